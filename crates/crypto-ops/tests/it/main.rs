@@ -1,0 +1,4 @@
+//! The operations as an engine sees them.
+
+mod keys;
+mod signatures;
