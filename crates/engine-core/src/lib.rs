@@ -90,7 +90,7 @@
 //!
 //! # Panics
 //!
-//! A panic in [`Work::check`] surfaces in the thread that completes; the request is then reported lost.
+//! A panic in [`Work::check`] counts as a failed check.
 //!
 //! # Features
 //!

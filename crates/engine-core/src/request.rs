@@ -17,8 +17,10 @@
 //!    [`Work::erase`].
 
 use core::fmt;
+use core::panic::AssertUnwindSafe;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
+use std::panic::catch_unwind;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 
 use wait_ctx::{InFlight, Outcome, RequestState};
@@ -27,7 +29,7 @@ use crate::engine::Core;
 use crate::error::{DeviceError, EngineError};
 use crate::meter::Meter;
 use crate::plant::{self, Bug};
-use crate::work::{Kind, Work};
+use crate::work::{CheckFailed, Kind, Work};
 
 /// The number of a request, unique within its engine. The field `request` of traces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -230,7 +232,10 @@ impl<W: Work> Cell<W> {
             return Ok(output);
         }
         self.meter.count(|c| &c.checked);
-        match work.check(&output) {
+        // A check that panics must not leave the request unsettled, nor take down the device's thread.
+        let verdict = catch_unwind(AssertUnwindSafe(|| work.check(&output)))
+            .unwrap_or(Err(CheckFailed("the check panicked")));
+        match verdict {
             Ok(()) => Ok(output),
             Err(why) => {
                 self.meter.count(|c| &c.check_failures);
