@@ -1,15 +1,23 @@
-//! The contract between an operation and the engine, until engine-core publishes it.
+//! What an engine carries: work, its kind and its check.
 
-use std::fmt;
+use core::fmt;
 
-/// What queues, counters and service units are kept per.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// What sort of work a request is. Queues, counters and service units are kept per kind, so that slow kinds never
+/// hold up fast ones.
+///
+/// Two kinds with the same name are the same kind.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Kind(&'static str);
 
 impl Kind {
-    /// Names a kind.
+    /// A kind by its name, for example `sign-rsa`.
     pub const fn new(name: &'static str) -> Self {
         Self(name)
+    }
+
+    /// The name, as it stands in traces and counters.
+    pub const fn name(self) -> &'static str {
+        self.0
     }
 }
 
@@ -19,27 +27,43 @@ impl fmt::Display for Kind {
     }
 }
 
-/// A result that failed its check, and why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CheckFailed(pub &'static str);
+impl fmt::Debug for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Kind({})", self.0)
+    }
+}
 
-/// Work an engine can carry.
+/// One operation that an accelerator can carry out.
+///
+/// A value of this type *owns* everything the device reads: it travels to the device and back, and no pointer into
+/// the stack of the caller goes with it (law L1).
 pub trait Work: Send + 'static {
-    /// What comes back.
+    /// What the device computes.
     type Output: Send + 'static;
-    /// The kind of this work.
+
+    /// Which queue, counter and service unit this work belongs to.
     fn kind(&self) -> Kind;
-    /// The whole verification of a result.
+
+    /// Checks a result before anybody sees it. Runs on the completion side, never on a fiber.
+    ///
+    /// # Errors
+    ///
+    /// [`CheckFailed`] if the result is not what the device was asked for.
     fn check(&self, output: &Self::Output) -> Result<(), CheckFailed>;
-    /// Whether the check may not be left out.
+
+    /// Whether [`check`](Self::check) runs whatever the policy of the engine says. True where
+    /// an unchecked wrong result does lasting harm: a faulty RSA-CRT signature gives the key away.
     fn must_check(&self) -> bool {
         false
     }
-    /// Disposes of a result nobody wants.
-    fn erase(output: Self::Output)
-    where
-        Self: Sized,
-    {
-        drop(output)
+
+    /// Takes a result that nobody waits for any more. The place to wipe secrets; the default drops it.
+    fn erase(output: Self::Output) {
+        drop(output);
     }
 }
+
+/// A result did not pass its check; the text says which check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct CheckFailed(pub &'static str);
