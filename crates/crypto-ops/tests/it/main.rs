@@ -7,6 +7,7 @@ macro_rules! key {
     };
 }
 
+mod crt_faults;
 mod fixture;
 mod interop;
 mod key_files;

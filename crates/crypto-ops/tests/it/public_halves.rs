@@ -1,7 +1,6 @@
 //! Handles made from a public half alone, as for a key that lies in a token.
 
-use crypto_ops::{Algorithm, KeyError, KeyHandle, SoftwareKeys};
-use proptest::prelude::*;
+use crypto_ops::{KeyError, KeyHandle, SoftwareKeys};
 use rustls_pki_types::SubjectPublicKeyInfoDer;
 use rustls_pki_types::pem::PemObject as _;
 
@@ -84,19 +83,16 @@ fn a_handle_without_a_store_cannot_sign() {
     );
 }
 
-proptest! {
-    #[test]
-    fn a_damaged_public_half_is_refused_or_is_another_key(
-        which in 0..KEYS.len(),
-        at in any::<prop::sample::Index>(),
-    ) {
-        let key = &KEYS[which];
+#[test]
+fn a_public_half_with_any_bit_flipped_is_refused_or_is_another_key() {
+    for key in &*KEYS {
         let mut damaged = key.public_key().to_vec();
-        let bit = at.index(damaged.len() * 8);
-        damaged[bit / 8] ^= 1 << (bit % 8);
-        if let Ok(other) = KeyHandle::from_spki_der(&damaged) {
-            prop_assert_ne!(other.id(), key.id());
-            prop_assert!(matches!(other.algorithm(), Algorithm::Rsa | Algorithm::Ed25519));
+        for bit in 0..damaged.len() * 8 {
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            if let Ok(other) = KeyHandle::from_spki_der(&damaged) {
+                assert_ne!(other.id(), key.id(), "bit {bit}");
+            }
+            damaged[bit / 8] ^= 1 << (bit % 8);
         }
     }
 }
