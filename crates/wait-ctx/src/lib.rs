@@ -1,1 +1,36 @@
-//! Placeholder.
+//! The wait context of an asynchronous TLS session: wait descriptors, completion callback, engine status.
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod sync;
+
+mod request;
+
+mod word;
+
+mod ledger;
+
+mod signal;
+
+mod ready;
+
+mod callback;
+
+mod notifier;
+
+mod inflight;
+
+mod fds;
+
+mod ctx;
+
+pub use callback::{Callback, CallbackArg, InsideCallback, Notification, Reason};
+pub use ctx::{Lease, Teardown, WaitCtx, WaitCtxBusy};
+pub use fds::{Cleanup, FdDiff, FdHandle, Key, KeyInUse, Seen, WaitFd};
+pub use inflight::{Arm, Claim, InFlight};
+pub use ledger::{Gauge, fds_gauge};
+pub use notifier::{Notifier, NotifierCounters, RequestLive, Route};
+pub use ready::{ReadyQueue, ReadySender, Token};
+pub use request::{
+    IllegalTransition, Outcome, RequestEvent, RequestState, Status, UnknownStatus, transition,
+};

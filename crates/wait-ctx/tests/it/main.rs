@@ -1,0 +1,3 @@
+//! Tests of the public interface, a file per behaviour.
+
+mod wakes;
