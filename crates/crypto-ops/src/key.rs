@@ -11,7 +11,7 @@ use aws_lc_rs::signature::{self, ParsedPublicKey, VerificationAlgorithm};
 use crate::der::{self, Envelope, Found};
 use crate::error::KeyError;
 use crate::scheme::{Algorithm, Scheme};
-use crate::work::CheckFailed;
+use engine_core::CheckFailed;
 
 /// The name of a key: the SHA-256 fingerprint of its public half.
 ///

@@ -82,12 +82,11 @@ mod key_file;
 mod software;
 
 mod error;
-mod work;
 
+pub use engine_core::{CheckFailed, Kind, Work};
 pub use error::{KeyError, OpError};
 pub use key::{KeyHandle, KeyId};
 pub use op::{CryptoOp, CryptoOutput};
 pub use scheme::{Algorithm, Scheme};
 pub use sign::{SignOp, UnfitScheme};
 pub use software::SoftwareKeys;
-pub use work::{CheckFailed, Kind, Work};

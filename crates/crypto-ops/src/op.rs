@@ -6,7 +6,7 @@ use zeroize::Zeroize;
 
 use crate::scheme::Algorithm;
 use crate::sign::SignOp;
-use crate::work::{CheckFailed, Kind, Work};
+use engine_core::{CheckFailed, Kind, Work};
 
 /// An operation of a TLS handshake that can be computed elsewhere and later.
 #[derive(Clone, Debug)]
