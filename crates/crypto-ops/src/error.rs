@@ -31,14 +31,14 @@ pub enum KeyError {
          for instance with `openssl pkey -in KEY -out PLAIN`"
     )]
     Encrypted {
-        /// What showed it.
-        label: String,
+        /// The PEM label or header that showed it.
+        label: &'static str,
     },
     /// The text is not well-formed PEM (RFC 7468).
     #[error("the PEM text is damaged: {reason}")]
     Pem {
         /// What is wrong with it.
-        reason: String,
+        reason: &'static str,
     },
     /// A key of a kind that is not accepted.
     #[error(

@@ -11,7 +11,7 @@ use aws_lc_rs::signature::{self, ParsedPublicKey, VerificationAlgorithm};
 use crate::der::{self, Envelope, Found};
 use crate::error::KeyError;
 use crate::scheme::{Algorithm, Scheme};
-use crate::work::CheckFailed;
+use engine_core::CheckFailed;
 
 /// The name of a key: the SHA-256 fingerprint of its public half.
 ///
@@ -50,7 +50,8 @@ pub struct KeyHandle(Arc<PublicHalf>);
 
 impl KeyHandle {
     /// Makes the handle of a key that lies elsewhere, in a token for instance, from its public
-    /// half: the DER of a `SubjectPublicKeyInfo` (RFC 5280), as certificates carry it.
+    /// half: the DER of a `SubjectPublicKeyInfo` (RFC 5280), as certificates carry it. Only the
+    /// usual encoding is accepted: uncompressed points, and NULL parameters for RSA.
     ///
     /// # Errors
     ///
@@ -76,11 +77,14 @@ impl KeyHandle {
             .map(|&scheme| ParsedPublicKey::new(verification(scheme), spki))
             .collect::<Result<Box<[_]>, _>>()
             .map_err(|_| malformed())?;
-        // Written anew, so that one key has one encoding and hence one fingerprint.
-        let spki: Box<[u8]> = verifiers[0].as_der().map_err(|_| malformed())?.as_ref().into();
+        // One key has one encoding, hence one fingerprint; the parser alone would let some others
+        // pass.
+        if verifiers[0].as_der().map_err(|_| malformed())?.as_ref() != spki {
+            return Err(malformed());
+        }
         Ok(Self(Arc::new(PublicHalf {
-            id: fingerprint(&spki),
-            spki,
+            id: fingerprint(spki),
+            spki: spki.into(),
             algorithm,
             verifiers,
             rsa_bytes,

@@ -21,16 +21,17 @@ pub(crate) enum Pem {
 
 /// The one private key in a PEM text.
 pub(crate) fn private_key(text: &str) -> Result<Pem, KeyError> {
+    const ENCRYPTED: &str = "ENCRYPTED PRIVATE KEY";
     let labels: Vec<&str> = text
         .lines()
         .filter_map(|line| line.trim().strip_prefix("-----BEGIN ")?.strip_suffix("-----"))
         .collect();
-    if let Some(label) = labels.iter().find(|label| **label == "ENCRYPTED PRIVATE KEY") {
-        return Err(KeyError::Encrypted { label: (*label).into() });
+    if labels.contains(&ENCRYPTED) {
+        return Err(KeyError::Encrypted { label: ENCRYPTED });
     }
     // The older way, a header within the section (RFC 1421).
     if text.lines().any(|line| line.starts_with("Proc-Type:") && line.contains("ENCRYPTED")) {
-        return Err(KeyError::Encrypted { label: "Proc-Type: 4,ENCRYPTED".into() });
+        return Err(KeyError::Encrypted { label: "Proc-Type: 4,ENCRYPTED" });
     }
     let mut keys = Vec::new();
     for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(text.as_bytes()) {
@@ -100,12 +101,11 @@ fn rsa_refusal(pkcs1: Option<&[u8]>, format: &'static str) -> KeyError {
 }
 
 /// The reason in words; the library's own text quotes the input, which may be secret.
-fn pem_reason(error: &pem::Error) -> String {
+fn pem_reason(error: &pem::Error) -> &'static str {
     match error {
         pem::Error::MissingSectionEnd { .. } => "a section has no -----END line",
         pem::Error::IllegalSectionStart { .. } => "a -----BEGIN line is not well-formed",
         pem::Error::Base64Decode(_) => "a section is not base64",
         _ => "it cannot be read",
     }
-    .into()
 }

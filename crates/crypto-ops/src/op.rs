@@ -6,7 +6,7 @@ use zeroize::Zeroize;
 
 use crate::scheme::Algorithm;
 use crate::sign::SignOp;
-use crate::work::{CheckFailed, Kind, Work};
+use engine_core::{CheckFailed, Kind, Work};
 
 /// An operation of a TLS handshake that can be computed elsewhere and later.
 #[derive(Clone, Debug)]
@@ -51,7 +51,8 @@ impl Work for CryptoOp {
 
     /// True for RSA. Most implementations sign modulo each prime and join the halves; with one
     /// half wrong, the signature and the public key together give the private key away (Boneh,
-    /// DeMillo and Lipton, 1997). No other scheme here loses its key to one faulty signature.
+    /// DeMillo and Lipton, 1997). For the other algorithms the engine's policy decides, as their
+    /// check costs more than their signature.
     fn must_check(&self) -> bool {
         match self {
             Self::Sign(op) => op.key().algorithm() == Algorithm::Rsa,

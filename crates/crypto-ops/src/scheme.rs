@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::work::Kind;
+use engine_core::Kind;
 
 /// The algorithm of a key, which decides the schemes it can sign with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -38,7 +38,7 @@ impl SoftwareKeys {
     /// Loads the private key in a PEM text: PKCS #8 (`PRIVATE KEY`), PKCS #1 (`RSA PRIVATE KEY`)
     /// or SEC 1 (`EC PRIVATE KEY`). Certificates and parameters beside it are passed over.
     ///
-    /// The copies made on the way are zeroised; wiping `text` is the caller's part.
+    /// The decoded key is zeroised; wiping `text` is the caller's part.
     ///
     /// # Errors
     ///
