@@ -24,6 +24,9 @@ mod fds;
 
 mod ctx;
 
+#[cfg(all(test, loom))]
+mod loom_models;
+
 pub use callback::{Callback, CallbackArg, InsideCallback, Notification, Reason};
 pub use ctx::{Lease, Teardown, WaitCtx, WaitCtxBusy};
 pub use fds::{Cleanup, FdDiff, FdHandle, Key, KeyInUse, Seen, WaitFd};
