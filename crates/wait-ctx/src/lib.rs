@@ -24,6 +24,8 @@ mod fds;
 
 mod ctx;
 
+mod openssl_view;
+
 #[cfg(all(test, loom))]
 mod loom_models;
 
@@ -33,6 +35,7 @@ pub use fds::{Cleanup, FdDiff, FdHandle, Key, KeyInUse, Seen, WaitFd};
 pub use inflight::{Arm, Claim, InFlight};
 pub use ledger::{Gauge, fds_gauge};
 pub use notifier::{Notifier, NotifierCounters, RequestLive, Route};
+pub use openssl_view::{OpenSslChanges, OpenSslView};
 pub use ready::{ReadyQueue, ReadySender, Token};
 pub use request::{
     IllegalTransition, Outcome, RequestEvent, RequestState, Status, UnknownStatus, transition,
