@@ -80,6 +80,19 @@ impl CryptoOutput {
             Self::Signature(signature) => signature,
         }
     }
+
+    /// This result with one bit wrong, as a faulty unit of a device would give it. For simulated devices.
+    #[must_use]
+    pub fn spoiled(mut self) -> Self {
+        match &mut self {
+            Self::Signature(signature) => {
+                if let Some(byte) = signature.last_mut() {
+                    *byte ^= 1;
+                }
+            }
+        }
+        self
+    }
 }
 
 impl Zeroize for CryptoOutput {

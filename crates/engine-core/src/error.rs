@@ -44,7 +44,9 @@ pub enum EngineError {
 #[non_exhaustive]
 pub enum RefusedReason {
     /// The ring is full and so is the queue before it: the bound is [`EngineBuilder::queue_bound`](crate::EngineBuilder::queue_bound).
-    #[error("its queue is full ({bound} waiting); raise queue_bound, add service units or shed load")]
+    #[error(
+        "its queue is full ({bound} waiting); raise queue_bound, add service units or shed load"
+    )]
     QueueFull {
         /// How many requests may wait for each kind.
         bound: usize,

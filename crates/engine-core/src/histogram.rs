@@ -106,6 +106,9 @@ mod tests {
     #[test]
     fn an_empty_histogram_answers_zero() {
         let snapshot = Histogram::new().snapshot();
-        assert_eq!((snapshot.count(), snapshot.mean(), snapshot.quantile_bound(0.99)), (0, Duration::ZERO, Duration::ZERO));
+        assert_eq!(
+            (snapshot.count(), snapshot.mean(), snapshot.quantile_bound(0.99)),
+            (0, Duration::ZERO, Duration::ZERO)
+        );
     }
 }

@@ -65,8 +65,8 @@ impl<W: Work> Pending<W> {
                     }
                 }
                 Pause::Cancelled => return Err(EngineError::Cancelled),
-                // The state of the job changed under us; the thread has to wait itself.
-                Pause::NotInJob | Pause::Blocked | Pause::Panicking => return block(cell),
+                // Pausing is refused after all; the thread has to wait itself (law L11).
+                _ => return block(cell),
             }
         }
         Ok(())

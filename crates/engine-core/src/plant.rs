@@ -9,7 +9,10 @@ use crate::request::RequestId;
 /// A bug that can be planted, and the law that it breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-#[cfg_attr(not(feature = "plant"), allow(dead_code, reason = "named by the checks that the feature switches on"))]
+#[cfg_attr(
+    not(feature = "plant"),
+    allow(dead_code, unreachable_pub, reason = "public and complete only with the feature")
+)]
 pub enum Bug {
     /// L2: a resume is taken for a completion.
     TrustWake,

@@ -107,7 +107,8 @@ impl<W: Work> Drop for Request<W> {
     fn drop(&mut self) {
         if let Some(work) = self.work.take() {
             let gone = self.cell.core.strong_count() == 0;
-            let error = if gone { EngineError::Gone } else { EngineError::Device(DeviceError::Lost) };
+            let error =
+                if gone { EngineError::Gone } else { EngineError::Device(DeviceError::Lost) };
             self.cell.settle(&work, Err(error));
         }
     }
@@ -249,7 +250,9 @@ impl<W: Work> Cell<W> {
     fn late(&self, output: Option<W::Output>) {
         self.meter.count(|c| &c.late);
         tracing::debug!(request = self.id.0, kind = self.kind.name(), "request.late");
-        output.map_or((), W::erase);
+        if let Some(output) = output {
+            W::erase(output);
+        }
         self.pump();
     }
 

@@ -55,9 +55,16 @@ impl Card {
         Ok(Self { config, keys, hardware })
     }
 
-    pub(crate) fn submit(&self, now: Duration, request: Op) -> Result<Doorbell, Rejected<CryptoOp>> {
+    pub(crate) fn submit(
+        &self,
+        now: Duration,
+        request: Op,
+    ) -> Result<Doorbell, Rejected<CryptoOp>> {
         let Some(class) = self.config.class_of(request.kind()) else {
-            return Err(Rejected::Unsupported(request, "this card has no unit for that kind of work"));
+            return Err(Rejected::Unsupported(
+                request,
+                "this card has no unit for that kind of work",
+            ));
         };
         let mut hardware = self.lock();
         match hardware.instance.submit(now, class, request) {
@@ -92,8 +99,8 @@ impl Card {
         alarm
     }
 
-    fn complete(&self, completion: Completion<Op>) {
-        let Some(request) = completion.payload else { return };
+    fn complete(&self, mut completion: Completion<Op>) {
+        let Some(request) = completion.payload.take() else { return };
         tracing::trace!(
             device = %self.config.instance.name,
             request = request.id().as_u64(),
@@ -109,7 +116,7 @@ impl Card {
         } else {
             match completion.outcome {
                 Outcome::Finished => self.compute(&request),
-                Outcome::Corrupt => self.compute(&request).map(spoil),
+                Outcome::Corrupt => self.compute(&request).map(CryptoOutput::spoiled),
                 Outcome::Reset | Outcome::Removed => Err(DeviceError::Reset),
                 _ => Err(DeviceError::Failed("the device reported an error")),
             }
@@ -157,13 +164,4 @@ impl core::fmt::Debug for Hardware {
             .field("alarm", &self.alarm)
             .finish_non_exhaustive()
     }
-}
-
-/// A result with one bit wrong, as a faulty unit would give it.
-fn spoil(output: CryptoOutput) -> CryptoOutput {
-    let CryptoOutput::Signature(mut signature) = output;
-    if let Some(byte) = signature.last_mut() {
-        *byte ^= 1;
-    }
-    CryptoOutput::Signature(signature)
 }

@@ -53,8 +53,8 @@ pub(crate) fn create(make: impl FnOnce() -> Result<Tls, TlsError> + 'static) -> 
 pub(crate) fn begin(work: Work, pool: &JobPool, ctx: &WaitCtx) -> Packet {
     match pool.start_with(ctx, work) {
         Ok(step) => Packet::from(step),
-        Err(refused) => match refused.reason() {
-            StartRefused::NoJobs => Packet::Unstarted(refused.into_closure()),
+        Err(refused) => match refused.reason {
+            StartRefused::NoJobs { .. } => Packet::Unstarted(refused.into_closure()),
             // No fibers here, or no memory for one: the operation blocks the thread, but it is done.
             reason => {
                 tracing::debug!(%reason, "ssl.inline");

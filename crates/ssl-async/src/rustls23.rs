@@ -13,13 +13,11 @@ use crypto_ops::{Algorithm, CryptoOp, KeyHandle, Scheme, SignOp};
 use engine_core::{Engine, EngineError};
 use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::sign::{Signer, SigningKey};
-use rustls::{
-    ClientConnection, OtherError, ServerConnection, SignatureAlgorithm, SignatureScheme,
-};
+use rustls::{ClientConnection, OtherError, ServerConnection, SignatureAlgorithm, SignatureScheme};
 
-pub(crate) use rustls::pki_types::ServerName;
 /// An error of the TLS implementation.
 pub use rustls::Error as TlsError;
+pub(crate) use rustls::pki_types::ServerName;
 pub(crate) use rustls::{ClientConfig, Connection, ServerConfig};
 
 /// A TLS connection, boxed: it is larger than what can be passed by value onto a fiber.

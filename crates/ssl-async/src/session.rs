@@ -78,7 +78,7 @@ enum Here<'a> {
 
 macro_rules! here {
     ($self:ident) => {
-        match $self.advance()? {
+        match $self.here()? {
             Here::Tls(tls) => tls,
             Here::WantAsync => return Ok(Outcome::WantAsync),
             Here::WantAsyncJob => return Ok(Outcome::WantAsyncJob),
@@ -109,12 +109,7 @@ impl<S: Read + Write> Ssl<S> {
     /// # Panics
     ///
     /// If `context` is a server's.
-    pub fn connect(
-        context: &SslContext,
-        pool: &JobPool,
-        name: ServerName<'static>,
-        io: S,
-    ) -> Self {
+    pub fn connect(context: &SslContext, pool: &JobPool, name: ServerName<'static>, io: S) -> Self {
         let Role::Client(config) = &context.role else {
             panic!("Ssl::connect needs a context made by SslContext::client")
         };
@@ -151,6 +146,7 @@ impl<S: Read + Write> Ssl<S> {
     ///
     /// A panic in the session's job is handed on (law L10); the session is over then.
     pub fn do_handshake(&mut self) -> Result<Outcome<()>, SslError> {
+        self.take_up()?;
         loop {
             let tls = here!(self);
             let handshaking = tls.is_handshaking();
@@ -178,6 +174,7 @@ impl<S: Read + Write> Ssl<S> {
     ///
     /// As [`do_handshake`](Self::do_handshake).
     pub fn read(&mut self, into: &mut [u8]) -> Result<Outcome<usize>, SslError> {
+        self.take_up()?;
         loop {
             let tls = here!(self);
             match tls.read(into) {
@@ -215,6 +212,8 @@ impl<S: Read + Write> Ssl<S> {
                 Outcome::WantAsync => return Ok(Outcome::WantAsync),
                 Outcome::WantAsyncJob => return Ok(Outcome::WantAsyncJob),
             }
+        } else {
+            self.take_up()?;
         }
         let tls = here!(self);
         let taken = tls.write(data)?;
@@ -232,6 +231,7 @@ impl<S: Read + Write> Ssl<S> {
     ///
     /// Any [`SslError`].
     pub fn flush(&mut self) -> Result<Outcome<()>, SslError> {
+        self.take_up()?;
         let _tls = here!(self);
         Ok(if self.flush_here()? { Outcome::Ready(()) } else { Outcome::WantWrite })
     }
@@ -242,6 +242,7 @@ impl<S: Read + Write> Ssl<S> {
     ///
     /// Any [`SslError`].
     pub fn shutdown(&mut self) -> Result<Outcome<()>, SslError> {
+        self.take_up()?;
         here!(self).send_close_notify();
         self.flush()
     }
@@ -271,8 +272,9 @@ impl<S: Read + Write> Ssl<S> {
         }
     }
 
-    /// Takes up a parked packet, and says whether the connection is here.
-    fn advance(&mut self) -> Result<Here<'_>, SslError> {
+    /// Takes up a packet that is parked or had no job. Once a call, at its beginning: a packet that parks later in the
+    /// same call has just begun to wait.
+    fn take_up(&mut self) -> Result<(), SslError> {
         // A failed state stands in while the job runs: if it panics, the session is over.
         let packet = match mem::replace(&mut self.state, State::Failed(SslError::Panicked)) {
             State::Idle(tls) => {
@@ -286,9 +288,11 @@ impl<S: Read + Write> Ssl<S> {
                 return Err(error);
             }
         };
-        if let Some(packet) = packet {
-            self.settle(packet)?;
-        }
+        packet.map_or(Ok(()), |packet| self.settle(packet))
+    }
+
+    /// The connection, or what to wait for until it is back.
+    fn here(&mut self) -> Result<Here<'_>, SslError> {
         if let State::Parked(_) = self.state {
             self.watch_peer()?;
         }
