@@ -1,3 +1,5 @@
 //! Tests of the public interface, a file per behaviour.
 
+mod differential;
+mod libcrypto;
 mod wakes;
