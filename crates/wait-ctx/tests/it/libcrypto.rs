@@ -1,7 +1,9 @@
 //! The system's own libcrypto.so.3, loaded at run time. Nothing links to it.
 
+use std::cell::RefCell;
 use std::ffi::{c_int, c_void};
 use std::ptr;
+use std::rc::Rc;
 use std::sync::OnceLock;
 
 use libloading::{Library, Symbol};
@@ -99,13 +101,13 @@ fn loaded() -> &'static Functions {
 pub(crate) struct Original {
     ctx: *mut c_void,
     job: *mut c_void,
-    /// What the cleanups saw, in order. Boxed, so that the C side can hold its address.
-    cleaned: Box<Vec<usize>>,
+    /// What the cleanups saw, in order.
+    cleaned: Rc<RefCell<Vec<usize>>>,
 }
 
 /// The owner data of one entry on the C side.
 struct Custom {
-    cleaned: *mut Vec<usize>,
+    cleaned: Rc<RefCell<Vec<usize>>>,
     id: usize,
 }
 
@@ -114,12 +116,11 @@ impl Original {
         // SAFETY: takes nothing.
         let ctx = unsafe { (loaded().new)() };
         assert!(!ctx.is_null());
-        Self { ctx, job: ptr::null_mut(), cleaned: Box::default() }
+        Self { ctx, job: ptr::null_mut(), cleaned: Rc::default() }
     }
 
     pub(crate) fn set_wait_fd(&mut self, key: usize, fd: c_int, id: usize) {
-        let cleaned: *mut Vec<usize> = &raw mut *self.cleaned;
-        let custom = Box::into_raw(Box::new(Custom { cleaned, id }));
+        let custom = Box::into_raw(Box::new(Custom { cleaned: Rc::clone(&self.cleaned), id }));
         // SAFETY: the context is live; the key is only compared; `clean` frees the custom data, or `clear_fd` does.
         let set = unsafe {
             (loaded().set_wait_fd)(self.ctx, key as *const c_void, fd, custom.cast(), Some(clean))
@@ -237,7 +238,7 @@ impl Original {
         self.resume();
         // SAFETY: no job is on the context; it is freed once, here, and never used again.
         unsafe { (loaded().free)(self.ctx) };
-        std::mem::take(&mut self.cleaned)
+        self.cleaned.take()
     }
 }
 
@@ -264,6 +265,5 @@ unsafe extern "C" fn returning(_: *mut c_void) -> c_int {
 unsafe extern "C" fn clean(_: *mut c_void, _: *const c_void, _: c_int, custom: *mut c_void) {
     // SAFETY: made by `set_wait_fd`, and its entry was live until now.
     let custom = unsafe { Box::from_raw(custom.cast::<Custom>()) };
-    // SAFETY: the vector outlives the context, and nobody else holds a reference while the context is freed.
-    unsafe { (*custom.cleaned).push(custom.id) };
+    custom.cleaned.borrow_mut().push(custom.id);
 }
