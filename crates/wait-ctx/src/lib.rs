@@ -26,6 +26,9 @@ mod ctx;
 
 mod openssl_view;
 
+#[cfg(feature = "proptest")]
+pub mod testing;
+
 #[cfg(all(test, loom))]
 mod loom_models;
 
