@@ -29,6 +29,10 @@ impl<T> Calendar<T> {
         self.heap.pop().map(|next| next.what)
     }
 
+    pub(crate) fn clear(&mut self) {
+        self.heap.clear();
+    }
+
     /// Strikes out what does not satisfy `keep`.
     pub(crate) fn retain(&mut self, keep: impl Fn(&T) -> bool) {
         self.heap.retain(|appointment| keep(&appointment.what));

@@ -3,6 +3,7 @@
 use core::time::Duration;
 
 use crate::completion::ServiceClass;
+use crate::fault::FaultPlan;
 use crate::service::{ServiceTime, ServiceTimeError};
 
 /// The build of one [`Instance`](crate::Instance).
@@ -33,6 +34,8 @@ pub struct InstanceConfig {
     /// The device counts up its heartbeat this often. Default 500 ms, so that software which looks
     /// once a second always finds a new count.
     pub heartbeat: Duration,
+    /// What goes wrong. Default nothing.
+    pub faults: FaultPlan,
 }
 
 impl Default for InstanceConfig {
@@ -47,6 +50,7 @@ impl Default for InstanceConfig {
             interrupts: InterruptMode::PerResponse,
             interrupt_latency: Duration::from_micros(2),
             heartbeat: Duration::from_millis(500),
+            faults: FaultPlan::default(),
         }
     }
 }
@@ -84,7 +88,7 @@ impl InstanceConfig {
         if self.heartbeat.is_zero() {
             return Err(ConfigError::NoHeartbeat);
         }
-        Ok(())
+        self.faults.validate()
     }
 }
 
@@ -180,6 +184,28 @@ pub enum ConfigError {
     /// A heartbeat without a period.
     #[error("`heartbeat` is zero: give the period of the heartbeat, for example 500 ms")]
     NoHeartbeat,
+    /// A probability outside 0 to 1.
+    #[error("`faults.rules[{index}]`: a chance of {value}: give a probability from 0 to 1")]
+    FaultChance {
+        /// Position of the rule.
+        index: usize,
+        /// As given.
+        value: f64,
+    },
+    /// Opportunities are counted from 1.
+    #[error("`faults.rules[{index}]`: the 0th opportunity never comes: count from 1")]
+    FaultZeroth {
+        /// Position of the rule.
+        index: usize,
+    },
+    /// A fault that lasts longer than [`LONGEST_FAULT`].
+    #[error("`faults.rules[{index}]`: lasts {value:?}: give at most {LONGEST_FAULT:?}")]
+    FaultDuration {
+        /// Position of the rule.
+        index: usize,
+        /// As given.
+        value: Duration,
+    },
 }
 
 /// The deepest ring accepted.
@@ -188,6 +214,9 @@ pub const DEEPEST_RING: usize = 1 << 20;
 /// The longest doorbell, interrupt or coalescing latency accepted: beyond a minute it is a fault,
 /// and faults have their own rules.
 pub const LONGEST_LATENCY: Duration = Duration::from_secs(60);
+
+/// The longest fault accepted, a day; a removal for good has no duration.
+pub const LONGEST_FAULT: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn check_depth(field: &'static str, value: usize) -> Result<(), ConfigError> {
     if (1..=DEEPEST_RING).contains(&value) {

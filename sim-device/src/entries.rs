@@ -14,6 +14,8 @@ pub(crate) struct Slot(u32);
 #[derive(Debug)]
 pub(crate) struct Entry<P> {
     pub(crate) id: EntryId,
+    /// What the response will say; differs from `id` after a misdirection.
+    pub(crate) tag: EntryId,
     pub(crate) class: ServiceClass,
     /// Index of the group of units that serves the class.
     pub(crate) group: usize,
@@ -33,10 +35,25 @@ pub(crate) enum Stage {
     Queued,
     /// A unit works on it.
     InService,
-    /// The unit is done and free again, the response is not written.
-    Withheld,
+    /// The unit is done and free again; the response follows at a set time.
+    Late,
+    /// The unit is done and free again; the response waits to be overtaken.
+    HeldBack,
+    /// The unit is done and free again; no response will ever be written.
+    Lost,
     /// On the response ring, or waiting for a place there.
     Answered(Outcome),
+}
+
+impl Stage {
+    /// Whether a response is still to come, without waiting for others.
+    pub(crate) const fn is_under_way(self) -> bool {
+        matches!(self, Self::Rung | Self::Queued | Self::InService | Self::Late)
+    }
+
+    pub(crate) const fn is_answered(self) -> bool {
+        matches!(self, Self::Answered(_))
+    }
 }
 
 /// A slab: places are reused, last left first taken, so memory is bounded by the credits given out.
@@ -69,6 +86,10 @@ impl<P> Entries<P> {
         let entry = self.slots[slot.0 as usize].take().expect("a slot leaves once");
         self.free.push(slot);
         entry
+    }
+
+    pub(crate) fn find(&self, wanted: impl Fn(&Entry<P>) -> bool) -> Option<Slot> {
+        self.iter().find(|(_, entry)| wanted(entry)).map(|(slot, _)| slot)
     }
 
     /// All entries, in no order that means anything.

@@ -1,4 +1,9 @@
-//! One instance: the events of the simulated hardware, and the software's side of its rings.
+//! One instance: its state, and the software's side of its rings.
+//!
+//! What the hardware does between the rings is in `hardware`, what goes wrong with it in `failure`.
+
+mod failure;
+mod hardware;
 
 use core::fmt;
 use core::time::Duration;
@@ -11,8 +16,11 @@ use crate::calendar::Calendar;
 use crate::completion::{Completion, EntryId, Outcome, Refused, ServiceClass};
 use crate::config::{ConfigError, InstanceConfig, RingLayout};
 use crate::entries::{Entries, Entry, Slot, Stage};
-use crate::interrupt::{InterruptLine, Signal};
+use crate::fault::{Fault, Faults};
+use crate::heartbeat::Heartbeat;
+use crate::interrupt::InterruptLine;
 use crate::stats::{ClassStats, InstanceStats};
+use crate::trace::{Event, Trace, TraceRecord};
 use crate::units::UnitGroup;
 
 /// One instance of a simulated accelerator, stepped by its owner.
@@ -43,36 +51,80 @@ pub struct Instance<P> {
     /// Entries whose doorbell is on its way. The latency is constant, so they arrive in order.
     rung: VecDeque<(Duration, Slot)>,
     groups: Vec<UnitGroup>,
-    calendar: Calendar<Happening>,
+    /// What the hardware is busy with; stands still in a hang, ends with a reset.
+    work: Calendar<Work>,
+    /// What will happen *to* the hardware.
+    changes: Calendar<Change>,
     response_depth: usize,
     responses: VecDeque<Response>,
-    /// Responses for which the response ring has no room, oldest first. The unit that made one
-    /// stays taken, if the response names a group.
+    /// Responses for which the response ring has no room, oldest first, with the group whose unit
+    /// keeps it. Empty unless the ring is full.
     stalled: VecDeque<(Response, Option<usize>)>,
     line: InterruptLine,
+    heartbeat: Heartbeat,
+    presence: Presence,
+    /// The rings claim to be full until then.
+    stuck_until: Duration,
+    /// No work moves until then.
+    hung_until: Duration,
+    /// Responses held back, with the number of others that have yet to overtake them.
+    held_back: Vec<(Slot, u32)>,
+    faults: Faults,
     stats: InstanceStats,
+    trace: Trace,
 }
 
-/// What the calendar holds.
+/// Whether an instance takes requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Presence {
+    /// It does.
+    Present,
+    /// Not until the reset is over.
+    Resetting {
+        /// When that is.
+        until: Duration,
+    },
+    /// It is unplugged.
+    Removed {
+        /// When it returns; `None` if never.
+        until: Option<Duration>,
+    },
+}
+
+/// What the hardware is busy with.
 #[derive(Debug, Clone, Copy)]
-enum Happening {
+enum Work {
     /// A unit is done with the entry.
     Finish(Slot),
+    /// The response of a finished entry is written, late.
+    AnswerLate(Slot),
+}
+
+/// What will happen to the hardware.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    /// The time of a fault rule has come.
+    Strike(usize),
+    /// The rings are no longer stuck.
+    RingReady,
+    /// The instance is back from a reset or removal.
+    Return,
 }
 
 /// What the response ring holds.
 #[derive(Debug, Clone, Copy)]
 enum Response {
     Entry(Slot),
-}
-
-/// Where the next thing comes from. The order is that of things at the same instant: units are
-/// freed before new entries look for one, and interrupts speak of all that came before.
-#[derive(Debug, Clone, Copy)]
-enum Source {
-    Calendar,
-    Doorbell,
-    Line,
+    /// A second response: a copy of all but the payload.
+    Duplicate {
+        tag: EntryId,
+        class: ServiceClass,
+        outcome: Outcome,
+        submitted: Duration,
+        started: Option<Duration>,
+        finished: Duration,
+    },
 }
 
 impl<P> Instance<P> {
@@ -93,11 +145,15 @@ impl<P> Instance<P> {
             .iter()
             .enumerate()
             .map(|(index, unit)| {
-                let mut rng = ChaCha8Rng::seed_from_u64(seed);
-                rng.set_stream(FIRST_GROUP_STREAM + index as u64);
+                let rng = stream(seed, FIRST_GROUP_STREAM + index as u64);
                 UnitGroup::new(unit, index % n_rings, rng)
             })
             .collect();
+        let faults = Faults::new(&config.faults, stream(seed, FAULT_STREAM));
+        let mut changes = Calendar::new();
+        for (at, rule) in faults.timed() {
+            changes.enter(at, Change::Strike(rule));
+        }
         let stats = InstanceStats {
             classes: groups.iter().map(|g| ClassStats::new(g.class, g.count())).collect(),
             ..InstanceStats::default()
@@ -111,12 +167,20 @@ impl<P> Instance<P> {
             doorbell: config.doorbell,
             rung: VecDeque::new(),
             groups,
-            calendar: Calendar::new(),
+            work: Calendar::new(),
+            changes,
             response_depth: config.response_depth,
             responses: VecDeque::new(),
             stalled: VecDeque::new(),
             line: InterruptLine::new(config.interrupts, config.interrupt_latency),
+            heartbeat: Heartbeat::new(config.heartbeat),
+            presence: Presence::Present,
+            stuck_until: Duration::ZERO,
+            hung_until: Duration::ZERO,
+            held_back: Vec::new(),
+            faults,
             stats,
+            trace: Trace::default(),
         })
     }
 
@@ -132,18 +196,28 @@ impl<P> Instance<P> {
     ) -> Result<EntryId, Refused<P>> {
         self.advance(now);
         let Some(group) = self.groups.iter().position(|group| group.class == class) else {
-            return Err(Refused::NoSuchUnit(payload));
+            return Err(self.refuse(class, Refused::NoSuchUnit(payload)));
         };
+        if self.presence == Presence::Present {
+            self.meet_submission(class);
+        }
         let ring = self.groups[group].ring;
-        if self.credits[ring] == 0 {
-            self.stats.refused_full += 1;
-            return Err(Refused::RingFull(payload));
+        match self.presence {
+            Presence::Resetting { .. } => {
+                return Err(self.refuse(class, Refused::Resetting(payload)));
+            }
+            Presence::Removed { .. } => return Err(self.refuse(class, Refused::Removed(payload))),
+            Presence::Present if self.now < self.stuck_until || self.credits[ring] == 0 => {
+                return Err(self.refuse(class, Refused::RingFull(payload)));
+            }
+            Presence::Present => {}
         }
         self.credits[ring] -= 1;
         let id = EntryId(self.next_id);
         self.next_id += 1;
         let slot = self.entries.insert(Entry {
             id,
+            tag: id,
             class,
             group,
             stage: Stage::Rung,
@@ -154,10 +228,10 @@ impl<P> Instance<P> {
         });
         self.stats.submitted += 1;
         self.stats.peak_occupancy = self.stats.peak_occupancy.max(self.entries.len());
+        self.record(Event::Submitted { entry: id, class });
+        self.rung.push_back((self.now + self.doorbell, slot));
         if self.doorbell.is_zero() {
-            self.handle_doorbell(slot);
-        } else {
-            self.rung.push_back((self.now + self.doorbell, slot));
+            self.advance(self.now);
         }
         Ok(id)
     }
@@ -169,20 +243,7 @@ impl<P> Instance<P> {
                 break;
             }
             self.now = self.now.max(at);
-            match source {
-                Source::Calendar => match self.calendar.take_next() {
-                    Some(Happening::Finish(slot)) => self.handle_finish(slot),
-                    None => unreachable!("the calendar named its next event"),
-                },
-                Source::Doorbell => {
-                    let (_, slot) = self.rung.pop_front().expect("the doorbell named its event");
-                    self.handle_doorbell(slot);
-                }
-                Source::Line => {
-                    let signal = self.line.handle_deadline(self.now);
-                    self.handle_signal(signal);
-                }
-            }
+            self.handle_event(source);
         }
         self.now = self.now.max(now);
     }
@@ -238,6 +299,88 @@ impl<P> Instance<P> {
         self.line.is_used()
     }
 
+    /// Takes back a request whose response was lost: the way of a driver whose response timeout
+    /// has struck. `None` unless the device will never touch the entry again.
+    ///
+    /// Frees the ring entry. A driver of real hardware cannot tell lost from late, and has to reset
+    /// the instance to be sure; this call knows.
+    pub fn reclaim(&mut self, entry: EntryId) -> Option<P> {
+        let slot = self.entries.find(|held| held.id == entry && held.stage == Stage::Lost)?;
+        let lost = self.release(slot);
+        self.stats.reclaimed += 1;
+        self.record(Event::Reclaimed { entry });
+        Some(lost.payload)
+    }
+
+    /// Advances to `now`, and resets the instance, as a driver does with one that hangs: everything
+    /// inside comes back with [`Outcome::Reset`], and requests are refused for `downtime`.
+    ///
+    /// Does nothing while the instance is unplugged.
+    pub fn reset(&mut self, now: Duration, downtime: Duration) {
+        self.advance(now);
+        self.strike_instance(Fault::Reset { downtime });
+    }
+
+    /// Makes a fault strike, whatever the rules and budgets say: one that concerns the whole
+    /// instance now, any other at its next opportunity.
+    pub fn inject(&mut self, now: Duration, fault: Fault) {
+        self.advance(now);
+        if fault.strikes_instance() {
+            self.meet(fault, None);
+            self.strike_instance(fault);
+        } else {
+            self.faults.inject(fault);
+        }
+    }
+
+    /// Ends the plan of faults: none strikes any more. Those in effect take their course.
+    pub fn disarm_faults(&mut self) {
+        self.faults.disarm();
+        self.changes.retain(|change| !matches!(change, Change::Strike(_)));
+    }
+
+    /// How many more times a fault can strike.
+    #[must_use]
+    pub fn faults_left(&self) -> u64 {
+        self.faults.left()
+    }
+
+    /// Whether the software can count on the instance from now on: present, no ring stuck, no
+    /// hang, no heartbeat missing, no response lost or held back, and no strike left.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.faults_left() == 0
+            && self.presence == Presence::Present
+            && self.now >= self.stuck_until
+            && self.now >= self.hung_until
+            && self.heartbeat.is_beating(self.now)
+            && self.held_back.is_empty()
+            && self.entries.find(|entry| entry.stage == Stage::Lost).is_none()
+    }
+
+    /// Whether the instance takes requests.
+    #[must_use]
+    pub const fn presence(&self) -> Presence {
+        self.presence
+    }
+
+    /// Advances to `now` and reads the heartbeat, a count that goes up once a period while the
+    /// device is alive. One that has not moved for longer than a period means trouble.
+    pub fn heartbeat(&mut self, now: Duration) -> u64 {
+        self.advance(now);
+        self.heartbeat.count(self.now)
+    }
+
+    /// Starts or stops the trace. Off at first; records not drained pile up in memory.
+    pub fn set_trace(&mut self, on: bool) {
+        self.trace.on = on;
+    }
+
+    /// The records since the last call, in order.
+    pub fn drain_trace(&mut self) -> std::vec::Drain<'_, TraceRecord> {
+        self.trace.records.drain(..)
+    }
+
     /// Responses on the ring.
     #[must_use]
     pub fn responses_waiting(&self) -> usize {
@@ -275,98 +418,63 @@ impl<P> Instance<P> {
         self.now
     }
 
-    fn next_event(&self) -> Option<(Duration, Source)> {
-        let calendar = self.calendar.next_at().map(|at| (at, Source::Calendar));
-        let doorbell = self.rung.front().map(|(at, _)| (*at, Source::Doorbell));
-        let line = self.line.deadline().map(|at| (at, Source::Line));
-        // `min_by_key` gives the first of equals, hence the order of `Source`.
-        [calendar, doorbell, line].into_iter().flatten().min_by_key(|(at, _)| *at)
-    }
-
-    /// The device has seen the entry.
-    fn handle_doorbell(&mut self, slot: Slot) {
-        let entry = &mut self.entries[slot];
-        entry.stage = Stage::Queued;
-        let group = entry.group;
-        self.groups[group].enqueue(slot);
-        self.start_work(group);
-    }
-
-    fn start_work(&mut self, group: usize) {
-        while let Some((slot, service)) = self.groups[group].start_next() {
-            let entry = &mut self.entries[slot];
-            entry.stage = Stage::InService;
-            entry.started = Some(self.now);
-            self.calendar.enter(self.now + service, Happening::Finish(slot));
+    /// Counts a refusal on its way out.
+    fn refuse(&mut self, class: ServiceClass, refused: Refused<P>) -> Refused<P> {
+        match refused {
+            Refused::RingFull(_) => self.stats.refused_full += 1,
+            Refused::Resetting(_) | Refused::Removed(_) => self.stats.refused_away += 1,
+            Refused::NoSuchUnit(_) => {}
         }
-    }
-
-    fn handle_finish(&mut self, slot: Slot) {
-        let entry = &mut self.entries[slot];
-        entry.finished = self.now;
-        let started = entry.started.expect("finished work has been started");
-        let group = entry.group;
-        let stats = &mut self.stats.classes[group];
-        stats.finished += 1;
-        stats.busy += self.now - started;
-        stats.waited += started - entry.submitted;
-        self.stats.finished += 1;
-        self.answer(slot, Outcome::Finished, Some(group));
-    }
-
-    /// Writes the response of an entry, and releases the unit of `group`, if one is named, as soon
-    /// as it is written.
-    fn answer(&mut self, slot: Slot, outcome: Outcome, group: Option<usize>) {
-        self.entries[slot].stage = Stage::Answered(outcome);
-        self.respond(Response::Entry(slot), group);
-    }
-
-    fn respond(&mut self, response: Response, group: Option<usize>) {
-        if self.responses.len() == self.response_depth {
-            self.stats.response_stalls += 1;
-            self.stalled.push_back((response, group));
-            return;
-        }
-        self.responses.push_back(response);
-        let signal = self.line.handle_response(self.now);
-        self.handle_signal(signal);
-        if let Some(group) = group {
-            self.groups[group].release();
-            self.start_work(group);
-        }
-    }
-
-    fn refill_responses(&mut self) {
-        if self.responses.len() < self.response_depth
-            && let Some((response, group)) = self.stalled.pop_front()
-        {
-            self.respond(response, group);
-        }
+        self.record(Event::Refused { class, reason: refused.reason() });
+        refused
     }
 
     fn take_response(&mut self, response: Response) -> Completion<P> {
-        let Response::Entry(slot) = response;
-        let entry = self.entries.remove(slot);
-        self.credits[self.groups[entry.group].ring] += 1;
-        let Stage::Answered(outcome) = entry.stage else {
-            unreachable!("only answered entries are on the response ring")
+        let completion = match response {
+            Response::Entry(slot) => {
+                let entry = self.release(slot);
+                let Stage::Answered(outcome) = entry.stage else {
+                    unreachable!("only answered entries are on the response ring")
+                };
+                Completion {
+                    entry: entry.tag,
+                    class: entry.class,
+                    payload: Some(entry.payload),
+                    outcome,
+                    submitted: entry.submitted,
+                    started: entry.started,
+                    finished: entry.finished,
+                }
+            }
+            Response::Duplicate { tag, class, outcome, submitted, started, finished } => {
+                self.stats.duplicates += 1;
+                Completion {
+                    entry: tag,
+                    class,
+                    payload: None,
+                    outcome,
+                    submitted,
+                    started,
+                    finished,
+                }
+            }
         };
-        Completion {
-            entry: entry.id,
-            class: entry.class,
-            payload: Some(entry.payload),
-            outcome,
-            submitted: entry.submitted,
-            started: entry.started,
-            finished: entry.finished,
-        }
+        let payload = completion.payload.is_some();
+        self.record(Event::Drained { entry: completion.entry, payload });
+        completion
     }
 
-    fn handle_signal(&mut self, signal: Signal) {
-        match signal {
-            Signal::Nothing => {}
-            Signal::Raise => self.line.raise(self.now),
-            Signal::Delivered => self.stats.interrupts += 1,
+    /// The entry leaves the device, and its place on the ring is free.
+    fn release(&mut self, slot: Slot) -> Entry<P> {
+        let entry = self.entries.remove(slot);
+        self.credits[self.groups[entry.group].ring] += 1;
+        entry
+    }
+
+    fn record(&mut self, event: Event) {
+        tracing::trace!(device = %self.name, at_ns = self.now.as_nanos() as u64, %event);
+        if self.trace.on {
+            self.trace.records.push(TraceRecord { at: self.now, event });
         }
     }
 }
@@ -384,6 +492,13 @@ impl<P> fmt::Debug for Instance<P> {
     }
 }
 
-/// The generator's streams: the first for faults, then one for each group of units, so that a
-/// fault rule more or less leaves every service time as it was.
+/// A generator of its own for each purpose, so that one fault rule more or less leaves every
+/// service time as it was.
+fn stream(seed: u64, stream: u64) -> ChaCha8Rng {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(stream);
+    rng
+}
+
+const FAULT_STREAM: u64 = 0;
 const FIRST_GROUP_STREAM: u64 = 1;

@@ -71,11 +71,15 @@ impl InterruptLine {
         Signal::Nothing
     }
 
-    /// Sends an interrupt on its way. One already under way, or not yet taken, covers it.
+    /// Whether an interrupt is under way or not yet taken, which covers whatever else there is to
+    /// announce.
+    const fn is_covered(&self) -> bool {
+        self.pending || self.arrives.is_some()
+    }
+
+    /// Sends an interrupt on its way.
     pub(crate) fn raise(&mut self, now: Duration) {
-        if !self.pending && self.arrives.is_none() {
-            self.arrives = Some(now + self.latency);
-        }
+        self.arrives = Some(now + self.latency);
     }
 
     /// The software found the ring empty: nothing is left to announce.
@@ -107,6 +111,6 @@ impl InterruptLine {
     fn fire(&mut self) -> Signal {
         self.unannounced = 0;
         self.timer = None;
-        Signal::Raise
+        if self.is_covered() { Signal::Nothing } else { Signal::Raise }
     }
 }

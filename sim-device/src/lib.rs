@@ -53,22 +53,31 @@
 #![warn(missing_docs)]
 
 mod config;
+mod fault;
+mod profile;
 mod service;
 
+mod card;
 mod completion;
 mod instance;
 mod stats;
+mod trace;
 
 mod calendar;
 mod entries;
+mod heartbeat;
 mod interrupt;
 mod units;
 
+pub use card::{Card, InstanceId};
 pub use completion::{Completion, EntryId, Outcome, Refused, ServiceClass};
 pub use config::{
-    ConfigError, DEEPEST_RING, InstanceConfig, InterruptMode, LONGEST_LATENCY, RingLayout,
-    UnitConfig,
+    ConfigError, DEEPEST_RING, InstanceConfig, InterruptMode, LONGEST_FAULT, LONGEST_LATENCY,
+    RingLayout, UnitConfig,
 };
-pub use instance::Instance;
+pub use fault::{Fault, FaultPlan, FaultRule, Trigger};
+pub use instance::{Instance, Presence};
+pub use profile::{Profile, UnknownProfile};
 pub use service::{LONGEST_SERVICE, ServiceTime, ServiceTimeError};
 pub use stats::{ClassStats, InstanceStats};
+pub use trace::{Event, TraceRecord};

@@ -17,11 +17,22 @@ pub struct InstanceStats {
     /// Requests that a unit has finished, whatever became of the response.
     pub finished: u64,
     /// Responses that the software has drained, duplicates included.
+    ///
+    /// At any time `submitted + duplicates == drained + reclaimed +` the present
+    /// [`occupancy`](crate::Instance::occupancy).
     pub drained: u64,
+    /// Those of them that came without a payload.
+    pub duplicates: u64,
+    /// Lost requests that the software took back.
+    pub reclaimed: u64,
+    /// Faults that have struck.
+    pub faults: u64,
     /// Times that a unit had to keep its work because the response ring was full.
     pub response_stalls: u64,
     /// Interrupts that have reached the software.
     pub interrupts: u64,
+    /// Interrupts lost by a fault.
+    pub interrupts_lost: u64,
     /// Polls of the response ring.
     pub polls: u64,
     /// Those of them that found nothing.
