@@ -1,1 +1,1 @@
-//! Placeholder.
+//! Helpers of the tests that look at the workspace as a whole.
