@@ -55,7 +55,10 @@ struct HandOver {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(refusal) => return refuse(&refusal),
+    };
     let workspace = match Workspace::load() {
         Ok(workspace) => workspace,
         Err(problem) => return usage_error(&problem),
@@ -67,6 +70,21 @@ fn main() -> ExitCode {
         Command::Lab(rest) => lab::hand_over(&workspace, None, rest.args),
         Command::Ci(args) => ci::run(&workspace, &args),
     }
+}
+
+/// Prints the help that was asked for; says anything else in one line, as the lab does.
+fn refuse(refusal: &clap::Error) -> ExitCode {
+    use clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand as NothingGiven;
+    if !refusal.use_stderr() || refusal.kind() == NothingGiven {
+        refusal.exit();
+    }
+    let text = refusal.to_string();
+    let told = text
+        .lines()
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
+    let told: Vec<&str> = told.map(str::trim).filter(|line| !line.is_empty()).collect();
+    let problem = told.join("; ");
+    usage_error(&format!("{} (see --help)", problem.trim_start_matches("error: ")))
 }
 
 /// Says what is wrong, in one line, and ends with the status of a usage error.

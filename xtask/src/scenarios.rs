@@ -8,6 +8,9 @@ use std::path::Path;
 
 use serde::Deserialize;
 
+/// Wide enough for a summary beside a name, narrow enough for most terminals.
+const TABLE_WIDTH: usize = 100;
+
 /// The head of a scenario file.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Scenario {
@@ -50,9 +53,27 @@ pub(crate) fn table(scenarios: &[Scenario]) -> String {
             question = Some(&scenario.question);
         }
         let Scenario { name, summary, clock, usual_seconds, .. } = scenario;
-        let _ = writeln!(table, "  {name:width$}  {clock:7}  {usual_seconds:>3} s  {summary}");
+        let head = format!("  {name:width$}  {clock:7}  {usual_seconds:>3} s  ");
+        let gap = format!("\n{:1$}", "", head.len());
+        let room = TABLE_WIDTH.saturating_sub(head.len());
+        let _ = writeln!(table, "{head}{}", wrapped(summary, room).join(&gap));
     }
     table
+}
+
+/// The text in lines of at most `room` characters, unless a word is longer.
+fn wrapped(text: &str, room: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut() {
+            Some(line) if line.len() + 1 + word.len() <= room => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 /// Why `wanted` is refused when no scenario has that name: the nearest name, and where to look.
@@ -105,5 +126,14 @@ mod tests {
         assert_eq!(table.matches("First?").count(), 1);
         assert!(table.contains("\n\nSecond?\n"), "{table}");
         assert!(table.contains("  bb  real      30 s  a summary\n"), "{table}");
+    }
+
+    #[test]
+    fn a_long_summary_stays_in_its_column() {
+        let summary = "word ".repeat(50);
+        let table = table(&[Scenario { summary, ..scenario("a", "Why?") }]);
+        assert!(table.lines().count() > 2, "{table}");
+        assert!(table.lines().all(|line| line.len() <= TABLE_WIDTH), "{table}");
+        assert!(table.lines().skip(2).all(|line| line.starts_with(&" ".repeat(20))), "{table}");
     }
 }

@@ -72,7 +72,7 @@ pub(crate) fn run(workspace: &Workspace, args: SimArgs) -> ExitCode {
     if is_file(&args.scenario) {
         if let Err(problem) = File::open(&args.scenario) {
             return usage_error(&format!(
-                "cannot read the scenario file \"{}\": {problem}",
+                "scenario file {}: {problem}; give a readable TOML file",
                 args.scenario
             ));
         }
