@@ -58,7 +58,11 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
     let mut steps = vec![
         cargo("fmt", "one format", "fmt --all --check"),
         check("tidy", "the rules of the house that no compiler knows", tidy::check),
-        check("msrv", "every crate promises the same oldest compiler", msrv),
+        check(
+            "manifests",
+            "one oldest compiler, and our own crates pinned to one another",
+            manifests,
+        ),
         cargo(
             "clippy",
             "no warnings, in any target",
@@ -138,15 +142,22 @@ fn package(workspace: &Workspace) -> Step {
     step
 }
 
-/// Every member takes `rust-version` from the workspace, and the README names the same version.
-fn msrv(workspace: &Workspace) -> Vec<String> {
+/// Every member takes `rust-version` from the workspace. Our own crates depend on one another's
+/// exact version: a caret would let the registry answer with a stranger's crate of the same name,
+/// and `package` would verify ours against that.
+fn manifests(workspace: &Workspace) -> Vec<String> {
+    let Workspace { rust_version, version, .. } = workspace;
     let strays = workspace.members.iter().filter(|member| !member.inherits_rust_version);
-    strays
-        .map(|member| {
-            let (name, version) = (&member.name, &workspace.rust_version);
-            format!("{name}: rust-version is not {version}; write rust-version.workspace = true")
-        })
-        .collect()
+    let compilers = strays.map(|member| {
+        let name = &member.name;
+        format!("{name}: rust-version is not {rust_version}; write rust-version.workspace = true")
+    });
+    let exact = format!("={version}");
+    let loose = workspace.requirements.iter().filter(|(_, asked)| **asked != exact);
+    let pins = loose.map(|(name, asked)| {
+        format!("Cargo.toml: {name} is asked for as \"{asked}\"; write version = \"{exact}\"")
+    });
+    compilers.chain(pins).collect()
 }
 
 /// A step that is one cargo command.

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 /// The workspace that this program was built from.
 #[derive(Debug)]
@@ -13,6 +14,10 @@ pub(crate) struct Workspace {
     pub(crate) root: PathBuf,
     /// The oldest compiler that the root manifest promises.
     pub(crate) rust_version: String,
+    /// The version that all members share.
+    pub(crate) version: String,
+    /// By name, the version that each dependency on one of ours asks for.
+    pub(crate) requirements: BTreeMap<String, String>,
     pub(crate) members: Vec<Member>,
 }
 
@@ -38,7 +43,12 @@ impl Workspace {
             .iter()
             .map(|dir| Member::load(&root.join(dir)))
             .collect::<Result<_, _>>()?;
-        Ok(Self { root, rust_version: table.package.rust_version, members })
+        let SharedFields { rust_version, version } = table.package;
+        let ours = table.dependencies.into_iter().filter_map(|(name, entry)| match entry {
+            Dependency::Ours { version, path: _ } => Some((name, version)),
+            Dependency::Other(_) => None,
+        });
+        Ok(Self { root, rust_version, version, requirements: ours.collect(), members })
     }
 
     /// Where cargo puts what it builds; handed to cargo explicitly, so that both agree.
@@ -103,12 +113,27 @@ struct RootManifest {
 struct WorkspaceTable {
     members: Vec<String>,
     package: SharedFields,
+    dependencies: BTreeMap<String, Dependency>,
+}
+
+/// Ours are those with a path.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Dependency {
+    Ours {
+        #[expect(dead_code, reason = "its presence tells ours from others")]
+        path: String,
+        #[serde(default)]
+        version: String,
+    },
+    Other(IgnoredAny),
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "kebab-case")]
 struct SharedFields {
     rust_version: String,
+    version: String,
 }
 
 #[derive(Deserialize)]
