@@ -114,9 +114,13 @@ fn slow_steps() -> [Step; 3] {
     let valgrind = "no invalid memory access in the one crate with unsafe code";
     let proptest = "a hundred times more cases of every property";
     [
-        cargo("loom", loom, "test --package wait-ctx --release --lib --target-dir target/loom")
-            .env("RUSTFLAGS", "--cfg loom")
-            .slow(),
+        cargo(
+            "loom",
+            loom,
+            "test --package wait-ctx --release --lib --target-dir target/loom loom",
+        )
+        .env("RUSTFLAGS", "--cfg loom")
+        .slow(),
         cargo("proptest", proptest, "test --workspace --exclude layby-tests --release")
             .env("PROPTEST_CASES", "25600")
             .slow(),
