@@ -2,11 +2,11 @@
 //!
 //! ```text
 //!      the job's side                 shared                  the device's side
-//!   ┌────────────────┐        ┌───────────────────┐        ┌──────────────────┐
-//!   │ Pending<W>     │──Arc──▶│ Cell<W>           │◀──Arc──│ Request<W>       │
-//!   │  wait, cancel  │        │  word (wait-ctx)  │        │  owns the work   │
-//!   └────────────────┘        │  result slot      │        │  complete(..)    │
-//!                             └───────────────────┘        └──────────────────┘
+//!   +----------------+        +-------------------+        +------------------+
+//!   | Pending<W>     |--Arc-->| Cell<W>           |<--Arc--| Request<W>       |
+//!   |  wait, cancel  |        |  word (wait-ctx)  |        |  owns the work   |
+//!   +----------------+        |  result slot      |        |  complete(..)    |
+//!                             +-------------------+        +------------------+
 //! ```
 //!
 //! Who may touch what, when:
