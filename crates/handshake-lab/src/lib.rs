@@ -1,1 +1,6 @@
-//! Placeholder.
+//! Real handshakes through the whole stack.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+pub mod scenario;
