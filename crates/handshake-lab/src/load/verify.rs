@@ -53,7 +53,9 @@ pub fn client_config(
         Some(ca) => {
             let mut roots = RootCertStore::empty();
             roots.add(ca.clone())?;
-            let built = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build();
+            let built =
+                WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+                    .build();
             Some(built.map_err(|error| Error::General(error.to_string()))?)
         }
     };
@@ -103,9 +105,13 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, Error> {
         match &self.web_pki {
             None => Ok(ServerCertVerified::assertion()),
-            Some(web_pki) => {
-                web_pki.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
-            }
+            Some(web_pki) => web_pki.verify_server_cert(
+                end_entity,
+                intermediates,
+                server_name,
+                ocsp_response,
+                now,
+            ),
         }
     }
 

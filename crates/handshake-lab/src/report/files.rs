@@ -19,7 +19,10 @@ pub fn write_results(results: &Results, directory: Option<&Path>) -> io::Result<
     let with_path = |path: &Path| {
         let path = path.display().to_string();
         move |error: io::Error| {
-            io::Error::new(error.kind(), format!("--report {path}: {error}; give a directory that can be written"))
+            io::Error::new(
+                error.kind(),
+                format!("--report {path}: {error}; give a directory that can be written"),
+            )
         }
     };
     std::fs::create_dir_all(&directory).map_err(with_path(&directory))?;

@@ -25,8 +25,9 @@ impl Progress {
             return Self { shown: Shown::Lines };
         }
         let bar = ProgressBar::new(rows as u64);
-        let style = ProgressStyle::with_template("{spinner} [{pos}/{len}] {msg}  {elapsed_precise}")
-            .expect("the template is a constant");
+        let style =
+            ProgressStyle::with_template("{spinner} [{pos}/{len}] {msg}  {elapsed_precise}")
+                .expect("the template is a constant");
         bar.set_style(style);
         bar.enable_steady_tick(Duration::from_millis(120));
         Self { shown: Shown::Bar(bar) }

@@ -10,7 +10,7 @@ use super::results::{Results, RowReport};
 #[must_use]
 pub fn table(results: &Results) -> String {
     let mut rows = Table::new();
-    rows.load_preset(presets::ASCII_MARKDOWN);
+    rows.load_style(presets::ASCII_MARKDOWN);
     rows.set_header([
         "mode",
         "handshakes",
@@ -60,7 +60,8 @@ fn cells(row: &RowReport) -> Vec<String> {
         format!("{:.0}", row.client_cpu_us_per_handshake),
         row.ring_full.to_string(),
         row.wakes.to_string(),
-        row.device_utilisation.map_or_else(|| "-".to_owned(), |busy| format!("{:.0} %", busy * 100.0)),
+        row.device_utilisation
+            .map_or_else(|| "-".to_owned(), |busy| format!("{:.0} %", busy * 100.0)),
         row.failed.to_string(),
         row.unfinished.to_string(),
     ]
