@@ -111,7 +111,9 @@ fn clap_says(error: &clap::Error) -> ExitCode {
         .next()
         .filter(|line| line.starts_with("tip:") || line.starts_with('<') || line.starts_with("--"));
     let first = more.map_or_else(|| first.clone(), |more| format!("{first} {more}"));
-    usage(&format!("{first}; lab --help shows all commands"))
+    let command = std::env::args().nth(1).filter(|word| word == "sim" || word == "serve");
+    let command = command.map_or_else(String::new, |word| format!("{word} "));
+    usage(&format!("{first}; lab {command}--help shows what there is"))
 }
 
 /// Events on standard error as `RUST_LOG` asks for them; nothing without it but errors and warnings.

@@ -54,6 +54,9 @@ pub struct ServeArgs {
     units: Option<String>,
 }
 
+/// Where `--self-signed` writes the certificate of its authority.
+const AUTHORITY: &str = "target/layby/serve/ca.pem";
+
 /// How often counters are printed, when they have changed.
 const COUNTERS_EVERY: Duration = Duration::from_secs(3);
 
@@ -66,6 +69,12 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), Stop> {
     println!("listening on {}", serving.address());
     // Whoever reads the line waits for it.
     std::io::stdout().flush().map_err(Stop::usage)?;
+    if args.self_signed {
+        let port = serving.address().port();
+        eprintln!(
+            "its authority is in {AUTHORITY}; try: curl --cacert {AUTHORITY} https://localhost:{port}/"
+        );
+    }
 
     wait_for_signal(serving.live()).map_err(Stop::usage)?;
     eprintln!("draining; Ctrl-C again quits at once");
@@ -152,21 +161,16 @@ fn identity(args: &ServeArgs) -> Result<Identity, Stop> {
 
 fn self_signed() -> Result<Identity, Stop> {
     let pki = TestPki::generate(KeyType::P256).map_err(Stop::usage)?;
-    let directory = Path::new("target").join("layby").join("serve");
-    let file = directory.join("ca.pem");
-    std::fs::create_dir_all(&directory).and_then(|()| std::fs::write(&file, &pki.ca_pem)).map_err(
-        |error| {
-            Stop::Usage(format!(
-                "--self-signed: {}: {error}; run where target/ can be written",
-                file.display()
-            ))
-        },
-    )?;
-    eprintln!(
-        "the certificate's authority is in {}; try: curl --cacert {} https://localhost:PORT/",
-        file.display(),
-        file.display()
-    );
+    let file = Path::new(AUTHORITY);
+    let written = match file.parent() {
+        Some(directory) => std::fs::create_dir_all(directory),
+        None => Ok(()),
+    };
+    written.and_then(|()| std::fs::write(file, &pki.ca_pem)).map_err(|error| {
+        Stop::Usage(format!(
+            "--self-signed: {AUTHORITY}: {error}; run where target/ can be written"
+        ))
+    })?;
     Identity::of(&pki).map_err(Stop::usage)
 }
 

@@ -13,3 +13,6 @@ pub use progress::Progress;
 pub use results::{LatencyMs, LawReport, Ledger, Level, Results, RowReport, SCHEMA};
 pub use table::table;
 pub use verdict::{Verdict, verdict};
+
+#[cfg(test)]
+mod tests;

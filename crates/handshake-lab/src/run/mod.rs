@@ -1,6 +1,7 @@
 //! Running a scenario: each row on a fresh server and device, then the ledger and the laws.
 
 mod device;
+mod evidence;
 mod laws;
 mod ledger;
 mod row;
@@ -15,7 +16,8 @@ use crate::{
 };
 
 pub use device::{Device, DeviceReport};
-pub use laws::{Laws, RowEvidence};
+pub use evidence::RowEvidence;
+pub use laws::Laws;
 pub use ledger::ledger;
 
 /// A scenario that could not be run to its end.

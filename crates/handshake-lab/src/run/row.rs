@@ -6,7 +6,7 @@ use crypto_ops::SoftwareKeys;
 use rustls::pki_types::PrivateKeyDer;
 use ssl_async::SslContext;
 
-use super::{RunError, device::Device, laws::RowEvidence, ledger::ledger};
+use super::{RunError, device::Device, evidence::RowEvidence, ledger::ledger};
 use crate::{
     certs::TestPki,
     keys::{self, Asked},

@@ -14,6 +14,8 @@ use super::{
 pub(super) struct Connection {
     pub(super) ssl: Ssl<TcpStream>,
     pub(super) tally: SessionTally,
+    /// Whether its first bytes have come.
+    pub(super) begun: bool,
     stage: Stage,
 }
 
@@ -60,7 +62,7 @@ macro_rules! ready {
 
 impl Connection {
     pub(super) fn new(ssl: Ssl<TcpStream>) -> Self {
-        Self { ssl, tally: SessionTally::default(), stage: Stage::Handshake }
+        Self { ssl, tally: SessionTally::default(), begun: false, stage: Stage::Handshake }
     }
 
     /// Goes on as far as it can: until the socket would block, the session parks, or the connection has ended.

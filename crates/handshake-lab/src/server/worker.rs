@@ -34,8 +34,9 @@ const READY: Token = Token(usize::MAX - 1);
 /// The listening socket has something.
 const LISTENER: Token = Token(usize::MAX - 2);
 
-/// Connections accepted in one turn of the loop.
-const ACCEPTS_A_TURN: usize = 8;
+/// Connections accepted and handshakes begun in one turn of the loop. Small, so that a worker that blocks in each finishes
+/// those under way before it begins too many; large enough that a turn's poll is shared.
+const NEW_A_TURN: usize = 8;
 
 /// One worker. It stays on the thread that runs it, for its jobs do.
 #[derive(Debug)]
@@ -50,6 +51,8 @@ pub(super) struct Worker {
     ready: ReadyQueue,
     sender: ReadySender,
     connections: Slots<Connection>,
+    /// Connections whose first bytes have come and have not been looked at.
+    fresh: VecDeque<usize>,
     /// Connections that wait for a job.
     starved: VecDeque<usize>,
     /// More connections may be waiting to be accepted than were in the last turn.
@@ -99,6 +102,7 @@ impl Worker {
             ready,
             sender,
             connections: Slots::new(),
+            fresh: VecDeque::new(),
             starved: VecDeque::new(),
             more_to_accept: false,
             out_of_descriptors: false,
@@ -114,7 +118,8 @@ impl Worker {
         while !self.is_over() {
             self.completions(&mut tokens);
             // Asleep only when the ready queue is really empty; then a push writes its descriptor.
-            let sleeps = self.ready.prepare_sleep() && !self.more_to_accept;
+            let sleeps =
+                self.ready.prepare_sleep() && !self.more_to_accept && self.fresh.is_empty();
             let timeout = if sleeps { None } else { Some(Duration::ZERO) };
             let polled = self.poll.poll(&mut events, timeout);
             self.ready.awake();
@@ -134,6 +139,7 @@ impl Worker {
             if self.more_to_accept {
                 self.accept();
             }
+            self.begin_some(&mut tokens);
         }
         self.report.abandoned = self.connections.len() as u64;
         for key in self.connections.keys() {
@@ -146,10 +152,13 @@ impl Worker {
     }
 
     fn is_over(&mut self) -> bool {
+        if self.control.abandoned() {
+            return true;
+        }
         if self.control.draining() && self.listener.is_some() {
             self.begin_drain();
         }
-        self.control.abandoned() || (self.listener.is_none() && self.connections.len() == 0)
+        self.listener.is_none() && self.connections.len() == 0
     }
 
     fn begin_drain(&mut self) {
@@ -158,8 +167,7 @@ impl Worker {
             let _ = self.poll.registry().deregister(&mut listener);
         }
         for key in self.connections.keys() {
-            let waits = |connection: &mut Connection| !connection.ssl.waiting_for_async();
-            if self.connections.by_key(key).is_some_and(waits) {
+            if self.connections.by_key(key).is_some_and(Connection::close_if_idle) {
                 self.advance(key);
             }
         }
@@ -195,17 +203,32 @@ impl Worker {
                     if let Err(error) = connection.ssl.watch_peer() {
                         self.fail(key, &error);
                     }
-                } else {
+                } else if connection.begun {
                     self.advance(key);
+                } else if event.is_readable() || event.is_read_closed() || event.is_error() {
+                    connection.begun = true;
+                    self.fresh.push_back(key);
                 }
             }
         }
     }
 
-    /// Accepts a few connections; the rest keep until those have had their turn, so that a flood of new handshakes
-    /// does not starve the ones under way.
+    /// Begins a few handshakes; the rest keep until those under way have had their turn, so that a flood of new ones
+    /// does not starve them.
+    fn begin_some(&mut self, tokens: &mut Vec<wait_ctx::Token>) {
+        for _ in 0..NEW_A_TURN {
+            let Some(key) = self.fresh.pop_front() else { return };
+            self.advance(key);
+            self.completions(tokens);
+            if self.control.abandoned() {
+                return;
+            }
+        }
+    }
+
+    /// Accepts a few connections, for the same reason.
     fn accept(&mut self) {
-        for _ in 0..ACCEPTS_A_TURN {
+        for _ in 0..NEW_A_TURN {
             let Some(listener) = &self.listener else { break };
             match listener.accept() {
                 Ok((socket, _)) => self.welcome(socket),
