@@ -40,7 +40,7 @@ fn l2_trusting_a_wake_is_caught() {
 
 #[test]
 fn l3_a_lost_wake_is_caught() {
-    assert_eq!(broken_by("lost-wake", &[]), ["L3"]);
+    assert!(broken_by("lost-wake", &[]).contains(&"L3".to_owned()));
 }
 
 #[test]

@@ -56,6 +56,7 @@ fn healthy(mode: &str) -> RowEvidence {
         verified: 10,
         asked: 10,
         workers: vec![worker],
+        stuck: 0,
         device: Some(device),
         ledger: Ledger { jobs: Level { now: 0, peak: 10 }, ..Ledger::default() },
     }
@@ -82,7 +83,7 @@ fn breaks(law: &str, mode: &str, harm: impl FnOnce(&mut RowEvidence)) {
 fn a_healthy_row_breaks_no_law_and_checks_each_that_applies() {
     for (mode, expected) in [
         ("async", vec!["L2", "L3", "L4", "L7", "L8", "L12", "L13"]),
-        ("blocking", vec!["L2", "L8", "L11", "L12", "L13"]),
+        ("blocking", vec!["L2", "L3", "L8", "L11", "L12", "L13"]),
     ] {
         let mut laws = Laws::default();
         laws.check(&healthy(mode));
@@ -107,6 +108,7 @@ fn l2_is_broken_by_a_second_submission() {
 fn l3_is_broken_by_a_handshake_that_nobody_ended() {
     breaks("L3", "async", |row| row.load.unfinished = 1);
     breaks("L3", "async", |row| row.workers[0].abandoned = 1);
+    breaks("L3", "blocking", |row| row.stuck = 1);
     breaks("L3", "async", |row| row.device.as_mut().expect("one").quiet = false);
 }
 
