@@ -1,0 +1,249 @@
+//! The owner half: what the session and its job hold.
+
+use std::any::Any;
+use std::cell::{Cell, OnceCell, RefCell};
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::callback::{Callback, CallbackArg, InsideCallback, Notification};
+use crate::fds::{CountedSignal, FdDiff, FdHandle, FdTable, Key, KeyInUse, Seen, WaitFd};
+use crate::notifier::Notifier;
+use crate::openssl_view::OpenSslView;
+use crate::request::Status;
+use crate::signal::Signal;
+
+/// The wait context of one session. Clones are the same context; the last one to go cleans up.
+///
+/// It is neither `Send` nor `Sync`: it lives on the session's thread. Other threads hold its [`Notifier`].
+#[derive(Clone, Default)]
+pub struct WaitCtx {
+    inner: Rc<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    notifier: Notifier,
+    fds: RefCell<FdTable>,
+    seen: RefCell<Seen>,
+    signal: OnceCell<Arc<CountedSignal>>,
+    leased: Cell<bool>,
+}
+
+/// The context already belongs to a live job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the wait context already belongs to a live job: give each concurrent job its own")]
+#[non_exhaustive]
+pub struct WaitCtxBusy;
+
+impl WaitCtx {
+    /// A context without descriptors, callback or requests.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The waker half.
+    pub fn notifier(&self) -> &Notifier {
+        &self.inner.notifier
+    }
+
+    /// The status of the session's request, or of its last one.
+    pub fn status(&self) -> Status {
+        self.inner.notifier.status()
+    }
+
+    /// Takes the context for one job, until the lease is dropped. It keeps the context alive.
+    ///
+    /// # Errors
+    /// [`WaitCtxBusy`] while another lease exists.
+    pub fn lease(&self) -> Result<Lease, WaitCtxBusy> {
+        if self.inner.leased.replace(true) {
+            Err(WaitCtxBusy)
+        } else {
+            Ok(Lease { ctx: self.clone() })
+        }
+    }
+
+    /// Registers a descriptor under an engine's key.
+    ///
+    /// # Errors
+    /// [`KeyInUse`] if the key has a live descriptor; the registration comes back.
+    pub fn set_wait_fd(&self, key: Key, wait_fd: WaitFd) -> Result<(), KeyInUse> {
+        let mut fds = self.inner.fds.borrow_mut();
+        if fds.find(key).is_some() {
+            return Err(KeyInUse { refused: wait_fd });
+        }
+        fds.add(key, wait_fd);
+        Ok(())
+    }
+
+    /// The live descriptor of a key, with its owner's data.
+    pub fn fd(&self, key: Key) -> Option<(FdHandle, Option<Rc<dyn Any>>)> {
+        let fds = self.inner.fds.borrow();
+        fds.find(key).map(|found| (found.fd.clone(), found.data.clone()))
+    }
+
+    /// Every live descriptor, newest first.
+    pub fn all_fds(&self) -> Vec<FdHandle> {
+        self.inner.fds.borrow().handles().cloned().collect()
+    }
+
+    /// Takes a registration back: descriptor and data. Its cleanup is dropped, not run.
+    pub fn clear_fd(&self, key: Key) -> Option<WaitFd> {
+        let mut cleared = self.inner.fds.borrow_mut().clear(key)?;
+        cleared.cleanup = None;
+        Some(cleared)
+    }
+
+    /// The net changes since this was last called: [`diff`](Self::diff) for the usual single consumer.
+    pub fn changed_fds(&self) -> FdDiff {
+        self.diff(&mut self.inner.seen.borrow_mut())
+    }
+
+    /// The net changes since this consumer looked last.
+    pub fn diff(&self, seen: &mut Seen) -> FdDiff {
+        seen.advance(&self.inner.fds.borrow())
+    }
+
+    /// The same descriptors under OpenSSL's rules for windows, order and duplicate keys.
+    pub const fn openssl_view(&self) -> OpenSslView<'_> {
+        OpenSslView::new(self)
+    }
+
+    pub(crate) fn table(&self) -> &RefCell<FdTable> {
+        &self.inner.fds
+    }
+
+    /// The context's own descriptor, made by the first call. Wakes without a callback go there from then on; it is one
+    /// of [`all_fds`](Self::all_fds) as long as the context lives.
+    ///
+    /// # Errors
+    /// Whatever the system says when it has no descriptor left.
+    pub fn notify_fd(&self) -> io::Result<BorrowedFd<'_>> {
+        if self.inner.signal.get().is_none() {
+            let signal = Arc::new(Signal::new()?);
+            let counted = Arc::new(CountedSignal::new(Arc::clone(&signal)));
+            let handle = FdHandle::notify(Arc::clone(&counted));
+            self.inner.fds.borrow_mut().add(Key::NOTIFY, WaitFd::again(handle));
+            let _first = self.inner.signal.set(counted);
+            self.inner.notifier.set_signal(signal);
+        }
+        Ok(self.inner.signal.get().expect("set above").0.as_fd())
+    }
+
+    /// Makes the context's own descriptor unreadable again. Whoever resumes the job calls it before looking at the
+    /// request. Costs nothing while there is no such descriptor.
+    pub fn drain_notify(&self) {
+        if self.inner.signal.get().is_some() {
+            self.inner.notifier.drain_signal();
+        }
+    }
+
+    /// Sets the callback, or replaces it. A wake that is still owed is delivered to it at once, on this thread.
+    pub fn set_callback(&self, callback: impl Fn(&Notification<'_>) + Send + Sync + 'static) {
+        self.inner.notifier.set_callback(Arc::new(callback));
+    }
+
+    /// Sets the argument that every notification carries, or takes it away.
+    pub fn set_callback_arg(&self, arg: Option<CallbackArg>) {
+        self.inner.notifier.set_callback_arg(arg);
+    }
+
+    /// The callback and its argument.
+    pub fn callback(&self) -> Option<(Callback, Option<CallbackArg>)> {
+        self.inner.notifier.callback()
+    }
+
+    /// Takes the callback away. No call begins after this has returned; one that has begun may still be running.
+    pub fn unset_callback(&self) -> Option<Callback> {
+        self.inner.notifier.unset_callback()
+    }
+
+    /// Takes the callback away and waits until no call is running.
+    ///
+    /// # Errors
+    /// [`InsideCallback`] if this thread is inside a callback of this context; nothing is changed then.
+    pub fn unset_and_wait(&self) -> Result<Option<Callback>, InsideCallback> {
+        self.inner.notifier.unset_and_wait()
+    }
+
+    /// Whether both are the same context.
+    pub fn same(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.inner, &other.inner)
+    }
+}
+
+impl fmt::Debug for WaitCtx {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WaitCtx")
+            .field("status", &self.status())
+            .field("fds", &self.all_fds())
+            .field("leased", &self.inner.leased.get())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A context that belongs to a live job. Dropping it ends that.
+#[derive(Debug)]
+pub struct Lease {
+    ctx: WaitCtx,
+}
+
+impl Lease {
+    /// The context.
+    pub const fn ctx(&self) -> &WaitCtx {
+        &self.ctx
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.ctx.inner.leased.set(false);
+    }
+}
+
+/// A context that is going away, as its cleanups see it.
+#[derive(Clone, Copy)]
+pub struct Teardown<'a> {
+    inner: &'a Inner,
+}
+
+impl Teardown<'_> {
+    /// The descriptor of a key whose cleanup has not run yet, with its owner's data.
+    pub fn fd(&self, key: Key) -> Option<(FdHandle, Option<Rc<dyn Any>>)> {
+        let fds = self.inner.fds.borrow();
+        fds.find(key).map(|found| (found.fd.clone(), found.data.clone()))
+    }
+
+    /// Takes a registration back. Its cleanup will not run.
+    pub fn clear_fd(&self, key: Key) -> Option<WaitFd> {
+        self.inner.fds.borrow_mut().clear(key)
+    }
+}
+
+impl fmt::Debug for Teardown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Teardown").finish_non_exhaustive()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.notifier.shut();
+        loop {
+            // Looked up anew each time: a cleanup may clear other registrations.
+            let newest = self.fds.borrow_mut().pop();
+            let Some((key, mut wait_fd)) = newest else { break };
+            if let Some(cleanup) = wait_fd.cleanup.take() {
+                let teardown = Teardown { inner: self };
+                let run = AssertUnwindSafe(|| cleanup(&teardown, key, wait_fd));
+                if catch_unwind(run).is_err() {
+                    tracing::error!("the cleanup of a wait descriptor panicked");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! The ready queue of a serving thread: tokens of sessions to resume, and one descriptor to sleep on.
+//!
+//! ```text
+//!   completing threads                 serving thread
+//!   ReadySender::push(token) --+
+//!   ReadySender::push(token) --+-->  drain, resume each; when really empty: prepare_sleep, poll(fd), awake
+//! ```
+//!
+//! The descriptor is written at most once per sleep, and only while the thread sleeps. A thread that is busy is never
+//! interrupted, and a push from the serving thread itself costs no system call.
+
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+
+use crate::signal::Signal;
+use crate::sync::{Mutex, lock};
+
+/// Names a session on its serving thread. What the number means is up to the application (a slab index, as in mio).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Token(pub usize);
+
+#[derive(Debug)]
+struct Shared {
+    queue: Mutex<Queue>,
+    signal: Signal,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    ready: Vec<Token>,
+    /// The consumer found the queue empty and sleeps, or is about to.
+    sleeping: bool,
+    /// The descriptor was written since the consumer last woke up.
+    signalled: bool,
+    /// The consumer is gone; pushes go nowhere.
+    closed: bool,
+    fd_writes: u64,
+}
+
+/// The consuming end. It belongs to one thread: it can be moved there, but not shared.
+#[derive(Debug)]
+pub struct ReadyQueue {
+    shared: Arc<Shared>,
+    not_sync: PhantomData<std::cell::Cell<()>>,
+}
+
+impl ReadyQueue {
+    /// An empty queue with its descriptor (an eventfd on Linux, a pipe elsewhere).
+    ///
+    /// # Errors
+    /// Whatever the system says when it has no descriptor left.
+    pub fn new() -> io::Result<Self> {
+        let shared = Arc::new(Shared { queue: Mutex::default(), signal: Signal::new()? });
+        Ok(Self { shared, not_sync: PhantomData })
+    }
+
+    /// A new producing end.
+    pub fn sender(&self) -> ReadySender {
+        ReadySender { shared: Arc::clone(&self.shared) }
+    }
+
+    /// Appends every token pushed so far to `into`, oldest first. A token can appear more than once.
+    pub fn drain(&mut self, into: &mut Vec<Token>) {
+        into.append(&mut lock(&self.shared.queue).ready);
+    }
+
+    /// Announces that this thread is about to wait for the descriptor. False if there are tokens to drain first.
+    ///
+    /// Between `true` and [`awake`](Self::awake) the next push writes the descriptor.
+    #[must_use = "sleep only if the queue is empty"]
+    pub fn prepare_sleep(&mut self) -> bool {
+        let mut queue = lock(&self.shared.queue);
+        queue.sleeping = queue.ready.is_empty();
+        queue.sleeping
+    }
+
+    /// Ends the sleep, for whatever reason it ended: the descriptor is unreadable again and pushes stop writing it.
+    pub fn awake(&mut self) {
+        let mut queue = lock(&self.shared.queue);
+        queue.sleeping = false;
+        if std::mem::take(&mut queue.signalled) {
+            self.shared.signal.drain();
+        }
+    }
+
+    /// How often the descriptor was written.
+    pub fn fd_writes(&self) -> u64 {
+        lock(&self.shared.queue).fd_writes
+    }
+
+    #[cfg(loom)]
+    pub(crate) fn wait(&self) {
+        self.shared.signal.wait();
+    }
+}
+
+impl AsFd for ReadyQueue {
+    /// Readable while a sleep announced by [`prepare_sleep`](Self::prepare_sleep) should end.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.shared.signal.as_fd()
+    }
+}
+
+impl Drop for ReadyQueue {
+    fn drop(&mut self) {
+        let mut queue = lock(&self.shared.queue);
+        queue.closed = true;
+        queue.ready = Vec::new();
+    }
+}
+
+/// A producing end, for any thread.
+#[derive(Debug, Clone)]
+pub struct ReadySender {
+    shared: Arc<Shared>,
+}
+
+impl ReadySender {
+    /// Queues `token`, and wakes the serving thread if it sleeps. False if the queue is gone.
+    pub fn push(&self, token: Token) -> bool {
+        let mut queue = lock(&self.shared.queue);
+        if queue.closed {
+            return false;
+        }
+        queue.ready.push(token);
+        if queue.sleeping && !queue.signalled {
+            queue.signalled = true;
+            queue.fd_writes += 1;
+            // Under the lock, so that `awake` cannot drain before the write: it would leave the descriptor readable.
+            self.shared.signal.raise();
+        }
+        true
+    }
+}
+
+impl PartialEq for ReadySender {
+    /// Whether both feed the same queue.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.shared, &other.shared)
+    }
+}

@@ -1,0 +1,136 @@
+//! Laws L2 to L4: when a wake is due, and where it goes.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use rustix::event::{PollFd, PollFlags, poll};
+use wait_ctx::{Arm, Outcome, ReadyQueue, RequestState, Route, Status, Token, WaitCtx};
+
+fn readable(fd: &impl AsFd) -> bool {
+    let mut fds = [PollFd::new(fd, PollFlags::IN)];
+    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut fds, Some(&now)).expect("poll") == 1
+}
+
+fn counting(ctx: &WaitCtx) -> Arc<AtomicUsize> {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&calls);
+    ctx.set_callback(move |_| {
+        count.fetch_add(1, Ordering::Relaxed);
+    });
+    calls
+}
+
+#[test]
+fn l3_no_lost_wakeup_when_the_completion_comes_after_the_pause() {
+    let ctx = WaitCtx::new();
+    let calls = counting(&ctx);
+    let request = ctx.notifier().begin().expect("nothing in flight");
+    assert_eq!(ctx.status(), Status::Again);
+    request.accept();
+    assert_eq!(ctx.status(), Status::Ok);
+    assert_eq!(request.arm(), Arm::Armed);
+    let claim = request.claim(Outcome::Done).expect("first");
+    assert_eq!(request.state(), RequestState::Submitted);
+    assert!(claim.wake());
+    assert_eq!(request.state(), RequestState::Done);
+    assert_eq!(calls.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn l4_a_completion_seen_before_the_pause_needs_no_wake() {
+    let ctx = WaitCtx::new();
+    let calls = counting(&ctx);
+    let request = ctx.notifier().begin().expect("nothing in flight");
+    assert!(!request.claim(Outcome::Done).expect("first").wake());
+    request.accept();
+    assert_eq!(request.arm(), Arm::Settled(RequestState::Done));
+    assert_eq!(calls.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn l4_late_and_duplicate_completions_do_nothing() {
+    let ctx = WaitCtx::new();
+    let calls = counting(&ctx);
+    let old = ctx.notifier().begin().expect("nothing in flight");
+    assert_eq!(old.arm(), Arm::Armed);
+    assert!(old.claim(Outcome::Done).expect("first").wake());
+    assert!(old.claim(Outcome::Failed).is_none());
+    let new = ctx.notifier().begin().expect("the old one is done");
+    assert_eq!(new.arm(), Arm::Armed);
+    assert!(old.claim(Outcome::Failed).is_none());
+    assert!(!old.cancel());
+    assert_eq!(old.state(), RequestState::Cancelled);
+    assert_eq!(new.state(), RequestState::Queued);
+    assert!(new.cancel());
+    assert!(new.claim(Outcome::Done).is_none());
+    assert_eq!(calls.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn l3_a_wake_without_a_route_is_delivered_by_the_first_route_added() {
+    let ctx = WaitCtx::new();
+    let request = ctx.notifier().begin().expect("nothing in flight");
+    assert_eq!(request.arm(), Arm::Armed);
+    assert!(!request.claim(Outcome::Failed).expect("first").wake());
+    let calls = counting(&ctx);
+    assert_eq!(calls.load(Ordering::Relaxed), 1);
+    assert_eq!(ctx.status(), Status::Err);
+}
+
+#[test]
+fn l4_one_route_per_wake_callback_before_fd_before_ready_queue() {
+    let ctx = WaitCtx::new();
+    let mut queue = ReadyQueue::new().expect("eventfd");
+    let mut ready = Vec::new();
+    ctx.notifier().set_route(Route::Ready(queue.sender(), Token(7)));
+    let finish = || {
+        let request = ctx.notifier().begin().expect("nothing in flight");
+        assert_eq!(request.arm(), Arm::Armed);
+        assert!(request.claim(Outcome::Done).expect("first").wake());
+    };
+
+    finish();
+    queue.drain(&mut ready);
+    assert_eq!(ready, [Token(7)]);
+    assert_eq!(queue.fd_writes(), 0);
+
+    let fd = ctx.notify_fd().expect("eventfd");
+    finish();
+    assert!(readable(&fd));
+    ctx.drain_notify();
+    assert!(!readable(&fd));
+
+    let calls = counting(&ctx);
+    finish();
+    assert!(!readable(&fd));
+    assert_eq!(calls.load(Ordering::Relaxed), 1);
+    let counters = ctx.notifier().counters();
+    assert_eq!((counters.callback, counters.fd, counters.ready), (1, 1, 1));
+}
+
+#[test]
+fn l7_the_ready_queue_writes_its_descriptor_once_per_sleep() {
+    let mut queue = ReadyQueue::new().expect("eventfd");
+    let sender = queue.sender();
+    assert!(sender.push(Token(1)));
+    assert!(!queue.prepare_sleep());
+    let mut ready = Vec::new();
+    queue.drain(&mut ready);
+    assert!(queue.prepare_sleep());
+    let other = std::thread::spawn(move || {
+        assert!(sender.push(Token(2)));
+        assert!(sender.push(Token(3)));
+        sender
+    });
+    poll(&mut [PollFd::new(&queue, PollFlags::IN)], None).expect("poll");
+    let sender = other.join().expect("no panic");
+    queue.awake();
+    assert!(!readable(&queue));
+    queue.drain(&mut ready);
+    assert_eq!(ready, [Token(1), Token(2), Token(3)]);
+    assert_eq!(queue.fd_writes(), 1);
+    drop(queue);
+    assert!(!sender.push(Token(4)));
+}
