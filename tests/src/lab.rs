@@ -26,7 +26,14 @@ pub fn lab_binary() -> &'static Path {
 /// As [`run`], and if the lab does not build.
 pub fn lab(args: &[&str]) -> Run {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    run(Command::new(lab_binary()).args(args).current_dir(&dir).env_remove("RUST_LOG"), b"")
+    run(
+        Command::new(lab_binary())
+            .args(args)
+            .current_dir(&dir)
+            .env_remove("RUST_LOG")
+            .env_remove("COLUMNS"),
+        b"",
+    )
 }
 
 fn build() -> PathBuf {
