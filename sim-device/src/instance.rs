@@ -106,8 +106,8 @@ enum Work {
 enum Change {
     /// The time of a fault rule has come.
     Strike(usize),
-    /// The rings are no longer stuck.
-    RingReady,
+    /// A stuck ring, a hang or a standstill of the heart is over.
+    Recover,
     /// The instance is back from a reset or removal.
     Return,
 }

@@ -85,8 +85,8 @@ pub enum Event {
         /// The request it struck, if one.
         entry: Option<EntryId>,
     },
-    /// The rings are no longer stuck.
-    RingReady,
+    /// A stuck ring, a hang or a standstill of the heart is over.
+    Recovered,
     /// The instance takes requests again after a reset or a removal.
     Returned,
 }
@@ -115,7 +115,7 @@ impl fmt::Display for Event {
                 write!(f, "struck entry={} fault={fault}", entry.0)
             }
             Self::Struck { fault, entry: None } => write!(f, "struck fault={fault}"),
-            Self::RingReady => f.write_str("ring-ready"),
+            Self::Recovered => f.write_str("recovered"),
             Self::Returned => f.write_str("returned"),
         }
     }

@@ -109,13 +109,16 @@ impl<P> Instance<P> {
         match fault {
             Fault::RingStuck { lasts } => {
                 self.stuck_until = self.stuck_until.max(now + lasts);
-                self.changes.retain(|change| *change != Change::RingReady);
-                self.changes.enter(self.stuck_until, Change::RingReady);
+                self.changes.enter(now + lasts, Change::Recover);
             }
-            Fault::HeartbeatLoss { lasts } => self.heartbeat.stop(now, now + lasts),
+            Fault::HeartbeatLoss { lasts } => {
+                self.heartbeat.stop(now, now + lasts);
+                self.changes.enter(now + lasts, Change::Recover);
+            }
             Fault::Hang { lasts } => {
                 self.hung_until = self.hung_until.max(now + lasts);
                 self.heartbeat.stop(now, now + lasts);
+                self.changes.enter(now + lasts, Change::Recover);
             }
             Fault::Reset { downtime } => {
                 let until = now + downtime;
@@ -172,7 +175,7 @@ impl<P> Instance<P> {
     /// driver's work, so it is not bound by the response ring.
     fn leave(&mut self, presence: Presence, until: Option<Duration>, outcome: Outcome) {
         self.presence = presence;
-        self.changes.retain(|change| !matches!(change, Change::Return | Change::RingReady));
+        self.changes.retain(|change| !matches!(change, Change::Return | Change::Recover));
         if let Some(until) = until {
             self.changes.enter(until, Change::Return);
         }

@@ -36,7 +36,7 @@ impl<P> Instance<P> {
         match source {
             Source::Changes => match self.changes.take_next().expect("named as next") {
                 Change::Strike(rule) => self.handle_due_rule(rule),
-                Change::RingReady => self.record(Event::RingReady),
+                Change::Recover => self.record(Event::Recovered),
                 Change::Return => self.handle_return(),
             },
             Source::Work => match self.work.take_next().expect("named as next") {
