@@ -21,7 +21,7 @@ use crate::heartbeat::Heartbeat;
 use crate::interrupt::InterruptLine;
 use crate::stats::{ClassStats, InstanceStats};
 use crate::trace::{Event, Trace, TraceRecord};
-use crate::units::UnitGroup;
+use crate::units::{Pool, UnitGroup};
 
 /// One instance of a simulated accelerator, stepped by its owner.
 ///
@@ -51,6 +51,7 @@ pub struct Instance<P> {
     /// Entries whose doorbell is on its way. The latency is constant, so they arrive in order.
     rung: VecDeque<(Duration, Slot)>,
     groups: Vec<UnitGroup>,
+    pool: Option<Pool>,
     /// What the hardware is busy with; stands still in a hang, ends with a reset.
     work: Calendar<Work>,
     /// What will happen *to* the hardware.
@@ -154,7 +155,9 @@ impl<P> Instance<P> {
         for (at, rule) in faults.timed() {
             changes.enter(at, Change::Strike(rule));
         }
+        let count: u32 = groups.iter().fold(0, |sum, g| g.count().saturating_add(sum));
         let stats = InstanceStats {
+            units: config.pool.map_or(count, |pool| pool.min(count)),
             classes: groups.iter().map(|g| ClassStats::new(g.class, g.count())).collect(),
             ..InstanceStats::default()
         };
@@ -167,6 +170,7 @@ impl<P> Instance<P> {
             doorbell: config.doorbell,
             rung: VecDeque::new(),
             groups,
+            pool: config.pool.map(Pool::new),
             work: Calendar::new(),
             changes,
             response_depth: config.response_depth,

@@ -7,6 +7,7 @@ use crate::completion::{EntryId, Outcome, ServiceClass};
 use crate::entries::{Slot, Stage};
 use crate::fault::{Fault, Opportunity};
 use crate::trace::Event;
+use crate::units::UnitGroup;
 
 impl<P> Instance<P> {
     /// A request is about to be submitted.
@@ -185,7 +186,10 @@ impl<P> Instance<P> {
         self.rung.clear();
         self.work.clear();
         self.held_back.clear();
-        self.groups.iter_mut().for_each(|group| group.clear());
+        self.groups.iter_mut().for_each(UnitGroup::clear);
+        if let Some(pool) = &mut self.pool {
+            pool.clear();
+        }
         self.abort_all(outcome);
     }
 

@@ -25,6 +25,7 @@ fn every_complaint_names_the_field_the_value_and_the_remedy() {
         complaint(InstanceConfig { units: vec![], ..simple() }),
         complaint(InstanceConfig { units: vec![group(SIGN, 0, us(1))], ..simple() }),
         complaint(InstanceConfig { units: vec![group(SIGN, 1, us(1)); 2], ..simple() }),
+        complaint(InstanceConfig { pool: Some(0), ..simple() }),
         complaint(InstanceConfig { doorbell: Duration::from_secs(61), ..simple() }),
         complaint(InstanceConfig { heartbeat: Duration::ZERO, ..simple() }),
         complaint(InstanceConfig {
@@ -46,6 +47,7 @@ fn every_complaint_names_the_field_the_value_and_the_remedy() {
     `units` is empty: add a group of service units for each class of request
     `units`: class 0 has a `count` of 0: give at least 1, or leave the class out
     `units` has two groups for class 0: join them by adding up their `count`
+    `pool` is 0: give at least 1 unit, or none for groups that share nothing
     `doorbell` is 61s: give at most 60s
     `heartbeat` is zero: give the period of the heartbeat, for example 500 ms
     `interrupts`: `responses` is 0: give at least 1, or use polling

@@ -90,8 +90,9 @@ fn configs(plan: impl Strategy<Value = FaultPlan>) -> impl Strategy<Value = Inst
         }),
     ];
     let rings = prop_oneof![Just(RingLayout::PerClass), Just(RingLayout::Shared)];
-    (1usize..9, rings, 1usize..9, 0u64..3, interrupts, plan).prop_map(
-        |(ring_depth, rings, response_depth, doorbell, interrupts, faults)| InstanceConfig {
+    let pool = prop::option::of(1u32..4);
+    (1usize..9, rings, 1usize..9, pool, 0u64..3, interrupts, plan).prop_map(
+        |(ring_depth, rings, response_depth, pool, doorbell, interrupts, faults)| InstanceConfig {
             ring_depth,
             rings,
             response_depth,
@@ -107,6 +108,7 @@ fn configs(plan: impl Strategy<Value = FaultPlan>) -> impl Strategy<Value = Inst
                     service: ServiceTime::Uniform { low: us(0), high: us(9) },
                 },
             ],
+            pool,
             doorbell: us(doorbell),
             interrupts,
             faults,

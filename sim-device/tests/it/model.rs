@@ -23,6 +23,7 @@ struct Setup {
     ring_depth: usize,
     shared: bool,
     response_depth: usize,
+    pool: Option<u32>,
     doorbell: u64,
     /// Count and service time of each class.
     groups: Vec<(u32, u64)>,
@@ -106,18 +107,24 @@ impl Reference {
         }
     }
 
+    /// Seats who came first of those for whom there is a unit; without a pool only of one class.
     fn start(&mut self, class: usize) {
-        let (count, service) = self.setup.groups[class];
-        let is = |job: &Job, stage: Stage| job.class == class && job.stage == stage;
         loop {
-            let taken = |job: &&Job| is(job, Stage::InService) || is(job, Stage::Stalled);
-            let idle = self.jobs.iter().filter(taken).count() < count as usize;
-            let next = self.jobs.iter().position(|job| is(job, Stage::Queued));
-            let (true, Some(id)) = (idle, next) else { return };
+            let busy = |job: &&Job| matches!(job.stage, Stage::InService | Stage::Stalled);
+            let in_class = |class| self.jobs.iter().filter(busy).filter(move |j| j.class == class);
+            if self.setup.pool == Some(self.jobs.iter().filter(busy).count() as u32) {
+                return;
+            }
+            let next = self.jobs.iter().position(|job| {
+                job.stage == Stage::Queued
+                    && (self.setup.pool.is_some() || job.class == class)
+                    && in_class(job.class).count() < self.setup.groups[job.class].0 as usize
+            });
+            let Some(id) = next else { return };
             let job = &mut self.jobs[id];
             job.stage = Stage::InService;
             job.started = self.now;
-            job.ends = self.now + service;
+            job.ends = self.now + self.setup.groups[job.class].1;
             job.start_order = self.starts;
             self.starts += 1;
         }
@@ -170,9 +177,9 @@ impl ReferenceStateMachine for Reference {
 
     fn init_state() -> BoxedStrategy<Self> {
         let groups = prop::collection::vec((1u32..4, 0u64..9), 2);
-        (1usize..6, any::<bool>(), 1usize..5, 0u64..4, groups)
-            .prop_map(|(ring_depth, shared, response_depth, doorbell, groups)| Self {
-                setup: Setup { ring_depth, shared, response_depth, doorbell, groups },
+        (1usize..6, any::<bool>(), 1usize..5, prop::option::of(1u32..5), 0u64..4, groups)
+            .prop_map(|(ring_depth, shared, response_depth, pool, doorbell, groups)| Self {
+                setup: Setup { ring_depth, shared, response_depth, pool, doorbell, groups },
                 now: 0,
                 jobs: Vec::new(),
                 ring: VecDeque::new(),
@@ -213,7 +220,7 @@ impl StateMachineTest for Device {
     type Reference = Reference;
 
     fn init_test(reference: &Reference) -> Instance<usize> {
-        let Setup { ring_depth, shared, response_depth, doorbell, groups } = &reference.setup;
+        let Setup { ring_depth, shared, response_depth, pool, doorbell, groups } = &reference.setup;
         let units = (0..).zip(groups).map(|(class, (count, service))| {
             group(ServiceClass(class), *count, Duration::from_nanos(*service))
         });
@@ -222,6 +229,7 @@ impl StateMachineTest for Device {
             rings: if *shared { RingLayout::Shared } else { RingLayout::PerClass },
             response_depth: *response_depth,
             units: units.collect(),
+            pool: *pool,
             doorbell: Duration::from_nanos(*doorbell),
             interrupts: InterruptMode::Polling,
             ..InstanceConfig::default()

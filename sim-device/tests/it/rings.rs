@@ -138,3 +138,15 @@ fn debug_output_never_shows_a_payload() {
     let completion = run_dry(&mut device).remove(0);
     assert!(!format!("{shown} {completion:?}").contains("secret"));
 }
+
+#[test]
+fn a_pool_serves_who_came_first_whatever_the_class() {
+    let units = vec![group(SIGN, 2, us(100)), group(TICKET, 1, us(10))];
+    let mut device = device(InstanceConfig { units, pool: Some(1), ..simple() });
+    for (at, class) in [(0, SIGN), (1, TICKET), (2, SIGN)] {
+        device.submit(us(at), class, ()).unwrap();
+    }
+    let finished: Vec<_> = run_dry(&mut device).iter().map(|done| done.finished).collect();
+    assert_eq!(finished, [us(101), us(111), us(211)]);
+    assert_eq!(device.stats().units, 1);
+}
