@@ -176,6 +176,7 @@ impl<P> Instance<P> {
     /// driver's work, so it is not bound by the response ring.
     fn leave(&mut self, presence: Presence, until: Option<Duration>, outcome: Outcome) {
         self.presence = presence;
+        self.record(Event::WentAway { outcome });
         self.changes.retain(|change| !matches!(change, Change::Return | Change::Recover));
         if let Some(until) = until {
             self.changes.enter(until, Change::Return);

@@ -54,6 +54,7 @@ fn the_trace_tells_the_whole_story() {
     35000 submitted entry=3 class=0
     36000 started entry=3
     40000 struck fault=reset ns=9000
+    40000 went-away outcome=reset
     40000 answered entry=3 outcome=reset
     49000 returned
     60000 drained entry=3 payload=true
