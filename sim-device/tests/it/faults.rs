@@ -335,3 +335,63 @@ fn a_card_fails_as_a_whole_and_its_instances_one_by_one() {
     assert_eq!(outcomes, [Outcome::Removed, Outcome::Reset]);
     assert_eq!(card.occupancy(), 0);
 }
+
+#[test]
+fn what_comes_back_is_in_order_also_when_places_were_reused() {
+    let mut device = device(InstanceConfig { units: vec![group(SIGN, 2, us(10))], ..simple() });
+    for name in 0..4 {
+        device.submit(us(0), SIGN, name).unwrap();
+    }
+    device.advance(us(11));
+    assert_eq!(tags(&drain(&mut device)), [0, 1]);
+    device.submit(us(11), SIGN, 4).unwrap();
+    device.submit(us(11), SIGN, 5).unwrap();
+    device.reset(us(12), us(1));
+    assert_eq!(tags(&drain(&mut device)), [2, 3, 4, 5]);
+}
+
+#[test]
+fn a_removal_during_a_reset_outlasts_it() {
+    let mut device = device::<()>(simple());
+    device.inject(us(0), Fault::Hang { lasts: us(30) });
+    device.inject(us(0), Fault::Reset { downtime: us(10) });
+    device.inject(us(5), Fault::Removal { absent: Some(us(100)) });
+    assert_eq!(device.next_deadline(), Some(us(105)), "the only thing to come is the return");
+    device.advance(us(104));
+    assert_eq!(device.presence(), Presence::Removed { until: Some(us(105)) });
+    device.advance(us(105));
+    assert!(device.is_sound());
+}
+
+#[test]
+fn what_a_removal_brought_back_is_not_brought_back_again_by_a_reset() {
+    let mut device = device(InstanceConfig { response_depth: 1, ..simple() });
+    device.submit(us(0), SIGN, "a").unwrap();
+    device.submit(us(0), SIGN, "b").unwrap();
+    device.inject(us(5), Fault::Removal { absent: Some(us(10)) });
+    device.reset(us(20), us(1));
+    let back = drain(&mut device);
+    assert!(back.iter().all(|done| (done.outcome, done.finished) == (Outcome::Removed, us(5))));
+    assert_eq!(tags(&back), [0, 1]);
+}
+
+#[test]
+fn after_a_misdirection_a_reset_gives_the_other_request_back_under_its_own_tag() {
+    let mut device = device(with_fault(Fault::Misdirected, Trigger::Nth(1)));
+    device.submit(us(0), SIGN, "a").unwrap();
+    device.submit(us(0), SIGN, "b").unwrap();
+    device.reset(us(12), us(1));
+    let back = drain(&mut device);
+    assert_eq!((back[0].payload, back[0].outcome), (Some("a"), Outcome::Finished));
+    assert_eq!((back[1].payload, back[1].outcome), (Some("b"), Outcome::Reset));
+    assert_eq!(tags(&back), [1, 1]);
+}
+
+#[test]
+fn the_longer_of_two_standstills_of_the_heart_counts() {
+    let mut device = device::<()>(InstanceConfig { heartbeat: us(10), ..simple() });
+    device.inject(us(0), Fault::HeartbeatLoss { lasts: us(100) });
+    device.inject(us(50), Fault::HeartbeatLoss { lasts: us(10) });
+    assert_eq!(device.heartbeat(us(109)), 0);
+    assert_eq!(device.heartbeat(us(110)), 1);
+}

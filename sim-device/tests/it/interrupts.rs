@@ -113,3 +113,26 @@ proptest! {
         prop_assert_eq!(device.occupancy(), 0);
     }
 }
+
+#[test]
+fn responses_that_the_software_has_seen_do_not_count_towards_the_next_interrupt() {
+    let mode = InterruptMode::Coalesced { responses: 3, delay: us(50) };
+    let mut device = device(interrupting(mode));
+    device.submit(us(0), SIGN, ()).unwrap();
+    device.submit(us(0), SIGN, ()).unwrap();
+    device.advance(us(20));
+    assert_eq!(drain(&mut device).len(), 2);
+    device.submit(us(20), SIGN, ()).unwrap();
+    assert!(!device.take_interrupt(us(40)), "one response of three");
+}
+
+#[test]
+fn what_a_short_poll_leaves_behind_is_still_announced_in_time() {
+    let mode = InterruptMode::Coalesced { responses: 3, delay: us(50) };
+    let mut device = device(interrupting(mode));
+    device.submit(us(0), SIGN, ()).unwrap();
+    device.submit(us(0), SIGN, ()).unwrap();
+    device.advance(us(20));
+    assert_eq!(device.poll_responses(1, &mut Vec::new()), 1);
+    assert!(device.take_interrupt(us(63)));
+}

@@ -61,3 +61,29 @@ fn the_trace_tells_the_whole_story() {
     ");
     assert_eq!(device.drain_trace().count(), 0);
 }
+
+/// The order at one instant, as the crate's documentation gives it.
+#[test]
+fn at_one_instant_recovery_comes_before_work_work_before_doorbells_and_interrupts_last() {
+    let config = InstanceConfig {
+        units: vec![group(SIGN, 2, us(10))],
+        doorbell: us(10),
+        interrupts: InterruptMode::PerResponse,
+        interrupt_latency: us(0),
+        ..simple()
+    };
+    let mut device = device(config);
+    device.submit(us(0), SIGN, ()).unwrap();
+    device.submit(us(10), SIGN, ()).unwrap();
+    device.inject(us(10), Fault::HeartbeatLoss { lasts: us(10) });
+    device.set_trace(true);
+    device.advance(us(20));
+    let text: Vec<_> = device.drain_trace().map(|record| record.to_string()).collect();
+    insta::assert_snapshot!(text.join("\n"), @r"
+    20000 recovered
+    20000 finished entry=0
+    20000 answered entry=0 outcome=finished
+    20000 started entry=1
+    20000 interrupt
+    ");
+}
