@@ -41,8 +41,9 @@ pub enum Fault {
     },
     /// At a completion: reported as [`Corrupt`](crate::Outcome::Corrupt).
     Corrupt,
-    /// At a completion: the tag is exchanged with that of the oldest other request still inside.
-    /// Does not strike if there is none.
+    /// At a completion: the tag is exchanged with that of the oldest other request under way, which
+    /// will carry this one's tag unless a reset or removal brings it back. Does not strike if there
+    /// is none.
     Misdirected,
     /// At a completion: reported as [`DeviceError`](crate::Outcome::DeviceError).
     DeviceError,

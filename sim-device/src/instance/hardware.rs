@@ -8,6 +8,7 @@ use crate::completion::Outcome;
 use crate::entries::{Slot, Stage};
 use crate::interrupt::Signal;
 use crate::trace::Event;
+use crate::units::Pool;
 
 /// Where the next thing comes from. The order is that of things at the same instant: changes from
 /// outside come first, units are freed before new entries look for one, and interrupts speak of
@@ -36,7 +37,7 @@ impl<P> Instance<P> {
         match source {
             Source::Changes => match self.changes.take_next().expect("named as next") {
                 Change::Strike(rule) => self.handle_due_rule(rule),
-                Change::RingReady => self.record(Event::RingReady),
+                Change::Recover => self.record(Event::Recovered),
                 Change::Return => self.handle_return(),
             },
             Source::Work => match self.work.take_next().expect("named as next") {
@@ -63,15 +64,32 @@ impl<P> Instance<P> {
         self.start_work(group);
     }
 
+    /// A unit may have become free for `group`, or the group may have a new entry.
     fn start_work(&mut self, group: usize) {
-        while let Some((slot, service)) = self.groups[group].start_next() {
-            let entry = &mut self.entries[slot];
-            entry.stage = Stage::InService;
-            entry.started = Some(self.now);
-            let id = entry.id;
-            self.work.enter(self.now + service, Work::Finish(slot));
-            self.record(Event::Started { entry: id });
+        if self.pool.is_none() {
+            while self.start_one(group) {}
+            return;
         }
+        while self.pool.as_ref().is_some_and(Pool::has_idle) {
+            // Tags count up in the order of arrival, whatever the class.
+            let first = (0..self.groups.len())
+                .filter_map(|group| Some((self.entries[self.groups[group].next()?].id, group)))
+                .min();
+            let Some((_, group)) = first else { return };
+            self.pool.iter_mut().for_each(Pool::take);
+            self.start_one(group);
+        }
+    }
+
+    fn start_one(&mut self, group: usize) -> bool {
+        let Some((slot, service)) = self.groups[group].start_next() else { return false };
+        let entry = &mut self.entries[slot];
+        entry.stage = Stage::InService;
+        entry.started = Some(self.now);
+        let id = entry.id;
+        self.work.enter(self.now + service, Work::Finish(slot));
+        self.record(Event::Started { entry: id });
+        true
     }
 
     fn handle_finish(&mut self, slot: Slot) {
@@ -144,6 +162,7 @@ impl<P> Instance<P> {
 
     pub(super) fn free_unit(&mut self, group: usize) {
         self.groups[group].release();
+        self.pool.iter_mut().for_each(Pool::release);
         self.start_work(group);
     }
 }
