@@ -5,5 +5,8 @@ mod differential;
 mod kit;
 mod libcrypto;
 #[cfg(feature = "proptest")]
+mod machine;
+mod table;
+#[cfg(feature = "proptest")]
 mod toy;
 mod wakes;
