@@ -1,6 +1,8 @@
 //! Tests of the public interface, a file per behaviour.
 
+mod callbacks;
 mod differential;
+mod fds;
 #[cfg(feature = "proptest")]
 mod kit;
 mod libcrypto;
