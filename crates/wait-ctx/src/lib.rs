@@ -26,6 +26,9 @@ mod ctx;
 
 mod openssl_view;
 
+#[cfg(feature = "mio")]
+mod mio_fds;
+
 #[cfg(feature = "proptest")]
 pub mod testing;
 
@@ -37,6 +40,8 @@ pub use ctx::{Lease, Teardown, WaitCtx, WaitCtxBusy};
 pub use fds::{Cleanup, FdDiff, FdHandle, Key, KeyInUse, Seen, WaitFd};
 pub use inflight::{Arm, Claim, InFlight};
 pub use ledger::{Gauge, fds_gauge};
+#[cfg(feature = "mio")]
+pub use mio_fds::MioFds;
 pub use notifier::{Notifier, NotifierCounters, RequestLive, Route};
 pub use openssl_view::{OpenSslChanges, OpenSslView};
 pub use ready::{ReadyQueue, ReadySender, Token};

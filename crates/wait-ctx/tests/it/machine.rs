@@ -103,16 +103,14 @@ impl Model {
     fn call(&mut self, call: &Call) {
         match call {
             Call::Begin => {
-                if self.session(SessionModel::begin) {
-                    self.n_requests += 1;
-                    (self.claimed, self.owed) = (false, false);
-                }
+                let begun = self.session(SessionModel::begin);
+                self.n_requests += usize::from(begun);
+                self.claimed &= !begun;
+                self.owed &= !begun;
             }
             Call::Accept { age } if self.is_current(*age) => self.session.accept(),
             Call::Arm { age } if self.is_current(*age) => {
-                if self.session.arm() != ModelArm::Collect {
-                    self.owed = false;
-                }
+                self.owed &= self.session.arm() == ModelArm::Collect;
             }
             Call::Complete { age, outcome, between } => {
                 let generation = self.n_requests;
@@ -132,9 +130,9 @@ impl Model {
                 self.session(|session| session.settle(Outcome::Failed));
             }
             Call::Cancel { age } if self.is_current(*age) => {
-                if self.session.cancel() {
-                    (self.claimed, self.owed) = (false, false);
-                }
+                let cancelled = self.session.cancel();
+                self.claimed &= !cancelled;
+                self.owed &= !cancelled;
             }
             Call::Retry { age } if self.is_current(*age) && !self.claimed => {
                 self.session(SessionModel::retry);

@@ -8,6 +8,8 @@ mod kit;
 mod libcrypto;
 #[cfg(feature = "proptest")]
 mod machine;
+#[cfg(feature = "mio")]
+mod mio_registry;
 mod table;
 #[cfg(feature = "proptest")]
 mod toy;

@@ -15,7 +15,8 @@ fn table() -> String {
     for state in RequestState::ALL {
         write!(table, "{:<10}", format!("{state:?}")).expect("a string takes everything");
         for event in RequestEvent::ALL {
-            let cell = transition(state, event).map_or("-".to_owned(), |to| format!("{to:?}"));
+            let cell = transition(state, event)
+                .map_or_else(|_illegal| "-".to_owned(), |to| format!("{to:?}"));
             write!(table, "{cell:<11}").expect("a string takes everything");
         }
         let status = Status::from(state);
