@@ -4,6 +4,8 @@ mod callbacks;
 mod differential;
 mod fds;
 #[cfg(feature = "proptest")]
+mod gated;
+#[cfg(feature = "proptest")]
 mod kit;
 mod libcrypto;
 #[cfg(feature = "proptest")]
