@@ -128,7 +128,7 @@ fn w18_a_context_lives_as_long_as_its_job() {
     let wait_fd = WaitFd::borrowed(&0).with_cleanup(move |_, _, _| *count.borrow_mut() += 1);
     ctx.set_wait_fd(Key::unique(), wait_fd).expect("free");
     let lease = ctx.lease().expect("no job yet");
-    assert!(ctx.lease().is_err(), "J23: one live job per context");
+    assert!(ctx.lease().is_err(), "one live job per context");
     drop(ctx);
     assert_eq!(*ran.borrow(), 0);
     assert_eq!(lease.ctx().all_fds().len(), 1);
