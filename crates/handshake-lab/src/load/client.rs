@@ -64,9 +64,7 @@ impl Client {
                     Err(error) => return Err(error.into()),
                 }
             }
-            if self.took.is_none() && !self.tls.is_handshaking() {
-                self.took = Some(self.opened.elapsed());
-            }
+            self.note_end_of_handshake();
             match self.tls.read_tls(&mut self.socket) {
                 Ok(0) => {
                     return Err(if self.took.is_none() {
@@ -92,8 +90,16 @@ impl Client {
                 self.tls.reader().read_exact(&mut ignored)?;
             }
             if state.peer_has_closed() {
+                // In TLS 1.2 the goodbye may come in one piece with the end of the handshake.
+                self.note_end_of_handshake();
                 return self.took.map(Driven::Done).ok_or(ClientError::ClosedEarly);
             }
+        }
+    }
+
+    fn note_end_of_handshake(&mut self) {
+        if self.took.is_none() && !self.tls.is_handshaking() {
+            self.took = Some(self.opened.elapsed());
         }
     }
 }

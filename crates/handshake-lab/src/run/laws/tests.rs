@@ -12,7 +12,7 @@ use crate::{
     report::{Ledger, Level},
     run::Device,
     scenario::Scenario,
-    server::SessionChecks,
+    server::{SessionChecks, WorkerReport},
 };
 
 /// A row in which everything went well, ten handshakes of it.
