@@ -29,12 +29,12 @@ pub struct InstanceConfig {
     /// `count` is then the most that its class may use. Default `None`: groups share nothing, so
     /// a slow class takes no unit from a fast one.
     pub pool: Option<u32>,
-    /// From the write of the doorbell until the device sees the entry. Default 1 µs, the order of
+    /// From the write of the doorbell until the device sees the entry. Default 1 us, the order of
     /// a posted write over PCIe and the fetch of a descriptor.
     pub doorbell: Duration,
     /// When the device calls for attention. Default [`InterruptMode::PerResponse`].
     pub interrupts: InterruptMode,
-    /// From the raising of an interrupt until the software can take it. Default 2 µs.
+    /// From the raising of an interrupt until the software can take it. Default 2 us.
     pub interrupt_latency: Duration,
     /// The device counts up its heartbeat this often. Default 500 ms, so that software which looks
     /// once a second always finds a new count.

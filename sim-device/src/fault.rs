@@ -258,6 +258,7 @@ pub(crate) struct Strike {
 impl Faults {
     pub(crate) fn new(plan: &FaultPlan, rng: ChaCha8Rng) -> Self {
         let once = |rule: &FaultRule| matches!(rule.trigger, Trigger::At(_) | Trigger::Nth(_));
+        let left = if plan.rules.is_empty() { 0 } else { plan.budget.unwrap_or(u32::MAX) };
         let rules = plan
             .rules
             .iter()
@@ -266,7 +267,7 @@ impl Faults {
                 RuleState { rule: *rule, seen: 0, left }
             })
             .collect();
-        Self { rules, left: plan.budget.unwrap_or(u32::MAX), injected: Vec::new(), rng }
+        Self { rules, left, injected: Vec::new(), rng }
     }
 
     /// When the rules with a fixed time strike that do not wait for an opportunity.

@@ -16,7 +16,7 @@ use crate::service::ServiceTime;
 ///
 /// | profile | RSA-2048 | P-256 | agreement | symmetric | units | interrupts |
 /// | --- | --- | --- | --- | --- | --- | --- |
-/// | `accelerator-card` | 218 µs fixed | 109 µs fixed | 109 µs fixed | 8 µs fixed | 24, 24, 24, 8 | coalesced |
+/// | `accelerator-card` | 218 us fixed | 109 us fixed | 109 us fixed | 8 us fixed | 24, 24, 24, 8 | coalesced |
 /// | `network-hsm` | 30 ms log-normal | 20 ms log-normal | 20 ms | 1 ms | 30 for all | per response |
 /// | `cloud-kms` | 30 ms log-normal | 15 ms log-normal | 15 ms | 10 ms | 30, 15, 15, 55 | per response |
 /// | `usb-token` | 700 ms | 91 ms | 91 ms | 30 ms | 1 for all | polling |
@@ -26,8 +26,8 @@ pub enum Profile {
     /// A PCIe accelerator card with rings of 64.
     ///
     /// 110,000 RSA-2048 signatures a second on one card, as reported in `intel/QAT_Engine` issue
-    /// 34: 24 units of 218 µs. Ring depths as in that project's sample configurations. That
-    /// elliptic-curve work takes half of it and small symmetric records 8 µs is our assumption.
+    /// 34: 24 units of 218 us. Ring depths as in that project's sample configurations. That
+    /// elliptic-curve work takes half of it and small symmetric records 8 us is our assumption.
     AcceleratorCard,
     /// A network-attached hardware security module.
     ///

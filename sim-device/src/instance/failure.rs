@@ -300,16 +300,11 @@ impl<P> Instance<P> {
         self.entries.iter().any(|(slot, entry)| slot != than && entry.stage.is_under_way())
     }
 
-    /// The oldest other request under way whose tag is still its own.
+    /// The oldest other request under way.
     fn misdirection_partner(&self, than: Slot) -> Option<Slot> {
-        if self.entries[than].tag != self.entries[than].id {
-            return None;
-        }
         self.entries
             .iter()
-            .filter(|(slot, entry)| {
-                *slot != than && entry.stage.is_under_way() && entry.tag == entry.id
-            })
+            .filter(|(slot, entry)| *slot != than && entry.stage.is_under_way())
             .min_by_key(|(_, entry)| entry.id)
             .map(|(slot, _)| slot)
     }

@@ -24,12 +24,21 @@ pub(super) enum Source {
 impl<P> Instance<P> {
     pub(super) fn next_event(&self) -> Option<(Duration, Source)> {
         let thawed = |at: Duration| at.max(self.hung_until);
-        let changes = self.changes.next_at().map(|at| (at, Source::Changes));
-        let work = self.work.next_at().map(|at| (thawed(at), Source::Work));
-        let doorbell = self.rung.front().map(|(at, _)| (thawed(*at), Source::Doorbell));
-        let line = self.line.deadline().map(|at| (at, Source::Line));
-        // `min_by_key` gives the first of equals, hence the order of `Source`.
-        [changes, work, doorbell, line].into_iter().flatten().min_by_key(|(at, _)| *at)
+        let mut next: Option<(Duration, Source)> = None;
+        // The first of equals stays, hence the order of `Source`. Written out, since half of all
+        // time was spent here when it was a chain of iterators.
+        let mut offer = |at: Option<Duration>, source| {
+            if let Some(at) = at
+                && next.is_none_or(|(earliest, _)| at < earliest)
+            {
+                next = Some((at, source));
+            }
+        };
+        offer(self.changes.next_at(), Source::Changes);
+        offer(self.work.next_at().map(thawed), Source::Work);
+        offer(self.rung.front().map(|(at, _)| thawed(*at)), Source::Doorbell);
+        offer(self.line.deadline(), Source::Line);
+        next
     }
 
     /// Takes the event that `next_event` has named.

@@ -34,7 +34,7 @@ fn every_complaint_names_the_field_the_value_and_the_remedy() {
         }),
         complaint(serving(ServiceTime::Exponential { mean: Duration::ZERO })),
         complaint(serving(ServiceTime::LogNormal { median: us(1), sigma: f64::NAN })),
-        complaint(serving(ServiceTime::Uniform { low: us(2), high: us(1) })),
+        complaint(serving(ServiceTime::Uniform { low: us(2_000), high: us(1_000) })),
         complaint(serving(ServiceTime::Empirical(vec![(us(1), 0)]))),
         complaint(serving(ServiceTime::Fixed(Duration::from_secs(86_401)))),
         complaint(with_fault(Fault::Lost, Trigger::Chance(1.5))),
@@ -53,7 +53,7 @@ fn every_complaint_names_the_field_the_value_and_the_remedy() {
     `interrupts`: `responses` is 0: give at least 1, or use polling
     `units`: `service` of class 0: `mean` is zero: give a time above zero, or use a fixed time of zero
     `units`: `service` of class 0: `sigma` is NaN: give a number from 0 to 4 (0.5 puts p99 at 3.2 times the median)
-    `units`: `service` of class 0: `low` (2µs) is above `high` (1µs): swap them
+    `units`: `service` of class 0: `low` (2ms) is above `high` (1ms): swap them
     `units`: `service` of class 0: `empirical` has no sample with a weight above zero: add at least one
     `units`: `service` of class 0: a service time of 86401s is longer than a day: check the unit
     `faults.rules[0]`: a chance of 1.5: give a probability from 0 to 1

@@ -19,7 +19,7 @@ const SIGN: ServiceClass = ServiceClass(0);
 /// A second class.
 const TICKET: ServiceClass = ServiceClass(1);
 
-/// Small round times: doorbell 1 µs, one unit with a service time of 10 µs, polling.
+/// Small round times: doorbell 1 us, one unit with a service time of 10 us, polling.
 fn simple() -> InstanceConfig {
     InstanceConfig {
         units: vec![group(SIGN, 1, us(10))],
