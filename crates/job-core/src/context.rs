@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::thread;
 
 use tracing::Span;
+use tracing::level_filters::LevelFilter;
 use wait_ctx::{Lease, WaitCtx};
 
 use crate::job::JobId;
@@ -32,6 +33,14 @@ pub(crate) struct JobContext {
     extras: OnceCell<Box<Extras>>,
 }
 
+/// What a job leaves behind. Dropping it may run code of the user's.
+#[derive(Debug)]
+pub(crate) struct Leftovers {
+    _lease: Option<Lease>,
+    _extras: Option<Box<Extras>>,
+    _span: Option<Box<Span>>,
+}
+
 /// What few jobs need.
 #[derive(Debug, Default)]
 struct Extras {
@@ -42,10 +51,11 @@ struct Extras {
 }
 
 impl JobContext {
-    #[inline]
+    // Inlined to the place where it is written: copied through the stack right after it was filled in field by
+    // field it would cost more than the switch.
+    #[inline(always)]
     pub(crate) fn new(id: JobId, pool: Rc<PoolInner>, lease: Option<Lease>) -> Self {
-        let span = tracing::debug_span!(target: "job_core", "job", job = %id);
-        let span = if span.is_disabled() { None } else { Some(Box::new(span)) };
+        let span = if LevelFilter::current() >= LevelFilter::DEBUG { span_of(id) } else { None };
         Self {
             id,
             pool,
@@ -75,8 +85,8 @@ impl JobContext {
     }
 
     #[inline]
-    pub(crate) fn span(&self) -> Option<Span> {
-        self.span.as_deref().cloned()
+    pub(crate) fn span(&self) -> Option<&Span> {
+        self.span.as_deref()
     }
 
     /// Switches to the job so far, the first one included.
@@ -117,6 +127,17 @@ impl JobContext {
         let before = self.answers.get();
         self.answers.set(before.saturating_add(1));
         before
+    }
+
+    /// The pool, and everything that can run code of the user's when it is dropped.
+    #[inline]
+    pub(crate) fn into_parts(self) -> (Rc<PoolInner>, Option<Leftovers>) {
+        let Self { pool, lease, span, extras, .. } = self;
+        let extras = extras.into_inner();
+        if lease.is_none() && span.is_none() && extras.is_none() {
+            return (pool, None);
+        }
+        (pool, Some(Leftovers { _lease: lease, _extras: extras, _span: span }))
     }
 
     fn extras(&self) -> &Extras {
@@ -160,4 +181,10 @@ impl JobContext {
             *slot = Some(waker.clone());
         }
     }
+}
+
+#[cold]
+fn span_of(id: JobId) -> Option<Box<Span>> {
+    let span = tracing::debug_span!(target: "job_core", "job", job = %id);
+    if span.is_disabled() { None } else { Some(Box::new(span)) }
 }

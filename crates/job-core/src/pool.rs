@@ -70,6 +70,8 @@ pub struct PoolBuilder {
     stack_size: usize,
     guard: Guard,
     wipe_stacks: bool,
+    unwind: bool,
+    capable: bool,
 }
 
 /// Settings that make no pool.
@@ -121,8 +123,8 @@ pub struct PoolStats {
     pub swallowed_unwinds: u64,
     /// Jobs that would not end: leaked, with their stacks.
     pub quarantined: u64,
-    /// The deepest use of a stack seen so far. Looked at on the first returns of the pool and then on one in 256;
-    /// stays 0 if stacks are not wiped.
+    /// The deepest use of a stack seen so far. Looked at on the first eight returns of a stack to the pool and then
+    /// on one in 4,096; stays 0 if stacks are not wiped.
     pub stack_high_water: usize,
 }
 
@@ -146,8 +148,8 @@ impl JobPool {
         Self {
             inner: Rc::new(PoolInner {
                 max_jobs: settings.max_jobs,
-                capable: Cell::new(fiber::is_capable()),
-                can_unwind: Cell::new(cfg!(panic = "unwind")),
+                capable: settings.capable,
+                can_unwind: settings.unwind && cfg!(panic = "unwind"),
                 slab: RefCell::new(slab),
                 next_id: Cell::new(0),
                 ids_end: Cell::new(0),
@@ -243,6 +245,12 @@ impl JobPool {
         (0..n).take_while(|done| slab.add_idle(n - done).is_ok()).count()
     }
 
+    /// Overwrites the stack that came back last, if it has not been used again. The pool does this to every other
+    /// idle stack by itself. Something to do before a long sleep; nothing if the pool does not wipe.
+    pub fn wipe(&self) {
+        self.inner.slab.borrow_mut().wipe();
+    }
+
     /// Gives memory of idle stacks back to the system, and answers how many stacks ceased to exist. Address space is
     /// given back in whole reservations, so stacks beside one in use stay, empty.
     pub fn shrink(&self) -> usize {
@@ -278,6 +286,8 @@ impl Default for PoolBuilder {
             stack_size: DEFAULT_STACK_SIZE,
             guard: Guard::Auto,
             wipe_stacks: true,
+            unwind: true,
+            capable: fiber::is_capable(),
         }
     }
 }
@@ -302,11 +312,30 @@ impl PoolBuilder {
         self
     }
 
-    /// Whether a stack that comes back is overwritten with zeros down to the high-water mark, since keys pass through
-    /// stacks. True if not set. A job that goes deeper than any that was measured leaves what is below the mark until
-    /// a later return of the same stack is measured or the pool is shrunk.
+    /// Whether idle stacks are overwritten with zeros down to the high-water mark, since keys pass through stacks.
+    /// True if not set.
+    ///
+    /// The stack that came back last is left as it is, because the next job most likely runs on it at once; it is
+    /// wiped when another comes back on top of it, and by [`JobPool::wipe`]. A job that goes deeper than any that was
+    /// measured leaves what is below the mark until such a depth is measured or the pool is shrunk.
     pub fn wipe_stacks(mut self, wipe: bool) -> Self {
         self.wipe_stacks = wipe;
+        self
+    }
+
+    /// Whether a cancelled job that pauses again is unwound. True if not set, and without effect where panics abort.
+    ///
+    /// Say `false` if jobs call back through frames of another language, which an unwind must not cross: such a job
+    /// is leaked instead, and counted as [`quarantined`](PoolStats::quarantined).
+    pub fn unwind(mut self, unwind: bool) -> Self {
+        self.unwind = unwind;
+        self
+    }
+
+    /// Pretends that this process cannot switch stacks.
+    #[cfg(test)]
+    pub(crate) fn incapable(mut self) -> Self {
+        self.capable = false;
         self
     }
 
@@ -333,9 +362,8 @@ impl PoolBuilder {
 /// What the handles and the jobs of one pool share.
 pub(crate) struct PoolInner {
     max_jobs: usize,
-    /// Settable in tests only: is this process able to switch stacks, and to unwind?
-    capable: Cell<bool>,
-    can_unwind: Cell<bool>,
+    capable: bool,
+    can_unwind: bool,
     slab: RefCell<Slab>,
     next_id: Cell<u64>,
     ids_end: Cell<u64>,
@@ -391,7 +419,7 @@ impl PoolInner {
         if live >= self.max_jobs {
             return Err(StartRefused::NoJobs { max_jobs: self.max_jobs });
         }
-        if !self.capable.get() {
+        if !self.capable {
             return Err(StartRefused::NotCapable);
         }
         let wanted = if self.max_jobs == usize::MAX { live + 1 } else { self.max_jobs - live };
@@ -448,11 +476,10 @@ impl PoolInner {
         if ending == Ending::Cancelled {
             self.counts.cancelled.set(self.counts.cancelled.get() + 1);
         }
-        self.wake_next();
     }
 
     pub(crate) fn can_unwind(&self) -> bool {
-        self.can_unwind.get()
+        self.can_unwind
     }
 
     /// Puts a future in the queue for the next free job; it keeps its place if it has one.
@@ -481,8 +508,9 @@ impl PoolInner {
         }
     }
 
+    /// Tells the first in the queue that a job has ended.
     #[inline]
-    fn wake_next(&self) {
+    pub(crate) fn wake_next(&self) {
         let next = self.waiting.borrow().front().map(|waiter| waiter.waker.clone());
         if let Some(waker) = next {
             waker.wake();
@@ -510,13 +538,6 @@ impl PoolInner {
             quarantined: counts.quarantined.get(),
             stack_high_water: slab.mark(),
         }
-    }
-
-    /// Pretends that this process cannot switch stacks, or cannot unwind.
-    #[cfg(test)]
-    pub(crate) fn pretend(&self, capable: bool, can_unwind: bool) {
-        self.capable.set(capable);
-        self.can_unwind.set(can_unwind);
     }
 }
 

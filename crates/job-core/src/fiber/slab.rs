@@ -16,18 +16,16 @@ use core::ptr::NonNull;
 use std::rc::Rc;
 
 use super::map::{self, GuardKind, Mapping, StackError};
-use super::switch::Header;
+use super::switch::FRAME_ROOM;
 
 /// Stacks in the first reservation of a slab; every further one doubles, up to [`MAX_CHUNK`].
 const MIN_CHUNK: usize = 16;
 /// Stacks in the largest reservation.
 const MAX_CHUNK: usize = 1024;
 /// Every so many returns of a stack the slab measures how deep it was really used.
-const MEASURE_EVERY: u64 = 256;
+const MEASURE_EVERY: u64 = 4096;
 /// The first returns of a slab are all measured, so that the mark is known early.
 const MEASURE_FIRST: u64 = 8;
-/// Room for the header at the top of a slot, rounded so that the base is a cache line boundary.
-const HEADER_ROOM: usize = size_of::<Header>().next_multiple_of(64);
 
 /// One reservation; unmapped when the last slot cut from it is gone.
 #[derive(Debug)]
@@ -91,12 +89,15 @@ impl Slot {
     }
 }
 
-/// The idle stacks of a pool, last in first out, and the reservations they are cut from.
+/// The idle stacks of a pool, last in first out, and the reservation that new ones are cut from.
 #[derive(Debug)]
 pub(crate) struct Slab {
     stack_size: usize,
     guard: GuardKind,
     wipe: bool,
+    /// The stack that came back last, not wiped yet: most often the next job is on it before that would pay.
+    hot: Option<Slot>,
+    /// The others, wiped.
     idle: Vec<Slot>,
     /// The newest reservation and how many slots have been cut from it.
     fresh: Option<(Rc<Chunk>, usize)>,
@@ -115,6 +116,7 @@ impl Slab {
             stack_size: stack_size.next_multiple_of(map::page_size()),
             guard,
             wipe,
+            hot: None,
             idle: Vec::new(),
             fresh: None,
             next_chunk: MIN_CHUNK,
@@ -125,9 +127,11 @@ impl Slab {
         }
     }
 
-    /// The stack that was given back last, or a new one.
+    /// The stack that was given back last, or a new one. `wanted` is how many may be asked for, for the figure in the
+    /// error.
+    #[inline]
     pub(crate) fn take(&mut self, wanted: usize) -> Result<Slot, StackError> {
-        match self.idle.pop() {
+        match self.hot.take().or_else(|| self.idle.pop()) {
             Some(slot) => Ok(slot),
             None => self.make(wanted),
         }
@@ -136,20 +140,37 @@ impl Slab {
     /// Makes one more idle stack.
     pub(crate) fn add_idle(&mut self, wanted: usize) -> Result<(), StackError> {
         let slot = self.make(wanted)?;
-        self.idle.push(slot);
+        // Below the ones that are warm.
+        self.idle.insert(0, slot);
         Ok(())
     }
 
-    /// Takes a stack back, without the secrets that its job left on it.
+    /// Takes a stack back.
+    #[inline]
     pub(crate) fn give_back(&mut self, slot: Slot) {
+        self.returns += 1;
+        if self.wipe
+            && (self.returns <= MEASURE_FIRST || self.returns.is_multiple_of(MEASURE_EVERY))
+        {
+            self.measure(&slot);
+        }
+        if let Some(cooler) = self.hot.replace(slot) {
+            self.retire(cooler);
+        }
+    }
+
+    fn retire(&mut self, slot: Slot) {
         if self.wipe {
-            self.returns += 1;
-            if self.returns <= MEASURE_FIRST || self.returns % MEASURE_EVERY == 0 {
-                self.measure(&slot);
-            }
             slot.wipe(self.mark);
         }
         self.idle.push(slot);
+    }
+
+    /// Wipes the stack that came back last, too.
+    pub(crate) fn wipe(&mut self) {
+        if let Some(slot) = self.hot.take() {
+            self.retire(slot);
+        }
     }
 
     #[cold]
@@ -162,47 +183,43 @@ impl Slab {
     /// Returns the memory of idle stacks to the system; whole reservations where all their stacks are idle.
     /// Answers how many stacks ceased to exist.
     pub(crate) fn shrink(&mut self) -> usize {
-        let before = self.idle.len();
-        let fresh = self.fresh.take();
-        let mut by_chunk: Vec<(*const Chunk, usize)> = Vec::new();
-        self.idle.sort_unstable_by_key(Slot::base);
-        for slot in &self.idle {
-            let chunk = Rc::as_ptr(&slot.chunk);
-            match by_chunk.last_mut() {
-                Some((last, count)) if *last == chunk => *count += 1,
-                _ => by_chunk.push((chunk, 1)),
+        self.wipe();
+        let mut idle = mem::take(&mut self.idle);
+        let before = idle.len();
+        idle.sort_unstable_by_key(Slot::base);
+        let mut together: Vec<Slot> = Vec::new();
+        for slot in idle {
+            if together.first().is_some_and(|first| !Rc::ptr_eq(&first.chunk, &slot.chunk)) {
+                self.release(&mut together);
             }
+            together.push(slot);
         }
-        let cut_from_fresh = fresh.as_ref().map(|(chunk, _)| Rc::as_ptr(chunk));
-        let is_unused = |slot: &Slot| {
-            let chunk = Rc::as_ptr(&slot.chunk);
-            // The slab's own handle to the newest reservation counts as one, too.
-            let handles =
-                Rc::strong_count(&slot.chunk) - usize::from(cut_from_fresh == Some(chunk));
-            by_chunk.iter().any(|&(of, idle)| of == chunk && idle == handles)
-        };
-        let (unused, kept): (Vec<_>, Vec<_>) =
-            mem::take(&mut self.idle).into_iter().partition(is_unused);
-        // The newest reservation goes with its stacks.
-        self.fresh = fresh.filter(|(chunk, _)| {
-            Rc::strong_count(chunk) > 1 && !unused.iter().any(|slot| Rc::ptr_eq(&slot.chunk, chunk))
-        });
-        drop(unused);
-        for slot in &kept {
-            map::forget_contents(slot);
-        }
-        self.idle = kept;
+        self.release(&mut together);
         let gone = before - self.idle.len();
         self.made -= gone;
-        if self.made == 0 {
-            self.next_chunk = MIN_CHUNK;
-        }
         gone
+    }
+
+    /// Unmaps a reservation if these are all the slots ever cut from it; else empties and keeps them.
+    fn release(&mut self, slots: &mut Vec<Slot>) {
+        let Some(first) = slots.first() else { return };
+        let is_fresh =
+            self.fresh.as_ref().is_some_and(|(chunk, _)| Rc::ptr_eq(chunk, &first.chunk));
+        // The slab's own handle to the newest reservation counts as one.
+        if Rc::strong_count(&first.chunk) == slots.len() + usize::from(is_fresh) {
+            if is_fresh {
+                self.fresh = None;
+            }
+            slots.clear();
+        } else {
+            slots.iter().for_each(map::forget_contents);
+            self.idle.append(slots);
+        }
     }
 
     /// Stacks waiting for a job.
     pub(crate) fn idle(&self) -> usize {
-        self.idle.len()
+        self.idle.len() + usize::from(self.hot.is_some())
     }
 
     /// Stacks that exist, idle or not.
@@ -220,8 +237,7 @@ impl Slab {
         self.made -= 1;
     }
 
-    /// Cuts a new slot, reserving more address space if need be. `wanted` is how many more may follow, for the
-    /// figure in the error.
+    /// Cuts a new slot, reserving more address space if need be.
     #[cold]
     fn make(&mut self, wanted: usize) -> Result<Slot, StackError> {
         if self.guard == GuardKind::Protect && self.headroom < 2 {
@@ -244,7 +260,7 @@ impl Slab {
         }
         self.fresh = Some((Rc::clone(&chunk), cut + 1));
         self.made += 1;
-        Ok(Slot { base: chunk.mapping.at(start + stride - HEADER_ROOM), chunk })
+        Ok(Slot { base: chunk.mapping.at(start + stride - FRAME_ROOM), chunk })
     }
 
     fn reserve(&mut self, stride: usize) -> Result<Rc<Chunk>, StackError> {
@@ -261,6 +277,6 @@ impl Slab {
             }
         };
         self.next_chunk = (stacks * 2).min(MAX_CHUNK);
-        Ok(Rc::new(Chunk { mapping, usable: self.stack_size - HEADER_ROOM }))
+        Ok(Rc::new(Chunk { mapping, usable: self.stack_size - FRAME_ROOM }))
     }
 }
