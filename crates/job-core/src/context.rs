@@ -170,16 +170,21 @@ impl JobContext {
         locals.iter().find(|(of, _)| *of == key).map(|(_, value)| Rc::clone(value))
     }
 
-    /// Who awaits this job, if it is being polled as a future.
-    pub(crate) fn waker(&self) -> Option<Waker> {
-        self.extras.get()?.waker.borrow().clone()
+    /// What wakes whoever resumes this job: the task that awaits it, or its wait context.
+    pub(crate) fn waker_to_use(&self) -> Option<Waker> {
+        let task = self.extras.get().and_then(|extras| extras.waker.borrow().clone());
+        task.or_else(|| self.wait_ctx().map(|ctx| ctx.notifier().waker()))
     }
 
     pub(crate) fn set_waker(&self, waker: &Waker) {
-        let mut slot = self.extras().waker.borrow_mut();
-        if !slot.as_ref().is_some_and(|old| old.will_wake(waker)) {
-            *slot = Some(waker.clone());
+        let slot = &self.extras().waker;
+        if slot.borrow().as_ref().is_some_and(|old| old.will_wake(waker)) {
+            return;
         }
+        // Wakers are the user's code: none is cloned or dropped under a mutable borrow.
+        let waker = waker.clone();
+        let old = slot.replace(Some(waker));
+        drop(old);
     }
 }
 

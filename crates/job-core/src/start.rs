@@ -1,8 +1,15 @@
-//! Why a job was not started.
+//! Whether jobs can be started, and why one was not.
 
 use core::fmt;
 
-use crate::fiber::StackError;
+use crate::fiber::{self, StackError};
+
+/// Whether this process can run fibers. Where it cannot, every start answers [`StartRefused::NotCapable`].
+///
+/// False if user-mode shadow stacks are on for this process; the answer does not change while it runs.
+pub fn is_capable() -> bool {
+    fiber::is_capable()
+}
 
 /// A start that was refused, with the closure that did not run.
 #[non_exhaustive]

@@ -1,3 +1,4 @@
 //! The public API of job-core, one file per behaviour.
 
 mod jobs;
+mod model;
