@@ -152,8 +152,7 @@ impl JobPool {
     pub fn preallocate(&self, n: usize) -> usize {
         let mut slab = self.inner.slab.borrow_mut();
         let room = self.inner.max_jobs.saturating_sub(slab.made());
-        let n = n.min(room);
-        (0..n).take_while(|done| slab.add_idle(n - done).is_ok()).count()
+        slab.preallocate(n.min(room))
     }
 
     /// Overwrites the stack that came back last, if it has not been used again. The pool does this to every other

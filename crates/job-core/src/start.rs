@@ -92,3 +92,17 @@ impl<F> core::error::Error for StartError<F> {
         Some(&self.reason)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{JobPool, StartRefused};
+
+    #[test]
+    fn l11_where_fibers_do_not_work_the_closure_comes_back_to_be_called_inline() {
+        let pool = JobPool::builder().incapable().build().unwrap();
+        let refused = pool.start(|| 3).unwrap_err();
+        assert_eq!(refused.reason, StartRefused::NotCapable);
+        assert_eq!((refused.into_closure())(), 3);
+        assert_eq!(pool.stats().started, 0);
+    }
+}

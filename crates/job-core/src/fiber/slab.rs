@@ -27,6 +27,9 @@ const MEASURE_EVERY: u64 = 4096;
 /// The first returns of a slab are all measured, so that the mark is known early.
 const MEASURE_FIRST: u64 = 8;
 
+/// How far below the mark a measurement looks.
+const MAX_LOOK: usize = 1 << 20;
+
 /// One reservation; unmapped when the last slot cut from it is gone.
 #[derive(Debug)]
 struct Chunk {
@@ -62,21 +65,18 @@ impl Slot {
         self.chunk.usable
     }
 
-    /// How many bytes below the base hold anything but zeros, looking only deeper than `known`.
+    /// How many bytes below the base were used, if more than `known`. Looks at most [`MAX_LOOK`] bytes beyond that.
     fn depth_beyond(&self, known: usize) -> Option<usize> {
-        let words = (self.usable() - known) / size_of::<u64>();
-        let start = self.limit().cast::<u64>().as_ptr();
-        // SAFETY: the range is `limit..base - known`, mapped memory of this slot that no fiber uses (the slot is
-        // ours) and that is always initialised, because anonymous mappings start as zeros. `limit` is page-aligned.
-        let unused = unsafe { core::slice::from_raw_parts(start, words) };
-        let mut clean = 0;
-        for line in unused.chunks(8) {
-            if line.iter().fold(0, |all, word| all | word) != 0 {
-                return Some(self.usable() - clean);
-            }
-            clean += size_of_val(line);
-        }
-        None
+        let looked_at = (self.usable() - known).min(MAX_LOOK);
+        let deepest = known + looked_at;
+        // SAFETY: `deepest` is at most `usable`, so the result stays within the slot.
+        let start = unsafe { self.base.sub(deepest) }.cast::<u64>().as_ptr();
+        // SAFETY: the range is `base - deepest..base - known`, mapped memory of this slot that no fiber uses (the slot
+        // is ours) and that is always initialised, because anonymous mappings start as zeros. The base is aligned, and
+        // all three lengths are multiples of 64.
+        let unused = unsafe { core::slice::from_raw_parts(start, looked_at / size_of::<u64>()) };
+        let dirty = unused.chunks(8).position(|line| line.iter().any(|&word| word != 0))?;
+        Some(deepest - dirty * 64)
     }
 
     /// Overwrites the highest `depth` bytes with zeros.
@@ -137,12 +137,13 @@ impl Slab {
         }
     }
 
-    /// Makes one more idle stack.
-    pub(crate) fn add_idle(&mut self, wanted: usize) -> Result<(), StackError> {
-        let slot = self.make(wanted)?;
+    /// Makes up to `n` idle stacks and answers how many.
+    pub(crate) fn preallocate(&mut self, n: usize) -> usize {
+        let cold: Vec<Slot> = (0..n).map_while(|done| self.make(n - done).ok()).collect();
+        let made = cold.len();
         // Below the ones that are warm.
-        self.idle.insert(0, slot);
-        Ok(())
+        self.idle.splice(0..0, cold);
+        made
     }
 
     /// Takes a stack back.
@@ -278,5 +279,106 @@ impl Slab {
         };
         self.next_chunk = (stacks * 2).min(MAX_CHUNK);
         Ok(Rc::new(Chunk { mapping, usable: self.stack_size - FRAME_ROOM }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STACK: usize = 64 * 1024;
+
+    fn slab(wipe: bool) -> Slab {
+        Slab::new(STACK, GuardKind::Auto, wipe)
+    }
+
+    /// Does what a job of that depth does to a stack.
+    fn use_down_to(slot: &Slot, depth: usize) {
+        assert!(depth <= slot.usable());
+        // SAFETY: within the slot, see above.
+        let from = unsafe { slot.base().sub(depth) };
+        // SAFETY: `from..base` is memory of the slot that nobody else uses.
+        unsafe { from.write_bytes(0xA5, depth) };
+    }
+
+    fn is_clean(slot: &Slot) -> bool {
+        slot.depth_beyond(0).is_none()
+    }
+
+    #[test]
+    fn depth_is_the_distance_of_the_lowest_trace_from_the_base() {
+        let slot = slab(true).take(1).unwrap();
+        assert_eq!(slot.depth_beyond(0), None);
+        for depth in [64, 4096, 6016, slot.usable()] {
+            use_down_to(&slot, depth);
+            assert_eq!(slot.depth_beyond(0), Some(depth));
+            assert_eq!(slot.depth_beyond(depth), None);
+        }
+    }
+
+    #[test]
+    fn a_stack_that_another_comes_back_on_top_of_is_wiped() {
+        let mut slab = slab(true);
+        let (first, second) = (slab.take(1).unwrap(), slab.take(1).unwrap());
+        use_down_to(&first, 6016);
+        use_down_to(&second, 640);
+        slab.give_back(first);
+        slab.give_back(second);
+        assert_eq!(slab.mark(), 6016);
+        let (second, first) = (slab.take(1).unwrap(), slab.take(1).unwrap());
+        assert!(is_clean(&first));
+        assert!(!is_clean(&second), "the one that came back last is wiped on request");
+        slab.give_back(second);
+        slab.wipe();
+        assert!(is_clean(&slab.take(1).unwrap()));
+    }
+
+    #[test]
+    fn a_greater_depth_is_noticed_when_it_is_measured() {
+        let mut slab = slab(true);
+        for depth in [640, 6016] {
+            for _ in 0..MEASURE_EVERY {
+                let slot = slab.take(1).unwrap();
+                use_down_to(&slot, depth);
+                slab.give_back(slot);
+            }
+            assert_eq!(slab.mark(), depth);
+        }
+    }
+
+    #[test]
+    fn without_wiping_nothing_is_measured_or_overwritten() {
+        let mut slab = slab(false);
+        let slot = slab.take(1).unwrap();
+        use_down_to(&slot, 640);
+        slab.give_back(slot);
+        slab.wipe();
+        assert_eq!((slab.mark(), is_clean(&slab.take(1).unwrap())), (0, false));
+    }
+
+    #[test]
+    fn an_emptied_stack_holds_zeros_and_keeps_its_guard() {
+        for guard in [GuardKind::Auto, GuardKind::Protect] {
+            let mut slab = Slab::new(STACK, guard, false);
+            let (in_use, idle) = (slab.take(1).unwrap(), slab.take(1).unwrap());
+            use_down_to(&idle, 6016);
+            slab.give_back(idle);
+            assert_eq!(slab.shrink(), 0);
+            assert!(is_clean(&slab.take(1).unwrap()));
+            drop(in_use);
+        }
+    }
+
+    #[test]
+    fn slots_do_not_overlap_each_other_or_their_guards() {
+        let mut slab = slab(true);
+        let mut slots: Vec<_> = (0..40).map(|_| slab.take(1).unwrap()).collect();
+        slots.sort_unstable_by_key(Slot::base);
+        for pair in slots.windows(2) {
+            let (lower, upper) = (&pair[0], &pair[1]);
+            let end = lower.base().addr().get() + FRAME_ROOM;
+            assert!(end + map::page_size() <= upper.limit().addr().get());
+            assert_eq!(upper.limit().addr().get() % map::page_size(), 0);
+        }
     }
 }
