@@ -119,9 +119,12 @@ pub struct Run<T: 'static> {
     state: State<T>,
 }
 
+/// What a job runs.
+type Body<T> = Box<dyn FnOnce() -> T>;
+
 enum State<T: 'static> {
     /// Not started; with a place in the queue once the pool was found full.
-    Waiting(Box<dyn FnOnce() -> T>, Option<Ticket>),
+    Waiting(Body<T>, Option<Ticket>),
     Paused(Job<T>),
     Done,
 }
@@ -169,17 +172,16 @@ impl<T: 'static> Future for Run<T> {
 impl<T: 'static> Run<T> {
     fn prepare(
         &self,
-        f: Box<dyn FnOnce() -> T>,
+        f: Body<T>,
         ticket: Option<Ticket>,
         waker: &Waker,
-    ) -> Result<Fiber<T>, StartError<Box<dyn FnOnce() -> T>>> {
+    ) -> Result<Fiber<T>, StartError<Body<T>>> {
         let pool = self.pool.inner();
         if pool.is_others_turn(ticket) {
             return Err(StartError::new(StartRefused::NoJobs { max_jobs: pool.max_jobs() }, f));
         }
-        let lease = match self.ctx.as_ref().map(WaitCtx::lease).transpose() {
-            Ok(lease) => lease,
-            Err(_) => return Err(StartError::new(StartRefused::WaitCtxBusy, f)),
+        let Ok(lease) = self.ctx.as_ref().map(WaitCtx::lease).transpose() else {
+            return Err(StartError::new(StartRefused::WaitCtxBusy, f));
         };
         self.pool.prepare(lease, Some(waker), f)
     }

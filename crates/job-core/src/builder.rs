@@ -99,7 +99,7 @@ impl PoolBuilder {
     /// Whether a cancelled job that pauses again is unwound. True if not set, and without effect where panics abort.
     ///
     /// Say `false` if jobs call back through frames of another language, which an unwind must not cross: such a job
-    /// is leaked instead, and counted as [`quarantined`](PoolStats::quarantined).
+    /// is leaked instead, and counted as [`quarantined`](crate::PoolStats::quarantined).
     pub fn unwind(mut self, unwind: bool) -> Self {
         self.unwind = unwind;
         self

@@ -104,8 +104,7 @@ fn quarantine<T: 'static>(fiber: Fiber<T>) {
     );
     pool.write_off();
     guarded(&pool, || pool.wake_next());
-    // A fiber has no destructor: this leaks it.
-    drop(fiber);
+    fiber.abandon();
 }
 
 /// A cancelled job pauses again: unwinds it, or gives it up.

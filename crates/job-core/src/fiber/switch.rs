@@ -194,6 +194,12 @@ impl<T: 'static> Fiber<T> {
         }
     }
 
+    /// Leaks the fiber, its stack and everything on it.
+    pub(crate) fn abandon(self) {
+        // Nothing to do: there is no destructor. The frame keeps its slot, and so the memory under itself, for ever.
+        let Self { frame: _ } = self;
+    }
+
     /// The job this fiber belongs to.
     #[inline]
     pub(crate) fn context(&self) -> &JobContext {

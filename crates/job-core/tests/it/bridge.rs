@@ -229,7 +229,7 @@ fn a_future_in_a_job_with_a_wait_context_wakes_through_it() {
 fn wakes_of_the_wait_context_reach_the_task_that_awaits_the_job() {
     let pool = JobPool::new();
     let ctx = WaitCtx::new();
-    let mut job = run_with(&pool, &ctx, || pause());
+    let mut job = run_with(&pool, &ctx, pause);
     let wakes = Arc::default();
     assert!(poll(&mut job, &wakes).is_pending());
     ctx.notifier().waker().wake();
