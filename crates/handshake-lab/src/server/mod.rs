@@ -1,0 +1,183 @@
+//! The server: one event loop a worker thread, TLS sessions that park while the device signs.
+//!
+//! ```text
+//!        listener (each worker has its own handle on it)
+//!            |
+//!            v                       +-- ready queue <--- completions (hardware thread)
+//!   +-- worker thread ---------------|--------------------------------------------+
+//!   |  loop: completions first, then socket events, each followed by completions  |
+//!   |        Ssl::do_handshake / read / write --> WantAsync: go on with others    |
+//!   |        nothing left: prepare_sleep, poll(sockets + one eventfd), awake      |
+//!   +-----------------------------------------------------------------------------+
+//! ```
+//!
+//! Several workers share the port by sharing the listening socket: each has its own handle on it in its own poller, and
+//! whoever accepts first serves.
+
+mod connection;
+mod http;
+mod service;
+mod slots;
+mod tally;
+mod worker;
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use mio::{Poll, Waker};
+use ssl_async::SslContext;
+
+use worker::{CONTROL, Worker};
+
+pub use service::{LiveCounters, Service};
+pub use tally::{SessionChecks, WorkerReport};
+
+/// What a server serves and how.
+#[derive(Debug)]
+pub struct ServerPlan {
+    /// Event loops.
+    pub workers: usize,
+    /// The configuration and mode of its sessions.
+    pub context: SslContext,
+    /// What a session is for.
+    pub service: Service,
+    /// Every n-th session that parks is resumed once more without a wake, to show that it does no harm (law L2).
+    pub unprompted_every: Option<u64>,
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    live: Arc<LiveCounters>,
+    workers: Vec<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    control: Arc<Control>,
+    waker: Waker,
+    thread: JoinHandle<io::Result<WorkerReport>>,
+}
+
+/// How a server ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// No new connection; those there are end in good order, within this time.
+    Drain(Duration),
+    /// At once, whatever is under way.
+    Abandon,
+}
+
+/// What the owner of a server tells a worker. It only ever goes up.
+#[derive(Debug, Default)]
+struct Control(AtomicU8);
+
+/// A new control says nothing (0): the worker runs.
+const DRAIN: u8 = 1;
+const ABANDON: u8 = 2;
+
+impl Control {
+    fn say(&self, what: u8) {
+        self.0.fetch_max(what, Ordering::Release);
+    }
+
+    fn draining(&self) -> bool {
+        self.0.load(Ordering::Acquire) >= DRAIN
+    }
+
+    fn abandoned(&self) -> bool {
+        self.0.load(Ordering::Acquire) >= ABANDON
+    }
+}
+
+impl Server {
+    /// Starts the workers on a listening socket.
+    ///
+    /// # Errors
+    /// When the system has no descriptor or no thread left.
+    pub fn start(listener: &TcpListener, plan: ServerPlan) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let plan = Arc::new(plan);
+        let live = Arc::new(LiveCounters::default());
+        let mut workers = Vec::with_capacity(plan.workers);
+        for number in 0..plan.workers {
+            let poll = Poll::new()?;
+            let waker = Waker::new(poll.registry(), CONTROL)?;
+            let control = Arc::new(Control::default());
+            let listener = mio::net::TcpListener::from_std(listener.try_clone()?);
+            let (plan, told, live) = (Arc::clone(&plan), Arc::clone(&control), Arc::clone(&live));
+            let thread = std::thread::Builder::new()
+                .name(format!("worker-{number}"))
+                .spawn(move || Worker::new(poll, listener, plan, told, live)?.run())?;
+            workers.push(Running { control, waker, thread });
+        }
+        Ok(Self { address: listener.local_addr()?, live, workers })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Counters to look at while it runs.
+    #[must_use]
+    pub fn live(&self) -> &Arc<LiveCounters> {
+        &self.live
+    }
+
+    /// Ends the server and waits for its workers.
+    ///
+    /// # Errors
+    /// What a worker's poller failed with.
+    ///
+    /// # Panics
+    /// A panic of a worker is handed on.
+    pub fn end(self, how: Ending) -> io::Result<Vec<WorkerReport>> {
+        self.tell(how)?;
+        let grace = match how {
+            Ending::Drain(time) => time,
+            Ending::Abandon => Duration::ZERO,
+        };
+        let deadline = std::time::Instant::now() + grace;
+        while std::time::Instant::now() < deadline
+            && !self.workers.iter().all(|worker| worker.thread.is_finished())
+        {
+            std::thread::park_timeout(PATIENCE);
+        }
+        self.tell(Ending::Abandon)?;
+        let join = |worker: Running| match worker.thread.join() {
+            Ok(report) => report,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        self.workers.into_iter().map(join).collect()
+    }
+
+    /// Tells the workers to end without waiting for them.
+    ///
+    /// # Errors
+    /// When a worker cannot be woken.
+    pub fn tell(&self, how: Ending) -> io::Result<()> {
+        let what = match how {
+            Ending::Drain(_) => DRAIN,
+            Ending::Abandon => ABANDON,
+        };
+        for worker in &self.workers {
+            worker.control.say(what);
+            worker.waker.wake()?;
+        }
+        Ok(())
+    }
+}
+
+/// How often the end of a drain is looked for.
+const PATIENCE: Duration = Duration::from_millis(5);
