@@ -1,6 +1,7 @@
 //! Real handshakes through the whole stack.
 
-#![forbid(unsafe_code)]
+// Not `forbid`: with the feature `bench`, one module calls the C library that it measures.
+#![deny(unsafe_code)]
 #![warn(missing_docs)]
 
 pub mod scenario;
@@ -16,6 +17,9 @@ pub mod serve;
 pub mod report;
 
 pub mod plant;
+
+#[cfg(feature = "bench")]
+mod bench;
 
 pub mod cli;
 
