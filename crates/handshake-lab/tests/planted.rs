@@ -11,6 +11,7 @@ fn broken_by(bug: &str, overrides: &[&str]) -> Vec<String> {
     let small = [
         "load.connections=48",
         "load.seconds=0.6",
+        "load.hang_up_every=10",
         "server.drain_seconds=1",
         "device.latency_ms=3",
         "device.ring=4",

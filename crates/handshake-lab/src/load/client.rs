@@ -16,6 +16,8 @@ pub(super) struct Client {
     pub(super) socket: TcpStream,
     tls: ClientConnection,
     opened: Instant,
+    /// It is to hang up once it has said hello.
+    pub(super) hangs_up: bool,
     /// How long the handshake took, once it is done.
     took: Option<Duration>,
 }
@@ -51,7 +53,7 @@ impl Client {
         let opened = Instant::now();
         let socket = TcpStream::connect(target)?;
         let tls = ClientConnection::new(Arc::clone(config), name.clone())?;
-        Ok(Self { socket, tls, opened, took: None })
+        Ok(Self { socket, tls, opened, hangs_up: false, took: None })
     }
 
     /// Goes on as far as the socket allows.
@@ -95,6 +97,11 @@ impl Client {
                 return self.took.map(Driven::Done).ok_or(ClientError::ClosedEarly);
             }
         }
+    }
+
+    /// Whether the first flight has left.
+    pub(super) fn has_said_hello(&self) -> bool {
+        !self.tls.wants_write()
     }
 
     fn note_end_of_handshake(&mut self) {

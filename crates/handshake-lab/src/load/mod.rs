@@ -12,6 +12,7 @@ use std::{
     collections::BTreeMap,
     io,
     net::SocketAddr,
+    num::NonZeroU64,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -39,6 +40,8 @@ pub struct LoadPlan {
     pub time_box: Duration,
     /// How long handshakes under way may then still take; what is not done by then is given up.
     pub drain: Duration,
+    /// Every n-th client hangs up as soon as it has said hello.
+    pub hang_up_every: Option<NonZeroU64>,
     /// What the clients offer and check.
     pub config: Arc<ClientConfig>,
 }
@@ -50,6 +53,8 @@ pub struct LoadReport {
     pub handshakes: u64,
     /// Handshakes that failed.
     pub failed: u64,
+    /// Clients that hung up on purpose, in the middle of the handshake.
+    pub hung_up: u64,
     /// Handshakes that were given up at the end.
     pub unfinished: u64,
     /// From the first connection to the end of the last handshake, or to the end of the time when some were given up.
@@ -102,6 +107,8 @@ struct Generator<'a> {
     places: Vec<Place>,
     /// Places that still have a client or are about to have one.
     open_places: usize,
+    /// Connections opened so far.
+    opened: u64,
     last_end: Duration,
     report: LoadReport,
 }
@@ -124,10 +131,12 @@ impl<'a> Generator<'a> {
             cpu_before: thread_cpu(),
             places,
             open_places: plan.connections,
+            opened: 0,
             last_end: Duration::ZERO,
             report: LoadReport {
                 handshakes: 0,
                 failed: 0,
+                hung_up: 0,
                 unfinished: 0,
                 elapsed: Duration::ZERO,
                 latency_us: Histogram::new(3).expect("three digits are in range"),
@@ -160,6 +169,9 @@ impl<'a> Generator<'a> {
 
     fn connect(&mut self, place: usize) -> Result<Client, ClientError> {
         let mut client = Client::open(self.plan.target, &self.plan.config, &self.name)?;
+        self.opened += 1;
+        client.hangs_up =
+            self.plan.hang_up_every.is_some_and(|every| self.opened.is_multiple_of(every.get()));
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut client.socket, Token(place), interest)?;
         Ok(client)
@@ -169,6 +181,9 @@ impl<'a> Generator<'a> {
         // An event of a connection that ended earlier in this batch.
         let Some(client) = &mut self.places[place].client else { return };
         match client.drive() {
+            Ok(Driven::Waits) if client.hangs_up && client.has_said_hello() => {
+                self.report.hung_up += 1
+            }
             Ok(Driven::Waits) => return,
             Ok(Driven::Done(took)) => {
                 self.report.handshakes += 1;

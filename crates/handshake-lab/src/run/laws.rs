@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use job_core::PoolStats;
+
 use super::{device::DeviceReport, evidence::RowEvidence};
 use crate::{report::LawReport, scenario::Mode};
 
@@ -27,6 +29,7 @@ impl Laws {
         match row.plan.mode {
             Mode::Async => {
                 self.l4_one_wake(row, device);
+                self.l5_dropped_soundly(row, device);
                 self.l7_no_spin(row);
             }
             Mode::Blocking => self.l11_synchronous(row, device),
@@ -126,6 +129,33 @@ impl Laws {
                 (
                     wakes > settled,
                     format!("{wakes} wakes were made for {settled} settled requests"),
+                ),
+            ],
+        );
+    }
+
+    /// L5: a session dropped while it was parked took its job with it, and the answer that came late was put away.
+    fn l5_dropped_soundly(&mut self, row: &RowEvidence, device: &DeviceReport) {
+        let sum = |of: fn(&PoolStats) -> u64| {
+            row.workers.iter().map(|worker| of(&worker.pool)).sum::<u64>()
+        };
+        let (cancelled, given_up) = (sum(|pool| pool.cancelled), device.engine.cancelled);
+        let (unended, late) = (sum(|pool| pool.quarantined), device.engine.late);
+        let noise = sum(|pool| pool.swallowed_panics + pool.swallowed_unwinds);
+        self.record(
+            row,
+            5,
+            cancelled,
+            &[
+                (unended > 0, format!("{unended} cancelled jobs would not end")),
+                (noise > 0, format!("{noise} cancelled jobs panicked or caught their unwind")),
+                (
+                    given_up < cancelled,
+                    format!("{cancelled} jobs were cancelled and {given_up} operations given up"),
+                ),
+                (
+                    late > given_up,
+                    format!("{late} answers came late for {given_up} operations given up"),
                 ),
             ],
         );
