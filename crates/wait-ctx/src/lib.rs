@@ -122,6 +122,8 @@ mod notifier;
 mod ctx;
 mod fds;
 mod openssl_view;
+mod seen;
+mod wait_fd;
 
 #[cfg(feature = "mio")]
 mod mio_fds;
@@ -134,7 +136,6 @@ mod loom_models;
 
 pub use callback::{Callback, CallbackArg, InsideCallback, Notification, Reason};
 pub use ctx::{Lease, Teardown, WaitCtx, WaitCtxBusy};
-pub use fds::{Cleanup, FdDiff, FdHandle, Key, KeyInUse, Seen, WaitFd};
 pub use inflight::{Arm, Claim, InFlight};
 pub use ledger::{Gauge, fds_gauge};
 #[cfg(feature = "mio")]
@@ -145,3 +146,5 @@ pub use ready::{ReadyQueue, ReadySender, Token};
 pub use request::{
     IllegalTransition, Outcome, RequestEvent, RequestState, Status, UnknownStatus, transition,
 };
+pub use seen::{FdDiff, FdList, FdListIntoIter, Seen};
+pub use wait_fd::{Cleanup, FdHandle, Key, KeyInUse, WaitFd};

@@ -136,6 +136,7 @@ impl Notifier {
     }
 
     /// The status of the current request, or of the last one. One atomic load, on any thread.
+    #[inline]
     pub fn status(&self) -> Status {
         self.shared.word.load().state().into()
     }
@@ -144,6 +145,7 @@ impl Notifier {
     ///
     /// # Errors
     /// [`RequestLive`] while the last request is queued or submitted: a session has at most one.
+    #[inline]
     pub fn begin(&self) -> Result<InFlight, RequestLive> {
         let (_, word) = self.shared.word.update(Word::next).map_err(|_illegal| RequestLive)?;
         Ok(InFlight::new(self.clone(), word.generation()))
