@@ -1,0 +1,163 @@
+//! What the crate knows about one job: lives beside its stack, read and written by its thread alone.
+
+use core::any::{Any, TypeId};
+use core::cell::{Cell, OnceCell, RefCell};
+use core::task::Waker;
+use std::rc::Rc;
+use std::thread;
+
+use tracing::Span;
+use wait_ctx::{Lease, WaitCtx};
+
+use crate::job::JobId;
+use crate::pool::PoolInner;
+
+/// The state of one job, from its start to the return of its stack.
+#[derive(Debug)]
+pub(crate) struct JobContext {
+    id: JobId,
+    pool: Rc<PoolInner>,
+    /// The wait context, and the right of this job alone to use it.
+    lease: Option<Lease>,
+    /// Absent when nobody listens, which is the common case.
+    span: Option<Box<Span>>,
+    resumes: Cell<u64>,
+    cancelled: Cell<bool>,
+    /// Unwinds that the cancel protocol has started.
+    unwinds: Cell<u8>,
+    /// Answers given to a cancelled job without unwinding it.
+    answers: Cell<u8>,
+    /// Whether the thread was unwinding already when this job was last resumed.
+    resumed_in_panic: Cell<bool>,
+    extras: OnceCell<Box<Extras>>,
+}
+
+/// What few jobs need.
+#[derive(Debug, Default)]
+struct Extras {
+    /// Pause blocks in force. Shared with the guards, which may outlive the job.
+    blocks: Rc<Cell<usize>>,
+    locals: RefCell<Vec<(TypeId, Rc<dyn Any>)>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl JobContext {
+    #[inline]
+    pub(crate) fn new(id: JobId, pool: Rc<PoolInner>, lease: Option<Lease>) -> Self {
+        let span = tracing::debug_span!(target: "job_core", "job", job = %id);
+        let span = if span.is_disabled() { None } else { Some(Box::new(span)) };
+        Self {
+            id,
+            pool,
+            lease,
+            span,
+            resumes: Cell::new(0),
+            cancelled: Cell::new(false),
+            unwinds: Cell::new(0),
+            answers: Cell::new(0),
+            resumed_in_panic: Cell::new(false),
+            extras: OnceCell::new(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn id(&self) -> JobId {
+        self.id
+    }
+
+    #[inline]
+    pub(crate) fn pool(&self) -> &Rc<PoolInner> {
+        &self.pool
+    }
+
+    pub(crate) fn wait_ctx(&self) -> Option<&WaitCtx> {
+        self.lease.as_ref().map(Lease::ctx)
+    }
+
+    #[inline]
+    pub(crate) fn span(&self) -> Option<Span> {
+        self.span.as_deref().cloned()
+    }
+
+    /// Switches to the job so far, the first one included.
+    pub(crate) fn resumes(&self) -> u64 {
+        self.resumes.get()
+    }
+
+    #[inline]
+    pub(crate) fn note_resume(&self) {
+        self.resumes.set(self.resumes.get() + 1);
+        self.resumed_in_panic.set(thread::panicking());
+    }
+
+    pub(crate) fn was_resumed_in_panic(&self) -> bool {
+        self.resumed_in_panic.get()
+    }
+
+    #[inline]
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.get()
+    }
+
+    /// Sticky: there is no way back.
+    pub(crate) fn set_cancelled(&self) {
+        self.cancelled.set(true);
+    }
+
+    pub(crate) fn unwinds(&self) -> u8 {
+        self.unwinds.get()
+    }
+
+    pub(crate) fn note_unwind(&self) {
+        self.unwinds.set(self.unwinds.get().saturating_add(1));
+    }
+
+    /// Counts one more answer to a cancelled job; the number of those before it.
+    pub(crate) fn note_answer(&self) -> u8 {
+        let before = self.answers.get();
+        self.answers.set(before.saturating_add(1));
+        before
+    }
+
+    fn extras(&self) -> &Extras {
+        self.extras.get_or_init(Box::default)
+    }
+
+    #[inline]
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.extras.get().is_some_and(|extras| extras.blocks.get() > 0)
+    }
+
+    pub(crate) fn blocks(&self) -> Rc<Cell<usize>> {
+        Rc::clone(&self.extras().blocks)
+    }
+
+    pub(crate) fn set_local(&self, value: Rc<dyn Any>) -> Option<Rc<dyn Any>> {
+        let key = (*value).type_id();
+        let mut locals = self.extras().locals.borrow_mut();
+        match locals.iter_mut().find(|(of, _)| *of == key) {
+            Some((_, slot)) => Some(core::mem::replace(slot, value)),
+            None => {
+                locals.push((key, value));
+                None
+            }
+        }
+    }
+
+    pub(crate) fn local(&self, key: TypeId) -> Option<Rc<dyn Any>> {
+        let locals = self.extras.get()?.locals.borrow();
+        locals.iter().find(|(of, _)| *of == key).map(|(_, value)| Rc::clone(value))
+    }
+
+    /// Who awaits this job, if it is being polled as a future.
+    pub(crate) fn waker(&self) -> Option<Waker> {
+        self.extras.get()?.waker.borrow().clone()
+    }
+
+    pub(crate) fn set_waker(&self, waker: &Waker) {
+        let mut slot = self.extras().waker.borrow_mut();
+        if !slot.as_ref().is_some_and(|old| old.will_wake(waker)) {
+            *slot = Some(waker.clone());
+        }
+    }
+}

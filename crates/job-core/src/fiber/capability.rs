@@ -1,0 +1,61 @@
+//! Whether fibers work in this process.
+
+use std::sync::OnceLock;
+
+/// Whether this process can switch stacks; asked of the system once.
+///
+/// The processor's user-mode shadow stack, where it is switched on, faults at the first return on a stack it does not
+/// know.
+pub(crate) fn is_capable() -> bool {
+    static CAPABLE: OnceLock<bool> = OnceLock::new();
+    *CAPABLE.get_or_init(|| !has_shadow_stack())
+}
+
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+fn has_shadow_stack() -> bool {
+    // Without /proc nothing is known, and shadow stacks are off unless someone went out of their way.
+    std::fs::read_to_string("/proc/thread-self/status")
+        .is_ok_and(|status| names_shadow_stack(&status))
+}
+
+/// Reads the line `x86_Thread_features:\tshstk wrss` of a thread's status.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+fn names_shadow_stack(status: &str) -> bool {
+    status
+        .lines()
+        .filter_map(|line| line.strip_prefix("x86_Thread_features:"))
+        .any(|features| features.split_whitespace().any(|feature| feature == "shstk"))
+}
+
+#[cfg(all(target_os = "linux", target_arch = "aarch64"))]
+fn has_shadow_stack() -> bool {
+    const PR_GET_SHADOW_STACK_STATUS: core::ffi::c_int = 74;
+    const PR_SHADOW_STACK_ENABLE: core::ffi::c_ulong = 1;
+
+    unsafe extern "C" {
+        fn prctl(option: core::ffi::c_int, ...) -> core::ffi::c_int;
+    }
+
+    let mut status: core::ffi::c_ulong = 0;
+    let none: core::ffi::c_ulong = 0;
+    // SAFETY: the option takes a pointer to a long to write and three zeros; kernels that do not know it say so.
+    let answer = unsafe { prctl(PR_GET_SHADOW_STACK_STATUS, &raw mut status, none, none, none) };
+    answer == 0 && status & PR_SHADOW_STACK_ENABLE != 0
+}
+
+#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+fn has_shadow_stack() -> bool {
+    false
+}
+
+#[cfg(all(test, target_os = "linux", target_arch = "x86_64"))]
+mod tests {
+    use super::names_shadow_stack;
+
+    #[test]
+    fn shadow_stack_is_read_from_the_thread_status() {
+        assert!(names_shadow_stack("Name:\tx\nx86_Thread_features:\tshstk wrss \nThreads:\t1\n"));
+        assert!(!names_shadow_stack("Name:\tshstk\nx86_Thread_features:\t\n"));
+        assert!(!names_shadow_stack("Name:\tx\n"));
+    }
+}

@@ -1,0 +1,87 @@
+//! Why a job was not started.
+
+use core::fmt;
+
+use crate::fiber::StackError;
+
+/// A start that was refused, with the closure that did not run.
+#[non_exhaustive]
+pub struct StartError<F> {
+    /// Why.
+    pub reason: StartRefused,
+    closure: F,
+}
+
+/// Why a start was refused. Nothing has happened: no part of the closure ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartRefused {
+    /// The wait context belongs to another live job. A context serves one job at a time, to the job's end.
+    #[error(
+        "the wait context is in use by another live job: finish or cancel that one, or use a context of its own"
+    )]
+    WaitCtxBusy,
+    /// As many jobs are live as the pool allows. Retry when one of them has ended.
+    #[error("all {max_jobs} jobs of the pool are live: end one, or raise max_jobs")]
+    NoJobs {
+        /// The pool's limit.
+        max_jobs: usize,
+    },
+    /// The kernel's limit on memory mappings does not allow another stack. Only where stacks need two mappings each:
+    /// before Linux 6.13, or with all memory locked.
+    #[error(
+        "vm.max_map_count is {limit}: set it to at least {needed}, or use a kernel with guard markers (6.13 or later)"
+    )]
+    OutOfMappings {
+        /// The limit in force.
+        limit: usize,
+        /// A value that is enough for the pool's `max_jobs`, or for twice the stacks it has if that is unlimited.
+        needed: usize,
+    },
+    /// The system gives no memory for another stack.
+    #[error("no memory for another stack: end jobs, shrink pools, or lower stack_size")]
+    OutOfMemory,
+    /// This process cannot switch stacks: run the closure inline instead.
+    #[error(
+        "fibers do not work in this process (user-mode shadow stacks are on): call the closure directly"
+    )]
+    NotCapable,
+}
+
+impl<F> StartError<F> {
+    pub(crate) fn new(reason: StartRefused, closure: F) -> Self {
+        Self { reason, closure }
+    }
+
+    /// The closure, unused.
+    pub fn into_closure(self) -> F {
+        self.closure
+    }
+}
+
+impl From<StackError> for StartRefused {
+    fn from(error: StackError) -> Self {
+        match error {
+            StackError::OutOfMemory => Self::OutOfMemory,
+            StackError::OutOfMappings { limit, needed } => Self::OutOfMappings { limit, needed },
+        }
+    }
+}
+
+impl<F> fmt::Debug for StartError<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StartError").field("reason", &self.reason).finish_non_exhaustive()
+    }
+}
+
+impl<F> fmt::Display for StartError<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "job not started: {}", self.reason)
+    }
+}
+
+impl<F> core::error::Error for StartError<F> {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        Some(&self.reason)
+    }
+}

@@ -1,0 +1,3 @@
+//! The public API of job-core, one file per behaviour.
+
+mod jobs;
