@@ -139,7 +139,7 @@ impl WaitCtx {
             let handle = FdHandle::notify(Arc::clone(&counted));
             self.inner.fds.borrow_mut().add(Key::NOTIFY, WaitFd::again(handle));
             let _first = self.inner.signal.set(counted);
-            self.notifier().set_signal(signal);
+            self.notifier().shared().set_signal(signal);
         }
         Ok(self.inner.signal.get().expect("set above").0.as_fd())
     }
@@ -149,28 +149,28 @@ impl WaitCtx {
     #[inline]
     pub fn drain_notify(&self) {
         if self.inner.signal.get().is_some() {
-            self.notifier().drain_signal();
+            self.notifier().shared().drain_signal();
         }
     }
 
     /// Sets the callback, or replaces it. A wake that is still owed is delivered to it at once, on this thread.
     pub fn set_callback(&self, callback: impl Fn(&Notification<'_>) + Send + Sync + 'static) {
-        self.notifier().set_callback(Arc::new(callback));
+        self.notifier().shared().set_callback(Arc::new(callback));
     }
 
     /// Sets the argument that every notification carries, or takes it away.
     pub fn set_callback_arg(&self, arg: Option<CallbackArg>) {
-        self.notifier().set_callback_arg(arg);
+        self.notifier().shared().set_callback_arg(arg);
     }
 
     /// The callback and its argument.
     pub fn callback(&self) -> Option<(Callback, Option<CallbackArg>)> {
-        self.notifier().callback()
+        self.notifier().shared().callback()
     }
 
     /// Takes the callback away. No call begins after this has returned; one that has begun may still be running.
     pub fn unset_callback(&self) -> Option<Callback> {
-        self.notifier().unset_callback()
+        self.notifier().shared().unset_callback()
     }
 
     /// Takes the callback away and waits until no call is running.
@@ -178,7 +178,7 @@ impl WaitCtx {
     /// # Errors
     /// [`InsideCallback`] if this thread is inside a callback of this context; nothing is changed then.
     pub fn unset_and_wait(&self) -> Result<Option<Callback>, InsideCallback> {
-        self.notifier().unset_and_wait()
+        self.notifier().shared().unset_and_wait()
     }
 
     /// Whether both are the same context.
@@ -244,7 +244,7 @@ impl fmt::Debug for Teardown<'_> {
 impl Drop for Inner {
     fn drop(&mut self) {
         if let Some(notifier) = self.notifier.get() {
-            notifier.shut();
+            notifier.shared().shut();
         }
         loop {
             // Looked up anew each time: a cleanup may clear other registrations.

@@ -4,8 +4,9 @@ use std::fmt;
 use std::mem::ManuallyDrop;
 
 use crate::callback::Reason;
-use crate::notifier::{Due, Notifier};
+use crate::notifier::Notifier;
 use crate::request::{Outcome, RequestEvent, RequestState};
+use crate::routes::Due;
 use crate::word::{Flag, Generation, Word};
 
 /// A request that was begun. Clones name the same request. `Send + Sync`: one side is the job, the other the device.

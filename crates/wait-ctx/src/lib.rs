@@ -118,6 +118,7 @@ mod signal;
 mod callback;
 mod inflight;
 mod notifier;
+mod routes;
 
 mod ctx;
 mod fds;
@@ -140,11 +141,12 @@ pub use inflight::{Arm, Claim, InFlight};
 pub use ledger::{Gauge, fds_gauge};
 #[cfg(feature = "mio")]
 pub use mio_fds::MioFds;
-pub use notifier::{Notifier, NotifierCounters, RequestLive, Route};
+pub use notifier::{Notifier, RequestLive};
 pub use openssl_view::{OpenSslChanges, OpenSslView};
 pub use ready::{ReadyQueue, ReadySender, Token};
 pub use request::{
     IllegalTransition, Outcome, RequestEvent, RequestState, Status, UnknownStatus, transition,
 };
+pub use routes::{NotifierCounters, Route};
 pub use seen::{FdDiff, FdList, FdListIntoIter, Seen};
 pub use wait_fd::{Cleanup, FdHandle, Key, KeyInUse, WaitFd};
