@@ -20,7 +20,19 @@ use crate::wait_fd::{CountedSignal, FdHandle, Key, KeyInUse, WaitFd};
 
 /// The wait context of one session. Clones are the same context; the last one to go cleans up.
 ///
-/// It is neither `Send` nor `Sync`: it lives on the session's thread. Other threads hold its [`Notifier`].
+/// It is neither `Send` nor `Sync`: it lives on the session's thread. Other threads hold its [`Notifier`]. So a callback
+/// can look at its session, but not resume, pause or drop it:
+///
+/// ```
+/// # let ctx = wait_ctx::WaitCtx::new();
+/// let session = ctx.notifier().clone();
+/// ctx.set_callback(move |_| assert!(session.status() as i32 <= 3));
+/// ```
+/// ```compile_fail
+/// # let ctx = wait_ctx::WaitCtx::new();
+/// let session = ctx.clone();
+/// ctx.set_callback(move |_| assert!(session.status() as i32 <= 3));
+/// ```
 #[derive(Clone, Default)]
 pub struct WaitCtx {
     inner: Rc<Inner>,
