@@ -151,6 +151,22 @@ fn an_owned_descriptor_comes_back_to_its_owner_once_nobody_else_has_it() {
     assert!(handle.into_owned().is_ok());
 }
 
+#[test]
+fn a_descriptor_that_changes_hands_is_kept_open_for_who_knows_its_number() {
+    let ctx = WaitCtx::new();
+    let key = Key::unique();
+    let mut seen = Seen::new();
+    let fd = pipe();
+    // First lent, then given: the same open descriptor, so no change.
+    ctx.set_wait_fd(key, WaitFd::borrowed(&fd)).expect("free");
+    drop(ctx.diff(&mut seen));
+    drop(ctx.clear_fd(key));
+    ctx.set_wait_fd(key, WaitFd::owned(fd)).expect("free");
+    assert!(ctx.diff(&mut seen).is_empty());
+    let handle = ctx.clear_fd(key).expect("registered").fd;
+    assert!(handle.into_owned().is_err(), "the consumer keeps it open");
+}
+
 #[derive(Debug, Clone)]
 enum Op {
     Set { key: usize },

@@ -229,3 +229,12 @@ fn a_claim_dropped_while_its_result_is_stored_fails_the_request_and_wakes() {
     assert_eq!(calls.load(Ordering::Relaxed), 1);
     assert_eq!(request.state(), RequestState::Failed);
 }
+
+#[test]
+fn l6_what_a_device_holds_goes_to_any_thread() {
+    const fn any_thread<T: Send + Sync>() {}
+    any_thread::<wait_ctx::Notifier>();
+    any_thread::<wait_ctx::InFlight>();
+    any_thread::<wait_ctx::ReadySender>();
+    any_thread::<wait_ctx::Claim<'_>>();
+}
