@@ -16,21 +16,21 @@ use crate::pool::PoolInner;
 /// The state of one job, from its start to the return of its stack.
 #[derive(Debug)]
 pub(crate) struct JobContext {
-    id: JobId,
     pool: Rc<PoolInner>,
-    /// The wait context, and the right of this job alone to use it.
-    lease: Option<Lease>,
     /// Absent when nobody listens, which is the common case.
     span: Option<Box<Span>>,
+    extras: OnceCell<Box<Extras>>,
     resumes: Cell<u64>,
     cancelled: Cell<bool>,
+    /// Whether the thread was unwinding already when this job was last resumed.
+    resumed_in_panic: Cell<bool>,
     /// Unwinds that the cancel protocol has started.
     unwinds: Cell<u8>,
     /// Answers given to a cancelled job without unwinding it.
     answers: Cell<u8>,
-    /// Whether the thread was unwinding already when this job was last resumed.
-    resumed_in_panic: Cell<bool>,
-    extras: OnceCell<Box<Extras>>,
+    id: JobId,
+    /// The wait context, and the right of this job alone to use it.
+    lease: Option<Lease>,
 }
 
 /// What a job leaves behind. Dropping it may run code of the user's.
@@ -130,7 +130,7 @@ impl JobContext {
     }
 
     /// The pool, and everything that can run code of the user's when it is dropped.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn into_parts(self) -> (Rc<PoolInner>, Option<Leftovers>) {
         let Self { pool, lease, span, extras, .. } = self;
         let extras = extras.into_inner();

@@ -30,8 +30,14 @@ pub(crate) enum StackError {
     OutOfMappings { limit: usize, needed: usize },
 }
 
+/// Bytes in a page.
 pub(crate) fn page_size() -> usize {
-    rustix::param::page_size()
+    // rustix reads this from the auxiliary vector, and does not survive the one that valgrind shows.
+    unsafe extern "C" {
+        safe fn getpagesize() -> core::ffi::c_int;
+    }
+
+    getpagesize().unsigned_abs() as usize
 }
 
 /// A private anonymous reservation.

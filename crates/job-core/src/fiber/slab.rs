@@ -16,7 +16,7 @@ use core::ptr::NonNull;
 use std::rc::Rc;
 
 use super::map::{self, GuardKind, Mapping, StackError};
-use super::switch::FRAME_ROOM;
+use super::switch::HEADER_ROOM;
 
 /// Stacks in the first reservation of a slab; every further one doubles, up to [`MAX_CHUNK`].
 const MIN_CHUNK: usize = 16;
@@ -261,7 +261,7 @@ impl Slab {
         }
         self.fresh = Some((Rc::clone(&chunk), cut + 1));
         self.made += 1;
-        Ok(Slot { base: chunk.mapping.at(start + stride - FRAME_ROOM), chunk })
+        Ok(Slot { base: chunk.mapping.at(start + stride - HEADER_ROOM), chunk })
     }
 
     fn reserve(&mut self, stride: usize) -> Result<Rc<Chunk>, StackError> {
@@ -278,7 +278,7 @@ impl Slab {
             }
         };
         self.next_chunk = (stacks * 2).min(MAX_CHUNK);
-        Ok(Rc::new(Chunk { mapping, usable: self.stack_size - FRAME_ROOM }))
+        Ok(Rc::new(Chunk { mapping, usable: self.stack_size - HEADER_ROOM }))
     }
 }
 
@@ -376,7 +376,7 @@ mod tests {
         slots.sort_unstable_by_key(Slot::base);
         for pair in slots.windows(2) {
             let (lower, upper) = (&pair[0], &pair[1]);
-            let end = lower.base().addr().get() + FRAME_ROOM;
+            let end = lower.base().addr().get() + HEADER_ROOM;
             assert!(end + map::page_size() <= upper.limit().addr().get());
             assert_eq!(upper.limit().addr().get() % map::page_size(), 0);
         }
