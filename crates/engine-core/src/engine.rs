@@ -78,6 +78,16 @@ impl<W: Work> Engine<W> {
         self.core.offer(work, session_request())
     }
 
+    /// Takes `work` on and reports status and wake through `notifier`, for callers that drive themselves; see
+    /// [`Pending::poll_result`]. If the notifier has a live request already, this one only wakes through it.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`] with the work, if its queue is full or the engine is closed.
+    pub fn offer_on(&self, notifier: &Notifier, work: W) -> Result<Pending<W>, Refused<W>> {
+        self.core.offer(work, request_on(notifier))
+    }
+
     /// Takes `work` on as a future, for callers that have an executor. Dropping the future cancels the request.
     ///
     /// # Errors
@@ -85,9 +95,7 @@ impl<W: Work> Engine<W> {
     /// [`Refused`] with the work, if its queue is full or the engine is closed. The future itself yields any other
     /// [`EngineError`].
     pub fn submit(&self, work: W) -> Result<Submission<W>, Refused<W>> {
-        let notifier = Notifier::new();
-        let in_flight = notifier.begin().expect("a new notifier has no live request");
-        self.core.offer(work, in_flight).map(Submission::new)
+        self.core.offer(work, first_request(&Notifier::new())).map(Submission::new)
     }
 
     /// Moves a device that has no thread of its own to the present, submits what waits, and says when to call again.
@@ -275,30 +283,38 @@ impl<W: Work> Core<W> {
     /// Moves waiting requests to the device until it is full again.
     ///
     /// Any thread may call it at any time, also from within: one caller works, and goes round once more for whoever
-    /// called meanwhile.
-    pub(crate) fn pump(&self) {
+    /// called meanwhile. True if this call has moved any.
+    pub(crate) fn pump(&self) -> bool {
         if self.queued.load(Ordering::Acquire) == 0 {
-            return;
+            return false;
         }
         if self.pump_calls.fetch_add(1, Ordering::AcqRel) > 0 {
-            return;
+            return false;
         }
+        let mut moved = false;
         loop {
             let calls = self.pump_calls.load(Ordering::Acquire);
-            self.pump_once();
+            moved |= self.pump_once();
             if self.pump_calls.fetch_sub(calls, Ordering::AcqRel) == calls {
-                return;
+                return moved;
             }
         }
     }
 
-    fn pump_once(&self) {
+    fn pump_once(&self) -> bool {
         let mut full: Vec<Kind> = Vec::new();
+        let mut moved = false;
         loop {
             let popped = self.pop_waiting(&full);
-            let Some((kind, position, request)) = popped else { return };
+            let Some((kind, position, request)) = popped else { return moved };
+            if request.is_abandoned() {
+                // Cancelled while it was in this hand, or before it came back from there.
+                self.forget_waiting(request);
+                continue;
+            }
             match self.submit(request) {
                 Ok(()) => {
+                    moved = true;
                     let overtaken = self.lock_fifo().oldest(kind).is_some_and(|p| p < position);
                     self.meter.count(|c| if overtaken { &c.out_of_order } else { &c.in_order });
                     self.queued.fetch_sub(1, Ordering::AcqRel);
@@ -325,16 +341,24 @@ impl<W: Work> Core<W> {
     pub(crate) fn withdraw(&self, kind: Kind, id: RequestId) {
         let removed = self.lock_fifo().remove(kind, |request| request.id() == id);
         if let Some(request) = removed {
-            self.queued.fetch_sub(1, Ordering::AcqRel);
-            self.meter.waiters.sub(1);
-            drop(request.into_work());
+            self.forget_waiting(request);
         }
     }
 
+    fn forget_waiting(&self, request: Request<W>) {
+        self.queued.fetch_sub(1, Ordering::AcqRel);
+        self.meter.waiters.sub(1);
+        drop(request.into_work());
+    }
+
     pub(crate) fn poll(&self) -> Option<Duration> {
-        let next = self.device.poll(self.meter.now());
-        self.pump();
-        next
+        loop {
+            let next = self.device.poll(self.meter.now());
+            // What is submitted now may be due before `next`.
+            if !self.pump() {
+                return next;
+            }
+        }
     }
 
     pub(crate) fn needs_poll(&self) -> bool {
@@ -347,16 +371,23 @@ impl<W: Work> Core<W> {
     }
 }
 
-/// The wait context's request of the current job; or a free-standing one that nobody else watches.
+/// A request of the current job's wait context; or a free-standing one that nobody else watches.
 fn session_request() -> InFlight {
-    let alone = |notifier: Notifier| notifier.begin().expect("a new notifier has no live request");
-    let Some(ctx) = job_core::current().and_then(|job| job.wait_ctx()) else {
-        return alone(Notifier::new());
-    };
-    ctx.notifier().begin().unwrap_or_else(|_live| {
-        // The job has another request in flight: this one wakes by the same routes.
-        let notifier = Notifier::new();
-        notifier.set_route(Route::Waker(ctx.notifier().waker()));
-        alone(notifier)
+    match job_core::current().and_then(|job| job.wait_ctx()) {
+        Some(ctx) => request_on(ctx.notifier()),
+        None => first_request(&Notifier::new()),
+    }
+}
+
+/// A request on `notifier`; or, if it has a live one, one of its own that wakes by the same routes.
+fn request_on(notifier: &Notifier) -> InFlight {
+    notifier.begin().unwrap_or_else(|_live| {
+        let own = Notifier::new();
+        own.set_route(Route::Waker(notifier.waker()));
+        first_request(&own)
     })
+}
+
+fn first_request(notifier: &Notifier) -> InFlight {
+    notifier.begin().expect("a new notifier has no live request")
 }

@@ -1,6 +1,7 @@
 //! The waiting half of a request.
 
 use core::fmt;
+use core::task::Poll;
 use std::sync::Arc;
 
 use job_core::Pause;
@@ -15,7 +16,7 @@ use crate::work::{Kind, Work};
 #[must_use = "dropping a pending request cancels it"]
 pub struct Pending<W: Work> {
     /// `None` once the result is taken.
-    cell: Option<Arc<Cell<W>>>,
+    pub(crate) cell: Option<Arc<Cell<W>>>,
 }
 
 impl<W: Work> Pending<W> {
@@ -49,6 +50,24 @@ impl<W: Work> Pending<W> {
         result.unwrap_or(Err(EngineError::Cancelled))
     }
 
+    /// The result, if it is there; else arms the request, so that its completion wakes. For callers that drive
+    /// themselves, outside any job.
+    ///
+    /// Polling without a wake changes nothing (law L2).
+    ///
+    /// # Panics
+    ///
+    /// Polling again after the result was taken panics.
+    pub fn poll_result(&mut self) -> Poll<Result<W::Output, EngineError>> {
+        let cell = self.cell();
+        if let Arm::Armed = cell.in_flight.arm() {
+            return Poll::Pending;
+        }
+        let result = cell.collect();
+        self.cell = None;
+        Poll::Ready(result.unwrap_or(Err(EngineError::Cancelled)))
+    }
+
     fn park(&self, cell: &Cell<W>) -> Result<(), EngineError> {
         // From `arm` on, a completion wakes; one that came before is seen here and wakes nobody (laws L3, L4).
         while let Arm::Armed = cell.in_flight.arm() {
@@ -73,11 +92,7 @@ impl<W: Work> Pending<W> {
     }
 
     pub(crate) fn cell(&self) -> &Arc<Cell<W>> {
-        self.cell.as_ref().expect("a pending request has its cell until its result is taken")
-    }
-
-    pub(crate) fn finish(&mut self) {
-        self.cell = None;
+        self.cell.as_ref().expect("the result of this request has been taken")
     }
 }
 
@@ -91,7 +106,11 @@ impl<W: Work> Drop for Pending<W> {
 
 impl<W: Work> fmt::Debug for Pending<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pending").field("id", &self.id()).field("kind", &self.kind()).finish()
+        let cell = self.cell.as_deref();
+        f.debug_struct("Pending")
+            .field("id", &cell.map(|cell| cell.id))
+            .field("kind", &cell.map(|cell| cell.kind))
+            .finish()
     }
 }
 

@@ -52,15 +52,20 @@ mod armed {
         ARMED.store(bug as u8, Ordering::Relaxed);
     }
 
+    /// Switches every bug off.
+    pub fn disarm() {
+        ARMED.store(u8::MAX, Ordering::Relaxed);
+    }
+
     pub(crate) fn armed(bug: Bug) -> bool {
         ARMED.load(Ordering::Relaxed) == bug as u8
     }
 }
 
 #[cfg(feature = "plant")]
-pub use armed::arm;
-#[cfg(feature = "plant")]
 pub(crate) use armed::armed;
+#[cfg(feature = "plant")]
+pub use armed::{arm, disarm};
 
 #[cfg(not(feature = "plant"))]
 pub(crate) const fn armed(_bug: Bug) -> bool {

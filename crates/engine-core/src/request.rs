@@ -18,7 +18,7 @@
 
 use core::fmt;
 use core::panic::AssertUnwindSafe;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
 use std::panic::catch_unwind;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
@@ -133,16 +133,16 @@ pub(crate) struct Cell<W: Work> {
     meter: Arc<Meter>,
     /// Whether the result of this request is checked, decided at submission.
     check: bool,
-    slot: Mutex<Slot<W::Output>>,
+    slot: Mutex<Slot<W>>,
+    /// A thread sleeps on `settled`, or is about to. Exchanged, never just read or written: whoever comes second sees
+    /// what the first did before.
+    blocked: AtomicBool,
     settled: Condvar,
     times: Times,
 }
 
-struct Slot<O> {
-    result: Option<Result<O, EngineError>>,
-    /// A thread sleeps on `settled`.
-    blocked: bool,
-}
+/// The result slot.
+type Slot<W> = Option<Result<<W as Work>::Output, EngineError>>;
 
 /// When the request passed each station, in nanoseconds of the engine's clock.
 #[derive(Debug, Default)]
@@ -164,9 +164,18 @@ impl<W: Work> Cell<W> {
         let times = Times::default();
         times.submitted.store(meter.now_ns(), Ordering::Relaxed);
         meter.requests.add(1);
-        let slot = Mutex::new(Slot { result: None, blocked: false });
-        let settled = Condvar::new();
-        Arc::new(Self { id, kind, in_flight, core, meter, check, slot, settled, times })
+        Arc::new(Self {
+            id,
+            kind,
+            in_flight,
+            core,
+            meter,
+            check,
+            slot: Mutex::new(None),
+            blocked: AtomicBool::new(false),
+            settled: Condvar::new(),
+            times,
+        })
     }
 
     pub(crate) fn meter(&self) -> &Meter {
@@ -202,12 +211,8 @@ impl<W: Work> Cell<W> {
             return;
         };
         let error = result.as_ref().err().cloned();
-        slot.result = Some(result);
-        let blocked = slot.blocked;
+        *slot = Some(result);
         drop(slot);
-        if blocked {
-            self.settled.notify_one();
-        }
         match error {
             None => self.meter.count(|c| &c.completed),
             Some(error) => {
@@ -225,7 +230,17 @@ impl<W: Work> Cell<W> {
                 self.in_flight.notifier().waker().wake();
             }
         }
+        self.unblock();
         self.pump();
+    }
+
+    /// Wakes the thread that sleeps in [`block`](Self::block), if one does.
+    fn unblock(&self) {
+        if self.blocked.swap(false, Ordering::AcqRel) {
+            // The lock orders this notice after the sleeper's look at the word.
+            drop(self.lock());
+            self.settled.notify_one();
+        }
     }
 
     fn checked(&self, work: &W, output: W::Output) -> Result<W::Output, EngineError> {
@@ -279,7 +294,7 @@ impl<W: Work> Cell<W> {
 
     /// Takes the result. `None` while the request is not settled, and for a cancelled one.
     pub(crate) fn collect(&self) -> Option<Result<W::Output, EngineError>> {
-        let result = self.lock().result.take()?;
+        let result = self.lock().take()?;
         let completed = self.times.completed.load(Ordering::Relaxed);
         let delay = Duration::from_nanos(self.meter.now_ns().saturating_sub(completed));
         self.meter.resume_delay.record(delay);
@@ -295,7 +310,7 @@ impl<W: Work> Cell<W> {
             if queued && let Some(core) = self.core.upgrade() {
                 core.withdraw(self.kind, self.id);
             }
-        } else if let Some(Ok(output)) = { self.lock().result.take() } {
+        } else if let Some(Ok(output)) = { self.lock().take() } {
             self.meter.count(|c| &c.late);
             W::erase(output);
         }
@@ -304,24 +319,19 @@ impl<W: Work> Cell<W> {
     /// Blocks the thread until the request is settled, or until `timeout` has passed.
     pub(crate) fn block(&self, timeout: Option<Duration>) {
         let mut slot = self.lock();
-        slot.blocked = true;
-        while slot.result.is_none() && !self.is_settled() {
+        self.blocked.swap(true, Ordering::AcqRel);
+        while !self.is_settled() {
             match timeout {
                 None => slot = self.settled.wait(slot).unwrap_or_else(PoisonError::into_inner),
                 Some(timeout) => {
-                    slot = self
-                        .settled
-                        .wait_timeout(slot, timeout)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0;
-                    break;
+                    drop(self.settled.wait_timeout(slot, timeout));
+                    return;
                 }
             }
         }
-        slot.blocked = false;
     }
 
-    fn lock(&self) -> MutexGuard<'_, Slot<W::Output>> {
+    fn lock(&self) -> MutexGuard<'_, Slot<W>> {
         // Nothing panics while the slot is locked, so a poisoned slot is still whole.
         self.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -329,8 +339,7 @@ impl<W: Work> Cell<W> {
 
 impl<W: Work> Drop for Cell<W> {
     fn drop(&mut self) {
-        if let Some(Ok(output)) =
-            self.slot.get_mut().unwrap_or_else(PoisonError::into_inner).result.take()
+        if let Some(Ok(output)) = self.slot.get_mut().unwrap_or_else(PoisonError::into_inner).take()
         {
             W::erase(output);
         }
