@@ -7,29 +7,40 @@ use std::sync::Arc;
 use job_core::Pause;
 use wait_ctx::Arm;
 
+use crate::cell::Cell;
 use crate::error::{DeviceError, EngineError};
 use crate::plant::{self, Bug};
-use crate::request::{Cell, RequestId};
+use crate::request::{Request, RequestId};
 use crate::work::{Kind, Work};
 
 /// A request in flight, seen by whoever waits for it. Dropping it gives the request up.
 #[must_use = "dropping a pending request cancels it"]
 pub struct Pending<W: Work> {
     /// `None` once the result is taken.
-    pub(crate) cell: Option<Arc<Cell<W>>>,
+    cell: Option<Arc<Cell<W>>>,
+    /// The request itself, while the ring is full and this side is to submit it.
+    kept: Option<Request<W>>,
 }
 
 impl<W: Work> Pending<W> {
-    pub(crate) fn new(cell: Arc<Cell<W>>) -> Self {
-        Self { cell: Some(cell) }
+    pub(crate) fn new(cell: Arc<Cell<W>>, kept: Option<Request<W>>) -> Self {
+        Self { cell: Some(cell), kept }
     }
 
     /// The request's number.
+    ///
+    /// # Panics
+    ///
+    /// After the result was taken.
     pub fn id(&self) -> RequestId {
         self.cell().id
     }
 
     /// The request's kind.
+    ///
+    /// # Panics
+    ///
+    /// After the result was taken.
     pub fn kind(&self) -> Kind {
         self.cell().kind
     }
@@ -43,11 +54,12 @@ impl<W: Work> Pending<W> {
     /// Any [`EngineError`]; [`EngineError::Cancelled`] if the job was cancelled while it waited.
     pub fn wait(mut self) -> Result<W::Output, EngineError> {
         let cell = Arc::clone(self.cell());
-        let waited = if may_pause() { self.park(&cell) } else { block(&cell) };
-        waited?;
-        let result = cell.collect();
-        self.cell = None;
-        result.unwrap_or(Err(EngineError::Cancelled))
+        if may_pause() {
+            self.park(&cell)?;
+        } else {
+            self.block(&cell);
+        }
+        self.collect(&cell)
     }
 
     /// The result, if it is there; else arms the request, so that its completion wakes. For callers that drive
@@ -59,18 +71,32 @@ impl<W: Work> Pending<W> {
     ///
     /// Polling again after the result was taken panics.
     pub fn poll_result(&mut self) -> Poll<Result<W::Output, EngineError>> {
-        let cell = self.cell();
-        if let Arm::Armed = cell.in_flight.arm() {
+        let cell = Arc::clone(self.cell());
+        if self.arm(&cell) {
             return Poll::Pending;
         }
-        let result = cell.collect();
-        self.cell = None;
-        Poll::Ready(result.unwrap_or(Err(EngineError::Cancelled)))
+        Poll::Ready(self.collect(&cell))
     }
 
-    fn park(&self, cell: &Cell<W>) -> Result<(), EngineError> {
-        // From `arm` on, a completion wakes; one that came before is seen here and wakes nobody (laws L3, L4).
-        while let Arm::Armed = cell.in_flight.arm() {
+    /// From here on a completion wakes; one that came before is seen here and wakes nobody (laws L3, L4). True if there
+    /// is something to wait for.
+    fn arm(&mut self, cell: &Cell<W>) -> bool {
+        loop {
+            match cell.in_flight.arm() {
+                Arm::Armed => return true,
+                Arm::Settled(_) => return false,
+                Arm::Retry => {
+                    let Some(request) = self.kept.take() else { continue };
+                    if let Some(core) = cell.core.upgrade() {
+                        self.kept = core.device.retry(&core, request);
+                    }
+                }
+            }
+        }
+    }
+
+    fn park(&mut self, cell: &Cell<W>) -> Result<(), EngineError> {
+        while self.arm(cell) {
             tracing::trace!(request = cell.id.as_u64(), kind = cell.kind.name(), "request.park");
             match job_core::pause() {
                 Pause::Resumed => {
@@ -85,14 +111,46 @@ impl<W: Work> Pending<W> {
                 }
                 Pause::Cancelled => return Err(EngineError::Cancelled),
                 // Pausing is refused after all; the thread has to wait itself (law L11).
-                _ => return block(cell),
+                _ => {
+                    self.block(cell);
+                    return Ok(());
+                }
             }
         }
         Ok(())
     }
 
+    fn block(&mut self, cell: &Cell<W>) {
+        cell.meter().count(|c| &c.blocking_waits);
+        if let Some(request) = self.kept.take()
+            && let Some(core) = cell.core.upgrade()
+        {
+            core.device.queue_instead(&core, request);
+        }
+        while !cell.is_settled() {
+            // Nobody else may be polling: the waiting thread does.
+            let timeout = cell.core.upgrade().and_then(|core| {
+                let next = core.poll()?;
+                Some(next.saturating_sub(core.meter.now()))
+            });
+            cell.block(timeout);
+        }
+    }
+
+    fn collect(&mut self, cell: &Cell<W>) -> Result<W::Output, EngineError> {
+        self.cell = None;
+        cell.collect().unwrap_or(Err(EngineError::Cancelled))
+    }
+
     pub(crate) fn cell(&self) -> &Arc<Cell<W>> {
         self.cell.as_ref().expect("the result of this request has been taken")
+    }
+
+    /// Lets go of the task that a future wakes; the device may hold the request for long.
+    pub(crate) fn clear_route(&self) {
+        if let Some(cell) = &self.cell {
+            cell.in_flight.notifier().clear_route();
+        }
     }
 }
 
@@ -100,6 +158,10 @@ impl<W: Work> Drop for Pending<W> {
     fn drop(&mut self) {
         if let Some(cell) = self.cell.take() {
             cell.abandon();
+        }
+        if let Some(request) = self.kept.take() {
+            // It never reached a device: there is no answer to expect.
+            drop(request.into_work());
         }
     }
 }
@@ -118,25 +180,6 @@ impl<W: Work> fmt::Debug for Pending<W> {
 /// wakes nobody else.
 fn may_pause() -> bool {
     !std::thread::panicking() && job_core::current().is_some_and(|job| !job.is_blocked())
-}
-
-fn block<W: Work>(cell: &Cell<W>) -> Result<(), EngineError> {
-    cell.meter().count(|c| &c.blocking_waits);
-    while !cell.is_settled() {
-        match cell.core.upgrade() {
-            Some(core) if core.needs_poll() => {
-                // Nobody else may be polling: the waiting thread does.
-                let next = core.poll();
-                let timeout = next.map(|at| at.saturating_sub(cell.meter().now()));
-                drop(core);
-                if !cell.is_settled() {
-                    cell.block(timeout);
-                }
-            }
-            _ => cell.block(None),
-        }
-    }
-    Ok(())
 }
 
 /// A wake by the session's own descriptor leaves it readable; after the resume it must not be.

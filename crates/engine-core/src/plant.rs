@@ -26,6 +26,8 @@ pub enum Bug {
     SkipCheck,
     /// L13: the newest waiting request is served first.
     LifoQueue,
+    /// L14: deadlines pass unnoticed.
+    IgnoreDeadline,
 }
 
 #[cfg(feature = "plant")]
@@ -37,13 +39,14 @@ mod armed {
 
     impl Bug {
         /// Every bug, with the name that a command line knows it by and the number of the law that it breaks.
-        pub const ALL: [(&'static str, Self, u8); 6] = [
+        pub const ALL: [(&'static str, Self, u8); 7] = [
             ("trust-wake", Self::TrustWake, 2),
             ("lost-wake", Self::LostWake, 3),
             ("double-wake", Self::DoubleWake, 4),
             ("leak-request", Self::LeakRequest, 8),
             ("skip-check", Self::SkipCheck, 12),
             ("lifo-queue", Self::LifoQueue, 13),
+            ("ignore-deadline", Self::IgnoreDeadline, 14),
         ];
     }
 

@@ -38,11 +38,12 @@ impl<W: Work> Future for Submission<W> {
     }
 }
 
+/// Nothing in it is ever pinned.
+impl<W: Work> Unpin for Submission<W> {}
+
 impl<W: Work> Drop for Submission<W> {
     /// Lets go of the task at once; the device may hold the request for long.
     fn drop(&mut self) {
-        if let Some(cell) = self.pending.cell.as_ref() {
-            cell.in_flight.notifier().clear_route();
-        }
+        self.pending.clear_route();
     }
 }

@@ -7,13 +7,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use engine_core::{CheckPolicy, DeviceError, Engine, EngineError, Submission};
+use engine_core::{CheckPolicy, DeviceError, Engine, EngineError, Fallback, Submission, Terms};
 use job_core::{Job, JobPool, Step as JobStep};
 use proptest_state_machine::StateMachineTest;
 use wait_ctx::{Status, WaitCtx};
 
 use crate::model::{BOUND, Counts, Ended, How, Model, N_SLOTS, RING, Step, Submit};
-use crate::support::{Answer, Counter, FAILED, KINDS, Manual, Mode, Negate, Outputs, Secret};
+use crate::support::{
+    Answer, Counter, FAILED, HandClock, KINDS, Manual, Mode, Negate, Outputs, Secret, end,
+};
 
 type Outcome = Result<Secret, EngineError>;
 
@@ -21,6 +23,8 @@ type Outcome = Result<Secret, EngineError>;
 pub(crate) struct Machine {
     engine: Arc<Engine<Negate>>,
     device: Arc<Manual>,
+    standby: Arc<Manual>,
+    clock: Arc<HandClock>,
     pool: JobPool,
     outputs: Arc<Outputs>,
     slots: [Slot; N_SLOTS],
@@ -56,13 +60,19 @@ impl Slot {
 impl Machine {
     fn new() -> Self {
         let device = Manual::new(RING);
+        let standby = Manual::new(usize::MAX);
+        let clock = Arc::<HandClock>::default();
         let engine = Engine::builder(device.clone())
+            .standby(standby.clone())
+            .clock(clock.clone())
             .queue_bound(BOUND)
             .checks(CheckPolicy::Required)
             .build();
         Self {
             engine,
             device,
+            standby,
+            clock,
             pool: JobPool::new(),
             outputs: Arc::default(),
             slots: std::array::from_fn(|_| Slot::new()),
@@ -85,7 +95,12 @@ impl Machine {
         if let Some(answer) = submit.early {
             self.device.set_mode(Mode::Early(answer));
         }
-        let engine = Arc::clone(&self.engine);
+        let mut terms = Terms::new();
+        terms.deadline = submit.deadline.map(Duration::from_millis);
+        if submit.fallback {
+            terms = terms.fallback(Fallback::Standby);
+        }
+        let engine = self.engine.with_terms(terms);
         let finished = match submit.how {
             How::Job => {
                 let ctx = &self.slots[submit.slot].ctx;
@@ -156,6 +171,7 @@ impl Machine {
             (Ended::Invalid, outcome) => {
                 panic!("L12: an unchecked result left the engine: {outcome:?}")
             }
+            (Ended::Deadline, Err(EngineError::Deadline)) => {}
             (Ended::Failed, Err(EngineError::Device(error))) => assert_eq!(error, FAILED),
             (Ended::Lost, Err(EngineError::Device(error))) => assert_eq!(error, DeviceError::Lost),
             (expected, outcome) => panic!("L2: {n} should be {expected:?}, is {outcome:?}"),
@@ -178,7 +194,14 @@ impl Machine {
             let ring = self.device.ring(name);
             assert_eq!(ring, expected, "L13: the order on the ring of {name}");
         }
-        let taken = self.device.taken().len() as u64;
+        let mut standby: Vec<u64> =
+            KINDS.iter().flat_map(|&kind| self.standby.ring(kind)).collect();
+        standby.sort_unstable();
+        let expected: Vec<u64> = model.standby.iter().map(|entry| entry.n).collect();
+        let deadlines = self.engine.snapshot().deadlines;
+        assert_eq!(deadlines, model.counts.deadlines, "L14: deadlines");
+        assert_eq!(standby, expected, "L14: the requests of the standby");
+        let taken = (self.device.taken().len() + self.standby.taken().len()) as u64;
         assert_eq!(taken, model.counts.accepted, "L2: submissions that the device has taken");
 
         let by_callback = self.slots.iter().map(|slot| slot.woken.load(Ordering::SeqCst));
@@ -222,6 +245,8 @@ impl Machine {
             wakes: snapshot.wakes,
             resumes: snapshot.resumes,
             spurious_resumes: snapshot.spurious_resumes,
+            deadlines: snapshot.deadlines,
+            fallbacks: snapshot.fallbacks,
             delivered: self.delivered,
         };
         assert_eq!(counts, model.counts, "L8: the counters");
@@ -242,6 +267,16 @@ impl StateMachineTest for Machine {
             Step::Submit(submit) => machine.submit(submit, model),
             Step::Answer { kind, index, answer } => {
                 assert!(machine.device.answer(KINDS[kind], index, answer), "L13: no such entry");
+            }
+            Step::AnswerStandby { nth, answer } => {
+                let mut held: Vec<u64> =
+                    KINDS.iter().flat_map(|&kind| machine.standby.ring(kind)).collect();
+                held.sort_unstable();
+                end(machine.standby.find(held[nth]).expect("on a ring"), answer);
+            }
+            Step::Advance(by) => {
+                machine.clock.advance(Duration::from_millis(by));
+                machine.engine.poll();
             }
             // The model has moved on already: if it forgot the session, the result was due.
             Step::Resume(slot) => match (machine.look(slot), &model.slots[slot]) {
@@ -274,6 +309,7 @@ impl StateMachineTest for Machine {
         machine.device.set_mode(Mode::Take);
         for kind in KINDS {
             while machine.device.answer(kind, 0, Answer::Right) {}
+            while machine.standby.answer(kind, 0, Answer::Right) {}
         }
         let snapshot = machine.engine.snapshot();
         assert_eq!((snapshot.requests.now, snapshot.waiters.now), (0, 0), "L8: at the end");

@@ -1,6 +1,8 @@
 //! What an engine over a [`Manual`](crate::support::Manual) device ought to do: a model without threads, fibers or
 //! atomics. [`machine`](crate::machine) holds the engine against it.
 
+use std::collections::BTreeSet;
+
 use proptest::prelude::*;
 use proptest_state_machine::ReferenceStateMachine;
 
@@ -27,6 +29,10 @@ pub(crate) struct Submit {
     pub(crate) must_check: bool,
     /// The device answers so before the submission has returned.
     pub(crate) early: Option<Answer>,
+    /// In milliseconds.
+    pub(crate) deadline: Option<u64>,
+    /// The terms name the standby.
+    pub(crate) fallback: bool,
 }
 
 /// One step of a script.
@@ -39,6 +45,13 @@ pub(crate) enum Step {
         index: usize,
         answer: Answer,
     },
+    /// The standby ends the oldest but so many of its requests.
+    AnswerStandby {
+        nth: usize,
+        answer: Answer,
+    },
+    /// So many milliseconds pass.
+    Advance(u64),
     /// Whoever asked looks for the result, woken or not.
     Resume(usize),
     /// Whoever asked goes away.
@@ -58,6 +71,7 @@ pub(crate) enum Ended {
     Invalid,
     Failed,
     Lost,
+    Deadline,
 }
 
 impl Ended {
@@ -91,6 +105,12 @@ pub(crate) struct Session {
     /// The next completion wakes.
     pub(crate) armed: bool,
     pub(crate) ended: Option<Ended>,
+    /// How long it may take on each device.
+    budget: Option<u64>,
+    /// When it is over.
+    deadline: Option<u64>,
+    fallback: bool,
+    on_standby: bool,
 }
 
 /// What should have been counted.
@@ -109,6 +129,8 @@ pub(crate) struct Counts {
     pub(crate) wakes: u64,
     pub(crate) resumes: u64,
     pub(crate) spurious_resumes: u64,
+    pub(crate) deadlines: u64,
+    pub(crate) fallbacks: u64,
     /// Results handed to whoever asked.
     pub(crate) delivered: u64,
 }
@@ -119,6 +141,10 @@ pub(crate) struct Model {
     pub(crate) slots: [Option<Session>; N_SLOTS],
     pub(crate) rings: [Vec<Entry>; 2],
     pub(crate) queues: [Vec<Entry>; 2],
+    /// Oldest first; it has room for all.
+    pub(crate) standby: Vec<Entry>,
+    /// In milliseconds.
+    pub(crate) now: u64,
     pub(crate) stuck: bool,
     pub(crate) closed: bool,
     pub(crate) counts: Counts,
@@ -132,8 +158,11 @@ impl Model {
     }
 
     pub(crate) fn n_requests(&self) -> usize {
-        let uncollected = self.slots.iter().flatten().filter(|s| s.ended.is_some()).count();
-        self.rings.iter().map(Vec::len).sum::<usize>() + self.n_queued() + uncollected
+        let uncollected = self.slots.iter().flatten().filter(|session| session.ended.is_some());
+        let held = self.rings.iter().chain(&self.queues).flatten().chain(&self.standby);
+        let all: BTreeSet<u64> =
+            held.map(|entry| entry.n).chain(uncollected.map(|s| s.n)).collect();
+        all.len()
     }
 
     /// Results that wait to be collected.
@@ -155,25 +184,30 @@ impl Model {
         self.next += 1;
         let entry = Entry { n, must_check: submit.must_check, slot: Some(submit.slot) };
         let waits = self.n_queued() > 0 || !self.has_room(submit.kind);
-        if self.closed || submit.early.is_none() && waits && self.queues[submit.kind].len() == BOUND
-        {
+        let swamped = submit.early.is_none() && waits && self.queues[submit.kind].len() == BOUND;
+        if self.closed || swamped && !submit.fallback {
             self.counts.refused += 1;
             return;
         }
         self.counts.submitted += 1;
-        let armed = submit.how != How::Future { polled: false };
-        self.slots[submit.slot] = Some(Session { n, how: submit.how, armed, ended: None });
+        self.slots[submit.slot] = Some(Session {
+            n,
+            how: submit.how,
+            armed: false,
+            ended: None,
+            budget: submit.deadline,
+            deadline: submit.deadline.map(|budget| self.now + budget),
+            fallback: submit.fallback,
+            on_standby: false,
+        });
         if let Some(answer) = submit.early {
             self.counts.accepted += 1;
-            // It ends before anybody could be armed.
-            self.session(submit.slot).armed = false;
-            self.end(entry, answer);
-            if armed {
-                self.collect(submit.slot);
-            }
-            return;
-        }
-        if waits {
+            self.end(true, entry, answer);
+        } else if swamped {
+            let deadline = self.session(submit.slot).deadline;
+            self.fall_back(entry);
+            self.session(submit.slot).deadline = deadline;
+        } else if waits {
             self.counts.queued += 1;
             self.queues[submit.kind].push(entry);
             self.pump();
@@ -181,6 +215,68 @@ impl Model {
             self.counts.accepted += 1;
             self.rings[submit.kind].push(entry);
         }
+        if submit.how != (How::Future { polled: false }) {
+            // Only now could anybody be armed.
+            if self.session(submit.slot).ended.is_some() {
+                self.collect(submit.slot);
+            } else {
+                self.session(submit.slot).armed = true;
+            }
+        }
+    }
+
+    fn fall_back(&mut self, entry: Entry) {
+        let now = self.now;
+        let session = self.session(entry.slot.expect("somebody who waits"));
+        session.on_standby = true;
+        session.deadline = session.budget.map(|budget| now + budget);
+        self.standby.push(entry);
+        self.standby.sort_by_key(|entry| entry.n);
+        self.counts.fallbacks += 1;
+        self.counts.accepted += 1;
+    }
+
+    /// Nobody waits for `n` any more: what has not reached a device is forgotten, what has is late.
+    fn disown(&mut self, n: u64) {
+        for queue in &mut self.queues {
+            queue.retain(|entry| entry.n != n);
+        }
+        let held = self.rings.iter_mut().flatten().chain(&mut self.standby);
+        held.filter(|entry| entry.n == n).for_each(|entry| entry.slot = None);
+    }
+
+    fn expire(&mut self) {
+        for slot in 0..N_SLOTS {
+            let now = self.now;
+            let Some(session) = &mut self.slots[slot] else { continue };
+            let due = session.ended.is_none() && session.deadline.is_some_and(|at| at <= now);
+            if !due {
+                continue;
+            }
+            session.deadline = None;
+            let Session { n, fallback, on_standby, .. } = *session;
+            self.counts.deadlines += 1;
+            if fallback && !on_standby {
+                let held = self.rings.iter().chain(&self.queues).flatten();
+                let entry = *held.clone().find(|entry| entry.n == n).expect("somewhere");
+                for queue in &mut self.queues {
+                    queue.retain(|entry| entry.n != n);
+                }
+                self.fall_back(entry);
+            } else {
+                self.disown(n);
+                self.settle(slot, Ended::Deadline);
+            }
+        }
+    }
+
+    fn settle(&mut self, slot: usize, ended: Ended) {
+        self.counts.completed += u64::from(ended.is_ok());
+        self.counts.failed += u64::from(!ended.is_ok());
+        let session = self.session(slot);
+        session.ended = Some(ended);
+        let woken = std::mem::take(&mut session.armed);
+        self.counts.wakes += u64::from(woken);
     }
 
     fn session(&mut self, slot: usize) -> &mut Session {
@@ -197,7 +293,7 @@ impl Model {
         }
     }
 
-    fn end(&mut self, entry: Entry, answer: Answer) {
+    fn end(&mut self, by_device: bool, entry: Entry, answer: Answer) {
         let Some(slot) = entry.slot else {
             self.counts.late += 1;
             return;
@@ -206,12 +302,17 @@ impl Model {
         self.counts.checked +=
             u64::from(entry.must_check && matches!(answer, Answer::Right | Answer::Wrong));
         self.counts.check_failures += u64::from(ended == Ended::Invalid);
-        self.counts.completed += u64::from(ended.is_ok());
-        self.counts.failed += u64::from(!ended.is_ok());
-        let session = self.session(slot);
-        session.ended = Some(ended);
-        let woken = std::mem::take(&mut session.armed);
-        self.counts.wakes += u64::from(woken);
+        let session = *self.session(slot);
+        if by_device && !ended.is_ok() && session.fallback {
+            if session.on_standby {
+                self.counts.late += 1;
+            } else {
+                self.fall_back(entry);
+            }
+            return;
+        }
+        self.disown(entry.n);
+        self.settle(slot, ended);
     }
 
     fn collect(&mut self, slot: usize) {
@@ -242,12 +343,7 @@ impl Model {
             Some(ended) => self.counts.late += u64::from(ended.is_ok()),
             None => {
                 self.counts.cancelled += 1;
-                for entry in self.rings.iter_mut().flatten().filter(|entry| entry.n == session.n) {
-                    entry.slot = None;
-                }
-                for queue in &mut self.queues {
-                    queue.retain(|entry| entry.n != session.n);
-                }
+                self.disown(session.n);
             }
         }
     }
@@ -268,8 +364,17 @@ fn submit() -> impl Strategy<Value = Submit> {
         1 => any::<bool>().prop_map(|polled| How::Future { polled }),
     ];
     let early = prop_oneof![5 => Just(None), 1 => answer().prop_map(Some)];
-    (0..N_SLOTS, 0..2usize, how, any::<bool>(), early).prop_map(
-        |(slot, kind, how, must_check, early)| Submit { slot, kind, how, must_check, early },
+    let terms = (prop::option::weighted(0.3, 1..10u64), prop::bool::weighted(0.3));
+    (0..N_SLOTS, 0..2usize, how, any::<bool>(), early, terms).prop_map(
+        |(slot, kind, how, must_check, early, (deadline, fallback))| Submit {
+            slot,
+            kind,
+            how,
+            must_check,
+            early,
+            deadline,
+            fallback,
+        },
     )
 }
 
@@ -286,6 +391,8 @@ impl ReferenceStateMachine for Model {
             40 => submit().prop_map(Step::Submit),
             25 => (0..2usize, 0..RING, answer())
                 .prop_map(|(kind, index, answer)| Step::Answer { kind, index, answer }),
+            8 => (0..N_SLOTS, answer()).prop_map(|(nth, answer)| Step::AnswerStandby { nth, answer }),
+            8 => (1..8u64).prop_map(Step::Advance),
             25 => (0..N_SLOTS).prop_map(Step::Resume),
             10 => (0..N_SLOTS).prop_map(Step::Cancel),
             6 => any::<bool>().prop_map(Step::Stick),
@@ -305,7 +412,8 @@ impl ReferenceStateMachine for Model {
             Step::Answer { kind, index, .. } => index < state.rings[kind].len(),
             Step::Resume(slot) | Step::Cancel(slot) => state.slots[slot].is_some(),
             Step::Stick(stuck) => state.stuck != stuck,
-            Step::Poll | Step::Close => true,
+            Step::AnswerStandby { nth, .. } => nth < state.standby.len(),
+            Step::Poll | Step::Close | Step::Advance(_) => true,
         }
     }
 
@@ -314,7 +422,16 @@ impl ReferenceStateMachine for Model {
             Step::Submit(submit) => state.submit(submit),
             Step::Answer { kind, index, answer } => {
                 let entry = state.rings[kind].remove(index);
-                state.end(entry, answer);
+                state.end(true, entry, answer);
+                state.pump();
+            }
+            Step::AnswerStandby { nth, answer } => {
+                let entry = state.standby.remove(nth);
+                state.end(false, entry, answer);
+            }
+            Step::Advance(by) => {
+                state.now += by;
+                state.expire();
                 state.pump();
             }
             Step::Resume(slot) => state.resume(slot),

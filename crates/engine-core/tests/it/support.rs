@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Wake, Waker};
+use std::time::Duration;
 
 use engine_core::{
-    Accelerator, Capabilities, CheckFailed, DeviceError, Kind, Rejected, Request, Work,
+    Accelerator, Capabilities, CheckFailed, Clock, DeviceError, Kind, Rejected, Request, Work,
 };
 
 pub(crate) const KINDS: [Kind; 2] = [Kind::new("slow"), Kind::new("fast")];
@@ -91,6 +92,11 @@ impl Work for Negate {
 
     fn must_check(&self) -> bool {
         self.must_check
+    }
+
+    fn duplicate(&self) -> Option<Self> {
+        let Self { n, kind, must_check, ref outputs } = *self;
+        Some(Self { n, kind, must_check, outputs: Arc::clone(outputs) })
     }
 
     fn erase(output: Secret) {
@@ -238,6 +244,22 @@ impl Accelerator<Negate> for Manual {
 
     fn capabilities(&self) -> Capabilities {
         self.capabilities
+    }
+}
+
+/// A clock moved by hand.
+#[derive(Debug, Default)]
+pub(crate) struct HandClock(AtomicU64);
+
+impl HandClock {
+    pub(crate) fn advance(&self, by: Duration) {
+        self.0.fetch_add(by.as_nanos() as u64, Ordering::SeqCst);
+    }
+}
+
+impl Clock for HandClock {
+    fn now(&self) -> Duration {
+        Duration::from_nanos(self.0.load(Ordering::SeqCst))
     }
 }
 
