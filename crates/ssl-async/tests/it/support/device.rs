@@ -1,7 +1,8 @@
 //! A device that answers when the test says so.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
 
 use crypto_ops::{CryptoOp, SoftwareKeys};
 use engine_core::{Accelerator, DeviceError, Rejected, Request};
@@ -11,11 +12,12 @@ pub(crate) struct ManualDevice {
     keys: Arc<SoftwareKeys>,
     ring: usize,
     requests: Mutex<VecDeque<Request<CryptoOp>>>,
+    arrived: Condvar,
 }
 
 impl ManualDevice {
     pub(crate) fn new(keys: Arc<SoftwareKeys>, ring: usize) -> Arc<Self> {
-        Arc::new(Self { keys, ring, requests: Mutex::default() })
+        Arc::new(Self { keys, ring, requests: Mutex::default(), arrived: Condvar::new() })
     }
 
     pub(crate) fn held(&self) -> usize {
@@ -31,6 +33,17 @@ impl ManualDevice {
         let request = self.take();
         let output = self.keys.execute(request.work()).expect("the key is in the store");
         request.complete(Ok(output));
+    }
+
+    /// Answers one request from another thread, when there is one: for a session that blocks its own.
+    pub(crate) fn answer_in_background(self: &Arc<Self>) -> JoinHandle<()> {
+        let device = Arc::clone(self);
+        std::thread::spawn(move || {
+            let requests = device.requests.lock().unwrap();
+            let held = |requests: &mut VecDeque<_>| requests.is_empty();
+            drop(device.arrived.wait_while(requests, held).unwrap());
+            device.answer();
+        })
     }
 
     /// Signs the oldest request wrongly.
@@ -53,6 +66,7 @@ impl Accelerator<CryptoOp> for ManualDevice {
             return Err(Rejected::Full(request));
         }
         requests.push_back(request);
+        self.arrived.notify_all();
         Ok(())
     }
 }
