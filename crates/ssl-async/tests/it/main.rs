@@ -4,5 +4,6 @@ mod accept;
 mod faults;
 mod handshake;
 mod manual_page;
+mod model;
 mod parked;
 mod support;
