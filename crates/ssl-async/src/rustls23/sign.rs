@@ -4,7 +4,7 @@ use core::fmt;
 use std::sync::Arc;
 
 use crypto_ops::{Algorithm, CryptoOp, KeyHandle, Scheme, SignOp};
-use engine_core::Engine;
+use engine_core::{CheckFailed, Engine, EngineError};
 use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::sign::{Signer, SigningKey};
 use rustls::{SignatureAlgorithm, SignatureScheme};
@@ -58,7 +58,7 @@ impl Signer for OffloadedSigner {
         let op = SignOp::new(self.key.clone(), self.scheme, message.to_vec())
             .map_err(|unfit| TlsError::General(unfit.to_string()))?;
         match self.engine.run(CryptoOp::Sign(op)) {
-            Ok(output) => Ok(output.into_signature()),
+            Ok(output) => output.into_signature().ok_or_else(|| wrap(SHAPE)),
             Err(error) => Err(wrap(error)),
         }
     }
@@ -73,6 +73,9 @@ impl fmt::Debug for OffloadedSigner {
         f.debug_struct("OffloadedSigner").field("scheme", &self.scheme).finish_non_exhaustive()
     }
 }
+
+/// What a device's answer of another kind comes to, should the engine have let it through unchecked.
+const SHAPE: EngineError = EngineError::Invalid(CheckFailed("the result is no signature"));
 
 fn code_point(scheme: Scheme) -> SignatureScheme {
     SignatureScheme::from(scheme.to_u16())
