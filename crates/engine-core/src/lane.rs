@@ -1,12 +1,12 @@
 //! The way to one device: the device, and the bounded queue before its rings.
 //!
 //! ```text
-//!   hand_over ──▶ device      while nobody waits and its ring has room
-//!        │
-//!        ▼
-//!      Fifo ── pump ──▶ device                          OnFull::Queue: the request itself waits here
-//!        │
-//!        └── pump ──▶ grant ── wake ──▶ job ── retry ──▶ device     OnFull::Notify: only its turn does
+//!   hand_over --> device      while nobody waits and its ring has room
+//!        |
+//!        v
+//!      Fifo -- pump --> device                          OnFull::Queue: the request itself waits here
+//!        |
+//!        +-- pump --> grant -- wake --> job -- retry --> device     OnFull::Notify: only its turn does
 //! ```
 //!
 //! Who may touch what: everything that waits is behind one lock, which is held for bookkeeping only; the device and
