@@ -101,7 +101,7 @@ pub fn main() -> ExitCode {
 }
 
 fn not_built(command: &str, later: &Later) -> Result<(), Stop> {
-    tracing::debug!(command, ignored = later.rest.len(), "reserved command");
+    tracing::debug!(command, ignored = later.rest.len(), "command.reserved");
     Err(Stop::Usage(format!("{command}: not built yet; sim and serve are (lab --help)")))
 }
 
@@ -127,7 +127,13 @@ fn clap_says(error: &clap::Error) -> ExitCode {
     let more = lines
         .next()
         .filter(|line| line.starts_with("tip:") || line.starts_with('<') || line.starts_with("--"));
-    let first = more.map_or_else(|| first.clone(), |more| format!("{first} {more}"));
+    let first = more.map_or_else(
+        || first.clone(),
+        |more| match more.strip_prefix("tip: ") {
+            Some(tip) => format!("{first}; {tip}"),
+            None => format!("{first} {more}"),
+        },
+    );
     let command = std::env::args().nth(1).filter(|word| word == "sim" || word == "serve");
     let command = command.map_or_else(String::new, |word| format!("{word} "));
     usage(&format!("{first}; lab {command}--help shows what there is"))

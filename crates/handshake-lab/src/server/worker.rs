@@ -329,7 +329,8 @@ impl Worker {
             self.report.failed += 1;
         }
         self.live.failure();
-        tracing::debug!(%error, "connection.failed");
+        let ssl = self.connections.by_key(key).map(|connection| connection.ssl.id().as_u64());
+        tracing::debug!(ssl, %error, "connection.failed");
         *self.report.failures.entry(error.to_string()).or_default() += 1;
         self.end(key, !hung_up);
     }
