@@ -78,21 +78,29 @@ fn life_cycle() -> Result<String, libloading::Error> {
 
 /// A completion told by the session's own descriptor, beside the write(2) in it.
 fn notify_eventfd() -> String {
-    let ctx = WaitCtx::new();
-    ctx.notify_fd().expect("a descriptor");
-    let request = ctx.notifier().begin().expect("nothing in flight");
-    // A retry is a wake that can be repeated without anything in between but arming.
-    let mut ours = || {
-        assert_eq!(request.arm(), Arm::Armed);
-        black_box(request.notify_retry());
-    };
-    let other = WaitCtx::new();
-    let fd = other.notify_fd().expect("a descriptor");
-    let mut theirs = || {
-        let written = rustix::io::write(fd, &1_u64.to_ne_bytes());
-        black_box(written).expect("room");
-    };
-    row("wait_ctx.notify_eventfd", "write(2)", side_by_side(&mut ours, &mut theirs))
+    let sessions: Vec<WaitCtx> = (0..N_SESSIONS).map(|_| WaitCtx::new()).collect();
+    for ctx in &sessions {
+        ctx.notify_fd().expect("a descriptor");
+    }
+    let (mut our_batches, mut rival_batches) = (Vec::new(), Vec::new());
+    for _ in 0..BATCHES {
+        // Beginning and arming are the job's part; a completion is timed from its claim.
+        let requests: Vec<_> =
+            sessions.iter().map(|ctx| ctx.notifier().begin().expect("completed")).collect();
+        assert!(requests.iter().all(|request| request.arm() == Arm::Armed));
+        let mut request = requests.iter();
+        our_batches.push(batch(N_SESSIONS, &mut || {
+            let request = request.next().expect("one each");
+            black_box(request.claim(Outcome::Done).expect("first").wake());
+        }));
+        let mut ctx = sessions.iter();
+        rival_batches.push(batch(N_SESSIONS, &mut || {
+            let fd = ctx.next().expect("one each").notify_fd().expect("made before");
+            black_box(rustix::io::write(fd, &1_u64.to_ne_bytes())).expect("room");
+        }));
+    }
+    let samples = (Sample::of(our_batches), Sample::of(rival_batches));
+    row("wait_ctx.notify_eventfd", "write(2)", samples)
 }
 
 /// A completion that nobody is armed for.

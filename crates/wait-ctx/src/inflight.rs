@@ -134,7 +134,8 @@ impl InFlight {
     fn settle(&self, claimed: Word, outcome: Outcome) -> bool {
         // Nearly always the word is as the claim has left it.
         let settled = self.notifier.word().update_from(claimed, |word| {
-            let word = self.own(word).filter(|word| word.has(Flag::Claimed)).ok_or(Refused)?;
+            let word = self.own(word).ok_or(Refused)?;
+            // Refused as well if it was cancelled since.
             let after = word.after(outcome.event()).map_err(|_| Refused)?.at_rest();
             Ok(if word.has(Flag::Armed) { owing_if_unrouted(after) } else { after })
         });

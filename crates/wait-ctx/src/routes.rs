@@ -27,16 +27,6 @@ pub enum Route {
     Waker(Waker),
 }
 
-#[derive(Debug, Default)]
-struct Tally {
-    callback: AtomicU64,
-    fd: AtomicU64,
-    ready: AtomicU64,
-    waker: AtomicU64,
-    unrouted: AtomicU64,
-    panics: AtomicU64,
-}
-
 /// What a notifier has delivered so far, by route.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -71,6 +61,8 @@ struct Routes {
     raised: bool,
     route: Option<Route>,
     running: Running,
+    /// All but `unrouted`, which is counted without the lock.
+    counters: NotifierCounters,
 }
 
 impl Routes {
@@ -84,7 +76,7 @@ pub(crate) struct Shared {
     routes: Mutex<Routes>,
     /// Signalled when the last running callback ends.
     idle: Condvar,
-    tally: Tally,
+    unrouted: AtomicU64,
 }
 
 /// A wake that is due.
@@ -108,20 +100,13 @@ impl Shared {
             word: AtomicWord::new(),
             routes: Mutex::new(Routes::default()),
             idle: Condvar::new(),
-            tally: Tally::default(),
+            unrouted: AtomicU64::new(0),
         }
     }
 
     pub(crate) fn counters(&self) -> NotifierCounters {
-        let Tally { callback, fd, ready, waker, unrouted, panics } = &self.tally;
-        NotifierCounters {
-            callback: callback.load(Ordering::Relaxed),
-            fd: fd.load(Ordering::Relaxed),
-            ready: ready.load(Ordering::Relaxed),
-            waker: waker.load(Ordering::Relaxed),
-            unrouted: unrouted.load(Ordering::Relaxed),
-            panics: panics.load(Ordering::Relaxed),
-        }
+        let unrouted = self.unrouted.load(Ordering::Relaxed);
+        NotifierCounters { unrouted, ..lock(&self.routes).counters }
     }
 
     pub(crate) fn set_route(&self, route: Option<Route>) {
@@ -138,8 +123,8 @@ impl Shared {
         if let Some(callback) = routes.callback.clone() {
             let arg = routes.arg.clone();
             let thread = routes.running.enter();
+            routes.counters.callback += 1;
             drop(routes);
-            count(&self.tally.callback);
             self.contain(|| {
                 callback(&Notification {
                     reason: due.reason,
@@ -156,23 +141,23 @@ impl Shared {
                 self.idle.notify_all();
             }
         } else if let Some(signal) = &routes.signal {
-            count(&self.tally.fd);
             signal.raise();
             routes.raised = true;
+            routes.counters.fd += 1;
         } else {
             match &routes.route {
                 Some(Route::Ready(sender, token)) => {
-                    count(&self.tally.ready);
                     sender.push(*token);
+                    routes.counters.ready += 1;
                 }
                 Some(Route::Waker(waker)) => {
                     let waker = waker.clone();
+                    routes.counters.waker += 1;
                     drop(routes);
-                    count(&self.tally.waker);
                     self.contain(|| waker.wake());
                 }
                 None => {
-                    count(&self.tally.unrouted);
+                    self.count_unrouted();
                     let _ = self.word.update(|word| {
                         Ok::<_, Infallible>(match due.is_current(word) {
                             true => word.with(Flag::Owed),
@@ -187,13 +172,13 @@ impl Shared {
     }
 
     pub(crate) fn count_unrouted(&self) {
-        count(&self.tally.unrouted);
+        self.unrouted.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Runs foreign code; a panic in it is counted and goes no further.
     fn contain(&self, foreign: impl FnOnce()) {
         if catch_unwind(AssertUnwindSafe(foreign)).is_err() {
-            count(&self.tally.panics);
+            lock(&self.routes).counters.panics += 1;
             tracing::error!("a wake callback panicked; the session counts as woken");
         }
     }
@@ -304,8 +289,4 @@ impl Wake for Shared {
         let status = word.state().into();
         self.deliver(Due { reason: Reason::Future, status, generation: word.generation() });
     }
-}
-
-fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
 }

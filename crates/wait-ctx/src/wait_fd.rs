@@ -38,7 +38,7 @@ impl Key {
 }
 
 /// An open descriptor of a wait context. It stays open as long as any clone does, so a consumer that keeps what it has
-/// seen (see [`Seen`]) can never mistake a reused number for the one it knew.
+/// seen (see [`Seen`](crate::Seen)) can never mistake a reused number for the one it knew.
 #[derive(Clone)]
 pub struct FdHandle(HandleKind);
 
