@@ -15,6 +15,8 @@ use core::mem;
 use core::ptr::NonNull;
 use std::rc::Rc;
 
+use corosensei::stack::valgrind::ValgrindStackRegistration;
+
 use super::map::{self, GuardKind, Mapping, StackError};
 use super::switch::HEADER_ROOM;
 
@@ -46,6 +48,8 @@ struct Chunk {
 pub(crate) struct Slot {
     base: NonNull<u8>,
     chunk: Rc<Chunk>,
+    /// Tells valgrind, if this runs under it, that a jump of the stack pointer into here is no error.
+    _registration: ValgrindStackRegistration,
 }
 
 impl Slot {
@@ -261,7 +265,10 @@ impl Slab {
         }
         self.fresh = Some((Rc::clone(&chunk), cut + 1));
         self.made += 1;
-        Ok(Slot { base: chunk.mapping.at(start + stride - HEADER_ROOM), chunk })
+        let base = chunk.mapping.at(start + stride - HEADER_ROOM);
+        let limit = chunk.mapping.at(start + map::page_size());
+        let registration = ValgrindStackRegistration::new(limit.as_ptr(), chunk.usable);
+        Ok(Slot { base, chunk, _registration: registration })
     }
 
     fn reserve(&mut self, stride: usize) -> Result<Rc<Chunk>, StackError> {
