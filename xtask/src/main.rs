@@ -1,1 +1,94 @@
-fn main() {}
+//! `cargo xtask`: the commands of this repository.
+//!
+//! ```text
+//!   cargo xtask sim | serve | bench | lab      built once, then handed over to the lab binary   lab.rs
+//!   cargo xtask sim --list, any --help         answered here, without building anything         sim.rs, help/
+//!   cargo xtask ci                             the gate, as a list of named steps               ci.rs
+//! ```
+//!
+//! This package depends on none of ours, so that it builds in seconds on a fresh machine.
+
+mod ci;
+mod lab;
+mod scenarios;
+mod sim;
+mod tidy;
+mod workspace;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+/// The commands of this repository.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a scenario: real handshakes against the simulated accelerator
+    Sim(sim::SimArgs),
+    /// Serve a page over HTTPS through an engine of your choice
+    #[command(disable_help_flag = true)]
+    Serve(HandOver),
+    /// Measure, beside the best known rival of each figure
+    #[command(disable_help_flag = true)]
+    Bench(HandOver),
+    /// Anything else that the lab binary can do
+    #[command(disable_help_flag = true)]
+    Lab(HandOver),
+    /// Run the gate: everything that must hold before a change is merged
+    Ci(ci::CiArgs),
+}
+
+/// Arguments that only the lab understands.
+#[derive(Args, Debug)]
+struct HandOver {
+    #[arg(value_name = "ARGS", trailing_var_arg = true, allow_hyphen_values = true)]
+    args: Vec<OsString>,
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(refusal) => return refuse(&refusal),
+    };
+    let workspace = match Workspace::load() {
+        Ok(workspace) => workspace,
+        Err(problem) => return usage_error(&problem),
+    };
+    match cli.command {
+        Command::Sim(args) => sim::run(&workspace, args),
+        Command::Serve(rest) => lab::hand_over(&workspace, Some("serve"), rest.args),
+        Command::Bench(rest) => lab::hand_over(&workspace, Some("bench"), rest.args),
+        Command::Lab(rest) => lab::hand_over(&workspace, None, rest.args),
+        Command::Ci(args) => ci::run(&workspace, &args),
+    }
+}
+
+/// Prints the help that was asked for; says anything else in one line, as the lab does.
+fn refuse(refusal: &clap::Error) -> ExitCode {
+    use clap::error::ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand as NothingGiven;
+    if !refusal.use_stderr() || refusal.kind() == NothingGiven {
+        refusal.exit();
+    }
+    let text = refusal.to_string();
+    let told = text
+        .lines()
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
+    let told: Vec<&str> = told.map(str::trim).filter(|line| !line.is_empty()).collect();
+    let problem = told.join("; ");
+    usage_error(&format!("{} (see --help)", problem.trim_start_matches("error: ")))
+}
+
+/// Says what is wrong, in one line, and ends with the status of a usage error.
+fn usage_error(problem: &str) -> ExitCode {
+    eprintln!("error: {problem}");
+    ExitCode::from(2)
+}

@@ -1,1 +1,92 @@
-//! Placeholder.
+//! The operations of a TLS handshake that an engine can carry to a device: what is to be done, by
+//! which key, and whether the result is right.
+//!
+//! An operation owns all that a device needs, so it may travel anywhere. It names its key by a
+//! handle, which knows the public half; the private half stays in its store or device. A result is
+//! checked with the public half, and RSA results always are. The crate carries nothing itself: that
+//! is `engine-core`'s part.
+//!
+//! ```text
+//!    KeyHandle ──────▶ SignOp ──▶ CryptoOp ═══ engine ═══▶ device
+//!    name, public half                │                      │  private half: SoftwareKeys,
+//!        │                            │                      │  a card, a token
+//!        │                            ▼                      ▼
+//!        └── verifies with ──▶ CryptoOp::check ◀═══ CryptoOutput
+//!                                right ── handed over
+//!                                wrong ── CheckFailed; the engine erases it
+//! ```
+//!
+//! # Example
+//!
+//! Sign with a key in memory, check, and see that a wrong result is caught:
+//!
+//! ```
+//! use crypto_ops::{Algorithm, CryptoOp, Scheme, SignOp, SoftwareKeys, Work};
+//!
+//! # let pem = rcgen::KeyPair::generate()?.serialize_pem();
+//! let store = SoftwareKeys::new();
+//! let key = store.load_pem(&pem)?; // `pem` is the text of a PEM file with a P-256 key
+//! assert_eq!(key.algorithm(), Algorithm::EcdsaP256);
+//! assert_eq!(key.schemes(), [Scheme::EcdsaP256Sha256]);
+//!
+//! let op = CryptoOp::from(SignOp::new(key, Scheme::EcdsaP256Sha256, b"a transcript".to_vec())?);
+//! assert_eq!(op.kind().to_string(), "sign-ecdsa-p256");
+//!
+//! let output = store.execute(&op)?;
+//! assert_eq!(op.check(&output), Ok(()));
+//! assert!(op.check(&op.garbage()).is_err());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What is served
+//!
+//! | key | schemes | kind |
+//! | --- | --- | --- |
+//! | ECDSA P-256 | `ecdsa_secp256r1_sha256` | `sign-ecdsa-p256` |
+//! | ECDSA P-384 | `ecdsa_secp384r1_sha384` | `sign-ecdsa-p384` |
+//! | Ed25519 | `ed25519` | `sign-ed25519` |
+//! | RSA, 2048 to 8192 bits | `rsa_pss_rsae_*` and `rsa_pkcs1_*` with SHA-256, SHA-384, SHA-512 | `sign-rsa` |
+//!
+//! Private keys are read from PKCS #8 (DER or PEM), PKCS #1 and SEC 1 (PEM), unencrypted.
+//!
+//! # Checks
+//!
+//! A check is the whole verification that the peer will do, with the same public key. It costs
+//! little for RSA, and for ECDSA more than the signature; so RSA is always checked, because one
+//! faulty signature can give the private key away, and the others as the engine is told to.
+//!
+//! # Secrets
+//!
+//! Private keys are wiped when they are forgotten, and results nobody takes are wiped too. `Debug`
+//! shows names and lengths only, and so does every log line.
+//!
+//! # Threads and panics
+//!
+//! Everything here is `Send + Sync`. [`SoftwareKeys::execute`] blocks for as long as the computation
+//! takes: run it on a device's or a pool's thread. Nothing panics, whatever bytes it is given.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+// What travels.
+mod op;
+mod sign;
+
+// Keys, as everybody knows them.
+mod key;
+mod scheme;
+
+// Private keys: reading them, keeping them, working with them.
+mod der;
+mod key_file;
+mod software;
+
+mod error;
+
+pub use engine_core::{CheckFailed, Kind, Work};
+pub use error::{KeyError, OpError};
+pub use key::{KeyHandle, KeyId};
+pub use op::{CryptoOp, CryptoOutput};
+pub use scheme::{Algorithm, Scheme};
+pub use sign::{SignOp, UnfitScheme};
+pub use software::SoftwareKeys;

@@ -1,1 +1,69 @@
-//! Placeholder.
+//! The engine of the simulated accelerator card: real signatures, simulated rings and service times.
+//!
+//! ```text
+//!   Engine -- submit --> SimCard / SteppedCard
+//!                          |  Mutex: sim-device instance        the rings that driver and hardware share
+//!                          |  crossbeam channel of one slot     the doorbell
+//!                          v
+//!                        hardware queue thread (or Engine::poll): advance, drain responses,
+//!                          |                                      compute with the card's keys
+//!                          v
+//!                        Request::complete --> check, wake, submit what waits
+//! ```
+//!
+//! The same card runs under two clocks: [`SimCard`] has a hardware queue thread and the machine's time; [`SteppedCard`]
+//! has neither and moves when it is polled.
+//!
+//! # Example
+//!
+//! ```
+//! use std::sync::Arc;
+//! use core::time::Duration;
+//! use sim_engine::{CryptoOp, Engine, SignOp, SimCard, SimConfig, SoftwareKeys};
+//!
+//! # let pem = rcgen::KeyPair::generate().unwrap().serialize_pem();
+//! let keys = Arc::new(SoftwareKeys::new());
+//! let key = keys.load_pem(&pem)?; // a P-256 key, PKCS #8
+//!
+//! // A card with 8 units that take 2 ms a signature, behind a ring of 64 entries.
+//! let config = SimConfig::signer(Duration::from_millis(2), 8, 64)?;
+//! let card = SimCard::start(config, keys)?;
+//! let engine = Engine::builder(card.clone()).build();
+//!
+//! let op = SignOp::new(key.clone(), key.schemes()[0], b"to be signed".to_vec())?;
+//! // Outside a job `run` blocks; inside one it pauses.
+//! let signature = engine.run(CryptoOp::Sign(op))?.into_signature();
+//! assert_eq!(key.check(key.schemes()[0], b"to be signed", &signature), Ok(()));
+//! assert_eq!(card.stats().finished, 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Threads
+//!
+//! [`SimCard`] has one thread, named after the instance. It computes, checks and wakes; it never runs on a fiber.
+//! Dropping the last owner of the card ends it.
+//!
+//! # What is real
+//!
+//! Signatures are real, made with aws-lc-rs when the simulated unit has finished; their cost in CPU time comes on top
+//! of the simulated service time, on the hardware thread. Rings, units, latencies and interrupts are
+//! [`sim_device`]'s; its page lists what is modelled and what is not.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod card;
+mod config;
+mod error;
+mod stepped;
+mod threaded;
+
+pub use config::SimConfig;
+pub use crypto_ops::{CryptoOp, CryptoOutput, KeyHandle, Scheme, SignOp, SoftwareKeys};
+pub use engine_core::{Engine, EngineError, Kind};
+pub use error::SimError;
+pub use sim_device::{
+    InstanceConfig, InstanceStats, InterruptMode, RingLayout, ServiceClass, ServiceTime, UnitConfig,
+};
+pub use stepped::SteppedCard;
+pub use threaded::SimCard;

@@ -3,9 +3,9 @@
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
-use std::thread::ThreadId;
 
 use crate::request::Status;
+use crate::sync::{ThreadId, thread};
 
 /// A completion callback. It runs on whatever thread completes the request, so it must be short and must not block:
 /// latch the wake and return. It cannot resume, pause or drop its session, because a [`WaitCtx`](crate::WaitCtx) is
@@ -71,7 +71,7 @@ pub(crate) struct Running(Vec<ThreadId>);
 
 impl Running {
     pub(crate) fn enter(&mut self) -> ThreadId {
-        let me = std::thread::current().id();
+        let me = thread::current().id();
         self.0.push(me);
         me
     }
@@ -87,6 +87,6 @@ impl Running {
     }
 
     pub(crate) fn includes_me(&self) -> bool {
-        self.0.contains(&std::thread::current().id())
+        self.0.contains(&thread::current().id())
     }
 }

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use crate::callback::{Callback, CallbackArg, InsideCallback, Notification};
 use crate::fds::{CountedSignal, FdDiff, FdHandle, FdTable, Key, KeyInUse, Seen, WaitFd};
 use crate::notifier::Notifier;
+use crate::openssl_view::OpenSslView;
 use crate::request::Status;
 use crate::signal::Signal;
 
@@ -105,6 +106,15 @@ impl WaitCtx {
     /// The net changes since this consumer looked last.
     pub fn diff(&self, seen: &mut Seen) -> FdDiff {
         seen.advance(&self.inner.fds.borrow())
+    }
+
+    /// The same descriptors under OpenSSL's rules for windows, order and duplicate keys.
+    pub const fn openssl_view(&self) -> OpenSslView<'_> {
+        OpenSslView::new(self)
+    }
+
+    pub(crate) fn table(&self) -> &RefCell<FdTable> {
+        &self.inner.fds
     }
 
     /// The context's own descriptor, made by the first call. Wakes without a callback go there from then on; it is one
@@ -226,10 +236,10 @@ impl Drop for Inner {
         loop {
             // Looked up anew each time: a cleanup may clear other registrations.
             let newest = self.fds.borrow_mut().pop();
-            let Some(mut entry) = newest else { break };
-            if let Some(cleanup) = entry.wait_fd.cleanup.take() {
+            let Some((key, mut wait_fd)) = newest else { break };
+            if let Some(cleanup) = wait_fd.cleanup.take() {
                 let teardown = Teardown { inner: self };
-                let run = AssertUnwindSafe(|| cleanup(&teardown, entry.key, entry.wait_fd));
+                let run = AssertUnwindSafe(|| cleanup(&teardown, key, wait_fd));
                 if catch_unwind(run).is_err() {
                     tracing::error!("the cleanup of a wait descriptor panicked");
                 }

@@ -200,38 +200,77 @@ pub struct KeyInUse {
     pub refused: WaitFd,
 }
 
-/// The registrations of one context.
+/// The registrations of one context, newest last.
 #[derive(Default)]
 pub(crate) struct FdTable {
     entries: Vec<Entry>,
 }
 
-pub(crate) struct Entry {
-    pub(crate) key: Key,
-    pub(crate) wait_fd: WaitFd,
+/// A registration, or the trace of one that was cleared within OpenSSL's window (see `openssl_view`).
+struct Entry {
+    key: Key,
+    fd: RawFd,
+    /// Registered since the window opened.
+    is_new: bool,
+    /// `None` once cleared.
+    live: Option<WaitFd>,
 }
 
 impl FdTable {
     pub(crate) fn find(&self, key: Key) -> Option<&WaitFd> {
-        self.entries.iter().rev().find(|entry| entry.key == key).map(|entry| &entry.wait_fd)
+        self.position(key).and_then(|at| self.entries[at].live.as_ref())
     }
 
     pub(crate) fn add(&mut self, key: Key, wait_fd: WaitFd) {
-        self.entries.push(Entry { key, wait_fd });
+        let fd = wait_fd.fd.as_raw_fd();
+        self.entries.push(Entry { key, fd, is_new: true, live: Some(wait_fd) });
     }
 
+    /// Takes the newest live registration of a key. One that is new in the window leaves no trace.
     pub(crate) fn clear(&mut self, key: Key) -> Option<WaitFd> {
-        let at = self.entries.iter().rposition(|entry| entry.key == key)?;
-        Some(self.entries.remove(at).wait_fd)
+        let at = self.position(key)?;
+        if self.entries[at].is_new {
+            self.entries.remove(at).live
+        } else {
+            self.entries[at].live.take()
+        }
     }
 
-    pub(crate) fn pop(&mut self) -> Option<Entry> {
-        self.entries.pop()
+    /// Takes the newest live registration of all.
+    pub(crate) fn pop(&mut self) -> Option<(Key, WaitFd)> {
+        loop {
+            let entry = self.entries.pop()?;
+            if let Some(wait_fd) = entry.live {
+                return Some((entry.key, wait_fd));
+            }
+        }
     }
 
-    /// Newest first.
+    /// The live ones, newest first.
     pub(crate) fn handles(&self) -> impl Iterator<Item = &FdHandle> {
-        self.entries.iter().rev().map(|entry| &entry.wait_fd.fd)
+        self.entries.iter().rev().filter_map(|entry| entry.live.as_ref()).map(|live| &live.fd)
+    }
+
+    /// Those registered since the window opened, newest first.
+    pub(crate) fn new_in_window(&self) -> impl Iterator<Item = RawFd> {
+        self.entries.iter().rev().filter(|entry| entry.is_new).map(|entry| entry.fd)
+    }
+
+    /// Those registered before the window opened and cleared since, in the order of registration, newest first.
+    pub(crate) fn cleared_in_window(&self) -> impl Iterator<Item = RawFd> {
+        self.entries.iter().rev().filter(|entry| entry.live.is_none()).map(|entry| entry.fd)
+    }
+
+    /// Opens the next window: what is live is no longer new, and what was cleared is forgotten.
+    pub(crate) fn open_window(&mut self) {
+        self.entries.retain(|entry| entry.live.is_some());
+        for entry in &mut self.entries {
+            entry.is_new = false;
+        }
+    }
+
+    fn position(&self, key: Key) -> Option<usize> {
+        self.entries.iter().rposition(|entry| entry.key == key && entry.live.is_some())
     }
 }
 

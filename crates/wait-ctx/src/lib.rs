@@ -24,12 +24,21 @@ mod fds;
 
 mod ctx;
 
+mod openssl_view;
+
+#[cfg(feature = "proptest")]
+pub mod testing;
+
+#[cfg(all(test, loom))]
+mod loom_models;
+
 pub use callback::{Callback, CallbackArg, InsideCallback, Notification, Reason};
 pub use ctx::{Lease, Teardown, WaitCtx, WaitCtxBusy};
 pub use fds::{Cleanup, FdDiff, FdHandle, Key, KeyInUse, Seen, WaitFd};
 pub use inflight::{Arm, Claim, InFlight};
 pub use ledger::{Gauge, fds_gauge};
 pub use notifier::{Notifier, NotifierCounters, RequestLive, Route};
+pub use openssl_view::{OpenSslChanges, OpenSslView};
 pub use ready::{ReadyQueue, ReadySender, Token};
 pub use request::{
     IllegalTransition, Outcome, RequestEvent, RequestState, Status, UnknownStatus, transition,

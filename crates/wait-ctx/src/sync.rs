@@ -1,9 +1,15 @@
 //! The primitives that loom has to see, from `std` or from loom.
 
 #[cfg(loom)]
-pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard, atomic::AtomicU64};
+pub(crate) use loom::{
+    sync::{Condvar, Mutex, MutexGuard, atomic::AtomicU64},
+    thread::{self, ThreadId},
+};
 #[cfg(not(loom))]
-pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, atomic::AtomicU64};
+pub(crate) use std::{
+    sync::{Condvar, Mutex, MutexGuard, atomic::AtomicU64},
+    thread::{self, ThreadId},
+};
 
 /// Locks, whatever happened to an earlier holder: no critical section of this crate runs foreign code, and each leaves
 /// its data whole.

@@ -1,0 +1,118 @@
+//! The signature operation.
+
+use std::fmt;
+
+use crate::key::KeyHandle;
+use crate::scheme::{Algorithm, Scheme};
+
+/// A signature to be made: by which key, under which scheme, of which message.
+///
+/// It owns everything a device needs, so a device never touches memory of the caller. The message
+/// is what the scheme digests, not a digest; in TLS 1.3 the `CertificateVerify` content of
+/// RFC 8446, section 4.4.3. It is not secret.
+#[derive(Clone)]
+pub struct SignOp {
+    key: KeyHandle,
+    scheme: Scheme,
+    message: Vec<u8>,
+}
+
+impl SignOp {
+    /// Asks for a signature of `message` by `key` under `scheme`.
+    ///
+    /// # Errors
+    ///
+    /// [`UnfitScheme`], with the message in it, when `scheme` is not one of
+    /// [`KeyHandle::schemes`].
+    pub fn new(key: KeyHandle, scheme: Scheme, message: Vec<u8>) -> Result<Self, UnfitScheme> {
+        if scheme.algorithm() != key.algorithm() {
+            return Err(UnfitScheme { scheme, algorithm: key.algorithm(), message });
+        }
+        Ok(Self { key, scheme, message })
+    }
+
+    /// The key to sign with.
+    pub fn key(&self) -> &KeyHandle {
+        &self.key
+    }
+
+    /// The scheme to sign under.
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// The message to sign.
+    pub fn message(&self) -> &[u8] {
+        &self.message
+    }
+
+    /// A worthless signature at no cost: shaped as the scheme asks, of the usual length, and wrong.
+    ///
+    /// With it a benchmark shows what handshakes would cost if signatures were free, with a peer
+    /// that does not check. [`KeyHandle::check`] refuses it.
+    pub fn garbage(&self) -> Vec<u8> {
+        // Below every modulus and every group order, as their top bit or top byte is set.
+        const FILL: u8 = 0x5a;
+        let ecdsa = |scalar: u8| {
+            let integer = |out: &mut Vec<u8>| {
+                out.extend([0x02, scalar]);
+                out.resize(out.len() + usize::from(scalar), FILL);
+            };
+            let mut out = vec![0x30, 2 * (2 + scalar)];
+            integer(&mut out);
+            integer(&mut out);
+            out
+        };
+        match self.key.algorithm() {
+            Algorithm::EcdsaP256 => ecdsa(32),
+            Algorithm::EcdsaP384 => ecdsa(48),
+            Algorithm::Ed25519 | Algorithm::Rsa => vec![FILL; self.key.max_signature_len()],
+        }
+    }
+}
+
+impl fmt::Debug for SignOp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SignOp")
+            .field("key", &self.key.id())
+            .field("scheme", &self.scheme)
+            .field("message_len", &self.message.len())
+            .finish()
+    }
+}
+
+/// A key cannot sign under this scheme.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
+#[error("an {algorithm} key cannot sign with {scheme}: choose from the key's own schemes")]
+pub struct UnfitScheme {
+    scheme: Scheme,
+    algorithm: Algorithm,
+    message: Vec<u8>,
+}
+
+impl UnfitScheme {
+    /// The scheme asked for.
+    pub fn scheme(&self) -> Scheme {
+        self.scheme
+    }
+
+    /// The algorithm of the key.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// Hands the message back.
+    pub fn into_message(self) -> Vec<u8> {
+        self.message
+    }
+}
+
+impl fmt::Debug for UnfitScheme {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UnfitScheme")
+            .field("scheme", &self.scheme)
+            .field("algorithm", &self.algorithm)
+            .field("message_len", &self.message.len())
+            .finish()
+    }
+}

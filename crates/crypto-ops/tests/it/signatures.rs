@@ -1,0 +1,161 @@
+//! Signatures, made and checked: what is right passes, and nothing else does.
+
+use crypto_ops::{Algorithm, CryptoOp, CryptoOutput, SignOp, Work};
+use proptest::prelude::*;
+use zeroize::Zeroize as _;
+
+use crate::fixture::{KEYS, any_sign_op, key_schemes, sign_op, signature};
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn every_signature_passes_its_check(op in any_sign_op()) {
+        let signature = signature(&op);
+        prop_assert!(signature.len() <= op.key().max_signature_len());
+        prop_assert_eq!(CryptoOp::from(op).check(&CryptoOutput::Signature(signature)), Ok(()));
+    }
+
+    #[test]
+    fn a_flipped_bit_in_the_message_is_caught(op in any_sign_op(), at in any::<prop::sample::Index>()) {
+        let output = CryptoOutput::Signature(signature(&op));
+        let mut message = op.message().to_vec();
+        let bit = at.index(message.len() * 8);
+        message[bit / 8] ^= 1 << (bit % 8);
+        prop_assert!(CryptoOp::from(sign_op(op.key(), op.scheme(), &message)).check(&output).is_err());
+    }
+
+    #[test]
+    fn a_signature_cut_short_or_drawn_out_is_caught(op in any_sign_op(), cut in any::<prop::sample::Index>()) {
+        let good = signature(&op);
+        let op = CryptoOp::from(op);
+        let mut long = good.clone();
+        long.push(0);
+        prop_assert!(op.check(&CryptoOutput::Signature(long)).is_err());
+        let short = good[..cut.index(good.len())].to_vec();
+        prop_assert!(op.check(&CryptoOutput::Signature(short)).is_err());
+    }
+
+    #[test]
+    fn the_signature_of_another_key_or_scheme_is_caught(op in any_sign_op()) {
+        let good = signature(&op);
+        for (key, scheme) in key_schemes() {
+            if (key.id(), scheme) != (op.key().id(), op.scheme()) {
+                prop_assert!(key.check(scheme, op.message(), &good).is_err());
+            }
+        }
+    }
+
+    #[test]
+    fn garbage_is_as_long_as_a_signature_and_never_passes(op in any_sign_op()) {
+        let (garbage, real) = (op.garbage(), signature(&op));
+        match op.key().algorithm() {
+            // DER: up to a leading zero byte for each number, or fewer bytes for small ones.
+            Algorithm::EcdsaP256 | Algorithm::EcdsaP384 => {
+                prop_assert!(garbage.len().abs_diff(real.len()) <= 8);
+                prop_assert_eq!(usize::from(garbage[1]) + 2, garbage.len());
+            }
+            _ => prop_assert_eq!(garbage.len(), real.len()),
+        }
+        let op = CryptoOp::from(op);
+        prop_assert!(op.check(&op.garbage()).is_err());
+    }
+}
+
+#[test]
+fn every_single_flipped_bit_in_a_signature_is_caught() {
+    for (key, scheme) in key_schemes() {
+        let op = sign_op(&key, scheme, b"every bit counts");
+        let mut bytes = signature(&op);
+        // Each bit of the short ones; of RSA, where all bits are alike, every eleventh.
+        let stride = if key.algorithm() == Algorithm::Rsa { 11 } else { 1 };
+        for bit in (0..bytes.len() * 8).step_by(stride) {
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(key.check(scheme, op.message(), &bytes).is_err(), "{scheme}, bit {bit}");
+            bytes[bit / 8] ^= 1 << (bit % 8);
+        }
+        assert_eq!(key.check(scheme, op.message(), &bytes), Ok(()), "{scheme}");
+    }
+}
+
+#[test]
+fn l1_an_operation_owns_all_it_needs_and_crosses_threads() {
+    let op = {
+        let message = b"a message that is gone before the device reads it".to_vec();
+        CryptoOp::from(sign_op(&KEYS[0], KEYS[0].schemes()[0], &message))
+    };
+    let device = std::thread::spawn(move || {
+        let CryptoOp::Sign(sign) = &op else { panic!("a signature was asked for") };
+        let output = CryptoOutput::Signature(signature(sign));
+        (op, output)
+    });
+    let (op, output) = device.join().expect("the device does not panic");
+    assert_eq!(op.check(&output), Ok(()));
+}
+
+#[test]
+fn l12_rsa_must_be_checked_and_nothing_else_must() {
+    for (key, scheme) in key_schemes() {
+        let op = CryptoOp::from(sign_op(&key, scheme, b""));
+        assert_eq!(op.must_check(), key.algorithm() == Algorithm::Rsa, "{scheme}");
+    }
+}
+
+#[test]
+fn one_kind_per_algorithm() {
+    let kinds: Vec<_> = KEYS
+        .iter()
+        .map(|key| CryptoOp::from(sign_op(key, key.schemes()[0], b"")).kind().to_string())
+        .collect();
+    assert_eq!(
+        kinds,
+        ["sign-ecdsa-p256", "sign-ecdsa-p384", "sign-ed25519", "sign-rsa", "sign-rsa"]
+    );
+}
+
+#[test]
+fn a_scheme_of_another_algorithm_is_refused_and_the_message_handed_back() {
+    for key in &*KEYS {
+        for (_, scheme) in key_schemes().filter(|(other, _)| other.algorithm() != key.algorithm()) {
+            let refused =
+                SignOp::new(key.clone(), scheme, b"mine".to_vec()).expect_err("does not fit");
+            assert_eq!((refused.scheme(), refused.algorithm()), (scheme, key.algorithm()));
+            assert_eq!(refused.into_message(), b"mine");
+            assert!(key.check(scheme, b"mine", b"").is_err());
+        }
+    }
+    let refused = SignOp::new(KEYS[0].clone(), KEYS[3].schemes()[0], Vec::new()).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "an ECDSA P-256 key cannot sign with rsa_pss_rsae_sha256: choose from the key's own schemes"
+    );
+}
+
+#[test]
+fn an_output_can_be_wiped_and_shows_only_its_length() {
+    let mut output = CryptoOutput::Signature(vec![0xab; 3]);
+    assert_eq!(format!("{output:?}"), "Signature(3 bytes)");
+    output.zeroize();
+    assert_eq!(output, CryptoOutput::Signature(Vec::new()));
+    CryptoOp::erase(CryptoOutput::Signature(vec![1, 2, 3]));
+}
+
+#[test]
+fn an_operation_shows_its_key_and_scheme_but_not_its_message() {
+    let op = sign_op(&KEYS[2], KEYS[2].schemes()[0], b"not for the log");
+    assert_eq!(
+        format!("{op:?}"),
+        format!("SignOp {{ key: KeyId({}), scheme: Ed25519, message_len: 15 }}", op.key().id())
+    );
+}
+
+/// A device may be on any thread, and handles are shared by all.
+#[test]
+fn operations_and_handles_may_go_anywhere() {
+    fn assert_anywhere<T: Send + Sync + 'static>() {}
+    assert_anywhere::<CryptoOp>();
+    assert_anywhere::<CryptoOutput>();
+    assert_anywhere::<crypto_ops::KeyHandle>();
+    assert_anywhere::<crypto_ops::SoftwareKeys>();
+    assert_anywhere::<crypto_ops::OpError>();
+}

@@ -1,0 +1,100 @@
+//! Why an operation ended without a result, sorted by whose doing it was.
+
+use core::fmt;
+
+use crate::work::{CheckFailed, Work};
+
+/// Why an operation ended without a result.
+///
+/// | error | whose doing | try again? |
+/// | --- | --- | --- |
+/// | [`Refused`](Self::Refused) | too much load, or a shutdown | later |
+/// | [`Device`](Self::Device) | the device | on another one |
+/// | [`Invalid`](Self::Invalid) | the device: it answered wrongly | on another one |
+/// | [`Deadline`](Self::Deadline) | the device was too slow | perhaps |
+/// | [`Cancelled`](Self::Cancelled) | the caller went away | no |
+/// | [`Gone`](Self::Gone) | the engine was dropped | no |
+///
+/// Waiting is never an error.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// The engine did not take the work on.
+    #[error("the engine refused the operation: {0}")]
+    Refused(RefusedReason),
+    /// The device reported a failure.
+    #[error("the device failed: {0}")]
+    Device(DeviceError),
+    /// The device answered, and the answer did not pass its check (law L12).
+    #[error("the device returned a result that does not check: {0}")]
+    Invalid(CheckFailed),
+    /// The operation's deadline passed.
+    #[error("the operation's deadline passed")]
+    Deadline,
+    /// The job was cancelled, or the future was dropped.
+    #[error("the operation was cancelled")]
+    Cancelled,
+    /// The engine or its device went away with the operation in flight.
+    #[error("the engine went away with the operation in flight")]
+    Gone,
+}
+
+/// Why an engine did not take work on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RefusedReason {
+    /// The ring is full and so is the queue before it: the bound is [`EngineBuilder::queue_bound`](crate::EngineBuilder::queue_bound).
+    #[error(
+        "its queue is full ({bound} waiting); raise queue_bound, add service units or shed load"
+    )]
+    QueueFull {
+        /// How many requests may wait for each kind.
+        bound: usize,
+    },
+    /// [`Engine::close`](crate::Engine::close) was called.
+    #[error("it is shutting down")]
+    Closed,
+}
+
+/// Work that the engine did not take on, with the reason.
+pub struct Refused<W> {
+    /// The work, unharmed.
+    pub work: W,
+    /// Why it was refused.
+    pub reason: RefusedReason,
+}
+
+impl<W: Work> fmt::Debug for Refused<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refused")
+            .field("kind", &self.work.kind())
+            .field("reason", &self.reason)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<W> fmt::Display for Refused<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the engine refused the operation: {}", self.reason)
+    }
+}
+
+impl<W: Work> std::error::Error for Refused<W> {}
+
+/// A failure that the device itself reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DeviceError {
+    /// The device does not know this kind of work, or not this key.
+    #[error("it does not support this operation: {0}")]
+    Unsupported(&'static str),
+    /// The computation failed.
+    #[error("it could not compute the result: {0}")]
+    Failed(&'static str),
+    /// The device was reset with the request in flight.
+    #[error("it was reset with the request in flight")]
+    Reset,
+    /// The device was removed, or dropped the request without an answer.
+    #[error("it dropped the request without an answer")]
+    Lost,
+}

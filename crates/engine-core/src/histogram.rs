@@ -1,0 +1,114 @@
+//! A histogram with one bucket for each power of two of nanoseconds: enough to tell queueing from service, at the
+//! price of one atomic addition.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+use core::time::Duration;
+
+/// Bucket `i` holds durations of `i` significant bits of nanoseconds: 0, 1, 2..3, 4..7, and so on.
+const BUCKETS: usize = 65;
+
+#[derive(Debug)]
+pub(crate) struct Histogram {
+    buckets: [AtomicU64; BUCKETS],
+    total_ns: AtomicU64,
+}
+
+impl Histogram {
+    pub(crate) const fn new() -> Self {
+        Self { buckets: [const { AtomicU64::new(0) }; BUCKETS], total_ns: AtomicU64::new(0) }
+    }
+
+    pub(crate) fn record(&self, value: Duration) {
+        let ns = u64::try_from(value.as_nanos()).unwrap_or(u64::MAX);
+        let bucket = (u64::BITS - ns.leading_zeros()) as usize;
+        self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
+        self.total_ns.fetch_add(ns, Ordering::Relaxed);
+    }
+
+    pub(crate) fn snapshot(&self) -> HistogramSnapshot {
+        HistogramSnapshot {
+            buckets: core::array::from_fn(|i| self.buckets[i].load(Ordering::Relaxed)),
+            total: Duration::from_nanos(self.total_ns.load(Ordering::Relaxed)),
+        }
+    }
+}
+
+/// A histogram of durations, one bucket for each power of two of nanoseconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HistogramSnapshot {
+    buckets: [u64; BUCKETS],
+    total: Duration,
+}
+
+impl HistogramSnapshot {
+    /// How many durations were recorded.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+
+    /// The mean, or zero of an empty histogram.
+    pub fn mean(&self) -> Duration {
+        match self.count() {
+            0 => Duration::ZERO,
+            count => Duration::from_nanos(self.total.as_nanos() as u64 / count),
+        }
+    }
+
+    /// An upper bound, at most twice too high, of the duration below which the fraction `quantile` (0.0 to 1.0) of
+    /// the values lies. Zero of an empty histogram.
+    pub fn quantile_bound(&self, quantile: f64) -> Duration {
+        let count = self.count();
+        let rank = ((count as f64 * quantile.clamp(0.0, 1.0)).ceil() as u64).clamp(1, count.max(1));
+        let mut seen = 0;
+        for (bits, &n) in self.buckets.iter().enumerate() {
+            seen += n;
+            if seen >= rank {
+                return match bits {
+                    0 => Duration::ZERO,
+                    64.. => Duration::from_nanos(u64::MAX),
+                    bits => Duration::from_nanos((1 << bits) - 1),
+                };
+            }
+        }
+        Duration::ZERO
+    }
+
+    /// The buckets that hold anything: each upper bound with its count.
+    pub fn iter(&self) -> impl Iterator<Item = (Duration, u64)> + '_ {
+        self.buckets.iter().enumerate().filter(|(_, n)| **n > 0).map(|(bits, &n)| {
+            let bound = 1u64.checked_shl(bits as u32).map_or(u64::MAX, |top| top.saturating_sub(1));
+            (Duration::from_nanos(bound), n)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_quantile_bound_is_never_below_and_never_twice_above(mut values in prop::collection::vec(1u64..1 << 40, 1..200), q in 0.0f64..=1.0) {
+            let histogram = Histogram::new();
+            for &v in &values {
+                histogram.record(Duration::from_nanos(v));
+            }
+            values.sort_unstable();
+            let rank = ((values.len() as f64 * q).ceil() as usize).clamp(1, values.len());
+            let exact = values[rank - 1];
+            let bound = histogram.snapshot().quantile_bound(q).as_nanos() as u64;
+            prop_assert!(exact <= bound && bound < exact * 2, "exact {exact}, bound {bound}");
+            prop_assert_eq!(histogram.snapshot().iter().map(|(_, n)| n).sum::<u64>(), values.len() as u64);
+        }
+    }
+
+    #[test]
+    fn an_empty_histogram_answers_zero() {
+        let snapshot = Histogram::new().snapshot();
+        assert_eq!(
+            (snapshot.count(), snapshot.mean(), snapshot.quantile_bound(0.99)),
+            (0, Duration::ZERO, Duration::ZERO)
+        );
+    }
+}

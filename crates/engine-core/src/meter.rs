@@ -1,0 +1,176 @@
+//! What an engine counts: counters, gauges with their peaks, and three histograms of where the time went.
+
+use core::fmt;
+use core::sync::atomic::{AtomicU64, Ordering};
+use core::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Instant;
+
+use wait_ctx::Gauge;
+
+use crate::clock::Clock;
+use crate::histogram::{Histogram, HistogramSnapshot};
+
+/// The live counters of one engine. Shared by the engine and every request of it, so that a request that outlives the
+/// engine is still counted.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    clock: Arc<dyn Clock>,
+    pub(crate) counters: Counters,
+    /// Requests that exist, abandoned ones that a device still holds included.
+    pub(crate) requests: Gauge,
+    /// Requests that wait for a ring entry.
+    pub(crate) waiters: Gauge,
+    pub(crate) queue_wait: Histogram,
+    pub(crate) device_time: Histogram,
+    pub(crate) resume_delay: Histogram,
+    idle_lock: Mutex<()>,
+    idle: Condvar,
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
+        #[derive(Debug, Default)]
+        pub(crate) struct Counters { $(pub(crate) $name: AtomicU64,)+ }
+
+        /// What an engine has counted since it was built. Plain numbers, read one by one: they agree with each other
+        /// only while nothing is in flight.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct EngineSnapshot {
+            $($(#[$doc])* pub $name: u64,)+
+            /// Requests that exist now, those included that nobody waits for but a device still holds.
+            pub requests: Level,
+            /// Requests that wait now for a free ring entry.
+            pub waiters: Level,
+            /// From submission to the device taking the request.
+            pub queue_wait: HistogramSnapshot,
+            /// From the device taking the request to its completion, the check included.
+            pub device_time: HistogramSnapshot,
+            /// From completion to the job collecting the result.
+            pub resume_delay: HistogramSnapshot,
+        }
+
+        impl Meter {
+            pub(crate) fn snapshot(&self) -> EngineSnapshot {
+                EngineSnapshot {
+                    $($name: self.counters.$name.load(Ordering::Relaxed),)+
+                    requests: Level::of(&self.requests),
+                    waiters: Level::of(&self.waiters),
+                    queue_wait: self.queue_wait.snapshot(),
+                    device_time: self.device_time.snapshot(),
+                    resume_delay: self.resume_delay.snapshot(),
+                }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Requests that the engine took on.
+    submitted,
+    /// Times that a device took a request. More than `submitted` would mean that one was submitted twice (law L2).
+    accepted,
+    /// Times that a device was full.
+    ring_full,
+    /// Requests that had to wait for a ring entry.
+    queued,
+    /// Work handed back to the caller because its queue was full or the engine closed.
+    refused,
+    /// Requests that ended with a result.
+    completed,
+    /// Requests that ended with an error.
+    failed,
+    /// Requests given up by whoever waited.
+    cancelled,
+    /// Answers that came when nobody waited any more: wiped and dropped.
+    late,
+    /// Results that were checked (law L12).
+    checked,
+    /// Results that did not pass.
+    check_failures,
+    /// Wakes delivered for completions (law L4: at most one a request).
+    wakes,
+    /// Resumes of jobs parked on a request.
+    resumes,
+    /// Resumes that found the request not settled. Harmless (law L2), and not made by a loop of ours (law L7).
+    spurious_resumes,
+    /// Waiting requests handed to the device in their turn (law L13).
+    in_order,
+    /// Waiting requests that overtook an older one of their kind. Always zero (law L13).
+    out_of_order,
+    /// Operations that blocked their thread because pausing was refused (law L11).
+    blocking_waits,
+}
+
+impl Meter {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            counters: Counters::default(),
+            requests: Gauge::new(),
+            waiters: Gauge::new(),
+            queue_wait: Histogram::new(),
+            device_time: Histogram::new(),
+            resume_delay: Histogram::new(),
+            idle_lock: Mutex::new(()),
+            idle: Condvar::new(),
+        }
+    }
+
+    pub(crate) fn now(&self) -> Duration {
+        self.clock.now()
+    }
+
+    pub(crate) fn now_ns(&self) -> u64 {
+        u64::try_from(self.now().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    pub(crate) fn count(&self, counter: impl Fn(&Counters) -> &AtomicU64) {
+        counter(&self.counters).fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn request_gone(&self) {
+        self.requests.sub(1);
+        if self.requests.now() == 0 {
+            // The lock orders this notice after a waiter's check of the gauge.
+            drop(self.idle_lock.lock().unwrap_or_else(PoisonError::into_inner));
+            self.idle.notify_all();
+        }
+    }
+
+    /// Waits until no request exists, at most `timeout`. True if none does.
+    pub(crate) fn wait_idle(&self, timeout: Duration) -> bool {
+        let end = Instant::now() + timeout;
+        let mut guard = self.idle_lock.lock().unwrap_or_else(PoisonError::into_inner);
+        while self.requests.now() > 0 {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            guard = self.idle.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+}
+
+/// How many of something there are, and how many there were at most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Level {
+    /// Now.
+    pub now: u64,
+    /// The most at any time.
+    pub peak: u64,
+}
+
+impl Level {
+    fn of(gauge: &Gauge) -> Self {
+        Self { now: gauge.now() as u64, peak: gauge.peak() as u64 }
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (peak {})", self.now, self.peak)
+    }
+}

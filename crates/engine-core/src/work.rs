@@ -1,0 +1,69 @@
+//! What an engine carries: work, its kind and its check.
+
+use core::fmt;
+
+/// What sort of work a request is. Queues, counters and service units are kept per kind, so that slow kinds never
+/// hold up fast ones.
+///
+/// Two kinds with the same name are the same kind.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Kind(&'static str);
+
+impl Kind {
+    /// A kind by its name, for example `sign-rsa`.
+    pub const fn new(name: &'static str) -> Self {
+        Self(name)
+    }
+
+    /// The name, as it stands in traces and counters.
+    pub const fn name(self) -> &'static str {
+        self.0
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl fmt::Debug for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Kind({})", self.0)
+    }
+}
+
+/// One operation that an accelerator can carry out.
+///
+/// A value of this type *owns* everything the device reads: it travels to the device and back, and no pointer into
+/// the stack of the caller goes with it (law L1).
+pub trait Work: Send + 'static {
+    /// What the device computes.
+    type Output: Send + 'static;
+
+    /// Which queue, counter and service unit this work belongs to.
+    fn kind(&self) -> Kind;
+
+    /// Checks a result before anybody sees it. Runs on the completion side, never on a fiber.
+    ///
+    /// # Errors
+    ///
+    /// [`CheckFailed`] if the result is not what the device was asked for.
+    fn check(&self, output: &Self::Output) -> Result<(), CheckFailed>;
+
+    /// Whether [`check`](Self::check) runs whatever the engine's [`CheckPolicy`](crate::CheckPolicy) says. True where
+    /// an unchecked wrong result does lasting harm: a faulty RSA-CRT signature gives the key away.
+    fn must_check(&self) -> bool {
+        false
+    }
+
+    /// Takes a result that nobody waits for any more. The place to wipe secrets; the default drops it.
+    fn erase(output: Self::Output) {
+        drop(output);
+    }
+}
+
+/// A result did not pass its check; the text says which check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct CheckFailed(pub &'static str);

@@ -1,0 +1,56 @@
+//! Why a session ended, sorted by whose doing it was.
+
+use std::io;
+use std::sync::Arc;
+
+use engine_core::EngineError;
+
+use crate::rustls23;
+
+/// Why a session ended. Once a session has failed, every later call returns the same error (law L15).
+///
+/// Waiting is never an error: see [`Outcome`](crate::Outcome).
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SslError {
+    /// The engine could not carry out an operation of this handshake. The session sent `close_notify` and is over.
+    #[error("the handshake's operation failed: {0}")]
+    Failed(EngineError),
+    /// The peer broke the protocol, or the two sides could not agree. The alert for it was sent if the peer still
+    /// listened.
+    #[error("TLS: {0}")]
+    Tls(rustls23::TlsError),
+    /// The peer closed the connection in the middle of a handshake, or without `close_notify` after it.
+    #[error("the peer closed the connection {0}")]
+    PeerClosed(ClosedDuring),
+    /// The transport failed.
+    #[error("transport: {0}")]
+    Io(Arc<io::Error>),
+    /// A packet's job panicked; the panic was handed on to the caller of that time, and the connection is lost.
+    #[error("a job of this session panicked")]
+    Panicked,
+}
+
+/// When the peer closed the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClosedDuring {
+    /// Before the handshake was done.
+    Handshake,
+    /// After the handshake, without `close_notify`: the data may have been cut short.
+    Data,
+}
+
+impl core::fmt::Display for ClosedDuring {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Handshake => "during the handshake",
+            Self::Data => "without close_notify; the data may have been cut short",
+        })
+    }
+}
+
+impl From<io::Error> for SslError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(Arc::new(error))
+    }
+}

@@ -1,0 +1,56 @@
+//! Strategies for states, events and scripts.
+
+use proptest::prelude::*;
+use proptest::sample::select;
+
+use super::script::{Answer, Step};
+use crate::{RequestEvent, RequestState, transition};
+
+/// Any state.
+pub fn request_state() -> impl Strategy<Value = RequestState> {
+    select(&RequestState::ALL[..])
+}
+
+/// Any event.
+pub fn request_event() -> impl Strategy<Value = RequestEvent> {
+    select(&RequestEvent::ALL[..])
+}
+
+/// A state and an event that has a meaning there, with the state it leads to.
+pub fn legal_transition() -> impl Strategy<Value = (RequestState, RequestEvent, RequestState)> {
+    select(pairs().filter_map(|(s, e)| Some((s, e, transition(s, e).ok()?))).collect::<Vec<_>>())
+}
+
+/// A state and an event that has none there.
+pub fn illegal_transition() -> impl Strategy<Value = (RequestState, RequestEvent)> {
+    select(pairs().filter(|&(s, e)| transition(s, e).is_err()).collect::<Vec<_>>())
+}
+
+fn pairs() -> impl Iterator<Item = (RequestState, RequestEvent)> {
+    RequestState::ALL.into_iter().flat_map(|s| RequestEvent::ALL.map(|e| (s, e)))
+}
+
+/// A script of at most `max_steps` steps, which shrinks by leaving steps out.
+pub fn script(max_steps: usize) -> impl Strategy<Value = Vec<Step>> {
+    prop::collection::vec(step(), 1..=max_steps.max(1))
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let session = 0..Step::N_SESSIONS;
+    let answer = prop_oneof![
+        3 => Just(Answer::Accept),
+        2 => Just(Answer::Early),
+        2 => Just(Answer::Full),
+        1 => Just(Answer::Fatal),
+    ];
+    prop_oneof![
+        4 => (session.clone(), answer).prop_map(|(s, a)| Step::Submit(s, a)),
+        6 => session.clone().prop_map(Step::Poll),
+        2 => session.clone().prop_map(Step::Cancel),
+        3 => session.clone().prop_map(Step::Complete),
+        1 => session.clone().prop_map(Step::Fail),
+        2 => session.clone().prop_map(Step::Duplicate),
+        2 => session.prop_map(Step::Late),
+        2 => Just(Step::Room),
+    ]
+}

@@ -1,0 +1,122 @@
+//! The smallest engine that keeps the laws, with its device: a map of what it holds.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+
+use wait_ctx::testing::{Answer, DeviceEvent, Engine, Failed, OnFull, Tag};
+use wait_ctx::{Arm, InFlight, Notifier, Outcome};
+
+/// A request, as session and device share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    tag: Tag,
+    in_flight: InFlight,
+    result: Arc<Mutex<Option<Result<Tag, Failed>>>>,
+}
+
+impl Request {
+    /// What a completion does, on whatever thread it arrives: claim, store, wake.
+    fn complete(&self, outcome: Outcome) {
+        if let Some(claim) = self.in_flight.claim(outcome) {
+            let result = if outcome == Outcome::Done { Ok(self.tag) } else { Err(Failed) };
+            *self.result.lock().unwrap() = Some(result);
+            claim.wake();
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Toy {
+    notify_on_full: bool,
+    full: bool,
+    refused: Vec<Request>,
+    held: BTreeMap<Tag, Request>,
+    taken: u64,
+}
+
+impl Toy {
+    pub(crate) fn that_notifies() -> Self {
+        Self { notify_on_full: true, ..Self::default() }
+    }
+
+    fn take(&mut self, request: Request) {
+        self.taken += 1;
+        self.held.insert(request.tag, request.clone());
+        request.in_flight.accept();
+    }
+}
+
+impl Engine for Toy {
+    type Request = Request;
+
+    fn on_full(&self) -> OnFull {
+        if self.notify_on_full { OnFull::Notify } else { OnFull::Queue }
+    }
+
+    fn submit(&mut self, notifier: &Notifier, tag: Tag, answer: Answer) -> Request {
+        let in_flight = notifier.begin().expect("one request at a time");
+        let request = Request { tag, in_flight, result: Arc::default() };
+        match answer {
+            Answer::Accept => self.take(request.clone()),
+            Answer::Early => {
+                self.taken += 1;
+                self.held.insert(tag, request.clone());
+                request.complete(Outcome::Done);
+            }
+            Answer::Full => {
+                self.full = true;
+                self.refused.push(request.clone());
+            }
+            Answer::Fatal => request.complete(Outcome::Failed),
+        }
+        request
+    }
+
+    fn poll(&mut self, request: &mut Request) -> Poll<Result<Tag, Failed>> {
+        loop {
+            let refused = self.refused.iter().position(|other| other.tag == request.tag);
+            if let Some(at) = refused.filter(|_| !self.full) {
+                let again = self.refused.swap_remove(at);
+                self.take(again);
+            }
+            match request.in_flight.arm() {
+                Arm::Armed => return Poll::Pending,
+                Arm::Retry => {}
+                Arm::Settled(_) => break,
+            }
+        }
+        Poll::Ready(request.result.lock().unwrap().take().expect("stored before it was settled"))
+    }
+
+    fn cancel(&mut self, request: Request) {
+        request.in_flight.cancel();
+        self.refused.retain(|other| other.tag != request.tag);
+    }
+
+    fn device(&mut self, event: DeviceEvent) -> bool {
+        let (tag, outcome) = match event {
+            DeviceEvent::Complete(tag) | DeviceEvent::Duplicate(tag) => (tag, Outcome::Done),
+            DeviceEvent::Fail(tag) => (tag, Outcome::Failed),
+            DeviceEvent::Room if self.notify_on_full => {
+                self.full = false;
+                for request in &self.refused {
+                    request.in_flight.notify_retry();
+                }
+                return true;
+            }
+            DeviceEvent::Room => {
+                self.full = false;
+                for request in std::mem::take(&mut self.refused) {
+                    self.take(request);
+                }
+                return true;
+            }
+        };
+        self.held.get(&tag).map(|request| request.complete(outcome)).is_some()
+    }
+
+    fn taken(&self) -> u64 {
+        self.taken
+    }
+}

@@ -1,0 +1,191 @@
+//! What crosses the boundary between software and device: identifiers, refusals and completions.
+
+use core::fmt;
+use core::time::Duration;
+
+/// Which kind of service unit a request needs: one number per kind of work, chosen by the user of
+/// this crate.
+///
+/// The device attaches no meaning to the number. It serves each class with its own units and, by
+/// default, from its own ring, so that a slow class cannot hold up a fast one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceClass(pub u8);
+
+impl fmt::Display for ServiceClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "class {}", self.0)
+    }
+}
+
+/// The tag of one accepted request, unique for the life of its instance.
+///
+/// Tags count up from zero in the order of acceptance, so they also say which of two requests was
+/// submitted first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EntryId(pub(crate) u64);
+
+impl EntryId {
+    /// The tag as a number, for logs and for maps keyed by number.
+    #[must_use]
+    pub const fn as_u64(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for EntryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "entry {}", self.0)
+    }
+}
+
+/// How the device says a request ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The work was done. The owner of the payload computes the result now.
+    Finished,
+    /// The device reports success, but the result is wrong. The owner of the payload spoils it.
+    Corrupt,
+    /// The device reports that it could not do the work. Other requests are unaffected.
+    DeviceError,
+    /// The instance was reset with the request inside; whether the work was done is unknown.
+    Reset,
+    /// The instance was unplugged with the request inside; whether the work was done is unknown.
+    Removed,
+}
+
+impl Outcome {
+    /// Whether the device *claims* success; [`Corrupt`](Self::Corrupt) does too, since a device
+    /// that knew better would report an error.
+    #[must_use]
+    pub const fn claims_success(self) -> bool {
+        matches!(self, Self::Finished | Self::Corrupt)
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Finished => "finished",
+            Self::Corrupt => "corrupt",
+            Self::DeviceError => "device-error",
+            Self::Reset => "reset",
+            Self::Removed => "removed",
+        })
+    }
+}
+
+/// One response, as the software finds it on the response ring.
+///
+/// All times are since the start of the simulation, like every `now` given to the instance.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Completion<P> {
+    /// The tag that the device reports. After a misdirected completion it is the tag of *another*
+    /// request, as on hardware: who must not confuse requests compares it with the payload.
+    pub entry: EntryId,
+    /// The class of the request.
+    pub class: ServiceClass,
+    /// The request, back from the device. `None` in a duplicate: the payload came with the first.
+    pub payload: Option<P>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// When the request was written to the ring.
+    pub submitted: Duration,
+    /// When a unit began to work on it; `None` if a reset or removal came first.
+    pub started: Option<Duration>,
+    /// When the unit was done, or the reset or removal struck. The response may have become
+    /// visible later.
+    pub finished: Duration,
+}
+
+impl<P> Completion<P> {
+    /// From submission to the beginning of service: doorbell and queue.
+    #[must_use]
+    pub fn queue_wait(&self) -> Duration {
+        self.started.unwrap_or(self.finished).saturating_sub(self.submitted)
+    }
+
+    /// Time in a service unit.
+    #[must_use]
+    pub fn service_time(&self) -> Duration {
+        self.started.map_or(Duration::ZERO, |started| self.finished.saturating_sub(started))
+    }
+}
+
+/// Leaves the payload out: it may hold key material.
+impl<P> fmt::Debug for Completion<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Completion")
+            .field("entry", &self.entry)
+            .field("class", &self.class)
+            .field("outcome", &self.outcome)
+            .field("submitted", &self.submitted)
+            .field("started", &self.started)
+            .field("finished", &self.finished)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A request that the instance did not take, with the payload to try again elsewhere or later.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refused<P> {
+    /// The request ring has no free entry. Drain the response ring, then try again.
+    RingFull(P),
+    /// The instance has no unit of that class. A mistake of the caller: retrying is pointless.
+    NoSuchUnit(P),
+    /// The instance is being reset. It takes requests again when
+    /// [`next_deadline`](crate::Instance::next_deadline) has passed.
+    Resetting(P),
+    /// The instance is unplugged, for a while or for good.
+    Removed(P),
+}
+
+impl<P> Refused<P> {
+    /// The payload, as it was given.
+    pub fn into_payload(self) -> P {
+        match self {
+            Self::RingFull(payload)
+            | Self::NoSuchUnit(payload)
+            | Self::Resetting(payload)
+            | Self::Removed(payload) => payload,
+        }
+    }
+
+    /// Whether the ring was full, the one refusal that is part of normal operation.
+    #[must_use]
+    pub const fn is_ring_full(&self) -> bool {
+        matches!(self, Self::RingFull(_))
+    }
+
+    /// The reason without the payload.
+    #[must_use]
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::RingFull(_) => "ring-full",
+            Self::NoSuchUnit(_) => "no-such-unit",
+            Self::Resetting(_) => "resetting",
+            Self::Removed(_) => "removed",
+        }
+    }
+}
+
+/// Leaves the payload out: it may hold key material.
+impl<P> fmt::Debug for Refused<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Refused({})", self.reason())
+    }
+}
+
+impl<P> fmt::Display for Refused<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::RingFull(_) => "the request ring is full: drain the response ring, then retry",
+            Self::NoSuchUnit(_) => "no service unit of this class: add one to `units`",
+            Self::Resetting(_) => "the instance is being reset: retry after its next deadline",
+            Self::Removed(_) => "the instance is unplugged: use another one",
+        })
+    }
+}
+
+impl<P> core::error::Error for Refused<P> {}

@@ -1,0 +1,355 @@
+//! Faults as rules: what goes wrong, when, and how often in all.
+//!
+//! Rules are data, not closures: they can stand in a scenario file, be printed, and be compared.
+
+use core::fmt;
+use core::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+
+use crate::completion::ServiceClass;
+use crate::config::{ConfigError, LONGEST_FAULT};
+use crate::service::unit;
+
+/// What goes wrong.
+///
+/// Each fault strikes at an *opportunity*: the submission of a request, the completion of one, or
+/// the raising of an interrupt. A [`Trigger`] counts opportunities of its fault's kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// At a submission: every ring claims to be full for a while, whatever is on it.
+    RingStuck {
+        /// How long.
+        lasts: Duration,
+    },
+    /// At a completion: the response is never written. The request stays inside, and its ring
+    /// entry taken, until a reset, a removal, or [`Instance::reclaim`](crate::Instance::reclaim).
+    Lost,
+    /// At a completion: the unit goes on to other work, the response is written later.
+    Late {
+        /// How much later.
+        by: Duration,
+    },
+    /// At a completion: a second response with the same tag follows, without payload.
+    Duplicate,
+    /// At a completion: the response is held back until others have overtaken it, or until no
+    /// other request is left that could.
+    Reordered {
+        /// How many others.
+        behind: u32,
+    },
+    /// At a completion: reported as [`Corrupt`](crate::Outcome::Corrupt).
+    Corrupt,
+    /// At a completion: the tag is exchanged with that of the oldest other request still inside.
+    /// Does not strike if there is none.
+    Misdirected,
+    /// At a completion: reported as [`DeviceError`](crate::Outcome::DeviceError).
+    DeviceError,
+    /// At a submission: everything inside comes back with [`Reset`](crate::Outcome::Reset), and
+    /// requests are refused for a while.
+    Reset {
+        /// How long.
+        downtime: Duration,
+    },
+    /// At a submission: the heartbeat stops for a while, though work goes on.
+    HeartbeatLoss {
+        /// How long.
+        lasts: Duration,
+    },
+    /// At a submission: the heartbeat and all work stop for a while, then both go on.
+    Hang {
+        /// How long.
+        lasts: Duration,
+    },
+    /// At a submission: surprise removal. Everything inside comes back with
+    /// [`Removed`](crate::Outcome::Removed), and requests are refused until the return.
+    Removal {
+        /// How long; `None` for good.
+        absent: Option<Duration>,
+    },
+    /// When an interrupt is raised: it is not delivered. A later response raises the next.
+    InterruptLost,
+}
+
+impl Fault {
+    pub(crate) const fn opportunity(self) -> Opportunity {
+        match self {
+            Self::RingStuck { .. }
+            | Self::Reset { .. }
+            | Self::HeartbeatLoss { .. }
+            | Self::Hang { .. }
+            | Self::Removal { .. } => Opportunity::Submission,
+            Self::Lost
+            | Self::Late { .. }
+            | Self::Duplicate
+            | Self::Reordered { .. }
+            | Self::Corrupt
+            | Self::Misdirected
+            | Self::DeviceError => Opportunity::Completion,
+            Self::InterruptLost => Opportunity::Interrupt,
+        }
+    }
+
+    /// Whether it concerns the whole instance and not one request or interrupt.
+    pub(crate) fn strikes_instance(self) -> bool {
+        self.opportunity() == Opportunity::Submission
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::RingStuck { .. } => "ring-stuck",
+            Self::Lost => "lost",
+            Self::Late { .. } => "late",
+            Self::Duplicate => "duplicate",
+            Self::Reordered { .. } => "reordered",
+            Self::Corrupt => "corrupt",
+            Self::Misdirected => "misdirected",
+            Self::DeviceError => "device-error",
+            Self::Reset { .. } => "reset",
+            Self::HeartbeatLoss { .. } => "heartbeat-loss",
+            Self::Hang { .. } => "hang",
+            Self::Removal { .. } => "removal",
+            Self::InterruptLost => "interrupt-lost",
+        }
+    }
+
+    const fn duration(self) -> Option<Duration> {
+        match self {
+            Self::RingStuck { lasts }
+            | Self::HeartbeatLoss { lasts }
+            | Self::Hang { lasts }
+            | Self::Late { by: lasts }
+            | Self::Reset { downtime: lasts } => Some(lasts),
+            Self::Removal { absent } => absent,
+            _ => None,
+        }
+    }
+}
+
+/// The name with its number, in nanoseconds: `late ns=1000`.
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())?;
+        match self {
+            Self::Reordered { behind } => write!(f, " behind={behind}"),
+            _ => self.duration().map_or(Ok(()), |time| write!(f, " ns={}", time.as_nanos())),
+        }
+    }
+}
+
+/// At which opportunities a rule strikes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub enum Trigger {
+    /// At each, with this probability, 0 to 1.
+    Chance(f64),
+    /// At the nth, counted from 1, or the first after it at which the fault can strike. Strikes
+    /// once.
+    Nth(u64),
+    /// At every nth.
+    Every(u64),
+    /// At this time if the fault concerns the whole instance, else at the first opportunity from
+    /// then on. Strikes once.
+    At(Duration),
+}
+
+/// One fault, its trigger, and how often it may strike.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FaultRule {
+    /// What goes wrong.
+    pub fault: Fault,
+    /// When.
+    pub trigger: Trigger,
+    /// Only with requests of this class; `None` for all. Interrupts have no class.
+    pub class: Option<ServiceClass>,
+    /// How often at most.
+    pub budget: u32,
+}
+
+impl FaultRule {
+    /// A rule for requests of every class that strikes once.
+    #[must_use]
+    pub const fn new(fault: Fault, trigger: Trigger) -> Self {
+        Self { fault, trigger, class: None, budget: 1 }
+    }
+
+    /// The same, up to `budget` times.
+    #[must_use]
+    pub const fn budget(self, budget: u32) -> Self {
+        Self { budget, ..self }
+    }
+
+    /// The same, for requests of one class.
+    #[must_use]
+    pub const fn only(self, class: ServiceClass) -> Self {
+        Self { class: Some(class), ..self }
+    }
+}
+
+/// The faults of one instance.
+///
+/// At each opportunity the first rule that is triggered and has budget left strikes, and no other.
+/// When the budget is spent the instance behaves, so that a test can demand that all work gets done.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct FaultPlan {
+    /// The rules, in order of precedence.
+    pub rules: Vec<FaultRule>,
+    /// How many strikes of all rules together; `None` if only the rules' own budgets count.
+    pub budget: Option<u32>,
+}
+
+impl FaultPlan {
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        for (index, rule) in self.rules.iter().enumerate() {
+            match rule.trigger {
+                Trigger::Chance(chance) if !(0.0..=1.0).contains(&chance) => {
+                    return Err(ConfigError::FaultChance { index, value: chance });
+                }
+                Trigger::Nth(0) | Trigger::Every(0) => {
+                    return Err(ConfigError::FaultZeroth { index });
+                }
+                _ => {}
+            }
+            if let Some(value) = rule.fault.duration().filter(|time| *time > LONGEST_FAULT) {
+                return Err(ConfigError::FaultDuration { index, value });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The three points at which faults can strike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Opportunity {
+    Submission,
+    Completion,
+    Interrupt,
+}
+
+/// The rules with their counts, and the generator that is theirs alone.
+#[derive(Debug)]
+pub(crate) struct Faults {
+    rules: Vec<RuleState>,
+    /// What is left of the budget of the plan.
+    left: u32,
+    /// Asked for by hand, first come first struck.
+    injected: Vec<Fault>,
+    rng: ChaCha8Rng,
+}
+
+#[derive(Debug)]
+struct RuleState {
+    rule: FaultRule,
+    seen: u64,
+    left: u32,
+}
+
+/// A fault that may strike now; [`Faults::spend`] it when it does.
+#[derive(Debug, Clone, Copy)]
+#[must_use]
+pub(crate) struct Strike {
+    pub(crate) fault: Fault,
+    /// Which rule; `None` if it was asked for by hand.
+    rule: Option<usize>,
+}
+
+impl Faults {
+    pub(crate) fn new(plan: &FaultPlan, rng: ChaCha8Rng) -> Self {
+        let once = |rule: &FaultRule| matches!(rule.trigger, Trigger::At(_) | Trigger::Nth(_));
+        let rules = plan
+            .rules
+            .iter()
+            .map(|rule| {
+                let left = if once(rule) { rule.budget.min(1) } else { rule.budget };
+                RuleState { rule: *rule, seen: 0, left }
+            })
+            .collect();
+        Self { rules, left: plan.budget.unwrap_or(u32::MAX), injected: Vec::new(), rng }
+    }
+
+    /// When the rules with a fixed time strike that do not wait for an opportunity.
+    pub(crate) fn timed(&self) -> impl Iterator<Item = (Duration, usize)> {
+        self.rules.iter().enumerate().filter_map(|(index, state)| match state.rule.trigger {
+            Trigger::At(at) if is_timed(&state.rule) => Some((at, index)),
+            _ => None,
+        })
+    }
+
+    /// The time of the rule `index` has come.
+    pub(crate) fn due(&self, index: usize) -> Option<Strike> {
+        let state = &self.rules[index];
+        let may = self.left > 0 && state.left > 0;
+        may.then_some(Strike { fault: state.rule.fault, rule: Some(index) })
+    }
+
+    /// Whether a fault strikes at this opportunity.
+    pub(crate) fn decide(
+        &mut self,
+        opportunity: Opportunity,
+        class: Option<ServiceClass>,
+        now: Duration,
+    ) -> Option<Strike> {
+        if let Some(fault) =
+            self.injected.iter().find(|fault| fault.opportunity() == opportunity).copied()
+        {
+            return Some(Strike { fault, rule: None });
+        }
+        if self.left == 0 {
+            return None;
+        }
+        let mut strike = None;
+        for (index, state) in self.rules.iter_mut().enumerate() {
+            let rule = state.rule;
+            let concerns = rule.class.is_none_or(|only| class == Some(only));
+            if rule.fault.opportunity() != opportunity || !concerns || is_timed(&rule) {
+                continue;
+            }
+            state.seen += 1;
+            // Draws and counts go on after an earlier rule has struck, so that rules do not shift
+            // each other.
+            let triggered = match rule.trigger {
+                Trigger::Chance(chance) => unit(&mut self.rng) < chance,
+                Trigger::Nth(nth) => state.seen >= nth,
+                Trigger::Every(nth) => state.seen.is_multiple_of(nth),
+                Trigger::At(at) => at <= now,
+            };
+            if triggered && state.left > 0 && strike.is_none() {
+                strike = Some(Strike { fault: rule.fault, rule: Some(index) });
+            }
+        }
+        strike
+    }
+
+    /// The fault has struck.
+    pub(crate) fn spend(&mut self, strike: Strike) {
+        if let Some(index) = strike.rule {
+            self.rules[index].left -= 1;
+            self.left -= 1;
+        } else if let Some(index) = self.injected.iter().position(|fault| *fault == strike.fault) {
+            self.injected.remove(index);
+        }
+    }
+
+    /// Makes `fault` strike at the next opportunity.
+    pub(crate) fn inject(&mut self, fault: Fault) {
+        self.injected.push(fault);
+    }
+
+    /// No fault strikes any more.
+    pub(crate) fn disarm(&mut self) {
+        self.left = 0;
+        self.injected.clear();
+    }
+
+    /// Strikes still possible.
+    pub(crate) fn left(&self) -> u64 {
+        let rules: u64 = self.rules.iter().map(|state| u64::from(state.left)).sum();
+        rules.min(u64::from(self.left)) + self.injected.len() as u64
+    }
+}
+
+/// Whether the rule strikes at a time of its own instead of at an opportunity.
+fn is_timed(rule: &FaultRule) -> bool {
+    matches!(rule.trigger, Trigger::At(_)) && rule.fault.strikes_instance()
+}

@@ -1,0 +1,504 @@
+//! One instance: its state, and the software's side of its rings.
+//!
+//! What the hardware does between the rings is in `hardware`, what goes wrong with it in `failure`.
+
+mod failure;
+mod hardware;
+
+use core::fmt;
+use core::time::Duration;
+use std::collections::VecDeque;
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+
+use crate::calendar::Calendar;
+use crate::completion::{Completion, EntryId, Outcome, Refused, ServiceClass};
+use crate::config::{ConfigError, InstanceConfig, RingLayout};
+use crate::entries::{Entries, Entry, Slot, Stage};
+use crate::fault::{Fault, Faults};
+use crate::heartbeat::Heartbeat;
+use crate::interrupt::InterruptLine;
+use crate::stats::{ClassStats, InstanceStats};
+use crate::trace::{Event, Trace, TraceRecord};
+use crate::units::UnitGroup;
+
+/// One instance of a simulated accelerator, stepped by its owner.
+///
+/// `P` is the request: it is moved in by [`submit`](Self::submit) and comes back in a
+/// [`Completion`]; meanwhile the device owns it, and nothing points at it.
+///
+/// # Time
+/// Every `now` is the time since the start, and must not go back (an earlier one is taken as the
+/// latest seen). [`submit`](Self::submit) and [`take_interrupt`](Self::take_interrupt) first
+/// [`advance`](Self::advance) to their `now`; [`poll_responses`](Self::poll_responses) only looks
+/// at what is on the ring.
+///
+/// # Threads
+/// A plain value without locks or shared state: `Send` and `Sync` if `P` is. Whoever owns it drives
+/// it.
+///
+/// # Drop
+/// Drops the payloads still inside.
+pub struct Instance<P> {
+    name: String,
+    now: Duration,
+    next_id: u64,
+    entries: Entries<P>,
+    /// Free entries of each request ring.
+    credits: Vec<usize>,
+    doorbell: Duration,
+    /// Entries whose doorbell is on its way. The latency is constant, so they arrive in order.
+    rung: VecDeque<(Duration, Slot)>,
+    groups: Vec<UnitGroup>,
+    /// What the hardware is busy with; stands still in a hang, ends with a reset.
+    work: Calendar<Work>,
+    /// What will happen *to* the hardware.
+    changes: Calendar<Change>,
+    response_depth: usize,
+    responses: VecDeque<Response>,
+    /// Responses for which the response ring has no room, oldest first, with the group whose unit
+    /// keeps it. Empty unless the ring is full.
+    stalled: VecDeque<(Response, Option<usize>)>,
+    line: InterruptLine,
+    heartbeat: Heartbeat,
+    presence: Presence,
+    /// The rings claim to be full until then.
+    stuck_until: Duration,
+    /// No work moves until then.
+    hung_until: Duration,
+    /// Responses held back, with the number of others that have yet to overtake them.
+    held_back: Vec<(Slot, u32)>,
+    faults: Faults,
+    stats: InstanceStats,
+    trace: Trace,
+}
+
+/// Whether an instance takes requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Presence {
+    /// It does.
+    Present,
+    /// Not until the reset is over.
+    Resetting {
+        /// When that is.
+        until: Duration,
+    },
+    /// It is unplugged.
+    Removed {
+        /// When it returns; `None` if never.
+        until: Option<Duration>,
+    },
+}
+
+/// What the hardware is busy with.
+#[derive(Debug, Clone, Copy)]
+enum Work {
+    /// A unit is done with the entry.
+    Finish(Slot),
+    /// The response of a finished entry is written, late.
+    AnswerLate(Slot),
+}
+
+/// What will happen to the hardware.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    /// The time of a fault rule has come.
+    Strike(usize),
+    /// The rings are no longer stuck.
+    RingReady,
+    /// The instance is back from a reset or removal.
+    Return,
+}
+
+/// What the response ring holds.
+#[derive(Debug, Clone, Copy)]
+enum Response {
+    Entry(Slot),
+    /// A second response: a copy of all but the payload.
+    Duplicate {
+        tag: EntryId,
+        class: ServiceClass,
+        outcome: Outcome,
+        submitted: Duration,
+        started: Option<Duration>,
+        finished: Duration,
+    },
+}
+
+impl<P> Instance<P> {
+    /// Builds an instance, idle at time zero.
+    ///
+    /// Equal configurations and seeds give instances that do the same at the same calls.
+    ///
+    /// # Errors
+    /// The first field of `config` that makes no sense, with its value and what to write instead.
+    pub fn new(config: InstanceConfig, seed: u64) -> Result<Self, ConfigError> {
+        config.validate()?;
+        let n_rings = match config.rings {
+            RingLayout::PerClass => config.units.len(),
+            RingLayout::Shared => 1,
+        };
+        let groups: Vec<_> = config
+            .units
+            .iter()
+            .enumerate()
+            .map(|(index, unit)| {
+                let rng = stream(seed, FIRST_GROUP_STREAM + index as u64);
+                UnitGroup::new(unit, index % n_rings, rng)
+            })
+            .collect();
+        let faults = Faults::new(&config.faults, stream(seed, FAULT_STREAM));
+        let mut changes = Calendar::new();
+        for (at, rule) in faults.timed() {
+            changes.enter(at, Change::Strike(rule));
+        }
+        let stats = InstanceStats {
+            classes: groups.iter().map(|g| ClassStats::new(g.class, g.count())).collect(),
+            ..InstanceStats::default()
+        };
+        Ok(Self {
+            name: config.name,
+            now: Duration::ZERO,
+            next_id: 0,
+            entries: Entries::new(),
+            credits: vec![config.ring_depth; n_rings],
+            doorbell: config.doorbell,
+            rung: VecDeque::new(),
+            groups,
+            work: Calendar::new(),
+            changes,
+            response_depth: config.response_depth,
+            responses: VecDeque::new(),
+            stalled: VecDeque::new(),
+            line: InterruptLine::new(config.interrupts, config.interrupt_latency),
+            heartbeat: Heartbeat::new(config.heartbeat),
+            presence: Presence::Present,
+            stuck_until: Duration::ZERO,
+            hung_until: Duration::ZERO,
+            held_back: Vec::new(),
+            faults,
+            stats,
+            trace: Trace::default(),
+        })
+    }
+
+    /// Writes a request to the ring of its class and rings the doorbell.
+    ///
+    /// # Errors
+    /// [`Refused`] with the payload, if the ring is full or the instance takes no such request now.
+    pub fn submit(
+        &mut self,
+        now: Duration,
+        class: ServiceClass,
+        payload: P,
+    ) -> Result<EntryId, Refused<P>> {
+        self.advance(now);
+        let Some(group) = self.groups.iter().position(|group| group.class == class) else {
+            return Err(self.refuse(class, Refused::NoSuchUnit(payload)));
+        };
+        if self.presence == Presence::Present {
+            self.meet_submission(class);
+        }
+        let ring = self.groups[group].ring;
+        match self.presence {
+            Presence::Resetting { .. } => {
+                return Err(self.refuse(class, Refused::Resetting(payload)));
+            }
+            Presence::Removed { .. } => return Err(self.refuse(class, Refused::Removed(payload))),
+            Presence::Present if self.now < self.stuck_until || self.credits[ring] == 0 => {
+                return Err(self.refuse(class, Refused::RingFull(payload)));
+            }
+            Presence::Present => {}
+        }
+        self.credits[ring] -= 1;
+        let id = EntryId(self.next_id);
+        self.next_id += 1;
+        let slot = self.entries.insert(Entry {
+            id,
+            tag: id,
+            class,
+            group,
+            stage: Stage::Rung,
+            payload,
+            submitted: self.now,
+            started: None,
+            finished: Duration::ZERO,
+        });
+        self.stats.submitted += 1;
+        self.stats.peak_occupancy = self.stats.peak_occupancy.max(self.entries.len());
+        self.record(Event::Submitted { entry: id, class });
+        self.rung.push_back((self.now + self.doorbell, slot));
+        if self.doorbell.is_zero() {
+            self.advance(self.now);
+        }
+        Ok(id)
+    }
+
+    /// Moves the simulated hardware to `now`: everything due by then happens, in order.
+    pub fn advance(&mut self, now: Duration) {
+        while let Some((at, source)) = self.next_event() {
+            if at > now {
+                break;
+            }
+            self.now = self.now.max(at);
+            self.handle_event(source);
+        }
+        self.now = self.now.max(now);
+    }
+
+    /// Drains up to `max` responses, oldest first, onto the end of `into`; says how many.
+    ///
+    /// Each frees the ring entry of its request, and makes room for a response that a unit had to
+    /// keep. Software that relies on interrupts drains until it gets fewer than `max`: what it
+    /// leaves on the ring is not announced again.
+    pub fn poll_responses(&mut self, max: usize, into: &mut Vec<Completion<P>>) -> usize {
+        self.stats.polls += 1;
+        let mut drained = 0;
+        while drained < max {
+            let Some(response) = self.responses.pop_front() else { break };
+            into.push(self.take_response(response));
+            drained += 1;
+            self.refill_responses();
+        }
+        if self.responses.is_empty() {
+            self.line.handle_drained();
+        }
+        if drained == 0 {
+            self.stats.empty_polls += 1;
+        }
+        self.stats.drained += drained as u64;
+        drained
+    }
+
+    /// When [`advance`](Self::advance) will next change something; `None` if nothing is under way.
+    ///
+    /// Responses on the ring and an interrupt not taken are not under way: they wait for the
+    /// software.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Duration> {
+        self.next_event().map(|(at, _)| at.max(self.now))
+    }
+
+    /// Advances to `now` and takes the interrupt, if one is pending.
+    pub fn take_interrupt(&mut self, now: Duration) -> bool {
+        self.advance(now);
+        self.line.take()
+    }
+
+    /// Whether an interrupt waits to be taken.
+    #[must_use]
+    pub const fn has_interrupt(&self) -> bool {
+        self.line.is_pending()
+    }
+
+    /// Whether the instance interrupts at all, or has to be polled.
+    #[must_use]
+    pub fn interrupts(&self) -> bool {
+        self.line.is_used()
+    }
+
+    /// Takes back a request whose response was lost: the way of a driver whose response timeout
+    /// has struck. `None` unless the device will never touch the entry again.
+    ///
+    /// Frees the ring entry. A driver of real hardware cannot tell lost from late, and has to reset
+    /// the instance to be sure; this call knows.
+    pub fn reclaim(&mut self, entry: EntryId) -> Option<P> {
+        let slot = self.entries.find(|held| held.id == entry && held.stage == Stage::Lost)?;
+        let lost = self.release(slot);
+        self.stats.reclaimed += 1;
+        self.record(Event::Reclaimed { entry });
+        Some(lost.payload)
+    }
+
+    /// Advances to `now`, and resets the instance, as a driver does with one that hangs: everything
+    /// inside comes back with [`Outcome::Reset`], and requests are refused for `downtime`.
+    ///
+    /// Does nothing while the instance is unplugged.
+    pub fn reset(&mut self, now: Duration, downtime: Duration) {
+        self.advance(now);
+        self.strike_instance(Fault::Reset { downtime });
+    }
+
+    /// Makes a fault strike, whatever the rules and budgets say: one that concerns the whole
+    /// instance now, any other at its next opportunity.
+    pub fn inject(&mut self, now: Duration, fault: Fault) {
+        self.advance(now);
+        if fault.strikes_instance() {
+            self.meet(fault, None);
+            self.strike_instance(fault);
+        } else {
+            self.faults.inject(fault);
+        }
+    }
+
+    /// Ends the plan of faults: none strikes any more. Those in effect take their course.
+    pub fn disarm_faults(&mut self) {
+        self.faults.disarm();
+        self.changes.retain(|change| !matches!(change, Change::Strike(_)));
+    }
+
+    /// How many more times a fault can strike.
+    #[must_use]
+    pub fn faults_left(&self) -> u64 {
+        self.faults.left()
+    }
+
+    /// Whether the software can count on the instance from now on: present, no ring stuck, no
+    /// hang, no heartbeat missing, no response lost or held back, and no strike left.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.faults_left() == 0
+            && self.presence == Presence::Present
+            && self.now >= self.stuck_until
+            && self.now >= self.hung_until
+            && self.heartbeat.is_beating(self.now)
+            && self.held_back.is_empty()
+            && self.entries.find(|entry| entry.stage == Stage::Lost).is_none()
+    }
+
+    /// Whether the instance takes requests.
+    #[must_use]
+    pub const fn presence(&self) -> Presence {
+        self.presence
+    }
+
+    /// Advances to `now` and reads the heartbeat, a count that goes up once a period while the
+    /// device is alive. One that has not moved for longer than a period means trouble.
+    pub fn heartbeat(&mut self, now: Duration) -> u64 {
+        self.advance(now);
+        self.heartbeat.count(self.now)
+    }
+
+    /// Starts or stops the trace. Off at first; records not drained pile up in memory.
+    pub fn set_trace(&mut self, on: bool) {
+        self.trace.on = on;
+    }
+
+    /// The records since the last call, in order.
+    pub fn drain_trace(&mut self) -> std::vec::Drain<'_, TraceRecord> {
+        self.trace.records.drain(..)
+    }
+
+    /// Responses on the ring.
+    #[must_use]
+    pub fn responses_waiting(&self) -> usize {
+        self.responses.len()
+    }
+
+    /// Ring entries in use, over all rings: the payloads that the device holds.
+    #[must_use]
+    pub fn occupancy(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Free entries of the ring that serves `class`; `None` if no ring does.
+    #[must_use]
+    pub fn credits(&self, class: ServiceClass) -> Option<usize> {
+        let group = self.groups.iter().find(|group| group.class == class)?;
+        Some(self.credits[group.ring])
+    }
+
+    /// The counters.
+    #[must_use]
+    pub const fn stats(&self) -> &InstanceStats {
+        &self.stats
+    }
+
+    /// The name given in the configuration.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The latest time seen.
+    #[must_use]
+    pub const fn now(&self) -> Duration {
+        self.now
+    }
+
+    /// Counts a refusal on its way out.
+    fn refuse(&mut self, class: ServiceClass, refused: Refused<P>) -> Refused<P> {
+        match refused {
+            Refused::RingFull(_) => self.stats.refused_full += 1,
+            Refused::Resetting(_) | Refused::Removed(_) => self.stats.refused_away += 1,
+            Refused::NoSuchUnit(_) => {}
+        }
+        self.record(Event::Refused { class, reason: refused.reason() });
+        refused
+    }
+
+    fn take_response(&mut self, response: Response) -> Completion<P> {
+        let completion = match response {
+            Response::Entry(slot) => {
+                let entry = self.release(slot);
+                let Stage::Answered(outcome) = entry.stage else {
+                    unreachable!("only answered entries are on the response ring")
+                };
+                Completion {
+                    entry: entry.tag,
+                    class: entry.class,
+                    payload: Some(entry.payload),
+                    outcome,
+                    submitted: entry.submitted,
+                    started: entry.started,
+                    finished: entry.finished,
+                }
+            }
+            Response::Duplicate { tag, class, outcome, submitted, started, finished } => {
+                self.stats.duplicates += 1;
+                Completion {
+                    entry: tag,
+                    class,
+                    payload: None,
+                    outcome,
+                    submitted,
+                    started,
+                    finished,
+                }
+            }
+        };
+        let payload = completion.payload.is_some();
+        self.record(Event::Drained { entry: completion.entry, payload });
+        completion
+    }
+
+    /// The entry leaves the device, and its place on the ring is free.
+    fn release(&mut self, slot: Slot) -> Entry<P> {
+        let entry = self.entries.remove(slot);
+        self.credits[self.groups[entry.group].ring] += 1;
+        entry
+    }
+
+    fn record(&mut self, event: Event) {
+        tracing::trace!(device = %self.name, at_ns = self.now.as_nanos() as u64, %event);
+        if self.trace.on {
+            self.trace.records.push(TraceRecord { at: self.now, event });
+        }
+    }
+}
+
+/// Leaves the payloads out: they may hold key material.
+impl<P> fmt::Debug for Instance<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Instance")
+            .field("name", &self.name)
+            .field("now", &self.now)
+            .field("occupancy", &self.occupancy())
+            .field("responses_waiting", &self.responses_waiting())
+            .field("next_deadline", &self.next_deadline())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A generator of its own for each purpose, so that one fault rule more or less leaves every
+/// service time as it was.
+fn stream(seed: u64, stream: u64) -> ChaCha8Rng {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    rng.set_stream(stream);
+    rng
+}
+
+const FAULT_STREAM: u64 = 0;
+const FIRST_GROUP_STREAM: u64 = 1;

@@ -1,0 +1,235 @@
+//! What goes wrong: the places where a fault can strike, and what each fault does.
+
+use core::time::Duration;
+
+use super::{Change, Instance, Presence, Response, Work};
+use crate::completion::{EntryId, Outcome, ServiceClass};
+use crate::entries::{Slot, Stage};
+use crate::fault::{Fault, Opportunity};
+use crate::trace::Event;
+
+impl<P> Instance<P> {
+    /// A request is about to be submitted.
+    pub(super) fn meet_submission(&mut self, class: ServiceClass) {
+        if let Some(strike) = self.faults.decide(Opportunity::Submission, Some(class), self.now) {
+            self.faults.spend(strike);
+            self.meet(strike.fault, None);
+            self.strike_instance(strike.fault);
+        }
+    }
+
+    /// The time of a rule that waits for no opportunity has come.
+    pub(super) fn handle_due_rule(&mut self, rule: usize) {
+        if let Some(strike) = self.faults.due(rule) {
+            self.faults.spend(strike);
+            self.meet(strike.fault, None);
+            self.strike_instance(strike.fault);
+        }
+    }
+
+    /// A unit is done with the entry: as a rule its response is written, and the unit is free.
+    pub(super) fn complete(&mut self, slot: Slot, group: usize) {
+        let class = self.entries[slot].class;
+        let Some(strike) = self.faults.decide(Opportunity::Completion, Some(class), self.now)
+        else {
+            self.answer(slot, Outcome::Finished, Some(group));
+            return;
+        };
+        let partner = match strike.fault {
+            Fault::Misdirected => self.misdirection_partner(slot),
+            Fault::Reordered { .. } if !self.others_under_way(slot) => None,
+            _ => Some(slot),
+        };
+        // A fault that needs another request waits for an opportunity with one.
+        let Some(partner) = partner else {
+            self.answer(slot, Outcome::Finished, Some(group));
+            return;
+        };
+        self.faults.spend(strike);
+        self.meet(strike.fault, Some(self.entries[slot].id));
+        match strike.fault {
+            Fault::Corrupt => self.answer(slot, Outcome::Corrupt, Some(group)),
+            Fault::DeviceError => self.answer(slot, Outcome::DeviceError, Some(group)),
+            Fault::Duplicate => {
+                let entry = &self.entries[slot];
+                let copy = Response::Duplicate {
+                    tag: entry.tag,
+                    class,
+                    outcome: Outcome::Finished,
+                    submitted: entry.submitted,
+                    started: entry.started,
+                    finished: entry.finished,
+                };
+                self.answer(slot, Outcome::Finished, Some(group));
+                self.respond(copy, None);
+            }
+            Fault::Misdirected => {
+                let tag = self.entries[slot].tag;
+                self.entries[slot].tag = core::mem::replace(&mut self.entries[partner].tag, tag);
+                self.answer(slot, Outcome::Finished, Some(group));
+            }
+            Fault::Late { by } => {
+                self.entries[slot].stage = Stage::Late;
+                self.work.enter(self.now + by, Work::AnswerLate(slot));
+                self.free_unit(group);
+            }
+            Fault::Reordered { behind } => {
+                self.entries[slot].stage = Stage::HeldBack;
+                self.held_back.push((slot, behind));
+                self.free_unit(group);
+            }
+            Fault::Lost => {
+                self.entries[slot].stage = Stage::Lost;
+                self.free_unit(group);
+                self.let_overtake(0);
+            }
+            _ => unreachable!("not a fault of completions"),
+        }
+    }
+
+    /// The line asks for an interrupt.
+    pub(super) fn raise_interrupt(&mut self) {
+        match self.faults.decide(Opportunity::Interrupt, None, self.now) {
+            Some(strike) => {
+                self.faults.spend(strike);
+                self.meet(strike.fault, None);
+                self.stats.interrupts_lost += 1;
+            }
+            None => self.line.raise(self.now),
+        }
+    }
+
+    /// Lets a fault that concerns the whole instance take effect. An unplugged one has no more to
+    /// lose.
+    pub(super) fn strike_instance(&mut self, fault: Fault) {
+        if matches!(self.presence, Presence::Removed { .. }) {
+            return;
+        }
+        let now = self.now;
+        match fault {
+            Fault::RingStuck { lasts } => {
+                self.stuck_until = self.stuck_until.max(now + lasts);
+                self.changes.retain(|change| *change != Change::RingReady);
+                self.changes.enter(self.stuck_until, Change::RingReady);
+            }
+            Fault::HeartbeatLoss { lasts } => self.heartbeat.stop(now, now + lasts),
+            Fault::Hang { lasts } => {
+                self.hung_until = self.hung_until.max(now + lasts);
+                self.heartbeat.stop(now, now + lasts);
+            }
+            Fault::Reset { downtime } => {
+                let until = now + downtime;
+                self.leave(Presence::Resetting { until }, Some(until), Outcome::Reset);
+            }
+            Fault::Removal { absent } => {
+                let until = absent.map(|absent| now + absent);
+                self.leave(Presence::Removed { until }, until, Outcome::Removed);
+            }
+            _ => unreachable!("not a fault of whole instances"),
+        }
+    }
+
+    pub(super) fn handle_return(&mut self) {
+        self.presence = Presence::Present;
+        self.heartbeat.restart(self.now);
+        self.record(Event::Returned);
+    }
+
+    /// Notes that a fault has struck.
+    pub(super) fn meet(&mut self, fault: Fault, entry: Option<EntryId>) {
+        self.stats.faults += 1;
+        tracing::debug!(device = %self.name, %fault, "fault struck");
+        self.record(Event::Struck { fault, entry });
+    }
+
+    /// `n` responses have overtaken those held back, and those that nobody can overtake any more
+    /// have their turn.
+    pub(super) fn let_overtake(&mut self, n: u32) {
+        let stranded = !self.entries.iter().any(|(_, entry)| entry.stage.is_under_way());
+        let mut turn = Vec::new();
+        self.held_back.retain_mut(|(slot, behind)| {
+            *behind = behind.saturating_sub(n);
+            let stays = *behind > 0 && !stranded;
+            if !stays {
+                turn.push(*slot);
+            }
+            stays
+        });
+        for slot in turn {
+            self.answer(slot, Outcome::Finished, None);
+        }
+    }
+
+    /// The tag that a response reports.
+    pub(super) fn tag_of(&self, response: Response) -> EntryId {
+        match response {
+            Response::Entry(slot) => self.entries[slot].tag,
+            Response::Duplicate { tag, .. } => tag,
+        }
+    }
+
+    /// Takes the instance out of service. What it held comes back, oldest first: this is the
+    /// driver's work, so it is not bound by the response ring.
+    fn leave(&mut self, presence: Presence, until: Option<Duration>, outcome: Outcome) {
+        self.presence = presence;
+        self.changes.retain(|change| !matches!(change, Change::Return | Change::RingReady));
+        if let Some(until) = until {
+            self.changes.enter(until, Change::Return);
+        }
+        self.heartbeat.stop(self.now, until.unwrap_or(Duration::MAX));
+        self.stuck_until = self.now;
+        self.hung_until = self.now;
+        self.rung.clear();
+        self.work.clear();
+        self.held_back.clear();
+        self.groups.iter_mut().for_each(|group| group.clear());
+        self.abort_all(outcome);
+    }
+
+    fn abort_all(&mut self, outcome: Outcome) {
+        // Responses that units still kept are lost with them, and duplicates with those; what an
+        // earlier reset has brought back stays as it is.
+        let stalled = core::mem::take(&mut self.stalled);
+        for (response, group) in stalled {
+            let Response::Entry(slot) = response else { continue };
+            match self.entries[slot].stage {
+                Stage::Answered(Outcome::Reset | Outcome::Removed) => {
+                    self.stalled.push_back((response, group));
+                }
+                _ => self.entries[slot].stage = Stage::Queued,
+            }
+        }
+        let mut inside: Vec<_> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| !entry.stage.is_answered())
+            .map(|(slot, entry)| (entry.id, slot))
+            .collect();
+        inside.sort_unstable();
+        for (id, slot) in inside {
+            let entry = &mut self.entries[slot];
+            // The driver knows whose memory it gives back, whatever the device would have said.
+            entry.tag = id;
+            entry.finished = self.now;
+            self.answer(slot, outcome, None);
+        }
+    }
+
+    fn others_under_way(&self, than: Slot) -> bool {
+        self.entries.iter().any(|(slot, entry)| slot != than && entry.stage.is_under_way())
+    }
+
+    /// The oldest other request under way whose tag is still its own.
+    fn misdirection_partner(&self, than: Slot) -> Option<Slot> {
+        if self.entries[than].tag != self.entries[than].id {
+            return None;
+        }
+        self.entries
+            .iter()
+            .filter(|(slot, entry)| {
+                *slot != than && entry.stage.is_under_way() && entry.tag == entry.id
+            })
+            .min_by_key(|(_, entry)| entry.id)
+            .map(|(slot, _)| slot)
+    }
+}

@@ -1,0 +1,149 @@
+//! What the hardware does between the rings: see an entry, seat it at a unit, write the response,
+//! raise an interrupt.
+
+use core::time::Duration;
+
+use super::{Change, Instance, Response, Work};
+use crate::completion::Outcome;
+use crate::entries::{Slot, Stage};
+use crate::interrupt::Signal;
+use crate::trace::Event;
+
+/// Where the next thing comes from. The order is that of things at the same instant: changes from
+/// outside come first, units are freed before new entries look for one, and interrupts speak of
+/// all that came before.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Source {
+    Changes,
+    Work,
+    Doorbell,
+    Line,
+}
+
+impl<P> Instance<P> {
+    pub(super) fn next_event(&self) -> Option<(Duration, Source)> {
+        let thawed = |at: Duration| at.max(self.hung_until);
+        let changes = self.changes.next_at().map(|at| (at, Source::Changes));
+        let work = self.work.next_at().map(|at| (thawed(at), Source::Work));
+        let doorbell = self.rung.front().map(|(at, _)| (thawed(*at), Source::Doorbell));
+        let line = self.line.deadline().map(|at| (at, Source::Line));
+        // `min_by_key` gives the first of equals, hence the order of `Source`.
+        [changes, work, doorbell, line].into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+
+    /// Takes the event that `next_event` has named.
+    pub(super) fn handle_event(&mut self, source: Source) {
+        match source {
+            Source::Changes => match self.changes.take_next().expect("named as next") {
+                Change::Strike(rule) => self.handle_due_rule(rule),
+                Change::RingReady => self.record(Event::RingReady),
+                Change::Return => self.handle_return(),
+            },
+            Source::Work => match self.work.take_next().expect("named as next") {
+                Work::Finish(slot) => self.handle_finish(slot),
+                Work::AnswerLate(slot) => self.answer(slot, Outcome::Finished, None),
+            },
+            Source::Doorbell => {
+                let (_, slot) = self.rung.pop_front().expect("named as next");
+                self.handle_doorbell(slot);
+            }
+            Source::Line => {
+                let signal = self.line.handle_deadline(self.now);
+                self.handle_signal(signal);
+            }
+        }
+    }
+
+    /// The device has seen the entry.
+    fn handle_doorbell(&mut self, slot: Slot) {
+        let entry = &mut self.entries[slot];
+        entry.stage = Stage::Queued;
+        let group = entry.group;
+        self.groups[group].enqueue(slot);
+        self.start_work(group);
+    }
+
+    fn start_work(&mut self, group: usize) {
+        while let Some((slot, service)) = self.groups[group].start_next() {
+            let entry = &mut self.entries[slot];
+            entry.stage = Stage::InService;
+            entry.started = Some(self.now);
+            let id = entry.id;
+            self.work.enter(self.now + service, Work::Finish(slot));
+            self.record(Event::Started { entry: id });
+        }
+    }
+
+    fn handle_finish(&mut self, slot: Slot) {
+        let entry = &mut self.entries[slot];
+        entry.finished = self.now;
+        let (id, group) = (entry.id, entry.group);
+        let started = entry.started.expect("finished work has been started");
+        let class = &mut self.stats.classes[group];
+        class.finished += 1;
+        class.busy += self.now - started;
+        class.waited += started - entry.submitted;
+        self.stats.finished += 1;
+        self.record(Event::Finished { entry: id });
+        self.complete(slot, group);
+    }
+
+    /// Writes the response of an entry; the unit of `group`, if one is named, is free as soon as it
+    /// is written.
+    pub(super) fn answer(&mut self, slot: Slot, outcome: Outcome, group: Option<usize>) {
+        let entry = &mut self.entries[slot];
+        entry.stage = Stage::Answered(outcome);
+        let tag = entry.tag;
+        self.record(Event::Answered { entry: tag, outcome });
+        self.respond(Response::Entry(slot), group);
+        if !self.held_back.is_empty() {
+            self.let_overtake(1);
+        }
+    }
+
+    pub(super) fn respond(&mut self, response: Response, group: Option<usize>) {
+        if self.responses.len() < self.response_depth {
+            self.write_response(response, group);
+            return;
+        }
+        if group.is_some() {
+            let tag = self.tag_of(response);
+            self.stats.response_stalls += 1;
+            self.record(Event::Stalled { entry: tag });
+        }
+        self.stalled.push_back((response, group));
+    }
+
+    /// The software has made room on the response ring.
+    pub(super) fn refill_responses(&mut self) {
+        while self.responses.len() < self.response_depth {
+            let Some((response, group)) = self.stalled.pop_front() else { return };
+            self.write_response(response, group);
+        }
+    }
+
+    pub(super) fn handle_signal(&mut self, signal: Signal) {
+        match signal {
+            Signal::Nothing => {}
+            Signal::Raise => self.raise_interrupt(),
+            Signal::Delivered => {
+                self.stats.interrupts += 1;
+                self.record(Event::Interrupt);
+            }
+        }
+    }
+
+    fn write_response(&mut self, response: Response, group: Option<usize>) {
+        self.responses.push_back(response);
+        let signal = self.line.handle_response(self.now);
+        self.handle_signal(signal);
+        if let Some(group) = group {
+            self.free_unit(group);
+        }
+    }
+
+    pub(super) fn free_unit(&mut self, group: usize) {
+        self.groups[group].release();
+        self.start_work(group);
+    }
+}

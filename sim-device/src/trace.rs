@@ -1,0 +1,129 @@
+//! The trace: every event of an instance with its virtual time.
+
+use core::fmt;
+use core::time::Duration;
+
+use crate::completion::{EntryId, Outcome, ServiceClass};
+use crate::fault::Fault;
+
+/// One event and when it happened.
+///
+/// As text, `1500 started entry=0`: nanoseconds, the event's name, its fields. Equal seeds and
+/// calls give equal text; the text holds no payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TraceRecord {
+    /// Since the start.
+    pub at: Duration,
+    /// What happened.
+    pub event: Event,
+}
+
+impl fmt::Display for TraceRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.at.as_nanos(), self.event)
+    }
+}
+
+/// What can happen in an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// A request was accepted.
+    Submitted {
+        /// Its tag.
+        entry: EntryId,
+        /// Its class.
+        class: ServiceClass,
+    },
+    /// A request was refused.
+    Refused {
+        /// Its class.
+        class: ServiceClass,
+        /// [`Refused::reason`](crate::Refused::reason).
+        reason: &'static str,
+    },
+    /// A unit began to work on a request.
+    Started {
+        /// Its tag.
+        entry: EntryId,
+    },
+    /// The unit is done.
+    Finished {
+        /// Its tag.
+        entry: EntryId,
+    },
+    /// A response was written, or held back by a full response ring.
+    Answered {
+        /// The tag reported.
+        entry: EntryId,
+        /// The outcome reported.
+        outcome: Outcome,
+    },
+    /// The response ring was full, so the unit that made the response keeps it.
+    Stalled {
+        /// The tag reported.
+        entry: EntryId,
+    },
+    /// The software drained a response.
+    Drained {
+        /// The tag reported.
+        entry: EntryId,
+        /// Whether the payload came with it.
+        payload: bool,
+    },
+    /// The software took back a request whose response was lost.
+    Reclaimed {
+        /// Its tag.
+        entry: EntryId,
+    },
+    /// An interrupt reached the software.
+    Interrupt,
+    /// A fault struck.
+    Struck {
+        /// What.
+        fault: Fault,
+        /// The request it struck, if one.
+        entry: Option<EntryId>,
+    },
+    /// The rings are no longer stuck.
+    RingReady,
+    /// The instance takes requests again after a reset or a removal.
+    Returned,
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Submitted { entry, class } => {
+                write!(f, "submitted entry={} class={}", entry.0, class.0)
+            }
+            Self::Refused { class, reason } => {
+                write!(f, "refused class={} reason={reason}", class.0)
+            }
+            Self::Started { entry } => write!(f, "started entry={}", entry.0),
+            Self::Finished { entry } => write!(f, "finished entry={}", entry.0),
+            Self::Answered { entry, outcome } => {
+                write!(f, "answered entry={} outcome={outcome}", entry.0)
+            }
+            Self::Stalled { entry } => write!(f, "stalled entry={}", entry.0),
+            Self::Drained { entry, payload } => {
+                write!(f, "drained entry={} payload={payload}", entry.0)
+            }
+            Self::Reclaimed { entry } => write!(f, "reclaimed entry={}", entry.0),
+            Self::Interrupt => f.write_str("interrupt"),
+            Self::Struck { fault, entry: Some(entry) } => {
+                write!(f, "struck entry={} fault={fault}", entry.0)
+            }
+            Self::Struck { fault, entry: None } => write!(f, "struck fault={fault}"),
+            Self::RingReady => f.write_str("ring-ready"),
+            Self::Returned => f.write_str("returned"),
+        }
+    }
+}
+
+/// The records not yet drained, if anybody wants them.
+#[derive(Debug, Default)]
+pub(crate) struct Trace {
+    pub(crate) on: bool,
+    pub(crate) records: Vec<TraceRecord>,
+}

@@ -1,0 +1,52 @@
+//! The lab binary, built in the profile of the tests.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+use serde_json::Value;
+
+use crate::bounded::{Run, run};
+
+/// Builds the lab if needed and says where it is.
+///
+/// # Panics
+///
+/// If the lab does not build.
+pub fn lab_binary() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(build)
+}
+
+/// Runs `lab ARGS...` to its end, without input, in a directory of no importance.
+///
+/// # Panics
+///
+/// As [`run`], and if the lab does not build.
+pub fn lab(args: &[&str]) -> Run {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    run(Command::new(lab_binary()).args(args).current_dir(&dir).env_remove("RUST_LOG"), b"")
+}
+
+fn build() -> PathBuf {
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--package", "handshake-lab", "--bin", "lab", "--message-format", "json"]);
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR"));
+    if !cfg!(debug_assertions) {
+        cargo.arg("--release");
+    }
+    if ["CI", "LAYBY_LOCKED"].iter().any(|name| env::var_os(name).is_some()) {
+        cargo.arg("--locked");
+    }
+    // Not `run`: a build may take longer than anything else here, and cargo is not ours to bound.
+    let output = cargo.output().expect("cargo can be started");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "the lab does not build:\n{stderr}");
+    let messages = String::from_utf8(output.stdout).expect("cargo writes UTF-8");
+    messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .expect("cargo names the executable that it has built")
+}

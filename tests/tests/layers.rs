@@ -1,0 +1,217 @@
+//! The layers of the workspace: which crate may depend on which, ours and others.
+//!
+//! The picture below is the law, and `cargo metadata` is held against it. A crate depends only on
+//! crates of lower layers, and of those only on the ones in its row. A `?` marks what only a feature
+//! may bring in. If a change needs another edge, it is this table that the change has to argue with.
+
+use std::fmt;
+
+use cargo_metadata::{DependencyKind, MetadataCommand};
+
+/// One crate, what it may depend on, and what its tests may use besides [`TESTING`].
+struct Row {
+    layer: u8,
+    name: &'static str,
+    ours: &'static str,
+    others: &'static str,
+    testing: &'static str,
+}
+
+#[rustfmt::skip]
+const LAYERS: &[Row] = &[
+    Row { layer: 0, name: "wait-ctx",
+          ours:    "",
+          others:  "rustix thiserror tracing mio? proptest?",
+          testing: "libloading loom" },
+    Row { layer: 0, name: "sim-device",
+          ours:    "",
+          others:  "rand rand_chacha thiserror tracing",
+          testing: "" },
+    Row { layer: 1, name: "job-core",
+          ours:    "wait-ctx",
+          others:  "corosensei rustix thiserror tracing",
+          testing: "trybuild" },
+    Row { layer: 2, name: "engine-core",
+          ours:    "job-core wait-ctx",
+          others:  "crossbeam-channel thiserror tracing",
+          testing: "" },
+    Row { layer: 3, name: "crypto-ops",
+          ours:    "engine-core",
+          others:  "aws-lc-rs rustls-pki-types thiserror tracing zeroize",
+          testing: "rcgen" },
+    Row { layer: 4, name: "sim-engine",
+          ours:    "crypto-ops engine-core sim-device",
+          others:  "crossbeam-channel thiserror tracing",
+          testing: "rcgen" },
+    Row { layer: 4, name: "ssl-async",
+          ours:    "crypto-ops engine-core job-core wait-ctx",
+          others:  "aws-lc-rs? rustls thiserror tracing tokio?",
+          testing: "rcgen" },
+    Row { layer: 5, name: "handshake-lab",
+          ours:    "sim-engine ssl-async crypto-ops engine-core job-core sim-device wait-ctx",
+          others:  "aws-lc-rs clap comfy-table hdrhistogram indicatif mio rcgen rustix rustls serde \
+                    serde_json signal-hook strsim thiserror toml tracing tracing-subscriber",
+          testing: "" },
+    Row { layer: 6, name: "layby-tests",
+          ours:    "",
+          others:  "cargo_metadata rcgen rustix rustls serde_json tempfile",
+          testing: "" },
+    Row { layer: 0, name: "xtask",
+          ours:    "",
+          others:  "clap serde strsim toml",
+          testing: "" },
+];
+
+/// What any crate may use in its tests.
+const TESTING: &str = "insta proptest proptest-state-machine tempfile";
+
+/// Crates that shape whoever names them: only these may, whatever their row says.
+#[rustfmt::skip]
+const RESERVED: &[(&str, &str)] = &[
+    ("corosensei",        "job-core"),
+    ("crossbeam-channel", "engine-core sim-engine"),
+    ("aws-lc-rs",         "crypto-ops ssl-async handshake-lab"),
+    ("rustls",            "ssl-async handshake-lab layby-tests"),
+    ("mio",               "wait-ctx handshake-lab"),
+    ("tokio",             "ssl-async"),
+];
+
+/// An edge of the dependency graph, as a manifest states it.
+#[derive(Clone, Debug)]
+struct Edge {
+    from: String,
+    to: String,
+    kind: DependencyKind,
+    optional: bool,
+}
+
+impl fmt::Display for Edge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} -> {}", self.from, self.to)
+    }
+}
+
+fn row(name: &str) -> Option<&'static Row> {
+    LAYERS.iter().find(|row| row.name == name)
+}
+
+fn names(list: &str, name: &str) -> bool {
+    list.split_whitespace().any(|word| word == name)
+}
+
+/// Why an edge is not allowed, and where it would have to be.
+fn verdict(edge: &Edge) -> Result<(), String> {
+    let Some(from) = row(&edge.from) else {
+        return Err(format!("{} has no row in LAYERS; give it a layer", edge.from));
+    };
+    let to = row(&edge.to);
+    if let Some(to) = to.filter(|to| to.layer >= from.layer) {
+        return Err(format!("{edge}: layer {} may not see layer {}", from.layer, to.layer));
+    }
+    if let Some((_, owners)) = RESERVED.iter().find(|(name, _)| *name == edge.to)
+        && !names(owners, &edge.from)
+    {
+        return Err(format!("{edge}: only {owners} may name {}", edge.to));
+    }
+    match edge.kind {
+        // Tests may see any lower layer of ours.
+        DependencyKind::Development => {
+            let lists = [TESTING, from.testing, from.others];
+            let allowed = to.is_some() || lists.iter().any(|list| names(list, &edge.to));
+            allowed.then_some(()).ok_or_else(|| format!("{edge}: not in TESTING, nor in its row"))
+        }
+        DependencyKind::Normal => {
+            let list = if to.is_some() { from.ours } else { from.others };
+            if names(list, &edge.to) || edge.optional && names(list, &format!("{}?", edge.to)) {
+                Ok(())
+            } else if names(list, &format!("{}?", edge.to)) {
+                Err(format!("{edge}: allowed behind a feature only; make it optional"))
+            } else {
+                Err(format!("{edge}: not in the row of {}", edge.from))
+            }
+        }
+        _ => Err(format!("{edge}: no crate of ours has a build script")),
+    }
+}
+
+/// The edges of the workspace, and its members.
+fn workspace() -> (Vec<Edge>, Vec<String>) {
+    let metadata = MetadataCommand::new()
+        .manifest_path(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"))
+        .no_deps()
+        .exec()
+        .expect("cargo metadata describes the workspace");
+    let members = metadata.packages.iter().map(|package| package.name.to_string()).collect();
+    let edges = metadata.packages.iter().flat_map(|package| {
+        package.dependencies.iter().map(|dependency| Edge {
+            from: package.name.to_string(),
+            to: dependency.name.clone(),
+            kind: dependency.kind,
+            optional: dependency.optional,
+        })
+    });
+    (edges.collect(), members)
+}
+
+#[test]
+fn every_edge_of_the_workspace_is_in_the_picture() {
+    let (edges, members) = workspace();
+    assert!(edges.len() > members.len(), "the metadata lists the dependencies");
+    let refused: Vec<String> = edges.iter().filter_map(|edge| verdict(edge).err()).collect();
+    assert!(refused.is_empty(), "\n{}\n", refused.join("\n"));
+}
+
+#[test]
+fn the_picture_shows_every_member_and_nothing_else() {
+    let (_, mut members) = workspace();
+    members.sort();
+    let mut rows: Vec<String> = LAYERS.iter().map(|row| row.name.to_owned()).collect();
+    rows.sort();
+    assert_eq!(members, rows);
+}
+
+#[test]
+fn the_picture_itself_points_downwards() {
+    for from in LAYERS {
+        for name in from.ours.split_whitespace() {
+            let to = row(name).unwrap_or_else(|| panic!("{name} is not one of ours"));
+            assert!(to.layer < from.layer, "{} -> {name}", from.name);
+        }
+    }
+}
+
+#[test]
+fn a_forbidden_edge_is_refused_with_its_reason() {
+    use DependencyKind::{Build, Development, Normal};
+    let cases = [
+        ("wait-ctx", "job-core", Normal, "layer 0 may not see layer 1"),
+        ("wait-ctx", "sim-device", Normal, "layer 0 may not see layer 0"),
+        ("ssl-async", "sim-engine", Normal, "layer 4 may not see layer 4"),
+        ("ssl-async", "sim-device", Normal, "not in the row of ssl-async"),
+        ("ssl-async", "sim-engine", Development, "layer 4 may not see layer 4"),
+        ("xtask", "wait-ctx", Normal, "layer 0 may not see layer 0"),
+        ("engine-core", "corosensei", Normal, "only job-core may name corosensei"),
+        ("engine-core", "rustls", Development, "may name rustls"),
+        ("wait-ctx", "mio", Normal, "make it optional"),
+        ("job-core", "serde", Normal, "not in the row of job-core"),
+        ("job-core", "rcgen", Development, "not in TESTING"),
+        ("crypto-ops", "cc", Build, "build script"),
+        ("newcomer", "wait-ctx", Normal, "newcomer has no row in LAYERS"),
+    ];
+    for (from, to, kind, reason) in cases {
+        let edge = Edge { from: from.into(), to: to.into(), kind, optional: false };
+        let refusal = verdict(&edge).expect_err("the edge is refused");
+        assert!(refusal.contains(reason), "{refusal}");
+    }
+}
+
+#[test]
+fn an_edge_of_the_picture_is_allowed() {
+    let normal = DependencyKind::Normal;
+    for (from, to, optional) in
+        [("job-core", "wait-ctx", false), ("wait-ctx", "mio", true), ("xtask", "clap", false)]
+    {
+        let edge = Edge { from: from.into(), to: to.into(), kind: normal, optional };
+        assert_eq!(verdict(&edge), Ok(()));
+    }
+}

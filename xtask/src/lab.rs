@@ -1,0 +1,101 @@
+//! The hand-over: build the lab binary in release mode, then become it.
+//!
+//! `exec` leaves no process in between, so that signals, the terminal and the exit status (0 all
+//! well, 1 a law broken, 2 usage) are the lab's own.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::io::{self, BufRead, BufReader, IsTerminal};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode, Stdio};
+
+use crate::usage_error;
+use crate::workspace::Workspace;
+
+/// Builds the lab and runs `lab COMMAND ARGS...`; answers `--help` without building.
+pub(crate) fn hand_over(
+    workspace: &Workspace,
+    command: Option<&str>,
+    args: Vec<OsString>,
+) -> ExitCode {
+    let asks = |arg: &OsString| arg == "--help" || arg == "-h";
+    let for_this_command =
+        if command.is_some() { args.iter().any(asks) } else { asks_first(&args) };
+    if for_this_command {
+        print!("{}", help(command));
+        return ExitCode::SUCCESS;
+    }
+    let plant = args.iter().any(|arg| is_plant(arg));
+    match build(workspace, plant) {
+        Ok(true) => {}
+        Ok(false) => return ExitCode::FAILURE,
+        Err(e) => return usage_error(&format!("cannot run cargo: {e}")),
+    }
+    let binary = workspace.target_dir().join("release/lab");
+    let failure = Command::new(&binary).args(command).args(args).exec();
+    usage_error(&format!("cannot run {}: {failure}", binary.display()))
+}
+
+/// `lab SUBCOMMAND --help` is the lab's own to answer, `lab --help` and a bare `lab` are ours.
+fn asks_first(args: &[OsString]) -> bool {
+    args.first().is_none_or(|arg| arg == "--help" || arg == "-h")
+}
+
+/// The lab's help texts; a test of the workspace compares them with what the lab prints.
+fn help(command: Option<&str>) -> &'static str {
+    match command {
+        Some("serve") => include_str!("../help/serve.txt"),
+        Some("bench") => include_str!("../help/bench.txt"),
+        _ => include_str!("../help/lab.txt"),
+    }
+}
+
+fn is_plant(arg: &OsStr) -> bool {
+    arg.to_str().is_some_and(|arg| arg == "--plant" || arg.starts_with("--plant="))
+}
+
+/// Builds the lab; cargo's lines pass through only if there is something to build.
+fn build(workspace: &Workspace, plant: bool) -> io::Result<bool> {
+    let target_dir = workspace.target_dir();
+    let mut cargo = cargo();
+    cargo.args(["build", "--release", "--package", "handshake-lab", "--bin", "lab"]);
+    cargo.arg("--target-dir").arg(&target_dir).current_dir(&workspace.root);
+    if plant {
+        cargo.args(["--features", "plant"]);
+    }
+    if locked_by_environment() {
+        cargo.arg("--locked");
+    }
+    if io::stderr().is_terminal() {
+        cargo.env("CARGO_TERM_COLOR", "always");
+    }
+    let why = if target_dir.join("release/lab").exists() {
+        "something changed since the last time"
+    } else {
+        "aws-lc, rustls; about three minutes the first time"
+    };
+    let with = if plant { " with planted bugs" } else { "" };
+    let mut child = cargo.stdin(Stdio::null()).stderr(Stdio::piped()).spawn()?;
+    let mut announced = false;
+    for line in BufReader::new(child.stderr.take().expect("stderr is piped")).lines() {
+        let line = line?;
+        if !announced && ["Compiling ", "Downloading "].iter().any(|word| line.contains(word)) {
+            eprintln!("building the lab in release mode{with} ({why})");
+            announced = true;
+        }
+        if announced || !line.contains("Finished ") {
+            eprintln!("{line}");
+        }
+    }
+    Ok(child.wait()?.success())
+}
+
+/// Cargo, as the one that runs us calls itself.
+pub(crate) fn cargo() -> Command {
+    Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// Whether the lock file must be taken as it is: on a build machine, or on request.
+pub(crate) fn locked_by_environment() -> bool {
+    ["CI", "LAYBY_LOCKED"].iter().any(|name| env::var_os(name).is_some_and(|v| !v.is_empty()))
+}

@@ -1,0 +1,148 @@
+//! `cargo xtask sim`: names a scenario, refuses what is certainly wrong, and hands over to the lab.
+//!
+//! The list, the help and the refusal of an unknown name need no build.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+
+use crate::workspace::Workspace;
+use crate::{lab, scenarios, usage_error};
+
+/// The scenario of a bare `cargo xtask sim`.
+const DEFAULT: &str = "offload-modes";
+
+#[derive(Args, Debug)]
+pub(crate) struct SimArgs {
+    /// A scenario by name, or a scenario of your own as a TOML file
+    #[arg(value_name = "SCENARIO|FILE.toml", default_value = DEFAULT)]
+    scenario: String,
+
+    /// List the built-in scenarios by the question they answer
+    #[arg(long)]
+    list: bool,
+
+    /// Print the scenario with every setting filled in, and run nothing
+    #[arg(long)]
+    print: bool,
+
+    /// Seed of every random draw; the same seed gives the same run in virtual time
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+
+    /// Run in real or in virtual time, whatever the scenario says
+    #[arg(long, value_name = "CLOCK")]
+    clock: Option<Clock>,
+
+    /// Change one setting of the scenario; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+
+    /// Where the report goes [default: target/layby/SCENARIO]
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+
+    /// Print one JSON document on stdout, and nothing else there
+    #[arg(long)]
+    json: bool,
+
+    /// Plant a known bug, to see the laws catch it (exit status 1)
+    #[arg(long, value_name = "BUG")]
+    plant: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Clock {
+    Real,
+    Virtual,
+}
+
+pub(crate) fn run(workspace: &Workspace, args: SimArgs) -> ExitCode {
+    let known = match scenarios::load(&workspace.scenario_dir()) {
+        Ok(known) => known,
+        Err(problem) => return usage_error(&problem),
+    };
+    if args.list {
+        print!("{}", scenarios::table(&known));
+        return ExitCode::SUCCESS;
+    }
+    if is_file(&args.scenario) {
+        if let Err(problem) = File::open(&args.scenario) {
+            return usage_error(&format!(
+                "scenario file {}: {problem}; give a readable TOML file",
+                args.scenario
+            ));
+        }
+    } else if !known.iter().any(|scenario| scenario.name == args.scenario) {
+        return usage_error(&scenarios::unknown(&args.scenario, &known));
+    }
+    lab::hand_over(workspace, Some("sim"), args.for_the_lab())
+}
+
+/// A name has neither a slash nor an extension.
+fn is_file(scenario: &str) -> bool {
+    scenario.ends_with(".toml") || scenario.contains('/')
+}
+
+impl SimArgs {
+    /// The same arguments, as the lab wants them.
+    fn for_the_lab(self) -> Vec<OsString> {
+        let mut args = vec![OsString::from(self.scenario)];
+        let mut option = |name: &str, value: OsString| args.extend([OsString::from(name), value]);
+        if let Some(seed) = self.seed {
+            option("--seed", seed.to_string().into());
+        }
+        if let Some(clock) = self.clock {
+            option("--clock", if matches!(clock, Clock::Real) { "real" } else { "virtual" }.into());
+        }
+        for setting in self.set {
+            option("--set", setting.into());
+        }
+        if let Some(dir) = self.report {
+            option("--report", dir.into());
+        }
+        if let Some(bug) = self.plant {
+            option("--plant", bug.into());
+        }
+        let flags = [("--print", self.print), ("--json", self.json)];
+        args.extend(flags.iter().filter(|(_, on)| *on).map(|(name, _)| OsString::from(name)));
+        args
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        sim: SimArgs,
+    }
+
+    fn for_the_lab(line: &str) -> String {
+        let words = std::iter::once("sim").chain(line.split_whitespace());
+        let args = Line::parse_from(words).sim.for_the_lab();
+        args.iter().map(|arg| arg.to_str().unwrap()).collect::<Vec<_>>().join(" ")
+    }
+
+    #[test]
+    fn no_arguments_means_the_default_scenario() {
+        assert_eq!(for_the_lab(""), "offload-modes");
+    }
+
+    #[test]
+    fn every_argument_reaches_the_lab() {
+        let line = "mine.toml --seed 7 --clock virtual --set a=1 --set b=2 --report out \
+                    --plant lost-wake --print --json";
+        assert_eq!(for_the_lab(line).split_whitespace().count(), line.split_whitespace().count());
+        for word in line.split_whitespace() {
+            assert!(for_the_lab(line).contains(word), "{word}");
+        }
+    }
+}

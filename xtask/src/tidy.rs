@@ -1,0 +1,252 @@
+//! The rules of the house that no compiler knows. `cargo test` checks them, and so does the gate.
+//!
+//! Each rule looks at one file and says what is wrong and what to do. The words that the rules look
+//! for are put together from halves, so that this file obeys them too.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use crate::workspace::Workspace;
+
+/// Past this many lines a file explains in its module documentation why it is so long.
+const MAX_LINES: usize = 600;
+
+/// Where each law is mapped to the tests that hold it.
+const LAWS: &str = "docs/laws.md";
+
+/// All findings in the workspace, each as path, rule and remedy.
+pub(crate) fn check(workspace: &Workspace) -> Vec<String> {
+    let mut files = Vec::new();
+    collect(&workspace.root, &workspace.root, &mut files);
+    files.sort();
+    let mut findings: Vec<String> = files.iter().flat_map(SourceFile::findings).collect();
+    findings.extend(unmapped_laws(&files));
+    findings
+}
+
+/// A text file of the repository.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct SourceFile {
+    /// Relative to the root, with slashes.
+    path: String,
+    text: String,
+}
+
+/// A rule for Rust sources: what is wrong with the file, and what to do about it.
+type Rule = fn(&SourceFile) -> Option<String>;
+
+const RUST_RULES: &[(&str, Rule)] = &[
+    ("module-doc", module_doc),
+    ("length", length),
+    ("ascii", ascii),
+    ("leftovers", leftovers),
+    ("no-sleep-in-tests", sleep_in_tests),
+];
+
+/// Rules for every text, prose and scripts included.
+const TEXT_RULES: &[(&str, Rule)] =
+    &[("no-ignored-examples", ignored_example), ("no-machine-paths", machine_path)];
+
+impl SourceFile {
+    fn is_rust(&self) -> bool {
+        self.path.ends_with(".rs")
+    }
+
+    fn module_doc(&self) -> impl Iterator<Item = &str> {
+        self.text
+            .lines()
+            .take_while(|line| line.starts_with("//"))
+            .filter_map(|line| line.strip_prefix("//!"))
+    }
+
+    fn findings(&self) -> Vec<String> {
+        let rust_rules = if self.is_rust() { RUST_RULES } else { &[] };
+        rust_rules
+            .iter()
+            .chain(TEXT_RULES)
+            .filter_map(|(name, rule)| Some(format!("{}: {name}: {}", self.path, rule(self)?)))
+            .collect()
+    }
+
+    /// The first line that has one of the words, counted from 1.
+    fn line_with(&self, words: &[&str]) -> Option<(usize, String)> {
+        self.text.lines().enumerate().find_map(|(index, line)| {
+            let word = words.iter().find(|word| line.contains(**word))?;
+            Some((index + 1, (*word).to_owned()))
+        })
+    }
+}
+
+fn module_doc(file: &SourceFile) -> Option<String> {
+    let missing = file.module_doc().all(|line| line.trim().is_empty());
+    missing.then(|| "no module documentation; begin the file with `//! What it is for.`".to_owned())
+}
+
+fn length(file: &SourceFile) -> Option<String> {
+    let lines = file.text.lines().count();
+    let explained = file.module_doc().any(|line| line.contains("long"));
+    (lines > MAX_LINES && !explained).then(|| {
+        format!(
+            "{lines} lines, more than {MAX_LINES}; split it by noun, or say in the module \
+             documentation why it is long"
+        )
+    })
+}
+
+fn ascii(file: &SourceFile) -> Option<String> {
+    let (index, line) = file.text.lines().enumerate().find(|(_, line)| !line.is_ascii())?;
+    let stray = line.chars().find(|c| !c.is_ascii())?;
+    Some(format!("line {} has `{stray}`; write it in ASCII or as an escape", index + 1))
+}
+
+fn leftovers(file: &SourceFile) -> Option<String> {
+    let words = [
+        concat!("to", "do!("),
+        concat!("unimple", "mented!("),
+        concat!("db", "g!("),
+        concat!("#[", "ignore"),
+    ];
+    let (line, word) = file.line_with(&words)?;
+    Some(format!("line {line} has `{word}`; finish it, or take it out"))
+}
+
+fn sleep_in_tests(file: &SourceFile) -> Option<String> {
+    let in_tests = file.path.starts_with("tests/")
+        || file.path.contains("/tests/")
+        || file.path.ends_with("/tests.rs");
+    let start = if in_tests { 0 } else { file.text.find("#[cfg(test)]")? };
+    let word = concat!("thread::", "sleep");
+    file.text[start..]
+        .contains(word)
+        .then(|| format!("a test has `{word}`; wait for the event itself, within a bound"))
+}
+
+fn ignored_example(file: &SourceFile) -> Option<String> {
+    let words = [concat!("```", "ignore"), concat!("```rust,", "ignore")];
+    let (line, _) = file.line_with(&words)?;
+    Some(format!(
+        "line {line} has an example that nobody compiles; make it run, or fence it as text"
+    ))
+}
+
+fn machine_path(file: &SourceFile) -> Option<String> {
+    let words = [
+        concat!("/ho", "me/"),
+        concat!("/ro", "ot/"),
+        concat!("/wo", "rk/"),
+        concat!("/Us", "ers/"),
+    ];
+    let (line, word) = file.line_with(&words)?;
+    Some(format!("line {line} names a path of one machine (`{word}`); make it relative"))
+}
+
+/// Tests that are named after a law and not in the map of laws, and names there without a test.
+fn unmapped_laws(files: &[SourceFile]) -> Vec<String> {
+    let sources = files.iter().filter(|file| file.is_rust());
+    let tests: BTreeSet<&str> = sources
+        .flat_map(|file| words(&file.text).zip(words(&file.text).skip(1)))
+        .filter(|(before, name)| *before == "fn" && names_a_law(name))
+        .map(|(_, name)| name)
+        .collect();
+    let map = files.iter().find(|file| file.path == LAWS).map_or("", |file| &file.text);
+    let mapped: BTreeSet<&str> = words(map).filter(|word| names_a_law(word)).collect();
+    let unmapped = tests.difference(&mapped).map(|name| {
+        format!("{LAWS}: laws: the test {name} is not in the map; add it to the row of its law")
+    });
+    let stale = mapped.difference(&tests).map(|name| {
+        format!("{LAWS}: laws: there is no test {name}; correct the name, or write the test")
+    });
+    unmapped.chain(stale).collect()
+}
+
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| !word.is_empty())
+}
+
+/// Whether a name is like `l3_no_lost_wakeup`.
+fn names_a_law(word: &str) -> bool {
+    let law = word.strip_prefix('l').and_then(|rest| rest.split_once('_'));
+    law.is_some_and(|(number, claim)| number.parse::<u8>().is_ok() && !claim.is_empty())
+}
+
+/// All text files below `dir`, leaving out what is built and what git keeps.
+fn collect(root: &Path, dir: &Path, files: &mut Vec<SourceFile>) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    for path in entries.flatten().map(|entry| entry.path()) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let hidden = name.starts_with('.') && !matches!(&*name, ".ci" | ".cargo" | ".gitignore");
+        if hidden || matches!(&*name, "target" | "proptest-regressions") {
+            continue;
+        }
+        if path.is_dir() {
+            collect(root, &path, files);
+        } else if let Ok(text) = fs::read_to_string(&path) {
+            let relative = path.strip_prefix(root).unwrap_or(&path);
+            files.push(SourceFile { path: relative.to_string_lossy().replace('\\', "/"), text });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn findings(path: &str, text: &str) -> String {
+        SourceFile { path: path.into(), text: text.into() }.findings().join("\n")
+    }
+
+    #[test]
+    fn the_workspace_is_tidy() {
+        let workspace = Workspace::load().expect("the manifests can be read");
+        let findings = check(&workspace);
+        assert!(findings.is_empty(), "\n{}\n", findings.join("\n"));
+    }
+
+    #[test]
+    fn a_tidy_file_has_no_findings() {
+        assert_eq!(findings("a/src/b.rs", "//! A thing.\n\nfn main() {}\n"), "");
+    }
+
+    #[test]
+    fn every_rule_can_fail() {
+        let long = format!("//! A thing.\n{}", "\n".repeat(MAX_LINES));
+        let word = |halves: [&str; 2]| format!("//! A thing.\n{}\n", halves.concat());
+        let cases = [
+            ("a/src/b.rs", "fn main() {}\n".to_owned(), "a/src/b.rs: module-doc: "),
+            ("a/src/b.rs", long, "a/src/b.rs: length: 601 lines"),
+            ("a/src/b.rs", "//! 5 \u{b5}s.\n".to_owned(), "a/src/b.rs: ascii: line 1"),
+            ("a/src/b.rs", word(["to", "do!()"]), "a/src/b.rs: leftovers: line 2"),
+            ("a/src/b.rs", word(["#[", "ignore]"]), "a/src/b.rs: leftovers: line 2"),
+            ("a/tests/b.rs", word(["thread::", "sleep(d)"]), "a/tests/b.rs: no-sleep-in-tests: "),
+            ("README.md", word(["```", "ignore"]), "README.md: no-ignored-examples: line 2"),
+            ("README.md", word(["/ho", "me/me"]), "README.md: no-machine-paths: line 2"),
+        ];
+        for (path, text, expected) in cases {
+            let found = findings(path, &text);
+            assert!(found.starts_with(expected), "expected {expected}, found {found}");
+        }
+    }
+
+    #[test]
+    fn sleeping_is_refused_in_test_modules_only() {
+        let sleep = ["thread::", "sleep(d)"].concat();
+        let code = format!("//! A thing.\nfn f() {{ {sleep} }}\n");
+        assert_eq!(findings("a/src/b.rs", &code), "");
+        let test = format!("//! A thing.\n#[cfg(test)]\nmod tests {{ fn f() {{ {sleep} }} }}\n");
+        assert!(findings("a/src/b.rs", &test).contains("no-sleep-in-tests"));
+    }
+
+    #[test]
+    fn a_law_test_missing_in_the_map_is_found_and_so_is_a_stale_row() {
+        // Put together here, or it would count as a test of this file.
+        let source = ["l3_no_lost_wakeup", "l33", "wall_1_x"].map(|name| format!("fn {name}()\n"));
+        let map = "| L4 | `l4_one_wake_per_reason` |\n";
+        let file = |path: &str, text: &str| SourceFile { path: path.into(), text: text.into() };
+        let found =
+            unmapped_laws(&[file("a/src/b.rs", &source.concat()), file(LAWS, map)]).join("\n");
+        assert!(found.contains("the test l3_no_lost_wakeup is not in the map"), "{found}");
+        assert!(found.contains("there is no test l4_one_wake_per_reason"), "{found}");
+        assert_eq!(found.lines().count(), 2, "{found}");
+    }
+}
