@@ -1,7 +1,7 @@
 //! How many jobs can be paused at once, and what each costs in memory, page tables included.
 //!
-//! `cargo run --release -p job-core --example paused_jobs [COUNT]`; without a count it is a million, or
-//! what fits into two thirds of the free memory.
+//! `cargo run --release -p job-core --example paused_jobs [COUNT]`; without a count it is a
+//! million, or what fits into two thirds of the free memory.
 
 use std::fs;
 

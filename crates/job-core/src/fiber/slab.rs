@@ -8,8 +8,8 @@
 //!          ^ limit                 ^ base
 //! ```
 //!
-//! Pages are touched when a job touches them: a slot that was never used costs no memory, and a paused job that
-//! stays within its top page costs that page and its share of the page tables.
+//! Pages are touched when a job touches them: a slot that was never used costs no memory, and a
+//! paused job that stays within its top page costs that page and its share of the page tables.
 
 use core::mem;
 use core::ptr::NonNull;
@@ -42,13 +42,14 @@ struct Chunk {
 
 /// A stack nobody is running on: the right to put one fiber on it.
 ///
-/// Everything between [`limit`](Self::limit) and [`base`](Self::base) is mapped, writable and belongs to this value
-/// alone; the page below is a guard.
+/// Everything between [`limit`](Self::limit) and [`base`](Self::base) is mapped, writable and
+/// belongs to this value alone; the page below is a guard.
 #[derive(Debug)]
 pub(crate) struct Slot {
     base: NonNull<u8>,
     chunk: Rc<Chunk>,
-    /// Tells valgrind, if this runs under it, that a jump of the stack pointer into here is no error.
+    /// Tells valgrind, if this runs under it, that a jump of the stack pointer into here is no
+    /// error.
     _registration: ValgrindStackRegistration,
 }
 
@@ -69,15 +70,16 @@ impl Slot {
         self.chunk.usable
     }
 
-    /// How many bytes below the base were used, if more than `known`. Looks at most [`MAX_LOOK`] bytes beyond that.
+    /// How many bytes below the base were used, if more than `known`. Looks at most [`MAX_LOOK`]
+    /// bytes beyond that.
     fn depth_beyond(&self, known: usize) -> Option<usize> {
         let looked_at = (self.usable() - known).min(MAX_LOOK);
         let deepest = known + looked_at;
         // SAFETY: `deepest` is at most `usable`, so the result stays within the slot.
         let start = unsafe { self.base.sub(deepest) }.cast::<u64>().as_ptr();
-        // SAFETY: the range is `base - deepest..base - known`, mapped memory of this slot that no fiber uses (the slot
-        // is ours) and that is always initialised, because anonymous mappings start as zeros. The base is aligned, and
-        // all three lengths are multiples of 64.
+        // SAFETY: the range is `base - deepest..base - known`, mapped memory of this slot that no
+        // fiber uses (the slot is ours) and that is always initialised, because anonymous mappings
+        // start as zeros. The base is aligned, and all three lengths are multiples of 64.
         let unused = unsafe { core::slice::from_raw_parts(start, looked_at / size_of::<u64>()) };
         let dirty = unused.chunks(8).position(|line| line.iter().any(|&word| word != 0))?;
         Some(deepest - dirty * 64)
@@ -99,7 +101,8 @@ pub(crate) struct Slab {
     stack_size: usize,
     guard: GuardKind,
     wipe: bool,
-    /// The stack that came back last, not wiped yet: most often the next job is on it before that would pay.
+    /// The stack that came back last, not wiped yet: most often the next job is on it before that
+    /// would pay.
     hot: Option<Slot>,
     /// The others, wiped.
     idle: Vec<Slot>,
@@ -109,7 +112,8 @@ pub(crate) struct Slab {
     made: usize,
     returns: u64,
     mark: usize,
-    /// Mappings we may still make before the kernel's limit; only counted with [`GuardKind::Protect`].
+    /// Mappings we may still make before the kernel's limit; only counted with
+    /// [`GuardKind::Protect`].
     headroom: usize,
 }
 
@@ -131,8 +135,8 @@ impl Slab {
         }
     }
 
-    /// The stack that was given back last, or a new one. `wanted` is how many may be asked for, for the figure in the
-    /// error.
+    /// The stack that was given back last, or a new one. `wanted` is how many may be asked for, for
+    /// the figure in the error.
     #[inline]
     pub(crate) fn take(&mut self, wanted: usize) -> Result<Slot, StackError> {
         match self.hot.take().or_else(|| self.idle.pop()) {
@@ -185,8 +189,8 @@ impl Slab {
         }
     }
 
-    /// Returns the memory of idle stacks to the system; whole reservations where all their stacks are idle.
-    /// Answers how many stacks ceased to exist.
+    /// Returns the memory of idle stacks to the system; whole reservations where all their stacks
+    /// are idle. Answers how many stacks ceased to exist.
     pub(crate) fn shrink(&mut self) -> usize {
         self.wipe();
         let mut idle = mem::take(&mut self.idle);
@@ -205,7 +209,8 @@ impl Slab {
         gone
     }
 
-    /// Unmaps a reservation if these are all the slots ever cut from it; else empties and keeps them.
+    /// Unmaps a reservation if these are all the slots ever cut from it; else empties and keeps
+    /// them.
     fn release(&mut self, slots: &mut Vec<Slot>) {
         let Some(first) = slots.first() else { return };
         let is_fresh =
