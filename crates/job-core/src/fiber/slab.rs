@@ -11,6 +11,7 @@
 //! Pages are touched when a job touches them: a slot that was never used costs no memory, and a
 //! paused job that stays within its top page costs that page and its share of the page tables.
 
+use core::cell::RefCell;
 use core::mem;
 use core::ptr::NonNull;
 use std::rc::Rc;
@@ -35,6 +36,9 @@ const MAX_LOOK: usize = 1 << 20;
 /// One reservation; unmapped when the last slot cut from it is gone.
 #[derive(Debug)]
 struct Chunk {
+    /// Tell valgrind, if this runs under it, that a jump of the stack pointer into a slot is no
+    /// error. Here and not in the slots, which are to be moved in registers.
+    registrations: RefCell<Vec<ValgrindStackRegistration>>,
     mapping: Mapping,
     /// Usable bytes of each stack.
     usable: usize,
@@ -48,9 +52,6 @@ struct Chunk {
 pub(crate) struct Slot {
     base: NonNull<u8>,
     chunk: Rc<Chunk>,
-    /// Tells valgrind, if this runs under it, that a jump of the stack pointer into here is no
-    /// error.
-    _registration: ValgrindStackRegistration,
 }
 
 impl Slot {
@@ -273,7 +274,8 @@ impl Slab {
         let base = chunk.mapping.at(start + stride - HEADER_ROOM);
         let limit = chunk.mapping.at(start + map::page_size());
         let registration = ValgrindStackRegistration::new(limit.as_ptr(), chunk.usable);
-        Ok(Slot { base, chunk, _registration: registration })
+        chunk.registrations.borrow_mut().push(registration);
+        Ok(Slot { base, chunk })
     }
 
     fn reserve(&mut self, stride: usize) -> Result<Rc<Chunk>, StackError> {
@@ -290,7 +292,8 @@ impl Slab {
             }
         };
         self.next_chunk = (stacks * 2).min(MAX_CHUNK);
-        Ok(Rc::new(Chunk { mapping, usable: self.stack_size - HEADER_ROOM }))
+        let usable = self.stack_size - HEADER_ROOM;
+        Ok(Rc::new(Chunk { registrations: RefCell::default(), mapping, usable }))
     }
 }
 
