@@ -1,4 +1,5 @@
-//! What the crate knows about one job: lives beside its stack, read and written by its thread alone.
+//! What the crate knows about one job: lives beside its stack, read and written by its thread
+//! alone.
 
 use core::any::{Any, TypeId};
 use core::cell::{Cell, OnceCell, RefCell};
@@ -51,8 +52,8 @@ struct Extras {
 }
 
 impl JobContext {
-    // Inlined to the place where it is written: copied through the stack right after it was filled in field by
-    // field it would cost more than the switch.
+    // Inlined to the place where it is written: copied through the stack right after it was filled
+    // in field by field it would cost more than the switch.
     #[inline(always)]
     pub(crate) fn new(id: JobId, pool: Rc<PoolInner>, lease: Option<Lease>) -> Self {
         let span = if LevelFilter::current() >= LevelFilter::DEBUG { span_of(id) } else { None };

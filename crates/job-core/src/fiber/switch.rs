@@ -27,15 +27,17 @@ thread_local! {
 
 /// What lies at the base of a fiber's stack while the fiber exists.
 ///
-/// Beside the frames, not in the handle: the handle is then one pointer, cheap to move, and switching
-/// to a fiber that has left the cache finds both close together. What a switch touches comes first.
+/// Beside the frames, not in the handle: the handle is then one pointer, cheap to move, and
+/// switching to a fiber that has left the cache finds both close together. What a switch touches
+/// comes first.
 #[repr(C, align(64))]
 pub(super) struct Header {
     context: JobContext,
     /// The fiber that resumed this one, or null. Meaningful while this fiber runs.
     parent: Cell<*const Self>,
     coroutine: UnsafeCell<Coroutine<(), (), (), FiberStack>>,
-    /// Where the resumer wants the value: memory for a `T`. Set at every resume, valid until that returns.
+    /// Where the resumer wants the value: memory for a `T`. Set at every resume, valid until that
+    /// returns.
     value: Cell<*mut ()>,
     /// Where the fiber switches back to. Set by the fiber as its first act, valid to its end.
     yielder: Cell<*const Yielder<(), ()>>,
@@ -47,7 +49,8 @@ pub(super) struct Header {
     slot: Slot,
 }
 
-/// Bytes to leave above the base of a stack for the header. Its alignment makes it whole cache lines.
+/// Bytes to leave above the base of a stack for the header. Its alignment makes it whole cache
+/// lines.
 pub(super) const HEADER_ROOM: usize = size_of::<Header>();
 
 /// What the closure has come to.
@@ -76,9 +79,10 @@ pub(crate) enum Switch<T> {
 /// A fiber's stack, as corosensei wants it. The slot itself is in the header.
 struct FiberStack(NonNull<Header>);
 
-// SAFETY: a slot has a guard page below its limit, at least `MIN_STACK_SIZE` usable bytes (the pool's builder refuses
-// less), a base aligned to 64 bytes, and memory that belongs to nobody else. The header stays in place for as long as
-// corosensei holds the stack: `Fiber::retire` takes both apart together.
+// SAFETY: a slot has a guard page below its limit, at least `MIN_STACK_SIZE` usable bytes (the
+// pool's builder refuses less), a base aligned to 64 bytes, and memory that belongs to nobody else.
+// The header stays in place for as long as corosensei holds the stack: `Fiber::retire` takes both
+// apart together.
 unsafe impl Stack for FiberStack {
     #[inline]
     fn base(&self) -> StackPointer {
@@ -96,8 +100,8 @@ unsafe impl Stack for FiberStack {
 
 /// A fiber between two switches: about to start, suspended, or done.
 ///
-/// Dropping one **leaks** it, with its stack and everything on it. That is sound, and it is what quarantine means;
-/// ending a fiber properly is the business of the cancel protocol.
+/// Dropping one **leaks** it, with its stack and everything on it. That is sound, and it is what
+/// quarantine means; ending a fiber properly is the business of the cancel protocol.
 pub(crate) struct Fiber<T: 'static> {
     header: NonNull<Header>,
     returns: PhantomData<fn() -> T>,
@@ -118,14 +122,15 @@ impl<T: 'static> Fiber<T> {
     fn on_slot<F: FnOnce() -> T + 'static>(slot: Slot, context: JobContext, f: F) -> Self {
         let header = slot.base().cast::<Header>();
         let body = move |yielder: &Yielder<(), ()>, ()| {
-            // SAFETY: this runs on the fiber, and the header stays in place until the fiber is done.
+            // SAFETY: this runs on the fiber, and the header stays in place until the fiber is
+            // done.
             let header = unsafe { header.as_ref() };
             header.yielder.set(yielder);
             let outcome = match catch_unwind(AssertUnwindSafe(f)) {
                 Ok(value) => {
                     let wanted_at = header.value.get().cast::<T>();
-                    // SAFETY: whoever resumed us is in `Fiber::<T>::resume`, which pointed this at its
-                    // own memory for a `T`.
+                    // SAFETY: whoever resumed us is in `Fiber::<T>::resume`, which pointed this at
+                    // its own memory for a `T`.
                     unsafe { wanted_at.write(value) };
                     Outcome::Returned
                 }
@@ -148,13 +153,14 @@ impl<T: 'static> Fiber<T> {
             panic: Cell::new(None),
             slot,
         };
-        // SAFETY: the slab leaves `HEADER_ROOM` bytes above every base, aligned to 64 bytes, and the
-        // slot is ours.
+        // SAFETY: the slab leaves `HEADER_ROOM` bytes above every base, aligned to 64 bytes, and
+        // the slot is ours.
         unsafe { header.write(content) };
         Self { header, returns: PhantomData }
     }
 
-    /// Runs the fiber until it suspends or its closure has ended. After that only [`retire`](Self::retire) is left.
+    /// Runs the fiber until it suspends or its closure has ended. After that only
+    /// [`retire`](Self::retire) is left.
     ///
     /// # Panics
     ///
@@ -184,7 +190,8 @@ impl<T: 'static> Fiber<T> {
 
     /// Leaks the fiber, its stack and everything on it.
     pub(crate) fn abandon(self) {
-        // Nothing to do: there is no destructor. The header keeps its slot, and so the memory under itself, for ever.
+        // Nothing to do: there is no destructor. The header keeps its slot, and so the memory under
+        // itself, for ever.
         let Self { header: _, returns: _ } = self;
     }
 
@@ -196,8 +203,8 @@ impl<T: 'static> Fiber<T> {
 
     #[inline]
     fn header(&self) -> &Header {
-        // SAFETY: written in `on_slot`, read out only after `retire`, which consumes the fiber. No mutable
-        // reference to it is ever made; what changes is in cells.
+        // SAFETY: written in `on_slot`, read out only after `retire`, which consumes the fiber. No
+        // mutable reference to it is ever made; what changes is in cells.
         unsafe { self.header.as_ref() }
     }
 
@@ -218,7 +225,8 @@ impl<T: 'static> Fiber<T> {
 
 /// What is left of a fiber that is done: its stack, and the state of its job.
 ///
-/// The state stays where it is, since copying what was just written field by field would stall. Leaks if dropped.
+/// The state stays where it is, since copying what was just written field by field would stall.
+/// Leaks if dropped.
 pub(crate) struct Remains {
     header: NonNull<Header>,
 }
@@ -226,7 +234,8 @@ pub(crate) struct Remains {
 impl Remains {
     #[inline]
     pub(crate) fn context(&self) -> &JobContext {
-        // SAFETY: the fiber that owned the header is gone, and its memory is ours until `into_parts`.
+        // SAFETY: the fiber that owned the header is gone, and its memory is ours until
+        // `into_parts`.
         unsafe { &self.header.as_ref().context }
     }
 
@@ -236,8 +245,8 @@ impl Remains {
         // SAFETY: as in `context`.
         let header = unsafe { self.header.as_ref() };
         // Field by field: a copy of the whole, parts of which were just written, would stall.
-        // SAFETY: `self` is consumed, so each of the two is read out once, and the header is not used
-        // after that.
+        // SAFETY: `self` is consumed, so each of the two is read out once, and the header is not
+        // used after that.
         let slot = unsafe { ptr::from_ref(&header.slot).read() };
         // SAFETY: as above.
         let context = unsafe { ptr::from_ref(&header.context).read() };
@@ -246,7 +255,8 @@ impl Remains {
     }
 }
 
-/// Puts the resumer back in the slot for the current fiber, also if the switch itself should unwind.
+/// Puts the resumer back in the slot for the current fiber, also if the switch itself should
+/// unwind.
 struct Restore(*const Header);
 
 impl Drop for Restore {
@@ -279,7 +289,8 @@ impl<'a> Here<'a> {
     #[inline]
     pub(crate) fn suspend(self) {
         assert!(!self.is_detached(), "a fiber is not left from its parent's stack");
-        // SAFETY: a fiber that is current has started, so the yielder is set, and it lives on the fiber's stack.
+        // SAFETY: a fiber that is current has started, so the yielder is set, and it lives on the
+        // fiber's stack.
         let yielder = unsafe { &*self.0.yielder.get() };
         yielder.suspend(());
     }
@@ -293,8 +304,8 @@ pub(crate) fn here<R>(f: impl FnOnce(Here<'_>) -> R) -> Option<R> {
     if header.is_null() {
         return None;
     }
-    // SAFETY: `CURRENT` points to a fiber that is running, below us on this thread. Its header cannot go away before
-    // it is done, that is, not before `f` has returned.
+    // SAFETY: `CURRENT` points to a fiber that is running, below us on this thread. Its header
+    // cannot go away before it is done, that is, not before `f` has returned.
     Some(f(Here(unsafe { &*header })))
 }
 
@@ -302,7 +313,8 @@ pub(crate) fn here<R>(f: impl FnOnce(Here<'_>) -> R) -> Option<R> {
 pub(crate) fn find<R>(id: JobId, f: impl FnOnce(&JobContext) -> R) -> Option<R> {
     let mut header = CURRENT.get();
     while !header.is_null() {
-        // SAFETY: as in `here`; and the fibers that resumed a running fiber are in the middle of that call themselves.
+        // SAFETY: as in `here`; and the fibers that resumed a running fiber are in the middle of
+        // that call themselves.
         let running = unsafe { &*header };
         if running.context.id() == id {
             return Some(f(&running.context));
@@ -355,9 +367,10 @@ impl Drop for Attach<'_> {
 /// A closure that cannot reach the yielder of the fiber it was written on.
 struct Detached<F>(F);
 
-// SAFETY: nothing is sent anywhere: the closure runs on the thread that made it, before `on_parent_stack` returns.
-// corosensei asks for `Send` to keep references to the yielder out of the closure. Here no safe code ever sees one;
-// the only way to it is `CURRENT`, and while `detached` is set `Here::suspend` refuses.
+// SAFETY: nothing is sent anywhere: the closure runs on the thread that made it, before
+// `on_parent_stack` returns. corosensei asks for `Send` to keep references to the yielder out of
+// the closure. Here no safe code ever sees one; the only way to it is `CURRENT`, and while
+// `detached` is set `Here::suspend` refuses.
 unsafe impl<F> Send for Detached<F> {}
 
 impl<F: FnOnce() -> R, R> Detached<F> {
