@@ -211,3 +211,19 @@ fn l4_every_wake_finds_its_session() {
         (worker.parks, worker.parks, worker.parks)
     );
 }
+
+#[test]
+fn l7_the_loop_turns_for_events_and_not_for_the_time_that_passes() {
+    let site = Site::open(Service::HandshakeOnly, 20.0);
+    // Open all the while, and silent.
+    let _idle = TcpStream::connect(site.server.address()).expect("it listens");
+    for _ in 0..10 {
+        assert_eq!(site.hello().read(&mut [0]).expect("close_notify"), 0);
+    }
+    let (ended, _) = site.end(Ending::Abandon);
+    let worker = &ended.workers[0];
+    assert_eq!(worker.handshakes, 10);
+    // Accept, hello, completion, Finished: a few turns each, where a loop that spins makes thousands.
+    assert!(worker.turns < 10 * 12, "{} turns", worker.turns);
+    assert!(worker.fd_writes <= 10, "{} writes for 10 completions", worker.fd_writes);
+}
