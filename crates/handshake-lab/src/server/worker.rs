@@ -82,6 +82,7 @@ impl Worker {
             failed: 0,
             hung_up: 0,
             abandoned: 0,
+            turns: 0,
             parks: 0,
             tokens: 0,
             resumes: 0,
@@ -116,6 +117,7 @@ impl Worker {
         let mut events = Events::with_capacity(256);
         let mut tokens = Vec::new();
         while !self.is_over() {
+            self.report.turns += 1;
             self.completions(&mut tokens);
             // Asleep only when the ready queue is really empty; then a push writes its descriptor.
             let sleeps =
