@@ -1,10 +1,10 @@
 //! The heart of an engine: which device gets an operation, and what happens when it does not deliver.
 //!
 //! ```text
-//!   offer ──▶ route ──▶ device lane ──▶ answer ──▶ whoever waits
-//!                │          │  error, no answer in time, breaker opens
-//!                │          ▼
-//!                └────▶ standby lane ─▶ answer ──▶ whoever waits; the loser's goes to the sink
+//!   offer --> route --> device lane --> answer --> whoever waits
+//!                |          |  error, no answer in time, breaker opens
+//!                |          v
+//!                +----> standby lane -> answer --> whoever waits; the loser's goes to the sink
 //! ```
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};

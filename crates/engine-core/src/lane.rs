@@ -1,12 +1,12 @@
 //! The way to one device: the device, and the bounded queue before its rings.
 //!
 //! ```text
-//!   hand_over ──▶ device      while nobody waits and its ring has room
-//!        │
-//!        ▼
-//!      Fifo ── pump ──▶ device                          OnFull::Queue: the request itself waits here
-//!        │
-//!        └── pump ──▶ grant ── wake ──▶ job ── retry ──▶ device     OnFull::Notify: only its turn does
+//!   hand_over --> device      while nobody waits and its ring has room
+//!        |
+//!        v
+//!      Fifo -- pump --> device                          OnFull::Queue: the request itself waits here
+//!        |
+//!        +-- pump --> grant -- wake --> job -- retry --> device     OnFull::Notify: only its turn does
 //! ```
 //!
 //! Who may touch what: everything that waits is behind one lock, which is held for bookkeeping only; the device and
@@ -161,9 +161,12 @@ impl<W: Work> Lane<W> {
         Ok(kept)
     }
 
-    /// The owner of a request submits it, having been granted its turn. Comes back with it if the ring was full after
-    /// all: the turn stays the next one.
+    /// The owner of a request submits it, if it has been granted its turn. Comes back with it if not, or if the ring was
+    /// full after all: then the turn stays the next one.
     pub(crate) fn retry(&self, core: &Core<W>, request: Request<W>) -> Option<Request<W>> {
+        if self.granted.load(Ordering::Acquire) == 0 {
+            return Some(request);
+        }
         let Some(grant) = self.take_grant(request.id()) else { return Some(request) };
         core.meter.count(|c| &c.retries);
         self.note_attempt(grant.kind);
