@@ -5,12 +5,12 @@
 //! an *accelerator* is anything that takes a request and completes it later, on whatever thread.
 //!
 //! ```text
-//!   job ── run(work) ──▶ Engine ── Request<W> ──▶ Accelerator (a ring, a pool, a service)
-//!    ║                     │  ring full?              │
-//!    ║ pause               ▼                          │ complete(result)
-//!    ║                 bounded FIFO ◀── pump ─────────┤   on the device's side:
-//!    ║                 one per kind                   ▼   check, one compare-and-swap, store
-//!    ╚═ resume ◀──── ready queue, callback or fd ◀── wake
+//!   job -- run(work) --> Engine -- Request<W> --> Accelerator (a ring, a pool, a service)
+//!    |                     |  ring full?              |
+//!    | pause               v                          | complete(result)
+//!    |                 bounded FIFO <-- pump ---------+   on the device's side:
+//!    |                 one per kind                   v   check, one compare-and-swap, store
+//!    += resume <---- ready queue, callback or fd <-- wake
 //! ```
 //!
 //! # Example

@@ -2,11 +2,11 @@
 //!
 //! ```text
 //!            start                    paused
-//!   Idle ───────────▶ (in a job) ─────────────▶ Parked
-//!    ▲  ▲                 │                       │ resume
-//!    │  └─────────────────┴───────────────────────┘
-//!    │ retry              │ no job to be had
-//!    └──── Unstarted ◀────┘
+//!   Idle -----------> (in a job) -------------> Parked
+//!    ^  ^                 |                       | resume
+//!    |  +-----------------+-----------------------+
+//!    | retry              | no job to be had
+//!    +---- Unstarted <----+
 //! ```
 
 use job_core::{Job, JobPool, StartRefused, Step};
