@@ -161,9 +161,12 @@ impl<W: Work> Lane<W> {
         Ok(kept)
     }
 
-    /// The owner of a request submits it, having been granted its turn. Comes back with it if the ring was full after
-    /// all: the turn stays the next one.
+    /// The owner of a request submits it, if it has been granted its turn. Comes back with it if not, or if the ring was
+    /// full after all: then the turn stays the next one.
     pub(crate) fn retry(&self, core: &Core<W>, request: Request<W>) -> Option<Request<W>> {
+        if self.granted.load(Ordering::Acquire) == 0 {
+            return Some(request);
+        }
         let Some(grant) = self.take_grant(request.id()) else { return Some(request) };
         core.meter.count(|c| &c.retries);
         self.note_attempt(grant.kind);

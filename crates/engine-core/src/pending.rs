@@ -82,15 +82,17 @@ impl<W: Work> Pending<W> {
     /// is something to wait for.
     fn arm(&mut self, cell: &Cell<W>) -> bool {
         loop {
+            // Whether it is this side's turn says the engine; the wake for it was only a hint.
+            if let Some(request) = self.kept.take()
+                && let Some(core) = cell.core.upgrade()
+            {
+                self.kept = core.device.retry(&core, request);
+            }
             match cell.in_flight.arm() {
                 Arm::Armed => return true,
                 Arm::Settled(_) => return false,
-                Arm::Retry => {
-                    let Some(request) = self.kept.take() else { continue };
-                    if let Some(core) = cell.core.upgrade() {
-                        self.kept = core.device.retry(&core, request);
-                    }
-                }
+                // The turn came between the two questions.
+                Arm::Retry => {}
             }
         }
     }

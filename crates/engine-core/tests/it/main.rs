@@ -1,10 +1,15 @@
 //! The engine from outside: against its model, under the laws, and from several threads.
 
+mod breaker;
 mod kit;
 mod laws;
 mod machine;
 mod model;
+mod notify;
+mod shutdown;
 mod support;
+mod terms;
+mod thread_pool;
 
 use machine::Machine;
 use proptest_state_machine::prop_state_machine;

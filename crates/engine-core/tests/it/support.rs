@@ -7,7 +7,8 @@ use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use engine_core::{
-    Accelerator, Capabilities, CheckFailed, Clock, DeviceError, Kind, Rejected, Request, Work,
+    Accelerator, Capabilities, CheckFailed, Clock, DeviceError, Health, Kind, Rejected, Request,
+    RoomNotice, Work,
 };
 
 pub(crate) const KINDS: [Kind; 2] = [Kind::new("slow"), Kind::new("fast")];
@@ -141,6 +142,8 @@ pub(crate) enum Mode {
     Early(Answer),
     /// Says that its ring is full, whatever is on it.
     Stuck,
+    /// Takes nothing for the time being.
+    Away,
     /// Wants none.
     Unsupported,
 }
@@ -159,6 +162,10 @@ struct State {
     mode: Mode,
     /// The numbers taken, in order.
     taken: Vec<u64>,
+    health: Health,
+    /// Whether the device says how much room it has.
+    tells: bool,
+    room: Option<RoomNotice>,
 }
 
 impl Manual {
@@ -167,13 +174,35 @@ impl Manual {
     }
 
     pub(crate) fn with(depth: usize, capabilities: Capabilities) -> Arc<Self> {
-        let state =
-            State { rings: BTreeMap::new(), depth, mode: Mode::default(), taken: Vec::new() };
+        let state = State {
+            rings: BTreeMap::new(),
+            depth,
+            mode: Mode::default(),
+            taken: Vec::new(),
+            health: Health::Unknown,
+            tells: false,
+            room: None,
+        };
         Arc::new(Self { state: Mutex::new(state), capabilities })
     }
 
     pub(crate) fn set_mode(&self, mode: Mode) {
         self.state.lock().unwrap().mode = mode;
+    }
+
+    pub(crate) fn set_health(&self, health: Health) {
+        self.state.lock().unwrap().health = health;
+    }
+
+    /// From now on the device says how much room it has.
+    pub(crate) fn tell_credits(&self) {
+        self.state.lock().unwrap().tells = true;
+    }
+
+    /// Tells the engine that there is room, without having completed anything.
+    pub(crate) fn announce_room(&self) {
+        let room = self.state.lock().unwrap().room.clone();
+        room.expect("an engine over this device").announce();
     }
 
     /// The numbers on the ring of `kind`, oldest first.
@@ -237,9 +266,25 @@ impl Accelerator<Negate> for Manual {
                 end(request, answer);
             }
             Mode::Stuck => return Err(Rejected::Full(request)),
+            Mode::Away => return Err(Rejected::Unavailable(request, "told to")),
             Mode::Unsupported => return Err(Rejected::Unsupported(request, "told to")),
         }
         Ok(())
+    }
+
+    fn credits(&self, kind: Kind) -> Option<usize> {
+        let state = self.state.lock().unwrap();
+        let used = state.rings.get(&kind).map_or(0, Vec::len);
+        let room = if state.mode == Mode::Stuck { 0 } else { state.depth.saturating_sub(used) };
+        state.tells.then_some(room)
+    }
+
+    fn health(&self, _: Duration) -> Health {
+        self.state.lock().unwrap().health
+    }
+
+    fn attach(&self, room: RoomNotice) {
+        self.state.lock().unwrap().room = Some(room);
     }
 
     fn capabilities(&self) -> Capabilities {
