@@ -15,5 +15,9 @@ mod session;
 pub use context::{AsyncCallback, SslContext};
 pub use error::{ClosedDuring, SslError};
 pub use outcome::Outcome;
-pub use rustls23::{Accepted, Acceptor, TlsError, offload_key};
+pub use rustls23::{
+    Accepted, Acceptor, PeerCertificate, PublicKeyError, SigningWork, TlsError, key_of_certificate,
+    offload_key, offload_key_exchange, offload_signing_key, offload_signing_key_of,
+    offload_tickets, resolve_async, verify_client_async, verify_server_async,
+};
 pub use session::{Ssl, SslId};
