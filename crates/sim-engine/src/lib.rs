@@ -1,14 +1,14 @@
 //! The engine of the simulated accelerator card: real signatures, simulated rings and service times.
 //!
 //! ```text
-//!   Engine ── submit ──▶ SimCard / SteppedCard
-//!                          │  Mutex: sim-device instance        the rings that driver and hardware share
-//!                          │  crossbeam channel of one slot     the doorbell
-//!                          ▼
+//!   Engine -- submit --> SimCard / SteppedCard
+//!                          |  Mutex: sim-device instance        the rings that driver and hardware share
+//!                          |  crossbeam channel of one slot     the doorbell
+//!                          v
 //!                        hardware queue thread (or Engine::poll): advance, drain responses,
-//!                          │                                      compute with the card's keys
-//!                          ▼
-//!                        Request::complete ──▶ check, wake, submit what waits
+//!                          |                                      compute with the card's keys
+//!                          v
+//!                        Request::complete --> check, wake, submit what waits
 //! ```
 //!
 //! The same card runs under two clocks: [`SimCard`] has a hardware queue thread and the machine's time; [`SteppedCard`]
