@@ -57,6 +57,7 @@ fn offload(
 }
 
 /// A signature to be made by a key of rustls's.
+#[derive(Clone)]
 pub struct SigningWork {
     signer: Arc<dyn Signer>,
     is_rsa: bool,
@@ -102,6 +103,10 @@ impl Work for SigningWork {
     /// For RSA: see the same method of [`CryptoOp`](crypto_ops::CryptoOp).
     fn must_check(&self) -> bool {
         self.is_rsa
+    }
+
+    fn duplicate(&self) -> Option<Self> {
+        Some(self.clone())
     }
 }
 
