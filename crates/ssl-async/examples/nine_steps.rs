@@ -39,7 +39,6 @@ pub(crate) fn run(mut out: impl Write) -> Result<(), Box<dyn Error>> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(chain);
     let client = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
-
     writeln!(out, "1. set a callback")?;
     let (wake, woken) = channel();
     let context = SslContext::server(Arc::new(server))
@@ -48,28 +47,26 @@ pub(crate) fn run(mut out: impl Write) -> Result<(), Box<dyn Error>> {
     let (pool, mut sessions) = (JobPool::new(), Vec::new());
     for n in 0..2 {
         let (ours, theirs) = UnixStream::pair()?;
-        ours.set_nonblocking(true)?;
-        theirs.set_nonblocking(true)?;
+        [&ours, &theirs].into_iter().try_for_each(|end| end.set_nonblocking(true))?;
         let mut peer = Ssl::connect(&client, &pool, "localhost".try_into()?, theirs);
         let _hello = peer.do_handshake()?;
         let mut ssl = Ssl::accept(&context, &pool, ours)?;
         writeln!(out, "2. session {n}: {:?}", ssl.do_handshake()?)?;
-        writeln!(out, "3. session {n}: status {:?}", ssl.async_status())?;
+        writeln!(out, "3. status {:?}", ssl.async_status())?;
         sessions.push((ssl, peer));
     }
     writeln!(out, "4. the jobs have paused: {}", pool.stats().paused)?;
     while sessions.iter().any(|(ssl, _)| ssl.waiting_for_async()) {
         let request = requests.recv()?;
         let signature = keys.execute(request.work())?;
-        request.complete(Ok(signature));
         writeln!(out, "5. the device is done with one")?;
+        request.complete(Ok(signature));
         for (id, status) in woken.try_iter() {
-            let n = sessions.iter().position(|(ssl, _)| ssl.id() == id).expect("one of ours");
-            writeln!(out, "6. and 7. the callback was called: session {n}")?;
+            let n = sessions.iter().position(|(ssl, _)| ssl.id() == id).expect("ours");
             let (ssl, peer) = &mut sessions[n];
             let outcome = ssl.do_handshake()?;
-            writeln!(out, "8. session {n}: {outcome:?}")?;
-            writeln!(out, "9. the callback saw {status:?}: {:?} now", ssl.async_status())?;
+            writeln!(out, "6. and 7. the callback was called\n8. session {n}: {outcome:?}")?;
+            writeln!(out, "9. it saw {status:?}; now {:?}", ssl.async_status())?;
             if outcome == Outcome::WantRead {
                 assert!(peer.do_handshake()?.is_ready() && ssl.do_handshake()?.is_ready());
             }

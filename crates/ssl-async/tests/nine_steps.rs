@@ -11,21 +11,21 @@ fn the_nine_steps_of_the_manual_page_happen_in_order() {
     let expected = "\
 1. set a callback
 2. session 0: WantAsync
-3. session 0: status Ok
+3. status Ok
 2. session 1: WantAsync
-3. session 1: status Again
+3. status Again
 4. the jobs have paused: 2
 5. the device is done with one
-6. and 7. the callback was called: session 0
+6. and 7. the callback was called
 8. session 0: WantRead
-9. the callback saw Ok: Ok now
-6. and 7. the callback was called: session 1
+9. it saw Ok; now Ok
+6. and 7. the callback was called
 8. session 1: WantAsync
-9. the callback saw Again: Ok now
+9. it saw Again; now Ok
 5. the device is done with one
-6. and 7. the callback was called: session 1
+6. and 7. the callback was called
 8. session 1: WantRead
-9. the callback saw Ok: Ok now
+9. it saw Ok; now Ok
 ";
     assert_eq!(String::from_utf8(printed).unwrap(), expected);
 }
