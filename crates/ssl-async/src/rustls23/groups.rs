@@ -19,6 +19,25 @@ use crate::rustls23::{KeyExchange, TlsError, wrap};
 /// they are. A TLS 1.3 server needs one operation a handshake, a client two.
 ///
 /// An offloaded group never claims to be FIPS-approved: that depends on the device.
+///
+/// ```
+/// # #[cfg(feature = "aws-lc-rs")] {
+/// use std::sync::Arc;
+/// use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
+/// use ssl_async::{Engine, SslContext, offload_key_exchange};
+/// # let keys = crypto_ops::SoftwareKeys::new();
+/// # let device = Arc::new(engine_core::Inline::new(move |op: &crypto_ops::CryptoOp| keys.execute(op).map_err(|_| engine_core::DeviceError::Lost)));
+///
+/// let engine = Engine::builder(device).build();
+/// let provider = offload_key_exchange(aws_lc_rs::default_provider());
+/// let config = ClientConfig::builder_with_provider(Arc::new(provider))
+///     .with_safe_default_protocol_versions()?
+///     .with_root_certificates(RootCertStore::empty())
+///     .with_no_client_auth();
+/// let context = SslContext::client(Arc::new(config)).key_exchange(engine);
+/// # }
+/// # Ok::<(), rustls::Error>(())
+/// ```
 pub fn offload_key_exchange(mut provider: CryptoProvider) -> CryptoProvider {
     for group in &mut provider.kx_groups {
         *group = intern(*group);

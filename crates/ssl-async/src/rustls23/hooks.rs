@@ -25,6 +25,25 @@ use crate::rustls23::{TlsError, wrap};
 /// A certificate resolver from an `async fn`, for a server that asks elsewhere which certificate to show.
 ///
 /// Give it to rustls with `with_cert_resolver`. `None` ends the handshake.
+///
+/// ```
+/// # #[cfg(feature = "aws-lc-rs")] {
+/// # use std::sync::Arc;
+/// # use rustls::{ServerConfig, crypto::aws_lc_rs, sign::CertifiedKey};
+/// # async fn fetch(name: String) -> Option<Arc<CertifiedKey>> { None }
+/// // Ask the certificate store over the network, by the name that the client wants.
+/// let resolver = ssl_async::resolve_async(async |hello| {
+///     let name = hello.server_name()?.to_owned();
+///     fetch(name).await
+/// });
+/// let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+///     .with_safe_default_protocol_versions()?
+///     .with_no_client_auth()
+///     .with_cert_resolver(resolver);
+/// assert_eq!(config.max_early_data_size, 0);
+/// # }
+/// # Ok::<(), rustls::Error>(())
+/// ```
 pub fn resolve_async<F>(resolve: F) -> Arc<dyn ResolvesServerCert>
 where
     F: AsyncFn(ClientHello<'_>) -> Option<Arc<CertifiedKey>> + Send + Sync + 'static,
@@ -68,6 +87,34 @@ pub struct PeerCertificate<'a> {
 /// A verifier of servers' certificates that also asks an `async fn`, once `inner` is content: a revocation service, for
 /// instance. Give it to rustls with `dangerous().with_custom_certificate_verifier`; what it lets pass, `inner` has let
 /// pass.
+///
+/// ```
+/// # #[cfg(feature = "aws-lc-rs")] {
+/// # use std::sync::Arc;
+/// # use rustls::client::WebPkiServerVerifier;
+/// # use rustls::{CertificateError, ClientConfig, RootCertStore, crypto::aws_lc_rs};
+/// # async fn is_revoked(certificate: &[u8]) -> bool { false }
+/// # let pem = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+/// # let mut roots = RootCertStore::empty();
+/// # roots.add(pem.cert.der().clone())?;
+/// let provider = Arc::new(aws_lc_rs::default_provider());
+/// let chain_is_good =
+///     WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build()?;
+/// let verifier = ssl_async::verify_server_async(chain_is_good, async |peer| {
+///     match is_revoked(peer.end_entity).await {
+///         true => Err(CertificateError::Revoked.into()),
+///         false => Ok(()),
+///     }
+/// });
+/// let config = ClientConfig::builder_with_provider(provider)
+///     .with_safe_default_protocol_versions()?
+///     .dangerous()
+///     .with_custom_certificate_verifier(verifier)
+///     .with_no_client_auth();
+/// assert!(config.enable_sni);
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn verify_server_async<F>(
     inner: Arc<dyn ServerCertVerifier>,
     verify: F,
@@ -80,6 +127,31 @@ where
 
 /// A verifier of clients' certificates that also asks an `async fn`, once `inner` is content. Give it to rustls with
 /// `with_client_cert_verifier`; what it lets pass, `inner` has let pass.
+///
+/// ```
+/// # #[cfg(feature = "aws-lc-rs")] {
+/// # use std::sync::Arc;
+/// # use rustls::server::WebPkiClientVerifier;
+/// # use rustls::{CertificateError, RootCertStore, ServerConfig, crypto::aws_lc_rs};
+/// # async fn may_enter(certificate: &[u8]) -> bool { true }
+/// # let pem = rcgen::generate_simple_self_signed(["client".to_owned()])?;
+/// # let mut roots = RootCertStore::empty();
+/// # roots.add(pem.cert.der().clone())?;
+/// let provider = Arc::new(aws_lc_rs::default_provider());
+/// let chain_is_good =
+///     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build()?;
+/// let verifier = ssl_async::verify_client_async(chain_is_good, async |peer| {
+///     match may_enter(peer.end_entity).await {
+///         true => Ok(()),
+///         false => Err(CertificateError::ApplicationVerificationFailure.into()),
+///     }
+/// });
+/// let builder = ServerConfig::builder_with_provider(provider)
+///     .with_safe_default_protocol_versions()?
+///     .with_client_cert_verifier(verifier);
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn verify_client_async<F>(
     inner: Arc<dyn ClientCertVerifier>,
     verify: F,

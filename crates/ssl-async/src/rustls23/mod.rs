@@ -3,7 +3,7 @@
 //! What rustls 0.24 changes, as far as its development versions show: `Signer::sign` consumes the signer;
 //! `SigningKey::algorithm` goes and `public_key` becomes mandatory; records are processed as
 //! `process_new_packets(&mut input, &mut plaintext)`; providers are crates of their own. Each of these touches this
-//! file only.
+//! module only.
 
 mod accept;
 mod exchange;

@@ -19,6 +19,26 @@ use crate::rustls23::{TlsError, wrap};
 /// Signatures are checked by the algorithms of `provider`, as [`offload_key`](crate::offload_key)'s are by the
 /// engine's rules.
 ///
+/// ```
+/// # #[cfg(feature = "aws-lc-rs")] {
+/// use std::sync::Arc;
+/// use engine_core::ThreadPoolBuilder;
+/// use rustls::crypto::aws_lc_rs;
+/// use ssl_async::{Engine, SigningWork, offload_signing_key};
+/// # use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
+/// # let pem = rcgen::KeyPair::generate()?.serialize_pem();
+/// # let key = aws_lc_rs::sign::any_supported_type(&PrivateKeyDer::from_pem_slice(pem.as_bytes())?)?;
+///
+/// // `key` is any key of rustls's, however slow.
+/// let pool = ThreadPoolBuilder::new().threads(8).build(SigningWork::sign);
+/// let engine = Engine::builder(Arc::new(pool)).build();
+/// let key = offload_signing_key(engine, key, &aws_lc_rs::default_provider())?;
+/// # let signer = key.choose_scheme(&[rustls::SignatureScheme::ECDSA_NISTP256_SHA256]).unwrap();
+/// assert!(signer.sign(b"a transcript").is_ok());
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
 /// # Errors
 ///
 /// [`PublicKeyError::Absent`] if the key does not tell its public half: use

@@ -17,6 +17,24 @@ use rustls::server::ProducesTickets;
 /// A ticket that cannot be sealed is not sent, and one that cannot be opened leads to a full handshake: an engine's
 /// failure here never ends a session.
 ///
+/// ```
+/// # #[cfg(feature = "aws-lc-rs")] {
+/// use core::time::Duration;
+/// use std::sync::Arc;
+/// use rustls::crypto::aws_lc_rs;
+/// use ssl_async::{Engine, offload_tickets};
+/// # let keys = crypto_ops::SoftwareKeys::new();
+/// # let device = Arc::new(engine_core::Inline::new(move |op: &crypto_ops::CryptoOp| keys.execute(op).map_err(|_| engine_core::DeviceError::Lost)));
+///
+/// let engine = Engine::builder(device).build();
+/// let six_hours = Duration::from_secs(6 * 60 * 60);
+/// let ticketer = offload_tickets(engine, &aws_lc_rs::default_provider(), six_hours)?;
+/// let ticket = ticketer.encrypt(b"a session").expect("the engine works");
+/// assert_eq!(ticketer.decrypt(&ticket).as_deref(), Some(&b"a session"[..]));
+/// # }
+/// # Ok::<(), rustls::crypto::GetRandomFailed>(())
+/// ```
+///
 /// # Errors
 ///
 /// [`GetRandomFailed`] if the provider has no randomness for the first key.
