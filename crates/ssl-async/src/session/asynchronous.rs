@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use wait_ctx::{CallbackArg, FdDiff, FdHandle, Status, WaitCtx};
+use wait_ctx::{CallbackArg, FdDiff, FdList, Status, WaitCtx};
 
 use crate::context::AsyncCallback;
 use crate::session::{Ssl, State};
@@ -60,7 +60,7 @@ impl<S> Ssl<S> {
 
     /// Every descriptor to wait on, newest first (`SSL_get_all_async_fds`). None until [`async_fd`](Self::async_fd)
     /// was called or an engine registered one of its own.
-    pub fn all_async_fds(&self) -> Vec<FdHandle> {
+    pub fn all_async_fds(&self) -> FdList {
         self.wait_ctx.all_fds()
     }
 
