@@ -154,10 +154,12 @@ fn dotted(oid: &[u8]) -> String {
 
 const INTEGER: u8 = 0x02;
 const BIT_STRING: u8 = 0x03;
+#[cfg(any(feature = "aws-lc-rs", test))]
 const OCTET_STRING: u8 = 0x04;
 const OBJECT_IDENTIFIER: u8 = 0x06;
 const SEQUENCE: u8 = 0x30;
 /// `[0] EXPLICIT`, the curve in an `ECPrivateKey`.
+#[cfg(any(feature = "aws-lc-rs", test))]
 const PARAMETERS: u8 = 0xa0;
 
 // Object identifiers: RFC 3279, RFC 4055, RFC 5480, RFC 8410.

@@ -5,7 +5,7 @@ use std::fmt;
 use engine_core::{CheckFailed, Kind, Work};
 use zeroize::Zeroize;
 
-use crate::agree::AgreeOp;
+use crate::agree::{AgreeOp, AgreeStep};
 use crate::ephemeral::EphemeralKey;
 use crate::scheme::Algorithm;
 use crate::secret::Secret;
@@ -85,6 +85,14 @@ impl Work for CryptoOp {
         match self {
             Self::Sign(op) => op.key().algorithm() == Algorithm::Rsa,
             Self::Agree(_) | Self::Ticket(_) => true,
+        }
+    }
+
+    /// A copy, but for the second step of a key exchange: only the device that made the first has the key.
+    fn duplicate(&self) -> Option<Self> {
+        match self {
+            Self::Agree(op) if matches!(op.step(), AgreeStep::Complete { .. }) => None,
+            op => Some(op.clone()),
         }
     }
 

@@ -36,6 +36,19 @@ impl TicketKey {
         Self(Arc::new(Inner { name, secret }))
     }
 
+    /// A key from the bytes that `fill` gives, which must be random.
+    ///
+    /// # Errors
+    ///
+    /// Those of `fill`.
+    pub fn generate<E>(mut fill: impl FnMut(&mut [u8]) -> Result<(), E>) -> Result<Self, E> {
+        let mut name = [0; Self::NAME_LEN];
+        let mut secret = Zeroizing::new([0; Self::SECRET_LEN]);
+        fill(&mut name)?;
+        fill(secret.as_mut_slice())?;
+        Ok(Self::new(name, secret))
+    }
+
     /// The name.
     pub fn name(&self) -> &[u8; Self::NAME_LEN] {
         &self.0.name

@@ -1,5 +1,140 @@
-//! TLS sessions over unmodified rustls that park, instead of blocking their thread, while an engine computes a
-//! signature: OpenSSL's `SSL_MODE_ASYNC` and `SSL_set_async_callback`, with their defects mended.
+//! TLS sessions over unmodified rustls that park, instead of blocking their thread, while an engine computes: OpenSSL's
+//! `SSL_MODE_ASYNC`, `SSL_set_async_callback` and `SSL_get_all_async_fds`, with their defects mended.
+//!
+//! A session is a non-blocking state machine like any other, with one more answer, [`Outcome::WantAsync`]: a packet of
+//! this session waits for a signature, a key exchange, a ticket or a verdict that is computed elsewhere. The thread
+//! serves others, and calls again when the session is woken.
+//!
+//! ```text
+//!   event loop -- do_handshake, read, write --> Ssl ---- the packet, with the connection ----> job on a fiber
+//!       ^  <-- WantRead, WantWrite, WantAsync --|                                                   |
+//!       |                                                                   rustls: process_new_packets
+//!       |                                                                                           |
+//!       |                                                                      a hook: Signer::sign, ...
+//!       |                                                                                           |
+//!       +--- wake: ready queue, callback or descriptor --- Engine <--- run(operation), pauses ------+
+//!                                                            |
+//!                                                         device
+//! ```
+//!
+//! # Example
+//!
+//! A key that takes its time on a thread of its own, and a handshake that waits for it without blocking:
+//!
+//! ```
+//! # #[cfg(feature = "aws-lc-rs")] {
+//! use std::os::unix::net::UnixStream;
+//! use std::sync::{Arc, Mutex, mpsc};
+//!
+//! use crypto_ops::{CryptoOp, SoftwareKeys};
+//! use engine_core::{DeviceError, Engine, ThreadPoolBuilder};
+//! use rustls::sign::{CertifiedKey, SingleCertAndKey};
+//! use rustls::{ClientConfig, RootCertStore, ServerConfig, crypto::aws_lc_rs};
+//! use ssl_async::{JobPool, Outcome, Ssl, SslContext, offload_key};
+//!
+//! // The slow key: a closure that may block. Here it waits until it is told to sign.
+//! let identity = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+//! let keys = SoftwareKeys::new();
+//! let key = keys.load_pem(&identity.signing_key.serialize_pem())?;
+//! let (tell, told) = mpsc::channel();
+//! let told = Mutex::new(told);
+//! let pool = ThreadPoolBuilder::new().threads(1).build(move |op: &CryptoOp| {
+//!     told.lock().unwrap().recv().map_err(|_| DeviceError::Lost)?;
+//!     keys.execute(op).map_err(|_| DeviceError::Failed("no such key"))
+//! });
+//! let engine = Engine::builder(Arc::new(pool)).build();
+//!
+//! // rustls is configured as ever; the key is ours.
+//! let provider = Arc::new(aws_lc_rs::default_provider());
+//! let chain = vec![identity.cert.der().clone()];
+//! let certified = CertifiedKey::new(chain.clone(), offload_key(engine, key));
+//! let config = ServerConfig::builder_with_provider(provider.clone())
+//!     .with_safe_default_protocol_versions()?
+//!     .with_no_client_auth()
+//!     .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+//! # let mut roots = RootCertStore::empty();
+//! # roots.add_parsable_certificates(chain);
+//! # let client = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?.with_root_certificates(roots).with_no_client_auth();
+//!
+//! // A server's session that calls back, and a client's to talk to it.
+//! let (wake, woken) = mpsc::channel();
+//! let context = SslContext::server(Arc::new(config))
+//!     .async_callback(Arc::new(move |id, _why| wake.send(id).unwrap()));
+//! let (ours, theirs) = UnixStream::pair()?;
+//! ours.set_nonblocking(true)?;
+//! theirs.set_nonblocking(true)?;
+//! let jobs = JobPool::new();
+//! let mut server = Ssl::accept(&context, &jobs, ours)?;
+//! let mut client =
+//!     Ssl::connect(&SslContext::client(Arc::new(client)), &jobs, "localhost".try_into()?, theirs);
+//!
+//! assert_eq!(client.do_handshake()?, Outcome::WantRead);
+//! assert_eq!(server.do_handshake()?, Outcome::WantAsync);
+//! assert!(server.waiting_for_async());
+//! tell.send(())?;                              // meanwhile this thread did something else
+//! assert_eq!(woken.recv()?, server.id());
+//! assert_eq!(server.do_handshake()?, Outcome::WantRead);
+//! assert_eq!(client.do_handshake()?, Outcome::Ready(()));
+//! assert_eq!(server.do_handshake()?, Outcome::Ready(()));
+//!
+//! assert_eq!(client.write(b"hello")?, Outcome::Ready(5));
+//! let mut buffer = [0; 16];
+//! assert_eq!(server.read(&mut buffer)?, Outcome::Ready(5));
+//! assert_eq!(&buffer[..5], b"hello");
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What is offloaded
+//!
+//! | work | how |
+//! | --- | --- |
+//! | signatures of a key with a handle | [`offload_key`] |
+//! | signatures of any rustls `SigningKey` | [`offload_signing_key`] |
+//! | key exchange | [`offload_key_exchange`] and [`SslContext::key_exchange`] |
+//! | session tickets | [`offload_tickets`] |
+//! | the choice of a certificate | [`resolve_async`], or [`Acceptor`] |
+//! | the verdict on the peer's certificate | [`verify_server_async`], [`verify_client_async`] |
+//!
+//! Each is chosen on its own. Whatever is not offloaded runs as in plain rustls.
+//!
+//! # Wakeups
+//!
+//! A wake is a hint to call again; calling without one is harmless and changes nothing. It goes to the session's
+//! callback if there is one, else to its descriptor if that was asked for, else by the route of its
+//! [wait context](Ssl::wait_ctx); with none of these, poll by calling again.
+//!
+//! # While a packet is parked
+//!
+//! Every call answers [`Outcome::WantAsync`], whichever it is: no call and no buffer of the caller is ever parked. The
+//! connection is away with its packet, so its properties are not to be had and nothing can be sent. Call
+//! [`Ssl::watch_peer`] when the transport becomes readable: it notices the peer's close and cancels.
+//!
+//! # Failure
+//!
+//! A failed operation ends its session: what can be told to the peer is sent, then `close_notify`, and every later call
+//! returns the same [`SslError`]. There is no way to cancel an operation and keep the session.
+//!
+//! # Drop
+//!
+//! Dropping a session at any time is sound. A parked packet is cancelled, and what the device still computes for it is
+//! wiped when it arrives.
+//!
+//! # Threads
+//!
+//! A session stays on its thread. Contexts, keys and engines are shared between threads freely.
+//!
+//! # Panics
+//!
+//! A panic in a hook reaches whoever called the session, which is then over; no other session is harmed.
+//!
+//! # Features
+//!
+//! - `aws-lc-rs` (default): rustls's provider over aws-lc, and the software implementation of all operations.
+//! - `ring`: rustls's provider over ring. With it alone, results are checked by that provider's algorithms, and there is
+//!   no aws-lc in the dependency tree.
+//!
+//! Features are additive. With both, name the provider when a configuration is built, for rustls cannot guess it.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -7,13 +142,28 @@
 mod context;
 mod error;
 mod outcome;
+
+// The session, and the one packet of it that may be parked.
 mod packet;
 mod read_ahead;
-mod rustls23;
 mod session;
 
+// Everything that depends on the version of rustls.
+mod rustls23;
+
 pub use context::{AsyncCallback, SslContext};
+pub use crypto_ops::{CryptoOp, KeyHandle};
+pub use engine_core::{Engine, EngineError};
 pub use error::{ClosedDuring, SslError};
+pub use job_core::JobPool;
 pub use outcome::Outcome;
-pub use rustls23::{Accepted, Acceptor, TlsError, offload_key};
+pub use rustls;
+pub use rustls23::{
+    Accepted, Acceptor, PeerCertificate, PublicKeyError, SigningWork, TlsError, key_of_certificate,
+    offload_key, offload_key_exchange, offload_signing_key, offload_signing_key_of,
+    offload_tickets, resolve_async, verify_client_async, verify_server_async,
+};
 pub use session::{Ssl, SslId};
+pub use wait_ctx::{
+    CallbackArg, FdDiff, FdHandle, Notification, ReadyQueue, Reason, Route, Status, Token, WaitCtx,
+};

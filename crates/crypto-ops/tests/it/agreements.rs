@@ -259,3 +259,14 @@ fn groups_have_the_numbers_of_the_registry_and_a_kind_of_their_own() {
     let kinds: std::collections::BTreeSet<_> = Group::ALL.map(Group::agree_kind).into();
     assert_eq!(kinds.len(), 4);
 }
+
+#[test]
+fn every_operation_may_be_sent_twice_but_the_one_that_needs_its_devices_key() {
+    let _turn = turn();
+    let (share, key) = started(Group::X25519);
+    let (answer, _) = answered(Group::X25519, &share);
+    let twice = |op: AgreeOp| CryptoOp::from(op).duplicate().is_some();
+    assert!(twice(AgreeOp::start(Group::X25519)));
+    assert!(twice(AgreeOp::start_and_complete(Group::X25519, &share).unwrap()));
+    assert!(!twice(AgreeOp::complete(key, &answer).unwrap()));
+}

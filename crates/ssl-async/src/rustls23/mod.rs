@@ -3,11 +3,16 @@
 //! What rustls 0.24 changes, as far as its development versions show: `Signer::sign` consumes the signer;
 //! `SigningKey::algorithm` goes and `public_key` becomes mandatory; records are processed as
 //! `process_new_packets(&mut input, &mut plaintext)`; providers are crates of their own. Each of these touches this
-//! file only.
+//! module only.
 
 mod accept;
 mod exchange;
+mod groups;
+mod hooks;
+mod public_key;
 mod sign;
+mod signing_key;
+mod ticketer;
 
 use std::io::{self, BufRead, Read, Write};
 use std::sync::Arc;
@@ -19,11 +24,16 @@ use crate::packet::{Broken, Processed, Remains};
 
 pub use accept::{Accepted, Acceptor};
 pub(crate) use exchange::KeyExchange;
+pub use groups::offload_key_exchange;
+pub use hooks::{PeerCertificate, resolve_async, verify_client_async, verify_server_async};
+pub use public_key::{PublicKeyError, key_of_certificate};
 /// An error of the TLS implementation.
 pub use rustls::Error as TlsError;
 pub(crate) use rustls::pki_types::ServerName;
 pub(crate) use rustls::{ClientConfig, Connection, ServerConfig};
 pub use sign::offload_key;
+pub use signing_key::{SigningWork, offload_signing_key, offload_signing_key_of};
+pub use ticketer::offload_tickets;
 
 /// A TLS connection, boxed: it is larger than what can be passed by value onto a fiber.
 pub(crate) struct Tls(Box<Connection>);

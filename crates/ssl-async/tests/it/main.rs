@@ -1,9 +1,14 @@
 //! The TLS session shim against plain rustls peers, over an in-memory transport and a device that answers on command.
 
 mod accept;
+mod any_key;
+mod exchange;
 mod faults;
 mod handshake;
+mod hooks;
 mod manual_page;
 mod model;
 mod parked;
+mod protocol;
 mod support;
+mod tickets;

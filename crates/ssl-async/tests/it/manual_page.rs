@@ -10,7 +10,7 @@ use rustls::version::TLS13;
 use ssl_async::{AsyncCallback, Outcome, Ssl, SslId};
 use wait_ctx::{CallbackArg, ReadyQueue, Reason, Route, Status, Token};
 
-use crate::support::{Fixture, KeyType, Pipe, PlainClient, fixture, pipe};
+use crate::support::{Fixture, KeyType, Pipe, PlainPeer, fixture, pipe};
 
 /// What callbacks were told: by which callback, of which session, with which argument and status.
 #[derive(Clone, Default)]
@@ -38,14 +38,14 @@ fn arg(name: &'static str) -> CallbackArg {
 }
 
 /// A session whose client has sent its hello.
-fn greeted(fixture: &Fixture, pool: &JobPool) -> (Ssl<Pipe>, PlainClient) {
+fn greeted(fixture: &Fixture, pool: &JobPool) -> (Ssl<Pipe>, PlainPeer) {
     let (ours, theirs) = pipe();
     let mut client = fixture.client(&TLS13, theirs);
     client.step();
     (Ssl::accept(&fixture.server, pool, ours).unwrap(), client)
 }
 
-fn finish(ssl: &mut Ssl<Pipe>, client: &mut PlainClient) {
+fn finish(ssl: &mut Ssl<Pipe>, client: &mut PlainPeer) {
     assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantRead);
     client.step();
     assert_eq!(ssl.do_handshake().unwrap(), Outcome::Ready(()));

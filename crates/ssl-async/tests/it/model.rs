@@ -9,7 +9,7 @@ use rustls::version::{TLS12, TLS13};
 use ssl_async::{AsyncCallback, Outcome, Ssl, SslError};
 use wait_ctx::Status;
 
-use crate::support::{Fixture, KeyType, Pipe, PlainClient, fixture, pipe};
+use crate::support::{Fixture, KeyType, Pipe, PlainPeer, fixture, pipe};
 
 #[derive(Clone, Copy, Debug)]
 enum Action {
@@ -87,7 +87,7 @@ struct World {
     pool: JobPool,
     version: &'static rustls::SupportedProtocolVersion,
     ssl: Ssl<Pipe>,
-    client: PlainClient,
+    client: PlainPeer,
     live: Live,
     /// Requests that the device holds for connections that are gone.
     orphans: usize,

@@ -5,9 +5,9 @@ use rustls::version::{TLS12, TLS13};
 use ssl_async::{ClosedDuring, Outcome, Ssl, SslError};
 use wait_ctx::Status;
 
-use crate::support::{Fixture, KeyType, Pipe, PlainClient, fixture, pipe};
+use crate::support::{Fixture, KeyType, Pipe, PlainPeer, fixture, pipe};
 
-fn parked(fixture: &Fixture, pool: &JobPool) -> (Ssl<Pipe>, PlainClient) {
+fn parked(fixture: &Fixture, pool: &JobPool) -> (Ssl<Pipe>, PlainPeer) {
     let (ours, theirs) = pipe();
     let mut client = fixture.client(&TLS13, theirs);
     client.step();

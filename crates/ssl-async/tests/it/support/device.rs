@@ -6,21 +6,41 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 
 use crypto_ops::{CryptoOp, SoftwareKeys};
-use engine_core::{Accelerator, DeviceError, Rejected, Request};
+use engine_core::{Accelerator, DeviceError, Rejected, Request, Work};
+
+type Execute<W> = dyn Fn(&W) -> Result<<W as Work>::Output, DeviceError> + Send + Sync;
 
 /// Holds up to `ring` requests until the test tells it what to do with the oldest.
-pub(crate) struct ManualDevice {
-    keys: Arc<SoftwareKeys>,
+pub(crate) struct ManualDevice<W: Work = CryptoOp> {
+    execute: Box<Execute<W>>,
     ring: usize,
-    requests: Mutex<VecDeque<Request<CryptoOp>>>,
+    requests: Mutex<VecDeque<Request<W>>>,
     arrived: Condvar,
     at_once: AtomicBool,
 }
 
 impl ManualDevice {
+    /// A device with these keys.
     pub(crate) fn new(keys: Arc<SoftwareKeys>, ring: usize) -> Arc<Self> {
+        let failed = |_| DeviceError::Failed("the software implementation failed");
+        Self::doing(ring, move |op| keys.execute(op).map_err(failed))
+    }
+
+    /// Answers the oldest request wrongly.
+    pub(crate) fn answer_wrongly(&self) {
+        let request = self.take();
+        let output = (self.execute)(request.work()).expect("the key is in the store");
+        request.complete(Ok(output.spoiled()));
+    }
+}
+
+impl<W: Work> ManualDevice<W> {
+    pub(crate) fn doing(
+        ring: usize,
+        execute: impl Fn(&W) -> Result<W::Output, DeviceError> + Send + Sync + 'static,
+    ) -> Arc<Self> {
         Arc::new(Self {
-            keys,
+            execute: Box::new(execute),
             ring,
             requests: Mutex::default(),
             arrived: Condvar::new(),
@@ -32,6 +52,11 @@ impl ManualDevice {
         self.requests.lock().unwrap().len()
     }
 
+    /// The kinds of the requests held, oldest first.
+    pub(crate) fn kinds(&self) -> Vec<&'static str> {
+        self.requests.lock().unwrap().iter().map(|request| request.kind().name()).collect()
+    }
+
     pub(crate) fn answers_at_once(&self) -> bool {
         self.at_once.load(Ordering::Relaxed)
     }
@@ -41,18 +66,18 @@ impl ManualDevice {
         self.at_once.store(at_once, Ordering::Relaxed);
     }
 
-    fn take(&self) -> Request<CryptoOp> {
+    fn take(&self) -> Request<W> {
         self.requests.lock().unwrap().pop_front().expect("the device holds a request")
     }
 
-    /// Signs the oldest request.
+    /// Answers the oldest request.
     pub(crate) fn answer(&self) {
         self.complete(self.take());
     }
 
-    fn complete(&self, request: Request<CryptoOp>) {
-        let output = self.keys.execute(request.work()).expect("the key is in the store");
-        request.complete(Ok(output));
+    fn complete(&self, request: Request<W>) {
+        let answer = (self.execute)(request.work());
+        request.complete(answer);
     }
 
     /// Answers one request from another thread, when there is one: for a session that blocks its own.
@@ -66,21 +91,14 @@ impl ManualDevice {
         })
     }
 
-    /// Signs the oldest request wrongly.
-    pub(crate) fn answer_wrongly(&self) {
-        let request = self.take();
-        let output = self.keys.execute(request.work()).expect("the key is in the store");
-        request.complete(Ok(output.spoiled()));
-    }
-
     /// Fails the oldest request.
     pub(crate) fn fail(&self) {
         self.take().complete(Err(DeviceError::Failed("told to")));
     }
 }
 
-impl Accelerator<CryptoOp> for ManualDevice {
-    fn submit(&self, request: Request<CryptoOp>) -> Result<(), Rejected<CryptoOp>> {
+impl<W: Work> Accelerator<W> for ManualDevice<W> {
+    fn submit(&self, request: Request<W>) -> Result<(), Rejected<W>> {
         if self.answers_at_once() {
             self.complete(request);
             return Ok(());
@@ -95,7 +113,7 @@ impl Accelerator<CryptoOp> for ManualDevice {
     }
 }
 
-impl core::fmt::Debug for ManualDevice {
+impl<W: Work> core::fmt::Debug for ManualDevice<W> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("ManualDevice").field("held", &self.held()).finish_non_exhaustive()
     }

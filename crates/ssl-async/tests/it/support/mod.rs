@@ -5,5 +5,8 @@ mod peer;
 mod pipe;
 
 pub(crate) use device::ManualDevice;
-pub(crate) use peer::{Fixture, KeyType, PlainClient, fixture};
+pub(crate) use peer::{
+    Fixture, Identity, KeyType, PlainPeer, Version, client_config, exchange_data, fixture,
+    localhost, provider, server_config, shake,
+};
 pub(crate) use pipe::{Pipe, pipe};

@@ -1,4 +1,4 @@
-//! Certificates, configurations, and a plain rustls client that verifies.
+//! Certificates, configurations, and plain rustls peers that verify.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -6,63 +6,116 @@ use std::sync::Arc;
 use crypto_ops::{CryptoOp, SoftwareKeys};
 use engine_core::Engine;
 use job_core::JobPool;
-use rustls::pki_types::ServerName;
-use rustls::server::ResolvesServerCert;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::sign::{CertifiedKey, Signer, SigningKey, SingleCertAndKey};
 use rustls::version::TLS13;
 use rustls::{
-    ALL_VERSIONS, ClientConfig, ClientConnection, RootCertStore, ServerConfig, SignatureAlgorithm,
-    SignatureScheme, SupportedProtocolVersion,
+    ALL_VERSIONS, ClientConfig, ClientConnection, Connection, RootCertStore, ServerConfig,
+    ServerConnection, SignatureAlgorithm, SignatureScheme, SupportedProtocolVersion,
 };
-use ssl_async::{Ssl, SslContext, offload_key};
+use ssl_async::{Outcome, Ssl, SslContext, SslError, offload_key};
 
 use super::{ManualDevice, Pipe};
+
+pub(crate) type Version = &'static SupportedProtocolVersion;
+
+pub(crate) fn provider() -> CryptoProvider {
+    aws_lc_rs::default_provider()
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum KeyType {
     P256,
+    P384,
+    Ed25519,
     Rsa2048,
+}
+
+/// A certificate for `localhost` that is its own root, and its private key.
+pub(crate) struct Identity {
+    pub(crate) certificate: CertificateDer<'static>,
+    pub(crate) pem: String,
+}
+
+impl Identity {
+    pub(crate) fn new(key_type: KeyType) -> Self {
+        let pair = rcgen::KeyPair::generate_for(match key_type {
+            KeyType::P256 => &rcgen::PKCS_ECDSA_P256_SHA256,
+            KeyType::P384 => &rcgen::PKCS_ECDSA_P384_SHA384,
+            KeyType::Ed25519 => &rcgen::PKCS_ED25519,
+            KeyType::Rsa2048 => &rcgen::PKCS_RSA_SHA256,
+        })
+        .expect("a key");
+        let certificate = rcgen::CertificateParams::new(vec!["localhost".into()])
+            .and_then(|params| params.self_signed(&pair))
+            .expect("a certificate");
+        Self { certificate: certificate.der().clone(), pem: pair.serialize_pem() }
+    }
+
+    pub(crate) fn certified(&self, key: Arc<dyn SigningKey>) -> Arc<SingleCertAndKey> {
+        Arc::new(CertifiedKey::new(vec![self.certificate.clone()], key).into())
+    }
+
+    pub(crate) fn roots(&self) -> Arc<RootCertStore> {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate.clone()).expect("a certificate that is its own root");
+        Arc::new(roots)
+    }
 }
 
 /// A server's key on a device, and what a client needs to verify it.
 pub(crate) struct Fixture {
+    pub(crate) keys: Arc<SoftwareKeys>,
     pub(crate) device: Arc<ManualDevice>,
     pub(crate) engine: Arc<Engine<CryptoOp>>,
     pub(crate) server: SslContext,
-    certified: CertifiedKey,
-    roots: Arc<RootCertStore>,
+    pub(crate) identity: Identity,
+    pub(crate) key: Arc<dyn SigningKey>,
 }
 
 /// A fixture whose device has a ring of `ring` entries.
 pub(crate) fn fixture(key_type: KeyType, ring: usize) -> Fixture {
-    let pair = match key_type {
-        KeyType::P256 => rcgen::KeyPair::generate(),
-        KeyType::Rsa2048 => rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256),
-    }
-    .expect("a key");
-    let certificate = rcgen::CertificateParams::new(vec!["localhost".into()])
-        .and_then(|params| params.self_signed(&pair))
-        .expect("a certificate");
+    let identity = Identity::new(key_type);
     let keys = Arc::new(SoftwareKeys::new());
-    let key = keys.load_pem(&pair.serialize_pem()).expect("a key that the store takes");
-    let device = ManualDevice::new(keys, ring);
+    let handle = keys.load_pem(&identity.pem).expect("a key that the store takes");
+    let device = ManualDevice::new(Arc::clone(&keys), ring);
     let engine = Engine::builder(device.clone()).build();
-    let mut roots = RootCertStore::empty();
-    roots.add(certificate.der().clone()).expect("a certificate that is its own root");
-    let chain = vec![certificate.der().clone()];
-    let certified = CertifiedKey::new(chain, offload_key(Arc::clone(&engine), key));
-    let server = SslContext::server(Arc::new(server_config(&certified, ALL_VERSIONS)));
-    Fixture { device, engine, server, certified, roots: Arc::new(roots) }
+    let key = offload_key(Arc::clone(&engine), handle);
+    let config = server_config(provider(), ALL_VERSIONS, &identity, &key);
+    let server = SslContext::server(Arc::new(config));
+    Fixture { keys, device, engine, server, identity, key }
 }
 
-fn server_config(
-    certified: &CertifiedKey,
-    versions: &[&'static SupportedProtocolVersion],
+/// A server's configuration that shows `identity` and signs with `key`.
+pub(crate) fn server_config(
+    provider: CryptoProvider,
+    versions: &[Version],
+    identity: &Identity,
+    key: &Arc<dyn SigningKey>,
 ) -> ServerConfig {
-    let resolver: Arc<dyn ResolvesServerCert> = Arc::new(SingleCertAndKey::from(certified.clone()));
-    ServerConfig::builder_with_protocol_versions(versions)
+    ServerConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(versions)
+        .expect("a provider for these versions")
         .with_no_client_auth()
-        .with_cert_resolver(resolver)
+        .with_cert_resolver(identity.certified(Arc::clone(key)))
+}
+
+/// A client's configuration that trusts `identity` alone.
+pub(crate) fn client_config(
+    provider: CryptoProvider,
+    version: Version,
+    identity: &Identity,
+) -> ClientConfig {
+    ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[version])
+        .expect("a provider for this version")
+        .with_root_certificates(identity.roots())
+        .with_no_client_auth()
+}
+
+pub(crate) fn localhost() -> ServerName<'static> {
+    ServerName::try_from("localhost").expect("a valid name")
 }
 
 /// A key with a bug.
@@ -81,53 +134,56 @@ impl SigningKey for PanickingKey {
 
 impl Fixture {
     /// A client of one protocol version that verifies the server's certificate.
-    pub(crate) fn client(
-        &self,
-        version: &'static SupportedProtocolVersion,
-        io: Pipe,
-    ) -> PlainClient {
-        let config = self.client_config(version);
-        let name = ServerName::try_from("localhost").expect("a valid name");
-        let tls = ClientConnection::new(config, name).expect("a valid configuration");
-        PlainClient { tls, io }
+    pub(crate) fn client(&self, version: Version, io: Pipe) -> PlainPeer {
+        PlainPeer::client(self.client_config(version), io)
+    }
+
+    pub(crate) fn client_config(&self, version: Version) -> ClientConfig {
+        client_config(provider(), version, &self.identity)
+    }
+
+    pub(crate) fn server_config(&self, versions: &[Version]) -> ServerConfig {
+        server_config(provider(), versions, &self.identity, &self.key)
     }
 
     /// A client session of ours that verifies the server's certificate.
     pub(crate) fn session(&self, pool: &JobPool, io: Pipe) -> Ssl<Pipe> {
-        let context = SslContext::client(self.client_config(&TLS13));
-        let name = ServerName::try_from("localhost").expect("a valid name");
-        Ssl::connect(&context, pool, name, io)
+        let context = SslContext::client(Arc::new(self.client_config(&TLS13)));
+        Ssl::connect(&context, pool, localhost(), io)
     }
 
     /// A server's context with the same key and one protocol version.
-    pub(crate) fn server_of(&self, version: &'static SupportedProtocolVersion) -> SslContext {
-        SslContext::server(Arc::new(server_config(&self.certified, &[version])))
+    pub(crate) fn server_of(&self, version: Version) -> SslContext {
+        SslContext::server(Arc::new(self.server_config(&[version])))
     }
 
     pub(crate) fn context_with_a_panicking_key(&self) -> SslContext {
-        let mut certified = self.certified.clone();
-        certified.key = Arc::new(PanickingKey(certified.key));
-        SslContext::server(Arc::new(server_config(&certified, ALL_VERSIONS)))
-    }
-
-    fn client_config(&self, version: &'static SupportedProtocolVersion) -> Arc<ClientConfig> {
-        let config = ClientConfig::builder_with_protocol_versions(&[version])
-            .with_root_certificates(Arc::clone(&self.roots))
-            .with_no_client_auth();
-        Arc::new(config)
+        let key: Arc<dyn SigningKey> = Arc::new(PanickingKey(Arc::clone(&self.key)));
+        let config = server_config(provider(), ALL_VERSIONS, &self.identity, &key);
+        SslContext::server(Arc::new(config))
     }
 }
 
-/// A client that is stepped by hand.
-pub(crate) struct PlainClient {
-    pub(crate) tls: ClientConnection,
+/// A plain rustls connection that is stepped by hand.
+pub(crate) struct PlainPeer {
+    pub(crate) tls: Connection,
     pub(crate) io: Pipe,
 }
 
-impl PlainClient {
+impl PlainPeer {
+    pub(crate) fn client(config: impl Into<Arc<ClientConfig>>, io: Pipe) -> Self {
+        let tls = ClientConnection::new(config.into(), localhost()).expect("valid");
+        Self { tls: tls.into(), io }
+    }
+
+    pub(crate) fn server(config: impl Into<Arc<ServerConfig>>, io: Pipe) -> Self {
+        let tls = ServerConnection::new(config.into()).expect("a valid configuration");
+        Self { tls: tls.into(), io }
+    }
+
     /// Sends and receives what there is. Panics if the handshake fails.
     pub(crate) fn step(&mut self) {
-        self.try_step().expect("the client is content");
+        self.try_step().expect("the peer is content");
     }
 
     pub(crate) fn try_step(&mut self) -> Result<(), rustls::Error> {
@@ -158,4 +214,34 @@ impl PlainClient {
         let _until_would_block = self.tls.reader().read_to_end(&mut all);
         all
     }
+}
+
+/// Carries the handshake on until both sides are done; the device answers whenever the session is parked. The kinds of
+/// the operations that it was parked on, in order.
+pub(crate) fn shake(
+    ssl: &mut Ssl<Pipe>,
+    peer: &mut PlainPeer,
+    device: &ManualDevice,
+) -> Result<Vec<&'static str>, SslError> {
+    let mut parked = Vec::new();
+    for _ in 0..40 {
+        match ssl.do_handshake()? {
+            Outcome::WantAsync => {
+                parked.extend(device.kinds());
+                device.answer();
+            }
+            Outcome::Ready(()) if !peer.tls.is_handshaking() => return Ok(parked),
+            _ => peer.try_step().map_err(SslError::Tls)?,
+        }
+    }
+    panic!("the handshake does not end: {ssl:?}")
+}
+
+/// Data both ways over a handshake that is done.
+pub(crate) fn exchange_data(ssl: &mut Ssl<Pipe>, peer: &mut PlainPeer) {
+    peer.send(b"question");
+    let mut buffer = [0; 64];
+    assert_eq!(ssl.read(&mut buffer).unwrap(), Outcome::Ready(8));
+    assert_eq!(ssl.write(b"answer").unwrap(), Outcome::Ready(6));
+    assert_eq!(peer.received(), b"answer");
 }

@@ -1,0 +1,235 @@
+//! Key-exchange groups that compute in an engine where there is one.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crypto_ops::{AgreeOp, CryptoOp, CryptoOutput, EphemeralKey, Group, MalformedShare, Secret};
+use engine_core::{CheckFailed, Engine, EngineError};
+use rustls::crypto::{
+    ActiveKeyExchange, CompletedKeyExchange, CryptoProvider, SharedSecret, SupportedKxGroup,
+};
+use rustls::ffdhe_groups::FfdheGroup;
+use rustls::{NamedGroup, PeerMisbehaved, ProtocolVersion};
+
+use crate::rustls23::{KeyExchange, TlsError, wrap};
+
+/// The same provider with key exchanges that an engine can compute: in sessions whose context
+/// [names one](crate::SslContext::key_exchange), and on the spot everywhere else.
+///
+/// X25519, P-256, P-384 and X25519MLKEM768 are offloaded, whichever of them the provider has; its other groups stay as
+/// they are. A TLS 1.3 server needs one operation a handshake, a client two.
+///
+/// An offloaded group never claims to be FIPS-approved: that depends on the device.
+///
+/// ```
+/// # #[cfg(feature = "aws-lc-rs")] {
+/// use std::sync::Arc;
+/// use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
+/// use ssl_async::{Engine, SslContext, offload_key_exchange};
+/// # let keys = crypto_ops::SoftwareKeys::new();
+/// # let device = Arc::new(engine_core::Inline::new(move |op: &crypto_ops::CryptoOp| keys.execute(op).map_err(|_| engine_core::DeviceError::Lost)));
+///
+/// let engine = Engine::builder(device).build();
+/// let provider = offload_key_exchange(aws_lc_rs::default_provider());
+/// let config = ClientConfig::builder_with_provider(Arc::new(provider))
+///     .with_safe_default_protocol_versions()?
+///     .with_root_certificates(RootCertStore::empty())
+///     .with_no_client_auth();
+/// let context = SslContext::client(Arc::new(config)).key_exchange(engine);
+/// # }
+/// # Ok::<(), rustls::Error>(())
+/// ```
+pub fn offload_key_exchange(mut provider: CryptoProvider) -> CryptoProvider {
+    for group in &mut provider.kx_groups {
+        *group = intern(*group);
+    }
+    provider
+}
+
+/// The one wrapper of `inner` in this process; `inner` itself if there is no operation for it.
+///
+/// rustls wants groups for ever (`&'static`), so each wrapper is leaked; there is one for each group that anybody ever
+/// wrapped, and past [`MAX_WRAPPERS`] of them no more.
+fn intern(inner: &'static dyn SupportedKxGroup) -> &'static dyn SupportedKxGroup {
+    static WRAPPERS: Mutex<Vec<&'static OffloadedGroup>> = Mutex::new(Vec::new());
+    let Some(group) = Group::from_u16(u16::from(inner.name())) else { return inner };
+    let mut wrappers = WRAPPERS.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = wrappers.iter().find(|known| same(known.inner, inner) || same(**known, inner));
+    if let Some(known) = known {
+        return *known;
+    }
+    if wrappers.len() == MAX_WRAPPERS {
+        tracing::warn!(group = %group, "too many providers: this one's key exchange is not offloaded");
+        return inner;
+    }
+    let wrapper: &'static OffloadedGroup = Box::leak(Box::new(OffloadedGroup { inner, group }));
+    wrappers.push(wrapper);
+    wrapper
+}
+
+/// Far more than there are providers; a bound on what a program can leak that makes groups at run time.
+const MAX_WRAPPERS: usize = 64;
+
+#[derive(Debug)]
+struct OffloadedGroup {
+    inner: &'static dyn SupportedKxGroup,
+    group: Group,
+}
+
+/// Whether both are the same group: the same object in memory. The name is compared because an object may begin with
+/// another one, and for groups without fields, which may all share one address, so is the type's table of methods. (For
+/// the others that says nothing: a type may have several tables.)
+fn same(a: &'static dyn SupportedKxGroup, b: &'static dyn SupportedKxGroup) -> bool {
+    let one_object = core::ptr::addr_eq(a, b) && size_of_val(a) == size_of_val(b);
+    one_object && a.name() == b.name() && (size_of_val(a) > 0 || core::ptr::eq(a, b))
+}
+
+impl SupportedKxGroup for OffloadedGroup {
+    fn start(&self) -> Result<Box<dyn ActiveKeyExchange>, TlsError> {
+        let Some(engine) = KeyExchange::current() else { return self.inner.start() };
+        match run(&engine, AgreeOp::start(self.group))? {
+            CryptoOutput::Started { share, key } => Ok(Box::new(Active { engine, share, key })),
+            _ => Err(wrap(SHAPE)),
+        }
+    }
+
+    fn start_and_complete(&self, peer: &[u8]) -> Result<CompletedKeyExchange, TlsError> {
+        let Some(engine) = KeyExchange::current() else {
+            return self.inner.start_and_complete(peer);
+        };
+        let op = AgreeOp::start_and_complete(self.group, peer).map_err(misbehaved)?;
+        match run(&engine, op)? {
+            CryptoOutput::Agreed { share, secret } => Ok(CompletedKeyExchange {
+                group: self.name(),
+                pub_key: share,
+                secret: shared(&secret),
+            }),
+            _ => Err(wrap(SHAPE)),
+        }
+    }
+
+    fn ffdhe_group(&self) -> Option<FfdheGroup<'static>> {
+        None
+    }
+
+    fn name(&self) -> NamedGroup {
+        self.inner.name()
+    }
+
+    fn usable_for_version(&self, version: ProtocolVersion) -> bool {
+        self.inner.usable_for_version(version)
+    }
+}
+
+/// An exchange whose private half is in a device.
+struct Active {
+    engine: Arc<Engine<CryptoOp>>,
+    share: Vec<u8>,
+    key: EphemeralKey,
+}
+
+impl Active {
+    fn finish(self, op: Result<AgreeOp, MalformedShare>) -> Result<SharedSecret, TlsError> {
+        match run(&self.engine, op.map_err(misbehaved)?)? {
+            CryptoOutput::Secret(secret) => Ok(shared(&secret)),
+            _ => Err(wrap(SHAPE)),
+        }
+    }
+}
+
+impl ActiveKeyExchange for Active {
+    fn complete(self: Box<Self>, peer: &[u8]) -> Result<SharedSecret, TlsError> {
+        let op = AgreeOp::complete(self.key.clone(), peer);
+        self.finish(op)
+    }
+
+    fn hybrid_component(&self) -> Option<(NamedGroup, &[u8])> {
+        let half = self.key.group().classical_half()?;
+        let at = self.share.len().checked_sub(half.client_share_len())?;
+        Some((NamedGroup::from(half.to_u16()), &self.share[at..]))
+    }
+
+    fn complete_hybrid_component(self: Box<Self>, peer: &[u8]) -> Result<SharedSecret, TlsError> {
+        let op = AgreeOp::complete_classical_half(self.key.clone(), peer);
+        self.finish(op)
+    }
+
+    fn pub_key(&self) -> &[u8] {
+        &self.share
+    }
+
+    fn ffdhe_group(&self) -> Option<FfdheGroup<'static>> {
+        None
+    }
+
+    fn group(&self) -> NamedGroup {
+        NamedGroup::from(self.key.group().to_u16())
+    }
+}
+
+fn run(engine: &Engine<CryptoOp>, op: AgreeOp) -> Result<CryptoOutput, TlsError> {
+    let group = op.group();
+    match engine.run(op.into()) {
+        Ok(CryptoOutput::BadShare) => Err(misbehaved(MalformedShare { group })),
+        Ok(output) => Ok(output),
+        Err(error) => Err(wrap(error)),
+    }
+}
+
+fn misbehaved(share: MalformedShare) -> TlsError {
+    tracing::debug!(%share, "ssl.bad_share");
+    PeerMisbehaved::InvalidKeyShare.into()
+}
+
+fn shared(secret: &Secret) -> SharedSecret {
+    SharedSecret::from(secret.expose())
+}
+
+/// What a device's answer of another kind comes to, should the engine have let it through unchecked.
+const SHAPE: EngineError = EngineError::Invalid(CheckFailed("the result is no key agreement's"));
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A group without fields: all such values may share one address.
+    #[derive(Debug)]
+    struct Empty<const GROUP: u16>;
+
+    impl<const GROUP: u16> SupportedKxGroup for Empty<GROUP> {
+        fn start(&self) -> Result<Box<dyn ActiveKeyExchange>, TlsError> {
+            Err(TlsError::General(GROUP.to_string()))
+        }
+
+        fn ffdhe_group(&self) -> Option<FfdheGroup<'static>> {
+            None
+        }
+
+        fn name(&self) -> NamedGroup {
+            GROUP.into()
+        }
+    }
+
+    #[test]
+    fn a_group_is_wrapped_once_however_often_it_is_asked_for() {
+        let first = intern(&Empty::<29>);
+        assert!(same(first, intern(&Empty::<29>)));
+        assert!(same(first, intern(first)), "a wrapper is not wrapped");
+        let other = intern(&Empty::<23>);
+        assert!(!same(first, other));
+        assert_eq!((first.name(), other.name()), (NamedGroup::X25519, NamedGroup::secp256r1));
+    }
+
+    #[test]
+    fn a_group_without_an_operation_stays_as_it_is() {
+        let exotic: &'static dyn SupportedKxGroup = &Empty::<0x0100>;
+        assert!(same(exotic, intern(exotic)));
+    }
+
+    #[test]
+    fn outside_a_job_the_wrapped_group_computes_itself() {
+        let Err(TlsError::General(text)) = intern(&Empty::<24>).start() else {
+            panic!("the group of the test refuses to start")
+        };
+        assert_eq!(text, "24");
+    }
+}

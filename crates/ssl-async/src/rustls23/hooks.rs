@@ -1,0 +1,326 @@
+//! rustls's hooks as `async fn`: the choice of a certificate, and the verdict on the peer's.
+//!
+//! Each awaits its future inside the packet's job, so the session parks meanwhile and is woken by the future's waker.
+//! Outside a job, with async mode off for instance, the thread blocks until the future is ready.
+
+use core::fmt;
+use core::future::Future;
+use core::pin::{Pin, pin};
+use core::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::task::Wake;
+use std::thread::{self, Thread};
+
+use engine_core::EngineError;
+use job_core::{WaitForError, wait_for};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
+
+use crate::rustls23::{TlsError, wrap};
+
+/// A certificate resolver from an `async fn`, for a server that asks elsewhere which certificate to show.
+///
+/// Give it to rustls with `with_cert_resolver`. `None` ends the handshake.
+///
+/// ```
+/// # #[cfg(feature = "aws-lc-rs")] {
+/// # use std::sync::Arc;
+/// # use rustls::{ServerConfig, crypto::aws_lc_rs, sign::CertifiedKey};
+/// # async fn fetch(name: String) -> Option<Arc<CertifiedKey>> { None }
+/// // Ask the certificate store over the network, by the name that the client wants.
+/// let resolver = ssl_async::resolve_async(async |hello| {
+///     let name = hello.server_name()?.to_owned();
+///     fetch(name).await
+/// });
+/// let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+///     .with_safe_default_protocol_versions()?
+///     .with_no_client_auth()
+///     .with_cert_resolver(resolver);
+/// assert_eq!(config.max_early_data_size, 0);
+/// # }
+/// # Ok::<(), rustls::Error>(())
+/// ```
+pub fn resolve_async<F>(resolve: F) -> Arc<dyn ResolvesServerCert>
+where
+    F: AsyncFn(ClientHello<'_>) -> Option<Arc<CertifiedKey>> + Send + Sync + 'static,
+{
+    Arc::new(AsyncResolver(resolve))
+}
+
+struct AsyncResolver<F>(F);
+
+impl<F> ResolvesServerCert for AsyncResolver<F>
+where
+    F: AsyncFn(ClientHello<'_>) -> Option<Arc<CertifiedKey>> + Send + Sync,
+{
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        wait(self.0(hello)).ok()?
+    }
+}
+
+impl<F> fmt::Debug for AsyncResolver<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AsyncResolver")
+    }
+}
+
+/// A peer's certificate that an `async fn` is to judge. Its chain, its names and its dates have been found good.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct PeerCertificate<'a> {
+    /// The peer's own certificate.
+    pub end_entity: &'a CertificateDer<'a>,
+    /// Those that it sent beside.
+    pub intermediates: &'a [CertificateDer<'a>],
+    /// The server's name that was asked for; `None` for a client's certificate.
+    pub server_name: Option<&'a ServerName<'a>>,
+    /// A stapled OCSP response, if the server sent one; else empty.
+    pub ocsp_response: &'a [u8],
+    /// The time of the verification.
+    pub now: UnixTime,
+}
+
+/// A verifier of servers' certificates that also asks an `async fn`, once `inner` is content: a revocation service, for
+/// instance. Give it to rustls with `dangerous().with_custom_certificate_verifier`; what it lets pass, `inner` has let
+/// pass.
+///
+/// ```
+/// # #[cfg(feature = "aws-lc-rs")] {
+/// # use std::sync::Arc;
+/// # use rustls::client::WebPkiServerVerifier;
+/// # use rustls::{CertificateError, ClientConfig, RootCertStore, crypto::aws_lc_rs};
+/// # async fn is_revoked(certificate: &[u8]) -> bool { false }
+/// # let pem = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+/// # let mut roots = RootCertStore::empty();
+/// # roots.add(pem.cert.der().clone())?;
+/// let provider = Arc::new(aws_lc_rs::default_provider());
+/// let chain_is_good =
+///     WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build()?;
+/// let verifier = ssl_async::verify_server_async(chain_is_good, async |peer| {
+///     match is_revoked(peer.end_entity).await {
+///         true => Err(CertificateError::Revoked.into()),
+///         false => Ok(()),
+///     }
+/// });
+/// let config = ClientConfig::builder_with_provider(provider)
+///     .with_safe_default_protocol_versions()?
+///     .dangerous()
+///     .with_custom_certificate_verifier(verifier)
+///     .with_no_client_auth();
+/// assert!(config.enable_sni);
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn verify_server_async<F>(
+    inner: Arc<dyn ServerCertVerifier>,
+    verify: F,
+) -> Arc<dyn ServerCertVerifier>
+where
+    F: AsyncFn(PeerCertificate<'_>) -> Result<(), TlsError> + Send + Sync + 'static,
+{
+    Arc::new(AsyncServerVerifier { inner, verify })
+}
+
+/// A verifier of clients' certificates that also asks an `async fn`, once `inner` is content. Give it to rustls with
+/// `with_client_cert_verifier`; what it lets pass, `inner` has let pass.
+///
+/// ```
+/// # #[cfg(feature = "aws-lc-rs")] {
+/// # use std::sync::Arc;
+/// # use rustls::server::WebPkiClientVerifier;
+/// # use rustls::{CertificateError, RootCertStore, ServerConfig, crypto::aws_lc_rs};
+/// # async fn may_enter(certificate: &[u8]) -> bool { true }
+/// # let pem = rcgen::generate_simple_self_signed(["client".to_owned()])?;
+/// # let mut roots = RootCertStore::empty();
+/// # roots.add(pem.cert.der().clone())?;
+/// let provider = Arc::new(aws_lc_rs::default_provider());
+/// let chain_is_good =
+///     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build()?;
+/// let verifier = ssl_async::verify_client_async(chain_is_good, async |peer| {
+///     match may_enter(peer.end_entity).await {
+///         true => Ok(()),
+///         false => Err(CertificateError::ApplicationVerificationFailure.into()),
+///     }
+/// });
+/// let builder = ServerConfig::builder_with_provider(provider)
+///     .with_safe_default_protocol_versions()?
+///     .with_client_cert_verifier(verifier);
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn verify_client_async<F>(
+    inner: Arc<dyn ClientCertVerifier>,
+    verify: F,
+) -> Arc<dyn ClientCertVerifier>
+where
+    F: AsyncFn(PeerCertificate<'_>) -> Result<(), TlsError> + Send + Sync + 'static,
+{
+    Arc::new(AsyncClientVerifier { inner, verify })
+}
+
+struct AsyncServerVerifier<F> {
+    inner: Arc<dyn ServerCertVerifier>,
+    verify: F,
+}
+
+impl<F> ServerCertVerifier for AsyncServerVerifier<F>
+where
+    F: AsyncFn(PeerCertificate<'_>) -> Result<(), TlsError> + Send + Sync,
+{
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, TlsError> {
+        let verified = self.inner.verify_server_cert(
+            end_entity,
+            intermediates,
+            server_name,
+            ocsp_response,
+            now,
+        )?;
+        let server_name = Some(server_name);
+        let peer = PeerCertificate { end_entity, intermediates, server_name, ocsp_response, now };
+        wait((self.verify)(peer)).map_err(wrap)??;
+        Ok(verified)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        self.inner.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        self.inner.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+
+    fn requires_raw_public_keys(&self) -> bool {
+        self.inner.requires_raw_public_keys()
+    }
+
+    fn root_hint_subjects(&self) -> Option<&[DistinguishedName]> {
+        self.inner.root_hint_subjects()
+    }
+}
+
+impl<F> fmt::Debug for AsyncServerVerifier<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AsyncServerVerifier").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+struct AsyncClientVerifier<F> {
+    inner: Arc<dyn ClientCertVerifier>,
+    verify: F,
+}
+
+impl<F> ClientCertVerifier for AsyncClientVerifier<F>
+where
+    F: AsyncFn(PeerCertificate<'_>) -> Result<(), TlsError> + Send + Sync,
+{
+    fn offer_client_auth(&self) -> bool {
+        self.inner.offer_client_auth()
+    }
+
+    fn client_auth_mandatory(&self) -> bool {
+        self.inner.client_auth_mandatory()
+    }
+
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.inner.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, TlsError> {
+        let verified = self.inner.verify_client_cert(end_entity, intermediates, now)?;
+        let (server_name, ocsp_response) = (None, &[][..]);
+        let peer = PeerCertificate { end_entity, intermediates, server_name, ocsp_response, now };
+        wait((self.verify)(peer)).map_err(wrap)??;
+        Ok(verified)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        self.inner.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        self.inner.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
+
+    fn requires_raw_public_keys(&self) -> bool {
+        self.inner.requires_raw_public_keys()
+    }
+}
+
+impl<F> fmt::Debug for AsyncClientVerifier<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AsyncClientVerifier").field("inner", &self.inner).finish_non_exhaustive()
+    }
+}
+
+/// Awaits `future` by parking the session; where nothing can be parked, by blocking the thread (law L11).
+fn wait<F: Future>(future: F) -> Result<F::Output, EngineError> {
+    let mut future = pin!(future);
+    match wait_for(future.as_mut()) {
+        Ok(output) => Ok(output),
+        Err(WaitForError::Cancelled) => Err(EngineError::Cancelled),
+        Err(refused) => {
+            tracing::debug!(%refused, "ssl.blocking_wait");
+            Ok(block_on(future))
+        }
+    }
+}
+
+fn block_on<F: Future>(mut future: Pin<&mut F>) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Signatures checked by a provider's own algorithms, with a key's public half.
+
+use std::sync::Arc;
+
+use crypto_ops::{KeyError, KeyHandle, Scheme, Verifier, subject_public_key};
+use rustls::SignatureScheme;
+use rustls::SupportedCipherSuite;
+use rustls::crypto::hash::HashAlgorithm;
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
+use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
+use rustls::server::ParsedCertificate;
+
+use crate::rustls23::TlsError;
+
+/// Why the public half of a key cannot serve to check its signatures. All of these are for whoever configured the key.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublicKeyError {
+    /// The key does not tell its public half, and an unchecked signature must not leave the engine.
+    #[error("the key does not tell its public half: give the certificate too")]
+    Absent,
+    /// The public half is no `SubjectPublicKeyInfo`.
+    #[error("the public half is no SubjectPublicKeyInfo structure")]
+    Malformed,
+    /// The certificate cannot be read.
+    #[error("the certificate cannot be read: {0}")]
+    Certificate(TlsError),
+    /// A key of a kind that this crate has no operation for.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The provider has no SHA-256, by which keys are named.
+    #[error("the provider has no cipher suite with SHA-256")]
+    NoSha256,
+}
+
+/// The handle of a key that lies elsewhere, from its certificate. Its signatures are checked by the algorithms of
+/// `provider`; no other cryptography is needed.
+///
+/// # Errors
+///
+/// Any [`PublicKeyError`] but [`Absent`](PublicKeyError::Absent).
+pub fn key_of_certificate(
+    certificate: &CertificateDer<'_>,
+    provider: &CryptoProvider,
+) -> Result<KeyHandle, PublicKeyError> {
+    let spki = spki_of(certificate)?;
+    let verifier = ProviderVerifier::new(&spki, provider)?;
+    let fingerprint = sha256(&spki, provider).ok_or(PublicKeyError::NoSha256)?;
+    Ok(KeyHandle::with_verifier(&spki, fingerprint, Arc::new(verifier))?)
+}
+
+/// The public half of the key in a certificate.
+pub(crate) fn spki_of(
+    certificate: &CertificateDer<'_>,
+) -> Result<SubjectPublicKeyInfoDer<'static>, PublicKeyError> {
+    let parsed = ParsedCertificate::try_from(certificate).map_err(PublicKeyError::Certificate)?;
+    Ok(parsed.subject_public_key_info().into_owned())
+}
+
+/// Checks signatures by one key.
+pub(crate) struct ProviderVerifier {
+    algorithms: WebPkiSupportedAlgorithms,
+    public_key: Box<[u8]>,
+}
+
+impl ProviderVerifier {
+    pub(crate) fn new(spki: &[u8], provider: &CryptoProvider) -> Result<Self, PublicKeyError> {
+        let public_key = subject_public_key(spki).ok_or(PublicKeyError::Malformed)?;
+        let algorithms = provider.signature_verification_algorithms;
+        Ok(Self { algorithms, public_key: public_key.into() })
+    }
+
+    /// Whether the signature is good. One scheme may stand for several algorithms: TLS 1.2 names no curve.
+    pub(crate) fn verifies(
+        &self,
+        scheme: SignatureScheme,
+        message: &[u8],
+        signature: &[u8],
+    ) -> bool {
+        let mapped = self.algorithms.mapping.iter().filter(|(mapped, _)| *mapped == scheme);
+        mapped.flat_map(|(_, algorithms)| *algorithms).any(|algorithm| {
+            algorithm.verify_signature(&self.public_key, message, signature).is_ok()
+        })
+    }
+}
+
+impl Verifier for ProviderVerifier {
+    fn verify(&self, scheme: Scheme, message: &[u8], signature: &[u8]) -> bool {
+        self.verifies(SignatureScheme::from(scheme.to_u16()), message, signature)
+    }
+}
+
+fn sha256(bytes: &[u8], provider: &CryptoProvider) -> Option<[u8; 32]> {
+    let hash = provider.cipher_suites.iter().find_map(|suite| {
+        let common = match suite {
+            SupportedCipherSuite::Tls13(suite) => &suite.common,
+            #[allow(unreachable_patterns, reason = "without TLS 1.2 there is no other variant")]
+            SupportedCipherSuite::Tls12(suite) => &suite.common,
+        };
+        let is_sha256 = common.hash_provider.algorithm() == HashAlgorithm::SHA256;
+        is_sha256.then_some(common.hash_provider)
+    })?;
+    hash.hash(bytes).as_ref().try_into().ok()
+}

@@ -1,0 +1,202 @@
+//! Signatures by an engine, for any key that rustls can use.
+
+use core::fmt;
+use std::sync::Arc;
+
+use crypto_ops::Scheme;
+use engine_core::{CheckFailed, DeviceError, Engine, Kind, Work};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
+use rustls::sign::{Signer, SigningKey};
+use rustls::{SignatureAlgorithm, SignatureScheme};
+
+use crate::rustls23::public_key::{ProviderVerifier, PublicKeyError, spki_of};
+use crate::rustls23::{TlsError, wrap};
+
+/// Any key of rustls's, used elsewhere: `sign` becomes [`SigningWork`] for `engine`, whose device calls
+/// [`SigningWork::sign`] on a thread that may block. The key's schemes stay what they are.
+///
+/// Signatures are checked by the algorithms of `provider`, as [`offload_key`](crate::offload_key)'s are by the
+/// engine's rules.
+///
+/// ```
+/// # #[cfg(feature = "aws-lc-rs")] {
+/// use std::sync::Arc;
+/// use engine_core::ThreadPoolBuilder;
+/// use rustls::crypto::aws_lc_rs;
+/// use ssl_async::{Engine, SigningWork, offload_signing_key};
+/// # use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
+/// # let pem = rcgen::KeyPair::generate()?.serialize_pem();
+/// # let key = aws_lc_rs::sign::any_supported_type(&PrivateKeyDer::from_pem_slice(pem.as_bytes())?)?;
+///
+/// // `key` is any key of rustls's, however slow.
+/// let pool = ThreadPoolBuilder::new().threads(8).build(SigningWork::sign);
+/// let engine = Engine::builder(Arc::new(pool)).build();
+/// let key = offload_signing_key(engine, key, &aws_lc_rs::default_provider())?;
+/// # let signer = key.choose_scheme(&[rustls::SignatureScheme::ECDSA_NISTP256_SHA256]).unwrap();
+/// assert!(signer.sign(b"a transcript").is_ok());
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// [`PublicKeyError::Absent`] if the key does not tell its public half: use
+/// [`offload_signing_key_of`] then.
+pub fn offload_signing_key(
+    engine: Arc<Engine<SigningWork>>,
+    key: Arc<dyn SigningKey>,
+    provider: &CryptoProvider,
+) -> Result<Arc<dyn SigningKey>, PublicKeyError> {
+    let spki = key.public_key().ok_or(PublicKeyError::Absent)?.into_owned();
+    offload(engine, key, spki, provider)
+}
+
+/// As [`offload_signing_key`], for a key that does not tell its public half; its certificate does.
+///
+/// # Errors
+///
+/// [`PublicKeyError::Certificate`] or [`PublicKeyError::Malformed`].
+pub fn offload_signing_key_of(
+    certificate: &CertificateDer<'_>,
+    engine: Arc<Engine<SigningWork>>,
+    key: Arc<dyn SigningKey>,
+    provider: &CryptoProvider,
+) -> Result<Arc<dyn SigningKey>, PublicKeyError> {
+    offload(engine, key, spki_of(certificate)?, provider)
+}
+
+fn offload(
+    engine: Arc<Engine<SigningWork>>,
+    key: Arc<dyn SigningKey>,
+    spki: SubjectPublicKeyInfoDer<'static>,
+    provider: &CryptoProvider,
+) -> Result<Arc<dyn SigningKey>, PublicKeyError> {
+    let verifier = Arc::new(ProviderVerifier::new(&spki, provider)?);
+    Ok(Arc::new(OffloadedSigningKey { engine, key, spki, verifier }))
+}
+
+/// A signature to be made by a key of rustls's.
+#[derive(Clone)]
+pub struct SigningWork {
+    signer: Arc<dyn Signer>,
+    is_rsa: bool,
+    verifier: Arc<ProviderVerifier>,
+    message: Vec<u8>,
+}
+
+impl SigningWork {
+    /// Signs, here and now. Blocks for as long as the key takes.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceError::Failed`]; what the key said is logged.
+    pub fn sign(&self) -> Result<Vec<u8>, DeviceError> {
+        self.signer.sign(&self.message).map_err(|error| {
+            tracing::warn!(scheme = ?self.signer.scheme(), %error, "ssl.key_failed");
+            DeviceError::Failed("the key did not sign")
+        })
+    }
+
+    /// The scheme to sign under.
+    pub fn scheme(&self) -> SignatureScheme {
+        self.signer.scheme()
+    }
+}
+
+impl Work for SigningWork {
+    type Output = Vec<u8>;
+
+    fn kind(&self) -> Kind {
+        Scheme::from_u16(u16::from(self.scheme()))
+            .map_or(Kind::new("sign-other"), |scheme| scheme.algorithm().sign_kind())
+    }
+
+    fn check(&self, signature: &Vec<u8>) -> Result<(), CheckFailed> {
+        if self.verifier.verifies(self.scheme(), &self.message, signature) {
+            Ok(())
+        } else {
+            Err(CheckFailed("the signature does not verify with the public key"))
+        }
+    }
+
+    /// For RSA: see the same method of [`CryptoOp`](crypto_ops::CryptoOp).
+    fn must_check(&self) -> bool {
+        self.is_rsa
+    }
+
+    fn duplicate(&self) -> Option<Self> {
+        Some(self.clone())
+    }
+}
+
+impl fmt::Debug for SigningWork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SigningWork")
+            .field("scheme", &self.scheme())
+            .field("message_len", &self.message.len())
+            .finish()
+    }
+}
+
+struct OffloadedSigningKey {
+    engine: Arc<Engine<SigningWork>>,
+    key: Arc<dyn SigningKey>,
+    spki: SubjectPublicKeyInfoDer<'static>,
+    verifier: Arc<ProviderVerifier>,
+}
+
+impl SigningKey for OffloadedSigningKey {
+    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        Some(Box::new(OffloadedSigner {
+            engine: Arc::clone(&self.engine),
+            signer: Arc::from(self.key.choose_scheme(offered)?),
+            is_rsa: self.algorithm() == SignatureAlgorithm::RSA,
+            verifier: Arc::clone(&self.verifier),
+        }))
+    }
+
+    fn public_key(&self) -> Option<SubjectPublicKeyInfoDer<'_>> {
+        Some(SubjectPublicKeyInfoDer::from(self.spki.as_ref()))
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        self.key.algorithm()
+    }
+}
+
+impl fmt::Debug for OffloadedSigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OffloadedSigningKey").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+struct OffloadedSigner {
+    engine: Arc<Engine<SigningWork>>,
+    signer: Arc<dyn Signer>,
+    is_rsa: bool,
+    verifier: Arc<ProviderVerifier>,
+}
+
+impl Signer for OffloadedSigner {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, TlsError> {
+        // The request owns a copy: the device must never read from this stack (law L1).
+        let work = SigningWork {
+            signer: Arc::clone(&self.signer),
+            is_rsa: self.is_rsa,
+            verifier: Arc::clone(&self.verifier),
+            message: message.to_vec(),
+        };
+        self.engine.run(work).map_err(wrap)
+    }
+
+    fn scheme(&self) -> SignatureScheme {
+        self.signer.scheme()
+    }
+}
+
+impl fmt::Debug for OffloadedSigner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OffloadedSigner").field("scheme", &self.scheme()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,117 @@
+//! Session tickets sealed and opened by an engine.
+
+use core::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crypto_ops::{CryptoOp, CryptoOutput, Secret, TicketKey, TicketOp, TicketRotation};
+use engine_core::Engine;
+use rustls::crypto::{CryptoProvider, GetRandomFailed, SecureRandom};
+use rustls::server::ProducesTickets;
+
+/// A ticketer whose tickets an engine seals and opens. Give it to rustls as `ServerConfig::ticketer`.
+///
+/// Keys rotate by the engine's clock: each seals for one `period`, which is also the lifetime told to clients, and
+/// opens for one more. It must not be wrapped into rustls's `TicketRotator`, whose lock would be held while the job is
+/// parked.
+///
+/// A ticket that cannot be sealed is not sent, and one that cannot be opened leads to a full handshake: an engine's
+/// failure here never ends a session.
+///
+/// ```
+/// # #[cfg(feature = "aws-lc-rs")] {
+/// use core::time::Duration;
+/// use std::sync::Arc;
+/// use rustls::crypto::aws_lc_rs;
+/// use ssl_async::{Engine, offload_tickets};
+/// # let keys = crypto_ops::SoftwareKeys::new();
+/// # let device = Arc::new(engine_core::Inline::new(move |op: &crypto_ops::CryptoOp| keys.execute(op).map_err(|_| engine_core::DeviceError::Lost)));
+///
+/// let engine = Engine::builder(device).build();
+/// let six_hours = Duration::from_secs(6 * 60 * 60);
+/// let ticketer = offload_tickets(engine, &aws_lc_rs::default_provider(), six_hours)?;
+/// let ticket = ticketer.encrypt(b"a session").expect("the engine works");
+/// assert_eq!(ticketer.decrypt(&ticket).as_deref(), Some(&b"a session"[..]));
+/// # }
+/// # Ok::<(), rustls::crypto::GetRandomFailed>(())
+/// ```
+///
+/// # Errors
+///
+/// [`GetRandomFailed`] if the provider has no randomness for the first key.
+///
+/// # Panics
+///
+/// If `period` is shorter than a second.
+pub fn offload_tickets(
+    engine: Arc<Engine<CryptoOp>>,
+    provider: &CryptoProvider,
+    period: Duration,
+) -> Result<Arc<dyn ProducesTickets>, GetRandomFailed> {
+    assert!(period.as_secs() > 0, "the period of ticket keys must be at least a second");
+    let random = provider.secure_random;
+    let first = fresh_key(random)?;
+    let rotation = Mutex::new(TicketRotation::new(period, first, engine.now()));
+    Ok(Arc::new(OffloadedTicketer { engine, random, rotation }))
+}
+
+#[derive(Debug)]
+struct OffloadedTicketer {
+    engine: Arc<Engine<CryptoOp>>,
+    random: &'static dyn SecureRandom,
+    /// Never locked while a job may pause.
+    rotation: Mutex<TicketRotation>,
+}
+
+impl OffloadedTicketer {
+    /// The keys of this moment.
+    fn keys(&self, now: Duration) -> Option<MutexGuard<'_, TicketRotation>> {
+        let due = self.lock().is_due(now);
+        let fresh = if due { Some(fresh_key(self.random).ok()?) } else { None };
+        let mut rotation = self.lock();
+        if let Some(fresh) = fresh {
+            // Does nothing if another thread was faster.
+            rotation.rotate(fresh, now);
+        }
+        Some(rotation)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, TicketRotation> {
+        // Nothing panics while the keys are locked, so poisoned ones are still whole.
+        self.rotation.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self, op: TicketOp) -> Option<CryptoOutput> {
+        self.engine.run(op.into()).inspect_err(|error| tracing::warn!(%error, "ssl.no_ticket")).ok()
+    }
+}
+
+impl ProducesTickets for OffloadedTicketer {
+    fn enabled(&self) -> bool {
+        true
+    }
+
+    fn lifetime(&self) -> u32 {
+        u32::try_from(self.lock().period().as_secs()).unwrap_or(u32::MAX)
+    }
+
+    fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        let key = self.keys(self.engine.now())?.sealing_key().clone();
+        match self.run(TicketOp::Seal { key, state: Secret::from(plain) })? {
+            CryptoOutput::Sealed(ticket) => Some(ticket),
+            _ => None,
+        }
+    }
+
+    fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
+        let now = self.engine.now();
+        let key = self.keys(now)?.opening_key(ticket, now)?.clone();
+        match self.run(TicketOp::Open { key, ticket: ticket.to_vec() })? {
+            CryptoOutput::Opened(state) => state.map(|state| state.expose().to_vec()),
+            _ => None,
+        }
+    }
+}
+
+fn fresh_key(random: &dyn SecureRandom) -> Result<TicketKey, GetRandomFailed> {
+    TicketKey::generate(|bytes| random.fill(bytes))
+}

@@ -1,0 +1,160 @@
+//! Any key of rustls's behind an engine, and keys named by their certificate.
+
+use std::sync::Arc;
+
+use engine_core::{CheckFailed, DeviceError, Engine, EngineError};
+use job_core::JobPool;
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
+use rustls::pki_types::PrivateKeyDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::sign::{Signer, SigningKey};
+use rustls::version::{TLS12, TLS13};
+use rustls::{ALL_VERSIONS, SignatureAlgorithm, SignatureScheme};
+use ssl_async::{
+    Outcome, PublicKeyError, SigningWork, Ssl, SslContext, SslError, key_of_certificate,
+    offload_key, offload_signing_key, offload_signing_key_of,
+};
+
+use crate::support::{
+    Fixture, Identity, KeyType, ManualDevice, PlainPeer, exchange_data, fixture, pipe, provider,
+    server_config,
+};
+
+/// The private key of a fixture, as rustls loads it.
+fn plain_key(identity: &Identity) -> Arc<dyn SigningKey> {
+    let der = PrivateKeyDer::from_pem_slice(identity.pem.as_bytes()).unwrap();
+    any_supported_type(&der).unwrap()
+}
+
+fn device() -> (Arc<ManualDevice<SigningWork>>, Arc<Engine<SigningWork>>) {
+    let device = ManualDevice::doing(4, SigningWork::sign);
+    let engine = Engine::builder(device.clone()).build();
+    (device, engine)
+}
+
+fn context(fixture: &Fixture, key: &Arc<dyn SigningKey>) -> SslContext {
+    let config = server_config(provider(), ALL_VERSIONS, &fixture.identity, key);
+    SslContext::server(Arc::new(config))
+}
+
+#[test]
+fn any_key_of_any_algorithm_signs_on_a_device_and_its_signature_is_checked() {
+    for key_type in [KeyType::P256, KeyType::P384, KeyType::Ed25519, KeyType::Rsa2048] {
+        let (fixture, (device, engine)) = (fixture(key_type, 4), device());
+        let plain = plain_key(&fixture.identity);
+        let key = offload_signing_key(engine.clone(), plain, &provider()).unwrap();
+        for version in [&TLS12, &TLS13] {
+            let (ours, theirs) = pipe();
+            let mut peer = fixture.client(version, theirs);
+            let context = context(&fixture, &key);
+            let mut ssl = Ssl::accept(&context, &JobPool::new(), ours).unwrap();
+            peer.step();
+            assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantAsync);
+            device.answer();
+            assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantRead);
+            peer.step();
+            assert_eq!(ssl.do_handshake().unwrap(), Outcome::Ready(()));
+            exchange_data(&mut ssl, &mut peer);
+        }
+        let checked = if key_type == KeyType::Rsa2048 { 2 } else { 0 };
+        assert_eq!(engine.snapshot().checked, checked, "RSA always, others by policy");
+    }
+}
+
+/// A key that keeps its public half to itself, or signs nonsense.
+#[derive(Debug)]
+struct Odd {
+    inner: Arc<dyn SigningKey>,
+    nonsense: bool,
+}
+
+impl SigningKey for Odd {
+    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        let signer = self.inner.choose_scheme(offered)?;
+        Some(if self.nonsense { Box::new(Nonsense(signer)) } else { signer })
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        self.inner.algorithm()
+    }
+}
+
+#[derive(Debug)]
+struct Nonsense(Box<dyn Signer>);
+
+impl Signer for Nonsense {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rustls::Error> {
+        self.0.sign(message).map(|mut signature| {
+            signature.reverse();
+            signature
+        })
+    }
+
+    fn scheme(&self) -> SignatureScheme {
+        self.0.scheme()
+    }
+}
+
+#[test]
+fn a_key_without_a_public_half_is_refused_unless_its_certificate_is_given() {
+    let (fixture, (_, engine)) = (fixture(KeyType::P256, 4), device());
+    let odd = || Arc::new(Odd { inner: plain_key(&fixture.identity), nonsense: false });
+    let refused = offload_signing_key(engine.clone(), odd(), &provider()).unwrap_err();
+    assert!(matches!(refused, PublicKeyError::Absent));
+    assert_eq!(
+        refused.to_string(),
+        "the key does not tell its public half: give the certificate too"
+    );
+    let certificate = &fixture.identity.certificate;
+    let key = offload_signing_key_of(certificate, engine, odd(), &provider()).unwrap();
+    assert!(key.public_key().is_some());
+}
+
+#[test]
+fn l12_nonsense_from_an_rsa_key_never_leaves_the_engine() {
+    let (fixture, (device, engine)) = (fixture(KeyType::Rsa2048, 4), device());
+    let odd = Arc::new(Odd { inner: plain_key(&fixture.identity), nonsense: true });
+    let certificate = &fixture.identity.certificate;
+    let key = offload_signing_key_of(certificate, engine, odd, &provider()).unwrap();
+    let (ours, theirs) = pipe();
+    let mut peer = fixture.client(&TLS13, theirs);
+    peer.step();
+    let mut ssl = Ssl::accept(&context(&fixture, &key), &JobPool::new(), ours).unwrap();
+    assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantAsync);
+    device.answer();
+    let failed = ssl.do_handshake();
+    assert!(matches!(failed, Err(SslError::Failed(EngineError::Invalid(CheckFailed(_))))));
+}
+
+#[test]
+fn a_key_named_by_its_certificate_is_the_same_key_and_is_checked_by_the_provider() {
+    for key_type in [KeyType::P256, KeyType::P384, KeyType::Ed25519, KeyType::Rsa2048] {
+        let fixture = fixture(key_type, 4);
+        let named = key_of_certificate(&fixture.identity.certificate, &provider()).unwrap();
+        assert_eq!(named, fixture.keys.load_pem(&fixture.identity.pem).unwrap());
+        let key = offload_key(Arc::clone(&fixture.engine), named.clone());
+        let (ours, theirs) = pipe();
+        let mut peer = fixture.client(&TLS13, theirs);
+        let mut ssl = Ssl::accept(&context(&fixture, &key), &JobPool::new(), ours).unwrap();
+        crate::support::shake(&mut ssl, &mut peer, &fixture.device).unwrap();
+        for &scheme in named.schemes() {
+            assert!(named.check(scheme, b"message", b"no signature").is_err());
+        }
+    }
+}
+
+#[test]
+fn a_key_that_refuses_to_sign_ends_the_session_as_a_device_error() {
+    let (fixture, (device, engine)) = (fixture(KeyType::P256, 4), device());
+    let plain = plain_key(&fixture.identity);
+    let key = offload_signing_key(engine, plain, &provider()).unwrap();
+    let (ours, theirs) = pipe();
+    let mut peer = PlainPeer::client(fixture.client_config(&TLS13), theirs);
+    peer.step();
+    let mut ssl = Ssl::accept(&context(&fixture, &key), &JobPool::new(), ours).unwrap();
+    assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantAsync);
+    device.fail();
+    let failed = ssl.do_handshake();
+    let cause = EngineError::Device(DeviceError::Failed("told to"));
+    assert!(matches!(failed, Err(SslError::Failed(error)) if error == cause));
+}

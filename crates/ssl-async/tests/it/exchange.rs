@@ -1,0 +1,240 @@
+//! Key exchange by an engine: which operations there are, who finds the engine, and what is left behind.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crypto_ops::{CryptoOp, device_handles};
+use engine_core::Engine;
+use job_core::JobPool;
+use rustls::NamedGroup;
+use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs::kx_group};
+use rustls::version::{TLS12, TLS13};
+use ssl_async::{Outcome, Ssl, SslContext, SslError, offload_key_exchange};
+
+use crate::support::{
+    Fixture, Identity, KeyType, ManualDevice, Pipe, PlainPeer, Version, client_config,
+    exchange_data, fixture, localhost, pipe, provider, server_config, shake,
+};
+
+const GROUPS: [&dyn SupportedKxGroup; 4] =
+    [kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1, kx_group::X25519MLKEM768];
+
+/// The gauge of handles is one for the process: tests that make any take turns.
+fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The usual provider with these groups alone.
+fn with_groups(groups: &[&'static dyn SupportedKxGroup]) -> CryptoProvider {
+    CryptoProvider { kx_groups: groups.to_vec(), ..provider() }
+}
+
+/// A server's session whose signature and key exchange are on the fixture's device.
+fn server(fixture: &Fixture, pool: &JobPool, io: Pipe) -> Ssl<Pipe> {
+    let provider = offload_key_exchange(with_groups(&GROUPS));
+    let versions = [&TLS12, &TLS13];
+    let config = server_config(provider, &versions, &fixture.identity, &fixture.key);
+    let context = SslContext::server(Arc::new(config)).key_exchange(Arc::clone(&fixture.engine));
+    Ssl::accept(&context, pool, io).unwrap()
+}
+
+/// A client's session whose key exchange is on a device, with these groups.
+fn client(
+    groups: &[&'static dyn SupportedKxGroup],
+    version: Version,
+    identity: &Identity,
+    engine: &Arc<Engine<CryptoOp>>,
+    io: Pipe,
+) -> Ssl<Pipe> {
+    let config = client_config(offload_key_exchange(with_groups(groups)), version, identity);
+    let context = SslContext::client(Arc::new(config)).key_exchange(Arc::clone(engine));
+    Ssl::connect(&context, &JobPool::new(), localhost(), io)
+}
+
+#[test]
+fn a_tls13_servers_key_exchange_is_one_operation_in_every_group() {
+    let _turn = turn();
+    let (fixture, pool) = (fixture(KeyType::P256, 4), JobPool::new());
+    let kinds = ["agree-x25519", "agree-p256", "agree-p384", "agree-x25519mlkem768"];
+    for (group, kind) in GROUPS.into_iter().zip(kinds) {
+        let (ours, theirs) = pipe();
+        let config = client_config(with_groups(&[group]), &TLS13, &fixture.identity);
+        let mut peer = PlainPeer::client(config, theirs);
+        let mut ssl = server(&fixture, &pool, ours);
+        let parked = shake(&mut ssl, &mut peer, &fixture.device).unwrap();
+        assert_eq!(parked, [kind, "sign-ecdsa-p256"]);
+        let used = ssl.connection().unwrap().negotiated_key_exchange_group().unwrap();
+        assert_eq!(used.name(), group.name());
+        exchange_data(&mut ssl, &mut peer);
+    }
+    assert_eq!(device_handles().now, 0);
+}
+
+#[test]
+fn a_tls12_servers_key_exchange_starts_before_its_signature_and_completes_in_the_next_packet() {
+    let _turn = turn();
+    let (fixture, pool) = (fixture(KeyType::P256, 4), JobPool::new());
+    let (ours, theirs) = pipe();
+    let mut peer = fixture.client(&TLS12, theirs);
+    let mut ssl = server(&fixture, &pool, ours);
+    let parked = shake(&mut ssl, &mut peer, &fixture.device).unwrap();
+    assert_eq!(parked, ["agree-x25519", "sign-ecdsa-p256", "agree-x25519"]);
+    exchange_data(&mut ssl, &mut peer);
+    assert_eq!(device_handles().now, 0);
+}
+
+#[test]
+fn a_clients_key_exchange_starts_with_its_creation_and_completes_with_the_servers_answer() {
+    let _turn = turn();
+    let fixture = fixture(KeyType::P256, 4);
+    fixture.device.set_answers_at_once(true);
+    let device = ManualDevice::new(Arc::clone(&fixture.keys), 4);
+    let engine = Engine::builder(device.clone()).build();
+    for version in [&TLS12, &TLS13] {
+        for group in GROUPS {
+            if version == &TLS12 && !group.usable_for_version(version.version) {
+                continue;
+            }
+            let (ours, theirs) = pipe();
+            let config = Arc::clone(fixture.server.config());
+            let mut peer = PlainPeer::server(config, theirs);
+            let mut ssl = client(&[group], version, &fixture.identity, &engine, ours);
+            let parked = shake(&mut ssl, &mut peer, &device).unwrap();
+            assert_eq!(parked.len(), 2, "start and complete: {version:?} {group:?}");
+            exchange_data(&mut ssl, &mut peer);
+        }
+    }
+    assert_eq!(device_handles().now, 0);
+}
+
+#[test]
+fn a_server_may_choose_the_classical_half_of_a_clients_hybrid_share() {
+    let _turn = turn();
+    let fixture = fixture(KeyType::P256, 4);
+    fixture.device.set_answers_at_once(true);
+    let device = ManualDevice::new(Arc::clone(&fixture.keys), 4);
+    let engine = Engine::builder(device.clone()).build();
+    let (ours, theirs) = pipe();
+    let provider = with_groups(&[kx_group::X25519]);
+    let config = server_config(provider, &[&TLS13], &fixture.identity, &fixture.key);
+    let mut peer = PlainPeer::server(config, theirs);
+    let groups = [kx_group::X25519MLKEM768, kx_group::X25519];
+    let mut ssl = client(&groups, &TLS13, &fixture.identity, &engine, ours);
+    let parked = shake(&mut ssl, &mut peer, &device).unwrap();
+    assert_eq!(parked, ["agree-x25519mlkem768", "agree-x25519"]);
+    assert_eq!(
+        ssl.connection().unwrap().handshake_kind(),
+        Some(rustls::HandshakeKind::Full),
+        "no second hello was needed"
+    );
+    assert_eq!(device_handles().now, 0);
+}
+
+#[test]
+fn a_hello_retry_request_costs_a_client_one_more_key_and_both_are_freed() {
+    let _turn = turn();
+    let fixture = fixture(KeyType::P256, 4);
+    fixture.device.set_answers_at_once(true);
+    let device = ManualDevice::new(Arc::clone(&fixture.keys), 4);
+    let engine = Engine::builder(device.clone()).build();
+    let (ours, theirs) = pipe();
+    let provider = with_groups(&[kx_group::SECP384R1]);
+    let config = server_config(provider, &[&TLS13], &fixture.identity, &fixture.key);
+    let mut peer = PlainPeer::server(config, theirs);
+    let groups = [kx_group::X25519, kx_group::SECP384R1];
+    let mut ssl = client(&groups, &TLS13, &fixture.identity, &engine, ours);
+    let parked = shake(&mut ssl, &mut peer, &device).unwrap();
+    assert_eq!(parked, ["agree-x25519", "agree-p384", "agree-p384"]);
+    let kind = ssl.connection().unwrap().handshake_kind();
+    assert_eq!(kind, Some(rustls::HandshakeKind::FullWithHelloRetryRequest));
+    assert_eq!(device_handles().now, 0);
+}
+
+#[test]
+fn l8_a_client_dropped_between_the_two_operations_frees_its_device_handle() {
+    let _turn = turn();
+    let fixture = fixture(KeyType::P256, 4);
+    let (ours, _theirs) = pipe();
+    let groups = [kx_group::X25519];
+    let mut ssl = client(&groups, &TLS13, &fixture.identity, &fixture.engine, ours);
+    assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantAsync);
+    fixture.device.answer();
+    assert_eq!(device_handles().now, 1, "the answer waits to be taken");
+    assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantRead);
+    assert_eq!(device_handles().now, 1);
+    drop(ssl);
+    assert_eq!(device_handles().now, 0);
+
+    // Dropped while parked: the late answer is freed as it arrives.
+    let (ours, _theirs) = pipe();
+    let mut ssl = client(&groups, &TLS13, &fixture.identity, &fixture.engine, ours);
+    assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantAsync);
+    drop(ssl);
+    fixture.device.answer();
+    assert_eq!((device_handles().now, fixture.engine.snapshot().requests.now), (0, 0));
+}
+
+#[test]
+fn without_an_engine_or_with_async_mode_off_the_same_provider_computes_on_the_spot() {
+    let _turn = turn();
+    let (fixture, pool) = (fixture(KeyType::P256, 4), JobPool::new());
+    let provider = offload_key_exchange(with_groups(&GROUPS));
+    let config = Arc::new(server_config(provider, &[&TLS13], &fixture.identity, &fixture.key));
+    let (ours, theirs) = pipe();
+    let mut peer = fixture.client(&TLS13, theirs);
+    let mut ssl = Ssl::accept(&SslContext::server(config.clone()), &pool, ours).unwrap();
+    assert_eq!(shake(&mut ssl, &mut peer, &fixture.device).unwrap(), ["sign-ecdsa-p256"]);
+
+    fixture.device.set_answers_at_once(true);
+    let context =
+        SslContext::server(config).key_exchange(Arc::clone(&fixture.engine)).async_mode(false);
+    let before = fixture.engine.snapshot().accepted;
+    let (ours, theirs) = pipe();
+    let mut peer = fixture.client(&TLS13, theirs);
+    let mut ssl = Ssl::accept(&context, &pool, ours).unwrap();
+    assert!(shake(&mut ssl, &mut peer, &fixture.device).unwrap().is_empty());
+    assert_eq!(fixture.engine.snapshot().accepted, before + 1, "the signature alone");
+}
+
+#[test]
+fn l15_a_failed_key_exchange_ends_the_session_with_its_cause() {
+    let _turn = turn();
+    let (fixture, pool) = (fixture(KeyType::P256, 4), JobPool::new());
+    let (ours, theirs) = pipe();
+    let mut peer = fixture.client(&TLS13, theirs);
+    peer.step();
+    let mut ssl = server(&fixture, &pool, ours);
+    assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantAsync);
+    fixture.device.fail();
+    assert!(matches!(ssl.do_handshake(), Err(SslError::Failed(_))));
+    assert_eq!(pool.stats().live, 0);
+}
+
+#[test]
+fn a_wrong_secret_fails_at_the_peer_and_not_in_silence() {
+    let _turn = turn();
+    let (fixture, pool) = (fixture(KeyType::P256, 4), JobPool::new());
+    let (ours, theirs) = pipe();
+    let mut peer = fixture.client(&TLS13, theirs);
+    peer.step();
+    let mut ssl = server(&fixture, &pool, ours);
+    assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantAsync);
+    fixture.device.answer_wrongly();
+    assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantAsync);
+    fixture.device.answer();
+    assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantRead);
+    assert_eq!(peer.try_step(), Err(rustls::Error::DecryptError));
+    let _sends_its_alert = peer.try_step();
+    assert!(matches!(ssl.do_handshake(), Err(SslError::Tls(_))));
+}
+
+#[test]
+fn wrapping_twice_and_in_several_providers_gives_one_wrapper_a_group() {
+    let once = offload_key_exchange(provider());
+    let twice = offload_key_exchange(once.clone());
+    let anew = offload_key_exchange(provider());
+    for ((a, b), c) in once.kx_groups.iter().zip(&twice.kx_groups).zip(&anew.kx_groups) {
+        assert!(core::ptr::addr_eq(*a, *b) && core::ptr::addr_eq(*a, *c));
+        assert_ne!(a.name(), NamedGroup::Unknown(0));
+    }
+}
