@@ -46,6 +46,7 @@ impl Site {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let plan = ServerPlan {
             workers: 1,
+            wake: scenario::Wake::Ready,
             context: SslContext::server(Arc::new(config.expect("a configuration"))),
             service,
             unprompted_every: None,

@@ -12,7 +12,7 @@ use crate::{
     certs::TestPki,
     load::{FileLimitError, raise_file_limit},
     report::{Ledger, Machine, Progress, Results, SCHEMA},
-    scenario::{ClockMode, RowPlan, Scenario},
+    scenario::{ClockMode, RowPlan, Scenario, Wake},
 };
 
 pub use device::{Device, DeviceReport};
@@ -56,7 +56,8 @@ pub enum RunError {
 pub fn run(scenario: &Scenario, progress: &Progress) -> Result<Results, RunError> {
     let plans = scenario.plan();
     let most = plans.iter().map(|plan| plan.connections).max().unwrap_or_default();
-    raise_file_limit(most)?;
+    // Both ends of a connection, and perhaps its session's own descriptor.
+    raise_file_limit(most, if scenario.server.wake == Wake::Fd { 3 } else { 2 })?;
     let pki = TestPki::generate(scenario.load.key)?;
     let private_key = PrivateKeyDer::from_pem_slice(pki.key_pem.as_bytes())
         .map_err(|error| rustls::Error::General(error.to_string()))?;

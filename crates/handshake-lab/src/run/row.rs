@@ -54,6 +54,7 @@ pub(super) fn run(
         &listener,
         ServerPlan {
             workers: plan.workers,
+            wake: plan.wake,
             context,
             service: Service::HandshakeOnly,
             unprompted_every: Some(UNPROMPTED_EVERY),

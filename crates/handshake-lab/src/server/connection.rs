@@ -16,6 +16,8 @@ pub(super) struct Connection {
     pub(super) tally: SessionTally,
     /// Whether its first bytes have come.
     pub(super) begun: bool,
+    /// Whether the poller watches the session's own descriptor.
+    pub(super) watched: bool,
     stage: Stage,
 }
 
@@ -62,7 +64,13 @@ macro_rules! ready {
 
 impl Connection {
     pub(super) fn new(ssl: Ssl<TcpStream>) -> Self {
-        Self { ssl, tally: SessionTally::default(), begun: false, stage: Stage::Handshake }
+        Self {
+            ssl,
+            tally: SessionTally::default(),
+            begun: false,
+            watched: false,
+            stage: Stage::Handshake,
+        }
     }
 
     /// Goes on as far as it can: until the socket would block, the session parks, or the connection has ended.

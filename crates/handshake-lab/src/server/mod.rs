@@ -19,6 +19,7 @@ mod http;
 mod service;
 mod slots;
 mod tally;
+mod tokens;
 mod worker;
 
 use std::{
@@ -35,7 +36,9 @@ use std::{
 use mio::{Poll, Waker};
 use ssl_async::SslContext;
 
-use worker::{CONTROL, Worker};
+use crate::scenario::Wake;
+use tokens::CONTROL;
+use worker::Worker;
 
 pub use service::{LiveCounters, Service};
 pub use tally::{SessionChecks, WorkerReport};
@@ -45,6 +48,8 @@ pub use tally::{SessionChecks, WorkerReport};
 pub struct ServerPlan {
     /// Event loops.
     pub workers: usize,
+    /// How a completion reaches the event loop.
+    pub wake: Wake,
     /// The configuration and mode of its sessions.
     pub context: SslContext,
     /// What a session is for.

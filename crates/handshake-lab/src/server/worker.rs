@@ -10,7 +10,7 @@ use std::{
 
 use job_core::JobPool;
 use mio::{
-    Events, Interest, Poll, Token,
+    Events, Interest, Poll,
     event::Event,
     net::{TcpListener, TcpStream},
     unix::SourceFd,
@@ -24,15 +24,9 @@ use super::{
     service::LiveCounters,
     slots::Slots,
     tally::{SessionChecks, WorkerReport},
+    tokens::{self, LISTENER, READY, Source},
 };
-use crate::{cpu::thread_cpu, plant};
-
-/// The owner of the server says something.
-pub(super) const CONTROL: Token = Token(usize::MAX);
-/// The ready queue has something.
-const READY: Token = Token(usize::MAX - 1);
-/// The listening socket has something.
-const LISTENER: Token = Token(usize::MAX - 2);
+use crate::{cpu::thread_cpu, plant, scenario::Wake};
 
 /// Connections accepted and handshakes begun in one turn of the loop. Small, so that a worker that blocks in each finishes
 /// those under way before it begins too many; large enough that a turn's poll is shared.
@@ -179,39 +173,47 @@ impl Worker {
     fn completions(&mut self, tokens: &mut Vec<wait_ctx::Token>) {
         self.ready.drain(tokens);
         for token in tokens.drain(..) {
-            self.report.tokens += 1;
-            let Some(connection) = self.connections.by_key(token.0) else { continue };
-            connection.tally.tokens += 1;
-            if connection.ssl.waiting_for_async() {
-                connection.tally.resumes += 1;
-                self.report.resumes += 1;
-                self.advance(token.0);
-            }
-            // A job has probably ended, so there is one for somebody who waits.
-            if let Some(key) = self.starved.pop_front() {
-                self.advance(key);
-            }
+            self.woken(token.0);
+        }
+    }
+
+    /// A session's wake has come, by whatever route.
+    fn woken(&mut self, key: usize) {
+        self.report.tokens += 1;
+        let Some(connection) = self.connections.by_key(key) else { return };
+        connection.tally.tokens += 1;
+        if connection.ssl.waiting_for_async() {
+            connection.tally.resumes += 1;
+            self.report.resumes += 1;
+            self.advance(key);
+        }
+        // A job has probably ended, so there is one for somebody who waits.
+        if let Some(key) = self.starved.pop_front() {
+            self.advance(key);
         }
     }
 
     fn event(&mut self, event: &Event) {
-        match event.token() {
-            CONTROL | READY => {}
-            LISTENER => self.more_to_accept = true,
-            Token(key) => {
-                let Some(connection) = self.connections.by_key(key) else { return };
-                if connection.ssl.waiting_for_async() {
-                    // Not resumed: only looked after, so that a peer that hangs up is noticed.
-                    if let Err(error) = connection.ssl.watch_peer() {
-                        self.fail(key, &error);
-                    }
-                } else if connection.begun {
-                    self.advance(key);
-                } else if event.is_readable() || event.is_read_closed() || event.is_error() {
-                    connection.begun = true;
-                    self.fresh.push_back(key);
-                }
+        let key = match tokens::source(event.token()) {
+            Source::Bell => return,
+            Source::Listener => {
+                self.more_to_accept = true;
+                return;
             }
+            Source::Session(key) => return self.woken(key),
+            Source::Socket(key) => key,
+        };
+        let Some(connection) = self.connections.by_key(key) else { return };
+        if connection.ssl.waiting_for_async() {
+            // Not resumed: only looked after, so that a peer that hangs up is noticed.
+            if let Err(error) = connection.ssl.watch_peer() {
+                self.fail(key, &error);
+            }
+        } else if connection.begun {
+            self.advance(key);
+        } else if event.is_readable() || event.is_read_closed() || event.is_error() {
+            connection.begun = true;
+            self.fresh.push_back(key);
         }
     }
 
@@ -255,13 +257,25 @@ impl Worker {
         // Without it the last flight can wait for a delayed acknowledgement.
         let _ = socket.set_nodelay(true);
         let (registry, sender) = (self.poll.registry(), &self.sender);
-        let (context, pool) = (&self.plan.context, &self.pool);
+        let (plan, pool) = (&self.plan, &self.pool);
         let inserted = self.connections.insert_with(|key| {
             let interest = Interest::READABLE | Interest::WRITABLE;
-            registry.register(&mut socket, Token(key), interest).ok()?;
-            let ssl = Ssl::accept(context, pool, socket).ok()?;
-            let route = Route::Ready(sender.clone(), wait_ctx::Token(key));
-            ssl.wait_ctx().notifier().set_route(route);
+            registry.register(&mut socket, tokens::socket(key), interest).ok()?;
+            let ssl = Ssl::accept(&plan.context, pool, socket).ok()?;
+            let token = wait_ctx::Token(key);
+            match plan.wake {
+                Wake::Ready => {
+                    ssl.wait_ctx().notifier().set_route(Route::Ready(sender.clone(), token));
+                }
+                Wake::Callback => {
+                    let sender = sender.clone();
+                    ssl.set_async_callback(Some(Arc::new(move |_, _| {
+                        sender.push(token);
+                    })));
+                }
+                // Made when the session first parks; a wake before that is kept for it.
+                Wake::Fd => {}
+            }
             Some(Connection::new(ssl))
         });
         if inserted.is_none() {
@@ -300,8 +314,15 @@ impl Worker {
         }
     }
 
-    /// A session has just parked: now and then it is resumed once more without a wake.
+    /// A session has just parked: its own descriptor is watched if that is how wakes come, and now and then it is resumed
+    /// once more without a wake.
     fn parked(&mut self, key: usize) {
+        if self.plan.wake == Wake::Fd
+            && let Err(error) = self.watch(key)
+        {
+            self.fail(key, &error.into());
+            return;
+        }
         let Some(connection) = self.connections.by_key(key) else { return };
         if plant::spin_resume() {
             connection.tally.resumes += 2;
@@ -317,6 +338,20 @@ impl Worker {
             self.report.unprompted_resumes += 1;
             self.advance(key);
         }
+    }
+
+    fn watch(&mut self, key: usize) -> io::Result<()> {
+        let Some(connection) = self.connections.by_key(key) else { return Ok(()) };
+        if !connection.watched {
+            let fd = connection.ssl.wait_ctx().notify_fd()?.as_raw_fd();
+            self.poll.registry().register(
+                &mut SourceFd(&fd),
+                tokens::session(key),
+                Interest::READABLE,
+            )?;
+            connection.watched = true;
+        }
+        Ok(())
     }
 
     fn fail(&mut self, key: usize, error: &SslError) {
