@@ -13,3 +13,4 @@ mod pause_points;
 mod protocol;
 mod support;
 mod tickets;
+mod transport;
