@@ -46,24 +46,30 @@ pub fn offload_key_exchange(mut provider: CryptoProvider) -> CryptoProvider {
 }
 
 /// The one wrapper of `inner` in this process; `inner` itself if there is no operation for it.
-///
-/// rustls wants groups for ever (`&'static`), so each wrapper is leaked; there is one for each group that anybody ever
-/// wrapped, and past [`MAX_WRAPPERS`] of them no more.
 fn intern(inner: &'static dyn SupportedKxGroup) -> &'static dyn SupportedKxGroup {
-    static WRAPPERS: Mutex<Vec<&'static OffloadedGroup>> = Mutex::new(Vec::new());
-    let Some(group) = Group::from_u16(u16::from(inner.name())) else { return inner };
-    let mut wrappers = WRAPPERS.lock().unwrap_or_else(PoisonError::into_inner);
-    let known = wrappers.iter().find(|known| same(known.inner, inner) || same(**known, inner));
-    if let Some(known) = known {
-        return *known;
+    static WRAPPERS: Mutex<Wrappers> = Mutex::new(Wrappers(Vec::new()));
+    WRAPPERS.lock().unwrap_or_else(PoisonError::into_inner).of(inner)
+}
+
+/// One wrapper for each group that anybody ever wrapped. rustls wants groups for ever (`&'static`), so each is leaked;
+/// past [`MAX_WRAPPERS`] there are no more.
+struct Wrappers(Vec<&'static OffloadedGroup>);
+
+impl Wrappers {
+    fn of(&mut self, inner: &'static dyn SupportedKxGroup) -> &'static dyn SupportedKxGroup {
+        let Some(group) = Group::from_u16(u16::from(inner.name())) else { return inner };
+        let known = self.0.iter().find(|known| same(known.inner, inner) || same(**known, inner));
+        if let Some(known) = known {
+            return *known;
+        }
+        if self.0.len() == MAX_WRAPPERS {
+            tracing::warn!(%group, "ssl.not_offloaded");
+            return inner;
+        }
+        let wrapper: &'static OffloadedGroup = Box::leak(Box::new(OffloadedGroup { inner, group }));
+        self.0.push(wrapper);
+        wrapper
     }
-    if wrappers.len() == MAX_WRAPPERS {
-        tracing::warn!(group = %group, "too many providers: this one's key exchange is not offloaded");
-        return inner;
-    }
-    let wrapper: &'static OffloadedGroup = Box::leak(Box::new(OffloadedGroup { inner, group }));
-    wrappers.push(wrapper);
-    wrapper
 }
 
 /// Far more than there are providers; a bound on what a program can leak that makes groups at run time.
@@ -217,6 +223,30 @@ mod tests {
         let other = intern(&Empty::<23>);
         assert!(!same(first, other));
         assert_eq!((first.name(), other.name()), (NamedGroup::X25519, NamedGroup::secp256r1));
+    }
+
+    #[test]
+    fn a_program_that_makes_groups_at_run_time_leaks_no_more_than_the_bound() {
+        #[derive(Debug)]
+        struct Made(u8);
+
+        impl SupportedKxGroup for Made {
+            fn start(&self) -> Result<Box<dyn ActiveKeyExchange>, TlsError> {
+                Err(TlsError::General(self.0.to_string()))
+            }
+
+            fn name(&self) -> NamedGroup {
+                NamedGroup::X25519
+            }
+        }
+
+        let mut wrappers = Wrappers(Vec::new());
+        for n in 0..=u8::MAX {
+            let made: &'static Made = Box::leak(Box::new(Made(n)));
+            let wrapped = !same(wrappers.of(made), made);
+            assert_eq!(wrapped, usize::from(n) < MAX_WRAPPERS);
+        }
+        assert_eq!(wrappers.0.len(), MAX_WRAPPERS);
     }
 
     #[test]

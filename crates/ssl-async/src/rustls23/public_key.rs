@@ -94,7 +94,6 @@ fn sha256(bytes: &[u8], provider: &CryptoProvider) -> Option<[u8; 32]> {
     let hash = provider.cipher_suites.iter().find_map(|suite| {
         let common = match suite {
             SupportedCipherSuite::Tls13(suite) => &suite.common,
-            #[allow(unreachable_patterns, reason = "without TLS 1.2 there is no other variant")]
             SupportedCipherSuite::Tls12(suite) => &suite.common,
         };
         let is_sha256 = common.hash_provider.algorithm() == HashAlgorithm::SHA256;

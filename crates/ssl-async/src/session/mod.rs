@@ -174,7 +174,13 @@ impl<S: Read + Write> Ssl<S> {
     pub fn clear(&mut self, io: S) -> Result<S, SslError> {
         // The old state goes first: it may hold the job that holds the wait context.
         self.state = State::Failed(SslError::Panicked);
-        self.state = self.origin.open(&self.exchange)?;
+        match self.origin.open(&self.exchange) {
+            Ok(state) => self.state = state,
+            Err(error) => {
+                self.state = State::Failed(error.clone());
+                return Err(error);
+            }
+        }
         self.ahead = ReadAhead::default();
         self.established = false;
         self.answered = false;

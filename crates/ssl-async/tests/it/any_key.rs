@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use engine_core::{CheckFailed, DeviceError, Engine, EngineError};
+use engine_core::{CheckFailed, CheckPolicy, DeviceError, Engine, EngineError};
 use job_core::JobPool;
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::PrivateKeyDer;
@@ -16,8 +16,8 @@ use ssl_async::{
 };
 
 use crate::support::{
-    Fixture, Identity, KeyType, ManualDevice, PlainPeer, exchange_data, fixture, pipe, provider,
-    server_config,
+    Fixture, Identity, KeyType, ManualDevice, PlainPeer, client_config, exchange_data, fixture,
+    pipe, provider, server_config,
 };
 
 /// The private key of a fixture, as rustls loads it.
@@ -157,4 +157,31 @@ fn a_key_that_refuses_to_sign_ends_the_session_as_a_device_error() {
     let failed = ssl.do_handshake();
     let cause = EngineError::Device(DeviceError::Failed("told to"));
     assert!(matches!(failed, Err(SslError::Failed(error)) if error == cause));
+}
+
+#[test]
+fn a_key_that_has_no_operation_of_its_own_signs_all_the_same() {
+    let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P521_SHA512).unwrap();
+    let certificate = rcgen::CertificateParams::new(vec!["localhost".into()])
+        .and_then(|params| params.self_signed(&pair))
+        .unwrap();
+    let (certificate, pem) = (certificate.der().clone(), pair.serialize_pem());
+    assert!(key_of_certificate(&certificate, &provider()).is_err());
+    let identity = Identity { certificate, pem };
+    let device = ManualDevice::doing(4, SigningWork::sign);
+    let engine = Engine::builder(device.clone()).checks(CheckPolicy::Always).build();
+    let key = offload_signing_key(engine.clone(), plain_key(&identity), &provider()).unwrap();
+    let config = server_config(provider(), ALL_VERSIONS, &identity, &key);
+    let context = SslContext::server(Arc::new(config));
+    let (ours, theirs) = pipe();
+    let mut peer = PlainPeer::client(client_config(provider(), &TLS13, &identity), theirs);
+    let mut ssl = Ssl::accept(&context, &JobPool::new(), ours).unwrap();
+    peer.step();
+    assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantAsync);
+    assert_eq!(device.kinds(), ["sign-other"]);
+    device.answer();
+    assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantRead);
+    peer.step();
+    assert_eq!(ssl.do_handshake().unwrap(), Outcome::Ready(()));
+    assert_eq!(engine.snapshot().checked, 1);
 }

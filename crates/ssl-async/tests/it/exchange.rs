@@ -1,6 +1,6 @@
 //! Key exchange by an engine: which operations there are, who finds the engine, and what is left behind.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use crypto_ops::{CryptoOp, device_handles};
 use engine_core::Engine;
@@ -12,17 +12,11 @@ use ssl_async::{Outcome, Ssl, SslContext, SslError, offload_key_exchange};
 
 use crate::support::{
     Fixture, Identity, KeyType, ManualDevice, Pipe, PlainPeer, Version, client_config,
-    exchange_data, fixture, localhost, pipe, provider, server_config, shake,
+    exchange_data, fixture, localhost, pipe, provider, server_config, shake, turn,
 };
 
 const GROUPS: [&dyn SupportedKxGroup; 4] =
     [kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1, kx_group::X25519MLKEM768];
-
-/// The gauge of handles is one for the process: tests that make any take turns.
-fn turn() -> MutexGuard<'static, ()> {
-    static TURN: Mutex<()> = Mutex::new(());
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 /// The usual provider with these groups alone.
 fn with_groups(groups: &[&'static dyn SupportedKxGroup]) -> CryptoProvider {

@@ -9,6 +9,8 @@ mod hooks;
 mod manual_page;
 mod model;
 mod parked;
+mod pause_points;
 mod protocol;
 mod support;
 mod tickets;
+mod transport;

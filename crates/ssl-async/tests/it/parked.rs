@@ -137,3 +137,22 @@ fn l10_a_panic_in_a_hook_reaches_the_caller_and_ends_only_that_session() {
     assert_eq!(healthy.do_handshake().unwrap(), Outcome::Ready(()));
     assert_eq!(pool.stats().live, 0);
 }
+
+#[test]
+fn a_session_used_inside_a_job_parks_without_pausing_it() {
+    let (fixture, pool) = (fixture(KeyType::P256, 4), JobPool::new());
+    let (ours, theirs) = pipe();
+    let mut client = fixture.client(&TLS13, theirs);
+    client.step();
+    let mut ssl = Ssl::accept(&fixture.server, &pool, ours).unwrap();
+    let outer = pool.start(move || {
+        assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantAsync);
+        ssl
+    });
+    let mut ssl = outer.unwrap().finished().expect("the outer job was not paused");
+    assert!(ssl.waiting_for_async());
+    fixture.device.answer();
+    assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantRead);
+    client.step();
+    assert_eq!(ssl.do_handshake().unwrap(), Outcome::Ready(()));
+}

@@ -1,9 +1,9 @@
 //! Session tickets sealed and opened by an engine.
 
 use core::time::Duration;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use engine_core::{Clock, Engine};
+use engine_core::Engine;
 use job_core::JobPool;
 use rustls::server::NoServerSessionStorage;
 use rustls::version::{TLS12, TLS13};
@@ -11,25 +11,9 @@ use rustls::{ClientConfig, HandshakeKind};
 use ssl_async::{Ssl, SslContext, offload_tickets};
 
 use crate::support::{
-    Fixture, KeyType, ManualDevice, PlainPeer, Version, exchange_data, fixture, pipe, provider,
-    shake,
+    Fixture, KeyType, ManualDevice, PlainPeer, TestClock, Version, exchange_data, fixture, pipe,
+    provider, shake,
 };
-
-/// A clock that the test sets.
-#[derive(Clone, Debug, Default)]
-struct TestClock(Arc<Mutex<Duration>>);
-
-impl TestClock {
-    fn advance(&self, by: Duration) {
-        *self.0.lock().unwrap() += by;
-    }
-}
-
-impl Clock for TestClock {
-    fn now(&self) -> Duration {
-        *self.0.lock().unwrap()
-    }
-}
 
 const PERIOD: Duration = Duration::from_secs(3600);
 

@@ -1,9 +1,11 @@
 //! What the tests share.
 
+mod clock;
 mod device;
 mod peer;
 mod pipe;
 
+pub(crate) use clock::{TestClock, turn};
 pub(crate) use device::ManualDevice;
 pub(crate) use peer::{
     Fixture, Identity, KeyType, PlainPeer, Version, client_config, exchange_data, fixture,
