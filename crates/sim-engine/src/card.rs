@@ -40,19 +40,16 @@ impl Card {
         Ok(Self { config, keys, hardware, active: AtomicUsize::new(0), room: OnceLock::new() })
     }
 
-    pub(crate) fn config(&self) -> &SimConfig {
-        &self.config
-    }
-
     pub(crate) fn submit(
         &self,
         now: Duration,
         request: Op,
-    ) -> Result<Doorbell, Rejected<CryptoOp>> {
+    ) -> (Result<(), Rejected<CryptoOp>>, Doorbell) {
         match self.config.class_of(request.kind()) {
             Some(class) => self.lock().submit(now, class, request),
             None => {
-                Err(Rejected::Unsupported(request, "this card has no unit for that kind of work"))
+                let why = "this card has no unit for that kind of work";
+                (Err(Rejected::Unsupported(request, why)), Doorbell::Silent)
             }
         }
     }
@@ -130,6 +127,13 @@ impl Card {
     pub(crate) fn attach(&self, room: RoomNotice) {
         // A card serves one engine; a second one would have to poll.
         let _ = self.room.set(room);
+    }
+
+    /// Takes no more requests and drops those inside, which are thereby lost.
+    pub(crate) fn shut(&self, now: Duration) {
+        // Each is completed by its drop, for which the lock must be free.
+        let inside = self.lock().evict(now);
+        drop(inside);
     }
 
     pub(crate) fn set_active(&self, connections: usize) {

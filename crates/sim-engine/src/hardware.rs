@@ -64,6 +64,8 @@ pub(crate) struct Hardware {
     pulses: Vec<Pulse>,
     /// Whether any device interrupts at all.
     interrupts: bool,
+    /// The card has been stopped.
+    shut: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -97,16 +99,31 @@ impl Hardware {
             turned_away: false,
             pulses: vec![Pulse::default(); instances],
             interrupts,
+            shut: false,
         })
     }
 
-    /// Writes a request to the instance with the most room.
+    /// Writes a request to the instance with the most room. The doorbell also tells of a refusal: the hardware has to
+    /// look again when a ring that is stuck opens.
     pub(crate) fn submit(
         &mut self,
         now: Duration,
         class: ServiceClass,
         request: Op,
-    ) -> Result<Doorbell, Rejected<CryptoOp>> {
+    ) -> (Result<(), Rejected<CryptoOp>>, Doorbell) {
+        let taken = self.offer(now, class, request);
+        (taken, self.doorbell())
+    }
+
+    fn offer(
+        &mut self,
+        now: Duration,
+        class: ServiceClass,
+        request: Op,
+    ) -> Result<(), Rejected<CryptoOp>> {
+        if self.shut {
+            return Err(Rejected::Unavailable(request, "the card has been stopped"));
+        }
         self.card.advance(now);
         let mut request = request;
         let mut full = false;
@@ -120,7 +137,7 @@ impl Hardware {
                     if let Some(timeout) = self.response_timeout {
                         self.overdue.push_back((now + timeout, number));
                     }
-                    return Ok(self.doorbell());
+                    return Ok(());
                 }
                 Err(Refused::RingFull(back)) => {
                     self.turned_away |= instance.credits(class) > Some(0);
@@ -196,6 +213,19 @@ impl Hardware {
                 None => self.overdue.push_back((now + timeout, id)),
             }
         }
+    }
+
+    /// Takes everything out, for good.
+    pub(crate) fn evict(&mut self, now: Duration) -> Vec<Completion<Op>> {
+        self.shut = true;
+        self.inside.clear();
+        self.overdue.clear();
+        let mut inside = Vec::new();
+        for (_, instance) in self.card.iter_mut() {
+            instance.reset(now, Duration::ZERO);
+            instance.poll_responses(usize::MAX, &mut inside);
+        }
+        inside
     }
 
     /// Whether a ring that claimed to be full may have opened again, without a completion to tell of it.

@@ -85,8 +85,8 @@ impl SimCard {
         Ok(Arc::new(Self { shared, thread: Mutex::new(Some(thread)), ring }))
     }
 
-    /// Ends the hardware queue thread and waits for it. Requests that the card holds are dropped with it, and so
-    /// reported lost. Does nothing the second time.
+    /// Ends the hardware queue thread and waits for it. Requests that the card holds are reported lost, later ones are
+    /// refused as unavailable. Does nothing the second time.
     pub fn stop(&self) {
         self.shared.stopping.store(true, Ordering::Release);
         self.shared.ring();
@@ -134,14 +134,14 @@ impl Accelerator<CryptoOp> for SimCard {
         }
         // Counted before, for the answer may be faster than the return.
         self.shared.in_flight.fetch_add(1, Ordering::AcqRel);
-        let taken = self.shared.card.submit(self.shared.start.elapsed(), request);
+        let (taken, doorbell) = self.shared.card.submit(self.shared.start.elapsed(), request);
         if taken.is_err() {
             self.shared.in_flight.fetch_sub(1, Ordering::AcqRel);
         }
-        if taken? == Doorbell::Ring {
+        if doorbell == Doorbell::Ring {
             self.shared.ring();
         }
-        Ok(())
+        taken
     }
 
     fn poll(&self, now: Duration) -> Option<Duration> {
@@ -219,5 +219,6 @@ impl Shared {
                 Alarm::Never => drop(heard.recv()),
             }
         }
+        self.card.shut(self.start.elapsed());
     }
 }
