@@ -1,4 +1,5 @@
-//! What the crate knows about one job: lives beside its stack, read and written by its thread alone.
+//! What the crate knows about one job: lives beside its stack, read and written by its thread
+//! alone.
 
 use core::any::{Any, TypeId};
 use core::cell::{Cell, OnceCell, RefCell};
@@ -7,6 +8,7 @@ use std::rc::Rc;
 use std::thread;
 
 use tracing::Span;
+use tracing::level_filters::LevelFilter;
 use wait_ctx::{Lease, WaitCtx};
 
 use crate::job::JobId;
@@ -15,21 +17,29 @@ use crate::pool::PoolInner;
 /// The state of one job, from its start to the return of its stack.
 #[derive(Debug)]
 pub(crate) struct JobContext {
-    id: JobId,
     pool: Rc<PoolInner>,
-    /// The wait context, and the right of this job alone to use it.
-    lease: Option<Lease>,
     /// Absent when nobody listens, which is the common case.
     span: Option<Box<Span>>,
+    extras: OnceCell<Box<Extras>>,
     resumes: Cell<u64>,
     cancelled: Cell<bool>,
+    /// Whether the thread was unwinding already when this job was last resumed.
+    resumed_in_panic: Cell<bool>,
     /// Unwinds that the cancel protocol has started.
     unwinds: Cell<u8>,
     /// Answers given to a cancelled job without unwinding it.
     answers: Cell<u8>,
-    /// Whether the thread was unwinding already when this job was last resumed.
-    resumed_in_panic: Cell<bool>,
-    extras: OnceCell<Box<Extras>>,
+    id: JobId,
+    /// The wait context, and the right of this job alone to use it.
+    lease: Option<Lease>,
+}
+
+/// What a job leaves behind. Dropping it may run code of the user's.
+#[derive(Debug)]
+pub(crate) struct Leftovers {
+    _lease: Option<Lease>,
+    _extras: Option<Box<Extras>>,
+    _span: Option<Box<Span>>,
 }
 
 /// What few jobs need.
@@ -42,10 +52,11 @@ struct Extras {
 }
 
 impl JobContext {
-    #[inline]
+    // Inlined to the place where it is written: copied through the stack right after it was filled
+    // in field by field it would cost more than the switch.
+    #[inline(always)]
     pub(crate) fn new(id: JobId, pool: Rc<PoolInner>, lease: Option<Lease>) -> Self {
-        let span = tracing::debug_span!(target: "job_core", "job", job = %id);
-        let span = if span.is_disabled() { None } else { Some(Box::new(span)) };
+        let span = if LevelFilter::current() >= LevelFilter::DEBUG { span_of(id) } else { None };
         Self {
             id,
             pool,
@@ -75,8 +86,8 @@ impl JobContext {
     }
 
     #[inline]
-    pub(crate) fn span(&self) -> Option<Span> {
-        self.span.as_deref().cloned()
+    pub(crate) fn span(&self) -> Option<&Span> {
+        self.span.as_deref()
     }
 
     /// Switches to the job so far, the first one included.
@@ -119,6 +130,17 @@ impl JobContext {
         before
     }
 
+    /// The pool, and everything that can run code of the user's when it is dropped.
+    #[inline(always)]
+    pub(crate) fn into_parts(self) -> (Rc<PoolInner>, Option<Leftovers>) {
+        let Self { pool, lease, span, extras, .. } = self;
+        let extras = extras.into_inner();
+        if lease.is_none() && span.is_none() && extras.is_none() {
+            return (pool, None);
+        }
+        (pool, Some(Leftovers { _lease: lease, _extras: extras, _span: span }))
+    }
+
     fn extras(&self) -> &Extras {
         self.extras.get_or_init(Box::default)
     }
@@ -149,15 +171,26 @@ impl JobContext {
         locals.iter().find(|(of, _)| *of == key).map(|(_, value)| Rc::clone(value))
     }
 
-    /// Who awaits this job, if it is being polled as a future.
-    pub(crate) fn waker(&self) -> Option<Waker> {
-        self.extras.get()?.waker.borrow().clone()
+    /// What wakes whoever resumes this job: the task that awaits it, or its wait context.
+    pub(crate) fn waker_to_use(&self) -> Option<Waker> {
+        let task = self.extras.get().and_then(|extras| extras.waker.borrow().clone());
+        task.or_else(|| self.wait_ctx().map(|ctx| ctx.notifier().waker()))
     }
 
     pub(crate) fn set_waker(&self, waker: &Waker) {
-        let mut slot = self.extras().waker.borrow_mut();
-        if !slot.as_ref().is_some_and(|old| old.will_wake(waker)) {
-            *slot = Some(waker.clone());
+        let slot = &self.extras().waker;
+        if slot.borrow().as_ref().is_some_and(|old| old.will_wake(waker)) {
+            return;
         }
+        // Wakers are the user's code: none is cloned or dropped under a mutable borrow.
+        let waker = waker.clone();
+        let old = slot.replace(Some(waker));
+        drop(old);
     }
+}
+
+#[cold]
+fn span_of(id: JobId) -> Option<Box<Span>> {
+    let span = tracing::debug_span!(target: "job_core", "job", job = %id);
+    if span.is_disabled() { None } else { Some(Box::new(span)) }
 }

@@ -2,10 +2,11 @@
 
 use core::fmt;
 use std::panic::resume_unwind;
-use std::thread;
+
+use tracing::Span;
 
 use crate::cancel;
-use crate::fiber::Fiber;
+use crate::fiber::{Fiber, Switch};
 use crate::pool::Ending;
 
 /// The name of a job: unique in this process, never used again.
@@ -48,8 +49,8 @@ impl<T: 'static> Step<T> {
 
 /// A paused job.
 ///
-/// It stays on the thread that started it. Dropping it cancels it, as [`cancel`](Self::cancel) does; forgetting it
-/// leaks it and its place in the pool.
+/// It stays on the thread that started it. Dropping it cancels it, as [`cancel`](Self::cancel)
+/// does; forgetting it leaks it and its place in the pool.
 ///
 /// ```compile_fail
 /// # use job_core::{JobPool, Step, pause};
@@ -82,11 +83,12 @@ impl<T: 'static> Job<T> {
         run(fiber)
     }
 
-    /// Ends the job: its paused call returns [`Pause::Cancelled`](crate::Pause::Cancelled), and whatever it does then,
-    /// it does not get to pause again. The protocol is on the [crate page](crate#cancellation).
+    /// Ends the job: its paused call returns [`Pause::Cancelled`](crate::Pause::Cancelled), and
+    /// whatever it does then, it does not get to pause again. The protocol is on the [crate
+    /// page](crate#cancellation).
     ///
-    /// Answers the value if the job returned one, as a job does that treats the cancellation as an error. A panic of
-    /// the job is swallowed and counted.
+    /// Answers the value if the job returned one, as a job does that treats the cancellation as an
+    /// error. A panic of the job is swallowed and counted.
     pub fn cancel(mut self) -> Option<T> {
         let fiber = self.fiber.take().expect(HAS_FIBER);
         cancel::cancel(fiber)
@@ -128,25 +130,45 @@ impl<T: 'static> fmt::Debug for Job<T> {
 /// Runs a fiber on and deals with what comes of it.
 #[inline]
 pub(crate) fn run<T: 'static>(mut fiber: Fiber<T>) -> Step<T> {
-    let Some(outcome) = switch_to(&mut fiber) else {
-        return Step::Paused(Job { fiber: Some(fiber) });
-    };
-    let (slot, context) = fiber.retire();
-    context.pool().take_back(slot, Ending::Finished);
+    match switch_to(&mut fiber) {
+        Switch::Paused => Step::Paused(Job { fiber: Some(fiber) }),
+        Switch::Returned(value) => {
+            end(fiber);
+            Step::Finished(value)
+        }
+        Switch::Panicked(panic) => {
+            end(fiber);
+            resume_unwind(panic)
+        }
+    }
+}
+
+/// Puts away what is left of a job that ended by itself.
+#[inline]
+fn end<T: 'static>(fiber: Fiber<T>) {
+    let (slot, pool, leftovers) = fiber.retire().into_parts();
+    pool.take_back(slot, Ending::Finished);
+    pool.wake_next();
     // What the job left behind may run the user's code, which may use the pool: it goes last.
-    drop(context);
-    match outcome {
-        Ok(value) => Step::Finished(value),
-        Err(panic) => resume_unwind(panic),
+    if let Some(leftovers) = leftovers {
+        drop(leftovers);
     }
 }
 
 /// One switch to a fiber, under its span.
 #[inline]
-pub(crate) fn switch_to<T: 'static>(fiber: &mut Fiber<T>) -> Option<thread::Result<T>> {
+pub(crate) fn switch_to<T: 'static>(fiber: &mut Fiber<T>) -> Switch<T> {
     let context = fiber.context();
     context.note_resume();
     context.pool().note_resume();
-    let _entered = context.span().map(tracing::Span::entered);
+    match context.span() {
+        None => fiber.resume(),
+        Some(span) => switch_within(&span.clone(), fiber),
+    }
+}
+
+#[cold]
+fn switch_within<T: 'static>(span: &Span, fiber: &mut Fiber<T>) -> Switch<T> {
+    let _entered = span.enter();
     fiber.resume()
 }

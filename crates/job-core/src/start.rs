@@ -1,8 +1,17 @@
-//! Why a job was not started.
+//! Whether jobs can be started, and why one was not.
 
 use core::fmt;
 
-use crate::fiber::StackError;
+use crate::fiber::{self, StackError};
+
+/// Whether this process can run fibers. Where it cannot, every start answers
+/// [`StartRefused::NotCapable`].
+///
+/// False if user-mode shadow stacks are on for this process; the answer does not change while it
+/// runs.
+pub fn is_capable() -> bool {
+    fiber::is_capable()
+}
 
 /// A start that was refused, with the closure that did not run.
 #[non_exhaustive]
@@ -16,7 +25,8 @@ pub struct StartError<F> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartRefused {
-    /// The wait context belongs to another live job. A context serves one job at a time, to the job's end.
+    /// The wait context belongs to another live job. A context serves one job at a time, to the
+    /// job's end.
     #[error(
         "the wait context is in use by another live job: finish or cancel that one, or use a context of its own"
     )]
@@ -27,15 +37,16 @@ pub enum StartRefused {
         /// The pool's limit.
         max_jobs: usize,
     },
-    /// The kernel's limit on memory mappings does not allow another stack. Only where stacks need two mappings each:
-    /// before Linux 6.13, or with all memory locked.
+    /// The kernel's limit on memory mappings does not allow another stack. Only where stacks need
+    /// two mappings each: before Linux 6.13, or with all memory locked.
     #[error(
         "vm.max_map_count is {limit}: set it to at least {needed}, or use a kernel with guard markers (6.13 or later)"
     )]
     OutOfMappings {
         /// The limit in force.
         limit: usize,
-        /// A value that is enough for the pool's `max_jobs`, or for twice the stacks it has if that is unlimited.
+        /// A value that is enough for the pool's `max_jobs`, or for twice the stacks it has if that
+        /// is unlimited.
         needed: usize,
     },
     /// The system gives no memory for another stack.
@@ -83,5 +94,19 @@ impl<F> fmt::Display for StartError<F> {
 impl<F> core::error::Error for StartError<F> {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         Some(&self.reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{JobPool, StartRefused};
+
+    #[test]
+    fn l11_where_fibers_do_not_work_the_closure_comes_back_to_be_called_inline() {
+        let pool = JobPool::builder().incapable().build().unwrap();
+        let refused = pool.start(|| 3).unwrap_err();
+        assert_eq!(refused.reason, StartRefused::NotCapable);
+        assert_eq!((refused.into_closure())(), 3);
+        assert_eq!(pool.stats().started, 0);
     }
 }

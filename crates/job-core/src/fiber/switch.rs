@@ -1,18 +1,21 @@
 //! The fiber itself: a started closure on a slot, switched to and away from.
 
-use core::cell::Cell;
-use core::mem::ManuallyDrop;
+use core::any::Any;
+use core::cell::{Cell, UnsafeCell};
+use core::marker::PhantomData;
+use core::mem::MaybeUninit;
 use core::num::NonZeroUsize;
 use core::ptr::{self, NonNull};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::thread;
+use std::rc::Rc;
 
 use corosensei::stack::{Stack, StackPointer};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 
 use super::slab::Slot;
-use crate::context::JobContext;
+use crate::context::{JobContext, Leftovers};
 use crate::job::JobId;
+use crate::pool::PoolInner;
 
 /// Closures larger than this go to the heap: they are passed by value on the stack of the fiber.
 const MAX_INLINE_CLOSURE: usize = 512;
@@ -23,26 +26,63 @@ thread_local! {
 }
 
 /// What lies at the base of a fiber's stack while the fiber exists.
-#[derive(Debug)]
+///
+/// Beside the frames, not in the handle: the handle is then one pointer, cheap to move, and
+/// switching to a fiber that has left the cache finds both close together. What a switch touches
+/// comes first.
+#[repr(C, align(64))]
 pub(super) struct Header {
+    context: JobContext,
     /// The fiber that resumed this one, or null. Meaningful while this fiber runs.
     parent: Cell<*const Self>,
+    coroutine: UnsafeCell<Coroutine<(), (), (), FiberStack>>,
+    /// Where the resumer wants the value: memory for a `T`. Set at every resume, valid until that
+    /// returns.
+    value: Cell<*mut ()>,
     /// Where the fiber switches back to. Set by the fiber as its first act, valid to its end.
     yielder: Cell<*const Yielder<(), ()>>,
     /// Whether the fiber's code is running on its parent's stack, from where it must not switch.
     detached: Cell<bool>,
+    outcome: Cell<Outcome>,
+    panic: Cell<Option<Panic>>,
     /// The stack, including the memory of this header.
     slot: Slot,
-    context: JobContext,
+}
+
+/// Bytes to leave above the base of a stack for the header. Its alignment makes it whole cache
+/// lines.
+pub(super) const HEADER_ROOM: usize = size_of::<Header>();
+
+/// What the closure has come to.
+#[derive(Clone, Copy, Debug)]
+enum Outcome {
+    Running,
+    /// The value is where the resumer wanted it.
+    Returned,
+    /// The payload is in the frame.
+    Panicked,
+}
+
+/// The payload of a panic.
+type Panic = Box<dyn Any + Send>;
+
+/// What came of switching to a fiber.
+pub(crate) enum Switch<T> {
+    /// It has suspended itself.
+    Paused,
+    /// Its closure has returned.
+    Returned(T),
+    /// Its closure has panicked.
+    Panicked(Panic),
 }
 
 /// A fiber's stack, as corosensei wants it. The slot itself is in the header.
-#[derive(Debug)]
 struct FiberStack(NonNull<Header>);
 
-// SAFETY: a slot has a guard page below its limit, at least `MIN_STACK_SIZE` usable bytes (the pool's builder refuses
-// less), a base aligned to 64 bytes, and memory that belongs to nobody else. The header below stays in place for as
-// long as corosensei holds the stack: `Fiber::retire` takes both apart together.
+// SAFETY: a slot has a guard page below its limit, at least `MIN_STACK_SIZE` usable bytes (the
+// pool's builder refuses less), a base aligned to 64 bytes, and memory that belongs to nobody else.
+// The header stays in place for as long as corosensei holds the stack: `Fiber::retire` takes both
+// apart together.
 unsafe impl Stack for FiberStack {
     #[inline]
     fn base(&self) -> StackPointer {
@@ -60,11 +100,11 @@ unsafe impl Stack for FiberStack {
 
 /// A fiber between two switches: about to start, suspended, or done.
 ///
-/// Dropping one **leaks** it, with its stack and everything on it. That is sound, and it is what quarantine means;
-/// ending a fiber properly is the business of the cancel protocol.
+/// Dropping one **leaks** it, with its stack and everything on it. That is sound, and it is what
+/// quarantine means; ending a fiber properly is the business of the cancel protocol.
 pub(crate) struct Fiber<T: 'static> {
-    coroutine: ManuallyDrop<Coroutine<(), (), thread::Result<T>, FiberStack>>,
     header: NonNull<Header>,
+    returns: PhantomData<fn() -> T>,
 }
 
 impl<T: 'static> Fiber<T> {
@@ -81,78 +121,142 @@ impl<T: 'static> Fiber<T> {
     #[inline]
     fn on_slot<F: FnOnce() -> T + 'static>(slot: Slot, context: JobContext, f: F) -> Self {
         let header = slot.base().cast::<Header>();
+        let body = move |yielder: &Yielder<(), ()>, ()| {
+            // SAFETY: this runs on the fiber, and the header stays in place until the fiber is
+            // done.
+            let header = unsafe { header.as_ref() };
+            header.yielder.set(yielder);
+            let outcome = match catch_unwind(AssertUnwindSafe(f)) {
+                Ok(value) => {
+                    let wanted_at = header.value.get().cast::<T>();
+                    // SAFETY: whoever resumed us is in `Fiber::<T>::resume`, which pointed this at
+                    // its own memory for a `T`.
+                    unsafe { wanted_at.write(value) };
+                    Outcome::Returned
+                }
+                Err(panic) => {
+                    header.panic.set(Some(panic));
+                    Outcome::Panicked
+                }
+            };
+            header.outcome.set(outcome);
+        };
+        let coroutine = UnsafeCell::new(Coroutine::with_stack(FiberStack(header), body));
         let content = Header {
+            context,
             parent: Cell::new(ptr::null()),
+            coroutine,
+            value: Cell::new(ptr::null_mut()),
             yielder: Cell::new(ptr::null()),
             detached: Cell::new(false),
+            outcome: Cell::new(Outcome::Running),
+            panic: Cell::new(None),
             slot,
-            context,
         };
-        // SAFETY: the slab leaves room for a header above every base, aligned to 64 bytes, and the slot is ours.
+        // SAFETY: the slab leaves `HEADER_ROOM` bytes above every base, aligned to 64 bytes, and
+        // the slot is ours.
         unsafe { header.write(content) };
-        let body = move |yielder: &Yielder<(), ()>, ()| {
-            // SAFETY: this runs on the fiber, and the header stays in place until the fiber is done.
-            unsafe { header.as_ref() }.yielder.set(yielder);
-            catch_unwind(AssertUnwindSafe(f))
-        };
-        let coroutine = ManuallyDrop::new(Coroutine::with_stack(FiberStack(header), body));
-        Self { coroutine, header }
+        Self { header, returns: PhantomData }
     }
 
-    /// Runs the fiber until it suspends (`None`) or its closure has ended, by returning or by panicking.
+    /// Runs the fiber until it suspends or its closure has ended. After that only
+    /// [`retire`](Self::retire) is left.
+    ///
+    /// # Panics
+    ///
+    /// If the closure has ended before.
     #[inline]
-    pub(crate) fn resume(&mut self) -> Option<thread::Result<T>> {
-        let header = self.header.as_ptr().cast_const();
+    pub(crate) fn resume(&mut self) -> Switch<T> {
+        let mut value = MaybeUninit::<T>::uninit();
+        let header = self.header();
+        header.value.set(value.as_mut_ptr().cast());
         let parent = CURRENT.replace(header);
-        self.header_ref().parent.set(parent);
-        let _restore = Restore(parent);
-        match self.coroutine.resume(()) {
-            CoroutineResult::Yield(()) => None,
-            CoroutineResult::Return(outcome) => Some(outcome),
+        header.parent.set(parent);
+        let restore = Restore(parent);
+        // SAFETY: the only other use of the coroutine is in `retire`, which needs the fiber that is
+        // mutably borrowed here, and code on the fiber itself never touches it.
+        let coroutine = unsafe { &mut *header.coroutine.get() };
+        let switched = coroutine.resume(());
+        drop(restore);
+        if switched == CoroutineResult::Yield(()) {
+            return Switch::Paused;
+        }
+        match (header.outcome.get(), header.panic.take()) {
+            (Outcome::Panicked, Some(panic)) => Switch::Panicked(panic),
+            // SAFETY: written by the body, right before it said so and returned.
+            _ => Switch::Returned(unsafe { value.assume_init() }),
         }
     }
 
-    /// Whether the closure has ended.
-    pub(crate) fn is_done(&self) -> bool {
-        self.coroutine.done()
+    /// Leaks the fiber, its stack and everything on it.
+    pub(crate) fn abandon(self) {
+        // Nothing to do: there is no destructor. The header keeps its slot, and so the memory under
+        // itself, for ever.
+        let Self { header: _, returns: _ } = self;
     }
 
     /// The job this fiber belongs to.
     #[inline]
     pub(crate) fn context(&self) -> &JobContext {
-        &self.header_ref().context
+        &self.header().context
     }
 
     #[inline]
-    fn header_ref(&self) -> &Header {
-        // SAFETY: written in `on_slot`, read out only by `retire`, which consumes the fiber. Only shared references to
-        // it are ever made.
+    fn header(&self) -> &Header {
+        // SAFETY: written in `on_slot`, read out only after `retire`, which consumes the fiber. No
+        // mutable reference to it is ever made; what changes is in cells.
         unsafe { self.header.as_ref() }
     }
 
-    /// Takes a fiber that is done apart.
+    /// Puts a fiber away whose closure has ended.
     ///
     /// # Panics
     ///
-    /// If it is not done: its frames would lose their stack.
+    /// If it has not: its frames would lose their stack.
     #[inline]
-    pub(crate) fn retire(self) -> (Slot, JobContext) {
-        assert!(self.is_done(), "only a fiber that is done gives its stack back");
-        let header = self.header;
-        let FiberStack(_) = ManuallyDrop::into_inner(self.coroutine).into_stack();
-        // SAFETY: nothing runs on the stack any more, `self` is gone, and so the header is read out exactly once.
-        let Header { slot, context, .. } = unsafe { header.read() };
-        (slot, context)
+    pub(crate) fn retire(self) -> Remains {
+        // SAFETY: as in `resume`; a fiber that is owned is not borrowed.
+        let coroutine = unsafe { &*self.header().coroutine.get() };
+        assert!(coroutine.done(), "only a fiber that is done gives its stack back");
+        // A coroutine that is done has nothing to drop. It is left where it is.
+        Remains { header: self.header }
     }
 }
 
-impl<T: 'static> core::fmt::Debug for Fiber<T> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Fiber").field("done", &self.is_done()).finish_non_exhaustive()
+/// What is left of a fiber that is done: its stack, and the state of its job.
+///
+/// The state stays where it is, since copying what was just written field by field would stall.
+/// Leaks if dropped.
+pub(crate) struct Remains {
+    header: NonNull<Header>,
+}
+
+impl Remains {
+    #[inline]
+    pub(crate) fn context(&self) -> &JobContext {
+        // SAFETY: the fiber that owned the header is gone, and its memory is ours until
+        // `into_parts`.
+        unsafe { &self.header.as_ref().context }
+    }
+
+    /// The stack, free for another job, its pool, and what the job leaves behind.
+    #[inline(always)]
+    pub(crate) fn into_parts(self) -> (Slot, Rc<PoolInner>, Option<Leftovers>) {
+        // SAFETY: as in `context`.
+        let header = unsafe { self.header.as_ref() };
+        // Field by field: a copy of the whole, parts of which were just written, would stall.
+        // SAFETY: `self` is consumed, so each of the two is read out once, and the header is not
+        // used after that.
+        let slot = unsafe { ptr::from_ref(&header.slot).read() };
+        // SAFETY: as above.
+        let context = unsafe { ptr::from_ref(&header.context).read() };
+        let (pool, leftovers) = context.into_parts();
+        (slot, pool, leftovers)
     }
 }
 
-/// Puts the resumer back in the slot for the current fiber, also if the switch itself should unwind.
+/// Puts the resumer back in the slot for the current fiber, also if the switch itself should
+/// unwind.
 struct Restore(*const Header);
 
 impl Drop for Restore {
@@ -185,7 +289,8 @@ impl<'a> Here<'a> {
     #[inline]
     pub(crate) fn suspend(self) {
         assert!(!self.is_detached(), "a fiber is not left from its parent's stack");
-        // SAFETY: a fiber that is current has started, so the yielder is set, and it lives on the fiber's stack.
+        // SAFETY: a fiber that is current has started, so the yielder is set, and it lives on the
+        // fiber's stack.
         let yielder = unsafe { &*self.0.yielder.get() };
         yielder.suspend(());
     }
@@ -199,8 +304,8 @@ pub(crate) fn here<R>(f: impl FnOnce(Here<'_>) -> R) -> Option<R> {
     if header.is_null() {
         return None;
     }
-    // SAFETY: `CURRENT` points to a fiber that is running, below us on this thread. Its header cannot go away before
-    // it is done, that is, not before `f` has returned.
+    // SAFETY: `CURRENT` points to a fiber that is running, below us on this thread. Its header
+    // cannot go away before it is done, that is, not before `f` has returned.
     Some(f(Here(unsafe { &*header })))
 }
 
@@ -208,7 +313,8 @@ pub(crate) fn here<R>(f: impl FnOnce(Here<'_>) -> R) -> Option<R> {
 pub(crate) fn find<R>(id: JobId, f: impl FnOnce(&JobContext) -> R) -> Option<R> {
     let mut header = CURRENT.get();
     while !header.is_null() {
-        // SAFETY: as in `here`; and the fibers that resumed a running fiber are in the middle of that call themselves.
+        // SAFETY: as in `here`; and the fibers that resumed a running fiber are in the middle of
+        // that call themselves.
         let running = unsafe { &*header };
         if running.context.id() == id {
             return Some(f(&running.context));
@@ -261,9 +367,10 @@ impl Drop for Attach<'_> {
 /// A closure that cannot reach the yielder of the fiber it was written on.
 struct Detached<F>(F);
 
-// SAFETY: nothing is sent anywhere: the closure runs on the thread that made it, before `on_parent_stack` returns.
-// corosensei asks for `Send` to keep references to the yielder out of the closure. Here no safe code ever sees one;
-// the only way to it is `CURRENT`, and while `detached` is set `Here::suspend` refuses.
+// SAFETY: nothing is sent anywhere: the closure runs on the thread that made it, before
+// `on_parent_stack` returns. corosensei asks for `Send` to keep references to the yielder out of
+// the closure. Here no safe code ever sees one; the only way to it is `CURRENT`, and while
+// `detached` is set `Here::suspend` refuses.
 unsafe impl<F> Send for Detached<F> {}
 
 impl<F: FnOnce() -> R, R> Detached<F> {

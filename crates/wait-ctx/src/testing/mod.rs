@@ -11,7 +11,9 @@
 
 mod conformance;
 mod model;
+mod run;
 mod script;
+mod shortest;
 mod strategy;
 
 pub use proptest;

@@ -1,0 +1,149 @@
+//! The command line of `lab`.
+//!
+//! Exit status: 0 all well, 1 a law was broken or a handshake failed that should not, 2 usage.
+
+#[cfg(feature = "bench")]
+mod bench;
+mod number;
+mod serve;
+mod sim;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, error::ErrorKind};
+
+pub use serve::ServeArgs;
+pub use sim::SimArgs;
+
+/// The laboratory: real TLS handshakes against a simulated accelerator.
+#[derive(Debug, Parser)]
+#[command(name = "lab", version, disable_help_subcommand = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a scenario and judge it.
+    Sim(SimArgs),
+    /// Serve a small page over HTTPS until Ctrl-C.
+    Serve(ServeArgs),
+    /// Measure what things cost, each beside a rival or a limit.
+    #[cfg(feature = "bench")]
+    Bench(bench::BenchArgs),
+    /// Measure what things cost (this build is without it).
+    #[cfg(not(feature = "bench"))]
+    Bench(Later),
+    #[cfg(feature = "bench")]
+    #[command(hide = true)]
+    BenchChild(bench::BenchChildArgs),
+    /// Measure this machine into a cost profile (not built yet).
+    Calibrate(Later),
+    /// Compare two runs (not built yet).
+    Diff(Later),
+    /// Run for hours (not built yet).
+    Soak(Later),
+}
+
+/// A command that is reserved.
+#[derive(Debug, clap::Args)]
+struct Later {
+    /// Whatever follows.
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    rest: Vec<String>,
+}
+
+/// Why a command ended without success.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// The command line asks for something that cannot be; one line, status 2.
+    Usage(String),
+    /// It ran and the result is bad; status 1.
+    Bad,
+}
+
+impl Stop {
+    fn usage(error: impl std::fmt::Display) -> Self {
+        Self::Usage(error.to_string())
+    }
+}
+
+/// Runs the command that the process was called with.
+#[must_use]
+pub fn main() -> ExitCode {
+    start_tracing();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return clap_says(&error),
+    };
+    let result = match cli.command {
+        Command::Sim(args) => sim::run(&args),
+        Command::Serve(args) => serve::run(&args),
+        #[cfg(feature = "bench")]
+        Command::Bench(args) => bench::run(&args),
+        #[cfg(feature = "bench")]
+        Command::BenchChild(args) => bench::run_child(&args),
+        #[cfg(not(feature = "bench"))]
+        Command::Bench(_) => Err(Stop::Usage(
+            "bench: this lab was built without the feature bench; cargo xtask bench builds it with"
+                .to_owned(),
+        )),
+        Command::Calibrate(later) => not_built("calibrate", &later),
+        Command::Diff(later) => not_built("diff", &later),
+        Command::Soak(later) => not_built("soak", &later),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Stop::Bad) => ExitCode::from(1),
+        Err(Stop::Usage(line)) => usage(&line),
+    }
+}
+
+fn not_built(command: &str, later: &Later) -> Result<(), Stop> {
+    tracing::debug!(command, ignored = later.rest.len(), "command.reserved");
+    Err(Stop::Usage(format!("{command}: not built yet; sim and serve are (lab --help)")))
+}
+
+fn usage(line: &str) -> ExitCode {
+    eprintln!("error: {line}");
+    ExitCode::from(2)
+}
+
+/// Help and version as clap writes them; of an error only the line that says what is wrong.
+fn clap_says(error: &clap::Error) -> ExitCode {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        // Nobody to tell if standard output is gone.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return usage("no command; give one of sim, serve (lab --help)");
+    }
+    let text = error.render().to_string();
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let first = lines.next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+    // What is missing or similar stands on the next line.
+    let more = lines
+        .next()
+        .filter(|line| line.starts_with("tip:") || line.starts_with('<') || line.starts_with("--"));
+    let first = more.map_or_else(
+        || first.clone(),
+        |more| match more.strip_prefix("tip: ") {
+            Some(tip) => format!("{first}; {tip}"),
+            None => format!("{first} {more}"),
+        },
+    );
+    let command = std::env::args().nth(1).filter(|word| word == "sim" || word == "serve");
+    let command = command.map_or_else(String::new, |word| format!("{word} "));
+    usage(&format!("{first}; lab {command}--help shows what there is"))
+}
+
+/// Events on standard error as `RUST_LOG` asks for them; nothing without it but errors and warnings.
+fn start_tracing() {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Fails only if a subscriber is set already.
+    let _ = subscriber.try_init();
+}

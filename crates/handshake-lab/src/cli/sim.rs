@@ -1,0 +1,92 @@
+//! `lab sim`: run a scenario, show what it did, judge it.
+
+use std::path::PathBuf;
+
+use super::{Stop, number};
+use crate::{
+    plant,
+    report::{Progress, ReportDir, table, verdict},
+    run,
+    scenario::{BUILTINS, DEFAULT, Scenario},
+};
+
+/// Arguments of `lab sim`.
+#[derive(Debug, clap::Args)]
+pub struct SimArgs {
+    /// A built-in scenario or a file; `offload-modes` when none is given.
+    #[arg(value_name = "SCENARIO|FILE.toml")]
+    scenario: Option<String>,
+    /// List the built-in scenarios.
+    #[arg(long)]
+    list: bool,
+    /// Print the scenario as a commented file instead of running it.
+    #[arg(long)]
+    print: bool,
+    /// Seed of the service times.
+    #[arg(long, value_name = "N")]
+    seed: Option<String>,
+    /// The clock to run under.
+    #[arg(long, value_name = "real|virtual")]
+    clock: Option<String>,
+    /// Override a field of the scenario, for example load.connections=256; may be given often.
+    #[arg(long = "set", value_name = "KEY=VALUE", allow_hyphen_values = true)]
+    overrides: Vec<String>,
+    /// Where files go [default: target/layby/SCENARIO].
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+    /// Print the results as one JSON document and nothing else.
+    #[arg(long)]
+    json: bool,
+    /// Plant a bug; needs a build with the feature `plant`.
+    #[arg(long, value_name = "BUG")]
+    plant: Option<String>,
+}
+
+pub(super) fn run(args: &SimArgs) -> Result<(), Stop> {
+    if args.list {
+        list();
+        return Ok(());
+    }
+    let mut overrides = args.overrides.clone();
+    if let Some(seed) = &args.seed {
+        number::whole("--seed", seed, 0..=i64::MAX as u64, "")?;
+        overrides.push(format!("seed={seed}"));
+    }
+    if let Some(clock) = &args.clock {
+        overrides.push(format!("clock={clock}"));
+    }
+    let name = args.scenario.as_deref().unwrap_or(DEFAULT);
+    let scenario = Scenario::find(name, &overrides).map_err(Stop::usage)?;
+    if args.print {
+        print!("{}", scenario.print());
+        return Ok(());
+    }
+    if let Some(bug) = &args.plant {
+        plant::arm(bug).map_err(Stop::usage)?;
+    }
+    let directory =
+        ReportDir::create(args.report.as_deref(), &scenario.name).map_err(Stop::usage)?;
+    let progress = Progress::new(scenario.rows.len());
+    let results = run::run(&scenario, &progress).map_err(Stop::usage)?;
+    let file = directory.write(&results).map_err(Stop::usage)?;
+    let verdict = verdict(&results);
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&results).map_err(Stop::usage)?);
+        eprintln!("{}", verdict.sentence);
+    } else {
+        println!("{}", table(&results));
+        println!("{}", verdict.sentence);
+        println!("results: {}", file.display());
+        println!("next:    {}", verdict.next);
+    }
+    if verdict.good { Ok(()) } else { Err(Stop::Bad) }
+}
+
+fn list() {
+    for builtin in BUILTINS {
+        // A test holds every built-in scenario to be readable.
+        if let Ok(scenario) = Scenario::find(builtin.name, &[]) {
+            println!("{}\n  {:<20} {}", scenario.question, scenario.name, scenario.summary);
+        }
+    }
+}

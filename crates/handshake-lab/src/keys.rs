@@ -1,0 +1,155 @@
+//! The server's key in its three forms (in software, on the device, not at all), and the configuration around it.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use crypto_ops::{CryptoOp, KeyHandle, Scheme, SignOp};
+use rustls::{
+    Error, ServerConfig, SignatureAlgorithm, SignatureScheme,
+    pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer},
+    server::NoServerSessionStorage,
+    sign::{CertifiedKey, Signer, SigningKey, SingleCertAndKey},
+};
+
+/// How many signatures rustls has asked a key for: counted outside the engine, to hold against what the engine counts.
+#[derive(Debug, Clone, Default)]
+pub struct Asked(Arc<AtomicU64>);
+
+impl Asked {
+    /// How many so far.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A server configuration with one certificate and one key, without resumption: every handshake needs the key.
+///
+/// # Errors
+/// What rustls says about the versions or the provider.
+pub fn server_config(
+    chain: Vec<CertificateDer<'static>>,
+    key: Arc<dyn SigningKey>,
+) -> Result<ServerConfig, Error> {
+    let certified = CertifiedKey::new(chain, key);
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(config)
+}
+
+/// A key that signs in the thread that asks.
+///
+/// # Errors
+/// What rustls says about the key.
+pub fn software(key: &PrivateKeyDer<'_>) -> Result<Arc<dyn SigningKey>, Error> {
+    rustls::crypto::aws_lc_rs::sign::any_supported_type(key)
+}
+
+/// A key that does not sign at all: garbage in the shape of a signature. The limit of any offload.
+#[must_use]
+pub fn free_sign(key: KeyHandle) -> Arc<dyn SigningKey> {
+    Arc::new(FreeKey { key })
+}
+
+/// Counts what a key is asked for.
+#[must_use]
+pub fn counted(key: Arc<dyn SigningKey>, asked: &Asked) -> Arc<dyn SigningKey> {
+    Arc::new(CountedKey { key, asked: asked.clone() })
+}
+
+#[derive(Debug)]
+struct CountedKey {
+    key: Arc<dyn SigningKey>,
+    asked: Asked,
+}
+
+impl SigningKey for CountedKey {
+    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        let signer = self.key.choose_scheme(offered)?;
+        Some(Box::new(CountedSigner { signer, asked: self.asked.clone() }))
+    }
+
+    fn public_key(&self) -> Option<SubjectPublicKeyInfoDer<'_>> {
+        self.key.public_key()
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        self.key.algorithm()
+    }
+}
+
+#[derive(Debug)]
+struct CountedSigner {
+    signer: Box<dyn Signer>,
+    asked: Asked,
+}
+
+impl Signer for CountedSigner {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
+        self.asked.0.fetch_add(1, Ordering::Relaxed);
+        self.signer.sign(message)
+    }
+
+    fn scheme(&self) -> SignatureScheme {
+        self.signer.scheme()
+    }
+}
+
+#[derive(Debug)]
+struct FreeKey {
+    key: KeyHandle,
+}
+
+impl SigningKey for FreeKey {
+    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        let fits = |scheme: &&Scheme| offered.contains(&SignatureScheme::from(scheme.to_u16()));
+        let scheme = *self.key.schemes().iter().find(fits)?;
+        Some(Box::new(FreeSigner { key: self.key.clone(), scheme }))
+    }
+
+    fn public_key(&self) -> Option<SubjectPublicKeyInfoDer<'_>> {
+        Some(SubjectPublicKeyInfoDer::from(self.key.public_key()))
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        match self.key.algorithm() {
+            crypto_ops::Algorithm::Rsa => SignatureAlgorithm::RSA,
+            crypto_ops::Algorithm::Ed25519 => SignatureAlgorithm::ED25519,
+            _ => SignatureAlgorithm::ECDSA,
+        }
+    }
+}
+
+struct FreeSigner {
+    key: KeyHandle,
+    scheme: Scheme,
+}
+
+impl Signer for FreeSigner {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
+        let op = SignOp::new(self.key.clone(), self.scheme, message.to_vec())
+            .map_err(|unfit| Error::General(unfit.to_string()))?;
+        let garbage = CryptoOp::Sign(op).garbage().into_signature();
+        Ok(garbage.expect("the garbage of a signing operation is a signature"))
+    }
+
+    fn scheme(&self) -> SignatureScheme {
+        SignatureScheme::from(self.scheme.to_u16())
+    }
+}
+
+impl fmt::Debug for FreeSigner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FreeSigner").field("scheme", &self.scheme).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,67 @@
+//! The limit on open files: a thousand connections in one process are two thousand sockets.
+
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+/// The process may not open enough files.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum FileLimitError {
+    /// The hard limit is below what is needed.
+    #[error(
+        "load.connections = {connections}: needs {needed} open files and the hard limit RLIMIT_NOFILE is {hard}; \
+         raise it (ulimit -Hn {needed}) or give fewer connections"
+    )]
+    TooLow {
+        /// The connections asked for.
+        connections: usize,
+        /// The files that they need.
+        needed: u64,
+        /// The hard limit.
+        hard: u64,
+    },
+    /// The system refused to raise the soft limit.
+    #[error("RLIMIT_NOFILE cannot be raised to {needed}: {reason}; run ulimit -n {needed} before")]
+    Refused {
+        /// The files needed.
+        needed: u64,
+        /// What the system said.
+        reason: String,
+    },
+}
+
+/// Files beside the sockets: listener, pollers, eventfds, standard streams, report.
+const OTHERS: u64 = 128;
+
+/// Raises the soft limit on open files, if need be, so that `connections` fit with both their ends in this process.
+///
+/// # Errors
+/// See [`FileLimitError`].
+pub fn raise_file_limit(connections: usize) -> Result<(), FileLimitError> {
+    let needed = 2 * connections as u64 + OTHERS;
+    let mut limit = getrlimit(Resource::Nofile);
+    // No number means no limit.
+    if limit.current.is_none_or(|soft| soft >= needed) {
+        return Ok(());
+    }
+    if let Some(hard) = limit.maximum.filter(|hard| *hard < needed) {
+        return Err(FileLimitError::TooLow { connections, needed, hard });
+    }
+    limit.current = Some(needed);
+    setrlimit(Resource::Nofile, limit)
+        .map_err(|error| FileLimitError::Refused { needed, reason: error.to_string() })?;
+    tracing::debug!(needed, "limit.raised");
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_need_beyond_the_hard_limit_is_refused_by_name() {
+        let Some(hard) = getrlimit(Resource::Nofile).maximum else { return };
+        let Ok(connections) = usize::try_from(hard) else { return };
+        let error = raise_file_limit(connections).expect_err("twice the hard limit");
+        assert!(error.to_string().contains("RLIMIT_NOFILE"), "{error}");
+    }
+}

@@ -1,0 +1,231 @@
+//! The load generator: many verifying TLS clients on one thread of their own, in a closed loop over loopback TCP.
+//!
+//! A client opens a connection, completes the handshake, waits for the server's `close_notify` and hangs up; then its
+//! place opens the next. The latency recorded is that of the handshake alone, from opening the connection. The CPU time
+//! of this thread is counted apart from the server's.
+
+mod client;
+mod limit;
+mod verify;
+
+use std::{
+    collections::BTreeMap,
+    io,
+    net::SocketAddr,
+    num::NonZeroU64,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use hdrhistogram::Histogram;
+use mio::{Events, Interest, Poll, Token};
+use rustls::{ClientConfig, pki_types::ServerName};
+
+use crate::{certs::SERVER_NAME, cpu::thread_cpu};
+use client::{Client, ClientError, Driven};
+
+pub use limit::{FileLimitError, raise_file_limit};
+pub use verify::{Verified, client_config, is_bad_signature};
+
+/// What the clients are to do.
+#[derive(Debug, Clone)]
+pub struct LoadPlan {
+    /// The server.
+    pub target: SocketAddr,
+    /// Connections kept open at the same time.
+    pub connections: usize,
+    /// Handshakes for each place; `None` for as many as fit into the time.
+    pub rounds: Option<u64>,
+    /// After this no handshake begins.
+    pub time_box: Duration,
+    /// How long handshakes under way may then still take; what is not done by then is given up.
+    pub drain: Duration,
+    /// Every n-th client hangs up as soon as it has said hello.
+    pub hang_up_every: Option<NonZeroU64>,
+    /// What the clients offer and check.
+    pub config: Arc<ClientConfig>,
+}
+
+/// What the clients saw.
+#[derive(Debug, Clone)]
+pub struct LoadReport {
+    /// Handshakes that both sides completed.
+    pub handshakes: u64,
+    /// Handshakes that failed.
+    pub failed: u64,
+    /// Clients that hung up on purpose, in the middle of the handshake.
+    pub hung_up: u64,
+    /// Handshakes that were given up at the end.
+    pub unfinished: u64,
+    /// From the first connection to the end of the last handshake, or to the end of the time when some were given up.
+    pub elapsed: Duration,
+    /// Latencies of the completed handshakes, in microseconds.
+    pub latency_us: Histogram<u64>,
+    /// CPU time of the load generator's thread.
+    pub cpu: Duration,
+    /// What failures said, with how often each was seen.
+    pub failures: BTreeMap<String, u64>,
+}
+
+/// Longest sleep of the loop; keeps the ends of the time box and of the drain in sight.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Runs the clients to the end on the calling thread.
+///
+/// # Errors
+/// When the poller cannot be made or fails; failures of single connections are counted instead.
+pub fn run(plan: &LoadPlan) -> io::Result<LoadReport> {
+    let mut generator = Generator::new(plan)?;
+    for place in 0..plan.connections {
+        generator.open(place);
+    }
+    let mut events = Events::with_capacity(1024);
+    while generator.open_places > 0 {
+        if generator.begun.elapsed() >= plan.time_box + plan.drain {
+            generator.give_up();
+            break;
+        }
+        match generator.poll.poll(&mut events, Some(TICK)) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        }
+        for event in &events {
+            generator.drive(event.token().0);
+        }
+    }
+    Ok(generator.report())
+}
+
+/// The clients by their places.
+struct Generator<'a> {
+    plan: &'a LoadPlan,
+    name: ServerName<'static>,
+    poll: Poll,
+    begun: Instant,
+    cpu_before: Duration,
+    places: Vec<Place>,
+    /// Places that still have a client or are about to have one.
+    open_places: usize,
+    /// Connections opened so far.
+    opened: u64,
+    last_end: Duration,
+    report: LoadReport,
+}
+
+#[derive(Debug, Default)]
+struct Place {
+    client: Option<Client>,
+    rounds_begun: u64,
+}
+
+impl<'a> Generator<'a> {
+    fn new(plan: &'a LoadPlan) -> io::Result<Self> {
+        let mut places = Vec::new();
+        places.resize_with(plan.connections, Place::default);
+        Ok(Self {
+            plan,
+            name: ServerName::try_from(SERVER_NAME).expect("a DNS name"),
+            poll: Poll::new()?,
+            begun: Instant::now(),
+            cpu_before: thread_cpu(),
+            places,
+            open_places: plan.connections,
+            opened: 0,
+            last_end: Duration::ZERO,
+            report: LoadReport {
+                handshakes: 0,
+                failed: 0,
+                hung_up: 0,
+                unfinished: 0,
+                elapsed: Duration::ZERO,
+                latency_us: Histogram::new(3).expect("three digits are in range"),
+                cpu: Duration::ZERO,
+                failures: BTreeMap::new(),
+            },
+        })
+    }
+
+    /// Opens the next connection of a place, or closes the place for good.
+    fn open(&mut self, place: usize) {
+        // A connection that fails at once is followed by the next; the rounds or the time bound the loop.
+        loop {
+            let done =
+                self.plan.rounds.is_some_and(|rounds| self.places[place].rounds_begun >= rounds);
+            if done || self.begun.elapsed() >= self.plan.time_box {
+                self.open_places -= 1;
+                return;
+            }
+            self.places[place].rounds_begun += 1;
+            match self.connect(place) {
+                Ok(client) => {
+                    self.places[place].client = Some(client);
+                    return;
+                }
+                Err(error) => self.fail(&error),
+            }
+        }
+    }
+
+    fn connect(&mut self, place: usize) -> Result<Client, ClientError> {
+        let mut client = Client::open(self.plan.target, &self.plan.config, &self.name)?;
+        self.opened += 1;
+        client.hangs_up =
+            self.plan.hang_up_every.is_some_and(|every| self.opened.is_multiple_of(every.get()));
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(&mut client.socket, Token(place), interest)?;
+        Ok(client)
+    }
+
+    fn drive(&mut self, place: usize) {
+        // An event of a connection that ended earlier in this batch.
+        let Some(client) = &mut self.places[place].client else { return };
+        match client.drive() {
+            Ok(Driven::Waits) if client.hangs_up && client.has_said_hello() => {
+                self.report.hung_up += 1
+            }
+            Ok(Driven::Waits) => return,
+            Ok(Driven::Done(took)) => {
+                self.report.handshakes += 1;
+                let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+                // Fails only for histograms of a fixed size.
+                let _ = self.report.latency_us.record(micros);
+            }
+            Err(error) => self.fail(&error),
+        }
+        self.last_end = self.begun.elapsed();
+        self.hang_up(place);
+        self.open(place);
+    }
+
+    fn fail(&mut self, error: &ClientError) {
+        tracing::debug!(%error, "client.failed");
+        self.report.failed += 1;
+        *self.report.failures.entry(error.to_string()).or_default() += 1;
+    }
+
+    /// Closes a place's connection at once (with a reset): the server has closed its end, or is to notice.
+    fn hang_up(&mut self, place: usize) {
+        if let Some(client) = self.places[place].client.take() {
+            // Without the reset a busy run would use up the ephemeral ports with connections in TIME_WAIT.
+            let _ = rustix::net::sockopt::set_socket_linger(&client.socket, Some(Duration::ZERO));
+        }
+    }
+
+    fn give_up(&mut self) {
+        for place in 0..self.places.len() {
+            if self.places[place].client.is_some() {
+                self.report.unfinished += 1;
+                self.hang_up(place);
+            }
+        }
+        self.open_places = 0;
+        self.last_end = self.begun.elapsed();
+    }
+
+    fn report(mut self) -> LoadReport {
+        self.report.elapsed = self.last_end;
+        self.report.cpu = thread_cpu().saturating_sub(self.cpu_before);
+        self.report
+    }
+}

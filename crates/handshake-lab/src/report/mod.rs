@@ -1,0 +1,18 @@
+//! What a run says afterwards: `results.json`, a table, a sentence of verdict and the next command to try.
+
+mod files;
+mod machine;
+mod progress;
+mod results;
+mod table;
+mod verdict;
+
+pub use files::ReportDir;
+pub use machine::Machine;
+pub use progress::Progress;
+pub use results::{LatencyMs, LawReport, Ledger, Level, Results, RowReport, SCHEMA};
+pub use table::table;
+pub use verdict::{Verdict, verdict};
+
+#[cfg(test)]
+mod tests;

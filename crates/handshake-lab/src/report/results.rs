@@ -1,0 +1,178 @@
+//! The document `results.json`. Its shape is a promise: fields are added, never renamed or removed, while
+//! [`SCHEMA`] stays the same.
+
+use serde::{Deserialize, Serialize};
+
+use super::machine::Machine;
+
+/// Names the shape of the document.
+pub const SCHEMA: &str = "layby.results/1";
+
+/// One run of a scenario.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Results {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// Where it ran.
+    pub machine: Machine,
+    /// The scenario's name.
+    pub scenario: String,
+    /// The seed that it ran with.
+    pub seed: u64,
+    /// The device profile that gave the service times; null when the scenario gives them itself.
+    pub device_profile: Option<String>,
+    /// The cost profile that TLS was charged from; null in real time.
+    pub cost_profile: Option<String>,
+    /// `real` or `virtual`.
+    pub clock: String,
+    /// One entry a row, in order.
+    pub rows: Vec<RowReport>,
+    /// What was held during the whole run, and what is still held at its end.
+    pub ledger: Ledger,
+    /// The laws that were checked; one that was not checked is left out.
+    pub laws: Vec<LawReport>,
+    /// Events in the trace; null in real time.
+    pub trace_events: Option<u64>,
+    /// SHA-256 of the trace, in hexadecimal; null in real time.
+    pub trace_sha256: Option<String>,
+}
+
+/// One row of a scenario.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct RowReport {
+    /// The row's name.
+    pub mode: String,
+    /// Event loops.
+    pub workers: usize,
+    /// Threads on the server's side: the workers and the device's hardware queue.
+    pub threads: usize,
+    /// How completions reached the event loop.
+    pub wake: String,
+    /// Handshakes that both sides completed.
+    pub handshakes: u64,
+    /// Handshakes that failed on the client's side.
+    pub failed: u64,
+    /// Handshakes that had begun and were given up when the row's time was over.
+    pub unfinished: u64,
+    /// From the first connection to the end of the last handshake, in seconds.
+    pub elapsed_s: f64,
+    /// `handshakes / elapsed_s`.
+    pub handshakes_per_s: f64,
+    /// From opening the connection to the end of the handshake, seen by the client.
+    pub latency_ms: LatencyMs,
+    /// CPU time of the serving threads for each handshake, in microseconds.
+    pub server_cpu_us_per_handshake: f64,
+    /// Operations that the device completed.
+    pub ops: u64,
+    /// How often the device's ring was full.
+    pub ring_full: u64,
+    /// Resumes of parked handshakes.
+    pub resumes: u64,
+    /// Resumes that no wake had asked for.
+    pub unprompted_resumes: u64,
+    /// Wakes delivered.
+    pub wakes: u64,
+    /// Polls of the device's response ring.
+    pub polls: u64,
+    /// Interrupts that the device raised.
+    pub interrupts: u64,
+    /// Operations done elsewhere because the device could not.
+    pub fallbacks: u64,
+    /// Operations given up by whoever waited.
+    pub cancelled: u64,
+    /// Busy time of the device's units over the time they had; null without a device.
+    pub device_utilisation: Option<f64>,
+    /// CPU time of the load generator for each handshake, in microseconds; for the table only.
+    #[serde(skip)]
+    pub client_cpu_us_per_handshake: f64,
+}
+
+/// Percentiles of the latency of a handshake, in milliseconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct LatencyMs {
+    /// Half of the handshakes took at most this.
+    pub p50: f64,
+    /// 99 of 100 took at most this.
+    pub p99: f64,
+    /// 999 of 1,000 took at most this.
+    pub p999: f64,
+    /// The slowest.
+    pub max: f64,
+}
+
+/// What a run holds now and held at most.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ledger {
+    /// Jobs that have begun and not ended.
+    pub jobs: Level,
+    /// Stacks in use.
+    pub stacks: Level,
+    /// Requests that exist.
+    pub requests: Level,
+    /// Requests that wait for a ring entry.
+    pub waiters: Level,
+    /// Descriptors that wait contexts hold.
+    pub fds: Level,
+    /// Handles open at the device.
+    pub device_handles: Level,
+}
+
+/// One entry of the ledger.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Level {
+    /// At the end of the run.
+    pub now: u64,
+    /// The most at any time.
+    pub peak: u64,
+}
+
+/// One law after a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LawReport {
+    /// Its name, `L1` to `L15`.
+    pub law: String,
+    /// How often it was tested.
+    pub checked: u64,
+    /// Whether it held every time.
+    pub held: bool,
+    /// What was seen where it did not hold; for people only.
+    #[serde(skip)]
+    pub detail: Option<String>,
+}
+
+impl Ledger {
+    /// The entries by name.
+    #[must_use]
+    pub fn entries(&self) -> [(&'static str, Level); 6] {
+        [
+            ("jobs", self.jobs),
+            ("stacks", self.stacks),
+            ("requests", self.requests),
+            ("waiters", self.waiters),
+            ("fds", self.fds),
+            ("device_handles", self.device_handles),
+        ]
+    }
+
+    /// Takes the ledger of another server, run *after* this one: what is left over adds up, peaks do not.
+    pub fn follow(&mut self, next: &Self) {
+        let follow = |level: &mut Level, next: Level| {
+            level.now += next.now;
+            level.peak = level.peak.max(next.peak);
+        };
+        follow(&mut self.jobs, next.jobs);
+        follow(&mut self.stacks, next.stacks);
+        follow(&mut self.requests, next.requests);
+        follow(&mut self.waiters, next.waiters);
+        follow(&mut self.fds, next.fds);
+        follow(&mut self.device_handles, next.device_handles);
+    }
+}
+
+impl Level {
+    /// The level of another worker that ran *beside* this one. The sum of the peaks is an upper bound of the peak.
+    #[must_use]
+    pub const fn beside(self, other: Self) -> Self {
+        Self { now: self.now + other.now, peak: self.peak + other.peak }
+    }
+}

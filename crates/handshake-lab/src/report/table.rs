@@ -1,0 +1,64 @@
+//! The table on standard output.
+
+use std::fmt::Write as _;
+
+use comfy_table::{CellAlignment, Table, presets};
+
+use super::results::{Results, RowReport};
+
+/// Rows, ledger and laws of a run as text that ends with a line feed.
+#[must_use]
+pub fn table(results: &Results) -> String {
+    let mut rows = Table::new();
+    rows.load_style(presets::ASCII_MARKDOWN);
+    rows.set_header([
+        "mode",
+        "handshakes",
+        "per second",
+        "p50 ms",
+        "p99 ms",
+        "server CPU us",
+        "client CPU us",
+        "wakes",
+        "device busy",
+        "failed",
+        "unfinished",
+    ]);
+    for row in &results.rows {
+        rows.add_row(cells(row));
+    }
+    for column in rows.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+
+    let mut out = String::new();
+    let _ = writeln!(out, "{rows}\n");
+    out.push_str("ledger (at the end / peak):");
+    for (name, level) in results.ledger.entries() {
+        let _ = write!(out, "  {name} {}/{}", level.now, level.peak);
+    }
+    out.push_str("\nlaws:");
+    for law in &results.laws {
+        let verdict = if law.held { "held" } else { "BROKEN" };
+        let _ = write!(out, "  {} {verdict} ({} checks)", law.law, law.checked);
+    }
+    out.push('\n');
+    out
+}
+
+fn cells(row: &RowReport) -> Vec<String> {
+    vec![
+        row.mode.clone(),
+        row.handshakes.to_string(),
+        format!("{:.0}", row.handshakes_per_s),
+        format!("{:.1}", row.latency_ms.p50),
+        format!("{:.1}", row.latency_ms.p99),
+        format!("{:.0}", row.server_cpu_us_per_handshake),
+        format!("{:.0}", row.client_cpu_us_per_handshake),
+        row.wakes.to_string(),
+        row.device_utilisation
+            .map_or_else(|| "-".to_owned(), |busy| format!("{:.0} %", busy * 100.0)),
+        row.failed.to_string(),
+        row.unfinished.to_string(),
+    ]
+}

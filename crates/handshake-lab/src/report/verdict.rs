@@ -1,0 +1,78 @@
+//! One sentence of verdict, the exit status that goes with it, and the next command to try.
+
+use super::results::{LawReport, Results, RowReport};
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Verdict {
+    /// No law was broken and no handshake failed.
+    pub good: bool,
+    /// The verdict in one sentence.
+    pub sentence: String,
+    /// A command to try next.
+    pub next: String,
+}
+
+/// Judges a run.
+#[must_use]
+pub fn verdict(results: &Results) -> Verdict {
+    let broken: Vec<&LawReport> = results.laws.iter().filter(|law| !law.held).collect();
+    if !broken.is_empty() {
+        let told: Vec<String> = broken
+            .iter()
+            .map(|law| match &law.detail {
+                Some(detail) => format!("{} ({detail})", law.law),
+                None => law.law.clone(),
+            })
+            .collect();
+        let noun = if broken.len() == 1 { "law" } else { "laws" };
+        return bad(results, format!("Broken {noun}: {}.", told.join("; ")));
+    }
+    if let Some(row) = results.rows.iter().find(|row| row.failed > 0) {
+        let sentence = format!(
+            "{} of {} handshakes failed in row {:?}, and none should.",
+            row.failed,
+            row.failed + row.handshakes,
+            row.mode
+        );
+        return bad(results, sentence);
+    }
+    Verdict {
+        good: true,
+        sentence: praise(results),
+        next: "cargo xtask sim offload-modes --set load.key=rsa2048".to_owned(),
+    }
+}
+
+fn bad(results: &Results, sentence: String) -> Verdict {
+    let next = format!("cargo xtask sim {} --seed {} --json", results.scenario, results.seed);
+    Verdict { good: false, sentence, next }
+}
+
+/// What a good run shows: the gain of parking over waiting, when both were measured.
+fn praise(results: &Results) -> String {
+    let row = |mode: &str| results.rows.iter().find(|row| row.mode == mode);
+    let laws = format!("all {} laws checked held", results.laws.len());
+    match (row("blocking"), row("async")) {
+        (Some(blocking), Some(parked)) if blocking.handshakes_per_s > 0.0 => format!(
+            "Parking served {:.0} handshakes a second where waiting served {:.0}, {:.0} times as many with the \
+             same key and as many threads{}; none failed and {laws}.",
+            parked.handshakes_per_s,
+            blocking.handshakes_per_s,
+            parked.handshakes_per_s / blocking.handshakes_per_s,
+            row("free-sign").map_or_else(String::new, |free| over_free(parked, free)),
+        ),
+        _ => {
+            let handshakes: u64 = results.rows.iter().map(|row| row.handshakes).sum();
+            format!("{handshakes} handshakes, none failed, and {laws}.")
+        }
+    }
+}
+
+fn over_free(parked: &RowReport, free: &RowReport) -> String {
+    if free.server_cpu_us_per_handshake <= 0.0 {
+        return String::new();
+    }
+    let ratio = parked.server_cpu_us_per_handshake / free.server_cpu_us_per_handshake;
+    format!(", at {ratio:.2} times the serving CPU of a signature that costs nothing")
+}

@@ -1,0 +1,90 @@
+//! The simulated device of a row, with the engine before it.
+
+use std::{sync::Arc, time::Duration};
+
+use crypto_ops::{CryptoOp, KeyHandle, SoftwareKeys};
+use engine_core::{Engine, EngineSnapshot};
+use sim_engine::{InstanceStats, ServiceTime, SimCard, SimConfig, SimError};
+
+use crate::scenario::{self, Service};
+
+/// A running simulated device and the engine that feeds it.
+#[derive(Debug)]
+pub struct Device {
+    engine: Arc<Engine<CryptoOp>>,
+    card: Arc<SimCard>,
+}
+
+/// What a device and its engine counted, after their end.
+#[derive(Debug, Clone)]
+pub struct DeviceReport {
+    /// The engine's side.
+    pub engine: EngineSnapshot,
+    /// The device's side.
+    pub card: InstanceStats,
+    /// How long the device ran.
+    pub elapsed: Duration,
+    /// Whether no request was left when the time to wait for it was over.
+    pub quiet: bool,
+}
+
+impl Device {
+    /// Starts a device as a scenario describes it, with these keys inside.
+    ///
+    /// # Errors
+    /// When the device cannot be built so.
+    pub fn start(
+        device: &scenario::Device,
+        seed: u64,
+        queue_bound: usize,
+        keys: Arc<SoftwareKeys>,
+    ) -> Result<Self, SimError> {
+        let latency = device.latency();
+        let units = u32::try_from(device.units).unwrap_or(u32::MAX);
+        let mut config = SimConfig::signer(latency, units, device.ring)?;
+        config.seed = seed;
+        config.instance.name.clone_from(&device.name);
+        if device.service == Service::Exponential {
+            for unit in &mut config.instance.units {
+                let class = unit.class;
+                unit.service = ServiceTime::exponential(latency)
+                    .map_err(|source| sim_device::ConfigError::Service { class, source })?;
+            }
+        }
+        let card = SimCard::start(config, keys)?;
+        let engine = Engine::builder(Arc::clone(&card) as Arc<_>).queue_bound(queue_bound).build();
+        Ok(Self { engine, card })
+    }
+
+    /// The key `key`, whose signatures this device computes.
+    #[must_use]
+    pub fn signing_key(&self, key: KeyHandle) -> Arc<dyn rustls::sign::SigningKey> {
+        ssl_async::offload_key(Arc::clone(&self.engine), key)
+    }
+
+    /// What the engine has counted so far.
+    #[must_use]
+    pub fn engine(&self) -> EngineSnapshot {
+        self.engine.snapshot()
+    }
+
+    /// Waits, for at most `patience`, until no request is left, and ends the device.
+    #[must_use]
+    pub fn end(self, patience: Duration) -> DeviceReport {
+        self.engine.close();
+        let quiet = self.engine.quiesce(patience);
+        let elapsed = self.card.elapsed();
+        let engine = self.engine.snapshot();
+        self.card.stop();
+        DeviceReport { engine, card: self.card.stats(), elapsed, quiet }
+    }
+}
+
+impl DeviceReport {
+    /// Busy time of the units that did anything over the time that they had.
+    #[must_use]
+    pub fn utilisation(&self) -> f64 {
+        let used = self.card.classes.iter().filter(|class| class.finished > 0);
+        used.map(|class| class.utilisation(self.elapsed)).fold(0.0, f64::max)
+    }
+}

@@ -1,0 +1,174 @@
+//! Each law can fail: one counter wrong in a healthy row, and exactly that law is broken.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use crypto_ops::SoftwareKeys;
+use hdrhistogram::Histogram;
+use job_core::PoolStats;
+
+use super::*;
+use crate::{
+    load::LoadReport,
+    report::{Ledger, Level},
+    run::Device,
+    scenario::Scenario,
+    server::{SessionChecks, WorkerReport},
+};
+
+/// A row in which everything went well, ten handshakes of it.
+fn healthy(mode: &str) -> RowEvidence {
+    let plans = Scenario::find("offload-modes", &[]).expect("built in").plan();
+    let plan = plans.into_iter().find(|plan| plan.name == mode).expect("a row of it");
+    let started = Device::start(&plan.device, 1, 8, Arc::new(SoftwareKeys::new()));
+    let mut device = started.expect("a valid device").end(Duration::from_secs(5));
+    let engine = &mut device.engine;
+    (engine.submitted, engine.accepted, engine.completed) = (10, 10, 10);
+    (engine.checked, engine.in_order) = (10, 6);
+    let parked = if mode == "async" { 10 } else { 0 };
+    (engine.wakes, engine.resumes) = (parked, parked);
+    (engine.cancelled, engine.late) = (1, 1);
+    let mut pool = PoolStats::default();
+    pool.cancelled = u64::from(mode == "async");
+    let worker = WorkerReport {
+        accepted: 10,
+        handshakes: 10,
+        failed: 0,
+        hung_up: 0,
+        abandoned: 0,
+        turns: 40,
+        parks: parked,
+        tokens: parked,
+        resumes: parked,
+        unprompted_resumes: 1,
+        fd_writes: 3,
+        sessions: SessionChecks { unprompted: parked.min(1), parked, ..SessionChecks::default() },
+        cpu: Duration::from_millis(1),
+        pool,
+        failures: BTreeMap::new(),
+    };
+    RowEvidence {
+        plan,
+        load: LoadReport {
+            handshakes: 10,
+            failed: 0,
+            hung_up: 1,
+            unfinished: 0,
+            elapsed: Duration::from_secs(1),
+            latency_us: Histogram::new(3).expect("three digits"),
+            cpu: Duration::ZERO,
+            failures: BTreeMap::new(),
+        },
+        verified: 10,
+        asked: 10,
+        workers: vec![worker],
+        stuck: 0,
+        device: Some(device),
+        ledger: Ledger { jobs: Level { now: 0, peak: 10 }, ..Ledger::default() },
+    }
+}
+
+fn engine(row: &mut RowEvidence) -> &mut engine_core::EngineSnapshot {
+    &mut row.device.as_mut().expect("a row with a device").engine
+}
+
+fn broken(row: &RowEvidence) -> Vec<String> {
+    let mut laws = Laws::default();
+    laws.check(row);
+    laws.reports().into_iter().filter(|law| !law.held).map(|law| law.law).collect()
+}
+
+#[track_caller]
+fn breaks(law: &str, mode: &str, harm: impl FnOnce(&mut RowEvidence)) {
+    let mut row = healthy(mode);
+    harm(&mut row);
+    assert_eq!(broken(&row), [law]);
+}
+
+#[test]
+fn a_healthy_row_breaks_no_law_and_checks_each_that_applies() {
+    for (mode, expected) in [
+        ("async", vec!["L2", "L3", "L4", "L5", "L7", "L8", "L12", "L13"]),
+        ("blocking", vec!["L2", "L3", "L8", "L11", "L12", "L13"]),
+    ] {
+        let mut laws = Laws::default();
+        laws.check(&healthy(mode));
+        let reports = laws.reports();
+        assert!(reports.iter().all(|law| law.held && law.checked > 0), "{reports:?}");
+        assert_eq!(reports.into_iter().map(|law| law.law).collect::<Vec<_>>(), expected);
+    }
+}
+
+#[test]
+fn l2_is_broken_by_a_session_that_a_resume_harmed() {
+    breaks("L2", "async", |row| row.workers[0].sessions.unprompted_harmed = 1);
+}
+
+#[test]
+fn l2_is_broken_by_a_second_submission() {
+    breaks("L2", "async", |row| engine(row).accepted = 11);
+    breaks("L2", "async", |row| row.asked = 9);
+}
+
+#[test]
+fn l3_is_broken_by_a_handshake_that_nobody_ended() {
+    breaks("L3", "async", |row| row.load.unfinished = 1);
+    breaks("L3", "async", |row| row.workers[0].abandoned = 1);
+    breaks("L3", "blocking", |row| row.stuck = 1);
+    breaks("L3", "async", |row| row.device.as_mut().expect("one").quiet = false);
+}
+
+#[test]
+fn l4_is_broken_by_a_wake_too_many() {
+    breaks("L4", "async", |row| row.workers[0].sessions.too_many_wakes = 1);
+    breaks("L4", "async", |row| row.workers[0].tokens = 11);
+    breaks("L4", "async", |row| engine(row).wakes = 11);
+}
+
+#[test]
+fn l5_is_broken_by_a_job_that_would_not_be_cancelled() {
+    breaks("L5", "async", |row| row.workers[0].pool.quarantined = 1);
+    breaks("L5", "async", |row| row.workers[0].pool.swallowed_panics = 1);
+    breaks("L5", "async", |row| engine(row).late = 2);
+    breaks("L5", "async", |row| row.workers[0].pool.cancelled = 2);
+}
+
+#[test]
+fn l7_is_broken_by_a_resume_that_nothing_asked_for() {
+    breaks("L7", "async", |row| row.workers[0].sessions.too_many_resumes = 1);
+}
+
+#[test]
+fn l8_is_broken_by_whatever_is_left_over() {
+    breaks("L8", "async", |row| row.ledger.jobs.now = 1);
+    breaks("L8", "blocking", |row| row.ledger.requests.now = 1);
+    breaks("L8", "async", |row| row.ledger.fds.now = 1);
+}
+
+#[test]
+fn l11_is_broken_by_a_job_where_there_should_be_none() {
+    breaks("L11", "blocking", |row| row.workers[0].pool.started = 1);
+}
+
+#[test]
+fn l12_is_broken_by_a_result_unchecked_or_a_client_that_did_not_verify() {
+    breaks("L12", "async", |row| engine(row).checked = 9);
+    breaks("L12", "async", |row| engine(row).check_failures = 1);
+    breaks("L12", "async", |row| row.verified = 9);
+}
+
+#[test]
+fn l13_is_broken_by_a_request_that_overtook_another() {
+    breaks("L13", "async", |row| engine(row).out_of_order = 1);
+}
+
+#[test]
+fn a_broken_law_stays_broken_and_says_in_which_row() {
+    let mut laws = Laws::default();
+    let mut bad = healthy("async");
+    engine(&mut bad).out_of_order = 2;
+    laws.check(&bad);
+    laws.check(&healthy("async"));
+    let report = laws.reports().into_iter().find(|law| law.law == "L13").expect("checked");
+    assert!(!report.held);
+    assert_eq!(report.detail.as_deref(), Some("row async: 2 requests overtook an older one"));
+}

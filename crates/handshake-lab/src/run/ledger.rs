@@ -1,0 +1,32 @@
+//! The ledger of a server: what it holds and held, gathered from whoever keeps each account.
+
+use engine_core::EngineSnapshot;
+
+use crate::{
+    report::{Ledger, Level},
+    server::WorkerReport,
+};
+
+/// Gathers the ledger after the workers' end; `engine` is `None` where no engine was used.
+#[must_use]
+pub fn ledger(workers: &[WorkerReport], engine: Option<&EngineSnapshot>) -> Ledger {
+    let level = |now: usize, peak: usize| Level { now: now as u64, peak: peak as u64 };
+    let jobs = |worker: &WorkerReport| level(worker.pool.live, worker.pool.peak_live);
+    // A stack is in use exactly as long as its job lives, so their peaks are the same.
+    let stacks = |worker: &WorkerReport| level(worker.pool.stacks_in_use, worker.pool.peak_live);
+    let fds = wait_ctx::fds_gauge();
+    let engine_level = |of: fn(&EngineSnapshot) -> engine_core::Level| {
+        engine
+            .map(of)
+            .map_or_else(Level::default, |level| Level { now: level.now, peak: level.peak })
+    };
+    Ledger {
+        jobs: workers.iter().map(jobs).fold(Level::default(), Level::beside),
+        stacks: workers.iter().map(stacks).fold(Level::default(), Level::beside),
+        requests: engine_level(|engine| engine.requests),
+        waiters: engine_level(|engine| engine.waiters),
+        fds: level(fds.now(), fds.peak()),
+        // Signatures leave nothing open at the device.
+        device_handles: Level::default(),
+    }
+}

@@ -1,0 +1,112 @@
+//! Running a scenario: each row on a fresh server and device, then the ledger and the laws.
+
+mod device;
+mod evidence;
+mod laws;
+mod ledger;
+mod row;
+
+use rustls::pki_types::{PrivateKeyDer, pem::PemObject as _};
+
+use crate::{
+    certs::TestPki,
+    load::{FileLimitError, raise_file_limit},
+    report::{Ledger, Machine, Progress, Results, SCHEMA},
+    scenario::{ClockMode, RowPlan, Scenario},
+};
+
+pub use device::{Device, DeviceReport};
+pub use evidence::RowEvidence;
+pub use laws::Laws;
+pub use ledger::ledger;
+
+/// A scenario that could not be run to its end.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// More open files are needed than the system gives.
+    #[error(transparent)]
+    Files(#[from] FileLimitError),
+    /// The simulated device cannot be built so.
+    #[error("device: {0}")]
+    Device(#[from] sim_engine::SimError),
+    /// The key or the certificate.
+    #[error("certificates: {0}")]
+    Certificates(#[from] rcgen::Error),
+    /// The key store of the device refuses the key.
+    #[error("load.key: {0}")]
+    Key(#[from] crypto_ops::KeyError),
+    /// The TLS configuration.
+    #[error("TLS configuration: {0}")]
+    Tls(#[from] rustls::Error),
+    /// Sockets, threads or pollers.
+    #[error("row {row:?}: {source}")]
+    System {
+        /// The row.
+        row: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// Runs a scenario to its end.
+///
+/// # Errors
+/// What kept it from running; broken laws and failed handshakes are in the results instead.
+pub fn run(scenario: &Scenario, progress: &Progress) -> Result<Results, RunError> {
+    let plans = scenario.plan();
+    let most = plans.iter().map(|plan| plan.connections).max().unwrap_or_default();
+    raise_file_limit(most)?;
+    let pki = TestPki::generate(scenario.load.key)?;
+    let private_key = PrivateKeyDer::from_pem_slice(pki.key_pem.as_bytes())
+        .map_err(|error| rustls::Error::General(error.to_string()))?;
+
+    let mut rows = Vec::with_capacity(plans.len());
+    let mut ledger = Ledger::default();
+    let mut laws = Laws::default();
+    for plan in &plans {
+        progress.begin(&plan.name, &describe(plan));
+        let evidence = row::run(plan, &pki, &private_key)?;
+        for (failure, count) in &evidence.load.failures {
+            tracing::warn!(row = plan.name, count, failure, "clients.failed");
+        }
+        let report = evidence.report();
+        progress.end(
+            &plan.name,
+            &format!("{} handshakes, {:.0} a second", report.handshakes, report.handshakes_per_s),
+        );
+        ledger.follow(&evidence.ledger);
+        laws.check(&evidence);
+        rows.push(report);
+    }
+    progress.finish();
+    Ok(Results {
+        schema: SCHEMA.to_owned(),
+        machine: Machine::this(),
+        scenario: scenario.name.clone(),
+        seed: scenario.seed,
+        device_profile: None,
+        cost_profile: None,
+        clock: match scenario.clock {
+            ClockMode::Real => "real".to_owned(),
+        },
+        rows,
+        ledger,
+        laws: laws.reports(),
+        trace_events: None,
+        trace_sha256: None,
+    })
+}
+
+fn describe(plan: &RowPlan) -> String {
+    let device = if plan.mode.uses_device() {
+        format!(", a key of {} ms", plan.device.latency_ms)
+    } else {
+        String::new()
+    };
+    let end = match plan.rounds {
+        Some(rounds) => format!("{rounds} each"),
+        None => format!("for {} s", plan.time_box.as_secs_f64()),
+    };
+    format!("{} connections {end}{device}", plan.connections)
+}

@@ -1,0 +1,101 @@
+//! One row: server, device and clients up, load through, everything down again, all counters read.
+
+use std::{io, net::TcpListener, sync::Arc};
+
+use crypto_ops::SoftwareKeys;
+use rustls::pki_types::PrivateKeyDer;
+use ssl_async::SslContext;
+
+use super::{RunError, device::Device, evidence::RowEvidence, ledger::ledger};
+use crate::{
+    certs::TestPki,
+    keys::{self, Asked},
+    load::{self, LoadPlan, Verified, client_config},
+    scenario::{Mode, RowPlan},
+    server::{Ending, Server, ServerPlan, Service},
+};
+
+/// One session in so many is resumed without a wake (law L2).
+const UNPROMPTED_EVERY: u64 = 64;
+
+/// Connections that may wait to be accepted; all of a row's arrive at once, and one that finds no room tries again only
+/// after a second.
+const BACKLOG: i32 = 4096;
+
+/// Runs one row.
+pub(super) fn run(
+    plan: &RowPlan,
+    pki: &TestPki,
+    private_key: &PrivateKeyDer<'static>,
+) -> Result<RowEvidence, RunError> {
+    let system = |source: io::Error| RunError::System { row: plan.name.clone(), source };
+
+    let keys = Arc::new(SoftwareKeys::new());
+    let handle = keys.load_pem(&pki.key_pem)?;
+    let device = if plan.mode.uses_device() {
+        // Every connection may wait at the same time.
+        let bound = plan.connections;
+        Some(Device::start(&plan.device, plan.seed, bound, Arc::clone(&keys))?)
+    } else {
+        None
+    };
+    let key = match (plan.mode, &device) {
+        (Mode::FreeSign, _) => keys::free_sign(handle),
+        (Mode::Blocking | Mode::Async, Some(device)) => device.signing_key(handle),
+        _ => keys::software(private_key)?,
+    };
+    let asked = Asked::default();
+    let config = keys::server_config(vec![pki.certificate.clone()], keys::counted(key, &asked))?;
+    let context = SslContext::server(Arc::new(config)).async_mode(plan.mode == Mode::Async);
+
+    let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(system)?;
+    rustix::net::listen(&listener, BACKLOG).map_err(|error| system(error.into()))?;
+    let server = Server::start(
+        &listener,
+        ServerPlan {
+            workers: plan.workers,
+            context,
+            service: Service::HandshakeOnly,
+            unprompted_every: Some(UNPROMPTED_EVERY),
+        },
+    )
+    .map_err(system)?;
+
+    let verified = Verified::default();
+    let ca = (plan.mode != Mode::FreeSign).then_some(&pki.ca);
+    let load = LoadPlan {
+        target: server.address(),
+        connections: plan.connections,
+        rounds: plan.rounds,
+        time_box: plan.time_box,
+        // A worker that waits serves its queue one by one; what is in it when the time is over is given up.
+        drain: if plan.mode == Mode::Blocking { std::time::Duration::ZERO } else { plan.drain },
+        hang_up_every: plan.hang_up_every,
+        config: Arc::new(client_config(ca, plan.tls, &verified)?),
+    };
+    let load = std::thread::scope(|scope| {
+        let clients = std::thread::Builder::new()
+            .name("clients".to_owned())
+            .spawn_scoped(scope, || load::run(&load))?;
+        clients.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+    .map_err(system)?;
+
+    let ending =
+        if plan.mode == Mode::Blocking { Ending::Abandon } else { Ending::Drain(plan.drain) };
+    // A worker that blocks ends after its operation at the latest.
+    let patience = plan.device.latency() * 2 + plan.drain;
+    let ended = server.end(ending, patience).map_err(system)?;
+    let device = device.map(|device| device.end(plan.drain));
+    let ledger = ledger(&ended.workers, device.as_ref().map(|device| &device.engine));
+    Ok(RowEvidence {
+        plan: plan.clone(),
+        load,
+        verified: verified.count(),
+        asked: asked.count(),
+        workers: ended.workers,
+        stuck: ended.stuck,
+        device,
+        ledger,
+    })
+}

@@ -1,0 +1,100 @@
+//! Scenarios: what is run, written as TOML in which every field is documented and checked.
+//!
+//! ```text
+//!  file or built-in text --parse--> table --+overrides--> --check--> table --> Scenario --> [RowPlan]
+//!                                                           |
+//!                                       schema (data) ------+------> --print
+//! ```
+//!
+//! An unknown key is an error that suggests the nearest one; a value out of range is an error with the field, the
+//! value, the reason and the remedy, in one line.
+
+mod builtin;
+mod check;
+mod error;
+mod field;
+mod overrides;
+mod plan;
+mod print;
+mod schema;
+mod types;
+
+use std::path::Path;
+
+use toml::Table;
+
+pub use builtin::{BUILTINS, Builtin, DEFAULT};
+pub use error::{ScenarioError, nearest};
+pub use field::{Absent, Accepts, Field, Section};
+pub use plan::RowPlan;
+pub use schema::SECTIONS;
+pub use types::{
+    ClockMode, Device, KeyType, Load, Mode, Row, Scenario, Server, Service, TlsVersion, Wake,
+};
+
+impl Scenario {
+    /// Finds a scenario by built-in name or by file name, and applies overrides of the form `KEY=VALUE`.
+    ///
+    /// Whatever ends in `.toml` or has a path separator is a file.
+    ///
+    /// # Errors
+    /// Whatever keeps it from being run as written; see [`ScenarioError`].
+    pub fn find(name_or_file: &str, overrides: &[String]) -> Result<Self, ScenarioError> {
+        if name_or_file.ends_with(".toml") || name_or_file.contains(std::path::is_separator) {
+            let text = std::fs::read_to_string(name_or_file).map_err(|error| {
+                ScenarioError::Unreadable {
+                    path: Path::new(name_or_file).to_owned(),
+                    reason: error.to_string(),
+                }
+            })?;
+            return Self::parse(name_or_file, &text, overrides);
+        }
+        match BUILTINS.iter().find(|builtin| builtin.name == name_or_file) {
+            Some(builtin) => Self::parse(builtin.name, builtin.text, overrides),
+            None => Err(ScenarioError::UnknownScenario {
+                name: name_or_file.to_owned(),
+                nearest: nearest(name_or_file, BUILTINS.iter().map(|builtin| builtin.name)),
+                known: BUILTINS.iter().map(|builtin| builtin.name.to_owned()).collect(),
+            }),
+        }
+    }
+
+    /// Reads a scenario from TOML; `origin` names the text in messages.
+    ///
+    /// # Errors
+    /// See [`ScenarioError`].
+    pub fn parse(origin: &str, text: &str, overrides: &[String]) -> Result<Self, ScenarioError> {
+        let mut raw = check::parse(origin, text)?;
+        for argument in overrides {
+            overrides::apply(&mut raw, argument)?;
+        }
+        let checked = check::check(raw)?;
+        let scenario: Self =
+            checked.try_into().expect("the schema admits only what the types hold");
+        scenario.check_whole()?;
+        Ok(scenario)
+    }
+
+    /// The scenario as a commented file, every field explained where it first appears.
+    ///
+    /// Reading it back gives the same scenario.
+    #[must_use]
+    pub fn print(&self) -> String {
+        print::print(&Table::try_from(self).expect("a scenario is plain data"))
+    }
+
+    /// What holds between fields, once each is right by itself.
+    fn check_whole(&self) -> Result<(), ScenarioError> {
+        if let Some(second) = self.devices.get(1) {
+            return Err(ScenarioError::NotBuilt {
+                field: "[[device]]".to_owned(),
+                value: format!("{:?} beside {:?}", second.name, self.devices[0].name),
+                remedy: "give one [[device]]".to_owned(),
+            });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,77 @@
+//! A row with everything that it inherits filled in: what one measurement runs.
+
+use std::{num::NonZeroU64, time::Duration};
+
+use super::types::{Device, KeyType, Mode, Row, Scenario, TlsVersion, Wake};
+
+/// One measurement, complete.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RowPlan {
+    /// Its name in the results.
+    pub name: String,
+    /// How the server signs.
+    pub mode: Mode,
+    /// Connections kept open at the same time.
+    pub connections: usize,
+    /// After this no handshake begins.
+    pub time_box: Duration,
+    /// Handshakes per connection; `None` for as many as fit into the time.
+    pub rounds: Option<u64>,
+    /// Every n-th client hangs up in the middle of the handshake.
+    pub hang_up_every: Option<NonZeroU64>,
+    /// How long handshakes under way may take to end once the row is over.
+    pub drain: Duration,
+    /// Protocol version.
+    pub tls: TlsVersion,
+    /// The type of the server's key.
+    pub key: KeyType,
+    /// Event loops.
+    pub workers: usize,
+    /// How a completion reaches the event loop.
+    pub wake: Wake,
+    /// The accelerator; used when the mode needs one.
+    pub device: Device,
+    /// Seeds the service times.
+    pub seed: u64,
+}
+
+impl Scenario {
+    /// What each row runs, in order.
+    #[must_use]
+    pub fn plan(&self) -> Vec<RowPlan> {
+        self.rows.iter().map(|row| self.plan_row(row)).collect()
+    }
+
+    fn plan_row(&self, row: &Row) -> RowPlan {
+        let device = &self.devices[0];
+        let rounds = row.rounds.unwrap_or(self.load.rounds);
+        RowPlan {
+            name: row.name.clone(),
+            mode: row.mode,
+            connections: row.connections.unwrap_or(self.load.connections),
+            time_box: Duration::from_secs_f64(row.seconds.unwrap_or(self.load.seconds)),
+            rounds: (rounds > 0).then_some(rounds),
+            hang_up_every: NonZeroU64::new(self.load.hang_up_every),
+            drain: Duration::from_secs_f64(self.server.drain_seconds),
+            tls: self.load.tls,
+            key: self.load.key,
+            workers: self.server.workers,
+            wake: self.server.wake,
+            device: Device {
+                latency_ms: row.latency_ms.unwrap_or(device.latency_ms),
+                ring: row.ring.unwrap_or(device.ring),
+                units: row.units.unwrap_or(device.units),
+                ..device.clone()
+            },
+            seed: self.seed,
+        }
+    }
+}
+
+impl Device {
+    /// The mean service time.
+    #[must_use]
+    pub fn latency(&self) -> Duration {
+        Duration::from_secs_f64(self.latency_ms / 1_000.0)
+    }
+}

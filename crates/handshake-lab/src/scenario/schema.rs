@@ -1,0 +1,288 @@
+//! The whole scenario language as data: every section and every field with meaning, unit, range and default.
+
+use super::field::{
+    Absent::{Default, Inherits, Required},
+    Accepts, Field, Section,
+};
+
+/// All sections, in the order in which they are printed. The first is the top level.
+pub const SECTIONS: &[Section] = &[TOP, LOAD, SERVER, DEVICE, ROW];
+
+const CONNECTIONS: Accepts = Accepts::Integer { min: 1, max: 20_000 };
+const SECONDS: Accepts = Accepts::Number { min: 0.1, max: 600.0 };
+const ROUNDS: Accepts = Accepts::Integer { min: 0, max: 1_000_000 };
+const LATENCY: Accepts = Accepts::Number { min: 0.0, max: 60_000.0 };
+const RING: Accepts = Accepts::Integer { min: 1, max: 65_536 };
+const UNITS: Accepts = Accepts::Integer { min: 1, max: 65_536 };
+
+const TOP: Section = Section {
+    name: "",
+    repeats: false,
+    meaning: "What the scenario asks and how it is run.",
+    fields: &[
+        Field {
+            key: "name",
+            meaning: "The name of the scenario; its results go to a directory of this name.",
+            unit: "",
+            accepts: Accepts::Name,
+            absent: Required,
+        },
+        Field {
+            key: "question",
+            meaning: "The question that the scenario answers.",
+            unit: "",
+            accepts: Accepts::Text { max: 120 },
+            absent: Required,
+        },
+        Field {
+            key: "summary",
+            meaning: "What is done to answer it, in one or two sentences.",
+            unit: "",
+            accepts: Accepts::Text { max: 400 },
+            absent: Required,
+        },
+        Field {
+            key: "clock",
+            meaning: "The clock under which it runs.",
+            unit: "",
+            accepts: Accepts::OneOf { built: &["real"], reserved: &["virtual"] },
+            absent: Default("\"real\""),
+        },
+        Field {
+            key: "usual_seconds",
+            meaning: "How long a run usually takes.",
+            unit: "s",
+            accepts: Accepts::Integer { min: 1, max: 3_600 },
+            absent: Default("30"),
+        },
+        Field {
+            key: "seed",
+            meaning: "Seeds the service times of the devices.",
+            unit: "",
+            accepts: Accepts::Integer { min: 0, max: i64::MAX },
+            absent: Default("1"),
+        },
+    ],
+};
+
+const LOAD: Section = Section {
+    name: "load",
+    repeats: false,
+    meaning: "The clients: verifying TLS clients on a thread of their own, over loopback TCP.",
+    fields: &[
+        Field {
+            key: "connections",
+            meaning: "Connections kept open at the same time.",
+            unit: "connections",
+            accepts: CONNECTIONS,
+            absent: Default("1024"),
+        },
+        Field {
+            key: "arrivals",
+            meaning: "When a handshake begins: in a closed loop the next begins when one ends.",
+            unit: "",
+            accepts: Accepts::OneOf {
+                built: &["closed"],
+                reserved: &["poisson", "bursts", "ramp"],
+            },
+            absent: Default("\"closed\""),
+        },
+        Field {
+            key: "tls",
+            meaning: "The protocol version that the clients offer.",
+            unit: "",
+            accepts: Accepts::OneOf { built: &["1.3", "1.2"], reserved: &["mix"] },
+            absent: Default("\"1.3\""),
+        },
+        Field {
+            key: "key",
+            meaning: "The type of the server's key.",
+            unit: "",
+            accepts: Accepts::OneOf {
+                built: &["p256", "rsa2048"],
+                reserved: &["p384", "ed25519", "mix"],
+            },
+            absent: Default("\"p256\""),
+        },
+        Field {
+            key: "group",
+            meaning: "The key exchange that the clients offer.",
+            unit: "",
+            accepts: Accepts::OneOf {
+                built: &["x25519"],
+                reserved: &["secp256r1", "secp384r1", "x25519mlkem768", "mix"],
+            },
+            absent: Default("\"x25519\""),
+        },
+        Field {
+            key: "resumption",
+            meaning: "Whether clients resume sessions.",
+            unit: "",
+            accepts: Accepts::OneOf { built: &["none"], reserved: &["tickets"] },
+            absent: Default("\"none\""),
+        },
+        Field {
+            key: "seconds",
+            meaning: "How long each row lasts; after it no handshake begins.",
+            unit: "s",
+            accepts: SECONDS,
+            absent: Default("4.0"),
+        },
+        Field {
+            key: "rounds",
+            meaning: "How many handshakes each connection makes, one after the other; 0 for as many as fit.",
+            unit: "handshakes",
+            accepts: ROUNDS,
+            absent: Default("0"),
+        },
+        Field {
+            key: "hang_up_every",
+            meaning: "Every n-th client hangs up as soon as it has said hello, in the middle of the handshake; 0 for none.",
+            unit: "clients",
+            accepts: Accepts::Integer { min: 0, max: 1_000_000 },
+            absent: Default("0"),
+        },
+    ],
+};
+
+const SERVER: Section = Section {
+    name: "server",
+    repeats: false,
+    meaning: "The server: event loops on threads of their own.",
+    fields: &[
+        Field {
+            key: "workers",
+            meaning: "Event loops; each has one thread, one job pool and one ready queue.",
+            unit: "threads",
+            accepts: Accepts::Integer { min: 1, max: 64 },
+            absent: Default("1"),
+        },
+        Field {
+            key: "wake",
+            meaning: "How a completion reaches the event loop.",
+            unit: "",
+            accepts: Accepts::OneOf { built: &["ready"], reserved: &["fd", "callback", "poll"] },
+            absent: Default("\"ready\""),
+        },
+        Field {
+            key: "drain_seconds",
+            meaning: "How long handshakes under way may take to end once a row is over.",
+            unit: "s",
+            accepts: Accepts::Number { min: 0.1, max: 120.0 },
+            absent: Default("10.0"),
+        },
+    ],
+};
+
+const DEVICE: Section = Section {
+    name: "device",
+    repeats: true,
+    meaning: "The simulated accelerator that holds the key.",
+    fields: &[
+        Field {
+            key: "name",
+            meaning: "Its name in traces and results.",
+            unit: "",
+            accepts: Accepts::Name,
+            absent: Default("\"card\""),
+        },
+        Field {
+            key: "service",
+            meaning: "How service times are distributed around latency_ms.",
+            unit: "",
+            accepts: Accepts::OneOf {
+                built: &["fixed", "exponential"],
+                reserved: &["log-normal", "empirical"],
+            },
+            absent: Default("\"fixed\""),
+        },
+        Field {
+            key: "latency_ms",
+            meaning: "The mean time that one operation takes on a service unit.",
+            unit: "ms",
+            accepts: LATENCY,
+            absent: Default("10.0"),
+        },
+        Field {
+            key: "ring",
+            meaning: "Requests that the device holds; more wait in the engine, first come first served.",
+            unit: "requests",
+            accepts: RING,
+            absent: Default("64"),
+        },
+        Field {
+            key: "units",
+            meaning: "Operations that the device works on at the same time.",
+            unit: "units",
+            accepts: UNITS,
+            absent: Default("64"),
+        },
+    ],
+};
+
+const ROW: Section = Section {
+    name: "row",
+    repeats: true,
+    meaning: "One measurement; rows run one after the other, each on a fresh server and device.",
+    fields: &[
+        Field {
+            key: "name",
+            meaning: "Its name in the results.",
+            unit: "",
+            accepts: Accepts::Name,
+            absent: Required,
+        },
+        Field {
+            key: "mode",
+            meaning: "How the server signs: in its own thread, waiting for the device, parked meanwhile, or not at all.",
+            unit: "",
+            accepts: Accepts::OneOf {
+                built: &["software", "blocking", "async", "free-sign"],
+                reserved: &["async-heuristic", "threads"],
+            },
+            absent: Required,
+        },
+        Field {
+            key: "connections",
+            meaning: "As in [load], for this row.",
+            unit: "connections",
+            accepts: CONNECTIONS,
+            absent: Inherits("load.connections"),
+        },
+        Field {
+            key: "seconds",
+            meaning: "As in [load], for this row.",
+            unit: "s",
+            accepts: SECONDS,
+            absent: Inherits("load.seconds"),
+        },
+        Field {
+            key: "rounds",
+            meaning: "As in [load], for this row.",
+            unit: "handshakes",
+            accepts: ROUNDS,
+            absent: Inherits("load.rounds"),
+        },
+        Field {
+            key: "latency_ms",
+            meaning: "As in [[device]], for this row.",
+            unit: "ms",
+            accepts: LATENCY,
+            absent: Inherits("device.latency_ms"),
+        },
+        Field {
+            key: "ring",
+            meaning: "As in [[device]], for this row.",
+            unit: "requests",
+            accepts: RING,
+            absent: Inherits("device.ring"),
+        },
+        Field {
+            key: "units",
+            meaning: "As in [[device]], for this row.",
+            unit: "units",
+            accepts: UNITS,
+            absent: Inherits("device.units"),
+        },
+    ],
+};

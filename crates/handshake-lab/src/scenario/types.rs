@@ -1,0 +1,200 @@
+//! A checked scenario. Units, ranges and defaults of the fields are those of [`SECTIONS`](super::SECTIONS).
+
+use serde::{Deserialize, Serialize};
+
+/// A whole scenario, every field in range.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Scenario {
+    /// Its name.
+    pub name: String,
+    /// The question that it answers.
+    pub question: String,
+    /// What is done to answer it.
+    pub summary: String,
+    /// The clock under which it runs.
+    pub clock: ClockMode,
+    /// How long a run usually takes, in seconds.
+    pub usual_seconds: u32,
+    /// Seeds the service times of the devices.
+    pub seed: u64,
+    /// The clients.
+    pub load: Load,
+    /// The server.
+    pub server: Server,
+    /// The accelerators.
+    #[serde(rename = "device")]
+    pub devices: Vec<Device>,
+    /// The measurements, in order.
+    #[serde(rename = "row")]
+    pub rows: Vec<Row>,
+}
+
+/// The clients of a scenario.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Load {
+    /// Connections kept open at the same time.
+    pub connections: usize,
+    /// When handshakes begin; `closed` is the only loop so far.
+    pub arrivals: String,
+    /// Protocol version.
+    pub tls: TlsVersion,
+    /// The type of the server's key.
+    pub key: KeyType,
+    /// Key exchange; `x25519` is the only group so far.
+    pub group: String,
+    /// Resumption; `none` so far.
+    pub resumption: String,
+    /// How long a row lasts, in seconds.
+    pub seconds: f64,
+    /// Handshakes per connection, 0 for as many as fit.
+    pub rounds: u64,
+    /// Every n-th client hangs up in the middle of the handshake, 0 for none.
+    pub hang_up_every: u64,
+}
+
+/// The server of a scenario.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Server {
+    /// Event loops, one thread each.
+    pub workers: usize,
+    /// How a completion reaches the event loop.
+    pub wake: Wake,
+    /// How long handshakes under way may take to end, in seconds.
+    pub drain_seconds: f64,
+}
+
+/// One accelerator.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Device {
+    /// Its name.
+    pub name: String,
+    /// How service times are distributed.
+    pub service: Service,
+    /// Mean service time in milliseconds.
+    pub latency_ms: f64,
+    /// Requests that it holds.
+    pub ring: usize,
+    /// Operations at the same time.
+    pub units: usize,
+}
+
+/// One measurement. What is `None` is as in `[load]` and `[[device]]`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// Its name in the results.
+    pub name: String,
+    /// How the server signs.
+    pub mode: Mode,
+    /// Connections kept open at the same time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connections: Option<usize>,
+    /// How long it lasts, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
+    /// Handshakes per connection, 0 for as many as fit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rounds: Option<u64>,
+    /// Mean service time in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub latency_ms: Option<f64>,
+    /// Requests that the device holds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ring: Option<usize>,
+    /// Operations of the device at the same time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub units: Option<usize>,
+}
+
+/// The clock of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum ClockMode {
+    /// Threads, sockets and the clock of this machine.
+    Real,
+}
+
+/// The protocol version that the clients offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
+pub enum TlsVersion {
+    /// TLS 1.2 (RFC 5246).
+    #[serde(rename = "1.2")]
+    Tls12,
+    /// TLS 1.3 (RFC 8446).
+    #[serde(rename = "1.3")]
+    Tls13,
+}
+
+/// The type of the server's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum KeyType {
+    /// ECDSA on P-256.
+    P256,
+    /// RSA with 2,048 bits.
+    Rsa2048,
+}
+
+/// How a completion reaches the event loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Wake {
+    /// By the thread's ready queue and its one eventfd.
+    Ready,
+}
+
+/// How service times are distributed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Service {
+    /// Always the same.
+    Fixed,
+    /// Exponential around the mean.
+    Exponential,
+}
+
+/// How the server signs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Mode {
+    /// With the key in the worker's own thread, no device.
+    Software,
+    /// On the device, the worker's thread waiting for it.
+    Blocking,
+    /// On the device, the handshake parked meanwhile.
+    Async,
+    /// Not at all: garbage in the shape of a signature, which the client does not check. The limit.
+    FreeSign,
+}
+
+impl std::fmt::Display for Mode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Software => "software",
+            Self::Blocking => "blocking",
+            Self::Async => "async",
+            Self::FreeSign => "free-sign",
+        })
+    }
+}
+
+impl Mode {
+    /// Whether the device signs.
+    #[must_use]
+    pub fn uses_device(self) -> bool {
+        matches!(self, Self::Blocking | Self::Async)
+    }
+}
+
+impl std::fmt::Display for Wake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Ready => "ready",
+        })
+    }
+}

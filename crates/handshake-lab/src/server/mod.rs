@@ -1,0 +1,202 @@
+//! The server: one event loop a worker thread, TLS sessions that park while the device signs.
+//!
+//! ```text
+//!        listener (each worker has its own handle on it)
+//!            |
+//!            v                       +-- ready queue <--- completions (hardware thread)
+//!   +-- worker thread ---------------|--------------------------------------------+
+//!   |  loop: completions first, then socket events, each followed by completions  |
+//!   |        Ssl::do_handshake / read / write --> WantAsync: go on with others    |
+//!   |        nothing left: prepare_sleep, poll(sockets + one eventfd), awake      |
+//!   +-----------------------------------------------------------------------------+
+//! ```
+//!
+//! Several workers share the port by sharing the listening socket: each has its own handle on it in its own poller, and
+//! whoever accepts first serves.
+
+mod connection;
+mod http;
+mod service;
+mod slots;
+mod tally;
+mod worker;
+
+use std::{
+    io,
+    net::{SocketAddr, TcpListener},
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant},
+};
+
+use mio::{Poll, Waker};
+use ssl_async::SslContext;
+
+use worker::{CONTROL, Worker};
+
+pub use service::{LiveCounters, Service};
+pub use tally::{SessionChecks, WorkerReport};
+
+/// What a server serves and how.
+#[derive(Debug)]
+pub struct ServerPlan {
+    /// Event loops.
+    pub workers: usize,
+    /// The configuration and mode of its sessions.
+    pub context: SslContext,
+    /// What a session is for.
+    pub service: Service,
+    /// Every n-th session that parks is resumed once more without a wake, to show that it does no harm (law L2).
+    pub unprompted_every: Option<u64>,
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    address: SocketAddr,
+    live: Arc<LiveCounters>,
+    workers: Vec<Running>,
+}
+
+#[derive(Debug)]
+struct Running {
+    control: Arc<Control>,
+    waker: Waker,
+    thread: JoinHandle<io::Result<WorkerReport>>,
+}
+
+/// How a server ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// No new connection; those there are end in good order, within this time.
+    Drain(Duration),
+    /// At once, whatever is under way.
+    Abandon,
+}
+
+/// What is left of a server.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// One report a worker that has ended.
+    pub workers: Vec<WorkerReport>,
+    /// Workers that did not end: they wait for an operation that never comes back.
+    pub stuck: u64,
+}
+
+/// What the owner of a server tells a worker. It only ever goes up.
+#[derive(Debug, Default)]
+struct Control(AtomicU8);
+
+/// A new control says nothing (0): the worker runs.
+const DRAIN: u8 = 1;
+const ABANDON: u8 = 2;
+
+impl Control {
+    fn say(&self, what: u8) {
+        self.0.fetch_max(what, Ordering::Release);
+    }
+
+    fn draining(&self) -> bool {
+        self.0.load(Ordering::Acquire) >= DRAIN
+    }
+
+    fn abandoned(&self) -> bool {
+        self.0.load(Ordering::Acquire) >= ABANDON
+    }
+}
+
+impl Server {
+    /// Starts the workers on a listening socket.
+    ///
+    /// # Errors
+    /// When the system has no descriptor or no thread left.
+    pub fn start(listener: &TcpListener, plan: ServerPlan) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let plan = Arc::new(plan);
+        let live = Arc::new(LiveCounters::default());
+        let mut workers = Vec::with_capacity(plan.workers);
+        for number in 0..plan.workers {
+            let poll = Poll::new()?;
+            let waker = Waker::new(poll.registry(), CONTROL)?;
+            let control = Arc::new(Control::default());
+            let listener = mio::net::TcpListener::from_std(listener.try_clone()?);
+            let (plan, told, live) = (Arc::clone(&plan), Arc::clone(&control), Arc::clone(&live));
+            let thread = std::thread::Builder::new()
+                .name(format!("worker-{number}"))
+                .spawn(move || Worker::new(poll, listener, plan, told, live)?.run())?;
+            workers.push(Running { control, waker, thread });
+        }
+        Ok(Self { address: listener.local_addr()?, live, workers })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Counters to look at while it runs.
+    #[must_use]
+    pub fn live(&self) -> &Arc<LiveCounters> {
+        &self.live
+    }
+
+    /// Ends the server and waits for its workers.
+    ///
+    /// A worker that blocks in an operation cannot be ended before it; one that still has not ended `patience` after it
+    /// was told to is given up, and its thread left behind.
+    ///
+    /// # Errors
+    /// What a worker's poller failed with.
+    ///
+    /// # Panics
+    /// A panic of a worker is handed on.
+    pub fn end(self, how: Ending, patience: Duration) -> io::Result<Ended> {
+        self.tell(how)?;
+        if let Ending::Drain(grace) = how {
+            self.wait(grace);
+        }
+        self.tell(Ending::Abandon)?;
+        self.wait(patience);
+        let (ended, stuck): (Vec<_>, Vec<_>) =
+            self.workers.into_iter().partition(|worker| worker.thread.is_finished());
+        let join = |worker: Running| match worker.thread.join() {
+            Ok(report) => report,
+            Err(panic) => std::panic::resume_unwind(panic),
+        };
+        let workers = ended.into_iter().map(join).collect::<io::Result<_>>()?;
+        Ok(Ended { workers, stuck: stuck.len() as u64 })
+    }
+
+    /// Waits, for at most `time`, until every worker has ended.
+    fn wait(&self, time: Duration) {
+        let deadline = Instant::now() + time;
+        while Instant::now() < deadline
+            && !self.workers.iter().all(|worker| worker.thread.is_finished())
+        {
+            std::thread::park_timeout(LOOK_AGAIN);
+        }
+    }
+
+    /// Tells the workers to end without waiting for them.
+    ///
+    /// # Errors
+    /// When a worker cannot be woken.
+    pub fn tell(&self, how: Ending) -> io::Result<()> {
+        let what = match how {
+            Ending::Drain(_) => DRAIN,
+            Ending::Abandon => ABANDON,
+        };
+        for worker in &self.workers {
+            worker.control.say(what);
+            worker.waker.wake()?;
+        }
+        Ok(())
+    }
+}
+
+/// How often the end of a worker is looked for.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);

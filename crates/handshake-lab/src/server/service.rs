@@ -1,0 +1,58 @@
+//! What a session is for once its handshake is done.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+/// What a session is for.
+#[derive(Debug, Clone)]
+pub enum Service {
+    /// The handshake alone: the server says goodbye (`close_notify`) as soon as it is done.
+    HandshakeOnly,
+    /// A small page over HTTP/1.1, with keep-alive.
+    Page {
+        /// The engine, as the page names it.
+        engine: Arc<str>,
+    },
+}
+
+/// Counters that all workers of a server share, to look at while it runs.
+#[derive(Debug, Default)]
+pub struct LiveCounters {
+    handshakes: AtomicU64,
+    failed: AtomicU64,
+    requests: AtomicU64,
+}
+
+impl LiveCounters {
+    /// Handshakes completed.
+    #[must_use]
+    pub fn handshakes(&self) -> u64 {
+        self.handshakes.load(Ordering::Relaxed)
+    }
+
+    /// Sessions that ended in an error, those included whose peer hung up.
+    #[must_use]
+    pub fn failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    /// HTTP requests answered.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn handshake(&self) {
+        self.handshakes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn failure(&self) {
+        self.failed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn request(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+}

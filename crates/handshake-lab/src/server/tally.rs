@@ -1,0 +1,92 @@
+//! What a worker counts.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use job_core::PoolStats;
+
+/// What one worker has done, after its end.
+#[derive(Debug, Clone)]
+pub struct WorkerReport {
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Handshakes completed.
+    pub handshakes: u64,
+    /// Sessions that failed, for whatever reason but the peer's hanging up.
+    pub failed: u64,
+    /// Sessions whose peer hung up, before or after the handshake.
+    pub hung_up: u64,
+    /// Sessions given up because the server was told to end.
+    pub abandoned: u64,
+    /// Turns of the event loop, each of which polls once.
+    pub turns: u64,
+    /// Times a session parked.
+    pub parks: u64,
+    /// Tokens that came out of the ready queue.
+    pub tokens: u64,
+    /// Resumes made because of a token.
+    pub resumes: u64,
+    /// Resumes made without one, on purpose (law L2).
+    pub unprompted_resumes: u64,
+    /// How often the ready queue's descriptor was written.
+    pub fd_writes: u64,
+    /// What was checked of each session.
+    pub sessions: SessionChecks,
+    /// CPU time of the worker's thread.
+    pub cpu: Duration,
+    /// The worker's job pool after its last session ended.
+    pub pool: PoolStats,
+    /// What failures said, with how often each was seen.
+    pub failures: BTreeMap<String, u64>,
+}
+
+/// Laws that are checked session by session, when the session ends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SessionChecks {
+    /// Sessions that were resumed without a wake (law L2) ...
+    pub unprompted: u64,
+    /// ... and failed afterwards, though the peer was still there.
+    pub unprompted_harmed: u64,
+    /// Sessions that parked (laws L4 and L7) ...
+    pub parked: u64,
+    /// ... and got more wakes than they had reasons to resume ...
+    pub too_many_wakes: u64,
+    /// ... or were resumed more often than wakes + 1.
+    pub too_many_resumes: u64,
+}
+
+/// What was counted of one session.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct SessionTally {
+    /// Times it went from running to parked.
+    pub(super) parks: u64,
+    pub(super) tokens: u64,
+    pub(super) resumes: u64,
+    pub(super) unprompted: u64,
+}
+
+impl SessionChecks {
+    /// Takes up a session at its end; `harmed` if it failed though its peer was still there.
+    pub(super) fn take(&mut self, session: &SessionTally, harmed: bool) {
+        if session.unprompted > 0 {
+            self.unprompted += 1;
+            self.unprompted_harmed += u64::from(harmed);
+        }
+        if session.parks > 0 {
+            self.parked += 1;
+            self.too_many_wakes += u64::from(session.tokens > session.parks);
+            self.too_many_resumes += u64::from(session.resumes > session.tokens + 1);
+        }
+    }
+
+    /// Takes up another worker's.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self {
+            unprompted: self.unprompted + other.unprompted,
+            unprompted_harmed: self.unprompted_harmed + other.unprompted_harmed,
+            parked: self.parked + other.parked,
+            too_many_wakes: self.too_many_wakes + other.too_many_wakes,
+            too_many_resumes: self.too_many_resumes + other.too_many_resumes,
+        }
+    }
+}

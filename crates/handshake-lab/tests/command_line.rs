@@ -1,0 +1,119 @@
+//! The binary as a stranger meets it: what it prints where, and with which exit status.
+
+use std::process::{Command, Output};
+
+fn lab(arguments: &[&str]) -> Output {
+    let directory = tempfile::tempdir().expect("a directory");
+    Command::new(env!("CARGO_BIN_EXE_lab"))
+        .args(arguments)
+        .current_dir(directory.path())
+        .env_remove("RUST_LOG")
+        .output()
+        .expect("the binary runs")
+}
+
+/// The arguments of a run that takes a second.
+const SMALL: [&str; 14] = [
+    "sim",
+    "--seed",
+    "7",
+    "--set",
+    "load.connections=8",
+    "--set",
+    "load.seconds=0.3",
+    "--set",
+    "device.ring=2",
+    "--set",
+    "latency_ms=2",
+    "--set",
+    "row.async-1s.latency_ms=20",
+    "--json",
+];
+
+#[track_caller]
+fn refused(arguments: &[&str], line: &str) {
+    let output = lab(arguments);
+    let said = String::from_utf8(output.stderr).expect("text");
+    assert_eq!(said, format!("error: {line}\n"), "{arguments:?}");
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+    assert!(output.stdout.is_empty(), "{arguments:?}");
+}
+
+#[test]
+fn json_is_one_document_and_nothing_else() {
+    let output = lab(&SMALL);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one document");
+    assert_eq!(document["schema"], "layby.results/1");
+    assert_eq!(document["seed"], 7);
+    assert_eq!(document["rows"].as_array().map(Vec::len), Some(5));
+    assert!(document["trace_sha256"].is_null());
+}
+
+#[test]
+fn a_printed_scenario_can_be_run_as_a_file() {
+    let output = lab(&["sim", "--print", "--set", "load.seconds=0.5"]);
+    assert!(output.status.success());
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("mine.toml");
+    std::fs::write(&file, output.stdout).expect("written");
+    let again = lab(&["sim", file.to_str().expect("text"), "--print"]);
+    let text = String::from_utf8(again.stdout).expect("text");
+    assert!(text.contains("seconds = 0.5"), "{text}");
+}
+
+#[test]
+fn listing_names_every_scenario() {
+    let output = lab(&["sim", "--list"]);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("offload-modes"));
+}
+
+#[test]
+fn bad_input_is_one_line_with_status_two() {
+    refused(
+        &["sim", "offlod-modes"],
+        "unknown scenario \"offlod-modes\"; did you mean \"offload-modes\"?",
+    );
+    refused(
+        &["sim", "--set", "ring=0"],
+        "ring = 0: below the smallest value 1; give 1 to 65536 requests",
+    );
+    refused(&["sim", "--seed", "x"], "--seed x: not a whole number; give 0 to 9223372036854775807");
+    refused(&["sim", "--clock", "virtual"], "clock = \"virtual\": not built yet; give \"real\"");
+    refused(&["soak"], "soak: not built yet; sim and serve are (lab --help)");
+    refused(
+        &["serve", "--listen", "here"],
+        "--listen here: not an address; give IP:PORT, for example 127.0.0.1:8443",
+    );
+    let serve = ["serve", "--listen", "127.0.0.1:0"];
+    let with = |more: &[&'static str]| [&serve, more].concat();
+    refused(&with(&[]), "--cert is missing; give --cert PEM and --key PEM, or --self-signed");
+    refused(&with(&["--engine", "threads"]), "--engine threads: not built yet; give inline or sim");
+    refused(
+        &with(&["--engine", "simm"]),
+        "--engine simm: no such engine; did you mean sim? give inline or sim",
+    );
+    refused(
+        &with(&["--ring", "0"]),
+        "--ring 0: below the smallest value 1; give 1 to 65536 requests",
+    );
+    refused(&with(&["--latency-ms", "-5"]), "--latency-ms -5: out of range; give 0 to 60000 ms");
+    refused(
+        &with(&["--cert", "absent.pem", "--key", "absent.pem"]),
+        "--cert absent.pem: No such file or directory (os error 2); give a readable PEM file",
+    );
+    refused(
+        &with(&["--frobnicate"]),
+        "unexpected argument '--frobnicate' found; lab serve --help shows what there is",
+    );
+    refused(&[], "no command; give one of sim, serve (lab --help)");
+}
+
+#[cfg(not(feature = "plant"))]
+#[test]
+fn a_build_without_planted_bugs_says_so() {
+    refused(
+        &["sim", "--plant", "lost-wake"],
+        "--plant lost-wake: this build has no planted bugs; build it with --features plant (cargo xtask sim --plant does)",
+    );
+}

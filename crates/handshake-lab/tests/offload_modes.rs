@@ -1,0 +1,85 @@
+//! The scenario `offload-modes`, small: every row runs to its end, every law is checked and holds, nothing is left.
+
+use handshake_lab::{
+    report::{Progress, Results},
+    run,
+    scenario::{DEFAULT, Scenario},
+};
+
+/// Runs a small copy of the built-in scenario. The ledger of descriptors is the process's, so the runs of this binary
+/// take turns.
+fn run(overrides: &[&str]) -> Results {
+    static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let small = [
+        "load.connections=24",
+        "load.seconds=0.6",
+        "load.hang_up_every=10",
+        "device.latency_ms=5",
+        "device.ring=4",
+        "device.units=4",
+        "row.async-1s.latency_ms=100",
+    ];
+    let overrides: Vec<String> =
+        small.iter().chain(overrides).map(|&text| text.to_owned()).collect();
+    let scenario = Scenario::find(DEFAULT, &overrides).expect("valid");
+    run::run(&scenario, &Progress::silent()).expect("runs")
+}
+
+/// What holds of every good run.
+fn is_good(results: &Results) {
+    for law in &results.laws {
+        assert!(law.held && law.checked > 0, "{law:?}");
+    }
+    for row in &results.rows {
+        assert_eq!(row.failed, 0, "{row:?}");
+        assert!(row.handshakes > 0, "{row:?}");
+        assert!(row.unfinished == 0 || row.mode == "blocking", "{row:?}");
+    }
+    for (name, level) in results.ledger.entries() {
+        assert_eq!(level.now, 0, "{name} left over");
+    }
+}
+
+fn laws(results: &Results) -> Vec<&str> {
+    results.laws.iter().map(|law| law.law.as_str()).collect()
+}
+
+#[test]
+fn every_law_that_applies_is_checked_and_holds() {
+    let results = run(&[]);
+    is_good(&results);
+    assert_eq!(laws(&results), ["L2", "L3", "L4", "L5", "L7", "L8", "L11", "L12", "L13"]);
+    let modes: Vec<&str> = results.rows.iter().map(|row| row.mode.as_str()).collect();
+    assert_eq!(modes, ["software", "blocking", "async", "free-sign", "async-1s"]);
+}
+
+#[test]
+fn all_connections_are_parked_at_once_when_the_device_takes_them_all() {
+    let results = run(&["load.connections=64", "row.async-1s.latency_ms=1000"]);
+    is_good(&results);
+    assert_eq!(results.ledger.jobs.peak, 64);
+    // A request may outlive its wake by a moment, and so overlap with the next.
+    assert!(results.ledger.requests.peak >= 64);
+}
+
+#[test]
+fn a_full_ring_keeps_nobody_from_the_end() {
+    let results = run(&["device.ring=1", "device.units=1", "device.latency_ms=1"]);
+    is_good(&results);
+    let parked = results.rows.iter().find(|row| row.mode == "async").expect("there");
+    assert!(parked.ring_full > 0, "{parked:?}");
+    assert!(results.ledger.waiters.peak > 0);
+}
+
+#[test]
+fn tls_1_2_and_rsa_hold_the_same_laws() {
+    is_good(&run(&["load.tls=1.2", "load.key=rsa2048"]));
+}
+
+#[test]
+fn several_workers_share_one_device() {
+    let results = run(&["server.workers=2", "device.service=exponential"]);
+    is_good(&results);
+    assert!(results.rows.iter().all(|row| row.workers == 2));
+}
