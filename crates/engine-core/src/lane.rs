@@ -21,6 +21,7 @@ use crate::cell::Cell;
 use crate::dispatch::Core;
 use crate::error::DeviceError;
 use crate::fifo::{Fifo, Position};
+use crate::plant::{self, Bug};
 use crate::request::{Request, RequestId};
 use crate::terms::OnFull;
 use crate::work::{Kind, Work};
@@ -332,8 +333,11 @@ impl<W: Work> Lane<W> {
 
     fn pop(&self, full: &[Kind]) -> Option<(Kind, Position, Waiting<W>)> {
         let mut waiting = self.lock();
+        if plant::armed(Bug::SlowBlocksFast) && !full.is_empty() {
+            return None;
+        }
         #[cfg(feature = "plant")]
-        if crate::plant::armed(crate::plant::Bug::LifoQueue) {
+        if plant::armed(Bug::LifoQueue) {
             return waiting.fifo.pop_newest(full);
         }
         waiting.fifo.pop(full)
