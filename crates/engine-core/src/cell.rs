@@ -255,7 +255,9 @@ impl<W: Work> Cell<W> {
     fn late(&self, output: Option<W::Output>) {
         self.meter.count(|c| &c.late);
         tracing::debug!(request = self.id.0, kind = self.kind.name(), "request.late");
-        if let Some(output) = output {
+        if let Some(output) = output
+            && !plant::armed(Bug::SkipErase)
+        {
             W::erase(output);
         }
     }

@@ -4,23 +4,26 @@ use core::time::Duration;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crypto_ops::{CryptoOp, SoftwareKeys};
-use engine_core::{Accelerator, Capabilities, Clock, Rejected, Request};
-use sim_device::{Completion, InstanceStats};
+use engine_core::{Accelerator, Capabilities, Clock, Health, Kind, Rejected, Request, RoomNotice};
+use sim_device::{Fault, InstanceId, InstanceStats, TraceRecord};
 
-use crate::card::{Alarm, Card};
+use crate::card::Card;
 use crate::config::SimConfig;
 use crate::error::SimError;
+use crate::hardware::{Alarm, Batch};
+use crate::polling::Poller;
 
 /// A simulated card without a thread: [`Engine::poll`](engine_core::Engine::poll) steps it, and its completions run in
 /// there.
 ///
-/// Give the engine the same clock.
+/// Give the engine the same clock. With the same configuration and the same submissions at the same times it does the
+/// same, to the event.
 #[derive(Debug)]
 pub struct SteppedCard {
     card: Card,
     clock: Arc<dyn Clock>,
     /// Kept between polls so that a poll allocates nothing. Taken out while in use, for a completion may poll again.
-    batch: Mutex<Vec<Completion<Request<CryptoOp>>>>,
+    batch: Mutex<Batch>,
 }
 
 impl SteppedCard {
@@ -34,27 +37,50 @@ impl SteppedCard {
         keys: Arc<SoftwareKeys>,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, SimError> {
-        let card = Card::new(config, keys)?;
+        let poller = Poller::new(config.polling);
+        let card = Card::new(config, keys, poller)?;
         Ok(Arc::new(Self { card, clock, batch: Mutex::default() }))
     }
 
-    /// What the device has counted.
+    /// What the device has counted, over all instances.
     pub fn stats(&self) -> InstanceStats {
         self.card.stats()
+    }
+
+    /// What each instance has counted.
+    pub fn instance_stats(&self) -> Vec<InstanceStats> {
+        self.card.instance_stats()
+    }
+
+    /// How many connections the application has: what [`Polling::Heuristic`](crate::Polling::Heuristic) goes by.
+    pub fn set_active(&self, connections: usize) {
+        self.card.set_active(connections);
+    }
+
+    /// Makes a fault strike every instance, whatever rules and budgets say.
+    pub fn inject(&self, fault: Fault) {
+        self.card.inject(self.clock.now(), fault);
+    }
+
+    /// The events since the last call, instance by instance, each in order. Equal runs give equal text; it holds no
+    /// payload. Empty unless [`SimConfig::trace`] is on.
+    pub fn drain_trace(&self) -> Vec<(InstanceId, TraceRecord)> {
+        self.card.drain_trace()
     }
 }
 
 impl Accelerator<CryptoOp> for SteppedCard {
     fn submit(&self, request: Request<CryptoOp>) -> Result<(), Rejected<CryptoOp>> {
         // Whoever polls asks for the next deadline anew: no doorbell.
-        self.card.submit(self.clock.now(), request).map(drop)
+        self.card.submit(self.clock.now(), request).0
     }
 
     fn poll(&self, now: Duration) -> Option<Duration> {
         let lock = || self.batch.lock().unwrap_or_else(PoisonError::into_inner);
         let mut batch = core::mem::take(&mut *lock());
         let next = loop {
-            match self.card.service(now, &mut batch) {
+            let done = |(request, answer): crate::card::Answered| request.complete(answer);
+            match self.card.service(now, &mut batch, done) {
                 Alarm::Now => {}
                 Alarm::At(at) if at <= now => {}
                 Alarm::At(at) => break Some(at),
@@ -63,6 +89,18 @@ impl Accelerator<CryptoOp> for SteppedCard {
         };
         *lock() = batch;
         next
+    }
+
+    fn credits(&self, kind: Kind) -> Option<usize> {
+        self.card.credits(kind)
+    }
+
+    fn health(&self, now: Duration) -> Health {
+        self.card.health(now)
+    }
+
+    fn attach(&self, room: RoomNotice) {
+        self.card.attach(room);
     }
 
     fn capabilities(&self) -> Capabilities {
