@@ -29,7 +29,7 @@ const LAYERS: &[Row] = &[
           testing: "" },
     Row { layer: 1, name: "job-core",
           ours:    "wait-ctx",
-          others:  "corosensei rustix thiserror tracing",
+          others:  "corosensei errno rustix thiserror tracing",
           testing: "" },
     Row { layer: 2, name: "engine-core",
           ours:    "job-core wait-ctx",

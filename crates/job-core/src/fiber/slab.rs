@@ -295,6 +295,9 @@ impl Slab {
     /// Cuts a new slot, reserving more address space if need be.
     #[cold]
     fn make(&mut self, wanted: usize) -> Result<Slot, StackError> {
+        // Asking for what the kernel may not have is how this works, and none of the application's
+        // business.
+        let _errno = KeepErrno(errno::errno());
         if self.guard == GuardKind::Protect && self.headroom < 2 {
             self.headroom = map::mapping_headroom(wanted)?;
         }
@@ -338,6 +341,15 @@ impl Slab {
         self.next_chunk = (stacks * 2).min(MAX_CHUNK);
         let usable = self.stack_size - HEADER_ROOM;
         Ok(Rc::new(Chunk { registrations: RefCell::default(), mapping, usable }))
+    }
+}
+
+/// Puts the thread's `errno` back.
+struct KeepErrno(errno::Errno);
+
+impl Drop for KeepErrno {
+    fn drop(&mut self) {
+        errno::set_errno(self.0);
     }
 }
 
