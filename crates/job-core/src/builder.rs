@@ -10,6 +10,7 @@ const DEFAULT_STACK_SIZE: usize = if cfg!(debug_assertions) { 256 * 1024 } else 
 const MIN_STACK_SIZE: usize = 16 * 1024;
 /// A stack larger than this is a mistake.
 const MAX_STACK_SIZE: usize = 1 << 40;
+
 /// How the page below a stack is guarded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -90,9 +91,14 @@ impl PoolBuilder {
     /// through stacks. True if not set.
     ///
     /// The stack that came back last is left as it is, because the next job most likely runs on it
-    /// at once; it is wiped when another comes back on top of it, and by [`JobPool::wipe`]. A job
-    /// that goes deeper than any that was measured leaves what is below the mark until such a depth
-    /// is measured or the pool is shrunk.
+    /// at once; it is wiped when another comes back on top of it, and by [`JobPool::wipe`].
+    ///
+    /// A job that goes deeper than any before it raises the mark when it ends, by what it has left
+    /// right below the mark. What remains possible: a function that leaves more than a kilobyte of
+    /// its frame unwritten there, up to the end of a page, hides what lies below that. Every 64th
+    /// wipe and [`JobPool::wipe`] look for it on the whole stack (the first MiB below the mark), and
+    /// [`JobPool::shrink`] empties stacks whatever is on them. What runs [on the parent's
+    /// stack](crate::on_parent_stack) and what a job in quarantine holds is not wiped.
     pub fn wipe_stacks(mut self, wipe: bool) -> Self {
         self.wipe_stacks = wipe;
         self

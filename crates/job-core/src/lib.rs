@@ -105,9 +105,11 @@
 //!
 //! # Threads
 //!
-//! A job resumes on the thread that started it, and neither [`Job`] nor [`JobPool`] is `Send`. The
-//! signal mask is left alone. Thread-local variables, `errno` and the floating-point environment
-//! are the thread's, shared by its jobs.
+//! A job resumes on the thread that started it, and neither [`Job`] nor [`JobPool`] is `Send`.
+//! Thread-local variables, `errno`, the signal mask and the floating-point environment are the
+//! thread's, shared by its jobs: a start, a resume and a pause change none of them, and what a job
+//! changes stays changed when it pauses. So code in another language that sets a rounding mode or
+//! blocks a signal (Rust code may not do the first) sets it back before it pauses.
 //!
 //! Some code relies on calls of one thread ending in the reverse of the order in which they began.
 //! Two jobs that pause inside such code break that order. So do not pause while

@@ -158,9 +158,9 @@ impl JobPool {
         slab.preallocate(n.min(room))
     }
 
-    /// Overwrites the stack that came back last, if it has not been used again. The pool does this
-    /// to every other idle stack by itself. Something to do before a long sleep; nothing if the
-    /// pool does not wipe.
+    /// Overwrites the stack that came back last, if it has not been used again, after looking how
+    /// deep it was used. The pool does this to every other idle stack by itself. Something to do
+    /// before a long sleep; nothing if the pool does not wipe.
     pub fn wipe(&self) {
         self.inner.slab.borrow_mut().wipe();
     }

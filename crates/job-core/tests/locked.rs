@@ -17,6 +17,10 @@ fn where_memory_is_locked_guards_fall_back_to_page_protection() {
     }
     let pool = JobPool::builder().stack_size(32 * 1024).build().unwrap();
     let before = mappings();
+    let errno = std::fs::File::open("/no/such/file").unwrap_err().raw_os_error();
+    let first = pool.start(pause).unwrap();
+    assert_eq!(std::io::Error::last_os_error().raw_os_error(), errno, "the refusal is not seen");
+    assert_eq!(first.paused().unwrap().resume().finished(), Some(Pause::Resumed));
     let jobs: Vec<_> = (0..64).filter_map(|_| pool.start(pause).unwrap().paused()).collect();
     // The kernel refuses guard markers in locked memory: two mappings a stack, instead.
     assert!(mappings() >= before + 64, "{before} mappings became {}", mappings());

@@ -10,6 +10,15 @@
 //!
 //! Pages are touched when a job touches them: a slot that was never used costs no memory, and a
 //! paused job that stays within its top page costs that page and its share of the page tables.
+//!
+//! # Wiping
+//!
+//! Stacks are wiped down to the mark, the deepest use known, so that a wipe costs what the jobs use
+//! and not what a stack could hold. What lies below the mark was never written or has been wiped:
+//! zeros. A job that goes deeper shows there, and three looks of growing reach and cost find it: at
+//! every return the next cache line, at every wipe the rest of the page, and now and then the whole
+//! stack. A return address lies at the end of each frame, so nothing is overlooked but what is below
+//! a frame that spans the reach and left it untouched.
 
 use core::cell::RefCell;
 use core::mem;
@@ -25,13 +34,15 @@ use super::switch::HEADER_ROOM;
 const MIN_CHUNK: usize = 16;
 /// Stacks in the largest reservation.
 const MAX_CHUNK: usize = 1024;
-/// Every so many returns of a stack the slab measures how deep it was really used.
-const MEASURE_EVERY: u64 = 4096;
-/// The first returns of a slab are all measured, so that the mark is known early.
-const MEASURE_FIRST: u64 = 8;
-
-/// How far below the mark a measurement looks.
+/// How far below the mark the whole of a stack is looked at: when a trace was found below the mark,
+/// on request, and at one wipe in [`MEASURE_EVERY`].
 const MAX_LOOK: usize = 1 << 20;
+/// One wipe in so many looks for traces as far as [`MAX_LOOK`].
+const MEASURE_EVERY: u32 = 64;
+/// Every wipe looks for traces at least so far below the mark, and on to the end of that page.
+const WINDOW: usize = 1024;
+/// Every return of a stack looks for traces so far below the mark: one cache line.
+const TRIPWIRE: usize = 64;
 
 /// One reservation; unmapped when the last slot cut from it is gone.
 #[derive(Debug)]
@@ -71,10 +82,27 @@ impl Slot {
         self.chunk.usable
     }
 
+    /// Whether the `range` bytes below depth `known` show traces of use.
+    #[inline]
+    fn is_used_beyond(&self, known: usize, range: usize) -> bool {
+        let (_, unused) = self.below(known, range);
+        // Without an early exit: it is a few vector instructions, and hardly ever true.
+        unused.iter().fold(0, |traces, &word| traces | word) != 0
+    }
+
     /// How many bytes below the base were used, if more than `known`. Looks at most [`MAX_LOOK`]
     /// bytes beyond that.
     fn depth_beyond(&self, known: usize) -> Option<usize> {
-        let looked_at = (self.usable() - known).min(MAX_LOOK);
+        let (deepest, unused) = self.below(known, MAX_LOOK);
+        let dirty = unused.chunks(8).position(|line| line.iter().any(|&word| word != 0))?;
+        Some(deepest - dirty * 64)
+    }
+
+    /// The `range` bytes below depth `known`, or as many as there are, from the lowest, and the
+    /// depth of that one. Where nothing was ever written they are zeros.
+    #[inline]
+    fn below(&self, known: usize, range: usize) -> (usize, &[u64]) {
+        let looked_at = (self.usable() - known).min(range);
         let deepest = known + looked_at;
         // SAFETY: `deepest` is at most `usable`, so the result stays within the slot.
         let start = unsafe { self.base.sub(deepest) }.cast::<u64>().as_ptr();
@@ -82,12 +110,18 @@ impl Slot {
         // fiber uses (the slot is ours) and that is always initialised, because anonymous mappings
         // start as zeros. The base is aligned, and all three lengths are multiples of 64.
         let unused = unsafe { core::slice::from_raw_parts(start, looked_at / size_of::<u64>()) };
-        let dirty = unused.chunks(8).position(|line| line.iter().any(|&word| word != 0))?;
-        Some(deepest - dirty * 64)
+        (deepest, unused)
+    }
+
+    /// How far to look below depth `known` when the stack is wiped: its page is in memory and most
+    /// likely in the cache, the pages below would have to be brought there.
+    fn window(&self, known: usize) -> usize {
+        let lowest = self.base.addr().get() - known;
+        WINDOW.max(lowest % map::page_size())
     }
 
     /// Overwrites the highest `depth` bytes with zeros.
-    fn wipe(&self, depth: usize) {
+    fn wipe(&mut self, depth: usize) {
         debug_assert!(depth <= self.usable());
         // SAFETY: `depth` is at most `usable`, so the result stays within the slot.
         let from = unsafe { self.base.sub(depth) };
@@ -111,7 +145,9 @@ pub(crate) struct Slab {
     fresh: Option<(Rc<Chunk>, usize)>,
     next_chunk: usize,
     made: usize,
-    returns: u64,
+    /// Wipes until the next one that looks at a whole stack.
+    until_measured: u32,
+    /// How deep stacks are wiped. At no time more than is known to have been used.
     mark: usize,
     /// Mappings we may still make before the kernel's limit; only counted with
     /// [`GuardKind::Protect`].
@@ -130,7 +166,7 @@ impl Slab {
             fresh: None,
             next_chunk: MIN_CHUNK,
             made: 0,
-            returns: 0,
+            until_measured: MEASURE_EVERY,
             mark: 0,
             headroom: 0,
         }
@@ -158,10 +194,7 @@ impl Slab {
     /// Takes a stack back.
     #[inline]
     pub(crate) fn give_back(&mut self, slot: Slot) {
-        self.returns += 1;
-        if self.wipe
-            && (self.returns <= MEASURE_FIRST || self.returns.is_multiple_of(MEASURE_EVERY))
-        {
+        if self.wipe && slot.is_used_beyond(self.mark, TRIPWIRE) {
             self.measure(&slot);
         }
         if let Some(cooler) = self.hot.replace(slot) {
@@ -169,8 +202,16 @@ impl Slab {
         }
     }
 
-    fn retire(&mut self, slot: Slot) {
+    fn retire(&mut self, mut slot: Slot) {
         if self.wipe {
+            self.until_measured -= 1;
+            let measure = self.until_measured == 0;
+            if measure {
+                self.until_measured = MEASURE_EVERY;
+            }
+            if measure || slot.is_used_beyond(self.mark, slot.window(self.mark)) {
+                self.measure(&slot);
+            }
             slot.wipe(self.mark);
         }
         self.idle.push(slot);
@@ -179,6 +220,9 @@ impl Slab {
     /// Wipes the stack that came back last, too.
     pub(crate) fn wipe(&mut self) {
         if let Some(slot) = self.hot.take() {
+            if self.wipe {
+                self.measure(&slot);
+            }
             self.retire(slot);
         }
     }
@@ -251,6 +295,9 @@ impl Slab {
     /// Cuts a new slot, reserving more address space if need be.
     #[cold]
     fn make(&mut self, wanted: usize) -> Result<Slot, StackError> {
+        // Asking for what the kernel may not have is how this works, and none of the application's
+        // business.
+        let _errno = KeepErrno(errno::errno());
         if self.guard == GuardKind::Protect && self.headroom < 2 {
             self.headroom = map::mapping_headroom(wanted)?;
         }
@@ -297,6 +344,15 @@ impl Slab {
     }
 }
 
+/// Puts the thread's `errno` back.
+struct KeepErrno(errno::Errno);
+
+impl Drop for KeepErrno {
+    fn drop(&mut self) {
+        errno::set_errno(self.0);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -309,11 +365,16 @@ mod tests {
 
     /// Does what a job of that depth does to a stack.
     fn use_down_to(slot: &Slot, depth: usize) {
-        assert!(depth <= slot.usable());
+        use_between(slot, 0, depth);
+    }
+
+    /// The same for one that leaves the highest `from` bytes as they are.
+    fn use_between(slot: &Slot, from: usize, depth: usize) {
+        assert!((from..=slot.usable()).contains(&depth));
         // SAFETY: within the slot, see above.
-        let from = unsafe { slot.base().sub(depth) };
-        // SAFETY: `from..base` is memory of the slot that nobody else uses.
-        unsafe { from.write_bytes(0xA5, depth) };
+        let lowest = unsafe { slot.base().sub(depth) };
+        // SAFETY: from `lowest` to the base is memory of the slot that nobody else uses.
+        unsafe { lowest.write_bytes(0xA5, depth - from) };
     }
 
     fn is_clean(slot: &Slot) -> bool {
@@ -348,17 +409,91 @@ mod tests {
         assert!(is_clean(&slab.take(1).unwrap()));
     }
 
-    #[test]
-    fn a_greater_depth_is_noticed_when_it_is_measured() {
+    /// A slab that has seen `depth` and no more, and two of its stacks.
+    fn accustomed_to(depth: usize) -> (Slab, Slot, Slot) {
         let mut slab = slab(true);
-        for depth in [640, 6016] {
-            for _ in 0..MEASURE_EVERY {
-                let slot = slab.take(1).unwrap();
-                use_down_to(&slot, depth);
-                slab.give_back(slot);
-            }
+        for _ in 0..2 {
+            let (first, second) = (slab.take(1).unwrap(), slab.take(1).unwrap());
+            use_down_to(&first, depth);
+            use_down_to(&second, depth);
+            slab.give_back(first);
+            slab.give_back(second);
+        }
+        assert_eq!(slab.mark(), depth);
+        slab.wipe();
+        let (first, second) = (slab.take(1).unwrap(), slab.take(1).unwrap());
+        assert!(is_clean(&first) && is_clean(&second));
+        (slab, first, second)
+    }
+
+    /// Gives both back and finds the first again.
+    fn give_back_both(slab: &mut Slab, first: Slot, second: Slot) -> Slot {
+        let base = first.base();
+        slab.give_back(first);
+        slab.give_back(second);
+        let _hot = slab.take(1).unwrap();
+        let first = slab.take(1).unwrap();
+        assert_eq!(first.base(), base);
+        first
+    }
+
+    #[test]
+    fn a_secret_left_deeper_than_ever_is_gone_after_the_next_return() {
+        for depth in [704, 768, 6016, 30_016] {
+            let (mut slab, first, second) = accustomed_to(640);
+            use_down_to(&first, depth);
+            let first = give_back_both(&mut slab, first, second);
+            assert!(is_clean(&first), "{depth}");
             assert_eq!(slab.mark(), depth);
         }
+    }
+
+    #[test]
+    fn a_secret_below_a_gap_shorter_than_the_window_is_gone_after_the_next_return() {
+        for gap in [64, 128, 512, WINDOW - 64] {
+            let (mut slab, first, second) = accustomed_to(640);
+            use_between(&first, 640 + gap, 6016);
+            let first = give_back_both(&mut slab, first, second);
+            assert!(is_clean(&first), "{gap}");
+        }
+    }
+
+    #[test]
+    fn a_secret_below_a_wider_gap_is_found_on_request() {
+        let (mut slab, first, second) = accustomed_to(640);
+        drop(second);
+        use_between(&first, 20_032, 20_096);
+        slab.give_back(first);
+        slab.wipe();
+        assert!(is_clean(&slab.take(1).unwrap()));
+    }
+
+    #[test]
+    fn what_jobs_leave_below_a_wider_gap_is_found_before_long() {
+        let (mut slab, mut first, mut second) = accustomed_to(640);
+        for _ in 0..=MEASURE_EVERY {
+            use_between(&first, 20_032, 20_096);
+            use_between(&second, 20_032, 20_096);
+            slab.give_back(first);
+            slab.give_back(second);
+            (second, first) = (slab.take(1).unwrap(), slab.take(1).unwrap());
+        }
+        assert!(is_clean(&first));
+        assert_eq!(slab.mark(), 20_096);
+    }
+
+    #[test]
+    fn looking_below_the_mark_stays_on_the_stack() {
+        let mut slab = slab(true);
+        let slot = slab.take(1).unwrap();
+        for known in [slot.usable(), slot.usable() - 64, 0] {
+            assert!(!slot.is_used_beyond(known, TRIPWIRE));
+            assert!(!slot.is_used_beyond(known, slot.window(known)));
+        }
+        use_down_to(&slot, slot.usable());
+        slab.give_back(slot);
+        slab.wipe();
+        assert_eq!((slab.mark(), is_clean(&slab.take(1).unwrap())), (STACK - HEADER_ROOM, true));
     }
 
     #[test]

@@ -116,6 +116,24 @@ fn large_and_strictly_aligned_closures_and_values_arrive_whole() {
     assert_eq!((bytes, more), ([7; 5000], [9; 256]));
 }
 
+/// Fills so many blocks of the stack, in as many frames.
+#[inline(never)]
+fn fill(blocks: usize) -> usize {
+    let block = black_box([0xA5_u8; 1024]);
+    if blocks == 0 { 0 } else { fill(blocks - 1) + usize::from(block[blocks % 1024]) }
+}
+
+#[test]
+fn a_job_that_goes_deeper_than_any_before_raises_the_mark_when_it_ends() {
+    let pool = JobPool::new();
+    for blocks in [1, 4, 12, 36] {
+        let before = pool.stats().stack_high_water;
+        pool.start(move || fill(blocks)).unwrap().finished().unwrap();
+        let after = pool.stats().stack_high_water;
+        assert!(after > before && after >= blocks * 1024, "{blocks}: {before}, {after}");
+    }
+}
+
 const STACK: usize = 128 * 1024;
 
 /// The child of the test below, which is run again in a process of its own.

@@ -1,6 +1,8 @@
 //! What a job leaves alone in the thread that runs it.
 
-use job_core::{JobPool, Pause, pause};
+use std::hint::black_box;
+
+use job_core::{Guard, JobPool, Pause, pause};
 
 use crate::paused;
 
@@ -33,21 +35,99 @@ fn l6_starting_pausing_and_ending_leave_the_signal_mask_alone() {
     assert_eq!(blocked_signals(), before);
 }
 
+/// What safe code can tell of the floating-point environment.
+#[derive(Debug, PartialEq, Eq)]
+struct FloatingPoint {
+    /// A third, a minus third and two thirds: each rounding mode gives another three.
+    thirds: [u64; 3],
+    /// Half the smallest normal number: zero if subnormal results or operands are flushed.
+    subnormal: u64,
+    /// A division by zero and zero by zero: a trap if these exceptions are not masked.
+    exceptions: [bool; 2],
+}
+
+fn floating_point() -> FloatingPoint {
+    let over = |a: f64, b: f64| black_box(a) / black_box(b);
+    FloatingPoint {
+        thirds: [over(1.0, 3.0), over(-1.0, 3.0), over(2.0, 3.0)].map(f64::to_bits),
+        subnormal: over(f64::MIN_POSITIVE, 2.0).to_bits(),
+        exceptions: [over(1.0, 0.0).is_infinite(), over(0.0, 0.0).is_nan()],
+    }
+}
+
 #[test]
-fn floating_point_is_the_same_on_a_fiber() {
-    // A third rounds differently in every rounding mode.
-    let third = |one: f64| std::hint::black_box(one) / 3.0;
+fn l6_the_floating_point_environment_is_the_same_on_a_fiber() {
+    let outside = floating_point();
+    // Rounded to nearest, nothing flushed, nothing trapped: what Rust code may rely on.
+    assert_eq!(outside.thirds, [1.0 / 3.0, -1.0 / 3.0, 2.0 / 3.0].map(f64::to_bits));
+    assert_eq!((outside.subnormal, outside.exceptions), (1 << 51, [true, true]));
     let pool = JobPool::new();
     let job = paused(
-        pool.start(move || {
-            let before = third(1.0);
-            let _ = pause();
-            (before, third(1.0))
+        pool.start(|| {
+            let started = floating_point();
+            assert_eq!(pause(), Pause::Resumed);
+            (started, floating_point())
         })
         .unwrap(),
     );
-    let outside = third(1.0);
-    assert_eq!(job.resume().finished(), Some((outside, outside)));
+    assert_eq!(floating_point(), outside);
+    let (started, resumed) = job.resume().finished().unwrap();
+    assert_eq!((&started, &resumed), (&outside, &outside));
+    assert_eq!(floating_point(), outside);
+}
+
+/// Fails a system call and answers the `errno` that it left.
+fn set_errno(path: &str) -> i32 {
+    let error = std::fs::File::open(path).expect_err("there is no such file");
+    assert_eq!(errno(), error.raw_os_error());
+    errno().expect("an error of the system has a number")
+}
+
+fn errno() -> Option<i32> {
+    std::io::Error::last_os_error().raw_os_error()
+}
+
+#[test]
+fn l6_errno_is_the_threads_before_and_after_every_switch() {
+    for guard in [Guard::Auto, Guard::Protect] {
+        let pool = JobPool::builder().guard(guard).build().unwrap();
+        let outer = set_errno("/no/such/file");
+        // The first start makes a stack.
+        let job = paused(
+            pool.start(move || {
+                let started = errno();
+                let _ = pause();
+                let resumed = errno();
+                // A file is not a directory.
+                let inner = set_errno("/dev/null/file");
+                assert_ne!(inner, outer);
+                let _ = pause();
+                (started, resumed, errno(), inner)
+            })
+            .unwrap(),
+        );
+        assert_eq!(errno(), Some(outer));
+        let job = paused(job.resume());
+        // What the job did to it is seen here, as after any call.
+        let inner = errno();
+        assert_ne!(inner, Some(outer));
+        let finished = job.resume().finished().unwrap();
+        assert_eq!(finished, (Some(outer), Some(outer), inner, inner.unwrap()));
+        assert_eq!(errno(), inner);
+        drop(pool);
+        assert_eq!(errno(), inner);
+    }
+}
+
+#[test]
+fn l6_a_stack_that_cannot_be_had_leaves_errno_alone() {
+    let pool = JobPool::builder().stack_size(1 << 40).build().unwrap();
+    let outer = set_errno("/no/such/file");
+    // Address space ends after 128 of these at most.
+    let made = pool.preallocate(200);
+    assert!(made < 200);
+    assert!(pool.start(pause).is_ok() || made == 0);
+    assert_eq!(errno(), Some(outer));
 }
 
 #[test]
