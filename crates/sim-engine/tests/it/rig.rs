@@ -196,7 +196,7 @@ impl Rig {
 
 /// Signs, and holds the signature against the key.
 pub(crate) fn verified(engine: &Engine<CryptoOp>, n: u64) -> Outcome {
-    let signature = engine.run(sign(n))?.into_signature();
+    let signature = engine.run(sign(n))?.into_signature().expect("a signature");
     let verdict = key().check(key().schemes()[0], &message(n), &signature);
     assert_eq!(verdict, Ok(()), "L1: the signature of another message");
     Ok(())
