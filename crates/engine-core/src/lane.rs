@@ -179,7 +179,7 @@ impl<W: Work> Lane<W> {
         let Some(grant) = self.take_grant(request.id()) else { return Retried::NotYet(request) };
         core.meter.count(|c| &c.retries);
         self.note_attempt(grant.kind);
-        let retried = match self.submit(core, request) {
+        let retried = match self.submit_waiting(core, request) {
             Ok(()) => {
                 core.meter.count(|c| &c.in_order);
                 core.meter.waiters.sub(1);
@@ -234,9 +234,14 @@ impl<W: Work> Lane<W> {
         None
     }
 
+    /// Offers to the device one that had to wait.
+    fn submit_waiting(&self, core: &Core<W>, request: Request<W>) -> Result<(), Request<W>> {
+        request.cell().stamp_accepted();
+        self.submit(core, request)
+    }
+
     /// Offers one request to the device. Gives it back if the ring is full.
     fn submit(&self, core: &Core<W>, request: Request<W>) -> Result<(), Request<W>> {
-        request.cell().stamp_accepted();
         let in_flight = request.cell().in_flight.clone();
         match self.device.submit(request) {
             Ok(()) => {
@@ -297,7 +302,7 @@ impl<W: Work> Lane<W> {
                     self.leave(core);
                     core.divert(request);
                 }
-                Waiting::Request(request) => match self.submit(core, request) {
+                Waiting::Request(request) => match self.submit_waiting(core, request) {
                     Ok(()) => {
                         moved = true;
                         let oldest = self.lock().fifo.oldest(kind);

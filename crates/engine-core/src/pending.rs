@@ -96,8 +96,11 @@ impl<W: Work> Pending<W> {
     /// Submits the request if it is this side's turn to; that says the engine, the wake for it was only a hint. True if
     /// it was.
     fn take_turn(&mut self, cell: &Cell<W>) -> bool {
-        let Some(core) = cell.core.upgrade() else { return false };
         let Some(request) = self.kept.take() else { return false };
+        let Some(core) = cell.core.upgrade() else {
+            self.kept = Some(request);
+            return false;
+        };
         let (kept, was_turn) = match core.device.retry(&core, request) {
             Retried::NotYet(request) => (Some(request), false),
             Retried::Full(request) => (Some(request), true),
