@@ -75,6 +75,8 @@ pub struct Ssl<S> {
     established: bool,
     /// Whether the peer was sent something: from then on it may finish the handshake from its side, and half-close.
     answered: bool,
+    /// Whether our `close_notify` was queued.
+    shut_down: bool,
     /// What the peer did while a packet was parked; acted on when the packet is done, for its data may come first.
     peer_closed: bool,
 }
@@ -156,6 +158,7 @@ impl<S: Read + Write> Ssl<S> {
             ahead: ReadAhead::default(),
             established: false,
             answered: false,
+            shut_down: false,
             peer_closed: false,
         };
         session.set_async_callback(settings.callback.clone());
@@ -184,6 +187,7 @@ impl<S: Read + Write> Ssl<S> {
         self.ahead = ReadAhead::default();
         self.established = false;
         self.answered = false;
+        self.shut_down = false;
         self.peer_closed = false;
         Ok(core::mem::replace(&mut self.io, io))
     }
