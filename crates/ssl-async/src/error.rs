@@ -7,7 +7,8 @@ use engine_core::EngineError;
 
 use crate::rustls23;
 
-/// Why a session ended. Once a session has failed, every later call returns the same error (law L15).
+/// Why a session ended. Once a session has failed, every later call returns the same error (law L15). The exceptions are
+/// named.
 ///
 /// Waiting is never an error: see [`Outcome`](crate::Outcome).
 #[derive(Clone, Debug, thiserror::Error)]
@@ -23,6 +24,9 @@ pub enum SslError {
     /// The peer closed the connection in the middle of a handshake, or without `close_notify` after it.
     #[error("the peer closed the connection {0}")]
     PeerClosed(ClosedDuring),
+    /// The caller wrote after [`Ssl::shutdown`](crate::Ssl::shutdown). The session goes on: the peer may still send.
+    #[error("the session was shut down for writing: write before shutdown")]
+    ShutDown,
     /// The transport failed.
     #[error("transport: {0}")]
     Io(Arc<io::Error>),

@@ -93,7 +93,7 @@
 //! | signatures of any rustls `SigningKey` | [`offload_signing_key`] |
 //! | key exchange | [`offload_key_exchange`] and [`SslContext::key_exchange`] |
 //! | session tickets | [`offload_tickets`] |
-//! | the choice of a certificate | [`resolve_async`], or [`Acceptor`] |
+//! | the choice of a certificate | [`resolve_async`] or [`Acceptor`]; a client's: [`resolve_client_async`] |
 //! | the verdict on the peer's certificate | [`verify_server_async`], [`verify_client_async`] |
 //!
 //! Each is chosen on its own. Whatever is not offloaded runs as in plain rustls.
@@ -159,9 +159,10 @@ pub use job_core::JobPool;
 pub use outcome::Outcome;
 pub use rustls;
 pub use rustls23::{
-    Accepted, Acceptor, PeerCertificate, PublicKeyError, SigningWork, TlsError, key_of_certificate,
-    offload_key, offload_key_exchange, offload_signing_key, offload_signing_key_of,
-    offload_tickets, resolve_async, verify_client_async, verify_server_async,
+    Accepted, Acceptor, CertificateRequest, PeerCertificate, PublicKeyError, SigningWork, TlsError,
+    key_of_certificate, offload_key, offload_key_exchange, offload_signing_key,
+    offload_signing_key_of, offload_tickets, resolve_async, resolve_client_async,
+    verify_client_async, verify_server_async,
 };
 pub use session::{Ssl, SslId};
 pub use wait_ctx::{

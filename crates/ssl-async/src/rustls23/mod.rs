@@ -6,13 +6,15 @@
 //! module only.
 
 mod accept;
+mod awaiting;
 mod exchange;
 mod groups;
-mod hooks;
 mod public_key;
+mod resolve;
 mod sign;
 mod signing_key;
 mod ticketer;
+mod verify;
 
 use std::io::{self, BufRead, Read, Write};
 use std::sync::Arc;
@@ -25,8 +27,8 @@ use crate::packet::{Broken, Processed, Remains};
 pub use accept::{Accepted, Acceptor};
 pub(crate) use exchange::KeyExchange;
 pub use groups::offload_key_exchange;
-pub use hooks::{PeerCertificate, resolve_async, verify_client_async, verify_server_async};
 pub use public_key::{PublicKeyError, key_of_certificate};
+pub use resolve::{CertificateRequest, resolve_async, resolve_client_async};
 /// An error of the TLS implementation.
 pub use rustls::Error as TlsError;
 pub(crate) use rustls::pki_types::ServerName;
@@ -34,6 +36,7 @@ pub(crate) use rustls::{ClientConfig, Connection, ServerConfig};
 pub use sign::offload_key;
 pub use signing_key::{SigningWork, offload_signing_key, offload_signing_key_of};
 pub use ticketer::offload_tickets;
+pub use verify::{PeerCertificate, verify_client_async, verify_server_async};
 
 /// A TLS connection, boxed: it is larger than what can be passed by value onto a fiber.
 pub(crate) struct Tls(Box<Connection>);

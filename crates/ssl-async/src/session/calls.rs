@@ -98,7 +98,7 @@ impl<S: Read + Write> Ssl<S> {
     ///
     /// # Errors
     ///
-    /// Any [`SslError`].
+    /// Any [`SslError`]; [`SslError::ShutDown`] after [`shutdown`](Self::shutdown), and then the session goes on.
     ///
     /// # Panics
     ///
@@ -112,7 +112,13 @@ impl<S: Read + Write> Ssl<S> {
         } else {
             self.take_up()?;
         }
-        let taken = here!(self).write(data)?;
+        let shut_down = self.shut_down;
+        let tls = here!(self);
+        // The peer reads nothing that comes behind our `close_notify`.
+        if shut_down {
+            return Err(SslError::ShutDown);
+        }
+        let taken = tls.write(data)?;
         let flushed = self.flush_here()?;
         // Nothing was taken because what was taken before has not left yet.
         if taken == 0 && !data.is_empty() && !flushed {
@@ -140,6 +146,7 @@ impl<S: Read + Write> Ssl<S> {
     pub fn shutdown(&mut self) -> Result<Outcome<()>, SslError> {
         self.take_up()?;
         here!(self).send_close_notify();
+        self.shut_down = true;
         Ok(if self.flush_here()? { Outcome::Ready(()) } else { Outcome::WantWrite })
     }
 

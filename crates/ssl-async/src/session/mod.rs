@@ -75,12 +75,13 @@ pub struct Ssl<S> {
     established: bool,
     /// Whether the peer was sent something: from then on it may finish the handshake from its side, and half-close.
     answered: bool,
+    /// Whether our `close_notify` was queued.
+    shut_down: bool,
     /// What the peer did while a packet was parked; acted on when the packet is done, for its data may come first.
     peer_closed: bool,
 }
 
 /// How the session's connection came about, so that [`Ssl::clear`] can make another one like it.
-#[derive(Clone)]
 enum Origin {
     Server(Arc<ServerConfig>),
     Client(Arc<ClientConfig>, ServerName<'static>),
@@ -88,16 +89,20 @@ enum Origin {
 
 impl Origin {
     fn open(&self, exchange: &KeyExchange) -> Result<State, SslError> {
-        match self.clone() {
+        match self {
             // Reaches no hook.
-            Self::Server(config) => Tls::server(config).map(State::Idle).map_err(SslError::Tls),
-            // Starts the key exchange, so it runs in a job like a packet.
-            Self::Client(config, name) => {
-                let create = move || Tls::client(config, name);
-                Ok(State::Unstarted(packet::create(create, exchange.clone())))
+            Self::Server(config) => {
+                Tls::server(Arc::clone(config)).map(State::Idle).map_err(SslError::Tls)
             }
+            Self::Client(config, name) => Ok(client(config, name, exchange)),
         }
     }
+}
+
+/// A client's connection that is yet to be made: that starts the key exchange, so it runs in a job like a packet.
+fn client(config: &Arc<ClientConfig>, name: &ServerName<'static>, exchange: &KeyExchange) -> State {
+    let (config, name) = (Arc::clone(config), name.clone());
+    State::Unstarted(packet::create(move || Tls::client(config, name), exchange.clone()))
 }
 
 impl<S: Read + Write> Ssl<S> {
@@ -125,13 +130,12 @@ impl<S: Read + Write> Ssl<S> {
         name: ServerName<'static>,
         io: S,
     ) -> Self {
+        let state = client(context.config(), &name, &KeyExchange::of(context.settings()));
         let origin = Origin::Client(Arc::clone(context.config()), name);
-        let state = origin.open(&KeyExchange::of(context.settings()));
-        let state = state.expect("a client's connection is created by its first packet");
         Self::new(context.settings(), pool, io, origin, state)
     }
 
-    /// A server's session that goes on from a client's hello: `work` makes its connection.
+    /// A server's session that goes on from a client's hello: `make` makes its connection.
     pub(crate) fn accepted(
         context: &SslContext<ServerConfig>,
         pool: &JobPool,
@@ -156,6 +160,7 @@ impl<S: Read + Write> Ssl<S> {
             ahead: ReadAhead::default(),
             established: false,
             answered: false,
+            shut_down: false,
             peer_closed: false,
         };
         session.set_async_callback(settings.callback.clone());
@@ -184,6 +189,7 @@ impl<S: Read + Write> Ssl<S> {
         self.ahead = ReadAhead::default();
         self.established = false;
         self.answered = false;
+        self.shut_down = false;
         self.peer_closed = false;
         Ok(core::mem::replace(&mut self.io, io))
     }

@@ -17,8 +17,8 @@ use rustls::sign::{CertifiedKey, SigningKey};
 use rustls::version::{TLS12, TLS13};
 use rustls::{CertificateError, ClientConfig, ServerConfig};
 use ssl_async::{
-    Outcome, Ssl, SslContext, SslError, TlsError, offload_key, offload_key_exchange,
-    offload_tickets, resolve_async, verify_client_async, verify_server_async,
+    Acceptor, Outcome, Ssl, SslContext, SslError, TlsError, offload_key, offload_key_exchange,
+    offload_tickets, resolve_async, resolve_client_async, verify_client_async, verify_server_async,
 };
 
 use crate::support::{
@@ -132,12 +132,19 @@ impl World {
         let verifier = verify_server_async(inner.build().unwrap(), async move |_peer| {
             judged(gates.ask("server certificate").await)
         });
+        let chain = vec![self.ours.certificate.clone()];
+        let certified = Arc::new(CertifiedKey::new(chain, Arc::clone(&self.key)));
+        let gates = self.gates.clone();
+        let resolver = resolve_client_async(async move |wanted| {
+            assert!(!wanted.authorities.is_empty() && !wanted.schemes.is_empty());
+            gates.ask("resolve client").await.then(|| Arc::clone(&certified))
+        });
         let config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[version])
             .unwrap()
             .dangerous()
             .with_custom_certificate_verifier(verifier)
-            .with_client_cert_resolver(self.ours.certified(Arc::clone(&self.key)));
+            .with_client_cert_resolver(resolver);
         SslContext::client(Arc::new(config)).key_exchange(Arc::clone(&self.engine))
     }
 
@@ -168,6 +175,12 @@ impl World {
             Role::Server => {
                 let ssl = Ssl::accept(&self.server(version), &self.pool, ours).unwrap();
                 (ssl, self.plain_client(version, theirs))
+            }
+            Role::Accepted => {
+                let mut peer = self.plain_client(version, theirs);
+                peer.step();
+                let accepted = Acceptor::new(ours).accept().unwrap().ready().unwrap();
+                (accepted.into_session(&self.server(version), &self.pool), peer)
             }
             Role::Client => {
                 let ssl = Ssl::connect(&self.client(version), &self.pool, localhost(), ours);
@@ -240,6 +253,8 @@ fn judged(good: bool) -> Result<(), TlsError> {
 #[derive(Clone, Copy, Debug)]
 enum Role {
     Server,
+    /// A server that has read the client's hello before.
+    Accepted,
     Client,
 }
 
@@ -317,6 +332,23 @@ fn happens(
             world.answer(false);
             world.finish(&mut ssl, &mut peer);
         }
+        // A client without a certificate goes on, and is turned away.
+        Event::Failure if point == "resolve client" => {
+            world.answer(false);
+            let refused = (0..10).find_map(|_| match ssl.read(&mut [0; 8]) {
+                Ok(Outcome::WantAsync) => {
+                    world.answer(true);
+                    None
+                }
+                Ok(_) => {
+                    let _refuses = peer.try_step();
+                    None
+                }
+                Err(error) => Some(error),
+            });
+            let alert = matches!(refused, Some(SslError::Tls(TlsError::AlertReceived(_))));
+            assert!(alert, "{refused:?}");
+        }
         Event::Failure => {
             world.answer(false);
             let first = ssl.do_handshake().unwrap_err().to_string();
@@ -389,14 +421,13 @@ fn every_point(role: Role, version: Version) -> Vec<&'static str> {
 
 #[test]
 fn a_tls13_server_survives_everything_at_every_pause_point() {
-    let points = every_point(Role::Server, &TLS13);
     let expected = ["resolve", "agree-x25519", "sign-ecdsa-p256", "client certificate", "ticket"];
-    assert_eq!(points, expected);
+    assert_eq!(every_point(Role::Server, &TLS13), expected);
+    assert_eq!(every_point(Role::Accepted, &TLS13), expected);
 }
 
 #[test]
 fn a_tls12_server_survives_everything_at_every_pause_point() {
-    let points = every_point(Role::Server, &TLS12);
     let expected = [
         "resolve",
         "agree-x25519",
@@ -405,20 +436,28 @@ fn a_tls12_server_survives_everything_at_every_pause_point() {
         "agree-x25519",
         "ticket",
     ];
-    assert_eq!(points, expected);
+    assert_eq!(every_point(Role::Server, &TLS12), expected);
+    assert_eq!(every_point(Role::Accepted, &TLS12), expected);
 }
 
 #[test]
 fn a_tls13_client_survives_everything_at_every_pause_point() {
     let points = every_point(Role::Client, &TLS13);
-    let expected =
-        ["agree-p384", "agree-x25519", "agree-x25519", "server certificate", "sign-ecdsa-p256"];
+    let expected = [
+        "agree-p384",
+        "agree-x25519",
+        "agree-x25519",
+        "resolve client",
+        "server certificate",
+        "sign-ecdsa-p256",
+    ];
     assert_eq!(points, expected);
 }
 
 #[test]
 fn a_tls12_client_survives_everything_at_every_pause_point() {
     let points = every_point(Role::Client, &TLS12);
-    let expected = ["server certificate", "agree-x25519", "sign-ecdsa-p256", "agree-x25519"];
+    let expected =
+        ["resolve client", "server certificate", "agree-x25519", "sign-ecdsa-p256", "agree-x25519"];
     assert_eq!(points, expected);
 }

@@ -8,7 +8,7 @@ use rustls::crypto::aws_lc_rs::kx_group;
 use rustls::server::WebPkiClientVerifier;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, HandshakeKind, ServerConfig};
-use ssl_async::{Outcome, Ssl, SslContext};
+use ssl_async::{Outcome, Ssl, SslContext, SslError};
 
 use crate::support::{
     KeyType, PlainPeer, exchange_data, fixture, localhost, pipe, provider, shake,
@@ -145,6 +145,8 @@ fn shutdown_from_either_side_ends_both_directions_in_order() {
     shake(&mut ssl, &mut peer, &fixture.device).unwrap();
     assert_eq!(ssl.write(b"last words").unwrap(), Outcome::Ready(10));
     assert_eq!(ssl.shutdown().unwrap(), Outcome::Ready(()));
+    assert!(matches!(ssl.write(b"too late"), Err(SslError::ShutDown)));
+    assert_eq!(ssl.shutdown().unwrap(), Outcome::Ready(()), "once is enough");
     peer.step();
     assert!(peer.tls.process_new_packets().unwrap().peer_has_closed());
     assert_eq!(peer.received(), b"last words");

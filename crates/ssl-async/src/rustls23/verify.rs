@@ -1,72 +1,18 @@
-//! rustls's hooks as `async fn`: the choice of a certificate, and the verdict on the peer's.
+//! The verdict on the peer's certificate as an `async fn`.
 //!
-//! Each awaits its future inside the packet's job, so the session parks meanwhile and is woken by the future's waker.
+//! The future is awaited inside the packet's job, so the session parks meanwhile and is woken by the future's waker.
 //! Outside a job, with async mode off for instance, the thread blocks until the future is ready.
 
 use core::fmt;
-use core::future::Future;
-use core::pin::{Pin, pin};
-use core::task::{Context, Poll, Waker};
 use std::sync::Arc;
-use std::task::Wake;
-use std::thread::{self, Thread};
 
-use engine_core::EngineError;
-use job_core::{WaitForError, wait_for};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{ClientHello, ResolvesServerCert};
-use rustls::sign::CertifiedKey;
 use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
 
+use crate::rustls23::awaiting::wait;
 use crate::rustls23::{TlsError, wrap};
-
-/// A certificate resolver from an `async fn`, for a server that asks elsewhere which certificate to show.
-///
-/// Give it to rustls with `with_cert_resolver`. `None` ends the handshake.
-///
-/// ```
-/// # #[cfg(feature = "aws-lc-rs")] {
-/// # use std::sync::Arc;
-/// # use rustls::{ServerConfig, crypto::aws_lc_rs, sign::CertifiedKey};
-/// # async fn fetch(name: String) -> Option<Arc<CertifiedKey>> { None }
-/// // Ask the certificate store over the network, by the name that the client wants.
-/// let resolver = ssl_async::resolve_async(async |hello| {
-///     let name = hello.server_name()?.to_owned();
-///     fetch(name).await
-/// });
-/// let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-///     .with_safe_default_protocol_versions()?
-///     .with_no_client_auth()
-///     .with_cert_resolver(resolver);
-/// assert_eq!(config.max_early_data_size, 0);
-/// # }
-/// # Ok::<(), rustls::Error>(())
-/// ```
-pub fn resolve_async<F>(resolve: F) -> Arc<dyn ResolvesServerCert>
-where
-    F: AsyncFn(ClientHello<'_>) -> Option<Arc<CertifiedKey>> + Send + Sync + 'static,
-{
-    Arc::new(AsyncResolver(resolve))
-}
-
-struct AsyncResolver<F>(F);
-
-impl<F> ResolvesServerCert for AsyncResolver<F>
-where
-    F: AsyncFn(ClientHello<'_>) -> Option<Arc<CertifiedKey>> + Send + Sync,
-{
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        wait(self.0(hello)).ok()?
-    }
-}
-
-impl<F> fmt::Debug for AsyncResolver<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("AsyncResolver")
-    }
-}
 
 /// A peer's certificate that an `async fn` is to judge. Its chain, its names and its dates have been found good.
 #[derive(Debug)]
@@ -293,34 +239,5 @@ where
 impl<F> fmt::Debug for AsyncClientVerifier<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AsyncClientVerifier").field("inner", &self.inner).finish_non_exhaustive()
-    }
-}
-
-/// Awaits `future` by parking the session; where nothing can be parked, by blocking the thread (law L11).
-fn wait<F: Future>(future: F) -> Result<F::Output, EngineError> {
-    let mut future = pin!(future);
-    match wait_for(future.as_mut()) {
-        Ok(output) => Ok(output),
-        Err(WaitForError::Cancelled) => Err(EngineError::Cancelled),
-        Err(refused) => {
-            tracing::debug!(%refused, "ssl.blocking_wait");
-            Ok(block_on(future))
-        }
-    }
-}
-
-fn block_on<F: Future>(mut future: Pin<&mut F>) -> F::Output {
-    struct Unpark(Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => thread::park(),
-        }
     }
 }

@@ -1,0 +1,40 @@
+//! A hook of rustls's that awaits a future.
+
+use core::future::Future;
+use core::pin::{Pin, pin};
+use core::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::task::Wake;
+use std::thread::{self, Thread};
+
+use engine_core::EngineError;
+use job_core::{WaitForError, wait_for};
+
+/// Awaits `future` by parking the session; where nothing can be parked, by blocking the thread (law L11).
+pub(crate) fn wait<F: Future>(future: F) -> Result<F::Output, EngineError> {
+    let mut future = pin!(future);
+    match wait_for(future.as_mut()) {
+        Ok(output) => Ok(output),
+        Err(WaitForError::Cancelled) => Err(EngineError::Cancelled),
+        Err(refused) => {
+            tracing::debug!(%refused, "ssl.blocking_wait");
+            Ok(block_on(future))
+        }
+    }
+}
+
+fn block_on<F: Future>(mut future: Pin<&mut F>) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
+    }
+}
