@@ -55,7 +55,9 @@
 //! # Futures
 //!
 //! [`run`] makes a job a `Future`, and [`wait_for`] awaits a future inside a job, so a synchronous
-//! callback can await anything; `examples/callback.rs` does. Dropping the future cancels the job.
+//! callback can await anything; `examples/callback_tokio.rs`, `callback_smol.rs` and
+//! `callback_bare.rs` do, one under each executor. Any that keeps a task on its thread will do.
+//! Dropping the future cancels the job.
 //!
 //! # Wakeups
 //!
