@@ -55,7 +55,9 @@
 //! # Futures
 //!
 //! [`run`] makes a job a `Future`, and [`wait_for`] awaits a future inside a job, so a synchronous
-//! callback can await anything; `examples/callback.rs` does. Dropping the future cancels the job.
+//! callback can await anything; `examples/callback_tokio.rs`, `callback_smol.rs` and
+//! `callback_bare.rs` do, one under each executor. Any that keeps a task on its thread will do.
+//! Dropping the future cancels the job.
 //!
 //! # Wakeups
 //!
@@ -108,8 +110,8 @@
 //! A job resumes on the thread that started it, and neither [`Job`] nor [`JobPool`] is `Send`.
 //! Thread-local variables, `errno`, the signal mask and the floating-point environment are the
 //! thread's, shared by its jobs: a start, a resume and a pause change none of them, and what a job
-//! changes stays changed when it pauses. So code in another language that sets a rounding mode or
-//! blocks a signal (Rust code may not do the first) sets it back before it pauses.
+//! changes stays changed when it pauses. So code that blocks a signal, or code in another language
+//! that sets a rounding mode, undoes that before it pauses.
 //!
 //! Some code relies on calls of one thread ending in the reverse of the order in which they began.
 //! Two jobs that pause inside such code break that order. So do not pause while
@@ -137,8 +139,9 @@
 //!
 //! A stack takes address space when it is made, and memory page by page as it is used: a shallow
 //! paused job costs one page, which also holds its state. Stacks are reused last in, first out.
-//! Idle ones are overwritten down to the high-water mark ([`PoolBuilder::wipe_stacks`]), and given
-//! back to the system by [`JobPool::shrink`]. Deep code that never waits can run [on the stack of
+//! Idle ones, but for the last that came back, are overwritten down to the high-water mark
+//! ([`PoolBuilder::wipe_stacks`] says what that may miss), and given back to the system by
+//! [`JobPool::shrink`]. Deep code that never waits can run [on the stack of
 //! whoever resumed the job](on_parent_stack). An overflow faults on the guard page.
 //!
 //! # Limits by kernel
@@ -154,8 +157,9 @@
 //!
 //! # Tracing
 //!
-//! Target `job_core`. Each job has the span `job` with the field `job` (level debug); `cancelling`
-//! is a debug event, quarantine a warning with the field `unwinds`.
+//! Target `job_core`. Each job has the span `job` with the field `job` (level debug). `cancelling`
+//! is a debug event, quarantine a warning with the field `unwinds`; both name the job in the field
+//! `job`.
 //!
 //! The crate has no features.
 #![deny(unsafe_code)]

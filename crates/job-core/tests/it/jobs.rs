@@ -186,6 +186,20 @@ fn the_pool_outlives_its_handles_while_a_job_is_live() {
 }
 
 #[test]
+fn pools_of_one_thread_are_independent() {
+    let (full, other) = (JobPool::builder().max_jobs(1).build().unwrap(), JobPool::new());
+    let job = paused(full.start(pause).unwrap());
+    let refused = full.start(|| ()).unwrap_err();
+    assert_eq!(refused.reason, StartRefused::NoJobs { max_jobs: 1 });
+    let others = paused(other.start(pause).unwrap());
+    assert_eq!((full.stats().live, other.stats().live), (1, 1));
+    assert_eq!(job.resume().finished(), Some(Pause::Resumed));
+    drop(full);
+    assert_eq!(other.stats().live, 1);
+    assert_eq!(others.resume().finished(), Some(Pause::Resumed));
+}
+
+#[test]
 fn a_wait_context_is_free_again_after_cancel_and_after_panic() {
     let pool = JobPool::new();
     let ctx = WaitCtx::new();
