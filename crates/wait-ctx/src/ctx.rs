@@ -44,7 +44,7 @@ struct Inner {
     notifier: OnceCell<Notifier>,
     fds: RefCell<FdTable>,
     seen: RefCell<Seen>,
-    signal: OnceCell<Arc<CountedSignal>>,
+    signal: OnceCell<Rc<CountedSignal>>,
     leased: Cell<bool>,
 }
 
@@ -108,15 +108,14 @@ impl WaitCtx {
     /// Every live descriptor, newest first.
     #[inline]
     pub fn all_fds(&self) -> FdList {
-        self.inner.fds.borrow().handles().cloned().collect()
+        FdList::of(self.inner.fds.borrow().list())
     }
 
     /// Takes a registration back: descriptor and data. Its cleanup is dropped, not run.
     #[inline]
     pub fn clear_fd(&self, key: Key) -> Option<WaitFd> {
-        let mut cleared = self.inner.fds.borrow_mut().clear(key)?;
-        drop(cleared.take_cleanup());
-        Some(cleared)
+        let cleared = self.inner.fds.borrow_mut().clear(key);
+        cleared.map(WaitFd::without_cleanup)
     }
 
     /// The net changes since this was last called: [`diff`](Self::diff) for the usual single consumer.
@@ -147,8 +146,8 @@ impl WaitCtx {
     pub fn notify_fd(&self) -> io::Result<BorrowedFd<'_>> {
         if self.inner.signal.get().is_none() {
             let signal = Arc::new(Signal::new()?);
-            let counted = Arc::new(CountedSignal::new(Arc::clone(&signal)));
-            let handle = FdHandle::notify(Arc::clone(&counted));
+            let counted = Rc::new(CountedSignal::new(Arc::clone(&signal)));
+            let handle = FdHandle::notify(Rc::clone(&counted));
             self.inner.fds.borrow_mut().add(Key::NOTIFY, WaitFd::again(handle));
             let _first = self.inner.signal.set(counted);
             self.notifier().shared().set_signal(signal);
@@ -253,11 +252,8 @@ impl fmt::Debug for Teardown<'_> {
     }
 }
 
-impl Drop for Inner {
-    fn drop(&mut self) {
-        if let Some(notifier) = self.notifier.get() {
-            notifier.shared().shut();
-        }
+impl Inner {
+    fn run_cleanups(&self) {
         loop {
             // Looked up anew each time: a cleanup may clear other registrations.
             let newest = self.fds.borrow_mut().pop();
@@ -269,6 +265,18 @@ impl Drop for Inner {
                     tracing::error!("the cleanup of a wait descriptor panicked");
                 }
             }
+        }
+    }
+}
+
+impl Drop for Inner {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(notifier) = self.notifier.get() {
+            notifier.shared().shut();
+        }
+        if !self.fds.get_mut().is_empty() {
+            self.run_cleanups();
         }
     }
 }

@@ -3,8 +3,7 @@
 use std::cell::Cell;
 use std::os::fd::{AsRawFd, RawFd};
 
-use smallvec::SmallVec;
-
+use crate::few::Few;
 use crate::wait_fd::{FdHandle, Key, WaitFd};
 
 /// Names one state of one table. Tables stay on their thread, so a count per thread is enough.
@@ -19,69 +18,107 @@ impl Stamp {
     #[cfg(feature = "mio")]
     pub(crate) const UNKNOWN: Self = Self(u64::MAX);
 
+    #[inline]
     fn next() -> Self {
         thread_local!(static LAST: Cell<u64> = const { Cell::new(0) });
-        LAST.set(LAST.get() + 1);
-        Self(LAST.get())
+        let next = LAST.get() + 1;
+        LAST.set(next);
+        Self(next)
     }
 }
 
 /// The registrations of one context, newest last.
 #[derive(Default)]
 pub(crate) struct FdTable {
-    /// Nearly always one engine, or none: no allocation for that.
-    entries: SmallVec<[Entry; 1]>,
+    entries: Few<Entry>,
     stamp: Stamp,
 }
 
 /// A registration, or the trace of one that was cleared within OpenSSL's window (see `openssl_view`).
 struct Entry {
     key: Key,
-    fd: RawFd,
+    /// Of one that was cleared, the number only.
+    wait_fd: WaitFd,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
     /// Registered since the window opened.
-    is_new: bool,
-    /// `None` once cleared.
-    live: Option<WaitFd>,
+    New,
+    /// Registered before.
+    Stable,
+    /// Registered before, and cleared since.
+    Cleared,
+}
+
+impl Entry {
+    #[inline]
+    fn is_live(&self) -> bool {
+        self.phase != Phase::Cleared
+    }
+
+    fn number(&self) -> RawFd {
+        self.wait_fd.fd.as_raw_fd()
+    }
 }
 
 impl FdTable {
     #[inline]
     pub(crate) fn find(&self, key: Key) -> Option<&WaitFd> {
-        self.position(key).and_then(|at| self.entries[at].live.as_ref())
+        self.position(key).map(|at| &self.entries[at].wait_fd)
     }
 
     #[inline]
     pub(crate) fn add(&mut self, key: Key, wait_fd: WaitFd) {
-        let fd = wait_fd.fd.as_raw_fd();
         self.stamp = Stamp::next();
-        self.entries.push(Entry { key, fd, is_new: true, live: Some(wait_fd) });
+        self.entries.push(Entry { key, wait_fd, phase: Phase::New });
     }
 
     /// Takes the newest live registration of a key. One that is new in the window leaves no trace.
     #[inline]
     pub(crate) fn clear(&mut self, key: Key) -> Option<WaitFd> {
-        let at = self.position(key)?;
-        self.stamp = Stamp::next();
-        if self.entries[at].is_new && at + 1 == self.entries.len() {
-            self.entries.pop()?.live
-        } else if self.entries[at].is_new {
-            self.entries.remove(at).live
-        } else {
-            self.entries[at].live.take()
+        match &mut self.entries {
+            // Nearly always. See `few` for why it is not left to `delete`.
+            Few::One(entry) if entry.key == key && entry.phase == Phase::New => {
+                let cleared = entry.wait_fd.take();
+                self.entries = Few::None;
+                self.stamp = Stamp::next();
+                Some(cleared)
+            }
+            Few::None | Few::One(_) | Few::Many(_) => self.clear_any(key),
         }
     }
 
+    fn clear_any(&mut self, key: Key) -> Option<WaitFd> {
+        let at = self.position(key)?;
+        self.stamp = Stamp::next();
+        let entry = &mut self.entries[at];
+        let cleared = entry.wait_fd.take();
+        match entry.phase {
+            Phase::New => self.entries.delete(at),
+            Phase::Stable | Phase::Cleared => entry.phase = Phase::Cleared,
+        }
+        Some(cleared)
+    }
+
     /// Takes the newest live registration of all.
-    #[inline]
     pub(crate) fn pop(&mut self) -> Option<(Key, WaitFd)> {
         loop {
             let entry = self.entries.pop()?;
-            if let Some(wait_fd) = entry.live {
-                return Some((entry.key, wait_fd));
+            if entry.is_live() {
+                return Some((entry.key, entry.wait_fd));
             }
         }
     }
 
+    /// Whether there is nothing to [`pop`](Self::pop).
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    #[inline]
     pub(crate) const fn stamp(&self) -> Stamp {
         self.stamp
     }
@@ -89,29 +126,48 @@ impl FdTable {
     /// The live ones, newest first.
     #[inline]
     pub(crate) fn handles(&self) -> impl Iterator<Item = &FdHandle> {
-        self.entries.iter().rev().filter_map(|entry| entry.live.as_ref()).map(|live| &live.fd)
+        self.entries.iter().rev().filter(|entry| entry.is_live()).map(|entry| &entry.wait_fd.fd)
+    }
+
+    /// The same, to keep.
+    #[inline]
+    pub(crate) fn list(&self) -> Few<FdHandle> {
+        self.entries.rev_filter_map(|entry| entry.is_live().then(|| entry.wait_fd.fd.clone()))
+    }
+
+    /// The live one, if it is the only entry.
+    #[inline]
+    pub(crate) fn sole(&self) -> Option<&FdHandle> {
+        match &self.entries {
+            Few::One(entry) if entry.is_live() => Some(&entry.wait_fd.fd),
+            Few::None | Few::One(_) | Few::Many(_) => None,
+        }
     }
 
     /// Those registered since the window opened, newest first.
     pub(crate) fn new_in_window(&self) -> impl Iterator<Item = RawFd> {
-        self.entries.iter().rev().filter(|entry| entry.is_new).map(|entry| entry.fd)
+        self.in_phase(Phase::New)
     }
 
     /// Those registered before the window opened and cleared since, in the order of registration, newest first.
     pub(crate) fn cleared_in_window(&self) -> impl Iterator<Item = RawFd> {
-        self.entries.iter().rev().filter(|entry| entry.live.is_none()).map(|entry| entry.fd)
+        self.in_phase(Phase::Cleared)
+    }
+
+    fn in_phase(&self, phase: Phase) -> impl Iterator<Item = RawFd> {
+        self.entries.iter().rev().filter(move |entry| entry.phase == phase).map(Entry::number)
     }
 
     /// Opens the next window: what is live is no longer new, and what was cleared is forgotten.
     pub(crate) fn open_window(&mut self) {
-        self.entries.retain(|entry| entry.live.is_some());
-        for entry in &mut self.entries {
-            entry.is_new = false;
+        self.entries.retain(Entry::is_live);
+        for entry in self.entries.iter_mut() {
+            entry.phase = Phase::Stable;
         }
     }
 
     #[inline]
     fn position(&self, key: Key) -> Option<usize> {
-        self.entries.iter().rposition(|entry| entry.key == key && entry.live.is_some())
+        self.entries.iter().rposition(|entry| entry.key == key && entry.is_live())
     }
 }

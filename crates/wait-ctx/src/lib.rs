@@ -122,6 +122,7 @@ mod routes;
 
 mod ctx;
 mod fds;
+mod few;
 mod openssl_view;
 mod seen;
 mod wait_fd;

@@ -2,24 +2,29 @@
 
 use std::ops::Deref;
 
-use smallvec::SmallVec;
-
 use crate::fds::{FdTable, Stamp};
+use crate::few::{self, Few};
 use crate::wait_fd::FdHandle;
 
 /// Some descriptors of a context, read as a slice. A single one takes no allocation.
 #[derive(Debug, Clone, Default)]
-pub struct FdList(SmallVec<[FdHandle; 1]>);
+pub struct FdList(Few<FdHandle>);
 
 impl FdList {
     pub(crate) const fn new() -> Self {
-        Self(SmallVec::new_const())
+        Self(Few::None)
+    }
+
+    #[inline]
+    pub(crate) const fn of(handles: Few<FdHandle>) -> Self {
+        Self(handles)
     }
 }
 
 impl Deref for FdList {
     type Target = [FdHandle];
 
+    #[inline]
     fn deref(&self) -> &[FdHandle] {
         &self.0
     }
@@ -51,7 +56,7 @@ impl<'a> IntoIterator for &'a FdList {
 
 /// The descriptors of an [`FdList`], one after the other.
 #[derive(Debug)]
-pub struct FdListIntoIter(smallvec::IntoIter<[FdHandle; 1]>);
+pub struct FdListIntoIter(few::IntoIter<FdHandle>);
 
 impl Iterator for FdListIntoIter {
     type Item = FdHandle;
@@ -101,20 +106,27 @@ impl Seen {
 
     #[inline]
     pub(crate) fn advance(&mut self, table: &FdTable) -> FdDiff {
-        let mut diff = FdDiff::default();
-        if self.stamp != table.stamp() {
-            self.stamp = table.stamp();
-            self.collect(table, &mut diff);
+        if self.stamp == table.stamp() {
+            return FdDiff::default();
         }
-        diff
+        self.stamp = table.stamp();
+        // Apart, because usual: one descriptor, looked at for the first time.
+        match (&self.handles.0, table.sole()) {
+            (Few::None, Some(handle)) => {
+                self.handles.0.push(handle.clone());
+                FdDiff { added: FdList(Few::One(handle.clone())), removed: FdList::new() }
+            }
+            _ => self.collect(table),
+        }
     }
 
-    #[inline]
-    fn collect(&mut self, table: &FdTable, diff: &mut FdDiff) {
+    fn collect(&mut self, table: &FdTable) -> FdDiff {
+        let mut diff = FdDiff::default();
         // Newest last, so that taking from the end gives them newest first.
         for at in (0..self.handles.len()).rev() {
             if !table.handles().any(|handle| *handle == self.handles[at]) {
-                diff.removed.0.push(self.handles.0.remove(at));
+                diff.removed.0.push(self.handles.0[at].take());
+                self.handles.0.delete(at);
             }
         }
         for handle in table.handles() {
@@ -125,7 +137,10 @@ impl Seen {
                 None => {}
             }
         }
-        self.handles.0.extend(diff.added.iter().rev().cloned());
+        for handle in diff.added.iter().rev() {
+            self.handles.0.push(handle.clone());
+        }
+        diff
     }
 }
 

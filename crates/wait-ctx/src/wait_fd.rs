@@ -40,13 +40,17 @@ impl Key {
 /// An open descriptor of a wait context. It stays open as long as any clone does, so a consumer that keeps what it has
 /// seen (see [`Seen`](crate::Seen)) can never mistake a reused number for the one it knew.
 #[derive(Clone)]
-pub struct FdHandle(HandleKind);
+pub struct FdHandle {
+    number: RawFd,
+    /// What keeps it open: nothing, for a borrowed one.
+    keeper: Option<Rc<Keeper>>,
+}
 
-#[derive(Clone)]
-enum HandleKind {
-    Owned(Rc<CountedFd>),
-    Borrowed(RawFd),
-    Notify(Arc<CountedSignal>),
+enum Keeper {
+    Owned(CountedFd),
+    /// The context's own.
+    #[expect(dead_code, reason = "held, not read")]
+    Notify(Rc<CountedSignal>),
 }
 
 struct CountedFd(Option<OwnedFd>);
@@ -76,24 +80,29 @@ impl Drop for CountedSignal {
 impl FdHandle {
     fn owned(fd: OwnedFd) -> Self {
         fds_gauge().add(1);
-        Self(HandleKind::Owned(Rc::new(CountedFd(Some(fd)))))
+        let number = fd.as_raw_fd();
+        Self { number, keeper: Some(Rc::new(Keeper::Owned(CountedFd(Some(fd))))) }
     }
 
-    pub(crate) fn notify(signal: Arc<CountedSignal>) -> Self {
-        Self(HandleKind::Notify(signal))
+    pub(crate) fn notify(signal: Rc<CountedSignal>) -> Self {
+        Self { number: signal.0.as_raw_fd(), keeper: Some(Rc::new(Keeper::Notify(signal))) }
+    }
+
+    /// Takes it out, and leaves a borrowed one of the same number.
+    #[inline]
+    pub(crate) fn take(&mut self) -> Self {
+        Self { number: self.number, keeper: self.keeper.take() }
     }
 
     /// The descriptor itself, if it is an owned one and this is its last handle; else the handle again.
     ///
     /// # Errors
     /// The handle, while a consumer has not seen the removal, or if the descriptor was never owned.
-    pub fn into_owned(self) -> Result<OwnedFd, Self> {
-        match self.0 {
-            HandleKind::Owned(shared) => match Rc::try_unwrap(shared) {
-                Ok(mut counted) => Ok(counted.0.take().expect("taken only here, by value")),
-                Err(shared) => Err(Self(HandleKind::Owned(shared))),
-            },
-            kind => Err(Self(kind)),
+    pub fn into_owned(mut self) -> Result<OwnedFd, Self> {
+        let sole = self.keeper.as_mut().and_then(Rc::get_mut);
+        match sole {
+            Some(Keeper::Owned(fd)) => Ok(fd.0.take().expect("taken only here, by value")),
+            Some(Keeper::Notify(_)) | None => Err(self),
         }
     }
 }
@@ -101,13 +110,7 @@ impl FdHandle {
 impl AsRawFd for FdHandle {
     #[inline]
     fn as_raw_fd(&self) -> RawFd {
-        match &self.0 {
-            HandleKind::Owned(fd) => {
-                fd.0.as_ref().expect("taken only with the last handle").as_raw_fd()
-            }
-            HandleKind::Borrowed(fd) => *fd,
-            HandleKind::Notify(signal) => signal.0.as_raw_fd(),
-        }
+        self.number
     }
 }
 
@@ -121,10 +124,10 @@ impl PartialEq for FdHandle {
 
 impl fmt::Debug for FdHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match &self.0 {
-            HandleKind::Owned(_) => "owned",
-            HandleKind::Borrowed(_) => "borrowed",
-            HandleKind::Notify(_) => "notify",
+        let kind = match self.keeper.as_deref() {
+            Some(Keeper::Owned(_)) => "owned",
+            Some(Keeper::Notify(_)) => "notify",
+            None => "borrowed",
         };
         write!(f, "FdHandle({}, {kind})", self.as_raw_fd())
     }
@@ -147,6 +150,14 @@ struct Extras {
     cleanup: Option<Cleanup>,
 }
 
+impl Extras {
+    #[cold]
+    fn without_cleanup(mut self: Box<Self>) -> Box<Self> {
+        self.cleanup = None;
+        self
+    }
+}
+
 impl WaitFd {
     /// A descriptor that the context keeps open, and closes once nobody needs it.
     pub fn owned(fd: impl Into<OwnedFd>) -> Self {
@@ -156,7 +167,7 @@ impl WaitFd {
     /// A descriptor that stays its owner's. It must stay open until every consumer has seen its removal.
     #[inline]
     pub fn borrowed(fd: &impl AsRawFd) -> Self {
-        Self::again(FdHandle(HandleKind::Borrowed(fd.as_raw_fd())))
+        Self::again(FdHandle { number: fd.as_raw_fd(), keeper: None })
     }
 
     /// The descriptor of a handle that was taken back by `clear_fd`.
@@ -191,7 +202,17 @@ impl WaitFd {
         self.extras.as_ref().and_then(|extras| extras.data.clone())
     }
 
+    /// Takes all of it out, and leaves the number.
     #[inline]
+    pub(crate) fn take(&mut self) -> Self {
+        Self { fd: self.fd.take(), extras: self.extras.take() }
+    }
+
+    #[inline]
+    pub(crate) fn without_cleanup(self) -> Self {
+        Self { fd: self.fd, extras: self.extras.map(Extras::without_cleanup) }
+    }
+
     pub(crate) fn take_cleanup(&mut self) -> Option<Cleanup> {
         self.extras.as_mut().and_then(|extras| extras.cleanup.take())
     }
