@@ -4,27 +4,24 @@
 use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crypto_ops::{CryptoOp, CryptoOutput, SoftwareKeys};
-use engine_core::{DeviceError, Rejected, Request};
+use engine_core::{DeviceError, Rejected, Request, Work};
 use sim_device::{Completion, Instance, InstanceStats, Outcome, Refused};
 
+use crate::compute::Compute;
 use crate::config::SimConfig;
 use crate::error::SimError;
 
-/// A request on its way to the device and back. The device owns it meanwhile (law L1).
-type Op = Request<CryptoOp>;
-
-#[derive(Debug)]
-pub(crate) struct Card {
+pub(crate) struct Card<W: Work> {
     config: SimConfig,
-    keys: Arc<SoftwareKeys>,
+    compute: Arc<dyn Compute<Work = W>>,
     /// The rings and registers that driver and hardware share. Held for bookkeeping only: never while computing, and
     /// never while a request is completed.
-    hardware: Mutex<Hardware>,
+    hardware: Mutex<Hardware<W>>,
 }
 
-struct Hardware {
-    instance: Instance<Op>,
+struct Hardware<W: Work> {
+    /// The device owns the requests inside it (law L1).
+    instance: Instance<Request<W>>,
     alarm: Alarm,
 }
 
@@ -48,18 +45,21 @@ pub(crate) enum Doorbell {
     Ring,
 }
 
-impl Card {
-    pub(crate) fn new(config: SimConfig, keys: Arc<SoftwareKeys>) -> Result<Self, SimError> {
+impl<W: Work> Card<W> {
+    pub(crate) fn new(
+        config: SimConfig,
+        compute: Arc<dyn Compute<Work = W>>,
+    ) -> Result<Self, SimError> {
         let instance = Instance::new(config.instance.clone(), config.seed)?;
         let hardware = Mutex::new(Hardware { instance, alarm: Alarm::Now });
-        Ok(Self { config, keys, hardware })
+        Ok(Self { config, compute, hardware })
     }
 
     pub(crate) fn submit(
         &self,
         now: Duration,
-        request: Op,
-    ) -> Result<Doorbell, Rejected<CryptoOp>> {
+        request: Request<W>,
+    ) -> Result<Doorbell, Rejected<W>> {
         let Some(class) = self.config.class_of(request.kind()) else {
             return Err(Rejected::Unsupported(
                 request,
@@ -79,7 +79,7 @@ impl Card {
 
     /// Moves the hardware to `now`, takes what it has finished off the response ring and completes it. Returns when
     /// to call again; submissions ring the doorbell if that is too late for them.
-    pub(crate) fn service(&self, now: Duration, batch: &mut Vec<Completion<Op>>) -> Alarm {
+    pub(crate) fn service(&self, now: Duration, batch: &mut Vec<Completion<Request<W>>>) -> Alarm {
         let alarm = {
             let mut hardware = self.lock();
             hardware.instance.advance(now);
@@ -99,7 +99,7 @@ impl Card {
         alarm
     }
 
-    fn complete(&self, mut completion: Completion<Op>) {
+    fn complete(&self, mut completion: Completion<Request<W>>) {
         let Some(request) = completion.payload.take() else { return };
         tracing::trace!(
             device = %self.config.instance.name,
@@ -115,8 +115,10 @@ impl Card {
             Err(DeviceError::Lost)
         } else {
             match completion.outcome {
-                Outcome::Finished => self.compute(&request),
-                Outcome::Corrupt => self.compute(&request).map(CryptoOutput::spoiled),
+                Outcome::Finished => self.compute.compute(request.work()),
+                Outcome::Corrupt => {
+                    self.compute.compute(request.work()).map(|output| self.compute.spoil(output))
+                }
                 Outcome::Reset | Outcome::Removed => Err(DeviceError::Reset),
                 _ => Err(DeviceError::Failed("the device reported an error")),
             }
@@ -124,24 +126,21 @@ impl Card {
         request.complete(answer);
     }
 
-    fn compute(&self, request: &Op) -> Result<CryptoOutput, DeviceError> {
-        self.keys.execute(request.work()).map_err(|error| {
-            tracing::debug!(request = request.id().as_u64(), %error, "device.compute_failed");
-            DeviceError::Failed("its key store could not do the operation")
-        })
-    }
-
     pub(crate) fn stats(&self) -> InstanceStats {
         self.lock().instance.stats().clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Hardware> {
+    pub(crate) fn with_instance<R>(&self, look: impl FnOnce(&mut Instance<Request<W>>) -> R) -> R {
+        look(&mut self.lock().instance)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Hardware<W>> {
         // Nothing panics while the hardware is locked, so poisoned state is still whole.
         self.hardware.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Hardware {
+impl<W: Work> Hardware<W> {
     fn doorbell(&mut self) -> Doorbell {
         let wanted = self.instance.next_deadline();
         let soon_enough = match (self.alarm, wanted) {
@@ -157,7 +156,16 @@ impl Hardware {
     }
 }
 
-impl core::fmt::Debug for Hardware {
+impl<W: Work> core::fmt::Debug for Card<W> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Card")
+            .field("compute", &self.compute)
+            .field("hardware", &*self.lock())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<W: Work> core::fmt::Debug for Hardware<W> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Hardware")
             .field("occupancy", &self.instance.occupancy())

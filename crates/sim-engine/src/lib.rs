@@ -53,17 +53,20 @@
 #![warn(missing_docs)]
 
 mod card;
+mod compute;
 mod config;
 mod error;
 mod stepped;
 mod threaded;
 
+pub use compute::Compute;
 pub use config::SimConfig;
 pub use crypto_ops::{CryptoOp, CryptoOutput, KeyHandle, Scheme, SignOp, SoftwareKeys};
 pub use engine_core::{Engine, EngineError, Kind};
 pub use error::SimError;
 pub use sim_device::{
-    InstanceConfig, InstanceStats, InterruptMode, RingLayout, ServiceClass, ServiceTime, UnitConfig,
+    Instance, InstanceConfig, InstanceStats, InterruptMode, RingLayout, ServiceClass, ServiceTime,
+    UnitConfig,
 };
 pub use stepped::SteppedCard;
 pub use threaded::SimCard;

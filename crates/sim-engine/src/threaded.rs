@@ -7,11 +7,12 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
-use crypto_ops::{CryptoOp, SoftwareKeys};
-use engine_core::{Accelerator, Capabilities, Rejected, Request};
+use crypto_ops::CryptoOp;
+use engine_core::{Accelerator, Capabilities, Rejected, Request, Work};
 use sim_device::InstanceStats;
 
 use crate::card::{Alarm, Card, Doorbell};
+use crate::compute::Compute;
 use crate::config::SimConfig;
 use crate::error::SimError;
 
@@ -20,30 +21,32 @@ use crate::error::SimError;
 /// The thread sleeps until the device has something due or the doorbell rings, computes what is finished with real
 /// keys, and completes it. Dropping the card, or [`stop`](Self::stop), ends the thread; what is in flight then is
 /// reported lost.
-#[derive(Debug)]
-pub struct SimCard {
-    shared: Arc<Shared>,
+pub struct SimCard<W: Work = CryptoOp> {
+    shared: Arc<Shared<W>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
-#[derive(Debug)]
-struct Shared {
-    card: Card,
+struct Shared<W: Work> {
+    card: Card<W>,
     start: Instant,
     /// One slot: a doorbell that has not been heard need not ring twice.
     doorbell: Sender<()>,
     stopping: AtomicBool,
 }
 
-impl SimCard {
-    /// Builds the card and starts its thread. `keys` are the private keys inside the card.
+impl<W: Work> SimCard<W> {
+    /// Builds the card and starts its thread. `compute` computes its results, as
+    /// [`SoftwareKeys`](crate::SoftwareKeys) do with the private keys inside the card.
     ///
     /// # Errors
     ///
     /// [`SimError`] if the device cannot be built so, or there is no thread to be had.
-    pub fn start(config: SimConfig, keys: Arc<SoftwareKeys>) -> Result<Arc<Self>, SimError> {
+    pub fn start(
+        config: SimConfig,
+        compute: Arc<impl Compute<Work = W> + 'static>,
+    ) -> Result<Arc<Self>, SimError> {
         let name = config.instance.name.clone();
-        let card = Card::new(config, keys)?;
+        let card = Card::new(config, compute)?;
         let (doorbell, heard) = bounded(1);
         let start = Instant::now();
         let shared = Arc::new(Shared { card, start, doorbell, stopping: AtomicBool::new(false) });
@@ -78,8 +81,8 @@ impl SimCard {
     }
 }
 
-impl Accelerator<CryptoOp> for SimCard {
-    fn submit(&self, request: Request<CryptoOp>) -> Result<(), Rejected<CryptoOp>> {
+impl<W: Work> Accelerator<W> for SimCard<W> {
+    fn submit(&self, request: Request<W>) -> Result<(), Rejected<W>> {
         if self.shared.stopping.load(Ordering::Acquire) {
             return Err(Rejected::Unsupported(request, "the card has been stopped"));
         }
@@ -94,13 +97,19 @@ impl Accelerator<CryptoOp> for SimCard {
     }
 }
 
-impl Drop for SimCard {
+impl<W: Work> core::fmt::Debug for SimCard<W> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("SimCard").field("card", &self.shared.card).finish_non_exhaustive()
+    }
+}
+
+impl<W: Work> Drop for SimCard<W> {
     fn drop(&mut self) {
         self.stop();
     }
 }
 
-impl Shared {
+impl<W: Work> Shared<W> {
     fn ring(&self) {
         // Full: it has been rung already. Disconnected: the thread has ended.
         let _ = self.doorbell.try_send(());
