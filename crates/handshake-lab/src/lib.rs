@@ -12,6 +12,7 @@ pub mod server;
 
 pub mod run;
 pub mod serve;
+pub mod stepped;
 
 pub mod report;
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{device::DeviceReport, evidence::RowEvidence};
-use crate::{report::LawReport, scenario::Mode};
+use crate::{report::LawReport, scenario::Mode, stepped::TraceSummary};
 
 /// The laws as far as they have been checked.
 #[derive(Debug, Clone, Default)]
@@ -142,6 +142,19 @@ impl Laws {
             .map(|(name, level)| (level.now > 0, format!("{} {name} left over", level.now)))
             .collect();
         self.record(row, 8, entries.len() as u64, &faults);
+    }
+
+    /// L9: the same row again gives the same trace.
+    pub fn l9_repeats(&mut self, row: &str, first: TraceSummary, second: TraceSummary) {
+        let fault = (first != second).then(|| {
+            format!(
+                "row {row}: the same seed gave two traces, of {} and {} events",
+                first.events, second.events
+            )
+        });
+        let law = self.0.entry(9).or_default();
+        law.checked += 1;
+        law.broken = law.broken.take().or(fault);
     }
 
     /// L11: where there is no job to pause, the operation completes synchronously.

@@ -6,7 +6,7 @@ use crypto_ops::SoftwareKeys;
 use rustls::pki_types::PrivateKeyDer;
 use ssl_async::SslContext;
 
-use super::{RunError, device::Device, evidence::RowEvidence, ledger::ledger};
+use super::{RunError, UNPROMPTED_EVERY, device::Device, evidence::RowEvidence, ledger::ledger};
 use crate::{
     certs::TestPki,
     keys::{self, Asked},
@@ -14,9 +14,6 @@ use crate::{
     scenario::{Mode, RowPlan},
     server::{Ending, Server, ServerPlan, Service},
 };
-
-/// One session in so many is resumed without a wake (law L2).
-const UNPROMPTED_EVERY: u64 = 64;
 
 /// Connections that may wait to be accepted; all of a row's arrive at once, and one that finds no room tries again only
 /// after a second.

@@ -29,7 +29,8 @@ pub use field::{Absent, Accepts, Field, Section};
 pub use plan::RowPlan;
 pub use schema::SECTIONS;
 pub use types::{
-    ClockMode, Device, KeyType, Load, Mode, Row, Scenario, Server, Service, TlsVersion, Wake,
+    ClockMode, Device, Handshakes, KeyType, Load, Mode, Row, Scenario, Server, Service, TlsVersion,
+    Wake,
 };
 
 impl Scenario {
@@ -90,6 +91,14 @@ impl Scenario {
                 field: "[[device]]".to_owned(),
                 value: format!("{:?} beside {:?}", second.name, self.devices[0].name),
                 remedy: "give one [[device]]".to_owned(),
+            });
+        }
+        if self.load.handshakes == Handshakes::Profiled && self.clock == ClockMode::Real {
+            return Err(ScenarioError::BadValue {
+                field: "load.handshakes".to_owned(),
+                value: "\"profiled\"".to_owned(),
+                reason: "an outline takes no time under the clock \"real\"".to_owned(),
+                remedy: "give clock = \"virtual\" too, or \"real\"".to_owned(),
             });
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::types::{Device, KeyType, Mode, Row, Scenario, TlsVersion, Wake};
+use super::types::{Device, Handshakes, KeyType, Mode, Row, Scenario, TlsVersion, Wake};
 
 /// One measurement, complete.
 #[derive(Debug, Clone, PartialEq)]
@@ -19,6 +19,8 @@ pub struct RowPlan {
     pub rounds: Option<u64>,
     /// How long handshakes under way may take to end once the row is over.
     pub drain: Duration,
+    /// What stands for TLS.
+    pub handshakes: Handshakes,
     /// Protocol version.
     pub tls: TlsVersion,
     /// The type of the server's key.
@@ -50,6 +52,7 @@ impl Scenario {
             time_box: Duration::from_secs_f64(row.seconds.unwrap_or(self.load.seconds)),
             rounds: (rounds > 0).then_some(rounds),
             drain: Duration::from_secs_f64(self.server.drain_seconds),
+            handshakes: self.load.handshakes,
             tls: self.load.tls,
             key: self.load.key,
             workers: self.server.workers,

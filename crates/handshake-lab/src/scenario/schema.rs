@@ -43,9 +43,9 @@ const TOP: Section = Section {
         },
         Field {
             key: "clock",
-            meaning: "The clock under which it runs.",
+            meaning: "The clock under which it runs: this machine's, or a calendar that one thread steps, the same way every time.",
             unit: "",
-            accepts: Accepts::OneOf { built: &["real"], reserved: &["virtual"] },
+            accepts: Accepts::OneOf { built: &["real", "virtual"], reserved: &[] },
             absent: Default("\"real\""),
         },
         Field {
@@ -86,6 +86,13 @@ const LOAD: Section = Section {
                 reserved: &["poisson", "bursts", "ramp"],
             },
             absent: Default("\"closed\""),
+        },
+        Field {
+            key: "handshakes",
+            meaning: "Whether TLS is executed, or only its outline is run and charged like it; the outline in virtual time only.",
+            unit: "",
+            accepts: Accepts::OneOf { built: &["real", "profiled"], reserved: &[] },
+            absent: Default("\"real\""),
         },
         Field {
             key: "tls",

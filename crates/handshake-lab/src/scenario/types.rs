@@ -40,6 +40,8 @@ pub struct Load {
     pub tls: TlsVersion,
     /// The type of the server's key.
     pub key: KeyType,
+    /// What stands for TLS.
+    pub handshakes: Handshakes,
     /// Key exchange; `x25519` is the only group so far.
     pub group: String,
     /// Resumption; `none` so far.
@@ -110,6 +112,19 @@ pub struct Row {
 pub enum ClockMode {
     /// Threads, sockets and the clock of this machine.
     Real,
+    /// One thread, wires in memory, and a calendar.
+    Virtual,
+}
+
+/// What stands for TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Handshakes {
+    /// TLS, executed.
+    Real,
+    /// Its outline: a signature between messages of one byte, charged like TLS. In virtual time only.
+    Profiled,
 }
 
 /// The protocol version that the clients offer.
@@ -186,6 +201,15 @@ impl Mode {
     #[must_use]
     pub fn uses_device(self) -> bool {
         matches!(self, Self::Blocking | Self::Async)
+    }
+}
+
+impl std::fmt::Display for ClockMode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Real => "real",
+            Self::Virtual => "virtual",
+        })
     }
 }
 

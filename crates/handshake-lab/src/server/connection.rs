@@ -1,21 +1,20 @@
 //! One connection: its TLS session and what it is doing.
 
-use mio::net::TcpStream;
+use std::io::{self, Read, Write};
+
 use ssl_async::{Outcome, Ssl, SslError};
 
 use super::{
     http::{self, Parsed, Request, Status},
     service::{LiveCounters, Service},
-    tally::SessionTally,
+    session::{Milestone, Progress, Session},
 };
 
-/// A connection of a worker.
+/// A connection of a worker over the transport `T`.
 #[derive(Debug)]
-pub(super) struct Connection {
-    pub(super) ssl: Ssl<TcpStream>,
-    pub(super) tally: SessionTally,
-    /// Whether its first bytes have come.
-    pub(super) begun: bool,
+pub(crate) struct Connection<T> {
+    ssl: Ssl<T>,
+    service: Service,
     stage: Stage,
 }
 
@@ -36,17 +35,6 @@ struct Page {
     last: bool,
 }
 
-/// What a connection came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Progress {
-    /// It waits for its socket or, if the session is parked, for its wake.
-    Waits,
-    /// It waits for a job: the pool is at its maximum.
-    WaitsForJob,
-    /// It has ended in good order.
-    Ended,
-}
-
 /// Unwraps what is ready; for what is not, returns what the connection waits for.
 macro_rules! ready {
     ($outcome:expr) => {
@@ -60,29 +48,28 @@ macro_rules! ready {
     };
 }
 
-impl Connection {
-    pub(super) fn new(ssl: Ssl<TcpStream>) -> Self {
-        Self { ssl, tally: SessionTally::default(), begun: false, stage: Stage::Handshake }
+impl<T: Read + Write> Connection<T> {
+    pub(crate) fn new(ssl: Ssl<T>, service: Service) -> Self {
+        Self { ssl, service, stage: Stage::Handshake }
     }
+}
 
-    /// Goes on as far as it can: until the socket would block, the session parks, or the connection has ended.
-    pub(super) fn advance(
-        &mut self,
-        service: &Service,
-        live: &LiveCounters,
-    ) -> Result<Progress, SslError> {
+impl<T: Read + Write> Session for Connection<T> {
+    type Failure = SslError;
+
+    fn advance(&mut self, live: &LiveCounters) -> Result<Progress, SslError> {
         loop {
             match &mut self.stage {
                 Stage::Handshake => {
                     ready!(self.ssl.do_handshake());
                     live.handshake();
-                    self.stage = match service {
+                    self.stage = match self.service {
                         Service::HandshakeOnly => Stage::Closing,
                         Service::Page { .. } => Stage::Page(Page::default()),
                     };
                 }
                 Stage::Page(page) => {
-                    if let Some(waits) = page.advance(&mut self.ssl, service, live)? {
+                    if let Some(waits) = page.advance(&mut self.ssl, &self.service, live)? {
                         return Ok(waits);
                     }
                     self.stage = Stage::Closing;
@@ -95,13 +82,27 @@ impl Connection {
         }
     }
 
-    /// Whether the handshake is done.
-    pub(super) const fn established(&self) -> bool {
-        !matches!(self.stage, Stage::Handshake)
+    fn is_parked(&self) -> bool {
+        self.ssl.waiting_for_async()
     }
 
-    /// Ends the conversation if it is between two requests; says whether it was.
-    pub(super) fn close_if_idle(&mut self) -> bool {
+    fn watch_peer(&mut self) -> Result<(), SslError> {
+        self.ssl.watch_peer()
+    }
+
+    fn milestone(&self) -> Milestone {
+        if !matches!(self.stage, Stage::Handshake) {
+            return Milestone::Established;
+        }
+        match self.ssl.connection() {
+            // It is inside a packet.
+            None => Milestone::Signing,
+            Some(tls) if tls.negotiated_cipher_suite().is_some() => Milestone::Answered,
+            Some(_) => Milestone::Accepted,
+        }
+    }
+
+    fn close_if_idle(&mut self) -> bool {
         if let Stage::Page(page) = &self.stage
             && page.received.is_empty()
             && page.sent == page.response.len()
@@ -111,13 +112,30 @@ impl Connection {
         }
         false
     }
+
+    fn has_hung_up(failure: &SslError) -> bool {
+        match failure {
+            SslError::PeerClosed(_) => true,
+            SslError::Io(error) => is_hang_up(error),
+            _ => false,
+        }
+    }
+}
+
+/// Whether an error of the transport means that the peer went away.
+fn is_hang_up(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, TimedOut};
+    matches!(
+        error.kind(),
+        BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | TimedOut
+    )
 }
 
 impl Page {
     /// Answers requests until the conversation is over (`None`) or has to wait.
-    fn advance(
+    fn advance<T: Read + Write>(
         &mut self,
-        ssl: &mut Ssl<TcpStream>,
+        ssl: &mut Ssl<T>,
         service: &Service,
         live: &LiveCounters,
     ) -> Result<Option<Progress>, SslError> {
@@ -154,7 +172,7 @@ impl Page {
 }
 
 /// The page: what this connection runs on.
-fn page(ssl: &Ssl<TcpStream>, service: &Service, live: &LiveCounters) -> String {
+fn page<T: Read + Write>(ssl: &Ssl<T>, service: &Service, live: &LiveCounters) -> String {
     let engine = match service {
         Service::HandshakeOnly => "none",
         Service::Page { engine } => engine,

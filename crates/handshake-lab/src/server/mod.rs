@@ -14,11 +14,16 @@
 //! Several workers share the port by sharing the listening socket: each has its own handle on it in its own poller, and
 //! whoever accepts first serves.
 
+mod session;
+
+mod slots;
+mod tally;
+pub(crate) mod worker_core;
+
 mod connection;
 mod http;
 mod service;
-mod slots;
-mod tally;
+
 mod worker;
 
 use std::{
@@ -36,6 +41,9 @@ use mio::{Poll, Waker};
 use ssl_async::SslContext;
 
 use worker::{CONTROL, Worker};
+
+pub(crate) use connection::Connection;
+pub(crate) use session::{Charge, Milestone, Progress, Session};
 
 pub use service::{LiveCounters, Service};
 pub use tally::{SessionChecks, WorkerReport};

@@ -1,0 +1,130 @@
+//! One row in virtual time.
+
+use std::{io, rc::Rc, sync::Arc, time::Duration};
+
+use crypto_ops::SoftwareKeys;
+use engine_core::{CheckPolicy, Clock, Engine, Work};
+use rustls::pki_types::PrivateKeyDer;
+use sim_engine::{Compute, SimConfig, SteppedCard};
+use ssl_async::SslContext;
+
+use super::{
+    clock::VirtualClock,
+    cost::CostProfile,
+    profiled::{Checksums, KINDS, Profiled, Signing},
+    protocol::Protocol,
+    real::Real,
+    trace::TraceSummary,
+    world::{self, Build, Fibers, Load, Outcome, Station, Time},
+};
+use crate::{
+    certs::TestPki,
+    keys::{self, Asked},
+    load::{Verified, client_config},
+    run::{RowEvidence, RunError, ledger, sim_config},
+    scenario::{Handshakes, Mode, RowPlan},
+};
+
+/// From a client to the server and back half of it: two machines in one data centre.
+const NETWORK: Duration = Duration::from_micros(50);
+
+/// Runs one row; gives its trace with its evidence.
+pub(crate) fn run(
+    plan: &RowPlan,
+    pki: &TestPki,
+    private_key: &PrivateKeyDer<'static>,
+    costs: &CostProfile,
+    unprompted_every: u64,
+) -> Result<(RowEvidence, TraceSummary), RunError> {
+    let clock = Arc::new(VirtualClock::default());
+    let time = Time::new(Arc::clone(&clock), NETWORK);
+    let costs = costs.costs(plan.mode, plan.key);
+    let load =
+        Load::Closed { places: plan.connections, rounds: plan.rounds, time_box: plan.time_box };
+    let unprompted_every = Some(unprompted_every);
+    let fibers = Fibers::new(plan.workers);
+    let mut config = sim_config(&plan.device, plan.seed)?;
+    let outcome = match plan.handshakes {
+        Handshakes::Profiled => {
+            for (kind, name) in config.classes.iter_mut().zip(KINDS) {
+                kind.0 = name;
+            }
+            let stations = stations(plan, config, Arc::new(Checksums), &clock)?;
+            let engines =
+                stations.iter().map(|station: &Station<Profiled>| Arc::clone(&station.engine));
+            let signing = match plan.mode {
+                Mode::Async => Signing::Async(engines.collect()),
+                Mode::Blocking => Signing::Blocking(engines.collect()),
+                Mode::Software | Mode::FreeSign => Signing::Inline,
+            };
+            let protocol = Rc::new(Profiled::new(signing, 0));
+            let build = Build { protocol, time, stations, costs, unprompted_every, load };
+            world::run(build, &fibers)
+        }
+        Handshakes::Real => {
+            let keys = Arc::new(SoftwareKeys::new());
+            let handle = keys.load_pem(&pki.key_pem)?;
+            let stations: Vec<Station<Real>> = stations(plan, config, keys, &clock)?;
+            let key = match (plan.mode, stations.first()) {
+                (Mode::FreeSign, _) => keys::free_sign(handle),
+                (Mode::Blocking | Mode::Async, Some(station)) => {
+                    ssl_async::offload_key(Arc::clone(&station.engine), handle)
+                }
+                _ => keys::software(private_key)?,
+            };
+            let (asked, verified) = (Asked::default(), Verified::default());
+            let config =
+                keys::server_config(vec![pki.certificate.clone()], keys::counted(key, &asked))?;
+            let parks = plan.mode == Mode::Async;
+            let contexts = vec![SslContext::server(Arc::new(config)).async_mode(parks)];
+            let ca = (plan.mode != Mode::FreeSign).then_some(&pki.ca);
+            let client = Arc::new(client_config(ca, plan.tls, &verified)?);
+            let protocol = Rc::new(Real { contexts, client, asked, verified });
+            let build = Build { protocol, time, stations, costs, unprompted_every, load };
+            world::run(build, &fibers)
+        }
+    };
+    let system = |source: io::Error| RunError::System { row: plan.name.clone(), source };
+    let outcome = outcome.map_err(system)?;
+    let trace = outcome.trace;
+    Ok((evidence(plan, outcome), trace))
+}
+
+/// The devices of a row, if it has any.
+fn stations<P: Protocol>(
+    plan: &RowPlan,
+    config: SimConfig,
+    compute: Arc<impl Compute<Work = P::Work> + 'static>,
+    clock: &Arc<VirtualClock>,
+) -> Result<Vec<Station<P>>, RunError>
+where
+    P::Work: Work,
+{
+    if !plan.mode.uses_device() {
+        return Ok(Vec::new());
+    }
+    let clock: Arc<dyn Clock> = Arc::<VirtualClock>::clone(clock);
+    let card = SteppedCard::new(config, compute, Arc::clone(&clock))?;
+    let engine = Engine::builder(Arc::clone(&card) as Arc<_>)
+        .queue_bound(plan.connections)
+        // As with a device that has a thread for its completions.
+        .checks(CheckPolicy::Always)
+        .clock(clock)
+        .build();
+    Ok(vec![Station { engine, card }])
+}
+
+fn evidence(plan: &RowPlan, outcome: Outcome) -> RowEvidence {
+    let mut devices = outcome.devices;
+    let device = devices.pop();
+    let ledger = ledger(&outcome.workers, device.as_ref().map(|device| &device.engine));
+    RowEvidence {
+        plan: plan.clone(),
+        load: outcome.load,
+        verified: outcome.verified,
+        asked: outcome.asked,
+        workers: outcome.workers,
+        device,
+        ledger,
+    }
+}
