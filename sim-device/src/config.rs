@@ -24,12 +24,17 @@ pub struct InstanceConfig {
     pub response_depth: usize,
     /// The service units, a group for each class.
     pub units: Vec<UnitConfig>,
-    /// From the write of the doorbell until the device sees the entry. Default 1 µs, the order of
+    /// All classes together get no more than this many units at a time, and the units go to
+    /// whoever came first: the worker threads of a module, the one core of a token. A group's
+    /// `count` is then the most that its class may use. Default `None`: groups share nothing, so
+    /// a slow class takes no unit from a fast one.
+    pub pool: Option<u32>,
+    /// From the write of the doorbell until the device sees the entry. Default 1 us, the order of
     /// a posted write over PCIe and the fetch of a descriptor.
     pub doorbell: Duration,
     /// When the device calls for attention. Default [`InterruptMode::PerResponse`].
     pub interrupts: InterruptMode,
-    /// From the raising of an interrupt until the software can take it. Default 2 µs.
+    /// From the raising of an interrupt until the software can take it. Default 2 us.
     pub interrupt_latency: Duration,
     /// The device counts up its heartbeat this often. Default 500 ms, so that software which looks
     /// once a second always finds a new count.
@@ -46,6 +51,7 @@ impl Default for InstanceConfig {
             rings: RingLayout::PerClass,
             response_depth: 64,
             units: Vec::new(),
+            pool: None,
             doorbell: Duration::from_micros(1),
             interrupts: InterruptMode::PerResponse,
             interrupt_latency: Duration::from_micros(2),
@@ -76,6 +82,9 @@ impl InstanceConfig {
             unit.service
                 .validate()
                 .map_err(|source| ConfigError::Service { class: unit.class, source })?;
+        }
+        if self.pool == Some(0) {
+            return Err(ConfigError::EmptyPool);
         }
         check_latency("doorbell", self.doorbell)?;
         check_latency("interrupt_latency", self.interrupt_latency)?;
@@ -162,6 +171,9 @@ pub enum ConfigError {
         /// The class named twice.
         class: ServiceClass,
     },
+    /// A pool without a unit.
+    #[error("`pool` is 0: give at least 1 unit, or none for groups that share nothing")]
+    EmptyPool,
     /// A service-time model that makes no sense.
     #[error("`units`: `service` of {class}: {source}")]
     Service {

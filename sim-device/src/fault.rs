@@ -41,8 +41,9 @@ pub enum Fault {
     },
     /// At a completion: reported as [`Corrupt`](crate::Outcome::Corrupt).
     Corrupt,
-    /// At a completion: the tag is exchanged with that of the oldest other request still inside.
-    /// Does not strike if there is none.
+    /// At a completion: the tag is exchanged with that of the oldest other request under way, which
+    /// will carry this one's tag unless a reset or removal brings it back. Does not strike if there
+    /// is none.
     Misdirected,
     /// At a completion: reported as [`DeviceError`](crate::Outcome::DeviceError).
     DeviceError,
@@ -257,6 +258,7 @@ pub(crate) struct Strike {
 impl Faults {
     pub(crate) fn new(plan: &FaultPlan, rng: ChaCha8Rng) -> Self {
         let once = |rule: &FaultRule| matches!(rule.trigger, Trigger::At(_) | Trigger::Nth(_));
+        let left = if plan.rules.is_empty() { 0 } else { plan.budget.unwrap_or(u32::MAX) };
         let rules = plan
             .rules
             .iter()
@@ -265,7 +267,7 @@ impl Faults {
                 RuleState { rule: *rule, seen: 0, left }
             })
             .collect();
-        Self { rules, left: plan.budget.unwrap_or(u32::MAX), injected: Vec::new(), rng }
+        Self { rules, left, injected: Vec::new(), rng }
     }
 
     /// When the rules with a fixed time strike that do not wait for an opportunity.

@@ -1,6 +1,7 @@
 //! One instance: its state, and the software's side of its rings.
 //!
-//! What the hardware does between the rings is in `hardware`, what goes wrong with it in `failure`.
+//! What the hardware does between the rings is in `hardware`; what goes wrong with it, and what a
+//! driver does about that, in `failure`.
 
 mod failure;
 mod hardware;
@@ -16,12 +17,12 @@ use crate::calendar::Calendar;
 use crate::completion::{Completion, EntryId, Outcome, Refused, ServiceClass};
 use crate::config::{ConfigError, InstanceConfig, RingLayout};
 use crate::entries::{Entries, Entry, Slot, Stage};
-use crate::fault::{Fault, Faults};
+use crate::fault::Faults;
 use crate::heartbeat::Heartbeat;
 use crate::interrupt::InterruptLine;
 use crate::stats::{ClassStats, InstanceStats};
 use crate::trace::{Event, Trace, TraceRecord};
-use crate::units::UnitGroup;
+use crate::units::{Pool, UnitGroup};
 
 /// One instance of a simulated accelerator, stepped by its owner.
 ///
@@ -51,6 +52,7 @@ pub struct Instance<P> {
     /// Entries whose doorbell is on its way. The latency is constant, so they arrive in order.
     rung: VecDeque<(Duration, Slot)>,
     groups: Vec<UnitGroup>,
+    pool: Option<Pool>,
     /// What the hardware is busy with; stands still in a hang, ends with a reset.
     work: Calendar<Work>,
     /// What will happen *to* the hardware.
@@ -106,8 +108,8 @@ enum Work {
 enum Change {
     /// The time of a fault rule has come.
     Strike(usize),
-    /// The rings are no longer stuck.
-    RingReady,
+    /// A stuck ring, a hang or a standstill of the heart is over.
+    Recover,
     /// The instance is back from a reset or removal.
     Return,
 }
@@ -154,7 +156,9 @@ impl<P> Instance<P> {
         for (at, rule) in faults.timed() {
             changes.enter(at, Change::Strike(rule));
         }
+        let count: u32 = groups.iter().fold(0, |sum, g| g.count().saturating_add(sum));
         let stats = InstanceStats {
+            units: config.pool.map_or(count, |pool| pool.min(count)),
             classes: groups.iter().map(|g| ClassStats::new(g.class, g.count())).collect(),
             ..InstanceStats::default()
         };
@@ -167,6 +171,7 @@ impl<P> Instance<P> {
             doorbell: config.doorbell,
             rung: VecDeque::new(),
             groups,
+            pool: config.pool.map(Pool::new),
             work: Calendar::new(),
             changes,
             response_depth: config.response_depth,
@@ -297,78 +302,6 @@ impl<P> Instance<P> {
     #[must_use]
     pub fn interrupts(&self) -> bool {
         self.line.is_used()
-    }
-
-    /// Takes back a request whose response was lost: the way of a driver whose response timeout
-    /// has struck. `None` unless the device will never touch the entry again.
-    ///
-    /// Frees the ring entry. A driver of real hardware cannot tell lost from late, and has to reset
-    /// the instance to be sure; this call knows.
-    pub fn reclaim(&mut self, entry: EntryId) -> Option<P> {
-        let slot = self.entries.find(|held| held.id == entry && held.stage == Stage::Lost)?;
-        let lost = self.release(slot);
-        self.stats.reclaimed += 1;
-        self.record(Event::Reclaimed { entry });
-        Some(lost.payload)
-    }
-
-    /// Advances to `now`, and resets the instance, as a driver does with one that hangs: everything
-    /// inside comes back with [`Outcome::Reset`], and requests are refused for `downtime`.
-    ///
-    /// Does nothing while the instance is unplugged.
-    pub fn reset(&mut self, now: Duration, downtime: Duration) {
-        self.advance(now);
-        self.strike_instance(Fault::Reset { downtime });
-    }
-
-    /// Makes a fault strike, whatever the rules and budgets say: one that concerns the whole
-    /// instance now, any other at its next opportunity.
-    pub fn inject(&mut self, now: Duration, fault: Fault) {
-        self.advance(now);
-        if fault.strikes_instance() {
-            self.meet(fault, None);
-            self.strike_instance(fault);
-        } else {
-            self.faults.inject(fault);
-        }
-    }
-
-    /// Ends the plan of faults: none strikes any more. Those in effect take their course.
-    pub fn disarm_faults(&mut self) {
-        self.faults.disarm();
-        self.changes.retain(|change| !matches!(change, Change::Strike(_)));
-    }
-
-    /// How many more times a fault can strike.
-    #[must_use]
-    pub fn faults_left(&self) -> u64 {
-        self.faults.left()
-    }
-
-    /// Whether the software can count on the instance from now on: present, no ring stuck, no
-    /// hang, no heartbeat missing, no response lost or held back, and no strike left.
-    #[must_use]
-    pub fn is_sound(&self) -> bool {
-        self.faults_left() == 0
-            && self.presence == Presence::Present
-            && self.now >= self.stuck_until
-            && self.now >= self.hung_until
-            && self.heartbeat.is_beating(self.now)
-            && self.held_back.is_empty()
-            && self.entries.find(|entry| entry.stage == Stage::Lost).is_none()
-    }
-
-    /// Whether the instance takes requests.
-    #[must_use]
-    pub const fn presence(&self) -> Presence {
-        self.presence
-    }
-
-    /// Advances to `now` and reads the heartbeat, a count that goes up once a period while the
-    /// device is alive. One that has not moved for longer than a period means trouble.
-    pub fn heartbeat(&mut self, now: Duration) -> u64 {
-        self.advance(now);
-        self.heartbeat.count(self.now)
     }
 
     /// Starts or stops the trace. Off at first; records not drained pile up in memory.

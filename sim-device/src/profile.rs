@@ -5,7 +5,7 @@ use core::str::FromStr;
 use core::time::Duration;
 
 use crate::completion::ServiceClass;
-use crate::config::{InstanceConfig, InterruptMode, UnitConfig};
+use crate::config::{InstanceConfig, InterruptMode, RingLayout, UnitConfig};
 use crate::service::ServiceTime;
 
 /// A kind of device, as a configuration to start from.
@@ -16,18 +16,18 @@ use crate::service::ServiceTime;
 ///
 /// | profile | RSA-2048 | P-256 | agreement | symmetric | units | interrupts |
 /// | --- | --- | --- | --- | --- | --- | --- |
-/// | `accelerator-card` | 218 µs fixed | 109 µs fixed | 109 µs fixed | 8 µs fixed | 24, 24, 24, 8 | coalesced |
-/// | `network-hsm` | 30 ms log-normal | 20 ms log-normal | 20 ms | 1 ms | 30 each | per response |
+/// | `accelerator-card` | 218 us fixed | 109 us fixed | 109 us fixed | 8 us fixed | 24, 24, 24, 8 | coalesced |
+/// | `network-hsm` | 30 ms log-normal | 20 ms log-normal | 20 ms | 1 ms | 30 for all | per response |
 /// | `cloud-kms` | 30 ms log-normal | 15 ms log-normal | 15 ms | 10 ms | 30, 15, 15, 55 | per response |
-/// | `usb-token` | 700 ms | 91 ms | 91 ms | 30 ms | 1 each | polling |
+/// | `usb-token` | 700 ms | 91 ms | 91 ms | 30 ms | 1 for all | polling |
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Profile {
     /// A PCIe accelerator card with rings of 64.
     ///
     /// 110,000 RSA-2048 signatures a second on one card, as reported in `intel/QAT_Engine` issue
-    /// 34: 24 units of 218 µs. Ring depths as in that project's sample configurations. That
-    /// elliptic-curve work takes half of it and small symmetric records 8 µs is our assumption.
+    /// 34: 24 units of 218 us. Ring depths as in that project's sample configurations. That
+    /// elliptic-curve work takes half of it and small symmetric records 8 us is our assumption.
     AcceleratorCard,
     /// A network-attached hardware security module.
     ///
@@ -43,7 +43,7 @@ pub enum Profile {
     /// their mean rate come near that. The round trip and its long tail, sigma 0.5, are our
     /// assumption.
     CloudKms,
-    /// A USB security key: one operation at a time.
+    /// A USB security key: one operation at a time, and one more on its way.
     ///
     /// 700 ms for an RSA-2048 signature (YubiKey NEO, `letsencrypt/boulder` issue 795), 11 P-256
     /// signatures a second (YubiKey 5, documentation of the `sshcerts` crate). It has no symmetric
@@ -101,6 +101,7 @@ impl Profile {
                     (30, log_normal_ms(20, 0.25)),
                     (30, log_normal_ms(1, 0.25)),
                 ]),
+                pool: Some(30),
                 doorbell: SOCKET_WRITE,
                 ..config
             },
@@ -115,7 +116,9 @@ impl Profile {
                 ..config
             },
             Self::UsbToken => InstanceConfig {
-                ring_depth: 1,
+                ring_depth: 2,
+                rings: RingLayout::Shared,
+                pool: Some(1),
                 units: units([
                     (1, fixed_us(700_000)),
                     (1, fixed_us(91_000)),

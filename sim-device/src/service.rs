@@ -264,3 +264,65 @@ fn from_nanos(ns: f64) -> Duration {
 fn scale(time: Duration, factor: f64) -> Duration {
     from_nanos(nanos(time) * factor)
 }
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+
+    const N: u32 = 40_000;
+
+    fn draws(model: &ServiceTime) -> Vec<Duration> {
+        let mut rng = ChaCha8Rng::seed_from_u64(5);
+        let sampler = Sampler::new(model);
+        (0..N).map(|_| sampler.draw(&mut rng)).collect()
+    }
+
+    fn us(us: u64) -> Duration {
+        Duration::from_micros(us)
+    }
+
+    #[test]
+    fn the_mean_of_the_draws_is_the_mean_of_the_model() {
+        for model in [
+            ServiceTime::fixed(us(7)),
+            ServiceTime::exponential(us(100)),
+            ServiceTime::log_normal(us(100), 0.5),
+            ServiceTime::uniform(us(10), us(30)),
+            ServiceTime::empirical(vec![(us(1), 1), (us(10), 3), (us(50), 0)]),
+        ] {
+            let model = model.expect("valid");
+            let mean = draws(&model).iter().sum::<Duration>() / N;
+            let ratio = mean.as_secs_f64() / model.mean().as_secs_f64();
+            assert!((0.98..1.02).contains(&ratio), "{model:?}: {mean:?}");
+        }
+    }
+
+    #[test]
+    fn half_of_the_log_normal_draws_are_below_the_median_and_one_in_a_hundred_above_p99() {
+        let model = ServiceTime::log_normal(us(100), 0.5).expect("valid");
+        let mut draws = draws(&model);
+        draws.sort_unstable();
+        let quantile = |share: f64| draws[(f64::from(N) * share) as usize].as_secs_f64() * 1e6;
+        assert!((98.0..102.0).contains(&quantile(0.5)), "{}", quantile(0.5));
+        // exp(0.5 * 2.326) = 3.2, as the documentation of `sigma` says.
+        assert!((310.0..330.0).contains(&quantile(0.99)), "{}", quantile(0.99));
+    }
+
+    #[test]
+    fn uniform_draws_stay_within_both_ends() {
+        let (low, high) = (Duration::from_nanos(3), Duration::from_nanos(6));
+        let draws = draws(&ServiceTime::uniform(low, high).expect("valid"));
+        assert_eq!((draws.iter().min(), draws.iter().max()), (Some(&low), Some(&high)));
+    }
+
+    #[test]
+    fn empirical_draws_come_by_weight_and_never_without() {
+        let model = ServiceTime::empirical(vec![(us(1), 0), (us(2), 1), (us(3), 3), (us(4), 0)]);
+        let draws = draws(&model.expect("valid"));
+        let share = |time| draws.iter().filter(|t| **t == time).count() as f64 / f64::from(N);
+        assert!((share(us(2)) - 0.25).abs() < 0.01);
+        assert!((share(us(2)) + share(us(3)) - 1.0).abs() < 1e-9);
+    }
+}

@@ -8,6 +8,8 @@ use crate::completion::ServiceClass;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct InstanceStats {
+    /// Units that can be at work at a time.
+    pub units: u32,
     /// Requests accepted.
     pub submitted: u64,
     /// Submissions refused because the ring was full, or stuck full by a fault.
@@ -50,8 +52,7 @@ impl InstanceStats {
     #[must_use]
     pub fn utilisation(&self, elapsed: Duration) -> f64 {
         let busy: f64 = self.classes.iter().map(|class| class.busy.as_secs_f64()).sum();
-        let units: f64 = self.classes.iter().map(|class| f64::from(class.units)).sum();
-        share(busy, units * elapsed.as_secs_f64())
+        share(busy, f64::from(self.units) * elapsed.as_secs_f64())
     }
 
     /// The counters of one class, if the instance serves it.
@@ -67,7 +68,7 @@ impl InstanceStats {
 pub struct ClassStats {
     /// The class.
     pub class: ServiceClass,
-    /// How many units serve it.
+    /// How many units can serve it at a time.
     pub units: u32,
     /// Requests finished.
     pub finished: u64,

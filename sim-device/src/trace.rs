@@ -85,8 +85,13 @@ pub enum Event {
         /// The request it struck, if one.
         entry: Option<EntryId>,
     },
-    /// The rings are no longer stuck.
-    RingReady,
+    /// A reset or removal took the instance out of service.
+    WentAway {
+        /// The outcome of every request inside.
+        outcome: Outcome,
+    },
+    /// A stuck ring, a hang or a standstill of the heart is over.
+    Recovered,
     /// The instance takes requests again after a reset or a removal.
     Returned,
 }
@@ -115,7 +120,8 @@ impl fmt::Display for Event {
                 write!(f, "struck entry={} fault={fault}", entry.0)
             }
             Self::Struck { fault, entry: None } => write!(f, "struck fault={fault}"),
-            Self::RingReady => f.write_str("ring-ready"),
+            Self::WentAway { outcome } => write!(f, "went-away outcome={outcome}"),
+            Self::Recovered => f.write_str("recovered"),
             Self::Returned => f.write_str("returned"),
         }
     }

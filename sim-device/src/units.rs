@@ -1,4 +1,4 @@
-//! The service units of one class, and the queue before them.
+//! The service units: a group for each class with its queue, and the pool they may share.
 
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -42,6 +42,11 @@ impl UnitGroup {
         self.queue.push_back(slot);
     }
 
+    /// The first in the queue, if a unit of the group is idle.
+    pub(crate) fn next(&self) -> Option<Slot> {
+        if self.idle > 0 { self.queue.front().copied() } else { None }
+    }
+
     /// Seats the first in the queue at an idle unit, if there are both; says for how long.
     pub(crate) fn start_next(&mut self) -> Option<(Slot, Duration)> {
         if self.idle == 0 {
@@ -66,5 +71,35 @@ impl UnitGroup {
 
     pub(crate) const fn count(&self) -> u32 {
         self.count
+    }
+}
+
+/// Units that all groups draw on, beside their own limits.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    count: u32,
+    idle: u32,
+}
+
+impl Pool {
+    pub(crate) const fn new(count: u32) -> Self {
+        Self { count, idle: count }
+    }
+
+    pub(crate) const fn has_idle(&self) -> bool {
+        self.idle > 0
+    }
+
+    pub(crate) fn take(&mut self) {
+        self.idle -= 1;
+    }
+
+    pub(crate) fn release(&mut self) {
+        debug_assert!(self.idle < self.count, "more units released than there are");
+        self.idle += 1;
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.idle = self.count;
     }
 }

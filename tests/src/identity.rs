@@ -1,7 +1,7 @@
 //! A key and a certificate for `localhost`, signed by an authority that exists for one test.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, PKCS_ECDSA_P256_SHA256,
@@ -54,6 +54,11 @@ impl Identity {
             fs::write(path, pem).expect("the file is written");
         }
         identity
+    }
+
+    /// The directory of the files below.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     /// The certificate of the authority, for clients to trust.

@@ -19,14 +19,20 @@ pub fn lab_binary() -> &'static Path {
     BINARY.get_or_init(build)
 }
 
-/// Runs `lab ARGS...` to its end, without input, in a directory of no importance.
+/// Runs `lab ARGS...` in a directory to its end, without input.
 ///
 /// # Panics
 ///
 /// As [`run`], and if the lab does not build.
-pub fn lab(args: &[&str]) -> Run {
-    let dir = tempfile::tempdir().expect("a temporary directory");
-    run(Command::new(lab_binary()).args(args).current_dir(&dir).env_remove("RUST_LOG"), b"")
+pub fn lab(dir: &Path, args: &[&str]) -> Run {
+    run(
+        Command::new(lab_binary())
+            .args(args)
+            .current_dir(dir)
+            .env_remove("RUST_LOG")
+            .env_remove("COLUMNS"),
+        b"",
+    )
 }
 
 fn build() -> PathBuf {

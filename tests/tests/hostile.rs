@@ -17,7 +17,7 @@ fn l8_misbehaving_clients_cost_only_their_own_connection() {
     let args = ["--engine", "sim", "--workers", "1", "--latency-ms", "20"];
     let server = Server::start(&identity, &args);
     let mut witness = Client::connect(server.address(), &identity).expect("the server accepts");
-    let page = witness.page().expect("the page");
+    let greeting = witness.greeting().expect("the page");
 
     let hello = client_hello();
     let half = &hello[..hello.len() / 2];
@@ -37,10 +37,10 @@ fn l8_misbehaving_clients_cost_only_their_own_connection() {
         say_and_hang_up(to, &hello);
         say_and_wait_for_the_end(to, &[hello.as_slice(), b"nonsense after a good hello"].concat());
         say_and_wait_for_the_end(to, b"nonsense");
-        assert_eq!(witness.page().expect("the open connection is answered"), page);
+        assert_eq!(witness.greeting().expect("the open connection is answered"), greeting);
     }
     let mut newcomer = Client::connect(server.address(), &identity).expect("the server accepts");
-    assert_eq!(newcomer.page().expect("the page"), page);
+    assert_eq!(newcomer.greeting().expect("the page"), greeting);
 
     drop((witness, newcomer));
     let counters = server.stop();

@@ -16,18 +16,18 @@ fn an_open_connection_is_answered_before_any_of_twenty_newcomers_has_its_signatu
 
     let mut open = connect();
     open.finish_handshake().expect("the handshake succeeds");
-    let page = open.page().expect("the page");
+    let greeting = open.greeting().expect("the page");
 
     let mut newcomers: Vec<Client> = (0..NEWCOMERS).map(|_| connect()).collect();
     for _ in 0..REQUESTS {
-        assert_eq!(open.page().expect("the page again"), page);
+        assert_eq!(open.greeting().expect("the page again"), greeting);
     }
     for newcomer in &mut newcomers {
         assert!(!newcomer.is_done_by_now().expect("the handshake goes on"), "answered too late");
     }
     for newcomer in &mut newcomers {
         newcomer.finish_handshake().expect("every newcomer is served");
-        assert_eq!(newcomer.page().expect("the page"), page);
+        assert_eq!(newcomer.greeting().expect("the page"), greeting);
     }
     drop((open, newcomers));
     let counters = server.stop();

@@ -6,7 +6,7 @@
 //! its own.
 
 use std::fmt;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -20,7 +20,7 @@ pub(crate) struct CiArgs {
     #[arg(value_name = "STEP")]
     only: Vec<String>,
 
-    /// Also the slow steps: loom, longer property tests, valgrind where it is installed
+    /// Also the slow steps: loom, and longer property tests
     #[arg(long)]
     full: bool,
 
@@ -47,8 +47,8 @@ struct Step {
 }
 
 enum Action {
-    /// A program, its arguments and the environment it needs on top of ours.
-    Run { program: &'static str, args: Vec<String>, env: Vec<(&'static str, &'static str)> },
+    /// Cargo, its arguments and the environment it needs on top of ours.
+    Cargo { args: Vec<String>, env: Vec<(&'static str, &'static str)> },
     /// A check within this program; what it returns are the findings.
     Check(fn(&Workspace) -> Vec<String>),
 }
@@ -109,9 +109,8 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
 }
 
 /// What takes too long for every change.
-fn slow_steps() -> [Step; 3] {
+fn slow_steps() -> [Step; 2] {
     let loom = "every interleaving of waking and waiting, as far as loom can see";
-    let valgrind = "no invalid memory access in the one crate with unsafe code";
     let proptest = "a hundred times more cases of every property";
     [
         cargo(
@@ -124,18 +123,8 @@ fn slow_steps() -> [Step; 3] {
         cargo("proptest", proptest, "test --workspace --exclude layby-tests --release")
             .env("PROPTEST_CASES", "25600")
             .slow(),
-        cargo("valgrind", valgrind, "test --package job-core --lib")
-            .env(VALGRIND_RUNNER, "valgrind --quiet --error-exitcode=1")
-            .slow(),
     ]
 }
-
-/// The variable by which cargo runs test programs under valgrind, on this machine.
-const VALGRIND_RUNNER: &str = if cfg!(target_arch = "aarch64") {
-    "CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER"
-} else {
-    "CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER"
-};
 
 /// Packages whatever is meant for a registry, and builds each package from its own archive.
 fn package(workspace: &Workspace) -> Step {
@@ -167,7 +156,7 @@ fn manifests(workspace: &Workspace) -> Vec<String> {
 /// A step that is one cargo command.
 fn cargo(name: &str, why: &'static str, line: &str) -> Step {
     let args = line.split_whitespace().map(str::to_owned).collect();
-    let action = Action::Run { program: "cargo", args, env: Vec::new() };
+    let action = Action::Cargo { args, env: Vec::new() };
     Step { name: name.to_owned(), why, action, slow: false }
 }
 
@@ -177,14 +166,14 @@ fn check(name: &str, why: &'static str, check: fn(&Workspace) -> Vec<String>) ->
 
 impl Step {
     fn env(mut self, key: &'static str, value: &'static str) -> Self {
-        if let Action::Run { env, .. } = &mut self.action {
+        if let Action::Cargo { env, .. } = &mut self.action {
             env.push((key, value));
         }
         self
     }
 
     fn args(mut self, more: &[&str]) -> Self {
-        if let Action::Run { args, .. } = &mut self.action {
+        if let Action::Cargo { args, .. } = &mut self.action {
             args.extend(more.iter().map(|arg| (*arg).to_owned()));
         }
         self
@@ -197,7 +186,7 @@ impl Step {
 
     /// Adapts a cargo command to `--locked`: the lock file as it is, the files as committed.
     fn locked(mut self, locked: bool) -> Self {
-        let Action::Run { args, .. } = &mut self.action else { return self };
+        let Action::Cargo { args, .. } = &mut self.action else { return self };
         let subcommand = args[0].clone();
         if locked && subcommand != "fmt" {
             args.insert(1, "--locked".to_owned());
@@ -207,19 +196,11 @@ impl Step {
         self
     }
 
-    /// What is missing on this machine for the step to run at all.
-    fn missing(&self) -> Option<&'static str> {
-        let needs_valgrind = self.name == "valgrind";
-        let present = || Command::new("valgrind").arg("--version").output().is_ok();
-        (needs_valgrind && !present()).then_some("valgrind is not installed")
-    }
-
     /// Runs to the end; whether all was well.
     fn run(&self, workspace: &Workspace) -> bool {
         match &self.action {
-            Action::Run { program, args, env } => {
-                let mut command =
-                    if *program == "cargo" { lab::cargo() } else { Command::new(program) };
+            Action::Cargo { args, env } => {
+                let mut command = lab::cargo();
                 command.args(args).envs(env.iter().copied()).current_dir(&workspace.root);
                 command.status().is_ok_and(|status| status.success())
             }
@@ -235,22 +216,15 @@ impl Step {
 impl fmt::Display for Action {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Run { program, args, env } => {
+            Self::Cargo { args, env } => {
                 for (key, value) in env {
                     write!(f, "{key}='{value}' ")?;
                 }
-                write!(f, "{program} {}", args.join(" "))
+                write!(f, "cargo {}", args.join(" "))
             }
             Self::Check(_) => f.write_str("(within xtask)"),
         }
     }
-}
-
-/// How a step ended.
-enum Outcome {
-    Passed,
-    Failed,
-    Skipped(&'static str),
 }
 
 pub(crate) fn run(workspace: &Workspace, args: &CiArgs) -> ExitCode {
@@ -273,35 +247,26 @@ pub(crate) fn run(workspace: &Workspace, args: &CiArgs) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let started = Instant::now();
-    let outcomes: Vec<(Outcome, Duration)> = steps
+    let outcomes: Vec<(bool, Duration)> = steps
         .iter()
         .map(|step| {
             eprintln!("\n=== {}: {}\n    {}", step.name, step.why, step.action);
             let started = Instant::now();
-            let outcome = match step.missing() {
-                Some(reason) => Outcome::Skipped(reason),
-                None if step.run(workspace) => Outcome::Passed,
-                None => Outcome::Failed,
-            };
-            (outcome, started.elapsed())
+            (step.run(workspace), started.elapsed())
         })
         .collect();
     summary(&steps, &outcomes, started.elapsed())
 }
 
-fn summary(steps: &[Step], outcomes: &[(Outcome, Duration)], total: Duration) -> ExitCode {
+fn summary(steps: &[Step], outcomes: &[(bool, Duration)], total: Duration) -> ExitCode {
     eprintln!("\n=== summary");
-    let mut failed = 0;
-    for (step, (outcome, elapsed)) in steps.iter().zip(outcomes) {
-        let (word, note) = match outcome {
-            Outcome::Passed => ("ok", String::new()),
-            Outcome::Failed => ("FAILED", format!("  again: cargo xtask ci {}", step.name)),
-            Outcome::Skipped(reason) => ("skipped", format!("  {reason}")),
-        };
-        failed += usize::from(matches!(outcome, Outcome::Failed));
-        eprintln!("{word:7}  {:7.1} s  {}{note}", elapsed.as_secs_f64(), step.name);
+    for (step, (passed, elapsed)) in steps.iter().zip(outcomes) {
+        let (word, note) =
+            if *passed { ("ok", "") } else { ("FAILED", "  again: cargo xtask ci ") };
+        let again = if *passed { "" } else { &*step.name };
+        eprintln!("{word:6}  {:7.1} s  {}{note}{again}", elapsed.as_secs_f64(), step.name);
     }
-    let seconds = total.as_secs_f64();
-    eprintln!("{} steps, {failed} failed, {seconds:.1} s", steps.len());
+    let failed = outcomes.iter().filter(|(passed, _)| !passed).count();
+    eprintln!("{} steps, {failed} failed, {:.1} s", steps.len(), total.as_secs_f64());
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -4,7 +4,7 @@
 //! well, 1 a law broken, 2 usage) are the lab's own.
 
 use std::env;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io::{self, BufRead, BufReader, IsTerminal};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
@@ -25,8 +25,7 @@ pub(crate) fn hand_over(
         print!("{}", help(command));
         return ExitCode::SUCCESS;
     }
-    let plant = args.iter().any(|arg| is_plant(arg));
-    match build(workspace, plant) {
+    match build(workspace, &features(command, &args)) {
         Ok(true) => {}
         Ok(false) => return ExitCode::FAILURE,
         Err(e) => return usage_error(&format!("cannot run cargo: {e}")),
@@ -50,18 +49,23 @@ fn help(command: Option<&str>) -> &'static str {
     }
 }
 
-fn is_plant(arg: &OsStr) -> bool {
-    arg.to_str().is_some_and(|arg| arg == "--plant" || arg.starts_with("--plant="))
+/// What the lab has to be built with beyond its usual self.
+fn features(command: Option<&str>, args: &[OsString]) -> Vec<&'static str> {
+    let mut words = command.into_iter().chain(args.iter().filter_map(|arg| arg.to_str()));
+    let bench = words.clone().next() == Some("bench");
+    let plant = words.any(|word| word == "--plant" || word.starts_with("--plant="));
+    let wanted = [("bench", bench), ("plant", plant)];
+    wanted.into_iter().filter(|(_, wanted)| *wanted).map(|(feature, _)| feature).collect()
 }
 
 /// Builds the lab; cargo's lines pass through only if there is something to build.
-fn build(workspace: &Workspace, plant: bool) -> io::Result<bool> {
+fn build(workspace: &Workspace, features: &[&str]) -> io::Result<bool> {
     let target_dir = workspace.target_dir();
     let mut cargo = cargo();
     cargo.args(["build", "--release", "--package", "handshake-lab", "--bin", "lab"]);
     cargo.arg("--target-dir").arg(&target_dir).current_dir(&workspace.root);
-    if plant {
-        cargo.args(["--features", "plant"]);
+    if !features.is_empty() {
+        cargo.args(["--features", &features.join(",")]);
     }
     if locked_by_environment() {
         cargo.arg("--locked");
@@ -74,7 +78,7 @@ fn build(workspace: &Workspace, plant: bool) -> io::Result<bool> {
     } else {
         "aws-lc, rustls; about three minutes the first time"
     };
-    let with = if plant { " with planted bugs" } else { "" };
+    let with = features.iter().map(|feature| format!(" with {feature}")).collect::<String>();
     let mut child = cargo.stdin(Stdio::null()).stderr(Stdio::piped()).spawn()?;
     let mut announced = false;
     for line in BufReader::new(child.stderr.take().expect("stderr is piped")).lines() {
@@ -98,4 +102,23 @@ pub(crate) fn cargo() -> Command {
 /// Whether the lock file must be taken as it is: on a build machine, or on request.
 pub(crate) fn locked_by_environment() -> bool {
     ["CI", "LAYBY_LOCKED"].iter().any(|name| env::var_os(name).is_some_and(|v| !v.is_empty()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lab_is_built_with_what_the_command_needs() {
+        let of = |command: Option<&str>, line: &str| {
+            let args: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
+            features(command, &args)
+        };
+        assert!(of(Some("sim"), "offload-modes --seed 1").is_empty());
+        assert_eq!(of(Some("sim"), "offload-modes --plant lost-wake"), ["plant"]);
+        assert_eq!(of(None, "sim --plant=lost-wake"), ["plant"]);
+        assert_eq!(of(Some("bench"), ""), ["bench"]);
+        assert_eq!(of(None, "bench --json"), ["bench"]);
+        assert!(of(None, "sim bench").is_empty());
+    }
 }

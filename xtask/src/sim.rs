@@ -1,13 +1,14 @@
-//! `cargo xtask sim`: names a scenario, refuses what is certainly wrong, and hands over to the lab.
+//! `cargo xtask sim`: knows the scenarios by name, and hands over to the lab.
 //!
-//! The list, the help and the refusal of an unknown name need no build.
+//! The list, the help and the refusal of an unknown name need no build. What the values of the
+//! options mean is the lab's to say.
 
 use std::ffi::OsString;
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use crate::workspace::Workspace;
 use crate::{lab, scenarios, usage_error};
@@ -31,14 +32,14 @@ pub(crate) struct SimArgs {
 
     /// Seed of every random draw; the same seed gives the same run in virtual time
     #[arg(long, value_name = "N")]
-    seed: Option<u64>,
+    seed: Option<String>,
 
     /// Run in real or in virtual time, whatever the scenario says
-    #[arg(long, value_name = "CLOCK")]
-    clock: Option<Clock>,
+    #[arg(long, value_name = "real|virtual")]
+    clock: Option<String>,
 
     /// Change one setting of the scenario; may be repeated
-    #[arg(long, value_name = "KEY=VALUE")]
+    #[arg(long, value_name = "KEY=VALUE", allow_hyphen_values = true)]
     set: Vec<String>,
 
     /// Where the report goes [default: target/layby/SCENARIO]
@@ -52,12 +53,6 @@ pub(crate) struct SimArgs {
     /// Plant a known bug, to see the laws catch it (exit status 1)
     #[arg(long, value_name = "BUG")]
     plant: Option<String>,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Clock {
-    Real,
-    Virtual,
 }
 
 pub(crate) fn run(workspace: &Workspace, args: SimArgs) -> ExitCode {
@@ -92,21 +87,11 @@ impl SimArgs {
     fn for_the_lab(self) -> Vec<OsString> {
         let mut args = vec![OsString::from(self.scenario)];
         let mut option = |name: &str, value: OsString| args.extend([OsString::from(name), value]);
-        if let Some(seed) = self.seed {
-            option("--seed", seed.to_string().into());
-        }
-        if let Some(clock) = self.clock {
-            option("--clock", if matches!(clock, Clock::Real) { "real" } else { "virtual" }.into());
-        }
-        for setting in self.set {
-            option("--set", setting.into());
-        }
-        if let Some(dir) = self.report {
-            option("--report", dir.into());
-        }
-        if let Some(bug) = self.plant {
-            option("--plant", bug.into());
-        }
+        self.seed.into_iter().for_each(|seed| option("--seed", seed.into()));
+        self.clock.into_iter().for_each(|clock| option("--clock", clock.into()));
+        self.set.into_iter().for_each(|setting| option("--set", setting.into()));
+        self.report.into_iter().for_each(|dir| option("--report", dir.into()));
+        self.plant.into_iter().for_each(|bug| option("--plant", bug.into()));
         let flags = [("--print", self.print), ("--json", self.json)];
         args.extend(flags.iter().filter(|(_, on)| *on).map(|(name, _)| OsString::from(name)));
         args

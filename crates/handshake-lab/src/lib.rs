@@ -1,6 +1,74 @@
-//! Real handshakes through the whole stack.
+//! The laboratory: real TLS handshakes through the whole stack, against a simulated accelerator, counted and judged.
+//!
+//! It is the integration crate. It has the event loop that every other crate is written for, a load generator, scenarios
+//! that a stranger can run and change, and the `lab` binary. It is not a server for production: it shows how one is built.
+//!
+//! ```text
+//!   scenario (TOML) --> rows, one after the other, each with everything fresh:
+//!
+//!     load generator               server                               simulated device
+//!     one thread                   one thread a worker                  hardware queue thread
+//!     verifying rustls  <--TCP-->  mio loop, ssl-async sessions  <--->  engine-core, sim-engine
+//!     clients, closed loop         parked in job-core fibers            rings, units, real signatures
+//!            |                            |                                    |
+//!            +------- counters of each, which know nothing of each other ------+
+//!                                         |
+//!                     laws + ledger --> results.json, table, verdict
+//! ```
+//!
+//! # Example
+//!
+//! A scenario of one row: 8 clients, two handshakes each, with a key that takes 2 ms.
+//!
+//! ```
+//! use handshake_lab::{report::Progress, run, scenario::Scenario};
+//!
+//! let scenario = Scenario::parse("example", r#"
+//!     name = "example"
+//!     question = "Does anybody wait?"
+//!     summary = "Eight clients and a slow key."
+//!     [load]
+//!     connections = 8
+//!     rounds = 2
+//!     [[device]]
+//!     latency_ms = 2
+//!     [[row]]
+//!     name = "parked"
+//!     mode = "async"
+//! "#, &[])?;
+//! let results = run::run(&scenario, &Progress::silent())?;
+//!
+//! assert_eq!(results.rows[0].handshakes, 16);
+//! assert_eq!(results.rows[0].failed, 0);
+//! assert!(results.laws.iter().all(|law| law.held));
+//! assert_eq!(results.ledger.jobs.now, 0);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # What is measured, and how
+//!
+//! - **Handshakes** are counted when both sides are done: the client has verified the server's certificate and signature
+//!   (RFC 8446, 4.4.3; RFC 5246, 7.4.3), and the server has answered with `close_notify`.
+//! - **Latency** is the client's, from opening the TCP connection to the end of the handshake. In a closed loop it is
+//!   mostly queueing: connections divided by rate.
+//! - **CPU** is that of single threads (`CLOCK_THREAD_CPUTIME_ID`): the workers' for the server, the load generator's for
+//!   the clients. The device's thread is in neither.
+//! - **Laws** are checked by holding independent counts against each other: what rustls asked the key for against what the
+//!   engine submitted, what the engine woke against what came out of the ready queue, what the engine checked against
+//!   what it completed, and so on; [`run::Laws`] has them all. Each of them can fail, and the feature `plant` shows it.
+//!
+//! # Threads
+//!
+//! A row has one thread for the clients, one a worker, one for the device. Several workers share the listening socket, each
+//! with its own handle on it. Sessions and jobs stay on the worker that accepted them.
+//!
+//! # Features
+//!
+//! - `bench`: `lab bench`, which measures unit costs beside their rivals.
+//! - `plant`: `lab sim --plant BUG` switches on a planted bug; the run must then fail and name the law it breaks.
 
-#![forbid(unsafe_code)]
+// Not `forbid`: with the feature `bench`, one module calls the C library that it measures.
+#![deny(unsafe_code)]
 #![warn(missing_docs)]
 
 pub mod scenario;
@@ -17,6 +85,9 @@ pub mod stepped;
 pub mod report;
 
 pub mod plant;
+
+#[cfg(feature = "bench")]
+mod bench;
 
 pub mod cli;
 

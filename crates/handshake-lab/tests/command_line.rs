@@ -80,7 +80,7 @@ fn bad_input_is_one_line_with_status_two() {
     );
     refused(&["sim", "--seed", "x"], "--seed x: not a whole number; give 0 to 9223372036854775807");
     refused(&["sim", "--clock", "virtual"], "clock = \"virtual\": not built yet; give \"real\"");
-    refused(&["bench"], "bench: not built yet; sim and serve are (lab --help)");
+    refused(&["soak"], "soak: not built yet; sim and serve are (lab --help)");
     refused(
         &["serve", "--listen", "here"],
         "--listen here: not an address; give IP:PORT, for example 127.0.0.1:8443",

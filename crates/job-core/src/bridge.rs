@@ -5,12 +5,15 @@ use core::future::Future;
 use core::pin::{Pin, pin};
 use core::task::{Context, Poll, Waker};
 
+use wait_ctx::{Route, WaitCtx};
+
 use crate::cancel::PATIENCE;
-use crate::fiber;
+use crate::fiber::{self, Fiber};
 use crate::job::{self, Job, Step};
 use crate::pause::{Pause, pause};
-use crate::pool::{JobPool, Ticket};
-use crate::start::StartRefused;
+use crate::pool::JobPool;
+use crate::queue::Ticket;
+use crate::start::{StartError, StartRefused};
 
 /// Why a future was not awaited to its end. The future has been dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -74,24 +77,31 @@ pub fn wait_for<F: Future>(future: F) -> Result<F::Output, WaitForError> {
 }
 
 fn waker_of_job() -> Waker {
-    fiber::here(|here| {
-        let context = here.context();
-        context.waker().or_else(|| context.wait_ctx().map(|ctx| ctx.notifier().waker()))
-    })
-    .flatten()
-    .unwrap_or_else(|| Waker::noop().clone())
+    fiber::here(|here| here.context().waker_to_use())
+        .flatten()
+        .unwrap_or_else(|| Waker::noop().clone())
 }
 
 /// Runs `f` as a job of `pool`, as a future: inside it, [`wait_for`] awaits.
 ///
-/// The job starts at the first poll. If the pool's limit is reached the future waits its turn, first come, first
-/// served. Dropping the future cancels the job.
+/// The job starts at the first poll. If the pool's limit is reached the future waits its turn, first
+/// come, first served among futures. Dropping the future cancels the job.
 pub fn run<F, T>(pool: &JobPool, f: F) -> Run<T>
 where
     F: FnOnce() -> T + 'static,
     T: 'static,
 {
-    Run { pool: pool.clone(), state: State::Waiting(Box::new(f), None) }
+    Run { pool: pool.clone(), ctx: None, state: State::Waiting(Box::new(f), None) }
+}
+
+/// The same, with a wait context that belongs to the job until it ends. While the future is polled
+/// the context's wakes go to the task that polls it, unless it has a callback or a descriptor.
+pub fn run_with<F, T>(pool: &JobPool, ctx: &WaitCtx, f: F) -> Run<T>
+where
+    F: FnOnce() -> T + 'static,
+    T: 'static,
+{
+    Run { pool: pool.clone(), ctx: Some(ctx.clone()), state: State::Waiting(Box::new(f), None) }
 }
 
 /// A job as a future. Made by [`run`].
@@ -105,12 +115,16 @@ where
 #[must_use = "a future does nothing unless it is polled"]
 pub struct Run<T: 'static> {
     pool: JobPool,
+    ctx: Option<WaitCtx>,
     state: State<T>,
 }
 
+/// What a job runs.
+type Body<T> = Box<dyn FnOnce() -> T>;
+
 enum State<T: 'static> {
     /// Not started; with a place in the queue once the pool was found full.
-    Waiting(Box<dyn FnOnce() -> T>, Option<Ticket>),
+    Waiting(Body<T>, Option<Ticket>),
     Paused(Job<T>),
     Done,
 }
@@ -121,27 +135,26 @@ impl<T: 'static> Future for Run<T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let step = match core::mem::replace(&mut this.state, State::Done) {
-            State::Waiting(f, ticket) => match this.pool.prepare(None, Some(cx.waker()), f) {
-                Ok(fiber) => {
-                    if let Some(ticket) = ticket {
-                        this.pool.inner().dequeue(ticket);
+            State::Waiting(f, ticket) => {
+                let fiber = match this.prepare(f, ticket, cx.waker()) {
+                    Ok(fiber) => fiber,
+                    Err(error) if matches!(error.reason, StartRefused::NoJobs { .. }) => {
+                        let ticket = this.pool.inner().enqueue(ticket, cx.waker());
+                        this.state = State::Waiting(error.into_closure(), Some(ticket));
+                        return Poll::Pending;
                     }
-                    job::run(fiber)
-                }
-                Err(error) if matches!(error.reason, StartRefused::NoJobs { .. }) => {
-                    let ticket = this.pool.inner().enqueue(ticket, cx.waker());
-                    this.state = State::Waiting(error.into_closure(), Some(ticket));
-                    return Poll::Pending;
-                }
-                Err(error) => {
-                    if let Some(ticket) = ticket {
-                        this.pool.inner().dequeue(ticket);
+                    Err(error) => {
+                        this.give_up_place(ticket);
+                        return Poll::Ready(Err(error.reason));
                     }
-                    return Poll::Ready(Err(error.reason));
-                }
-            },
+                };
+                this.give_up_place(ticket);
+                this.wake_through(cx.waker());
+                job::run(fiber)
+            }
             State::Paused(job) => {
                 job.fiber().context().set_waker(cx.waker());
+                this.wake_through(cx.waker());
                 job.resume()
             }
             State::Done => panic!("a finished job was polled again"),
@@ -156,10 +169,40 @@ impl<T: 'static> Future for Run<T> {
     }
 }
 
+impl<T: 'static> Run<T> {
+    fn prepare(
+        &self,
+        f: Body<T>,
+        ticket: Option<Ticket>,
+        waker: &Waker,
+    ) -> Result<Fiber<T>, StartError<Body<T>>> {
+        let pool = self.pool.inner();
+        if pool.is_others_turn(ticket) {
+            return Err(StartError::new(StartRefused::NoJobs { max_jobs: pool.max_jobs() }, f));
+        }
+        let Ok(lease) = self.ctx.as_ref().map(WaitCtx::lease).transpose() else {
+            return Err(StartError::new(StartRefused::WaitCtxBusy, f));
+        };
+        self.pool.prepare(lease, Some(waker), f)
+    }
+
+    fn give_up_place(&self, ticket: Option<Ticket>) {
+        if let Some(ticket) = ticket {
+            self.pool.inner().dequeue(ticket);
+        }
+    }
+
+    fn wake_through(&self, waker: &Waker) {
+        if let Some(ctx) = &self.ctx {
+            ctx.notifier().set_route(Route::Waker(waker.clone()));
+        }
+    }
+}
+
 impl<T: 'static> Drop for Run<T> {
     fn drop(&mut self) {
-        if let State::Waiting(_, Some(ticket)) = self.state {
-            self.pool.inner().dequeue(ticket);
+        if let State::Waiting(_, ticket) = self.state {
+            self.give_up_place(ticket);
         }
     }
 }

@@ -17,12 +17,12 @@
 //!   quarantine: the stack and all on it leak, counted
 //! ```
 
-use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::rc::Rc;
 use std::thread;
 
 use crate::context::JobContext;
-use crate::fiber::{Fiber, Here};
+use crate::fiber::{Fiber, Here, Switch};
 use crate::job;
 use crate::pause::Pause;
 use crate::pool::{Ending, PoolInner};
@@ -40,24 +40,21 @@ struct Unwind;
 pub(crate) fn cancel<T: 'static>(mut fiber: Fiber<T>) -> Option<T> {
     fiber.context().set_cancelled();
     tracing::debug!(target: "job_core", job = %fiber.context().id(), "cancelling");
-    let Some(outcome) = job::switch_to(&mut fiber) else {
-        quarantine(fiber);
-        return None;
-    };
-    let (slot, context) = fiber.retire();
-    let pool = context.pool().clone();
-    if outcome.is_ok() && context.unwinds() > 0 {
-        // It caught the last unwind and went on to return.
-        pool.counts.swallowed_unwinds.add_one();
-    }
-    pool.take_back(slot, Ending::Cancelled);
-    discard(&pool, context);
-    match outcome {
-        Ok(value) => Some(value),
-        Err(payload) if payload.is::<Unwind>() => None,
-        Err(payload) => {
-            pool.counts.swallowed_panics.add_one();
-            discard(&pool, payload);
+    match job::switch_to(&mut fiber) {
+        Switch::Paused => {
+            quarantine(fiber);
+            None
+        }
+        Switch::Returned(value) => {
+            end(fiber, true);
+            Some(value)
+        }
+        Switch::Panicked(payload) => {
+            let pool = end(fiber, false);
+            if !payload.is::<Unwind>() {
+                pool.counts.swallowed_panics.add_one();
+                guarded(&pool, || drop(payload));
+            }
             None
         }
     }
@@ -65,29 +62,40 @@ pub(crate) fn cancel<T: 'static>(mut fiber: Fiber<T>) -> Option<T> {
 
 /// Ends a paused job of which nobody wants to hear more. Never panics.
 pub(crate) fn cancel_and_discard<T: 'static>(fiber: Fiber<T>) {
-    let pool = fiber.context().pool().clone();
+    let pool = Rc::clone(fiber.context().pool());
     if let Some(value) = cancel(fiber) {
-        discard(&pool, value);
+        guarded(&pool, || drop(value));
     }
 }
 
-/// Drops something of the job's, whose destructor may panic.
-fn discard<V>(pool: &PoolInner, value: V) {
-    let mut dropped = catch_unwind(AssertUnwindSafe(|| drop(value)));
+/// Puts away what is left of a job that was cancelled.
+fn end<T: 'static>(fiber: Fiber<T>, returned: bool) -> Rc<PoolInner> {
+    let remains = fiber.retire();
+    let caught_the_unwind = returned && remains.context().unwinds() > 0;
+    let (slot, pool, leftovers) = remains.into_parts();
+    if caught_the_unwind {
+        pool.counts.swallowed_unwinds.add_one();
+    }
+    pool.take_back(slot, Ending::Cancelled);
+    guarded(&pool, || pool.wake_next());
+    guarded(&pool, || drop(leftovers));
+    pool
+}
+
+/// Runs code of the user's, which may panic, where nobody wants to hear of it.
+fn guarded(pool: &PoolInner, f: impl FnOnce()) {
+    let Err(payload) = catch_unwind(AssertUnwindSafe(f)) else { return };
+    pool.counts.swallowed_panics.add_one();
     // The payload of a panic may panic in turn when it is dropped. Once is enough.
-    if let Err(payload) = dropped {
-        pool.counts.swallowed_panics.add_one();
-        dropped = catch_unwind(AssertUnwindSafe(|| drop::<Box<dyn Any + Send>>(payload)));
-        if let Err(payload) = dropped {
-            core::mem::forget(payload);
-        }
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        core::mem::forget(payload);
     }
 }
 
 /// Leaks a job that paused although it must not.
 #[cold]
 fn quarantine<T: 'static>(fiber: Fiber<T>) {
-    let pool = fiber.context().pool().clone();
+    let pool = Rc::clone(fiber.context().pool());
     tracing::warn!(
         target: "job_core",
         job = %fiber.context().id(),
@@ -95,8 +103,8 @@ fn quarantine<T: 'static>(fiber: Fiber<T>) {
         "the job would not end; it is leaked with its stack"
     );
     pool.write_off();
-    // A fiber has no destructor: this leaks it.
-    drop(fiber);
+    guarded(&pool, || pool.wake_next());
+    fiber.abandon();
 }
 
 /// A cancelled job pauses again: unwinds it, or gives it up.

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::thread;
 
 use tracing::Span;
+use tracing::level_filters::LevelFilter;
 use wait_ctx::{Lease, WaitCtx};
 
 use crate::job::JobId;
@@ -32,6 +33,14 @@ pub(crate) struct JobContext {
     extras: OnceCell<Box<Extras>>,
 }
 
+/// What a job leaves behind. Dropping it may run code of the user's.
+#[derive(Debug)]
+pub(crate) struct Leftovers {
+    _lease: Option<Lease>,
+    _extras: Option<Box<Extras>>,
+    _span: Option<Box<Span>>,
+}
+
 /// What few jobs need.
 #[derive(Debug, Default)]
 struct Extras {
@@ -42,10 +51,11 @@ struct Extras {
 }
 
 impl JobContext {
-    #[inline]
+    // Inlined to the place where it is written: copied through the stack right after it was filled in field by
+    // field it would cost more than the switch.
+    #[inline(always)]
     pub(crate) fn new(id: JobId, pool: Rc<PoolInner>, lease: Option<Lease>) -> Self {
-        let span = tracing::debug_span!(target: "job_core", "job", job = %id);
-        let span = if span.is_disabled() { None } else { Some(Box::new(span)) };
+        let span = if LevelFilter::current() >= LevelFilter::DEBUG { span_of(id) } else { None };
         Self {
             id,
             pool,
@@ -75,8 +85,8 @@ impl JobContext {
     }
 
     #[inline]
-    pub(crate) fn span(&self) -> Option<Span> {
-        self.span.as_deref().cloned()
+    pub(crate) fn span(&self) -> Option<&Span> {
+        self.span.as_deref()
     }
 
     /// Switches to the job so far, the first one included.
@@ -119,6 +129,17 @@ impl JobContext {
         before
     }
 
+    /// The pool, and everything that can run code of the user's when it is dropped.
+    #[inline]
+    pub(crate) fn into_parts(self) -> (Rc<PoolInner>, Option<Leftovers>) {
+        let Self { pool, lease, span, extras, .. } = self;
+        let extras = extras.into_inner();
+        if lease.is_none() && span.is_none() && extras.is_none() {
+            return (pool, None);
+        }
+        (pool, Some(Leftovers { _lease: lease, _extras: extras, _span: span }))
+    }
+
     fn extras(&self) -> &Extras {
         self.extras.get_or_init(Box::default)
     }
@@ -149,15 +170,26 @@ impl JobContext {
         locals.iter().find(|(of, _)| *of == key).map(|(_, value)| Rc::clone(value))
     }
 
-    /// Who awaits this job, if it is being polled as a future.
-    pub(crate) fn waker(&self) -> Option<Waker> {
-        self.extras.get()?.waker.borrow().clone()
+    /// What wakes whoever resumes this job: the task that awaits it, or its wait context.
+    pub(crate) fn waker_to_use(&self) -> Option<Waker> {
+        let task = self.extras.get().and_then(|extras| extras.waker.borrow().clone());
+        task.or_else(|| self.wait_ctx().map(|ctx| ctx.notifier().waker()))
     }
 
     pub(crate) fn set_waker(&self, waker: &Waker) {
-        let mut slot = self.extras().waker.borrow_mut();
-        if !slot.as_ref().is_some_and(|old| old.will_wake(waker)) {
-            *slot = Some(waker.clone());
+        let slot = &self.extras().waker;
+        if slot.borrow().as_ref().is_some_and(|old| old.will_wake(waker)) {
+            return;
         }
+        // Wakers are the user's code: none is cloned or dropped under a mutable borrow.
+        let waker = waker.clone();
+        let old = slot.replace(Some(waker));
+        drop(old);
     }
+}
+
+#[cold]
+fn span_of(id: JobId) -> Option<Box<Span>> {
+    let span = tracing::debug_span!(target: "job_core", "job", job = %id);
+    if span.is_disabled() { None } else { Some(Box::new(span)) }
 }

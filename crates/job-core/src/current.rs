@@ -2,6 +2,7 @@
 
 use core::any::TypeId;
 use core::marker::PhantomData;
+use core::task::Waker;
 use std::rc::Rc;
 
 use wait_ctx::WaitCtx;
@@ -33,6 +34,12 @@ impl Current {
     /// The wait context that the job was started with, if any.
     pub fn wait_ctx(self) -> Option<WaitCtx> {
         fiber::find(self.id, |context| context.wait_ctx().cloned()).flatten()
+    }
+
+    /// What wakes whoever resumes the job: the task that awaits it as a future, else its wait context. `None` if it
+    /// has neither and is resumed when its owner sees fit.
+    pub fn waker(self) -> Option<Waker> {
+        fiber::find(self.id, |context| context.waker_to_use()).flatten()
     }
 
     /// Whether the job is being ended. Once true it stays so: fail whatever would wait.

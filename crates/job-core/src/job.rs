@@ -2,10 +2,11 @@
 
 use core::fmt;
 use std::panic::resume_unwind;
-use std::thread;
+
+use tracing::Span;
 
 use crate::cancel;
-use crate::fiber::Fiber;
+use crate::fiber::{Fiber, Switch};
 use crate::pool::Ending;
 
 /// The name of a job: unique in this process, never used again.
@@ -128,25 +129,45 @@ impl<T: 'static> fmt::Debug for Job<T> {
 /// Runs a fiber on and deals with what comes of it.
 #[inline]
 pub(crate) fn run<T: 'static>(mut fiber: Fiber<T>) -> Step<T> {
-    let Some(outcome) = switch_to(&mut fiber) else {
-        return Step::Paused(Job { fiber: Some(fiber) });
-    };
-    let (slot, context) = fiber.retire();
-    context.pool().take_back(slot, Ending::Finished);
+    match switch_to(&mut fiber) {
+        Switch::Paused => Step::Paused(Job { fiber: Some(fiber) }),
+        Switch::Returned(value) => {
+            end(fiber);
+            Step::Finished(value)
+        }
+        Switch::Panicked(panic) => {
+            end(fiber);
+            resume_unwind(panic)
+        }
+    }
+}
+
+/// Puts away what is left of a job that ended by itself.
+#[inline]
+fn end<T: 'static>(fiber: Fiber<T>) {
+    let (slot, pool, leftovers) = fiber.retire().into_parts();
+    pool.take_back(slot, Ending::Finished);
+    pool.wake_next();
     // What the job left behind may run the user's code, which may use the pool: it goes last.
-    drop(context);
-    match outcome {
-        Ok(value) => Step::Finished(value),
-        Err(panic) => resume_unwind(panic),
+    if let Some(leftovers) = leftovers {
+        drop(leftovers);
     }
 }
 
 /// One switch to a fiber, under its span.
 #[inline]
-pub(crate) fn switch_to<T: 'static>(fiber: &mut Fiber<T>) -> Option<thread::Result<T>> {
+pub(crate) fn switch_to<T: 'static>(fiber: &mut Fiber<T>) -> Switch<T> {
     let context = fiber.context();
     context.note_resume();
     context.pool().note_resume();
-    let _entered = context.span().map(tracing::Span::entered);
+    match context.span() {
+        None => fiber.resume(),
+        Some(span) => switch_within(&span.clone(), fiber),
+    }
+}
+
+#[cold]
+fn switch_within<T: 'static>(span: &Span, fiber: &mut Fiber<T>) -> Switch<T> {
+    let _entered = span.enter();
     fiber.resume()
 }

@@ -1,8 +1,15 @@
-//! Why a job was not started.
+//! Whether jobs can be started, and why one was not.
 
 use core::fmt;
 
-use crate::fiber::StackError;
+use crate::fiber::{self, StackError};
+
+/// Whether this process can run fibers. Where it cannot, every start answers [`StartRefused::NotCapable`].
+///
+/// False if user-mode shadow stacks are on for this process; the answer does not change while it runs.
+pub fn is_capable() -> bool {
+    fiber::is_capable()
+}
 
 /// A start that was refused, with the closure that did not run.
 #[non_exhaustive]
@@ -83,5 +90,19 @@ impl<F> fmt::Display for StartError<F> {
 impl<F> core::error::Error for StartError<F> {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         Some(&self.reason)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{JobPool, StartRefused};
+
+    #[test]
+    fn l11_where_fibers_do_not_work_the_closure_comes_back_to_be_called_inline() {
+        let pool = JobPool::builder().incapable().build().unwrap();
+        let refused = pool.start(|| 3).unwrap_err();
+        assert_eq!(refused.reason, StartRefused::NotCapable);
+        assert_eq!((refused.into_closure())(), 3);
+        assert_eq!(pool.stats().started, 0);
     }
 }

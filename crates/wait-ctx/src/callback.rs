@@ -30,7 +30,7 @@ pub enum Reason {
 /// What a callback is told.
 #[non_exhaustive]
 pub struct Notification<'a> {
-    /// Why the session should be resumed.
+    /// Why the session should be resumed. For a wake that waited for a route, the best guess.
     pub reason: Reason,
     /// The status of the request at the moment the wake was due: [`Status::Again`] tells a retry from a completion.
     pub status: Status,

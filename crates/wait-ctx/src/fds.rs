@@ -289,6 +289,16 @@ impl Seen {
         &self.0
     }
 
+    #[cfg(feature = "mio")]
+    pub(crate) fn note(&mut self, handle: FdHandle) {
+        self.0.push(handle);
+    }
+
+    #[cfg(feature = "mio")]
+    pub(crate) fn forget(&mut self, handle: &FdHandle) {
+        self.0.retain(|known| known != handle);
+    }
+
     pub(crate) fn advance(&mut self, table: &FdTable) -> FdDiff {
         let mut current: Vec<FdHandle> = Vec::new();
         for handle in table.handles() {

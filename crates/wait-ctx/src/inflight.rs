@@ -110,11 +110,8 @@ impl InFlight {
     pub fn notify_retry(&self) -> bool {
         let retry = self.update(|word| match word.state() {
             RequestState::Queued if word.has(Flag::Claimed) => Err(Refused),
-            RequestState::Queued if word.has(Flag::Armed) && word.has(Flag::Routed) => {
-                Ok(word.without(Flag::Armed))
-            }
             RequestState::Queued if word.has(Flag::Armed) => {
-                Ok(word.without(Flag::Armed).with(Flag::Retry).with(Flag::Owed))
+                Ok(owing_if_unrouted(word).without(Flag::Armed))
             }
             RequestState::Queued => Ok(word.with(Flag::Retry)),
             _ => Err(Refused),
@@ -136,8 +133,7 @@ impl InFlight {
             }
             let after = word.after(outcome.event()).map_err(|_| Refused)?.at_rest();
             state = after.state();
-            let unheard = word.has(Flag::Armed) && !word.has(Flag::Routed);
-            Ok(if unheard { after.with(Flag::Owed) } else { after })
+            Ok(if word.has(Flag::Armed) { owing_if_unrouted(after) } else { after })
         });
         match settled {
             Ok(before) if before.has(Flag::Armed) => self.deliver(before, Reason::Settled, state),
@@ -164,6 +160,11 @@ impl InFlight {
             self.notifier.word().update(|word| self.own(word).ok_or(Refused).and_then(&mut f));
         update.map(|(before, _)| before)
     }
+}
+
+/// A wake that is due now finds no route: the first one added delivers it.
+const fn owing_if_unrouted(word: Word) -> Word {
+    if word.has(Flag::Routed) { word } else { word.with(Flag::Owed) }
 }
 
 impl PartialEq for InFlight {

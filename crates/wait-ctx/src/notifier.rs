@@ -15,7 +15,7 @@ use std::task::{Wake, Waker};
 use crate::callback::{Callback, CallbackArg, InsideCallback, Notification, Reason, Running};
 use crate::inflight::InFlight;
 use crate::ready::{ReadySender, Token};
-use crate::request::{RequestEvent, Status};
+use crate::request::{RequestEvent, RequestState, Status};
 use crate::signal::Signal;
 use crate::sync::{Condvar, Mutex, lock};
 use crate::word::{AtomicWord, Flag, Generation, Word};
@@ -261,7 +261,7 @@ impl Notifier {
             let routed = !routes.is_empty();
             let update = self.shared.word.update(|word| {
                 Ok::<_, Infallible>(if routed && word.has(Flag::Owed) {
-                    word.with(Flag::Routed).without(Flag::Owed).without(Flag::Retry)
+                    word.with(Flag::Routed).without(Flag::Owed)
                 } else if routed {
                     word.with(Flag::Routed)
                 } else {
@@ -272,9 +272,12 @@ impl Notifier {
             (routed && before.has(Flag::Owed)).then_some(before)
         };
         if let Some(word) = owed {
+            // The word does not say which wake it was. A queued request whose armed bit is gone was told to retry.
             let reason = match word.state() {
-                state if state.is_settled() => Reason::Settled,
-                _ if word.has(Flag::Retry) => Reason::Retry,
+                RequestState::Done | RequestState::Failed | RequestState::Cancelled => {
+                    Reason::Settled
+                }
+                RequestState::Queued if !word.has(Flag::Armed) => Reason::Retry,
                 _ => Reason::Future,
             };
             let status = word.state().into();

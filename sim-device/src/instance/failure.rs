@@ -1,4 +1,5 @@
-//! What goes wrong: the places where a fault can strike, and what each fault does.
+//! What goes wrong: the places where a fault can strike, what each fault does, and what is left to
+//! the driver.
 
 use core::time::Duration;
 
@@ -7,8 +8,81 @@ use crate::completion::{EntryId, Outcome, ServiceClass};
 use crate::entries::{Slot, Stage};
 use crate::fault::{Fault, Opportunity};
 use crate::trace::Event;
+use crate::units::UnitGroup;
 
 impl<P> Instance<P> {
+    /// Takes back a request whose response was lost: the way of a driver whose response timeout
+    /// has struck. `None` unless the device will never touch the entry again.
+    ///
+    /// Frees the ring entry. A driver of real hardware cannot tell lost from late, and has to reset
+    /// the instance to be sure; this call knows.
+    pub fn reclaim(&mut self, entry: EntryId) -> Option<P> {
+        let slot = self.entries.find(|held| held.id == entry && held.stage == Stage::Lost)?;
+        let lost = self.release(slot);
+        self.stats.reclaimed += 1;
+        self.record(Event::Reclaimed { entry });
+        Some(lost.payload)
+    }
+
+    /// Advances to `now`, and resets the instance, as a driver does with one that hangs: everything
+    /// inside comes back with [`Outcome::Reset`], and requests are refused for `downtime`.
+    ///
+    /// Does nothing while the instance is unplugged.
+    pub fn reset(&mut self, now: Duration, downtime: Duration) {
+        self.advance(now);
+        self.strike_instance(Fault::Reset { downtime });
+    }
+
+    /// Makes a fault strike, whatever the rules and budgets say: one that concerns the whole
+    /// instance now, any other at its next opportunity.
+    pub fn inject(&mut self, now: Duration, fault: Fault) {
+        self.advance(now);
+        if fault.strikes_instance() {
+            self.meet(fault, None);
+            self.strike_instance(fault);
+        } else {
+            self.faults.inject(fault);
+        }
+    }
+
+    /// Ends the plan of faults: none strikes any more. Those in effect take their course.
+    pub fn disarm_faults(&mut self) {
+        self.faults.disarm();
+        self.changes.retain(|change| !matches!(change, Change::Strike(_)));
+    }
+
+    /// How many more times a fault can strike.
+    #[must_use]
+    pub fn faults_left(&self) -> u64 {
+        self.faults.left()
+    }
+
+    /// Whether the software can count on the instance from now on: present, no ring stuck, no
+    /// hang, no heartbeat missing, no response lost or held back, and no strike left.
+    #[must_use]
+    pub fn is_sound(&self) -> bool {
+        self.faults_left() == 0
+            && self.presence == Presence::Present
+            && self.now >= self.stuck_until
+            && self.now >= self.hung_until
+            && self.heartbeat.is_beating(self.now)
+            && self.held_back.is_empty()
+            && self.entries.find(|entry| entry.stage == Stage::Lost).is_none()
+    }
+
+    /// Whether the instance takes requests.
+    #[must_use]
+    pub const fn presence(&self) -> Presence {
+        self.presence
+    }
+
+    /// Advances to `now` and reads the heartbeat, a count that goes up once a period while the
+    /// device is alive. One that has not moved for longer than a period means trouble.
+    pub fn heartbeat(&mut self, now: Duration) -> u64 {
+        self.advance(now);
+        self.heartbeat.count(self.now)
+    }
+
     /// A request is about to be submitted.
     pub(super) fn meet_submission(&mut self, class: ServiceClass) {
         if let Some(strike) = self.faults.decide(Opportunity::Submission, Some(class), self.now) {
@@ -109,13 +183,16 @@ impl<P> Instance<P> {
         match fault {
             Fault::RingStuck { lasts } => {
                 self.stuck_until = self.stuck_until.max(now + lasts);
-                self.changes.retain(|change| *change != Change::RingReady);
-                self.changes.enter(self.stuck_until, Change::RingReady);
+                self.changes.enter(now + lasts, Change::Recover);
             }
-            Fault::HeartbeatLoss { lasts } => self.heartbeat.stop(now, now + lasts),
+            Fault::HeartbeatLoss { lasts } => {
+                self.heartbeat.stop(now, now + lasts);
+                self.changes.enter(now + lasts, Change::Recover);
+            }
             Fault::Hang { lasts } => {
                 self.hung_until = self.hung_until.max(now + lasts);
                 self.heartbeat.stop(now, now + lasts);
+                self.changes.enter(now + lasts, Change::Recover);
             }
             Fault::Reset { downtime } => {
                 let until = now + downtime;
@@ -172,7 +249,8 @@ impl<P> Instance<P> {
     /// driver's work, so it is not bound by the response ring.
     fn leave(&mut self, presence: Presence, until: Option<Duration>, outcome: Outcome) {
         self.presence = presence;
-        self.changes.retain(|change| !matches!(change, Change::Return | Change::RingReady));
+        self.record(Event::WentAway { outcome });
+        self.changes.retain(|change| !matches!(change, Change::Return | Change::Recover));
         if let Some(until) = until {
             self.changes.enter(until, Change::Return);
         }
@@ -182,7 +260,10 @@ impl<P> Instance<P> {
         self.rung.clear();
         self.work.clear();
         self.held_back.clear();
-        self.groups.iter_mut().for_each(|group| group.clear());
+        self.groups.iter_mut().for_each(UnitGroup::clear);
+        if let Some(pool) = &mut self.pool {
+            pool.clear();
+        }
         self.abort_all(outcome);
     }
 
@@ -219,16 +300,11 @@ impl<P> Instance<P> {
         self.entries.iter().any(|(slot, entry)| slot != than && entry.stage.is_under_way())
     }
 
-    /// The oldest other request under way whose tag is still its own.
+    /// The oldest other request under way.
     fn misdirection_partner(&self, than: Slot) -> Option<Slot> {
-        if self.entries[than].tag != self.entries[than].id {
-            return None;
-        }
         self.entries
             .iter()
-            .filter(|(slot, entry)| {
-                *slot != than && entry.stage.is_under_way() && entry.tag == entry.id
-            })
+            .filter(|(slot, entry)| *slot != than && entry.stage.is_under_way())
             .min_by_key(|(_, entry)| entry.id)
             .map(|(slot, _)| slot)
     }

@@ -2,6 +2,8 @@
 //!
 //! Exit status: 0 all well, 1 a law was broken or a handshake failed that should not, 2 usage.
 
+#[cfg(feature = "bench")]
+mod bench;
 mod number;
 mod serve;
 mod sim;
@@ -27,8 +29,15 @@ enum Command {
     Sim(SimArgs),
     /// Serve a small page over HTTPS until Ctrl-C.
     Serve(ServeArgs),
-    /// Measure unit costs (not built yet).
+    /// Measure what things cost, each beside a rival or a limit.
+    #[cfg(feature = "bench")]
+    Bench(bench::BenchArgs),
+    /// Measure what things cost (this build is without it).
+    #[cfg(not(feature = "bench"))]
     Bench(Later),
+    #[cfg(feature = "bench")]
+    #[command(hide = true)]
+    BenchChild(bench::BenchChildArgs),
     /// Measure this machine into a cost profile (not built yet).
     Calibrate(Later),
     /// Compare two runs (not built yet).
@@ -71,7 +80,15 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Sim(args) => sim::run(&args),
         Command::Serve(args) => serve::run(&args),
-        Command::Bench(later) => not_built("bench", &later),
+        #[cfg(feature = "bench")]
+        Command::Bench(args) => bench::run(&args),
+        #[cfg(feature = "bench")]
+        Command::BenchChild(args) => bench::run_child(&args),
+        #[cfg(not(feature = "bench"))]
+        Command::Bench(_) => Err(Stop::Usage(
+            "bench: this lab was built without the feature bench; cargo xtask bench builds it with"
+                .to_owned(),
+        )),
         Command::Calibrate(later) => not_built("calibrate", &later),
         Command::Diff(later) => not_built("diff", &later),
         Command::Soak(later) => not_built("soak", &later),
@@ -84,7 +101,7 @@ pub fn main() -> ExitCode {
 }
 
 fn not_built(command: &str, later: &Later) -> Result<(), Stop> {
-    tracing::debug!(command, ignored = later.rest.len(), "reserved command");
+    tracing::debug!(command, ignored = later.rest.len(), "command.reserved");
     Err(Stop::Usage(format!("{command}: not built yet; sim and serve are (lab --help)")))
 }
 
@@ -110,7 +127,13 @@ fn clap_says(error: &clap::Error) -> ExitCode {
     let more = lines
         .next()
         .filter(|line| line.starts_with("tip:") || line.starts_with('<') || line.starts_with("--"));
-    let first = more.map_or_else(|| first.clone(), |more| format!("{first} {more}"));
+    let first = more.map_or_else(
+        || first.clone(),
+        |more| match more.strip_prefix("tip: ") {
+            Some(tip) => format!("{first}; {tip}"),
+            None => format!("{first} {more}"),
+        },
+    );
     let command = std::env::args().nth(1).filter(|word| word == "sim" || word == "serve");
     let command = command.map_or_else(String::new, |word| format!("{word} "));
     usage(&format!("{first}; lab {command}--help shows what there is"))

@@ -13,6 +13,8 @@ pub(crate) struct TlsClient<T> {
     pub(super) transport: T,
     tls: ClientConnection,
     established: bool,
+    /// It is to hang up once it has said hello.
+    pub(super) hangs_up: bool,
 }
 
 /// Why a client's handshake failed.
@@ -35,12 +37,17 @@ impl<T: Read + Write> TlsClient<T> {
         name: &ServerName<'static>,
     ) -> Result<Self, ClientError> {
         let tls = ClientConnection::new(Arc::clone(config), name.clone())?;
-        Ok(Self { transport, tls, established: false })
+        Ok(Self { transport, tls, established: false, hangs_up: false })
     }
 
     /// Whether its handshake is done, though the server may not have said goodbye yet.
     pub(crate) const fn is_established(&self) -> bool {
         self.established
+    }
+
+    /// Whether the first flight has left.
+    pub(super) fn has_said_hello(&self) -> bool {
+        !self.tls.wants_write()
     }
 
     /// Goes on as far as the transport allows. True when all is done: the server has closed the session in good order
@@ -80,6 +87,8 @@ impl<T: Read + Write> TlsClient<T> {
                 self.tls.reader().read_exact(&mut ignored)?;
             }
             if state.peer_has_closed() {
+                // In TLS 1.2 the goodbye may come in one piece with the end of the handshake.
+                self.established = !self.tls.is_handshaking();
                 return if self.established { Ok(true) } else { Err(ClientError::ClosedEarly) };
             }
         }

@@ -49,7 +49,7 @@ pub fn raise_file_limit(connections: usize) -> Result<(), FileLimitError> {
     limit.current = Some(needed);
     setrlimit(Resource::Nofile, limit)
         .map_err(|error| FileLimitError::Refused { needed, reason: error.to_string() })?;
-    tracing::debug!(needed, "raised RLIMIT_NOFILE");
+    tracing::debug!(needed, "limit.raised");
     Ok(())
 }
 

@@ -12,6 +12,7 @@ use std::{
     collections::BTreeMap,
     io,
     net::SocketAddr,
+    num::NonZeroU64,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -39,6 +40,8 @@ pub struct LoadPlan {
     pub time_box: Duration,
     /// How long handshakes under way may then still take; what is not done by then is given up.
     pub drain: Duration,
+    /// Every n-th client hangs up as soon as it has said hello.
+    pub hang_up_every: Option<NonZeroU64>,
     /// What the clients offer and check.
     pub config: Arc<ClientConfig>,
 }
@@ -50,6 +53,8 @@ pub struct LoadReport {
     pub handshakes: u64,
     /// Handshakes that failed.
     pub failed: u64,
+    /// Clients that hung up on purpose, in the middle of the handshake.
+    pub hung_up: u64,
     /// Handshakes that were given up at the end.
     pub unfinished: u64,
     /// From the first connection to the end of the last handshake, or to the end of the time when some were given up.
@@ -102,6 +107,8 @@ struct Generator<'a> {
     places: Vec<Place>,
     /// Places that still have a client or are about to have one.
     open_places: usize,
+    /// Connections opened so far.
+    opened: u64,
     last_end: Duration,
     report: LoadReport,
 }
@@ -127,10 +134,12 @@ impl<'a> Generator<'a> {
             cpu_before: thread_cpu(),
             places,
             open_places: plan.connections,
+            opened: 0,
             last_end: Duration::ZERO,
             report: LoadReport {
                 handshakes: 0,
                 failed: 0,
+                hung_up: 0,
                 unfinished: 0,
                 elapsed: Duration::ZERO,
                 latency_us: Histogram::new(3).expect("three digits are in range"),
@@ -167,7 +176,11 @@ impl<'a> Generator<'a> {
         let mut socket = TcpStream::connect(self.plan.target)?;
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut socket, Token(place), interest)?;
-        TlsClient::new(socket, &self.plan.config, &self.name)
+        let mut client = TlsClient::new(socket, &self.plan.config, &self.name)?;
+        self.opened += 1;
+        client.hangs_up =
+            self.plan.hang_up_every.is_some_and(|every| self.opened.is_multiple_of(every.get()));
+        Ok(client)
     }
 
     fn drive(&mut self, place: usize) {
@@ -180,6 +193,9 @@ impl<'a> Generator<'a> {
             *took = Some(begun.elapsed().saturating_sub(*opened));
         }
         match driven {
+            Ok(false) if client.hangs_up && client.has_said_hello() => {
+                self.report.hung_up += 1;
+            }
             Ok(false) => return,
             Ok(true) => {
                 self.report.handshakes += 1;

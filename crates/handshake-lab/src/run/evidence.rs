@@ -21,6 +21,8 @@ pub struct RowEvidence {
     pub asked: u64,
     /// What the workers counted.
     pub workers: Vec<WorkerReport>,
+    /// Workers that never ended.
+    pub stuck: u64,
     /// What engine and device counted, in rows that have them.
     pub device: Option<DeviceReport>,
     /// What is left over, and what was held at most.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use job_core::PoolStats;
+
 use super::{device::DeviceReport, evidence::RowEvidence};
 use crate::{report::LawReport, scenario::Mode, stepped::TraceSummary};
 
@@ -22,11 +24,12 @@ impl Laws {
         self.l12_verified(row);
         let Some(device) = &row.device else { return };
         self.l2_submitted_once(row, device);
+        self.l3_nobody_forgotten(row, device);
         self.l13_fair(row, device);
         match row.plan.mode {
             Mode::Async => {
-                self.l3_nobody_forgotten(row, device);
                 self.l4_one_wake(row, device);
+                self.l5_dropped_soundly(row, device);
                 self.l7_no_spin(row);
             }
             Mode::Blocking => self.l11_synchronous(row, device),
@@ -88,18 +91,23 @@ impl Laws {
         );
     }
 
-    /// L3: whoever parked was woken, and every handshake came to its end.
+    /// L3: whoever waited was woken, and every handshake came to its end.
     fn l3_nobody_forgotten(&mut self, row: &RowEvidence, device: &DeviceReport) {
+        // In the other modes what is still waiting when the time is over is given up on purpose.
+        let ends = row.plan.mode == Mode::Async;
         let left: u64 = row.workers.iter().map(|worker| worker.abandoned).sum();
-        let parks: u64 = row.workers.iter().map(|worker| worker.parks).sum();
-        let unfinished = row.load.unfinished;
+        let (unfinished, stuck) = (row.load.unfinished, row.stuck);
         self.record(
             row,
             3,
-            parks,
+            device.engine.submitted,
             &[
-                (unfinished > 0, format!("{unfinished} handshakes never came to their end")),
-                (left > 0, format!("{left} sessions were still there after the drain")),
+                (stuck > 0, format!("{stuck} workers wait for an operation that never came back")),
+                (
+                    ends && unfinished > 0,
+                    format!("{unfinished} handshakes never came to their end"),
+                ),
+                (ends && left > 0, format!("{left} sessions were still there after the drain")),
                 (!device.quiet, "requests were still in flight after the drain".to_owned()),
             ],
         );
@@ -121,6 +129,33 @@ impl Laws {
                 (
                     wakes > settled,
                     format!("{wakes} wakes were made for {settled} settled requests"),
+                ),
+            ],
+        );
+    }
+
+    /// L5: a session dropped while it was parked took its job with it, and the answer that came late was put away.
+    fn l5_dropped_soundly(&mut self, row: &RowEvidence, device: &DeviceReport) {
+        let sum = |of: fn(&PoolStats) -> u64| {
+            row.workers.iter().map(|worker| of(&worker.pool)).sum::<u64>()
+        };
+        let (cancelled, given_up) = (sum(|pool| pool.cancelled), device.engine.cancelled);
+        let (unended, late) = (sum(|pool| pool.quarantined), device.engine.late);
+        let noise = sum(|pool| pool.swallowed_panics + pool.swallowed_unwinds);
+        self.record(
+            row,
+            5,
+            cancelled,
+            &[
+                (unended > 0, format!("{unended} cancelled jobs would not end")),
+                (noise > 0, format!("{noise} cancelled jobs panicked or caught their unwind")),
+                (
+                    given_up < cancelled,
+                    format!("{cancelled} jobs were cancelled and {given_up} operations given up"),
+                ),
+                (
+                    late > given_up,
+                    format!("{late} answers came late for {given_up} operations given up"),
                 ),
             ],
         );

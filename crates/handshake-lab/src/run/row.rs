@@ -67,6 +67,7 @@ pub(super) fn run(
         time_box: plan.time_box,
         // A worker that waits serves its queue one by one; what is in it when the time is over is given up.
         drain: if plan.mode == Mode::Blocking { std::time::Duration::ZERO } else { plan.drain },
+        hang_up_every: plan.hang_up_every,
         config: Arc::new(client_config(ca, plan.tls, &verified)?),
     };
     let load = std::thread::scope(|scope| {
@@ -79,15 +80,18 @@ pub(super) fn run(
 
     let ending =
         if plan.mode == Mode::Blocking { Ending::Abandon } else { Ending::Drain(plan.drain) };
-    let workers = server.end(ending).map_err(system)?;
+    // A worker that blocks ends after its operation at the latest.
+    let patience = plan.device.latency() * 2 + plan.drain;
+    let ended = server.end(ending, patience).map_err(system)?;
     let device = device.map(|device| device.end(plan.drain));
-    let ledger = ledger(&workers, device.as_ref().map(|device| &device.engine));
+    let ledger = ledger(&ended.workers, device.as_ref().map(|device| &device.engine));
     Ok(RowEvidence {
         plan: plan.clone(),
         load,
         verified: verified.count(),
         asked: asked.count(),
-        workers,
+        workers: ended.workers,
+        stuck: ended.stuck,
         device,
         ledger,
     })

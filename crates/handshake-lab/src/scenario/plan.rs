@@ -1,6 +1,6 @@
 //! A row with everything that it inherits filled in: what one measurement runs.
 
-use std::time::Duration;
+use std::{num::NonZeroU64, time::Duration};
 
 use super::types::{Device, Handshakes, KeyType, Mode, Row, Scenario, TlsVersion, Wake};
 
@@ -17,6 +17,8 @@ pub struct RowPlan {
     pub time_box: Duration,
     /// Handshakes per connection; `None` for as many as fit into the time.
     pub rounds: Option<u64>,
+    /// Every n-th client hangs up in the middle of the handshake.
+    pub hang_up_every: Option<NonZeroU64>,
     /// How long handshakes under way may take to end once the row is over.
     pub drain: Duration,
     /// What stands for TLS.
@@ -51,6 +53,7 @@ impl Scenario {
             connections: row.connections.unwrap_or(self.load.connections),
             time_box: Duration::from_secs_f64(row.seconds.unwrap_or(self.load.seconds)),
             rounds: (rounds > 0).then_some(rounds),
+            hang_up_every: NonZeroU64::new(self.load.hang_up_every),
             drain: Duration::from_secs_f64(self.server.drain_seconds),
             handshakes: self.load.handshakes,
             tls: self.load.tls,

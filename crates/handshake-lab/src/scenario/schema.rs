@@ -142,6 +142,13 @@ const LOAD: Section = Section {
             accepts: ROUNDS,
             absent: Default("0"),
         },
+        Field {
+            key: "hang_up_every",
+            meaning: "Every n-th client hangs up as soon as it has said hello, in the middle of the handshake; 0 for none.",
+            unit: "clients",
+            accepts: Accepts::Integer { min: 0, max: 1_000_000 },
+            absent: Default("0"),
+        },
     ],
 };
 

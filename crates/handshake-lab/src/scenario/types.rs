@@ -50,6 +50,8 @@ pub struct Load {
     pub seconds: f64,
     /// Handshakes per connection, 0 for as many as fit.
     pub rounds: u64,
+    /// Every n-th client hangs up in the middle of the handshake, 0 for none.
+    pub hang_up_every: u64,
 }
 
 /// The server of a scenario.

@@ -87,6 +87,8 @@ pub struct ServeReport {
     pub hung_up: u64,
     /// Sessions still there when the time to drain was over.
     pub abandoned: u64,
+    /// Workers that did not end; their accounts are not in here.
+    pub stuck: u64,
     /// HTTP requests answered.
     pub requests: u64,
     /// Operations that the device completed.
@@ -99,6 +101,9 @@ pub struct ServeReport {
 
 /// How long sessions under way may take to end, beside the device's latency.
 const DRAIN: Duration = Duration::from_secs(5);
+
+/// How long a worker may take to notice that the drain is over.
+const LAST_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
@@ -155,7 +160,8 @@ impl Serving {
     /// What a worker failed with.
     pub fn drain(self) -> io::Result<ServeReport> {
         let requests = Arc::clone(self.server.live());
-        let workers = self.server.end(Ending::Drain(self.drain))?;
+        let ended = self.server.end(Ending::Drain(self.drain), LAST_PATIENCE)?;
+        let workers = ended.workers;
         let device = self.device.map(|device| device.end(self.drain));
         let engine = device.as_ref().map(|device| &device.engine);
         Ok(ServeReport {
@@ -163,6 +169,7 @@ impl Serving {
             failed: workers.iter().map(|worker| worker.failed).sum(),
             hung_up: workers.iter().map(|worker| worker.hung_up).sum(),
             abandoned: workers.iter().map(|worker| worker.abandoned).sum(),
+            stuck: ended.stuck,
             requests: requests.requests(),
             ops: engine.map_or(0, |engine| engine.completed),
             cancelled: engine.map_or(0, |engine| engine.cancelled),

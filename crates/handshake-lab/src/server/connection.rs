@@ -113,6 +113,10 @@ impl<T: Read + Write> Session for Connection<T> {
         false
     }
 
+    fn id(&self) -> Option<u64> {
+        Some(self.ssl.id().as_u64())
+    }
+
     fn has_hung_up(failure: &SslError) -> bool {
         match failure {
             SslError::PeerClosed(_) => true,

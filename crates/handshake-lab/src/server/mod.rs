@@ -34,7 +34,7 @@ use std::{
         atomic::{AtomicU8, Ordering},
     },
     thread::JoinHandle,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use mio::{Poll, Waker};
@@ -83,6 +83,15 @@ pub enum Ending {
     Drain(Duration),
     /// At once, whatever is under way.
     Abandon,
+}
+
+/// What is left of a server.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// One report a worker that has ended.
+    pub workers: Vec<WorkerReport>,
+    /// Workers that did not end: they wait for an operation that never comes back.
+    pub stuck: u64,
 }
 
 /// What the owner of a server tells a worker. It only ever goes up.
@@ -145,29 +154,39 @@ impl Server {
 
     /// Ends the server and waits for its workers.
     ///
+    /// A worker that blocks in an operation cannot be ended before it; one that still has not ended `patience` after it
+    /// was told to is given up, and its thread left behind.
+    ///
     /// # Errors
     /// What a worker's poller failed with.
     ///
     /// # Panics
     /// A panic of a worker is handed on.
-    pub fn end(self, how: Ending) -> io::Result<Vec<WorkerReport>> {
+    pub fn end(self, how: Ending, patience: Duration) -> io::Result<Ended> {
         self.tell(how)?;
-        let grace = match how {
-            Ending::Drain(time) => time,
-            Ending::Abandon => Duration::ZERO,
-        };
-        let deadline = std::time::Instant::now() + grace;
-        while std::time::Instant::now() < deadline
-            && !self.workers.iter().all(|worker| worker.thread.is_finished())
-        {
-            std::thread::park_timeout(PATIENCE);
+        if let Ending::Drain(grace) = how {
+            self.wait(grace);
         }
         self.tell(Ending::Abandon)?;
+        self.wait(patience);
+        let (ended, stuck): (Vec<_>, Vec<_>) =
+            self.workers.into_iter().partition(|worker| worker.thread.is_finished());
         let join = |worker: Running| match worker.thread.join() {
             Ok(report) => report,
             Err(panic) => std::panic::resume_unwind(panic),
         };
-        self.workers.into_iter().map(join).collect()
+        let workers = ended.into_iter().map(join).collect::<io::Result<_>>()?;
+        Ok(Ended { workers, stuck: stuck.len() as u64 })
+    }
+
+    /// Waits, for at most `time`, until every worker has ended.
+    fn wait(&self, time: Duration) {
+        let deadline = Instant::now() + time;
+        while Instant::now() < deadline
+            && !self.workers.iter().all(|worker| worker.thread.is_finished())
+        {
+            std::thread::park_timeout(LOOK_AGAIN);
+        }
     }
 
     /// Tells the workers to end without waiting for them.
@@ -187,5 +206,5 @@ impl Server {
     }
 }
 
-/// How often the end of a drain is looked for.
-const PATIENCE: Duration = Duration::from_millis(5);
+/// How often the end of a worker is looked for.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);

@@ -24,6 +24,11 @@ pub(crate) trait Session {
     /// Ends the conversation if it is between two requests; says whether it was.
     fn close_if_idle(&mut self) -> bool;
 
+    /// Its number in logs, if it has one.
+    fn id(&self) -> Option<u64> {
+        None
+    }
+
     /// Whether it failed because the peer went away.
     fn has_hung_up(failure: &Self::Failure) -> bool;
 }

@@ -278,7 +278,8 @@ impl<S: Session, C: Charge> Core<S, C> {
             self.report.failed += 1;
         }
         self.live.failure();
-        tracing::debug!(error = %failure, "connection.failed");
+        let ssl = self.sessions.by_key(key).and_then(|held| held.session.id());
+        tracing::debug!(ssl, error = %failure, "connection.failed");
         *self.report.failures.entry(failure.to_string()).or_default() += 1;
         self.end(key, !hung_up);
     }

@@ -124,6 +124,7 @@ fn evidence(plan: &RowPlan, outcome: Outcome) -> RowEvidence {
         verified: outcome.verified,
         asked: outcome.asked,
         workers: outcome.workers,
+        stuck: 0,
         device,
         ledger,
     }

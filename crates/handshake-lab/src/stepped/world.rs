@@ -144,8 +144,6 @@ impl Fibers {
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) load: LoadReport,
-    /// Clients that hung up before they were done, on purpose.
-    pub(super) hung_up: u64,
     /// Failures of clients whose sessions the server had given up, on purpose.
     pub(super) given_up: u64,
     pub(super) asked: u64,
@@ -185,7 +183,6 @@ pub(super) struct World<P: Protocol> {
     places: Vec<Place<P::Client>>,
     outbox: Rc<Outbox>,
     wires: u64,
-    hung_up: u64,
     given_up: u64,
     last_end: Duration,
     seen: LoadReport,
@@ -234,12 +231,12 @@ impl<P: Protocol> World<P> {
             places: std::iter::repeat_with(empty).take(places).collect(),
             outbox: Rc::default(),
             wires: 0,
-            hung_up: 0,
             given_up: 0,
             last_end: Duration::ZERO,
             seen: LoadReport {
                 handshakes: 0,
                 failed: 0,
+                hung_up: 0,
                 unfinished: 0,
                 elapsed: Duration::ZERO,
                 latency_us: Histogram::new(3).map_err(io::Error::other)?,
@@ -297,7 +294,7 @@ impl<P: Protocol> World<P> {
             Event::HangUp(wire) => {
                 if self.is_here(&wire) {
                     self.build.time.mark(Mark::HangUp, wire.number);
-                    self.hung_up += 1;
+                    self.seen.hung_up += 1;
                     self.leave(wire.place);
                 }
             }
@@ -514,7 +511,6 @@ impl<P: Protocol> World<P> {
         let trace = time.trace.replace(Trace::new()).finish();
         Ok(Outcome {
             load: self.seen,
-            hung_up: self.hung_up,
             given_up: self.given_up,
             asked: self.build.protocol.asked(),
             verified: self.build.protocol.verified(),

@@ -7,7 +7,7 @@
 //! # Why it is sound
 //!
 //! 1. **A stack belongs to one fiber.** A [`Slot`] is neither `Clone` nor `Copy`; making a fiber consumes it, and only
-//!    [`Fiber::retire`] gives it back, after asserting that the closure has ended. A slot holds its reservation alive,
+//!    [`Fiber::retire`] leads back to it, after asserting that the closure has ended. A slot holds its reservation alive,
 //!    so no stack is unmapped under a fiber, not even under one that was leaked.
 //! 2. **A suspended fiber is never freed.** `Fiber` has no destructor that could: dropping one leaks it. So the frames
 //!    on it never lose their memory, and corosensei's own `Drop`, which unwinds a suspended coroutine and aborts the
@@ -20,6 +20,8 @@
 //!    and `suspend` refuses.
 //! 6. **No unwinding crosses a switch.** The closure runs under `catch_unwind`; what it caught is handed over as a
 //!    value.
+//! 7. **A fiber that is done owns nothing.** Its body hands the value over, suspends a last time and is then reset, not
+//!    unwound: that suspension has only plain data around it.
 //!
 //! # What safe code can still get wrong
 //!
@@ -38,4 +40,4 @@ mod switch;
 pub(crate) use capability::is_capable;
 pub(crate) use map::{GuardKind, StackError};
 pub(crate) use slab::{Slab, Slot};
-pub(crate) use switch::{Fiber, Here, count_running, find, here, on_parent_stack};
+pub(crate) use switch::{Fiber, Here, Switch, count_running, find, here, on_parent_stack};

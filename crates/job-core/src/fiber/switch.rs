@@ -1,18 +1,20 @@
 //! The fiber itself: a started closure on a slot, switched to and away from.
 
-use core::cell::Cell;
-use core::mem::ManuallyDrop;
+use core::any::Any;
+use core::cell::{Cell, UnsafeCell};
+use core::mem::MaybeUninit;
 use core::num::NonZeroUsize;
 use core::ptr::{self, NonNull};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::thread;
+use std::rc::Rc;
 
 use corosensei::stack::{Stack, StackPointer};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 
 use super::slab::Slot;
-use crate::context::JobContext;
+use crate::context::{JobContext, Leftovers};
 use crate::job::JobId;
+use crate::pool::PoolInner;
 
 /// Closures larger than this go to the heap: they are passed by value on the stack of the fiber.
 const MAX_INLINE_CLOSURE: usize = 512;
@@ -23,6 +25,9 @@ thread_local! {
 }
 
 /// What lies at the base of a fiber's stack while the fiber exists.
+///
+/// Beside the frames, not in the handle: the handle is then one pointer, cheap to move, and switching to a fiber that
+/// has left the cache misses once for both.
 #[derive(Debug)]
 pub(super) struct Header {
     /// The fiber that resumed this one, or null. Meaningful while this fiber runs.
@@ -36,13 +41,50 @@ pub(super) struct Header {
     context: JobContext,
 }
 
+/// A header and what depends on the type of the result. Of the same size and alignment for every `T`.
+#[repr(C)]
+pub(super) struct Frame<T: 'static> {
+    header: Header,
+    coroutine: UnsafeCell<Coroutine<(), (), (), FiberStack>>,
+    /// Where the resumer wants the value. Set at every resume, valid until that returns.
+    value: Cell<*mut T>,
+    outcome: Cell<Outcome>,
+    panic: Cell<Option<Panic>>,
+}
+
+/// What the closure has come to.
+#[derive(Clone, Copy, Debug)]
+enum Outcome {
+    Running,
+    /// The value is where the resumer wanted it.
+    Returned,
+    /// The payload is in the frame.
+    Panicked,
+}
+
+/// The payload of a panic.
+type Panic = Box<dyn Any + Send>;
+
+/// What came of switching to a fiber.
+pub(crate) enum Switch<T> {
+    /// It has suspended itself.
+    Paused,
+    /// Its closure has returned.
+    Returned(T),
+    /// Its closure has panicked.
+    Panicked(Panic),
+}
+
+/// Bytes to leave above the base of a stack for the frame, rounded so that the base starts a cache line.
+pub(super) const FRAME_ROOM: usize = size_of::<Frame<()>>().next_multiple_of(64);
+
 /// A fiber's stack, as corosensei wants it. The slot itself is in the header.
 #[derive(Debug)]
 struct FiberStack(NonNull<Header>);
 
 // SAFETY: a slot has a guard page below its limit, at least `MIN_STACK_SIZE` usable bytes (the pool's builder refuses
-// less), a base aligned to 64 bytes, and memory that belongs to nobody else. The header below stays in place for as
-// long as corosensei holds the stack: `Fiber::retire` takes both apart together.
+// less), a base aligned to 64 bytes, and memory that belongs to nobody else. The header stays in place for as long as
+// corosensei holds the stack: `Fiber::retire` takes both apart together.
 unsafe impl Stack for FiberStack {
     #[inline]
     fn base(&self) -> StackPointer {
@@ -63,11 +105,15 @@ unsafe impl Stack for FiberStack {
 /// Dropping one **leaks** it, with its stack and everything on it. That is sound, and it is what quarantine means;
 /// ending a fiber properly is the business of the cancel protocol.
 pub(crate) struct Fiber<T: 'static> {
-    coroutine: ManuallyDrop<Coroutine<(), (), thread::Result<T>, FiberStack>>,
-    header: NonNull<Header>,
+    frame: NonNull<Frame<T>>,
 }
 
 impl<T: 'static> Fiber<T> {
+    const FRAME_FITS: () = assert!(
+        size_of::<Frame<T>>() <= FRAME_ROOM && align_of::<Frame<T>>() <= 64,
+        "the room for a frame does not depend on what its closure returns"
+    );
+
     /// Puts `f` on a stack. It runs at the first [`resume`](Self::resume).
     #[inline]
     pub(crate) fn new<F: FnOnce() -> T + 'static>(slot: Slot, context: JobContext, f: F) -> Self {
@@ -80,75 +126,131 @@ impl<T: 'static> Fiber<T> {
 
     #[inline]
     fn on_slot<F: FnOnce() -> T + 'static>(slot: Slot, context: JobContext, f: F) -> Self {
-        let header = slot.base().cast::<Header>();
-        let content = Header {
+        const { Self::FRAME_FITS };
+        let frame = slot.base().cast::<Frame<T>>();
+        let header = frame.cast::<Header>();
+        let body = move |yielder: &Yielder<(), ()>, ()| {
+            // SAFETY: this runs on the fiber, and the frame stays in place until the fiber is done.
+            let frame = unsafe { frame.as_ref() };
+            frame.header.yielder.set(yielder);
+            let outcome = match catch_unwind(AssertUnwindSafe(f)) {
+                Ok(value) => {
+                    // SAFETY: whoever resumed us is in `Fiber::resume`, which points this at its own memory for a `T`.
+                    unsafe { frame.value.get().write(value) };
+                    Outcome::Returned
+                }
+                Err(panic) => {
+                    frame.panic.set(Some(panic));
+                    Outcome::Panicked
+                }
+            };
+            frame.outcome.set(outcome);
+        };
+        let coroutine = UnsafeCell::new(Coroutine::with_stack(FiberStack(header), body));
+        let header = Header {
             parent: Cell::new(ptr::null()),
             yielder: Cell::new(ptr::null()),
             detached: Cell::new(false),
             slot,
             context,
         };
-        // SAFETY: the slab leaves room for a header above every base, aligned to 64 bytes, and the slot is ours.
-        unsafe { header.write(content) };
-        let body = move |yielder: &Yielder<(), ()>, ()| {
-            // SAFETY: this runs on the fiber, and the header stays in place until the fiber is done.
-            unsafe { header.as_ref() }.yielder.set(yielder);
-            catch_unwind(AssertUnwindSafe(f))
+        let content = Frame {
+            header,
+            coroutine,
+            value: Cell::new(ptr::null_mut()),
+            outcome: Cell::new(Outcome::Running),
+            panic: Cell::new(None),
         };
-        let coroutine = ManuallyDrop::new(Coroutine::with_stack(FiberStack(header), body));
-        Self { coroutine, header }
+        // SAFETY: the slab leaves `FRAME_ROOM` bytes above every base, aligned to 64 bytes, and the slot is ours.
+        unsafe { frame.write(content) };
+        Self { frame }
     }
 
-    /// Runs the fiber until it suspends (`None`) or its closure has ended, by returning or by panicking.
+    /// Runs the fiber until it suspends or its closure has ended. After that only [`retire`](Self::retire) is left.
+    ///
+    /// # Panics
+    ///
+    /// If the closure has ended before.
     #[inline]
-    pub(crate) fn resume(&mut self) -> Option<thread::Result<T>> {
-        let header = self.header.as_ptr().cast_const();
-        let parent = CURRENT.replace(header);
-        self.header_ref().parent.set(parent);
-        let _restore = Restore(parent);
-        match self.coroutine.resume(()) {
-            CoroutineResult::Yield(()) => None,
-            CoroutineResult::Return(outcome) => Some(outcome),
+    pub(crate) fn resume(&mut self) -> Switch<T> {
+        let mut value = MaybeUninit::uninit();
+        let frame = self.frame();
+        frame.value.set(value.as_mut_ptr());
+        let parent = CURRENT.replace(&raw const frame.header);
+        frame.header.parent.set(parent);
+        let restore = Restore(parent);
+        // SAFETY: the only other use of the coroutine is in `retire`, which needs the fiber that is mutably borrowed
+        // here, and code on the fiber itself never touches it.
+        let coroutine = unsafe { &mut *frame.coroutine.get() };
+        let switched = coroutine.resume(());
+        drop(restore);
+        if switched == CoroutineResult::Yield(()) {
+            return Switch::Paused;
+        }
+        match (frame.outcome.get(), frame.panic.take()) {
+            (Outcome::Panicked, Some(panic)) => Switch::Panicked(panic),
+            // SAFETY: written by the body, right before it said so.
+            _ => Switch::Returned(unsafe { value.assume_init() }),
         }
     }
 
-    /// Whether the closure has ended.
-    pub(crate) fn is_done(&self) -> bool {
-        self.coroutine.done()
+    /// Leaks the fiber, its stack and everything on it.
+    pub(crate) fn abandon(self) {
+        // Nothing to do: there is no destructor. The frame keeps its slot, and so the memory under itself, for ever.
+        let Self { frame: _ } = self;
     }
 
     /// The job this fiber belongs to.
     #[inline]
     pub(crate) fn context(&self) -> &JobContext {
-        &self.header_ref().context
+        &self.frame().header.context
     }
 
     #[inline]
-    fn header_ref(&self) -> &Header {
-        // SAFETY: written in `on_slot`, read out only by `retire`, which consumes the fiber. Only shared references to
-        // it are ever made.
-        unsafe { self.header.as_ref() }
+    fn frame(&self) -> &Frame<T> {
+        // SAFETY: written in `on_slot`, read out only by `retire`, which consumes the fiber. No mutable reference to
+        // it is ever made; what changes is in cells.
+        unsafe { self.frame.as_ref() }
     }
 
-    /// Takes a fiber that is done apart.
+    /// Puts a fiber away whose closure has ended.
     ///
     /// # Panics
     ///
-    /// If it is not done: its frames would lose their stack.
+    /// If it has not: its frames would lose their stack.
     #[inline]
-    pub(crate) fn retire(self) -> (Slot, JobContext) {
-        assert!(self.is_done(), "only a fiber that is done gives its stack back");
-        let header = self.header;
-        let FiberStack(_) = ManuallyDrop::into_inner(self.coroutine).into_stack();
-        // SAFETY: nothing runs on the stack any more, `self` is gone, and so the header is read out exactly once.
-        let Header { slot, context, .. } = unsafe { header.read() };
-        (slot, context)
+    pub(crate) fn retire(self) -> Remains {
+        let frame = self.frame();
+        // SAFETY: as in `resume`; a fiber that is owned is not borrowed.
+        let coroutine = unsafe { &*frame.coroutine.get() };
+        assert!(coroutine.done(), "only a fiber that is done gives its stack back");
+        // A coroutine that is done has nothing to drop. It is left where it is.
+        Remains { header: self.frame.cast() }
     }
 }
 
-impl<T: 'static> core::fmt::Debug for Fiber<T> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Fiber").field("done", &self.is_done()).finish_non_exhaustive()
+/// What is left of a fiber that is done: its stack, and the state of its job.
+///
+/// The state stays where it is, since copying what was just written field by field would stall. Leaks if dropped.
+#[derive(Debug)]
+pub(crate) struct Remains {
+    header: NonNull<Header>,
+}
+
+impl Remains {
+    #[inline]
+    pub(crate) fn context(&self) -> &JobContext {
+        // SAFETY: the fiber that owned the header is gone, and its memory is ours until `into_parts`.
+        unsafe { &self.header.as_ref().context }
+    }
+
+    /// The stack, free for another job, its pool, and what the job leaves behind.
+    #[inline]
+    pub(crate) fn into_parts(self) -> (Slot, Rc<PoolInner>, Option<Leftovers>) {
+        // SAFETY: `self` is consumed, so the header is read out once, and its memory is not used after that.
+        let Header { slot, context, .. } = unsafe { self.header.read() };
+        let (pool, leftovers) = context.into_parts();
+        (slot, pool, leftovers)
     }
 }
 

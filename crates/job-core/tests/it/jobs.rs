@@ -1,14 +1,11 @@
 //! Starting, pausing, resuming, ending.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
+use crate::paused;
 use job_core::{JobPool, Pause, StartRefused, Step, WaitCtx, current, on_parent_stack, pause};
-
-fn paused<T: 'static>(step: Step<T>) -> job_core::Job<T> {
-    step.paused().expect("the job has paused")
-}
 
 #[test]
 fn a_job_resumes_where_it_paused_and_returns_its_own_value() {
@@ -120,35 +117,96 @@ fn l10_a_panic_goes_to_the_resumer_and_the_pool_lives_on() {
 }
 
 #[test]
-fn l5_the_paused_call_of_a_cancelled_job_says_so() {
+fn l6_a_job_resumes_on_the_thread_that_started_it() {
+    let here = std::thread::current().id();
     let pool = JobPool::new();
-    let job = paused(pool.start(|| pause()).unwrap());
-    assert_eq!(job.cancel(), Some(Pause::Cancelled));
-    assert_eq!(pool.stats().cancelled, 1);
-}
-
-#[test]
-fn l5_a_second_pause_of_a_cancelled_job_unwinds_it() {
-    struct Noted(Rc<Cell<u32>>);
-    impl Drop for Noted {
-        fn drop(&mut self) {
-            self.0.set(self.0.get() + 1);
-        }
-    }
-    let pool = JobPool::new();
-    let drops = Rc::new(Cell::new(0));
-    let noted = Noted(Rc::clone(&drops));
     let job = paused(
         pool.start(move || {
-            let _noted = noted;
-            loop {
-                let _ = pause();
-            }
+            assert_eq!(std::thread::current().id(), here);
+            let _ = pause();
+            assert_eq!(std::thread::current().id(), here);
         })
         .unwrap(),
     );
-    drop(job);
-    assert_eq!(drops.get(), 1);
-    let stats = pool.stats();
-    assert_eq!((stats.live, stats.idle, stats.cancelled, stats.quarantined), (0, 1, 1, 0));
+    // A second pool on a second thread: nothing is shared.
+    std::thread::spawn(|| {
+        assert!(current().is_none());
+        let pool = JobPool::new();
+        let job = paused(pool.start(pause).unwrap());
+        assert_eq!(job.resume().finished(), Some(Pause::Resumed));
+    })
+    .join()
+    .unwrap();
+    job.resume().finished().unwrap();
+}
+
+#[test]
+fn a_job_keeps_its_name_and_no_other_job_gets_it() {
+    let pool = JobPool::new();
+    let job = paused(
+        pool.start(|| {
+            let before = current().unwrap().id();
+            let _ = pause();
+            (before, current().unwrap().id())
+        })
+        .unwrap(),
+    );
+    let id = job.id();
+    assert_eq!(job.resume().finished(), Some((id, id)));
+    let next = pool.start(|| current().unwrap().id()).unwrap().finished().unwrap();
+    assert_ne!(next, id);
+    let elsewhere = JobPool::new().start(|| current().unwrap().id()).unwrap().finished().unwrap();
+    assert_ne!(elsewhere, next);
+}
+
+#[test]
+fn l7_resumes_are_counted_per_job_and_per_pool() {
+    let pool = JobPool::new();
+    let job = paused(
+        pool.start(|| {
+            let _ = pause();
+            let _ = pause();
+            current().unwrap().resumes()
+        })
+        .unwrap(),
+    );
+    assert_eq!(job.resumes(), 1);
+    let job = paused(job.resume());
+    assert_eq!(job.resumes(), 2);
+    assert_eq!(job.resume().finished(), Some(3));
+    assert_eq!(pool.stats().resumes, 3);
+}
+
+#[test]
+fn the_pool_outlives_its_handles_while_a_job_is_live() {
+    let pool = JobPool::new();
+    let job = paused(pool.start(pause).unwrap());
+    drop(pool);
+    assert_eq!(job.resume().finished(), Some(Pause::Resumed));
+}
+
+#[test]
+fn a_wait_context_is_free_again_after_cancel_and_after_panic() {
+    let pool = JobPool::new();
+    let ctx = WaitCtx::new();
+    drop(pool.start_with(&ctx, pause).unwrap());
+    let panicking = || pool.start_with(&ctx, || std::panic::resume_unwind(Box::new(())));
+    assert!(catch_unwind(AssertUnwindSafe(|| drop::<Step<()>>(panicking().unwrap()))).is_err());
+    assert_eq!(pool.start_with(&ctx, || 1).unwrap().finished(), Some(1));
+}
+
+#[test]
+fn errors_name_what_to_do() {
+    let pool = JobPool::builder().max_jobs(1).build().unwrap();
+    let _job = pool.start(pause).unwrap();
+    let refused = pool.start(|| ()).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "job not started: all 1 jobs of the pool are live: end one, or raise max_jobs"
+    );
+    assert_eq!(
+        JobPool::builder().stack_size(1).build().unwrap_err().to_string(),
+        "stack_size is 1 bytes: choose one between 16384 and 1099511627776"
+    );
+    assert!(JobPool::builder().max_jobs(0).build().is_err());
 }

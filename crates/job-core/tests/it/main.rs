@@ -1,3 +1,16 @@
 //! The public API of job-core, one file per behaviour.
 
+use job_core::{Job, Step};
+
+mod bridge;
+mod cancel;
+mod inside;
 mod jobs;
+mod model;
+mod stacks;
+mod thread;
+
+/// The job of a step that must have paused.
+fn paused<T: 'static>(step: Step<T>) -> Job<T> {
+    step.paused().expect("the job has paused")
+}

@@ -1,6 +1,8 @@
 //! The conformance run: an engine beside the model.
 
+use std::cell::RefCell;
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
@@ -9,6 +11,7 @@ use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, Test
 
 use super::model::{ModelArm, SessionModel};
 use super::script::{Answer, DeviceEvent, Engine, Failed, OnFull, Step, Tag};
+use super::shortest::{Failing, shortest};
 use super::strategy::script;
 use crate::{Outcome, RequestState, WaitCtx};
 
@@ -56,7 +59,7 @@ pub struct Report {
 pub struct NonConformance {
     /// What went wrong.
     pub broken: String,
-    /// The steps that lead there. Afterwards the kit lets everything finish.
+    /// The steps that lead there, with those by which the kit lets everything finish.
     pub script: Vec<Step>,
 }
 
@@ -85,27 +88,47 @@ impl Conformance {
             ..Config::default()
         };
         let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &self.seed);
-        let total = std::cell::RefCell::new(Report::default());
-        let outcome = TestRunner::new_with_rng(config, rng).run(&script(self.max_steps), |steps| {
-            let mut run = Run::new(make());
-            for step in steps {
-                run.step(step)?;
-            }
-            run.finish()?;
-            total.borrow_mut().add(&run.report);
+        let total = RefCell::new(Report::default());
+        let run = |steps: &[Step]| run_script(make(), steps);
+        let mut runner = TestRunner::new_with_rng(config, rng);
+        let outcome = runner.run(&script(self.max_steps), |steps| {
+            total
+                .borrow_mut()
+                .add(&run(&steps).map_err(|failing| TestCaseError::fail(failing.broken))?);
             Ok(())
         });
-        match outcome {
-            Ok(()) => Ok(total.into_inner()),
-            Err(TestError::Fail(reason, script)) => {
-                Err(Box::new(NonConformance { broken: reason.message().to_owned(), script }))
+        let failing = match outcome {
+            Ok(()) => return Ok(total.into_inner()),
+            Err(TestError::Abort(reason)) => {
+                Failing { broken: reason.message().to_owned(), script: Vec::new() }
             }
-            Err(TestError::Abort(reason)) => Err(Box::new(NonConformance {
-                broken: reason.message().to_owned(),
-                script: Vec::new(),
-            })),
-        }
+            Err(TestError::Fail(reason, script)) => match run(&script) {
+                Err(failing) => shortest(failing, |steps| run(steps).err()),
+                // It fails sometimes: an engine with threads that does not settle.
+                Ok(_) => Failing { broken: reason.message().to_owned(), script },
+            },
+        };
+        Err(Box::new(NonConformance { broken: failing.broken, script: failing.script }))
     }
+}
+
+/// Runs one script to its end, and lets everything finish.
+fn run_script<E: Engine>(engine: E, steps: &[Step]) -> Result<Report, Failing> {
+    let mut run = Run::new(engine);
+    let checked = catch_unwind(AssertUnwindSafe(|| {
+        steps.iter().try_for_each(|&step| run.step(step))?;
+        run.finish()
+    }));
+    let broken = match checked {
+        Ok(Ok(())) => return Ok(run.report),
+        Ok(Err(broken)) => broken,
+        Err(panic) => {
+            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+            format!("the engine panicked: {}", text.unwrap_or_default())
+        }
+    };
+    Err(Failing { broken, script: run.trace })
 }
 
 impl Report {
@@ -121,6 +144,8 @@ impl Report {
 /// One script under way.
 struct Run<E: Engine> {
     engine: E,
+    /// The steps that took effect.
+    trace: Vec<Step>,
     sessions: [Session<E::Request>; Step::N_SESSIONS],
     next_tag: u64,
     full: bool,
@@ -165,20 +190,27 @@ impl<R> Session<R> {
     }
 }
 
-type Checked = Result<(), TestCaseError>;
-
-fn broken(what: impl fmt::Display) -> TestCaseError {
-    TestCaseError::fail(what.to_string())
-}
+/// What law is broken, and how.
+type Checked<T = ()> = Result<T, String>;
 
 impl<E: Engine> Run<E> {
     fn new(engine: E) -> Self {
         let sessions = std::array::from_fn(|_| Session::new());
-        Self { engine, sessions, next_tag: 0, full: false, taken: 0, report: Report::default() }
+        Self {
+            engine,
+            trace: Vec::new(),
+            sessions,
+            next_tag: 0,
+            full: false,
+            taken: 0,
+            report: Report::default(),
+        }
     }
 
     /// Takes a step, if it makes sense here, and checks everything that can be seen from outside.
     fn step(&mut self, step: Step) -> Checked {
+        // Entered before, so that it is there if the engine panics.
+        self.trace.push(step);
         let took_effect = match step {
             Step::Submit(session, answer) => self.submit(session, answer),
             Step::Poll(session) => self.poll(session)?,
@@ -198,6 +230,8 @@ impl<E: Engine> Run<E> {
         if took_effect {
             self.report.steps[step.kind().0] += 1;
             self.engine.settle();
+        } else {
+            self.trace.pop();
         }
         self.check()
     }
@@ -231,7 +265,7 @@ impl<E: Engine> Run<E> {
         true
     }
 
-    fn poll(&mut self, index: usize) -> Result<bool, TestCaseError> {
+    fn poll(&mut self, index: usize) -> Checked<bool> {
         let session = &mut self.sessions[index];
         let Some((tag, request)) = &mut session.current else { return Ok(false) };
         let polled = self.engine.poll(request);
@@ -253,9 +287,9 @@ impl<E: Engine> Run<E> {
                 Poll::Pending => "L2: a poll without a reason changed something",
                 Poll::Ready(_) => "L3: a completion was lost",
             };
-            return Err(broken(format_args!(
+            return Err(format!(
                 "{law}: session {index} polled {polled:?} instead of {expected:?}"
-            )));
+            ));
         }
         if polled.is_ready() {
             session.current = None;
@@ -277,7 +311,7 @@ impl<E: Engine> Run<E> {
     }
 
     /// The device completes or fails a request that it holds.
-    fn settle(&mut self, index: usize, outcome: Outcome) -> Result<bool, TestCaseError> {
+    fn settle(&mut self, index: usize, outcome: Outcome) -> Checked<bool> {
         let session = &mut self.sessions[index];
         let Some(tag) = session.tag_in(RequestState::Submitted) else { return Ok(false) };
         let event = match outcome {
@@ -285,9 +319,9 @@ impl<E: Engine> Run<E> {
             Outcome::Failed => DeviceEvent::Fail(tag),
         };
         if !self.engine.device(event) {
-            return Err(broken(format_args!(
+            return Err(format!(
                 "L2: the device does not know the request of session {index}, which it accepted"
-            )));
+            ));
         }
         session.model.settle(outcome);
         session.finished = Some(tag);
@@ -319,15 +353,15 @@ impl<E: Engine> Run<E> {
             let (woken, due) = (session.woken.load(Ordering::Relaxed), session.model.wakes());
             if woken != due {
                 let law = if woken < due { "L3: a wake was lost" } else { "L4: a wake too many" };
-                return Err(broken(format_args!(
+                return Err(format!(
                     "{law}: session {index} was woken {woken} times in all, {due} were due"
-                )));
+                ));
             }
             let (status, expected) = (session.ctx.status(), session.model.status());
             if status != expected {
-                return Err(broken(format_args!(
+                return Err(format!(
                     "status: session {index} shows `{status}` instead of `{expected}`"
-                )));
+                ));
             }
         }
         let taken = self.engine.taken();
@@ -337,10 +371,10 @@ impl<E: Engine> Run<E> {
             } else {
                 "L2: a request was submitted twice"
             };
-            return Err(broken(format_args!(
+            return Err(format!(
                 "{law}: the device took {taken} submissions instead of {}",
                 self.taken
-            )));
+            ));
         }
         Ok(())
     }

@@ -12,6 +12,7 @@
 mod conformance;
 mod model;
 mod script;
+mod shortest;
 mod strategy;
 
 pub use proptest;

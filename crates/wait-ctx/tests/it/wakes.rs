@@ -1,6 +1,6 @@
 //! Laws L2 to L4: when a wake is due, and where it goes.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -11,6 +11,19 @@ fn readable(fd: &impl AsFd) -> bool {
     let mut fds = [PollFd::new(fd, PollFlags::IN)];
     let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
     poll(&mut fds, Some(&now)).expect("poll") == 1
+}
+
+/// The same question to select(2).
+#[cfg(target_os = "linux")]
+fn selectable(fd: &impl AsRawFd) -> bool {
+    use rustix::event::{FdSetElement, FdSetIter, fd_set_insert, fd_set_num_elements, select};
+    let n_fds = fd.as_raw_fd() + 1;
+    let mut set = vec![FdSetElement::default(); fd_set_num_elements(1, n_fds)];
+    fd_set_insert(&mut set, fd.as_raw_fd());
+    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the only descriptor in the set is open for the whole call, and the set has room for its number.
+    unsafe { select(n_fds, Some(&mut set), None, None, Some(&now)) }.expect("select");
+    FdSetIter::new(&set).any(|ready| ready == fd.as_raw_fd())
 }
 
 fn counting(ctx: &WaitCtx) -> Arc<AtomicUsize> {
@@ -133,4 +146,86 @@ fn l7_the_ready_queue_writes_its_descriptor_once_per_sleep() {
     assert_eq!(queue.fd_writes(), 1);
     drop(queue);
     assert!(!sender.push(Token(4)));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn after_every_resume_the_descriptor_is_unreadable_to_poll_and_to_select() {
+    let ctx = WaitCtx::new();
+    let fd = ctx.notify_fd().expect("a descriptor");
+    let mut additions = 0;
+    for _ in 0..20 {
+        let changes = ctx.changed_fds();
+        additions += changes.added.len();
+        assert!(changes.removed.is_empty());
+        let request = ctx.notifier().begin().expect("nothing in flight");
+        assert_eq!(request.arm(), Arm::Armed);
+        assert!(!readable(&fd) && !selectable(&fd));
+        assert!(request.claim(Outcome::Done).expect("first").wake());
+        assert!(readable(&fd) && selectable(&fd));
+        ctx.drain_notify();
+        assert!(!readable(&fd) && !selectable(&fd));
+    }
+    assert_eq!(additions, 1);
+}
+
+#[test]
+fn with_neither_descriptor_nor_callback_the_application_polls_by_calling_again() {
+    let ctx = WaitCtx::new();
+    for round in 0..3 {
+        let request = ctx.notifier().begin().expect("nothing in flight");
+        request.accept();
+        // The application calls again and again; the job finds nothing and pauses again.
+        for _ in 0..5 {
+            assert_eq!(request.arm(), Arm::Armed);
+            assert_eq!(ctx.status(), Status::Ok);
+        }
+        let device = std::thread::spawn({
+            let request = request.clone();
+            move || request.claim(Outcome::Done).expect("first").wake()
+        });
+        assert!(!device.join().expect("no panic"), "there is nobody to wake");
+        assert_eq!(request.arm(), Arm::Settled(RequestState::Done));
+        assert_eq!(ctx.notifier().counters().unrouted, round + 1);
+        assert!(ctx.all_fds().is_empty());
+    }
+}
+
+#[test]
+fn a_task_is_a_route_too_and_a_panicking_waker_is_contained() {
+    struct Counts(AtomicUsize);
+    impl std::task::Wake for Counts {
+        fn wake(self: Arc<Self>) {
+            assert!(self.0.fetch_add(1, Ordering::Relaxed) == 0, "planned");
+        }
+    }
+    let ctx = WaitCtx::new();
+    let counts = Arc::new(Counts(AtomicUsize::new(0)));
+    ctx.notifier().set_route(Route::Waker(Arc::clone(&counts).into()));
+    for _ in 0..2 {
+        let request = ctx.notifier().begin().expect("nothing in flight");
+        assert_eq!(request.arm(), Arm::Armed);
+        assert!(request.claim(Outcome::Done).expect("first").wake());
+    }
+    let counters = ctx.notifier().counters();
+    assert_eq!((counters.waker, counters.panics, counters.delivered()), (2, 1, 2));
+    assert_eq!(counts.0.load(Ordering::Relaxed), 2);
+}
+
+#[test]
+fn a_claim_dropped_while_its_result_is_stored_fails_the_request_and_wakes() {
+    let ctx = WaitCtx::new();
+    let calls = counting(&ctx);
+    let request = ctx.notifier().begin().expect("nothing in flight");
+    assert_eq!(request.arm(), Arm::Armed);
+    let device = std::thread::spawn({
+        let request = request.clone();
+        move || {
+            let _claim = request.claim(Outcome::Done).expect("first");
+            panic!("planned, while storing");
+        }
+    });
+    assert!(device.join().is_err());
+    assert_eq!(calls.load(Ordering::Relaxed), 1);
+    assert_eq!(request.state(), RequestState::Failed);
 }

@@ -12,7 +12,7 @@ use crate::{
     report::{Ledger, Level},
     run::Device,
     scenario::Scenario,
-    server::SessionChecks,
+    server::{SessionChecks, WorkerReport},
 };
 
 /// A row in which everything went well, ten handshakes of it.
@@ -26,6 +26,9 @@ fn healthy(mode: &str) -> RowEvidence {
     (engine.checked, engine.in_order) = (10, 6);
     let parked = if mode == "async" { 10 } else { 0 };
     (engine.wakes, engine.resumes) = (parked, parked);
+    (engine.cancelled, engine.late) = (1, 1);
+    let mut pool = PoolStats::default();
+    pool.cancelled = u64::from(mode == "async");
     let worker = WorkerReport {
         accepted: 10,
         handshakes: 10,
@@ -39,7 +42,7 @@ fn healthy(mode: &str) -> RowEvidence {
         fd_writes: 3,
         sessions: SessionChecks { unprompted: parked.min(1), parked, ..SessionChecks::default() },
         cpu: Duration::from_millis(1),
-        pool: PoolStats::default(),
+        pool,
         failures: BTreeMap::new(),
     };
     RowEvidence {
@@ -47,6 +50,7 @@ fn healthy(mode: &str) -> RowEvidence {
         load: LoadReport {
             handshakes: 10,
             failed: 0,
+            hung_up: 1,
             unfinished: 0,
             elapsed: Duration::from_secs(1),
             latency_us: Histogram::new(3).expect("three digits"),
@@ -56,6 +60,7 @@ fn healthy(mode: &str) -> RowEvidence {
         verified: 10,
         asked: 10,
         workers: vec![worker],
+        stuck: 0,
         device: Some(device),
         ledger: Ledger { jobs: Level { now: 0, peak: 10 }, ..Ledger::default() },
     }
@@ -81,8 +86,8 @@ fn breaks(law: &str, mode: &str, harm: impl FnOnce(&mut RowEvidence)) {
 #[test]
 fn a_healthy_row_breaks_no_law_and_checks_each_that_applies() {
     for (mode, expected) in [
-        ("async", vec!["L2", "L3", "L4", "L7", "L8", "L12", "L13"]),
-        ("blocking", vec!["L2", "L8", "L11", "L12", "L13"]),
+        ("async", vec!["L2", "L3", "L4", "L5", "L7", "L8", "L12", "L13"]),
+        ("blocking", vec!["L2", "L3", "L8", "L11", "L12", "L13"]),
     ] {
         let mut laws = Laws::default();
         laws.check(&healthy(mode));
@@ -107,6 +112,7 @@ fn l2_is_broken_by_a_second_submission() {
 fn l3_is_broken_by_a_handshake_that_nobody_ended() {
     breaks("L3", "async", |row| row.load.unfinished = 1);
     breaks("L3", "async", |row| row.workers[0].abandoned = 1);
+    breaks("L3", "blocking", |row| row.stuck = 1);
     breaks("L3", "async", |row| row.device.as_mut().expect("one").quiet = false);
 }
 
@@ -115,6 +121,14 @@ fn l4_is_broken_by_a_wake_too_many() {
     breaks("L4", "async", |row| row.workers[0].sessions.too_many_wakes = 1);
     breaks("L4", "async", |row| row.workers[0].tokens = 11);
     breaks("L4", "async", |row| engine(row).wakes = 11);
+}
+
+#[test]
+fn l5_is_broken_by_a_job_that_would_not_be_cancelled() {
+    breaks("L5", "async", |row| row.workers[0].pool.quarantined = 1);
+    breaks("L5", "async", |row| row.workers[0].pool.swallowed_panics = 1);
+    breaks("L5", "async", |row| engine(row).late = 2);
+    breaks("L5", "async", |row| row.workers[0].pool.cancelled = 2);
 }
 
 #[test]

@@ -1,0 +1,62 @@
+//! `lab bench`: what things cost, each beside the best known rival or a limit, measured in turn in one process.
+//!
+//! Ratios are the result; absolute numbers belong to the machine that printed them. Ratio above 1 means that ours is
+//! ahead.
+
+mod device;
+mod engine;
+mod job;
+mod measure;
+mod openssl;
+mod paused;
+mod report;
+mod wait_ctx;
+
+pub(crate) use paused::child;
+pub(crate) use report::{Bench, Better, Document};
+
+use measure::Measured;
+
+/// A bench, or a family of benches that share their set-up.
+struct Entry {
+    /// What the command line selects by: the beginning of the names.
+    name: &'static str,
+    run: fn() -> Vec<Bench>,
+}
+
+/// Every bench, quick ones first.
+const ENTRIES: &[Entry] = &[
+    Entry { name: "wait_ctx.life_cycle", run: wait_ctx::life_cycle },
+    Entry { name: "wait_ctx.notify_eventfd", run: wait_ctx::notify_eventfd },
+    Entry { name: "wait_ctx.notify_unlistened", run: wait_ctx::notify_unlistened },
+    Entry { name: "job.pause_resume", run: job::pause_resume },
+    Entry { name: "job.start_finish", run: job::start_finish },
+    Entry { name: "job.first_start", run: job::first_start },
+    Entry { name: "job.cold_resume", run: job::cold_resume },
+    Entry { name: "engine.per_op", run: engine::per_op },
+    Entry { name: "engine.wake_sleeping", run: engine::wake_sleeping },
+    Entry { name: "device.virtual_requests", run: device::virtual_requests },
+    Entry { name: "job.paused", run: paused::paused },
+];
+
+/// Runs the benches whose names begin with one of `wanted`, or all; `progress` is told what comes next.
+///
+/// # Errors
+///
+/// The names there are, if one of `wanted` fits none.
+pub(crate) fn run(wanted: &[String], progress: impl Fn(&str)) -> Result<Document, String> {
+    let fits =
+        |name: &str, word: &String| name.starts_with(word.as_str()) || word.starts_with(name);
+    if let Some(word) = wanted.iter().find(|word| !ENTRIES.iter().any(|e| fits(e.name, word))) {
+        let names: Vec<_> = ENTRIES.iter().map(|entry| entry.name).collect();
+        return Err(format!("unknown bench \"{word}\"; there are {}", names.join(", ")));
+    }
+    let mut benches = Vec::new();
+    for entry in ENTRIES {
+        if wanted.is_empty() || wanted.iter().any(|word| fits(entry.name, word)) {
+            progress(entry.name);
+            benches.extend((entry.run)());
+        }
+    }
+    Ok(Document { benches })
+}

@@ -1,0 +1,90 @@
+//! What a wait context costs.
+
+use std::hint::black_box;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use wait_ctx::{Arm, InFlight, Key, Outcome, Seen, WaitCtx, WaitFd};
+
+use super::Bench;
+use super::measure::{in_turn, nanoseconds_each};
+use super::openssl::LibCrypto;
+
+const CALLS: u32 = 20_000;
+
+/// A session's whole life: new, set, all, changed, clear, free.
+pub(super) fn life_cycle() -> Vec<Bench> {
+    let name = "wait_ctx.life_cycle";
+    let libcrypto = match LibCrypto::load() {
+        Ok(libcrypto) => libcrypto,
+        Err(why) => return vec![Bench::missing(name, "ns", why)],
+    };
+    let key = Key::unique();
+    let ours = || {
+        nanoseconds_each(CALLS, || {
+            for _ in 0..CALLS {
+                let ctx = WaitCtx::new();
+                let mut seen = Seen::new();
+                ctx.set_wait_fd(key, WaitFd::borrowed(&5)).expect("the key is free");
+                black_box(ctx.all_fds());
+                drop(black_box(ctx.diff(&mut seen)));
+                drop(black_box(ctx.clear_fd(key)));
+            }
+        })
+    };
+    let theirs = || nanoseconds_each(CALLS, || (0..CALLS).for_each(|_| libcrypto.wait_ctx_life()));
+    vec![Bench::beside(name, "OpenSSL", in_turn(ours, theirs))]
+}
+
+/// A wake by the session's own descriptor, beside the write(2) in it.
+pub(super) fn notify_eventfd() -> Vec<Bench> {
+    let ctx = WaitCtx::new();
+    ctx.notify_fd().expect("a descriptor");
+    let request = ctx.notifier().begin().expect("nothing is in flight");
+    // A retry is a wake that can be repeated without anything in between but arming.
+    let ours = || {
+        nanoseconds_each(CALLS, || {
+            for _ in 0..CALLS {
+                assert_eq!(request.arm(), Arm::Armed);
+                black_box(request.notify_retry());
+            }
+        })
+    };
+    let other = WaitCtx::new();
+    let fd = other.notify_fd().expect("a descriptor");
+    let theirs = || {
+        nanoseconds_each(CALLS, || {
+            for _ in 0..CALLS {
+                rustix::io::write(fd, &1_u64.to_ne_bytes()).expect("the counter has room");
+            }
+        })
+    };
+    vec![Bench::beside("wait_ctx.notify_eventfd", "write(2)", in_turn(ours, theirs))]
+}
+
+/// Sessions in a round: few enough for the first-level cache, since the wake is measured and not the memory.
+const SESSIONS: u32 = 256;
+
+/// A completion that nobody is armed for.
+pub(super) fn notify_unlistened() -> Vec<Bench> {
+    // A request is completed once, and beginning it is not part of the wake: many sessions, one completion each.
+    let sessions: Vec<WaitCtx> = (0..SESSIONS).map(|_| WaitCtx::new()).collect();
+    let words: Vec<Box<AtomicU64>> = (0..SESSIONS).map(|_| Box::default()).collect();
+    let ours = || {
+        let begin = |ctx: &WaitCtx| ctx.notifier().begin().expect("the last one is completed");
+        let requests: Vec<InFlight> = sessions.iter().map(begin).collect();
+        nanoseconds_each(SESSIONS, || {
+            for request in &requests {
+                black_box(request.claim(Outcome::Done).expect("the first claim").wake());
+            }
+        })
+    };
+    let theirs = || {
+        nanoseconds_each(SESSIONS, || {
+            for word in &words {
+                black_box(word.fetch_add(1, Ordering::AcqRel));
+            }
+        })
+    };
+    let rival = "one atomic read-modify-write";
+    vec![Bench::beside("wait_ctx.notify_unlistened", rival, in_turn(ours, theirs))]
+}

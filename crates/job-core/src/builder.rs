@@ -1,0 +1,133 @@
+//! The settings of a pool.
+
+use crate::fiber;
+use crate::pool::JobPool;
+
+/// The stack of a job, in bytes, unless the builder says otherwise: room for a TLS handshake with ML-KEM in compiled
+/// C. Unoptimised Rust needs several times as much.
+const DEFAULT_STACK_SIZE: usize = if cfg!(debug_assertions) { 256 * 1024 } else { 64 * 1024 };
+/// Below this not even a panic can be raised.
+const MIN_STACK_SIZE: usize = 16 * 1024;
+/// A stack larger than this is a mistake.
+const MAX_STACK_SIZE: usize = 1 << 40;
+/// How the page below a stack is guarded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Guard {
+    /// Guard markers where the kernel has them (Linux 6.13 and later), page protection elsewhere.
+    #[default]
+    Auto,
+    /// Page protection always: two memory mappings a stack, of which Linux allows some 65,530 in a process.
+    Protect,
+}
+
+/// Settings of a [`JobPool`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until `build`"]
+pub struct PoolBuilder {
+    pub(crate) max_jobs: usize,
+    pub(crate) stack_size: usize,
+    pub(crate) guard: Guard,
+    pub(crate) wipe_stacks: bool,
+    pub(crate) unwind: bool,
+    pub(crate) capable: bool,
+}
+
+/// Settings that make no pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PoolError {
+    /// The stack is too small to raise a panic on, or larger than any address space.
+    #[error("stack_size is {given} bytes: choose one between {min} and {max}")]
+    StackSize {
+        /// What was asked for.
+        given: usize,
+        /// The smallest stack there is.
+        min: usize,
+        /// The largest stack there is.
+        max: usize,
+    },
+    /// A pool without jobs is of no use.
+    #[error("max_jobs is 0: leave it out for no limit")]
+    MaxJobs,
+}
+
+impl Default for PoolBuilder {
+    fn default() -> Self {
+        Self {
+            max_jobs: usize::MAX,
+            stack_size: DEFAULT_STACK_SIZE,
+            guard: Guard::Auto,
+            wipe_stacks: true,
+            unwind: true,
+            capable: fiber::is_capable(),
+        }
+    }
+}
+
+impl PoolBuilder {
+    /// At most so many live jobs at once. Without this there is no limit.
+    pub fn max_jobs(mut self, max_jobs: usize) -> Self {
+        self.max_jobs = max_jobs;
+        self
+    }
+
+    /// Bytes of stack for each job, rounded up to whole pages. The guard page comes on top of that; a few hundred
+    /// bytes are taken for the job's own state.
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.stack_size = bytes;
+        self
+    }
+
+    /// How stacks are guarded; [`Guard::Auto`] if not set.
+    pub fn guard(mut self, guard: Guard) -> Self {
+        self.guard = guard;
+        self
+    }
+
+    /// Whether idle stacks are overwritten with zeros down to the high-water mark, since keys pass through stacks.
+    /// True if not set.
+    ///
+    /// The stack that came back last is left as it is, because the next job most likely runs on it at once; it is
+    /// wiped when another comes back on top of it, and by [`JobPool::wipe`]. A job that goes deeper than any that was
+    /// measured leaves what is below the mark until such a depth is measured or the pool is shrunk.
+    pub fn wipe_stacks(mut self, wipe: bool) -> Self {
+        self.wipe_stacks = wipe;
+        self
+    }
+
+    /// Whether a cancelled job that pauses again is unwound. True if not set, and without effect where panics abort.
+    ///
+    /// Say `false` if jobs call back through frames of another language, which an unwind must not cross: such a job
+    /// is leaked instead, and counted as [`quarantined`](crate::PoolStats::quarantined).
+    pub fn unwind(mut self, unwind: bool) -> Self {
+        self.unwind = unwind;
+        self
+    }
+
+    /// Pretends that this process cannot switch stacks.
+    #[cfg(test)]
+    pub(crate) fn incapable(mut self) -> Self {
+        self.capable = false;
+        self
+    }
+
+    /// Makes the pool. No stack is made yet.
+    ///
+    /// # Errors
+    ///
+    /// [`PoolError`] names the setting that cannot be.
+    pub fn build(self) -> Result<JobPool, PoolError> {
+        if !(MIN_STACK_SIZE..=MAX_STACK_SIZE).contains(&self.stack_size) {
+            return Err(PoolError::StackSize {
+                given: self.stack_size,
+                min: MIN_STACK_SIZE,
+                max: MAX_STACK_SIZE,
+            });
+        }
+        if self.max_jobs == 0 {
+            return Err(PoolError::MaxJobs);
+        }
+        Ok(JobPool::from_settings(&self))
+    }
+}

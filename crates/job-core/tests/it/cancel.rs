@@ -1,0 +1,327 @@
+//! Ending a paused job, by call and by drop.
+
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::rc::Rc;
+
+use job_core::{JobPool, Pause, WaitForError, current, pause, wait_for};
+
+use crate::paused;
+
+/// Runs its closure when it is dropped.
+struct OnDrop<F: FnMut()>(F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+/// A job that never takes no for an answer.
+fn pause_for_ever() {
+    while pause() != Pause::NotInJob {}
+}
+
+/// A value whose drop counts.
+fn counting(count: &Rc<Cell<u32>>) -> impl Drop + 'static {
+    let count = Rc::clone(count);
+    OnDrop(move || count.set(count.get() + 1))
+}
+
+#[test]
+fn l5_the_paused_call_of_a_cancelled_job_says_so() {
+    let pool = JobPool::new();
+    let job = paused(pool.start(pause).unwrap());
+    assert_eq!(job.cancel(), Some(Pause::Cancelled));
+    assert_eq!(pool.stats().cancelled, 1);
+}
+
+#[test]
+fn l5_cancelled_is_sticky() {
+    let pool = JobPool::new();
+    let job = paused(
+        pool.start(|| {
+            assert!(!current().unwrap().is_cancelled());
+            assert_eq!(pause(), Pause::Cancelled);
+            for _ in 0..10 {
+                assert!(current().unwrap().is_cancelled());
+                assert_eq!(wait_for(std::future::pending::<()>()), Err(WaitForError::Cancelled));
+            }
+            1
+        })
+        .unwrap(),
+    );
+    assert_eq!(job.cancel(), Some(1));
+}
+
+#[test]
+fn l5_a_second_pause_of_a_cancelled_job_unwinds_it() {
+    let pool = JobPool::new();
+    let drops = Rc::new(Cell::new(0));
+    let marker = counting(&drops);
+    let job = paused(
+        pool.start(move || {
+            let _marker = marker;
+            loop {
+                let _ = pause();
+            }
+        })
+        .unwrap(),
+    );
+    drop(job);
+    assert_eq!(drops.get(), 1);
+    let stats = pool.stats();
+    assert_eq!((stats.live, stats.idle, stats.cancelled, stats.quarantined), (0, 1, 1, 0));
+    assert_eq!((stats.swallowed_panics, stats.swallowed_unwinds), (0, 0));
+}
+
+#[test]
+fn l5_dropping_at_every_pause_runs_every_destructor_once() {
+    const PAUSES: usize = 6;
+    let pool = JobPool::builder().max_jobs(1).build().unwrap();
+    for ignores in [false, true] {
+        for dropped_at in 0..PAUSES {
+            let drops = Rc::new(Cell::new(0));
+            let theirs = Rc::clone(&drops);
+            let mut job = paused(
+                pool.start(move || {
+                    let mut markers = Vec::new();
+                    for _ in 0..PAUSES {
+                        markers.push(counting(&theirs));
+                        if pause() == Pause::Cancelled && !ignores {
+                            return;
+                        }
+                    }
+                })
+                .unwrap(),
+            );
+            for _ in 0..dropped_at {
+                job = paused(job.resume());
+            }
+            assert_eq!(drops.get(), 0);
+            drop(job);
+            // One that ignores the cancellation gets as far as its next pause.
+            let made = if ignores { (dropped_at + 2).min(PAUSES) } else { dropped_at + 1 };
+            assert_eq!((drops.get() as usize, pool.stats().live), (made, 0));
+        }
+    }
+}
+
+#[test]
+fn l10_a_panic_while_being_cancelled_is_swallowed_and_counted() {
+    let pool = JobPool::new();
+    let body = || {
+        let _ = pause();
+        resume_unwind(Box::new("while cancelled"));
+    };
+    drop(pool.start::<_, ()>(body).unwrap());
+    assert_eq!(paused(pool.start::<_, ()>(body).unwrap()).cancel(), None);
+    assert_eq!(pool.stats().swallowed_panics, 2);
+    assert_eq!(pool.start(|| 1).unwrap().finished(), Some(1));
+}
+
+#[test]
+fn l10_whatever_panics_when_it_is_dropped_does_not_escape_a_drop() {
+    let boom = || OnDrop(|| resume_unwind(Box::new("dropped")));
+    let pool = JobPool::new();
+    // The value of the job.
+    drop(
+        pool.start(move || {
+            let _ = pause();
+            boom()
+        })
+        .unwrap(),
+    );
+    assert_eq!(pool.stats().swallowed_panics, 1);
+    // What is kept with the job.
+    drop(
+        pool.start(move || {
+            current().unwrap().set_local(boom());
+            pause()
+        })
+        .unwrap(),
+    );
+    assert_eq!(pool.stats().swallowed_panics, 2);
+    // The payload of its panic. `Send` is asked for.
+    struct Payload;
+    impl Drop for Payload {
+        fn drop(&mut self) {
+            resume_unwind(Box::new("payload"));
+        }
+    }
+    drop(
+        pool.start::<_, ()>(|| {
+            let _ = pause();
+            resume_unwind(Box::new(Payload));
+        })
+        .unwrap(),
+    );
+    assert_eq!(pool.stats().swallowed_panics, 4);
+    assert_eq!(pool.stats().live, 0);
+}
+
+#[test]
+fn l5_a_job_that_catches_the_unwind_and_returns_keeps_its_value() {
+    let pool = JobPool::new();
+    let job = paused(
+        pool.start(|| {
+            let _ = pause();
+            catch_unwind(|| {
+                let _ = pause();
+            })
+            .is_err()
+        })
+        .unwrap(),
+    );
+    assert_eq!(job.cancel(), Some(true));
+    assert_eq!((pool.stats().swallowed_unwinds, pool.stats().quarantined), (1, 0));
+}
+
+#[test]
+fn l5_a_job_that_catches_every_unwind_is_quarantined() {
+    let pool = JobPool::builder().max_jobs(1).build().unwrap();
+    let drops = Rc::new(Cell::new(0));
+    let marker = counting(&drops);
+    let job = paused(
+        pool.start(move || {
+            let _marker = marker;
+            loop {
+                let _ = catch_unwind(|| {
+                    let _ = pause();
+                });
+            }
+        })
+        .unwrap(),
+    );
+    drop(job);
+    let stats = pool.stats();
+    assert_eq!((stats.live, stats.created, stats.quarantined), (0, 0, 1));
+    assert_eq!((stats.swallowed_unwinds, drops.get()), (3, 0));
+    // Its place is free.
+    assert_eq!(pool.start(|| 1).unwrap().finished(), Some(1));
+}
+
+#[test]
+fn l5_without_unwinding_a_job_that_pauses_again_is_quarantined() {
+    // What a build in which panics abort does always.
+    let pool = JobPool::builder().unwind(false).build().unwrap();
+    drop(pool.start(pause_for_ever).unwrap());
+    assert_eq!(pool.stats().quarantined, 1);
+    drop(pool.start(pause).unwrap());
+    assert_eq!((pool.stats().quarantined, pool.stats().cancelled), (1, 2));
+}
+
+#[test]
+fn l5_a_job_that_retries_for_ever_is_ended_all_the_same() {
+    let pool = JobPool::new();
+    let tries = Rc::new(Cell::new(0_u32));
+    let theirs = Rc::clone(&tries);
+    let job = paused(
+        pool.start(move || {
+            while wait_for(std::future::pending::<()>()).is_err() {
+                theirs.set(theirs.get() + 1);
+            }
+        })
+        .unwrap(),
+    );
+    drop(job);
+    assert!(tries.get() > 1);
+    assert_eq!((pool.stats().live, pool.stats().quarantined), (0, 0));
+}
+
+#[test]
+fn l5_a_drop_during_a_panic_ends_the_job() {
+    let pool = JobPool::new();
+    let polite = paused(pool.start(pause).unwrap());
+    let stubborn = paused(pool.start(pause_for_ever).unwrap());
+    let caught = catch_unwind(AssertUnwindSafe(move || {
+        let _jobs = (polite, stubborn);
+        resume_unwind(Box::new("outside"));
+    }));
+    assert_eq!(caught.unwrap_err().downcast_ref(), Some(&"outside"));
+    // The stubborn one could not be unwound without seeing whether it unwinds already.
+    let stats = pool.stats();
+    assert_eq!((stats.live, stats.cancelled, stats.quarantined), (0, 2, 1));
+    assert!(!std::thread::panicking());
+}
+
+#[test]
+fn l5_a_panic_of_the_job_dropped_during_a_panic_does_not_abort() {
+    let pool = JobPool::new();
+    let job = paused(
+        pool.start::<_, ()>(|| {
+            let _ = pause();
+            resume_unwind(Box::new("inside"));
+        })
+        .unwrap(),
+    );
+    let caught = catch_unwind(AssertUnwindSafe(move || {
+        let _job = job;
+        resume_unwind(Box::new("outside"));
+    }));
+    assert_eq!(caught.unwrap_err().downcast_ref(), Some(&"outside"));
+    assert_eq!(pool.stats().swallowed_panics, 1);
+    assert!(!std::thread::panicking());
+}
+
+#[test]
+fn l11_a_destructor_of_an_unwinding_job_does_not_pause() {
+    let pool = JobPool::new();
+    let seen = Rc::new(Cell::new(None));
+    let theirs = Rc::clone(&seen);
+    let job = paused(
+        pool.start(move || {
+            let _pauses = OnDrop(move || theirs.set(Some(pause())));
+            pause_for_ever();
+        })
+        .unwrap(),
+    );
+    drop(job);
+    assert_eq!(seen.get(), Some(Pause::Panicking));
+    assert_eq!(pool.stats().quarantined, 0);
+}
+
+#[test]
+fn l5_dropping_a_job_drops_the_jobs_nested_in_it() {
+    let pool = JobPool::new();
+    let drops = Rc::new(Cell::new(0));
+    let (inner_pool, inner_drops) = (pool.clone(), Rc::clone(&drops));
+    let job = paused(
+        pool.start(move || {
+            let marker = counting(&inner_drops);
+            let inner = paused(
+                inner_pool
+                    .start(move || {
+                        let _marker = marker;
+                        pause()
+                    })
+                    .unwrap(),
+            );
+            if pause() == Pause::Resumed {
+                drop(inner.resume())
+            }
+        })
+        .unwrap(),
+    );
+    assert_eq!(pool.stats().live, 2);
+    drop(job);
+    assert_eq!((drops.get(), pool.stats().live), (1, 0));
+}
+
+#[test]
+fn l5_a_job_dropped_at_thread_exit_is_cancelled() {
+    use std::cell::RefCell;
+    use std::sync::mpsc;
+
+    thread_local!(static KEPT: RefCell<Vec<job_core::Job<()>>> = const { RefCell::new(Vec::new()) });
+
+    let (told, hears) = mpsc::channel();
+    std::thread::spawn(move || {
+        let pool = JobPool::new();
+        let job = paused(pool.start(move || told.send(pause()).unwrap()).unwrap());
+        KEPT.with_borrow_mut(|kept| kept.push(job));
+    })
+    .join()
+    .unwrap();
+    assert_eq!(hears.recv(), Ok(Pause::Cancelled));
+}

@@ -1,0 +1,167 @@
+//! Where jobs run: reuse, limits, guards, wiping.
+
+use std::hint::black_box;
+use std::io::Write as _;
+use std::process::Command;
+
+use job_core::{Guard, JobPool, Pause, StartRefused, pause};
+
+use crate::paused;
+
+/// An address on the stack of whoever calls.
+#[inline(never)]
+fn here() -> usize {
+    let local = black_box(0_u8);
+    &raw const local as usize
+}
+
+#[test]
+fn the_stack_of_the_last_job_to_end_is_used_next() {
+    let pool = JobPool::new();
+    let start = || {
+        let job = paused(
+            pool.start(|| {
+                let address = here();
+                let _ = pause();
+                address
+            })
+            .unwrap(),
+        );
+        move || job.resume().finished().unwrap()
+    };
+    let (a, b) = (start(), start());
+    let a = a();
+    let b = b();
+    assert_ne!(a, b);
+    let (again_b, again_a) = (start(), start());
+    assert_eq!((again_b(), again_a()), (b, a));
+}
+
+#[test]
+fn preallocation_makes_as_many_stacks_as_may_be_used() {
+    let pool = JobPool::builder().max_jobs(5).build().unwrap();
+    assert_eq!(pool.preallocate(3), 3);
+    assert_eq!(pool.preallocate(3), 2);
+    assert_eq!(pool.preallocate(3), 0);
+    assert_eq!((pool.stats().created, pool.stats().idle), (5, 5));
+}
+
+#[test]
+fn shrinking_keeps_the_stacks_beside_one_in_use() {
+    let pool = JobPool::new();
+    assert_eq!(pool.preallocate(40), 40);
+    let job = paused(pool.start(pause).unwrap());
+    // Reservations of 16 and then 32 stacks: one of them is all idle.
+    let gone = pool.shrink();
+    assert!(gone == 16 || gone == 24, "{gone}");
+    assert_eq!(pool.stats().created, 40 - gone);
+    assert_eq!(job.resume().finished(), Some(Pause::Resumed));
+    assert_eq!(pool.shrink(), 40 - gone);
+    assert_eq!(pool.stats().created, 0);
+    assert_eq!(pool.start(|| 1).unwrap().finished(), Some(1));
+}
+
+#[test]
+fn a_stack_that_was_emptied_can_be_used_again() {
+    for guard in [Guard::Auto, Guard::Protect] {
+        let pool = JobPool::builder().guard(guard).build().unwrap();
+        let keeps = paused(pool.start(pause).unwrap());
+        let ends = paused(pool.start(pause).unwrap());
+        assert_eq!(ends.resume().finished(), Some(Pause::Resumed));
+        assert_eq!(pool.shrink(), 0);
+        assert_eq!(pool.start(|| 1).unwrap().finished(), Some(1));
+        assert_eq!(keeps.resume().finished(), Some(Pause::Resumed));
+    }
+}
+
+#[test]
+fn a_stack_that_does_not_fit_into_memory_is_refused_with_the_closure() {
+    let pool = JobPool::builder().stack_size(1 << 40).build().unwrap();
+    let mut jobs = Vec::new();
+    // Address space ends after 128 of these at most.
+    let refused = (0..200).find_map(|_| match pool.start(pause) {
+        Ok(step) => {
+            jobs.push(step);
+            None
+        }
+        Err(error) => Some(error),
+    });
+    let refused = refused.expect("no machine has that much address space");
+    assert_eq!(refused.reason, StartRefused::OutOfMemory);
+    let stats = pool.stats();
+    assert_eq!((stats.live, stats.created), (jobs.len(), jobs.len()));
+    assert_eq!((refused.into_closure())(), Pause::NotInJob);
+}
+
+#[test]
+fn large_and_strictly_aligned_closures_and_values_arrive_whole() {
+    #[repr(align(128))]
+    #[derive(Clone, Copy)]
+    struct Aligned([u8; 256]);
+
+    let pool = JobPool::new();
+    let large = [7_u8; 5000];
+    let aligned = Aligned([9; 256]);
+    let small_but_aligned = pool.start(move || (&raw const aligned as usize, aligned));
+    let (address, Aligned(bytes)) = small_but_aligned.unwrap().finished().unwrap();
+    assert_eq!((address % 128, bytes), (0, [9; 256]));
+    let job = paused(
+        pool.start(move || {
+            let _ = pause();
+            (large, aligned)
+        })
+        .unwrap(),
+    );
+    let (bytes, Aligned(more)) = job.resume().finished().unwrap();
+    assert_eq!((bytes, more), ([7; 5000], [9; 256]));
+}
+
+const STACK: usize = 128 * 1024;
+
+/// The child of the test below, which is run again in a process of its own.
+#[test]
+fn overflow_in_a_child() {
+    /// Goes down without end and says how far it is.
+    #[inline(never)]
+    fn descend(top: usize, told: usize) -> usize {
+        let block = black_box([1_u8; 256]);
+        let depth = top - (&raw const block as usize);
+        let told = if depth >= told + 1024 {
+            let mut stdout = std::io::stdout().lock();
+            writeln!(stdout, "depth {depth}").unwrap();
+            stdout.flush().unwrap();
+            depth
+        } else {
+            told
+        };
+        if told > 1 << 30 { 0 } else { descend(top, told) + usize::from(block[told % 256]) }
+    }
+
+    let Ok(guard) = std::env::var("JOB_CORE_OVERFLOW") else { return };
+    let guard = if guard == "protect" { Guard::Protect } else { Guard::Auto };
+    let pool = JobPool::builder().stack_size(STACK).guard(guard).build().unwrap();
+    // Neighbours on both sides.
+    let _below = [pool.start(pause).unwrap(), pool.start(pause).unwrap()];
+    pool.start(|| descend(here(), 0)).unwrap().finished();
+    unreachable!("the stack has no end");
+}
+
+#[test]
+fn a_stack_overflow_faults_on_the_guard_page() {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    for guard in ["auto", "protect"] {
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "stacks::overflow_in_a_child", "--nocapture", "--test-threads=1"])
+            .env("JOB_CORE_OVERFLOW", guard)
+            .output()
+            .unwrap();
+        // SIGSEGV on Linux, SIGBUS elsewhere; Rust's own handler may turn either into an abort.
+        assert!(matches!(output.status.signal(), Some(6 | 10 | 11)), "{:?}", output.status);
+        let text = String::from_utf8(output.stdout).unwrap();
+        let depths = text.lines().filter_map(|line| line.strip_prefix("depth "));
+        let deepest = depths.map(|depth| depth.parse::<usize>().unwrap()).max().unwrap();
+        assert!(deepest < STACK, "the neighbour was overwritten: {deepest}");
+        assert!(deepest > STACK / 2, "the guard came too early: {deepest}");
+    }
+}

@@ -1,0 +1,42 @@
+//! The wall that stacks with page protection meet. A process of its own: it uses up nearly all mappings.
+
+#![cfg(target_os = "linux")]
+
+use job_core::{Guard, JobPool, StartRefused, pause};
+
+fn max_map_count() -> usize {
+    let text = std::fs::read_to_string("/proc/sys/vm/max_map_count").unwrap();
+    text.trim().parse().unwrap()
+}
+
+#[test]
+fn protected_stacks_stop_before_the_kernels_limit_with_an_error_that_says_so() {
+    let limit = max_map_count();
+    // Where the limit was raised a great deal there is no wall within reach.
+    if limit > 200_000 {
+        return;
+    }
+    let pool = JobPool::builder().guard(Guard::Protect).stack_size(16 * 1024).build().unwrap();
+    let made = pool.preallocate(limit);
+    assert!(made < limit / 2, "{made} stacks of two mappings each within {limit}");
+    assert!(made > limit / 2 - 2_000, "stopped far from the wall: {made} of {limit}");
+    // The rest of the process can still map memory and start threads.
+    assert_eq!(std::thread::spawn(|| vec![1_u8; 1 << 20].len()).join().unwrap(), 1 << 20);
+
+    let mut jobs = Vec::new();
+    let refused = loop {
+        match pool.start(pause) {
+            Ok(step) => jobs.push(step),
+            Err(error) => break error,
+        }
+    };
+    let StartRefused::OutOfMappings { limit: named, needed } = refused.reason else {
+        panic!("{refused}");
+    };
+    assert_eq!((named, jobs.len()), (limit, made));
+    assert!(needed > limit);
+    assert!(refused.to_string().contains(&format!("vm.max_map_count is {limit}")));
+    // One job less, and there is room for one.
+    jobs.pop();
+    assert!(pool.start(pause).is_ok());
+}

@@ -1,0 +1,304 @@
+//! A notifier and its requests against a sequential model: any string of calls from either side, with routes that come
+//! and go. Laws L2 to L4 for everything that happens one after the other; loom has the interleavings.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use proptest::prelude::*;
+use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
+use wait_ctx::testing::{ModelArm, SessionModel};
+use wait_ctx::{Arm, InFlight, Outcome, ReadyQueue, RequestState, Route, Token, WaitCtx};
+
+/// What is done to a request. Ages count back from the newest one, which has age 0.
+#[derive(Debug, Clone)]
+enum Call {
+    Begin,
+    Accept {
+        age: usize,
+    },
+    Arm {
+        age: usize,
+    },
+    /// A completion, and what happens between its claim and its wake.
+    Complete {
+        age: usize,
+        outcome: Outcome,
+        between: Vec<Self>,
+    },
+    /// A completion that dies before it has stored its result.
+    Abandon {
+        age: usize,
+    },
+    Cancel {
+        age: usize,
+    },
+    Retry {
+        age: usize,
+    },
+    WakeByFuture,
+    SetCallback(bool),
+    SetRoute(bool),
+}
+
+fn call() -> impl Strategy<Value = Call> {
+    let age = prop_oneof![6 => Just(0_usize), 1 => 1..3_usize];
+    let leaf = prop_oneof![
+        4 => Just(Call::Begin),
+        3 => age.clone().prop_map(|age| Call::Accept { age }),
+        5 => age.clone().prop_map(|age| Call::Arm { age }),
+        1 => age.clone().prop_map(|age| Call::Abandon { age }),
+        1 => age.clone().prop_map(|age| Call::Cancel { age }),
+        3 => age.clone().prop_map(|age| Call::Retry { age }),
+        1 => Just(Call::WakeByFuture),
+        2 => any::<bool>().prop_map(Call::SetCallback),
+        2 => any::<bool>().prop_map(Call::SetRoute),
+    ];
+    let outcome = prop_oneof![Just(Outcome::Done), Just(Outcome::Failed)];
+    let between = prop::collection::vec(leaf.clone(), 0..3);
+    let complete = (age, outcome, between).prop_map(|(age, outcome, between)| Call::Complete {
+        age,
+        outcome,
+        between,
+    });
+    prop_oneof![4 => leaf, 1 => complete]
+}
+
+/// What must be true after a call.
+#[derive(Debug, Clone, Default)]
+struct Model {
+    session: SessionModel,
+    n_requests: usize,
+    /// The current request is claimed and not yet woken.
+    claimed: bool,
+    callback: bool,
+    route: bool,
+    owed: bool,
+    by_callback: u64,
+    by_route: u64,
+}
+
+impl Model {
+    fn deliver(&mut self) {
+        match (self.callback, self.route) {
+            (true, _) => self.by_callback += 1,
+            (false, true) => self.by_route += 1,
+            (false, false) => self.owed = true,
+        }
+    }
+
+    /// Runs a change of the session and delivers the wakes it makes due.
+    fn session<T>(&mut self, change: impl FnOnce(&mut SessionModel) -> T) -> T {
+        let before = self.session.wakes();
+        let answer = change(&mut self.session);
+        for _ in before..self.session.wakes() {
+            self.deliver();
+        }
+        answer
+    }
+
+    fn is_current(&self, age: usize) -> bool {
+        age == 0 && self.n_requests > 0
+    }
+
+    fn call(&mut self, call: &Call) {
+        match call {
+            Call::Begin => {
+                let begun = self.session(SessionModel::begin);
+                self.n_requests += usize::from(begun);
+                self.claimed &= !begun;
+                self.owed &= !begun;
+            }
+            Call::Accept { age } if self.is_current(*age) => self.session.accept(),
+            Call::Arm { age } if self.is_current(*age) => {
+                self.owed &= self.session.arm() == ModelArm::Collect;
+            }
+            Call::Complete { age, outcome, between } => {
+                let generation = self.n_requests;
+                let claims =
+                    self.is_current(*age) && self.session.state().is_live() && !self.claimed;
+                self.claimed |= claims;
+                for call in between {
+                    self.call(call);
+                }
+                // Whoever cancelled meanwhile, or began the next request after that, has taken the claim away.
+                if claims && self.claimed && self.n_requests == generation {
+                    self.claimed = false;
+                    self.session(|session| session.settle(*outcome));
+                }
+            }
+            Call::Abandon { age } if self.is_current(*age) && !self.claimed => {
+                self.session(|session| session.settle(Outcome::Failed));
+            }
+            Call::Cancel { age } if self.is_current(*age) => {
+                let cancelled = self.session.cancel();
+                self.claimed &= !cancelled;
+                self.owed &= !cancelled;
+            }
+            Call::Retry { age } if self.is_current(*age) && !self.claimed => {
+                self.session(SessionModel::retry);
+            }
+            Call::WakeByFuture => self.deliver(),
+            Call::SetCallback(set) => {
+                self.callback = *set;
+                self.pay();
+            }
+            Call::SetRoute(set) => {
+                self.route = *set;
+                self.pay();
+            }
+            _ => {}
+        }
+    }
+
+    /// Delivers an owed wake, if there is a route now.
+    fn pay(&mut self) {
+        if self.owed && (self.callback || self.route) {
+            self.owed = false;
+            self.deliver();
+        }
+    }
+}
+
+impl ReferenceStateMachine for Model {
+    type State = Self;
+    type Transition = Call;
+
+    fn init_state() -> BoxedStrategy<Self> {
+        Just(Self::default()).boxed()
+    }
+
+    fn transitions(_: &Self) -> BoxedStrategy<Call> {
+        call().boxed()
+    }
+
+    fn apply(mut state: Self, call: &Call) -> Self {
+        state.call(call);
+        state
+    }
+}
+
+/// The real thing.
+struct Session {
+    ctx: WaitCtx,
+    requests: Vec<InFlight>,
+    by_callback: Arc<AtomicU64>,
+    queue: ReadyQueue,
+    by_route: u64,
+}
+
+impl Session {
+    fn request(&self, age: usize) -> Option<InFlight> {
+        self.requests.iter().rev().nth(age).cloned()
+    }
+
+    fn call(&mut self, call: Call) {
+        match call {
+            Call::Begin => {
+                let live = self.request(0).is_some_and(|request| request.state().is_live());
+                match self.ctx.notifier().begin() {
+                    Ok(request) => {
+                        assert!(!live);
+                        self.requests.push(request);
+                    }
+                    Err(_live) => assert!(live),
+                }
+            }
+            Call::Accept { age } => {
+                self.request(age).inspect(InFlight::accept);
+            }
+            Call::Arm { age } => {
+                let Some(request) = self.request(age) else { return };
+                match request.arm() {
+                    Arm::Armed | Arm::Retry => assert!(request.state().is_live()),
+                    Arm::Settled(state) => assert!(state.is_settled() && state == request.state()),
+                }
+            }
+            Call::Complete { age, outcome, between } => {
+                let Some(request) = self.request(age) else {
+                    between.into_iter().for_each(|call| self.call(call));
+                    return;
+                };
+                let state = request.state();
+                let claim = request.claim(outcome);
+                assert!(state.is_live() || claim.is_none());
+                // Nothing shows before the result is stored.
+                assert_eq!(request.state(), state);
+                between.into_iter().for_each(|call| self.call(call));
+                if let Some(claim) = claim {
+                    claim.wake();
+                }
+            }
+            Call::Abandon { age } => {
+                if let Some(request) = self.request(age) {
+                    drop(request.claim(Outcome::Done));
+                }
+            }
+            Call::Cancel { age } => {
+                if let Some(request) = self.request(age) {
+                    let live = request.state().is_live();
+                    let cancelled = request.cancel();
+                    assert!(live || !cancelled);
+                    assert!(request.state().is_settled());
+                }
+            }
+            Call::Retry { age } => {
+                if let Some(request) = self.request(age) {
+                    request.notify_retry();
+                }
+            }
+            Call::WakeByFuture => self.ctx.notifier().waker().wake(),
+            Call::SetCallback(true) => {
+                let calls = Arc::clone(&self.by_callback);
+                self.ctx.set_callback(move |_| {
+                    calls.fetch_add(1, Ordering::Relaxed);
+                });
+            }
+            Call::SetCallback(false) => drop(self.ctx.unset_callback()),
+            Call::SetRoute(true) => {
+                let route = Route::Ready(self.queue.sender(), Token(3));
+                self.ctx.notifier().set_route(route);
+            }
+            Call::SetRoute(false) => self.ctx.notifier().clear_route(),
+        }
+    }
+}
+
+struct Requests;
+
+impl StateMachineTest for Requests {
+    type SystemUnderTest = Session;
+    type Reference = Model;
+
+    fn init_test(_: &Model) -> Session {
+        Session {
+            ctx: WaitCtx::new(),
+            requests: Vec::new(),
+            by_callback: Arc::default(),
+            queue: ReadyQueue::new().expect("a descriptor"),
+            by_route: 0,
+        }
+    }
+
+    fn apply(mut session: Session, model: &Model, call: Call) -> Session {
+        session.call(call);
+        let mut ready = Vec::new();
+        session.queue.drain(&mut ready);
+        session.by_route += ready.len() as u64;
+        assert_eq!(session.by_callback.load(Ordering::Relaxed), model.by_callback, "by callback");
+        assert_eq!(session.by_route, model.by_route, "by ready queue");
+        assert_eq!(session.ctx.status(), model.session.status());
+        assert_eq!(session.requests.len(), model.n_requests);
+        if let Some((current, old)) = session.requests.split_last() {
+            assert_eq!(current.state(), model.session.state());
+            assert!(old.iter().all(|request| request.state() == RequestState::Cancelled));
+        }
+        session
+    }
+}
+
+prop_state_machine! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn l4_any_string_of_calls_delivers_exactly_the_wakes_that_are_due(sequential 1..60 => Requests);
+}
