@@ -2,9 +2,10 @@
 
 use core::fmt;
 use core::time::Duration;
+use std::sync::Arc;
 
 use crate::request::Request;
-use crate::work::Work;
+use crate::work::{Kind, Work};
 
 /// A device that carries out work: a card, a token, a remote service, a thread pool.
 ///
@@ -22,7 +23,8 @@ pub trait Accelerator<W: Work>: Send + Sync + fmt::Debug {
     /// # Errors
     ///
     /// [`Rejected::Full`] while there is no free ring entry: the engine keeps the request and tries again when a
-    /// request completes. [`Rejected::Unsupported`] if it never will be taken.
+    /// request completes. [`Rejected::Unavailable`] if the device is away, [`Rejected::Unsupported`] if it never will
+    /// take the request: the operation falls back, or fails.
     fn submit(&self, request: Request<W>) -> Result<(), Rejected<W>>;
 
     /// Moves the device to `now`, completes what is due, and says when to call again. A device that has a thread of
@@ -30,6 +32,26 @@ pub trait Accelerator<W: Work>: Send + Sync + fmt::Debug {
     fn poll(&self, now: Duration) -> Option<Duration> {
         let _ = now;
         None
+    }
+
+    /// How many more requests of `kind` the device would take now, if it can tell. An engine that works by
+    /// [`OnFull::Notify`](crate::OnFull::Notify) then wakes as many jobs as there is room for, instead of one for each
+    /// completion.
+    fn credits(&self, kind: Kind) -> Option<usize> {
+        let _ = kind;
+        None
+    }
+
+    /// How the device is. Asked only by an engine with a [breaker](crate::EngineBuilder::breaker).
+    fn health(&self, now: Duration) -> Health {
+        let _ = now;
+        Health::Unknown
+    }
+
+    /// Called once, by the engine that is built over the device. A device that may have room again *without* having
+    /// completed a request, say after a ring was stuck, keeps the notice and announces it.
+    fn attach(&self, room: RoomNotice) {
+        drop(room);
     }
 
     /// What the engine may rely on.
@@ -48,10 +70,48 @@ pub struct Capabilities {
     pub needs_poll: bool,
 }
 
+/// How a device is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Health {
+    /// It cannot tell. Only its answers count.
+    #[default]
+    Unknown,
+    /// Its heart beats.
+    Alive,
+    /// Its heartbeat has stopped: what it holds may never come back.
+    Dead,
+}
+
+/// Tells an engine that its device has room again. Given to the device by [`Accelerator::attach`].
+#[derive(Clone)]
+pub struct RoomNotice {
+    announce: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl RoomNotice {
+    pub(crate) fn new(announce: impl Fn() + Send + Sync + 'static) -> Self {
+        Self { announce: Arc::new(announce) }
+    }
+
+    /// Lets the engine submit what waits. Call it without holding a lock that [`Accelerator::submit`] takes. Does
+    /// nothing once the engine is gone.
+    pub fn announce(&self) {
+        (self.announce)();
+    }
+}
+
+impl fmt::Debug for RoomNotice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RoomNotice").finish_non_exhaustive()
+    }
+}
+
 /// A request that the device did not take.
 pub enum Rejected<W: Work> {
     /// No ring entry is free now.
     Full(Request<W>),
+    /// The device takes no request for the time being, say after a reset.
+    Unavailable(Request<W>, &'static str),
     /// The device will never take this request.
     Unsupported(Request<W>, &'static str),
 }
@@ -60,6 +120,9 @@ impl<W: Work> fmt::Debug for Rejected<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Full(request) => f.debug_tuple("Full").field(request).finish(),
+            Self::Unavailable(request, why) => {
+                f.debug_tuple("Unavailable").field(request).field(why).finish()
+            }
             Self::Unsupported(request, why) => {
                 f.debug_tuple("Unsupported").field(request).field(why).finish()
             }

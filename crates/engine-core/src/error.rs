@@ -6,14 +6,17 @@ use crate::work::{CheckFailed, Work};
 
 /// Why an operation ended without a result.
 ///
-/// | error | whose doing | try again? |
-/// | --- | --- | --- |
-/// | [`Refused`](Self::Refused) | too much load, or a shutdown | later |
-/// | [`Device`](Self::Device) | the device | on another one |
-/// | [`Invalid`](Self::Invalid) | the device: it answered wrongly | on another one |
-/// | [`Deadline`](Self::Deadline) | the device was too slow | perhaps |
-/// | [`Cancelled`](Self::Cancelled) | the caller went away | no |
-/// | [`Gone`](Self::Gone) | the engine was dropped | no |
+/// | error | whose doing | try again? | trips the breaker |
+/// | --- | --- | --- | --- |
+/// | [`Refused`](Self::Refused) | too much load, a shutdown, an open breaker | later | no |
+/// | [`Device`](Self::Device) | the device | on another one | yes, unless [unsupported](DeviceError::Unsupported) |
+/// | [`Invalid`](Self::Invalid) | the device: it answered wrongly | on another one | yes |
+/// | [`Deadline`](Self::Deadline) | the device was too slow, or the load too high | perhaps | if the device held it |
+/// | [`Cancelled`](Self::Cancelled) | the caller went away | no | no |
+/// | [`Gone`](Self::Gone) | the engine was shut down or dropped | no | no |
+///
+/// With [`Fallback::Standby`](crate::Fallback::Standby) the engine tries again itself, on the standby; what is returned
+/// then is the standby's.
 ///
 /// Waiting is never an error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,6 +57,11 @@ pub enum RefusedReason {
     /// [`Engine::close`](crate::Engine::close) was called.
     #[error("it is shutting down")]
     Closed,
+    /// The breaker is open, and the terms name no standby.
+    #[error(
+        "its circuit breaker is open after too many failures; try later, or give the engine a standby"
+    )]
+    Unavailable,
 }
 
 /// Work that the engine did not take on, with the reason.
@@ -94,6 +102,9 @@ pub enum DeviceError {
     /// The device was reset with the request in flight.
     #[error("it was reset with the request in flight")]
     Reset,
+    /// The device takes nothing for the time being.
+    #[error("it is not available: {0}")]
+    Unavailable(&'static str),
     /// The device was removed, or dropped the request without an answer.
     #[error("it dropped the request without an answer")]
     Lost,

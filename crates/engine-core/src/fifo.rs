@@ -59,9 +59,11 @@ impl<T> Fifo<T> {
         Some((*kind, position, item))
     }
 
-    /// Puts back what [`pop`](Self::pop) took and the device did not.
+    /// Puts back what [`pop`](Self::pop) took and the device did not, where it was.
     pub(crate) fn put_back(&mut self, kind: Kind, position: Position, item: T) {
-        self.queues.entry(kind).or_default().push_front((position, item));
+        let queue = self.queues.entry(kind).or_default();
+        let index = queue.iter().take_while(|(earlier, _)| *earlier < position).count();
+        queue.insert(index, (position, item));
     }
 
     /// Takes out the first item of `kind` that `wanted` picks.
@@ -69,6 +71,16 @@ impl<T> Fifo<T> {
         let queue = self.queues.get_mut(&kind)?;
         let index = queue.iter().position(|(_, item)| wanted(item))?;
         queue.remove(index).map(|(_, item)| item)
+    }
+
+    /// The first item of `kind` that `wanted` picks.
+    pub(crate) fn find_mut(&mut self, kind: Kind, wanted: impl Fn(&T) -> bool) -> Option<&mut T> {
+        self.queues.get_mut(&kind)?.iter_mut().map(|(_, item)| item).find(|item| wanted(item))
+    }
+
+    /// The kinds of which something waits.
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = Kind> {
+        self.queues.iter().filter(|(_, queue)| !queue.is_empty()).map(|(kind, _)| *kind)
     }
 
     /// The position of the oldest item of `kind`.

@@ -100,11 +100,18 @@
 #![warn(missing_docs)]
 
 mod accelerator;
+mod breaker;
+mod builder;
+mod cell;
 mod clock;
+mod dispatch;
+mod driver;
 mod engine;
 mod error;
 mod fifo;
 mod histogram;
+mod inline;
+mod lane;
 mod meter;
 mod pending;
 #[cfg(feature = "plant")]
@@ -112,16 +119,26 @@ pub mod plant;
 #[cfg(not(feature = "plant"))]
 mod plant;
 mod request;
+mod roster;
 mod submission;
+mod terms;
+mod thread_pool;
+mod timekeeping;
 mod work;
 
-pub use accelerator::{Accelerator, Capabilities, Rejected};
+pub use accelerator::{Accelerator, Capabilities, Health, Rejected, RoomNotice};
+pub use breaker::{BreakerPolicy, BreakerState};
+pub use builder::{CheckPolicy, EngineBuilder};
 pub use clock::{Clock, MonotonicClock};
-pub use engine::{CheckPolicy, Engine, EngineBuilder};
+pub use driver::{Driver, DriverError};
+pub use engine::Engine;
 pub use error::{DeviceError, EngineError, Refused, RefusedReason};
 pub use histogram::HistogramSnapshot;
+pub use inline::Inline;
 pub use meter::{EngineSnapshot, Level};
 pub use pending::Pending;
 pub use request::{Request, RequestId};
 pub use submission::Submission;
+pub use terms::{Fallback, Offload, OnFull, Terms};
+pub use thread_pool::{ThreadPool, ThreadPoolBuilder};
 pub use work::{CheckFailed, Kind, Work};

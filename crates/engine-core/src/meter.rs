@@ -99,6 +99,18 @@ counters! {
     in_order,
     /// Waiting requests that overtook an older one of their kind. Always zero (law L13).
     out_of_order,
+    /// Jobs woken because there may be room for their request now ([`OnFull::Notify`](crate::OnFull::Notify)).
+    retry_wakes,
+    /// Requests that their job submitted again after the ring had been full.
+    retries,
+    /// Deadlines that passed (law L14).
+    deadlines,
+    /// Operations that the standby took over, or got at once because the breaker was open (law L14).
+    fallbacks,
+    /// Times that the breaker has opened.
+    trips,
+    /// Requests that a shutdown gave up.
+    shut_down,
     /// Operations that blocked their thread because pausing was refused (law L11).
     blocking_waits,
 }

@@ -1,14 +1,16 @@
 //! The waiting half of a request.
 
 use core::fmt;
+use core::task::Poll;
 use std::sync::Arc;
 
 use job_core::Pause;
 use wait_ctx::Arm;
 
+use crate::cell::Cell;
 use crate::error::{DeviceError, EngineError};
 use crate::plant::{self, Bug};
-use crate::request::{Cell, RequestId};
+use crate::request::{Request, RequestId};
 use crate::work::{Kind, Work};
 
 /// A request in flight, seen by whoever waits for it. Dropping it gives the request up.
@@ -16,19 +18,29 @@ use crate::work::{Kind, Work};
 pub struct Pending<W: Work> {
     /// `None` once the result is taken.
     cell: Option<Arc<Cell<W>>>,
+    /// The request itself, while the ring is full and this side is to submit it.
+    kept: Option<Request<W>>,
 }
 
 impl<W: Work> Pending<W> {
-    pub(crate) fn new(cell: Arc<Cell<W>>) -> Self {
-        Self { cell: Some(cell) }
+    pub(crate) fn new(cell: Arc<Cell<W>>, kept: Option<Request<W>>) -> Self {
+        Self { cell: Some(cell), kept }
     }
 
     /// The request's number.
+    ///
+    /// # Panics
+    ///
+    /// After the result was taken.
     pub fn id(&self) -> RequestId {
         self.cell().id
     }
 
     /// The request's kind.
+    ///
+    /// # Panics
+    ///
+    /// After the result was taken.
     pub fn kind(&self) -> Kind {
         self.cell().kind
     }
@@ -42,16 +54,51 @@ impl<W: Work> Pending<W> {
     /// Any [`EngineError`]; [`EngineError::Cancelled`] if the job was cancelled while it waited.
     pub fn wait(mut self) -> Result<W::Output, EngineError> {
         let cell = Arc::clone(self.cell());
-        let waited = if may_pause() { self.park(&cell) } else { block(&cell) };
-        waited?;
-        let result = cell.collect();
-        self.cell = None;
-        result.unwrap_or(Err(EngineError::Cancelled))
+        if may_pause() {
+            self.park(&cell)?;
+        } else {
+            self.block(&cell);
+        }
+        self.collect(&cell)
     }
 
-    fn park(&self, cell: &Cell<W>) -> Result<(), EngineError> {
-        // From `arm` on, a completion wakes; one that came before is seen here and wakes nobody (laws L3, L4).
-        while let Arm::Armed = cell.in_flight.arm() {
+    /// The result, if it is there; else arms the request, so that its completion wakes. For callers that drive
+    /// themselves, outside any job.
+    ///
+    /// Polling without a wake changes nothing (law L2).
+    ///
+    /// # Panics
+    ///
+    /// Polling again after the result was taken panics.
+    pub fn poll_result(&mut self) -> Poll<Result<W::Output, EngineError>> {
+        let cell = Arc::clone(self.cell());
+        if self.arm(&cell) {
+            return Poll::Pending;
+        }
+        Poll::Ready(self.collect(&cell))
+    }
+
+    /// From here on a completion wakes; one that came before is seen here and wakes nobody (laws L3, L4). True if there
+    /// is something to wait for.
+    fn arm(&mut self, cell: &Cell<W>) -> bool {
+        loop {
+            // Whether it is this side's turn says the engine; the wake for it was only a hint.
+            if let Some(request) = self.kept.take()
+                && let Some(core) = cell.core.upgrade()
+            {
+                self.kept = core.device.retry(&core, request);
+            }
+            match cell.in_flight.arm() {
+                Arm::Armed => return true,
+                Arm::Settled(_) => return false,
+                // The turn came between the two questions.
+                Arm::Retry => {}
+            }
+        }
+    }
+
+    fn park(&mut self, cell: &Cell<W>) -> Result<(), EngineError> {
+        while self.arm(cell) {
             tracing::trace!(request = cell.id.as_u64(), kind = cell.kind.name(), "request.park");
             match job_core::pause() {
                 Pause::Resumed => {
@@ -66,18 +113,46 @@ impl<W: Work> Pending<W> {
                 }
                 Pause::Cancelled => return Err(EngineError::Cancelled),
                 // Pausing is refused after all; the thread has to wait itself (law L11).
-                _ => return block(cell),
+                _ => {
+                    self.block(cell);
+                    return Ok(());
+                }
             }
         }
         Ok(())
     }
 
-    pub(crate) fn cell(&self) -> &Arc<Cell<W>> {
-        self.cell.as_ref().expect("a pending request has its cell until its result is taken")
+    fn block(&mut self, cell: &Cell<W>) {
+        cell.meter().count(|c| &c.blocking_waits);
+        if let Some(request) = self.kept.take()
+            && let Some(core) = cell.core.upgrade()
+        {
+            core.device.queue_instead(&core, request);
+        }
+        while !cell.is_settled() {
+            // Nobody else may be polling: the waiting thread does.
+            let timeout = cell.core.upgrade().and_then(|core| {
+                let next = core.poll()?;
+                Some(next.saturating_sub(core.meter.now()))
+            });
+            cell.block(timeout);
+        }
     }
 
-    pub(crate) fn finish(&mut self) {
+    fn collect(&mut self, cell: &Cell<W>) -> Result<W::Output, EngineError> {
         self.cell = None;
+        cell.collect().unwrap_or(Err(EngineError::Cancelled))
+    }
+
+    pub(crate) fn cell(&self) -> &Arc<Cell<W>> {
+        self.cell.as_ref().expect("the result of this request has been taken")
+    }
+
+    /// Lets go of the task that a future wakes; the device may hold the request for long.
+    pub(crate) fn clear_route(&self) {
+        if let Some(cell) = &self.cell {
+            cell.in_flight.notifier().clear_route();
+        }
     }
 }
 
@@ -86,12 +161,20 @@ impl<W: Work> Drop for Pending<W> {
         if let Some(cell) = self.cell.take() {
             cell.abandon();
         }
+        if let Some(request) = self.kept.take() {
+            // It never reached a device: there is no answer to expect.
+            drop(request.into_work());
+        }
     }
 }
 
 impl<W: Work> fmt::Debug for Pending<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pending").field("id", &self.id()).field("kind", &self.kind()).finish()
+        let cell = self.cell.as_deref();
+        f.debug_struct("Pending")
+            .field("id", &cell.map(|cell| cell.id))
+            .field("kind", &cell.map(|cell| cell.kind))
+            .finish()
     }
 }
 
@@ -99,25 +182,6 @@ impl<W: Work> fmt::Debug for Pending<W> {
 /// wakes nobody else.
 fn may_pause() -> bool {
     !std::thread::panicking() && job_core::current().is_some_and(|job| !job.is_blocked())
-}
-
-fn block<W: Work>(cell: &Cell<W>) -> Result<(), EngineError> {
-    cell.meter().count(|c| &c.blocking_waits);
-    while !cell.is_settled() {
-        match cell.core.upgrade() {
-            Some(core) if core.needs_poll() => {
-                // Nobody else may be polling: the waiting thread does.
-                let next = core.poll();
-                let timeout = next.map(|at| at.saturating_sub(cell.meter().now()));
-                drop(core);
-                if !cell.is_settled() {
-                    cell.block(timeout);
-                }
-            }
-            _ => cell.block(None),
-        }
-    }
-    Ok(())
 }
 
 /// A wake by the session's own descriptor leaves it readable; after the resume it must not be.

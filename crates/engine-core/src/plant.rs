@@ -26,6 +26,8 @@ pub enum Bug {
     SkipCheck,
     /// L13: the newest waiting request is served first.
     LifoQueue,
+    /// L14: deadlines pass unnoticed.
+    IgnoreDeadline,
 }
 
 #[cfg(feature = "plant")]
@@ -37,13 +39,14 @@ mod armed {
 
     impl Bug {
         /// Every bug, with the name that a command line knows it by and the number of the law that it breaks.
-        pub const ALL: [(&'static str, Self, u8); 6] = [
+        pub const ALL: [(&'static str, Self, u8); 7] = [
             ("trust-wake", Self::TrustWake, 2),
             ("lost-wake", Self::LostWake, 3),
             ("double-wake", Self::DoubleWake, 4),
             ("leak-request", Self::LeakRequest, 8),
             ("skip-check", Self::SkipCheck, 12),
             ("lifo-queue", Self::LifoQueue, 13),
+            ("ignore-deadline", Self::IgnoreDeadline, 14),
         ];
     }
 
@@ -52,15 +55,20 @@ mod armed {
         ARMED.store(bug as u8, Ordering::Relaxed);
     }
 
+    /// Switches every bug off.
+    pub fn disarm() {
+        ARMED.store(u8::MAX, Ordering::Relaxed);
+    }
+
     pub(crate) fn armed(bug: Bug) -> bool {
         ARMED.load(Ordering::Relaxed) == bug as u8
     }
 }
 
 #[cfg(feature = "plant")]
-pub use armed::arm;
-#[cfg(feature = "plant")]
 pub(crate) use armed::armed;
+#[cfg(feature = "plant")]
+pub use armed::{arm, disarm};
 
 #[cfg(not(feature = "plant"))]
 pub(crate) const fn armed(_bug: Bug) -> bool {

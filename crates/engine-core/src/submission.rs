@@ -4,7 +4,7 @@ use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 
-use wait_ctx::{Arm, Route};
+use wait_ctx::Route;
 
 use crate::error::EngineError;
 use crate::pending::Pending;
@@ -31,14 +31,19 @@ impl<W: Work> Future for Submission<W> {
     type Output = Result<W::Output, EngineError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let cell = self.pending.cell();
-        // The waker first: from `arm` on, a completion on another thread uses it.
-        cell.in_flight.notifier().set_route(Route::Waker(cx.waker().clone()));
-        if let Arm::Armed = cell.in_flight.arm() {
-            return Poll::Pending;
-        }
-        let result = cell.collect();
-        self.pending.finish();
-        Poll::Ready(result.unwrap_or(Err(EngineError::Cancelled)))
+        // The waker first: once armed, a completion on another thread uses it.
+        let notifier = self.pending.cell().in_flight.notifier();
+        notifier.set_route(Route::Waker(cx.waker().clone()));
+        self.pending.poll_result()
+    }
+}
+
+/// Nothing in it is ever pinned.
+impl<W: Work> Unpin for Submission<W> {}
+
+impl<W: Work> Drop for Submission<W> {
+    /// Lets go of the task at once; the device may hold the request for long.
+    fn drop(&mut self) {
+        self.pending.clear_route();
     }
 }

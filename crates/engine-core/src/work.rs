@@ -37,7 +37,7 @@ impl fmt::Debug for Kind {
 ///
 /// A value of this type *owns* everything the device reads: it travels to the device and back, and no pointer into
 /// the stack of the caller goes with it (law L1).
-pub trait Work: Send + 'static {
+pub trait Work: Sized + Send + 'static {
     /// What the device computes.
     type Output: Send + 'static;
 
@@ -55,6 +55,13 @@ pub trait Work: Send + 'static {
     /// an unchecked wrong result does lasting harm: a faulty RSA-CRT signature gives the key away.
     fn must_check(&self) -> bool {
         false
+    }
+
+    /// A copy to send to the standby while the device still holds the original. Asked only if the
+    /// [terms](crate::Terms) name the standby; the default has none, and then a request that the device sits on fails
+    /// at its deadline.
+    fn duplicate(&self) -> Option<Self> {
+        None
     }
 
     /// Takes a result that nobody waits for any more. The place to wipe secrets; the default drops it.

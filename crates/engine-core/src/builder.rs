@@ -1,0 +1,147 @@
+//! How an engine is put together.
+
+use std::sync::Arc;
+
+use crate::accelerator::{Accelerator, RoomNotice};
+use crate::breaker::{Breaker, BreakerPolicy};
+use crate::clock::{Clock, MonotonicClock};
+use crate::dispatch::Core;
+use crate::engine::Engine;
+use crate::lane::{Lane, Role};
+use crate::meter::Meter;
+use crate::terms::{Offload, OnFull, Terms};
+use crate::work::Work;
+
+/// Which results are checked before they leave the engine (law L12). Work that
+/// [must be checked](Work::must_check) always is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CheckPolicy {
+    /// Every result of a device whose completions run on a thread of its own, else only what must be: there, a check
+    /// costs the serving thread as much as a whole handshake.
+    #[default]
+    Auto,
+    /// Every result.
+    Always,
+    /// Only what must be checked.
+    Required,
+}
+
+impl CheckPolicy {
+    fn checks_all_of<W: Work>(self, device: &dyn Accelerator<W>) -> bool {
+        match self {
+            Self::Auto => device.capabilities().completion_thread,
+            Self::Always => true,
+            Self::Required => false,
+        }
+    }
+}
+
+/// How an [`Engine`] is to be built.
+#[derive(Debug)]
+#[must_use]
+pub struct EngineBuilder<W: Work> {
+    device: Arc<dyn Accelerator<W>>,
+    standby: Option<Arc<dyn Accelerator<W>>>,
+    clock: Arc<dyn Clock>,
+    queue_bound: usize,
+    checks: CheckPolicy,
+    terms: Terms,
+    on_full: OnFull,
+    breaker: Option<BreakerPolicy>,
+    offload: Offload,
+}
+
+impl<W: Work> EngineBuilder<W> {
+    pub(crate) fn new(device: Arc<dyn Accelerator<W>>) -> Self {
+        Self {
+            device,
+            standby: None,
+            clock: Arc::new(MonotonicClock::new()),
+            queue_bound: DEFAULT_QUEUE_BOUND,
+            checks: CheckPolicy::Auto,
+            terms: Terms::new(),
+            on_full: OnFull::Queue,
+            breaker: None,
+            offload: Offload::Always,
+        }
+    }
+
+    /// How many requests of each kind may wait for a free ring entry; the next one is refused. 4,096 by default, zero
+    /// for none.
+    pub fn queue_bound(mut self, requests: usize) -> Self {
+        self.queue_bound = requests;
+        self
+    }
+
+    /// Which results are checked. [`CheckPolicy::Auto`] by default.
+    pub fn checks(mut self, policy: CheckPolicy) -> Self {
+        self.checks = policy;
+        self
+    }
+
+    /// The clock to read. The machine's monotonic clock by default.
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = clock;
+        self
+    }
+
+    /// On which terms operations are carried out. No deadline and no fallback by default.
+    pub fn terms(mut self, terms: Terms) -> Self {
+        self.terms = terms;
+        self
+    }
+
+    /// Who carries out what the device does not, for operations whose terms say so: software, or another device. None
+    /// by default.
+    pub fn standby(mut self, standby: Arc<dyn Accelerator<W>>) -> Self {
+        self.standby = Some(standby);
+        self
+    }
+
+    /// What happens to an operation that finds the ring full. [`OnFull::Queue`] by default.
+    pub fn on_full(mut self, policy: OnFull) -> Self {
+        self.on_full = policy;
+        self
+    }
+
+    /// Leaves a failing device alone for a while. No breaker by default.
+    pub fn breaker(mut self, policy: BreakerPolicy) -> Self {
+        self.breaker = Some(policy);
+        self
+    }
+
+    /// Which operations the standby gets although nothing is wrong. None by default.
+    pub fn offload(mut self, policy: Offload) -> Self {
+        self.offload = policy;
+        self
+    }
+
+    /// Builds the engine.
+    pub fn build(self) -> Arc<Engine<W>> {
+        let lane = |role, device: Arc<dyn Accelerator<W>>, on_full| {
+            let check_all = self.checks.checks_all_of(&*device);
+            Lane::new(role, device, on_full, self.queue_bound, check_all)
+        };
+        let core = Arc::new(Core::new(
+            Arc::new(Meter::new(self.clock)),
+            lane(Role::Device, self.device, self.on_full),
+            // Whoever is sent to the standby is not there to be told to try again.
+            self.standby.map(|standby| lane(Role::Standby, standby, OnFull::Queue)),
+            self.breaker.map(Breaker::new),
+            self.offload,
+        ));
+        for lane in core.lanes() {
+            let weak = Arc::downgrade(&core);
+            lane.device.attach(RoomNotice::new(move || {
+                if let Some(core) = weak.upgrade() {
+                    core.handle_room();
+                }
+            }));
+        }
+        Arc::new(Engine::new(core, self.terms))
+    }
+}
+
+/// A few times the largest ring that a device offers, small enough that its memory does not matter.
+const DEFAULT_QUEUE_BOUND: usize = 4096;

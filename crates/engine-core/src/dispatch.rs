@@ -1,0 +1,321 @@
+//! The heart of an engine: which device gets an operation, and what happens when it does not deliver.
+//!
+//! ```text
+//!   offer --> route --> device lane --> answer --> whoever waits
+//!                |          |  error, no answer in time, breaker opens
+//!                |          v
+//!                +----> standby lane -> answer --> whoever waits; the loser's goes to the sink
+//! ```
+
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+
+use wait_ctx::{InFlight, RequestState};
+
+use crate::breaker::{self, Breaker, BreakerState, Tripped};
+use crate::cell::Cell;
+use crate::driver::Bell;
+use crate::error::{DeviceError, EngineError, Refused, RefusedReason};
+use crate::lane::{Lane, Role};
+use crate::meter::Meter;
+use crate::pending::Pending;
+use crate::plant::{self, Bug};
+use crate::request::{Request, RequestId};
+use crate::roster::{Place, Roster};
+use crate::terms::{Fallback, Offload, Terms};
+use crate::work::{Kind, Work};
+
+/// What the engine's requests refer back to.
+pub(crate) struct Core<W: Work> {
+    pub(crate) meter: Arc<Meter>,
+    pub(crate) device: Lane<W>,
+    pub(crate) standby: Option<Lane<W>>,
+    pub(crate) breaker: Option<Mutex<Breaker>>,
+    /// Requests without an outcome.
+    roster: Mutex<Roster<Weak<Cell<W>>>>,
+    /// Signalled when the roster is empty, once somebody drains the engine.
+    pub(crate) emptied: Condvar,
+    pub(crate) bell: Bell,
+    offload: Offload,
+    next_id: AtomicU64,
+    pub(crate) closed: AtomicBool,
+}
+
+/// Whether an operation went to the standby.
+pub(crate) enum FellBack {
+    /// It does now.
+    Now,
+    /// It had been there before.
+    Before,
+    /// Its terms do not allow it, or there is no standby.
+    Never,
+}
+
+impl<W: Work> Core<W> {
+    pub(crate) fn new(
+        meter: Arc<Meter>,
+        device: Lane<W>,
+        standby: Option<Lane<W>>,
+        breaker: Option<Breaker>,
+        offload: Offload,
+    ) -> Self {
+        Self {
+            meter,
+            device,
+            standby,
+            breaker: breaker.map(Mutex::new),
+            roster: Mutex::new(Roster::new()),
+            emptied: Condvar::new(),
+            bell: Bell::new(),
+            offload,
+            next_id: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn offer(
+        self: &Arc<Self>,
+        work: W,
+        in_flight: InFlight,
+        terms: Terms,
+    ) -> Result<Pending<W>, Refused<W>> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(self.refuse(work, &in_flight, RefusedReason::Closed));
+        }
+        let Some(role) = self.route(terms) else {
+            return Err(self.refuse(work, &in_flight, RefusedReason::Unavailable));
+        };
+        let id = RequestId(self.next_id.fetch_add(1, Ordering::Relaxed));
+        let kind = work.kind();
+        let cell = Cell::new(id, kind, terms, in_flight.clone(), self);
+        if plant::strikes(Bug::LeakRequest, id) {
+            core::mem::forget(Arc::clone(&cell));
+        }
+        if role == Role::Device && self.standby_for(terms).is_some() {
+            cell.set_spare(work.duplicate());
+        }
+        cell.on_standby.store(role == Role::Standby, Ordering::Release);
+        self.enroll(&cell);
+        tracing::trace!(request = id.0, kind = kind.name(), "request.submit");
+
+        let request = self.request(work, &cell, role);
+        let handed = self.lane(role).hand_over(self, request).or_else(|request| {
+            // The device is swamped: the standby may do it.
+            match self.standby_for(terms) {
+                Some(standby) if role == Role::Device => {
+                    let work = request.into_work().expect(HAS_WORK);
+                    if cell.on_standby.swap(true, Ordering::AcqRel) {
+                        // Its deadline was faster, with the copy.
+                        return Ok(None);
+                    }
+                    self.meter.count(|c| &c.fallbacks);
+                    standby.hand_over(self, self.request(work, &cell, Role::Standby))
+                }
+                _ => Err(request),
+            }
+        });
+        match handed {
+            Ok(kept) => {
+                self.meter.count(|c| &c.submitted);
+                Ok(Pending::new(cell, kept))
+            }
+            Err(request) => {
+                let bound = self.lane(role).bound();
+                // A request that was never taken on needs no answer: its work goes back.
+                let work = request.into_work().expect(HAS_WORK);
+                Err(self.refuse(work, &in_flight, RefusedReason::QueueFull { bound }))
+            }
+        }
+    }
+
+    fn refuse(&self, work: W, in_flight: &InFlight, reason: RefusedReason) -> Refused<W> {
+        in_flight.cancel();
+        self.meter.count(|c| &c.refused);
+        Refused { work, reason }
+    }
+
+    fn request(&self, work: W, cell: &Arc<Cell<W>>, role: Role) -> Request<W> {
+        let check = self.lane(role).check_all || work.must_check();
+        Request::new(work, Arc::clone(cell), role, check)
+    }
+
+    /// Which device a new operation goes to; none while the breaker is open and the terms allow no other.
+    fn route(&self, terms: Terms) -> Option<Role> {
+        let may_stand_by = self.standby_for(terms).is_some();
+        if may_stand_by
+            && let Offload::Beyond(under_way) = self.offload
+            && self.n_under_way() < under_way
+        {
+            return Some(Role::Standby);
+        }
+        let now = self.meter.now();
+        self.check_health(now);
+        match &self.breaker {
+            Some(breaker) if !lock(breaker).admit(now) => {
+                if !may_stand_by {
+                    return None;
+                }
+                self.meter.count(|c| &c.fallbacks);
+                Some(Role::Standby)
+            }
+            _ => Some(Role::Device),
+        }
+    }
+
+    fn standby_for(&self, terms: Terms) -> Option<&Lane<W>> {
+        self.standby.as_ref().filter(|_| terms.fallback == Fallback::Standby)
+    }
+
+    pub(crate) fn lane(&self, role: Role) -> &Lane<W> {
+        match role {
+            Role::Device => &self.device,
+            Role::Standby => self.standby.as_ref().expect("only an engine with a standby uses it"),
+        }
+    }
+
+    pub(crate) fn lanes(&self) -> impl Iterator<Item = &Lane<W>> {
+        core::iter::once(&self.device).chain(&self.standby)
+    }
+
+    /// Lets the standby do what the device could not.
+    pub(crate) fn fall_back(&self, cell: &Arc<Cell<W>>, work: W, error: &EngineError) -> FellBack {
+        let Some(standby) = self.standby_for(cell.terms) else { return FellBack::Never };
+        if cell.on_standby.swap(true, Ordering::AcqRel) {
+            return FellBack::Before;
+        }
+        self.meter.count(|c| &c.fallbacks);
+        tracing::debug!(request = cell.id.0, kind = cell.kind.name(), %error, "request.fall_back");
+        if let (Some(deadline), Some(place)) = (cell.terms.deadline, cell.place()) {
+            let deadline = self.meter.now() + deadline;
+            self.roster().extend(place, deadline);
+            self.bell.want(deadline);
+        }
+        if let Err(request) = standby.hand_over(self, self.request(work, cell, Role::Standby)) {
+            drop(request.into_work());
+            let reason = RefusedReason::QueueFull { bound: standby.bound() };
+            cell.publish(Err(EngineError::Refused(reason)));
+        }
+        FellBack::Now
+    }
+
+    /// Takes a waiting request away from a device that is shut off.
+    pub(crate) fn divert(&self, request: Request<W>) {
+        let cell = Arc::clone(request.shared_cell());
+        let error = EngineError::Device(SHUT_OFF);
+        let Some(work) = request.into_work() else { return };
+        if let FellBack::Never = self.fall_back(&cell, work, &error) {
+            cell.publish(Err(error));
+        }
+    }
+
+    /// Tells the breaker how the device did.
+    pub(crate) fn note_outcome(&self, result: &Result<W::Output, EngineError>) {
+        let Some(breaker) = &self.breaker else { return };
+        let tripped = match result {
+            Ok(_) => {
+                lock(breaker).handle_success();
+                Tripped::No
+            }
+            Err(error) if breaker::counts(error) => lock(breaker).handle_failure(self.meter.now()),
+            Err(_) => Tripped::No,
+        };
+        if tripped == Tripped::Yes {
+            self.handle_trip();
+        }
+    }
+
+    /// The breaker has opened: whoever may goes to the standby now, instead of waiting for a device that is not well.
+    pub(crate) fn handle_trip(&self) {
+        self.meter.count(|c| &c.trips);
+        tracing::warn!(device = ?self.device.device, "breaker.open");
+        for cell in self.under_way() {
+            if !cell.is_settled() && !cell.is_on_standby() {
+                self.rescue(&cell, &EngineError::Device(SHUT_OFF));
+            }
+        }
+    }
+
+    /// Sends an operation to the standby although the device has not given it back. False if that cannot be done.
+    pub(crate) fn rescue(&self, cell: &Arc<Cell<W>>, error: &EngineError) -> bool {
+        if self.standby_for(cell.terms).is_none() || cell.is_on_standby() {
+            return false;
+        }
+        let waits = cell.in_flight.state() == RequestState::Queued;
+        let waiting = if waits { self.withdraw(cell.kind, cell.id) } else { None };
+        let Some(work) = waiting.or_else(|| cell.take_spare()) else { return false };
+        !matches!(self.fall_back(cell, work, error), FellBack::Never)
+    }
+
+    /// Takes a request out of whatever queue it waits in.
+    pub(crate) fn withdraw(&self, kind: Kind, id: RequestId) -> Option<W> {
+        self.lanes().find_map(|lane| lane.withdraw(self, kind, id))
+    }
+
+    /// Something of `kind` has left a device.
+    pub(crate) fn handle_left(&self, role: Role, kind: Kind) {
+        let lane = self.lane(role);
+        lane.note_room(kind);
+        lane.pump(self);
+    }
+
+    /// The device says that it has room again.
+    pub(crate) fn handle_room(&self) {
+        for lane in self.lanes() {
+            lane.note_room_everywhere();
+            lane.pump(self);
+        }
+    }
+
+    /// Whether the breaker is open.
+    pub(crate) fn is_shut_off(&self) -> bool {
+        self.breaker.as_ref().is_some_and(|breaker| lock(breaker).is_open(self.meter.now()))
+    }
+
+    pub(crate) fn breaker_state(&self) -> BreakerState {
+        let now = self.meter.now();
+        self.breaker.as_ref().map_or(BreakerState::Closed, |breaker| lock(breaker).state(now))
+    }
+
+    fn enroll(&self, cell: &Arc<Cell<W>>) {
+        let deadline = cell.terms.deadline.map(|deadline| self.meter.now() + deadline);
+        cell.set_place(self.roster().enroll(Arc::downgrade(cell), deadline));
+        if let Some(deadline) = deadline {
+            self.bell.want(deadline);
+        }
+    }
+
+    pub(crate) fn leave(&self, place: Place) {
+        let mut roster = self.roster();
+        roster.remove(place);
+        if roster.len() == 0 && self.closed.load(Ordering::Acquire) {
+            self.emptied.notify_all();
+        }
+    }
+
+    fn n_under_way(&self) -> usize {
+        self.roster().len()
+    }
+
+    pub(crate) fn under_way(&self) -> Vec<Arc<Cell<W>>> {
+        self.roster().iter().filter_map(Weak::upgrade).collect()
+    }
+
+    pub(crate) fn roster(&self) -> MutexGuard<'_, Roster<Weak<Cell<W>>>> {
+        lock(&self.roster)
+    }
+}
+
+impl<W: Work> Drop for Core<W> {
+    fn drop(&mut self) {
+        self.bell.close();
+    }
+}
+
+const HAS_WORK: &str = "a request that was not submitted has its work";
+
+const SHUT_OFF: DeviceError = DeviceError::Unavailable("the circuit breaker is open");
+
+/// Nothing panics while these are locked, so poisoned ones are still whole.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,70 @@
+//! A device that computes where it is called.
+
+use core::fmt;
+use core::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
+
+use crate::accelerator::{Accelerator, Rejected};
+use crate::error::DeviceError;
+use crate::request::Request;
+use crate::work::Work;
+
+/// A closure as an [`Accelerator`]: each request is carried out before `submit` returns, on the thread that submits.
+/// For a software key as the standby, and to leave an engine in place where there is no device.
+///
+/// A panic in the closure is reported as [`DeviceError::Failed`].
+///
+/// ```
+/// use std::sync::Arc;
+/// use engine_core::{CheckFailed, Engine, Inline, Kind, Work};
+///
+/// struct Double(u32);
+/// impl Work for Double {
+///     type Output = u32;
+///     fn kind(&self) -> Kind { Kind::new("double") }
+///     fn check(&self, _: &u32) -> Result<(), CheckFailed> { Ok(()) }
+/// }
+///
+/// let engine = Engine::builder(Arc::new(Inline::new(|work: &Double| Ok(2 * work.0)))).build();
+/// assert_eq!(engine.run(Double(21)), Ok(42));
+/// ```
+pub struct Inline<F> {
+    compute: F,
+}
+
+impl<F> Inline<F> {
+    /// A device that carries out work by calling `compute`.
+    pub const fn new(compute: F) -> Self {
+        Self { compute }
+    }
+}
+
+impl<W, F> Accelerator<W> for Inline<F>
+where
+    W: Work,
+    F: Fn(&W) -> Result<W::Output, DeviceError> + Send + Sync,
+{
+    fn submit(&self, request: Request<W>) -> Result<(), Rejected<W>> {
+        carry_out(&self.compute, request);
+        Ok(())
+    }
+}
+
+impl<F> fmt::Debug for Inline<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Inline")
+    }
+}
+
+/// Computes and completes; a request that nobody waits for is not worth the computation.
+pub(crate) fn carry_out<W, F>(compute: &F, request: Request<W>)
+where
+    W: Work,
+    F: Fn(&W) -> Result<W::Output, DeviceError>,
+{
+    if request.is_abandoned() {
+        return;
+    }
+    let answer = catch_unwind(AssertUnwindSafe(|| compute(request.work())));
+    request.complete(answer.unwrap_or(Err(DeviceError::Failed("the computation panicked"))));
+}

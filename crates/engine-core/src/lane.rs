@@ -1,0 +1,397 @@
+//! The way to one device: the device, and the bounded queue before its rings.
+//!
+//! ```text
+//!   hand_over --> device      while nobody waits and its ring has room
+//!        |
+//!        v
+//!      Fifo -- pump --> device                          OnFull::Queue: the request itself waits here
+//!        |
+//!        +-- pump --> grant -- wake --> job -- retry --> device     OnFull::Notify: only its turn does
+//! ```
+//!
+//! Who may touch what: everything that waits is behind one lock, which is held for bookkeeping only; the device and
+//! foreign wakers are called without it.
+
+use core::sync::atomic::{AtomicUsize, Ordering};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::accelerator::{Accelerator, Rejected};
+use crate::cell::Cell;
+use crate::dispatch::Core;
+use crate::error::DeviceError;
+use crate::fifo::{Fifo, Position};
+use crate::request::{Request, RequestId};
+use crate::terms::OnFull;
+use crate::work::{Kind, Work};
+
+/// Which of the engine's devices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Device,
+    Standby,
+}
+
+pub(crate) struct Lane<W: Work> {
+    role: Role,
+    pub(crate) device: Arc<dyn Accelerator<W>>,
+    on_full: OnFull,
+    /// Whether every result of this device is checked.
+    pub(crate) check_all: bool,
+    pub(crate) needs_poll: bool,
+    waiting: Mutex<WaitingRoom<W>>,
+    /// Entries of the queue, and one more while the pump holds one in its hand: as long as it is not zero, a new request
+    /// of any kind goes to the end of its queue instead of overtaking.
+    queued: AtomicUsize,
+    /// Grants not yet used.
+    granted: AtomicUsize,
+    /// Calls of [`pump`](Self::pump) that the running pump has not yet answered.
+    pump_calls: AtomicUsize,
+}
+
+struct WaitingRoom<W: Work> {
+    fifo: Fifo<Waiting<W>>,
+    /// Jobs that were told to submit and have not done so yet.
+    grants: Vec<Grant>,
+    /// Kinds that something has left the rings of, since the last one of them was refused. Asked only of a device that
+    /// does not say how much room it has.
+    maybe_room: BTreeSet<Kind>,
+}
+
+enum Waiting<W: Work> {
+    Request(Request<W>),
+    /// The job has the request; this is its turn.
+    Turn(Arc<Cell<W>>),
+}
+
+#[derive(Clone, Copy)]
+struct Grant {
+    id: RequestId,
+    kind: Kind,
+    position: Position,
+}
+
+impl<W: Work> Waiting<W> {
+    fn cell(&self) -> &Cell<W> {
+        match self {
+            Self::Request(request) => request.cell(),
+            Self::Turn(cell) => cell,
+        }
+    }
+}
+
+impl<W: Work> Lane<W> {
+    pub(crate) fn new(
+        role: Role,
+        device: Arc<dyn Accelerator<W>>,
+        on_full: OnFull,
+        bound: usize,
+        check_all: bool,
+    ) -> Self {
+        let needs_poll = device.capabilities().needs_poll;
+        let waiting = Mutex::new(WaitingRoom {
+            fifo: Fifo::new(bound),
+            grants: Vec::new(),
+            maybe_room: BTreeSet::new(),
+        });
+        Self {
+            role,
+            device,
+            on_full,
+            check_all,
+            needs_poll,
+            waiting,
+            queued: AtomicUsize::new(0),
+            granted: AtomicUsize::new(0),
+            pump_calls: AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) fn bound(&self) -> usize {
+        self.lock().fifo.bound()
+    }
+
+    /// Gives a new request to the device or to the queue before it. Comes back with the request if its owner is to
+    /// submit it when told, and as an error if the queue is full.
+    pub(crate) fn hand_over(
+        &self,
+        core: &Core<W>,
+        request: Request<W>,
+    ) -> Result<Option<Request<W>>, Request<W>> {
+        let kind = request.kind();
+        let others_first = self.queued.load(Ordering::Acquire) > 0
+            || self.granted.load(Ordering::Acquire) > 0 && !self.has_room(kind);
+        let request = if others_first {
+            request
+        } else {
+            self.note_attempt(kind);
+            match self.submit(core, request) {
+                Ok(()) => return Ok(None),
+                Err(request) => request,
+            }
+        };
+        let kept = {
+            let mut waiting = self.lock();
+            self.queued.fetch_add(1, Ordering::AcqRel);
+            let pushed = match self.on_full {
+                OnFull::Queue => match waiting.fifo.push(kind, Waiting::Request(request)) {
+                    Ok(()) => Ok(None),
+                    Err(Waiting::Request(request)) => Err(request),
+                    Err(Waiting::Turn(_)) => unreachable!("it is a request that was pushed"),
+                },
+                OnFull::Notify => {
+                    let turn = Waiting::Turn(Arc::clone(request.shared_cell()));
+                    if waiting.fifo.push(kind, turn).is_ok() {
+                        Ok(Some(request))
+                    } else {
+                        Err(request)
+                    }
+                }
+            };
+            if pushed.is_err() {
+                self.queued.fetch_sub(1, Ordering::AcqRel);
+            } else {
+                core.meter.waiters.add(1);
+            }
+            pushed?
+        };
+        core.meter.count(|c| &c.queued);
+        // The device may have emptied its ring between the refusal and the push, and then nothing else would pump.
+        self.pump(core);
+        Ok(kept)
+    }
+
+    /// The owner of a request submits it, if it has been granted its turn. Comes back with it if not, or if the ring was
+    /// full after all: then the turn stays the next one.
+    pub(crate) fn retry(&self, core: &Core<W>, request: Request<W>) -> Option<Request<W>> {
+        if self.granted.load(Ordering::Acquire) == 0 {
+            return Some(request);
+        }
+        let Some(grant) = self.take_grant(request.id()) else { return Some(request) };
+        core.meter.count(|c| &c.retries);
+        self.note_attempt(grant.kind);
+        let kept = match self.submit(core, request) {
+            Ok(()) => {
+                core.meter.count(|c| &c.in_order);
+                core.meter.waiters.sub(1);
+                self.note_room(grant.kind);
+                None
+            }
+            Err(request) => {
+                let turn = Waiting::Turn(Arc::clone(request.shared_cell()));
+                self.put_back(grant.kind, grant.position, turn);
+                Some(request)
+            }
+        };
+        self.granted.fetch_sub(1, Ordering::AcqRel);
+        self.pump(core);
+        kept
+    }
+
+    /// Lets a request wait in place of its turn: its owner can no longer be woken, for it blocks.
+    pub(crate) fn queue_instead(&self, core: &Core<W>, request: Request<W>) {
+        let (kind, id) = (request.kind(), request.id());
+        {
+            let mut waiting = self.lock();
+            if let Some(turn) = waiting.fifo.find_mut(kind, |waiting| waiting.cell().id == id) {
+                *turn = Waiting::Request(request);
+                return;
+            }
+        }
+        match self.take_grant(id) {
+            Some(grant) => {
+                self.put_back(kind, grant.position, Waiting::Request(request));
+                self.granted.fetch_sub(1, Ordering::AcqRel);
+                self.pump(core);
+            }
+            // It was settled meanwhile, and its turn has passed.
+            None => drop(request.into_work()),
+        }
+    }
+
+    /// Takes a request out of the queue, if it waits here, with its work if that is here too.
+    pub(crate) fn withdraw(&self, core: &Core<W>, kind: Kind, id: RequestId) -> Option<W> {
+        let removed = self.lock().fifo.remove(kind, |waiting| waiting.cell().id == id);
+        if let Some(waiting) = removed {
+            return self.forget(core, waiting);
+        }
+        if self.take_grant(id).is_some() {
+            core.meter.waiters.sub(1);
+            self.granted.fetch_sub(1, Ordering::AcqRel);
+            // The room that it was granted goes to the next one.
+            self.note_room(kind);
+            self.pump(core);
+        }
+        None
+    }
+
+    /// Offers one request to the device. Gives it back if the ring is full.
+    fn submit(&self, core: &Core<W>, request: Request<W>) -> Result<(), Request<W>> {
+        request.cell().stamp_accepted();
+        let in_flight = request.cell().in_flight.clone();
+        match self.device.submit(request) {
+            Ok(()) => {
+                in_flight.accept();
+                core.meter.count(|c| &c.accepted);
+                if self.needs_poll {
+                    core.bell.ring();
+                }
+                Ok(())
+            }
+            Err(Rejected::Full(request)) => {
+                core.meter.count(|c| &c.ring_full);
+                Err(request)
+            }
+            Err(Rejected::Unavailable(request, why)) => {
+                request.complete(Err(DeviceError::Unavailable(why)));
+                Ok(())
+            }
+            Err(Rejected::Unsupported(request, why)) => {
+                request.complete(Err(DeviceError::Unsupported(why)));
+                Ok(())
+            }
+        }
+    }
+
+    /// Moves waiting requests to the device until it is full again, or tells their owners to.
+    ///
+    /// Any thread may call it at any time, also from within: one caller works, and goes round once more for whoever
+    /// called meanwhile. True if this call has moved any.
+    pub(crate) fn pump(&self, core: &Core<W>) -> bool {
+        if self.queued.load(Ordering::Acquire) == 0 {
+            return false;
+        }
+        if self.pump_calls.fetch_add(1, Ordering::AcqRel) > 0 {
+            return false;
+        }
+        let mut moved = false;
+        loop {
+            let calls = self.pump_calls.load(Ordering::Acquire);
+            moved |= self.pump_once(core);
+            if self.pump_calls.fetch_sub(calls, Ordering::AcqRel) == calls {
+                return moved;
+            }
+        }
+    }
+
+    fn pump_once(&self, core: &Core<W>) -> bool {
+        let mut full: Vec<Kind> = Vec::new();
+        let mut moved = false;
+        while let Some((kind, position, waiting)) = self.pop(&full) {
+            if waiting.cell().is_settled() {
+                // Given up while it was in this hand, or before it came back from there.
+                drop(self.forget(core, waiting));
+                continue;
+            }
+            match waiting {
+                Waiting::Request(request) if self.role == Role::Device && core.is_shut_off() => {
+                    self.leave(core);
+                    core.divert(request);
+                }
+                Waiting::Request(request) => match self.submit(core, request) {
+                    Ok(()) => {
+                        moved = true;
+                        let oldest = self.lock().fifo.oldest(kind);
+                        let overtaken = oldest.is_some_and(|oldest| oldest < position);
+                        core.meter.count(|c| if overtaken { &c.out_of_order } else { &c.in_order });
+                        self.leave(core);
+                    }
+                    Err(request) => {
+                        self.lock().fifo.put_back(kind, position, Waiting::Request(request));
+                        full.push(kind);
+                    }
+                },
+                Waiting::Turn(cell) if self.has_room(kind) => {
+                    self.lock().grants.push(Grant { id: cell.id, kind, position });
+                    self.granted.fetch_add(1, Ordering::AcqRel);
+                    self.queued.fetch_sub(1, Ordering::AcqRel);
+                    if cell.in_flight.notify_retry() {
+                        core.meter.count(|c| &c.retry_wakes);
+                    }
+                    if cell.is_settled() {
+                        // Given up before the grant was there to be found.
+                        self.withdraw(core, kind, cell.id);
+                    }
+                }
+                Waiting::Turn(cell) => {
+                    self.lock().fifo.put_back(kind, position, Waiting::Turn(cell));
+                    full.push(kind);
+                }
+            }
+        }
+        moved
+    }
+
+    fn pop(&self, full: &[Kind]) -> Option<(Kind, Position, Waiting<W>)> {
+        let mut waiting = self.lock();
+        #[cfg(feature = "plant")]
+        if crate::plant::armed(crate::plant::Bug::LifoQueue) {
+            return waiting.fifo.pop_newest(full);
+        }
+        waiting.fifo.pop(full)
+    }
+
+    fn put_back(&self, kind: Kind, position: Position, item: Waiting<W>) {
+        let mut waiting = self.lock();
+        self.queued.fetch_add(1, Ordering::AcqRel);
+        waiting.fifo.put_back(kind, position, item);
+    }
+
+    /// Something has left the queue for good.
+    fn leave(&self, core: &Core<W>) {
+        self.queued.fetch_sub(1, Ordering::AcqRel);
+        core.meter.waiters.sub(1);
+    }
+
+    fn forget(&self, core: &Core<W>, waiting: Waiting<W>) -> Option<W> {
+        self.leave(core);
+        match waiting {
+            Waiting::Request(request) => request.into_work(),
+            Waiting::Turn(_) => None,
+        }
+    }
+
+    fn take_grant(&self, id: RequestId) -> Option<Grant> {
+        let mut waiting = self.lock();
+        let index = waiting.grants.iter().position(|grant| grant.id == id)?;
+        Some(waiting.grants.swap_remove(index))
+    }
+
+    /// Whether there is room for one more of `kind`, grants not yet used set aside.
+    fn has_room(&self, kind: Kind) -> bool {
+        let credits = self.device.credits(kind);
+        let waiting = self.lock();
+        let granted = waiting.grants.iter().filter(|grant| grant.kind == kind).count();
+        match credits {
+            Some(credits) => credits > granted,
+            None => granted == 0 && waiting.maybe_room.contains(&kind),
+        }
+    }
+
+    /// Something of `kind` has left the device.
+    pub(crate) fn note_room(&self, kind: Kind) {
+        if self.on_full == OnFull::Notify {
+            self.lock().maybe_room.insert(kind);
+        }
+    }
+
+    /// The device says that there is room again, of whatever kind.
+    pub(crate) fn note_room_everywhere(&self) {
+        if self.on_full == OnFull::Notify {
+            let waiting = &mut *self.lock();
+            waiting.maybe_room.extend(waiting.fifo.kinds());
+        }
+    }
+
+    /// Something of `kind` is about to be offered. Before the offer: what leaves during it must count.
+    fn note_attempt(&self, kind: Kind) {
+        if self.on_full == OnFull::Notify {
+            self.lock().maybe_room.remove(&kind);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, WaitingRoom<W>> {
+        // Nothing panics while it is locked, so a poisoned one is still whole.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

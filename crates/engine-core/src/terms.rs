@@ -1,0 +1,84 @@
+//! On which terms an operation is carried out: how long it may take, and what happens when that fails (law L14).
+
+use core::time::Duration;
+
+/// How long an operation may take, and what happens if the device does not deliver. Set for a whole engine by
+/// [`EngineBuilder::terms`](crate::EngineBuilder::terms), or for some of its operations by
+/// [`Engine::with_terms`](crate::Engine::with_terms).
+///
+/// | policy | deadline | fallback | standby |
+/// | --- | --- | --- | --- |
+/// | wait for ever | none | [`Fail`](Fallback::Fail) | – |
+/// | fail | some | [`Fail`](Fallback::Fail) | – |
+/// | software key held for the purpose | some | [`Standby`](Fallback::Standby) | a [`ThreadPool`](crate::ThreadPool), or [`Inline`](crate::Inline) |
+/// | other device | some | [`Standby`](Fallback::Standby) | any other [`Accelerator`](crate::Accelerator) |
+///
+/// Deadlines are kept by whoever calls [`Engine::poll`](crate::Engine::poll): an event loop, a
+/// [driver](crate::Engine::spawn_driver), or the thread that waits in a blocking [`run`](crate::Engine::run).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Terms {
+    /// How long after its submission an operation may take. If the standby takes over, it has the same time again;
+    /// then the operation ends with [`EngineError::Deadline`](crate::EngineError::Deadline). None by default.
+    pub deadline: Option<Duration>,
+    /// What happens when the device fails, refuses, answers wrongly, or is too slow.
+    pub fallback: Fallback,
+}
+
+impl Terms {
+    /// No deadline, no fallback.
+    pub const fn new() -> Self {
+        Self { deadline: None, fallback: Fallback::Fail }
+    }
+
+    /// With this deadline.
+    pub const fn deadline(self, deadline: Duration) -> Self {
+        Self { deadline: Some(deadline), ..self }
+    }
+
+    /// With this fallback.
+    pub const fn fallback(self, fallback: Fallback) -> Self {
+        Self { fallback, ..self }
+    }
+}
+
+/// What happens to an operation that the device does not carry out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fallback {
+    /// It fails with the device's error.
+    #[default]
+    Fail,
+    /// The engine's [standby](crate::EngineBuilder::standby) carries it out, once. Should the device answer after all,
+    /// the first good result wins and the other is wiped. Without a standby this is [`Fail`](Self::Fail).
+    ///
+    /// A request that the device still holds can be sent a second time only if
+    /// [`Work::duplicate`](crate::Work::duplicate) has made a copy of it.
+    Standby,
+}
+
+/// What happens to an operation that finds the device's ring full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnFull {
+    /// The engine keeps it and submits it from the completion side. Nobody is woken before the result is there.
+    #[default]
+    Queue,
+    /// The job keeps it: it is woken once when there is room, with status `Again` while the callback runs, and submits
+    /// it itself; as the manual page SSL_set_async_callback has it in its steps 3 and 9. It costs a resume for each
+    /// operation that found the ring full. Threads that block have nobody to wake, and queue.
+    Notify,
+}
+
+/// Which operations go to the device, of those whose terms have the standby as their
+/// [fallback](Fallback::Standby). The others always go to the device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Offload {
+    /// All of them.
+    #[default]
+    Always,
+    /// Those that are begun while at least so many others are under way: an idle machine computes itself, at the
+    /// latency of software, and the device comes in as load builds up.
+    Beyond(usize),
+}

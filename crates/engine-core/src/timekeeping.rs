@@ -1,0 +1,106 @@
+//! What an engine does because time has passed: deadlines, the device's health, the end of a shutdown.
+
+use core::sync::atomic::Ordering;
+use core::time::Duration;
+use std::sync::{Arc, PoisonError, Weak};
+use std::time::Instant;
+
+use wait_ctx::RequestState;
+
+use crate::accelerator::Health;
+use crate::breaker::Tripped;
+use crate::cell::Cell;
+use crate::dispatch::{Core, lock};
+use crate::error::EngineError;
+use crate::plant::{self, Bug};
+use crate::work::Work;
+
+impl<W: Work> Core<W> {
+    /// Moves everything to the present, and says when to come again.
+    pub(crate) fn poll(&self) -> Option<Duration> {
+        loop {
+            let now = self.meter.now();
+            // The device first: an answer that is due at the deadline is in time.
+            let devices = self.lanes().filter_map(|lane| lane.device.poll(now)).min();
+            self.check_health(now);
+            let mut moved = self.expire(now);
+            for lane in self.lanes() {
+                moved |= lane.pump(self);
+            }
+            // What was submitted now may be due before `devices`.
+            if !moved {
+                return devices.into_iter().chain(self.next_timer()).min();
+            }
+        }
+    }
+
+    fn next_timer(&self) -> Option<Duration> {
+        let roster = self.roster();
+        let health = self.breaker.as_ref().filter(|_| roster.len() > 0);
+        roster.next_deadline().into_iter().chain(health.map(|b| lock(b).health_due())).min()
+    }
+
+    /// Ends or moves every request whose deadline has come. True if there was one.
+    fn expire(&self, now: Duration) -> bool {
+        if plant::armed(Bug::IgnoreDeadline) {
+            return false;
+        }
+        let due = self.roster().take_due(now);
+        for cell in due.iter().filter_map(Weak::upgrade) {
+            self.expire_one(&cell);
+        }
+        !due.is_empty()
+    }
+
+    fn expire_one(&self, cell: &Arc<Cell<W>>) {
+        if cell.is_settled() {
+            return;
+        }
+        self.meter.count(|c| &c.deadlines);
+        let device_sat_on_it =
+            cell.in_flight.state() == RequestState::Submitted && !cell.is_on_standby();
+        if !self.rescue(cell, &EngineError::Deadline) {
+            cell.fail(self, EngineError::Deadline);
+        }
+        if device_sat_on_it {
+            self.note_outcome(&Err(EngineError::Deadline));
+        }
+    }
+
+    /// Asks the device how it is, if it is time to.
+    pub(crate) fn check_health(&self, now: Duration) {
+        let Some(breaker) = &self.breaker else { return };
+        if now < lock(breaker).health_due() {
+            return;
+        }
+        // Without the lock: the device is foreign code.
+        let alive = self.device.device.health(now) != Health::Dead;
+        let tripped = lock(breaker).handle_health(now, alive);
+        if tripped == Tripped::Yes {
+            self.handle_trip();
+        }
+    }
+
+    /// Lets what is under way finish, at most `timeout` of real time, and gives up the rest. Says how many those were.
+    pub(crate) fn shut_down(&self, timeout: Duration) -> usize {
+        self.closed.store(true, Ordering::Release);
+        let end = Instant::now() + timeout;
+        loop {
+            let next = self.poll();
+            let roster = self.roster();
+            if roster.len() == 0 {
+                return 0;
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let next = next.map_or(left, |next| next.saturating_sub(self.meter.now()).min(left));
+            drop(self.emptied.wait_timeout(roster, next).unwrap_or_else(PoisonError::into_inner));
+        }
+        let left = self.under_way();
+        let given_up = left.iter().filter(|cell| cell.fail(self, EngineError::Gone)).count();
+        self.meter.counters.shut_down.fetch_add(given_up as u64, Ordering::Relaxed);
+        given_up
+    }
+}

@@ -1,0 +1,163 @@
+//! The circuit breaker in the engine: who trips it, who is rescued, and how it comes back (law L14).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine_core::{
+    BreakerPolicy, BreakerState, CheckPolicy, DeviceError, Engine, EngineBuilder, EngineError,
+    Fallback, Health, RefusedReason, Terms,
+};
+
+use crate::support::{Answer, HandClock, Manual, Mode, Negate, Outputs, end};
+
+const PAUSE: Duration = Duration::from_secs(1);
+
+struct Bench {
+    device: Arc<Manual>,
+    standby: Arc<Manual>,
+    clock: Arc<HandClock>,
+    outputs: Arc<Outputs>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let (device, standby) = (Manual::new(8), Manual::new(64));
+        Self { device, standby, clock: Arc::default(), outputs: Arc::default() }
+    }
+
+    fn builder(&self, fallback: Fallback) -> EngineBuilder<Negate> {
+        Engine::builder(self.device.clone())
+            .standby(self.standby.clone())
+            .clock(self.clock.clone())
+            .checks(CheckPolicy::Always)
+            .terms(Terms::new().fallback(fallback))
+            .breaker(BreakerPolicy::default().failures(3).pause(PAUSE))
+    }
+
+    fn work(&self, n: u64) -> Negate {
+        Negate::new(n, &self.outputs)
+    }
+}
+
+#[test]
+fn l14_a_device_that_fails_in_a_row_is_left_alone_and_comes_back() {
+    let bench = Bench::new();
+    let engine = bench.builder(Fallback::Standby).build();
+    let mut pending = Vec::new();
+    for (n, answer) in [Answer::Fail, Answer::Wrong, Answer::Drop].into_iter().enumerate() {
+        pending.push(engine.offer(bench.work(n as u64)).unwrap());
+        bench.device.answer_first(answer);
+    }
+    assert_eq!(engine.breaker(), BreakerState::Open);
+    pending.push(engine.offer(bench.work(3)).unwrap());
+    assert_eq!(bench.standby.taken(), [0, 1, 2, 3]);
+
+    bench.clock.advance(PAUSE);
+    assert_eq!(engine.breaker(), BreakerState::HalfOpen);
+    pending.push(engine.offer(bench.work(4)).unwrap());
+    pending.push(engine.offer(bench.work(5)).unwrap());
+    assert_eq!(bench.device.taken(), [0, 1, 2, 4], "one probe");
+    bench.device.answer_first(Answer::Right);
+    assert_eq!(engine.breaker(), BreakerState::Closed);
+    pending.push(engine.offer(bench.work(6)).unwrap());
+    assert_eq!(bench.device.taken(), [0, 1, 2, 4, 6]);
+    bench.device.answer_first(Answer::Right);
+
+    while bench.standby.answer(crate::support::KINDS[0], 0, Answer::Right) {}
+    for (pending, n) in pending.into_iter().zip(0..) {
+        assert_eq!(pending.wait().unwrap().value, !n);
+    }
+    assert_eq!(engine.snapshot().trips, 1);
+}
+
+#[test]
+fn l14_when_the_heart_stops_those_in_flight_are_rescued_at_once() {
+    let bench = Bench::new();
+    let engine = bench.builder(Fallback::Standby).build();
+    let held: Vec<_> = (0..4).map(|n| engine.offer(bench.work(n)).unwrap()).collect();
+    let stuck = engine.with_terms(Terms::new()).offer(bench.work(9)).unwrap();
+    bench.device.set_health(Health::Dead);
+    let next = engine.poll().expect("the health is to be asked for");
+    bench.clock.advance(next);
+    engine.poll();
+    assert_eq!(engine.breaker(), BreakerState::Open);
+    assert_eq!(bench.standby.taken(), [0, 1, 2, 3]);
+    assert!(!stuck_ended(&engine), "whose terms name no standby waits on");
+
+    for n in 0..4 {
+        end(bench.standby.find(n).unwrap(), Answer::Right);
+    }
+    for (pending, n) in held.into_iter().zip(0..) {
+        assert_eq!(pending.wait().unwrap().value, !n);
+    }
+    // It stays open while the heart stands still, and no longer.
+    bench.clock.advance(PAUSE);
+    engine.poll();
+    assert_eq!(engine.breaker(), BreakerState::Open);
+    bench.device.set_health(Health::Alive);
+    bench.clock.advance(PAUSE);
+    engine.poll();
+    assert_eq!(engine.breaker(), BreakerState::HalfOpen);
+    end(bench.device.find(9).unwrap(), Answer::Right);
+    assert_eq!(stuck.wait().unwrap().value, !9);
+    assert_eq!(engine.breaker(), BreakerState::HalfOpen, "an answer from before is no probe");
+    let probe = engine.offer(bench.work(10)).unwrap();
+    end(bench.device.find(10).unwrap(), Answer::Right);
+    assert_eq!(probe.wait().unwrap().value, !10);
+    assert_eq!(engine.breaker(), BreakerState::Closed);
+}
+
+fn stuck_ended(engine: &Engine<Negate>) -> bool {
+    engine.snapshot().completed + engine.snapshot().failed > 0
+}
+
+#[test]
+fn l14_without_a_standby_an_open_breaker_refuses_and_gives_the_work_back() {
+    let bench = Bench::new();
+    let engine = bench.builder(Fallback::Fail).build();
+    for n in 0..3 {
+        let pending = engine.offer(bench.work(n)).unwrap();
+        bench.device.answer_first(Answer::Fail);
+        assert!(pending.wait().is_err());
+    }
+    let refused = engine.offer(bench.work(3)).unwrap_err();
+    assert_eq!((refused.work.n, refused.reason), (3, RefusedReason::Unavailable));
+    let error = engine.run(bench.work(4)).unwrap_err();
+    assert_eq!(error, EngineError::Refused(RefusedReason::Unavailable));
+    bench.clock.advance(PAUSE);
+    let probe = engine.offer(bench.work(5)).unwrap();
+    bench.device.answer_first(Answer::Right);
+    assert_eq!(probe.wait().unwrap().value, !5);
+    assert_eq!(engine.breaker(), BreakerState::Closed);
+}
+
+#[test]
+fn what_waits_before_a_device_that_is_shut_off_goes_elsewhere_or_fails() {
+    let bench = Bench::new();
+    let engine = bench.builder(Fallback::Fail).build();
+    let held: Vec<_> = (0..8).map(|n| engine.offer(bench.work(n)).unwrap()).collect();
+    let waiting = engine.offer(bench.work(8)).unwrap();
+    let saved = engine.with_terms(Terms::new().fallback(Fallback::Standby));
+    let saved = saved.offer(bench.work(9)).unwrap();
+    bench.device.set_mode(Mode::Stuck);
+    for _ in 0..3 {
+        bench.device.answer_first(Answer::Fail);
+    }
+    let error = waiting.wait().unwrap_err();
+    assert!(matches!(error, EngineError::Device(DeviceError::Unavailable(_))), "{error}");
+    bench.standby.answer_first(Answer::Right);
+    assert_eq!(saved.wait().unwrap().value, !9);
+    assert_eq!(engine.snapshot().waiters.now, 0);
+    drop(held);
+}
+
+#[test]
+fn what_a_device_does_not_support_says_nothing_about_its_health() {
+    let bench = Bench::new();
+    let engine = bench.builder(Fallback::Fail).build();
+    bench.device.set_mode(Mode::Unsupported);
+    for n in 0..10 {
+        assert!(engine.run(bench.work(n)).is_err());
+    }
+    assert_eq!(engine.breaker(), BreakerState::Closed);
+}

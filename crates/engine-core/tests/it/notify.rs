@@ -1,0 +1,176 @@
+//! `OnFull::Notify`: the job keeps its request, is told when there may be room, and submits it itself.
+
+use std::sync::{Arc, Mutex};
+
+use engine_core::{Engine, EngineError, OnFull, RefusedReason};
+use job_core::{Job, JobPool, Step};
+use wait_ctx::{Reason, Status, WaitCtx};
+
+use crate::support::{Answer, KINDS, Manual, Mode, Negate, Outputs, Secret};
+
+type Outcome = Result<Secret, EngineError>;
+
+/// A session: what its callback was told, and its job.
+struct Session {
+    ctx: WaitCtx,
+    told: Arc<Mutex<Vec<(Reason, Status)>>>,
+    job: Option<Job<Outcome>>,
+}
+
+struct Bench {
+    device: Arc<Manual>,
+    engine: Arc<Engine<Negate>>,
+    pool: JobPool,
+    outputs: Arc<Outputs>,
+}
+
+impl Bench {
+    fn new(depth: usize, bound: usize) -> Self {
+        let device = Manual::new(depth);
+        let builder = Engine::builder(device.clone()).on_full(OnFull::Notify).queue_bound(bound);
+        Self { device, engine: builder.build(), pool: JobPool::new(), outputs: Arc::default() }
+    }
+
+    fn session(&self, n: u64) -> Session {
+        let ctx = WaitCtx::new();
+        let told = Arc::<Mutex<Vec<_>>>::default();
+        let tell = Arc::clone(&told);
+        ctx.set_callback(move |note| tell.lock().unwrap().push((note.reason, note.status)));
+        let (engine, work) = (Arc::clone(&self.engine), Negate::new(n, &self.outputs));
+        let job = self.pool.start_with(&ctx, move || engine.run(work)).unwrap().paused();
+        Session { ctx, told, job }
+    }
+}
+
+impl Session {
+    fn told(&self) -> Vec<(Reason, Status)> {
+        std::mem::take(&mut self.told.lock().unwrap())
+    }
+
+    fn resume(&mut self) -> Option<Outcome> {
+        match self.job.take().expect("a paused job").resume() {
+            Step::Paused(job) => {
+                self.job = Some(job);
+                None
+            }
+            Step::Finished(outcome) => Some(outcome),
+        }
+    }
+}
+
+const RETRY: (Reason, Status) = (Reason::Retry, Status::Again);
+const SETTLED: (Reason, Status) = (Reason::Settled, Status::Ok);
+
+#[test]
+fn l4_one_wake_for_the_retry_with_status_again_and_one_for_the_completion() {
+    let bench = Bench::new(1, 8);
+    let mut first = bench.session(0);
+    let mut second = bench.session(1);
+    assert_eq!((first.ctx.status(), second.ctx.status()), (Status::Ok, Status::Again));
+
+    // L2: resumes without a reason submit nothing, however often.
+    for _ in 0..10 {
+        assert!(second.resume().is_none());
+    }
+    assert_eq!(bench.device.taken(), [0]);
+
+    bench.device.answer_first(Answer::Right);
+    assert_eq!((first.told(), second.told()), (vec![SETTLED], vec![RETRY]));
+    assert_eq!(bench.device.taken(), [0], "the job submits, not the engine");
+    assert_eq!(first.resume().unwrap().unwrap().value, !0);
+
+    assert!(second.resume().is_none());
+    assert_eq!(bench.device.taken(), [0, 1]);
+    assert_eq!(second.ctx.status(), Status::Ok);
+    bench.device.answer_first(Answer::Right);
+    assert_eq!(second.told(), [SETTLED]);
+    assert_eq!(second.resume().unwrap().unwrap().value, !1);
+    let snapshot = bench.engine.snapshot();
+    assert_eq!((snapshot.retries, snapshot.retry_wakes, snapshot.wakes), (1, 1, 2));
+    assert_eq!((snapshot.requests.now, snapshot.waiters.now), (0, 0));
+}
+
+#[test]
+fn l13_turns_come_in_the_order_of_asking_and_new_requests_do_not_overtake() {
+    let bench = Bench::new(1, 8);
+    let mut sessions: Vec<_> = (0..4).map(|n| bench.session(n)).collect();
+    bench.device.answer_first(Answer::Right);
+    assert_eq!(sessions[1].told(), [RETRY]);
+    assert!(sessions[2].told().is_empty());
+    // The ring has room, but that is promised.
+    let late = bench.session(4);
+    assert_eq!(bench.device.taken(), [0]);
+    for session in &mut sessions[1..] {
+        assert!(session.resume().is_none());
+        bench.device.answer_first(Answer::Right);
+    }
+    assert_eq!(late.told(), [RETRY]);
+    assert_eq!(bench.device.taken(), [0, 1, 2, 3]);
+    drop((late, sessions));
+    assert_eq!(bench.engine.snapshot().waiters.now, 0);
+}
+
+#[test]
+fn a_turn_that_finds_the_ring_full_again_stays_the_next() {
+    let bench = Bench::new(1, 8);
+    let mut sessions: Vec<_> = (0..3).map(|n| bench.session(n)).collect();
+    bench.device.answer_first(Answer::Right);
+    bench.device.set_mode(Mode::Stuck);
+    assert_eq!(sessions[1].told(), [RETRY]);
+    assert!(sessions[1].resume().is_none());
+    assert_eq!((sessions[1].ctx.status(), sessions[2].told()), (Status::Again, vec![]));
+    bench.device.set_mode(Mode::Take);
+    bench.device.announce_room();
+    assert_eq!((sessions[1].told(), sessions[2].told()), (vec![RETRY], vec![]));
+    assert!(sessions[1].resume().is_none());
+    assert_eq!(bench.device.taken(), [0, 1]);
+}
+
+#[test]
+fn a_job_that_goes_away_passes_its_turn_on() {
+    let bench = Bench::new(1, 8);
+    let mut sessions: Vec<_> = (0..4).map(|n| bench.session(n)).collect();
+    drop(sessions.remove(2));
+    bench.device.answer_first(Answer::Right);
+    drop(sessions.remove(1));
+    assert_eq!(sessions[1].told(), [RETRY], "number 3, after 1 and 2 have gone");
+    assert!(sessions[1].resume().is_none());
+    assert_eq!(bench.device.taken(), [0, 3]);
+}
+
+#[test]
+fn with_credits_as_many_are_told_as_there_is_room_for() {
+    let bench = Bench::new(3, 8);
+    bench.device.tell_credits();
+    bench.device.set_mode(Mode::Stuck);
+    let sessions: Vec<_> = (0..5).map(|n| bench.session(n)).collect();
+    bench.engine.poll();
+    assert!(sessions.iter().all(|session| session.told().is_empty()));
+    bench.device.set_mode(Mode::Take);
+    bench.engine.poll();
+    let told: Vec<_> = sessions.iter().map(|session| session.told().len()).collect();
+    assert_eq!(told, [1, 1, 1, 0, 0]);
+    bench.engine.poll();
+    assert!(sessions.iter().all(|session| session.told().is_empty()), "once is enough");
+}
+
+#[test]
+fn a_blocking_caller_queues_and_the_bound_holds() {
+    let bench = Bench::new(1, 1);
+    let first = bench.engine.offer(Negate::new(0, &bench.outputs)).unwrap();
+    let second = bench.engine.offer(Negate::new(1, &bench.outputs)).unwrap();
+    let refused = bench.engine.offer(Negate::new(2, &bench.outputs)).unwrap_err();
+    assert_eq!((refused.work.n, refused.reason), (2, RefusedReason::QueueFull { bound: 1 }));
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| second.wait().unwrap().value);
+        // Whatever the order of the two threads: the request itself gets into the queue, or its turn into its hands.
+        bench.device.answer_first(Answer::Right);
+        let found = (0..10_000_000).any(|_| {
+            std::thread::yield_now();
+            bench.device.answer(KINDS[0], 0, Answer::Right)
+        });
+        assert!(found, "it reached the device without anybody's resume");
+        assert_eq!(waiter.join().unwrap(), !1);
+    });
+    assert_eq!(first.wait().unwrap().value, !0);
+}

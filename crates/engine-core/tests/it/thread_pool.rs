@@ -1,0 +1,129 @@
+//! The device made of threads.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier, Mutex, mpsc};
+use std::time::Duration;
+
+use engine_core::{DeviceError, Engine, EngineError, ThreadPoolBuilder};
+
+use crate::support::{KINDS, Negate, Outputs};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn pool(threads: usize, ring: usize) -> ThreadPoolBuilder {
+    ThreadPoolBuilder::new().threads(threads).ring(ring)
+}
+
+#[test]
+fn many_callers_get_their_own_results() {
+    let outputs = Arc::<Outputs>::default();
+    let device = pool(3, 4).build(|work: &Negate| Ok(work.right()));
+    let engine = Engine::builder(Arc::new(device)).build();
+    std::thread::scope(|scope| {
+        for caller in 0..4u64 {
+            let (engine, outputs) = (&engine, &outputs);
+            scope.spawn(move || {
+                for n in (0..100).map(|i| caller * 1_000 + i) {
+                    assert_eq!(engine.run(Negate::new(n, outputs)).unwrap().value, !n);
+                }
+            });
+        }
+    });
+    assert!(engine.quiesce(PATIENCE));
+    assert_eq!(engine.snapshot().completed, 400);
+    assert_eq!(engine.snapshot().checked, 400, "L12: it has a thread to check on");
+}
+
+/// All threads of the slow kind are held at a gate; the fast kind is served meanwhile, and before.
+#[test]
+fn l13_a_slow_kind_never_holds_up_a_fast_one() {
+    let outputs = Arc::<Outputs>::default();
+    let (open, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let device = pool(2, 1).build(move |work: &Negate| {
+        if work.kind == KINDS[0] {
+            let _ = gate.lock().unwrap().recv();
+        }
+        Ok(work.right())
+    });
+    let engine = Engine::builder(Arc::new(device)).build();
+    let slow: Vec<_> = (0..20).map(|n| engine.offer(Negate::new(n, &outputs)).unwrap()).collect();
+    for n in 100..150 {
+        let fast = Negate { kind: KINDS[1], ..Negate::new(n, &outputs) };
+        assert_eq!(engine.run(fast).unwrap().value, !n);
+    }
+    assert_eq!(engine.snapshot().completed, 50);
+    drop(open);
+    for (pending, n) in slow.into_iter().zip(0..) {
+        assert_eq!(pending.wait().unwrap().value, !n);
+    }
+}
+
+#[test]
+fn as_many_are_computed_at_a_time_as_there_are_threads() {
+    let outputs = Arc::<Outputs>::default();
+    let together = Barrier::new(3);
+    let device = pool(3, 8).build(move |work: &Negate| {
+        together.wait();
+        Ok(work.right())
+    });
+    let engine = Engine::builder(Arc::new(device)).build();
+    // Would hang if fewer than three ran at a time.
+    let pending: Vec<_> = (0..9).map(|n| engine.offer(Negate::new(n, &outputs)).unwrap()).collect();
+    for (pending, n) in pending.into_iter().zip(0..) {
+        assert_eq!(pending.wait().unwrap().value, !n);
+    }
+}
+
+#[test]
+fn a_panic_fails_its_request_and_nothing_else() {
+    let outputs = Arc::<Outputs>::default();
+    let device = pool(1, 8).build(|work: &Negate| {
+        if work.n == 1 {
+            std::panic::resume_unwind(Box::new("on purpose"));
+        }
+        Ok(work.right())
+    });
+    let engine = Engine::builder(Arc::new(device)).build();
+    assert_eq!(engine.run(Negate::new(0, &outputs)).unwrap().value, !0);
+    let error = engine.run(Negate::new(1, &outputs)).unwrap_err();
+    assert_eq!(error, EngineError::Device(DeviceError::Failed("the computation panicked")));
+    assert_eq!(engine.run(Negate::new(2, &outputs)).unwrap().value, !2, "on the same thread");
+}
+
+#[test]
+fn l5_a_pool_that_goes_away_drops_what_waits_and_finishes_what_it_computes() {
+    let outputs = Arc::<Outputs>::default();
+    let (started, starts) = mpsc::channel::<u64>();
+    let (open, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let computed = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&computed);
+    let device = pool(1, 8).build(move |work: &Negate| {
+        started.send(work.n).unwrap();
+        let _ = gate.lock().unwrap().recv();
+        count.fetch_add(1, Ordering::SeqCst);
+        Ok(work.right())
+    });
+    let engine = Engine::builder(Arc::new(device)).queue_bound(2).build();
+    let pending: Vec<_> = (0..6).map(|n| engine.offer(Negate::new(n, &outputs)).unwrap()).collect();
+    assert_eq!(starts.recv_timeout(PATIENCE), Ok(0));
+    std::thread::scope(|scope| {
+        let dropper = scope.spawn(|| drop(engine));
+        // Whoever waits first is told first; the one under way ends when the gate opens.
+        let mut pending = pending.into_iter();
+        let first = pending.next().unwrap();
+        drop(open);
+        let first = first.wait();
+        assert!(first.is_ok_and(|output| output.value == !0));
+        for pending in pending {
+            // Computed before the pool heard of its end, or not at all.
+            match pending.wait() {
+                Ok(_) => {}
+                Err(error) => assert_eq!(error, EngineError::Gone),
+            }
+        }
+        dropper.join().unwrap();
+    });
+    assert!(computed.load(Ordering::SeqCst) >= 1);
+}
