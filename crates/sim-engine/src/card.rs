@@ -70,6 +70,10 @@ impl<W: Work> Card<W> {
         match hardware.instance.submit(now, class, request) {
             Ok(_entry) => Ok(hardware.doorbell()),
             Err(Refused::RingFull(request)) => Err(Rejected::Full(request)),
+            Err(Refused::Resetting(request)) => {
+                Err(Rejected::Unavailable(request, "it is being reset"))
+            }
+            Err(Refused::Removed(request)) => Err(Rejected::Unavailable(request, "it is unplugged")),
             Err(refused) => {
                 let why = refused.reason();
                 Err(Rejected::Unsupported(refused.into_payload(), why))

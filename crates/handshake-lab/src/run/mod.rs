@@ -18,8 +18,9 @@ use crate::{
 
 pub(crate) use device::sim_config;
 pub use device::{Device, DeviceReport};
-pub use evidence::RowEvidence;
+pub use evidence::{Harm, RowEvidence};
 pub use laws::Laws;
+pub(crate) use ledger::engines;
 pub use ledger::ledger;
 
 /// One session in so many is resumed without a wake (law L2).
@@ -80,8 +81,7 @@ pub fn run(scenario: &Scenario, progress: &Progress) -> Result<Results, RunError
         let evidence = match &costs {
             None => row::run(plan, &pki, &private_key)?,
             Some(costs) => {
-                let run =
-                    || stepped::run_row(plan, &pki, &private_key, costs, UNPROMPTED_EVERY);
+                let run = || stepped::run_row(plan, &pki, &private_key, costs, UNPROMPTED_EVERY);
                 let (evidence, trace) = run()?;
                 // Law L9: twice the same.
                 laws.l9_repeats(&plan.name, trace, run()?.1);

@@ -6,7 +6,12 @@ use crypto_ops::SoftwareKeys;
 use rustls::pki_types::PrivateKeyDer;
 use ssl_async::SslContext;
 
-use super::{RunError, UNPROMPTED_EVERY, device::Device, evidence::RowEvidence, ledger::ledger};
+use super::{
+    RunError, UNPROMPTED_EVERY,
+    device::Device,
+    evidence::{Harm, RowEvidence},
+    ledger::{engines, ledger},
+};
 use crate::{
     certs::TestPki,
     keys::{self, Asked},
@@ -84,7 +89,8 @@ pub(super) fn run(
     let patience = plan.device.latency() * 2 + plan.drain;
     let ended = server.end(ending, patience).map_err(system)?;
     let device = device.map(|device| device.end(plan.drain));
-    let ledger = ledger(&ended.workers, device.as_ref().map(|device| &device.engine));
+    let devices: Vec<_> = device.into_iter().collect();
+    let ledger = ledger(&ended.workers, &engines(&devices));
     Ok(RowEvidence {
         plan: plan.clone(),
         load,
@@ -92,7 +98,8 @@ pub(super) fn run(
         asked: asked.count(),
         workers: ended.workers,
         stuck: ended.stuck,
-        device,
+        devices,
+        harm: Harm::default(),
         ledger,
     })
 }

@@ -12,6 +12,11 @@ pub struct Builtin {
 /// The scenario that runs when none is named.
 pub const DEFAULT: &str = "offload-modes";
 
+/// The scenario that is not run once but seed by seed.
+pub const SWARM: &str = "swarm";
+
 /// All built-in scenarios, by name.
-pub const BUILTINS: &[Builtin] =
-    &[Builtin { name: DEFAULT, text: include_str!("../../scenarios/offload-modes.toml") }];
+pub const BUILTINS: &[Builtin] = &[
+    Builtin { name: DEFAULT, text: include_str!("../../scenarios/offload-modes.toml") },
+    Builtin { name: SWARM, text: include_str!("../../scenarios/swarm.toml") },
+];

@@ -23,7 +23,7 @@ use std::path::Path;
 
 use toml::Table;
 
-pub use builtin::{BUILTINS, Builtin, DEFAULT};
+pub use builtin::{BUILTINS, Builtin, DEFAULT, SWARM};
 pub use error::{ScenarioError, nearest};
 pub use field::{Absent, Accepts, Field, Section};
 pub use plan::RowPlan;

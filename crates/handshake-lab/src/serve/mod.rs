@@ -173,7 +173,7 @@ impl Serving {
             requests: requests.requests(),
             ops: engine.map_or(0, |engine| engine.completed),
             cancelled: engine.map_or(0, |engine| engine.cancelled),
-            ledger: ledger(&workers, engine),
+            ledger: ledger(&workers, engine.as_slice()),
         })
     }
 }

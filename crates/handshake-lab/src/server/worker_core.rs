@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use job_core::JobPool;
+use job_core::{JobPool, PoolStats};
 use wait_ctx::{ReadyQueue, ReadySender, Route, Token};
 
 use super::{
@@ -40,6 +40,8 @@ pub(crate) struct Core<S, C> {
     fresh: VecDeque<usize>,
     /// Sessions that wait for a job.
     starved: VecDeque<usize>,
+    /// Jobs that have ended, for whatever reason, since somebody who waits for one was last served.
+    jobs_freed: usize,
     draining: bool,
     unprompted_every: Option<u64>,
     live: Arc<LiveCounters>,
@@ -56,6 +58,8 @@ struct Held<S> {
     tally: SessionTally,
     /// Whether its first bytes have come.
     begun: bool,
+    /// It waits for a job, and goes on when there is one.
+    starved: bool,
     /// Up to where its time has been charged.
     charged: Milestone,
 }
@@ -77,6 +81,7 @@ impl<S: Session, C: Charge> Core<S, C> {
             sessions: Slots::new(),
             fresh: VecDeque::new(),
             starved: VecDeque::new(),
+            jobs_freed: 0,
             draining: false,
             unprompted_every,
             live,
@@ -96,7 +101,13 @@ impl<S: Session, C: Charge> Core<S, C> {
         let inserted = self.sessions.insert_with(|key| {
             let session = make(key, pool, Route::Ready(sender.clone(), Token(key)))?;
             let tally = SessionTally::default();
-            Some(Held { session, tally, begun: false, charged: Milestone::Accepted })
+            Some(Held {
+                session,
+                tally,
+                begun: false,
+                starved: false,
+                charged: Milestone::Accepted,
+            })
         });
         if inserted.is_none() {
             self.report.failed += 1;
@@ -120,13 +131,29 @@ impl<S: Session, C: Charge> Core<S, C> {
                 self.report.resumes += 1;
                 self.advance(token.0);
             }
-            // A job has probably ended, so there is one for somebody who waits.
-            if let Some(key) = self.starved.pop_front() {
-                self.advance(key);
-            }
+            self.feed_starved();
         }
         self.tokens = tokens;
+        self.feed_starved();
         any
+    }
+
+    /// Jobs that have ended go to those who wait for one, first come first served.
+    fn feed_starved(&mut self) {
+        while self.jobs_freed > 0 {
+            let Some(key) = self.starved.pop_front() else {
+                self.jobs_freed = 0;
+                return;
+            };
+            let Some(held) = self.sessions.by_key(key) else { continue };
+            held.starved = false;
+            self.jobs_freed -= 1;
+            self.advance(key);
+            let used = self.starved.back() == Some(&key)
+                || self.sessions.by_key(key).is_some_and(|held| held.session.is_parked());
+            // It has not parked: the job it had is free again.
+            self.jobs_freed += usize::from(!used);
+        }
     }
 
     /// The transport of a session is ready; `first` says whether for what a session begins with.
@@ -137,6 +164,8 @@ impl<S: Session, C: Charge> Core<S, C> {
             if let Err(failure) = held.session.watch_peer() {
                 self.fail(key, &failure);
             }
+        } else if held.starved {
+            // It looks at its transport when it has its job.
         } else if held.begun {
             self.advance(key);
         } else if first {
@@ -192,7 +221,7 @@ impl<S: Session, C: Charge> Core<S, C> {
             self.sessions.remove(key);
         }
         self.report.fd_writes = self.ready.fd_writes();
-        self.report.pool = self.pool.stats();
+        self.report.pool = since(&self.report.pool, self.pool.stats());
         self.report.cpu = cpu;
         self.report
     }
@@ -222,12 +251,14 @@ impl<S: Session, C: Charge> Core<S, C> {
             if milestone == Milestone::Established && !established_before {
                 self.report.handshakes += 1;
             }
+            held.starved = matches!(result, Ok(Progress::WaitsForJob));
             if parked && !parked_before {
                 held.tally.parks += 1;
                 self.report.parks += 1;
             }
             self.charge_to(key, milestone);
         }
+        self.jobs_freed += usize::from(parked_before && !parked);
         match result {
             Ok(Progress::Ended) => self.end(key, false),
             Ok(Progress::WaitsForJob) => self.starved.push_back(key),
@@ -286,6 +317,7 @@ impl<S: Session, C: Charge> Core<S, C> {
 
     fn end(&mut self, key: usize, harmed: bool) {
         if let Some(held) = self.sessions.remove(key) {
+            self.jobs_freed += usize::from(held.session.is_parked());
             self.report.sessions.take(&held.tally, harmed);
         }
     }
@@ -298,8 +330,20 @@ impl<S, C> AsFd for Core<S, C> {
     }
 }
 
+/// What a pool has done since it was in the state `before`. The pool may have served somebody else earlier.
+fn since(before: &PoolStats, mut now: PoolStats) -> PoolStats {
+    now.started -= before.started;
+    now.finished -= before.finished;
+    now.cancelled -= before.cancelled;
+    now.resumes -= before.resumes;
+    now.swallowed_panics -= before.swallowed_panics;
+    now.swallowed_unwinds -= before.swallowed_unwinds;
+    now.quarantined -= before.quarantined;
+    now
+}
+
 impl WorkerReport {
-    fn new(pool: job_core::PoolStats) -> Self {
+    fn new(pool: PoolStats) -> Self {
         Self {
             accepted: 0,
             handshakes: 0,

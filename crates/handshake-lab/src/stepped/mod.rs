@@ -15,6 +15,7 @@ mod worker;
 mod world;
 
 mod row;
+mod seed;
 
 pub use clock::VirtualClock;
 pub use cost::{CostProfile, SignCosts};
@@ -22,3 +23,4 @@ pub use trace::TraceSummary;
 pub use world::Fibers;
 
 pub(crate) use row::run as run_row;
+pub(crate) use seed::run as run_seed;

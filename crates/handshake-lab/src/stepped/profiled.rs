@@ -51,6 +51,10 @@ impl Work for Outline {
         self.kind
     }
 
+    fn duplicate(&self) -> Option<Self> {
+        Some(*self)
+    }
+
     fn check(&self, output: &Checksum) -> Result<(), CheckFailed> {
         if *output == self.checksum() { Ok(()) } else { Err(CheckFailed("the checksum is wrong")) }
     }
@@ -186,6 +190,14 @@ pub(super) enum OutlineError {
 }
 
 impl OutlineSession {
+    fn begin(&self) -> Result<Step<Signed>, StartRefused> {
+        let begun = self.sign();
+        if begun.is_ok() {
+            self.counts.asked.set(self.counts.asked.get() + 1);
+        }
+        begun
+    }
+
     fn sign(&self) -> Result<Step<Signed>, StartRefused> {
         let Some(engine) = self.engine.clone() else {
             return Ok(Step::Finished(Ok(self.work.checksum())));
@@ -216,14 +228,14 @@ impl Session for OutlineSession {
         loop {
             match std::mem::replace(&mut self.stage, Stage::Unstarted) {
                 Stage::Hello => match receive(&mut self.end) {
-                    Received::Byte => self.counts.asked.set(self.counts.asked.get() + 1),
+                    Received::Byte => {}
                     Received::Nothing => {
                         self.stage = Stage::Hello;
                         return Ok(Progress::Waits);
                     }
                     Received::End => return Err(OutlineError::PeerClosed),
                 },
-                Stage::Unstarted => match self.sign() {
+                Stage::Unstarted => match self.begin() {
                     Ok(Step::Finished(signed)) => self.answer(signed)?,
                     Ok(Step::Paused(job)) => {
                         self.stage = Stage::Parked(job);

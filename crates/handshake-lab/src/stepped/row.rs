@@ -21,12 +21,12 @@ use crate::{
     certs::TestPki,
     keys::{self, Asked},
     load::{Verified, client_config},
-    run::{RowEvidence, RunError, ledger, sim_config},
+    run::{RowEvidence, RunError, engines, ledger, sim_config},
     scenario::{Handshakes, Mode, RowPlan},
 };
 
 /// From a client to the server and back half of it: two machines in one data centre.
-const NETWORK: Duration = Duration::from_micros(50);
+pub(super) const NETWORK: Duration = Duration::from_micros(50);
 
 /// Runs one row; gives its trace with its evidence.
 pub(crate) fn run(
@@ -39,10 +39,15 @@ pub(crate) fn run(
     let clock = Arc::new(VirtualClock::default());
     let time = Time::new(Arc::clone(&clock), NETWORK);
     let costs = costs.costs(plan.mode, plan.key);
-    let load =
-        Load::Closed { places: plan.connections, rounds: plan.rounds, time_box: plan.time_box };
+    let load = Load::Closed {
+        places: plan.connections,
+        rounds: plan.rounds,
+        time_box: plan.time_box,
+        hang_up_every: plan.hang_up_every,
+    };
     let unprompted_every = Some(unprompted_every);
-    let fibers = Fibers::new(plan.workers);
+    let (workers, deadlines) = (plan.workers, false);
+    let fibers = Fibers::new(workers, None);
     let mut config = sim_config(&plan.device, plan.seed)?;
     let outcome = match plan.handshakes {
         Handshakes::Profiled => {
@@ -58,7 +63,16 @@ pub(crate) fn run(
                 Mode::Software | Mode::FreeSign => Signing::Inline,
             };
             let protocol = Rc::new(Profiled::new(signing, 0));
-            let build = Build { protocol, time, stations, costs, unprompted_every, load };
+            let build = Build {
+                protocol,
+                time,
+                stations,
+                costs,
+                unprompted_every,
+                load,
+                workers,
+                deadlines,
+            };
             world::run(build, &fibers)
         }
         Handshakes::Real => {
@@ -80,7 +94,16 @@ pub(crate) fn run(
             let ca = (plan.mode != Mode::FreeSign).then_some(&pki.ca);
             let client = Arc::new(client_config(ca, plan.tls, &verified)?);
             let protocol = Rc::new(Real { contexts, client, asked, verified });
-            let build = Build { protocol, time, stations, costs, unprompted_every, load };
+            let build = Build {
+                protocol,
+                time,
+                stations,
+                costs,
+                unprompted_every,
+                load,
+                workers,
+                deadlines,
+            };
             world::run(build, &fibers)
         }
     };
@@ -114,10 +137,8 @@ where
     Ok(vec![Station { engine, card }])
 }
 
-fn evidence(plan: &RowPlan, outcome: Outcome) -> RowEvidence {
-    let mut devices = outcome.devices;
-    let device = devices.pop();
-    let ledger = ledger(&outcome.workers, device.as_ref().map(|device| &device.engine));
+pub(super) fn evidence(plan: &RowPlan, outcome: Outcome) -> RowEvidence {
+    let ledger = ledger(&outcome.workers, &engines(&outcome.devices));
     RowEvidence {
         plan: plan.clone(),
         load: outcome.load,
@@ -125,7 +146,8 @@ fn evidence(plan: &RowPlan, outcome: Outcome) -> RowEvidence {
         asked: outcome.asked,
         workers: outcome.workers,
         stuck: 0,
-        device,
+        devices: outcome.devices,
+        harm: outcome.harm,
         ledger,
     }
 }

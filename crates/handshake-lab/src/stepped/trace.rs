@@ -28,8 +28,6 @@ pub(super) enum Mark {
     Failed = 7,
     /// A worker has been at work until now.
     Worked = 8,
-    /// A device was stepped.
-    Device = 9,
 }
 
 /// Device events follow after the marks.
@@ -103,7 +101,8 @@ impl Trace {
             DeviceEvent::Struck { entry, .. } => {
                 (21, entry.map_or(u64::MAX, sim_device::EntryId::as_u64))
             }
-            DeviceEvent::RingReady => (22, 0),
+            DeviceEvent::Recovered => (22, 0),
+            DeviceEvent::WentAway { outcome } => (24, outcome as u64),
             DeviceEvent::Returned => (23, 0),
             // One that is younger than this list: its time at least.
             _ => (31, 0),

@@ -9,11 +9,14 @@
 //!   then, until nothing more happens at this time: workers that have something to do, devices that were written to
 //! ```
 
-use std::{cell::RefCell, collections::BTreeMap, io, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell, collections::BTreeMap, io, num::NonZeroU64, rc::Rc, sync::Arc, time::Duration,
+};
 
 use engine_core::{Clock as _, Engine};
 use hdrhistogram::Histogram;
 use job_core::{Job, JobPool, Step};
+use sim_device::Event as DeviceEvent;
 use sim_engine::SteppedCard;
 use wait_ctx::{ReadyQueue, Route, Token, WaitCtx};
 
@@ -26,7 +29,11 @@ use super::{
     wire::{End, Outbox, Side, Wire},
     worker::{self, Desk, Doing, Mail},
 };
-use crate::{load::LoadReport, run::DeviceReport, server::WorkerReport};
+use crate::{
+    load::LoadReport,
+    run::{DeviceReport, Harm},
+    server::WorkerReport,
+};
 
 /// Time, and what it has in store.
 #[derive(Debug)]
@@ -89,6 +96,8 @@ pub(super) enum Load {
         rounds: Option<u64>,
         /// After this none begins.
         time_box: Duration,
+        /// Every n-th client hangs up as soon as it has said hello.
+        hang_up_every: Option<NonZeroU64>,
     },
     /// Each of these connects once.
     Open(Vec<Visit>),
@@ -120,6 +129,10 @@ pub(super) struct Build<P: Protocol> {
     pub(super) costs: Costs,
     pub(super) unprompted_every: Option<u64>,
     pub(super) load: Load,
+    /// How many of the fibers' workers serve.
+    pub(super) workers: usize,
+    /// Whether operations have deadlines.
+    pub(super) deadlines: bool,
 }
 
 /// The fibers of a world. Kept from one to the next, so that their stacks are.
@@ -131,12 +144,22 @@ pub struct Fibers {
 }
 
 impl Fibers {
-    /// Pools for so many workers.
+    /// Pools for so many workers, each with at most `max_jobs` sessions parked at a time.
+    ///
+    /// # Panics
+    /// If `max_jobs` is zero.
     #[must_use]
-    pub fn new(workers: usize) -> Self {
-        let mut sessions = Vec::with_capacity(workers);
-        sessions.resize_with(workers, JobPool::new);
-        Self { workers: JobPool::new(), sessions }
+    pub fn new(workers: usize, max_jobs: Option<usize>) -> Self {
+        // There are no keys on these stacks that anything else knows.
+        let builder = JobPool::builder().wipe_stacks(false);
+        let pool = || {
+            let builder = builder.clone();
+            let builder = max_jobs.map_or(builder.clone(), |jobs| builder.max_jobs(jobs));
+            builder.build().expect("max_jobs is not zero, and the rest is as it comes")
+        };
+        let sessions = std::iter::repeat_with(pool).take(workers).collect();
+        let workers = JobPool::builder().wipe_stacks(false).build().expect("as it comes");
+        Self { workers, sessions }
     }
 }
 
@@ -144,8 +167,7 @@ impl Fibers {
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) load: LoadReport,
-    /// Failures of clients whose sessions the server had given up, on purpose.
-    pub(super) given_up: u64,
+    pub(super) harm: Harm,
     pub(super) asked: u64,
     pub(super) verified: u64,
     pub(super) workers: Vec<WorkerReport>,
@@ -183,7 +205,7 @@ pub(super) struct World<P: Protocol> {
     places: Vec<Place<P::Client>>,
     outbox: Rc<Outbox>,
     wires: u64,
-    given_up: u64,
+    harm: Harm,
     last_end: Duration,
     seen: LoadReport,
 }
@@ -223,6 +245,7 @@ impl<P: Protocol> World<P> {
         }
         let empty =
             || Place { client: None, wire: None, opened: Duration::ZERO, took: None, rounds: 0 };
+        let workers = build.workers;
         let mut world = Self {
             alarms: vec![None; build.stations.len()],
             workers: Vec::with_capacity(fibers.sessions.len()),
@@ -231,7 +254,7 @@ impl<P: Protocol> World<P> {
             places: std::iter::repeat_with(empty).take(places).collect(),
             outbox: Rc::default(),
             wires: 0,
-            given_up: 0,
+            harm: Harm { deadlines: build.deadlines, ..Harm::default() },
             last_end: Duration::ZERO,
             seen: LoadReport {
                 handshakes: 0,
@@ -245,7 +268,7 @@ impl<P: Protocol> World<P> {
             },
             build,
         };
-        for (number, pool) in fibers.sessions.iter().enumerate() {
+        for (number, pool) in fibers.sessions.iter().take(workers).enumerate() {
             world.start_worker(number, &fibers.workers, pool.clone())?;
         }
         Ok(world)
@@ -337,12 +360,15 @@ impl<P: Protocol> World<P> {
 
     /// Moves a device to the present and notes when it is to be moved next.
     fn poll(&mut self, device: usize) {
-        let station = &self.build.stations[device];
+        let (station, harm) = (&self.build.stations[device], &mut self.harm);
         let next = station.engine.poll();
         let time = &self.build.time;
         station.card.with_instance(|instance| {
             let mut trace = time.trace.borrow_mut();
             for record in instance.drain_trace() {
+                if let DeviceEvent::Struck { fault, .. } = record.event {
+                    harm.strike(fault);
+                }
                 trace.device(device as u64, &record);
             }
         });
@@ -394,6 +420,11 @@ impl<P: Protocol> World<P> {
                 return;
             }
         };
+        if let Load::Closed { hang_up_every: Some(every), .. } = &self.build.load
+            && self.wires.is_multiple_of(every.get())
+        {
+            self.build.time.enter(now, Event::HangUp(Rc::clone(&wire)));
+        }
         if let Load::Open(visits) = &self.build.load {
             let Visit { hangs_up_after, given_up_after, .. } = visits[place];
             if let Some(after) = hangs_up_after {
@@ -450,7 +481,7 @@ impl<P: Protocol> World<P> {
     fn fail(&mut self, wire: &Wire, failure: String) {
         self.build.time.mark(Mark::Failed, wire.number);
         if wire.given_up.get() {
-            self.given_up += 1;
+            self.harm.given_up += 1;
         } else {
             self.seen.failed += 1;
             *self.seen.failures.entry(failure).or_default() += 1;
@@ -472,6 +503,7 @@ impl<P: Protocol> World<P> {
     /// resets it, as drivers do when an answer is long overdue. Says whether anything came of it.
     fn shake(&mut self) -> io::Result<bool> {
         let now = self.build.time.clock.now();
+        self.harm.overdue += self.unsettled();
         for device in 0..self.build.stations.len() {
             self.build.stations[device].card.with_instance(|instance| {
                 if instance.occupancy() > 0 {
@@ -483,6 +515,15 @@ impl<P: Protocol> World<P> {
         self.rouse();
         self.settle()?;
         Ok(!self.build.time.calendar.borrow().is_empty())
+    }
+
+    /// Operations that have begun and not ended.
+    fn unsettled(&self) -> u64 {
+        let open = |station: &Station<P>| {
+            let engine = station.engine.snapshot();
+            engine.submitted.saturating_sub(engine.completed + engine.failed + engine.cancelled)
+        };
+        self.build.stations.iter().map(open).sum()
     }
 
     fn end(mut self) -> io::Result<Outcome> {
@@ -511,7 +552,7 @@ impl<P: Protocol> World<P> {
         let trace = time.trace.replace(Trace::new()).finish();
         Ok(Outcome {
             load: self.seen,
-            given_up: self.given_up,
+            harm: self.harm,
             asked: self.build.protocol.asked(),
             verified: self.build.protocol.verified(),
             workers,

@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     load::LoadReport,
     report::{Ledger, Level},
-    run::Device,
+    run::{Device, Harm},
     scenario::Scenario,
     server::{SessionChecks, WorkerReport},
 };
@@ -34,6 +34,7 @@ fn healthy(mode: &str) -> RowEvidence {
         handshakes: 10,
         failed: 0,
         hung_up: 0,
+        given_up: 0,
         abandoned: 0,
         parks: parked,
         tokens: parked,
@@ -61,13 +62,14 @@ fn healthy(mode: &str) -> RowEvidence {
         asked: 10,
         workers: vec![worker],
         stuck: 0,
-        device: Some(device),
+        devices: vec![device],
+        harm: Harm::default(),
         ledger: Ledger { jobs: Level { now: 0, peak: 10 }, ..Ledger::default() },
     }
 }
 
 fn engine(row: &mut RowEvidence) -> &mut engine_core::EngineSnapshot {
-    &mut row.device.as_mut().expect("a row with a device").engine
+    &mut row.devices[0].engine
 }
 
 fn broken(row: &RowEvidence) -> Vec<String> {
