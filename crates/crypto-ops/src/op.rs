@@ -59,6 +59,13 @@ impl Work for CryptoOp {
         }
     }
 
+    /// A copy, for a standby that takes over while the device still holds the original.
+    fn duplicate(&self) -> Option<Self> {
+        match self {
+            Self::Sign(op) => Some(Self::Sign(op.clone())),
+        }
+    }
+
     /// Overwrites the output: an unchecked RSA signature may be as good as the private key.
     fn erase(mut output: CryptoOutput) {
         output.zeroize();

@@ -48,8 +48,10 @@ pub struct Harm {
     pub given_up: u64,
     /// Whether operations have deadlines.
     pub deadlines: bool,
-    /// Requests that a device still held when nothing more was going to happen.
+    /// Operations that had not ended when nothing more was going to happen.
     pub overdue: u64,
+    /// Times that an engine, just polled, still had something due.
+    pub unnoticed: u64,
 }
 
 impl Harm {
@@ -131,6 +133,11 @@ impl RowEvidence {
             fallbacks: self.engines(|engine| engine.fallbacks),
             cancelled: self.engines(|engine| engine.cancelled),
             device_utilisation: self.devices.first().map(DeviceReport::utilisation),
+            failures_expected: if self.devices.is_empty() {
+                0
+            } else {
+                self.plan.expect.most_failed
+            },
             client_cpu_us_per_handshake: each(self.load.cpu.as_secs_f64() * 1e6),
         }
     }

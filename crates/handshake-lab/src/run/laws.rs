@@ -71,6 +71,8 @@ impl Laws {
         let sessions = row.sessions();
         let harmed = sessions.unprompted_harmed;
         let (submitted, refused) = (row.engines(|e| e.submitted), row.engines(|e| e.refused));
+        let ended: u64 = row.workers.iter().map(|worker| worker.failed).sum();
+        let reasons = row.engines(|engine| engine.failed) + refused;
         // What falls back goes to one more device.
         let (accepted, sent) =
             (row.engines(|e| e.accepted), submitted + row.engines(|e| e.fallbacks));
@@ -88,6 +90,10 @@ impl Laws {
                     format!("{} signatures were asked for and {submitted} submitted", row.asked),
                 ),
                 (accepted > sent, format!("{sent} requests reached devices {accepted} times")),
+                (
+                    ended > reasons,
+                    format!("{ended} sessions ended for {reasons} operations that had failed"),
+                ),
             ],
         );
     }
@@ -159,7 +165,7 @@ impl Laws {
                     format!("{cancelled} jobs were cancelled and {given_up} operations given up"),
                 ),
                 (
-                    late > cancelled + losers,
+                    late > cancelled.max(given_up) + losers,
                     format!("{late} answers came late for {cancelled} operations given up"),
                 ),
             ],
@@ -249,9 +255,19 @@ impl Laws {
         if !row.harm.deadlines {
             return;
         }
-        let overdue = row.harm.overdue;
-        let fault = format!("{overdue} operations still waited when nothing more was to come");
-        self.record(row, 14, row.engines(|e| e.submitted), &[(overdue > 0, fault)]);
+        let (overdue, unnoticed) = (row.harm.overdue, row.harm.unnoticed);
+        self.record(
+            row,
+            14,
+            row.engines(|engine| engine.submitted),
+            &[
+                (
+                    overdue > 0,
+                    format!("{overdue} operations still waited when nothing more was to come"),
+                ),
+                (unnoticed > 0, format!("{unnoticed} times a deadline passed unnoticed")),
+            ],
+        );
     }
 
     /// L15: an operation that failed ended its session, and nothing else did.
@@ -259,7 +275,6 @@ impl Laws {
         let failed: u64 = row.workers.iter().map(|worker| worker.failed).sum();
         let told = row.load.failed;
         let left = row.load.hung_up + row.harm.given_up;
-        let reasons = row.engines(|engine| engine.failed + engine.refused);
         self.record(
             row,
             15,
@@ -272,10 +287,6 @@ impl Laws {
                 (
                     failed > told + left,
                     format!("{failed} sessions failed and {told} clients were told"),
-                ),
-                (
-                    failed > reasons,
-                    format!("{failed} sessions failed for {reasons} operations that did"),
                 ),
                 (
                     failed > 0 && !row.harm.excuses_failures() && row.engines(|e| e.refused) == 0,

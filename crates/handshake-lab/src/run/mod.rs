@@ -2,6 +2,7 @@
 
 mod device;
 mod evidence;
+mod expect;
 mod laws;
 mod ledger;
 mod row;
@@ -76,6 +77,7 @@ pub fn run(scenario: &Scenario, progress: &Progress) -> Result<Results, RunError
     let mut ledger = Ledger::default();
     let mut laws = Laws::default();
     let mut traces = Vec::new();
+    let mut unmet = Vec::new();
     for plan in &plans {
         progress.begin(&plan.name, &describe(plan));
         let evidence = match &costs {
@@ -93,6 +95,7 @@ pub fn run(scenario: &Scenario, progress: &Progress) -> Result<Results, RunError
             tracing::warn!(row = plan.name, count, failure, "clients.failed");
         }
         let report = evidence.report();
+        unmet.extend(expect::unmet(&evidence));
         progress.end(
             &plan.name,
             &format!("{} handshakes, {:.0} a second", report.handshakes, report.handshakes_per_s),
@@ -114,6 +117,7 @@ pub fn run(scenario: &Scenario, progress: &Progress) -> Result<Results, RunError
         rows,
         ledger,
         laws: laws.reports(),
+        unmet,
         trace_events: whole.map(|whole| whole.events),
         trace_sha256: whole.map(|whole| whole.hex()),
     })

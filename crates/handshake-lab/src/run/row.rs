@@ -37,7 +37,7 @@ pub(super) fn run(
     let device = if plan.mode.uses_device() {
         // Every connection may wait at the same time.
         let bound = plan.connections;
-        Some(Device::start(&plan.device, plan.seed, bound, Arc::clone(&keys))?)
+        Some(Device::start(&plan.device, &plan.faults, plan.seed, bound, Arc::clone(&keys))?)
     } else {
         None
     };

@@ -15,8 +15,23 @@ pub const DEFAULT: &str = "offload-modes";
 /// The scenario that is not run once but seed by seed.
 pub const SWARM: &str = "swarm";
 
-/// All built-in scenarios, by name.
-pub const BUILTINS: &[Builtin] = &[
-    Builtin { name: DEFAULT, text: include_str!("../../scenarios/offload-modes.toml") },
-    Builtin { name: SWARM, text: include_str!("../../scenarios/swarm.toml") },
+macro_rules! builtins {
+    ($($name:literal),+ $(,)?) => {
+        &[$(Builtin { name: $name, text: include_str!(concat!("../../scenarios/", $name, ".toml")) }),+]
+    };
+}
+
+/// All built-in scenarios, by question.
+pub const BUILTINS: &[Builtin] = builtins![
+    "offload-modes",
+    "ring-full",
+    "device-reset",
+    "heartbeat-loss",
+    "lost-completion",
+    "late-completion",
+    "corrupt-signature",
+    "reorder",
+    "peer-hangup",
+    "deadline-fallback",
+    "swarm",
 ];

@@ -2,7 +2,10 @@
 
 use std::{num::NonZeroU64, time::Duration};
 
-use super::types::{Device, Handshakes, KeyType, Mode, Row, Scenario, TlsVersion, Wake};
+use super::types::{
+    Device, EngineTerms, Expect, FaultSpec, Handshakes, KeyType, Mode, Row, Scenario, TlsVersion,
+    Wake,
+};
 
 /// One measurement, complete.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,6 +34,12 @@ pub struct RowPlan {
     pub workers: usize,
     /// How a completion reaches the event loop.
     pub wake: Wake,
+    /// On which terms operations are carried out.
+    pub engine: EngineTerms,
+    /// What goes wrong in the accelerator.
+    pub faults: Vec<FaultSpec>,
+    /// What has to come of it.
+    pub expect: Expect,
     /// The accelerator; used when the mode needs one.
     pub device: Device,
     /// Seeds the service times.
@@ -60,6 +69,9 @@ impl Scenario {
             key: self.load.key,
             workers: self.server.workers,
             wake: self.server.wake,
+            engine: self.engine,
+            faults: self.faults.clone(),
+            expect: self.expect,
             device: Device {
                 latency_ms: row.latency_ms.unwrap_or(device.latency_ms),
                 ring: row.ring.unwrap_or(device.ring),

@@ -123,7 +123,8 @@ impl Serving {
             EngineChoice::Inline => (None, keys::software(&identity.private_key)?, "inline"),
             EngineChoice::Sim(device) => {
                 drain += device.latency() * 2;
-                let device = Device::start(device, 1, QUEUE_BOUND, Arc::clone(&identity.keys))?;
+                let device =
+                    Device::start(device, &[], 1, QUEUE_BOUND, Arc::clone(&identity.keys))?;
                 let key = device.signing_key(identity.handle.clone());
                 (Some(device), key, "sim")
             }

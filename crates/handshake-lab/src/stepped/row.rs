@@ -3,7 +3,7 @@
 use std::{io, rc::Rc, sync::Arc, time::Duration};
 
 use crypto_ops::SoftwareKeys;
-use engine_core::{CheckPolicy, Clock, Engine, Work};
+use engine_core::{CheckPolicy, Clock, Engine, Inline, Work};
 use rustls::pki_types::PrivateKeyDer;
 use sim_engine::{Compute, SimConfig, SteppedCard};
 use ssl_async::SslContext;
@@ -46,9 +46,9 @@ pub(crate) fn run(
         hang_up_every: plan.hang_up_every,
     };
     let unprompted_every = Some(unprompted_every);
-    let (workers, deadlines) = (plan.workers, false);
+    let (workers, deadlines) = (plan.workers, plan.engine.deadline_ms > 0.0);
     let fibers = Fibers::new(workers, None);
-    let mut config = sim_config(&plan.device, plan.seed)?;
+    let mut config = sim_config(&plan.device, &plan.faults, plan.seed)?;
     let outcome = match plan.handshakes {
         Handshakes::Profiled => {
             for (kind, name) in config.classes.iter_mut().zip(KINDS) {
@@ -127,14 +127,19 @@ where
         return Ok(Vec::new());
     }
     let clock: Arc<dyn Clock> = Arc::<VirtualClock>::clone(clock);
+    let standby = Arc::clone(&compute);
     let card = SteppedCard::new(config, compute, Arc::clone(&clock))?;
-    let engine = Engine::builder(Arc::clone(&card) as Arc<_>)
+    let mut engine = Engine::builder(Arc::clone(&card) as Arc<_>)
         .queue_bound(plan.connections)
         // As with a device that has a thread for its completions.
         .checks(CheckPolicy::Always)
-        .clock(clock)
-        .build();
-    Ok(vec![Station { engine, card }])
+        .terms(plan.engine.terms())
+        .standby(Arc::new(Inline::new(move |work: &P::Work| standby.compute(work))))
+        .clock(clock);
+    if let Some(policy) = plan.engine.breaker() {
+        engine = engine.breaker(policy);
+    }
+    Ok(vec![Station { engine: engine.build(), card }])
 }
 
 pub(super) fn evidence(plan: &RowPlan, outcome: Outcome) -> RowEvidence {
