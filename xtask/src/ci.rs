@@ -2,12 +2,12 @@
 //!
 //! The steps are data ([`steps`]); the runner knows only how to run, time and count them. All steps
 //! run, whatever fails before them, and the summary comes last. They share one target directory, and
-//! those with the same features share what they build; only loom, which is another `--cfg`, has
-//! its own.
+//! those with the same features share what they build; only loom, which is another `--cfg`, and
+//! packaging have their own.
 
-use std::fmt;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
+use std::{fmt, fs};
 
 use clap::Args;
 
@@ -44,6 +44,8 @@ struct Step {
     action: Action,
     /// Only with `--full`.
     slow: bool,
+    /// In a target directory that never existed before, removed afterwards.
+    fresh: bool,
 }
 
 enum Action {
@@ -127,8 +129,13 @@ fn slow_steps() -> [Step; 2] {
 }
 
 /// Packages whatever is meant for a registry, and builds each package from its own archive.
+///
+/// Cargo serves the archives from a registry below the target directory, and takes what it has once
+/// unpacked from a registry for unchangeable: in a directory used before, it would verify today's
+/// crates against yesterday's.
 fn package(workspace: &Workspace) -> Step {
     let mut step = cargo("package", "each crate can be published as it is", "package --workspace");
+    step.fresh = true;
     for member in workspace.members.iter().filter(|member| !member.publish) {
         step = step.args(&["--exclude", &member.name]);
     }
@@ -157,11 +164,11 @@ fn manifests(workspace: &Workspace) -> Vec<String> {
 fn cargo(name: &str, why: &'static str, line: &str) -> Step {
     let args = line.split_whitespace().map(str::to_owned).collect();
     let action = Action::Cargo { args, env: Vec::new() };
-    Step { name: name.to_owned(), why, action, slow: false }
+    Step { name: name.to_owned(), why, action, slow: false, fresh: false }
 }
 
 fn check(name: &str, why: &'static str, check: fn(&Workspace) -> Vec<String>) -> Step {
-    Step { name: name.to_owned(), why, action: Action::Check(check), slow: false }
+    Step { name: name.to_owned(), why, action: Action::Check(check), slow: false, fresh: false }
 }
 
 impl Step {
@@ -202,7 +209,18 @@ impl Step {
             Action::Cargo { args, env } => {
                 let mut command = lab::cargo();
                 command.args(args).envs(env.iter().copied()).current_dir(&workspace.root);
-                command.status().is_ok_and(|status| status.success())
+                let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+                let name = format!("fresh-{}", since.unwrap_or_default().as_nanos());
+                let fresh = self.fresh.then(|| workspace.target_dir().join(name));
+                if let Some(dir) = &fresh {
+                    command.arg("--target-dir").arg(dir);
+                }
+                let passed = command.status().is_ok_and(|status| status.success());
+                if let Some(dir) = fresh {
+                    // What cannot be removed only takes up room.
+                    let _ = fs::remove_dir_all(dir);
+                }
+                passed
             }
             Action::Check(check) => {
                 let findings = check(workspace);

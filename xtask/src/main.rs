@@ -4,12 +4,14 @@
 //!   cargo xtask sim | serve | bench | lab      built once, then handed over to the lab binary   lab.rs
 //!   cargo xtask sim --list, any --help         answered here, without building anything         sim.rs, help/
 //!   cargo xtask ci                             the gate, as a list of named steps               ci.rs
+//!   cargo xtask laws                           writes docs/laws.md from the tests                laws.rs
 //! ```
 //!
 //! This package depends on none of ours, so that it builds in seconds on a fresh machine.
 
 mod ci;
 mod lab;
+mod laws;
 mod scenarios;
 mod sim;
 mod tidy;
@@ -45,6 +47,8 @@ enum Command {
     Lab(HandOver),
     /// Run the gate: everything that must hold before a change is merged
     Ci(ci::CiArgs),
+    /// Write docs/laws.md: each law, its tests, and the bugs that break it
+    Laws,
 }
 
 /// Arguments that only the lab understands.
@@ -69,6 +73,15 @@ fn main() -> ExitCode {
         Command::Bench(rest) => lab::hand_over(&workspace, Some("bench"), rest.args),
         Command::Lab(rest) => lab::hand_over(&workspace, None, rest.args),
         Command::Ci(args) => ci::run(&workspace, &args),
+        Command::Laws => write_laws(&workspace),
+    }
+}
+
+fn write_laws(workspace: &Workspace) -> ExitCode {
+    let path = workspace.root.join(laws::PATH);
+    match std::fs::write(&path, tidy::laws_page(workspace)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => usage_error(&format!("cannot write {}: {e}", path.display())),
     }
 }
 

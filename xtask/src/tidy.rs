@@ -3,17 +3,14 @@
 //! Each rule looks at one file and says what is wrong and what to do. The words that the rules look
 //! for are put together from halves, so that this file obeys them too.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use crate::laws;
 use crate::workspace::Workspace;
 
 /// Past this many lines a file explains in its module documentation why it is so long.
 const MAX_LINES: usize = 600;
-
-/// Where each law is mapped to the tests that hold it.
-const LAWS: &str = "docs/laws.md";
 
 /// All findings in the workspace, each as path, rule and remedy.
 pub(crate) fn check(workspace: &Workspace) -> Vec<String> {
@@ -21,8 +18,23 @@ pub(crate) fn check(workspace: &Workspace) -> Vec<String> {
     collect(&workspace.root, &workspace.root, &mut files);
     files.sort();
     let mut findings: Vec<String> = files.iter().flat_map(SourceFile::findings).collect();
-    findings.extend(unmapped_laws(&files));
+    let committed = files.iter().find(|file| file.path == laws::PATH).map_or("", |file| &file.text);
+    findings.extend(laws::findings(committed, &laws_of(&files)));
     findings
+}
+
+/// `docs/laws.md` as it should be.
+pub(crate) fn laws_page(workspace: &Workspace) -> String {
+    let mut files = Vec::new();
+    collect(&workspace.root, &workspace.root, &mut files);
+    laws_of(&files)
+}
+
+fn laws_of(files: &[SourceFile]) -> String {
+    // The checkers of a run are named after laws too; only tests count.
+    let is_tested = |file: &&SourceFile| file.is_rust() && file.text.contains("#[test]");
+    let sources = files.iter().filter(is_tested);
+    laws::page(sources.map(|file| (file.path.as_str(), file.text.as_str())))
 }
 
 /// A text file of the repository.
@@ -142,34 +154,6 @@ fn machine_path(file: &SourceFile) -> Option<String> {
 }
 
 /// Tests that are named after a law and not in the map of laws, and names there without a test.
-fn unmapped_laws(files: &[SourceFile]) -> Vec<String> {
-    let sources = files.iter().filter(|file| file.is_rust());
-    let tests: BTreeSet<&str> = sources
-        .flat_map(|file| words(&file.text).zip(words(&file.text).skip(1)))
-        .filter(|(before, name)| *before == "fn" && names_a_law(name))
-        .map(|(_, name)| name)
-        .collect();
-    let map = files.iter().find(|file| file.path == LAWS).map_or("", |file| &file.text);
-    let mapped: BTreeSet<&str> = words(map).filter(|word| names_a_law(word)).collect();
-    let unmapped = tests.difference(&mapped).map(|name| {
-        format!("{LAWS}: laws: the test {name} is not in the map; add it to the row of its law")
-    });
-    let stale = mapped.difference(&tests).map(|name| {
-        format!("{LAWS}: laws: there is no test {name}; correct the name, or write the test")
-    });
-    unmapped.chain(stale).collect()
-}
-
-fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| !word.is_empty())
-}
-
-/// Whether a name is like `l3_no_lost_wakeup`.
-fn names_a_law(word: &str) -> bool {
-    let law = word.strip_prefix('l').and_then(|rest| rest.split_once('_'));
-    law.is_some_and(|(number, claim)| number.parse::<u8>().is_ok() && !claim.is_empty())
-}
-
 /// All text files below `dir`, leaving out what is built and what git keeps.
 fn collect(root: &Path, dir: &Path, files: &mut Vec<SourceFile>) {
     let Ok(entries) = fs::read_dir(dir) else { return };
@@ -235,18 +219,5 @@ mod tests {
         assert_eq!(findings("a/src/b.rs", &code), "");
         let test = format!("//! A thing.\n#[cfg(test)]\nmod tests {{ fn f() {{ {sleep} }} }}\n");
         assert!(findings("a/src/b.rs", &test).contains("no-sleep-in-tests"));
-    }
-
-    #[test]
-    fn a_law_test_missing_in_the_map_is_found_and_so_is_a_stale_row() {
-        // Put together here, or it would count as a test of this file.
-        let source = ["l3_no_lost_wakeup", "l33", "wall_1_x"].map(|name| format!("fn {name}()\n"));
-        let map = "| L4 | `l4_one_wake_per_reason` |\n";
-        let file = |path: &str, text: &str| SourceFile { path: path.into(), text: text.into() };
-        let found =
-            unmapped_laws(&[file("a/src/b.rs", &source.concat()), file(LAWS, map)]).join("\n");
-        assert!(found.contains("the test l3_no_lost_wakeup is not in the map"), "{found}");
-        assert!(found.contains("there is no test l4_one_wake_per_reason"), "{found}");
-        assert_eq!(found.lines().count(), 2, "{found}");
     }
 }

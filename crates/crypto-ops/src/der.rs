@@ -48,6 +48,7 @@ pub(crate) fn algorithm(envelope: Envelope, der: &[u8]) -> Option<Found> {
 
 /// The curve named in a SEC 1 `ECPrivateKey` (RFC 5915), or `None` when `der` is not one or names
 /// none.
+#[cfg(any(feature = "aws-lc-rs", test))]
 pub(crate) fn sec1_curve(der: &[u8]) -> Option<Found> {
     let (body, rest) = element(der, SEQUENCE)?;
     if !rest.is_empty() {
@@ -60,6 +61,7 @@ pub(crate) fn sec1_curve(der: &[u8]) -> Option<Found> {
 }
 
 /// The bits of the modulus in a PKCS #1 `RSAPrivateKey` (RFC 8017, appendix A.1.2).
+#[cfg(any(feature = "aws-lc-rs", test))]
 pub(crate) fn rsa_modulus_bits(pkcs1: &[u8]) -> Option<usize> {
     let (body, _) = element(pkcs1, SEQUENCE)?;
     let (_, body) = element(body, INTEGER)?;
@@ -67,18 +69,24 @@ pub(crate) fn rsa_modulus_bits(pkcs1: &[u8]) -> Option<usize> {
     significant_bits(modulus)
 }
 
-/// The bits of the modulus in a `SubjectPublicKeyInfo` around a PKCS #1 `RSAPublicKey`.
-pub(crate) fn spki_rsa_modulus_bits(spki: &[u8]) -> Option<usize> {
+/// The key inside a `SubjectPublicKeyInfo`.
+pub(crate) fn spki_public_key(spki: &[u8]) -> Option<&[u8]> {
     let (body, _) = element(spki, SEQUENCE)?;
     let (_, body) = element(body, SEQUENCE)?;
     let (bits, _) = element(body, BIT_STRING)?;
     // The first byte counts the unused bits of the last.
-    let (body, _) = element(bits.get(1..)?, SEQUENCE)?;
+    bits.get(1..)
+}
+
+/// The bits of the modulus in a `SubjectPublicKeyInfo` around a PKCS #1 `RSAPublicKey`.
+pub(crate) fn spki_rsa_modulus_bits(spki: &[u8]) -> Option<usize> {
+    let (body, _) = element(spki_public_key(spki)?, SEQUENCE)?;
     let (modulus, _) = element(body, INTEGER)?;
     significant_bits(modulus)
 }
 
 /// The private key inside a PKCS #8 envelope, itself DER.
+#[cfg(any(feature = "aws-lc-rs", test))]
 pub(crate) fn pkcs8_private_key(der: &[u8]) -> Option<&[u8]> {
     let (body, _) = element(der, SEQUENCE)?;
     let (_, body) = element(body, INTEGER)?;
@@ -194,6 +202,7 @@ mod tests {
             algorithm(Envelope::Spki, &der);
             sec1_curve(&der);
             rsa_modulus_bits(&der);
+            spki_public_key(&der);
             spki_rsa_modulus_bits(&der);
             pkcs8_private_key(&der);
             dotted(&der);

@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 
+use crate::group::Group;
 use crate::key::KeyId;
 use crate::scheme::{Algorithm, Scheme};
 
@@ -85,4 +86,19 @@ pub enum OpError {
         /// The scheme asked for.
         scheme: Scheme,
     },
+    /// The caller's fault: the key exchange was started by another device.
+    #[error("the {group} key exchange was not started here: complete it where it was started")]
+    ForeignKey {
+        /// The group.
+        group: Group,
+    },
+    /// The store's fault: the crypto library failed.
+    #[error("the crypto library failed to make a {group} key")]
+    AgreementFailed {
+        /// The group.
+        group: Group,
+    },
+    /// The store's fault: the crypto library failed.
+    #[error("the crypto library failed to seal a ticket")]
+    SealFailed,
 }

@@ -3,15 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use aws_lc_rs::digest::{SHA256, digest};
-use aws_lc_rs::encoding::AsDer;
-use aws_lc_rs::rsa::PublicEncryptingKey;
-use aws_lc_rs::signature::{self, ParsedPublicKey, VerificationAlgorithm};
+use engine_core::CheckFailed;
 
 use crate::der::{self, Envelope, Found};
 use crate::error::KeyError;
 use crate::scheme::{Algorithm, Scheme};
-use engine_core::CheckFailed;
+#[cfg(feature = "aws-lc-rs")]
+use crate::software::ParsedVerifier;
 
 /// The name of a key: the SHA-256 fingerprint of its public half.
 ///
@@ -56,39 +54,41 @@ impl KeyHandle {
     /// # Errors
     ///
     /// [`KeyError::Unsupported`], [`KeyError::RsaSize`] or [`KeyError::Malformed`].
+    #[cfg(feature = "aws-lc-rs")]
     pub fn from_spki_der(spki: &[u8]) -> Result<Self, KeyError> {
-        let malformed = || KeyError::Malformed { format: "SubjectPublicKeyInfo" };
-        let algorithm = match der::algorithm(Envelope::Spki, spki).ok_or_else(malformed)? {
-            Found::P256 => Algorithm::EcdsaP256,
-            Found::P384 => Algorithm::EcdsaP384,
-            Found::Ed25519 => Algorithm::Ed25519,
-            Found::Rsa => Algorithm::Rsa,
-            Found::Other(found) => return Err(KeyError::Unsupported { found }),
-        };
+        let algorithm = Self::algorithm_of(spki)?;
+        let verifier = ParsedVerifier::new(algorithm, spki)?;
+        Self::with_verifier(spki, crate::software::sha256(spki), Arc::new(verifier))
+    }
+
+    /// As `from_spki_der`, for a program that has its cryptography from elsewhere: `fingerprint` is the SHA-256
+    /// of `spki`, and `verifier` checks signatures with this public key. Both are trusted.
+    ///
+    /// # Errors
+    ///
+    /// [`KeyError::Unsupported`], [`KeyError::RsaSize`] or [`KeyError::Malformed`].
+    pub fn with_verifier(
+        spki: &[u8],
+        fingerprint: [u8; 32],
+        verifier: Arc<dyn Verifier>,
+    ) -> Result<Self, KeyError> {
+        let algorithm = Self::algorithm_of(spki)?;
         let rsa_bytes = match algorithm {
             Algorithm::Rsa => rsa_bytes(spki)?,
             _ => 0,
         };
-        // aws-lc-rs fixes the scheme when it parses, so a key is parsed once for each: cheaper
-        // than once for each check.
-        let verifiers = algorithm
-            .schemes()
-            .iter()
-            .map(|&scheme| ParsedPublicKey::new(verification(scheme), spki))
-            .collect::<Result<Box<[_]>, _>>()
-            .map_err(|_| malformed())?;
-        // One key has one encoding, hence one fingerprint; the parser alone would let some others
-        // pass.
-        if verifiers[0].as_der().map_err(|_| malformed())?.as_ref() != spki {
-            return Err(malformed());
+        let id = KeyId(fingerprint);
+        Ok(Self(Arc::new(PublicHalf { id, spki: spki.into(), algorithm, verifier, rsa_bytes })))
+    }
+
+    fn algorithm_of(spki: &[u8]) -> Result<Algorithm, KeyError> {
+        match der::algorithm(Envelope::Spki, spki).ok_or(MALFORMED)? {
+            Found::P256 => Ok(Algorithm::EcdsaP256),
+            Found::P384 => Ok(Algorithm::EcdsaP384),
+            Found::Ed25519 => Ok(Algorithm::Ed25519),
+            Found::Rsa => Ok(Algorithm::Rsa),
+            Found::Other(found) => Err(KeyError::Unsupported { found }),
         }
-        Ok(Self(Arc::new(PublicHalf {
-            id: fingerprint(spki),
-            spki: spki.into(),
-            algorithm,
-            verifiers,
-            rsa_bytes,
-        })))
     }
 
     /// The key's name.
@@ -135,14 +135,13 @@ impl KeyHandle {
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), CheckFailed> {
-        let at = self
-            .schemes()
-            .iter()
-            .position(|&own| own == scheme)
-            .ok_or(CheckFailed("the scheme is none of the key's"))?;
-        self.0.verifiers[at]
-            .verify_sig(message, signature)
-            .map_err(|_| CheckFailed("the signature does not verify with the public key"))
+        if scheme.algorithm() != self.algorithm() {
+            return Err(CheckFailed("the scheme is none of the key's"));
+        }
+        match self.0.verifier.verify(scheme, message, signature) {
+            true => Ok(()),
+            false => Err(CheckFailed("the signature does not verify with the public key")),
+        }
     }
 }
 
@@ -163,41 +162,34 @@ impl fmt::Debug for KeyHandle {
     }
 }
 
+/// Verifies signatures with one public key: what a [`KeyHandle`] checks results with.
+pub trait Verifier: Send + Sync {
+    /// Whether `signature` is the key's signature of `message` under `scheme`, one of the key's schemes.
+    fn verify(&self, scheme: Scheme, message: &[u8], signature: &[u8]) -> bool;
+}
+
+/// The key itself within the DER of a `SubjectPublicKeyInfo` (RFC 5280): a point, or a PKCS #1 `RSAPublicKey`. `None` if
+/// `spki` is no such structure.
+pub fn subject_public_key(spki: &[u8]) -> Option<&[u8]> {
+    der::spki_public_key(spki)
+}
+
 struct PublicHalf {
     id: KeyId,
     spki: Box<[u8]>,
     algorithm: Algorithm,
-    /// In the order of the algorithm's schemes.
-    verifiers: Box<[ParsedPublicKey]>,
+    verifier: Arc<dyn Verifier>,
     /// The length of the modulus; 0 for a key that is not RSA.
     rsa_bytes: usize,
 }
 
-fn fingerprint(spki: &[u8]) -> KeyId {
-    let mut id = [0; 32];
-    id.copy_from_slice(digest(&SHA256, spki).as_ref());
-    KeyId(id)
-}
+const MALFORMED: KeyError = KeyError::Malformed { format: "SubjectPublicKeyInfo" };
 
 /// The length of an RSA modulus in bytes, once its length in bits is found acceptable.
 fn rsa_bytes(spki: &[u8]) -> Result<usize, KeyError> {
-    let refused = match der::spki_rsa_modulus_bits(spki) {
-        Some(bits) if !KeyError::RSA_BITS.contains(&bits) => KeyError::RsaSize { bits },
-        _ => KeyError::Malformed { format: "SubjectPublicKeyInfo" },
-    };
-    PublicEncryptingKey::from_der(spki).map(|key| key.key_size_bytes()).map_err(|_| refused)
-}
-
-fn verification(scheme: Scheme) -> &'static dyn VerificationAlgorithm {
-    match scheme {
-        Scheme::EcdsaP256Sha256 => &signature::ECDSA_P256_SHA256_ASN1,
-        Scheme::EcdsaP384Sha384 => &signature::ECDSA_P384_SHA384_ASN1,
-        Scheme::Ed25519 => &signature::ED25519,
-        Scheme::RsaPkcs1Sha256 => &signature::RSA_PKCS1_2048_8192_SHA256,
-        Scheme::RsaPkcs1Sha384 => &signature::RSA_PKCS1_2048_8192_SHA384,
-        Scheme::RsaPkcs1Sha512 => &signature::RSA_PKCS1_2048_8192_SHA512,
-        Scheme::RsaPssSha256 => &signature::RSA_PSS_2048_8192_SHA256,
-        Scheme::RsaPssSha384 => &signature::RSA_PSS_2048_8192_SHA384,
-        Scheme::RsaPssSha512 => &signature::RSA_PSS_2048_8192_SHA512,
+    match der::spki_rsa_modulus_bits(spki) {
+        Some(bits) if KeyError::RSA_BITS.contains(&bits) => Ok(bits.div_ceil(8)),
+        Some(bits) => Err(KeyError::RsaSize { bits }),
+        None => Err(MALFORMED),
     }
 }

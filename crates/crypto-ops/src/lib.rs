@@ -7,13 +7,15 @@
 //! is `engine-core`'s part.
 //!
 //! ```text
-//!    KeyHandle ──────▶ SignOp ──▶ CryptoOp ═══ engine ═══▶ device
-//!    name, public half                │                      │  private half: SoftwareKeys,
-//!        │                            │                      │  a card, a token
-//!        │                            ▼                      ▼
-//!        └── verifies with ──▶ CryptoOp::check ◀═══ CryptoOutput
-//!                                right ── handed over
-//!                                wrong ── CheckFailed; the engine erases it
+//!    KeyHandle ------> SignOp --+
+//!    name, public half          |
+//!        |          AgreeOp ----+--> CryptoOp === engine ===> device
+//!        |          TicketOp ---+       |                       |  private half: SoftwareKeys,
+//!        |                              |                       |  a card, a token
+//!        |                              v                       v
+//!        +-- verifies with ----> CryptoOp::check <====== CryptoOutput
+//!                                  right -- handed over
+//!                                  wrong -- CheckFailed; the engine erases it
 //! ```
 //!
 //! # Example
@@ -21,6 +23,7 @@
 //! Sign with a key in memory, check, and see that a wrong result is caught:
 //!
 //! ```
+//! # #[cfg(feature = "aws-lc-rs")] {
 //! use crypto_ops::{Algorithm, CryptoOp, Scheme, SignOp, SoftwareKeys, Work};
 //!
 //! # let pem = rcgen::KeyPair::generate()?.serialize_pem();
@@ -35,58 +38,84 @@
 //! let output = store.execute(&op)?;
 //! assert_eq!(op.check(&output), Ok(()));
 //! assert!(op.check(&op.garbage()).is_err());
+//! # }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
 //! # What is served
 //!
-//! | key | schemes | kind |
+//! | operation | with | kind |
 //! | --- | --- | --- |
-//! | ECDSA P-256 | `ecdsa_secp256r1_sha256` | `sign-ecdsa-p256` |
-//! | ECDSA P-384 | `ecdsa_secp384r1_sha384` | `sign-ecdsa-p384` |
-//! | Ed25519 | `ed25519` | `sign-ed25519` |
-//! | RSA, 2048 to 8192 bits | `rsa_pss_rsae_*` and `rsa_pkcs1_*` with SHA-256, SHA-384, SHA-512 | `sign-rsa` |
+//! | signature, ECDSA P-256 | `ecdsa_secp256r1_sha256` | `sign-ecdsa-p256` |
+//! | signature, ECDSA P-384 | `ecdsa_secp384r1_sha384` | `sign-ecdsa-p384` |
+//! | signature, Ed25519 | `ed25519` | `sign-ed25519` |
+//! | signature, RSA of 2048 to 8192 bits | `rsa_pss_rsae_*`, `rsa_pkcs1_*` with SHA-256, -384, -512 | `sign-rsa` |
+//! | key agreement | `x25519` | `agree-x25519` |
+//! | key agreement | `secp256r1`, `secp384r1` | `agree-p256`, `agree-p384` |
+//! | key agreement | `X25519MLKEM768` | `agree-x25519mlkem768` |
+//! | session ticket, sealed or opened | AES-256-GCM | `ticket` |
 //!
 //! Private keys are read from PKCS #8 (DER or PEM), PKCS #1 and SEC 1 (PEM), unencrypted.
 //!
 //! # Checks
 //!
-//! A check is the whole verification that the peer will do, with the same public key. It costs
+//! A check of a signature is the whole verification that the peer will do, with the same public key. It costs
 //! little for RSA, and for ECDSA more than the signature; so RSA is always checked, because one
 //! faulty signature can give the private key away, and the others as the engine is told to.
 //!
+//! A shared secret and a ticket cannot be checked short of computing them again. Their form always is: lengths, the
+//! encoding of points, and that a secret is not all zeros. A wrong secret of the right form ends the handshake at the
+//! peer's `Finished`.
+//!
 //! # Secrets
 //!
-//! Private keys are wiped when they are forgotten, and results nobody takes are wiped too. `Debug`
-//! shows names and lengths only, and so does every log line.
+//! Private keys are wiped when they are forgotten, and results nobody takes are wiped too. Shared secrets, the state in
+//! a ticket and ticket keys are wiped when they are dropped. `Debug` shows names and lengths only, and so does every
+//! log line.
+//!
+//! # Features
+//!
+//! - `aws-lc-rs` (default): `SoftwareKeys`, and `KeyHandle::from_spki_der`. Without it, keys are named with
+//!   [`KeyHandle::with_verifier`], and no cryptography is in the dependency tree.
 //!
 //! # Threads and panics
 //!
-//! Everything here is `Send + Sync`. [`SoftwareKeys::execute`] blocks for as long as the computation
+//! Everything here is `Send + Sync`. `SoftwareKeys::execute` blocks for as long as the computation
 //! takes: run it on a device's or a pool's thread. Nothing panics, whatever bytes it is given.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
 // What travels.
+mod agree;
 mod op;
+mod secret;
 mod sign;
+mod ticket;
 
 // Keys, as everybody knows them.
+mod ephemeral;
+mod group;
 mod key;
 mod scheme;
 
 // Private keys: reading them, keeping them, working with them.
 mod der;
-mod key_file;
+#[cfg(feature = "aws-lc-rs")]
 mod software;
 
 mod error;
 
+pub use agree::{AgreeOp, AgreeStep, MalformedShare};
 pub use engine_core::{CheckFailed, Kind, Work};
+pub use ephemeral::{EphemeralKey, device_handles};
 pub use error::{KeyError, OpError};
-pub use key::{KeyHandle, KeyId};
+pub use group::Group;
+pub use key::{KeyHandle, KeyId, Verifier, subject_public_key};
 pub use op::{CryptoOp, CryptoOutput};
 pub use scheme::{Algorithm, Scheme};
+pub use secret::Secret;
 pub use sign::{SignOp, UnfitScheme};
+#[cfg(feature = "aws-lc-rs")]
 pub use software::SoftwareKeys;
+pub use ticket::{TicketKey, TicketOp, TicketRotation};

@@ -8,8 +8,8 @@ use core::time::Duration;
 ///
 /// | policy | deadline | fallback | standby |
 /// | --- | --- | --- | --- |
-/// | wait for ever | none | [`Fail`](Fallback::Fail) | – |
-/// | fail | some | [`Fail`](Fallback::Fail) | – |
+/// | wait for ever | none | [`Fail`](Fallback::Fail) | - |
+/// | fail | some | [`Fail`](Fallback::Fail) | - |
 /// | software key held for the purpose | some | [`Standby`](Fallback::Standby) | a [`ThreadPool`](crate::ThreadPool), or [`Inline`](crate::Inline) |
 /// | other device | some | [`Standby`](Fallback::Standby) | any other [`Accelerator`](crate::Accelerator) |
 ///

@@ -139,7 +139,8 @@ impl Signer for FreeSigner {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
         let op = SignOp::new(self.key.clone(), self.scheme, message.to_vec())
             .map_err(|unfit| Error::General(unfit.to_string()))?;
-        Ok(CryptoOp::Sign(op).garbage().into_signature())
+        let garbage = CryptoOp::Sign(op).garbage().into_signature();
+        Ok(garbage.expect("the garbage of a signing operation is a signature"))
     }
 
     fn scheme(&self) -> SignatureScheme {

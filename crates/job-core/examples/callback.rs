@@ -1,8 +1,8 @@
 //! A synchronous callback awaits a timer, under an executor of thirty lines.
 //!
-//! `render` stands for a crate of somebody else's: it takes a callback and knows nothing of futures.
-//! Two of them run at once on this one thread, and each callback awaits. Any other executor that polls
-//! on one thread does as well.
+//! `render` stands for a crate of somebody else's: it takes a callback and knows nothing of
+//! futures. Two of them run at once on this one thread, and each callback awaits. Any other
+//! executor that polls on one thread does as well.
 
 use std::cell::RefCell;
 use std::future::Future;

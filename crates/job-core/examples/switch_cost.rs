@@ -1,6 +1,6 @@
 //! What a job costs beside a bare corosensei coroutine: nanoseconds per operation, the best and the
-//! median of several runs. `cargo run --release -p job-core --example switch_cost [WORD]` runs those
-//! whose name contains the word.
+//! median of several runs. `cargo run --release -p job-core --example switch_cost [WORD]` runs
+//! those whose name contains the word.
 
 use std::hint::black_box;
 use std::time::Instant;

@@ -42,13 +42,13 @@ pub enum WaitForError {
 
 /// Awaits `future` inside a job: polls it, and pauses the job while it is pending.
 ///
-/// The future is woken through the task that awaits the job, if that is a [`run`]; else through the job's wait
-/// context; else not at all, and it is polled whenever the job is resumed.
+/// The future is woken through the task that awaits the job, if that is a [`run`]; else through the
+/// job's wait context; else not at all, and it is polled whenever the job is resumed.
 ///
 /// # Errors
 ///
-/// See [`WaitForError`]. A future that is ready at the first poll needs no pause and succeeds even where pausing is
-/// refused.
+/// See [`WaitForError`]. A future that is ready at the first poll needs no pause and succeeds even
+/// where pausing is refused.
 pub fn wait_for<F: Future>(future: F) -> Result<F::Output, WaitForError> {
     let told = fiber::here(|here| {
         let context = here.context();
@@ -84,8 +84,8 @@ fn waker_of_job() -> Waker {
 
 /// Runs `f` as a job of `pool`, as a future: inside it, [`wait_for`] awaits.
 ///
-/// The job starts at the first poll. If the pool's limit is reached the future waits its turn, first
-/// come, first served among futures. Dropping the future cancels the job.
+/// The job starts at the first poll. If the pool's limit is reached the future waits its turn,
+/// first come, first served among futures. Dropping the future cancels the job.
 pub fn run<F, T>(pool: &JobPool, f: F) -> Run<T>
 where
     F: FnOnce() -> T + 'static,

@@ -3,8 +3,8 @@
 use crate::fiber;
 use crate::pool::JobPool;
 
-/// The stack of a job, in bytes, unless the builder says otherwise: room for a TLS handshake with ML-KEM in compiled
-/// C. Unoptimised Rust needs several times as much.
+/// The stack of a job, in bytes, unless the builder says otherwise: room for a TLS handshake with
+/// ML-KEM in compiled C. Unoptimised Rust needs several times as much.
 const DEFAULT_STACK_SIZE: usize = if cfg!(debug_assertions) { 256 * 1024 } else { 64 * 1024 };
 /// Below this not even a panic can be raised.
 const MIN_STACK_SIZE: usize = 16 * 1024;
@@ -17,7 +17,8 @@ pub enum Guard {
     /// Guard markers where the kernel has them (Linux 6.13 and later), page protection elsewhere.
     #[default]
     Auto,
-    /// Page protection always: two memory mappings a stack, of which Linux allows some 65,530 in a process.
+    /// Page protection always: two memory mappings a stack, of which Linux allows some 65,530 in a
+    /// process.
     Protect,
 }
 
@@ -72,8 +73,8 @@ impl PoolBuilder {
         self
     }
 
-    /// Bytes of stack for each job, rounded up to whole pages. The guard page comes on top of that; a few hundred
-    /// bytes are taken for the job's own state.
+    /// Bytes of stack for each job, rounded up to whole pages. The guard page comes on top of that;
+    /// a few hundred bytes are taken for the job's own state.
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_size = bytes;
         self
@@ -85,21 +86,24 @@ impl PoolBuilder {
         self
     }
 
-    /// Whether idle stacks are overwritten with zeros down to the high-water mark, since keys pass through stacks.
-    /// True if not set.
+    /// Whether idle stacks are overwritten with zeros down to the high-water mark, since keys pass
+    /// through stacks. True if not set.
     ///
-    /// The stack that came back last is left as it is, because the next job most likely runs on it at once; it is
-    /// wiped when another comes back on top of it, and by [`JobPool::wipe`]. A job that goes deeper than any that was
-    /// measured leaves what is below the mark until such a depth is measured or the pool is shrunk.
+    /// The stack that came back last is left as it is, because the next job most likely runs on it
+    /// at once; it is wiped when another comes back on top of it, and by [`JobPool::wipe`]. A job
+    /// that goes deeper than any that was measured leaves what is below the mark until such a depth
+    /// is measured or the pool is shrunk.
     pub fn wipe_stacks(mut self, wipe: bool) -> Self {
         self.wipe_stacks = wipe;
         self
     }
 
-    /// Whether a cancelled job that pauses again is unwound. True if not set, and without effect where panics abort.
+    /// Whether a cancelled job that pauses again is unwound. True if not set, and without effect
+    /// where panics abort.
     ///
-    /// Say `false` if jobs call back through frames of another language, which an unwind must not cross: such a job
-    /// is leaked instead, and counted as [`quarantined`](crate::PoolStats::quarantined).
+    /// Say `false` if jobs call back through frames of another language, which an unwind must not
+    /// cross: such a job is leaked instead, and counted as
+    /// [`quarantined`](crate::PoolStats::quarantined).
     pub fn unwind(mut self, unwind: bool) -> Self {
         self.unwind = unwind;
         self

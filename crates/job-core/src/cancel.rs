@@ -29,8 +29,8 @@ use crate::pool::{Ending, PoolInner};
 
 /// Unwinds a cancelled job may catch before it is given up.
 pub(crate) const UNWIND_LIMIT: u8 = 3;
-/// Answers a cancelled job gets from calls that only report the cancellation, before they behave like a pause. So a
-/// job that retries for ever ends, too.
+/// Answers a cancelled job gets from calls that only report the cancellation, before they behave
+/// like a pause. So a job that retries for ever ends, too.
 pub(crate) const PATIENCE: u8 = 64;
 
 /// What unwinds a cancelled job. Private: nobody else can raise it or tell it from other payloads.
@@ -115,8 +115,9 @@ pub(crate) fn pause_again(here: Here<'_>, context: &JobContext) -> Pause {
             // The job is unwinding already: a destructor wants to pause.
             return Pause::Panicking;
         }
-        // The canceller was unwinding when it dropped the job. Whether the job itself is cannot be seen, and a second
-        // unwind on top of its own would abort the process. So the job is told, and then given up.
+        // The canceller was unwinding when it dropped the job. Whether the job itself is cannot be
+        // seen, and a second unwind on top of its own would abort the process. So the job is told,
+        // and then given up.
         if context.note_answer() < UNWIND_LIMIT {
             return Pause::Cancelled;
         }

@@ -1,4 +1,5 @@
-//! What the crate knows about one job: lives beside its stack, read and written by its thread alone.
+//! What the crate knows about one job: lives beside its stack, read and written by its thread
+//! alone.
 
 use core::any::{Any, TypeId};
 use core::cell::{Cell, OnceCell, RefCell};
@@ -16,21 +17,21 @@ use crate::pool::PoolInner;
 /// The state of one job, from its start to the return of its stack.
 #[derive(Debug)]
 pub(crate) struct JobContext {
-    id: JobId,
     pool: Rc<PoolInner>,
-    /// The wait context, and the right of this job alone to use it.
-    lease: Option<Lease>,
     /// Absent when nobody listens, which is the common case.
     span: Option<Box<Span>>,
+    extras: OnceCell<Box<Extras>>,
     resumes: Cell<u64>,
     cancelled: Cell<bool>,
+    /// Whether the thread was unwinding already when this job was last resumed.
+    resumed_in_panic: Cell<bool>,
     /// Unwinds that the cancel protocol has started.
     unwinds: Cell<u8>,
     /// Answers given to a cancelled job without unwinding it.
     answers: Cell<u8>,
-    /// Whether the thread was unwinding already when this job was last resumed.
-    resumed_in_panic: Cell<bool>,
-    extras: OnceCell<Box<Extras>>,
+    id: JobId,
+    /// The wait context, and the right of this job alone to use it.
+    lease: Option<Lease>,
 }
 
 /// What a job leaves behind. Dropping it may run code of the user's.
@@ -51,8 +52,8 @@ struct Extras {
 }
 
 impl JobContext {
-    // Inlined to the place where it is written: copied through the stack right after it was filled in field by
-    // field it would cost more than the switch.
+    // Inlined to the place where it is written: copied through the stack right after it was filled
+    // in field by field it would cost more than the switch.
     #[inline(always)]
     pub(crate) fn new(id: JobId, pool: Rc<PoolInner>, lease: Option<Lease>) -> Self {
         let span = if LevelFilter::current() >= LevelFilter::DEBUG { span_of(id) } else { None };
@@ -130,7 +131,7 @@ impl JobContext {
     }
 
     /// The pool, and everything that can run code of the user's when it is dropped.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn into_parts(self) -> (Rc<PoolInner>, Option<Leftovers>) {
         let Self { pool, lease, span, extras, .. } = self;
         let extras = extras.into_inner();

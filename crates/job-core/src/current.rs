@@ -17,8 +17,8 @@ pub fn current() -> Option<Current> {
         .map(|id| Current { id, on_this_thread: PhantomData })
 }
 
-/// A running job. The methods answer while it runs, also from a job nested in it; once it has paused or ended they
-/// find nothing.
+/// A running job. The methods answer while it runs, also from a job nested in it; once it has
+/// paused or ended they find nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Current {
     id: JobId,
@@ -36,8 +36,8 @@ impl Current {
         fiber::find(self.id, |context| context.wait_ctx().cloned()).flatten()
     }
 
-    /// What wakes whoever resumes the job: the task that awaits it as a future, else its wait context. `None` if it
-    /// has neither and is resumed when its owner sees fit.
+    /// What wakes whoever resumes the job: the task that awaits it as a future, else its wait
+    /// context. `None` if it has neither and is resumed when its owner sees fit.
     pub fn waker(self) -> Option<Waker> {
         fiber::find(self.id, |context| context.waker_to_use()).flatten()
     }
@@ -57,7 +57,8 @@ impl Current {
         fiber::find(self.id, |context| context.resumes()).unwrap_or(0)
     }
 
-    /// Keeps a value with the job, one for each type, to the job's end. Answers the one it replaces.
+    /// Keeps a value with the job, one for each type, to the job's end. Answers the one it
+    /// replaces.
     ///
     /// A job starts without any; a nested job does not see those of the job around it.
     pub fn set_local<V: 'static>(self, value: V) -> Option<Rc<V>> {

@@ -49,8 +49,8 @@ impl<T: 'static> Step<T> {
 
 /// A paused job.
 ///
-/// It stays on the thread that started it. Dropping it cancels it, as [`cancel`](Self::cancel) does; forgetting it
-/// leaks it and its place in the pool.
+/// It stays on the thread that started it. Dropping it cancels it, as [`cancel`](Self::cancel)
+/// does; forgetting it leaks it and its place in the pool.
 ///
 /// ```compile_fail
 /// # use job_core::{JobPool, Step, pause};
@@ -83,11 +83,12 @@ impl<T: 'static> Job<T> {
         run(fiber)
     }
 
-    /// Ends the job: its paused call returns [`Pause::Cancelled`](crate::Pause::Cancelled), and whatever it does then,
-    /// it does not get to pause again. The protocol is on the [crate page](crate#cancellation).
+    /// Ends the job: its paused call returns [`Pause::Cancelled`](crate::Pause::Cancelled), and
+    /// whatever it does then, it does not get to pause again. The protocol is on the [crate
+    /// page](crate#cancellation).
     ///
-    /// Answers the value if the job returned one, as a job does that treats the cancellation as an error. A panic of
-    /// the job is swallowed and counted.
+    /// Answers the value if the job returned one, as a job does that treats the cancellation as an
+    /// error. A panic of the job is swallowed and counted.
     pub fn cancel(mut self) -> Option<T> {
         let fiber = self.fiber.take().expect(HAS_FIBER);
         cancel::cancel(fiber)

@@ -12,23 +12,25 @@ use crate::fiber;
 #[must_use = "only `Resumed` means that the job has waited"]
 #[non_exhaustive]
 pub enum Pause {
-    /// The job paused and was resumed. That is a hint to look again, not a promise that anything is ready.
+    /// The job paused and was resumed. That is a hint to look again, not a promise that anything is
+    /// ready.
     Resumed,
     /// The job is being ended: undo, return an error, do not pause again.
     Cancelled,
     /// Nothing happened: no job is running here. Wait in some other way.
     NotInJob,
-    /// Nothing happened: a [`block_pause`] guard is alive, or this code runs [on the parent's stack](on_parent_stack).
-    /// Wait in some other way; calling again in a loop would spin.
+    /// Nothing happened: a [`block_pause`] guard is alive, or this code runs [on the parent's
+    /// stack](on_parent_stack). Wait in some other way; calling again in a loop would spin.
     Blocked,
     /// Nothing happened: this is a destructor, and the thread is unwinding.
     Panicking,
 }
 
-/// Pauses the running job: whoever started or resumed it gets [`Step::Paused`](crate::Step::Paused).
+/// Pauses the running job: whoever started or resumed it gets
+/// [`Step::Paused`](crate::Step::Paused).
 ///
-/// Returns when the job is resumed or cancelled, or at once where pausing is refused. In a job that has been told
-/// [`Pause::Cancelled`] already it does not return: it unwinds.
+/// Returns when the job is resumed or cancelled, or at once where pausing is refused. In a job that
+/// has been told [`Pause::Cancelled`] already it does not return: it unwinds.
 #[inline(never)]
 pub fn pause() -> Pause {
     fiber::here(|here| {
@@ -52,8 +54,8 @@ pub fn pause() -> Pause {
     .unwrap_or(Pause::NotInJob)
 }
 
-/// Forbids the running job to pause, until the guard is dropped. Guards nest; each belongs to the job it was made in
-/// and has no effect on any other. Outside a job it does nothing.
+/// Forbids the running job to pause, until the guard is dropped. Guards nest; each belongs to the
+/// job it was made in and has no effect on any other. Outside a job it does nothing.
 ///
 /// For code that holds a lock which other jobs of the thread may want.
 pub fn block_pause() -> BlockGuard {
@@ -88,10 +90,11 @@ impl Drop for BlockGuard {
     }
 }
 
-/// Runs `f` on the stack of whoever resumed the job: for code that needs a deep stack and never waits.
+/// Runs `f` on the stack of whoever resumed the job: for code that needs a deep stack and never
+/// waits.
 ///
-/// While `f` runs there is no current job and [`pause`] answers [`Pause::Blocked`], so operations in it complete
-/// synchronously. Outside a job `f` is simply called.
+/// While `f` runs there is no current job and [`pause`] answers [`Pause::Blocked`], so operations
+/// in it complete synchronously. Outside a job `f` is simply called.
 ///
 /// # Panics
 ///

@@ -19,10 +19,11 @@ use crate::stats::{Counts, PoolStats};
 /// Names are handed to pools in blocks, so that starting a job touches no shared cache line.
 const ID_BLOCK: u64 = 1 << 20;
 
-/// A pool of jobs of one thread, and the stacks they run on. A clone is another handle to the same pool.
+/// A pool of jobs of one thread, and the stacks they run on. A clone is another handle to the same
+/// pool.
 ///
-/// A stack is used again last in, first out, because the newest is the one still in the cache. Dropping the last
-/// handle while jobs are live is fine: the pool goes when the last of them ends.
+/// A stack is used again last in, first out, because the newest is the one still in the cache.
+/// Dropping the last handle while jobs are live is fine: the pool goes when the last of them ends.
 ///
 /// ```compile_fail
 /// # use job_core::JobPool;
@@ -40,7 +41,8 @@ pub struct JobPool {
 }
 
 impl JobPool {
-    /// A pool with the default settings: no limit, stacks of 64 KiB (256 KiB in builds with debug assertions).
+    /// A pool with the default settings: no limit, stacks of 64 KiB (256 KiB in builds with debug
+    /// assertions).
     pub fn new() -> Self {
         Self::from_settings(&PoolBuilder::default())
     }
@@ -72,8 +74,8 @@ impl JobPool {
 
     /// Runs `f` as a job until it returns or pauses for the first time.
     ///
-    /// No wait context belongs to it: [`Current::wait_ctx`](crate::Current::wait_ctx) is `None` in there, and whoever
-    /// holds the job resumes it when it sees fit.
+    /// No wait context belongs to it: [`Current::wait_ctx`](crate::Current::wait_ctx) is `None` in
+    /// there, and whoever holds the job resumes it when it sees fit.
     ///
     /// # Errors
     ///
@@ -95,8 +97,8 @@ impl JobPool {
     ///
     /// # Errors
     ///
-    /// Every [`StartRefused`], with the closure; [`WaitCtxBusy`](StartRefused::WaitCtxBusy) if another live job has
-    /// the context.
+    /// Every [`StartRefused`], with the closure; [`WaitCtxBusy`](StartRefused::WaitCtxBusy) if
+    /// another live job has the context.
     ///
     /// # Panics
     ///
@@ -147,22 +149,24 @@ impl JobPool {
         Ok(Fiber::new(slot, context, f))
     }
 
-    /// Makes `n` stacks in advance and answers how many there are now that were not there before: fewer than `n` if
-    /// the system gives no more or the pool's limit is reached. They take address space, and memory once used.
+    /// Makes `n` stacks in advance and answers how many there are now that were not there before:
+    /// fewer than `n` if the system gives no more or the pool's limit is reached. They take address
+    /// space, and memory once used.
     pub fn preallocate(&self, n: usize) -> usize {
         let mut slab = self.inner.slab.borrow_mut();
         let room = self.inner.max_jobs.saturating_sub(slab.made());
         slab.preallocate(n.min(room))
     }
 
-    /// Overwrites the stack that came back last, if it has not been used again. The pool does this to every other
-    /// idle stack by itself. Something to do before a long sleep; nothing if the pool does not wipe.
+    /// Overwrites the stack that came back last, if it has not been used again. The pool does this
+    /// to every other idle stack by itself. Something to do before a long sleep; nothing if the
+    /// pool does not wipe.
     pub fn wipe(&self) {
         self.inner.slab.borrow_mut().wipe();
     }
 
-    /// Gives memory of idle stacks back to the system, and answers how many stacks ceased to exist. Address space is
-    /// given back in whole reservations, so stacks beside one in use stay, empty.
+    /// Gives memory of idle stacks back to the system, and answers how many stacks ceased to exist.
+    /// Address space is given back in whole reservations, so stacks beside one in use stay, empty.
     pub fn shrink(&self) -> usize {
         self.inner.slab.borrow_mut().shrink()
     }
@@ -302,7 +306,8 @@ impl PoolInner {
     /// Takes a future out of the queue, because it got its job or is gone.
     pub(crate) fn dequeue(&self, ticket: Ticket) {
         self.queue.leave(ticket);
-        // If the job that became free was meant for this one, the next in the queue must hear of it.
+        // If the job that became free was meant for this one, the next in the queue must hear of
+        // it.
         if self.counts.live.get() < self.max_jobs {
             self.queue.wake_first();
         }

@@ -45,7 +45,8 @@ impl Queue {
         ticket
     }
 
-    /// Gives up a place. The job that became free may have been meant for it: see to it that the next one hears.
+    /// Gives up a place. The job that became free may have been meant for it: see to it that the
+    /// next one hears.
     pub(crate) fn leave(&self, ticket: Ticket) {
         let mut waiting = self.waiting.borrow_mut();
         let place = waiting.iter().position(|waiter| waiter.ticket == ticket);

@@ -4,9 +4,11 @@ use core::fmt;
 
 use crate::fiber::{self, StackError};
 
-/// Whether this process can run fibers. Where it cannot, every start answers [`StartRefused::NotCapable`].
+/// Whether this process can run fibers. Where it cannot, every start answers
+/// [`StartRefused::NotCapable`].
 ///
-/// False if user-mode shadow stacks are on for this process; the answer does not change while it runs.
+/// False if user-mode shadow stacks are on for this process; the answer does not change while it
+/// runs.
 pub fn is_capable() -> bool {
     fiber::is_capable()
 }
@@ -23,7 +25,8 @@ pub struct StartError<F> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartRefused {
-    /// The wait context belongs to another live job. A context serves one job at a time, to the job's end.
+    /// The wait context belongs to another live job. A context serves one job at a time, to the
+    /// job's end.
     #[error(
         "the wait context is in use by another live job: finish or cancel that one, or use a context of its own"
     )]
@@ -34,15 +37,16 @@ pub enum StartRefused {
         /// The pool's limit.
         max_jobs: usize,
     },
-    /// The kernel's limit on memory mappings does not allow another stack. Only where stacks need two mappings each:
-    /// before Linux 6.13, or with all memory locked.
+    /// The kernel's limit on memory mappings does not allow another stack. Only where stacks need
+    /// two mappings each: before Linux 6.13, or with all memory locked.
     #[error(
         "vm.max_map_count is {limit}: set it to at least {needed}, or use a kernel with guard markers (6.13 or later)"
     )]
     OutOfMappings {
         /// The limit in force.
         limit: usize,
-        /// A value that is enough for the pool's `max_jobs`, or for twice the stacks it has if that is unlimited.
+        /// A value that is enough for the pool's `max_jobs`, or for twice the stacks it has if that
+        /// is unlimited.
         needed: usize,
     },
     /// The system gives no memory for another stack.

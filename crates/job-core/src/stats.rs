@@ -32,8 +32,8 @@ pub struct PoolStats {
     pub swallowed_unwinds: u64,
     /// Jobs that would not end: leaked, with their stacks.
     pub quarantined: u64,
-    /// The deepest use of a stack seen so far. Looked at on the first eight returns of a stack to the pool and then
-    /// on one in 4,096; stays 0 if stacks are not wiped.
+    /// The deepest use of a stack seen so far. Looked at on the first eight returns of a stack to
+    /// the pool and then on one in 4,096; stays 0 if stacks are not wiped.
     pub stack_high_water: usize,
 }
 

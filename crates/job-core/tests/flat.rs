@@ -1,4 +1,5 @@
-//! Nothing accumulates over a hundred thousand jobs. A process of its own: it counts what the process has.
+//! Nothing accumulates over a hundred thousand jobs. A process of its own: it counts what the
+//! process has.
 
 #![cfg(target_os = "linux")]
 

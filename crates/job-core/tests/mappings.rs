@@ -1,4 +1,5 @@
-//! The wall that stacks with page protection meet. A process of its own: it uses up nearly all mappings.
+//! The wall that stacks with page protection meet. A process of its own: it uses up nearly all
+//! mappings.
 
 #![cfg(target_os = "linux")]
 

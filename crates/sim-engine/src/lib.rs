@@ -32,7 +32,7 @@
 //!
 //! let op = SignOp::new(key.clone(), key.schemes()[0], b"to be signed".to_vec())?;
 //! // Outside a job `run` blocks; inside one it pauses.
-//! let signature = engine.run(CryptoOp::Sign(op))?.into_signature();
+//! let signature = engine.run(CryptoOp::Sign(op))?.into_signature().expect("a signature");
 //! assert_eq!(key.check(key.schemes()[0], b"to be signed", &signature), Ok(()));
 //! assert_eq!(card.stats().finished, 1);
 //! # Ok::<(), Box<dyn std::error::Error>>(())

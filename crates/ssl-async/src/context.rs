@@ -3,6 +3,8 @@
 use core::fmt;
 use std::sync::Arc;
 
+use crypto_ops::CryptoOp;
+use engine_core::Engine;
 use wait_ctx::{CallbackArg, Notification};
 
 use crate::rustls23::{ClientConfig, ServerConfig};
@@ -15,69 +17,99 @@ pub type AsyncCallback = Arc<dyn Fn(SslId, &Notification<'_>) + Send + Sync>;
 
 /// What sessions are made from: the counterpart of `SSL_CTX`. Cheap to clone and shared freely between threads.
 ///
-/// A session takes the mode, the callback and its argument when it is created; later changes to the context do not
-/// reach it.
+/// It is a server's or a client's by its configuration `C`. A session takes the mode, the callback and its argument
+/// when it is created; later changes to the context do not reach it.
 #[derive(Clone)]
-pub struct SslContext {
-    pub(crate) role: Role,
+pub struct SslContext<C = ServerConfig> {
+    config: Arc<C>,
+    settings: Settings,
+}
+
+/// What a session takes from its context, whatever the role.
+#[derive(Clone)]
+pub(crate) struct Settings {
     pub(crate) async_mode: bool,
     pub(crate) callback: Option<AsyncCallback>,
     pub(crate) callback_arg: Option<CallbackArg>,
+    pub(crate) key_exchange: Option<Arc<Engine<CryptoOp>>>,
 }
 
-#[derive(Clone)]
-pub(crate) enum Role {
-    Server(Arc<ServerConfig>),
-    Client(Arc<ClientConfig>),
-}
-
-impl SslContext {
+impl SslContext<ServerConfig> {
     /// A context for servers, with async mode on and no callback.
     pub fn server(config: Arc<ServerConfig>) -> Self {
-        Self::new(Role::Server(config))
+        Self::new(config)
     }
+}
 
+impl SslContext<ClientConfig> {
     /// A context for clients, with async mode on and no callback.
     pub fn client(config: Arc<ClientConfig>) -> Self {
-        Self::new(Role::Client(config))
+        Self::new(config)
     }
+}
 
-    fn new(role: Role) -> Self {
-        Self { role, async_mode: true, callback: None, callback_arg: None }
+impl<C> SslContext<C> {
+    fn new(config: Arc<C>) -> Self {
+        let settings =
+            Settings { async_mode: true, callback: None, callback_arg: None, key_exchange: None };
+        Self { config, settings }
     }
 
     /// Whether sessions park while an engine works (`SSL_MODE_ASYNC`). When off, every operation blocks its thread.
     #[must_use]
     pub fn async_mode(mut self, on: bool) -> Self {
-        self.async_mode = on;
+        self.settings.async_mode = on;
         self
     }
 
     /// The callback that sessions start with (`SSL_CTX_set_async_callback`).
     #[must_use]
     pub fn async_callback(mut self, callback: AsyncCallback) -> Self {
-        self.callback = Some(callback);
+        self.set_async_callback(Some(callback));
         self
     }
 
     /// The callback argument that sessions start with (`SSL_CTX_set_async_callback_arg`).
     #[must_use]
     pub fn async_callback_arg(mut self, arg: CallbackArg) -> Self {
-        self.callback_arg = Some(arg);
+        self.set_async_callback_arg(Some(arg));
         self
+    }
+
+    /// The engine for the key exchange of sessions whose configuration was built with
+    /// [`offload_key_exchange`](crate::offload_key_exchange). Without it they compute it on their own thread.
+    #[must_use]
+    pub fn key_exchange(mut self, engine: Arc<Engine<CryptoOp>>) -> Self {
+        self.settings.key_exchange = Some(engine);
+        self
+    }
+
+    /// Sets, replaces or, with `None`, removes the callback that later sessions start with.
+    pub fn set_async_callback(&mut self, callback: Option<AsyncCallback>) {
+        self.settings.callback = callback;
+    }
+
+    /// Sets, replaces or, with `None`, removes the callback argument that later sessions start with.
+    pub fn set_async_callback_arg(&mut self, arg: Option<CallbackArg>) {
+        self.settings.callback_arg = arg;
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Arc<C> {
+        &self.config
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
     }
 }
 
-impl fmt::Debug for SslContext {
+impl<C> fmt::Debug for SslContext<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let role = match self.role {
-            Role::Server(_) => "server",
-            Role::Client(_) => "client",
-        };
         f.debug_struct("SslContext")
-            .field("role", &role)
-            .field("async_mode", &self.async_mode)
-            .field("callback", &self.callback.is_some())
+            .field("config", &core::any::type_name::<C>())
+            .field("async_mode", &self.settings.async_mode)
+            .field("callback", &self.settings.callback.is_some())
             .finish_non_exhaustive()
     }
 }

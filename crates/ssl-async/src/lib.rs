@@ -15,5 +15,5 @@ mod session;
 pub use context::{AsyncCallback, SslContext};
 pub use error::{ClosedDuring, SslError};
 pub use outcome::Outcome;
-pub use rustls23::{TlsError, offload_key};
+pub use rustls23::{Accepted, Acceptor, TlsError, offload_key};
 pub use session::{Ssl, SslId};

@@ -31,4 +31,15 @@ impl<T> Outcome<T> {
             _ => None,
         }
     }
+
+    /// The same outcome with another value.
+    pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Outcome<U> {
+        match self {
+            Self::Ready(value) => Outcome::Ready(f(value)),
+            Self::WantRead => Outcome::WantRead,
+            Self::WantWrite => Outcome::WantWrite,
+            Self::WantAsync => Outcome::WantAsync,
+            Self::WantAsyncJob => Outcome::WantAsyncJob,
+        }
+    }
 }

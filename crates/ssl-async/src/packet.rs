@@ -12,12 +12,25 @@
 use job_core::{Job, JobPool, StartRefused, Step};
 use wait_ctx::WaitCtx;
 
-use crate::rustls23::{Tls, TlsError};
+use crate::rustls23::{KeyExchange, Tls, TlsError};
 
-/// The connection that a packet's work gives back, if there is one, and how the work ended.
-pub(crate) struct Processed {
-    pub(crate) tls: Option<Tls>,
-    pub(crate) result: Result<(), TlsError>,
+/// How a packet's work ended: with the connection back, or broken.
+pub(crate) type Processed = Result<Tls, Broken>;
+
+/// A connection that cannot go on.
+pub(crate) struct Broken {
+    pub(crate) error: TlsError,
+    pub(crate) remains: Remains,
+}
+
+/// What is left of a broken connection, to tell the peer with.
+pub(crate) enum Remains {
+    /// The connection, with whatever it still has to send.
+    Connection(Tls),
+    /// Nothing was sent yet but what is to be sent now: an alert.
+    Alert(Vec<u8>),
+    /// The peer has not been spoken to.
+    Nothing,
 }
 
 /// The work itself. It owns the connection, and gives it back when done.
@@ -33,20 +46,20 @@ pub(crate) enum Packet {
     Unstarted(Work),
 }
 
-/// The work of processing what `tls` has read.
-pub(crate) fn process(mut tls: Tls) -> Work {
-    Box::new(move || {
-        let result = tls.process();
-        Processed { tls: Some(tls), result }
-    })
+/// The work of processing what `tls` has read. Key exchanges in it find the engine of `exchange`.
+pub(crate) fn process(mut tls: Tls, exchange: KeyExchange) -> Work {
+    create(
+        move || match tls.process() {
+            Ok(()) => Ok(tls),
+            Err(error) => Err(Broken { error, remains: Remains::Connection(tls) }),
+        },
+        exchange,
+    )
 }
 
 /// The work of creating a connection.
-pub(crate) fn create(make: impl FnOnce() -> Result<Tls, TlsError> + 'static) -> Work {
-    Box::new(move || match make() {
-        Ok(tls) => Processed { tls: Some(tls), result: Ok(()) },
-        Err(error) => Processed { tls: None, result: Err(error) },
-    })
+pub(crate) fn create(make: impl FnOnce() -> Processed + 'static, exchange: KeyExchange) -> Work {
+    Box::new(move || exchange.during(make))
 }
 
 /// Begins the work in a job, or on the spot where there can be none.

@@ -10,15 +10,29 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::callback::{Callback, CallbackArg, InsideCallback, Notification};
-use crate::fds::{CountedSignal, FdDiff, FdHandle, FdTable, Key, KeyInUse, Seen, WaitFd};
+use crate::fds::FdTable;
 use crate::notifier::Notifier;
 use crate::openssl_view::OpenSslView;
 use crate::request::Status;
+use crate::seen::{FdDiff, FdList, Seen};
 use crate::signal::Signal;
+use crate::wait_fd::{CountedSignal, FdHandle, Key, KeyInUse, WaitFd};
 
 /// The wait context of one session. Clones are the same context; the last one to go cleans up.
 ///
-/// It is neither `Send` nor `Sync`: it lives on the session's thread. Other threads hold its [`Notifier`].
+/// It is neither `Send` nor `Sync`: it lives on the session's thread. Other threads hold its [`Notifier`]. So a callback
+/// can look at its session, but not resume, pause or drop it:
+///
+/// ```
+/// # let ctx = wait_ctx::WaitCtx::new();
+/// let session = ctx.notifier().clone();
+/// ctx.set_callback(move |_| assert!(session.status() as i32 <= 3));
+/// ```
+/// ```compile_fail
+/// # let ctx = wait_ctx::WaitCtx::new();
+/// let session = ctx.clone();
+/// ctx.set_callback(move |_| assert!(session.status() as i32 <= 3));
+/// ```
 #[derive(Clone, Default)]
 pub struct WaitCtx {
     inner: Rc<Inner>,
@@ -26,7 +40,8 @@ pub struct WaitCtx {
 
 #[derive(Default)]
 struct Inner {
-    notifier: Notifier,
+    /// Made when somebody first asks for it.
+    notifier: OnceCell<Notifier>,
     fds: RefCell<FdTable>,
     seen: RefCell<Seen>,
     signal: OnceCell<Arc<CountedSignal>>,
@@ -41,18 +56,21 @@ pub struct WaitCtxBusy;
 
 impl WaitCtx {
     /// A context without descriptors, callback or requests.
+    #[inline]
     pub fn new() -> Self {
         Self::default()
     }
 
     /// The waker half.
+    #[inline]
     pub fn notifier(&self) -> &Notifier {
-        &self.inner.notifier
+        self.inner.notifier.get_or_init(Notifier::new)
     }
 
     /// The status of the session's request, or of its last one.
+    #[inline]
     pub fn status(&self) -> Status {
-        self.inner.notifier.status()
+        self.inner.notifier.get().map_or(Status::Unsupported, Notifier::status)
     }
 
     /// Takes the context for one job, until the lease is dropped. It keeps the context alive.
@@ -71,6 +89,7 @@ impl WaitCtx {
     ///
     /// # Errors
     /// [`KeyInUse`] if the key has a live descriptor; the registration comes back.
+    #[inline]
     pub fn set_wait_fd(&self, key: Key, wait_fd: WaitFd) -> Result<(), KeyInUse> {
         let mut fds = self.inner.fds.borrow_mut();
         if fds.find(key).is_some() {
@@ -83,18 +102,20 @@ impl WaitCtx {
     /// The live descriptor of a key, with its owner's data.
     pub fn fd(&self, key: Key) -> Option<(FdHandle, Option<Rc<dyn Any>>)> {
         let fds = self.inner.fds.borrow();
-        fds.find(key).map(|found| (found.fd.clone(), found.data.clone()))
+        fds.find(key).map(|found| (found.fd.clone(), found.any_data()))
     }
 
     /// Every live descriptor, newest first.
-    pub fn all_fds(&self) -> Vec<FdHandle> {
+    #[inline]
+    pub fn all_fds(&self) -> FdList {
         self.inner.fds.borrow().handles().cloned().collect()
     }
 
     /// Takes a registration back: descriptor and data. Its cleanup is dropped, not run.
+    #[inline]
     pub fn clear_fd(&self, key: Key) -> Option<WaitFd> {
         let mut cleared = self.inner.fds.borrow_mut().clear(key)?;
-        cleared.cleanup = None;
+        drop(cleared.take_cleanup());
         Some(cleared)
     }
 
@@ -104,6 +125,7 @@ impl WaitCtx {
     }
 
     /// The net changes since this consumer looked last.
+    #[inline]
     pub fn diff(&self, seen: &mut Seen) -> FdDiff {
         seen.advance(&self.inner.fds.borrow())
     }
@@ -129,37 +151,38 @@ impl WaitCtx {
             let handle = FdHandle::notify(Arc::clone(&counted));
             self.inner.fds.borrow_mut().add(Key::NOTIFY, WaitFd::again(handle));
             let _first = self.inner.signal.set(counted);
-            self.inner.notifier.set_signal(signal);
+            self.notifier().shared().set_signal(signal);
         }
         Ok(self.inner.signal.get().expect("set above").0.as_fd())
     }
 
     /// Makes the context's own descriptor unreadable again. Whoever resumes the job calls it before looking at the
     /// request. Costs nothing while there is no such descriptor.
+    #[inline]
     pub fn drain_notify(&self) {
         if self.inner.signal.get().is_some() {
-            self.inner.notifier.drain_signal();
+            self.notifier().shared().drain_signal();
         }
     }
 
     /// Sets the callback, or replaces it. A wake that is still owed is delivered to it at once, on this thread.
     pub fn set_callback(&self, callback: impl Fn(&Notification<'_>) + Send + Sync + 'static) {
-        self.inner.notifier.set_callback(Arc::new(callback));
+        self.notifier().shared().set_callback(Arc::new(callback));
     }
 
     /// Sets the argument that every notification carries, or takes it away.
     pub fn set_callback_arg(&self, arg: Option<CallbackArg>) {
-        self.inner.notifier.set_callback_arg(arg);
+        self.notifier().shared().set_callback_arg(arg);
     }
 
     /// The callback and its argument.
     pub fn callback(&self) -> Option<(Callback, Option<CallbackArg>)> {
-        self.inner.notifier.callback()
+        self.notifier().shared().callback()
     }
 
     /// Takes the callback away. No call begins after this has returned; one that has begun may still be running.
     pub fn unset_callback(&self) -> Option<Callback> {
-        self.inner.notifier.unset_callback()
+        self.notifier().shared().unset_callback()
     }
 
     /// Takes the callback away and waits until no call is running.
@@ -167,7 +190,7 @@ impl WaitCtx {
     /// # Errors
     /// [`InsideCallback`] if this thread is inside a callback of this context; nothing is changed then.
     pub fn unset_and_wait(&self) -> Result<Option<Callback>, InsideCallback> {
-        self.inner.notifier.unset_and_wait()
+        self.notifier().shared().unset_and_wait()
     }
 
     /// Whether both are the same context.
@@ -215,7 +238,7 @@ impl Teardown<'_> {
     /// The descriptor of a key whose cleanup has not run yet, with its owner's data.
     pub fn fd(&self, key: Key) -> Option<(FdHandle, Option<Rc<dyn Any>>)> {
         let fds = self.inner.fds.borrow();
-        fds.find(key).map(|found| (found.fd.clone(), found.data.clone()))
+        fds.find(key).map(|found| (found.fd.clone(), found.any_data()))
     }
 
     /// Takes a registration back. Its cleanup will not run.
@@ -232,12 +255,14 @@ impl fmt::Debug for Teardown<'_> {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        self.notifier.shut();
+        if let Some(notifier) = self.notifier.get() {
+            notifier.shared().shut();
+        }
         loop {
             // Looked up anew each time: a cleanup may clear other registrations.
             let newest = self.fds.borrow_mut().pop();
             let Some((key, mut wait_fd)) = newest else { break };
-            if let Some(cleanup) = wait_fd.cleanup.take() {
+            if let Some(cleanup) = wait_fd.take_cleanup() {
                 let teardown = Teardown { inner: self };
                 let run = AssertUnwindSafe(|| cleanup(&teardown, key, wait_fd));
                 if catch_unwind(run).is_err() {

@@ -4,8 +4,9 @@ use std::fmt;
 use std::mem::ManuallyDrop;
 
 use crate::callback::Reason;
-use crate::notifier::{Due, Notifier};
+use crate::notifier::Notifier;
 use crate::request::{Outcome, RequestEvent, RequestState};
+use crate::routes::Due;
 use crate::word::{Flag, Generation, Word};
 
 /// A request that was begun. Clones name the same request. `Send + Sync`: one side is the job, the other the device.
@@ -50,11 +51,13 @@ impl InFlight {
 
     /// The state; `Cancelled` if a later request was begun. After `Done` or `Failed` the result, stored before, is
     /// visible to this thread.
+    #[inline]
     pub fn state(&self) -> RequestState {
         self.own(self.notifier.word().load()).map_or(RequestState::Cancelled, Word::state)
     }
 
     /// The device took the request. Does nothing if the completion was faster, or the request is gone.
+    #[inline]
     pub fn accept(&self) {
         let _ = self.update(|word| {
             word.after(RequestEvent::Accept).map(|w| w.without(Flag::Retry)).map_err(|_| Refused)
@@ -62,6 +65,7 @@ impl InFlight {
     }
 
     /// Called by the job right before it pauses. It may be called again after a resume that brought nothing.
+    #[inline]
     pub fn arm(&self) -> Arm {
         let armed = self.update(|word| match word.state().is_live() {
             true if word.has(Flag::Retry) => Ok(word.without(Flag::Retry).without(Flag::Owed)),
@@ -69,7 +73,7 @@ impl InFlight {
             false => Err(Refused),
         });
         match armed {
-            Ok(before) if before.has(Flag::Retry) => Arm::Retry,
+            Ok((before, _)) if before.has(Flag::Retry) => Arm::Retry,
             Ok(_) => Arm::Armed,
             Err(Refused) => Arm::Settled(self.state()),
         }
@@ -78,16 +82,17 @@ impl InFlight {
     /// Tries to become the one that completes this request. `None` for everyone else: late, duplicate or cancelled.
     ///
     /// The winner stores the result and then calls [`Claim::wake`]. Until then the state stays what it was.
+    #[inline]
     pub fn claim(&self, outcome: Outcome) -> Option<Claim<'_>> {
-        self.update(|word| {
+        let claimed = self.update(|word| {
             if word.state().is_live() && !word.has(Flag::Claimed) {
                 Ok(word.with(Flag::Claimed))
             } else {
                 Err(Refused)
             }
-        })
-        .ok()
-        .map(|_| Claim { request: self, outcome })
+        });
+        let (_, word) = claimed.ok()?;
+        Some(Claim { request: self, outcome, word })
     }
 
     /// Gives the request up. True if this call settled it; false if it was settled or claimed before.
@@ -100,7 +105,7 @@ impl InFlight {
                 .map(|cancelled| cancelled.at_rest().without(Flag::Owed))
                 .map_err(|_| Refused)
         })
-        .is_ok_and(|before| !before.has(Flag::Claimed))
+        .is_ok_and(|(before, _)| !before.has(Flag::Claimed))
     }
 
     /// Announces that a request which found the device full may be submitted again. True if a wake was delivered.
@@ -117,7 +122,7 @@ impl InFlight {
             _ => Err(Refused),
         });
         match retry {
-            Ok(before) if before.has(Flag::Armed) => {
+            Ok((before, _)) if before.has(Flag::Armed) => {
                 self.deliver(before, Reason::Retry, RequestState::Queued)
             }
             _ => false,
@@ -125,19 +130,20 @@ impl InFlight {
     }
 
     /// Publishes the outcome of a claim and wakes the job if it was armed.
-    fn settle(&self, outcome: Outcome) -> bool {
-        let mut state = RequestState::Free;
-        let settled = self.update(|word| {
-            if !word.has(Flag::Claimed) {
-                return Err(Refused);
-            }
+    #[inline]
+    fn settle(&self, claimed: Word, outcome: Outcome) -> bool {
+        // Nearly always the word is as the claim has left it.
+        let settled = self.notifier.word().update_from(claimed, |word| {
+            let word = self.own(word).ok_or(Refused)?;
+            // Refused as well if it was cancelled since.
             let after = word.after(outcome.event()).map_err(|_| Refused)?.at_rest();
-            state = after.state();
             Ok(if word.has(Flag::Armed) { owing_if_unrouted(after) } else { after })
         });
         match settled {
-            Ok(before) if before.has(Flag::Armed) => self.deliver(before, Reason::Settled, state),
-            _ => false,
+            Ok((before, after)) if before.has(Flag::Armed) => {
+                self.deliver(before, Reason::Settled, after.state())
+            }
+            Ok(_) | Err(Refused) => false,
         }
     }
 
@@ -154,11 +160,13 @@ impl InFlight {
         (word.generation() == self.generation).then_some(word)
     }
 
-    /// Changes the word while it is this request's, and returns what it was before.
-    fn update(&self, mut f: impl FnMut(Word) -> Result<Word, Refused>) -> Result<Word, Refused> {
-        let update =
-            self.notifier.word().update(|word| self.own(word).ok_or(Refused).and_then(&mut f));
-        update.map(|(before, _)| before)
+    /// Changes the word while it is this request's, and returns what it was before and is now.
+    #[inline]
+    fn update(
+        &self,
+        mut f: impl FnMut(Word) -> Result<Word, Refused>,
+    ) -> Result<(Word, Word), Refused> {
+        self.notifier.word().update(|word| self.own(word).ok_or(Refused).and_then(&mut f))
     }
 }
 
@@ -192,18 +200,21 @@ impl fmt::Debug for InFlight {
 pub struct Claim<'a> {
     request: &'a InFlight,
     outcome: Outcome,
+    /// The word as the claim left it.
+    word: Word,
 }
 
 impl Claim<'_> {
     /// Publishes the outcome, and wakes the session if its job was armed. True if a wake was delivered.
+    #[inline]
     pub fn wake(self) -> bool {
         let claim = ManuallyDrop::new(self);
-        claim.request.settle(claim.outcome)
+        claim.request.settle(claim.word, claim.outcome)
     }
 }
 
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
-        self.request.settle(Outcome::Failed);
+        self.request.settle(self.word, Outcome::Failed);
     }
 }

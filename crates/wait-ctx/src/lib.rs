@@ -118,10 +118,13 @@ mod signal;
 mod callback;
 mod inflight;
 mod notifier;
+mod routes;
 
 mod ctx;
 mod fds;
 mod openssl_view;
+mod seen;
+mod wait_fd;
 
 #[cfg(feature = "mio")]
 mod mio_fds;
@@ -134,14 +137,16 @@ mod loom_models;
 
 pub use callback::{Callback, CallbackArg, InsideCallback, Notification, Reason};
 pub use ctx::{Lease, Teardown, WaitCtx, WaitCtxBusy};
-pub use fds::{Cleanup, FdDiff, FdHandle, Key, KeyInUse, Seen, WaitFd};
 pub use inflight::{Arm, Claim, InFlight};
 pub use ledger::{Gauge, fds_gauge};
 #[cfg(feature = "mio")]
 pub use mio_fds::MioFds;
-pub use notifier::{Notifier, NotifierCounters, RequestLive, Route};
+pub use notifier::{Notifier, RequestLive};
 pub use openssl_view::{OpenSslChanges, OpenSslView};
 pub use ready::{ReadyQueue, ReadySender, Token};
 pub use request::{
     IllegalTransition, Outcome, RequestEvent, RequestState, Status, UnknownStatus, transition,
 };
+pub use routes::{NotifierCounters, Route};
+pub use seen::{FdDiff, FdList, FdListIntoIter, Seen};
+pub use wait_fd::{Cleanup, FdHandle, Key, KeyInUse, WaitFd};

@@ -15,7 +15,7 @@ use crate::{Arm, Notifier, Outcome, ReadyQueue, RequestState, Route, Token, Wait
 fn counting(notifier: &Notifier) -> Arc<AtomicUsize> {
     let calls = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&calls);
-    notifier.set_callback(Arc::new(move |_| {
+    notifier.shared().set_callback(Arc::new(move |_| {
         count.fetch_add(1, Ordering::Relaxed);
     }));
     calls
@@ -74,7 +74,7 @@ fn l4_a_cancel_and_a_completion_race_and_one_settles() {
         let notifier = Notifier::new();
         let latest = Arc::new(AtomicU64::new(0));
         let seen = Arc::clone(&latest);
-        notifier.set_callback(Arc::new(move |notification| {
+        notifier.shared().set_callback(Arc::new(move |notification| {
             seen.store(notification.generation, Ordering::Relaxed);
         }));
         let old = notifier.begin().unwrap();
@@ -103,9 +103,13 @@ fn l4_no_call_runs_after_unset_and_wait() {
     loom::model(|| {
         let notifier = Notifier::new();
         let unset = Arc::new(AtomicBool::new(false));
-        let check = Arc::clone(&unset);
-        notifier.set_callback(Arc::new(move |_| {
-            assert!(!check.load(Ordering::Relaxed));
+        let late = Arc::new(AtomicBool::new(false));
+        let (check, note) = (Arc::clone(&unset), Arc::clone(&late));
+        // Noted, not asserted: a panic in here would be contained.
+        notifier.shared().set_callback(Arc::new(move |_| {
+            // The other thread may go on while the call has begun.
+            thread::yield_now();
+            note.fetch_or(check.load(Ordering::Relaxed), Ordering::Relaxed);
         }));
         let request = notifier.begin().unwrap();
         assert_eq!(request.arm(), Arm::Armed);
@@ -113,9 +117,10 @@ fn l4_no_call_runs_after_unset_and_wait() {
             let request = request.clone();
             move || request.claim(Outcome::Done).unwrap().wake()
         });
-        notifier.unset_and_wait().unwrap();
+        notifier.shared().unset_and_wait().unwrap();
         unset.store(true, Ordering::Relaxed);
         device.join().unwrap();
+        assert!(!late.load(Ordering::Relaxed));
         assert_eq!(request.state(), RequestState::Done);
     });
 }
@@ -147,10 +152,23 @@ fn l3_a_route_taken_away_and_set_again_loses_no_wake() {
             let request = request.clone();
             move || request.claim(Outcome::Done).unwrap().wake()
         });
-        notifier.unset_callback();
+        notifier.shared().unset_callback();
         let second = counting(&notifier);
         device.join().unwrap();
         assert_eq!(first.load(Ordering::Relaxed) + second.load(Ordering::Relaxed), 1);
+    });
+}
+
+#[test]
+fn l3_the_wake_of_a_future_survives_the_beginning_of_a_request() {
+    loom::model(|| {
+        let notifier = Notifier::new();
+        let calls = counting(&notifier);
+        let waker = notifier.waker();
+        let future = thread::spawn(move || waker.wake());
+        notifier.begin().unwrap();
+        future.join().unwrap();
+        assert_eq!(calls.load(Ordering::Relaxed), 1);
     });
 }
 
@@ -195,17 +213,17 @@ fn l3_the_descriptor_is_readable_until_the_resume_that_finds_the_result() {
     loom::model(|| {
         let notifier = Notifier::new();
         let signal = Arc::new(Signal::new().unwrap());
-        notifier.set_signal(Arc::clone(&signal));
+        notifier.shared().set_signal(Arc::clone(&signal));
         let request = notifier.begin().unwrap();
         let device = thread::spawn({
             let request = request.clone();
             move || request.claim(Outcome::Done).unwrap().wake()
         });
         // A resume without a wake drains first and looks afterwards.
-        notifier.drain_signal();
+        notifier.shared().drain_signal();
         if request.arm() == Arm::Armed {
             signal.wait();
-            notifier.drain_signal();
+            notifier.shared().drain_signal();
         }
         assert_eq!(request.state(), RequestState::Done);
         device.join().unwrap();

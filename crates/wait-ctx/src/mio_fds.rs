@@ -7,7 +7,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
 use crate::ctx::WaitCtx;
-use crate::fds::Seen;
+use crate::seen::Seen;
 
 /// One session's descriptors in one mio registry, all under the session's token, for reading.
 ///

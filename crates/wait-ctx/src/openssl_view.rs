@@ -10,7 +10,7 @@
 use std::os::fd::{AsRawFd, RawFd};
 
 use crate::ctx::WaitCtx;
-use crate::fds::{FdHandle, Key, WaitFd};
+use crate::wait_fd::{FdHandle, Key, WaitFd};
 
 /// OpenSSL's view of one context, from [`WaitCtx::openssl_view`].
 #[derive(Debug, Clone, Copy)]

@@ -104,6 +104,7 @@ impl AtomicWord {
         Self(AtomicU64::new(0))
     }
 
+    #[inline]
     pub(crate) fn load(&self) -> Word {
         Word(self.0.load(Ordering::Acquire))
     }
@@ -112,18 +113,36 @@ impl AtomicWord {
     ///
     /// # Errors
     /// What `f` returns; the word is then as it was.
+    #[inline]
     pub(crate) fn update<E>(
         &self,
+        f: impl FnMut(Word) -> Result<Word, E>,
+    ) -> Result<(Word, Word), E> {
+        self.update_from(self.load(), f)
+    }
+
+    /// The same for a caller who has seen the word a moment ago, and so saves reading it.
+    ///
+    /// # Errors
+    /// What `f` returns for the word that is there; not for the one that was seen.
+    #[inline]
+    pub(crate) fn update_from<E>(
+        &self,
+        seen: Word,
         mut f: impl FnMut(Word) -> Result<Word, E>,
     ) -> Result<(Word, Word), E> {
-        let mut before = self.0.load(Ordering::Acquire);
+        let mut before = seen;
         loop {
-            let after = f(Word(before))?;
-            let exchange =
-                self.0.compare_exchange_weak(before, after.0, Ordering::AcqRel, Ordering::Acquire);
+            let after = f(before)?;
+            let exchange = self.0.compare_exchange_weak(
+                before.0,
+                after.0,
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            );
             match exchange {
-                Ok(_) => return Ok((Word(before), after)),
-                Err(current) => before = current,
+                Ok(_) => return Ok((before, after)),
+                Err(current) => before = Word(current),
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use crypto_ops::{CryptoOp, CryptoOutput, KeyHandle, Scheme, SignOp, SoftwareKeys};
+use crypto_ops::{CryptoOp, KeyHandle, Scheme, SignOp, SoftwareKeys};
 use proptest::prelude::*;
 
 /// The store, loaded once: checking an RSA key takes long.
@@ -39,5 +39,6 @@ pub(crate) fn sign_op(key: &KeyHandle, scheme: Scheme, message: &[u8]) -> SignOp
 
 /// The signature the store makes.
 pub(crate) fn signature(op: &SignOp) -> Vec<u8> {
-    STORE.execute(&CryptoOp::from(op.clone())).map(CryptoOutput::into_signature).expect("signs")
+    let output = STORE.execute(&CryptoOp::from(op.clone())).expect("signs");
+    output.into_signature().expect("a signature")
 }

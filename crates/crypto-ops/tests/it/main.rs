@@ -7,6 +7,7 @@ macro_rules! key {
     };
 }
 
+mod agreements;
 mod crt_faults;
 mod fixture;
 mod interop;
@@ -14,3 +15,4 @@ mod key_files;
 mod public_halves;
 mod signatures;
 mod stores;
+mod tickets;

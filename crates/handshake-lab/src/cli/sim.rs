@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::{Stop, number};
 use crate::{
     plant,
-    report::{Progress, table, verdict, write_results},
+    report::{Progress, ReportDir, table, verdict},
     run,
     scenario::{BUILTINS, DEFAULT, SWARM, Scenario},
     swarm::Swarm,
@@ -80,9 +80,11 @@ pub(super) fn run(args: &SimArgs) -> Result<(), Stop> {
             "{option}: only the scenario swarm has seeds; give --seed N"
         )));
     }
+    let directory =
+        ReportDir::create(args.report.as_deref(), &scenario.name).map_err(Stop::usage)?;
     let progress = Progress::new(scenario.rows.len());
     let results = run::run(&scenario, &progress).map_err(Stop::usage)?;
-    let file = write_results(&results, args.report.as_deref()).map_err(Stop::usage)?;
+    let file = directory.write(&results).map_err(Stop::usage)?;
     let verdict = verdict(&results);
     if args.json {
         println!("{}", serde_json::to_string_pretty(&results).map_err(Stop::usage)?);

@@ -32,12 +32,12 @@ pub enum FileLimitError {
 /// Files beside the sockets: listener, pollers, eventfds, standard streams, report.
 const OTHERS: u64 = 128;
 
-/// Raises the soft limit on open files, if need be, so that `connections` fit with both their ends in this process.
+/// Raises the soft limit on open files, if need be, so that `connections` fit that take `each` files in this process.
 ///
 /// # Errors
 /// See [`FileLimitError`].
-pub fn raise_file_limit(connections: usize) -> Result<(), FileLimitError> {
-    let needed = 2 * connections as u64 + OTHERS;
+pub fn raise_file_limit(connections: usize, each: u64) -> Result<(), FileLimitError> {
+    let needed = each * connections as u64 + OTHERS;
     let mut limit = getrlimit(Resource::Nofile);
     // No number means no limit.
     if limit.current.is_none_or(|soft| soft >= needed) {
@@ -61,7 +61,7 @@ mod tests {
     fn a_need_beyond_the_hard_limit_is_refused_by_name() {
         let Some(hard) = getrlimit(Resource::Nofile).maximum else { return };
         let Ok(connections) = usize::try_from(hard) else { return };
-        let error = raise_file_limit(connections).expect_err("twice the hard limit");
+        let error = raise_file_limit(connections, 2).expect_err("twice the hard limit");
         assert!(error.to_string().contains("RLIMIT_NOFILE"), "{error}");
     }
 }

@@ -7,7 +7,7 @@ mod results;
 mod table;
 mod verdict;
 
-pub use files::write_results;
+pub use files::ReportDir;
 pub use machine::Machine;
 pub use progress::Progress;
 pub use results::{LatencyMs, LawReport, Ledger, Level, Results, RowReport, SCHEMA};

@@ -84,12 +84,13 @@ fn a_broken_law_is_named_before_failed_handshakes() {
 #[test]
 fn results_go_where_they_are_asked_to() {
     let directory = tempfile::tempdir().expect("a directory");
-    let file = write_results(&results(), Some(&directory.path().join("new"))).expect("written");
+    let made = ReportDir::create(Some(&directory.path().join("new")), "unused").expect("made");
+    let file = made.write(&results()).expect("written");
     let text = std::fs::read_to_string(file).expect("there");
     assert_eq!(serde_json::from_str::<Results>(&text).expect("its own shape"), results());
 
     let blocked = directory.path().join("file");
     std::fs::write(&blocked, "").expect("written");
-    let error = write_results(&results(), Some(&blocked)).expect_err("a file is in the way");
+    let error = ReportDir::create(Some(&blocked), "unused").expect_err("a file is in the way");
     assert!(error.to_string().contains("--report"), "{error}");
 }

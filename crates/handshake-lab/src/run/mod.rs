@@ -13,7 +13,7 @@ use crate::{
     certs::TestPki,
     load::{FileLimitError, raise_file_limit},
     report::{Ledger, Machine, Progress, Results, SCHEMA},
-    scenario::{ClockMode, RowPlan, Scenario},
+    scenario::{ClockMode, RowPlan, Scenario, Wake},
     stepped::{self, CostProfile, TraceSummary},
 };
 
@@ -64,7 +64,9 @@ pub fn run(scenario: &Scenario, progress: &Progress) -> Result<Results, RunError
     let plans = scenario.plan();
     let costs = match scenario.clock {
         ClockMode::Real => {
-            raise_file_limit(plans.iter().map(|plan| plan.connections).max().unwrap_or_default())?;
+            let most = plans.iter().map(|plan| plan.connections).max().unwrap_or_default();
+            // Both ends of a connection, and perhaps its session's own descriptor.
+            raise_file_limit(most, if scenario.server.wake == Wake::Fd { 3 } else { 2 })?;
             None
         }
         ClockMode::Virtual => Some(CostProfile::reference()),

@@ -56,6 +56,7 @@ pub(super) fn run(
         &listener,
         ServerPlan {
             workers: plan.workers,
+            wake: plan.wake,
             context,
             service: Service::HandshakeOnly,
             unprompted_every: Some(UNPROMPTED_EVERY),

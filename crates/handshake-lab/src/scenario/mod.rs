@@ -112,6 +112,13 @@ impl Scenario {
                 remedy: "give clock = \"virtual\" too".to_owned(),
             });
         }
+        if self.clock == ClockMode::Virtual && self.server.wake != Wake::Ready {
+            return Err(ScenarioError::NotBuilt {
+                field: "server.wake".to_owned(),
+                value: format!("\"{}\" under the clock \"virtual\"", self.server.wake),
+                remedy: "give \"ready\", or clock = \"real\"".to_owned(),
+            });
+        }
         if self.load.handshakes == Handshakes::Profiled && self.clock == ClockMode::Real {
             return Err(ScenarioError::BadValue {
                 field: "load.handshakes".to_owned(),

@@ -167,9 +167,9 @@ const SERVER: Section = Section {
         },
         Field {
             key: "wake",
-            meaning: "How a completion reaches the event loop.",
+            meaning: "How a completion reaches the event loop: by the thread's ready queue and its one eventfd, by a descriptor of the session's own, or by the session's callback.",
             unit: "",
-            accepts: Accepts::OneOf { built: &["ready"], reserved: &["fd", "callback", "poll"] },
+            accepts: Accepts::OneOf { built: &["ready", "fd", "callback"], reserved: &["poll"] },
             absent: Default("\"ready\""),
         },
         Field {

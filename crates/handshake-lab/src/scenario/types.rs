@@ -252,6 +252,10 @@ pub enum KeyType {
 pub enum Wake {
     /// By the thread's ready queue and its one eventfd.
     Ready,
+    /// By the session's own descriptor, which the poller watches.
+    Fd,
+    /// By the session's callback, which names the session to its thread.
+    Callback,
 }
 
 /// How service times are distributed.
@@ -312,6 +316,8 @@ impl std::fmt::Display for Wake {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Ready => "ready",
+            Self::Fd => "fd",
+            Self::Callback => "callback",
         })
     }
 }

@@ -135,6 +135,7 @@ impl Serving {
             &listener,
             ServerPlan {
                 workers,
+                wake: scenario::Wake::Ready,
                 context: SslContext::server(Arc::new(config)),
                 service: Service::Page { engine: name.into() },
                 unprompted_every: None,

@@ -1,7 +1,12 @@
 //! One connection: its TLS session and what it is doing.
 
-use std::io::{self, Read, Write};
+use std::{
+    io::{self, Read, Write},
+    os::fd::{AsRawFd as _, BorrowedFd},
+    rc::Rc,
+};
 
+use mio::{Interest, Registry, Token, unix::SourceFd};
 use ssl_async::{Outcome, Ssl, SslError};
 
 use super::{
@@ -15,7 +20,22 @@ use super::{
 pub(crate) struct Connection<T> {
     ssl: Ssl<T>,
     service: Service,
+    /// The poller that is to watch the session's own descriptor, until it does.
+    watch: Option<Watch>,
     stage: Stage,
+}
+
+/// A poller that watches a session's own descriptor from the first time that it parks.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    pub(crate) registry: Rc<Registry>,
+    pub(crate) token: Token,
+}
+
+impl Watch {
+    fn begin(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        self.registry.register(&mut SourceFd(&fd.as_raw_fd()), self.token, Interest::READABLE)
+    }
 }
 
 #[derive(Debug)]
@@ -49,8 +69,8 @@ macro_rules! ready {
 }
 
 impl<T: Read + Write> Connection<T> {
-    pub(crate) fn new(ssl: Ssl<T>, service: Service) -> Self {
-        Self { ssl, service, stage: Stage::Handshake }
+    pub(crate) fn new(ssl: Ssl<T>, service: Service, watch: Option<Watch>) -> Self {
+        Self { ssl, service, watch, stage: Stage::Handshake }
     }
 }
 
@@ -80,6 +100,13 @@ impl<T: Read + Write> Session for Connection<T> {
                 }
             }
         }
+    }
+
+    fn parked(&mut self) -> Result<(), SslError> {
+        if let Some(watch) = self.watch.take() {
+            watch.begin(self.ssl.wait_ctx().notify_fd()?)?;
+        }
+        Ok(())
     }
 
     fn is_parked(&self) -> bool {

@@ -18,6 +18,7 @@ mod session;
 
 mod slots;
 mod tally;
+mod tokens;
 pub(crate) mod worker_core;
 
 mod connection;
@@ -40,7 +41,9 @@ use std::{
 use mio::{Poll, Waker};
 use ssl_async::SslContext;
 
-use worker::{CONTROL, Worker};
+use crate::scenario::Wake;
+use tokens::CONTROL;
+use worker::Worker;
 
 pub(crate) use connection::Connection;
 pub(crate) use session::{Charge, Milestone, Progress, Session};
@@ -53,6 +56,8 @@ pub use tally::{SessionChecks, WorkerReport};
 pub struct ServerPlan {
     /// Event loops.
     pub workers: usize,
+    /// How a completion reaches the event loop.
+    pub wake: Wake,
     /// The configuration and mode of its sessions.
     pub context: SslContext,
     /// What a session is for.

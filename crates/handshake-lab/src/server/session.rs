@@ -12,6 +12,11 @@ pub(crate) trait Session {
     /// Goes on as far as it can: until the transport would block, it parks, or it has ended.
     fn advance(&mut self, live: &LiveCounters) -> Result<Progress, Self::Failure>;
 
+    /// It has just parked.
+    fn parked(&mut self) -> Result<(), Self::Failure> {
+        Ok(())
+    }
+
     /// Whether a request of it is under way, so that it waits for a wake and not for its transport.
     fn is_parked(&self) -> bool;
 

@@ -1,6 +1,8 @@
 //! Connections by token. A token names one connection and never another, even when its place is used again: a wake that
 //! comes after its session has ended finds nobody.
 
+use super::tokens::KEYS;
+
 /// Places for at most this many connections a worker; the rest of a token counts how often the place was used.
 const PLACES: usize = 1 << 20;
 
@@ -77,9 +79,9 @@ impl<T> Slots<T> {
     }
 }
 
-/// Stays clear of the largest keys, which the worker uses for itself.
+/// Stays below [`KEYS`].
 const fn key(index: usize, uses: usize) -> usize {
-    (uses % (usize::MAX / PLACES)) * PLACES + index
+    (uses % (KEYS / PLACES)) * PLACES + index
 }
 
 #[cfg(test)]

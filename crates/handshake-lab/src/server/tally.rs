@@ -19,6 +19,8 @@ pub struct WorkerReport {
     pub given_up: u64,
     /// Sessions given up because the server was told to end.
     pub abandoned: u64,
+    /// Turns of the event loop, each of which polls once.
+    pub turns: u64,
     /// Times a session parked.
     pub parks: u64,
     /// Tokens that came out of the ready queue.

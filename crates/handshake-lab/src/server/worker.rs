@@ -3,40 +3,37 @@
 use std::{
     io,
     os::fd::{AsFd as _, AsRawFd as _},
+    rc::Rc,
     sync::Arc,
     time::Duration,
 };
 
 use job_core::JobPool;
 use mio::{
-    Events, Interest, Poll, Token,
+    Events, Interest, Poll, Registry,
     event::Event,
     net::{TcpListener, TcpStream},
     unix::SourceFd,
 };
 use ssl_async::Ssl;
+use wait_ctx::Route;
 
 use super::{
     Control, ServerPlan,
-    connection::Connection,
+    connection::{Connection, Watch},
     service::LiveCounters,
     session::RealTime,
     tally::WorkerReport,
+    tokens::{self, LISTENER, READY, Source},
     worker_core::{Core, NEW_A_TURN},
 };
-use crate::cpu::thread_cpu;
-
-/// The owner of the server says something.
-pub(super) const CONTROL: Token = Token(usize::MAX);
-/// The ready queue has something.
-const READY: Token = Token(usize::MAX - 1);
-/// The listening socket has something.
-const LISTENER: Token = Token(usize::MAX - 2);
+use crate::{cpu::thread_cpu, scenario::Wake};
 
 /// One worker. It stays on the thread that runs it, for its jobs do.
 #[derive(Debug)]
 pub(super) struct Worker {
     poll: Poll,
+    registry: Rc<Registry>,
     /// `None` once the worker drains.
     listener: Option<TcpListener>,
     plan: Arc<ServerPlan>,
@@ -61,8 +58,10 @@ impl Worker {
         let readable = Interest::READABLE;
         poll.registry().register(&mut listener, LISTENER, readable)?;
         poll.registry().register(&mut SourceFd(&core.as_fd().as_raw_fd()), READY, readable)?;
+        let registry = Rc::new(poll.registry().try_clone()?);
         Ok(Self {
             poll,
+            registry,
             listener: Some(listener),
             plan,
             control,
@@ -77,6 +76,7 @@ impl Worker {
         let cpu_before = thread_cpu();
         let mut events = Events::with_capacity(256);
         while !self.is_over() {
+            self.core.turn();
             self.core.completions();
             // Asleep only when the ready queue is really empty; then a push writes its descriptor.
             let sleeps =
@@ -124,10 +124,11 @@ impl Worker {
     }
 
     fn event(&mut self, event: &Event) {
-        match event.token() {
-            CONTROL | READY => {}
-            LISTENER => self.more_to_accept = true,
-            Token(key) => {
+        match tokens::source(event.token()) {
+            Source::Bell => {}
+            Source::Listener => self.more_to_accept = true,
+            Source::Session(key) => self.core.woken(key),
+            Source::Socket(key) => {
                 let first = event.is_readable() || event.is_read_closed() || event.is_error();
                 self.core.transport_ready(key, first);
             }
@@ -167,13 +168,26 @@ impl Worker {
     fn welcome(&mut self, mut socket: TcpStream) {
         // Without it the last flight can wait for a delayed acknowledgement.
         let _ = socket.set_nodelay(true);
-        let (registry, plan) = (self.poll.registry(), &self.plan);
+        let (registry, plan) = (&self.registry, &self.plan);
         self.core.welcome(|key, pool, route| {
             let interest = Interest::READABLE | Interest::WRITABLE;
-            registry.register(&mut socket, Token(key), interest).ok()?;
+            registry.register(&mut socket, tokens::socket(key), interest).ok()?;
             let ssl = Ssl::accept(&plan.context, pool, socket).ok()?;
-            ssl.wait_ctx().notifier().set_route(route);
-            Some(Connection::new(ssl, plan.service.clone()))
+            let mut watch = None;
+            match plan.wake {
+                Wake::Ready => ssl.wait_ctx().notifier().set_route(route),
+                Wake::Callback => ssl.set_async_callback(Some(Arc::new(move |_, _| {
+                    if let Route::Ready(sender, token) = &route {
+                        sender.push(*token);
+                    }
+                }))),
+                // Made when the session first parks; a wake before that is kept for it.
+                Wake::Fd => {
+                    let registry = Rc::clone(registry);
+                    watch = Some(Watch { registry, token: tokens::session(key) });
+                }
+            }
+            Some(Connection::new(ssl, plan.service.clone(), watch))
         });
     }
 }

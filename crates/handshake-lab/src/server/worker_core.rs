@@ -123,19 +123,29 @@ impl<S: Session, C: Charge> Core<S, C> {
         self.ready.drain(&mut tokens);
         let any = !tokens.is_empty();
         for token in tokens.drain(..) {
-            self.report.tokens += 1;
-            let Some(held) = self.sessions.by_key(token.0) else { continue };
-            held.tally.tokens += 1;
-            if held.session.is_parked() {
-                held.tally.resumes += 1;
-                self.report.resumes += 1;
-                self.advance(token.0);
-            }
-            self.feed_starved();
+            self.woken(token.0);
         }
         self.tokens = tokens;
         self.feed_starved();
         any
+    }
+
+    /// A session's wake has come, by whatever route.
+    pub(crate) fn woken(&mut self, key: usize) {
+        self.report.tokens += 1;
+        let Some(held) = self.sessions.by_key(key) else { return };
+        held.tally.tokens += 1;
+        if held.session.is_parked() {
+            held.tally.resumes += 1;
+            self.report.resumes += 1;
+            self.advance(key);
+        }
+        self.feed_starved();
+    }
+
+    /// Another turn of the driver's loop begins.
+    pub(crate) fn turn(&mut self) {
+        self.report.turns += 1;
     }
 
     /// Jobs that have ended go to those who wait for one, first come first served.
@@ -285,6 +295,10 @@ impl<S: Session, C: Charge> Core<S, C> {
     /// A session has just parked: now and then it is resumed once more without a wake.
     fn parked(&mut self, key: usize) {
         let Some(held) = self.sessions.by_key(key) else { return };
+        if let Err(failure) = held.session.parked() {
+            self.fail(key, &failure);
+            return;
+        }
         if plant::spin_resume() {
             held.tally.resumes += 2;
             self.report.resumes += 2;
@@ -351,6 +365,7 @@ impl WorkerReport {
             hung_up: 0,
             given_up: 0,
             abandoned: 0,
+            turns: 0,
             parks: 0,
             tokens: 0,
             resumes: 0,

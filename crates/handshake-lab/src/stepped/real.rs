@@ -41,7 +41,7 @@ impl Protocol for Real {
         let context = self.contexts.get(end.wire().device)?;
         let ssl = Ssl::accept(context, pool, end).ok()?;
         ssl.wait_ctx().notifier().set_route(route);
-        Some(Connection::new(ssl, Service::HandshakeOnly))
+        Some(Connection::new(ssl, Service::HandshakeOnly, None))
     }
 
     fn connect(&self, end: End) -> Result<TlsClient<End>, String> {

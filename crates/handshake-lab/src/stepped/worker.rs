@@ -103,6 +103,7 @@ pub(super) fn serve<P: Protocol>(
     let live = Arc::new(LiveCounters::default());
     let mut core = Core::new(pool, live, unprompted_every, busy)?;
     while !is_cancelled() {
+        core.turn();
         core.completions();
         while let Some(mail) = next(desk) {
             core.completions();

@@ -30,8 +30,15 @@ pub(crate) enum StackError {
     OutOfMappings { limit: usize, needed: usize },
 }
 
+/// Bytes in a page.
 pub(crate) fn page_size() -> usize {
-    rustix::param::page_size()
+    // rustix reads this from the auxiliary vector, and does not survive the one that valgrind
+    // shows.
+    unsafe extern "C" {
+        safe fn getpagesize() -> core::ffi::c_int;
+    }
+
+    getpagesize().unsigned_abs() as usize
 }
 
 /// A private anonymous reservation.
@@ -44,7 +51,8 @@ pub(super) struct Mapping {
 impl Mapping {
     /// Reserves `len` bytes, a multiple of the page size: readable, writable, without huge pages.
     pub(super) fn reserve(len: usize) -> Result<Self, StackError> {
-        // A huge page under a stack would make one paused job cost 2 MiB; a reservation is not a promise of memory.
+        // A huge page under a stack would make one paused job cost 2 MiB; a reservation is not a
+        // promise of memory.
         #[cfg(target_os = "linux")]
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
         #[cfg(not(target_os = "linux"))]
@@ -59,7 +67,8 @@ impl Mapping {
         {
             let range = mapping.start.as_ptr().cast();
             // A kernel built without huge pages refuses the advice, and has none to keep away.
-            // SAFETY: the advice changes how the range is backed, not what it holds, and the range is ours.
+            // SAFETY: the advice changes how the range is backed, not what it holds, and the range
+            // is ours.
             let _ = unsafe { mm::madvise(range, len, mm::Advice::LinuxNoHugepage) };
         }
         Ok(mapping)
@@ -93,7 +102,8 @@ impl Mapping {
                 Err(_) => return Err(StackError::OutOfMemory),
             }
         }
-        // SAFETY: the page lies in this reservation, and no slot reaches into it: `Slab::make` cuts slots above it.
+        // SAFETY: the page lies in this reservation, and no slot reaches into it: `Slab::make` cuts
+        // slots above it.
         match unsafe { mm::mprotect(page, page_size(), MprotectFlags::empty()) } {
             Ok(()) => Ok(GuardKind::Protect),
             // This is how the kernel says that there are too many mappings already.
@@ -104,8 +114,8 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: the whole range was mapped by `reserve`. Every `Slot` cut from it holds its chunk alive, and a
-        // fiber holds its slot, so nothing points into it any more.
+        // SAFETY: the whole range was mapped by `reserve`. Every `Slot` cut from it holds its chunk
+        // alive, and a fiber holds its slot, so nothing points into it any more.
         let unmapped = unsafe { mm::munmap(self.start.as_ptr().cast(), self.len) };
         debug_assert!(unmapped.is_ok(), "munmap of a whole reservation");
     }
@@ -120,8 +130,8 @@ fn install_marker(page: *mut c_void) -> Result<(), Errno> {
         fn madvise(addr: *mut c_void, len: usize, advice: core::ffi::c_int) -> core::ffi::c_int;
     }
 
-    // SAFETY: the caller passes a page of its own reservation that no slot uses. The call either makes it fault from
-    // now on or does nothing.
+    // SAFETY: the caller passes a page of its own reservation that no slot uses. The call either
+    // makes it fault from now on or does nothing.
     match unsafe { madvise(page, page_size(), GUARD_INSTALL) } {
         0 => Ok(()),
         _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL)),
@@ -137,11 +147,12 @@ fn install_marker(_page: *mut c_void) -> Result<(), Errno> {
 pub(super) fn forget_contents(slot: &Slot) {
     #[cfg(target_os = "linux")]
     {
-        // The page that holds the header and the top of the stack goes as well: an idle slot has no header.
+        // The page that holds the header and the top of the stack goes as well: an idle slot has no
+        // header.
         let len = (slot.usable() + 1).next_multiple_of(page_size());
         let start = slot.limit().as_ptr().cast();
-        // SAFETY: `limit` is page-aligned, the range ends where the slot ends, and the slot is idle: nobody relies on
-        // its contents, which become zeros.
+        // SAFETY: `limit` is page-aligned, the range ends where the slot ends, and the slot is
+        // idle: nobody relies on its contents, which become zeros.
         let _ = unsafe { mm::madvise(start, len, mm::Advice::LinuxDontNeed) };
     }
     #[cfg(not(target_os = "linux"))]

@@ -8,15 +8,18 @@
 //!          ^ limit                 ^ base
 //! ```
 //!
-//! Pages are touched when a job touches them: a slot that was never used costs no memory, and a paused job that
-//! stays within its top page costs that page and its share of the page tables.
+//! Pages are touched when a job touches them: a slot that was never used costs no memory, and a
+//! paused job that stays within its top page costs that page and its share of the page tables.
 
+use core::cell::RefCell;
 use core::mem;
 use core::ptr::NonNull;
 use std::rc::Rc;
 
+use corosensei::stack::valgrind::ValgrindStackRegistration;
+
 use super::map::{self, GuardKind, Mapping, StackError};
-use super::switch::FRAME_ROOM;
+use super::switch::HEADER_ROOM;
 
 /// Stacks in the first reservation of a slab; every further one doubles, up to [`MAX_CHUNK`].
 const MIN_CHUNK: usize = 16;
@@ -33,6 +36,9 @@ const MAX_LOOK: usize = 1 << 20;
 /// One reservation; unmapped when the last slot cut from it is gone.
 #[derive(Debug)]
 struct Chunk {
+    /// Tell valgrind, if this runs under it, that a jump of the stack pointer into a slot is no
+    /// error. Here and not in the slots, which are to be moved in registers.
+    registrations: RefCell<Vec<ValgrindStackRegistration>>,
     mapping: Mapping,
     /// Usable bytes of each stack.
     usable: usize,
@@ -40,8 +46,8 @@ struct Chunk {
 
 /// A stack nobody is running on: the right to put one fiber on it.
 ///
-/// Everything between [`limit`](Self::limit) and [`base`](Self::base) is mapped, writable and belongs to this value
-/// alone; the page below is a guard.
+/// Everything between [`limit`](Self::limit) and [`base`](Self::base) is mapped, writable and
+/// belongs to this value alone; the page below is a guard.
 #[derive(Debug)]
 pub(crate) struct Slot {
     base: NonNull<u8>,
@@ -65,15 +71,16 @@ impl Slot {
         self.chunk.usable
     }
 
-    /// How many bytes below the base were used, if more than `known`. Looks at most [`MAX_LOOK`] bytes beyond that.
+    /// How many bytes below the base were used, if more than `known`. Looks at most [`MAX_LOOK`]
+    /// bytes beyond that.
     fn depth_beyond(&self, known: usize) -> Option<usize> {
         let looked_at = (self.usable() - known).min(MAX_LOOK);
         let deepest = known + looked_at;
         // SAFETY: `deepest` is at most `usable`, so the result stays within the slot.
         let start = unsafe { self.base.sub(deepest) }.cast::<u64>().as_ptr();
-        // SAFETY: the range is `base - deepest..base - known`, mapped memory of this slot that no fiber uses (the slot
-        // is ours) and that is always initialised, because anonymous mappings start as zeros. The base is aligned, and
-        // all three lengths are multiples of 64.
+        // SAFETY: the range is `base - deepest..base - known`, mapped memory of this slot that no
+        // fiber uses (the slot is ours) and that is always initialised, because anonymous mappings
+        // start as zeros. The base is aligned, and all three lengths are multiples of 64.
         let unused = unsafe { core::slice::from_raw_parts(start, looked_at / size_of::<u64>()) };
         let dirty = unused.chunks(8).position(|line| line.iter().any(|&word| word != 0))?;
         Some(deepest - dirty * 64)
@@ -95,7 +102,8 @@ pub(crate) struct Slab {
     stack_size: usize,
     guard: GuardKind,
     wipe: bool,
-    /// The stack that came back last, not wiped yet: most often the next job is on it before that would pay.
+    /// The stack that came back last, not wiped yet: most often the next job is on it before that
+    /// would pay.
     hot: Option<Slot>,
     /// The others, wiped.
     idle: Vec<Slot>,
@@ -105,7 +113,8 @@ pub(crate) struct Slab {
     made: usize,
     returns: u64,
     mark: usize,
-    /// Mappings we may still make before the kernel's limit; only counted with [`GuardKind::Protect`].
+    /// Mappings we may still make before the kernel's limit; only counted with
+    /// [`GuardKind::Protect`].
     headroom: usize,
 }
 
@@ -127,8 +136,8 @@ impl Slab {
         }
     }
 
-    /// The stack that was given back last, or a new one. `wanted` is how many may be asked for, for the figure in the
-    /// error.
+    /// The stack that was given back last, or a new one. `wanted` is how many may be asked for, for
+    /// the figure in the error.
     #[inline]
     pub(crate) fn take(&mut self, wanted: usize) -> Result<Slot, StackError> {
         match self.hot.take().or_else(|| self.idle.pop()) {
@@ -181,8 +190,8 @@ impl Slab {
         }
     }
 
-    /// Returns the memory of idle stacks to the system; whole reservations where all their stacks are idle.
-    /// Answers how many stacks ceased to exist.
+    /// Returns the memory of idle stacks to the system; whole reservations where all their stacks
+    /// are idle. Answers how many stacks ceased to exist.
     pub(crate) fn shrink(&mut self) -> usize {
         self.wipe();
         let mut idle = mem::take(&mut self.idle);
@@ -201,7 +210,8 @@ impl Slab {
         gone
     }
 
-    /// Unmaps a reservation if these are all the slots ever cut from it; else empties and keeps them.
+    /// Unmaps a reservation if these are all the slots ever cut from it; else empties and keeps
+    /// them.
     fn release(&mut self, slots: &mut Vec<Slot>) {
         let Some(first) = slots.first() else { return };
         let is_fresh =
@@ -261,7 +271,11 @@ impl Slab {
         }
         self.fresh = Some((Rc::clone(&chunk), cut + 1));
         self.made += 1;
-        Ok(Slot { base: chunk.mapping.at(start + stride - FRAME_ROOM), chunk })
+        let base = chunk.mapping.at(start + stride - HEADER_ROOM);
+        let limit = chunk.mapping.at(start + map::page_size());
+        let registration = ValgrindStackRegistration::new(limit.as_ptr(), chunk.usable);
+        chunk.registrations.borrow_mut().push(registration);
+        Ok(Slot { base, chunk })
     }
 
     fn reserve(&mut self, stride: usize) -> Result<Rc<Chunk>, StackError> {
@@ -278,7 +292,8 @@ impl Slab {
             }
         };
         self.next_chunk = (stacks * 2).min(MAX_CHUNK);
-        Ok(Rc::new(Chunk { mapping, usable: self.stack_size - FRAME_ROOM }))
+        let usable = self.stack_size - HEADER_ROOM;
+        Ok(Rc::new(Chunk { registrations: RefCell::default(), mapping, usable }))
     }
 }
 
@@ -376,7 +391,7 @@ mod tests {
         slots.sort_unstable_by_key(Slot::base);
         for pair in slots.windows(2) {
             let (lower, upper) = (&pair[0], &pair[1]);
-            let end = lower.base().addr().get() + FRAME_ROOM;
+            let end = lower.base().addr().get() + HEADER_ROOM;
             assert!(end + map::page_size() <= upper.limit().addr().get());
             assert_eq!(upper.limit().addr().get() % map::page_size(), 0);
         }

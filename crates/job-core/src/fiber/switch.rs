@@ -2,6 +2,7 @@
 
 use core::any::Any;
 use core::cell::{Cell, UnsafeCell};
+use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::num::NonZeroUsize;
 use core::ptr::{self, NonNull};
@@ -26,31 +27,31 @@ thread_local! {
 
 /// What lies at the base of a fiber's stack while the fiber exists.
 ///
-/// Beside the frames, not in the handle: the handle is then one pointer, cheap to move, and switching to a fiber that
-/// has left the cache misses once for both.
-#[derive(Debug)]
+/// Beside the frames, not in the handle: the handle is then one pointer, cheap to move, and
+/// switching to a fiber that has left the cache finds both close together. What a switch touches
+/// comes first.
+#[repr(C, align(64))]
 pub(super) struct Header {
+    context: JobContext,
     /// The fiber that resumed this one, or null. Meaningful while this fiber runs.
     parent: Cell<*const Self>,
+    coroutine: UnsafeCell<Coroutine<(), (), (), FiberStack>>,
+    /// Where the resumer wants the value: memory for a `T`. Set at every resume, valid until that
+    /// returns.
+    value: Cell<*mut ()>,
     /// Where the fiber switches back to. Set by the fiber as its first act, valid to its end.
     yielder: Cell<*const Yielder<(), ()>>,
     /// Whether the fiber's code is running on its parent's stack, from where it must not switch.
     detached: Cell<bool>,
-    /// The stack, including the memory of this header.
-    slot: Slot,
-    context: JobContext,
-}
-
-/// A header and what depends on the type of the result. Of the same size and alignment for every `T`.
-#[repr(C)]
-pub(super) struct Frame<T: 'static> {
-    header: Header,
-    coroutine: UnsafeCell<Coroutine<(), (), (), FiberStack>>,
-    /// Where the resumer wants the value. Set at every resume, valid until that returns.
-    value: Cell<*mut T>,
     outcome: Cell<Outcome>,
     panic: Cell<Option<Panic>>,
+    /// The stack, including the memory of this header.
+    slot: Slot,
 }
+
+/// Bytes to leave above the base of a stack for the header. Its alignment makes it whole cache
+/// lines.
+pub(super) const HEADER_ROOM: usize = size_of::<Header>();
 
 /// What the closure has come to.
 #[derive(Clone, Copy, Debug)]
@@ -75,16 +76,13 @@ pub(crate) enum Switch<T> {
     Panicked(Panic),
 }
 
-/// Bytes to leave above the base of a stack for the frame, rounded so that the base starts a cache line.
-pub(super) const FRAME_ROOM: usize = size_of::<Frame<()>>().next_multiple_of(64);
-
 /// A fiber's stack, as corosensei wants it. The slot itself is in the header.
-#[derive(Debug)]
 struct FiberStack(NonNull<Header>);
 
-// SAFETY: a slot has a guard page below its limit, at least `MIN_STACK_SIZE` usable bytes (the pool's builder refuses
-// less), a base aligned to 64 bytes, and memory that belongs to nobody else. The header stays in place for as long as
-// corosensei holds the stack: `Fiber::retire` takes both apart together.
+// SAFETY: a slot has a guard page below its limit, at least `MIN_STACK_SIZE` usable bytes (the
+// pool's builder refuses less), a base aligned to 64 bytes, and memory that belongs to nobody else.
+// The header stays in place for as long as corosensei holds the stack: `Fiber::retire` takes both
+// apart together.
 unsafe impl Stack for FiberStack {
     #[inline]
     fn base(&self) -> StackPointer {
@@ -102,18 +100,14 @@ unsafe impl Stack for FiberStack {
 
 /// A fiber between two switches: about to start, suspended, or done.
 ///
-/// Dropping one **leaks** it, with its stack and everything on it. That is sound, and it is what quarantine means;
-/// ending a fiber properly is the business of the cancel protocol.
+/// Dropping one **leaks** it, with its stack and everything on it. That is sound, and it is what
+/// quarantine means; ending a fiber properly is the business of the cancel protocol.
 pub(crate) struct Fiber<T: 'static> {
-    frame: NonNull<Frame<T>>,
+    header: NonNull<Header>,
+    returns: PhantomData<fn() -> T>,
 }
 
 impl<T: 'static> Fiber<T> {
-    const FRAME_FITS: () = assert!(
-        size_of::<Frame<T>>() <= FRAME_ROOM && align_of::<Frame<T>>() <= 64,
-        "the room for a frame does not depend on what its closure returns"
-    );
-
     /// Puts `f` on a stack. It runs at the first [`resume`](Self::resume).
     #[inline]
     pub(crate) fn new<F: FnOnce() -> T + 'static>(slot: Slot, context: JobContext, f: F) -> Self {
@@ -126,91 +120,92 @@ impl<T: 'static> Fiber<T> {
 
     #[inline]
     fn on_slot<F: FnOnce() -> T + 'static>(slot: Slot, context: JobContext, f: F) -> Self {
-        const { Self::FRAME_FITS };
-        let frame = slot.base().cast::<Frame<T>>();
-        let header = frame.cast::<Header>();
+        let header = slot.base().cast::<Header>();
         let body = move |yielder: &Yielder<(), ()>, ()| {
-            // SAFETY: this runs on the fiber, and the frame stays in place until the fiber is done.
-            let frame = unsafe { frame.as_ref() };
-            frame.header.yielder.set(yielder);
+            // SAFETY: this runs on the fiber, and the header stays in place until the fiber is
+            // done.
+            let header = unsafe { header.as_ref() };
+            header.yielder.set(yielder);
             let outcome = match catch_unwind(AssertUnwindSafe(f)) {
                 Ok(value) => {
-                    // SAFETY: whoever resumed us is in `Fiber::resume`, which points this at its own memory for a `T`.
-                    unsafe { frame.value.get().write(value) };
+                    let wanted_at = header.value.get().cast::<T>();
+                    // SAFETY: whoever resumed us is in `Fiber::<T>::resume`, which pointed this at
+                    // its own memory for a `T`.
+                    unsafe { wanted_at.write(value) };
                     Outcome::Returned
                 }
                 Err(panic) => {
-                    frame.panic.set(Some(panic));
+                    header.panic.set(Some(panic));
                     Outcome::Panicked
                 }
             };
-            frame.outcome.set(outcome);
+            header.outcome.set(outcome);
         };
         let coroutine = UnsafeCell::new(Coroutine::with_stack(FiberStack(header), body));
-        let header = Header {
-            parent: Cell::new(ptr::null()),
-            yielder: Cell::new(ptr::null()),
-            detached: Cell::new(false),
-            slot,
+        let content = Header {
             context,
-        };
-        let content = Frame {
-            header,
+            parent: Cell::new(ptr::null()),
             coroutine,
             value: Cell::new(ptr::null_mut()),
+            yielder: Cell::new(ptr::null()),
+            detached: Cell::new(false),
             outcome: Cell::new(Outcome::Running),
             panic: Cell::new(None),
+            slot,
         };
-        // SAFETY: the slab leaves `FRAME_ROOM` bytes above every base, aligned to 64 bytes, and the slot is ours.
-        unsafe { frame.write(content) };
-        Self { frame }
+        // SAFETY: the slab leaves `HEADER_ROOM` bytes above every base, aligned to 64 bytes, and
+        // the slot is ours.
+        unsafe { header.write(content) };
+        Self { header, returns: PhantomData }
     }
 
-    /// Runs the fiber until it suspends or its closure has ended. After that only [`retire`](Self::retire) is left.
+    /// Runs the fiber until it suspends or its closure has ended. After that only
+    /// [`retire`](Self::retire) is left.
     ///
     /// # Panics
     ///
     /// If the closure has ended before.
     #[inline]
     pub(crate) fn resume(&mut self) -> Switch<T> {
-        let mut value = MaybeUninit::uninit();
-        let frame = self.frame();
-        frame.value.set(value.as_mut_ptr());
-        let parent = CURRENT.replace(&raw const frame.header);
-        frame.header.parent.set(parent);
+        let mut value = MaybeUninit::<T>::uninit();
+        let header = self.header();
+        header.value.set(value.as_mut_ptr().cast());
+        let parent = CURRENT.replace(header);
+        header.parent.set(parent);
         let restore = Restore(parent);
-        // SAFETY: the only other use of the coroutine is in `retire`, which needs the fiber that is mutably borrowed
-        // here, and code on the fiber itself never touches it.
-        let coroutine = unsafe { &mut *frame.coroutine.get() };
+        // SAFETY: the only other use of the coroutine is in `retire`, which needs the fiber that is
+        // mutably borrowed here, and code on the fiber itself never touches it.
+        let coroutine = unsafe { &mut *header.coroutine.get() };
         let switched = coroutine.resume(());
         drop(restore);
         if switched == CoroutineResult::Yield(()) {
             return Switch::Paused;
         }
-        match (frame.outcome.get(), frame.panic.take()) {
+        match (header.outcome.get(), header.panic.take()) {
             (Outcome::Panicked, Some(panic)) => Switch::Panicked(panic),
-            // SAFETY: written by the body, right before it said so.
+            // SAFETY: written by the body, right before it said so and returned.
             _ => Switch::Returned(unsafe { value.assume_init() }),
         }
     }
 
     /// Leaks the fiber, its stack and everything on it.
     pub(crate) fn abandon(self) {
-        // Nothing to do: there is no destructor. The frame keeps its slot, and so the memory under itself, for ever.
-        let Self { frame: _ } = self;
+        // Nothing to do: there is no destructor. The header keeps its slot, and so the memory under
+        // itself, for ever.
+        let Self { header: _, returns: _ } = self;
     }
 
     /// The job this fiber belongs to.
     #[inline]
     pub(crate) fn context(&self) -> &JobContext {
-        &self.frame().header.context
+        &self.header().context
     }
 
     #[inline]
-    fn frame(&self) -> &Frame<T> {
-        // SAFETY: written in `on_slot`, read out only by `retire`, which consumes the fiber. No mutable reference to
-        // it is ever made; what changes is in cells.
-        unsafe { self.frame.as_ref() }
+    fn header(&self) -> &Header {
+        // SAFETY: written in `on_slot`, read out only after `retire`, which consumes the fiber. No
+        // mutable reference to it is ever made; what changes is in cells.
+        unsafe { self.header.as_ref() }
     }
 
     /// Puts a fiber away whose closure has ended.
@@ -220,19 +215,18 @@ impl<T: 'static> Fiber<T> {
     /// If it has not: its frames would lose their stack.
     #[inline]
     pub(crate) fn retire(self) -> Remains {
-        let frame = self.frame();
         // SAFETY: as in `resume`; a fiber that is owned is not borrowed.
-        let coroutine = unsafe { &*frame.coroutine.get() };
+        let coroutine = unsafe { &*self.header().coroutine.get() };
         assert!(coroutine.done(), "only a fiber that is done gives its stack back");
         // A coroutine that is done has nothing to drop. It is left where it is.
-        Remains { header: self.frame.cast() }
+        Remains { header: self.header }
     }
 }
 
 /// What is left of a fiber that is done: its stack, and the state of its job.
 ///
-/// The state stays where it is, since copying what was just written field by field would stall. Leaks if dropped.
-#[derive(Debug)]
+/// The state stays where it is, since copying what was just written field by field would stall.
+/// Leaks if dropped.
 pub(crate) struct Remains {
     header: NonNull<Header>,
 }
@@ -240,21 +234,29 @@ pub(crate) struct Remains {
 impl Remains {
     #[inline]
     pub(crate) fn context(&self) -> &JobContext {
-        // SAFETY: the fiber that owned the header is gone, and its memory is ours until `into_parts`.
+        // SAFETY: the fiber that owned the header is gone, and its memory is ours until
+        // `into_parts`.
         unsafe { &self.header.as_ref().context }
     }
 
     /// The stack, free for another job, its pool, and what the job leaves behind.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn into_parts(self) -> (Slot, Rc<PoolInner>, Option<Leftovers>) {
-        // SAFETY: `self` is consumed, so the header is read out once, and its memory is not used after that.
-        let Header { slot, context, .. } = unsafe { self.header.read() };
+        // SAFETY: as in `context`.
+        let header = unsafe { self.header.as_ref() };
+        // Field by field: a copy of the whole, parts of which were just written, would stall.
+        // SAFETY: `self` is consumed, so each of the two is read out once, and the header is not
+        // used after that.
+        let slot = unsafe { ptr::from_ref(&header.slot).read() };
+        // SAFETY: as above.
+        let context = unsafe { ptr::from_ref(&header.context).read() };
         let (pool, leftovers) = context.into_parts();
         (slot, pool, leftovers)
     }
 }
 
-/// Puts the resumer back in the slot for the current fiber, also if the switch itself should unwind.
+/// Puts the resumer back in the slot for the current fiber, also if the switch itself should
+/// unwind.
 struct Restore(*const Header);
 
 impl Drop for Restore {
@@ -287,7 +289,8 @@ impl<'a> Here<'a> {
     #[inline]
     pub(crate) fn suspend(self) {
         assert!(!self.is_detached(), "a fiber is not left from its parent's stack");
-        // SAFETY: a fiber that is current has started, so the yielder is set, and it lives on the fiber's stack.
+        // SAFETY: a fiber that is current has started, so the yielder is set, and it lives on the
+        // fiber's stack.
         let yielder = unsafe { &*self.0.yielder.get() };
         yielder.suspend(());
     }
@@ -301,8 +304,8 @@ pub(crate) fn here<R>(f: impl FnOnce(Here<'_>) -> R) -> Option<R> {
     if header.is_null() {
         return None;
     }
-    // SAFETY: `CURRENT` points to a fiber that is running, below us on this thread. Its header cannot go away before
-    // it is done, that is, not before `f` has returned.
+    // SAFETY: `CURRENT` points to a fiber that is running, below us on this thread. Its header
+    // cannot go away before it is done, that is, not before `f` has returned.
     Some(f(Here(unsafe { &*header })))
 }
 
@@ -310,7 +313,8 @@ pub(crate) fn here<R>(f: impl FnOnce(Here<'_>) -> R) -> Option<R> {
 pub(crate) fn find<R>(id: JobId, f: impl FnOnce(&JobContext) -> R) -> Option<R> {
     let mut header = CURRENT.get();
     while !header.is_null() {
-        // SAFETY: as in `here`; and the fibers that resumed a running fiber are in the middle of that call themselves.
+        // SAFETY: as in `here`; and the fibers that resumed a running fiber are in the middle of
+        // that call themselves.
         let running = unsafe { &*header };
         if running.context.id() == id {
             return Some(f(&running.context));
@@ -363,9 +367,10 @@ impl Drop for Attach<'_> {
 /// A closure that cannot reach the yielder of the fiber it was written on.
 struct Detached<F>(F);
 
-// SAFETY: nothing is sent anywhere: the closure runs on the thread that made it, before `on_parent_stack` returns.
-// corosensei asks for `Send` to keep references to the yielder out of the closure. Here no safe code ever sees one;
-// the only way to it is `CURRENT`, and while `detached` is set `Here::suspend` refuses.
+// SAFETY: nothing is sent anywhere: the closure runs on the thread that made it, before
+// `on_parent_stack` returns. corosensei asks for `Send` to keep references to the yielder out of
+// the closure. Here no safe code ever sees one; the only way to it is `CURRENT`, and while
+// `detached` is set `Here::suspend` refuses.
 unsafe impl<F> Send for Detached<F> {}
 
 impl<F: FnOnce() -> R, R> Detached<F> {

@@ -85,14 +85,8 @@ fn without_async_mode_the_same_calls_block_instead() {
     let mut client = fixture.client(&TLS13, theirs);
     let mut ssl = Ssl::accept(&context, &pool, ours).unwrap();
     client.step();
-    let device = std::sync::Arc::clone(&fixture.device);
     // The session blocks this thread, so another one has to answer.
-    let answering = std::thread::spawn(move || {
-        while device.held() == 0 {
-            std::thread::yield_now();
-        }
-        device.answer();
-    });
+    let answering = fixture.device.answer_in_background();
     assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantRead);
     answering.join().unwrap();
     client.step();

@@ -11,6 +11,7 @@
 
 mod conformance;
 mod model;
+mod run;
 mod script;
 mod shortest;
 mod strategy;

@@ -121,6 +121,29 @@ fn l4_a_callback_that_would_wait_for_itself_is_refused() {
 }
 
 #[test]
+fn a_callback_may_own_what_uses_its_notifier_when_it_is_dropped() {
+    struct OnDrop(wait_ctx::Notifier);
+    impl Drop for OnDrop {
+        fn drop(&mut self) {
+            self.0.waker().wake();
+        }
+    }
+    let ctx = WaitCtx::new();
+    for _ in 0..2 {
+        let on_drop = OnDrop(ctx.notifier().clone());
+        ctx.set_callback(move |_| {
+            let _kept = &on_drop;
+        });
+    }
+    let on_drop: Arc<dyn std::any::Any + Send + Sync> = Arc::new(OnDrop(ctx.notifier().clone()));
+    ctx.set_callback_arg(Some(on_drop));
+    ctx.set_callback_arg(None);
+    drop(ctx.unset_callback());
+    assert_eq!(ctx.notifier().counters().callback, 2, "one replaced, one argument");
+    assert_eq!(ctx.notifier().counters().unrouted, 1, "the last one has no callback left");
+}
+
+#[test]
 fn c6_a_callback_set_or_unset_while_paused_moves_the_wake() {
     let ctx = WaitCtx::new();
     let request = ctx.notifier().begin().expect("nothing in flight");

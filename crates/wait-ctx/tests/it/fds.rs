@@ -82,11 +82,13 @@ fn w16_cleanups_run_once_newest_first_and_not_for_what_was_cleared() {
         ctx.set_wait_fd(key, wait_fd).expect("free");
     }
     let cleared = ctx.clear_fd(keys[2]).expect("registered");
+    // Registered again as it came back, it has its data and no cleanup.
+    assert_eq!(cleared.data::<usize>().as_deref(), Some(&2));
+    ctx.set_wait_fd(keys[2], cleared).expect("free again");
     let clone = ctx.clone();
     drop(ctx);
     assert_eq!(*ran.borrow(), [], "a clone is the same context");
     drop(clone);
-    drop(cleared);
     assert_eq!(*ran.borrow(), [4, 3, 1, 0].map(|i| (keys[i], i)));
 }
 
@@ -149,6 +151,22 @@ fn an_owned_descriptor_comes_back_to_its_owner_once_nobody_else_has_it() {
     let handle = handle.into_owned().expect_err("the consumer has not finished with the removal");
     drop(diff);
     assert!(handle.into_owned().is_ok());
+}
+
+#[test]
+fn a_descriptor_that_changes_hands_is_kept_open_for_who_knows_its_number() {
+    let ctx = WaitCtx::new();
+    let key = Key::unique();
+    let mut seen = Seen::new();
+    let fd = pipe();
+    // First lent, then given: the same open descriptor, so no change.
+    ctx.set_wait_fd(key, WaitFd::borrowed(&fd)).expect("free");
+    drop(ctx.diff(&mut seen));
+    drop(ctx.clear_fd(key));
+    ctx.set_wait_fd(key, WaitFd::owned(fd)).expect("free");
+    assert!(ctx.diff(&mut seen).is_empty());
+    let handle = ctx.clear_fd(key).expect("registered").fd;
+    assert!(handle.into_owned().is_err(), "the consumer keeps it open");
 }
 
 #[derive(Debug, Clone)]

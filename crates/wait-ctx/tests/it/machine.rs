@@ -75,6 +75,9 @@ struct Model {
     owed: bool,
     by_callback: u64,
     by_route: u64,
+    /// Requests that a cancel has settled, and claims that were won. Together they never exceed the requests.
+    cancelled: u64,
+    won: u64,
 }
 
 impl Model {
@@ -117,6 +120,7 @@ impl Model {
                 let claims =
                     self.is_current(*age) && self.session.state().is_live() && !self.claimed;
                 self.claimed |= claims;
+                self.won += u64::from(claims);
                 for call in between {
                     self.call(call);
                 }
@@ -127,10 +131,12 @@ impl Model {
                 }
             }
             Call::Abandon { age } if self.is_current(*age) && !self.claimed => {
-                self.session(|session| session.settle(Outcome::Failed));
+                let first = self.session(|session| session.settle(Outcome::Failed));
+                self.won += u64::from(first);
             }
             Call::Cancel { age } if self.is_current(*age) => {
                 let cancelled = self.session.cancel();
+                self.cancelled += u64::from(cancelled && !self.claimed);
                 self.claimed &= !cancelled;
                 self.owed &= !cancelled;
             }
@@ -184,6 +190,8 @@ struct Session {
     by_callback: Arc<AtomicU64>,
     queue: ReadyQueue,
     by_route: u64,
+    cancelled: u64,
+    won: u64,
 }
 
 impl Session {
@@ -221,6 +229,7 @@ impl Session {
                 let state = request.state();
                 let claim = request.claim(outcome);
                 assert!(state.is_live() || claim.is_none());
+                self.won += u64::from(claim.is_some());
                 // Nothing shows before the result is stored.
                 assert_eq!(request.state(), state);
                 between.into_iter().for_each(|call| self.call(call));
@@ -230,13 +239,14 @@ impl Session {
             }
             Call::Abandon { age } => {
                 if let Some(request) = self.request(age) {
-                    drop(request.claim(Outcome::Done));
+                    self.won += u64::from(request.claim(Outcome::Done).is_some());
                 }
             }
             Call::Cancel { age } => {
                 if let Some(request) = self.request(age) {
                     let live = request.state().is_live();
                     let cancelled = request.cancel();
+                    self.cancelled += u64::from(cancelled);
                     assert!(live || !cancelled);
                     assert!(request.state().is_settled());
                 }
@@ -276,6 +286,8 @@ impl StateMachineTest for Requests {
             by_callback: Arc::default(),
             queue: ReadyQueue::new().expect("a descriptor"),
             by_route: 0,
+            cancelled: 0,
+            won: 0,
         }
     }
 
@@ -286,6 +298,8 @@ impl StateMachineTest for Requests {
         session.by_route += ready.len() as u64;
         assert_eq!(session.by_callback.load(Ordering::Relaxed), model.by_callback, "by callback");
         assert_eq!(session.by_route, model.by_route, "by ready queue");
+        assert_eq!((session.won, session.cancelled), (model.won, model.cancelled), "who settled");
+        assert!(model.won + model.cancelled <= model.n_requests as u64);
         assert_eq!(session.ctx.status(), model.session.status());
         assert_eq!(session.requests.len(), model.n_requests);
         if let Some((current, old)) = session.requests.split_last() {
@@ -297,7 +311,7 @@ impl StateMachineTest for Requests {
 }
 
 prop_state_machine! {
-    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn l4_any_string_of_calls_delivers_exactly_the_wakes_that_are_due(sequential 1..60 => Requests);

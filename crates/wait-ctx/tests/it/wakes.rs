@@ -143,9 +143,10 @@ fn l7_the_ready_queue_writes_its_descriptor_once_per_sleep() {
     assert!(!readable(&queue));
     queue.drain(&mut ready);
     assert_eq!(ready, [Token(1), Token(2), Token(3)]);
+    assert!(sender.push(Token(4)), "awake again, so nothing is written");
     assert_eq!(queue.fd_writes(), 1);
     drop(queue);
-    assert!(!sender.push(Token(4)));
+    assert!(!sender.push(Token(5)));
 }
 
 #[test]
@@ -228,4 +229,13 @@ fn a_claim_dropped_while_its_result_is_stored_fails_the_request_and_wakes() {
     assert!(device.join().is_err());
     assert_eq!(calls.load(Ordering::Relaxed), 1);
     assert_eq!(request.state(), RequestState::Failed);
+}
+
+#[test]
+fn l6_what_a_device_holds_goes_to_any_thread() {
+    const fn any_thread<T: Send + Sync>() {}
+    any_thread::<wait_ctx::Notifier>();
+    any_thread::<wait_ctx::InFlight>();
+    any_thread::<wait_ctx::ReadySender>();
+    any_thread::<wait_ctx::Claim<'_>>();
 }

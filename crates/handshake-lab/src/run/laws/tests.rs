@@ -36,6 +36,7 @@ fn healthy(mode: &str) -> RowEvidence {
         hung_up: 0,
         given_up: 0,
         abandoned: 0,
+        turns: 40,
         parks: parked,
         tokens: parked,
         resumes: parked,

@@ -8,10 +8,11 @@ use engine_core::Engine;
 use job_core::JobPool;
 use rustls::pki_types::ServerName;
 use rustls::server::ResolvesServerCert;
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::sign::{CertifiedKey, Signer, SigningKey, SingleCertAndKey};
 use rustls::version::TLS13;
 use rustls::{
-    ClientConfig, ClientConnection, RootCertStore, ServerConfig, SupportedProtocolVersion,
+    ALL_VERSIONS, ClientConfig, ClientConnection, RootCertStore, ServerConfig, SignatureAlgorithm,
+    SignatureScheme, SupportedProtocolVersion,
 };
 use ssl_async::{Ssl, SslContext, offload_key};
 
@@ -28,6 +29,7 @@ pub(crate) struct Fixture {
     pub(crate) device: Arc<ManualDevice>,
     pub(crate) engine: Arc<Engine<CryptoOp>>,
     pub(crate) server: SslContext,
+    certified: CertifiedKey,
     roots: Arc<RootCertStore>,
 }
 
@@ -49,9 +51,32 @@ pub(crate) fn fixture(key_type: KeyType, ring: usize) -> Fixture {
     roots.add(certificate.der().clone()).expect("a certificate that is its own root");
     let chain = vec![certificate.der().clone()];
     let certified = CertifiedKey::new(chain, offload_key(Arc::clone(&engine), key));
-    let resolver: Arc<dyn ResolvesServerCert> = Arc::new(SingleCertAndKey::from(certified));
-    let config = ServerConfig::builder().with_no_client_auth().with_cert_resolver(resolver);
-    Fixture { device, engine, server: SslContext::server(Arc::new(config)), roots: Arc::new(roots) }
+    let server = SslContext::server(Arc::new(server_config(&certified, ALL_VERSIONS)));
+    Fixture { device, engine, server, certified, roots: Arc::new(roots) }
+}
+
+fn server_config(
+    certified: &CertifiedKey,
+    versions: &[&'static SupportedProtocolVersion],
+) -> ServerConfig {
+    let resolver: Arc<dyn ResolvesServerCert> = Arc::new(SingleCertAndKey::from(certified.clone()));
+    ServerConfig::builder_with_protocol_versions(versions)
+        .with_no_client_auth()
+        .with_cert_resolver(resolver)
+}
+
+/// A key with a bug.
+#[derive(Debug)]
+struct PanickingKey(Arc<dyn SigningKey>);
+
+impl SigningKey for PanickingKey {
+    fn choose_scheme(&self, _offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        std::panic::panic_any("a bug in a key")
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        self.0.algorithm()
+    }
 }
 
 impl Fixture {
@@ -72,6 +97,17 @@ impl Fixture {
         let context = SslContext::client(self.client_config(&TLS13));
         let name = ServerName::try_from("localhost").expect("a valid name");
         Ssl::connect(&context, pool, name, io)
+    }
+
+    /// A server's context with the same key and one protocol version.
+    pub(crate) fn server_of(&self, version: &'static SupportedProtocolVersion) -> SslContext {
+        SslContext::server(Arc::new(server_config(&self.certified, &[version])))
+    }
+
+    pub(crate) fn context_with_a_panicking_key(&self) -> SslContext {
+        let mut certified = self.certified.clone();
+        certified.key = Arc::new(PanickingKey(certified.key));
+        SslContext::server(Arc::new(server_config(&certified, ALL_VERSIONS)))
     }
 
     fn client_config(&self, version: &'static SupportedProtocolVersion) -> Arc<ClientConfig> {

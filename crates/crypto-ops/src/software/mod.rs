@@ -1,5 +1,10 @@
 //! The key store of a software device: private keys in memory, signatures by aws-lc-rs.
 
+mod agree;
+mod key_file;
+mod ticket;
+mod verify;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -13,10 +18,12 @@ use aws_lc_rs::signature::{
 
 use crate::error::{KeyError, OpError};
 use crate::key::{KeyHandle, KeyId};
-use crate::key_file::{self, Pem};
 use crate::op::{CryptoOp, CryptoOutput};
 use crate::scheme::Scheme;
 use crate::sign::SignOp;
+use key_file::Pem;
+
+pub(crate) use verify::{ParsedVerifier, sha256};
 
 /// Private keys in memory, and the operations done with them.
 ///
@@ -69,11 +76,13 @@ impl SoftwareKeys {
     ///
     /// # Errors
     ///
-    /// [`OpError::UnknownKey`] for a key this store does not hold, [`OpError::Failed`] when the
+    /// [`OpError::UnknownKey`] and [`OpError::ForeignKey`] for a key this store does not hold, any other when the
     /// crypto library fails.
     pub fn execute(&self, op: &CryptoOp) -> Result<CryptoOutput, OpError> {
         match op {
             CryptoOp::Sign(op) => self.sign(op).map(CryptoOutput::Signature),
+            CryptoOp::Agree(op) => agree::execute(op),
+            CryptoOp::Ticket(op) => ticket::execute(op),
         }
     }
 

@@ -1,0 +1,190 @@
+//! The key-agreement operation.
+
+use std::fmt;
+
+use engine_core::CheckFailed;
+
+use crate::ephemeral::EphemeralKey;
+use crate::group::Group;
+use crate::op::CryptoOutput;
+use crate::secret::Secret;
+
+/// A step of a key exchange, or a whole one.
+///
+/// ```text
+///   client:  start ------------> its share, an EphemeralKey
+///            complete(key, peer's share) ------> the secret
+///   server:  start_and_complete(peer's share) -> its share, the secret
+/// ```
+///
+/// A server of TLS 1.3 needs a single operation. A server of TLS 1.2 sends its share first and goes the client's way.
+/// For the hybrid group the parts are not alike (a key one way, a ciphertext the other), so that one is always started
+/// by the client.
+#[derive(Clone)]
+pub struct AgreeOp {
+    group: Group,
+    step: AgreeStep,
+}
+
+/// Which step of a key exchange is asked for. The result is in brackets.
+#[derive(Clone)]
+#[non_exhaustive]
+pub enum AgreeStep {
+    /// Make an ephemeral key ([`CryptoOutput::Started`]).
+    Start,
+    /// Combine the ephemeral key with the peer's share ([`CryptoOutput::Secret`], or
+    /// [`BadShare`](CryptoOutput::BadShare)).
+    Complete {
+        /// The key. Of the operation's group, or of the hybrid group of which that is the classical half.
+        key: EphemeralKey,
+        /// The peer's share.
+        peer: Vec<u8>,
+    },
+    /// Both, for a share that is already there ([`CryptoOutput::Agreed`], or [`BadShare`](CryptoOutput::BadShare)).
+    StartAndComplete {
+        /// The peer's share.
+        peer: Vec<u8>,
+    },
+}
+
+/// The peer's share cannot be one of this group. That is the peer's doing, and ends the handshake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the peer's key share is no {group} share")]
+pub struct MalformedShare {
+    /// The group.
+    pub group: Group,
+}
+
+impl AgreeOp {
+    /// Starts an exchange.
+    pub const fn start(group: Group) -> Self {
+        Self { group, step: AgreeStep::Start }
+    }
+
+    /// Completes an exchange that was started.
+    ///
+    /// # Errors
+    ///
+    /// [`MalformedShare`] when `peer` has not the form of a server's share.
+    pub fn complete(key: EphemeralKey, peer: &[u8]) -> Result<Self, MalformedShare> {
+        let group = key.group();
+        Self::complete_in(group, key, peer)
+    }
+
+    /// Completes the classical half of a hybrid exchange alone, as a server without the hybrid group asks for.
+    ///
+    /// # Errors
+    ///
+    /// [`MalformedShare`] when `peer` has not the form of a server's share in that half's group, or the exchange is
+    /// not hybrid.
+    pub fn complete_classical_half(key: EphemeralKey, peer: &[u8]) -> Result<Self, MalformedShare> {
+        let hybrid = key.group();
+        let half = hybrid.classical_half().ok_or(MalformedShare { group: hybrid })?;
+        Self::complete_in(half, key, peer)
+    }
+
+    fn complete_in(group: Group, key: EphemeralKey, peer: &[u8]) -> Result<Self, MalformedShare> {
+        if !group.is_server_share(peer) {
+            return Err(MalformedShare { group });
+        }
+        Ok(Self { group, step: AgreeStep::Complete { key, peer: peer.to_vec() } })
+    }
+
+    /// Starts and completes an exchange in one operation.
+    ///
+    /// # Errors
+    ///
+    /// [`MalformedShare`] when `peer` has not the form of a client's share.
+    pub fn start_and_complete(group: Group, peer: &[u8]) -> Result<Self, MalformedShare> {
+        if !group.is_client_share(peer) {
+            return Err(MalformedShare { group });
+        }
+        Ok(Self { group, step: AgreeStep::StartAndComplete { peer: peer.to_vec() } })
+    }
+
+    /// The group.
+    pub fn group(&self) -> Group {
+        self.group
+    }
+
+    /// What is asked for.
+    pub fn step(&self) -> &AgreeStep {
+        &self.step
+    }
+
+    /// Checks the form of a result. Whether the secret is right shows when the peer uses it: the handshake's
+    /// `Finished` does not verify with a wrong one.
+    pub(crate) fn check(&self, output: &CryptoOutput) -> Result<(), CheckFailed> {
+        let secret = |secret: &Secret| match self.group.is_secret(secret.expose()) {
+            true => Ok(()),
+            false => Err(CheckFailed("the shared secret has not the form of its group")),
+        };
+        match (&self.step, output) {
+            (AgreeStep::Start, CryptoOutput::Started { share, key }) => {
+                if key.group() != self.group || !self.group.is_client_share(share) {
+                    return Err(CheckFailed("the key share has not the form of its group"));
+                }
+                Ok(())
+            }
+            (AgreeStep::Complete { .. }, CryptoOutput::Secret(output)) => secret(output),
+            (
+                AgreeStep::StartAndComplete { .. },
+                CryptoOutput::Agreed { share, secret: output },
+            ) => {
+                if !self.group.is_server_share(share) {
+                    return Err(CheckFailed("the key share has not the form of its group"));
+                }
+                secret(output)
+            }
+            (
+                AgreeStep::Complete { .. } | AgreeStep::StartAndComplete { .. },
+                CryptoOutput::BadShare,
+            ) => Ok(()),
+            _ => Err(CheckFailed("the result is not that of the step of the key exchange")),
+        }
+    }
+
+    /// Results of the right form and nothing else right about them.
+    pub(crate) fn garbage(&self) -> CryptoOutput {
+        let bytes = |len: usize| {
+            let mut bytes = vec![0x5a; len];
+            if let (Some(first), Group::P256 | Group::P384) = (bytes.first_mut(), self.group) {
+                *first = 4;
+            }
+            bytes
+        };
+        let secret = || Secret::new(vec![0x5a; self.group.secret_len()]);
+        match self.step {
+            AgreeStep::Start => CryptoOutput::Started {
+                share: bytes(self.group.client_share_len()),
+                key: EphemeralKey::new(self.group, ()),
+            },
+            AgreeStep::Complete { .. } => CryptoOutput::Secret(secret()),
+            AgreeStep::StartAndComplete { .. } => CryptoOutput::Agreed {
+                share: bytes(self.group.server_share_len()),
+                secret: secret(),
+            },
+        }
+    }
+}
+
+impl fmt::Debug for AgreeOp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let step = match self.step {
+            AgreeStep::Start => "start",
+            AgreeStep::Complete { .. } => "complete",
+            AgreeStep::StartAndComplete { .. } => "start and complete",
+        };
+        f.debug_struct("AgreeOp").field("group", &self.group).field("step", &step).finish()
+    }
+}
+
+impl fmt::Debug for AgreeStep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Start => "Start",
+            Self::Complete { .. } => "Complete",
+            Self::StartAndComplete { .. } => "StartAndComplete",
+        })
+    }
+}

@@ -1,0 +1,41 @@
+//! How many jobs can be paused at once, and what each costs in memory, page tables included.
+//!
+//! `cargo run --release -p job-core --example paused_jobs [COUNT]`; without a count it is a
+//! million, or what fits into two thirds of the free memory.
+
+use std::fs;
+
+use job_core::{JobPool, pause};
+
+fn main() {
+    let wanted = std::env::args().nth(1).map(|count| count.parse().expect("a number of jobs"));
+    let fits = kilobytes("/proc/meminfo", "MemAvailable:") * 2 / 3 / 5;
+    let count = wanted.unwrap_or_else(|| fits.min(1_000_000));
+
+    let pool = JobPool::new();
+    let mut jobs = Vec::with_capacity(count);
+    let before = resident();
+    for _ in 0..count {
+        let step = pool.start(pause).expect("memory and mappings for one more job");
+        jobs.push(step.paused().expect("the job pauses"));
+    }
+    let bytes = (resident() - before) * 1024;
+    assert_eq!(pool.stats().paused, count);
+    println!("{count} jobs paused at once, {} bytes each", bytes / count);
+
+    let resumed = jobs.into_iter().filter_map(|job| job.resume().finished()).count();
+    assert_eq!((resumed, pool.stats().live), (count, 0));
+    println!("all resumed; {} stacks released", pool.shrink());
+}
+
+/// Kilobytes of memory and of page tables.
+fn resident() -> usize {
+    kilobytes("/proc/self/status", "VmRSS:") + kilobytes("/proc/self/status", "VmPTE:")
+}
+
+fn kilobytes(file: &str, field: &str) -> usize {
+    let text = fs::read_to_string(file).expect("Linux has /proc");
+    let line =
+        text.lines().find_map(|line| line.strip_prefix(field)).expect("a field of that name");
+    line.split_whitespace().next().and_then(|number| number.parse().ok()).expect("a number")
+}

@@ -1,0 +1,125 @@
+//! Everything that depends on the version of rustls: 0.23.
+//!
+//! What rustls 0.24 changes, as far as its development versions show: `Signer::sign` consumes the signer;
+//! `SigningKey::algorithm` goes and `public_key` becomes mandatory; records are processed as
+//! `process_new_packets(&mut input, &mut plaintext)`; providers are crates of their own. Each of these touches this
+//! file only.
+
+mod accept;
+mod exchange;
+mod sign;
+
+use std::io::{self, BufRead, Read, Write};
+use std::sync::Arc;
+
+use engine_core::EngineError;
+use rustls::{ClientConnection, OtherError, ServerConnection};
+
+use crate::packet::{Broken, Processed, Remains};
+
+pub use accept::{Accepted, Acceptor};
+pub(crate) use exchange::KeyExchange;
+/// An error of the TLS implementation.
+pub use rustls::Error as TlsError;
+pub(crate) use rustls::pki_types::ServerName;
+pub(crate) use rustls::{ClientConfig, Connection, ServerConfig};
+pub use sign::offload_key;
+
+/// A TLS connection, boxed: it is larger than what can be passed by value onto a fiber.
+pub(crate) struct Tls(Box<Connection>);
+
+impl Tls {
+    /// A server's connection. Reaches no hook.
+    pub(crate) fn server(config: Arc<ServerConfig>) -> Result<Self, TlsError> {
+        ServerConnection::new(config).map(Self::from)
+    }
+
+    /// A client's connection. Starts the key exchange, so it belongs in a job.
+    pub(crate) fn client(config: Arc<ClientConfig>, name: ServerName<'static>) -> Processed {
+        match ClientConnection::new(config, name) {
+            Ok(connection) => Ok(Self(Box::new(connection.into()))),
+            Err(error) => Err(Broken { error, remains: Remains::Nothing }),
+        }
+    }
+
+    /// Processes what has been read. Reaches hooks, so it belongs in a job.
+    pub(crate) fn process(&mut self) -> Result<(), TlsError> {
+        self.0.process_new_packets().map(drop)
+    }
+
+    /// Reads ciphertext, as much as one read gives.
+    pub(crate) fn fill(&mut self, io: &mut dyn Read) -> io::Result<usize> {
+        self.0.read_tls(io)
+    }
+
+    pub(crate) fn wants_write(&self) -> bool {
+        self.0.wants_write()
+    }
+
+    /// Writes ciphertext until none is left.
+    pub(crate) fn flush(&mut self, io: &mut dyn Write) -> io::Result<()> {
+        while self.0.wants_write() {
+            match self.0.write_tls(io) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn is_handshaking(&self) -> bool {
+        self.0.is_handshaking()
+    }
+
+    /// Reads plaintext: `WouldBlock` if there is none yet, 0 after `close_notify`, `UnexpectedEof` after an end of
+    /// file without one.
+    pub(crate) fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.0.reader().read(into)
+    }
+
+    /// As [`read`](Self::read), without taking what was read.
+    pub(crate) fn peek(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.0.reader().fill_buf().and_then(|mut plaintext| plaintext.read(into))
+    }
+
+    /// Takes plaintext to be sent, as much as its buffer holds.
+    pub(crate) fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.0.writer().write(data)
+    }
+
+    pub(crate) fn send_close_notify(&mut self) {
+        self.0.send_close_notify();
+    }
+
+    pub(crate) fn refresh_traffic_keys(&mut self) -> Result<(), TlsError> {
+        self.0.refresh_traffic_keys()
+    }
+
+    pub(crate) fn connection(&self) -> &Connection {
+        &self.0
+    }
+}
+
+impl From<ServerConnection> for Tls {
+    fn from(connection: ServerConnection) -> Self {
+        Self(Box::new(connection.into()))
+    }
+}
+
+/// An alert `close_notify` as a record in the clear: for a connection that was lost before its first answer left.
+pub(crate) const CLOSE_NOTIFY: [u8; 7] = [21, 3, 3, 0, 2, 1, 0];
+
+/// Sends an engine's error through rustls. [`unwrap`] finds it again on the other side.
+fn wrap(error: EngineError) -> TlsError {
+    TlsError::Other(OtherError(Arc::new(error)))
+}
+
+/// The engine's error inside an error of rustls, if it is one that [`wrap`] made.
+pub(crate) fn unwrap(error: &TlsError) -> Option<EngineError> {
+    match error {
+        TlsError::Other(OtherError(inner)) => inner.downcast_ref::<EngineError>().cloned(),
+        _ => None,
+    }
+}

@@ -1,0 +1,82 @@
+//! Signatures by an engine, for keys that a [`KeyHandle`] names.
+
+use core::fmt;
+use std::sync::Arc;
+
+use crypto_ops::{Algorithm, CryptoOp, KeyHandle, Scheme, SignOp};
+use engine_core::{CheckFailed, Engine, EngineError};
+use rustls::pki_types::SubjectPublicKeyInfoDer;
+use rustls::sign::{Signer, SigningKey};
+use rustls::{SignatureAlgorithm, SignatureScheme};
+
+use crate::rustls23::{TlsError, wrap};
+
+/// A signing key whose signatures an engine computes. Give it to rustls like any other, in a `CertifiedKey`.
+///
+/// Within a job of a session with async mode on, `sign` pauses; elsewhere it blocks.
+///
+/// `scheme`s are offered in the order of [`KeyHandle::schemes`].
+pub fn offload_key(engine: Arc<Engine<CryptoOp>>, key: KeyHandle) -> Arc<dyn SigningKey> {
+    Arc::new(OffloadedKey { engine, key })
+}
+
+#[derive(Debug)]
+struct OffloadedKey {
+    engine: Arc<Engine<CryptoOp>>,
+    key: KeyHandle,
+}
+
+impl SigningKey for OffloadedKey {
+    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        let scheme = *self.key.schemes().iter().find(|s| offered.contains(&code_point(**s)))?;
+        let (engine, key) = (Arc::clone(&self.engine), self.key.clone());
+        Some(Box::new(OffloadedSigner { engine, key, scheme }))
+    }
+
+    fn public_key(&self) -> Option<SubjectPublicKeyInfoDer<'_>> {
+        Some(SubjectPublicKeyInfoDer::from(self.key.public_key()))
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        match self.key.algorithm() {
+            Algorithm::Rsa => SignatureAlgorithm::RSA,
+            Algorithm::Ed25519 => SignatureAlgorithm::ED25519,
+            _ => SignatureAlgorithm::ECDSA,
+        }
+    }
+}
+
+struct OffloadedSigner {
+    engine: Arc<Engine<CryptoOp>>,
+    key: KeyHandle,
+    scheme: Scheme,
+}
+
+impl Signer for OffloadedSigner {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, TlsError> {
+        // The request owns a copy: the device must never read from this stack (law L1).
+        let op = SignOp::new(self.key.clone(), self.scheme, message.to_vec())
+            .map_err(|unfit| TlsError::General(unfit.to_string()))?;
+        match self.engine.run(CryptoOp::Sign(op)) {
+            Ok(output) => output.into_signature().ok_or_else(|| wrap(SHAPE)),
+            Err(error) => Err(wrap(error)),
+        }
+    }
+
+    fn scheme(&self) -> SignatureScheme {
+        code_point(self.scheme)
+    }
+}
+
+impl fmt::Debug for OffloadedSigner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OffloadedSigner").field("scheme", &self.scheme).finish_non_exhaustive()
+    }
+}
+
+/// What a device's answer of another kind comes to, should the engine have let it through unchecked.
+const SHAPE: EngineError = EngineError::Invalid(CheckFailed("the result is no signature"));
+
+fn code_point(scheme: Scheme) -> SignatureScheme {
+    SignatureScheme::from(scheme.to_u16())
+}

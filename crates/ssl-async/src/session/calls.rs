@@ -1,0 +1,157 @@
+//! The calls that move the session on. Each takes up a parked packet first.
+
+use std::io::{self, Read, Write};
+
+use crate::error::{ClosedDuring, SslError};
+use crate::outcome::Outcome;
+use crate::rustls23::Tls;
+use crate::session::Ssl;
+use crate::session::machine::Here;
+
+macro_rules! here {
+    ($self:ident) => {
+        match $self.here()? {
+            Here::Tls(tls) => tls,
+            Here::WantAsync => return Ok(Outcome::WantAsync),
+            Here::WantAsyncJob => return Ok(Outcome::WantAsyncJob),
+        }
+    };
+}
+
+impl<S: Read + Write> Ssl<S> {
+    /// Carries the handshake on as far as it goes (`SSL_do_handshake`).
+    ///
+    /// # Errors
+    ///
+    /// Any [`SslError`]; the session is over then.
+    ///
+    /// # Panics
+    ///
+    /// A panic in the session's job is handed on (law L10); the session is over then.
+    pub fn do_handshake(&mut self) -> Result<Outcome<()>, SslError> {
+        self.take_up()?;
+        loop {
+            let handshaking = here!(self).is_handshaking();
+            if !self.flush_here()? {
+                return Ok(Outcome::WantWrite);
+            }
+            if !handshaking {
+                return Ok(Outcome::Ready(()));
+            }
+            if !self.fill_and_process()? {
+                return Ok(Outcome::WantRead);
+            }
+        }
+    }
+
+    /// Reads plaintext (`SSL_read`); completes the handshake first. `Ready(0)` after the peer's `close_notify`, and for
+    /// an empty buffer.
+    ///
+    /// # Errors
+    ///
+    /// Any [`SslError`]; [`SslError::PeerClosed`] if the transport ended without `close_notify`.
+    ///
+    /// # Panics
+    ///
+    /// As [`do_handshake`](Self::do_handshake).
+    pub fn read(&mut self, into: &mut [u8]) -> Result<Outcome<usize>, SslError> {
+        self.receive(|tls| tls.read(into))
+    }
+
+    /// As [`read`](Self::read), but leaves the plaintext for the next call (`SSL_peek`).
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    ///
+    /// # Panics
+    ///
+    /// As [`do_handshake`](Self::do_handshake).
+    pub fn peek(&mut self, into: &mut [u8]) -> Result<Outcome<usize>, SslError> {
+        self.receive(|tls| tls.peek(into))
+    }
+
+    fn receive(
+        &mut self,
+        mut take: impl FnMut(&mut Tls) -> io::Result<usize>,
+    ) -> Result<Outcome<usize>, SslError> {
+        self.take_up()?;
+        loop {
+            match take(here!(self)) {
+                Ok(n) => return Ok(Outcome::Ready(n)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    return Err(self.fail(SslError::PeerClosed(ClosedDuring::Data)));
+                }
+                Err(error) => return Err(self.fail(error.into())),
+            }
+            // A full send buffer does not keep the peer's data from being read.
+            let _written = self.flush_here()?;
+            if !self.fill_and_process()? {
+                return Ok(Outcome::WantRead);
+            }
+        }
+    }
+
+    /// Takes plaintext to be sent (`SSL_write`); completes the handshake first. Returns how much was taken: what could
+    /// not be sent at once is sent by later calls of any kind, or by [`flush`](Self::flush).
+    ///
+    /// # Errors
+    ///
+    /// Any [`SslError`].
+    ///
+    /// # Panics
+    ///
+    /// As [`do_handshake`](Self::do_handshake).
+    pub fn write(&mut self, data: &[u8]) -> Result<Outcome<usize>, SslError> {
+        if self.is_handshaking() {
+            let outcome = self.do_handshake()?;
+            if !outcome.is_ready() {
+                return Ok(outcome.map(|()| 0));
+            }
+        } else {
+            self.take_up()?;
+        }
+        let taken = here!(self).write(data)?;
+        let flushed = self.flush_here()?;
+        // Nothing was taken because what was taken before has not left yet.
+        if taken == 0 && !data.is_empty() && !flushed {
+            return Ok(Outcome::WantWrite);
+        }
+        Ok(Outcome::Ready(taken))
+    }
+
+    /// Sends what [`write`](Self::write) has taken.
+    ///
+    /// # Errors
+    ///
+    /// Any [`SslError`].
+    pub fn flush(&mut self) -> Result<Outcome<()>, SslError> {
+        self.take_up()?;
+        let _tls = here!(self);
+        Ok(if self.flush_here()? { Outcome::Ready(()) } else { Outcome::WantWrite })
+    }
+
+    /// Sends `close_notify` (`SSL_shutdown`). The peer's own is seen by [`read`](Self::read).
+    ///
+    /// # Errors
+    ///
+    /// Any [`SslError`].
+    pub fn shutdown(&mut self) -> Result<Outcome<()>, SslError> {
+        self.take_up()?;
+        here!(self).send_close_notify();
+        Ok(if self.flush_here()? { Outcome::Ready(()) } else { Outcome::WantWrite })
+    }
+
+    /// Changes the keys of what is sent, and asks the peer to do likewise (`SSL_key_update`). TLS 1.3 only, after the
+    /// handshake.
+    ///
+    /// # Errors
+    ///
+    /// [`SslError::Tls`] if the connection cannot; it goes on nevertheless. Any [`SslError`] that ended the session.
+    pub fn key_update(&mut self) -> Result<Outcome<()>, SslError> {
+        self.take_up()?;
+        here!(self).refresh_traffic_keys().map_err(SslError::Tls)?;
+        Ok(if self.flush_here()? { Outcome::Ready(()) } else { Outcome::WantWrite })
+    }
+}

@@ -1,0 +1,200 @@
+//! The machine behind the calls: where the connection is, and how it gets back.
+
+use core::mem;
+use std::io::{self, Read, Write};
+
+use job_core::Job;
+
+use crate::error::{ClosedDuring, SslError};
+use crate::packet::{self, Broken, Packet, Processed, Remains, Work};
+use crate::read_ahead::Peer;
+use crate::rustls23::{self, Tls};
+use crate::session::{Origin, Ssl};
+
+/// Where the connection is. The picture is in [`packet`].
+pub(crate) enum State {
+    /// Here.
+    Idle(Tls),
+    /// In a packet's job.
+    Parked(Job<Processed>),
+    /// In a packet that has no job yet.
+    Unstarted(Work),
+    /// Nowhere any more.
+    Failed(SslError),
+}
+
+impl State {
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Idle(_) => "idle",
+            Self::Parked(_) => "parked",
+            Self::Unstarted(_) => "unstarted",
+            Self::Failed(_) => "failed",
+        }
+    }
+}
+
+/// The connection while it is here, or what the caller has to wait for.
+pub(crate) enum Here<'a> {
+    Tls(&'a mut Tls),
+    WantAsync,
+    WantAsyncJob,
+}
+
+impl<S: Read + Write> Ssl<S> {
+    /// Looks after the peer while a packet is parked, without resuming it: reads at most one record ahead, and cancels
+    /// the packet if the peer has closed the connection. What an event loop calls when the transport of a parked
+    /// session becomes readable.
+    ///
+    /// # Errors
+    ///
+    /// [`SslError::PeerClosed`] or [`SslError::Io`]; the session is over then.
+    pub fn watch_peer(&mut self) -> Result<(), SslError> {
+        if !matches!(self.state, State::Parked(_) | State::Unstarted(_)) || self.peer_closed {
+            return Ok(());
+        }
+        match self.ahead.watch(&mut self.io) {
+            Ok(Peer::There) => Ok(()),
+            // Its last flight may be in the packet, and data behind it: a close after those is no failure.
+            Ok(Peer::Closed) if self.established || self.answered && self.is_server() => {
+                self.peer_closed = true;
+                Ok(())
+            }
+            Ok(Peer::Closed) => Err(self.fail(SslError::PeerClosed(ClosedDuring::Handshake))),
+            Err(error) => Err(self.fail(error.into())),
+        }
+    }
+
+    /// Takes up a packet that is parked or had no job. Once a call, at its beginning: a packet that parks later in the
+    /// same call has just begun to wait.
+    pub(super) fn take_up(&mut self) -> Result<(), SslError> {
+        // A failed state stands in while the job runs: if it panics, the session is over.
+        let packet = match mem::replace(&mut self.state, State::Failed(SslError::Panicked)) {
+            State::Idle(tls) => {
+                self.state = State::Idle(tls);
+                None
+            }
+            State::Parked(job) => {
+                // Before the resume, or a wake that comes during it would be lost.
+                self.wait_ctx.drain_notify();
+                Some(Packet::from(job.resume()))
+            }
+            State::Unstarted(work) => Some(self.begin(work)),
+            State::Failed(error) => {
+                self.state = State::Failed(error.clone());
+                return Err(error);
+            }
+        };
+        packet.map_or(Ok(()), |packet| self.settle(packet))
+    }
+
+    /// The connection, or what to wait for until it is back.
+    pub(super) fn here(&mut self) -> Result<Here<'_>, SslError> {
+        self.watch_peer()?;
+        match &mut self.state {
+            State::Idle(tls) => Ok(Here::Tls(tls)),
+            State::Parked(_) => Ok(Here::WantAsync),
+            State::Unstarted(_) => Ok(Here::WantAsyncJob),
+            State::Failed(error) => Err(error.clone()),
+        }
+    }
+
+    fn is_server(&self) -> bool {
+        matches!(self.origin, Origin::Server(_))
+    }
+
+    fn begin(&self, work: Work) -> Packet {
+        if self.async_mode {
+            packet::begin(work, &self.pool, &self.wait_ctx)
+        } else {
+            Packet::Done(work())
+        }
+    }
+
+    fn settle(&mut self, packet: Packet) -> Result<(), SslError> {
+        match packet {
+            Packet::Parked(job) => {
+                tracing::trace!(ssl = self.id.0, job = %job.id(), "ssl.parked");
+                self.state = State::Parked(job);
+            }
+            Packet::Unstarted(work) => self.state = State::Unstarted(work),
+            Packet::Done(Ok(tls)) => {
+                self.established |= !tls.is_handshaking();
+                self.state = State::Idle(tls);
+            }
+            Packet::Done(Err(broken)) => return Err(self.end(broken)),
+        }
+        Ok(())
+    }
+
+    /// Ends the session with what is left of its connection: whatever alert is due goes out as far as the transport
+    /// takes it.
+    fn end(&mut self, Broken { error, remains }: Broken) -> SslError {
+        let error = match rustls23::unwrap(&error) {
+            Some(cause) => SslError::Failed(cause),
+            None => SslError::Tls(error),
+        };
+        // rustls queues an alert for what the peer did wrong, but none for an engine's failure (law L15).
+        let ours = matches!(error, SslError::Failed(_));
+        let sent = match remains {
+            Remains::Connection(mut tls) => {
+                if ours {
+                    tls.send_close_notify();
+                }
+                tls.flush(&mut self.io)
+            }
+            // A half-made first flight is of no use; the peer still reads in the clear.
+            Remains::Alert(_) if ours => self.io.write_all(&rustls23::CLOSE_NOTIFY),
+            Remains::Alert(alert) => self.io.write_all(&alert),
+            Remains::Nothing => Ok(()),
+        };
+        if let Err(unsent) = sent.and_then(|()| self.io.flush()) {
+            tracing::debug!(ssl = self.id.0, %unsent, "ssl.alert_unsent");
+        }
+        self.fail(error)
+    }
+
+    /// Ends the session; a parked packet is cancelled.
+    pub(super) fn fail(&mut self, error: SslError) -> SslError {
+        tracing::debug!(ssl = self.id.0, %error, "ssl.failed");
+        self.state = State::Failed(error.clone());
+        error
+    }
+
+    /// Reads once and processes it. False if the transport has nothing now.
+    pub(super) fn fill_and_process(&mut self) -> Result<bool, SslError> {
+        let State::Idle(tls) = &mut self.state else { return Ok(true) };
+        let read = if !self.ahead.is_empty() {
+            tls.fill(&mut self.ahead)
+        } else if self.peer_closed {
+            tls.fill(&mut io::empty())
+        } else {
+            tls.fill(&mut self.io)
+        };
+        match read {
+            Ok(0) if tls.is_handshaking() => {
+                return Err(self.fail(SslError::PeerClosed(ClosedDuring::Handshake)));
+            }
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(true),
+            Err(error) => return Err(self.fail(error.into())),
+        }
+        if let State::Idle(tls) = mem::replace(&mut self.state, State::Failed(SslError::Panicked)) {
+            let packet = self.begin(packet::process(tls, self.exchange.clone()));
+            self.settle(packet)?;
+        }
+        Ok(true)
+    }
+
+    /// Sends what the connection has to send. False if the transport takes no more now.
+    pub(super) fn flush_here(&mut self) -> Result<bool, SslError> {
+        let State::Idle(tls) = &mut self.state else { return Ok(true) };
+        self.answered |= tls.wants_write();
+        match tls.flush(&mut self.io) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) => Err(self.fail(error.into())),
+        }
+    }
+}

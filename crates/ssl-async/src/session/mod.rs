@@ -1,0 +1,238 @@
+//! A TLS session: the counterpart of `SSL`.
+
+mod asynchronous;
+mod calls;
+mod machine;
+
+use core::fmt;
+use core::sync::atomic::{AtomicU64, Ordering};
+use std::io::{Read, Write};
+use std::sync::Arc;
+
+use engine_core::EngineError;
+use job_core::JobPool;
+use wait_ctx::WaitCtx;
+
+use crate::context::{Settings, SslContext};
+use crate::error::SslError;
+use crate::packet;
+use crate::read_ahead::ReadAhead;
+use crate::rustls23::{ClientConfig, Connection, KeyExchange, ServerConfig, ServerName, Tls};
+
+pub(crate) use machine::State;
+
+/// The number of a session, unique within the process. What an [`AsyncCallback`](crate::AsyncCallback) is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SslId(u64);
+
+impl SslId {
+    /// The bare number.
+    pub const fn as_u64(self) -> u64 {
+        self.0
+    }
+
+    fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl fmt::Display for SslId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A TLS session over the transport `S`, which must not block.
+///
+/// Every call first takes up a packet that is parked, and answers [`Outcome::WantAsync`](crate::Outcome::WantAsync)
+/// while it stays parked. No buffer and no operation of the caller is ever parked, only a packet, so any call may
+/// follow any other.
+///
+/// Dropping the session cancels a parked packet. What the device still computes for it is discarded when it arrives.
+///
+/// `!Send`: a parked packet holds a fiber of this thread.
+///
+/// ```compile_fail
+/// fn needs_send<T: Send>() {}
+/// needs_send::<ssl_async::Ssl<std::net::TcpStream>>();
+/// ```
+/// ```
+/// fn needs_nothing<T>() {}
+/// needs_nothing::<ssl_async::Ssl<std::net::TcpStream>>();
+/// ```
+pub struct Ssl<S> {
+    id: SslId,
+    io: S,
+    pool: JobPool,
+    wait_ctx: WaitCtx,
+    origin: Origin,
+    async_mode: bool,
+    exchange: KeyExchange,
+    state: State,
+    ahead: ReadAhead,
+    /// Whether a packet has completed the handshake.
+    established: bool,
+    /// Whether the peer was sent something: from then on it may finish the handshake from its side, and half-close.
+    answered: bool,
+    /// What the peer did while a packet was parked; acted on when the packet is done, for its data may come first.
+    peer_closed: bool,
+}
+
+/// How the session's connection came about, so that [`Ssl::clear`] can make another one like it.
+#[derive(Clone)]
+enum Origin {
+    Server(Arc<ServerConfig>),
+    Client(Arc<ClientConfig>, ServerName<'static>),
+}
+
+impl Origin {
+    fn open(&self, exchange: &KeyExchange) -> Result<State, SslError> {
+        match self.clone() {
+            // Reaches no hook.
+            Self::Server(config) => Tls::server(config).map(State::Idle).map_err(SslError::Tls),
+            // Starts the key exchange, so it runs in a job like a packet.
+            Self::Client(config, name) => {
+                let create = move || Tls::client(config, name);
+                Ok(State::Unstarted(packet::create(create, exchange.clone())))
+            }
+        }
+    }
+}
+
+impl<S: Read + Write> Ssl<S> {
+    /// A server's session on an accepted transport. Nothing happens until the first call.
+    ///
+    /// To see the client's hello before the configuration is chosen, use [`Acceptor`](crate::Acceptor).
+    ///
+    /// # Errors
+    ///
+    /// [`SslError::Tls`] if the configuration is not fit for use.
+    pub fn accept(
+        context: &SslContext<ServerConfig>,
+        pool: &JobPool,
+        io: S,
+    ) -> Result<Self, SslError> {
+        let origin = Origin::Server(Arc::clone(context.config()));
+        let state = origin.open(&KeyExchange::of(context.settings()))?;
+        Ok(Self::new(context.settings(), pool, io, origin, state))
+    }
+
+    /// A client's session with the server `name`. Nothing happens until the first call.
+    pub fn connect(
+        context: &SslContext<ClientConfig>,
+        pool: &JobPool,
+        name: ServerName<'static>,
+        io: S,
+    ) -> Self {
+        let origin = Origin::Client(Arc::clone(context.config()), name);
+        let state = origin.open(&KeyExchange::of(context.settings()));
+        let state = state.expect("a client's connection is created by its first packet");
+        Self::new(context.settings(), pool, io, origin, state)
+    }
+
+    /// A server's session that goes on from a client's hello: `work` makes its connection.
+    pub(crate) fn accepted(
+        context: &SslContext<ServerConfig>,
+        pool: &JobPool,
+        io: S,
+        make: impl FnOnce() -> packet::Processed + 'static,
+    ) -> Self {
+        let origin = Origin::Server(Arc::clone(context.config()));
+        let work = packet::create(make, KeyExchange::of(context.settings()));
+        Self::new(context.settings(), pool, io, origin, State::Unstarted(work))
+    }
+
+    fn new(settings: &Settings, pool: &JobPool, io: S, origin: Origin, state: State) -> Self {
+        let session = Self {
+            id: SslId::next(),
+            io,
+            pool: pool.clone(),
+            wait_ctx: WaitCtx::new(),
+            origin,
+            async_mode: settings.async_mode,
+            exchange: KeyExchange::of(settings),
+            state,
+            ahead: ReadAhead::default(),
+            established: false,
+            answered: false,
+            peer_closed: false,
+        };
+        session.set_async_callback(settings.callback.clone());
+        session.set_async_callback_arg(settings.callback_arg.clone());
+        session
+    }
+
+    /// Makes the session fit for another connection of the same kind, over the transport `io` (`SSL_clear`). A parked
+    /// packet is cancelled first. The old transport comes back.
+    ///
+    /// The session keeps its id, callback, routes and descriptors.
+    ///
+    /// # Errors
+    ///
+    /// [`SslError::Tls`] if the configuration is not fit for use.
+    pub fn clear(&mut self, io: S) -> Result<S, SslError> {
+        // The old state goes first: it may hold the job that holds the wait context.
+        self.state = State::Failed(SslError::Panicked);
+        self.state = self.origin.open(&self.exchange)?;
+        self.ahead = ReadAhead::default();
+        self.established = false;
+        self.answered = false;
+        self.peer_closed = false;
+        Ok(core::mem::replace(&mut self.io, io))
+    }
+}
+
+impl<S> Ssl<S> {
+    /// The session's number.
+    pub fn id(&self) -> SslId {
+        self.id
+    }
+
+    /// Whether the handshake is not done yet.
+    pub fn is_handshaking(&self) -> bool {
+        !self.established
+    }
+
+    /// The connection's properties: protocol version, cipher suite, ALPN, SNI, certificates. `None` while a packet is
+    /// parked, for the connection is away with it, and after the session has ended.
+    pub fn connection(&self) -> Option<&Connection> {
+        match &self.state {
+            State::Idle(tls) => Some(tls.connection()),
+            _ => None,
+        }
+    }
+
+    /// The engine's error that ended the session, if one did.
+    pub fn failure(&self) -> Option<&EngineError> {
+        match &self.state {
+            State::Failed(SslError::Failed(cause)) => Some(cause),
+            _ => None,
+        }
+    }
+
+    /// The transport.
+    pub fn io(&self) -> &S {
+        &self.io
+    }
+
+    /// The transport. Reading from it or writing to it breaks the session.
+    pub fn io_mut(&mut self) -> &mut S {
+        &mut self.io
+    }
+
+    /// Ends the session and gives the transport back. A parked packet is cancelled.
+    pub fn into_io(self) -> S {
+        self.io
+    }
+}
+
+impl<S> fmt::Debug for Ssl<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ssl")
+            .field("id", &self.id.0)
+            .field("state", &self.state.name())
+            .field("established", &self.established)
+            .finish_non_exhaustive()
+    }
+}

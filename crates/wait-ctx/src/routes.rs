@@ -1,0 +1,292 @@
+//! Where wakes go: the routes of one notifier, and the delivery of a wake by one of them.
+//!
+//! Who may touch what:
+//! 1. The word is changed by anybody, by compare-and-swap only. It decides *whether* there is a wake.
+//! 2. The routes are behind one lock. They decide *where* it goes. The word's `routed` bit is written under that lock.
+//! 3. Foreign code (a callback, a `Waker`) runs with the lock released, and is entered in `running` before.
+
+use std::convert::Infallible;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Wake, Waker};
+
+use crate::callback::{Callback, CallbackArg, InsideCallback, Notification, Reason, Running};
+use crate::ready::{ReadySender, Token};
+use crate::request::{RequestEvent, RequestState, Status};
+use crate::signal::Signal;
+use crate::sync::{Condvar, Mutex, lock};
+use crate::word::{AtomicWord, Flag, Generation, Word};
+
+/// Where a wake goes when neither a callback nor a descriptor was asked for.
+#[derive(Debug, Clone)]
+pub enum Route {
+    /// Onto the ready queue of the serving thread, as this token. The usual one.
+    Ready(ReadySender, Token),
+    /// To a task.
+    Waker(Waker),
+}
+
+/// What a notifier has delivered so far, by route.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NotifierCounters {
+    /// Calls of the callback.
+    pub callback: u64,
+    /// Writes to the session's own descriptor.
+    pub fd: u64,
+    /// Tokens pushed onto a ready queue.
+    pub ready: u64,
+    /// Tasks woken.
+    pub waker: u64,
+    /// Wakes that were due while there was no route.
+    pub unrouted: u64,
+    /// Callbacks (or task wakers) that panicked. The panic ends there.
+    pub panics: u64,
+}
+
+impl NotifierCounters {
+    /// Wakes delivered by any route.
+    pub const fn delivered(&self) -> u64 {
+        self.callback + self.fd + self.ready + self.waker
+    }
+}
+
+#[derive(Default)]
+struct Routes {
+    callback: Option<Callback>,
+    arg: Option<CallbackArg>,
+    signal: Option<Arc<Signal>>,
+    /// The signal was raised since it was last drained.
+    raised: bool,
+    route: Option<Route>,
+    running: Running,
+    /// All but `unrouted`, which is counted without the lock.
+    counters: NotifierCounters,
+}
+
+impl Routes {
+    const fn is_empty(&self) -> bool {
+        self.callback.is_none() && self.signal.is_none() && self.route.is_none()
+    }
+}
+
+pub(crate) struct Shared {
+    pub(crate) word: AtomicWord,
+    routes: Mutex<Routes>,
+    /// Signalled when the last running callback ends.
+    idle: Condvar,
+    unrouted: AtomicU64,
+}
+
+/// A wake that is due.
+#[derive(Clone, Copy)]
+pub(crate) struct Due {
+    pub(crate) reason: Reason,
+    pub(crate) status: Status,
+    pub(crate) generation: Generation,
+}
+
+impl Due {
+    /// Whether anybody still waits for it. A future's wake belongs to no request.
+    fn is_current(self, word: Word) -> bool {
+        self.reason == Reason::Future || word.generation() == self.generation
+    }
+}
+
+impl Shared {
+    pub(crate) fn new() -> Self {
+        Self {
+            word: AtomicWord::new(),
+            routes: Mutex::new(Routes::default()),
+            idle: Condvar::new(),
+            unrouted: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn counters(&self) -> NotifierCounters {
+        let unrouted = self.unrouted.load(Ordering::Relaxed);
+        NotifierCounters { unrouted, ..lock(&self.routes).counters }
+    }
+
+    pub(crate) fn set_route(&self, route: Option<Route>) {
+        let mut old = None;
+        self.change_routes(|routes| old = std::mem::replace(&mut routes.route, route));
+    }
+
+    /// Sends a wake on its one route. False if there is none, or if its request is no longer the current one.
+    pub(crate) fn deliver(&self, due: Due) -> bool {
+        let mut routes = lock(&self.routes);
+        if !due.is_current(self.word.load()) {
+            return false;
+        }
+        if let Some(callback) = routes.callback.clone() {
+            let arg = routes.arg.clone();
+            let thread = routes.running.enter();
+            routes.counters.callback += 1;
+            drop(routes);
+            self.contain(|| {
+                callback(&Notification {
+                    reason: due.reason,
+                    status: due.status,
+                    generation: due.generation.as_u64(),
+                    arg: arg.as_ref(),
+                });
+                // Dropped here, so that `unset_and_wait` also waits for the end of what the callback owns.
+                drop((callback, arg));
+            });
+            let mut routes = lock(&self.routes);
+            routes.running.leave(thread);
+            if routes.running.is_idle() {
+                self.idle.notify_all();
+            }
+        } else if let Some(signal) = &routes.signal {
+            signal.raise();
+            routes.raised = true;
+            routes.counters.fd += 1;
+        } else {
+            match &routes.route {
+                Some(Route::Ready(sender, token)) => {
+                    sender.push(*token);
+                    routes.counters.ready += 1;
+                }
+                Some(Route::Waker(waker)) => {
+                    let waker = waker.clone();
+                    routes.counters.waker += 1;
+                    drop(routes);
+                    self.contain(|| waker.wake());
+                }
+                None => {
+                    self.count_unrouted();
+                    let _ = self.word.update(|word| {
+                        Ok::<_, Infallible>(match due.is_current(word) {
+                            true => word.with(Flag::Owed),
+                            false => word,
+                        })
+                    });
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    pub(crate) fn count_unrouted(&self) {
+        self.unrouted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Runs foreign code; a panic in it is counted and goes no further.
+    fn contain(&self, foreign: impl FnOnce()) {
+        if catch_unwind(AssertUnwindSafe(foreign)).is_err() {
+            lock(&self.routes).counters.panics += 1;
+            tracing::error!("a wake callback panicked; the session counts as woken");
+        }
+    }
+
+    pub(crate) fn set_callback(&self, callback: Callback) {
+        let mut old = None;
+        self.change_routes(|routes| old = routes.callback.replace(callback));
+    }
+
+    pub(crate) fn set_callback_arg(&self, arg: Option<CallbackArg>) {
+        let _old = std::mem::replace(&mut lock(&self.routes).arg, arg);
+    }
+
+    pub(crate) fn callback(&self) -> Option<(Callback, Option<CallbackArg>)> {
+        let routes = lock(&self.routes);
+        routes.callback.clone().map(|callback| (callback, routes.arg.clone()))
+    }
+
+    pub(crate) fn unset_callback(&self) -> Option<Callback> {
+        let mut old = None;
+        self.change_routes(|routes| old = routes.callback.take());
+        old
+    }
+
+    pub(crate) fn unset_and_wait(&self) -> Result<Option<Callback>, InsideCallback> {
+        if lock(&self.routes).running.includes_me() {
+            return Err(InsideCallback);
+        }
+        let old = self.unset_callback();
+        let mut routes = lock(&self.routes);
+        while !routes.running.is_idle() {
+            routes = self.idle.wait(routes).unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
+        Ok(old)
+    }
+
+    pub(crate) fn set_signal(&self, signal: Arc<Signal>) {
+        self.change_routes(|routes| routes.signal = Some(signal));
+    }
+
+    pub(crate) fn drain_signal(&self) {
+        let mut routes = lock(&self.routes);
+        if std::mem::take(&mut routes.raised)
+            && let Some(signal) = &routes.signal
+        {
+            signal.drain();
+        }
+    }
+
+    /// The session is gone: its request is cancelled and no wake goes anywhere any more.
+    pub(crate) fn shut(&self) {
+        let _ = self.word.update(|word| match word.after(RequestEvent::Cancel) {
+            Ok(cancelled) => Ok(cancelled.at_rest()),
+            Err(_settled) => Ok::<_, Infallible>(word.at_rest()),
+        });
+        let mut old = Routes::default();
+        self.change_routes(|routes| {
+            std::mem::swap(&mut old.callback, &mut routes.callback);
+            std::mem::swap(&mut old.arg, &mut routes.arg);
+            std::mem::swap(&mut old.signal, &mut routes.signal);
+            std::mem::swap(&mut old.route, &mut routes.route);
+        });
+    }
+
+    /// Changes the routes, keeps the word's bit in step, and delivers a wake that waited for a route.
+    ///
+    /// `change` must drop nothing: callbacks, arguments and wakers are foreign code, and the lock is held. Callers take
+    /// the old value out and drop it afterwards.
+    fn change_routes(&self, change: impl FnOnce(&mut Routes)) {
+        let owed = {
+            let mut routes = lock(&self.routes);
+            change(&mut routes);
+            let routed = !routes.is_empty();
+            let update = self.word.update(|word| {
+                Ok::<_, Infallible>(if routed && word.has(Flag::Owed) {
+                    word.with(Flag::Routed).without(Flag::Owed)
+                } else if routed {
+                    word.with(Flag::Routed)
+                } else {
+                    word.without(Flag::Routed)
+                })
+            });
+            let Ok((before, _)) = update;
+            (routed && before.has(Flag::Owed)).then_some(before)
+        };
+        if let Some(word) = owed {
+            // The word does not say which wake it was. A queued request whose armed bit is gone was told to retry.
+            let reason = match word.state() {
+                RequestState::Done | RequestState::Failed | RequestState::Cancelled => {
+                    Reason::Settled
+                }
+                RequestState::Queued if !word.has(Flag::Armed) => Reason::Retry,
+                _ => Reason::Future,
+            };
+            let status = word.state().into();
+            self.deliver(Due { reason, status, generation: word.generation() });
+        }
+    }
+}
+
+impl Wake for Shared {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let word = self.word.load();
+        let status = word.state().into();
+        self.deliver(Due { reason: Reason::Future, status, generation: word.generation() });
+    }
+}

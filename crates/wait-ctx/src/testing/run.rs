@@ -1,0 +1,283 @@
+//! One script: an engine beside the model.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
+
+use super::conformance::Report;
+use super::model::{ModelArm, SessionModel};
+use super::script::{Answer, DeviceEvent, Engine, Failed, OnFull, Step, Tag};
+use super::shortest::Failing;
+use crate::{Outcome, RequestState, WaitCtx};
+
+/// Runs one script to its end, and lets everything finish.
+pub(super) fn run_script<E: Engine>(engine: E, steps: &[Step]) -> Result<Report, Failing> {
+    let mut run = Run::new(engine);
+    let checked = catch_unwind(AssertUnwindSafe(|| {
+        steps.iter().try_for_each(|&step| run.step(step))?;
+        run.finish()
+    }));
+    let broken = match checked {
+        Ok(Ok(())) => return Ok(run.report),
+        Ok(Err(broken)) => broken,
+        Err(panic) => {
+            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+            format!("the engine panicked: {}", text.unwrap_or_default())
+        }
+    };
+    Err(Failing { broken, script: run.trace })
+}
+
+/// One script under way.
+struct Run<E: Engine> {
+    engine: E,
+    /// The steps that took effect.
+    trace: Vec<Step>,
+    sessions: [Session<E::Request>; Step::N_SESSIONS],
+    next_tag: u64,
+    full: bool,
+    /// Submissions that the device must have taken.
+    taken: u64,
+    report: Report,
+}
+
+struct Session<R> {
+    ctx: WaitCtx,
+    woken: Arc<AtomicU64>,
+    model: SessionModel,
+    current: Option<(Tag, R)>,
+    /// The last request that was completed or failed by the device.
+    finished: Option<Tag>,
+    /// The last request that was cancelled while the device held it.
+    cancelled: Option<Tag>,
+}
+
+impl<R> Session<R> {
+    fn new() -> Self {
+        let ctx = WaitCtx::new();
+        let woken = Arc::new(AtomicU64::new(0));
+        let count = Arc::clone(&woken);
+        ctx.set_callback(move |_| {
+            count.fetch_add(1, Ordering::Relaxed);
+        });
+        Self {
+            ctx,
+            woken,
+            model: SessionModel::new(),
+            current: None,
+            finished: None,
+            cancelled: None,
+        }
+    }
+
+    /// The tag of the current request, if its state is this one.
+    fn tag_in(&self, state: RequestState) -> Option<Tag> {
+        let (tag, _) = self.current.as_ref()?;
+        (self.model.state() == state).then_some(*tag)
+    }
+}
+
+/// What law is broken, and how.
+type Checked<T = ()> = Result<T, String>;
+
+impl<E: Engine> Run<E> {
+    fn new(engine: E) -> Self {
+        let sessions = std::array::from_fn(|_| Session::new());
+        Self {
+            engine,
+            trace: Vec::new(),
+            sessions,
+            next_tag: 0,
+            full: false,
+            taken: 0,
+            report: Report::default(),
+        }
+    }
+
+    /// Takes a step, if it makes sense here, and checks everything that can be seen from outside.
+    fn step(&mut self, step: Step) -> Checked {
+        // Entered before, so that it is there if the engine panics.
+        self.trace.push(step);
+        let took_effect = match step {
+            Step::Submit(session, answer) => self.submit(session, answer),
+            Step::Poll(session) => self.poll(session)?,
+            Step::Cancel(session) => self.cancel(session),
+            Step::Complete(session) => self.settle(session, Outcome::Done)?,
+            Step::Fail(session) => self.settle(session, Outcome::Failed)?,
+            Step::Duplicate(session) => {
+                let tag = self.sessions[session].finished;
+                tag.is_some_and(|tag| self.engine.device(DeviceEvent::Duplicate(tag)))
+            }
+            Step::Late(session) => {
+                let tag = self.sessions[session].cancelled.take();
+                tag.is_some_and(|tag| self.engine.device(DeviceEvent::Complete(tag)))
+            }
+            Step::Room => self.room(),
+        };
+        if took_effect {
+            self.report.steps[step.kind().0] += 1;
+            self.engine.settle();
+        } else {
+            self.trace.pop();
+        }
+        self.check()
+    }
+
+    fn submit(&mut self, index: usize, answer: Answer) -> bool {
+        let session = &mut self.sessions[index];
+        // A device that is full answers nothing else, until it has room.
+        let answer = if self.full { Answer::Full } else { answer };
+        if session.current.is_some() || !session.model.begin() {
+            return false;
+        }
+        let tag = Tag(self.next_tag);
+        self.next_tag += 1;
+        let request = self.engine.submit(session.ctx.notifier(), tag, answer);
+        session.current = Some((tag, request));
+        match answer {
+            Answer::Accept => {
+                session.model.accept();
+                self.taken += 1;
+            }
+            Answer::Early => {
+                session.model.settle(Outcome::Done);
+                session.finished = Some(tag);
+                self.taken += 1;
+            }
+            Answer::Full => self.full = true,
+            Answer::Fatal => {
+                session.model.settle(Outcome::Failed);
+            }
+        }
+        true
+    }
+
+    fn poll(&mut self, index: usize) -> Checked<bool> {
+        let session = &mut self.sessions[index];
+        let Some((tag, request)) = &mut session.current else { return Ok(false) };
+        let polled = self.engine.poll(request);
+        // An engine that leaves retries to the poll submits here; with room the device then takes it.
+        let queued = session.model.state() == RequestState::Queued;
+        if queued && self.engine.on_full() == OnFull::Notify && !self.full {
+            session.model.accept();
+            self.taken += 1;
+        }
+        // A retry may have been announced, and the room taken by somebody else: then it is refused again.
+        while session.model.arm() == ModelArm::Retry {}
+        let expected = match session.model.state() {
+            RequestState::Done => Poll::Ready(Ok(*tag)),
+            RequestState::Failed => Poll::Ready(Err(Failed)),
+            _ => Poll::Pending,
+        };
+        if polled != expected {
+            let law = match expected {
+                Poll::Pending => "L2: a poll without a reason changed something",
+                Poll::Ready(_) => "L3: a completion was lost",
+            };
+            return Err(format!(
+                "{law}: session {index} polled {polled:?} instead of {expected:?}"
+            ));
+        }
+        if polled.is_ready() {
+            session.current = None;
+            self.report.results += 1;
+        }
+        Ok(true)
+    }
+
+    fn cancel(&mut self, index: usize) -> bool {
+        let session = &mut self.sessions[index];
+        let held = session.tag_in(RequestState::Submitted);
+        let Some((_, request)) = session.current.take() else { return false };
+        if held.is_some() {
+            session.cancelled = held;
+        }
+        self.engine.cancel(request);
+        session.model.cancel();
+        true
+    }
+
+    /// The device completes or fails a request that it holds.
+    fn settle(&mut self, index: usize, outcome: Outcome) -> Checked<bool> {
+        let session = &mut self.sessions[index];
+        let Some(tag) = session.tag_in(RequestState::Submitted) else { return Ok(false) };
+        let event = match outcome {
+            Outcome::Done => DeviceEvent::Complete(tag),
+            Outcome::Failed => DeviceEvent::Fail(tag),
+        };
+        if !self.engine.device(event) {
+            return Err(format!(
+                "L2: the device does not know the request of session {index}, which it accepted"
+            ));
+        }
+        session.model.settle(outcome);
+        session.finished = Some(tag);
+        Ok(true)
+    }
+
+    fn room(&mut self) -> bool {
+        if !std::mem::take(&mut self.full) {
+            return false;
+        }
+        self.engine.device(DeviceEvent::Room);
+        let on_full = self.engine.on_full();
+        for session in &mut self.sessions {
+            if session.tag_in(RequestState::Queued).is_some() {
+                match on_full {
+                    OnFull::Queue => {
+                        session.model.accept();
+                        self.taken += 1;
+                    }
+                    OnFull::Notify => session.model.retry(),
+                }
+            }
+        }
+        true
+    }
+
+    fn check(&self) -> Checked {
+        for (index, session) in self.sessions.iter().enumerate() {
+            let (woken, due) = (session.woken.load(Ordering::Relaxed), session.model.wakes());
+            if woken != due {
+                let law = if woken < due { "L3: a wake was lost" } else { "L4: a wake too many" };
+                return Err(format!(
+                    "{law}: session {index} was woken {woken} times in all, {due} were due"
+                ));
+            }
+            let (status, expected) = (session.ctx.status(), session.model.status());
+            if status != expected {
+                return Err(format!(
+                    "status: session {index} shows `{status}` instead of `{expected}`"
+                ));
+            }
+        }
+        let taken = self.engine.taken();
+        if taken != self.taken {
+            let law = if taken < self.taken {
+                "L13: a submission was forgotten"
+            } else {
+                "L2: a request was submitted twice"
+            };
+            return Err(format!(
+                "{law}: the device took {taken} submissions instead of {}",
+                self.taken
+            ));
+        }
+        Ok(())
+    }
+
+    /// Makes room, completes everything, and collects it.
+    fn finish(&mut self) -> Checked {
+        self.step(Step::Room)?;
+        for session in 0..Step::N_SESSIONS {
+            self.step(Step::Poll(session))?;
+            self.step(Step::Complete(session))?;
+            self.step(Step::Poll(session))?;
+            self.step(Step::Late(session))?;
+        }
+        self.report.wakes = self.sessions.iter().map(|session| session.model.wakes()).sum();
+        Ok(())
+    }
+}
