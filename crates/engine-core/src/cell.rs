@@ -82,7 +82,9 @@ impl<W: Work> Cell<W> {
     ) -> Arc<Self> {
         let meter = Arc::clone(&core.meter);
         let times = Times::default();
-        times.submitted.store(meter.now_ns(), Ordering::Relaxed);
+        let now = meter.now_ns();
+        times.submitted.store(now, Ordering::Relaxed);
+        times.accepted.store(now, Ordering::Relaxed);
         meter.requests.add(1);
         Arc::new(Self {
             id,
@@ -134,8 +136,8 @@ impl<W: Work> Cell<W> {
         self.lock().spare.take()
     }
 
-    /// Notes that the request is about to be handed to the device. Before the hand-over, because the completion may
-    /// overtake the return of `submit`.
+    /// Notes that the request, having waited, is about to be handed to the device. Before the hand-over, because the
+    /// completion may overtake the return of `submit`. One that did not wait was accepted when it was submitted.
     pub(crate) fn stamp_accepted(&self) {
         self.times.accepted.store(self.meter.now_ns(), Ordering::Relaxed);
     }
@@ -148,43 +150,48 @@ impl<W: Work> Cell<W> {
         work: W,
         answer: Result<W::Output, EngineError>,
     ) {
+        let core = self.core.upgrade();
         if self.is_settled() {
             // Nobody waits: not worth a check, and the claim would fail anyway.
             self.late(answer.ok());
         } else {
             let result = answer.and_then(|output| self.checked(check, &work, output));
-            self.settle_checked(role, work, result);
+            match &core {
+                Some(core) if role == Role::Device => self.settle_device(core, work, result),
+                core => drop(self.publish(core.as_deref(), result)),
+            }
         }
-        if let Some(core) = self.core.upgrade() {
+        if let Some(core) = core {
             core.handle_left(role, self.kind);
         }
     }
 
-    fn settle_checked(
+    /// What the device itself has answered: the standby may have to do better.
+    fn settle_device(
         self: &Arc<Self>,
-        role: Role,
+        core: &Core<W>,
         work: W,
         result: Result<W::Output, EngineError>,
     ) {
-        if role == Role::Device
-            && let Some(core) = self.core.upgrade()
-        {
-            core.note_outcome(&result);
-            if let Err(error) = &result {
-                match core.fall_back(self, work, error) {
-                    FellBack::Now => return,
-                    // The standby is at it since the deadline; the device need not have troubled.
-                    FellBack::Before => return self.late(None),
-                    FellBack::Never => {}
-                }
+        core.note_outcome(&result);
+        if let Err(error) = &result {
+            match core.fall_back(self, work, error) {
+                FellBack::Now => return,
+                // The standby is at it since the deadline; the device need not have troubled.
+                FellBack::Before => return self.late(None),
+                FellBack::Never => {}
             }
         }
-        self.publish(result);
+        self.publish(Some(core), result);
     }
 
     /// Gives whoever waits this outcome and wakes them. False if they have one already, or have gone: then it goes to
     /// the sink.
-    pub(crate) fn publish(&self, result: Result<W::Output, EngineError>) -> bool {
+    pub(crate) fn publish(
+        &self,
+        core: Option<&Core<W>>,
+        result: Result<W::Output, EngineError>,
+    ) -> bool {
         self.times.completed.store(self.meter.now_ns(), Ordering::Relaxed);
         let outcome = if result.is_ok() { Outcome::Done } else { Outcome::Failed };
         let mut slot = self.lock();
@@ -206,7 +213,9 @@ impl<W: Work> Cell<W> {
             }
         }
         self.record_times();
-        self.leave_roster();
+        if let Some(core) = core {
+            self.leave_roster(core);
+        }
         if plant::strikes(Bug::LostWake, self.id) {
             // The claim's drop would still wake; a bug that loses a wake loses the claim.
             core::mem::forget(claim);
@@ -226,7 +235,7 @@ impl<W: Work> Cell<W> {
             return false;
         }
         let queued = self.may_wait();
-        let failed = self.publish(Err(error));
+        let failed = self.publish(Some(core), Err(error));
         if queued {
             drop(core.withdraw(self.kind, self.id));
         }
@@ -255,16 +264,16 @@ impl<W: Work> Cell<W> {
     fn late(&self, output: Option<W::Output>) {
         self.meter.count(|c| &c.late);
         tracing::debug!(request = self.id.0, kind = self.kind.name(), "request.late");
-        if let Some(output) = output {
+        if let Some(output) = output
+            && !plant::armed(Bug::SkipErase)
+        {
             W::erase(output);
         }
     }
 
-    fn leave_roster(&self) {
+    fn leave_roster(&self, core: &Core<W>) {
         let place = self.place.swap(NOWHERE, Ordering::AcqRel);
-        if place != NOWHERE
-            && let Some(core) = self.core.upgrade()
-        {
+        if place != NOWHERE {
             core.leave(Place::from_u32(place));
         }
     }
@@ -299,10 +308,12 @@ impl<W: Work> Cell<W> {
         if self.in_flight.cancel() {
             self.meter.count(|c| &c.cancelled);
             tracing::debug!(request = self.id.0, kind = self.kind.name(), "request.cancelled");
-            self.leave_roster();
             drop(self.take_spare());
-            if queued && let Some(core) = self.core.upgrade() {
-                drop(core.withdraw(self.kind, self.id));
+            if let Some(core) = self.core.upgrade() {
+                self.leave_roster(&core);
+                if queued {
+                    drop(core.withdraw(self.kind, self.id));
+                }
             }
         } else if let Some(Ok(output)) = { self.lock().result.take() } {
             self.meter.count(|c| &c.late);
@@ -346,8 +357,12 @@ impl<W: Work> Drop for Cell<W> {
         if let Some(Ok(output)) = slot.result.take() {
             W::erase(output);
         }
-        // Still there only if its wait context went away and took the request with it.
-        self.leave_roster();
+        // Still listed only if it was refused, or if its wait context went away and took the request with it.
+        if self.place().is_some()
+            && let Some(core) = self.core.upgrade()
+        {
+            self.leave_roster(&core);
+        }
         self.meter.request_gone();
     }
 }

@@ -148,17 +148,17 @@ impl<W: Work> Core<W> {
         {
             return Some(Role::Standby);
         }
+        let Some(breaker) = &self.breaker else { return Some(Role::Device) };
         let now = self.meter.now();
         self.check_health(now);
-        match &self.breaker {
-            Some(breaker) if !lock(breaker).admit(now) => {
-                if !may_stand_by {
-                    return None;
-                }
-                self.meter.count(|c| &c.fallbacks);
-                Some(Role::Standby)
-            }
-            _ => Some(Role::Device),
+        let admitted = lock(breaker).admit(now);
+        if !admitted && may_stand_by {
+            self.meter.count(|c| &c.fallbacks);
+        }
+        match (admitted, may_stand_by) {
+            (true, _) => Some(Role::Device),
+            (false, true) => Some(Role::Standby),
+            (false, false) => None,
         }
     }
 
@@ -193,7 +193,7 @@ impl<W: Work> Core<W> {
         if let Err(request) = standby.hand_over(self, self.request(work, cell, Role::Standby)) {
             drop(request.into_work());
             let reason = RefusedReason::QueueFull { bound: standby.bound() };
-            cell.publish(Err(EngineError::Refused(reason)));
+            cell.publish(Some(self), Err(EngineError::Refused(reason)));
         }
         FellBack::Now
     }
@@ -204,7 +204,7 @@ impl<W: Work> Core<W> {
         let error = EngineError::Device(SHUT_OFF);
         let Some(work) = request.into_work() else { return };
         if let FellBack::Never = self.fall_back(&cell, work, &error) {
-            cell.publish(Err(error));
+            cell.publish(Some(self), Err(error));
         }
     }
 

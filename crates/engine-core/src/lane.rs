@@ -21,6 +21,7 @@ use crate::cell::Cell;
 use crate::dispatch::Core;
 use crate::error::DeviceError;
 use crate::fifo::{Fifo, Position};
+use crate::plant::{self, Bug};
 use crate::request::{Request, RequestId};
 use crate::terms::OnFull;
 use crate::work::{Kind, Work};
@@ -69,6 +70,15 @@ struct Grant {
     id: RequestId,
     kind: Kind,
     position: Position,
+}
+
+/// What came of the attempt to submit a request that its owner has kept.
+pub(crate) enum Retried<W: Work> {
+    /// It is not its turn.
+    NotYet(Request<W>),
+    /// It was its turn, and the ring was full after all. It is the next one.
+    Full(Request<W>),
+    Submitted,
 }
 
 impl<W: Work> Waiting<W> {
@@ -161,31 +171,30 @@ impl<W: Work> Lane<W> {
         Ok(kept)
     }
 
-    /// The owner of a request submits it, if it has been granted its turn. Comes back with it if not, or if the ring was
-    /// full after all: then the turn stays the next one.
-    pub(crate) fn retry(&self, core: &Core<W>, request: Request<W>) -> Option<Request<W>> {
+    /// The owner of a request submits it, if it has been granted its turn.
+    pub(crate) fn retry(&self, core: &Core<W>, request: Request<W>) -> Retried<W> {
         if self.granted.load(Ordering::Acquire) == 0 {
-            return Some(request);
+            return Retried::NotYet(request);
         }
-        let Some(grant) = self.take_grant(request.id()) else { return Some(request) };
+        let Some(grant) = self.take_grant(request.id()) else { return Retried::NotYet(request) };
         core.meter.count(|c| &c.retries);
         self.note_attempt(grant.kind);
-        let kept = match self.submit(core, request) {
+        let retried = match self.submit_waiting(core, request) {
             Ok(()) => {
                 core.meter.count(|c| &c.in_order);
                 core.meter.waiters.sub(1);
                 self.note_room(grant.kind);
-                None
+                Retried::Submitted
             }
             Err(request) => {
                 let turn = Waiting::Turn(Arc::clone(request.shared_cell()));
                 self.put_back(grant.kind, grant.position, turn);
-                Some(request)
+                Retried::Full(request)
             }
         };
         self.granted.fetch_sub(1, Ordering::AcqRel);
         self.pump(core);
-        kept
+        retried
     }
 
     /// Lets a request wait in place of its turn: its owner can no longer be woken, for it blocks.
@@ -225,9 +234,14 @@ impl<W: Work> Lane<W> {
         None
     }
 
+    /// Offers to the device one that had to wait.
+    fn submit_waiting(&self, core: &Core<W>, request: Request<W>) -> Result<(), Request<W>> {
+        request.cell().stamp_accepted();
+        self.submit(core, request)
+    }
+
     /// Offers one request to the device. Gives it back if the ring is full.
     fn submit(&self, core: &Core<W>, request: Request<W>) -> Result<(), Request<W>> {
-        request.cell().stamp_accepted();
         let in_flight = request.cell().in_flight.clone();
         match self.device.submit(request) {
             Ok(()) => {
@@ -288,7 +302,7 @@ impl<W: Work> Lane<W> {
                     self.leave(core);
                     core.divert(request);
                 }
-                Waiting::Request(request) => match self.submit(core, request) {
+                Waiting::Request(request) => match self.submit_waiting(core, request) {
                     Ok(()) => {
                         moved = true;
                         let oldest = self.lock().fifo.oldest(kind);
@@ -324,8 +338,11 @@ impl<W: Work> Lane<W> {
 
     fn pop(&self, full: &[Kind]) -> Option<(Kind, Position, Waiting<W>)> {
         let mut waiting = self.lock();
+        if plant::armed(Bug::SlowBlocksFast) && !full.is_empty() {
+            return None;
+        }
         #[cfg(feature = "plant")]
-        if crate::plant::armed(crate::plant::Bug::LifoQueue) {
+        if plant::armed(Bug::LifoQueue) {
             return waiting.fifo.pop_newest(full);
         }
         waiting.fifo.pop(full)

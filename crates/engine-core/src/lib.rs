@@ -75,13 +75,58 @@
 //!
 //! A wake is a hint, the request is the truth. A completion wakes exactly once, and only if the job was about to pause
 //! or had paused; one that comes before is seen without a wake. A full ring wakes nobody: the request waits in the
-//! engine and is submitted from the completion side.
+//! engine and is submitted from the completion side. With [`OnFull::Notify`] the job keeps its request instead, and is
+//! woken once when there is room for it.
 //!
-//! # Cancellation and drop
+//! # Deadlines, fallback and the breaker
+//!
+//! [`Terms`] say how long an operation may take, and whether a *standby* takes over when the device fails, answers
+//! wrongly, is swamped or too slow: a second device, a [`ThreadPool`], or software called [`Inline`]. The first good
+//! result wins; the other is wiped. A [breaker](EngineBuilder::breaker) leaves a failing device alone for a while, and
+//! sends to the standby what the device still holds.
+//!
+//! ```
+//! use core::time::Duration;
+//! use std::sync::Arc;
+//! use engine_core::{
+//!     Accelerator, CheckFailed, Engine, Fallback, Inline, Kind, Rejected, Request, Terms, Work,
+//! };
+//! # #[derive(Clone)]
+//! # struct Double(u32);
+//! # impl Work for Double {
+//! #     type Output = u32;
+//! #     fn kind(&self) -> Kind { Kind::new("double") }
+//! #     fn check(&self, _: &u32) -> Result<(), CheckFailed> { Ok(()) }
+//! #     fn duplicate(&self) -> Option<Self> { Some(self.clone()) }
+//! # }
+//!
+//! /// A device that never answers.
+//! #[derive(Debug, Default)]
+//! struct Silent(std::sync::Mutex<Vec<Request<Double>>>);
+//! impl Accelerator<Double> for Silent {
+//!     fn submit(&self, request: Request<Double>) -> Result<(), Rejected<Double>> {
+//!         self.0.lock().unwrap().push(request);
+//!         Ok(())
+//!     }
+//! }
+//!
+//! let engine = Engine::builder(Arc::new(Silent::default()))
+//!     .standby(Arc::new(Inline::new(|work: &Double| Ok(2 * work.0))))
+//!     .terms(Terms::new().deadline(Duration::from_millis(1)).fallback(Fallback::Standby))
+//!     .build();
+//! assert_eq!(engine.run(Double(21)), Ok(42));
+//! assert_eq!(engine.snapshot().fallbacks, 1);
+//! ```
+//!
+//! Time passes for an engine only when somebody calls [`Engine::poll`]: an event loop, a thread that blocks in
+//! [`Engine::run`], or a [`Driver`].
+//!
+//! # Cancellation, drop and shutdown
 //!
 //! A cancelled job gets [`EngineError::Cancelled`] at once and from then on. Dropping a [`Pending`] or a
 //! [`Submission`] gives the request up. Either way the device keeps what it owns, and its late answer is counted,
-//! wiped by [`Work::erase`] and dropped.
+//! wiped by [`Work::erase`] and dropped. [`Engine::shutdown`] takes on nothing more, lets what is under way finish for
+//! a while, and ends the rest.
 //!
 //! # Threads
 //!
@@ -90,7 +135,8 @@
 //!
 //! # Panics
 //!
-//! A panic in [`Work::check`] counts as a failed check.
+//! A panic in [`Work::check`] counts as a failed check; one in the closure of a [`ThreadPool`] or an [`Inline`] device as
+//! a failed computation.
 //!
 //! # Features
 //!

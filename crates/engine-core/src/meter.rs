@@ -24,7 +24,8 @@ pub(crate) struct Meter {
     pub(crate) queue_wait: Histogram,
     pub(crate) device_time: Histogram,
     pub(crate) resume_delay: Histogram,
-    idle_lock: Mutex<()>,
+    /// How many wait for `idle`.
+    idle_waiters: Mutex<usize>,
     idle: Condvar,
 }
 
@@ -125,7 +126,7 @@ impl Meter {
             queue_wait: Histogram::new(),
             device_time: Histogram::new(),
             resume_delay: Histogram::new(),
-            idle_lock: Mutex::new(()),
+            idle_waiters: Mutex::new(0),
             idle: Condvar::new(),
         }
     }
@@ -145,24 +146,29 @@ impl Meter {
     pub(crate) fn request_gone(&self) {
         self.requests.sub(1);
         if self.requests.now() == 0 {
-            // The lock orders this notice after a waiter's check of the gauge.
-            drop(self.idle_lock.lock().unwrap_or_else(PoisonError::into_inner));
-            self.idle.notify_all();
+            // The lock orders this after a waiter's look at the gauge. Without a waiter there is no system call.
+            let waiters = self.idle_waiters.lock().unwrap_or_else(PoisonError::into_inner);
+            if *waiters > 0 {
+                self.idle.notify_all();
+            }
         }
     }
 
     /// Waits until no request exists, at most `timeout`. True if none does.
     pub(crate) fn wait_idle(&self, timeout: Duration) -> bool {
         let end = Instant::now() + timeout;
-        let mut guard = self.idle_lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiters = self.idle_waiters.lock().unwrap_or_else(PoisonError::into_inner);
+        *waiters += 1;
         while self.requests.now() > 0 {
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return false;
+                break;
             }
-            guard = self.idle.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0;
+            waiters =
+                self.idle.wait_timeout(waiters, left).unwrap_or_else(PoisonError::into_inner).0;
         }
-        true
+        *waiters -= 1;
+        self.requests.now() == 0
     }
 }
 

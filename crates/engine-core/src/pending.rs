@@ -9,6 +9,7 @@ use wait_ctx::Arm;
 
 use crate::cell::Cell;
 use crate::error::{DeviceError, EngineError};
+use crate::lane::Retried;
 use crate::plant::{self, Bug};
 use crate::request::{Request, RequestId};
 use crate::work::{Kind, Work};
@@ -82,12 +83,7 @@ impl<W: Work> Pending<W> {
     /// is something to wait for.
     fn arm(&mut self, cell: &Cell<W>) -> bool {
         loop {
-            // Whether it is this side's turn says the engine; the wake for it was only a hint.
-            if let Some(request) = self.kept.take()
-                && let Some(core) = cell.core.upgrade()
-            {
-                self.kept = core.device.retry(&core, request);
-            }
+            self.take_turn(cell);
             match cell.in_flight.arm() {
                 Arm::Armed => return true,
                 Arm::Settled(_) => return false,
@@ -97,6 +93,23 @@ impl<W: Work> Pending<W> {
         }
     }
 
+    /// Submits the request if it is this side's turn to; that says the engine, the wake for it was only a hint. True if
+    /// it was.
+    fn take_turn(&mut self, cell: &Cell<W>) -> bool {
+        let Some(request) = self.kept.take() else { return false };
+        let Some(core) = cell.core.upgrade() else {
+            self.kept = Some(request);
+            return false;
+        };
+        let (kept, was_turn) = match core.device.retry(&core, request) {
+            Retried::NotYet(request) => (Some(request), false),
+            Retried::Full(request) => (Some(request), true),
+            Retried::Submitted => (None, true),
+        };
+        self.kept = kept;
+        was_turn
+    }
+
     fn park(&mut self, cell: &Cell<W>) -> Result<(), EngineError> {
         while self.arm(cell) {
             tracing::trace!(request = cell.id.as_u64(), kind = cell.kind.name(), "request.park");
@@ -104,7 +117,7 @@ impl<W: Work> Pending<W> {
                 Pause::Resumed => {
                     drain_own_fd();
                     cell.meter().count(|c| &c.resumes);
-                    if !cell.is_settled() {
+                    if !cell.is_settled() && !self.take_turn(cell) {
                         cell.meter().count(|c| &c.spurious_resumes);
                         if plant::armed(Bug::TrustWake) {
                             return Err(EngineError::Device(DeviceError::Failed("trusted a wake")));

@@ -20,12 +20,16 @@ pub enum Bug {
     LostWake,
     /// L4: a completion wakes twice.
     DoubleWake,
+    /// L5: a result that comes too late is dropped without being wiped.
+    SkipErase,
     /// L8: a request is never freed.
     LeakRequest,
     /// L12: results are handed on unchecked.
     SkipCheck,
     /// L13: the newest waiting request is served first.
     LifoQueue,
+    /// L13: a kind that finds its ring full holds up the others.
+    SlowBlocksFast,
     /// L14: deadlines pass unnoticed.
     IgnoreDeadline,
 }
@@ -39,13 +43,15 @@ mod armed {
 
     impl Bug {
         /// Every bug, with the name that a command line knows it by and the number of the law that it breaks.
-        pub const ALL: [(&'static str, Self, u8); 7] = [
+        pub const ALL: [(&'static str, Self, u8); 9] = [
             ("trust-wake", Self::TrustWake, 2),
             ("lost-wake", Self::LostWake, 3),
             ("double-wake", Self::DoubleWake, 4),
+            ("skip-erase", Self::SkipErase, 5),
             ("leak-request", Self::LeakRequest, 8),
             ("skip-check", Self::SkipCheck, 12),
             ("lifo-queue", Self::LifoQueue, 13),
+            ("slow-blocks-fast", Self::SlowBlocksFast, 13),
             ("ignore-deadline", Self::IgnoreDeadline, 14),
         ];
     }

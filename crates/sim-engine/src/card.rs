@@ -1,110 +1,89 @@
-//! The card itself: an instance of the device, and the software that computes what the device pretends to. One body
-//! of code for both clocks; [`SimCard`](crate::SimCard) and [`SteppedCard`](crate::SteppedCard) drive it.
+//! The card itself: the hardware, and the software that computes what it pretends to. One body of code for both clocks;
+//! [`SimCard`](crate::SimCard) and [`SteppedCard`](crate::SteppedCard) drive it.
 
+use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use engine_core::{DeviceError, Rejected, Request, Work};
-use sim_device::{Completion, Instance, InstanceStats, Outcome, Refused};
+use engine_core::{DeviceError, Health, Kind, Rejected, Request, RoomNotice, Work};
+use sim_device::{Completion, Fault, InstanceId, InstanceStats, Outcome, TraceRecord};
 
 use crate::compute::Compute;
 use crate::config::SimConfig;
 use crate::error::SimError;
+use crate::hardware::{Alarm, Batch, Doorbell, Hardware};
+use crate::polling::Poller;
 
 pub(crate) struct Card<W: Work> {
     config: SimConfig,
     compute: Arc<dyn Compute<Work = W>>,
-    /// The rings and registers that driver and hardware share. Held for bookkeeping only: never while computing, and
-    /// never while a request is completed.
+    /// The rings and registers that driver and hardware share. Never held while computing, nor while a request is
+    /// completed.
     hardware: Mutex<Hardware<W>>,
+    /// Connections of the application, for the heuristic.
+    active: AtomicUsize,
+    room: OnceLock<RoomNotice>,
 }
 
-struct Hardware<W: Work> {
-    /// The device owns the requests inside it (law L1).
-    instance: Instance<Request<W>>,
-    alarm: Alarm,
-}
-
-/// When the hardware looks again by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Alarm {
-    /// At once: it has just worked, or been rung.
-    Now,
-    /// At this time.
-    At(Duration),
-    /// Not before the doorbell.
-    Never,
-}
-
-/// Whether the hardware has to be told of a submission.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Doorbell {
-    /// It looks soon enough by itself.
-    Silent,
-    /// It sleeps too long.
-    Ring,
-}
+/// A request and what it came to.
+pub(crate) type Answered<W> = (Request<W>, Result<<W as Work>::Output, DeviceError>);
 
 impl<W: Work> Card<W> {
+    /// A card whose hardware is looked at when `poller` says so.
     pub(crate) fn new(
         config: SimConfig,
         compute: Arc<dyn Compute<Work = W>>,
+        poller: Poller,
     ) -> Result<Self, SimError> {
-        let instance = Instance::new(config.instance.clone(), config.seed)?;
-        let hardware = Mutex::new(Hardware { instance, alarm: Alarm::Now });
-        Ok(Self { config, compute, hardware })
+        let hardware = Mutex::new(Hardware::new(&config, poller)?);
+        Ok(Self { config, compute, hardware, active: AtomicUsize::new(0), room: OnceLock::new() })
     }
 
     pub(crate) fn submit(
         &self,
         now: Duration,
         request: Request<W>,
-    ) -> Result<Doorbell, Rejected<W>> {
-        let Some(class) = self.config.class_of(request.kind()) else {
-            return Err(Rejected::Unsupported(
-                request,
-                "this card has no unit for that kind of work",
-            ));
-        };
-        let mut hardware = self.lock();
-        match hardware.instance.submit(now, class, request) {
-            Ok(_entry) => Ok(hardware.doorbell()),
-            Err(Refused::RingFull(request)) => Err(Rejected::Full(request)),
-            Err(Refused::Resetting(request)) => {
-                Err(Rejected::Unavailable(request, "it is being reset"))
-            }
-            Err(Refused::Removed(request)) => Err(Rejected::Unavailable(request, "it is unplugged")),
-            Err(refused) => {
-                let why = refused.reason();
-                Err(Rejected::Unsupported(refused.into_payload(), why))
+    ) -> (Result<(), Rejected<W>>, Doorbell) {
+        match self.config.class_of(request.kind()) {
+            Some(class) => self.lock().submit(now, class, request),
+            None => {
+                let why = "this card has no unit for that kind of work";
+                (Err(Rejected::Unsupported(request, why)), Doorbell::Silent)
             }
         }
     }
 
-    /// Moves the hardware to `now`, takes what it has finished off the response ring and completes it. Returns when
-    /// to call again; submissions ring the doorbell if that is too late for them.
-    pub(crate) fn service(&self, now: Duration, batch: &mut Vec<Completion<Request<W>>>) -> Alarm {
-        let alarm = {
+    /// Moves the hardware to `now`, computes what it has finished and hands it to `done`. Returns when to call again;
+    /// submissions ring the doorbell if that is too late for them.
+    pub(crate) fn service(
+        &self,
+        now: Duration,
+        batch: &mut Batch<W>,
+        mut done: impl FnMut(Answered<W>),
+    ) -> Alarm {
+        let (alarm, opened) = {
             let mut hardware = self.lock();
-            hardware.instance.advance(now);
-            let _announced = hardware.instance.take_interrupt(now);
-            hardware.instance.poll_responses(usize::MAX, batch);
-            hardware.alarm = match hardware.instance.next_deadline() {
-                // Computing takes time: look again after it.
-                _ if !batch.is_empty() => Alarm::Now,
-                Some(at) => Alarm::At(at),
-                None => Alarm::Never,
-            };
-            hardware.alarm
+            let alarm = hardware.look(now, self.active.load(Ordering::Relaxed), batch);
+            (alarm, batch.is_empty() && hardware.take_turned_away())
         };
-        for completion in batch.drain(..) {
-            self.complete(completion);
+        for completion in batch.completions.drain(..) {
+            // A duplicate has no payload: the request came with the first, and there is nothing to complete twice.
+            if let Some(answered) = self.answer(completion) {
+                done(answered);
+            }
+        }
+        for request in batch.lost.drain(..) {
+            done((request, Err(DeviceError::Lost)));
+        }
+        if opened && let Some(room) = self.room.get() {
+            room.announce();
         }
         alarm
     }
 
-    fn complete(&self, mut completion: Completion<Request<W>>) {
-        let Some(request) = completion.payload.take() else { return };
+    fn answer(&self, mut completion: Completion<Request<W>>) -> Option<Answered<W>> {
+        // The request itself says whose answer this is; the tag beside it may be wrong.
+        let request = completion.payload.take()?;
         tracing::trace!(
             device = %self.config.instance.name,
             request = request.id().as_u64(),
@@ -127,36 +106,59 @@ impl<W: Work> Card<W> {
                 _ => Err(DeviceError::Failed("the device reported an error")),
             }
         };
-        request.complete(answer);
+        Some((request, answer))
     }
 
+    pub(crate) fn health(&self, now: Duration) -> Health {
+        let period = self.config.instance.heartbeat;
+        if self.lock().is_alive(now, period) { Health::Alive } else { Health::Dead }
+    }
+
+    pub(crate) fn credits(&self, kind: Kind) -> Option<usize> {
+        self.lock().credits(self.config.class_of(kind)?)
+    }
+
+    pub(crate) fn attach(&self, room: RoomNotice) {
+        // A card serves one engine; a second one would have to poll.
+        let _ = self.room.set(room);
+    }
+
+    /// Takes no more requests and drops those inside, which are thereby lost.
+    pub(crate) fn shut(&self, now: Duration) {
+        // Each is completed by its drop, for which the lock must be free.
+        let inside = self.lock().evict(now);
+        drop(inside);
+    }
+
+    pub(crate) fn set_active(&self, connections: usize) {
+        self.active.store(connections, Ordering::Relaxed);
+    }
+
+    pub(crate) fn active(&self) -> usize {
+        self.active.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn inject(&self, now: Duration, fault: Fault) {
+        self.lock().inject(now, fault);
+    }
+
+    pub(crate) fn instance_stats(&self) -> Vec<InstanceStats> {
+        self.lock().stats()
+    }
+
+    /// The counters of all instances, added up.
     pub(crate) fn stats(&self) -> InstanceStats {
-        self.lock().instance.stats().clone()
+        let all = self.lock().stats();
+        all.into_iter().reduce(add).unwrap_or_default()
     }
 
-    pub(crate) fn with_instance<R>(&self, look: impl FnOnce(&mut Instance<Request<W>>) -> R) -> R {
-        look(&mut self.lock().instance)
+    pub(crate) fn drain_trace(&self) -> Vec<(InstanceId, TraceRecord)> {
+        self.lock().drain_trace()
     }
 
     fn lock(&self) -> MutexGuard<'_, Hardware<W>> {
         // Nothing panics while the hardware is locked, so poisoned state is still whole.
         self.hardware.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl<W: Work> Hardware<W> {
-    fn doorbell(&mut self) -> Doorbell {
-        let wanted = self.instance.next_deadline();
-        let soon_enough = match (self.alarm, wanted) {
-            (Alarm::Now, _) | (_, None) => true,
-            (Alarm::At(alarm), Some(wanted)) => alarm <= wanted,
-            (Alarm::Never, Some(_)) => false,
-        };
-        if soon_enough {
-            return Doorbell::Silent;
-        }
-        self.alarm = Alarm::Now;
-        Doorbell::Ring
     }
 }
 
@@ -169,11 +171,26 @@ impl<W: Work> core::fmt::Debug for Card<W> {
     }
 }
 
-impl<W: Work> core::fmt::Debug for Hardware<W> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Hardware")
-            .field("occupancy", &self.instance.occupancy())
-            .field("alarm", &self.alarm)
-            .finish_non_exhaustive()
+fn add(mut sum: InstanceStats, other: InstanceStats) -> InstanceStats {
+    sum.submitted += other.submitted;
+    sum.refused_full += other.refused_full;
+    sum.refused_away += other.refused_away;
+    sum.finished += other.finished;
+    sum.drained += other.drained;
+    sum.duplicates += other.duplicates;
+    sum.reclaimed += other.reclaimed;
+    sum.faults += other.faults;
+    sum.response_stalls += other.response_stalls;
+    sum.interrupts += other.interrupts;
+    sum.interrupts_lost += other.interrupts_lost;
+    sum.polls += other.polls;
+    sum.empty_polls += other.empty_polls;
+    sum.peak_occupancy += other.peak_occupancy;
+    for (class, more) in sum.classes.iter_mut().zip(other.classes) {
+        class.units += more.units;
+        class.finished += more.finished;
+        class.busy += more.busy;
+        class.waited += more.waited;
     }
+    sum
 }

@@ -4,16 +4,41 @@ use core::time::Duration;
 
 use crypto_ops::Algorithm;
 use engine_core::Kind;
-use sim_device::{InstanceConfig, ServiceClass, ServiceTime, UnitConfig};
+use sim_device::{InstanceConfig, Profile, ServiceClass, ServiceTime, UnitConfig};
 
 use crate::error::SimError;
+use crate::polling::Polling;
 
-/// The build of a simulated card: one instance of the device, and which of its service classes does which kind of
-/// work.
+/// The build of a simulated card: its instances, and which of their service classes does which kind of work.
+///
+/// ```
+/// use core::time::Duration;
+/// use sim_engine::{Fault, FaultRule, Polling, SimConfig, Trigger};
+///
+/// // Two instances, collected when the application has nothing better to do; one response in all is corrupt.
+/// let mut config = SimConfig::signer(Duration::from_millis(2), 8, 64)?;
+/// config.instances = 2;
+/// config.polling = Polling::Heuristic { threshold: 48, at_latest: Duration::from_millis(5) };
+/// config.instance.faults.rules = vec![FaultRule::new(Fault::Corrupt, Trigger::Nth(10))];
+/// config.instance.faults.budget = Some(1);
+/// # Ok::<(), sim_engine::SimError>(())
+/// ```
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct SimConfig {
-    /// Rings, service units, service times, interrupts.
+    /// Rings, service units, service times, interrupts and faults of each instance.
     pub instance: InstanceConfig,
+    /// How many instances the card has, each with rings, units and faults of its own; at least 1. A request goes to
+    /// the one with the most room. Default 1.
+    pub instances: usize,
+    /// When finished work is collected.
+    pub polling: Polling,
+    /// A request that the device has not answered after so long is asked after; one that it has lost ends with
+    /// [`DeviceError::Lost`](engine_core::DeviceError::Lost), and its ring entry is free again. `None` waits for ever.
+    /// Default 10 s.
+    pub response_timeout: Option<Duration>,
+    /// Whether events are recorded; see [`SteppedCard::drain_trace`](crate::SteppedCard::drain_trace). Default no.
+    pub trace: bool,
     /// Which class of service units does which kind of work. Work of any other kind is refused as unsupported.
     pub classes: Vec<(Kind, ServiceClass)>,
     /// Drives the service times. The same seed gives the same times.
@@ -44,10 +69,36 @@ impl SimConfig {
         };
         instance.validate()?;
         let kinds = Algorithm::ALL.map(Algorithm::sign_kind);
-        Ok(Self { instance, classes: kinds.into_iter().zip(classes).collect(), seed: 0 })
+        Ok(Self::new(instance, kinds.into_iter().zip(classes).collect()))
+    }
+
+    /// A device with the service times of a real one, without faults; see [`Profile`] for the sources.
+    pub fn profile(profile: Profile) -> Self {
+        let class = |algorithm| match algorithm {
+            Algorithm::Rsa => Profile::RSA_SIGN,
+            _ => Profile::EC_SIGN,
+        };
+        let classes = Algorithm::ALL.map(|a| (a.sign_kind(), class(a)));
+        Self::new(profile.instance_config(), classes.into())
+    }
+
+    /// A card of one instance.
+    pub fn new(instance: InstanceConfig, classes: Vec<(Kind, ServiceClass)>) -> Self {
+        Self {
+            instance,
+            instances: 1,
+            polling: Polling::default(),
+            response_timeout: Some(RESPONSE_TIMEOUT),
+            trace: false,
+            classes,
+            seed: 0,
+        }
     }
 
     pub(crate) fn class_of(&self, kind: Kind) -> Option<ServiceClass> {
         self.classes.iter().find(|(k, _)| *k == kind).map(|(_, class)| *class)
     }
 }
+
+/// Longer than any service time of the profiles, under any queue worth waiting in.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);

@@ -56,6 +56,8 @@ mod card;
 mod compute;
 mod config;
 mod error;
+mod hardware;
+mod polling;
 mod stepped;
 mod threaded;
 
@@ -64,9 +66,10 @@ pub use config::SimConfig;
 pub use crypto_ops::{CryptoOp, CryptoOutput, KeyHandle, Scheme, SignOp, SoftwareKeys};
 pub use engine_core::{Engine, EngineError, Kind};
 pub use error::SimError;
+pub use polling::Polling;
 pub use sim_device::{
-    Instance, InstanceConfig, InstanceStats, InterruptMode, RingLayout, ServiceClass, ServiceTime,
-    UnitConfig,
+    Fault, FaultPlan, FaultRule, InstanceConfig, InstanceId, InstanceStats, InterruptMode, Profile,
+    RingLayout, ServiceClass, ServiceTime, TraceRecord, Trigger, UnitConfig,
 };
 pub use stepped::SteppedCard;
 pub use threaded::SimCard;

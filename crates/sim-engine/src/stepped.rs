@@ -4,28 +4,33 @@ use core::time::Duration;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crypto_ops::CryptoOp;
-use engine_core::{Accelerator, Capabilities, Clock, Rejected, Request, Work};
-use sim_device::{Completion, Instance, InstanceStats};
+use engine_core::{
+    Accelerator, Capabilities, Clock, Health, Kind, Rejected, Request, RoomNotice, Work,
+};
+use sim_device::{Fault, InstanceId, InstanceStats, TraceRecord};
 
-use crate::card::{Alarm, Card};
+use crate::card::Card;
 use crate::compute::Compute;
 use crate::config::SimConfig;
 use crate::error::SimError;
+use crate::hardware::{Alarm, Batch};
+use crate::polling::Poller;
 
 /// A simulated card without a thread: [`Engine::poll`](engine_core::Engine::poll) steps it, and its completions run in
 /// there.
 ///
-/// Give the engine the same clock.
+/// Give the engine the same clock. With the same configuration and the same submissions at the same times it does the
+/// same, to the event.
 pub struct SteppedCard<W: Work = CryptoOp> {
     card: Card<W>,
     clock: Arc<dyn Clock>,
     /// Kept between polls so that a poll allocates nothing. Taken out while in use, for a completion may poll again.
-    batch: Mutex<Vec<Completion<Request<W>>>>,
+    batch: Mutex<Batch<W>>,
 }
 
 impl<W: Work> SteppedCard<W> {
-    /// Builds the card. `compute` computes its results, as [`SoftwareKeys`](crate::SoftwareKeys) do with real keys;
-    /// `clock` says when a request is submitted.
+    /// Builds the card. `compute` computes its results, as
+    /// [`SoftwareKeys`](crate::SoftwareKeys) do with real keys; `clock` says when a request is submitted.
     ///
     /// # Errors
     ///
@@ -35,20 +40,35 @@ impl<W: Work> SteppedCard<W> {
         compute: Arc<impl Compute<Work = W> + 'static>,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, SimError> {
-        let card = Card::new(config, compute)?;
+        let poller = Poller::new(config.polling);
+        let card = Card::new(config, compute, poller)?;
         Ok(Arc::new(Self { card, clock, batch: Mutex::default() }))
     }
 
-    /// What the device has counted.
+    /// What the device has counted, over all instances.
     pub fn stats(&self) -> InstanceStats {
         self.card.stats()
     }
 
-    /// The simulated instance itself: to let faults strike, to reset it, to read its trace.
-    ///
-    /// Take no request out of it in there: the card is locked meanwhile, and a request that ends calls on the card.
-    pub fn with_instance<R>(&self, look: impl FnOnce(&mut Instance<Request<W>>) -> R) -> R {
-        self.card.with_instance(look)
+    /// What each instance has counted.
+    pub fn instance_stats(&self) -> Vec<InstanceStats> {
+        self.card.instance_stats()
+    }
+
+    /// How many connections the application has: what [`Polling::Heuristic`](crate::Polling::Heuristic) goes by.
+    pub fn set_active(&self, connections: usize) {
+        self.card.set_active(connections);
+    }
+
+    /// Makes a fault strike every instance, whatever rules and budgets say.
+    pub fn inject(&self, fault: Fault) {
+        self.card.inject(self.clock.now(), fault);
+    }
+
+    /// The events since the last call, instance by instance, each in order. Equal runs give equal text; it holds no
+    /// payload. Empty unless [`SimConfig::trace`] is on.
+    pub fn drain_trace(&self) -> Vec<(InstanceId, TraceRecord)> {
+        self.card.drain_trace()
     }
 }
 
@@ -61,14 +81,15 @@ impl<W: Work> core::fmt::Debug for SteppedCard<W> {
 impl<W: Work> Accelerator<W> for SteppedCard<W> {
     fn submit(&self, request: Request<W>) -> Result<(), Rejected<W>> {
         // Whoever polls asks for the next deadline anew: no doorbell.
-        self.card.submit(self.clock.now(), request).map(drop)
+        self.card.submit(self.clock.now(), request).0
     }
 
     fn poll(&self, now: Duration) -> Option<Duration> {
         let lock = || self.batch.lock().unwrap_or_else(PoisonError::into_inner);
         let mut batch = core::mem::take(&mut *lock());
         let next = loop {
-            match self.card.service(now, &mut batch) {
+            let done = |(request, answer): crate::card::Answered<W>| request.complete(answer);
+            match self.card.service(now, &mut batch, done) {
                 Alarm::Now => {}
                 Alarm::At(at) if at <= now => {}
                 Alarm::At(at) => break Some(at),
@@ -77,6 +98,18 @@ impl<W: Work> Accelerator<W> for SteppedCard<W> {
         };
         *lock() = batch;
         next
+    }
+
+    fn credits(&self, kind: Kind) -> Option<usize> {
+        self.card.credits(kind)
+    }
+
+    fn health(&self, now: Duration) -> Health {
+        self.card.health(now)
+    }
+
+    fn attach(&self, room: RoomNotice) {
+        self.card.attach(room);
     }
 
     fn capabilities(&self) -> Capabilities {

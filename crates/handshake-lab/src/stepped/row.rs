@@ -49,6 +49,7 @@ pub(crate) fn run(
     let (workers, deadlines) = (plan.workers, plan.engine.deadline_ms > 0.0);
     let fibers = Fibers::new(workers, None);
     let mut config = sim_config(&plan.device, &plan.faults, plan.seed)?;
+    config.trace = true;
     let outcome = match plan.handshakes {
         Handshakes::Profiled => {
             for (kind, name) in config.classes.iter_mut().zip(KINDS) {

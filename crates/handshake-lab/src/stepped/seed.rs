@@ -89,12 +89,12 @@ fn stations<P: Protocol>(
 ) -> Result<Vec<Station<P>>, RunError> {
     let mut stations = Vec::with_capacity(plan.devices.len());
     for (number, instance) in plan.devices.iter().enumerate() {
-        let config = SimConfig {
-            instance: instance.clone(),
-            classes: kinds.to_vec(),
-            // Each device draws for itself.
-            seed: plan.seed.wrapping_mul(31).wrapping_add(number as u64),
-        };
+        let mut config = SimConfig::new(instance.clone(), kinds.to_vec());
+        config.polling = plan.polling;
+        config.response_timeout = Some(plan.response_timeout);
+        config.trace = true;
+        // Each device draws for itself.
+        config.seed = plan.seed.wrapping_mul(31).wrapping_add(number as u64);
         let clock: Arc<dyn Clock> = Arc::<VirtualClock>::clone(clock);
         let card = SteppedCard::new(config, Arc::clone(compute), Arc::clone(&clock))?;
         let standby = Arc::clone(compute);

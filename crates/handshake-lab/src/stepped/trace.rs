@@ -85,7 +85,8 @@ impl Trace {
         self.write(at, mark as u8, who, 0);
     }
 
-    pub(super) fn device(&mut self, device: u64, record: &TraceRecord) {
+    pub(super) fn device(&mut self, device: usize, instance: usize, record: &TraceRecord) {
+        let whose = (device as u64) << 32 | instance as u64;
         let (event, who) = match record.event {
             DeviceEvent::Submitted { entry, class } => {
                 (0, entry.as_u64() ^ (u64::from(class.0) << 56))
@@ -107,7 +108,7 @@ impl Trace {
             // One that is younger than this list: its time at least.
             _ => (31, 0),
         };
-        self.write(record.at, DEVICE_EVENTS + event, who, device);
+        self.write(record.at, DEVICE_EVENTS + event, who, whose);
     }
 
     fn write(&mut self, at: Duration, kind: u8, who: u64, whose: u64) {

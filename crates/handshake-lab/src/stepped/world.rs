@@ -240,9 +240,6 @@ impl<P: Protocol> World<P> {
             };
             build.time.enter(at, Event::Arrival(place));
         }
-        for station in &build.stations {
-            station.card.with_instance(|instance| instance.set_trace(true));
-        }
         let empty =
             || Place { client: None, wire: None, opened: Duration::ZERO, took: None, rounds: 0 };
         let workers = build.workers;
@@ -363,15 +360,14 @@ impl<P: Protocol> World<P> {
         let (station, harm) = (&self.build.stations[device], &mut self.harm);
         let next = station.engine.poll();
         let time = &self.build.time;
-        station.card.with_instance(|instance| {
-            let mut trace = time.trace.borrow_mut();
-            for record in instance.drain_trace() {
-                if let DeviceEvent::Struck { fault, .. } = record.event {
-                    harm.strike(fault);
-                }
-                trace.device(device as u64, &record);
+        let mut trace = time.trace.borrow_mut();
+        for (instance, record) in station.card.drain_trace() {
+            if let DeviceEvent::Struck { fault, .. } = record.event {
+                harm.strike(fault);
             }
-        });
+            trace.device(device, instance.index(), &record);
+        }
+        drop(trace);
         // What is due has just been done. An engine that says otherwise would keep the time from going on.
         if next.is_some_and(|next| next <= time.clock.now()) {
             self.harm.unnoticed += 1;
@@ -504,17 +500,11 @@ impl<P: Protocol> World<P> {
         }
     }
 
-    /// Nothing is entered in the calendar any more. If a device keeps requests that it will never answer, its driver
-    /// resets it, as drivers do when an answer is long overdue. Says whether anything came of it.
+    /// Nothing is entered in the calendar any more: whoever still waits, waits for ever. Looks once more whether
+    /// something was overlooked, and says whether it was.
     fn shake(&mut self) -> io::Result<bool> {
-        let now = self.build.time.clock.now();
         self.harm.overdue += self.unsettled();
         for device in 0..self.build.stations.len() {
-            self.build.stations[device].card.with_instance(|instance| {
-                if instance.occupancy() > 0 {
-                    instance.reset(now, Duration::ZERO);
-                }
-            });
             self.poll(device);
         }
         self.rouse();

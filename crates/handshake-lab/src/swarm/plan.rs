@@ -10,6 +10,8 @@ use sim_device::{
     ServiceTime, Trigger, UnitConfig,
 };
 
+use sim_engine::Polling;
+
 use crate::scenario::Mode;
 
 /// Every so many seeds one runs real TLS.
@@ -30,6 +32,10 @@ pub struct SeedPlan {
     pub few_jobs: bool,
     /// The devices, with their faults.
     pub devices: Vec<InstanceConfig>,
+    /// When finished work is collected.
+    pub polling: Polling,
+    /// After how long a device is asked what became of a request.
+    pub response_timeout: Duration,
     /// Requests that may wait for each device and kind.
     pub queue_bound: usize,
     /// How long operations may take, and what then.
@@ -79,12 +85,22 @@ impl SeedPlan {
             workers: rng.random_range(1..3),
             few_jobs: one_in(rng, 4),
             devices,
+            polling: polling(rng),
+            response_timeout: micros(rng, 30_000..90_000),
             queue_bound: if one_in(rng, 8) { rng.random_range(1..4) } else { 1024 },
             terms,
             unprompted_every: rng.random_range(2..12),
             slow_every: rng.random_range(2..9),
             visits,
         }
+    }
+}
+
+fn polling(rng: &mut ChaCha8Rng) -> Polling {
+    match rng.random_range(0..4) {
+        0 => Polling::Interval(micros(rng, 20..400)),
+        1 => Polling::Inline(micros(rng, 20..400)),
+        _ => Polling::Interrupt { watchdog: micros(rng, 1_000..12_000) },
     }
 }
 

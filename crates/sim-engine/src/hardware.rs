@@ -1,0 +1,299 @@
+//! The hardware as its driver sees it: the instances of a card, and the bookkeeping of what they hold. Behind one lock,
+//! held for bookkeeping only.
+
+use core::time::Duration;
+use std::collections::{BTreeMap, VecDeque};
+
+use engine_core::{Rejected, Request, RequestId, Work};
+use sim_device::{Completion, EntryId, InstanceId, InstanceStats, Refused, ServiceClass};
+
+use crate::config::SimConfig;
+use crate::error::SimError;
+use crate::polling::{Occasion, Poller};
+
+/// When the hardware looks again by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Alarm {
+    /// At once: it has just worked, or been rung.
+    Now,
+    /// At this time.
+    At(Duration),
+    /// Not before the doorbell.
+    Never,
+}
+
+/// Whether the hardware has to be told of a submission.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Doorbell {
+    /// It looks soon enough by itself.
+    Silent,
+    /// It sleeps too long.
+    Ring,
+}
+
+/// What came off the rings at one look.
+#[derive(Debug)]
+pub(crate) struct Batch<W: Work> {
+    pub(crate) completions: Vec<Completion<Request<W>>>,
+    /// Requests of which the device will not speak again.
+    pub(crate) lost: Vec<Request<W>>,
+}
+
+impl<W: Work> Default for Batch<W> {
+    fn default() -> Self {
+        Self { completions: Vec::new(), lost: Vec::new() }
+    }
+}
+
+impl<W: Work> Batch<W> {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.completions.is_empty() && self.lost.is_empty()
+    }
+}
+
+pub(crate) struct Hardware<W: Work> {
+    /// The device owns the requests inside it (law L1).
+    card: sim_device::Card<Request<W>>,
+    poller: Poller,
+    alarm: Alarm,
+    /// What is inside, by the number of the request: the tag in a response may be another's.
+    inside: BTreeMap<RequestId, (InstanceId, EntryId)>,
+    /// When to ask what became of a request, in order.
+    overdue: VecDeque<(Duration, RequestId)>,
+    response_timeout: Option<Duration>,
+    /// A request was turned away although the ring had entries free.
+    turned_away: bool,
+    /// The heartbeats, and when they were last seen to have moved.
+    pulses: Vec<Pulse>,
+    /// Whether any device interrupts at all.
+    interrupts: bool,
+    /// The card has been stopped.
+    shut: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Pulse {
+    beats: u64,
+    seen: Duration,
+}
+
+impl<W: Work> Hardware<W> {
+    pub(crate) fn new(config: &SimConfig, poller: Poller) -> Result<Self, SimError> {
+        let instances = config.instances.max(1);
+        let configs = (0..instances).map(|n| {
+            let mut instance = config.instance.clone();
+            if instances > 1 {
+                instance.name = format!("{}.{n}", instance.name);
+            }
+            instance
+        });
+        let mut card = sim_device::Card::new(configs.collect(), config.seed)?;
+        for (_, instance) in card.iter_mut() {
+            instance.set_trace(config.trace);
+        }
+        let interrupts = card.iter().any(|(_, instance)| instance.interrupts());
+        Ok(Self {
+            card,
+            poller,
+            alarm: Alarm::Now,
+            inside: BTreeMap::new(),
+            overdue: VecDeque::new(),
+            response_timeout: config.response_timeout,
+            turned_away: false,
+            pulses: vec![Pulse::default(); instances],
+            interrupts,
+            shut: false,
+        })
+    }
+
+    /// Writes a request to the instance with the most room. The doorbell also tells of a refusal: the hardware has to
+    /// look again when a ring that is stuck opens.
+    pub(crate) fn submit(
+        &mut self,
+        now: Duration,
+        class: ServiceClass,
+        request: Request<W>,
+    ) -> (Result<(), Rejected<W>>, Doorbell) {
+        let taken = self.offer(now, class, request);
+        (taken, self.doorbell())
+    }
+
+    fn offer(
+        &mut self,
+        now: Duration,
+        class: ServiceClass,
+        request: Request<W>,
+    ) -> Result<(), Rejected<W>> {
+        if self.shut {
+            return Err(Rejected::Unavailable(request, "the card has been stopped"));
+        }
+        self.card.advance(now);
+        let mut request = request;
+        let mut full = false;
+        let mut away = "the card has no instance";
+        for id in self.by_room(class) {
+            let number = request.id();
+            let instance = self.card.instance_mut(id);
+            match instance.submit(now, class, request) {
+                Ok(entry) => {
+                    self.inside.insert(number, (id, entry));
+                    if let Some(timeout) = self.response_timeout {
+                        self.overdue.push_back((now + timeout, number));
+                    }
+                    return Ok(());
+                }
+                Err(Refused::RingFull(back)) => {
+                    self.turned_away |= instance.credits(class) > Some(0);
+                    full = true;
+                    request = back;
+                }
+                Err(refused @ Refused::NoSuchUnit(_)) => {
+                    let why = refused.reason();
+                    return Err(Rejected::Unsupported(refused.into_payload(), why));
+                }
+                Err(refused) => {
+                    away = refused.reason();
+                    request = refused.into_payload();
+                }
+            }
+        }
+        Err(if full { Rejected::Full(request) } else { Rejected::Unavailable(request, away) })
+    }
+
+    /// The instances, those with the most room for `class` first.
+    fn by_room(&self, class: ServiceClass) -> impl Iterator<Item = InstanceId> + use<W> {
+        let mut order: Vec<_> = self.card.ids().collect();
+        order.sort_by_key(|&id| core::cmp::Reverse(self.card.instance(id).credits(class)));
+        order.into_iter()
+    }
+
+    /// Moves the hardware to `now` and takes what is finished off the response rings, if it is time to look.
+    pub(crate) fn look(&mut self, now: Duration, active: usize, batch: &mut Batch<W>) -> Alarm {
+        self.card.advance(now);
+        let mut interrupt = !self.interrupts;
+        for (_, instance) in self.card.iter_mut() {
+            // Every instance has a line of its own.
+            interrupt |= instance.take_interrupt(now);
+        }
+        if self.poller.is_due(now, self.occasion(interrupt, active)) {
+            self.poller.handle_look(now);
+            for (_, instance) in self.card.iter_mut() {
+                instance.poll_responses(usize::MAX, &mut batch.completions);
+            }
+            for request in batch.completions.iter().filter_map(|c| c.payload.as_ref()) {
+                self.inside.remove(&request.id());
+            }
+        }
+        self.reclaim(now, batch);
+        self.alarm = if batch.is_empty() {
+            let poll = self.poller.next(now, self.occasion(false, active));
+            let overdue = self.overdue.front().map(|(due, _)| *due);
+            let next = self.card.next_deadline().into_iter().chain(poll).chain(overdue).min();
+            next.map_or(Alarm::Never, Alarm::At)
+        } else {
+            // Computing takes time: look again after it.
+            Alarm::Now
+        };
+        self.alarm
+    }
+
+    /// Asks after requests whose response is overdue; those that the device has lost end here.
+    fn reclaim(&mut self, now: Duration, batch: &mut Batch<W>) {
+        let Some(timeout) = self.response_timeout else { return };
+        while let Some(&(due, id)) = self.overdue.front() {
+            let inside = self.inside.get(&id).copied();
+            if inside.is_some() && due > now {
+                return;
+            }
+            self.overdue.pop_front();
+            let Some((instance, entry)) = inside else { continue };
+            match self.card.instance_mut(instance).reclaim(entry) {
+                Some(request) => {
+                    self.inside.remove(&id);
+                    batch.lost.push(request);
+                }
+                // Late, or still at work.
+                None => self.overdue.push_back((now + timeout, id)),
+            }
+        }
+    }
+
+    /// Takes everything out, for good.
+    pub(crate) fn evict(&mut self, now: Duration) -> Vec<Completion<Request<W>>> {
+        self.shut = true;
+        self.inside.clear();
+        self.overdue.clear();
+        let mut inside = Vec::new();
+        for (_, instance) in self.card.iter_mut() {
+            instance.reset(now, Duration::ZERO);
+            instance.poll_responses(usize::MAX, &mut inside);
+        }
+        inside
+    }
+
+    /// Whether a ring that claimed to be full may have opened again, without a completion to tell of it.
+    pub(crate) fn take_turned_away(&mut self) -> bool {
+        core::mem::take(&mut self.turned_away)
+    }
+
+    pub(crate) fn credits(&self, class: ServiceClass) -> Option<usize> {
+        self.card.iter().filter_map(|(_, instance)| instance.credits(class)).reduce(|a, b| a + b)
+    }
+
+    /// Whether the heart of any instance beats. One that has not moved for two periods has stopped.
+    pub(crate) fn is_alive(&mut self, now: Duration, period: Duration) -> bool {
+        let mut alive = false;
+        for ((_, instance), pulse) in self.card.iter_mut().zip(&mut self.pulses) {
+            let beats = instance.heartbeat(now);
+            if beats != pulse.beats {
+                *pulse = Pulse { beats, seen: now };
+            }
+            alive |= now < pulse.seen + 2 * period;
+        }
+        alive
+    }
+
+    pub(crate) fn stats(&self) -> Vec<InstanceStats> {
+        self.card.iter().map(|(_, instance)| instance.stats().clone()).collect()
+    }
+
+    pub(crate) fn drain_trace(&mut self) -> Vec<(InstanceId, sim_device::TraceRecord)> {
+        let drain = |(id, instance): (InstanceId, &mut sim_device::Instance<Request<W>>)| {
+            instance.drain_trace().map(|record| (id, record)).collect::<Vec<_>>()
+        };
+        self.card.iter_mut().flat_map(drain).collect()
+    }
+
+    pub(crate) fn inject(&mut self, now: Duration, fault: sim_device::Fault) {
+        self.card.inject_everywhere(now, fault);
+        self.alarm = Alarm::Now;
+    }
+
+    fn occasion(&self, interrupt: bool, active: usize) -> Occasion {
+        let ready = self.card.iter().any(|(_, instance)| instance.responses_waiting() > 0);
+        Occasion { interrupt, ready, in_flight: self.card.occupancy(), active }
+    }
+
+    fn doorbell(&mut self) -> Doorbell {
+        let wanted = self.card.next_deadline();
+        let soon_enough = match (self.alarm, wanted) {
+            (Alarm::Now, _) | (_, None) => true,
+            (Alarm::At(alarm), Some(wanted)) => alarm <= wanted,
+            (Alarm::Never, Some(_)) => false,
+        };
+        if soon_enough {
+            return Doorbell::Silent;
+        }
+        self.alarm = Alarm::Now;
+        Doorbell::Ring
+    }
+}
+
+impl<W: Work> core::fmt::Debug for Hardware<W> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Hardware")
+            .field("occupancy", &self.card.occupancy())
+            .field("alarm", &self.alarm)
+            .finish_non_exhaustive()
+    }
+}

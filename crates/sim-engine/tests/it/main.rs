@@ -1,0 +1,7 @@
+//! The card behind an engine, under both clocks: the same bodies of test, stepped and in real time.
+
+mod faults;
+mod polling;
+mod rig;
+mod service;
+mod threads;
