@@ -80,6 +80,8 @@ pub mod server;
 
 pub mod run;
 pub mod serve;
+pub mod stepped;
+pub mod swarm;
 
 pub mod report;
 

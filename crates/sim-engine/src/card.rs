@@ -5,22 +5,21 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crypto_ops::{CryptoOp, CryptoOutput, SoftwareKeys};
-use engine_core::{DeviceError, Health, Kind, Rejected, RoomNotice};
+use engine_core::{DeviceError, Health, Kind, Rejected, Request, RoomNotice, Work};
 use sim_device::{Completion, Fault, InstanceId, InstanceStats, Outcome, TraceRecord};
 
+use crate::compute::Compute;
 use crate::config::SimConfig;
 use crate::error::SimError;
-use crate::hardware::{Alarm, Batch, Doorbell, Hardware, Op};
+use crate::hardware::{Alarm, Batch, Doorbell, Hardware};
 use crate::polling::Poller;
 
-#[derive(Debug)]
-pub(crate) struct Card {
+pub(crate) struct Card<W: Work> {
     config: SimConfig,
-    keys: Arc<SoftwareKeys>,
+    compute: Arc<dyn Compute<Work = W>>,
     /// The rings and registers that driver and hardware share. Never held while computing, nor while a request is
     /// completed.
-    hardware: Mutex<Hardware>,
+    hardware: Mutex<Hardware<W>>,
     /// Connections of the application, for the heuristic.
     active: AtomicUsize,
     /// One for each engine over this card.
@@ -28,24 +27,24 @@ pub(crate) struct Card {
 }
 
 /// A request and what it came to.
-pub(crate) type Answered = (Op, Result<CryptoOutput, DeviceError>);
+pub(crate) type Answered<W> = (Request<W>, Result<<W as Work>::Output, DeviceError>);
 
-impl Card {
+impl<W: Work> Card<W> {
     /// A card whose hardware is looked at when `poller` says so.
     pub(crate) fn new(
         config: SimConfig,
-        keys: Arc<SoftwareKeys>,
+        compute: Arc<dyn Compute<Work = W>>,
         poller: Poller,
     ) -> Result<Self, SimError> {
         let hardware = Mutex::new(Hardware::new(&config, poller)?);
-        Ok(Self { config, keys, hardware, active: AtomicUsize::new(0), rooms: Mutex::default() })
+        Ok(Self { config, compute, hardware, active: AtomicUsize::new(0), rooms: Mutex::default() })
     }
 
     pub(crate) fn submit(
         &self,
         now: Duration,
-        request: Op,
-    ) -> (Result<(), Rejected<CryptoOp>>, Doorbell) {
+        request: Request<W>,
+    ) -> (Result<(), Rejected<W>>, Doorbell) {
         match self.config.class_of(request.kind()) {
             Some(class) => self.lock().submit(now, class, request),
             None => {
@@ -60,8 +59,8 @@ impl Card {
     pub(crate) fn service(
         &self,
         now: Duration,
-        batch: &mut Batch,
-        mut done: impl FnMut(Answered),
+        batch: &mut Batch<W>,
+        mut done: impl FnMut(Answered<W>),
     ) -> Alarm {
         let (alarm, opened) = {
             let mut hardware = self.lock();
@@ -86,7 +85,7 @@ impl Card {
         alarm
     }
 
-    fn answer(&self, mut completion: Completion<Op>) -> Option<Answered> {
+    fn answer(&self, mut completion: Completion<Request<W>>) -> Option<Answered<W>> {
         // The request itself says whose answer this is; the tag beside it may be wrong.
         let request = completion.payload.take()?;
         tracing::trace!(
@@ -103,20 +102,15 @@ impl Card {
             Err(DeviceError::Lost)
         } else {
             match completion.outcome {
-                Outcome::Finished => self.compute(&request),
-                Outcome::Corrupt => self.compute(&request).map(CryptoOutput::spoiled),
+                Outcome::Finished => self.compute.compute(request.work()),
+                Outcome::Corrupt => {
+                    self.compute.compute(request.work()).map(|output| self.compute.spoil(output))
+                }
                 Outcome::Reset | Outcome::Removed => Err(DeviceError::Reset),
                 _ => Err(DeviceError::Failed("the device reported an error")),
             }
         };
         Some((request, answer))
-    }
-
-    fn compute(&self, request: &Op) -> Result<CryptoOutput, DeviceError> {
-        self.keys.execute(request.work()).map_err(|error| {
-            tracing::debug!(request = request.id().as_u64(), %error, "device.compute_failed");
-            DeviceError::Failed("its key store could not do the operation")
-        })
     }
 
     pub(crate) fn health(&self, now: Duration) -> Health {
@@ -165,9 +159,18 @@ impl Card {
         self.lock().drain_trace()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Hardware> {
+    fn lock(&self) -> MutexGuard<'_, Hardware<W>> {
         // Nothing panics while the hardware is locked, so poisoned state is still whole.
         self.hardware.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<W: Work> core::fmt::Debug for Card<W> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Card")
+            .field("compute", &self.compute)
+            .field("hardware", &*self.lock())
+            .finish_non_exhaustive()
     }
 }
 

@@ -4,16 +4,12 @@
 use core::time::Duration;
 use std::collections::{BTreeMap, VecDeque};
 
-use crypto_ops::CryptoOp;
-use engine_core::{Rejected, Request, RequestId};
+use engine_core::{Rejected, Request, RequestId, Work};
 use sim_device::{Completion, EntryId, InstanceId, InstanceStats, Refused, ServiceClass};
 
 use crate::config::SimConfig;
 use crate::error::SimError;
 use crate::polling::{Occasion, Poller};
-
-/// A request on its way to the device and back. The device owns it meanwhile (law L1).
-pub(crate) type Op = Request<CryptoOp>;
 
 /// When the hardware looks again by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,21 +32,28 @@ pub(crate) enum Doorbell {
 }
 
 /// What came off the rings at one look.
-#[derive(Debug, Default)]
-pub(crate) struct Batch {
-    pub(crate) completions: Vec<Completion<Op>>,
+#[derive(Debug)]
+pub(crate) struct Batch<W: Work> {
+    pub(crate) completions: Vec<Completion<Request<W>>>,
     /// Requests of which the device will not speak again.
-    pub(crate) lost: Vec<Op>,
+    pub(crate) lost: Vec<Request<W>>,
 }
 
-impl Batch {
+impl<W: Work> Default for Batch<W> {
+    fn default() -> Self {
+        Self { completions: Vec::new(), lost: Vec::new() }
+    }
+}
+
+impl<W: Work> Batch<W> {
     pub(crate) fn is_empty(&self) -> bool {
         self.completions.is_empty() && self.lost.is_empty()
     }
 }
 
-pub(crate) struct Hardware {
-    card: sim_device::Card<Op>,
+pub(crate) struct Hardware<W: Work> {
+    /// The device owns the requests inside it (law L1).
+    card: sim_device::Card<Request<W>>,
     poller: Poller,
     alarm: Alarm,
     /// What is inside, by the number of the request: the tag in a response may be another's.
@@ -74,7 +77,7 @@ struct Pulse {
     seen: Duration,
 }
 
-impl Hardware {
+impl<W: Work> Hardware<W> {
     pub(crate) fn new(config: &SimConfig, poller: Poller) -> Result<Self, SimError> {
         let instances = config.instances.max(1);
         let configs = (0..instances).map(|n| {
@@ -109,8 +112,8 @@ impl Hardware {
         &mut self,
         now: Duration,
         class: ServiceClass,
-        request: Op,
-    ) -> (Result<(), Rejected<CryptoOp>>, Doorbell) {
+        request: Request<W>,
+    ) -> (Result<(), Rejected<W>>, Doorbell) {
         let taken = self.offer(now, class, request);
         (taken, self.doorbell())
     }
@@ -119,8 +122,8 @@ impl Hardware {
         &mut self,
         now: Duration,
         class: ServiceClass,
-        request: Op,
-    ) -> Result<(), Rejected<CryptoOp>> {
+        request: Request<W>,
+    ) -> Result<(), Rejected<W>> {
         if self.shut {
             return Err(Rejected::Unavailable(request, "the card has been stopped"));
         }
@@ -158,14 +161,14 @@ impl Hardware {
     }
 
     /// The instances, those with the most room for `class` first.
-    fn by_room(&self, class: ServiceClass) -> impl Iterator<Item = InstanceId> + use<> {
+    fn by_room(&self, class: ServiceClass) -> impl Iterator<Item = InstanceId> + use<W> {
         let mut order: Vec<_> = self.card.ids().collect();
         order.sort_by_key(|&id| core::cmp::Reverse(self.card.instance(id).credits(class)));
         order.into_iter()
     }
 
     /// Moves the hardware to `now` and takes what is finished off the response rings, if it is time to look.
-    pub(crate) fn look(&mut self, now: Duration, active: usize, batch: &mut Batch) -> Alarm {
+    pub(crate) fn look(&mut self, now: Duration, active: usize, batch: &mut Batch<W>) -> Alarm {
         self.card.advance(now);
         let mut interrupt = !self.interrupts;
         for (_, instance) in self.card.iter_mut() {
@@ -195,7 +198,7 @@ impl Hardware {
     }
 
     /// Asks after requests whose response is overdue; those that the device has lost end here.
-    fn reclaim(&mut self, now: Duration, batch: &mut Batch) {
+    fn reclaim(&mut self, now: Duration, batch: &mut Batch<W>) {
         let Some(timeout) = self.response_timeout else { return };
         while let Some(&(due, id)) = self.overdue.front() {
             let inside = self.inside.get(&id).copied();
@@ -216,7 +219,7 @@ impl Hardware {
     }
 
     /// Takes everything out, for good.
-    pub(crate) fn evict(&mut self, now: Duration) -> Vec<Completion<Op>> {
+    pub(crate) fn evict(&mut self, now: Duration) -> Vec<Completion<Request<W>>> {
         self.shut = true;
         self.inside.clear();
         self.overdue.clear();
@@ -255,7 +258,7 @@ impl Hardware {
     }
 
     pub(crate) fn drain_trace(&mut self) -> Vec<(InstanceId, sim_device::TraceRecord)> {
-        let drain = |(id, instance): (InstanceId, &mut sim_device::Instance<Op>)| {
+        let drain = |(id, instance): (InstanceId, &mut sim_device::Instance<Request<W>>)| {
             instance.drain_trace().map(|record| (id, record)).collect::<Vec<_>>()
         };
         self.card.iter_mut().flat_map(drain).collect()
@@ -286,7 +289,7 @@ impl Hardware {
     }
 }
 
-impl core::fmt::Debug for Hardware {
+impl<W: Work> core::fmt::Debug for Hardware<W> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Hardware")
             .field("occupancy", &self.card.occupancy())

@@ -66,6 +66,7 @@
 #![warn(missing_docs)]
 
 mod card;
+mod compute;
 mod config;
 mod error;
 mod hardware;
@@ -73,6 +74,7 @@ mod polling;
 mod stepped;
 mod threaded;
 
+pub use compute::Compute;
 pub use config::SimConfig;
 pub use crypto_ops::{CryptoOp, CryptoOutput, KeyHandle, Scheme, SignOp, SoftwareKeys};
 pub use engine_core::{Engine, EngineError, Kind};

@@ -3,11 +3,14 @@
 use core::time::Duration;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crypto_ops::{CryptoOp, SoftwareKeys};
-use engine_core::{Accelerator, Capabilities, Clock, Health, Kind, Rejected, Request, RoomNotice};
+use crypto_ops::CryptoOp;
+use engine_core::{
+    Accelerator, Capabilities, Clock, Health, Kind, Rejected, Request, RoomNotice, Work,
+};
 use sim_device::{Fault, InstanceId, InstanceStats, TraceRecord};
 
 use crate::card::Card;
+use crate::compute::Compute;
 use crate::config::SimConfig;
 use crate::error::SimError;
 use crate::hardware::{Alarm, Batch};
@@ -18,27 +21,27 @@ use crate::polling::Poller;
 ///
 /// Give the engine the same clock. With the same configuration and the same submissions at the same times it does the
 /// same, to the event.
-#[derive(Debug)]
-pub struct SteppedCard {
-    card: Card,
+pub struct SteppedCard<W: Work = CryptoOp> {
+    card: Card<W>,
     clock: Arc<dyn Clock>,
     /// Kept between polls so that a poll allocates nothing. Taken out while in use, for a completion may poll again.
-    batch: Mutex<Batch>,
+    batch: Mutex<Batch<W>>,
 }
 
-impl SteppedCard {
-    /// Builds the card. `keys` are the private keys inside it; `clock` says when a request is submitted.
+impl<W: Work> SteppedCard<W> {
+    /// Builds the card. `compute` computes its results, as
+    /// [`SoftwareKeys`](crate::SoftwareKeys) do with real keys; `clock` says when a request is submitted.
     ///
     /// # Errors
     ///
     /// [`SimError::Config`] if the device cannot be built so.
     pub fn new(
         config: SimConfig,
-        keys: Arc<SoftwareKeys>,
+        compute: Arc<impl Compute<Work = W> + 'static>,
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, SimError> {
         let poller = Poller::new(config.polling);
-        let card = Card::new(config, keys, poller)?;
+        let card = Card::new(config, compute, poller)?;
         Ok(Arc::new(Self { card, clock, batch: Mutex::default() }))
     }
 
@@ -69,8 +72,14 @@ impl SteppedCard {
     }
 }
 
-impl Accelerator<CryptoOp> for SteppedCard {
-    fn submit(&self, request: Request<CryptoOp>) -> Result<(), Rejected<CryptoOp>> {
+impl<W: Work> core::fmt::Debug for SteppedCard<W> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("SteppedCard").field("card", &self.card).finish_non_exhaustive()
+    }
+}
+
+impl<W: Work> Accelerator<W> for SteppedCard<W> {
+    fn submit(&self, request: Request<W>) -> Result<(), Rejected<W>> {
         // Whoever polls asks for the next deadline anew: no doorbell.
         self.card.submit(self.clock.now(), request).0
     }
@@ -79,7 +88,7 @@ impl Accelerator<CryptoOp> for SteppedCard {
         let lock = || self.batch.lock().unwrap_or_else(PoisonError::into_inner);
         let mut batch = core::mem::take(&mut *lock());
         let next = loop {
-            let done = |(request, answer): crate::card::Answered| request.complete(answer);
+            let done = |(request, answer): crate::card::Answered<W>| request.complete(answer);
             match self.card.service(now, &mut batch, done) {
                 Alarm::Now => {}
                 Alarm::At(at) if at <= now => {}

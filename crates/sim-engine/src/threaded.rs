@@ -7,11 +7,12 @@ use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use crypto_ops::{CryptoOp, SoftwareKeys};
-use engine_core::{Accelerator, Capabilities, Health, Kind, Rejected, Request, RoomNotice};
+use crypto_ops::CryptoOp;
+use engine_core::{Accelerator, Capabilities, Health, Kind, Rejected, Request, RoomNotice, Work};
 use sim_device::{Fault, InstanceStats};
 
 use crate::card::{Answered, Card};
+use crate::compute::Compute;
 use crate::config::SimConfig;
 use crate::error::SimError;
 use crate::hardware::{Alarm, Batch, Doorbell};
@@ -24,24 +25,21 @@ use crate::polling::{Occasion, Poller, Polling};
 /// memory, which whoever polls the engine drains.
 ///
 /// Dropping the card, or [`stop`](Self::stop), ends the thread; what is in flight then is reported lost.
-#[derive(Debug)]
-pub struct SimCard {
-    shared: Arc<Shared>,
+pub struct SimCard<W: Work = CryptoOp> {
+    shared: Arc<Shared<W>>,
     thread: Mutex<Option<JoinHandle<()>>>,
-    ring: Option<ResponseRing>,
+    ring: Option<ResponseRing<W>>,
 }
 
 /// Answers that nobody has collected yet.
-#[derive(Debug)]
-struct ResponseRing {
-    answers: Receiver<Answered>,
+struct ResponseRing<W: Work> {
+    answers: Receiver<Answered<W>>,
     /// When to look, by the policy and the engine's clock.
     poller: Mutex<Poller>,
 }
 
-#[derive(Debug)]
-struct Shared {
-    card: Card,
+struct Shared<W: Work> {
+    card: Card<W>,
     start: Instant,
     /// One slot: a doorbell that has not been heard need not ring twice.
     doorbell: Sender<()>,
@@ -50,13 +48,17 @@ struct Shared {
     in_flight: AtomicUsize,
 }
 
-impl SimCard {
-    /// Builds the card and starts its thread. `keys` are the private keys inside the card.
+impl<W: Work> SimCard<W> {
+    /// Builds the card and starts its thread. `compute` computes its results, as
+    /// [`SoftwareKeys`](crate::SoftwareKeys) do with the private keys inside the card.
     ///
     /// # Errors
     ///
     /// [`SimError`] if the device cannot be built so, or there is no thread to be had.
-    pub fn start(config: SimConfig, keys: Arc<SoftwareKeys>) -> Result<Arc<Self>, SimError> {
+    pub fn start(
+        config: SimConfig,
+        compute: Arc<impl Compute<Work = W> + 'static>,
+    ) -> Result<Arc<Self>, SimError> {
         let name = config.instance.name.clone();
         let polling = config.polling;
         let poller = match polling {
@@ -64,7 +66,7 @@ impl SimCard {
             // The policy is that of the response ring; the hardware thread empties the device at once.
             _ => Poller::eager(),
         };
-        let card = Card::new(config, keys, poller)?;
+        let card = Card::new(config, compute, poller)?;
         let (doorbell, heard) = bounded(1);
         let shared = Arc::new(Shared {
             card,
@@ -127,8 +129,14 @@ impl SimCard {
     }
 }
 
-impl Accelerator<CryptoOp> for SimCard {
-    fn submit(&self, request: Request<CryptoOp>) -> Result<(), Rejected<CryptoOp>> {
+impl<W: Work> core::fmt::Debug for SimCard<W> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("SimCard").field("card", &self.shared.card).finish_non_exhaustive()
+    }
+}
+
+impl<W: Work> Accelerator<W> for SimCard<W> {
+    fn submit(&self, request: Request<W>) -> Result<(), Rejected<W>> {
         if self.shared.stopping.load(Ordering::Acquire) {
             return Err(Rejected::Unavailable(request, "the card has been stopped"));
         }
@@ -188,22 +196,22 @@ impl Accelerator<CryptoOp> for SimCard {
     }
 }
 
-impl Drop for SimCard {
+impl<W: Work> Drop for SimCard<W> {
     fn drop(&mut self) {
         self.stop();
     }
 }
 
-impl Shared {
+impl<W: Work> Shared<W> {
     fn ring(&self) {
         // Full: it has been rung already. Disconnected: the thread has ended.
         let _ = self.doorbell.try_send(());
     }
 
-    fn run(&self, heard: &Receiver<()>, ring: Option<&Sender<Answered>>) {
+    fn run(&self, heard: &Receiver<()>, ring: Option<&Sender<Answered<W>>>) {
         let mut batch = Batch::default();
         while !self.stopping.load(Ordering::Acquire) {
-            let done = |answered: Answered| match ring {
+            let done = |answered: Answered<W>| match ring {
                 // Gone with its card: what it held is lost.
                 Some(ring) => drop(ring.send(answered)),
                 None => {

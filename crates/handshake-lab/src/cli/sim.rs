@@ -7,7 +7,8 @@ use crate::{
     plant,
     report::{Progress, ReportDir, table, verdict},
     run,
-    scenario::{BUILTINS, DEFAULT, Scenario},
+    scenario::{BUILTINS, DEFAULT, SWARM, Scenario},
+    swarm::Swarm,
 };
 
 /// Arguments of `lab sim`.
@@ -37,6 +38,12 @@ pub struct SimArgs {
     /// Print the results as one JSON document and nothing else.
     #[arg(long)]
     json: bool,
+    /// Of the scenario swarm: how many seeds.
+    #[arg(long, value_name = "N")]
+    seeds: Option<String>,
+    /// Of the scenario swarm: the first seed.
+    #[arg(long, value_name = "S")]
+    from: Option<String>,
     /// Plant a bug; needs a build with the feature `plant`.
     #[arg(long, value_name = "BUG")]
     plant: Option<String>,
@@ -64,6 +71,15 @@ pub(super) fn run(args: &SimArgs) -> Result<(), Stop> {
     if let Some(bug) = &args.plant {
         plant::arm(bug).map_err(Stop::usage)?;
     }
+    if scenario.name == SWARM {
+        return swarm(&scenario, args);
+    }
+    if args.seeds.is_some() || args.from.is_some() {
+        let option = if args.seeds.is_some() { "--seeds" } else { "--from" };
+        return Err(Stop::Usage(format!(
+            "{option}: only the scenario swarm has seeds; give --seed N"
+        )));
+    }
     let directory =
         ReportDir::create(args.report.as_deref(), &scenario.name).map_err(Stop::usage)?;
     let progress = Progress::new(scenario.rows.len());
@@ -80,6 +96,26 @@ pub(super) fn run(args: &SimArgs) -> Result<(), Stop> {
         println!("next:    {}", verdict.next);
     }
     if verdict.good { Ok(()) } else { Err(Stop::Bad) }
+}
+
+/// Seeds that a swarm runs when no number is given.
+const SEEDS: u64 = 2_000;
+
+fn swarm(scenario: &Scenario, args: &SimArgs) -> Result<(), Stop> {
+    let number = |option: &str, given: &Option<String>, range, default| match given {
+        Some(text) => number::whole(option, text, range, "seeds"),
+        None => Ok(default),
+    };
+    let seeds = number("--seeds", &args.seeds, 1..=100_000_000, SEEDS)?;
+    let from = number("--from", &args.from, 0..=i64::MAX as u64, scenario.seed)?;
+    let mut swarm = Swarm::new(scenario).map_err(Stop::usage)?;
+    let report = swarm.run(from..from.saturating_add(seeds)).map_err(Stop::usage)?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&report).map_err(Stop::usage)?);
+    } else {
+        print!("{}", report.text());
+    }
+    if report.is_good() { Ok(()) } else { Err(Stop::Bad) }
 }
 
 fn list() {

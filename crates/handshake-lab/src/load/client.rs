@@ -1,39 +1,25 @@
-//! One client: a handshake over a non-blocking socket, then waiting for the server to say goodbye.
+//! One client: a handshake over a transport that does not block, then waiting for the server to say goodbye.
 
 use std::{
-    io::{self, Read as _},
-    net::SocketAddr,
+    io::{self, Read, Write},
     sync::Arc,
-    time::{Duration, Instant},
 };
 
-use mio::net::TcpStream;
 use rustls::{ClientConfig, ClientConnection, pki_types::ServerName};
 
-/// A client whose handshake is under way or just done.
+/// A client whose handshake is under way or just done, over the transport `T`.
 #[derive(Debug)]
-pub(super) struct Client {
-    pub(super) socket: TcpStream,
+pub(crate) struct TlsClient<T> {
+    pub(super) transport: T,
     tls: ClientConnection,
-    opened: Instant,
+    established: bool,
     /// It is to hang up once it has said hello.
     pub(super) hangs_up: bool,
-    /// How long the handshake took, once it is done.
-    took: Option<Duration>,
-}
-
-/// What one call to [`Client::drive`] came to.
-#[derive(Debug)]
-pub(super) enum Driven {
-    /// Call again when the socket is ready.
-    Waits,
-    /// The handshake is done on both sides: the server has closed the session in good order after it.
-    Done(Duration),
 }
 
 /// Why a client's handshake failed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ClientError {
+pub(crate) enum ClientError {
     #[error("transport: {0}")]
     Io(#[from] io::Error),
     #[error("TLS: {0}")]
@@ -44,46 +30,55 @@ pub(super) enum ClientError {
     ClosedAbruptly,
 }
 
-impl Client {
-    pub(super) fn open(
-        target: SocketAddr,
+impl<T: Read + Write> TlsClient<T> {
+    pub(crate) fn new(
+        transport: T,
         config: &Arc<ClientConfig>,
         name: &ServerName<'static>,
     ) -> Result<Self, ClientError> {
-        let opened = Instant::now();
-        let socket = TcpStream::connect(target)?;
         let tls = ClientConnection::new(Arc::clone(config), name.clone())?;
-        Ok(Self { socket, tls, opened, hangs_up: false, took: None })
+        Ok(Self { transport, tls, established: false, hangs_up: false })
     }
 
-    /// Goes on as far as the socket allows.
-    pub(super) fn drive(&mut self) -> Result<Driven, ClientError> {
+    /// Whether its handshake is done, though the server may not have said goodbye yet.
+    pub(crate) const fn is_established(&self) -> bool {
+        self.established
+    }
+
+    /// Whether the first flight has left.
+    pub(super) fn has_said_hello(&self) -> bool {
+        !self.tls.wants_write()
+    }
+
+    /// Goes on as far as the transport allows. True when all is done: the server has closed the session in good order
+    /// after the handshake.
+    pub(crate) fn drive(&mut self) -> Result<bool, ClientError> {
         loop {
             while self.tls.wants_write() {
-                match self.tls.write_tls(&mut self.socket) {
+                match self.tls.write_tls(&mut self.transport) {
                     Ok(_) => {}
-                    Err(error) if waits(&error) => return Ok(Driven::Waits),
+                    Err(error) if waits(&error) => return Ok(false),
                     Err(error) => return Err(error.into()),
                 }
             }
-            self.note_end_of_handshake();
-            match self.tls.read_tls(&mut self.socket) {
+            self.established = !self.tls.is_handshaking();
+            match self.tls.read_tls(&mut self.transport) {
                 Ok(0) => {
-                    return Err(if self.took.is_none() {
-                        ClientError::ClosedEarly
-                    } else {
+                    return Err(if self.established {
                         ClientError::ClosedAbruptly
+                    } else {
+                        ClientError::ClosedEarly
                     });
                 }
                 Ok(_) => {}
-                Err(error) if waits(&error) => return Ok(Driven::Waits),
+                Err(error) if waits(&error) => return Ok(false),
                 Err(error) => return Err(error.into()),
             }
             let state = match self.tls.process_new_packets() {
                 Ok(state) => state,
                 Err(error) => {
                     // The alert that says why.
-                    let _ = self.tls.write_tls(&mut self.socket);
+                    let _ = self.tls.write_tls(&mut self.transport);
                     return Err(error.into());
                 }
             };
@@ -93,25 +88,14 @@ impl Client {
             }
             if state.peer_has_closed() {
                 // In TLS 1.2 the goodbye may come in one piece with the end of the handshake.
-                self.note_end_of_handshake();
-                return self.took.map(Driven::Done).ok_or(ClientError::ClosedEarly);
+                self.established = !self.tls.is_handshaking();
+                return if self.established { Ok(true) } else { Err(ClientError::ClosedEarly) };
             }
-        }
-    }
-
-    /// Whether the first flight has left.
-    pub(super) fn has_said_hello(&self) -> bool {
-        !self.tls.wants_write()
-    }
-
-    fn note_end_of_handshake(&mut self) {
-        if self.took.is_none() && !self.tls.is_handshaking() {
-            self.took = Some(self.opened.elapsed());
         }
     }
 }
 
-/// Whether a socket only has nothing for us now; not yet connected counts.
+/// Whether a transport only has nothing for us now; not yet connected counts.
 fn waits(error: &io::Error) -> bool {
     matches!(
         error.kind(),

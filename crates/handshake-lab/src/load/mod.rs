@@ -18,11 +18,11 @@ use std::{
 };
 
 use hdrhistogram::Histogram;
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Token, net::TcpStream};
 use rustls::{ClientConfig, pki_types::ServerName};
 
 use crate::{certs::SERVER_NAME, cpu::thread_cpu};
-use client::{Client, ClientError, Driven};
+pub(crate) use client::{ClientError, TlsClient};
 
 pub use limit::{FileLimitError, raise_file_limit};
 pub use verify::{Verified, client_config, is_bad_signature};
@@ -115,8 +115,11 @@ struct Generator<'a> {
 
 #[derive(Debug, Default)]
 struct Place {
-    client: Option<Client>,
+    client: Option<TlsClient<TcpStream>>,
     rounds_begun: u64,
+    opened: Duration,
+    /// How long its handshake took, once that is done.
+    took: Option<Duration>,
 }
 
 impl<'a> Generator<'a> {
@@ -157,6 +160,8 @@ impl<'a> Generator<'a> {
                 return;
             }
             self.places[place].rounds_begun += 1;
+            self.places[place].opened = self.begun.elapsed();
+            self.places[place].took = None;
             match self.connect(place) {
                 Ok(client) => {
                     self.places[place].client = Some(client);
@@ -167,26 +172,34 @@ impl<'a> Generator<'a> {
         }
     }
 
-    fn connect(&mut self, place: usize) -> Result<Client, ClientError> {
-        let mut client = Client::open(self.plan.target, &self.plan.config, &self.name)?;
+    fn connect(&mut self, place: usize) -> Result<TlsClient<TcpStream>, ClientError> {
+        let mut socket = TcpStream::connect(self.plan.target)?;
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(&mut socket, Token(place), interest)?;
+        let mut client = TlsClient::new(socket, &self.plan.config, &self.name)?;
         self.opened += 1;
         client.hangs_up =
             self.plan.hang_up_every.is_some_and(|every| self.opened.is_multiple_of(every.get()));
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        self.poll.registry().register(&mut client.socket, Token(place), interest)?;
         Ok(client)
     }
 
     fn drive(&mut self, place: usize) {
+        let begun = self.begun;
+        let Place { client, opened, took, .. } = &mut self.places[place];
         // An event of a connection that ended earlier in this batch.
-        let Some(client) = &mut self.places[place].client else { return };
-        match client.drive() {
-            Ok(Driven::Waits) if client.hangs_up && client.has_said_hello() => {
-                self.report.hung_up += 1
+        let Some(client) = client else { return };
+        let driven = client.drive();
+        if client.is_established() && took.is_none() {
+            *took = Some(begun.elapsed().saturating_sub(*opened));
+        }
+        match driven {
+            Ok(false) if client.hangs_up && client.has_said_hello() => {
+                self.report.hung_up += 1;
             }
-            Ok(Driven::Waits) => return,
-            Ok(Driven::Done(took)) => {
+            Ok(false) => return,
+            Ok(true) => {
                 self.report.handshakes += 1;
+                let took = took.unwrap_or_default();
                 let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
                 // Fails only for histograms of a fixed size.
                 let _ = self.report.latency_us.record(micros);
@@ -208,7 +221,8 @@ impl<'a> Generator<'a> {
     fn hang_up(&mut self, place: usize) {
         if let Some(client) = self.places[place].client.take() {
             // Without the reset a busy run would use up the ephemeral ports with connections in TIME_WAIT.
-            let _ = rustix::net::sockopt::set_socket_linger(&client.socket, Some(Duration::ZERO));
+            let _ =
+                rustix::net::sockopt::set_socket_linger(&client.transport, Some(Duration::ZERO));
         }
     }
 

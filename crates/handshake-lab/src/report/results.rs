@@ -31,6 +31,9 @@ pub struct Results {
     pub ledger: Ledger,
     /// The laws that were checked; one that was not checked is left out.
     pub laws: Vec<LawReport>,
+    /// What did not come of it as the scenario has it; for people only.
+    #[serde(skip)]
+    pub unmet: Vec<String>,
     /// Events in the trace; null in real time.
     pub trace_events: Option<u64>,
     /// SHA-256 of the trace, in hexadecimal; null in real time.
@@ -82,6 +85,9 @@ pub struct RowReport {
     pub cancelled: u64,
     /// Busy time of the device's units over the time they had; null without a device.
     pub device_utilisation: Option<f64>,
+    /// Failed handshakes that the scenario expects, at most; for the verdict only.
+    #[serde(skip)]
+    pub failures_expected: u64,
     /// CPU time of the load generator for each handshake, in microseconds; for the table only.
     #[serde(skip)]
     pub client_cpu_us_per_handshake: f64,

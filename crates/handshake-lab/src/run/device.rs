@@ -29,28 +29,18 @@ pub struct DeviceReport {
 }
 
 impl Device {
-    /// Starts a device as a scenario describes it, with these keys inside.
+    /// Starts a device as a scenario describes it, with these faults in store and these keys inside.
     ///
     /// # Errors
     /// When the device cannot be built so.
     pub fn start(
         device: &scenario::Device,
+        faults: &[scenario::FaultSpec],
         seed: u64,
         queue_bound: usize,
         keys: Arc<SoftwareKeys>,
     ) -> Result<Self, SimError> {
-        let latency = device.latency();
-        let units = u32::try_from(device.units).unwrap_or(u32::MAX);
-        let mut config = SimConfig::signer(latency, units, device.ring)?;
-        config.seed = seed;
-        config.instance.name.clone_from(&device.name);
-        if device.service == Service::Exponential {
-            for unit in &mut config.instance.units {
-                let class = unit.class;
-                unit.service = ServiceTime::exponential(latency)
-                    .map_err(|source| sim_device::ConfigError::Service { class, source })?;
-            }
-        }
+        let config = sim_config(device, faults, seed)?;
         let card = SimCard::start(config, keys)?;
         let engine = Engine::builder(Arc::clone(&card) as Arc<_>).queue_bound(queue_bound).build();
         Ok(Self { engine, card })
@@ -78,6 +68,28 @@ impl Device {
         self.card.stop();
         DeviceReport { engine, card: self.card.stats(), elapsed, quiet }
     }
+}
+
+/// The device that a scenario describes.
+pub(crate) fn sim_config(
+    device: &scenario::Device,
+    faults: &[scenario::FaultSpec],
+    seed: u64,
+) -> Result<SimConfig, SimError> {
+    let latency = device.latency();
+    let units = u32::try_from(device.units).unwrap_or(u32::MAX);
+    let mut config = SimConfig::signer(latency, units, device.ring)?;
+    config.seed = seed;
+    config.instance.name.clone_from(&device.name);
+    if device.service == Service::Exponential {
+        for unit in &mut config.instance.units {
+            let class = unit.class;
+            unit.service = ServiceTime::exponential(latency)
+                .map_err(|source| sim_device::ConfigError::Service { class, source })?;
+        }
+    }
+    config.instance.faults = scenario::faults::plan(faults);
+    Ok(config)
 }
 
 impl DeviceReport {

@@ -1,5 +1,9 @@
 //! Everything that was counted in one row, by parties that know nothing of each other, and the row's report from it.
 
+use engine_core::EngineSnapshot;
+use sim_device::Fault;
+use sim_engine::InstanceStats;
+
 use super::device::DeviceReport;
 use crate::{
     load::LoadReport,
@@ -23,13 +27,65 @@ pub struct RowEvidence {
     pub workers: Vec<WorkerReport>,
     /// Workers that never ended.
     pub stuck: u64,
-    /// What engine and device counted, in rows that have them.
-    pub device: Option<DeviceReport>,
+    /// What engines and devices counted, in rows that have them.
+    pub devices: Vec<DeviceReport>,
+    /// Which faults have struck, and what else was done to it on purpose.
+    pub harm: Harm,
     /// What is left over, and what was held at most.
     pub ledger: Ledger,
 }
 
+/// What was done to a run on purpose; failures that it explains break no law.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Harm {
+    /// Results that a fault has spoiled.
+    pub spoiled: u64,
+    /// Faults after which operations may fail: errors, resets, removals, lost answers.
+    pub failing: u64,
+    /// Other faults, after which every operation still succeeds unless it has a deadline.
+    pub delaying: u64,
+    /// Sessions that the server was told to give up.
+    pub given_up: u64,
+    /// Whether operations have deadlines.
+    pub deadlines: bool,
+    /// Operations that had not ended when nothing more was going to happen.
+    pub overdue: u64,
+    /// Times that an engine, just polled, still had something due.
+    pub unnoticed: u64,
+}
+
+impl Harm {
+    /// Takes up a fault that has struck.
+    pub(crate) fn strike(&mut self, fault: Fault) {
+        match fault {
+            Fault::Corrupt => self.spoiled += 1,
+            Fault::Lost | Fault::DeviceError | Fault::Reset { .. } | Fault::Removal { .. } => {
+                self.failing += 1;
+            }
+            _ => self.delaying += 1,
+        }
+    }
+
+    /// Whether sessions may have failed because of it.
+    #[must_use]
+    pub const fn excuses_failures(&self) -> bool {
+        self.failing + self.spoiled > 0 || (self.deadlines && self.delaying > 0)
+    }
+}
+
 impl RowEvidence {
+    /// What all engines counted together.
+    #[must_use]
+    pub fn engines(&self, of: fn(&EngineSnapshot) -> u64) -> u64 {
+        self.devices.iter().map(|device| of(&device.engine)).sum()
+    }
+
+    /// What all devices counted together.
+    #[must_use]
+    pub fn cards(&self, of: fn(&InstanceStats) -> u64) -> u64 {
+        self.devices.iter().map(|device| of(&device.card)).sum()
+    }
+
     /// What was checked session by session, over all workers.
     #[must_use]
     pub fn sessions(&self) -> SessionChecks {
@@ -46,12 +102,10 @@ impl RowEvidence {
         let each = |total: f64| total / (self.load.handshakes.max(1) as f64);
         let cpu_us: f64 = self.workers.iter().map(|worker| worker.cpu.as_secs_f64() * 1e6).sum();
         let percentile = |quantile| self.load.latency_us.value_at_quantile(quantile) as f64 / 1e3;
-        let engine = self.device.as_ref().map(|device| &device.engine);
-        let card = self.device.as_ref().map(|device| &device.card);
         RowReport {
             mode: self.plan.name.clone(),
             workers: self.plan.workers,
-            threads: self.plan.workers + usize::from(self.device.is_some()),
+            threads: self.plan.workers + self.devices.len(),
             wake: self.plan.wake.to_string(),
             handshakes: self.load.handshakes,
             failed: self.load.failed,
@@ -69,16 +123,21 @@ impl RowEvidence {
                 max: self.load.latency_us.max() as f64 / 1e3,
             },
             server_cpu_us_per_handshake: each(cpu_us),
-            ops: engine.map_or(0, |engine| engine.completed),
-            ring_full: engine.map_or(0, |engine| engine.ring_full),
+            ops: self.engines(|engine| engine.completed),
+            ring_full: self.engines(|engine| engine.ring_full),
             resumes: sum(|worker| worker.resumes) + sum(|worker| worker.unprompted_resumes),
             unprompted_resumes: sum(|worker| worker.unprompted_resumes),
-            wakes: engine.map_or(0, |engine| engine.wakes),
-            polls: card.map_or(0, |card| card.polls),
-            interrupts: card.map_or(0, |card| card.interrupts),
-            fallbacks: 0,
-            cancelled: engine.map_or(0, |engine| engine.cancelled),
-            device_utilisation: self.device.as_ref().map(DeviceReport::utilisation),
+            wakes: self.engines(|engine| engine.wakes),
+            polls: self.cards(|card| card.polls),
+            interrupts: self.cards(|card| card.interrupts),
+            fallbacks: self.engines(|engine| engine.fallbacks),
+            cancelled: self.engines(|engine| engine.cancelled),
+            device_utilisation: self.devices.first().map(DeviceReport::utilisation),
+            failures_expected: if self.devices.is_empty() {
+                0
+            } else {
+                self.plan.expect.most_failed
+            },
             client_cpu_us_per_handshake: each(self.load.cpu.as_secs_f64() * 1e6),
         }
     }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use job_core::PoolStats;
 
-use super::{device::DeviceReport, evidence::RowEvidence};
-use crate::{report::LawReport, scenario::Mode};
+use super::evidence::RowEvidence;
+use crate::{report::LawReport, scenario::Mode, stepped::TraceSummary};
 
 /// The laws as far as they have been checked.
 #[derive(Debug, Clone, Default)]
@@ -22,17 +22,21 @@ impl Laws {
     pub fn check(&mut self, row: &RowEvidence) {
         self.l8_ledger(row);
         self.l12_verified(row);
-        let Some(device) = &row.device else { return };
-        self.l2_submitted_once(row, device);
-        self.l3_nobody_forgotten(row, device);
-        self.l13_fair(row, device);
+        if row.devices.is_empty() {
+            return;
+        }
+        self.l2_submitted_once(row);
+        self.l3_nobody_forgotten(row);
+        self.l13_fair(row);
+        self.l14_in_time(row);
+        self.l15_failures_end_sessions(row);
         match row.plan.mode {
             Mode::Async => {
-                self.l4_one_wake(row, device);
-                self.l5_dropped_soundly(row, device);
+                self.l4_one_wake(row);
+                self.l5_dropped_soundly(row);
                 self.l7_no_spin(row);
             }
-            Mode::Blocking => self.l11_synchronous(row, device),
+            Mode::Blocking => self.l11_synchronous(row),
             Mode::Software | Mode::FreeSign => {}
         }
     }
@@ -63,44 +67,48 @@ impl Laws {
     }
 
     /// L2: an extra resume harms nothing, and nothing is submitted twice.
-    fn l2_submitted_once(&mut self, row: &RowEvidence, device: &DeviceReport) {
+    fn l2_submitted_once(&mut self, row: &RowEvidence) {
         let sessions = row.sessions();
-        let engine = &device.engine;
         let harmed = sessions.unprompted_harmed;
+        let (submitted, refused) = (row.engines(|e| e.submitted), row.engines(|e| e.refused));
+        let ended: u64 = row.workers.iter().map(|worker| worker.failed).sum();
+        let reasons = row.engines(|engine| engine.failed) + refused;
+        // What falls back goes to one more device.
+        let (accepted, sent) =
+            (row.engines(|e| e.accepted), submitted + row.engines(|e| e.fallbacks));
         self.record(
             row,
             2,
-            sessions.unprompted + engine.submitted,
+            sessions.unprompted + submitted,
             &[
-                (harmed > 0, format!("{harmed} sessions failed after a resume without a wake")),
                 (
-                    engine.submitted + engine.refused != row.asked,
-                    format!(
-                        "{} signatures were asked for and {} submitted",
-                        row.asked, engine.submitted
-                    ),
+                    harmed > 0 && !row.harm.excuses_failures(),
+                    format!("{harmed} sessions failed after a resume without a wake"),
                 ),
                 (
-                    engine.accepted > engine.submitted,
-                    format!(
-                        "{} requests reached the device {} times",
-                        engine.submitted, engine.accepted
-                    ),
+                    submitted + refused != row.asked,
+                    format!("{} signatures were asked for and {submitted} submitted", row.asked),
+                ),
+                (accepted > sent, format!("{sent} requests reached devices {accepted} times")),
+                (
+                    ended > reasons,
+                    format!("{ended} sessions ended for {reasons} operations that had failed"),
                 ),
             ],
         );
     }
 
     /// L3: whoever waited was woken, and every handshake came to its end.
-    fn l3_nobody_forgotten(&mut self, row: &RowEvidence, device: &DeviceReport) {
+    fn l3_nobody_forgotten(&mut self, row: &RowEvidence) {
         // In the other modes what is still waiting when the time is over is given up on purpose.
         let ends = row.plan.mode == Mode::Async;
         let left: u64 = row.workers.iter().map(|worker| worker.abandoned).sum();
         let (unfinished, stuck) = (row.load.unfinished, row.stuck);
+        let quiet = row.devices.iter().all(|device| device.quiet);
         self.record(
             row,
             3,
-            device.engine.submitted,
+            row.engines(|engine| engine.submitted),
             &[
                 (stuck > 0, format!("{stuck} workers wait for an operation that never came back")),
                 (
@@ -108,17 +116,17 @@ impl Laws {
                     format!("{unfinished} handshakes never came to their end"),
                 ),
                 (ends && left > 0, format!("{left} sessions were still there after the drain")),
-                (!device.quiet, "requests were still in flight after the drain".to_owned()),
+                (!quiet, "requests were still in flight after the drain".to_owned()),
             ],
         );
     }
 
     /// L4: one wake for each reason to resume.
-    fn l4_one_wake(&mut self, row: &RowEvidence, device: &DeviceReport) {
+    fn l4_one_wake(&mut self, row: &RowEvidence) {
         let sessions = row.sessions();
         let tokens: u64 = row.workers.iter().map(|worker| worker.tokens).sum();
-        let (wakes, over) = (device.engine.wakes, sessions.too_many_wakes);
-        let settled = device.engine.completed + device.engine.failed;
+        let (wakes, over) = (row.engines(|engine| engine.wakes), sessions.too_many_wakes);
+        let settled = row.engines(|engine| engine.completed + engine.failed);
         self.record(
             row,
             4,
@@ -135,13 +143,16 @@ impl Laws {
     }
 
     /// L5: a session dropped while it was parked took its job with it, and the answer that came late was put away.
-    fn l5_dropped_soundly(&mut self, row: &RowEvidence, device: &DeviceReport) {
+    fn l5_dropped_soundly(&mut self, row: &RowEvidence) {
         let sum = |of: fn(&PoolStats) -> u64| {
             row.workers.iter().map(|worker| of(&worker.pool)).sum::<u64>()
         };
-        let (cancelled, given_up) = (sum(|pool| pool.cancelled), device.engine.cancelled);
-        let (unended, late) = (sum(|pool| pool.quarantined), device.engine.late);
+        let (cancelled, given_up) = (sum(|pool| pool.cancelled), row.engines(|e| e.cancelled));
+        let (unended, late) = (sum(|pool| pool.quarantined), row.engines(|e| e.late));
         let noise = sum(|pool| pool.swallowed_panics + pool.swallowed_unwinds);
+        // A job may be cancelled when its answer is there and it has not been resumed; then the answer is late. And
+        // whoever went over to the standby, or was too late, leaves an answer behind.
+        let losers = row.engines(|engine| engine.fallbacks + engine.deadlines);
         self.record(
             row,
             5,
@@ -150,12 +161,12 @@ impl Laws {
                 (unended > 0, format!("{unended} cancelled jobs would not end")),
                 (noise > 0, format!("{noise} cancelled jobs panicked or caught their unwind")),
                 (
-                    given_up < cancelled,
+                    given_up + late < cancelled,
                     format!("{cancelled} jobs were cancelled and {given_up} operations given up"),
                 ),
                 (
-                    late > given_up,
-                    format!("{late} answers came late for {given_up} operations given up"),
+                    late > cancelled.max(given_up) + losers,
+                    format!("{late} answers came late for {cancelled} operations given up"),
                 ),
             ],
         );
@@ -179,43 +190,52 @@ impl Laws {
         self.record(row, 8, entries.len() as u64, &faults);
     }
 
+    /// L9: the same row again gives the same trace.
+    pub fn l9_repeats(&mut self, row: &str, first: TraceSummary, second: TraceSummary) {
+        let fault = (first != second).then(|| {
+            format!(
+                "row {row}: the same seed gave two traces, of {} and {} events",
+                first.events, second.events
+            )
+        });
+        let law = self.0.entry(9).or_default();
+        law.checked += 1;
+        law.broken = law.broken.take().or(fault);
+    }
+
     /// L11: where there is no job to pause, the operation completes synchronously.
-    fn l11_synchronous(&mut self, row: &RowEvidence, device: &DeviceReport) {
+    fn l11_synchronous(&mut self, row: &RowEvidence) {
         let jobs: u64 = row.workers.iter().map(|worker| worker.pool.started).sum();
-        let engine = &device.engine;
-        let settled = engine.completed + engine.failed;
+        let submitted = row.engines(|engine| engine.submitted);
+        let settled = row.engines(|engine| engine.completed + engine.failed);
         self.record(
             row,
             11,
-            engine.submitted,
+            submitted,
             &[
                 (jobs > 0, format!("{jobs} jobs were started though async mode was off")),
-                (
-                    settled != engine.submitted,
-                    format!("{} operations began and {settled} ended", engine.submitted),
-                ),
+                (settled != submitted, format!("{submitted} operations began and {settled} ended")),
             ],
         );
     }
 
     /// L12: every result was checked in the engine, and every signature by the client that got it.
     fn l12_verified(&mut self, row: &RowEvidence) {
-        if let Some(device) = &row.device {
-            let engine = &device.engine;
-            let (checked, results) = (engine.checked, engine.completed + engine.check_failures);
-            self.record(
-                row,
-                12,
-                checked,
-                &[
-                    (checked < results, format!("{results} results and {checked} checks")),
-                    (
-                        engine.check_failures > 0,
-                        format!("{} results did not check", engine.check_failures),
-                    ),
-                ],
-            );
-        }
+        let (checked, failures) = (row.engines(|e| e.checked), row.engines(|e| e.check_failures));
+        let results = row.engines(|engine| engine.completed) + failures;
+        let spoiled = row.harm.spoiled;
+        self.record(
+            row,
+            12,
+            checked,
+            &[
+                (checked < results, format!("{results} results and {checked} checks")),
+                (
+                    failures > spoiled,
+                    format!("{failures} results did not check and {spoiled} were spoiled"),
+                ),
+            ],
+        );
         if row.plan.mode != Mode::FreeSign {
             let (verified, done) = (row.verified, row.load.handshakes);
             let fault = format!("{done} handshakes and {verified} verified signatures");
@@ -224,11 +244,56 @@ impl Laws {
     }
 
     /// L13: first come first served.
-    fn l13_fair(&mut self, row: &RowEvidence, device: &DeviceReport) {
-        let engine = &device.engine;
-        let fault = format!("{} requests overtook an older one", engine.out_of_order);
-        let times = engine.in_order + engine.out_of_order;
-        self.record(row, 13, times, &[(engine.out_of_order > 0, fault)]);
+    fn l13_fair(&mut self, row: &RowEvidence) {
+        let (turns, overtaken) = (row.engines(|e| e.in_order), row.engines(|e| e.out_of_order));
+        let fault = format!("{overtaken} requests overtook an older one");
+        self.record(row, 13, turns + overtaken, &[(overtaken > 0, fault)]);
+    }
+
+    /// L14: with deadlines, nothing waits longer than that.
+    fn l14_in_time(&mut self, row: &RowEvidence) {
+        if !row.harm.deadlines {
+            return;
+        }
+        let (overdue, unnoticed) = (row.harm.overdue, row.harm.unnoticed);
+        self.record(
+            row,
+            14,
+            row.engines(|engine| engine.submitted),
+            &[
+                (
+                    overdue > 0,
+                    format!("{overdue} operations still waited when nothing more was to come"),
+                ),
+                (unnoticed > 0, format!("{unnoticed} times a deadline passed unnoticed")),
+            ],
+        );
+    }
+
+    /// L15: an operation that failed ended its session, and nothing else did.
+    fn l15_failures_end_sessions(&mut self, row: &RowEvidence) {
+        let failed: u64 = row.workers.iter().map(|worker| worker.failed).sum();
+        let told = row.load.failed;
+        let left = row.load.hung_up + row.harm.given_up;
+        self.record(
+            row,
+            15,
+            failed,
+            &[
+                (
+                    told > failed,
+                    format!("{told} clients were turned away and {failed} sessions had failed"),
+                ),
+                (
+                    failed > told + left,
+                    format!("{failed} sessions failed and {told} clients were told"),
+                ),
+                (
+                    failed > 0 && !row.harm.excuses_failures() && row.engines(|e| e.refused) == 0,
+                    format!("{failed} sessions failed though no fault had struck"),
+                ),
+            ],
+        );
     }
 }
 

@@ -2,23 +2,29 @@
 
 use engine_core::EngineSnapshot;
 
+use super::device::DeviceReport;
 use crate::{
     report::{Ledger, Level},
     server::WorkerReport,
 };
 
-/// Gathers the ledger after the workers' end; `engine` is `None` where no engine was used.
+/// The engines' accounts of these devices.
+pub(crate) fn engines(devices: &[DeviceReport]) -> Vec<&EngineSnapshot> {
+    devices.iter().map(|device| &device.engine).collect()
+}
+
+/// Gathers the ledger after the workers' end.
 #[must_use]
-pub fn ledger(workers: &[WorkerReport], engine: Option<&EngineSnapshot>) -> Ledger {
+pub fn ledger(workers: &[WorkerReport], engines: &[&EngineSnapshot]) -> Ledger {
     let level = |now: usize, peak: usize| Level { now: now as u64, peak: peak as u64 };
     let jobs = |worker: &WorkerReport| level(worker.pool.live, worker.pool.peak_live);
     // A stack is in use exactly as long as its job lives, so their peaks are the same.
     let stacks = |worker: &WorkerReport| level(worker.pool.stacks_in_use, worker.pool.peak_live);
     let fds = wait_ctx::fds_gauge();
     let engine_level = |of: fn(&EngineSnapshot) -> engine_core::Level| {
-        engine
-            .map(of)
-            .map_or_else(Level::default, |level| Level { now: level.now, peak: level.peak })
+        let levels = engines.iter().map(|engine| of(engine));
+        let levels = levels.map(|level| Level { now: level.now, peak: level.peak });
+        levels.fold(Level::default(), Level::beside)
     };
     Ledger {
         jobs: workers.iter().map(jobs).fold(Level::default(), Level::beside),

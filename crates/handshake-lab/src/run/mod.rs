@@ -2,6 +2,7 @@
 
 mod device;
 mod evidence;
+mod expect;
 mod laws;
 mod ledger;
 mod row;
@@ -13,12 +14,18 @@ use crate::{
     load::{FileLimitError, raise_file_limit},
     report::{Ledger, Machine, Progress, Results, SCHEMA},
     scenario::{ClockMode, RowPlan, Scenario, Wake},
+    stepped::{self, CostProfile, TraceSummary},
 };
 
+pub(crate) use device::sim_config;
 pub use device::{Device, DeviceReport};
-pub use evidence::RowEvidence;
+pub use evidence::{Harm, RowEvidence};
 pub use laws::Laws;
+pub(crate) use ledger::engines;
 pub use ledger::ledger;
+
+/// One session in so many is resumed without a wake (law L2).
+const UNPROMPTED_EVERY: u64 = 64;
 
 /// A scenario that could not be run to its end.
 #[derive(Debug, thiserror::Error)]
@@ -55,9 +62,15 @@ pub enum RunError {
 /// What kept it from running; broken laws and failed handshakes are in the results instead.
 pub fn run(scenario: &Scenario, progress: &Progress) -> Result<Results, RunError> {
     let plans = scenario.plan();
-    let most = plans.iter().map(|plan| plan.connections).max().unwrap_or_default();
-    // Both ends of a connection, and perhaps its session's own descriptor.
-    raise_file_limit(most, if scenario.server.wake == Wake::Fd { 3 } else { 2 })?;
+    let costs = match scenario.clock {
+        ClockMode::Real => {
+            let most = plans.iter().map(|plan| plan.connections).max().unwrap_or_default();
+            // Both ends of a connection, and perhaps its session's own descriptor.
+            raise_file_limit(most, if scenario.server.wake == Wake::Fd { 3 } else { 2 })?;
+            None
+        }
+        ClockMode::Virtual => Some(CostProfile::reference()),
+    };
     let pki = TestPki::generate(scenario.load.key)?;
     let private_key = PrivateKeyDer::from_pem_slice(pki.key_pem.as_bytes())
         .map_err(|error| rustls::Error::General(error.to_string()))?;
@@ -65,13 +78,26 @@ pub fn run(scenario: &Scenario, progress: &Progress) -> Result<Results, RunError
     let mut rows = Vec::with_capacity(plans.len());
     let mut ledger = Ledger::default();
     let mut laws = Laws::default();
+    let mut traces = Vec::new();
+    let mut unmet = Vec::new();
     for plan in &plans {
         progress.begin(&plan.name, &describe(plan));
-        let evidence = row::run(plan, &pki, &private_key)?;
+        let evidence = match &costs {
+            None => row::run(plan, &pki, &private_key)?,
+            Some(costs) => {
+                let run = || stepped::run_row(plan, &pki, &private_key, costs, UNPROMPTED_EVERY);
+                let (evidence, trace) = run()?;
+                // Law L9: twice the same.
+                laws.l9_repeats(&plan.name, trace, run()?.1);
+                traces.push(trace);
+                evidence
+            }
+        };
         for (failure, count) in &evidence.load.failures {
             tracing::warn!(row = plan.name, count, failure, "clients.failed");
         }
         let report = evidence.report();
+        unmet.extend(expect::unmet(&evidence));
         progress.end(
             &plan.name,
             &format!("{} handshakes, {:.0} a second", report.handshakes, report.handshakes_per_s),
@@ -81,21 +107,21 @@ pub fn run(scenario: &Scenario, progress: &Progress) -> Result<Results, RunError
         rows.push(report);
     }
     progress.finish();
+    let whole = (!traces.is_empty()).then(|| TraceSummary::of_all(&traces));
     Ok(Results {
         schema: SCHEMA.to_owned(),
         machine: Machine::this(),
         scenario: scenario.name.clone(),
         seed: scenario.seed,
         device_profile: None,
-        cost_profile: None,
-        clock: match scenario.clock {
-            ClockMode::Real => "real".to_owned(),
-        },
+        cost_profile: costs.map(|costs| costs.id()),
+        clock: scenario.clock.to_string(),
         rows,
         ledger,
         laws: laws.reports(),
-        trace_events: None,
-        trace_sha256: None,
+        unmet,
+        trace_events: whole.map(|whole| whole.events),
+        trace_sha256: whole.map(|whole| whole.hex()),
     })
 }
 

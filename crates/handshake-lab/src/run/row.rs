@@ -6,7 +6,12 @@ use crypto_ops::SoftwareKeys;
 use rustls::pki_types::PrivateKeyDer;
 use ssl_async::SslContext;
 
-use super::{RunError, device::Device, evidence::RowEvidence, ledger::ledger};
+use super::{
+    RunError, UNPROMPTED_EVERY,
+    device::Device,
+    evidence::{Harm, RowEvidence},
+    ledger::{engines, ledger},
+};
 use crate::{
     certs::TestPki,
     keys::{self, Asked},
@@ -14,9 +19,6 @@ use crate::{
     scenario::{Mode, RowPlan},
     server::{Ending, Server, ServerPlan, Service},
 };
-
-/// One session in so many is resumed without a wake (law L2).
-const UNPROMPTED_EVERY: u64 = 64;
 
 /// Connections that may wait to be accepted; all of a row's arrive at once, and one that finds no room tries again only
 /// after a second.
@@ -35,7 +37,7 @@ pub(super) fn run(
     let device = if plan.mode.uses_device() {
         // Every connection may wait at the same time.
         let bound = plan.connections;
-        Some(Device::start(&plan.device, plan.seed, bound, Arc::clone(&keys))?)
+        Some(Device::start(&plan.device, &plan.faults, plan.seed, bound, Arc::clone(&keys))?)
     } else {
         None
     };
@@ -88,7 +90,8 @@ pub(super) fn run(
     let patience = plan.device.latency() * 2 + plan.drain;
     let ended = server.end(ending, patience).map_err(system)?;
     let device = device.map(|device| device.end(plan.drain));
-    let ledger = ledger(&ended.workers, device.as_ref().map(|device| &device.engine));
+    let devices: Vec<_> = device.into_iter().collect();
+    let ledger = ledger(&ended.workers, &engines(&devices));
     Ok(RowEvidence {
         plan: plan.clone(),
         load,
@@ -96,7 +99,8 @@ pub(super) fn run(
         asked: asked.count(),
         workers: ended.workers,
         stuck: ended.stuck,
-        device,
+        devices,
+        harm: Harm::default(),
         ledger,
     })
 }

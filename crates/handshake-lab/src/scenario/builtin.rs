@@ -12,6 +12,26 @@ pub struct Builtin {
 /// The scenario that runs when none is named.
 pub const DEFAULT: &str = "offload-modes";
 
-/// All built-in scenarios, by name.
-pub const BUILTINS: &[Builtin] =
-    &[Builtin { name: DEFAULT, text: include_str!("../../scenarios/offload-modes.toml") }];
+/// The scenario that is not run once but seed by seed.
+pub const SWARM: &str = "swarm";
+
+macro_rules! builtins {
+    ($($name:literal),+ $(,)?) => {
+        &[$(Builtin { name: $name, text: include_str!(concat!("../../scenarios/", $name, ".toml")) }),+]
+    };
+}
+
+/// All built-in scenarios, by question.
+pub const BUILTINS: &[Builtin] = builtins![
+    "offload-modes",
+    "ring-full",
+    "device-reset",
+    "heartbeat-loss",
+    "lost-completion",
+    "late-completion",
+    "corrupt-signature",
+    "reorder",
+    "peer-hangup",
+    "deadline-fallback",
+    "swarm",
+];

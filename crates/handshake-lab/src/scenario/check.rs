@@ -41,10 +41,15 @@ pub(super) fn check(mut raw: Table) -> Result<Table, ScenarioError> {
     Ok(checked)
 }
 
+/// The repeated section of which a file may have no member.
+const OPTIONAL: &str = "fault";
+
 /// The members of a repeated section; one with nothing but defaults when the file has none and none is required.
 fn members(section: &Section, value: Option<Value>) -> Result<Vec<Value>, ScenarioError> {
     let required = section.fields.iter().any(|field| field.absent == Absent::Required);
     let tables = match value {
+        None if section.name == OPTIONAL => return Ok(Vec::new()),
+        Some(Value::Array(tables)) if section.name == OPTIONAL && tables.is_empty() => tables,
         None if required => {
             return Err(ScenarioError::Missing {
                 field: format!("[[{}]]", section.name),

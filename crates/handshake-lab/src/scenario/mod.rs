@@ -12,6 +12,7 @@
 mod builtin;
 mod check;
 mod error;
+pub(crate) mod faults;
 mod field;
 mod overrides;
 mod plan;
@@ -23,13 +24,14 @@ use std::path::Path;
 
 use toml::Table;
 
-pub use builtin::{BUILTINS, Builtin, DEFAULT};
+pub use builtin::{BUILTINS, Builtin, DEFAULT, SWARM};
 pub use error::{ScenarioError, nearest};
 pub use field::{Absent, Accepts, Field, Section};
 pub use plan::RowPlan;
 pub use schema::SECTIONS;
 pub use types::{
-    ClockMode, Device, KeyType, Load, Mode, Row, Scenario, Server, Service, TlsVersion, Wake,
+    ClockMode, Device, EngineTerms, Expect, FallbackTo, FaultKind, FaultSpec, Handshakes, KeyType,
+    Load, Mode, Row, Scenario, Server, Service, TlsVersion, Wake,
 };
 
 impl Scenario {
@@ -90,6 +92,39 @@ impl Scenario {
                 field: "[[device]]".to_owned(),
                 value: format!("{:?} beside {:?}", second.name, self.devices[0].name),
                 remedy: "give one [[device]]".to_owned(),
+            });
+        }
+        let terms = [
+            ("deadline_ms", self.engine.deadline_ms > 0.0, self.engine.deadline_ms.to_string()),
+            ("fallback", self.engine.fallback != FallbackTo::Fail, "\"software\"".to_owned()),
+            (
+                "breaker_failures",
+                self.engine.breaker_failures > 0,
+                self.engine.breaker_failures.to_string(),
+            ),
+        ];
+        if let (ClockMode::Real, Some((key, _, value))) =
+            (self.clock, terms.into_iter().find(|(_, given, _)| *given))
+        {
+            return Err(ScenarioError::NotBuilt {
+                field: format!("engine.{key}"),
+                value: format!("{value} under the clock \"real\""),
+                remedy: "give clock = \"virtual\" too".to_owned(),
+            });
+        }
+        if self.clock == ClockMode::Virtual && self.server.wake != Wake::Ready {
+            return Err(ScenarioError::NotBuilt {
+                field: "server.wake".to_owned(),
+                value: format!("\"{}\" under the clock \"virtual\"", self.server.wake),
+                remedy: "give \"ready\", or clock = \"real\"".to_owned(),
+            });
+        }
+        if self.load.handshakes == Handshakes::Profiled && self.clock == ClockMode::Real {
+            return Err(ScenarioError::BadValue {
+                field: "load.handshakes".to_owned(),
+                value: "\"profiled\"".to_owned(),
+                reason: "an outline takes no time under the clock \"real\"".to_owned(),
+                remedy: "give clock = \"virtual\" too, or \"real\"".to_owned(),
             });
         }
         Ok(())

@@ -2,7 +2,10 @@
 
 use std::{num::NonZeroU64, time::Duration};
 
-use super::types::{Device, KeyType, Mode, Row, Scenario, TlsVersion, Wake};
+use super::types::{
+    Device, EngineTerms, Expect, FaultSpec, Handshakes, KeyType, Mode, Row, Scenario, TlsVersion,
+    Wake,
+};
 
 /// One measurement, complete.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,6 +24,8 @@ pub struct RowPlan {
     pub hang_up_every: Option<NonZeroU64>,
     /// How long handshakes under way may take to end once the row is over.
     pub drain: Duration,
+    /// What stands for TLS.
+    pub handshakes: Handshakes,
     /// Protocol version.
     pub tls: TlsVersion,
     /// The type of the server's key.
@@ -29,6 +34,12 @@ pub struct RowPlan {
     pub workers: usize,
     /// How a completion reaches the event loop.
     pub wake: Wake,
+    /// On which terms operations are carried out.
+    pub engine: EngineTerms,
+    /// What goes wrong in the accelerator.
+    pub faults: Vec<FaultSpec>,
+    /// What has to come of it.
+    pub expect: Expect,
     /// The accelerator; used when the mode needs one.
     pub device: Device,
     /// Seeds the service times.
@@ -53,10 +64,14 @@ impl Scenario {
             rounds: (rounds > 0).then_some(rounds),
             hang_up_every: NonZeroU64::new(self.load.hang_up_every),
             drain: Duration::from_secs_f64(self.server.drain_seconds),
+            handshakes: self.load.handshakes,
             tls: self.load.tls,
             key: self.load.key,
             workers: self.server.workers,
             wake: self.server.wake,
+            engine: self.engine,
+            faults: self.faults.clone(),
+            expect: self.expect,
             device: Device {
                 latency_ms: row.latency_ms.unwrap_or(device.latency_ms),
                 ring: row.ring.unwrap_or(device.ring),

@@ -6,13 +6,14 @@ use super::field::{
 };
 
 /// All sections, in the order in which they are printed. The first is the top level.
-pub const SECTIONS: &[Section] = &[TOP, LOAD, SERVER, DEVICE, ROW];
+pub const SECTIONS: &[Section] = &[TOP, LOAD, SERVER, ENGINE, DEVICE, FAULT, ROW, EXPECT];
 
 const CONNECTIONS: Accepts = Accepts::Integer { min: 1, max: 20_000 };
 const SECONDS: Accepts = Accepts::Number { min: 0.1, max: 600.0 };
 const ROUNDS: Accepts = Accepts::Integer { min: 0, max: 1_000_000 };
 const LATENCY: Accepts = Accepts::Number { min: 0.0, max: 60_000.0 };
 const RING: Accepts = Accepts::Integer { min: 1, max: 65_536 };
+const COUNT: Accepts = Accepts::Integer { min: 0, max: 1_000_000_000 };
 const UNITS: Accepts = Accepts::Integer { min: 1, max: 65_536 };
 
 const TOP: Section = Section {
@@ -43,9 +44,9 @@ const TOP: Section = Section {
         },
         Field {
             key: "clock",
-            meaning: "The clock under which it runs.",
+            meaning: "The clock under which it runs: this machine's, or a calendar that one thread steps, the same way every time.",
             unit: "",
-            accepts: Accepts::OneOf { built: &["real"], reserved: &["virtual"] },
+            accepts: Accepts::OneOf { built: &["real", "virtual"], reserved: &[] },
             absent: Default("\"real\""),
         },
         Field {
@@ -86,6 +87,13 @@ const LOAD: Section = Section {
                 reserved: &["poisson", "bursts", "ramp"],
             },
             absent: Default("\"closed\""),
+        },
+        Field {
+            key: "handshakes",
+            meaning: "Whether TLS is executed, or only its outline is run and charged like it; the outline in virtual time only.",
+            unit: "",
+            accepts: Accepts::OneOf { built: &["real", "profiled"], reserved: &[] },
+            absent: Default("\"real\""),
         },
         Field {
             key: "tls",
@@ -174,6 +182,42 @@ const SERVER: Section = Section {
     ],
 };
 
+const ENGINE: Section = Section {
+    name: "engine",
+    repeats: false,
+    meaning: "The engine before each device: how long operations may take, and who helps out.",
+    fields: &[
+        Field {
+            key: "deadline_ms",
+            meaning: "How long an operation may take; 0 for as long as it likes. In virtual time only.",
+            unit: "ms",
+            accepts: LATENCY,
+            absent: Default("0.0"),
+        },
+        Field {
+            key: "fallback",
+            meaning: "What happens to an operation that the device does not carry out: it fails, or software does it. In virtual time only.",
+            unit: "",
+            accepts: Accepts::OneOf { built: &["fail", "software"], reserved: &["other-device"] },
+            absent: Default("\"fail\""),
+        },
+        Field {
+            key: "breaker_failures",
+            meaning: "After so many failures in a row, or without a heartbeat, the device is left alone for a while; 0 for never. In virtual time only.",
+            unit: "failures",
+            accepts: Accepts::Integer { min: 0, max: 1_000 },
+            absent: Default("0"),
+        },
+        Field {
+            key: "breaker_pause_ms",
+            meaning: "For how long.",
+            unit: "ms",
+            accepts: LATENCY,
+            absent: Default("50.0"),
+        },
+    ],
+};
+
 const DEVICE: Section = Section {
     name: "device",
     repeats: true,
@@ -216,6 +260,79 @@ const DEVICE: Section = Section {
             unit: "units",
             accepts: UNITS,
             absent: Default("64"),
+        },
+    ],
+};
+
+const FAULT: Section = Section {
+    name: "fault",
+    repeats: true,
+    meaning: "Something that goes wrong in the device: what, when, and how often at most. A file may have none.",
+    fields: &[
+        Field {
+            key: "name",
+            meaning: "Its name, to tell it from others.",
+            unit: "",
+            accepts: Accepts::Name,
+            absent: Required,
+        },
+        Field {
+            key: "kind",
+            meaning: "What goes wrong.",
+            unit: "",
+            accepts: Accepts::OneOf {
+                built: &[
+                    "ring-stuck",
+                    "lost",
+                    "late",
+                    "duplicate",
+                    "reordered",
+                    "corrupt",
+                    "misdirected",
+                    "device-error",
+                    "reset",
+                    "heartbeat-loss",
+                    "hang",
+                    "removal",
+                ],
+                reserved: &["interrupt-lost"],
+            },
+            absent: Required,
+        },
+        Field {
+            key: "at_ms",
+            meaning: "From when on. Faults of the whole device strike then; others at every so-manyth opportunity.",
+            unit: "ms",
+            accepts: LATENCY,
+            absent: Default("0.0"),
+        },
+        Field {
+            key: "every",
+            meaning: "Strikes at every so-manyth submission or completion; 0 for once, at at_ms.",
+            unit: "opportunities",
+            accepts: Accepts::Integer { min: 0, max: 1_000_000 },
+            absent: Default("0"),
+        },
+        Field {
+            key: "budget",
+            meaning: "How often at most.",
+            unit: "times",
+            accepts: Accepts::Integer { min: 1, max: 1_000_000 },
+            absent: Default("1"),
+        },
+        Field {
+            key: "lasts_ms",
+            meaning: "How long it lasts, or by how much an answer is late.",
+            unit: "ms",
+            accepts: LATENCY,
+            absent: Default("10.0"),
+        },
+        Field {
+            key: "behind",
+            meaning: "How many other answers overtake one that is reordered.",
+            unit: "answers",
+            accepts: Accepts::Integer { min: 1, max: 10_000 },
+            absent: Default("1"),
         },
     ],
 };
@@ -283,6 +400,77 @@ const ROW: Section = Section {
             unit: "units",
             accepts: UNITS,
             absent: Inherits("device.units"),
+        },
+    ],
+};
+
+const EXPECT: Section = Section {
+    name: "expect",
+    repeats: false,
+    meaning: "What has to come of each row that uses the device, beside the laws.",
+    fields: &[
+        Field {
+            key: "most_failed",
+            meaning: "At most so many handshakes fail.",
+            unit: "handshakes",
+            accepts: COUNT,
+            absent: Default("0"),
+        },
+        Field {
+            key: "least_failed",
+            meaning: "At least so many handshakes fail.",
+            unit: "handshakes",
+            accepts: COUNT,
+            absent: Default("0"),
+        },
+        Field {
+            key: "least_faults",
+            meaning: "Faults strike at least so often.",
+            unit: "times",
+            accepts: COUNT,
+            absent: Default("0"),
+        },
+        Field {
+            key: "least_fallbacks",
+            meaning: "At least so many operations are done by software instead.",
+            unit: "operations",
+            accepts: COUNT,
+            absent: Default("0"),
+        },
+        Field {
+            key: "least_late",
+            meaning: "At least so many answers come when nobody waits for them any more.",
+            unit: "answers",
+            accepts: COUNT,
+            absent: Default("0"),
+        },
+        Field {
+            key: "least_ring_full",
+            meaning: "The ring is full at least so often.",
+            unit: "times",
+            accepts: COUNT,
+            absent: Default("0"),
+        },
+        Field {
+            key: "least_cancelled",
+            meaning: "At least so many operations are given up.",
+            unit: "operations",
+            accepts: COUNT,
+            absent: Default("0"),
+        },
+        Field {
+            key: "least_invalid",
+            meaning: "At least so many results do not pass their check.",
+            unit: "results",
+            accepts: COUNT,
+            absent: Default("0"),
+        },
+        Field {
+            key: "least_trips",
+            meaning: "The breaker opens at least so often.",
+            unit: "times",
+            accepts: COUNT,
+            absent: Default("0"),
         },
     ],
 };

@@ -21,12 +21,105 @@ pub struct Scenario {
     pub load: Load,
     /// The server.
     pub server: Server,
+    /// The engines.
+    pub engine: EngineTerms,
     /// The accelerators.
     #[serde(rename = "device")]
     pub devices: Vec<Device>,
+    /// What goes wrong.
+    #[serde(rename = "fault", default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<FaultSpec>,
     /// The measurements, in order.
     #[serde(rename = "row")]
     pub rows: Vec<Row>,
+    /// What has to come of it.
+    pub expect: Expect,
+}
+
+/// On which terms operations are carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct EngineTerms {
+    /// How long one may take, in milliseconds; 0 for as long as it likes.
+    pub deadline_ms: f64,
+    /// What happens to one that the device does not carry out.
+    pub fallback: FallbackTo,
+    /// After so many failures in a row the device is left alone; 0 for never.
+    pub breaker_failures: u32,
+    /// For how long, in milliseconds.
+    pub breaker_pause_ms: f64,
+}
+
+/// Who carries out what the device does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum FallbackTo {
+    /// Nobody: it fails.
+    Fail,
+    /// Software.
+    Software,
+}
+
+/// Something that goes wrong in the device.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct FaultSpec {
+    /// Its name.
+    pub name: String,
+    /// What goes wrong.
+    pub kind: FaultKind,
+    /// From when on, in milliseconds.
+    pub at_ms: f64,
+    /// At every so-manyth opportunity; 0 for once.
+    pub every: u64,
+    /// How often at most.
+    pub budget: u32,
+    /// How long it lasts, in milliseconds.
+    pub lasts_ms: f64,
+    /// How many overtake one that is reordered.
+    pub behind: u32,
+}
+
+/// What can go wrong; [`sim_device::Fault`] says what each means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "each is the fault of the same name")]
+pub enum FaultKind {
+    RingStuck,
+    Lost,
+    Late,
+    Duplicate,
+    Reordered,
+    Corrupt,
+    Misdirected,
+    DeviceError,
+    Reset,
+    HeartbeatLoss,
+    Hang,
+    Removal,
+}
+
+/// What has to come of each row that uses the device.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expect {
+    /// Handshakes that fail, at most.
+    pub most_failed: u64,
+    /// Handshakes that fail, at least.
+    pub least_failed: u64,
+    /// Faults that strike.
+    pub least_faults: u64,
+    /// Operations done by software instead.
+    pub least_fallbacks: u64,
+    /// Answers that come when nobody waits any more.
+    pub least_late: u64,
+    /// Times that the ring is full.
+    pub least_ring_full: u64,
+    /// Operations given up.
+    pub least_cancelled: u64,
+    /// Results that do not pass their check.
+    pub least_invalid: u64,
+    /// Times that the breaker opens.
+    pub least_trips: u64,
 }
 
 /// The clients of a scenario.
@@ -40,6 +133,8 @@ pub struct Load {
     pub tls: TlsVersion,
     /// The type of the server's key.
     pub key: KeyType,
+    /// What stands for TLS.
+    pub handshakes: Handshakes,
     /// Key exchange; `x25519` is the only group so far.
     pub group: String,
     /// Resumption; `none` so far.
@@ -112,6 +207,19 @@ pub struct Row {
 pub enum ClockMode {
     /// Threads, sockets and the clock of this machine.
     Real,
+    /// One thread, wires in memory, and a calendar.
+    Virtual,
+}
+
+/// What stands for TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Handshakes {
+    /// TLS, executed.
+    Real,
+    /// Its outline: a signature between messages of one byte, charged like TLS. In virtual time only.
+    Profiled,
 }
 
 /// The protocol version that the clients offer.
@@ -192,6 +300,15 @@ impl Mode {
     #[must_use]
     pub fn uses_device(self) -> bool {
         matches!(self, Self::Blocking | Self::Async)
+    }
+}
+
+impl std::fmt::Display for ClockMode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Real => "real",
+            Self::Virtual => "virtual",
+        })
     }
 }
 

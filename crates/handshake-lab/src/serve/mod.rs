@@ -123,7 +123,8 @@ impl Serving {
             EngineChoice::Inline => (None, keys::software(&identity.private_key)?, "inline"),
             EngineChoice::Sim(device) => {
                 drain += device.latency() * 2;
-                let device = Device::start(device, 1, QUEUE_BOUND, Arc::clone(&identity.keys))?;
+                let device =
+                    Device::start(device, &[], 1, QUEUE_BOUND, Arc::clone(&identity.keys))?;
                 let key = device.signing_key(identity.handle.clone());
                 (Some(device), key, "sim")
             }
@@ -174,7 +175,7 @@ impl Serving {
             requests: requests.requests(),
             ops: engine.map_or(0, |engine| engine.completed),
             cancelled: engine.map_or(0, |engine| engine.cancelled),
-            ledger: ledger(&workers, engine),
+            ledger: ledger(&workers, engine.as_slice()),
         })
     }
 }

@@ -1,24 +1,41 @@
 //! One connection: its TLS session and what it is doing.
 
-use mio::net::TcpStream;
+use std::{
+    io::{self, Read, Write},
+    os::fd::{AsRawFd as _, BorrowedFd},
+    rc::Rc,
+};
+
+use mio::{Interest, Registry, Token, unix::SourceFd};
 use ssl_async::{Outcome, Ssl, SslError};
 
 use super::{
     http::{self, Parsed, Request, Status},
     service::{LiveCounters, Service},
-    tally::SessionTally,
+    session::{Milestone, Progress, Session},
 };
 
-/// A connection of a worker.
+/// A connection of a worker over the transport `T`.
 #[derive(Debug)]
-pub(super) struct Connection {
-    pub(super) ssl: Ssl<TcpStream>,
-    pub(super) tally: SessionTally,
-    /// Whether its first bytes have come.
-    pub(super) begun: bool,
-    /// Whether the poller watches the session's own descriptor.
-    pub(super) watched: bool,
+pub(crate) struct Connection<T> {
+    ssl: Ssl<T>,
+    service: Service,
+    /// The poller that is to watch the session's own descriptor, until it does.
+    watch: Option<Watch>,
     stage: Stage,
+}
+
+/// A poller that watches a session's own descriptor from the first time that it parks.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    pub(crate) registry: Rc<Registry>,
+    pub(crate) token: Token,
+}
+
+impl Watch {
+    fn begin(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        self.registry.register(&mut SourceFd(&fd.as_raw_fd()), self.token, Interest::READABLE)
+    }
 }
 
 #[derive(Debug)]
@@ -38,17 +55,6 @@ struct Page {
     last: bool,
 }
 
-/// What a connection came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Progress {
-    /// It waits for its socket or, if the session is parked, for its wake.
-    Waits,
-    /// It waits for a job: the pool is at its maximum.
-    WaitsForJob,
-    /// It has ended in good order.
-    Ended,
-}
-
 /// Unwraps what is ready; for what is not, returns what the connection waits for.
 macro_rules! ready {
     ($outcome:expr) => {
@@ -62,35 +68,28 @@ macro_rules! ready {
     };
 }
 
-impl Connection {
-    pub(super) fn new(ssl: Ssl<TcpStream>) -> Self {
-        Self {
-            ssl,
-            tally: SessionTally::default(),
-            begun: false,
-            watched: false,
-            stage: Stage::Handshake,
-        }
+impl<T: Read + Write> Connection<T> {
+    pub(crate) fn new(ssl: Ssl<T>, service: Service, watch: Option<Watch>) -> Self {
+        Self { ssl, service, watch, stage: Stage::Handshake }
     }
+}
 
-    /// Goes on as far as it can: until the socket would block, the session parks, or the connection has ended.
-    pub(super) fn advance(
-        &mut self,
-        service: &Service,
-        live: &LiveCounters,
-    ) -> Result<Progress, SslError> {
+impl<T: Read + Write> Session for Connection<T> {
+    type Failure = SslError;
+
+    fn advance(&mut self, live: &LiveCounters) -> Result<Progress, SslError> {
         loop {
             match &mut self.stage {
                 Stage::Handshake => {
                     ready!(self.ssl.do_handshake());
                     live.handshake();
-                    self.stage = match service {
+                    self.stage = match self.service {
                         Service::HandshakeOnly => Stage::Closing,
                         Service::Page { .. } => Stage::Page(Page::default()),
                     };
                 }
                 Stage::Page(page) => {
-                    if let Some(waits) = page.advance(&mut self.ssl, service, live)? {
+                    if let Some(waits) = page.advance(&mut self.ssl, &self.service, live)? {
                         return Ok(waits);
                     }
                     self.stage = Stage::Closing;
@@ -103,13 +102,34 @@ impl Connection {
         }
     }
 
-    /// Whether the handshake is done.
-    pub(super) const fn established(&self) -> bool {
-        !matches!(self.stage, Stage::Handshake)
+    fn parked(&mut self) -> Result<(), SslError> {
+        if let Some(watch) = self.watch.take() {
+            watch.begin(self.ssl.wait_ctx().notify_fd()?)?;
+        }
+        Ok(())
     }
 
-    /// Ends the conversation if it is between two requests; says whether it was.
-    pub(super) fn close_if_idle(&mut self) -> bool {
+    fn is_parked(&self) -> bool {
+        self.ssl.waiting_for_async()
+    }
+
+    fn watch_peer(&mut self) -> Result<(), SslError> {
+        self.ssl.watch_peer()
+    }
+
+    fn milestone(&self) -> Milestone {
+        if !matches!(self.stage, Stage::Handshake) {
+            return Milestone::Established;
+        }
+        match self.ssl.connection() {
+            // It is inside a packet.
+            None => Milestone::Signing,
+            Some(tls) if tls.negotiated_cipher_suite().is_some() => Milestone::Answered,
+            Some(_) => Milestone::Accepted,
+        }
+    }
+
+    fn close_if_idle(&mut self) -> bool {
         if let Stage::Page(page) = &self.stage
             && page.received.is_empty()
             && page.sent == page.response.len()
@@ -119,13 +139,34 @@ impl Connection {
         }
         false
     }
+
+    fn id(&self) -> Option<u64> {
+        Some(self.ssl.id().as_u64())
+    }
+
+    fn has_hung_up(failure: &SslError) -> bool {
+        match failure {
+            SslError::PeerClosed(_) => true,
+            SslError::Io(error) => is_hang_up(error),
+            _ => false,
+        }
+    }
+}
+
+/// Whether an error of the transport means that the peer went away.
+fn is_hang_up(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, TimedOut};
+    matches!(
+        error.kind(),
+        BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | TimedOut
+    )
 }
 
 impl Page {
     /// Answers requests until the conversation is over (`None`) or has to wait.
-    fn advance(
+    fn advance<T: Read + Write>(
         &mut self,
-        ssl: &mut Ssl<TcpStream>,
+        ssl: &mut Ssl<T>,
         service: &Service,
         live: &LiveCounters,
     ) -> Result<Option<Progress>, SslError> {
@@ -162,7 +203,7 @@ impl Page {
 }
 
 /// The page: what this connection runs on.
-fn page(ssl: &Ssl<TcpStream>, service: &Service, live: &LiveCounters) -> String {
+fn page<T: Read + Write>(ssl: &Ssl<T>, service: &Service, live: &LiveCounters) -> String {
     let engine = match service {
         Service::HandshakeOnly => "none",
         Service::Page { engine } => engine,

@@ -14,12 +14,17 @@
 //! Several workers share the port by sharing the listening socket: each has its own handle on it in its own poller, and
 //! whoever accepts first serves.
 
-mod connection;
-mod http;
-mod service;
+mod session;
+
 mod slots;
 mod tally;
 mod tokens;
+pub(crate) mod worker_core;
+
+mod connection;
+mod http;
+mod service;
+
 mod worker;
 
 use std::{
@@ -39,6 +44,9 @@ use ssl_async::SslContext;
 use crate::scenario::Wake;
 use tokens::CONTROL;
 use worker::Worker;
+
+pub(crate) use connection::Connection;
+pub(crate) use session::{Charge, Milestone, Progress, Session};
 
 pub use service::{LiveCounters, Service};
 pub use tally::{SessionChecks, WorkerReport};

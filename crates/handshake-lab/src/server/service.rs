@@ -44,7 +44,7 @@ impl LiveCounters {
         self.requests.load(Ordering::Relaxed)
     }
 
-    pub(super) fn handshake(&self) {
+    pub(crate) fn handshake(&self) {
         self.handshakes.fetch_add(1, Ordering::Relaxed);
     }
 

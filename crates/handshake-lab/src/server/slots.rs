@@ -8,7 +8,7 @@ const PLACES: usize = 1 << 20;
 
 /// A slab whose keys are not reused until the counter of a place wraps around.
 #[derive(Debug)]
-pub(super) struct Slots<T> {
+pub(crate) struct Slots<T> {
     places: Vec<Place<T>>,
     free: Vec<usize>,
     occupied: usize,
@@ -21,12 +21,12 @@ struct Place<T> {
 }
 
 impl<T> Slots<T> {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self { places: Vec::new(), free: Vec::new(), occupied: 0 }
     }
 
     /// Puts in what `make` makes with its key. `None` when every place is taken or `make` fails.
-    pub(super) fn insert_with(&mut self, make: impl FnOnce(usize) -> Option<T>) -> Option<usize> {
+    pub(crate) fn insert_with(&mut self, make: impl FnOnce(usize) -> Option<T>) -> Option<usize> {
         let index = match self.free.pop() {
             Some(index) => index,
             None if self.places.len() < PLACES => {
@@ -49,13 +49,13 @@ impl<T> Slots<T> {
         }
     }
 
-    pub(super) fn by_key(&mut self, wanted: usize) -> Option<&mut T> {
+    pub(crate) fn by_key(&mut self, wanted: usize) -> Option<&mut T> {
         let index = wanted % PLACES;
         let place = self.places.get_mut(index)?;
         if key(index, place.uses) == wanted { place.value.as_mut() } else { None }
     }
 
-    pub(super) fn remove(&mut self, wanted: usize) -> Option<T> {
+    pub(crate) fn remove(&mut self, wanted: usize) -> Option<T> {
         let index = wanted % PLACES;
         let place = self.places.get_mut(index)?;
         if key(index, place.uses) != wanted {
@@ -68,12 +68,12 @@ impl<T> Slots<T> {
         Some(value)
     }
 
-    pub(super) const fn len(&self) -> usize {
+    pub(crate) const fn len(&self) -> usize {
         self.occupied
     }
 
     /// The keys of all that are in.
-    pub(super) fn keys(&self) -> Vec<usize> {
+    pub(crate) fn keys(&self) -> Vec<usize> {
         let occupied = self.places.iter().enumerate().filter(|(_, place)| place.value.is_some());
         occupied.map(|(index, place)| key(index, place.uses)).collect()
     }

@@ -15,6 +15,8 @@ pub struct WorkerReport {
     pub failed: u64,
     /// Sessions whose peer hung up, before or after the handshake.
     pub hung_up: u64,
+    /// Sessions given up one by one, wherever they were.
+    pub given_up: u64,
     /// Sessions given up because the server was told to end.
     pub abandoned: u64,
     /// Turns of the event loop, each of which polls once.

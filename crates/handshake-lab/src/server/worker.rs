@@ -1,59 +1,49 @@
-//! The event loop of one worker thread.
+//! The driver of a worker in real time: a poller, a listening socket, and the worker's thread.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
     io,
     os::fd::{AsFd as _, AsRawFd as _},
+    rc::Rc,
     sync::Arc,
     time::Duration,
 };
 
 use job_core::JobPool;
 use mio::{
-    Events, Interest, Poll,
+    Events, Interest, Poll, Registry,
     event::Event,
     net::{TcpListener, TcpStream},
     unix::SourceFd,
 };
-use ssl_async::{Ssl, SslError};
-use wait_ctx::{ReadyQueue, ReadySender, Route};
+use ssl_async::Ssl;
+use wait_ctx::Route;
 
 use super::{
     Control, ServerPlan,
-    connection::{Connection, Progress},
+    connection::{Connection, Watch},
     service::LiveCounters,
-    slots::Slots,
-    tally::{SessionChecks, WorkerReport},
+    session::RealTime,
+    tally::WorkerReport,
     tokens::{self, LISTENER, READY, Source},
+    worker_core::{Core, NEW_A_TURN},
 };
-use crate::{cpu::thread_cpu, plant, scenario::Wake};
-
-/// Connections accepted and handshakes begun in one turn of the loop. Small, so that a worker that blocks in each finishes
-/// those under way before it begins too many; large enough that a turn's poll is shared.
-const NEW_A_TURN: usize = 8;
+use crate::{cpu::thread_cpu, scenario::Wake};
 
 /// One worker. It stays on the thread that runs it, for its jobs do.
 #[derive(Debug)]
 pub(super) struct Worker {
     poll: Poll,
+    registry: Rc<Registry>,
     /// `None` once the worker drains.
     listener: Option<TcpListener>,
     plan: Arc<ServerPlan>,
     control: Arc<Control>,
-    live: Arc<LiveCounters>,
-    pool: JobPool,
-    ready: ReadyQueue,
-    sender: ReadySender,
-    connections: Slots<Connection>,
-    /// Connections whose first bytes have come and have not been looked at.
-    fresh: VecDeque<usize>,
-    /// Connections that wait for a job.
-    starved: VecDeque<usize>,
+    core: Core<Connection<TcpStream>, RealTime>,
     /// More connections may be waiting to be accepted than were in the last turn.
     more_to_accept: bool,
-    /// A connection could not be accepted for want of descriptors; tried again when one has closed.
-    out_of_descriptors: bool,
-    report: WorkerReport,
+    /// How many sessions there were when a connection could not be accepted for want of descriptors; tried again when
+    /// one has ended.
+    out_of_descriptors: Option<usize>,
 }
 
 impl Worker {
@@ -64,44 +54,20 @@ impl Worker {
         control: Arc<Control>,
         live: Arc<LiveCounters>,
     ) -> io::Result<Self> {
-        let ready = ReadyQueue::new()?;
-        let sender = ready.sender();
-        let pool = JobPool::new();
+        let core = Core::new(JobPool::new(), live, plan.unprompted_every, RealTime)?;
         let readable = Interest::READABLE;
         poll.registry().register(&mut listener, LISTENER, readable)?;
-        poll.registry().register(&mut SourceFd(&ready.as_fd().as_raw_fd()), READY, readable)?;
-        let report = WorkerReport {
-            accepted: 0,
-            handshakes: 0,
-            failed: 0,
-            hung_up: 0,
-            abandoned: 0,
-            turns: 0,
-            parks: 0,
-            tokens: 0,
-            resumes: 0,
-            unprompted_resumes: 0,
-            fd_writes: 0,
-            sessions: SessionChecks::default(),
-            cpu: Duration::ZERO,
-            pool: pool.stats(),
-            failures: BTreeMap::new(),
-        };
+        poll.registry().register(&mut SourceFd(&core.as_fd().as_raw_fd()), READY, readable)?;
+        let registry = Rc::new(poll.registry().try_clone()?);
         Ok(Self {
             poll,
+            registry,
             listener: Some(listener),
             plan,
             control,
-            live,
-            pool,
-            ready,
-            sender,
-            connections: Slots::new(),
-            fresh: VecDeque::new(),
-            starved: VecDeque::new(),
+            core,
             more_to_accept: false,
-            out_of_descriptors: false,
-            report,
+            out_of_descriptors: None,
         })
     }
 
@@ -109,128 +75,75 @@ impl Worker {
     pub(super) fn run(mut self) -> io::Result<WorkerReport> {
         let cpu_before = thread_cpu();
         let mut events = Events::with_capacity(256);
-        let mut tokens = Vec::new();
         while !self.is_over() {
-            self.report.turns += 1;
-            self.completions(&mut tokens);
+            self.core.turn();
+            self.core.completions();
             // Asleep only when the ready queue is really empty; then a push writes its descriptor.
             let sleeps =
-                self.ready.prepare_sleep() && !self.more_to_accept && self.fresh.is_empty();
+                self.core.prepare_sleep() && !self.wants_to_accept() && !self.core.has_fresh();
             let timeout = if sleeps { None } else { Some(Duration::ZERO) };
             let polled = self.poll.poll(&mut events, timeout);
-            self.ready.awake();
+            self.core.awake();
             match polled {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
             }
             for event in &events {
-                // Completions before new work: their stacks and sessions are the ones still warm.
-                self.completions(&mut tokens);
+                self.core.completions();
                 if self.control.abandoned() {
                     break;
                 }
                 self.event(event);
             }
-            if self.more_to_accept {
+            if self.wants_to_accept() {
                 self.accept();
             }
-            self.begin_some(&mut tokens);
+            for _ in 0..NEW_A_TURN {
+                if self.control.abandoned() || !self.core.begin_one() {
+                    break;
+                }
+                self.core.completions();
+            }
         }
-        self.report.abandoned = self.connections.len() as u64;
-        for key in self.connections.keys() {
-            self.connections.remove(key);
-        }
-        self.report.fd_writes = self.ready.fd_writes();
-        self.report.pool = self.pool.stats();
-        self.report.cpu = thread_cpu().saturating_sub(cpu_before);
-        Ok(self.report)
+        Ok(self.core.finish(thread_cpu().saturating_sub(cpu_before)))
     }
 
     fn is_over(&mut self) -> bool {
         if self.control.abandoned() {
             return true;
         }
-        if self.control.draining() && self.listener.is_some() {
-            self.begin_drain();
-        }
-        self.listener.is_none() && self.connections.len() == 0
-    }
-
-    fn begin_drain(&mut self) {
-        if let Some(mut listener) = self.listener.take() {
+        if self.control.draining()
+            && let Some(mut listener) = self.listener.take()
+        {
             // Fails only if it was never registered.
             let _ = self.poll.registry().deregister(&mut listener);
+            self.core.begin_drain();
         }
-        for key in self.connections.keys() {
-            if self.connections.by_key(key).is_some_and(Connection::close_if_idle) {
-                self.advance(key);
-            }
-        }
-    }
-
-    /// Resumes every session that a completion has woken.
-    fn completions(&mut self, tokens: &mut Vec<wait_ctx::Token>) {
-        self.ready.drain(tokens);
-        for token in tokens.drain(..) {
-            self.woken(token.0);
-        }
-    }
-
-    /// A session's wake has come, by whatever route.
-    fn woken(&mut self, key: usize) {
-        self.report.tokens += 1;
-        let Some(connection) = self.connections.by_key(key) else { return };
-        connection.tally.tokens += 1;
-        if connection.ssl.waiting_for_async() {
-            connection.tally.resumes += 1;
-            self.report.resumes += 1;
-            self.advance(key);
-        }
-        // A job has probably ended, so there is one for somebody who waits.
-        if let Some(key) = self.starved.pop_front() {
-            self.advance(key);
-        }
+        self.listener.is_none() && self.core.len() == 0
     }
 
     fn event(&mut self, event: &Event) {
-        let key = match tokens::source(event.token()) {
-            Source::Bell => return,
-            Source::Listener => {
-                self.more_to_accept = true;
-                return;
-            }
-            Source::Session(key) => return self.woken(key),
-            Source::Socket(key) => key,
-        };
-        let Some(connection) = self.connections.by_key(key) else { return };
-        if connection.ssl.waiting_for_async() {
-            // Not resumed: only looked after, so that a peer that hangs up is noticed.
-            if let Err(error) = connection.ssl.watch_peer() {
-                self.fail(key, &error);
-            }
-        } else if connection.begun {
-            self.advance(key);
-        } else if event.is_readable() || event.is_read_closed() || event.is_error() {
-            connection.begun = true;
-            self.fresh.push_back(key);
-        }
-    }
-
-    /// Begins a few handshakes; the rest keep until those under way have had their turn, so that a flood of new ones
-    /// does not starve them.
-    fn begin_some(&mut self, tokens: &mut Vec<wait_ctx::Token>) {
-        for _ in 0..NEW_A_TURN {
-            let Some(key) = self.fresh.pop_front() else { return };
-            self.advance(key);
-            self.completions(tokens);
-            if self.control.abandoned() {
-                return;
+        match tokens::source(event.token()) {
+            Source::Bell => {}
+            Source::Listener => self.more_to_accept = true,
+            Source::Session(key) => self.core.woken(key),
+            Source::Socket(key) => {
+                let first = event.is_readable() || event.is_read_closed() || event.is_error();
+                self.core.transport_ready(key, first);
             }
         }
     }
 
-    /// Accepts a few connections, for the same reason.
+    fn wants_to_accept(&mut self) -> bool {
+        if self.out_of_descriptors.is_some_and(|sessions| self.core.len() < sessions) {
+            self.out_of_descriptors = None;
+            self.more_to_accept = true;
+        }
+        self.more_to_accept
+    }
+
+    /// Accepts a few connections; the others keep.
     fn accept(&mut self) {
         for _ in 0..NEW_A_TURN {
             let Some(listener) = &self.listener else { break };
@@ -242,7 +155,7 @@ impl Worker {
                 Err(error) => {
                     if error.kind() != io::ErrorKind::WouldBlock {
                         tracing::warn!(%error, "accept.failed");
-                        self.out_of_descriptors = true;
+                        self.out_of_descriptors = Some(self.core.len());
                     }
                     self.more_to_accept = false;
                     return;
@@ -253,138 +166,28 @@ impl Worker {
     }
 
     fn welcome(&mut self, mut socket: TcpStream) {
-        self.report.accepted += 1;
         // Without it the last flight can wait for a delayed acknowledgement.
         let _ = socket.set_nodelay(true);
-        let (registry, sender) = (self.poll.registry(), &self.sender);
-        let (plan, pool) = (&self.plan, &self.pool);
-        let inserted = self.connections.insert_with(|key| {
+        let (registry, plan) = (&self.registry, &self.plan);
+        self.core.welcome(|key, pool, route| {
             let interest = Interest::READABLE | Interest::WRITABLE;
             registry.register(&mut socket, tokens::socket(key), interest).ok()?;
             let ssl = Ssl::accept(&plan.context, pool, socket).ok()?;
-            let token = wait_ctx::Token(key);
+            let mut watch = None;
             match plan.wake {
-                Wake::Ready => {
-                    ssl.wait_ctx().notifier().set_route(Route::Ready(sender.clone(), token));
-                }
-                Wake::Callback => {
-                    let sender = sender.clone();
-                    ssl.set_async_callback(Some(Arc::new(move |_, _| {
-                        sender.push(token);
-                    })));
-                }
+                Wake::Ready => ssl.wait_ctx().notifier().set_route(route),
+                Wake::Callback => ssl.set_async_callback(Some(Arc::new(move |_, _| {
+                    if let Route::Ready(sender, token) = &route {
+                        sender.push(*token);
+                    }
+                }))),
                 // Made when the session first parks; a wake before that is kept for it.
-                Wake::Fd => {}
-            }
-            Some(Connection::new(ssl))
-        });
-        if inserted.is_none() {
-            self.report.failed += 1;
-            self.live.failure();
-            *self.report.failures.entry("no session could be made".to_owned()).or_default() += 1;
-        }
-    }
-
-    /// Goes on with a connection as far as it can.
-    fn advance(&mut self, key: usize) {
-        let Some(connection) = self.connections.by_key(key) else { return };
-        let parked_before = connection.ssl.waiting_for_async();
-        let established_before = connection.established();
-        let mut result = connection.advance(&self.plan.service, &self.live);
-        if self.control.draining()
-            && matches!(result, Ok(Progress::Waits))
-            && connection.close_if_idle()
-        {
-            result = connection.advance(&self.plan.service, &self.live);
-        }
-        if connection.established() && !established_before {
-            self.report.handshakes += 1;
-        }
-        match result {
-            Ok(Progress::Ended) => self.end(key, false),
-            Ok(Progress::WaitsForJob) => self.starved.push_back(key),
-            Ok(Progress::Waits) => {
-                if connection.ssl.waiting_for_async() && !parked_before {
-                    connection.tally.parks += 1;
-                    self.report.parks += 1;
-                    self.parked(key);
+                Wake::Fd => {
+                    let registry = Rc::clone(registry);
+                    watch = Some(Watch { registry, token: tokens::session(key) });
                 }
             }
-            Err(error) => self.fail(key, &error),
-        }
+            Some(Connection::new(ssl, plan.service.clone(), watch))
+        });
     }
-
-    /// A session has just parked: its own descriptor is watched if that is how wakes come, and now and then it is resumed
-    /// once more without a wake.
-    fn parked(&mut self, key: usize) {
-        if self.plan.wake == Wake::Fd
-            && let Err(error) = self.watch(key)
-        {
-            self.fail(key, &error.into());
-            return;
-        }
-        let Some(connection) = self.connections.by_key(key) else { return };
-        if plant::spin_resume() {
-            connection.tally.resumes += 2;
-            self.report.resumes += 2;
-            self.advance(key);
-            self.advance(key);
-            return;
-        }
-        let parks = self.report.parks;
-        let due = self.plan.unprompted_every.is_some_and(|every| parks.is_multiple_of(every));
-        if due {
-            connection.tally.unprompted += 1;
-            self.report.unprompted_resumes += 1;
-            self.advance(key);
-        }
-    }
-
-    fn watch(&mut self, key: usize) -> io::Result<()> {
-        let Some(connection) = self.connections.by_key(key) else { return Ok(()) };
-        if !connection.watched {
-            let fd = connection.ssl.wait_ctx().notify_fd()?.as_raw_fd();
-            self.poll.registry().register(
-                &mut SourceFd(&fd),
-                tokens::session(key),
-                Interest::READABLE,
-            )?;
-            connection.watched = true;
-        }
-        Ok(())
-    }
-
-    fn fail(&mut self, key: usize, error: &SslError) {
-        let hung_up = match error {
-            SslError::PeerClosed(_) => true,
-            SslError::Io(error) => is_hang_up(error),
-            _ => false,
-        };
-        if hung_up {
-            self.report.hung_up += 1;
-        } else {
-            self.report.failed += 1;
-        }
-        self.live.failure();
-        let ssl = self.connections.by_key(key).map(|connection| connection.ssl.id().as_u64());
-        tracing::debug!(ssl, %error, "connection.failed");
-        *self.report.failures.entry(error.to_string()).or_default() += 1;
-        self.end(key, !hung_up);
-    }
-
-    fn end(&mut self, key: usize, harmed: bool) {
-        if let Some(connection) = self.connections.remove(key) {
-            self.report.sessions.take(&connection.tally, harmed);
-        }
-        self.more_to_accept |= std::mem::take(&mut self.out_of_descriptors);
-    }
-}
-
-/// Whether an error of the transport means that the peer went away.
-fn is_hang_up(error: &io::Error) -> bool {
-    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, TimedOut};
-    matches!(
-        error.kind(),
-        BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | TimedOut
-    )
 }

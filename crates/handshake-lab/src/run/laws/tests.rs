@@ -10,7 +10,7 @@ use super::*;
 use crate::{
     load::LoadReport,
     report::{Ledger, Level},
-    run::Device,
+    run::{Device, Harm},
     scenario::Scenario,
     server::{SessionChecks, WorkerReport},
 };
@@ -19,7 +19,7 @@ use crate::{
 fn healthy(mode: &str) -> RowEvidence {
     let plans = Scenario::find("offload-modes", &[]).expect("built in").plan();
     let plan = plans.into_iter().find(|plan| plan.name == mode).expect("a row of it");
-    let started = Device::start(&plan.device, 1, 8, Arc::new(SoftwareKeys::new()));
+    let started = Device::start(&plan.device, &[], 1, 8, Arc::new(SoftwareKeys::new()));
     let mut device = started.expect("a valid device").end(Duration::from_secs(5));
     let engine = &mut device.engine;
     (engine.submitted, engine.accepted, engine.completed) = (10, 10, 10);
@@ -34,6 +34,7 @@ fn healthy(mode: &str) -> RowEvidence {
         handshakes: 10,
         failed: 0,
         hung_up: 0,
+        given_up: 0,
         abandoned: 0,
         turns: 40,
         parks: parked,
@@ -62,13 +63,14 @@ fn healthy(mode: &str) -> RowEvidence {
         asked: 10,
         workers: vec![worker],
         stuck: 0,
-        device: Some(device),
+        devices: vec![device],
+        harm: Harm::default(),
         ledger: Ledger { jobs: Level { now: 0, peak: 10 }, ..Ledger::default() },
     }
 }
 
 fn engine(row: &mut RowEvidence) -> &mut engine_core::EngineSnapshot {
-    &mut row.device.as_mut().expect("a row with a device").engine
+    &mut row.devices[0].engine
 }
 
 fn broken(row: &RowEvidence) -> Vec<String> {

@@ -1,0 +1,37 @@
+//! What a scenario says has to come of a row, held against what was counted.
+
+use super::evidence::RowEvidence;
+
+/// What did not come of a row as the scenario has it; one line each.
+pub(super) fn unmet(row: &RowEvidence) -> Vec<String> {
+    if row.devices.is_empty() {
+        return Vec::new();
+    }
+    let expect = &row.plan.expect;
+    let failed = row.load.failed;
+    let least = [
+        ("failed handshakes", expect.least_failed, failed),
+        ("faults", expect.least_faults, row.cards(|card| card.faults)),
+        ("fallbacks", expect.least_fallbacks, row.engines(|engine| engine.fallbacks)),
+        ("late answers", expect.least_late, row.engines(|engine| engine.late)),
+        ("full rings", expect.least_ring_full, row.engines(|engine| engine.ring_full)),
+        ("cancelled operations", expect.least_cancelled, row.engines(|engine| engine.cancelled)),
+        ("invalid results", expect.least_invalid, row.engines(|engine| engine.check_failures)),
+        ("openings of the breaker", expect.least_trips, row.engines(|engine| engine.trips)),
+    ];
+    let mut unmet: Vec<String> = least
+        .into_iter()
+        .filter(|(_, least, seen)| seen < least)
+        .map(|(what, least, seen)| {
+            format!("row {:?}: {seen} {what}, expected at least {least}", row.plan.name)
+        })
+        .collect();
+    if failed > expect.most_failed {
+        let most = expect.most_failed;
+        unmet.push(format!(
+            "row {:?}: {failed} failed handshakes, expected at most {most}",
+            row.plan.name
+        ));
+    }
+    unmet
+}

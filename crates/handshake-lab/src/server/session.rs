@@ -1,0 +1,82 @@
+//! What the core of the event loop asks of a session, whatever stands for TLS and transport in it.
+
+use std::fmt;
+
+use super::service::LiveCounters;
+
+/// A session of a worker.
+pub(crate) trait Session {
+    /// Why one ended before its time.
+    type Failure: fmt::Display;
+
+    /// Goes on as far as it can: until the transport would block, it parks, or it has ended.
+    fn advance(&mut self, live: &LiveCounters) -> Result<Progress, Self::Failure>;
+
+    /// It has just parked.
+    fn parked(&mut self) -> Result<(), Self::Failure> {
+        Ok(())
+    }
+
+    /// Whether a request of it is under way, so that it waits for a wake and not for its transport.
+    fn is_parked(&self) -> bool;
+
+    /// Looks after the peer of a parked session without resuming it.
+    fn watch_peer(&mut self) -> Result<(), Self::Failure>;
+
+    /// How far its handshake has come.
+    fn milestone(&self) -> Milestone;
+
+    /// Ends the conversation if it is between two requests; says whether it was.
+    fn close_if_idle(&mut self) -> bool;
+
+    /// Its number in logs, if it has one.
+    fn id(&self) -> Option<u64> {
+        None
+    }
+
+    /// Whether it failed because the peer went away.
+    fn has_hung_up(failure: &Self::Failure) -> bool;
+}
+
+/// What a session came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// It waits for its transport or, if it is parked, for its wake.
+    Waits,
+    /// It waits for a job: the pool is at its maximum.
+    WaitsForJob,
+    /// It has ended in good order.
+    Ended,
+}
+
+/// Stations of a server's handshake. Between two of them lies work that costs about the same every time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Milestone {
+    /// Nothing has been received.
+    Accepted,
+    /// The client's hello has been worked off, and the key has been asked for a signature.
+    Signing,
+    /// The server's flight has been sent.
+    Answered,
+    /// The client's has been received.
+    Established,
+}
+
+/// Whom the CPU time of sessions is charged to.
+pub(crate) trait Charge {
+    /// A session goes from one station to another. Returns when the time for it has passed.
+    fn charge(&mut self, from: Milestone, to: Milestone);
+
+    /// A session has done what it could for now.
+    fn step_ended(&mut self);
+}
+
+/// Real time passes by itself.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RealTime;
+
+impl Charge for RealTime {
+    fn charge(&mut self, _from: Milestone, _to: Milestone) {}
+
+    fn step_ended(&mut self) {}
+}

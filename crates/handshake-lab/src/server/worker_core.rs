@@ -1,0 +1,380 @@
+//! The core of a worker: its sessions and who goes on when. It knows no socket and no clock.
+//!
+//! A driver feeds it: readiness of transports, new sessions, the end; [`worker`](super::worker) does with a poller in
+//! real time, the stepped worker with a calendar in virtual time. Completions come by the ready queue.
+//!
+//! The policy: completions before new work, for their stacks and sessions are the ones still warm; and only a few new
+//! handshakes a turn, so that a flood of them does not starve those under way.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    io,
+    os::fd::{AsFd, BorrowedFd},
+    sync::Arc,
+    time::Duration,
+};
+
+use job_core::{JobPool, PoolStats};
+use wait_ctx::{ReadyQueue, ReadySender, Route, Token};
+
+use super::{
+    service::LiveCounters,
+    session::{Charge, Milestone, Progress, Session},
+    slots::Slots,
+    tally::{SessionChecks, SessionTally, WorkerReport},
+};
+use crate::plant;
+
+/// Sessions accepted and handshakes begun in one turn of a driver's loop. Small, so that a worker that blocks in each
+/// finishes those under way before it begins too many; large enough that a turn's poll is shared.
+pub(crate) const NEW_A_TURN: usize = 8;
+
+/// The sessions of one worker. They stay on its thread, for their jobs do.
+#[derive(Debug)]
+pub(crate) struct Core<S, C> {
+    pool: JobPool,
+    ready: ReadyQueue,
+    sender: ReadySender,
+    sessions: Slots<Held<S>>,
+    /// Sessions whose first bytes have come and have not been looked at.
+    fresh: VecDeque<usize>,
+    /// Sessions that wait for a job.
+    starved: VecDeque<usize>,
+    /// Jobs that have ended, for whatever reason, since somebody who waits for one was last served.
+    jobs_freed: usize,
+    draining: bool,
+    unprompted_every: Option<u64>,
+    live: Arc<LiveCounters>,
+    /// Kept between drains so that one allocates nothing.
+    tokens: Vec<Token>,
+    charge: C,
+    report: WorkerReport,
+}
+
+/// A session and what the core keeps of it.
+#[derive(Debug)]
+struct Held<S> {
+    session: S,
+    tally: SessionTally,
+    /// Whether its first bytes have come.
+    begun: bool,
+    /// It waits for a job, and goes on when there is one.
+    starved: bool,
+    /// Up to where its time has been charged.
+    charged: Milestone,
+}
+
+impl<S: Session, C: Charge> Core<S, C> {
+    pub(crate) fn new(
+        pool: JobPool,
+        live: Arc<LiveCounters>,
+        unprompted_every: Option<u64>,
+        charge: C,
+    ) -> io::Result<Self> {
+        let ready = ReadyQueue::new()?;
+        let sender = ready.sender();
+        let report = WorkerReport::new(pool.stats());
+        Ok(Self {
+            pool,
+            ready,
+            sender,
+            sessions: Slots::new(),
+            fresh: VecDeque::new(),
+            starved: VecDeque::new(),
+            jobs_freed: 0,
+            draining: false,
+            unprompted_every,
+            live,
+            tokens: Vec::new(),
+            charge,
+            report,
+        })
+    }
+
+    /// Takes up a new session, made by `make` with its key, the job pool and the route of its wakes.
+    pub(crate) fn welcome(
+        &mut self,
+        make: impl FnOnce(usize, &JobPool, Route) -> Option<S>,
+    ) -> Option<usize> {
+        self.report.accepted += 1;
+        let (pool, sender) = (&self.pool, &self.sender);
+        let inserted = self.sessions.insert_with(|key| {
+            let session = make(key, pool, Route::Ready(sender.clone(), Token(key)))?;
+            let tally = SessionTally::default();
+            Some(Held {
+                session,
+                tally,
+                begun: false,
+                starved: false,
+                charged: Milestone::Accepted,
+            })
+        });
+        if inserted.is_none() {
+            self.report.failed += 1;
+            self.live.failure();
+            *self.report.failures.entry("no session could be made".to_owned()).or_default() += 1;
+        }
+        inserted
+    }
+
+    /// Resumes every session that a completion has woken; says whether there was any.
+    pub(crate) fn completions(&mut self) -> bool {
+        let mut tokens = std::mem::take(&mut self.tokens);
+        self.ready.drain(&mut tokens);
+        let any = !tokens.is_empty();
+        for token in tokens.drain(..) {
+            self.woken(token.0);
+        }
+        self.tokens = tokens;
+        self.feed_starved();
+        any
+    }
+
+    /// A session's wake has come, by whatever route.
+    pub(crate) fn woken(&mut self, key: usize) {
+        self.report.tokens += 1;
+        let Some(held) = self.sessions.by_key(key) else { return };
+        held.tally.tokens += 1;
+        if held.session.is_parked() {
+            held.tally.resumes += 1;
+            self.report.resumes += 1;
+            self.advance(key);
+        }
+        self.feed_starved();
+    }
+
+    /// Another turn of the driver's loop begins.
+    pub(crate) fn turn(&mut self) {
+        self.report.turns += 1;
+    }
+
+    /// Jobs that have ended go to those who wait for one, first come first served.
+    fn feed_starved(&mut self) {
+        while self.jobs_freed > 0 {
+            let Some(key) = self.starved.pop_front() else {
+                self.jobs_freed = 0;
+                return;
+            };
+            let Some(held) = self.sessions.by_key(key) else { continue };
+            held.starved = false;
+            self.jobs_freed -= 1;
+            self.advance(key);
+            let used = self.starved.back() == Some(&key)
+                || self.sessions.by_key(key).is_some_and(|held| held.session.is_parked());
+            // It has not parked: the job it had is free again.
+            self.jobs_freed += usize::from(!used);
+        }
+    }
+
+    /// The transport of a session is ready; `first` says whether for what a session begins with.
+    pub(crate) fn transport_ready(&mut self, key: usize, first: bool) {
+        let Some(held) = self.sessions.by_key(key) else { return };
+        if held.session.is_parked() {
+            // Not resumed: only looked after, so that a peer that hangs up is noticed.
+            if let Err(failure) = held.session.watch_peer() {
+                self.fail(key, &failure);
+            }
+        } else if held.starved {
+            // It looks at its transport when it has its job.
+        } else if held.begun {
+            self.advance(key);
+        } else if first {
+            held.begun = true;
+            self.fresh.push_back(key);
+        }
+    }
+
+    /// Begins one of the handshakes that have not been looked at, if there is one.
+    pub(crate) fn begin_one(&mut self) -> bool {
+        let Some(key) = self.fresh.pop_front() else { return false };
+        if self.sessions.by_key(key).is_some() {
+            // Up to the signature the work is known before it is done; then the device gets the request after it.
+            self.charge_to(key, Milestone::Signing);
+            self.advance(key);
+        }
+        true
+    }
+
+    /// Whether handshakes wait to be begun.
+    pub(crate) fn has_fresh(&self) -> bool {
+        !self.fresh.is_empty()
+    }
+
+    /// Sessions there are.
+    pub(crate) const fn len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// No new session will come: those that only wait for a next request are closed, now and from now on.
+    pub(crate) fn begin_drain(&mut self) {
+        self.draining = true;
+        for key in self.sessions.keys() {
+            if self.sessions.by_key(key).is_some_and(|held| held.session.close_if_idle()) {
+                self.advance(key);
+            }
+        }
+    }
+
+    /// Gives a session up, wherever it is.
+    pub(crate) fn give_up(&mut self, key: usize) {
+        if self.sessions.by_key(key).is_some() {
+            self.report.given_up += 1;
+            self.end(key, false);
+            self.charge.step_ended();
+        }
+    }
+
+    /// Gives up the sessions that are left, and tells what was done.
+    pub(crate) fn finish(mut self, cpu: Duration) -> WorkerReport {
+        self.report.abandoned = self.sessions.len() as u64;
+        for key in self.sessions.keys() {
+            self.sessions.remove(key);
+        }
+        self.report.fd_writes = self.ready.fd_writes();
+        self.report.pool = since(&self.report.pool, self.pool.stats());
+        self.report.cpu = cpu;
+        self.report
+    }
+
+    /// Announces a sleep; see [`ReadyQueue::prepare_sleep`].
+    pub(crate) fn prepare_sleep(&mut self) -> bool {
+        self.ready.prepare_sleep()
+    }
+
+    /// Ends a sleep; see [`ReadyQueue::awake`].
+    pub(crate) fn awake(&mut self) {
+        self.ready.awake();
+    }
+
+    /// Goes on with a session as far as it can.
+    fn advance(&mut self, key: usize) {
+        let Some(held) = self.sessions.by_key(key) else { return };
+        let parked_before = held.session.is_parked();
+        let established_before = held.session.milestone() == Milestone::Established;
+        let mut result = held.session.advance(&self.live);
+        if self.draining && matches!(result, Ok(Progress::Waits)) && held.session.close_if_idle() {
+            result = held.session.advance(&self.live);
+        }
+        let parked = held.session.is_parked();
+        if result.is_ok() {
+            let milestone = held.session.milestone();
+            if milestone == Milestone::Established && !established_before {
+                self.report.handshakes += 1;
+            }
+            held.starved = matches!(result, Ok(Progress::WaitsForJob));
+            if parked && !parked_before {
+                held.tally.parks += 1;
+                self.report.parks += 1;
+            }
+            self.charge_to(key, milestone);
+        }
+        self.jobs_freed += usize::from(parked_before && !parked);
+        match result {
+            Ok(Progress::Ended) => self.end(key, false),
+            Ok(Progress::WaitsForJob) => self.starved.push_back(key),
+            Ok(Progress::Waits) => {
+                if parked && !parked_before {
+                    self.parked(key);
+                }
+            }
+            Err(failure) => self.fail(key, &failure),
+        }
+        self.charge.step_ended();
+    }
+
+    /// Charges a session for its way to `milestone`, unless it has been.
+    fn charge_to(&mut self, key: usize, milestone: Milestone) {
+        let Some(held) = self.sessions.by_key(key) else { return };
+        let from = held.charged;
+        if milestone > from {
+            held.charged = milestone;
+            self.charge.charge(from, milestone);
+        }
+    }
+
+    /// A session has just parked: now and then it is resumed once more without a wake.
+    fn parked(&mut self, key: usize) {
+        let Some(held) = self.sessions.by_key(key) else { return };
+        if let Err(failure) = held.session.parked() {
+            self.fail(key, &failure);
+            return;
+        }
+        if plant::spin_resume() {
+            held.tally.resumes += 2;
+            self.report.resumes += 2;
+            self.advance(key);
+            self.advance(key);
+            return;
+        }
+        let parks = self.report.parks;
+        let due = self.unprompted_every.is_some_and(|every| parks.is_multiple_of(every));
+        if due {
+            held.tally.unprompted += 1;
+            self.report.unprompted_resumes += 1;
+            self.advance(key);
+        }
+    }
+
+    fn fail(&mut self, key: usize, failure: &S::Failure) {
+        let hung_up = S::has_hung_up(failure);
+        if hung_up {
+            self.report.hung_up += 1;
+        } else {
+            self.report.failed += 1;
+        }
+        self.live.failure();
+        let ssl = self.sessions.by_key(key).and_then(|held| held.session.id());
+        tracing::debug!(ssl, error = %failure, "connection.failed");
+        *self.report.failures.entry(failure.to_string()).or_default() += 1;
+        self.end(key, !hung_up);
+    }
+
+    fn end(&mut self, key: usize, harmed: bool) {
+        if let Some(held) = self.sessions.remove(key) {
+            self.jobs_freed += usize::from(held.session.is_parked());
+            self.report.sessions.take(&held.tally, harmed);
+        }
+    }
+}
+
+impl<S, C> AsFd for Core<S, C> {
+    /// Readable when a completion has come during a sleep.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.ready.as_fd()
+    }
+}
+
+/// What a pool has done since it was in the state `before`. The pool may have served somebody else earlier.
+fn since(before: &PoolStats, mut now: PoolStats) -> PoolStats {
+    now.started -= before.started;
+    now.finished -= before.finished;
+    now.cancelled -= before.cancelled;
+    now.resumes -= before.resumes;
+    now.swallowed_panics -= before.swallowed_panics;
+    now.swallowed_unwinds -= before.swallowed_unwinds;
+    now.quarantined -= before.quarantined;
+    now
+}
+
+impl WorkerReport {
+    fn new(pool: PoolStats) -> Self {
+        Self {
+            accepted: 0,
+            handshakes: 0,
+            failed: 0,
+            hung_up: 0,
+            given_up: 0,
+            abandoned: 0,
+            turns: 0,
+            parks: 0,
+            tokens: 0,
+            resumes: 0,
+            unprompted_resumes: 0,
+            fd_writes: 0,
+            sessions: SessionChecks::default(),
+            cpu: Duration::ZERO,
+            pool,
+            failures: BTreeMap::new(),
+        }
+    }
+}

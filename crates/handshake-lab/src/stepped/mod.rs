@@ -1,0 +1,26 @@
+//! Virtual time: the same worker, engine and device code as in real time, stepped by a calendar on one thread.
+
+mod calendar;
+mod clock;
+mod cost;
+mod trace;
+
+mod wire;
+
+mod profiled;
+mod protocol;
+mod real;
+
+mod worker;
+mod world;
+
+mod row;
+mod seed;
+
+pub use clock::VirtualClock;
+pub use cost::{CostProfile, SignCosts};
+pub use trace::TraceSummary;
+pub use world::Fibers;
+
+pub(crate) use row::run as run_row;
+pub(crate) use seed::run as run_seed;

@@ -1,0 +1,362 @@
+//! The outline of TLS: a hello, a signature, an answer, a finish, one byte each. What it costs comes from the cost
+//! profile; what it computes is a checksum. Everything around it is the real thing: jobs, wait contexts, engine, device,
+//! checks.
+
+use std::{
+    cell::Cell,
+    fmt,
+    io::{self, Read as _, Write as _},
+    rc::Rc,
+    sync::Arc,
+};
+
+use engine_core::{CheckFailed, DeviceError, Engine, EngineError, Kind, Work};
+use job_core::{Job, JobPool, StartRefused, Step};
+use sim_engine::Compute;
+use wait_ctx::{Route, WaitCtx};
+
+use super::{
+    protocol::{Client, Protocol},
+    wire::End,
+};
+use crate::server::{LiveCounters, Milestone, Progress, Session};
+
+/// The kinds of signature there are: one that devices do fast, one that they do slowly.
+pub(crate) const KINDS: [Kind; 2] = [Kind::new("sign-fast"), Kind::new("sign-slow")];
+
+/// The work of a signature in outline.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Outline {
+    session: u64,
+    kind: Kind,
+}
+
+/// Its result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Checksum(u64);
+
+impl Outline {
+    /// The right result: every session has another, so that one that gets somebody else's notices.
+    fn checksum(&self) -> Checksum {
+        // The finaliser of SplitMix64: every bit of the number counts.
+        let mixed = (self.session ^ (self.session >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        Checksum((mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb))
+    }
+}
+
+impl Work for Outline {
+    type Output = Checksum;
+
+    fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    fn duplicate(&self) -> Option<Self> {
+        Some(*self)
+    }
+
+    fn check(&self, output: &Checksum) -> Result<(), CheckFailed> {
+        if *output == self.checksum() { Ok(()) } else { Err(CheckFailed("the checksum is wrong")) }
+    }
+}
+
+/// Computes it, on the device.
+#[derive(Debug)]
+pub(crate) struct Checksums;
+
+impl Compute for Checksums {
+    type Work = Outline;
+
+    fn compute(&self, work: &Outline) -> Result<Checksum, DeviceError> {
+        Ok(work.checksum())
+    }
+
+    fn spoil(&self, output: Checksum) -> Checksum {
+        Checksum(!output.0)
+    }
+}
+
+/// How the server signs.
+#[derive(Debug, Clone)]
+pub(super) enum Signing {
+    /// On a device, one engine for each, parking.
+    Async(Vec<Arc<Engine<Outline>>>),
+    /// On a device, waiting.
+    Blocking(Vec<Arc<Engine<Outline>>>),
+    /// By itself, or not at all: nothing but the time that is charged.
+    Inline,
+}
+
+/// Handshakes in outline.
+#[derive(Debug)]
+pub(super) struct Profiled {
+    pub(super) signing: Signing,
+    /// One connection in so many needs the slow kind of signature; 0 for none.
+    pub(super) slow_every: u64,
+    counts: Rc<Counts>,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    asked: Cell<u64>,
+    verified: Cell<u64>,
+}
+
+impl Profiled {
+    pub(super) fn new(signing: Signing, slow_every: u64) -> Self {
+        Self { signing, slow_every, counts: Rc::default() }
+    }
+}
+
+impl Protocol for Profiled {
+    type Work = Outline;
+    type Session = OutlineSession;
+    type Client = OutlineClient;
+
+    fn accept(&self, end: End, pool: &JobPool, route: Route) -> Option<OutlineSession> {
+        let wire = end.wire();
+        let slow = self.slow_every > 0 && wire.number % self.slow_every == self.slow_every - 1;
+        let work = Outline { session: wire.number, kind: KINDS[usize::from(slow)] };
+        let (engine, parks) = match &self.signing {
+            Signing::Async(engines) => (Some(Arc::clone(engines.get(wire.device)?)), true),
+            Signing::Blocking(engines) => (Some(Arc::clone(engines.get(wire.device)?)), false),
+            Signing::Inline => (None, false),
+        };
+        let wait_ctx = WaitCtx::new();
+        wait_ctx.notifier().set_route(route);
+        let counts = Rc::clone(&self.counts);
+        let stage = Stage::Hello;
+        Some(OutlineSession {
+            end,
+            work,
+            engine,
+            parks,
+            wait_ctx,
+            pool: pool.clone(),
+            counts,
+            stage,
+        })
+    }
+
+    fn connect(&self, end: End) -> Result<OutlineClient, String> {
+        Ok(OutlineClient { end, greeted: false, established: false })
+    }
+
+    fn asked(&self) -> u64 {
+        self.counts.asked.get()
+    }
+
+    fn verified(&self) -> u64 {
+        self.counts.verified.get()
+    }
+}
+
+type Signed = Result<Checksum, EngineError>;
+
+/// The server's end.
+#[derive(Debug)]
+pub(super) struct OutlineSession {
+    end: End,
+    work: Outline,
+    engine: Option<Arc<Engine<Outline>>>,
+    parks: bool,
+    wait_ctx: WaitCtx,
+    pool: JobPool,
+    counts: Rc<Counts>,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    Hello,
+    /// The hello is here; there was no job for it.
+    Unstarted,
+    Parked(Job<Signed>),
+    Answered,
+    Established,
+}
+
+/// Why a session failed.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum OutlineError {
+    #[error("the peer hung up")]
+    PeerClosed,
+    #[error("signature: {0}")]
+    Engine(#[from] EngineError),
+    #[error("no job: {0}")]
+    NoJob(StartRefused),
+    #[error("a result that is not this session's left the engine unchecked")]
+    WrongResult,
+}
+
+impl OutlineSession {
+    fn begin(&self) -> Result<Step<Signed>, StartRefused> {
+        let begun = self.sign();
+        if begun.is_ok() {
+            self.counts.asked.set(self.counts.asked.get() + 1);
+        }
+        begun
+    }
+
+    fn sign(&self) -> Result<Step<Signed>, StartRefused> {
+        let Some(engine) = self.engine.clone() else {
+            return Ok(Step::Finished(Ok(self.work.checksum())));
+        };
+        let work = self.work;
+        if !self.parks {
+            return Ok(Step::Finished(engine.run(work)));
+        }
+        self.pool.start_with(&self.wait_ctx, move || engine.run(work)).map_err(|e| e.reason)
+    }
+
+    fn answer(&mut self, signed: Signed) -> Result<(), OutlineError> {
+        if signed? != self.work.checksum() {
+            return Err(OutlineError::WrongResult);
+        }
+        self.counts.verified.set(self.counts.verified.get() + 1);
+        // Writing to memory does not fail.
+        let _ = self.end.write(b"A");
+        self.stage = Stage::Answered;
+        Ok(())
+    }
+}
+
+impl Session for OutlineSession {
+    type Failure = OutlineError;
+
+    fn advance(&mut self, live: &LiveCounters) -> Result<Progress, OutlineError> {
+        loop {
+            match std::mem::replace(&mut self.stage, Stage::Unstarted) {
+                Stage::Hello => match receive(&mut self.end) {
+                    Received::Byte => {}
+                    Received::Nothing => {
+                        self.stage = Stage::Hello;
+                        return Ok(Progress::Waits);
+                    }
+                    Received::End => return Err(OutlineError::PeerClosed),
+                },
+                Stage::Unstarted => match self.begin() {
+                    Ok(Step::Finished(signed)) => self.answer(signed)?,
+                    Ok(Step::Paused(job)) => {
+                        self.stage = Stage::Parked(job);
+                        return Ok(Progress::Waits);
+                    }
+                    Err(StartRefused::NoJobs { .. }) => return Ok(Progress::WaitsForJob),
+                    Err(refused) => return Err(OutlineError::NoJob(refused)),
+                },
+                Stage::Parked(job) => match job.resume() {
+                    Step::Finished(signed) => self.answer(signed)?,
+                    Step::Paused(job) => {
+                        self.stage = Stage::Parked(job);
+                        self.watch_peer()?;
+                        return Ok(Progress::Waits);
+                    }
+                },
+                Stage::Answered => match receive(&mut self.end) {
+                    Received::Byte => {
+                        live.handshake();
+                        self.stage = Stage::Established;
+                    }
+                    Received::Nothing => {
+                        self.stage = Stage::Answered;
+                        return Ok(Progress::Waits);
+                    }
+                    Received::End => return Err(OutlineError::PeerClosed),
+                },
+                Stage::Established => {
+                    self.stage = Stage::Established;
+                    return Ok(Progress::Ended);
+                }
+            }
+        }
+    }
+
+    fn is_parked(&self) -> bool {
+        matches!(self.stage, Stage::Parked(_))
+    }
+
+    fn watch_peer(&mut self) -> Result<(), OutlineError> {
+        // A client sends nothing between its hello and the answer, so what can be read is the end.
+        match receive(&mut self.end) {
+            Received::End => Err(OutlineError::PeerClosed),
+            Received::Byte | Received::Nothing => Ok(()),
+        }
+    }
+
+    fn milestone(&self) -> Milestone {
+        match self.stage {
+            Stage::Hello => Milestone::Accepted,
+            Stage::Unstarted | Stage::Parked(_) => Milestone::Signing,
+            Stage::Answered => Milestone::Answered,
+            Stage::Established => Milestone::Established,
+        }
+    }
+
+    fn close_if_idle(&mut self) -> bool {
+        false
+    }
+
+    fn has_hung_up(failure: &OutlineError) -> bool {
+        matches!(failure, OutlineError::PeerClosed)
+    }
+}
+
+/// The client's end.
+#[derive(Debug)]
+pub(super) struct OutlineClient {
+    end: End,
+    greeted: bool,
+    established: bool,
+}
+
+/// The server hung up on a client.
+#[derive(Debug)]
+pub(super) struct ClosedEarly;
+
+impl fmt::Display for ClosedEarly {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the server closed the connection before the handshake was done")
+    }
+}
+
+impl Client for OutlineClient {
+    type Failure = ClosedEarly;
+
+    fn drive(&mut self) -> Result<bool, ClosedEarly> {
+        if !self.greeted {
+            self.greeted = true;
+            let _ = self.end.write(b"H");
+        }
+        match receive(&mut self.end) {
+            Received::Byte => {
+                self.established = true;
+                let _ = self.end.write(b"F");
+                Ok(false)
+            }
+            Received::Nothing => Ok(false),
+            Received::End if self.established => Ok(true),
+            Received::End => Err(ClosedEarly),
+        }
+    }
+
+    fn is_established(&self) -> bool {
+        self.established
+    }
+}
+
+enum Received {
+    Byte,
+    Nothing,
+    End,
+}
+
+fn receive(end: &mut End) -> Received {
+    match end.read(&mut [0]) {
+        Ok(0) => Received::End,
+        Ok(_) => Received::Byte,
+        Err(error) => {
+            debug_assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+            Received::Nothing
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! What stands for TLS in a run: the real thing, or its outline.
+
+use std::fmt;
+
+use engine_core::Work;
+use job_core::JobPool;
+use wait_ctx::Route;
+
+use super::wire::End;
+use crate::server::Session;
+
+/// Makes both ends of a handshake.
+pub(super) trait Protocol: 'static {
+    /// What the devices compute for it.
+    type Work: Work + fmt::Debug;
+    /// The server's end.
+    type Session: Session + 'static;
+    /// The client's end.
+    type Client: Client;
+
+    /// The session of a connection that has come. `None` if none can be made.
+    fn accept(&self, end: End, pool: &JobPool, route: Route) -> Option<Self::Session>;
+
+    /// The client of a new connection.
+    fn connect(&self, end: End) -> Result<Self::Client, String>;
+
+    /// Signatures that sessions have asked the key for.
+    fn asked(&self) -> u64;
+
+    /// Signatures that clients have verified.
+    fn verified(&self) -> u64;
+}
+
+/// A client: a handshake, then waiting for the server to say goodbye.
+pub(super) trait Client {
+    /// Why it failed.
+    type Failure: fmt::Display;
+
+    /// Goes on as far as the transport allows. True when all is done: the server has closed the session in good order
+    /// after the handshake.
+    fn drive(&mut self) -> Result<bool, Self::Failure>;
+
+    /// Whether its handshake is done.
+    fn is_established(&self) -> bool;
+}

@@ -1,0 +1,71 @@
+//! Real TLS in virtual time: rustls on both sides. It executes; what it costs comes from the cost profile.
+
+use std::sync::Arc;
+
+use crypto_ops::CryptoOp;
+use job_core::JobPool;
+use rustls::{ClientConfig, pki_types::ServerName};
+use ssl_async::{Ssl, SslContext};
+use wait_ctx::Route;
+
+use super::{
+    protocol::{Client, Protocol},
+    wire::End,
+};
+use crate::{
+    certs::SERVER_NAME,
+    keys::Asked,
+    load::{ClientError, TlsClient, Verified},
+    server::{Connection, Service},
+};
+
+/// TLS by rustls.
+#[derive(Debug)]
+pub(super) struct Real {
+    /// The server's configuration for each device.
+    pub(super) contexts: Vec<SslContext>,
+    /// What clients offer and check.
+    pub(super) client: Arc<ClientConfig>,
+    /// What the key was asked for.
+    pub(super) asked: Asked,
+    /// What clients have verified.
+    pub(super) verified: Verified,
+}
+
+impl Protocol for Real {
+    type Work = CryptoOp;
+    type Session = Connection<End>;
+    type Client = TlsClient<End>;
+
+    fn accept(&self, end: End, pool: &JobPool, route: Route) -> Option<Connection<End>> {
+        let context = self.contexts.get(end.wire().device)?;
+        let ssl = Ssl::accept(context, pool, end).ok()?;
+        ssl.wait_ctx().notifier().set_route(route);
+        Some(Connection::new(ssl, Service::HandshakeOnly, None))
+    }
+
+    fn connect(&self, end: End) -> Result<TlsClient<End>, String> {
+        let name = ServerName::try_from(SERVER_NAME).expect("a DNS name");
+        TlsClient::new(end, &self.client, &name).map_err(|error| error.to_string())
+    }
+
+    fn asked(&self) -> u64 {
+        self.asked.count()
+    }
+
+    fn verified(&self) -> u64 {
+        self.verified.count()
+    }
+}
+
+impl Client for TlsClient<End> {
+    type Failure = ClientError;
+
+    fn drive(&mut self) -> Result<bool, ClientError> {
+        Self::drive(self)
+    }
+
+    fn is_established(&self) -> bool {
+        Self::is_established(self)
+    }
+}

@@ -1,0 +1,159 @@
+//! One row in virtual time.
+
+use std::{io, rc::Rc, sync::Arc, time::Duration};
+
+use crypto_ops::SoftwareKeys;
+use engine_core::{CheckPolicy, Clock, Engine, Inline, Work};
+use rustls::pki_types::PrivateKeyDer;
+use sim_engine::{Compute, SimConfig, SteppedCard};
+use ssl_async::SslContext;
+
+use super::{
+    clock::VirtualClock,
+    cost::CostProfile,
+    profiled::{Checksums, KINDS, Profiled, Signing},
+    protocol::Protocol,
+    real::Real,
+    trace::TraceSummary,
+    world::{self, Build, Fibers, Load, Outcome, Station, Time},
+};
+use crate::{
+    certs::TestPki,
+    keys::{self, Asked},
+    load::{Verified, client_config},
+    run::{RowEvidence, RunError, engines, ledger, sim_config},
+    scenario::{Handshakes, Mode, RowPlan},
+};
+
+/// From a client to the server and back half of it: two machines in one data centre.
+pub(super) const NETWORK: Duration = Duration::from_micros(50);
+
+/// Runs one row; gives its trace with its evidence.
+pub(crate) fn run(
+    plan: &RowPlan,
+    pki: &TestPki,
+    private_key: &PrivateKeyDer<'static>,
+    costs: &CostProfile,
+    unprompted_every: u64,
+) -> Result<(RowEvidence, TraceSummary), RunError> {
+    let clock = Arc::new(VirtualClock::default());
+    let time = Time::new(Arc::clone(&clock), NETWORK);
+    let costs = costs.costs(plan.mode, plan.key);
+    let load = Load::Closed {
+        places: plan.connections,
+        rounds: plan.rounds,
+        time_box: plan.time_box,
+        hang_up_every: plan.hang_up_every,
+    };
+    let unprompted_every = Some(unprompted_every);
+    let (workers, deadlines) = (plan.workers, plan.engine.deadline_ms > 0.0);
+    let fibers = Fibers::new(workers, None);
+    let mut config = sim_config(&plan.device, &plan.faults, plan.seed)?;
+    config.trace = true;
+    let outcome = match plan.handshakes {
+        Handshakes::Profiled => {
+            for (kind, name) in config.classes.iter_mut().zip(KINDS) {
+                kind.0 = name;
+            }
+            let stations = stations(plan, config, Arc::new(Checksums), &clock)?;
+            let engines =
+                stations.iter().map(|station: &Station<Profiled>| Arc::clone(&station.engine));
+            let signing = match plan.mode {
+                Mode::Async => Signing::Async(engines.collect()),
+                Mode::Blocking => Signing::Blocking(engines.collect()),
+                Mode::Software | Mode::FreeSign => Signing::Inline,
+            };
+            let protocol = Rc::new(Profiled::new(signing, 0));
+            let build = Build {
+                protocol,
+                time,
+                stations,
+                costs,
+                unprompted_every,
+                load,
+                workers,
+                deadlines,
+            };
+            world::run(build, &fibers)
+        }
+        Handshakes::Real => {
+            let keys = Arc::new(SoftwareKeys::new());
+            let handle = keys.load_pem(&pki.key_pem)?;
+            let stations: Vec<Station<Real>> = stations(plan, config, keys, &clock)?;
+            let key = match (plan.mode, stations.first()) {
+                (Mode::FreeSign, _) => keys::free_sign(handle),
+                (Mode::Blocking | Mode::Async, Some(station)) => {
+                    ssl_async::offload_key(Arc::clone(&station.engine), handle)
+                }
+                _ => keys::software(private_key)?,
+            };
+            let (asked, verified) = (Asked::default(), Verified::default());
+            let config =
+                keys::server_config(vec![pki.certificate.clone()], keys::counted(key, &asked))?;
+            let parks = plan.mode == Mode::Async;
+            let contexts = vec![SslContext::server(Arc::new(config)).async_mode(parks)];
+            let ca = (plan.mode != Mode::FreeSign).then_some(&pki.ca);
+            let client = Arc::new(client_config(ca, plan.tls, &verified)?);
+            let protocol = Rc::new(Real { contexts, client, asked, verified });
+            let build = Build {
+                protocol,
+                time,
+                stations,
+                costs,
+                unprompted_every,
+                load,
+                workers,
+                deadlines,
+            };
+            world::run(build, &fibers)
+        }
+    };
+    let system = |source: io::Error| RunError::System { row: plan.name.clone(), source };
+    let outcome = outcome.map_err(system)?;
+    let trace = outcome.trace;
+    Ok((evidence(plan, outcome), trace))
+}
+
+/// The devices of a row, if it has any.
+fn stations<P: Protocol>(
+    plan: &RowPlan,
+    config: SimConfig,
+    compute: Arc<impl Compute<Work = P::Work> + 'static>,
+    clock: &Arc<VirtualClock>,
+) -> Result<Vec<Station<P>>, RunError>
+where
+    P::Work: Work,
+{
+    if !plan.mode.uses_device() {
+        return Ok(Vec::new());
+    }
+    let clock: Arc<dyn Clock> = Arc::<VirtualClock>::clone(clock);
+    let standby = Arc::clone(&compute);
+    let card = SteppedCard::new(config, compute, Arc::clone(&clock))?;
+    let mut engine = Engine::builder(Arc::clone(&card) as Arc<_>)
+        .queue_bound(plan.connections)
+        // As with a device that has a thread for its completions.
+        .checks(CheckPolicy::Always)
+        .terms(plan.engine.terms())
+        .standby(Arc::new(Inline::new(move |work: &P::Work| standby.compute(work))))
+        .clock(clock);
+    if let Some(policy) = plan.engine.breaker() {
+        engine = engine.breaker(policy);
+    }
+    Ok(vec![Station { engine: engine.build(), card }])
+}
+
+pub(super) fn evidence(plan: &RowPlan, outcome: Outcome) -> RowEvidence {
+    let ledger = ledger(&outcome.workers, &engines(&outcome.devices));
+    RowEvidence {
+        plan: plan.clone(),
+        load: outcome.load,
+        verified: outcome.verified,
+        asked: outcome.asked,
+        workers: outcome.workers,
+        stuck: 0,
+        devices: outcome.devices,
+        harm: outcome.harm,
+        ledger,
+    }
+}

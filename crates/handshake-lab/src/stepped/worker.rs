@@ -1,0 +1,172 @@
+//! The driver of a worker in virtual time: the worker is a job, its events come by mail, its CPU time by the calendar.
+//!
+//! The core is the same as under a poller. Where that would sleep, this pauses its job; and where a session without
+//! async mode blocks its thread, the engine finds itself in the worker's job and pauses that (law L11).
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    io,
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
+
+use engine_core::Clock as _;
+use job_core::{JobPool, Pause};
+
+use super::{
+    cost::Costs,
+    protocol::Protocol,
+    trace::Mark,
+    wire::{End, Outbox, Wire},
+    world::{Event, Time},
+};
+use crate::server::{
+    Charge, LiveCounters, Milestone, WorkerReport,
+    worker_core::{Core, NEW_A_TURN},
+};
+
+/// What worker and world share.
+#[derive(Debug)]
+pub(super) struct Desk {
+    pub(super) number: usize,
+    pub(super) mail: RefCell<VecDeque<Mail>>,
+    pub(super) doing: Cell<Doing>,
+    /// No mail will come any more.
+    pub(super) ending: Cell<bool>,
+    /// What its sessions have written in the present step.
+    pub(super) outbox: Rc<Outbox>,
+    pub(super) time: Rc<Time>,
+}
+
+/// What a worker gets told.
+#[derive(Debug)]
+pub(super) enum Mail {
+    /// A client has connected.
+    Connected(End),
+    /// Something has arrived for a session.
+    Arrived(Rc<Wire>),
+    /// A session is to be given up.
+    GiveUp(Rc<Wire>),
+}
+
+/// Why a worker's job is paused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Doing {
+    /// It waits for mail or a completion.
+    Nothing,
+    /// It works until a time that stands in the calendar, or waits in the engine.
+    Something,
+}
+
+/// Charges the CPU time of sessions to the worker: its job pauses until the time has passed.
+#[derive(Debug)]
+struct Busy {
+    desk: Rc<Desk>,
+    costs: Costs,
+    spent: Rc<Cell<Duration>>,
+}
+
+impl Charge for Busy {
+    fn charge(&mut self, from: Milestone, to: Milestone) {
+        let cost = self.costs.between(from, to);
+        if cost.is_zero() || is_cancelled() {
+            return;
+        }
+        let until = self.desk.time.clock.now() + cost;
+        self.desk.time.enter(until, Event::Worked(self.desk.number));
+        // A resume is a hint: what counts is the time (law L2).
+        while self.desk.time.clock.now() < until {
+            if job_core::pause() != Pause::Resumed {
+                return;
+            }
+        }
+        self.spent.set(self.spent.get() + cost);
+    }
+
+    fn step_ended(&mut self) {
+        self.desk.time.send_off(&self.desk.outbox);
+    }
+}
+
+/// The body of a worker's job.
+pub(super) fn serve<P: Protocol>(
+    protocol: &P,
+    desk: &Rc<Desk>,
+    pool: JobPool,
+    unprompted_every: Option<u64>,
+    costs: Costs,
+) -> io::Result<WorkerReport> {
+    let spent = Rc::new(Cell::new(Duration::ZERO));
+    let busy = Busy { desk: Rc::clone(desk), costs, spent: Rc::clone(&spent) };
+    let live = Arc::new(LiveCounters::default());
+    let mut core = Core::new(pool, live, unprompted_every, busy)?;
+    while !is_cancelled() {
+        core.turn();
+        core.completions();
+        while let Some(mail) = next(desk) {
+            core.completions();
+            match mail {
+                Mail::Connected(end) => {
+                    let wire = Rc::clone(end.wire());
+                    let session = core.welcome(|_, pool, route| protocol.accept(end, pool, route));
+                    wire.session.set(session);
+                }
+                Mail::Arrived(wire) => {
+                    if let Some(session) = wire.session.get() {
+                        core.transport_ready(session, true);
+                    }
+                }
+                Mail::GiveUp(wire) => {
+                    if let Some(session) = wire.session.get() {
+                        core.give_up(session);
+                    }
+                }
+            }
+        }
+        for _ in 0..NEW_A_TURN {
+            if !core.begin_one() {
+                break;
+            }
+            core.completions();
+        }
+        if !desk.mail.borrow().is_empty() || core.has_fresh() || core.completions() {
+            continue;
+        }
+        if desk.ending.get() {
+            break;
+        }
+        desk.doing.set(Doing::Nothing);
+        // Cancelled or resumed: the loop's head tells.
+        let _ = job_core::pause();
+        desk.doing.set(Doing::Something);
+    }
+    Ok(core.finish(spent.get()))
+}
+
+fn next(desk: &Desk) -> Option<Mail> {
+    desk.mail.borrow_mut().pop_front()
+}
+
+fn is_cancelled() -> bool {
+    job_core::current().is_some_and(|job| job.is_cancelled())
+}
+
+impl Desk {
+    pub(super) fn new(number: usize, time: &Rc<Time>) -> Rc<Self> {
+        Rc::new(Self {
+            number,
+            mail: RefCell::default(),
+            doing: Cell::new(Doing::Something),
+            ending: Cell::new(false),
+            outbox: Rc::default(),
+            time: Rc::clone(time),
+        })
+    }
+
+    /// The worker's job has paused or ended: what it did goes into the trace.
+    pub(super) fn note(&self) {
+        self.time.mark(Mark::Worked, self.number as u64);
+    }
+}

@@ -1,0 +1,588 @@
+//! The world in virtual time: the calendar, and what each event leads to. One thread.
+//!
+//! ```text
+//!   calendar --> arrival: a client and a wire, its hello departs
+//!            --> delivery: mail to the worker, or the client goes on
+//!            --> end of a worker's CPU time: its job goes on
+//!            --> deadline of a device: Engine::poll; completions wake sessions and workers
+//!            --> a client hangs up; the server gives a session up
+//!   then, until nothing more happens at this time: workers that have something to do, devices that were written to
+//! ```
+
+use std::{
+    cell::RefCell, collections::BTreeMap, io, num::NonZeroU64, rc::Rc, sync::Arc, time::Duration,
+};
+
+use engine_core::{Clock as _, Engine};
+use hdrhistogram::Histogram;
+use job_core::{Job, JobPool, Step};
+use sim_device::Event as DeviceEvent;
+use sim_engine::SteppedCard;
+use wait_ctx::{ReadyQueue, Route, Token, WaitCtx};
+
+use super::{
+    calendar::Calendar,
+    clock::VirtualClock,
+    cost::Costs,
+    protocol::{Client, Protocol},
+    trace::{Mark, Trace, TraceSummary},
+    wire::{End, Outbox, Side, Wire},
+    worker::{self, Desk, Doing, Mail},
+};
+use crate::{
+    load::LoadReport,
+    run::{DeviceReport, Harm},
+    server::WorkerReport,
+};
+
+/// Time, and what it has in store.
+#[derive(Debug)]
+pub(super) struct Time {
+    pub(super) clock: Arc<VirtualClock>,
+    calendar: RefCell<Calendar<Event>>,
+    trace: RefCell<Trace>,
+    /// From one end of a wire to the other.
+    latency: Duration,
+}
+
+/// What can happen.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// The client of a place connects.
+    Arrival(usize),
+    /// A chunk reaches an end of a wire.
+    Delivery(Rc<Wire>, Side),
+    /// A client hangs up.
+    HangUp(Rc<Wire>),
+    /// The server gives a session up.
+    GiveUp(Rc<Wire>),
+    /// A worker's CPU time has passed.
+    Worked(usize),
+    /// A device has something to do.
+    Device(usize),
+}
+
+impl Time {
+    pub(super) fn new(clock: Arc<VirtualClock>, latency: Duration) -> Rc<Self> {
+        let (calendar, trace) = (RefCell::new(Calendar::new()), RefCell::new(Trace::new()));
+        Rc::new(Self { clock, calendar, trace, latency })
+    }
+
+    pub(super) fn enter(&self, at: Duration, event: Event) {
+        self.calendar.borrow_mut().enter(at, event);
+    }
+
+    pub(super) fn mark(&self, mark: Mark, who: u64) {
+        self.trace.borrow_mut().mark(self.clock.now(), mark, who);
+    }
+
+    /// What gathered in the last step goes on its way.
+    pub(super) fn send_off(&self, outbox: &Outbox) {
+        let arrival = self.clock.now() + self.latency;
+        for (wire, to) in outbox.borrow_mut().drain(..) {
+            wire.depart(to);
+            self.calendar.borrow_mut().enter(arrival, Event::Delivery(wire, to));
+        }
+    }
+}
+
+/// Who connects, and when.
+#[derive(Debug, Clone)]
+pub(super) enum Load {
+    /// So many places connect again and again.
+    Closed {
+        places: usize,
+        /// Connections for each place; `None` for as many as fit.
+        rounds: Option<u64>,
+        /// After this none begins.
+        time_box: Duration,
+        /// Every n-th client hangs up as soon as it has said hello.
+        hang_up_every: Option<NonZeroU64>,
+    },
+    /// Each of these connects once.
+    Open(Vec<Visit>),
+}
+
+/// One connection of an open load.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Visit {
+    pub(super) at: Duration,
+    /// The client hangs up so long after connecting, unless it is done.
+    pub(super) hangs_up_after: Option<Duration>,
+    /// The server gives the session up so long after the client has connected, unless it is done.
+    pub(super) given_up_after: Option<Duration>,
+}
+
+/// A device of the world and its engine.
+#[derive(Debug)]
+pub(super) struct Station<P: Protocol> {
+    pub(super) engine: Arc<Engine<P::Work>>,
+    pub(super) card: Arc<SteppedCard<P::Work>>,
+}
+
+/// What a world is built from.
+#[derive(Debug)]
+pub(super) struct Build<P: Protocol> {
+    pub(super) protocol: Rc<P>,
+    pub(super) time: Rc<Time>,
+    pub(super) stations: Vec<Station<P>>,
+    pub(super) costs: Costs,
+    pub(super) unprompted_every: Option<u64>,
+    pub(super) load: Load,
+    /// How many of the fibers' workers serve.
+    pub(super) workers: usize,
+    /// Whether operations have deadlines.
+    pub(super) deadlines: bool,
+}
+
+/// The fibers of a world. Kept from one to the next, so that their stacks are.
+#[derive(Debug)]
+pub struct Fibers {
+    workers: JobPool,
+    /// One for each worker, for its sessions.
+    sessions: Vec<JobPool>,
+}
+
+impl Fibers {
+    /// Pools for so many workers, each with at most `max_jobs` sessions parked at a time.
+    ///
+    /// # Panics
+    /// If `max_jobs` is zero.
+    #[must_use]
+    pub fn new(workers: usize, max_jobs: Option<usize>) -> Self {
+        // There are no keys on these stacks that anything else knows.
+        let builder = JobPool::builder().wipe_stacks(false);
+        let pool = || {
+            let builder = builder.clone();
+            let builder = max_jobs.map_or(builder.clone(), |jobs| builder.max_jobs(jobs));
+            builder.build().expect("max_jobs is not zero, and the rest is as it comes")
+        };
+        let sessions = std::iter::repeat_with(pool).take(workers).collect();
+        let workers = JobPool::builder().wipe_stacks(false).build().expect("as it comes");
+        Self { workers, sessions }
+    }
+}
+
+/// What came of a world.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) load: LoadReport,
+    pub(super) harm: Harm,
+    pub(super) asked: u64,
+    pub(super) verified: u64,
+    pub(super) workers: Vec<WorkerReport>,
+    pub(super) devices: Vec<DeviceReport>,
+    pub(super) trace: TraceSummary,
+}
+
+struct Worker {
+    desk: Rc<Desk>,
+    job: Option<Job<io::Result<WorkerReport>>>,
+    /// Has something to do.
+    runnable: bool,
+    report: Option<WorkerReport>,
+    /// The engine's way to the worker's job, where a session blocks it. Kept for as long as the job lives.
+    _wait_ctx: WaitCtx,
+}
+
+#[derive(Debug)]
+struct Place<C> {
+    client: Option<C>,
+    wire: Option<Rc<Wire>>,
+    opened: Duration,
+    took: Option<Duration>,
+    rounds: u64,
+}
+
+pub(super) struct World<P: Protocol> {
+    build: Build<P>,
+    workers: Vec<Worker>,
+    /// When the calendar has a device next, as far as is known.
+    alarms: Vec<Option<Duration>>,
+    /// Workers whose engines have woken them.
+    woken: ReadyQueue,
+    tokens: Vec<Token>,
+    places: Vec<Place<P::Client>>,
+    outbox: Rc<Outbox>,
+    wires: u64,
+    harm: Harm,
+    last_end: Duration,
+    seen: LoadReport,
+}
+
+/// Runs a world to its end.
+pub(super) fn run<P: Protocol>(build: Build<P>, fibers: &Fibers) -> io::Result<Outcome> {
+    let mut world = World::new(build, fibers)?;
+    world.settle()?;
+    loop {
+        while let Some((at, event)) = world.next() {
+            world.build.time.clock.advance_to(at);
+            world.happen(event);
+            world.settle()?;
+        }
+        if !world.shake()? {
+            return world.end();
+        }
+    }
+}
+
+impl<P: Protocol> World<P> {
+    fn new(build: Build<P>, fibers: &Fibers) -> io::Result<Self> {
+        let woken = ReadyQueue::new()?;
+        let places = match &build.load {
+            Load::Closed { places, .. } => *places,
+            Load::Open(visits) => visits.len(),
+        };
+        for place in 0..places {
+            let at = match &build.load {
+                Load::Closed { .. } => Duration::ZERO,
+                Load::Open(visits) => visits[place].at,
+            };
+            build.time.enter(at, Event::Arrival(place));
+        }
+        let empty =
+            || Place { client: None, wire: None, opened: Duration::ZERO, took: None, rounds: 0 };
+        let workers = build.workers;
+        let mut world = Self {
+            alarms: vec![None; build.stations.len()],
+            workers: Vec::with_capacity(fibers.sessions.len()),
+            woken,
+            tokens: Vec::new(),
+            places: std::iter::repeat_with(empty).take(places).collect(),
+            outbox: Rc::default(),
+            wires: 0,
+            harm: Harm { deadlines: build.deadlines, ..Harm::default() },
+            last_end: Duration::ZERO,
+            seen: LoadReport {
+                handshakes: 0,
+                failed: 0,
+                hung_up: 0,
+                unfinished: 0,
+                elapsed: Duration::ZERO,
+                latency_us: Histogram::new(3).map_err(io::Error::other)?,
+                cpu: Duration::ZERO,
+                failures: BTreeMap::new(),
+            },
+            build,
+        };
+        for (number, pool) in fibers.sessions.iter().take(workers).enumerate() {
+            world.start_worker(number, &fibers.workers, pool.clone())?;
+        }
+        Ok(world)
+    }
+
+    fn start_worker(&mut self, number: usize, jobs: &JobPool, pool: JobPool) -> io::Result<()> {
+        let build = &self.build;
+        let desk = Desk::new(number, &build.time);
+        let wait_ctx = WaitCtx::new();
+        wait_ctx.notifier().set_route(Route::Ready(self.woken.sender(), Token(number)));
+        let body = {
+            let (protocol, desk) = (Rc::clone(&build.protocol), Rc::clone(&desk));
+            let (unprompted_every, costs) = (build.unprompted_every, build.costs);
+            move || worker::serve(&*protocol, &desk, pool, unprompted_every, costs)
+        };
+        let step =
+            jobs.start_with(&wait_ctx, body).map_err(|refused| io::Error::other(refused.reason))?;
+        let mut worker =
+            Worker { desk, job: None, runnable: false, report: None, _wait_ctx: wait_ctx };
+        worker.take(step)?;
+        self.workers.push(worker);
+        Ok(())
+    }
+
+    fn next(&mut self) -> Option<(Duration, Event)> {
+        self.build.time.calendar.borrow_mut().pop()
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Arrival(place) => self.connect(place),
+            Event::Delivery(wire, side) => {
+                wire.deliver(side);
+                match side {
+                    Side::Server => {
+                        self.build.time.mark(Mark::ToServer, wire.number);
+                        let worker = wire.worker;
+                        self.post(worker, Mail::Arrived(wire));
+                    }
+                    Side::Client => {
+                        self.build.time.mark(Mark::ToClient, wire.number);
+                        self.drive(&wire);
+                    }
+                }
+            }
+            Event::HangUp(wire) => {
+                if self.is_here(&wire) {
+                    self.build.time.mark(Mark::HangUp, wire.number);
+                    self.seen.hung_up += 1;
+                    self.leave(wire.place);
+                }
+            }
+            Event::GiveUp(wire) => {
+                if self.is_here(&wire) {
+                    self.build.time.mark(Mark::GiveUp, wire.number);
+                    wire.given_up.set(true);
+                    let worker = wire.worker;
+                    self.post(worker, Mail::GiveUp(wire));
+                }
+            }
+            Event::Worked(worker) => self.workers[worker].runnable = true,
+            Event::Device(device) => {
+                if self.alarms[device].is_some_and(|at| at <= self.build.time.clock.now()) {
+                    self.alarms[device] = None;
+                }
+                self.poll(device);
+                self.rouse();
+            }
+        }
+        self.build.time.send_off(&self.outbox);
+    }
+
+    /// Lets everything happen that happens now.
+    fn settle(&mut self) -> io::Result<()> {
+        loop {
+            self.woken.drain(&mut self.tokens);
+            for token in self.tokens.drain(..) {
+                self.workers[token.0].runnable = true;
+            }
+            let Some(number) = self.workers.iter().position(|worker| worker.runnable) else {
+                return Ok(());
+            };
+            self.workers[number].go_on()?;
+            for device in 0..self.build.stations.len() {
+                self.poll(device);
+            }
+        }
+    }
+
+    /// Moves a device to the present and notes when it is to be moved next.
+    fn poll(&mut self, device: usize) {
+        let (station, harm) = (&self.build.stations[device], &mut self.harm);
+        let next = station.engine.poll();
+        let time = &self.build.time;
+        let mut trace = time.trace.borrow_mut();
+        for (instance, record) in station.card.drain_trace() {
+            if let DeviceEvent::Struck { fault, .. } = record.event {
+                harm.strike(fault);
+            }
+            trace.device(device, instance.index(), &record);
+        }
+        drop(trace);
+        // What is due has just been done. An engine that says otherwise would keep the time from going on.
+        if next.is_some_and(|next| next <= time.clock.now()) {
+            self.harm.unnoticed += 1;
+            return;
+        }
+        if let Some(next) = next
+            && self.alarms[device].is_none_or(|at| next < at)
+        {
+            self.alarms[device] = Some(next);
+            time.enter(next, Event::Device(device));
+        }
+    }
+
+    /// Every worker that waits looks for completions.
+    fn rouse(&mut self) {
+        for worker in &mut self.workers {
+            worker.runnable |= worker.desk.doing.get() == Doing::Nothing;
+        }
+    }
+
+    fn post(&mut self, worker: usize, mail: Mail) {
+        let worker = &mut self.workers[worker];
+        worker.desk.mail.borrow_mut().push_back(mail);
+        worker.runnable |= worker.desk.doing.get() == Doing::Nothing;
+    }
+
+    fn connect(&mut self, place: usize) {
+        let now = self.build.time.clock.now();
+        if let Load::Closed { rounds, time_box, .. } = &self.build.load
+            && (rounds.is_some_and(|rounds| self.places[place].rounds >= rounds)
+                || now >= *time_box)
+        {
+            return;
+        }
+        let number = self.wires;
+        self.wires += 1;
+        let devices = self.build.stations.len().max(1) as u64;
+        let workers = self.workers.len() as u64;
+        let wire = Wire::new(
+            number,
+            place,
+            usize::try_from(number % workers).unwrap_or_default(),
+            usize::try_from(number / workers % devices).unwrap_or_default(),
+        );
+        self.build.time.mark(Mark::Arrival, number);
+        let end = End::new(&wire, Side::Client, &self.outbox);
+        let client = match self.build.protocol.connect(end) {
+            Ok(client) => client,
+            Err(failure) => {
+                self.fail(&wire, failure);
+                return;
+            }
+        };
+        if let Load::Closed { hang_up_every: Some(every), .. } = &self.build.load
+            && self.wires.is_multiple_of(every.get())
+        {
+            self.build.time.enter(now, Event::HangUp(Rc::clone(&wire)));
+        }
+        if let Load::Open(visits) = &self.build.load {
+            let Visit { hangs_up_after, given_up_after, .. } = visits[place];
+            if let Some(after) = hangs_up_after {
+                self.build.time.enter(now + after, Event::HangUp(Rc::clone(&wire)));
+            }
+            if let Some(after) = given_up_after {
+                self.build.time.enter(now + after, Event::GiveUp(Rc::clone(&wire)));
+            }
+        }
+        let here = &mut self.places[place];
+        here.rounds += 1;
+        here.client = Some(client);
+        here.wire = Some(Rc::clone(&wire));
+        here.opened = now;
+        here.took = None;
+        let worker = wire.worker;
+        let outbox = Rc::clone(&self.workers[worker].desk.outbox);
+        self.post(worker, Mail::Connected(End::new(&wire, Side::Server, &outbox)));
+        self.drive(&wire);
+    }
+
+    fn is_here(&self, wire: &Rc<Wire>) -> bool {
+        let place = &self.places[wire.place];
+        place.client.is_some() && place.wire.as_ref().is_some_and(|here| Rc::ptr_eq(here, wire))
+    }
+
+    /// A client goes on as far as it can.
+    fn drive(&mut self, wire: &Rc<Wire>) {
+        if !self.is_here(wire) {
+            return;
+        }
+        let now = self.build.time.clock.now();
+        let place = &mut self.places[wire.place];
+        let Some(client) = &mut place.client else { return };
+        let driven = client.drive().map_err(|failure| failure.to_string());
+        if client.is_established() && place.took.is_none() {
+            place.took = Some(now.saturating_sub(place.opened));
+        }
+        match driven {
+            Ok(false) => return,
+            Ok(true) => {
+                let took = place.took.unwrap_or_default();
+                self.build.time.mark(Mark::Done, wire.number);
+                self.seen.handshakes += 1;
+                let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+                // Fails only for histograms of a fixed size.
+                let _ = self.seen.latency_us.record(micros);
+            }
+            Err(failure) => self.fail(wire, failure),
+        }
+        self.leave(wire.place);
+    }
+
+    fn fail(&mut self, wire: &Wire, failure: String) {
+        self.build.time.mark(Mark::Failed, wire.number);
+        if wire.given_up.get() {
+            self.harm.given_up += 1;
+        } else {
+            self.seen.failed += 1;
+            *self.seen.failures.entry(failure).or_default() += 1;
+        }
+    }
+
+    /// The client of a place goes; in a closed load the next one comes.
+    fn leave(&mut self, place: usize) {
+        let now = self.build.time.clock.now();
+        self.last_end = now;
+        self.places[place].client = None;
+        self.places[place].wire = None;
+        if let Load::Closed { .. } = self.build.load {
+            self.build.time.enter(now, Event::Arrival(place));
+        }
+    }
+
+    /// Nothing is entered in the calendar any more: whoever still waits, waits for ever. Looks once more whether
+    /// something was overlooked, and says whether it was.
+    fn shake(&mut self) -> io::Result<bool> {
+        self.harm.overdue += self.unsettled();
+        for device in 0..self.build.stations.len() {
+            self.poll(device);
+        }
+        self.rouse();
+        self.settle()?;
+        Ok(!self.build.time.calendar.borrow().is_empty())
+    }
+
+    /// Operations that have begun and not ended.
+    fn unsettled(&self) -> u64 {
+        let open = |station: &Station<P>| {
+            let engine = station.engine.snapshot();
+            engine.submitted.saturating_sub(engine.completed + engine.failed + engine.cancelled)
+        };
+        self.build.stations.iter().map(open).sum()
+    }
+
+    fn end(mut self) -> io::Result<Outcome> {
+        for place in &mut self.places {
+            self.seen.unfinished += u64::from(place.client.take().is_some());
+        }
+        for worker in &mut self.workers {
+            worker.desk.ending.set(true);
+            worker.end()?;
+        }
+        self.seen.elapsed = self.last_end;
+        let elapsed = self.build.time.clock.now();
+        let workers = self.workers.drain(..).filter_map(|worker| worker.report).collect();
+        let devices = self.build.stations.drain(..).map(|station| {
+            station.engine.close();
+            let engine = station.engine.snapshot();
+            DeviceReport {
+                quiet: engine.requests.now == 0,
+                engine,
+                card: station.card.stats(),
+                elapsed,
+            }
+        });
+        let devices = devices.collect();
+        let time = &self.build.time;
+        let trace = time.trace.replace(Trace::new()).finish();
+        Ok(Outcome {
+            load: self.seen,
+            harm: self.harm,
+            asked: self.build.protocol.asked(),
+            verified: self.build.protocol.verified(),
+            workers,
+            devices,
+            trace,
+        })
+    }
+}
+
+impl Worker {
+    fn go_on(&mut self) -> io::Result<()> {
+        self.runnable = false;
+        match self.job.take() {
+            Some(job) => self.take(job.resume()),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets the worker end; one that waits for what never comes is cancelled.
+    fn end(&mut self) -> io::Result<()> {
+        if self.desk.doing.get() == Doing::Nothing {
+            self.go_on()?;
+        }
+        if let Some(report) = self.job.take().and_then(Job::cancel) {
+            self.report = Some(report?);
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, step: Step<io::Result<WorkerReport>>) -> io::Result<()> {
+        match step {
+            Step::Paused(job) => self.job = Some(job),
+            Step::Finished(report) => self.report = Some(report?),
+        }
+        self.desk.note();
+        Ok(())
+    }
+}

@@ -1,0 +1,204 @@
+//! What a seed stands for.
+
+use std::time::Duration;
+
+use engine_core::{Fallback, Terms};
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+use sim_device::{
+    Fault, FaultPlan, FaultRule, InstanceConfig, InterruptMode, RingLayout, ServiceClass,
+    ServiceTime, Trigger, UnitConfig,
+};
+
+use sim_engine::Polling;
+
+use crate::scenario::Mode;
+
+/// Every so many seeds one runs real TLS.
+pub(super) const REAL_TLS_EVERY: u64 = 100;
+
+/// What a seed stands for: drawn from it, and from nothing else.
+#[derive(Debug, Clone)]
+pub struct SeedPlan {
+    /// The seed.
+    pub seed: u64,
+    /// Whether TLS is executed, and not only its outline.
+    pub real_tls: bool,
+    /// Parking or waiting.
+    pub mode: Mode,
+    /// Event loops.
+    pub workers: usize,
+    /// Whether job pools are small, so that sessions have to wait for a job.
+    pub few_jobs: bool,
+    /// The devices, with their faults.
+    pub devices: Vec<InstanceConfig>,
+    /// When finished work is collected.
+    pub polling: Polling,
+    /// After how long a device is asked what became of a request.
+    pub response_timeout: Duration,
+    /// Requests that may wait for each device and kind.
+    pub queue_bound: usize,
+    /// How long operations may take, and what then.
+    pub terms: Terms,
+    /// One session in so many is resumed without a wake.
+    pub unprompted_every: u64,
+    /// One connection in so many needs the slow kind of signature.
+    pub slow_every: u64,
+    /// When clients come, and how they go.
+    pub visits: Vec<Visit>,
+}
+
+/// One connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Visit {
+    /// When it comes.
+    pub at: Duration,
+    /// The client hangs up so long after connecting, unless it is done.
+    pub hangs_up_after: Option<Duration>,
+    /// The server gives the session up so long after the client has connected, unless it is done.
+    pub given_up_after: Option<Duration>,
+}
+
+/// The classes of the fast and the slow kind of signature.
+const CLASSES: [ServiceClass; 2] = [ServiceClass(0), ServiceClass(1)];
+
+impl SeedPlan {
+    /// Draws the plan of a seed.
+    #[must_use]
+    pub fn of(seed: u64) -> Self {
+        let rng = &mut ChaCha8Rng::seed_from_u64(seed);
+        let real_tls = seed.is_multiple_of(REAL_TLS_EVERY);
+        let mode = if one_in(rng, 12) { Mode::Blocking } else { Mode::Async };
+        let terms = match rng.random_range(0..4) {
+            0 => Terms::new(),
+            1 => Terms::new().deadline(micros(rng, 4_000..20_000)),
+            2 => Terms::new().deadline(micros(rng, 4_000..20_000)).fallback(Fallback::Standby),
+            _ => Terms::new().fallback(Fallback::Standby),
+        };
+        let devices = (0..rng.random_range(2..4)).map(|number| device(rng, number)).collect();
+        let window = micros(rng, 2_000..30_000);
+        let visits = (0..rng.random_range(50..80)).map(|_| visit(rng, window)).collect();
+        Self {
+            seed,
+            real_tls,
+            mode,
+            workers: rng.random_range(1..3),
+            few_jobs: one_in(rng, 4),
+            devices,
+            polling: polling(rng),
+            response_timeout: micros(rng, 30_000..90_000),
+            queue_bound: if one_in(rng, 8) { rng.random_range(1..4) } else { 1024 },
+            terms,
+            unprompted_every: rng.random_range(2..12),
+            slow_every: rng.random_range(2..9),
+            visits,
+        }
+    }
+}
+
+fn polling(rng: &mut ChaCha8Rng) -> Polling {
+    match rng.random_range(0..4) {
+        0 => Polling::Interval(micros(rng, 20..400)),
+        1 => Polling::Inline(micros(rng, 20..400)),
+        _ => Polling::Interrupt { watchdog: micros(rng, 1_000..12_000) },
+    }
+}
+
+fn visit(rng: &mut ChaCha8Rng, window: Duration) -> Visit {
+    let nanos = u64::try_from(window.as_nanos()).unwrap_or(u64::MAX);
+    let at = Duration::from_nanos(rng.random_range(0..nanos));
+    let leaves = rng.random_range(0..10);
+    let after = micros(rng, 100..8_000);
+    Visit {
+        at,
+        hangs_up_after: (leaves == 0).then_some(after),
+        given_up_after: (leaves == 1).then_some(after),
+    }
+}
+
+fn device(rng: &mut ChaCha8Rng, number: usize) -> InstanceConfig {
+    let fast = micros(rng, 20..1_500);
+    let units = vec![unit(rng, CLASSES[0], fast), unit(rng, CLASSES[1], fast * 5)];
+    // The first of each device strikes early, when there is still something to strike.
+    let mut rules = vec![rule(rng, true)];
+    while rules.len() < 4 && one_in(rng, 2) {
+        rules.push(rule(rng, false));
+    }
+    let ring = rng.random_range(2..24);
+    InstanceConfig {
+        name: format!("sim{number}"),
+        ring_depth: ring,
+        rings: if one_in(rng, 3) { RingLayout::Shared } else { RingLayout::PerClass },
+        response_depth: ring,
+        units,
+        interrupts: match rng.random_range(0..3) {
+            0 => InterruptMode::Polling,
+            1 => InterruptMode::PerResponse,
+            _ => InterruptMode::Coalesced {
+                responses: rng.random_range(1..6),
+                delay: micros(rng, 10..200),
+            },
+        },
+        faults: FaultPlan { rules, budget: None },
+        ..InstanceConfig::default()
+    }
+}
+
+fn unit(rng: &mut ChaCha8Rng, class: ServiceClass, mean: Duration) -> UnitConfig {
+    let service =
+        if one_in(rng, 2) { ServiceTime::Fixed(mean) } else { ServiceTime::Exponential { mean } };
+    UnitConfig { class, count: rng.random_range(1..7), service }
+}
+
+fn rule(rng: &mut ChaCha8Rng, early: bool) -> FaultRule {
+    let lasts = micros(rng, 50..5_000);
+    let fault = match rng.random_range(0..12) {
+        0 => Fault::RingStuck { lasts },
+        1 => Fault::Lost,
+        2 => Fault::Late { by: lasts },
+        3 => Fault::Duplicate,
+        4 => Fault::Reordered { behind: rng.random_range(1..6) },
+        5 => Fault::Corrupt,
+        6 => Fault::Misdirected,
+        7 => Fault::DeviceError,
+        8 => Fault::Reset { downtime: lasts },
+        9 => Fault::HeartbeatLoss { lasts },
+        10 => Fault::Hang { lasts },
+        _ => Fault::Removal { absent: (!one_in(rng, 4)).then_some(lasts) },
+    };
+    let trigger = match rng.random_range(0..4) {
+        _ if early => Trigger::Nth(rng.random_range(1..7)),
+        0 => Trigger::Nth(rng.random_range(1..20)),
+        1 => Trigger::Every(rng.random_range(3..12)),
+        2 => Trigger::At(micros(rng, 100..20_000)),
+        _ => Trigger::Chance(f64::from(rng.random_range(1..30_u32)) / 100.0),
+    };
+    FaultRule::new(fault, trigger).budget(rng.random_range(1..4))
+}
+
+fn one_in(rng: &mut ChaCha8Rng, n: u32) -> bool {
+    rng.random_range(0..n) == 0
+}
+
+fn micros(rng: &mut ChaCha8Rng, range: std::ops::Range<u64>) -> Duration {
+    Duration::from_micros(rng.random_range(range))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn every_seed_is_a_valid_plan_of_the_promised_size(seed in any::<u64>()) {
+            let plan = SeedPlan::of(seed);
+            prop_assert!(plan.visits.len() >= 50 && plan.devices.len() >= 2);
+            prop_assert!(plan.devices.iter().map(|device| device.faults.rules.len()).sum::<usize>() >= 2);
+            for device in &plan.devices {
+                prop_assert_eq!(device.validate(), Ok(()));
+            }
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! The document of a swarm.
+
+use serde::{Deserialize, Serialize};
+
+use crate::report::{LawReport, Machine};
+
+/// Names the shape of the document.
+pub(super) const SCHEMA: &str = "layby.swarm/1";
+
+/// What came of a swarm.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SwarmReport {
+    /// [`SCHEMA`].
+    pub schema: String,
+    /// Where it ran.
+    pub machine: Machine,
+    /// `swarm`, or the name of the file.
+    pub scenario: String,
+    /// The cost profile that TLS was charged from.
+    pub cost_profile: String,
+    /// The first seed.
+    pub from: u64,
+    /// Seeds run, each of them twice.
+    pub seeds: u64,
+    /// Those of them with real TLS.
+    pub real_tls_seeds: u64,
+    /// Handshakes begun in the first runs.
+    pub handshakes: u64,
+    /// Faults that have struck in the first runs.
+    pub faults: u64,
+    /// Clients that hung up and sessions that the server gave up in the first runs.
+    pub cancels: u64,
+    /// What went wrong, by seed.
+    pub failures: Vec<Failure>,
+    /// Seeds for each second of real time.
+    pub seeds_per_s: f64,
+    /// The laws that were checked.
+    pub laws: Vec<LawReport>,
+}
+
+/// A law broken by a seed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// The seed.
+    pub seed: u64,
+    /// The law.
+    pub law: String,
+    /// What was seen.
+    pub detail: String,
+}
+
+impl Failure {
+    /// The command that runs the seed again.
+    #[must_use]
+    pub fn replay(&self) -> String {
+        format!("cargo xtask sim swarm --from {} --seeds 1", self.seed)
+    }
+}
+
+impl SwarmReport {
+    /// Whether nothing went wrong.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.failures.is_empty()
+    }
+
+    /// The report as text that ends with a line feed.
+    #[must_use]
+    pub fn text(&self) -> String {
+        use std::fmt::Write as _;
+        let mut out = String::new();
+        for failure in &self.failures {
+            let Failure { seed, law, detail } = failure;
+            let _ = writeln!(out, "seed {seed} broke {law}: {detail}\n  {}", failure.replay());
+        }
+        let _ = writeln!(
+            out,
+            "{} seeds, each run twice ({} with real TLS): {} handshakes, {} faults, {} cancels; {:.0} seeds a second",
+            self.seeds,
+            self.real_tls_seeds,
+            self.handshakes,
+            self.faults,
+            self.cancels,
+            self.seeds_per_s
+        );
+        out.push_str("laws:");
+        for law in &self.laws {
+            let verdict = if law.held { "held" } else { "BROKEN" };
+            let _ = write!(out, "  {} {verdict} ({} checks)", law.law, law.checked);
+        }
+        out.push('\n');
+        out
+    }
+}

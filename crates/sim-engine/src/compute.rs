@@ -1,0 +1,41 @@
+//! Who computes what the card pretends to.
+
+use core::fmt;
+
+use crypto_ops::{CryptoOp, CryptoOutput, SoftwareKeys};
+use engine_core::{DeviceError, Work};
+
+/// The inside of a simulated card: computes the results of one sort of work, on the card's own thread or in its poll,
+/// when a simulated unit has finished.
+///
+/// [`SoftwareKeys`] is one: real signatures with real keys. A test or a simulation of many requests can bring another,
+/// whose results cost nothing.
+pub trait Compute: Send + Sync + fmt::Debug {
+    /// What it computes.
+    type Work: Work;
+
+    /// The right result.
+    ///
+    /// # Errors
+    ///
+    /// [`DeviceError`] if it cannot do this work; the request fails with it.
+    fn compute(&self, work: &Self::Work) -> Result<<Self::Work as Work>::Output, DeviceError>;
+
+    /// The result as a unit gives it that has failed without noticing: of the right form, and wrong.
+    fn spoil(&self, output: <Self::Work as Work>::Output) -> <Self::Work as Work>::Output;
+}
+
+impl Compute for SoftwareKeys {
+    type Work = CryptoOp;
+
+    fn compute(&self, work: &CryptoOp) -> Result<CryptoOutput, DeviceError> {
+        self.execute(work).map_err(|error| {
+            tracing::debug!(kind = work.kind().name(), %error, "device.compute_failed");
+            DeviceError::Failed("its key store could not do the operation")
+        })
+    }
+
+    fn spoil(&self, output: CryptoOutput) -> CryptoOutput {
+        output.spoiled()
+    }
+}
