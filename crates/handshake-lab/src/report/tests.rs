@@ -37,6 +37,7 @@ fn results() -> Results {
         ],
         ledger: Ledger { jobs: Level { now: 0, peak: 7 }, ..Ledger::default() },
         laws: vec![LawReport { law: "L8".to_owned(), checked: 18, held: true, detail: None }],
+        unmet: Vec::new(),
         trace_events: None,
         trace_sha256: None,
     }

@@ -116,7 +116,7 @@ fn l3_is_broken_by_a_handshake_that_nobody_ended() {
     breaks("L3", "async", |row| row.load.unfinished = 1);
     breaks("L3", "async", |row| row.workers[0].abandoned = 1);
     breaks("L3", "blocking", |row| row.stuck = 1);
-    breaks("L3", "async", |row| row.device.as_mut().expect("one").quiet = false);
+    breaks("L3", "async", |row| row.devices[0].quiet = false);
 }
 
 #[test]
