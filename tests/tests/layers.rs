@@ -21,7 +21,7 @@ struct Row {
 const LAYERS: &[Row] = &[
     Row { layer: 0, name: "wait-ctx",
           ours:    "",
-          others:  "rustix smallvec thiserror tracing mio? proptest?",
+          others:  "rustix thiserror tracing mio? proptest?",
           testing: "libloading loom" },
     Row { layer: 0, name: "sim-device",
           ours:    "",
