@@ -99,6 +99,8 @@ impl PoolBuilder {
     /// wipe and [`JobPool::wipe`] look for it on the whole stack (the first MiB below the mark), and
     /// [`JobPool::shrink`] empties stacks whatever is on them. What runs [on the parent's
     /// stack](crate::on_parent_stack) and what a job in quarantine holds is not wiped.
+    ///
+    /// Say `false` under valgrind: memcheck reports every access to where returned frames were.
     pub fn wipe_stacks(mut self, wipe: bool) -> Self {
         self.wipe_stacks = wipe;
         self

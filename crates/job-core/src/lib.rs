@@ -141,8 +141,8 @@
 //! paused job costs one page, which also holds its state. Stacks are reused last in, first out.
 //! Idle ones, but for the last that came back, are overwritten down to the high-water mark
 //! ([`PoolBuilder::wipe_stacks`] says what that may miss), and given back to the system by
-//! [`JobPool::shrink`]. Deep code that never waits can run [on the stack of
-//! whoever resumed the job](on_parent_stack). An overflow faults on the guard page.
+//! [`JobPool::shrink`]. Deep code that never waits can run [on the stack of whoever resumed the
+//! job](on_parent_stack). An overflow faults on the guard page.
 //!
 //! # Limits by kernel
 //!
