@@ -21,6 +21,8 @@ pub fn ledger(workers: &[WorkerReport], engines: &[&EngineSnapshot]) -> Ledger {
     // A stack is in use exactly as long as its job lives, so their peaks are the same.
     let stacks = |worker: &WorkerReport| level(worker.pool.stacks_in_use, worker.pool.peak_live);
     let fds = wait_ctx::fds_gauge();
+    // Keys of half-finished key exchanges that devices hold. Signatures leave nothing open.
+    let handles = crypto_ops::device_handles();
     let engine_level = |of: fn(&EngineSnapshot) -> engine_core::Level| {
         let levels = engines.iter().map(|engine| of(engine));
         let levels = levels.map(|level| Level { now: level.now, peak: level.peak });
@@ -32,7 +34,6 @@ pub fn ledger(workers: &[WorkerReport], engines: &[&EngineSnapshot]) -> Ledger {
         requests: engine_level(|engine| engine.requests),
         waiters: engine_level(|engine| engine.waiters),
         fds: level(fds.now(), fds.peak()),
-        // Signatures leave nothing open at the device.
-        device_handles: Level::default(),
+        device_handles: Level { now: handles.now, peak: handles.peak },
     }
 }
