@@ -22,7 +22,7 @@ const LAB: &[(&str, &str)] = &[
     ("sim --seed x",
      "--seed x: not a whole number; give 0 to 9223372036854775807"),
     ("sim --clock sundial",
-     r#"clock = "sundial": not one of the words known here; give "real""#),
+     r#"clock = "sundial": not one of the words known here; give "real" or "virtual""#),
     ("sim --set load.conections=3",
      r#"unknown key "load.conections"; did you mean "load.connections"?"#),
     ("sim --set lod.connections=1",

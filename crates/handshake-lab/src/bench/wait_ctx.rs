@@ -35,34 +35,40 @@ pub(super) fn life_cycle() -> Vec<Bench> {
     vec![Bench::beside(name, "OpenSSL", in_turn(ours, theirs))]
 }
 
+/// Sessions in a round: few enough for the first-level cache, since the wake is measured and not the memory.
+const SESSIONS: u32 = 256;
+
 /// A wake by the session's own descriptor, beside the write(2) in it.
 pub(super) fn notify_eventfd() -> Vec<Bench> {
-    let ctx = WaitCtx::new();
-    ctx.notify_fd().expect("a descriptor");
-    let request = ctx.notifier().begin().expect("nothing is in flight");
-    // A retry is a wake that can be repeated without anything in between but arming.
+    let sessions: Vec<WaitCtx> = (0..SESSIONS).map(|_| WaitCtx::new()).collect();
+    let rivals: Vec<WaitCtx> = (0..SESSIONS).map(|_| WaitCtx::new()).collect();
+    let fd = |ctx| WaitCtx::notify_fd(ctx).expect("a descriptor");
+    sessions.iter().for_each(|ctx| drop(fd(ctx)));
+    let fds: Vec<_> = rivals.iter().map(fd).collect();
     let ours = || {
-        nanoseconds_each(CALLS, || {
-            for _ in 0..CALLS {
-                assert_eq!(request.arm(), Arm::Armed);
-                black_box(request.notify_retry());
+        // Beginning and arming are the session's part, not the wake's.
+        let begin = |ctx: &WaitCtx| ctx.notifier().begin().expect("the last one is completed");
+        let requests: Vec<InFlight> = sessions.iter().map(begin).collect();
+        requests.iter().for_each(|request| assert_eq!(request.arm(), Arm::Armed));
+        let each = nanoseconds_each(SESSIONS, || {
+            for request in &requests {
+                black_box(request.claim(Outcome::Done).expect("the first claim").wake());
             }
-        })
+        });
+        sessions.iter().for_each(WaitCtx::drain_notify);
+        each
     };
-    let other = WaitCtx::new();
-    let fd = other.notify_fd().expect("a descriptor");
     let theirs = || {
-        nanoseconds_each(CALLS, || {
-            for _ in 0..CALLS {
+        let each = nanoseconds_each(SESSIONS, || {
+            for fd in &fds {
                 rustix::io::write(fd, &1_u64.to_ne_bytes()).expect("the counter has room");
             }
-        })
+        });
+        rivals.iter().for_each(WaitCtx::drain_notify);
+        each
     };
     vec![Bench::beside("wait_ctx.notify_eventfd", "write(2)", in_turn(ours, theirs))]
 }
-
-/// Sessions in a round: few enough for the first-level cache, since the wake is measured and not the memory.
-const SESSIONS: u32 = 256;
 
 /// A completion that nobody is armed for.
 pub(super) fn notify_unlistened() -> Vec<Bench> {
