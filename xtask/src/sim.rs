@@ -50,6 +50,14 @@ pub(crate) struct SimArgs {
     #[arg(long)]
     json: bool,
 
+    /// Of the scenario swarm: how many seeds
+    #[arg(long, value_name = "N")]
+    seeds: Option<String>,
+
+    /// Of the scenario swarm: the first seed
+    #[arg(long, value_name = "S")]
+    from: Option<String>,
+
     /// Plant a known bug, to see the laws catch it (exit status 1)
     #[arg(long, value_name = "BUG")]
     plant: Option<String>,
@@ -88,6 +96,8 @@ impl SimArgs {
         let mut args = vec![OsString::from(self.scenario)];
         let mut option = |name: &str, value: OsString| args.extend([OsString::from(name), value]);
         self.seed.into_iter().for_each(|seed| option("--seed", seed.into()));
+        self.seeds.into_iter().for_each(|seeds| option("--seeds", seeds.into()));
+        self.from.into_iter().for_each(|from| option("--from", from.into()));
         self.clock.into_iter().for_each(|clock| option("--clock", clock.into()));
         self.set.into_iter().for_each(|setting| option("--set", setting.into()));
         self.report.into_iter().for_each(|dir| option("--report", dir.into()));
@@ -123,7 +133,7 @@ mod tests {
 
     #[test]
     fn every_argument_reaches_the_lab() {
-        let line = "mine.toml --seed 7 --clock virtual --set a=1 --set b=2 --report out \
+        let line = "mine.toml --seed 7 --clock virtual --set a=1 --set b=2 --report out --seeds 5 --from 3 \
                     --plant lost-wake --print --json";
         assert_eq!(for_the_lab(line).split_whitespace().count(), line.split_whitespace().count());
         for word in line.split_whitespace() {

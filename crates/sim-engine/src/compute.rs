@@ -21,6 +21,12 @@ pub trait Compute: Send + Sync + fmt::Debug {
     /// [`DeviceError`] if it cannot do this work; the request fails with it.
     fn compute(&self, work: &Self::Work) -> Result<<Self::Work as Work>::Output, DeviceError>;
 
+    /// Whether it computes also for requests that nobody waits for any more, as hardware does that cannot be called back.
+    /// Not by default: the result would only be wiped.
+    fn works_for_nobody(&self) -> bool {
+        false
+    }
+
     /// The result as a unit gives it that has failed without noticing: of the right form, and wrong.
     fn spoil(&self, output: <Self::Work as Work>::Output) -> <Self::Work as Work>::Output;
 }

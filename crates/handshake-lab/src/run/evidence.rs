@@ -10,6 +10,7 @@ use crate::{
     report::{LatencyMs, Ledger, RowReport},
     scenario::RowPlan,
     server::{SessionChecks, WorkerReport},
+    stepped::Answers,
 };
 
 /// Everything that was counted in one row.
@@ -23,6 +24,8 @@ pub struct RowEvidence {
     pub verified: u64,
     /// Signatures that rustls asked the server's key for.
     pub asked: u64,
+    /// What became of the results, where that is counted.
+    pub answers: Option<Answers>,
     /// What the workers counted.
     pub workers: Vec<WorkerReport>,
     /// Workers that never ended.
@@ -50,6 +53,8 @@ pub struct Harm {
     pub deadlines: bool,
     /// Operations that had not ended when nothing more was going to happen.
     pub overdue: u64,
+    /// Times that somebody waited for a ring that had room.
+    pub starved: u64,
     /// Times that an engine, just polled, still had something due.
     pub unnoticed: u64,
 }

@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 use job_core::PoolStats;
 
 use super::evidence::RowEvidence;
-use crate::{report::LawReport, scenario::Mode, stepped::TraceSummary};
+use crate::{
+    report::LawReport,
+    scenario::Mode,
+    stepped::{Answers, TraceSummary},
+};
 
 /// The laws as far as they have been checked.
 #[derive(Debug, Clone, Default)]
@@ -152,6 +156,8 @@ impl Laws {
         let noise = sum(|pool| pool.swallowed_panics + pool.swallowed_unwinds);
         // A job may be cancelled when its answer is there and it has not been resumed; then the answer is late. And
         // whoever went over to the standby, or was too late, leaves an answer behind.
+        let Answers { computed, received, erased } = row.answers.unwrap_or_default();
+        let astray = computed != received + erased;
         let losers = row.engines(|engine| engine.fallbacks + engine.deadlines);
         self.record(
             row,
@@ -163,6 +169,12 @@ impl Laws {
                 (
                     given_up + late < cancelled,
                     format!("{cancelled} jobs were cancelled and {given_up} operations given up"),
+                ),
+                (
+                    astray,
+                    format!(
+                        "{computed} results were computed, {received} received, {erased} erased"
+                    ),
                 ),
                 (
                     late > cancelled.max(given_up) + losers,
@@ -246,8 +258,16 @@ impl Laws {
     /// L13: first come first served.
     fn l13_fair(&mut self, row: &RowEvidence) {
         let (turns, overtaken) = (row.engines(|e| e.in_order), row.engines(|e| e.out_of_order));
-        let fault = format!("{overtaken} requests overtook an older one");
-        self.record(row, 13, turns + overtaken, &[(overtaken > 0, fault)]);
+        let starved = row.harm.starved;
+        self.record(
+            row,
+            13,
+            turns + overtaken,
+            &[
+                (overtaken > 0, format!("{overtaken} requests overtook an older one")),
+                (starved > 0, format!("{starved} times somebody waited for a ring that had room")),
+            ],
+        );
     }
 
     /// L14: with deadlines, nothing waits longer than that.

@@ -96,6 +96,7 @@ pub(super) fn run(
         plan: plan.clone(),
         load,
         verified: verified.count(),
+        answers: None,
         asked: asked.count(),
         workers: ended.workers,
         stuck: ended.stuck,

@@ -19,6 +19,7 @@ mod seed;
 
 pub use clock::VirtualClock;
 pub use cost::{CostProfile, SignCosts};
+pub use profiled::Answers;
 pub use trace::TraceSummary;
 pub use world::Fibers;
 

@@ -3,7 +3,7 @@
 //! checks.
 
 use std::{
-    cell::Cell,
+    cell::{Cell, RefCell},
     fmt,
     io::{self, Read as _, Write as _},
     rc::Rc,
@@ -25,10 +25,42 @@ use crate::server::{LiveCounters, Milestone, Progress, Session};
 pub(crate) const KINDS: [Kind; 2] = [Kind::new("sign-fast"), Kind::new("sign-slow")];
 
 /// The work of a signature in outline.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Outline {
     session: u64,
     kind: Kind,
+    /// Counted among those of its device; a copy for the standby is not.
+    _counted: Option<Counted>,
+}
+
+/// Work that waits for its device or is inside it. It is dropped with its request.
+#[derive(Debug)]
+struct Counted {
+    device: usize,
+    kind: usize,
+}
+
+impl Counted {
+    fn new(device: usize, kind: usize) -> Self {
+        PRESENT.with_borrow_mut(|present| {
+            if present.len() <= device {
+                present.resize(device + 1, [0; KINDS.len()]);
+            }
+            present[device][kind] += 1;
+        });
+        Self { device, kind }
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        PRESENT.with_borrow_mut(|present| {
+            if let Some(kinds) = present.get_mut(self.device) {
+                // What an earlier run left behind is not counted any more.
+                kinds[self.kind] = kinds[self.kind].saturating_sub(1);
+            }
+        });
+    }
 }
 
 /// Its result.
@@ -52,11 +84,44 @@ impl Work for Outline {
     }
 
     fn duplicate(&self) -> Option<Self> {
-        Some(*self)
+        Some(Self { _counted: None, ..*self })
     }
 
     fn check(&self, output: &Checksum) -> Result<(), CheckFailed> {
         if *output == self.checksum() { Ok(()) } else { Err(CheckFailed("the checksum is wrong")) }
+    }
+
+    fn erase(_: Checksum) {
+        Answers::note(|answers| answers.erased += 1);
+    }
+}
+
+thread_local! {
+    static PRESENT: RefCell<Vec<[usize; KINDS.len()]>> = const { RefCell::new(Vec::new()) };
+    static ANSWERS: Cell<Answers> = const { Cell::new(Answers { computed: 0, received: 0, erased: 0 }) };
+}
+
+/// What became of the results of a run: each is received by its session or erased (law L5).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Answers {
+    /// By devices and standbys.
+    pub computed: u64,
+    /// By sessions.
+    pub received: u64,
+    /// Because nobody waited any more, or because they were wrong.
+    pub erased: u64,
+}
+
+impl Answers {
+    fn note(change: impl FnOnce(&mut Self)) {
+        let mut answers = ANSWERS.get();
+        change(&mut answers);
+        ANSWERS.set(answers);
+    }
+
+    /// Those of this thread since the last call.
+    fn take() -> Self {
+        ANSWERS.take()
     }
 }
 
@@ -68,7 +133,12 @@ impl Compute for Checksums {
     type Work = Outline;
 
     fn compute(&self, work: &Outline) -> Result<Checksum, DeviceError> {
+        Answers::note(|answers| answers.computed += 1);
         Ok(work.checksum())
+    }
+
+    fn works_for_nobody(&self) -> bool {
+        true
     }
 
     fn spoil(&self, output: Checksum) -> Checksum {
@@ -104,6 +174,9 @@ struct Counts {
 
 impl Profiled {
     pub(super) fn new(signing: Signing, slow_every: u64) -> Self {
+        // What an earlier run on this thread left behind is not this one's.
+        let _ = Answers::take();
+        PRESENT.with_borrow_mut(Vec::clear);
         Self { signing, slow_every, counts: Rc::default() }
     }
 }
@@ -116,7 +189,8 @@ impl Protocol for Profiled {
     fn accept(&self, end: End, pool: &JobPool, route: Route) -> Option<OutlineSession> {
         let wire = end.wire();
         let slow = self.slow_every > 0 && wire.number % self.slow_every == self.slow_every - 1;
-        let work = Outline { session: wire.number, kind: KINDS[usize::from(slow)] };
+        let slow = usize::from(slow);
+        let work = Outline { session: wire.number, kind: KINDS[slow], _counted: None };
         let (engine, parks) = match &self.signing {
             Signing::Async(engines) => (Some(Arc::clone(engines.get(wire.device)?)), true),
             Signing::Blocking(engines) => (Some(Arc::clone(engines.get(wire.device)?)), false),
@@ -129,6 +203,7 @@ impl Protocol for Profiled {
         Some(OutlineSession {
             end,
             work,
+            slow,
             engine,
             parks,
             wait_ctx,
@@ -149,15 +224,35 @@ impl Protocol for Profiled {
     fn verified(&self) -> u64 {
         self.counts.verified.get()
     }
+
+    fn present(&self, device: usize, mut tell: impl FnMut(Kind, usize)) {
+        let present =
+            PRESENT.with_borrow(|present| present.get(device).copied().unwrap_or_default());
+        KINDS.into_iter().zip(present).for_each(|(kind, present)| tell(kind, present));
+    }
+
+    fn answers(&self) -> Option<Answers> {
+        Some(Answers::take())
+    }
 }
 
 type Signed = Result<Checksum, EngineError>;
+
+/// Notes that a session has got its result.
+fn received(signed: Signed) -> Signed {
+    if signed.is_ok() {
+        Answers::note(|answers| answers.received += 1);
+    }
+    signed
+}
 
 /// The server's end.
 #[derive(Debug)]
 pub(super) struct OutlineSession {
     end: End,
     work: Outline,
+    /// The place of its kind among [`KINDS`].
+    slow: usize,
     engine: Option<Arc<Engine<Outline>>>,
     parks: bool,
     wait_ctx: WaitCtx,
@@ -202,11 +297,13 @@ impl OutlineSession {
         let Some(engine) = self.engine.clone() else {
             return Ok(Step::Finished(Ok(self.work.checksum())));
         };
-        let work = self.work;
+        let counted = Some(Counted::new(self.end.wire().device, self.slow));
+        let work = Outline { _counted: counted, ..self.work };
+        let body = move || received(engine.run(work));
         if !self.parks {
-            return Ok(Step::Finished(engine.run(work)));
+            return Ok(Step::Finished(body()));
         }
-        self.pool.start_with(&self.wait_ctx, move || engine.run(work)).map_err(|e| e.reason)
+        self.pool.start_with(&self.wait_ctx, body).map_err(|refused| refused.reason)
     }
 
     fn answer(&mut self, signed: Signed) -> Result<(), OutlineError> {

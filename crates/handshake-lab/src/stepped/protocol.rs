@@ -2,11 +2,11 @@
 
 use std::fmt;
 
-use engine_core::Work;
+use engine_core::{Kind, Work};
 use job_core::JobPool;
 use wait_ctx::Route;
 
-use super::wire::End;
+use super::{profiled::Answers, wire::End};
 use crate::server::Session;
 
 /// Makes both ends of a handshake.
@@ -29,6 +29,16 @@ pub(super) trait Protocol: 'static {
 
     /// Signatures that clients have verified.
     fn verified(&self) -> u64;
+
+    /// How many requests are inside a device or wait for it now, by kind, where that is counted.
+    fn present(&self, device: usize, tell: impl FnMut(Kind, usize)) {
+        let _ = (device, tell);
+    }
+
+    /// What became of the results, where that is counted; to be asked once, at the end.
+    fn answers(&self) -> Option<Answers> {
+        None
+    }
 }
 
 /// A client: a handshake, then waiting for the server to say goodbye.

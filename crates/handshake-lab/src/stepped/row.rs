@@ -140,7 +140,7 @@ where
     if let Some(policy) = plan.engine.breaker() {
         engine = engine.breaker(policy);
     }
-    Ok(vec![Station { engine: engine.build(), card }])
+    Ok(vec![Station { engine: engine.build(), card, depth: Some(plan.device.ring) }])
 }
 
 pub(super) fn evidence(plan: &RowPlan, outcome: Outcome) -> RowEvidence {
@@ -149,6 +149,7 @@ pub(super) fn evidence(plan: &RowPlan, outcome: Outcome) -> RowEvidence {
         plan: plan.clone(),
         load: outcome.load,
         verified: outcome.verified,
+        answers: outcome.answers,
         asked: outcome.asked,
         workers: outcome.workers,
         stuck: 0,

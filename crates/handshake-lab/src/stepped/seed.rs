@@ -4,7 +4,7 @@ use std::{rc::Rc, sync::Arc};
 
 use crypto_ops::{Algorithm, SoftwareKeys};
 use engine_core::{CheckPolicy, Clock, Engine, Inline};
-use sim_engine::{Compute, ServiceClass, SimConfig, SteppedCard};
+use sim_engine::{Compute, RingLayout, ServiceClass, SimConfig, SteppedCard};
 use ssl_async::SslContext;
 
 use super::{
@@ -105,7 +105,8 @@ fn stations<P: Protocol>(
             .standby(Arc::new(Inline::new(move |work: &P::Work| standby.compute(work))))
             .clock(clock)
             .build();
-        stations.push(Station { engine, card });
+        let depth = (instance.rings == RingLayout::PerClass).then_some(instance.ring_depth);
+        stations.push(Station { engine, card, depth });
     }
     Ok(stations)
 }

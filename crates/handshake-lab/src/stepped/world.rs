@@ -13,10 +13,10 @@ use std::{
     cell::RefCell, collections::BTreeMap, io, num::NonZeroU64, rc::Rc, sync::Arc, time::Duration,
 };
 
-use engine_core::{Clock as _, Engine};
+use engine_core::{Accelerator as _, Clock as _, Engine};
 use hdrhistogram::Histogram;
 use job_core::{Job, JobPool, Step};
-use sim_device::Event as DeviceEvent;
+use sim_device::{Event as DeviceEvent, Fault};
 use sim_engine::SteppedCard;
 use wait_ctx::{ReadyQueue, Route, Token, WaitCtx};
 
@@ -24,6 +24,7 @@ use super::{
     calendar::Calendar,
     clock::VirtualClock,
     cost::Costs,
+    profiled::Answers,
     protocol::{Client, Protocol},
     trace::{Mark, Trace, TraceSummary},
     wire::{End, Outbox, Side, Wire},
@@ -118,6 +119,8 @@ pub(super) struct Visit {
 pub(super) struct Station<P: Protocol> {
     pub(super) engine: Arc<Engine<P::Work>>,
     pub(super) card: Arc<SteppedCard<P::Work>>,
+    /// Entries of the ring of each kind; `None` if kinds share one.
+    pub(super) depth: Option<usize>,
 }
 
 /// What a world is built from.
@@ -170,6 +173,7 @@ pub(super) struct Outcome {
     pub(super) harm: Harm,
     pub(super) asked: u64,
     pub(super) verified: u64,
+    pub(super) answers: Option<Answers>,
     pub(super) workers: Vec<WorkerReport>,
     pub(super) devices: Vec<DeviceReport>,
     pub(super) trace: TraceSummary,
@@ -199,6 +203,8 @@ pub(super) struct World<P: Protocol> {
     workers: Vec<Worker>,
     /// When the calendar has a device next, as far as is known.
     alarms: Vec<Option<Duration>>,
+    /// From when on a device takes requests for which it has room, as far as is known.
+    usable_from: Vec<Duration>,
     /// Workers whose engines have woken them.
     woken: ReadyQueue,
     tokens: Vec<Token>,
@@ -245,6 +251,7 @@ impl<P: Protocol> World<P> {
         let workers = build.workers;
         let mut world = Self {
             alarms: vec![None; build.stations.len()],
+            usable_from: vec![Duration::ZERO; build.stations.len()],
             workers: Vec::with_capacity(fibers.sessions.len()),
             woken,
             tokens: Vec::new(),
@@ -332,6 +339,7 @@ impl<P: Protocol> World<P> {
                     self.alarms[device] = None;
                 }
                 self.poll(device);
+                self.look_for_the_starved(device);
                 self.rouse();
             }
         }
@@ -350,6 +358,8 @@ impl<P: Protocol> World<P> {
             };
             self.workers[number].go_on()?;
             for device in 0..self.build.stations.len() {
+                // Before the poll, which might set right what went wrong.
+                self.look_for_the_starved(device);
                 self.poll(device);
             }
         }
@@ -357,17 +367,9 @@ impl<P: Protocol> World<P> {
 
     /// Moves a device to the present and notes when it is to be moved next.
     fn poll(&mut self, device: usize) {
-        let (station, harm) = (&self.build.stations[device], &mut self.harm);
-        let next = station.engine.poll();
+        let next = self.build.stations[device].engine.poll();
+        self.read_trace(device);
         let time = &self.build.time;
-        let mut trace = time.trace.borrow_mut();
-        for (instance, record) in station.card.drain_trace() {
-            if let DeviceEvent::Struck { fault, .. } = record.event {
-                harm.strike(fault);
-            }
-            trace.device(device, instance.index(), &record);
-        }
-        drop(trace);
         // What is due has just been done. An engine that says otherwise would keep the time from going on.
         if next.is_some_and(|next| next <= time.clock.now()) {
             self.harm.unnoticed += 1;
@@ -379,6 +381,44 @@ impl<P: Protocol> World<P> {
             self.alarms[device] = Some(next);
             time.enter(next, Event::Device(device));
         }
+    }
+
+    /// What a device has noted goes into the trace.
+    fn read_trace(&mut self, device: usize) {
+        let mut trace = self.build.time.trace.borrow_mut();
+        for (instance, record) in self.build.stations[device].card.drain_trace() {
+            if let DeviceEvent::Struck { fault, .. } = record.event {
+                self.harm.strike(fault);
+                if let Fault::RingStuck { lasts }
+                | Fault::Reset { downtime: lasts }
+                | Fault::Removal { absent: Some(lasts) } = fault
+                {
+                    let usable = &mut self.usable_from[device];
+                    *usable = (*usable).max(record.at + lasts);
+                }
+            }
+            trace.device(device, instance.index(), &record);
+        }
+    }
+
+    /// Nobody waits for a ring that has room: whatever keeps another kind waiting is nothing to this one.
+    fn look_for_the_starved(&mut self, device: usize) {
+        // A fault that has just struck may be the reason.
+        self.read_trace(device);
+        let station = &self.build.stations[device];
+        let Some(depth) =
+            station.depth.filter(|_| self.usable_from[device] <= self.build.time.clock.now())
+        else {
+            return;
+        };
+        let (card, starved) = (&station.card, &mut self.harm.starved);
+        self.build.protocol.present(device, |kind, present| {
+            if present > 0
+                && let Some(room) = card.credits(kind)
+            {
+                *starved += u64::from(room > 0 && present > depth.saturating_sub(room));
+            }
+        });
     }
 
     /// Every worker that waits looks for completions.
@@ -550,6 +590,7 @@ impl<P: Protocol> World<P> {
             harm: self.harm,
             asked: self.build.protocol.asked(),
             verified: self.build.protocol.verified(),
+            answers: self.build.protocol.answers(),
             workers,
             devices,
             trace,

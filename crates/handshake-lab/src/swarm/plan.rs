@@ -124,7 +124,7 @@ fn device(rng: &mut ChaCha8Rng, number: usize) -> InstanceConfig {
     while rules.len() < 4 && one_in(rng, 2) {
         rules.push(rule(rng, false));
     }
-    let ring = rng.random_range(2..24);
+    let ring = if one_in(rng, 2) { rng.random_range(1..5) } else { rng.random_range(4..24) };
     InstanceConfig {
         name: format!("sim{number}"),
         ring_depth: ring,

@@ -60,6 +60,7 @@ fn healthy(mode: &str) -> RowEvidence {
             failures: BTreeMap::new(),
         },
         verified: 10,
+        answers: None,
         asked: 10,
         workers: vec![worker],
         stuck: 0,
