@@ -36,6 +36,7 @@ fn results() -> Results {
             row("free-sign", 4_400.0, 100.0),
         ],
         ledger: Ledger { jobs: Level { now: 0, peak: 7 }, ..Ledger::default() },
+        unmet: Vec::new(),
         laws: vec![LawReport { law: "L8".to_owned(), checked: 18, held: true, detail: None }],
         trace_events: None,
         trace_sha256: None,
