@@ -79,6 +79,14 @@ fn bad_input_is_one_line_with_status_two() {
         "ring = 0: below the smallest value 1; give 1 to 65536 requests",
     );
     refused(&["sim", "--seed", "x"], "--seed x: not a whole number; give 0 to 9223372036854775807");
+    refused(
+        &["sim", "--clock", "vitual"],
+        "clock = \"vitual\": not one of the words known here; give \"real\" or \"virtual\"",
+    );
+    refused(
+        &["sim", "swarm", "--seeds", "0"],
+        "--seeds 0: below the smallest value 1; give 1 to 100000000 seeds",
+    );
     refused(&["soak"], "soak: not built yet; sim and serve are (lab --help)");
     refused(
         &["serve", "--listen", "here"],

@@ -50,8 +50,11 @@ fn l9_real_tls_has_the_trace_of_its_outline() {
 
 #[test]
 fn l11_a_worker_that_blocks_pauses_its_own_job() {
-    let results =
-        run(DEFAULT, &[&SMALL[..], &["load.handshakes=profiled", "server.workers=2"]].concat());
+    let results = run(
+        DEFAULT,
+        &[&SMALL[..], &["load.handshakes=profiled", "server.workers=2", "device.service=fixed"]]
+            .concat(),
+    );
     is_good(&results);
     let blocking = results.rows.iter().find(|row| row.mode == "blocking").expect("a row");
     let parked = results.rows.iter().find(|row| row.mode == "async").expect("a row");

@@ -156,8 +156,10 @@ impl Fibers {
         // There are no keys on these stacks that anything else knows.
         let builder = JobPool::builder().wipe_stacks(false);
         let pool = || {
-            let builder = builder.clone();
-            let builder = max_jobs.map_or(builder.clone(), |jobs| builder.max_jobs(jobs));
+            let mut builder = builder.clone();
+            if let Some(jobs) = max_jobs {
+                builder = builder.max_jobs(jobs);
+            }
             builder.build().expect("max_jobs is not zero, and the rest is as it comes")
         };
         let sessions = std::iter::repeat_with(pool).take(workers).collect();

@@ -132,12 +132,51 @@ fn l5_is_broken_by_a_job_that_would_not_be_cancelled() {
     breaks("L5", "async", |row| row.workers[0].pool.quarantined = 1);
     breaks("L5", "async", |row| row.workers[0].pool.swallowed_panics = 1);
     breaks("L5", "async", |row| engine(row).late = 2);
-    breaks("L5", "async", |row| row.workers[0].pool.cancelled = 2);
+    breaks("L5", "async", |row| row.workers[0].pool.cancelled = 3);
+    breaks("L5", "async", |row| {
+        row.answers = Some(Answers { computed: 10, received: 9, erased: 0 });
+    });
 }
 
 #[test]
 fn l7_is_broken_by_a_resume_that_nothing_asked_for() {
     breaks("L7", "async", |row| row.workers[0].sessions.too_many_resumes = 1);
+}
+
+#[test]
+fn l14_is_broken_by_an_operation_that_outlives_its_deadline() {
+    breaks("L14", "async", |row| {
+        row.harm.deadlines = true;
+        row.harm.overdue = 1;
+    });
+    breaks("L14", "async", |row| {
+        row.harm.deadlines = true;
+        row.harm.unnoticed = 1;
+    });
+}
+
+#[test]
+fn l15_is_broken_by_a_failure_without_a_fault_or_without_a_word_to_the_client() {
+    let failed = |row: &mut RowEvidence| {
+        row.workers[0].failed = 1;
+        engine(row).failed = 1;
+        engine(row).completed -= 1;
+    };
+    breaks("L15", "async", |row| {
+        failed(row);
+        row.load.failed = 1;
+    });
+    breaks("L15", "async", |row| {
+        failed(row);
+        row.load.hung_up = 0;
+        row.harm.failing = 1;
+    });
+    breaks("L15", "async", |row| row.load.failed = 1);
+}
+
+#[test]
+fn l13_is_broken_by_a_ring_with_room_that_somebody_waits_for() {
+    breaks("L13", "async", |row| row.harm.starved = 1);
 }
 
 #[test]
