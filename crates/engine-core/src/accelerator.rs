@@ -48,8 +48,9 @@ pub trait Accelerator<W: Work>: Send + Sync + fmt::Debug {
         Health::Unknown
     }
 
-    /// Called once, by the engine that is built over the device. A device that may have room again *without* having
-    /// completed a request, say after a ring was stuck, keeps the notice and announces it.
+    /// Called once by each engine that is built over the device. A device that may have room again *without* having
+    /// completed a request of that engine keeps the notice and announces it: one whose ring can be stuck, or one that
+    /// serves several engines.
     fn attach(&self, room: RoomNotice) {
         drop(room);
     }

@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
-use crate::accelerator::{Accelerator, Capabilities, Rejected};
+use crate::accelerator::{Accelerator, Capabilities, Rejected, RoomNotice};
 use crate::dispatch::lock;
 use crate::error::DeviceError;
 use crate::inline::carry_out;
@@ -65,6 +65,8 @@ pub struct ThreadPoolBuilder {
 struct Shared<W: Work> {
     compute: Box<dyn Compute<W>>,
     stopping: AtomicBool,
+    /// One for each engine over this pool.
+    rooms: Mutex<Vec<RoomNotice>>,
 }
 
 /// What a pool computes. A name for the bound.
@@ -108,8 +110,11 @@ impl ThreadPoolBuilder {
         F: Fn(&W) -> Result<W::Output, DeviceError> + Send + Sync + 'static,
     {
         let Self { threads, ring, name } = self;
-        let shared =
-            Arc::new(Shared { compute: Box::new(compute), stopping: AtomicBool::new(false) });
+        let shared = Arc::new(Shared {
+            compute: Box::new(compute),
+            stopping: AtomicBool::new(false),
+            rooms: Mutex::default(),
+        });
         ThreadPool { shared, lanes: Mutex::default(), threads, ring, name }
     }
 }
@@ -156,8 +161,20 @@ impl<W: Work> Shared<W> {
                 drop(request);
             } else {
                 carry_out(&self.compute, request);
+                self.announce();
             }
         }
+    }
+}
+
+impl<W: Work> Shared<W> {
+    /// The completion has told its own engine; the room may be wanted by another one.
+    fn announce(&self) {
+        let rooms = {
+            let rooms = lock(&self.rooms);
+            if rooms.len() > 1 { rooms.clone() } else { Vec::new() }
+        };
+        rooms.iter().for_each(RoomNotice::announce);
     }
 }
 
@@ -193,6 +210,10 @@ impl<W: Work> Accelerator<W> for ThreadPool<W> {
     fn credits(&self, kind: Kind) -> Option<usize> {
         let used = lock(&self.lanes).get(&kind).map_or(0, |lane| lane.ring.len());
         Some(self.ring.saturating_sub(used))
+    }
+
+    fn attach(&self, room: RoomNotice) {
+        lock(&self.shared.rooms).push(room);
     }
 
     fn capabilities(&self) -> Capabilities {

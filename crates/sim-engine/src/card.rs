@@ -3,7 +3,7 @@
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use engine_core::{DeviceError, Health, Kind, Rejected, Request, RoomNotice, Work};
 use sim_device::{Completion, Fault, InstanceId, InstanceStats, Outcome, TraceRecord};
@@ -22,7 +22,8 @@ pub(crate) struct Card<W: Work> {
     hardware: Mutex<Hardware<W>>,
     /// Connections of the application, for the heuristic.
     active: AtomicUsize,
-    room: OnceLock<RoomNotice>,
+    /// One for each engine over this card.
+    rooms: Mutex<Vec<RoomNotice>>,
 }
 
 /// A request and what it came to.
@@ -36,7 +37,7 @@ impl<W: Work> Card<W> {
         poller: Poller,
     ) -> Result<Self, SimError> {
         let hardware = Mutex::new(Hardware::new(&config, poller)?);
-        Ok(Self { config, compute, hardware, active: AtomicUsize::new(0), room: OnceLock::new() })
+        Ok(Self { config, compute, hardware, active: AtomicUsize::new(0), rooms: Mutex::default() })
     }
 
     pub(crate) fn submit(
@@ -66,6 +67,7 @@ impl<W: Work> Card<W> {
             let alarm = hardware.look(now, self.active.load(Ordering::Relaxed), batch);
             (alarm, batch.is_empty() && hardware.take_turned_away())
         };
+        let freed = !batch.is_empty();
         for completion in batch.completions.drain(..) {
             // A duplicate has no payload: the request came with the first, and there is nothing to complete twice.
             if let Some(answered) = self.answer(completion) {
@@ -75,8 +77,10 @@ impl<W: Work> Card<W> {
         for request in batch.lost.drain(..) {
             done((request, Err(DeviceError::Lost)));
         }
-        if opened && let Some(room) = self.room.get() {
-            room.announce();
+        let rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // A completion tells its own engine; what it has freed may be wanted by another one.
+        if opened || freed && rooms.len() > 1 {
+            rooms.iter().for_each(RoomNotice::announce);
         }
         alarm
     }
@@ -119,8 +123,7 @@ impl<W: Work> Card<W> {
     }
 
     pub(crate) fn attach(&self, room: RoomNotice) {
-        // A card serves one engine; a second one would have to poll.
-        let _ = self.room.set(room);
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner).push(room);
     }
 
     /// Takes no more requests and drops those inside, which are thereby lost.

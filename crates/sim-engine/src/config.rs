@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crypto_ops::Algorithm;
+use crypto_ops::{Algorithm, Group};
 use engine_core::Kind;
 use sim_device::{InstanceConfig, Profile, ServiceClass, ServiceTime, UnitConfig};
 
@@ -78,8 +78,11 @@ impl SimConfig {
             Algorithm::Rsa => Profile::RSA_SIGN,
             _ => Profile::EC_SIGN,
         };
-        let classes = Algorithm::ALL.map(|a| (a.sign_kind(), class(a)));
-        Self::new(profile.instance_config(), classes.into())
+        let signatures = Algorithm::ALL.map(|a| (a.sign_kind(), class(a)));
+        let agreements = Group::ALL.map(|g| (g.agree_kind(), Profile::KEY_AGREEMENT));
+        let tickets = [(TICKET, Profile::SYMMETRIC)];
+        let classes = signatures.into_iter().chain(agreements).chain(tickets).collect();
+        Self::new(profile.instance_config(), classes)
     }
 
     /// A card of one instance.
@@ -102,3 +105,6 @@ impl SimConfig {
 
 /// Longer than any service time of the profiles, under any queue worth waiting in.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The kind of a [`TicketOp`](crypto_ops::TicketOp).
+const TICKET: Kind = Kind::new("ticket");

@@ -12,7 +12,8 @@
 //! ```
 //!
 //! The same card runs under two clocks: [`SimCard`] has a hardware queue thread and the machine's time; [`SteppedCard`]
-//! has neither and moves when it is polled.
+//! has neither and moves when it is polled. The same submissions at the same times give the same events, which
+//! [`SteppedCard::drain_trace`] shows.
 //!
 //! # Example
 //!
@@ -37,6 +38,18 @@
 //! assert_eq!(card.stats().finished, 1);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! # Collecting
+//!
+//! [`Polling`] says when finished work is taken off the card: by interrupt on the card's own thread, or by whoever polls
+//! the engine, at intervals, by a heuristic or at every poll. The policies are exchangeable and pure.
+//!
+//! # Faults
+//!
+//! Rules stand in [`InstanceConfig::faults`]. The driver half of the card survives all of them: it never trusts the tag
+//! of a response, ignores duplicates, asks after requests that are overdue and frees what the device has lost, looks for
+//! responses whose interrupt was lost, tells the engine when a ring that was stuck opens again, and reports a heart that
+//! has stopped. Wrong results are for the engine's check to find.
 //!
 //! # Threads
 //!

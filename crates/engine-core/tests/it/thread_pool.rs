@@ -127,3 +127,24 @@ fn l5_a_pool_that_goes_away_drops_what_waits_and_finishes_what_it_computes() {
     });
     assert!(computed.load(Ordering::SeqCst) >= 1);
 }
+
+/// The ring is full of one engine's work, and another's waits: it has nothing in flight that could complete.
+#[test]
+fn l13_engines_that_share_a_pool_hear_of_each_others_room() {
+    let outputs = Arc::<Outputs>::default();
+    let (open, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let pool = pool(1, 1).build(move |work: &Negate| {
+        let _ = gate.lock().unwrap().recv();
+        Ok(work.right())
+    });
+    let pool = Arc::new(pool);
+    let [one, other] = [(); 2].map(|()| Engine::builder(pool.clone()).build());
+    let first: Vec<_> = (0..8).map(|n| one.offer(Negate::new(n, &outputs)).unwrap()).collect();
+    assert!(one.snapshot().waiters.now > 0, "the ring is full");
+    let second: Vec<_> = (8..12).map(|n| other.offer(Negate::new(n, &outputs)).unwrap()).collect();
+    drop(open);
+    for (pending, n) in first.into_iter().chain(second).zip(0..) {
+        assert_eq!(pending.wait().unwrap().value, !n);
+    }
+}

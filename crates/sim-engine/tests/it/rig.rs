@@ -50,6 +50,13 @@ pub(crate) fn config(units: u32, ring: usize) -> SimConfig {
 #[derive(Debug, Default)]
 pub(crate) struct HandClock(AtomicU64);
 
+impl HandClock {
+    /// Moves on to `time`, never back.
+    pub(crate) fn set(&self, time: Duration) {
+        self.0.fetch_max(time.as_nanos() as u64, Ordering::SeqCst);
+    }
+}
+
 impl Clock for HandClock {
     fn now(&self) -> Duration {
         Duration::from_nanos(self.0.load(Ordering::SeqCst))
@@ -104,7 +111,7 @@ impl Rig {
     pub(crate) fn step(&self) -> bool {
         let Card::Stepped(_, clock) = &self.card else { return true };
         let Some(next) = self.engine.poll() else { return false };
-        clock.0.fetch_max(next.as_nanos() as u64, Ordering::SeqCst);
+        clock.set(next);
         self.engine.poll();
         true
     }
@@ -196,7 +203,7 @@ impl Rig {
 
 /// Signs, and holds the signature against the key.
 pub(crate) fn verified(engine: &Engine<CryptoOp>, n: u64) -> Outcome {
-    let signature = engine.run(sign(n))?.into_signature();
+    let signature = engine.run(sign(n))?.into_signature().expect("a signature");
     let verdict = key().check(key().schemes()[0], &message(n), &signature);
     assert_eq!(verdict, Ok(()), "L1: the signature of another message");
     Ok(())

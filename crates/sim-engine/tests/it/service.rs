@@ -1,11 +1,12 @@
 //! A card that does what it should: right results, order, load over instances, the same events every time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use engine_core::OnFull;
-use sim_engine::{Profile, SimConfig};
+use engine_core::{Accelerator, OnFull};
+use sim_engine::{CryptoOp, Engine, Profile, SimCard, SimConfig, SteppedCard};
 
-use crate::rig::{Card, LATENCY, Rig, config};
+use crate::rig::{Card, HandClock, LATENCY, Rig, config, keys, sign};
 
 #[test]
 fn l1_l3_l7_more_jobs_than_ring_entries_all_get_their_own_signature() {
@@ -75,4 +76,34 @@ fn stepped_time_is_the_service_time_and_no_more() {
     // One unit, ten signatures, and the latencies of doorbell and interrupt.
     assert!(elapsed >= 10 * LATENCY && elapsed < 10 * LATENCY + Duration::from_micros(10));
     rig.settle();
+}
+
+/// The ring is full of one engine's work, and another's waits: it has nothing in flight that could complete.
+#[test]
+fn l13_engines_that_share_a_card_hear_of_each_others_room() {
+    for threads in [false, true] {
+        let config = config(1, 2);
+        let clock = Arc::<HandClock>::default();
+        let card: Arc<dyn Accelerator<CryptoOp>> = if threads {
+            SimCard::start(config, keys()).unwrap()
+        } else {
+            SteppedCard::new(config, keys(), clock.clone()).unwrap()
+        };
+        let builder = || Engine::builder(Arc::clone(&card));
+        let [one, other] = [(); 2].map(|()| match threads {
+            true => builder().build(),
+            false => builder().clock(clock.clone()).build(),
+        });
+        let first: Vec<_> = (0..6).map(|n| one.offer(sign(n)).unwrap()).collect();
+        let second: Vec<_> = (6..9).map(|n| other.offer(sign(n)).unwrap()).collect();
+        assert_eq!(other.snapshot().waiters.now, 3);
+        // Of a stepped card only one engine's time is asked for.
+        for _ in 0..1_000 {
+            let Some(next) = one.poll() else { break };
+            clock.set(next);
+        }
+        for pending in first.into_iter().chain(second) {
+            assert!(pending.wait().is_ok());
+        }
+    }
 }
