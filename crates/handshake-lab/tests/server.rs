@@ -41,7 +41,7 @@ impl Site {
             ring: 16,
             units: 16,
         };
-        let device = Device::start(&device, 1, 64, store).expect("a device");
+        let device = Device::start(&device, &[], 1, 64, store).expect("a device");
         let config = keys::server_config(vec![pki.certificate.clone()], device.signing_key(handle));
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let plan = ServerPlan {
