@@ -62,6 +62,33 @@
 //! A row has one thread for the clients, one a worker, one for the device. Several workers share the listening socket, each
 //! with its own handle on it. Sessions and jobs stay on the worker that accepted them.
 //!
+//! # Virtual time
+//!
+//! With `clock = "virtual"` the same workers, engines and devices run on one thread, stepped by a calendar:
+//!
+//! ```text
+//!   calendar --> arrivals, deliveries, ends of CPU time, deadlines of devices and operations
+//!      ^                |
+//!      |                v
+//!      +-- worker: a job of its own; pauses where a thread would sleep, block, or have work to do
+//!                  its core, sessions, jobs, wait contexts, engine and device: the code of real time
+//! ```
+//!
+//! Nothing takes time but what the calendar says: the service times of the device, 50 microseconds for the network each
+//! way, and the CPU time of the serving thread by the [cost profile](stepped::CostProfile). TLS is executed all the same,
+//! or replaced by its outline (`load.handshakes = "profiled"`), whose trace is the same. Each row runs twice, and the
+//! hashes of the two traces must agree (law L9).
+//!
+//! What virtual time leaves out: the CPU time of clients, of the device's own thread and of a standby; that a step of a
+//! worker takes time *while* it runs (its writes leave, and its time passes, at the end of the step; only the work before
+//! the signature is charged first); and threads, so nothing here says anything about races.
+//!
+//! # Faults and the swarm
+//!
+//! A scenario may let things go wrong (`[[fault]]`), set terms for operations (`[engine]`) and say what has to come of it
+//! (`[expect]`); nine built-in ones do. The [swarm](swarm::Swarm) draws load, topology, faults, hang-ups and cancels from
+//! seeds and checks every law on each; a seed that fails prints the command that runs it again.
+//!
 //! # Features
 //!
 //! - `bench`: `lab bench`, which measures unit costs beside their rivals.

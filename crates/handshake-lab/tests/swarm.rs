@@ -62,7 +62,7 @@ const BUGS: [(&str, &str); 9] = [
 #[test]
 fn every_planted_bug_is_found_and_named_by_its_law() {
     for (bug, law) in BUGS {
-        let (output, document) = swarm(&["--plant", bug, "--seeds", "200", "--from", "1"]);
+        let (output, document) = swarm(&["--plant", bug, "--seeds", "60", "--from", "1"]);
         assert_eq!(output.status.code(), Some(1), "{bug}");
         let failures = document["failures"].as_array().expect("a list");
         assert!(failures.iter().any(|failure| failure["law"] == law), "{bug}: {failures:#?}");
@@ -72,7 +72,7 @@ fn every_planted_bug_is_found_and_named_by_its_law() {
 #[cfg(feature = "plant")]
 #[test]
 fn a_failing_seed_is_replayed_by_the_command_that_is_printed() {
-    let (_, document) = swarm(&["--plant", "lost-wake", "--seeds", "200", "--from", "1"]);
+    let (_, document) = swarm(&["--plant", "lost-wake", "--seeds", "60", "--from", "1"]);
     let failure = &document["failures"][0];
     let seed = failure["seed"].to_string();
     let (output, again) = swarm(&["--plant", "lost-wake", "--seeds", "1", "--from", &seed]);

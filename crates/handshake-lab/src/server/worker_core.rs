@@ -256,11 +256,12 @@ impl<S: Session, C: Charge> Core<S, C> {
             result = held.session.advance(&self.live);
         }
         let parked = held.session.is_parked();
+        let milestone = held.session.milestone();
+        // Also if the peer has gone away right after it.
+        if milestone == Milestone::Established && !established_before {
+            self.report.handshakes += 1;
+        }
         if result.is_ok() {
-            let milestone = held.session.milestone();
-            if milestone == Milestone::Established && !established_before {
-                self.report.handshakes += 1;
-            }
             held.starved = matches!(result, Ok(Progress::WaitsForJob));
             if parked && !parked_before {
                 held.tally.parks += 1;

@@ -360,9 +360,13 @@ impl<P: Protocol> World<P> {
             };
             self.workers[number].go_on()?;
             for device in 0..self.build.stations.len() {
-                // Before the poll, which might set right what went wrong.
-                self.look_for_the_starved(device);
-                self.poll(device);
+                // A device that has noted nothing has been given nothing. What waits before it has its time in the
+                // calendar already, for its deadline is not before that of those who waited first.
+                if self.read_trace(device) {
+                    // Before the poll, which might set right what went wrong.
+                    self.look_for_the_starved(device);
+                    self.poll(device);
+                }
             }
         }
     }
@@ -385,10 +389,13 @@ impl<P: Protocol> World<P> {
         }
     }
 
-    /// What a device has noted goes into the trace.
-    fn read_trace(&mut self, device: usize) {
+    /// What a device has noted goes into the trace. Says whether there was anything; a fault that has just struck may be
+    /// the reason of what is seen next.
+    fn read_trace(&mut self, device: usize) -> bool {
         let mut trace = self.build.time.trace.borrow_mut();
-        for (instance, record) in self.build.stations[device].card.drain_trace() {
+        let records = self.build.stations[device].card.drain_trace();
+        let any = !records.is_empty();
+        for (instance, record) in records {
             if let DeviceEvent::Struck { fault, .. } = record.event {
                 self.harm.strike(fault);
                 if let Fault::RingStuck { lasts }
@@ -401,12 +408,11 @@ impl<P: Protocol> World<P> {
             }
             trace.device(device, instance.index(), &record);
         }
+        any
     }
 
     /// Nobody waits for a ring that has room: whatever keeps another kind waiting is nothing to this one.
     fn look_for_the_starved(&mut self, device: usize) {
-        // A fault that has just struck may be the reason.
-        self.read_trace(device);
         let station = &self.build.stations[device];
         let Some(depth) =
             station.depth.filter(|_| self.usable_from[device] <= self.build.time.clock.now())

@@ -10,7 +10,7 @@ pub(super) const SCHEMA: &str = "layby.swarm/1";
 /// What came of a swarm.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SwarmReport {
-    /// [`SCHEMA`].
+    /// `layby.swarm/1`.
     pub schema: String,
     /// Where it ran.
     pub machine: Machine,
