@@ -8,6 +8,8 @@
 //!            --> a client hangs up; the server gives a session up
 //!   then, until nothing more happens at this time: workers that have something to do, devices that were written to
 //! ```
+//!
+//! A long file: one event can touch clients, wires, workers and devices, and the order in which it does so is the trace.
 
 use std::{
     cell::RefCell, collections::BTreeMap, io, num::NonZeroU64, rc::Rc, sync::Arc, time::Duration,
