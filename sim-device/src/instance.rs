@@ -405,7 +405,7 @@ impl<P> Instance<P> {
     }
 
     fn record(&mut self, event: Event) {
-        tracing::trace!(device = %self.name, at_ns = self.now.as_nanos() as u64, %event);
+        tracing::trace!(device = %self.name, at_ns = self.now.as_nanos() as u64, %event, "device.event");
         if self.trace.on {
             self.trace.records.push(TraceRecord { at: self.now, event });
         }

@@ -37,7 +37,7 @@ const LAWS: &[Law] = &[
           text: "Cancelled is sticky. A cancelled job is resumed under our own `catch_unwind`; a second pause starts the \
                  unwinding; what swallows it again and again is quarantined and counted. Late completions are counted, \
                  wiped and dropped.",
-          plants: "`skip-erase`; a job that swallows every unwinding, and one that panics while it is cancelled" },
+          plants: "`skip-erase` (crates/engine-core/tests/plants.rs); a job that swallows every unwinding, and one that panics while it is cancelled" },
     Law { number: 6, title: "Threads",
           text: "A job is `!Send` and resumes where it started. Wakers are `Send + Sync`.",
           plants: "compile-fail tests, each with a twin that compiles" },
@@ -65,11 +65,11 @@ const LAWS: &[Law] = &[
           plants: "`skip-check`" },
     Law { number: 13, title: "Backpressure is fair",
           text: "First come first served for each device and kind, and bounded; past the bound the work comes back.",
-          plants: "`lifo-queue`, `slow-blocks-fast`" },
+          plants: "`lifo-queue`; `slow-blocks-fast` (crates/engine-core/tests/plants.rs)" },
     Law { number: 14, title: "Deadlines",
           text: "An operation may have a deadline and a policy for when it passes; the losing result is discarded as law 5 \
                  says.",
-          plants: "`ignore-deadline`" },
+          plants: "`ignore-deadline` (with the scenario `deadline-fallback`)" },
     Law { number: 15, title: "A failed operation ends its session, cleanly",
           text: "The session keeps the typed cause, sends what is due and `close_notify`, and answers every later call \
                  with the cause.",

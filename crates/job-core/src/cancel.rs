@@ -39,7 +39,7 @@ struct Unwind;
 /// Ends a paused job and answers what it returned, if it did.
 pub(crate) fn cancel<T: 'static>(mut fiber: Fiber<T>) -> Option<T> {
     fiber.context().set_cancelled();
-    tracing::debug!(target: "job_core", job = %fiber.context().id(), "cancelling");
+    tracing::debug!(target: "job_core", job = %fiber.context().id(), "job.cancel");
     match job::switch_to(&mut fiber) {
         Switch::Paused => {
             quarantine(fiber);
@@ -100,7 +100,7 @@ fn quarantine<T: 'static>(fiber: Fiber<T>) {
         target: "job_core",
         job = %fiber.context().id(),
         unwinds = fiber.context().unwinds(),
-        "the job would not end; it is leaked with its stack"
+        "job.quarantined"
     );
     pool.write_off();
     guarded(&pool, || pool.wake_next());

@@ -162,7 +162,7 @@ fn cancelling_is_told_and_the_span_ends_with_the_job() {
         log.take();
         assert_eq!(job.cancel(), Some(Pause::Cancelled));
         let expected = [
-            format!("DEBUG cancelling job={id} in nowhere"),
+            format!("DEBUG job.cancel job={id} in nowhere"),
             format!("enter job job={id}"),
             format!("leave job job={id}"),
             format!("close job job={id}"),
@@ -178,7 +178,7 @@ fn a_job_in_quarantine_is_told_as_a_warning() {
         let job = paused(pool.start(|| while pause() != Pause::NotInJob {}).unwrap());
         let id = job.id();
         drop(job);
-        let told = "the job would not end; it is leaked with its stack";
+        let told = "job.quarantined";
         assert_eq!(log.take(), [format!("WARN {told} job={id} unwinds=0 in nowhere")]);
         assert_eq!(pool.stats().quarantined, 1);
     });

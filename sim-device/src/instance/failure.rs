@@ -215,7 +215,7 @@ impl<P> Instance<P> {
     /// Notes that a fault has struck.
     pub(super) fn meet(&mut self, fault: Fault, entry: Option<EntryId>) {
         self.stats.faults += 1;
-        tracing::debug!(device = %self.name, %fault, "fault struck");
+        tracing::debug!(device = %self.name, %fault, "device.fault");
         self.record(Event::Struck { fault, entry });
     }
 

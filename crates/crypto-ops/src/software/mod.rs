@@ -103,7 +103,7 @@ impl SoftwareKeys {
 
     fn insert(&self, key: PrivateKey) -> Result<KeyHandle, KeyError> {
         let handle = key.handle()?;
-        tracing::debug!(key = %handle.id(), algorithm = %handle.algorithm(), "key loaded");
+        tracing::debug!(key = %handle.id(), algorithm = %handle.algorithm(), "key.loaded");
         self.keys
             .write()
             .unwrap_or_else(PoisonError::into_inner)

@@ -43,7 +43,9 @@ pub(super) fn notify_eventfd() -> Vec<Bench> {
     let sessions: Vec<WaitCtx> = (0..SESSIONS).map(|_| WaitCtx::new()).collect();
     let rivals: Vec<WaitCtx> = (0..SESSIONS).map(|_| WaitCtx::new()).collect();
     let fd = |ctx| WaitCtx::notify_fd(ctx).expect("a descriptor");
-    sessions.iter().for_each(|ctx| drop(fd(ctx)));
+    for ctx in &sessions {
+        let _made = fd(ctx);
+    }
     let fds: Vec<_> = rivals.iter().map(fd).collect();
     let ours = || {
         // Beginning and arming are the session's part, not the wake's.
