@@ -285,21 +285,17 @@ pub(super) enum OutlineError {
 }
 
 impl OutlineSession {
-    fn begin(&self) -> Result<Step<Signed>, StartRefused> {
-        let begun = self.sign();
-        if begun.is_ok() {
-            self.counts.asked.set(self.counts.asked.get() + 1);
-        }
-        begun
-    }
-
     fn sign(&self) -> Result<Step<Signed>, StartRefused> {
         let Some(engine) = self.engine.clone() else {
             return Ok(Step::Finished(Ok(self.work.checksum())));
         };
         let counted = Some(Counted::new(self.end.wire().device, self.slow));
         let work = Outline { _counted: counted, ..self.work };
-        let body = move || received(engine.run(work));
+        let counts = Rc::clone(&self.counts);
+        let body = move || {
+            counts.asked.set(counts.asked.get() + 1);
+            received(engine.run(work))
+        };
         if !self.parks {
             return Ok(Step::Finished(body()));
         }
@@ -332,7 +328,7 @@ impl Session for OutlineSession {
                     }
                     Received::End => return Err(OutlineError::PeerClosed),
                 },
-                Stage::Unstarted => match self.begin() {
+                Stage::Unstarted => match self.sign() {
                     Ok(Step::Finished(signed)) => self.answer(signed)?,
                     Ok(Step::Paused(job)) => {
                         self.stage = Stage::Parked(job);

@@ -104,7 +104,6 @@ pub(super) fn serve<P: Protocol>(
     let mut core = Core::new(pool, live, unprompted_every, busy)?;
     while !is_cancelled() {
         core.turn();
-        core.completions();
         while let Some(mail) = next(desk) {
             core.completions();
             match mail {
