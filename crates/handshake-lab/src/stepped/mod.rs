@@ -11,17 +11,20 @@ mod profiled;
 mod protocol;
 mod real;
 
+mod time;
+
+mod build;
 mod worker;
 mod world;
 
 mod row;
 mod seed;
 
+pub use build::Fibers;
 pub use clock::VirtualClock;
 pub use cost::{CostProfile, SignCosts};
 pub use profiled::Answers;
 pub use trace::TraceSummary;
-pub use world::Fibers;
 
 pub(crate) use row::run as run_row;
 pub(crate) use seed::run as run_seed;

@@ -9,13 +9,15 @@ use sim_engine::{Compute, SimConfig, SteppedCard};
 use ssl_async::SslContext;
 
 use super::{
+    build::{Build, Fibers, Load, Station},
     clock::VirtualClock,
     cost::CostProfile,
     profiled::{Checksums, KINDS, Profiled, Signing},
     protocol::Protocol,
     real::Real,
+    time::Time,
     trace::TraceSummary,
-    world::{self, Build, Fibers, Load, Outcome, Station, Time},
+    world::{self, Outcome},
 };
 use crate::{
     certs::TestPki,

@@ -8,14 +8,16 @@ use sim_engine::{Compute, RingLayout, ServiceClass, SimConfig, SteppedCard};
 use ssl_async::SslContext;
 
 use super::{
+    build::{Build, Fibers, Load, Station, Visit},
     clock::VirtualClock,
     cost::CostProfile,
     profiled::{Checksums, KINDS, Profiled, Signing},
     protocol::Protocol,
     real::Real,
     row::{NETWORK, evidence},
+    time::Time,
     trace::TraceSummary,
-    world::{self, Build, Fibers, Load, Station, Time, Visit},
+    world,
 };
 use crate::{
     certs::TestPki,

@@ -18,9 +18,9 @@ use job_core::{JobPool, Pause};
 use super::{
     cost::Costs,
     protocol::Protocol,
+    time::{Event, Time},
     trace::Mark,
     wire::{End, Outbox, Wire},
-    world::{Event, Time},
 };
 use crate::server::{
     Charge, LiveCounters, Milestone, WorkerReport,

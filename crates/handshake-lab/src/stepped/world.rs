@@ -11,23 +11,19 @@
 //!
 //! A long file: one event can touch clients, wires, workers and devices, and the order in which it does so is the trace.
 
-use std::{
-    cell::RefCell, collections::BTreeMap, io, num::NonZeroU64, rc::Rc, sync::Arc, time::Duration,
-};
+use std::{collections::BTreeMap, io, rc::Rc, time::Duration};
 
-use engine_core::{Accelerator as _, Clock as _, Engine};
+use engine_core::{Accelerator as _, Clock as _};
 use hdrhistogram::Histogram;
 use job_core::{Job, JobPool, Step};
 use sim_device::{Event as DeviceEvent, Fault};
-use sim_engine::SteppedCard;
 use wait_ctx::{ReadyQueue, Route, Token, WaitCtx};
 
 use super::{
-    calendar::Calendar,
-    clock::VirtualClock,
-    cost::Costs,
+    build::{Build, Fibers, Load, Station, Visit},
     profiled::Answers,
     protocol::{Client, Protocol},
+    time::Event,
     trace::{Mark, Trace, TraceSummary},
     wire::{End, Outbox, Side, Wire},
     worker::{self, Desk, Doing, Mail},
@@ -37,138 +33,6 @@ use crate::{
     run::{DeviceReport, Harm},
     server::WorkerReport,
 };
-
-/// Time, and what it has in store.
-#[derive(Debug)]
-pub(super) struct Time {
-    pub(super) clock: Arc<VirtualClock>,
-    calendar: RefCell<Calendar<Event>>,
-    trace: RefCell<Trace>,
-    /// From one end of a wire to the other.
-    latency: Duration,
-}
-
-/// What can happen.
-#[derive(Debug)]
-pub(super) enum Event {
-    /// The client of a place connects.
-    Arrival(usize),
-    /// A chunk reaches an end of a wire.
-    Delivery(Rc<Wire>, Side),
-    /// A client hangs up.
-    HangUp(Rc<Wire>),
-    /// The server gives a session up.
-    GiveUp(Rc<Wire>),
-    /// A worker's CPU time has passed.
-    Worked(usize),
-    /// A device has something to do.
-    Device(usize),
-}
-
-impl Time {
-    pub(super) fn new(clock: Arc<VirtualClock>, latency: Duration) -> Rc<Self> {
-        let (calendar, trace) = (RefCell::new(Calendar::new()), RefCell::new(Trace::new()));
-        Rc::new(Self { clock, calendar, trace, latency })
-    }
-
-    pub(super) fn enter(&self, at: Duration, event: Event) {
-        self.calendar.borrow_mut().enter(at, event);
-    }
-
-    pub(super) fn mark(&self, mark: Mark, who: u64) {
-        self.trace.borrow_mut().mark(self.clock.now(), mark, who);
-    }
-
-    /// What gathered in the last step goes on its way.
-    pub(super) fn send_off(&self, outbox: &Outbox) {
-        let arrival = self.clock.now() + self.latency;
-        for (wire, to) in outbox.borrow_mut().drain(..) {
-            wire.depart(to);
-            self.calendar.borrow_mut().enter(arrival, Event::Delivery(wire, to));
-        }
-    }
-}
-
-/// Who connects, and when.
-#[derive(Debug, Clone)]
-pub(super) enum Load {
-    /// So many places connect again and again.
-    Closed {
-        places: usize,
-        /// Connections for each place; `None` for as many as fit.
-        rounds: Option<u64>,
-        /// After this none begins.
-        time_box: Duration,
-        /// Every n-th client hangs up as soon as it has said hello.
-        hang_up_every: Option<NonZeroU64>,
-    },
-    /// Each of these connects once.
-    Open(Vec<Visit>),
-}
-
-/// One connection of an open load.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Visit {
-    pub(super) at: Duration,
-    /// The client hangs up so long after connecting, unless it is done.
-    pub(super) hangs_up_after: Option<Duration>,
-    /// The server gives the session up so long after the client has connected, unless it is done.
-    pub(super) given_up_after: Option<Duration>,
-}
-
-/// A device of the world and its engine.
-#[derive(Debug)]
-pub(super) struct Station<P: Protocol> {
-    pub(super) engine: Arc<Engine<P::Work>>,
-    pub(super) card: Arc<SteppedCard<P::Work>>,
-    /// Entries of the ring of each kind; `None` if kinds share one.
-    pub(super) depth: Option<usize>,
-}
-
-/// What a world is built from.
-#[derive(Debug)]
-pub(super) struct Build<P: Protocol> {
-    pub(super) protocol: Rc<P>,
-    pub(super) time: Rc<Time>,
-    pub(super) stations: Vec<Station<P>>,
-    pub(super) costs: Costs,
-    pub(super) unprompted_every: Option<u64>,
-    pub(super) load: Load,
-    /// How many of the fibers' workers serve.
-    pub(super) workers: usize,
-    /// Whether operations have deadlines.
-    pub(super) deadlines: bool,
-}
-
-/// The fibers of a world. Kept from one to the next, so that their stacks are.
-#[derive(Debug)]
-pub struct Fibers {
-    workers: JobPool,
-    /// One for each worker, for its sessions.
-    sessions: Vec<JobPool>,
-}
-
-impl Fibers {
-    /// Pools for so many workers, each with at most `max_jobs` sessions parked at a time.
-    ///
-    /// # Panics
-    /// If `max_jobs` is zero.
-    #[must_use]
-    pub fn new(workers: usize, max_jobs: Option<usize>) -> Self {
-        // There are no keys on these stacks that anything else knows.
-        let builder = JobPool::builder().wipe_stacks(false);
-        let pool = || {
-            let mut builder = builder.clone();
-            if let Some(jobs) = max_jobs {
-                builder = builder.max_jobs(jobs);
-            }
-            builder.build().expect("max_jobs is not zero, and the rest is as it comes")
-        };
-        let sessions = std::iter::repeat_with(pool).take(workers).collect();
-        let workers = JobPool::builder().wipe_stacks(false).build().expect("as it comes");
-        Self { workers, sessions }
-    }
-}
 
 /// What came of a world.
 #[derive(Debug)]

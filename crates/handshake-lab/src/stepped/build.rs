@@ -1,0 +1,90 @@
+//! What a world is built from.
+
+use std::{num::NonZeroU64, rc::Rc, sync::Arc, time::Duration};
+
+use engine_core::Engine;
+use job_core::JobPool;
+use sim_engine::SteppedCard;
+
+use super::{cost::Costs, protocol::Protocol, time::Time};
+
+/// Who connects, and when.
+#[derive(Debug, Clone)]
+pub(super) enum Load {
+    /// So many places connect again and again.
+    Closed {
+        places: usize,
+        /// Connections for each place; `None` for as many as fit.
+        rounds: Option<u64>,
+        /// After this none begins.
+        time_box: Duration,
+        /// Every n-th client hangs up as soon as it has said hello.
+        hang_up_every: Option<NonZeroU64>,
+    },
+    /// Each of these connects once.
+    Open(Vec<Visit>),
+}
+
+/// One connection of an open load.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Visit {
+    pub(super) at: Duration,
+    /// The client hangs up so long after connecting, unless it is done.
+    pub(super) hangs_up_after: Option<Duration>,
+    /// The server gives the session up so long after the client has connected, unless it is done.
+    pub(super) given_up_after: Option<Duration>,
+}
+
+/// A device of the world and its engine.
+#[derive(Debug)]
+pub(super) struct Station<P: Protocol> {
+    pub(super) engine: Arc<Engine<P::Work>>,
+    pub(super) card: Arc<SteppedCard<P::Work>>,
+    /// Entries of the ring of each kind; `None` if kinds share one.
+    pub(super) depth: Option<usize>,
+}
+
+/// What a world is built from.
+#[derive(Debug)]
+pub(super) struct Build<P: Protocol> {
+    pub(super) protocol: Rc<P>,
+    pub(super) time: Rc<Time>,
+    pub(super) stations: Vec<Station<P>>,
+    pub(super) costs: Costs,
+    pub(super) unprompted_every: Option<u64>,
+    pub(super) load: Load,
+    /// How many of the fibers' workers serve.
+    pub(super) workers: usize,
+    /// Whether operations have deadlines.
+    pub(super) deadlines: bool,
+}
+
+/// The fibers of a world. Kept from one to the next, so that their stacks are.
+#[derive(Debug)]
+pub struct Fibers {
+    pub(super) workers: JobPool,
+    /// One for each worker, for its sessions.
+    pub(super) sessions: Vec<JobPool>,
+}
+
+impl Fibers {
+    /// Pools for so many workers, each with at most `max_jobs` sessions parked at a time.
+    ///
+    /// # Panics
+    /// If `max_jobs` is zero.
+    #[must_use]
+    pub fn new(workers: usize, max_jobs: Option<usize>) -> Self {
+        // There are no keys on these stacks that anything else knows.
+        let builder = JobPool::builder().wipe_stacks(false);
+        let pool = || {
+            let mut builder = builder.clone();
+            if let Some(jobs) = max_jobs {
+                builder = builder.max_jobs(jobs);
+            }
+            builder.build().expect("max_jobs is not zero, and the rest is as it comes")
+        };
+        let sessions = std::iter::repeat_with(pool).take(workers).collect();
+        let workers = JobPool::builder().wipe_stacks(false).build().expect("as it comes");
+        Self { workers, sessions }
+    }
+}

@@ -1,0 +1,63 @@
+//! Virtual time, and what it has in store.
+
+use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
+
+use engine_core::Clock as _;
+
+use super::{
+    calendar::Calendar,
+    clock::VirtualClock,
+    trace::{Mark, Trace},
+    wire::{Outbox, Side, Wire},
+};
+
+/// Time, and what it has in store.
+#[derive(Debug)]
+pub(super) struct Time {
+    pub(super) clock: Arc<VirtualClock>,
+    pub(super) calendar: RefCell<Calendar<Event>>,
+    pub(super) trace: RefCell<Trace>,
+    /// From one end of a wire to the other.
+    latency: Duration,
+}
+
+/// What can happen.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// The client of a place connects.
+    Arrival(usize),
+    /// A chunk reaches an end of a wire.
+    Delivery(Rc<Wire>, Side),
+    /// A client hangs up.
+    HangUp(Rc<Wire>),
+    /// The server gives a session up.
+    GiveUp(Rc<Wire>),
+    /// A worker's CPU time has passed.
+    Worked(usize),
+    /// A device has something to do.
+    Device(usize),
+}
+
+impl Time {
+    pub(super) fn new(clock: Arc<VirtualClock>, latency: Duration) -> Rc<Self> {
+        let (calendar, trace) = (RefCell::new(Calendar::new()), RefCell::new(Trace::new()));
+        Rc::new(Self { clock, calendar, trace, latency })
+    }
+
+    pub(super) fn enter(&self, at: Duration, event: Event) {
+        self.calendar.borrow_mut().enter(at, event);
+    }
+
+    pub(super) fn mark(&self, mark: Mark, who: u64) {
+        self.trace.borrow_mut().mark(self.clock.now(), mark, who);
+    }
+
+    /// What gathered in the last step goes on its way.
+    pub(super) fn send_off(&self, outbox: &Outbox) {
+        let arrival = self.clock.now() + self.latency;
+        for (wire, to) in outbox.borrow_mut().drain(..) {
+            wire.depart(to);
+            self.calendar.borrow_mut().enter(arrival, Event::Delivery(wire, to));
+        }
+    }
+}
