@@ -1,48 +1,30 @@
 //! The circuit breaker in the engine: who trips it, who is rescued, and how it comes back (law L14).
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use engine_core::{
-    BreakerPolicy, BreakerState, CheckPolicy, DeviceError, Engine, EngineBuilder, EngineError,
-    Fallback, Health, RefusedReason, Terms,
+    BreakerPolicy, BreakerState, DeviceError, Engine, EngineBuilder, EngineError, Fallback, Health,
+    RefusedReason, Terms,
 };
 
-use crate::support::{Answer, HandClock, Manual, Mode, Negate, Outputs, end};
+use crate::support::{Answer, Bench, Mode, Negate, end};
 
 const PAUSE: Duration = Duration::from_secs(1);
 
-struct Bench {
-    device: Arc<Manual>,
-    standby: Arc<Manual>,
-    clock: Arc<HandClock>,
-    outputs: Arc<Outputs>,
+fn bench() -> Bench {
+    Bench::with_rings(8, 64)
 }
 
-impl Bench {
-    fn new() -> Self {
-        let (device, standby) = (Manual::new(8), Manual::new(64));
-        Self { device, standby, clock: Arc::default(), outputs: Arc::default() }
-    }
-
-    fn builder(&self, fallback: Fallback) -> EngineBuilder<Negate> {
-        Engine::builder(self.device.clone())
-            .standby(self.standby.clone())
-            .clock(self.clock.clone())
-            .checks(CheckPolicy::Always)
-            .terms(Terms::new().fallback(fallback))
-            .breaker(BreakerPolicy::default().failures(3).pause(PAUSE))
-    }
-
-    fn work(&self, n: u64) -> Negate {
-        Negate::new(n, &self.outputs)
-    }
+fn builder(bench: &Bench, fallback: Fallback) -> EngineBuilder<Negate> {
+    bench
+        .builder(Terms::new().fallback(fallback))
+        .breaker(BreakerPolicy::default().failures(3).pause(PAUSE))
 }
 
 #[test]
 fn l14_a_device_that_fails_in_a_row_is_left_alone_and_comes_back() {
-    let bench = Bench::new();
-    let engine = bench.builder(Fallback::Standby).build();
+    let bench = bench();
+    let engine = builder(&bench, Fallback::Standby).build();
     let mut pending = Vec::new();
     for (n, answer) in [Answer::Fail, Answer::Wrong, Answer::Drop].into_iter().enumerate() {
         pending.push(engine.offer(bench.work(n as u64)).unwrap());
@@ -72,8 +54,8 @@ fn l14_a_device_that_fails_in_a_row_is_left_alone_and_comes_back() {
 
 #[test]
 fn l14_when_the_heart_stops_those_in_flight_are_rescued_at_once() {
-    let bench = Bench::new();
-    let engine = bench.builder(Fallback::Standby).build();
+    let bench = bench();
+    let engine = builder(&bench, Fallback::Standby).build();
     let held: Vec<_> = (0..4).map(|n| engine.offer(bench.work(n)).unwrap()).collect();
     let stuck = engine.with_terms(Terms::new()).offer(bench.work(9)).unwrap();
     bench.device.set_health(Health::Dead);
@@ -113,8 +95,8 @@ fn stuck_ended(engine: &Engine<Negate>) -> bool {
 
 #[test]
 fn l14_without_a_standby_an_open_breaker_refuses_and_gives_the_work_back() {
-    let bench = Bench::new();
-    let engine = bench.builder(Fallback::Fail).build();
+    let bench = bench();
+    let engine = builder(&bench, Fallback::Fail).build();
     for n in 0..3 {
         let pending = engine.offer(bench.work(n)).unwrap();
         bench.device.answer_first(Answer::Fail);
@@ -133,8 +115,8 @@ fn l14_without_a_standby_an_open_breaker_refuses_and_gives_the_work_back() {
 
 #[test]
 fn what_waits_before_a_device_that_is_shut_off_goes_elsewhere_or_fails() {
-    let bench = Bench::new();
-    let engine = bench.builder(Fallback::Fail).build();
+    let bench = bench();
+    let engine = builder(&bench, Fallback::Fail).build();
     let held: Vec<_> = (0..8).map(|n| engine.offer(bench.work(n)).unwrap()).collect();
     let waiting = engine.offer(bench.work(8)).unwrap();
     let saved = engine.with_terms(Terms::new().fallback(Fallback::Standby));
@@ -153,8 +135,8 @@ fn what_waits_before_a_device_that_is_shut_off_goes_elsewhere_or_fails() {
 
 #[test]
 fn what_a_device_does_not_support_says_nothing_about_its_health() {
-    let bench = Bench::new();
-    let engine = bench.builder(Fallback::Fail).build();
+    let bench = bench();
+    let engine = builder(&bench, Fallback::Fail).build();
     bench.device.set_mode(Mode::Unsupported);
     for n in 0..10 {
         assert!(engine.run(bench.work(n)).is_err());

@@ -7,8 +7,8 @@ use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use engine_core::{
-    Accelerator, Capabilities, CheckFailed, Clock, DeviceError, Health, Kind, Rejected, Request,
-    RoomNotice, Work,
+    Accelerator, Capabilities, CheckFailed, CheckPolicy, Clock, DeviceError, Engine, EngineBuilder,
+    Health, Kind, Rejected, Request, RoomNotice, Terms, Work,
 };
 
 pub(crate) const KINDS: [Kind; 2] = [Kind::new("slow"), Kind::new("fast")];
@@ -325,5 +325,32 @@ impl Counter {
 impl Wake for Counter {
     fn wake(self: Arc<Self>) {
         self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// A device, a standby and a clock, all moved by hand.
+pub(crate) struct Bench {
+    pub(crate) device: Arc<Manual>,
+    pub(crate) standby: Arc<Manual>,
+    pub(crate) clock: Arc<HandClock>,
+    pub(crate) outputs: Arc<Outputs>,
+}
+
+impl Bench {
+    pub(crate) fn with_rings(device: usize, standby: usize) -> Self {
+        let (device, standby) = (Manual::new(device), Manual::new(standby));
+        Self { device, standby, clock: Arc::default(), outputs: Arc::default() }
+    }
+
+    pub(crate) fn builder(&self, terms: Terms) -> EngineBuilder<Negate> {
+        Engine::builder(self.device.clone())
+            .standby(self.standby.clone())
+            .clock(self.clock.clone())
+            .checks(CheckPolicy::Always)
+            .terms(terms)
+    }
+
+    pub(crate) fn work(&self, n: u64) -> Negate {
+        Negate::new(n, &self.outputs)
     }
 }

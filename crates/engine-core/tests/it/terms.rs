@@ -5,14 +5,11 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use engine_core::{
-    CheckPolicy, DriverError, Engine, EngineBuilder, EngineError, Fallback, Inline, Offload,
-    Pending, Terms,
-};
+use engine_core::{DriverError, Engine, EngineError, Fallback, Inline, Offload, Pending, Terms};
 use job_core::JobPool;
 use wait_ctx::WaitCtx;
 
-use crate::support::{Answer, FAILED, HandClock, KINDS, Manual, Mode, Negate, Outputs, end};
+use crate::support::{Answer, Bench, FAILED, KINDS, Manual, Mode, Negate, Outputs, end};
 
 const DEADLINE: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -20,30 +17,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const FAIL: Terms = Terms::new().deadline(DEADLINE);
 const STANDBY: Terms = FAIL.fallback(Fallback::Standby);
 
-struct Bench {
-    device: Arc<Manual>,
-    standby: Arc<Manual>,
-    clock: Arc<HandClock>,
-    outputs: Arc<Outputs>,
-}
-
-impl Bench {
-    fn new() -> Self {
-        let (device, standby) = (Manual::new(4), Manual::new(4));
-        Self { device, standby, clock: Arc::default(), outputs: Arc::default() }
-    }
-
-    fn builder(&self, terms: Terms) -> EngineBuilder<Negate> {
-        Engine::builder(self.device.clone())
-            .standby(self.standby.clone())
-            .clock(self.clock.clone())
-            .checks(CheckPolicy::Always)
-            .terms(terms)
-    }
-
-    fn work(&self, n: u64) -> Negate {
-        Negate::new(n, &self.outputs)
-    }
+fn bench() -> Bench {
+    Bench::with_rings(4, 4)
 }
 
 /// Wakes a thread that a test waits in, with what a pending request came to.
@@ -53,7 +28,7 @@ fn value(pending: Pending<Negate>) -> Result<u64, EngineError> {
 
 #[test]
 fn l14_an_operation_that_may_fail_fails_at_its_deadline_and_the_late_answer_is_wiped() {
-    let bench = Bench::new();
+    let bench = bench();
     let engine = bench.builder(FAIL).build();
     let ctx = WaitCtx::new();
     let (asked, work) = (Arc::clone(&engine), bench.work(7));
@@ -79,7 +54,7 @@ fn l14_an_operation_that_may_fail_fails_at_its_deadline_and_the_late_answer_is_w
 
 #[test]
 fn l14_an_answer_in_time_leaves_no_timer_behind() {
-    let bench = Bench::new();
+    let bench = bench();
     let engine = bench.builder(FAIL).build();
     let pending = engine.offer(bench.work(7)).unwrap();
     bench.device.answer_first(Answer::Right);
@@ -92,7 +67,7 @@ fn l14_an_answer_in_time_leaves_no_timer_behind() {
 #[test]
 fn l14_the_standby_takes_over_at_the_deadline_and_the_first_good_result_wins() {
     for device_wins in [false, true] {
-        let bench = Bench::new();
+        let bench = bench();
         let engine = bench.builder(STANDBY).build();
         let pending = engine.offer(bench.work(7)).unwrap();
         bench.clock.advance(DEADLINE);
@@ -113,7 +88,7 @@ fn l14_the_standby_takes_over_at_the_deadline_and_the_first_good_result_wins() {
 
 #[test]
 fn l14_a_standby_that_is_too_slow_as_well_ends_it() {
-    let bench = Bench::new();
+    let bench = bench();
     let engine = bench.builder(STANDBY).build();
     let pending = engine.offer(bench.work(7)).unwrap();
     bench.clock.advance(DEADLINE);
@@ -127,7 +102,7 @@ fn l14_a_standby_that_is_too_slow_as_well_ends_it() {
 #[test]
 fn l14_the_standby_does_what_the_device_fails_refuses_or_does_wrongly() {
     for answer in [Answer::Wrong, Answer::Fail, Answer::Drop] {
-        let bench = Bench::new();
+        let bench = bench();
         let engine = bench.builder(STANDBY).build();
         let pending = engine.offer(bench.work(7)).unwrap();
         bench.device.answer_first(answer);
@@ -136,7 +111,7 @@ fn l14_the_standby_does_what_the_device_fails_refuses_or_does_wrongly() {
         assert_eq!(bench.outputs.made() - bench.outputs.erased(), 1);
     }
     for mode in [Mode::Away, Mode::Unsupported] {
-        let bench = Bench::new();
+        let bench = bench();
         let engine = bench.builder(STANDBY).build();
         bench.device.set_mode(mode);
         let pending = engine.offer(bench.work(7)).unwrap();
@@ -147,7 +122,7 @@ fn l14_the_standby_does_what_the_device_fails_refuses_or_does_wrongly() {
 
 #[test]
 fn l14_the_standby_fails_only_once() {
-    let bench = Bench::new();
+    let bench = bench();
     let engine = bench.builder(STANDBY).build();
     let pending = engine.offer(bench.work(7)).unwrap();
     bench.device.answer_first(Answer::Drop);
@@ -158,7 +133,7 @@ fn l14_the_standby_fails_only_once() {
 
 #[test]
 fn l14_a_full_queue_overflows_onto_the_standby() {
-    let bench = Bench::new();
+    let bench = bench();
     let engine = bench.builder(STANDBY).queue_bound(1).build();
     bench.device.set_mode(Mode::Stuck);
     let waiting = engine.offer(bench.work(1)).unwrap();
@@ -176,7 +151,7 @@ fn l14_a_full_queue_overflows_onto_the_standby() {
 
 #[test]
 fn terms_are_chosen_for_some_operations() {
-    let bench = Bench::new();
+    let bench = bench();
     let engine = bench.builder(Terms::new()).build();
     let patient = engine.offer(bench.work(1)).unwrap();
     let hurried = engine.with_terms(FAIL).offer(bench.work(2)).unwrap();
@@ -189,7 +164,7 @@ fn terms_are_chosen_for_some_operations() {
 
 #[test]
 fn an_idle_engine_computes_itself_and_offloads_as_load_builds_up() {
-    let bench = Bench::new();
+    let bench = bench();
     let engine = bench.builder(STANDBY).offload(Offload::Beyond(2)).build();
     let pending: Vec<_> = (0..4).map(|n| engine.offer(bench.work(n)).unwrap()).collect();
     assert_eq!((bench.standby.taken(), bench.device.taken()), (vec![0, 1], vec![2, 3]));

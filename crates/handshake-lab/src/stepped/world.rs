@@ -8,8 +8,6 @@
 //!            --> a client hangs up; the server gives a session up
 //!   then, until nothing more happens at this time: workers that have something to do, devices that were written to
 //! ```
-//!
-//! A long file: one event can touch clients, wires, workers and devices, and the order in which it does so is the trace.
 
 use std::{collections::BTreeMap, io, rc::Rc, time::Duration};
 
