@@ -70,6 +70,8 @@ pub struct ClassStats {
     pub class: ServiceClass,
     /// How many units can serve it at a time.
     pub units: u32,
+    /// Units that are at work now, or keep a response for which the ring has no room.
+    pub working: u32,
     /// Requests finished.
     pub finished: u64,
     /// The time units have worked, summed over units.
@@ -80,7 +82,7 @@ pub struct ClassStats {
 
 impl ClassStats {
     pub(crate) const fn new(class: ServiceClass, units: u32) -> Self {
-        Self { class, units, finished: 0, busy: Duration::ZERO, waited: Duration::ZERO }
+        Self { class, units, working: 0, finished: 0, busy: Duration::ZERO, waited: Duration::ZERO }
     }
 
     /// The share of unit time until `elapsed` that was spent working, 0 to 1.

@@ -191,6 +191,7 @@ fn add(mut sum: InstanceStats, other: InstanceStats) -> InstanceStats {
     sum.peak_occupancy += other.peak_occupancy;
     for (class, more) in sum.classes.iter_mut().zip(other.classes) {
         class.units += more.units;
+        class.working += more.working;
         class.finished += more.finished;
         class.busy += more.busy;
         class.waited += more.waited;

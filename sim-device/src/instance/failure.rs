@@ -261,6 +261,7 @@ impl<P> Instance<P> {
         self.work.clear();
         self.held_back.clear();
         self.groups.iter_mut().for_each(UnitGroup::clear);
+        self.stats.classes.iter_mut().for_each(|class| class.working = 0);
         if let Some(pool) = &mut self.pool {
             pool.clear();
         }

@@ -97,6 +97,7 @@ impl<P> Instance<P> {
         entry.started = Some(self.now);
         let id = entry.id;
         self.work.enter(self.now + service, Work::Finish(slot));
+        self.stats.classes[group].working += 1;
         self.record(Event::Started { entry: id });
         true
     }
@@ -171,6 +172,7 @@ impl<P> Instance<P> {
 
     pub(super) fn free_unit(&mut self, group: usize) {
         self.groups[group].release();
+        self.stats.classes[group].working -= 1;
         self.pool.iter_mut().for_each(Pool::release);
         self.start_work(group);
     }
