@@ -110,6 +110,7 @@ pub mod serve;
 pub mod stepped;
 pub mod swarm;
 
+pub mod recording;
 pub mod report;
 
 pub mod plant;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::{Stop, number};
 use crate::{
     plant,
-    report::{Progress, ReportDir, table, verdict},
+    report::{Origin, Progress, ReportDir, table, verdict},
     run,
     scenario::{BUILTINS, DEFAULT, SWARM, Scenario},
     swarm::Swarm,
@@ -82,9 +82,17 @@ pub(super) fn run(args: &SimArgs) -> Result<(), Stop> {
     }
     let directory =
         ReportDir::create(args.report.as_deref(), &scenario.name).map_err(Stop::usage)?;
+    let text = scenario.print();
+    let command = args.command();
+    let origin = Origin {
+        question: &scenario.question,
+        summary: &scenario.summary,
+        text: &text,
+        command: &command,
+    };
     let progress = Progress::new(scenario.rows.len());
     let results = run::run(&scenario, &progress).map_err(Stop::usage)?;
-    let file = directory.write(&results).map_err(Stop::usage)?;
+    let file = directory.write(&results, &origin).map_err(Stop::usage)?;
     let verdict = verdict(&results);
     if args.json {
         println!("{}", serde_json::to_string_pretty(&results).map_err(Stop::usage)?);
@@ -92,10 +100,33 @@ pub(super) fn run(args: &SimArgs) -> Result<(), Stop> {
     } else {
         println!("{}", table(&results));
         println!("{}", verdict.sentence);
-        println!("results: {}", file.display());
+        println!("report:  {}", file.display());
         println!("next:    {}", verdict.next);
     }
     if verdict.good { Ok(()) } else { Err(Stop::Bad) }
+}
+
+impl SimArgs {
+    /// The command that runs the same again.
+    fn command(&self) -> String {
+        let mut words = vec!["cargo xtask sim".to_owned()];
+        words.push(quoted(self.scenario.as_deref().unwrap_or(DEFAULT)));
+        let mut option = |name: &str, value: &str| words.push(format!("{name} {}", quoted(value)));
+        self.seed.iter().for_each(|seed| option("--seed", seed));
+        self.clock.iter().for_each(|clock| option("--clock", clock));
+        self.overrides.iter().for_each(|setting| option("--set", setting));
+        self.plant.iter().for_each(|bug| option("--plant", bug));
+        words.join(" ")
+    }
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_=./:,".contains(letter);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
 }
 
 /// Seeds that a swarm runs when no number is given.

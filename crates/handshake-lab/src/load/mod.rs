@@ -21,7 +21,7 @@ use hdrhistogram::Histogram;
 use mio::{Events, Interest, Poll, Token, net::TcpStream};
 use rustls::{ClientConfig, pki_types::ServerName};
 
-use crate::{certs::SERVER_NAME, cpu::thread_cpu};
+use crate::{certs::SERVER_NAME, cpu::thread_cpu, recording::Outcomes, report::Progress};
 pub(crate) use client::{ClientError, TlsClient};
 
 pub use limit::{FileLimitError, raise_file_limit};
@@ -44,6 +44,8 @@ pub struct LoadPlan {
     pub hang_up_every: Option<NonZeroU64>,
     /// What the clients offer and check.
     pub config: Arc<ClientConfig>,
+    /// Tells when the run is to be broken off.
+    pub stop: Option<Progress>,
 }
 
 /// What the clients saw.
@@ -65,6 +67,8 @@ pub struct LoadReport {
     pub cpu: Duration,
     /// What failures said, with how often each was seen.
     pub failures: BTreeMap<String, u64>,
+    /// What ended when.
+    pub outcomes: Outcomes,
 }
 
 /// Longest sleep of the loop; keeps the ends of the time box and of the drain in sight.
@@ -81,7 +85,9 @@ pub fn run(plan: &LoadPlan) -> io::Result<LoadReport> {
     }
     let mut events = Events::with_capacity(1024);
     while generator.open_places > 0 {
-        if generator.begun.elapsed() >= plan.time_box + plan.drain {
+        if generator.begun.elapsed() >= plan.time_box + plan.drain
+            || plan.stop.as_ref().is_some_and(Progress::is_interrupted)
+        {
             generator.give_up();
             break;
         }
@@ -145,6 +151,7 @@ impl<'a> Generator<'a> {
                 latency_us: Histogram::new(3).expect("three digits are in range"),
                 cpu: Duration::ZERO,
                 failures: BTreeMap::new(),
+                outcomes: Outcomes::default(),
             },
         })
     }
@@ -203,6 +210,7 @@ impl<'a> Generator<'a> {
                 let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
                 // Fails only for histograms of a fixed size.
                 let _ = self.report.latency_us.record(micros);
+                self.report.outcomes.handshake(begun.elapsed(), took);
             }
             Err(error) => self.fail(&error),
         }
@@ -214,6 +222,7 @@ impl<'a> Generator<'a> {
     fn fail(&mut self, error: &ClientError) {
         tracing::debug!(%error, "client.failed");
         self.report.failed += 1;
+        self.report.outcomes.failure(self.begun.elapsed());
         *self.report.failures.entry(error.to_string()).or_default() += 1;
     }
 

@@ -5,7 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::results::Results;
+use serde::{Deserialize, Serialize};
+
+use super::{
+    page::{Origin, report},
+    results::Results,
+};
+use crate::recording::RowTimeline;
 
 /// Where the files of a run go.
 #[derive(Debug)]
@@ -24,17 +30,41 @@ impl ReportDir {
         Ok(Self(directory))
     }
 
-    /// Writes `results.json` and says where.
+    /// Writes every file of a run, and says where the page is.
     ///
     /// # Errors
     /// As [`create`](Self::create).
-    pub fn write(&self, results: &Results) -> io::Result<PathBuf> {
-        let file = self.0.join("results.json");
-        let mut text = serde_json::to_string_pretty(results).map_err(io::Error::other)?;
-        text.push('\n');
+    pub fn write(&self, results: &Results, origin: &Origin<'_>) -> io::Result<PathBuf> {
+        let timeline =
+            Timeline { schema: TIMELINE_SCHEMA.to_owned(), rows: results.timelines.clone() };
+        self.put("results.json", &json(results)?)?;
+        self.put("timeline.json", &json(&timeline)?)?;
+        self.put("report.html", &report(results, origin))
+    }
+
+    fn put(&self, name: &str, text: &str) -> io::Result<PathBuf> {
+        let file = self.0.join(name);
         std::fs::write(&file, text).map_err(|error| with_path(&file, &error))?;
         Ok(file)
     }
+}
+
+/// The document `timeline.json`: what each row was like over time. Its shape is a promise like that of `results.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Timeline {
+    /// [`TIMELINE_SCHEMA`].
+    pub schema: String,
+    /// One entry a row, in order.
+    pub rows: Vec<RowTimeline>,
+}
+
+/// Names the shape of `timeline.json`.
+pub const TIMELINE_SCHEMA: &str = "layby.timeline/1";
+
+fn json(document: &impl Serialize) -> io::Result<String> {
+    let mut text = serde_json::to_string_pretty(document).map_err(io::Error::other)?;
+    text.push('\n');
+    Ok(text)
 }
 
 fn with_path(path: &Path, error: &io::Error) -> io::Error {

@@ -1,14 +1,17 @@
-//! What a run says afterwards: `results.json`, a table, a sentence of verdict and the next command to try.
+//! What a run says afterwards: `results.json`, `timeline.json`, `report.html`, a table, a sentence of verdict and the next
+//! command to try.
 
 mod files;
 mod machine;
+mod page;
 mod progress;
 mod results;
 mod table;
 mod verdict;
 
-pub use files::ReportDir;
+pub use files::{ReportDir, TIMELINE_SCHEMA, Timeline};
 pub use machine::Machine;
+pub use page::{Origin, report};
 pub use progress::Progress;
 pub use results::{LatencyMs, LawReport, Ledger, Level, Results, RowReport, SCHEMA};
 pub use table::table;

@@ -1,61 +1,145 @@
-//! Progress on standard error: a bar on a terminal, plain lines elsewhere.
+//! Progress on standard error: a bar on a terminal, plain lines elsewhere; and the wish to break the run off.
 
-use std::{io::IsTerminal as _, time::Duration};
+use std::{
+    io::IsTerminal as _,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Tells on standard error how far a run is.
-#[derive(Debug)]
+/// Tells on standard error how far a run is, and tells the run when it is to be broken off. Clones are one and the same.
+#[derive(Debug, Clone)]
 pub struct Progress {
     shown: Shown,
+    interrupted: Arc<AtomicBool>,
+    state: Arc<Mutex<State>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Shown {
     Bar(ProgressBar),
     Lines,
     Nothing,
 }
 
+#[derive(Debug)]
+struct State {
+    parts: usize,
+    /// Parts that are done.
+    done: usize,
+    begun: Instant,
+    part_begun: Instant,
+    told: Instant,
+    name: String,
+}
+
+/// Parts of the bar for each part of the run.
+const STEPS: u64 = 1_000;
+
+/// How often the bar is drawn anew.
+const BAR_EVERY: Duration = Duration::from_millis(200);
+
+/// How often a plain line tells how far it is.
+const LINE_EVERY: Duration = Duration::from_secs(10);
+
 impl Progress {
-    /// For `rows` rows: a bar if standard error is a terminal, else one line a row.
+    /// For `parts` parts: a bar if standard error is a terminal, else a line when a part begins and ends, and every ten
+    /// seconds.
     #[must_use]
-    pub fn new(rows: usize) -> Self {
+    pub fn new(parts: usize) -> Self {
         if !std::io::stderr().is_terminal() {
-            return Self { shown: Shown::Lines };
+            return Self::with(Shown::Lines, parts);
         }
-        let bar = ProgressBar::new(rows as u64);
-        let style =
-            ProgressStyle::with_template("{spinner} [{pos}/{len}] {msg}  {elapsed_precise}")
-                .expect("the template is a constant");
+        let bar = ProgressBar::new(parts as u64 * STEPS);
+        let style = ProgressStyle::with_template("{spinner} {elapsed_precise} [{bar:20}] {msg}")
+            .expect("the template is a constant")
+            .progress_chars("=> ");
         bar.set_style(style);
         bar.enable_steady_tick(Duration::from_millis(120));
-        Self { shown: Shown::Bar(bar) }
+        Self::with(Shown::Bar(bar), parts)
     }
 
     /// For runs that nobody watches.
     #[must_use]
-    pub const fn silent() -> Self {
-        Self { shown: Shown::Nothing }
+    pub fn silent() -> Self {
+        Self::with(Shown::Nothing, 1)
     }
 
-    /// A row begins.
-    pub fn begin(&self, row: &str, what: &str) {
+    fn with(shown: Shown, parts: usize) -> Self {
+        let now = Instant::now();
+        let name = String::new();
+        let state = State { parts, done: 0, begun: now, part_begun: now, told: now, name };
+        Self { shown, interrupted: Arc::default(), state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// What to set to break the run off, for example by a signal.
+    #[must_use]
+    pub fn interrupt(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.interrupted)
+    }
+
+    /// Whether the run is to be broken off.
+    #[must_use]
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Relaxed)
+    }
+
+    /// A part begins.
+    pub fn begin(&self, name: &str, what: &str) {
+        self.change(|state| {
+            name.clone_into(&mut state.name);
+            state.part_begun = Instant::now();
+            state.told = state.part_begun;
+        });
         match &self.shown {
-            Shown::Bar(bar) => bar.set_message(format!("{row}: {what}")),
-            Shown::Lines => eprintln!("{row}: {what} ..."),
+            Shown::Bar(bar) => bar.set_message(format!("{name}: {what}")),
+            Shown::Lines => eprintln!("{name}: {what} ..."),
             Shown::Nothing => {}
         }
     }
 
-    /// A row has ended.
-    pub fn end(&self, row: &str, outcome: &str) {
+    /// A part has come so far: so many done, which is this share of it, 0 to 1. May be called often.
+    pub fn at(&self, done: u64, share: f64) {
+        let every = match self.shown {
+            Shown::Bar(_) => BAR_EVERY,
+            Shown::Lines => LINE_EVERY,
+            Shown::Nothing => return,
+        };
+        let Some(line) = self.change(|state| {
+            let now = Instant::now();
+            (now - state.told >= every).then(|| {
+                state.told = now;
+                state.line(now, done, share.clamp(0.0, 1.0))
+            })
+        }) else {
+            return;
+        };
         match &self.shown {
             Shown::Bar(bar) => {
-                bar.inc(1);
-                bar.println(format!("{row}: {outcome}"));
+                bar.set_position(line.position);
+                bar.set_message(line.text);
             }
-            Shown::Lines => eprintln!("{row}: {outcome}"),
+            Shown::Lines => eprintln!("{}", line.text),
+            Shown::Nothing => {}
+        }
+    }
+
+    /// A part has ended.
+    pub fn end(&self, name: &str, outcome: &str) {
+        let done = self.change(|state| {
+            state.done += 1;
+            state.done
+        });
+        match &self.shown {
+            Shown::Bar(bar) => {
+                bar.set_position(done as u64 * STEPS);
+                bar.println(format!("{name}: {outcome}"));
+            }
+            Shown::Lines => eprintln!("{name}: {outcome}"),
             Shown::Nothing => {}
         }
     }
@@ -65,5 +149,69 @@ impl Progress {
         if let Shown::Bar(bar) = &self.shown {
             bar.finish_and_clear();
         }
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        change(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What is shown of a state.
+#[derive(Debug, PartialEq, Eq)]
+struct Line {
+    position: u64,
+    text: String,
+}
+
+impl State {
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "shown to people, and not negative"
+    )]
+    fn line(&self, now: Instant, done: u64, share: f64) -> Line {
+        let rate = done as f64 / (now - self.part_begun).as_secs_f64().max(1e-3);
+        let parts = self.parts.max(1) as f64;
+        let whole = ((self.done as f64 + share) / parts).clamp(1e-6, 1.0);
+        let left = (now - self.begun).as_secs_f64() * (1.0 - whole) / whole;
+        let remaining =
+            if share <= 0.0 { String::new() } else { format!(", about {:.0} s left", left.ceil()) };
+        let name = &self.name;
+        let text = format!("{name}: {done} handshakes, {rate:.0} a second{remaining}");
+        Line { position: (whole * parts * STEPS as f64) as u64, text }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rate_and_remaining_time_come_from_what_has_been_done() {
+        let now = Instant::now();
+        let begun = now - Duration::from_secs(6);
+        let state = State {
+            parts: 4,
+            done: 1,
+            begun,
+            part_begun: now - Duration::from_secs(2),
+            told: begun,
+            name: "async".to_owned(),
+        };
+        let line = state.line(now, 9_000, 0.5);
+        // A part and a half of four took six seconds, so ten are left.
+        assert_eq!(line.text, "async: 9000 handshakes, 4500 a second, about 10 s left");
+        assert_eq!(line.position, 1_500);
+        assert!(!state.line(now, 0, 0.0).text.contains("left"));
+    }
+
+    #[test]
+    fn whoever_has_a_clone_hears_of_the_interruption() {
+        let progress = Progress::silent();
+        let clone = progress.clone();
+        assert!(!clone.is_interrupted());
+        progress.interrupt().store(true, Ordering::Relaxed);
+        assert!(clone.is_interrupted());
     }
 }

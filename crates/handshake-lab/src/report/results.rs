@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::machine::Machine;
+use crate::recording::{RowTimeline, Story};
 
 /// Names the shape of the document.
 pub const SCHEMA: &str = "layby.results/1";
@@ -34,6 +35,15 @@ pub struct Results {
     /// What did not come of it as the scenario has it; for people only.
     #[serde(skip)]
     pub unmet: Vec<String>,
+    /// What each row was like over time; goes into `timeline.json`.
+    #[serde(skip)]
+    pub timelines: Vec<RowTimeline>,
+    /// What happened to whom in each row, in virtual time only; goes into `trace.json`.
+    #[serde(skip)]
+    pub stories: Vec<Story>,
+    /// Whether the run was broken off: the last row is not whole, and others may be missing.
+    #[serde(default)]
+    pub partial: bool,
     /// Events in the trace; null in real time.
     pub trace_events: Option<u64>,
     /// SHA-256 of the trace, in hexadecimal; null in real time.

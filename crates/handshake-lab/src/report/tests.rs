@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn results() -> Results {
+pub(super) fn results() -> Results {
     let row = |mode: &str, rate: f64, cpu: f64| RowReport {
         mode: mode.to_owned(),
         workers: 1,
@@ -38,6 +38,9 @@ fn results() -> Results {
         ledger: Ledger { jobs: Level { now: 0, peak: 7 }, ..Ledger::default() },
         laws: vec![LawReport { law: "L8".to_owned(), checked: 18, held: true, detail: None }],
         unmet: Vec::new(),
+        timelines: Vec::new(),
+        stories: Vec::new(),
+        partial: false,
         trace_events: None,
         trace_sha256: None,
     }
@@ -86,8 +89,11 @@ fn a_broken_law_is_named_before_failed_handshakes() {
 fn results_go_where_they_are_asked_to() {
     let directory = tempfile::tempdir().expect("a directory");
     let made = ReportDir::create(Some(&directory.path().join("new")), "unused").expect("made");
-    let file = made.write(&results()).expect("written");
-    let text = std::fs::read_to_string(file).expect("there");
+    let origin = Origin { question: "?", summary: "", text: "", command: "" };
+    let file = made.write(&results(), &origin).expect("written");
+    let page = std::fs::read_to_string(&file).expect("there");
+    assert!(page.starts_with("<!doctype html>"));
+    let text = std::fs::read_to_string(file.with_file_name("results.json")).expect("there");
     assert_eq!(serde_json::from_str::<Results>(&text).expect("its own shape"), results());
 
     let blocked = directory.path().join("file");

@@ -6,7 +6,10 @@ use crypto_ops::{CryptoOp, KeyHandle, SoftwareKeys};
 use engine_core::{Engine, EngineSnapshot};
 use sim_engine::{InstanceStats, ServiceTime, SimCard, SimConfig, SimError};
 
-use crate::scenario::{self, Service};
+use crate::{
+    recording::Reading,
+    scenario::{self, Service},
+};
 
 /// A running simulated device and the engine that feeds it.
 #[derive(Debug)]
@@ -56,6 +59,14 @@ impl Device {
     #[must_use]
     pub fn engine(&self) -> EngineSnapshot {
         self.engine.snapshot()
+    }
+
+    /// What engine and device show now.
+    #[must_use]
+    pub fn reading(&self) -> Reading {
+        let mut reading = Reading::default();
+        reading.add(&self.engine.snapshot(), &self.card.stats());
+        reading
     }
 
     /// Waits, for at most `patience`, until no request is left, and ends the device.

@@ -6,6 +6,7 @@ mod expect;
 mod laws;
 mod ledger;
 mod row;
+mod watch;
 
 use rustls::pki_types::{PrivateKeyDer, pem::PemObject as _};
 
@@ -14,7 +15,7 @@ use crate::{
     load::{FileLimitError, raise_file_limit},
     report::{Ledger, Machine, Progress, Results, SCHEMA},
     scenario::{ClockMode, RowPlan, Scenario, Wake},
-    stepped::{self, CostProfile, TraceSummary},
+    stepped::{self, CostProfile, TraceSummary, Watch},
 };
 
 pub(crate) use device::sim_config;
@@ -80,31 +81,45 @@ pub fn run(scenario: &Scenario, progress: &Progress) -> Result<Results, RunError
     let mut laws = Laws::default();
     let mut traces = Vec::new();
     let mut unmet = Vec::new();
+    let (mut timelines, mut stories) = (Vec::new(), Vec::new());
     for plan in &plans {
+        if progress.is_interrupted() {
+            break;
+        }
         progress.begin(&plan.name, &describe(plan));
-        let evidence = match &costs {
-            None => row::run(plan, &pki, &private_key)?,
+        let (evidence, timeline) = match &costs {
+            None => row::run(plan, &pki, &private_key, progress)?,
             Some(costs) => {
-                let run = || stepped::run_row(plan, &pki, &private_key, costs, UNPROMPTED_EVERY);
-                let (evidence, trace) = run()?;
-                // Law L9: twice the same.
-                laws.l9_repeats(&plan.name, trace, run()?.1);
-                traces.push(trace);
-                evidence
+                let run = |watch| {
+                    stepped::run_row(plan, &pki, &private_key, costs, UNPROMPTED_EVERY, watch)
+                };
+                let ran = run(Watch::Record(progress))?;
+                let again = run(Watch::Repeat(progress))?;
+                // Law L9: twice the same, unless one was broken off.
+                if !progress.is_interrupted() {
+                    laws.l9_repeats(&plan.name, ran.trace, again.trace);
+                }
+                traces.push(ran.trace);
+                stories.push(ran.story);
+                (ran.evidence, ran.timeline)
             }
         };
+        timelines.push(timeline);
         for (failure, count) in &evidence.load.failures {
             tracing::warn!(row = plan.name, count, failure, "clients.failed");
         }
         let report = evidence.report();
-        unmet.extend(expect::unmet(&evidence));
         progress.end(
             &plan.name,
             &format!("{} handshakes, {:.0} a second", report.handshakes, report.handshakes_per_s),
         );
-        ledger.follow(&evidence.ledger);
-        laws.check(&evidence);
         rows.push(report);
+        // Of a row that was broken off, what is left over says nothing.
+        if !progress.is_interrupted() {
+            unmet.extend(expect::unmet(&evidence));
+            ledger.follow(&evidence.ledger);
+            laws.check(&evidence);
+        }
     }
     progress.finish();
     let whole = (!traces.is_empty()).then(|| TraceSummary::of_all(&traces));
@@ -120,6 +135,9 @@ pub fn run(scenario: &Scenario, progress: &Progress) -> Result<Results, RunError
         ledger,
         laws: laws.reports(),
         unmet,
+        timelines,
+        stories,
+        partial: progress.is_interrupted(),
         trace_events: whole.map(|whole| whole.events),
         trace_sha256: whole.map(|whole| whole.hex()),
     })

@@ -11,11 +11,14 @@ use super::{
     device::Device,
     evidence::{Harm, RowEvidence},
     ledger::{engines, ledger},
+    watch::watched,
 };
 use crate::{
     certs::TestPki,
     keys::{self, Asked},
-    load::{self, LoadPlan, Verified, client_config},
+    load::{LoadPlan, Verified, client_config},
+    recording::RowTimeline,
+    report::Progress,
     scenario::{Mode, RowPlan},
     server::{Ending, Server, ServerPlan, Service},
 };
@@ -29,7 +32,8 @@ pub(super) fn run(
     plan: &RowPlan,
     pki: &TestPki,
     private_key: &PrivateKeyDer<'static>,
-) -> Result<RowEvidence, RunError> {
+    progress: &Progress,
+) -> Result<(RowEvidence, RowTimeline), RunError> {
     let system = |source: io::Error| RunError::System { row: plan.name.clone(), source };
 
     let keys = Arc::new(SoftwareKeys::new());
@@ -75,14 +79,10 @@ pub(super) fn run(
         drain: if plan.mode == Mode::Blocking { std::time::Duration::ZERO } else { plan.drain },
         hang_up_every: plan.hang_up_every,
         config: Arc::new(client_config(ca, plan.tls, &verified)?),
+        stop: Some(progress.clone()),
     };
-    let load = std::thread::scope(|scope| {
-        let clients = std::thread::Builder::new()
-            .name("clients".to_owned())
-            .spawn_scoped(scope, || load::run(&load))?;
-        clients.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
-    .map_err(system)?;
+    let (load, readings) =
+        watched(&load, device.as_ref(), server.live(), progress).map_err(system)?;
 
     let ending =
         if plan.mode == Mode::Blocking { Ending::Abandon } else { Ending::Drain(plan.drain) };
@@ -92,7 +92,16 @@ pub(super) fn run(
     let device = device.map(|device| device.end(plan.drain));
     let devices: Vec<_> = device.into_iter().collect();
     let ledger = ledger(&ended.workers, &engines(&devices));
-    Ok(RowEvidence {
+    let ring_entries = (!devices.is_empty()).then_some(plan.device.ring as u64);
+    let timeline = RowTimeline::of(
+        &plan.name,
+        load.elapsed,
+        &load.outcomes,
+        readings.as_ref(),
+        ring_entries,
+        &load.latency_us,
+    );
+    let evidence = RowEvidence {
         plan: plan.clone(),
         load,
         verified: verified.count(),
@@ -103,5 +112,6 @@ pub(super) fn run(
         devices,
         harm: Harm::default(),
         ledger,
-    })
+    };
+    Ok((evidence, timeline))
 }

@@ -69,6 +69,11 @@ pub(crate) trait Charge {
 
     /// A session has done what it could for now.
     fn step_ended(&mut self);
+
+    /// The session `key` has parked, or does not park any more.
+    fn parked(&mut self, key: usize, parked: bool) {
+        let _ = (key, parked);
+    }
 }
 
 /// Real time passes by itself.

@@ -270,6 +270,9 @@ impl<S: Session, C: Charge> Core<S, C> {
             self.charge_to(key, milestone);
         }
         self.jobs_freed += usize::from(parked_before && !parked);
+        if parked != parked_before {
+            self.charge.parked(key, parked);
+        }
         match result {
             Ok(Progress::Ended) => self.end(key, false),
             Ok(Progress::WaitsForJob) => self.starved.push_back(key),

@@ -6,6 +6,8 @@ use engine_core::Engine;
 use job_core::JobPool;
 use sim_engine::SteppedCard;
 
+use crate::report::Progress;
+
 use super::{cost::Costs, protocol::Protocol, time::Time};
 
 /// Who connects, and when.
@@ -57,6 +59,8 @@ pub(super) struct Build<P: Protocol> {
     pub(super) workers: usize,
     /// Whether operations have deadlines.
     pub(super) deadlines: bool,
+    /// Tells when the run is to be broken off.
+    pub(super) stop: Option<Progress>,
 }
 
 /// The fibers of a world. Kept from one to the next, so that their stacks are.

@@ -3,6 +3,7 @@
 mod calendar;
 mod clock;
 mod cost;
+mod recorder;
 mod trace;
 
 mod wire;
@@ -26,5 +27,5 @@ pub use cost::{CostProfile, SignCosts};
 pub use profiled::Answers;
 pub use trace::TraceSummary;
 
-pub(crate) use row::run as run_row;
+pub(crate) use row::{Watch, run as run_row};
 pub(crate) use seed::run as run_seed;

@@ -15,6 +15,7 @@ use super::{
     profiled::{Checksums, KINDS, Profiled, Signing},
     protocol::Protocol,
     real::Real,
+    recorder::Recorder,
     time::Time,
     trace::TraceSummary,
     world::{self, Outcome},
@@ -23,6 +24,8 @@ use crate::{
     certs::TestPki,
     keys::{self, Asked},
     load::{Verified, client_config},
+    recording::{RowTimeline, Story},
+    report::Progress,
     run::{RowEvidence, RunError, engines, ledger, sim_config},
     scenario::{Handshakes, Mode, RowPlan},
 };
@@ -30,16 +33,50 @@ use crate::{
 /// From a client to the server and back half of it: two machines in one data centre.
 pub(super) const NETWORK: Duration = Duration::from_micros(50);
 
-/// Runs one row; gives its trace with its evidence.
+/// Who looks on while a row runs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Watch<'a> {
+    /// Remembers its series and stories, and tells how far it is.
+    Record(&'a Progress),
+    /// Only tells when it is to be broken off.
+    Repeat(&'a Progress),
+}
+
+impl Watch<'_> {
+    fn stop(self) -> Option<Progress> {
+        let (Self::Record(progress) | Self::Repeat(progress)) = self;
+        Some(progress.clone())
+    }
+}
+
+/// What a row in virtual time comes to.
+#[derive(Debug)]
+pub(crate) struct Ran {
+    pub(crate) evidence: RowEvidence,
+    pub(crate) trace: TraceSummary,
+    /// Of a row that was recorded.
+    pub(crate) timeline: RowTimeline,
+    pub(crate) story: Story,
+}
+
+/// Runs one row.
 pub(crate) fn run(
     plan: &RowPlan,
     pki: &TestPki,
     private_key: &PrivateKeyDer<'static>,
     costs: &CostProfile,
     unprompted_every: u64,
-) -> Result<(RowEvidence, TraceSummary), RunError> {
+    watch: Watch<'_>,
+) -> Result<Ran, RunError> {
     let clock = Arc::new(VirtualClock::default());
     let time = Time::new(Arc::clone(&clock), NETWORK);
+    if let Watch::Record(progress) = watch {
+        let handshakes = plan.rounds.map(|rounds| rounds * plan.connections as u64);
+        let extent = (plan.time_box, handshakes);
+        let progress = Some(progress.clone());
+        *time.recorder.borrow_mut() = Some(Recorder { progress, extent, ..Recorder::default() });
+    }
+    let recorded = Rc::clone(&time);
     let costs = costs.costs(plan.mode, plan.key);
     let load = Load::Closed {
         places: plan.connections,
@@ -75,6 +112,7 @@ pub(crate) fn run(
                 load,
                 workers,
                 deadlines,
+                stop: watch.stop(),
             };
             world::run(build, &fibers)
         }
@@ -106,6 +144,7 @@ pub(crate) fn run(
                 load,
                 workers,
                 deadlines,
+                stop: watch.stop(),
             };
             world::run(build, &fibers)
         }
@@ -113,7 +152,18 @@ pub(crate) fn run(
     let system = |source: io::Error| RunError::System { row: plan.name.clone(), source };
     let outcome = outcome.map_err(system)?;
     let trace = outcome.trace;
-    Ok((evidence(plan, outcome), trace))
+    let evidence = evidence(plan, outcome);
+    let recorder = recorded.recorder.take().unwrap_or_default();
+    let device = plan.mode.uses_device();
+    let timeline = RowTimeline::of(
+        &plan.name,
+        evidence.load.elapsed,
+        &recorder.outcomes,
+        device.then_some(&recorder.readings),
+        device.then_some(plan.device.ring as u64),
+        &evidence.load.latency_us,
+    );
+    Ok(Ran { evidence, trace, timeline, story: recorder.story })
 }
 
 /// The devices of a row, if it has any.

@@ -7,6 +7,7 @@ use engine_core::Clock as _;
 use super::{
     calendar::Calendar,
     clock::VirtualClock,
+    recorder::Recorder,
     trace::{Mark, Trace},
     wire::{Outbox, Side, Wire},
 };
@@ -17,6 +18,8 @@ pub(super) struct Time {
     pub(super) clock: Arc<VirtualClock>,
     pub(super) calendar: RefCell<Calendar<Event>>,
     pub(super) trace: RefCell<Trace>,
+    /// What is remembered beyond the trace's hash, if anything is: not in a swarm.
+    pub(super) recorder: RefCell<Option<Recorder>>,
     /// From one end of a wire to the other.
     latency: Duration,
 }
@@ -41,7 +44,8 @@ pub(super) enum Event {
 impl Time {
     pub(super) fn new(clock: Arc<VirtualClock>, latency: Duration) -> Rc<Self> {
         let (calendar, trace) = (RefCell::new(Calendar::new()), RefCell::new(Trace::new()));
-        Rc::new(Self { clock, calendar, trace, latency })
+        let recorder = RefCell::new(None);
+        Rc::new(Self { clock, calendar, trace, recorder, latency })
     }
 
     pub(super) fn enter(&self, at: Duration, event: Event) {
@@ -50,6 +54,13 @@ impl Time {
 
     pub(super) fn mark(&self, mark: Mark, who: u64) {
         self.trace.borrow_mut().mark(self.clock.now(), mark, who);
+    }
+
+    /// Tells the recorder, if there is one.
+    pub(super) fn record(&self, tell: impl FnOnce(&mut Recorder, Duration)) {
+        if let Some(recorder) = &mut *self.recorder.borrow_mut() {
+            tell(recorder, self.clock.now());
+        }
     }
 
     /// What gathered in the last step goes on its way.

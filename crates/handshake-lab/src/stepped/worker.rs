@@ -38,6 +38,8 @@ pub(super) struct Desk {
     /// What its sessions have written in the present step.
     pub(super) outbox: Rc<Outbox>,
     pub(super) time: Rc<Time>,
+    /// The number of the connection of each session, for the recorder only.
+    numbers: RefCell<Vec<u64>>,
 }
 
 /// What a worker gets told.
@@ -88,6 +90,14 @@ impl Charge for Busy {
     fn step_ended(&mut self) {
         self.desk.time.send_off(&self.desk.outbox);
     }
+
+    fn parked(&mut self, key: usize, parked: bool) {
+        self.desk.time.record(|recorder, now| {
+            if let Some(&number) = self.desk.numbers.borrow().get(key) {
+                recorder.story.parked(now, number, parked);
+            }
+        });
+    }
 }
 
 /// The body of a worker's job.
@@ -111,6 +121,9 @@ pub(super) fn serve<P: Protocol>(
                     let wire = Rc::clone(end.wire());
                     let session = core.welcome(|_, pool, route| protocol.accept(end, pool, route));
                     wire.session.set(session);
+                    if let Some(key) = session {
+                        desk.remember(key, wire.number);
+                    }
                 }
                 Mail::Arrived(wire) => {
                     if let Some(session) = wire.session.get() {
@@ -161,7 +174,18 @@ impl Desk {
             ending: Cell::new(false),
             outbox: Rc::default(),
             time: Rc::clone(time),
+            numbers: RefCell::default(),
         })
+    }
+
+    fn remember(&self, key: usize, number: u64) {
+        self.time.record(|_, _| {
+            let mut numbers = self.numbers.borrow_mut();
+            if key >= numbers.len() {
+                numbers.resize(key + 1, u64::MAX);
+            }
+            numbers[key] = number;
+        });
     }
 
     /// The worker's job has paused or ended: what it did goes into the trace.

@@ -28,6 +28,8 @@ use super::{
 };
 use crate::{
     load::LoadReport,
+    recording::{Ending, Outcomes, Reading},
+    report::Progress,
     run::{DeviceReport, Harm},
     server::WorkerReport,
 };
@@ -90,6 +92,10 @@ pub(super) fn run<P: Protocol>(build: Build<P>, fibers: &Fibers) -> io::Result<O
     world.settle()?;
     loop {
         while let Some((at, event)) = world.next() {
+            if world.build.stop.as_ref().is_some_and(Progress::is_interrupted) {
+                return world.end();
+            }
+            world.read_until(at);
             world.build.time.clock.advance_to(at);
             world.happen(event);
             world.settle()?;
@@ -138,6 +144,7 @@ impl<P: Protocol> World<P> {
                 latency_us: Histogram::new(3).map_err(io::Error::other)?,
                 cpu: Duration::ZERO,
                 failures: BTreeMap::new(),
+                outcomes: Outcomes::default(),
             },
             build,
         };
@@ -190,6 +197,9 @@ impl<P: Protocol> World<P> {
             Event::HangUp(wire) => {
                 if self.is_here(&wire) {
                     self.build.time.mark(Mark::HangUp, wire.number);
+                    self.build.time.record(|recorder, now| {
+                        recorder.story.ended(now, wire.number, Ending::HungUp);
+                    });
                     self.seen.hung_up += 1;
                     self.leave(wire.place);
                 }
@@ -213,6 +223,19 @@ impl<P: Protocol> World<P> {
             }
         }
         self.build.time.send_off(&self.outbox);
+    }
+
+    /// The recorder looks at engines and devices, if there is one and it is time to, before time goes on.
+    fn read_until(&self, at: Duration) {
+        let time = &self.build.time;
+        if time.recorder.borrow().as_ref().is_none_or(|recorder| at < recorder.readings.due()) {
+            return;
+        }
+        let mut reading = Reading::default();
+        for station in &self.build.stations {
+            reading.add(&station.engine.snapshot(), &station.card.stats());
+        }
+        time.record(|recorder, _| recorder.stand_still(at, &reading));
     }
 
     /// Lets everything happen that happens now.
@@ -272,6 +295,7 @@ impl<P: Protocol> World<P> {
     /// the reason of what is seen next.
     fn read_trace(&mut self, device: usize) -> bool {
         let mut trace = self.build.time.trace.borrow_mut();
+        let mut recorder = self.build.time.recorder.borrow_mut();
         let records = self.build.stations[device].card.drain_trace();
         let any = !records.is_empty();
         for (instance, record) in records {
@@ -287,6 +311,9 @@ impl<P: Protocol> World<P> {
                 }
             }
             trace.device(device, instance.index(), &record);
+            if let Some(recorder) = &mut *recorder {
+                recorder.story.device(device, instance.index(), &record);
+            }
         }
         any
     }
@@ -341,6 +368,7 @@ impl<P: Protocol> World<P> {
             usize::try_from(number / workers % devices).unwrap_or_default(),
         );
         self.build.time.mark(Mark::Arrival, number);
+        self.build.time.record(|recorder, now| recorder.story.opened(now, number, wire.worker));
         let end = End::new(&wire, Side::Client, &self.outbox);
         let client = match self.build.protocol.connect(end) {
             Ok(client) => client,
@@ -401,6 +429,10 @@ impl<P: Protocol> World<P> {
                 let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
                 // Fails only for histograms of a fixed size.
                 let _ = self.seen.latency_us.record(micros);
+                self.build.time.record(|recorder, now| {
+                    recorder.handshake(now, took);
+                    recorder.story.ended(now, wire.number, Ending::Done);
+                });
             }
             Err(failure) => self.fail(wire, failure),
         }
@@ -409,6 +441,10 @@ impl<P: Protocol> World<P> {
 
     fn fail(&mut self, wire: &Wire, failure: String) {
         self.build.time.mark(Mark::Failed, wire.number);
+        self.build.time.record(|recorder, now| {
+            recorder.outcomes.failure(now);
+            recorder.story.ended(now, wire.number, Ending::Failed);
+        });
         if wire.given_up.get() {
             self.harm.given_up += 1;
         } else {

@@ -9,6 +9,7 @@ use job_core::PoolStats;
 use super::*;
 use crate::{
     load::LoadReport,
+    recording::Outcomes,
     report::{Ledger, Level},
     run::{Device, Harm},
     scenario::Scenario,
@@ -58,6 +59,7 @@ fn healthy(mode: &str) -> RowEvidence {
             latency_us: Histogram::new(3).expect("three digits"),
             cpu: Duration::ZERO,
             failures: BTreeMap::new(),
+            outcomes: Outcomes::default(),
         },
         verified: 10,
         answers: None,

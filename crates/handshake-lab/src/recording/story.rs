@@ -1,0 +1,181 @@
+//! What happened to whom: the first handshakes of a row, and what the device did for them.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use sim_device::{Event, TraceRecord};
+
+/// The first handshakes of a row, event by event.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Story {
+    /// Handshakes, by the number of their connection.
+    pub handshakes: Vec<Handshake>,
+    /// Requests inside devices, in the order of their submission.
+    pub entries: Vec<Entry>,
+    /// Faults.
+    pub strikes: Vec<Strike>,
+    /// Handshakes that are not told of.
+    pub handshakes_left_out: u64,
+    /// Requests that are not told of.
+    pub entries_left_out: u64,
+    /// Faults that are not told of.
+    pub strikes_left_out: u64,
+    open: BTreeMap<Which, usize>,
+}
+
+/// A request of a device: device, instance, tag.
+type Which = (usize, usize, u64);
+
+/// One handshake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Handshake {
+    /// The worker that served it.
+    pub worker: usize,
+    /// When the client opened the connection.
+    pub opened: Duration,
+    /// When it was over, and how.
+    pub ended: Option<(Duration, Ending)>,
+    /// When its job paused, and when it went on.
+    pub parked: Vec<(Duration, Option<Duration>)>,
+}
+
+/// How a handshake was over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Done by both sides.
+    Done,
+    /// It failed.
+    Failed,
+    /// The client hung up.
+    HungUp,
+}
+
+/// One request inside a device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The device.
+    pub device: usize,
+    /// The instance of the device.
+    pub instance: usize,
+    /// Its tag.
+    pub tag: u64,
+    /// When the ring took it.
+    pub submitted: Duration,
+    /// When a unit began to work on it.
+    pub started: Option<Duration>,
+    /// When the unit was done.
+    pub finished: Option<Duration>,
+    /// When the software had taken the response, or the request, back.
+    pub drained: Option<Duration>,
+}
+
+/// A fault that struck.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Strike {
+    /// When.
+    pub at: Duration,
+    /// What, as the trace of the device has it.
+    pub what: String,
+}
+
+impl Story {
+    /// Handshakes and requests told of, each.
+    pub const MOST: usize = 500;
+    /// Faults told of.
+    pub const MOST_STRIKES: usize = 200;
+
+    /// A client opened connection `number`; numbers count up.
+    pub fn opened(&mut self, at: Duration, number: u64, worker: usize) {
+        if self.handshakes.len() >= Self::MOST || number != self.handshakes.len() as u64 {
+            self.handshakes_left_out += 1;
+            return;
+        }
+        self.handshakes.push(Handshake { worker, opened: at, ended: None, parked: Vec::new() });
+    }
+
+    /// The handshake of connection `number` is over.
+    pub fn ended(&mut self, at: Duration, number: u64, how: Ending) {
+        if let Some(handshake) = self.handshake(number) {
+            handshake.ended.get_or_insert((at, how));
+        }
+    }
+
+    /// The job of connection `number` has paused, or goes on.
+    pub fn parked(&mut self, at: Duration, number: u64, parked: bool) {
+        let Some(handshake) = self.handshake(number) else { return };
+        match (handshake.parked.last_mut(), parked) {
+            (Some((_, end @ None)), false) => *end = Some(at),
+            (Some((_, None)), true) | (_, false) => {}
+            (_, true) => handshake.parked.push((at, None)),
+        }
+    }
+
+    /// A device has noted something.
+    pub fn device(&mut self, device: usize, instance: usize, record: &TraceRecord) {
+        let at = record.at;
+        match record.event {
+            Event::Submitted { entry, .. } => {
+                let tag = entry.as_u64();
+                if self.entries.len() >= Self::MOST {
+                    self.entries_left_out += 1;
+                    return;
+                }
+                self.open.insert((device, instance, tag), self.entries.len());
+                let (started, finished, drained) = (None, None, None);
+                self.entries.push(Entry {
+                    device,
+                    instance,
+                    tag,
+                    submitted: at,
+                    started,
+                    finished,
+                    drained,
+                });
+            }
+            Event::Started { entry } => {
+                self.entry((device, instance, entry.as_u64()), |entry| entry.started = Some(at));
+            }
+            Event::Finished { entry } => {
+                self.entry((device, instance, entry.as_u64()), |entry| entry.finished = Some(at));
+            }
+            Event::Drained { entry, payload: true } | Event::Reclaimed { entry } => {
+                let which = (device, instance, entry.as_u64());
+                self.entry(which, |entry| entry.drained = Some(at));
+                self.open.remove(&which);
+            }
+            Event::Struck { .. } | Event::WentAway { .. } | Event::Returned | Event::Recovered => {
+                if self.strikes.len() >= Self::MOST_STRIKES {
+                    self.strikes_left_out += 1;
+                    return;
+                }
+                self.strikes.push(Strike { at, what: record.event.to_string() });
+            }
+            _ => {}
+        }
+    }
+
+    /// The last time that is told of.
+    #[must_use]
+    pub fn end(&self) -> Duration {
+        let handshakes = self.handshakes.iter().flat_map(|handshake| {
+            let parked = handshake.parked.iter().flat_map(|(from, to)| [Some(*from), *to]);
+            let ended = handshake.ended.map(|(at, _)| at);
+            parked.chain([Some(handshake.opened), ended]).flatten()
+        });
+        let entries = self.entries.iter().flat_map(|entry| {
+            let later = [entry.started, entry.finished, entry.drained];
+            later.into_iter().chain([Some(entry.submitted)]).flatten()
+        });
+        let strikes = self.strikes.iter().map(|strike| strike.at);
+        handshakes.chain(entries).chain(strikes).max().unwrap_or_default()
+    }
+
+    fn handshake(&mut self, number: u64) -> Option<&mut Handshake> {
+        self.handshakes.get_mut(usize::try_from(number).ok()?)
+    }
+
+    fn entry(&mut self, which: Which, change: impl FnOnce(&mut Entry)) {
+        if let Some(entry) = self.open.get(&which).and_then(|&at| self.entries.get_mut(at)) {
+            change(entry);
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! A series of bins that grow wider as the time goes on.
+
+use std::time::Duration;
+
+/// Bins of a series at most.
+pub const BINS: usize = 128;
+
+/// The width of a bin at first.
+const NARROWEST: Duration = Duration::from_millis(1);
+
+/// What falls into one stretch of time.
+pub trait Bin: Clone + Default {
+    /// Takes up what fell into the stretch right after this one.
+    fn absorb(&mut self, later: &Self);
+}
+
+/// At most [`BINS`] bins of equal width, from time zero on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Timeline<B> {
+    width: Duration,
+    bins: Vec<B>,
+}
+
+impl<B: Bin> Default for Timeline<B> {
+    fn default() -> Self {
+        Self { width: NARROWEST, bins: Vec::new() }
+    }
+}
+
+impl<B: Bin> Timeline<B> {
+    /// The bin of a time, which is made if it is not there yet.
+    pub fn at(&mut self, time: Duration) -> &mut B {
+        while self.index(time) >= BINS {
+            self.coarsen();
+        }
+        let index = self.index(time);
+        if index >= self.bins.len() {
+            self.bins.resize_with(index + 1, B::default);
+        }
+        &mut self.bins[index]
+    }
+
+    /// How long a bin is.
+    #[must_use]
+    pub const fn width(&self) -> Duration {
+        self.width
+    }
+
+    /// The bins, the first of which begins at zero.
+    #[must_use]
+    pub fn bins(&self) -> &[B] {
+        &self.bins
+    }
+
+    /// Merges neighbours until bins are at least so wide. Widths of any two series are one a power of two of the other.
+    pub fn widen(&mut self, width: Duration) {
+        while self.width < width {
+            self.coarsen();
+        }
+    }
+
+    fn index(&self, time: Duration) -> usize {
+        usize::try_from(time.as_nanos() / self.width.as_nanos()).unwrap_or(usize::MAX)
+    }
+
+    fn coarsen(&mut self) {
+        let merged = self.bins.chunks(2).map(|pair| {
+            let mut bin = pair[0].clone();
+            if let Some(later) = pair.get(1) {
+                bin.absorb(later);
+            }
+            bin
+        });
+        self.bins = merged.collect();
+        self.width *= 2;
+    }
+}

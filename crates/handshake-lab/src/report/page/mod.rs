@@ -1,0 +1,190 @@
+//! `report.html`: a run on one page that needs nothing else. The verdict first, then the rows side by side, then pictures,
+//! and at the end what is needed to run it again.
+
+mod figure;
+mod figures;
+mod html;
+mod plot;
+
+use std::fmt::Write as _;
+
+use super::{
+    results::{Results, RowReport},
+    verdict::{Verdict, verdict},
+};
+use html::{escape, page, table};
+use plot::number;
+
+/// What a report tells beside the results.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin<'a> {
+    /// The question that the scenario answers.
+    pub question: &'a str,
+    /// What is done to answer it.
+    pub summary: &'a str,
+    /// The scenario as a file.
+    pub text: &'a str,
+    /// The command that runs it again.
+    pub command: &'a str,
+}
+
+/// The page of a run.
+#[must_use]
+pub fn report(results: &Results, origin: &Origin<'_>) -> String {
+    let mut body = String::new();
+    head(&mut body, results, &verdict(results), origin);
+    let _ = write!(
+        body,
+        "<h2>Rows side by side</h2>\n<div class=\"whole\">{}</div>\n",
+        rows(&results.rows)
+    );
+    let _ = writeln!(
+        body,
+        "<p class=\"soft\">Latency is that of the whole handshake as the client sees it; there is no average here, for \
+         nobody waits for an average. CPU is that of the serving threads.</p>"
+    );
+    pictures(&mut body, results);
+    laws(&mut body, results);
+    again(&mut body, results, origin);
+    page(&format!("{}: {}", results.scenario, origin.question), &body)
+}
+
+fn head(body: &mut String, results: &Results, verdict: &Verdict, origin: &Origin<'_>) {
+    let (class, word) = match (verdict.good, results.partial) {
+        (_, true) => (" partial", "Partial."),
+        (true, false) => ("", "Good."),
+        (false, false) => (" bad", "Bad."),
+    };
+    let _ = write!(
+        body,
+        "<h1>{}</h1>\n<p>{}</p>\n<div class=\"verdict{class}\"><p><strong>{word}</strong> {}</p>\n\
+         <p class=\"soft\">Next: <code>{}</code></p></div>\n<p class=\"soft\">{}</p>\n",
+        escape(&results.scenario),
+        escape(origin.question),
+        escape(&verdict.sentence),
+        escape(&verdict.next),
+        escape(origin.summary),
+    );
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown to people")]
+fn rows(rows: &[RowReport]) -> String {
+    let most = |of: fn(&RowReport) -> f64| rows.iter().map(of).fold(0.0, f64::max);
+    let (fastest, slowest) = (most(|row| row.handshakes_per_s), most(|row| row.latency_ms.p99));
+    let bar = |value: f64, most: f64| {
+        let share = if most > 0.0 { 100.0 * value / most } else { 0.0 };
+        format!("{}<span class=\"bar\"><i style=\"width:{share:.1}%\"></i></span>", number(value))
+    };
+    let lines = rows.iter().map(|row| {
+        vec![
+            escape(&row.mode),
+            bar(row.handshakes_per_s, fastest),
+            number(row.latency_ms.p50),
+            bar(row.latency_ms.p99, slowest),
+            number(row.latency_ms.p999),
+            number(row.latency_ms.max),
+            number(row.server_cpu_us_per_handshake),
+            row.device_utilisation
+                .map_or_else(|| "-".to_owned(), |busy| format!("{} %", number(100.0 * busy))),
+            number(row.handshakes as f64),
+            number(row.failed as f64),
+            number(row.unfinished as f64),
+        ]
+    });
+    let heads = [
+        "row",
+        "handshakes a second",
+        "p50 ms",
+        "p99 ms",
+        "p99.9 ms",
+        "max ms",
+        "CPU us each",
+        "device busy",
+        "handshakes",
+        "failed",
+        "unfinished",
+    ];
+    table("Rows side by side", &heads, &lines.collect::<Vec<_>>())
+}
+
+fn pictures(body: &mut String, results: &Results) {
+    let (mut figures, never) = figures::over_time(&results.timelines);
+    if let Some(distribution) = figures::distribution(&results.timelines) {
+        figures.insert(figures.len().min(1), distribution);
+    }
+    if figures.is_empty() {
+        return;
+    }
+    let time = if results.clock == "virtual" { "seconds of virtual time" } else { "seconds" };
+    let _ = write!(
+        body,
+        "<h2>Pictures</h2>\n<p class=\"soft\">Every row from its own beginning, in {time}. A row has the same colour and \
+         dashes everywhere.</p>\n<div class=\"plots\">\n"
+    );
+    figures.iter().for_each(|figure| body.push_str(&figure.html()));
+    body.push_str("</div>\n");
+    if !never.is_empty() {
+        let never: Vec<String> = never.iter().map(|title| title.to_lowercase()).collect();
+        let _ = writeln!(
+            body,
+            "<p class=\"soft\">Nothing to draw, zero all the time: {}.</p>",
+            never.join("; ")
+        );
+    }
+}
+
+fn laws(body: &mut String, results: &Results) {
+    let lines = results.laws.iter().map(|law| {
+        let held = if law.held { "held" } else { "<span class=\"worse\">BROKEN</span>" };
+        #[expect(clippy::cast_precision_loss, reason = "shown to people")]
+        let checked = number(law.checked as f64);
+        vec![escape(&law.law), held.to_owned(), checked]
+    });
+    let laws = table("Laws", &["law", "", "checks"], &lines.collect::<Vec<_>>());
+    #[expect(clippy::cast_precision_loss, reason = "shown to people")]
+    let lines = results.ledger.entries().map(|(name, level)| {
+        vec![escape(name), number(level.now as f64), number(level.peak as f64)]
+    });
+    let ledger = table("Ledger", &["held", "at the end", "at most"], &lines);
+    let _ = write!(
+        body,
+        "<h2>Laws and ledger</h2>\n<p class=\"soft\">What must hold whatever happens, and what the server holds. At the \
+         end all must be back.</p>\n<div class=\"plots whole\">{laws}{ledger}</div>\n"
+    );
+}
+
+fn again(body: &mut String, results: &Results, origin: &Origin<'_>) {
+    let machine = &results.machine;
+    let processor = machine.cpu.as_deref().unwrap_or("processor unknown");
+    let optimised = if machine.optimised { "" } else { ", built without optimisations" };
+    let mut facts = vec![
+        ("command", format!("<code>{}</code>", escape(origin.command))),
+        ("seed", results.seed.to_string()),
+        ("clock", escape(&results.clock)),
+        (
+            "machine",
+            escape(&format!(
+                "{} {}, {} processors ({processor}){optimised}",
+                machine.os, machine.arch, machine.cpus
+            )),
+        ),
+    ];
+    if let Some(profile) = &results.cost_profile {
+        facts.push(("cost profile", escape(profile)));
+    }
+    if let Some(hash) = &results.trace_sha256 {
+        facts.push(("trace", format!("SHA-256 <code>{}</code>", escape(hash))));
+    }
+    body.push_str("<h2>To run it again</h2>\n<dl class=\"facts\">\n");
+    for (name, value) in facts {
+        let _ = writeln!(body, "<dt>{name}</dt><dd>{value}</dd>");
+    }
+    let _ = write!(
+        body,
+        "</dl>\n<details><summary>The scenario, every field filled in</summary><pre tabindex=\"0\">{}</pre></details>\n",
+        escape(origin.text)
+    );
+}
+
+#[cfg(test)]
+mod tests;
