@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     page::{Origin, report},
     results::Results,
+    trace::trace,
 };
 use crate::recording::RowTimeline;
 
@@ -39,6 +40,7 @@ impl ReportDir {
             Timeline { schema: TIMELINE_SCHEMA.to_owned(), rows: results.timelines.clone() };
         self.put("results.json", &json(results)?)?;
         self.put("timeline.json", &json(&timeline)?)?;
+        self.put("trace.json", &format!("{}\n", trace(results)))?;
         self.put("report.html", &report(results, origin))
     }
 

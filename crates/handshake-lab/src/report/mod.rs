@@ -1,4 +1,4 @@
-//! What a run says afterwards: `results.json`, `timeline.json`, `report.html`, a table, a sentence of verdict and the next
+//! What a run says afterwards: `results.json`, `timeline.json`, `trace.json`, `report.html`, a table, a sentence of verdict and the next
 //! command to try.
 
 mod files;
@@ -7,6 +7,7 @@ mod page;
 mod progress;
 mod results;
 mod table;
+mod trace;
 mod verdict;
 
 pub use files::{ReportDir, TIMELINE_SCHEMA, Timeline};
