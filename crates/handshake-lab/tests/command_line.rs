@@ -124,3 +124,48 @@ fn a_build_without_planted_bugs_says_so() {
         "--plant lost-wake: this build has no planted bugs; build it with --features plant (cargo xtask sim --plant does)",
     );
 }
+
+/// What a run says when Ctrl-C comes as soon as it has said `after` on standard error.
+fn broken_off(arguments: &[&str], after: &str) -> Output {
+    use std::io::{BufRead as _, BufReader, Read as _};
+    let directory = tempfile::tempdir().expect("a directory");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_lab"))
+        .args(arguments)
+        .current_dir(directory.path())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("the binary runs");
+    let mut stderr = BufReader::new(child.stderr.take().expect("piped"));
+    let mut said = String::new();
+    while !said.contains(after) {
+        assert!(stderr.read_line(&mut said).expect("text") > 0, "it never said {after}: {said}");
+    }
+    let id = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(id, rustix::process::Signal::INT).expect("it runs");
+    stderr.read_to_string(&mut said).expect("text");
+    child.wait_with_output().expect("it ends")
+}
+
+#[test]
+fn ctrl_c_ends_a_run_with_what_there_is() {
+    for clock in ["real", "virtual"] {
+        // Far longer than anybody waits.
+        let run = ["sim", "--clock", clock, "--set", "load.seconds=600", "--json"];
+        let run = [&run[..], &["--set", "load.connections=8"]].concat();
+        let output = broken_off(&run, "software:");
+        assert_eq!(output.status.code(), Some(130), "{clock}");
+        let document: serde_json::Value =
+            serde_json::from_slice(&output.stdout).expect("one document");
+        assert_eq!(document["partial"], true, "{clock}");
+        assert_eq!(document["rows"].as_array().map(Vec::len), Some(1), "{clock}");
+    }
+}
+
+#[test]
+fn ctrl_c_ends_a_swarm_with_what_there_is() {
+    let output = broken_off(&["sim", "swarm", "--seeds", "100000000", "--json"], "swarm:");
+    assert_eq!(output.status.code(), Some(130));
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one document");
+    assert_eq!(document["partial"], true);
+}

@@ -1,9 +1,11 @@
 //! The command line of `lab`.
 //!
-//! Exit status: 0 all well, 1 a law was broken or a handshake failed that should not, 2 usage.
+//! Exit status: 0 all well, 1 a law was broken or a handshake failed that should not, 2 usage, 130 broken off by Ctrl-C or
+//! `SIGTERM` with nothing wrong until then.
 
 #[cfg(feature = "bench")]
 mod bench;
+mod interrupt;
 mod number;
 mod serve;
 mod sim;
@@ -54,6 +56,9 @@ struct Later {
     rest: Vec<String>,
 }
 
+/// What a shell gives a program that `SIGINT` has ended: 128 and the number of the signal.
+const INTERRUPTED: u8 = 130;
+
 /// Why a command ended without success.
 #[derive(Debug)]
 pub(crate) enum Stop {
@@ -61,6 +66,8 @@ pub(crate) enum Stop {
     Usage(String),
     /// It ran and the result is bad; status 1.
     Bad,
+    /// It was broken off, and nothing was wrong until then; status 130.
+    Interrupted,
 }
 
 impl Stop {
@@ -96,6 +103,7 @@ pub fn main() -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(Stop::Bad) => ExitCode::from(1),
+        Err(Stop::Interrupted) => ExitCode::from(INTERRUPTED),
         Err(Stop::Usage(line)) => usage(&line),
     }
 }
@@ -134,7 +142,8 @@ fn clap_says(error: &clap::Error) -> ExitCode {
             None => format!("{first} {more}"),
         },
     );
-    let command = std::env::args().nth(1).filter(|word| word == "sim" || word == "serve");
+    let command =
+        std::env::args().nth(1).filter(|word| word == "sim" || word == "serve");
     let command = command.map_or_else(String::new, |word| format!("{word} "));
     usage(&format!("{first}; lab {command}--help shows what there is"))
 }

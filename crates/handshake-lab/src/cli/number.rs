@@ -44,7 +44,7 @@ mod tests {
         match result {
             Ok(number) => number.to_string(),
             Err(Stop::Usage(line)) => line,
-            Err(Stop::Bad) => "bad".to_owned(),
+            Err(Stop::Bad | Stop::Interrupted) => "bad".to_owned(),
         }
     }
 

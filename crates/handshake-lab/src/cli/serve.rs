@@ -14,7 +14,7 @@ use signal_hook::{
     iterator::Signals,
 };
 
-use super::{Stop, number};
+use super::{INTERRUPTED, Stop, number};
 use crate::{
     certs::TestPki,
     scenario::{self, KeyType, nearest},
@@ -59,9 +59,6 @@ const AUTHORITY: &str = "target/layby/serve/ca.pem";
 
 /// How often counters are printed, when they have changed.
 const COUNTERS_EVERY: Duration = Duration::from_secs(3);
-
-/// The exit status of a process ended by Ctrl-C, as shells report it.
-const INTERRUPTED: i32 = 130;
 
 pub(super) fn run(args: &ServeArgs) -> Result<(), Stop> {
     let plan = plan(args)?;
@@ -177,7 +174,7 @@ fn self_signed() -> Result<Identity, Stop> {
 /// Waits for Ctrl-C (or `SIGTERM`), printing counters meanwhile when they have changed. A second Ctrl-C quits at once.
 fn wait_for_signal(live: &Arc<LiveCounters>) -> std::io::Result<()> {
     let asked_before = Arc::new(AtomicBool::new(false));
-    flag::register_conditional_shutdown(SIGINT, INTERRUPTED, Arc::clone(&asked_before))?;
+    flag::register_conditional_shutdown(SIGINT, INTERRUPTED.into(), Arc::clone(&asked_before))?;
     flag::register(SIGINT, asked_before)?;
     let mut signals = Signals::new([SIGINT, SIGTERM])?;
     let (heard, hears) = mpsc::channel();

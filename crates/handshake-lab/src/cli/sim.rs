@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Stop, number};
+use super::{Stop, interrupt, number};
 use crate::{
     plant,
     report::{Origin, Progress, ReportDir, table, verdict},
@@ -91,6 +91,7 @@ pub(super) fn run(args: &SimArgs) -> Result<(), Stop> {
         command: &command,
     };
     let progress = Progress::new(scenario.rows.len());
+    interrupt::listen(&progress).map_err(Stop::usage)?;
     let results = run::run(&scenario, &progress).map_err(Stop::usage)?;
     let file = directory.write(&results, &origin).map_err(Stop::usage)?;
     let verdict = verdict(&results);
@@ -103,7 +104,11 @@ pub(super) fn run(args: &SimArgs) -> Result<(), Stop> {
         println!("report:  {}", file.display());
         println!("next:    {}", verdict.next);
     }
-    if verdict.good { Ok(()) } else { Err(Stop::Bad) }
+    match (verdict.good, results.partial) {
+        (true, false) => Ok(()),
+        (true, true) => Err(Stop::Interrupted),
+        (false, _) => Err(Stop::Bad),
+    }
 }
 
 impl SimArgs {
@@ -139,14 +144,25 @@ fn swarm(scenario: &Scenario, args: &SimArgs) -> Result<(), Stop> {
     };
     let seeds = number("--seeds", &args.seeds, 1..=100_000_000, SEEDS)?;
     let from = number("--from", &args.from, 0..=i64::MAX as u64, scenario.seed)?;
-    let mut swarm = Swarm::new(scenario).map_err(Stop::usage)?;
-    let report = swarm.run(from..from.saturating_add(seeds)).map_err(Stop::usage)?;
+    let progress = Progress::new(1).counting("seeds");
+    interrupt::listen(&progress).map_err(Stop::usage)?;
+    progress.begin("swarm", &format!("{seeds} seeds from {from}"));
+    let swarm = Swarm::new(scenario).map_err(Stop::usage)?;
+    let report = swarm
+        .watched(progress.clone())
+        .run(from..from.saturating_add(seeds))
+        .map_err(Stop::usage)?;
+    progress.finish();
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report).map_err(Stop::usage)?);
     } else {
         print!("{}", report.text());
     }
-    if report.is_good() { Ok(()) } else { Err(Stop::Bad) }
+    match (report.is_good(), report.partial) {
+        (true, false) => Ok(()),
+        (true, true) => Err(Stop::Interrupted),
+        (false, _) => Err(Stop::Bad),
+    }
 }
 
 fn list() {

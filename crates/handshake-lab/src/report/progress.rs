@@ -35,6 +35,8 @@ struct State {
     part_begun: Instant,
     told: Instant,
     name: String,
+    /// What is counted.
+    noun: &'static str,
 }
 
 /// Parts of the bar for each part of the run.
@@ -72,8 +74,16 @@ impl Progress {
     fn with(shown: Shown, parts: usize) -> Self {
         let now = Instant::now();
         let name = String::new();
-        let state = State { parts, done: 0, begun: now, part_begun: now, told: now, name };
+        let (done, noun) = (0, "handshakes");
+        let state = State { parts, done, begun: now, part_begun: now, told: now, name, noun };
         Self { shown, interrupted: Arc::default(), state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Counts something else than handshakes.
+    #[must_use]
+    pub fn counting(self, noun: &'static str) -> Self {
+        self.change(|state| state.noun = noun);
+        self
     }
 
     /// What to set to break the run off, for example by a signal.
@@ -177,8 +187,8 @@ impl State {
         let left = (now - self.begun).as_secs_f64() * (1.0 - whole) / whole;
         let remaining =
             if share <= 0.0 { String::new() } else { format!(", about {:.0} s left", left.ceil()) };
-        let name = &self.name;
-        let text = format!("{name}: {done} handshakes, {rate:.0} a second{remaining}");
+        let Self { name, noun, .. } = self;
+        let text = format!("{name}: {done} {noun}, {rate:.0} a second{remaining}");
         Line { position: (whole * parts * STEPS as f64) as u64, text }
     }
 }
@@ -198,6 +208,7 @@ mod tests {
             part_begun: now - Duration::from_secs(2),
             told: begun,
             name: "async".to_owned(),
+            noun: "handshakes",
         };
         let line = state.line(now, 9_000, 0.5);
         // A part and a half of four took six seconds, so ten are left.

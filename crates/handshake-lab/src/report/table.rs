@@ -33,6 +33,9 @@ pub fn table(results: &Results) -> String {
 
     let mut out = String::new();
     let _ = writeln!(out, "{rows}\n");
+    if results.partial {
+        out.push_str("partial: the run was broken off; its last row is not whole\n");
+    }
     out.push_str("ledger (at the end / peak):");
     for (name, level) in results.ledger.entries() {
         let _ = write!(out, "  {name} {}/{}", level.now, level.peak);

@@ -40,6 +40,9 @@ pub fn verdict(results: &Results) -> Verdict {
     if let Some(unmet) = results.unmet.first() {
         return bad(results, format!("Not as the scenario has it: {unmet}."));
     }
+    if results.partial {
+        return broken_off(results);
+    }
     Verdict {
         good: true,
         sentence: praise(results),
@@ -53,6 +56,19 @@ pub fn verdict(results: &Results) -> Verdict {
 fn bad(results: &Results, sentence: String) -> Verdict {
     let next = format!("cargo xtask sim {} --seed {} --json", results.scenario, results.seed);
     Verdict { good: false, sentence, next }
+}
+
+fn broken_off(results: &Results) -> Verdict {
+    let handshakes: u64 = results.rows.iter().map(|row| row.handshakes).sum();
+    let sentence = match results.rows.last() {
+        Some(last) => format!(
+            "Broken off in row {:?}, after {handshakes} handshakes; nothing was wrong until then.",
+            last.mode
+        ),
+        None => "Broken off before the first handshake.".to_owned(),
+    };
+    let next = format!("cargo xtask sim {} --seed {}", results.scenario, results.seed);
+    Verdict { good: true, sentence, next }
 }
 
 /// What a good run shows: the gain of parking over waiting, when both were measured.

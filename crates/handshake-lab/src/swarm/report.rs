@@ -32,6 +32,9 @@ pub struct SwarmReport {
     pub cancels: u64,
     /// What went wrong, by seed.
     pub failures: Vec<Failure>,
+    /// Whether it was broken off before its last seed.
+    #[serde(default)]
+    pub partial: bool,
     /// Seeds for each second of real time.
     pub seeds_per_s: f64,
     /// The laws that were checked.

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     certs::TestPki,
-    report::{LawReport, Machine},
+    report::{LawReport, Machine, Progress},
     run::{Laws, RowEvidence, RunError},
     scenario::{RowPlan, Scenario},
     stepped::{self, CostProfile, Fibers, TraceSummary},
@@ -35,6 +35,7 @@ pub struct Swarm {
     fibers: Fibers,
     few_fibers: Fibers,
     pki: TestPki,
+    progress: Progress,
 }
 
 /// What came of one seed.
@@ -57,7 +58,14 @@ impl Swarm {
             fibers: Fibers::new(WORKERS, None),
             few_fibers: Fibers::new(WORKERS, Some(FEW_JOBS)),
             pki: TestPki::generate(scenario.load.key)?,
+            progress: Progress::silent(),
         })
+    }
+
+    /// Tells `progress` how far it is, and ends early if that says so.
+    #[must_use]
+    pub fn watched(self, progress: Progress) -> Self {
+        Self { progress, ..self }
     }
 
     /// Runs these seeds, each of them twice.
@@ -78,15 +86,23 @@ impl Swarm {
             faults: 0,
             cancels: 0,
             failures: Vec::new(),
+            partial: false,
             seeds_per_s: 0.0,
             laws: Vec::new(),
         };
         let mut laws: BTreeMap<String, LawReport> = BTreeMap::new();
         let mut failed = 0;
+        let all = seeds.end.saturating_sub(seeds.start);
         for seed in seeds {
+            if self.progress.is_interrupted() {
+                report.partial = true;
+                break;
+            }
             let plan = SeedPlan::of(seed);
             let outcome = self.seed(&plan)?;
             report.seeds += 1;
+            #[expect(clippy::cast_precision_loss, reason = "a number of seeds is far below 2^52")]
+            self.progress.at(report.seeds, report.seeds as f64 / all as f64);
             report.real_tls_seeds += u64::from(plan.real_tls);
             report.handshakes += plan.visits.len() as u64;
             report.faults += outcome.evidence.cards(|card| card.faults);
