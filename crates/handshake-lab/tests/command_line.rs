@@ -87,7 +87,7 @@ fn bad_input_is_one_line_with_status_two() {
         &["sim", "swarm", "--seeds", "0"],
         "--seeds 0: below the smallest value 1; give 1 to 100000000 seeds",
     );
-    refused(&["soak"], "soak: not built yet; sim and serve are (lab --help)");
+    refused(&["soak"], "soak: not built yet; sim, serve and diff are (lab --help)");
     refused(
         &["serve", "--listen", "here"],
         "--listen here: not an address; give IP:PORT, for example 127.0.0.1:8443",
@@ -113,7 +113,7 @@ fn bad_input_is_one_line_with_status_two() {
         &with(&["--frobnicate"]),
         "unexpected argument '--frobnicate' found; lab serve --help shows what there is",
     );
-    refused(&[], "no command; give one of sim, serve (lab --help)");
+    refused(&[], "no command; give one of sim, serve, diff (lab --help)");
 }
 
 #[cfg(not(feature = "plant"))]
@@ -122,6 +122,28 @@ fn a_build_without_planted_bugs_says_so() {
     refused(
         &["sim", "--plant", "lost-wake"],
         "--plant lost-wake: this build has no planted bugs; build it with --features plant (cargo xtask sim --plant does)",
+    );
+}
+
+#[test]
+fn a_run_leaves_files_that_compare_with_another_run() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name).to_str().expect("text").to_owned();
+    for (name, ring) in [("a", "ring=4"), ("b", "ring=8")] {
+        let output = lab(&["sim", "ring-full", "--set", ring, "--report", &path(name)]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        for file in ["results.json", "timeline.json", "trace.json", "report.html"] {
+            assert!(directory.path().join(name).join(file).exists(), "{file}");
+        }
+    }
+    let output = lab(&["diff", &path("a"), &path("b"), "--report", &path("diff")]);
+    let said = String::from_utf8(output.stdout).expect("text");
+    assert!(output.status.success() && said.contains("full rings"), "{said}");
+    let page = std::fs::read_to_string(directory.path().join("diff/diff.html")).expect("there");
+    assert!(page.contains("<svg") && page.contains("Two runs of ring-full"));
+    refused(
+        &["diff", "absent", "absent"],
+        "absent: No such file or directory (os error 2); give the directory that a run has written (sim --report DIR)",
     );
 }
 

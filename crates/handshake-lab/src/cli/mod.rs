@@ -5,6 +5,7 @@
 
 #[cfg(feature = "bench")]
 mod bench;
+mod diff;
 mod interrupt;
 mod number;
 mod serve;
@@ -42,8 +43,8 @@ enum Command {
     BenchChild(bench::BenchChildArgs),
     /// Measure this machine into a cost profile (not built yet).
     Calibrate(Later),
-    /// Compare two runs (not built yet).
-    Diff(Later),
+    /// Compare two runs: what got better or worse, and by how much.
+    Diff(diff::DiffArgs),
     /// Run for hours (not built yet).
     Soak(Later),
 }
@@ -97,7 +98,7 @@ pub fn main() -> ExitCode {
                 .to_owned(),
         )),
         Command::Calibrate(later) => not_built("calibrate", &later),
-        Command::Diff(later) => not_built("diff", &later),
+        Command::Diff(args) => diff::run(&args),
         Command::Soak(later) => not_built("soak", &later),
     };
     match result {
@@ -110,7 +111,7 @@ pub fn main() -> ExitCode {
 
 fn not_built(command: &str, later: &Later) -> Result<(), Stop> {
     tracing::debug!(command, ignored = later.rest.len(), "command.reserved");
-    Err(Stop::Usage(format!("{command}: not built yet; sim and serve are (lab --help)")))
+    Err(Stop::Usage(format!("{command}: not built yet; sim, serve and diff are (lab --help)")))
 }
 
 fn usage(line: &str) -> ExitCode {
@@ -126,7 +127,7 @@ fn clap_says(error: &clap::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return usage("no command; give one of sim, serve (lab --help)");
+        return usage("no command; give one of sim, serve, diff (lab --help)");
     }
     let text = error.render().to_string();
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -143,7 +144,7 @@ fn clap_says(error: &clap::Error) -> ExitCode {
         },
     );
     let command =
-        std::env::args().nth(1).filter(|word| word == "sim" || word == "serve");
+        std::env::args().nth(1).filter(|word| ["sim", "serve", "diff"].contains(&word.as_str()));
     let command = command.map_or_else(String::new, |word| format!("{word} "));
     usage(&format!("{first}; lab {command}--help shows what there is"))
 }

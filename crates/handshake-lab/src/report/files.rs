@@ -8,8 +8,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    page::{Origin, report},
-    results::Results,
+    diff::Comparison,
+    page::{Origin, comparison, report},
+    results::{Results, SCHEMA},
     trace::trace,
 };
 use crate::recording::RowTimeline;
@@ -44,10 +45,56 @@ impl ReportDir {
         self.put("report.html", &report(results, origin))
     }
 
+    /// Writes `diff.html` and says where.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub fn write_diff(&self, diff: &Comparison, before: &Run, after: &Run) -> io::Result<PathBuf> {
+        self.put("diff.html", &comparison(diff, before, after))
+    }
+
     fn put(&self, name: &str, text: &str) -> io::Result<PathBuf> {
         let file = self.0.join(name);
         std::fs::write(&file, text).map_err(|error| with_path(&file, &error))?;
         Ok(file)
+    }
+}
+
+/// A run as its files tell of it.
+#[derive(Debug)]
+pub struct Run {
+    /// Where it was read from.
+    pub path: String,
+    /// `results.json`.
+    pub results: Results,
+    /// The rows of `timeline.json`, if that is there.
+    pub timelines: Vec<RowTimeline>,
+}
+
+impl Run {
+    /// Reads a run from its directory, or from its `results.json`.
+    ///
+    /// # Errors
+    /// What the file system or the parser says, with the path and the remedy in the text.
+    pub fn read(path: &Path) -> io::Result<Self> {
+        let file = if path.is_dir() { path.join("results.json") } else { path.to_path_buf() };
+        let bad = |reason: &dyn std::fmt::Display| {
+            let text = format!(
+                "{}: {reason}; give the directory that a run has written (sim --report DIR)",
+                file.display()
+            );
+            io::Error::other(text)
+        };
+        let text = std::fs::read_to_string(&file).map_err(|error| bad(&error))?;
+        let results: Results = serde_json::from_str(&text).map_err(|error| bad(&error))?;
+        if results.schema != SCHEMA {
+            return Err(bad(&format!("the schema is {:?}, not {SCHEMA:?}", results.schema)));
+        }
+        // Pictures only: without them the numbers still compare.
+        let timeline = std::fs::read_to_string(file.with_file_name("timeline.json")).ok();
+        let timeline = timeline.and_then(|text| serde_json::from_str::<Timeline>(&text).ok());
+        let timelines = timeline.map_or_else(Vec::new, |timeline| timeline.rows);
+        Ok(Self { path: path.display().to_string(), results, timelines })
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a run says afterwards: `results.json`, `timeline.json`, `trace.json`, `report.html`, a table, a sentence of verdict and the next
 //! command to try.
 
+mod diff;
 mod files;
 mod machine;
 mod page;
@@ -10,9 +11,10 @@ mod table;
 mod trace;
 mod verdict;
 
-pub use files::{ReportDir, TIMELINE_SCHEMA, Timeline};
+pub use diff::{Change, Comparison, Difference};
+pub use files::{ReportDir, Run, TIMELINE_SCHEMA, Timeline};
 pub use machine::Machine;
-pub use page::{Origin, report};
+pub use page::{Origin, comparison, report};
 pub use progress::Progress;
 pub use results::{LatencyMs, LawReport, Ledger, Level, Results, RowReport, SCHEMA};
 pub use table::table;

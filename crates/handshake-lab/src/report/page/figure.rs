@@ -13,7 +13,7 @@ const LINES: usize = 60;
 /// A picture before it is cut into plots that can be read.
 #[derive(Debug)]
 pub(super) struct Figure {
-    pub(super) id: &'static str,
+    pub(super) id: String,
     pub(super) title: &'static str,
     /// How to read it, in a sentence.
     pub(super) note: String,

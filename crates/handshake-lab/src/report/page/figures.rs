@@ -14,7 +14,7 @@ pub(super) fn distribution(rows: &[RowTimeline]) -> Option<Figure> {
     });
     let lines: Vec<Line> = lines.filter(|line| !line.points.is_empty()).collect();
     (!lines.is_empty()).then(|| Figure {
-        id: "distribution",
+        id: "distribution".to_owned(),
         title: "Latency by share of handshakes",
         note: "The further right, the slower the handshakes meant: at 99 %, one in a hundred took longer.".to_owned(),
         x: "share of handshakes",
@@ -47,7 +47,7 @@ pub(super) fn over_time(rows: &[RowTimeline]) -> (Vec<Figure>, Vec<&'static str>
     };
     // Of faults at every moment the marks would hide the picture.
     let marks = if marks.len() > 12 { Vec::new() } else { marks };
-    let figure = |id, title, note: &str, y, kind, values: Values<'_>| {
+    let figure = |id: &str, title, note: &str, y, kind, values: Values<'_>| {
         let lines = rows.iter().enumerate().map(|(place, row)| {
             let points = row.at_s.iter().copied().zip(values(row)).collect();
             Line { place, name: row.mode.clone(), points }
@@ -58,7 +58,7 @@ pub(super) fn over_time(rows: &[RowTimeline]) -> (Vec<Figure>, Vec<&'static str>
         } else {
             format!("{note} A dotted upright is a fault.")
         };
-        Figure { id, title, note, x: "s", y, kind, lines, marks: marks.clone() }
+        Figure { id: id.to_owned(), title, note, x: "s", y, kind, lines, marks: marks.clone() }
     };
     let mut figures = vec![
         figure(

@@ -1,4 +1,4 @@
-//! `report.html`: a run on one page that needs nothing else. The verdict first, then the rows side by side, then pictures,
+//! `report.html`: a run on one page that needs nothing else; and `diff.html`, two runs on one page. The verdict first, then the rows side by side, then pictures,
 //! and at the end what is needed to run it again.
 
 mod figure;
@@ -9,11 +9,15 @@ mod plot;
 use std::fmt::Write as _;
 
 use super::{
+    diff::Comparison,
+    files::Run,
     results::{Results, RowReport},
     verdict::{Verdict, verdict},
 };
 use html::{escape, page, table};
 use plot::number;
+
+use crate::recording::RowTimeline;
 
 /// What a report tells beside the results.
 #[derive(Debug, Clone, Copy)]
@@ -184,6 +188,64 @@ fn again(body: &mut String, results: &Results, origin: &Origin<'_>) {
         "</dl>\n<details><summary>The scenario, every field filled in</summary><pre tabindex=\"0\">{}</pre></details>\n",
         escape(origin.text)
     );
+}
+
+/// The page of two runs side by side.
+#[must_use]
+pub fn comparison(diff: &Comparison, before: &Run, after: &Run) -> String {
+    let mut body = format!(
+        "<h1>Two runs of {}</h1>\n<div class=\"verdict plain\"><p>{}</p>\n\
+         <p class=\"soft\">A: <code>{}</code><br>B: <code>{}</code></p></div>\n",
+        escape(&after.results.scenario),
+        escape(&diff.sentence()),
+        escape(&before.path),
+        escape(&after.path),
+    );
+    if !diff.caveats.is_empty() {
+        body.push_str("<ul class=\"soft\">\n");
+        for caveat in &diff.caveats {
+            let _ = writeln!(body, "<li>{}</li>", escape(caveat));
+        }
+        body.push_str("</ul>\n");
+    }
+    let lines = diff.told().map(|difference| {
+        let word = difference.change.word();
+        vec![
+            escape(&difference.mode),
+            difference.what.to_owned(),
+            number(difference.before),
+            number(difference.after),
+            difference.change_text(),
+            format!("<span class=\"{word}\">{word}</span>"),
+        ]
+    });
+    let lines: Vec<_> = lines.collect();
+    let heads = ["row", "what", "A", "B", "change", ""];
+    let _ = write!(
+        body,
+        "<h2>Number by number</h2>\n<div class=\"whole\">{}</div>\n",
+        table("Number by number", &heads, &lines)
+    );
+    for (place, row) in before.timelines.iter().enumerate() {
+        let Some(other) = after.timelines.iter().find(|other| other.mode == row.mode) else {
+            continue;
+        };
+        let pair = [
+            RowTimeline { mode: "A".to_owned(), ..row.clone() },
+            RowTimeline { mode: "B".to_owned(), ..other.clone() },
+        ];
+        let (figures, _) = figures::over_time(&pair);
+        let shown = ["throughput", "p99", "ring", "utilisation"];
+        let figures = figures.into_iter().filter(|figure| shown.contains(&figure.id.as_str()));
+        let figures = figures::distribution(&pair).into_iter().chain(figures);
+        let _ = write!(body, "<h2>Row {}</h2>\n<div class=\"plots\">\n", escape(&row.mode));
+        for mut figure in figures {
+            figure.id = format!("{}-row{place}", figure.id);
+            body.push_str(&figure.html());
+        }
+        body.push_str("</div>\n");
+    }
+    page("Two runs compared", &body)
 }
 
 #[cfg(test)]

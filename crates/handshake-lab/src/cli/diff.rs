@@ -1,0 +1,31 @@
+//! `lab diff`: two runs side by side.
+
+use std::path::PathBuf;
+
+use super::Stop;
+use crate::report::{Comparison, ReportDir, Run};
+
+/// Arguments of `lab diff`.
+#[derive(Debug, clap::Args)]
+pub(super) struct DiffArgs {
+    /// The directory of the run before, or its results.json.
+    #[arg(value_name = "A")]
+    before: PathBuf,
+    /// The directory of the run after, or its results.json.
+    #[arg(value_name = "B")]
+    after: PathBuf,
+    /// Where diff.html goes [default: target/layby/diff].
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+}
+
+pub(super) fn run(args: &DiffArgs) -> Result<(), Stop> {
+    let before = Run::read(&args.before).map_err(Stop::usage)?;
+    let after = Run::read(&args.after).map_err(Stop::usage)?;
+    let comparison = Comparison::of(&before.results, &after.results);
+    let directory = ReportDir::create(args.report.as_deref(), "diff").map_err(Stop::usage)?;
+    let file = directory.write_diff(&comparison, &before, &after).map_err(Stop::usage)?;
+    print!("{}", comparison.text());
+    println!("page:    {}", file.display());
+    Ok(())
+}
