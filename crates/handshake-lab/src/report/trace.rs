@@ -46,7 +46,7 @@ pub(super) fn trace(results: &Results) -> Value {
         events.push(json!({"ph": "M", "name": "process_sort_index", "pid": process.pid, "tid": 0,
             "args": {"sort_index": row}}));
         // Stable: of things at one time, the order is that in which they were told.
-        timed.sort_by(|(a, _), (b, _)| a.cmp(b));
+        timed.sort_by_key(|(at, _)| *at);
         events.extend(timed.into_iter().map(|(_, event)| event));
     }
     json!({

@@ -129,7 +129,7 @@ fn describe(lines: &[Line], unit: &str) -> String {
     let mut out = format!("In {unit}.");
     for Line { name, points, .. } in lines {
         let values = || points.iter().filter_map(|(_, y)| *y);
-        let (Some(first), Some(last)) = (values().next(), values().last()) else { continue };
+        let (Some(first), Some(last)) = (values().next(), values().next_back()) else { continue };
         let (least, most) = (values().fold(f64::INFINITY, f64::min), values().fold(0.0, f64::max));
         let _ = write!(
             out,

@@ -99,6 +99,7 @@ macro_rules! draw {
                 let vertical: fn(Range<f64>) -> _ = $range;
                 let mut chart = ChartBuilder::on(area)
                     .margin_top(10)
+                    .margin_left(6)
                     .margin_right(28)
                     .x_label_area_size(38)
                     .y_label_area_size(58)
