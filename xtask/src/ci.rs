@@ -20,7 +20,7 @@ pub(crate) struct CiArgs {
     #[arg(value_name = "STEP")]
     only: Vec<String>,
 
-    /// Also the slow steps: loom, and longer property tests
+    /// Also the slow steps: loom, longer property tests, and the pages in a browser
     #[arg(long)]
     full: bool,
 
@@ -111,7 +111,7 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
 }
 
 /// What takes too long for every change.
-fn slow_steps() -> [Step; 2] {
+fn slow_steps() -> [Step; 3] {
     let loom = "every interleaving of waking and waiting, as far as loom can see";
     let proptest = "a hundred times more cases of every property";
     [
@@ -125,6 +125,12 @@ fn slow_steps() -> [Step; 2] {
         cargo("proptest", proptest, "test --workspace --exclude layby-tests --release")
             .env("PROPTEST_CASES", "25600")
             .slow(),
+        cargo(
+            "browser",
+            "the pages of a run, in a real browser if there is one",
+            "test --package layby-tests --test page",
+        )
+        .slow(),
     ]
 }
 
