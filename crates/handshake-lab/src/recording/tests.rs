@@ -1,3 +1,5 @@
+//! The series stay bounded, lose nothing, and make the data of the report.
+
 use std::time::Duration;
 
 use hdrhistogram::Histogram;

@@ -10,7 +10,7 @@ use plotters::{coord::Shift, prelude::*};
 use super::html::escape;
 
 /// Size in its own units. Scaled up on wide screens; on a phone about one to one.
-const SIZE: (u32, u32) = (400, 250);
+const SIZE: (u32, u32) = (400, 262);
 
 /// Series that one plot can hold and a reader can tell apart.
 pub(super) const SERIES: usize = 6;
@@ -100,9 +100,10 @@ macro_rules! draw {
                 let mut chart = ChartBuilder::on(area)
                     .margin_top(10)
                     .margin_left(6)
+                    .margin_bottom(3)
                     .margin_right(28)
-                    .x_label_area_size(38)
-                    .y_label_area_size(58)
+                    .x_label_area_size(48)
+                    .y_label_area_size(78)
                     .build_cartesian_2d(self.x.range.clone(), vertical(self.y.range.clone()))?;
                 chart
                     .configure_mesh()

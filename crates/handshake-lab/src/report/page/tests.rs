@@ -1,3 +1,5 @@
+//! What stands in the page of a run, and in which order.
+
 use super::{super::tests::results, *};
 use crate::recording::{Quantile, RowTimeline};
 

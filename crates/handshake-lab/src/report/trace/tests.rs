@@ -1,3 +1,5 @@
+//! The trace is what a viewer takes for granted: times in order, ends for beginnings, nothing overlapping.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
