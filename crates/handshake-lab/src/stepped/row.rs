@@ -1,6 +1,6 @@
 //! One row in virtual time.
 
-use std::{io, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::RefCell, io, rc::Rc, sync::Arc, time::Duration};
 
 use crypto_ops::SoftwareKeys;
 use engine_core::{CheckPolicy, Clock, Engine, Inline, Work};
@@ -74,7 +74,7 @@ pub(crate) fn run(
         let handshakes = plan.rounds.map(|rounds| rounds * plan.connections as u64);
         let extent = (plan.time_box, handshakes);
         let progress = Some(progress.clone());
-        *time.recorder.borrow_mut() = Some(Recorder { progress, extent, ..Recorder::default() });
+        time.recorder.get_or_init(|| Recorder { progress, extent, ..Recorder::default() }.into());
     }
     let recorded = Rc::clone(&time);
     let costs = costs.costs(plan.mode, plan.key);
@@ -153,7 +153,7 @@ pub(crate) fn run(
     let outcome = outcome.map_err(system)?;
     let trace = outcome.trace;
     let evidence = evidence(plan, outcome);
-    let recorder = recorded.recorder.take().unwrap_or_default();
+    let recorder = recorded.recorder.get().map(RefCell::take).unwrap_or_default();
     let device = plan.mode.uses_device();
     let timeline = RowTimeline::of(
         &plan.name,

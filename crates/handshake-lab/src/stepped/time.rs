@@ -1,6 +1,11 @@
 //! Virtual time, and what it has in store.
 
-use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::{OnceCell, RefCell},
+    rc::Rc,
+    sync::Arc,
+    time::Duration,
+};
 
 use engine_core::Clock as _;
 
@@ -19,7 +24,7 @@ pub(super) struct Time {
     pub(super) calendar: RefCell<Calendar<Event>>,
     pub(super) trace: RefCell<Trace>,
     /// What is remembered beyond the trace's hash, if anything is: not in a swarm.
-    pub(super) recorder: RefCell<Option<Recorder>>,
+    pub(super) recorder: OnceCell<RefCell<Recorder>>,
     /// From one end of a wire to the other.
     latency: Duration,
 }
@@ -44,7 +49,7 @@ pub(super) enum Event {
 impl Time {
     pub(super) fn new(clock: Arc<VirtualClock>, latency: Duration) -> Rc<Self> {
         let (calendar, trace) = (RefCell::new(Calendar::new()), RefCell::new(Trace::new()));
-        let recorder = RefCell::new(None);
+        let recorder = OnceCell::new();
         Rc::new(Self { clock, calendar, trace, recorder, latency })
     }
 
@@ -58,8 +63,8 @@ impl Time {
 
     /// Tells the recorder, if there is one.
     pub(super) fn record(&self, tell: impl FnOnce(&mut Recorder, Duration)) {
-        if let Some(recorder) = &mut *self.recorder.borrow_mut() {
-            tell(recorder, self.clock.now());
+        if let Some(recorder) = self.recorder.get() {
+            tell(&mut recorder.borrow_mut(), self.clock.now());
         }
     }
 

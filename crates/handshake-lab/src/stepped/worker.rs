@@ -5,7 +5,7 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     io,
     rc::Rc,
     sync::Arc,
@@ -22,6 +22,7 @@ use super::{
     trace::Mark,
     wire::{End, Outbox, Wire},
 };
+use crate::recording::Story;
 use crate::server::{
     Charge, LiveCounters, Milestone, WorkerReport,
     worker_core::{Core, NEW_A_TURN},
@@ -38,8 +39,8 @@ pub(super) struct Desk {
     /// What its sessions have written in the present step.
     pub(super) outbox: Rc<Outbox>,
     pub(super) time: Rc<Time>,
-    /// The number of the connection of each session, for the recorder only.
-    numbers: RefCell<Vec<u64>>,
+    /// The number of the connection of each session that a story tells of.
+    numbers: RefCell<BTreeMap<usize, u64>>,
 }
 
 /// What a worker gets told.
@@ -93,7 +94,7 @@ impl Charge for Busy {
 
     fn parked(&mut self, key: usize, parked: bool) {
         self.desk.time.record(|recorder, now| {
-            if let Some(&number) = self.desk.numbers.borrow().get(key) {
+            if let Some(&number) = self.desk.numbers.borrow().get(&key) {
                 recorder.story.parked(now, number, parked);
             }
         });
@@ -179,13 +180,10 @@ impl Desk {
     }
 
     fn remember(&self, key: usize, number: u64) {
-        self.time.record(|_, _| {
-            let mut numbers = self.numbers.borrow_mut();
-            if key >= numbers.len() {
-                numbers.resize(key + 1, u64::MAX);
-            }
-            numbers[key] = number;
-        });
+        // Keys are not used again, and connections are told of from the first on.
+        if self.time.recorder.get().is_some() && number < Story::MOST as u64 {
+            self.numbers.borrow_mut().insert(key, number);
+        }
     }
 
     /// The worker's job has paused or ended: what it did goes into the trace.

@@ -228,14 +228,15 @@ impl<P: Protocol> World<P> {
     /// The recorder looks at engines and devices, if there is one and it is time to, before time goes on.
     fn read_until(&self, at: Duration) {
         let time = &self.build.time;
-        if time.recorder.borrow().as_ref().is_none_or(|recorder| at < recorder.readings.due()) {
+        let Some(recorder) = time.recorder.get() else { return };
+        if at < recorder.borrow().readings.due() {
             return;
         }
         let mut reading = Reading::default();
         for station in &self.build.stations {
             reading.add(&station.engine.snapshot(), &station.card.stats());
         }
-        time.record(|recorder, _| recorder.stand_still(at, &reading));
+        recorder.borrow_mut().stand_still(at, &reading);
     }
 
     /// Lets everything happen that happens now.
@@ -295,7 +296,7 @@ impl<P: Protocol> World<P> {
     /// the reason of what is seen next.
     fn read_trace(&mut self, device: usize) -> bool {
         let mut trace = self.build.time.trace.borrow_mut();
-        let mut recorder = self.build.time.recorder.borrow_mut();
+        let mut recorder = self.build.time.recorder.get().map(std::cell::RefCell::borrow_mut);
         let records = self.build.stations[device].card.drain_trace();
         let any = !records.is_empty();
         for (instance, record) in records {
@@ -311,7 +312,7 @@ impl<P: Protocol> World<P> {
                 }
             }
             trace.device(device, instance.index(), &record);
-            if let Some(recorder) = &mut *recorder {
+            if let Some(recorder) = &mut recorder {
                 recorder.story.device(device, instance.index(), &record);
             }
         }

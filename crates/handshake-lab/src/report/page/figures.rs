@@ -58,7 +58,16 @@ pub(super) fn over_time(rows: &[RowTimeline]) -> (Vec<Figure>, Vec<&'static str>
         } else {
             format!("{note} A dotted upright is a fault.")
         };
-        Figure { id: id.to_owned(), title, note, x: "seconds", y, kind, lines, marks: marks.clone() }
+        Figure {
+            id: id.to_owned(),
+            title,
+            note,
+            x: "seconds",
+            y,
+            kind,
+            lines,
+            marks: marks.clone(),
+        }
     };
     let mut figures = vec![
         figure(
