@@ -13,7 +13,7 @@
 //!            |                            |                                    |
 //!            +------- counters of each, which know nothing of each other ------+
 //!                                         |
-//!                     laws + ledger --> results.json, table, verdict
+//!                     laws + ledger --> results.json, report.html, table, verdict
 //! ```
 //!
 //! # Example

@@ -40,8 +40,8 @@ pub(super) enum Kind {
     Amount,
     /// 0 to 100 %.
     Share,
-    /// A time to be read in powers of ten.
-    Latency,
+    /// To be read in powers of ten.
+    Logarithmic,
     /// The same, over the share of handshakes.
     Distribution,
 }
@@ -54,7 +54,7 @@ impl Figure {
         let y = match self.kind {
             Kind::Amount => Axis::from_zero(self.y, ys),
             Kind::Share => Axis { label: self.y, range: 0.0..100.0, scale: Scale::Linear },
-            Kind::Latency | Kind::Distribution => Axis::log(self.y, ys),
+            Kind::Logarithmic | Kind::Distribution => Axis::log(self.y, ys),
         };
         let last = xs.fold(0.0, f64::max);
         let x = match self.kind {

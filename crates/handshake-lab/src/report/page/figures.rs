@@ -69,21 +69,23 @@ pub(super) fn over_time(rows: &[RowTimeline]) -> (Vec<Figure>, Vec<&'static str>
             marks: marks.clone(),
         }
     };
+    let far = are_far_apart(rows);
+    let (kind, note) = if far {
+        (Kind::Logarithmic, "Handshakes that both sides completed; the scale is in powers of ten.")
+    } else {
+        (Kind::Amount, "Handshakes that both sides completed.")
+    };
     let mut figures = vec![
-        figure(
-            "throughput",
-            "Throughput",
-            "Handshakes that both sides completed.",
-            "handshakes a second",
-            Kind::Amount,
-            &|row| some(&row.handshakes_per_s),
-        ),
+        figure("throughput", "Throughput", note, "handshakes a second", kind, &|row| {
+            let rates = row.handshakes_per_s.iter();
+            rates.map(|rate| (!far || *rate > 0.0).then_some(*rate)).collect()
+        }),
         figure(
             "p99",
             "Latency, 99th percentile",
             "Of the handshakes that ended at that time, one in a hundred took longer.",
             "ms",
-            Kind::Latency,
+            Kind::Logarithmic,
             &|row| row.p99_ms.clone(),
         ),
         figure(
@@ -91,7 +93,7 @@ pub(super) fn over_time(rows: &[RowTimeline]) -> (Vec<Figure>, Vec<&'static str>
             "Latency, median",
             "Of the handshakes that ended at that time, half took longer.",
             "ms",
-            Kind::Latency,
+            Kind::Logarithmic,
             &|row| row.p50_ms.clone(),
         ),
         figure(
@@ -174,4 +176,17 @@ pub(super) fn over_time(rows: &[RowTimeline]) -> (Vec<Figure>, Vec<&'static str>
         shown
     });
     (figures, never)
+}
+
+/// Whether some row is usually so much faster than another that on one linear scale the slower could not be read.
+fn are_far_apart(rows: &[RowTimeline]) -> bool {
+    let usual = rows.iter().filter_map(|row| {
+        let mut rates: Vec<f64> =
+            row.handshakes_per_s.iter().copied().filter(|rate| *rate > 0.0).collect();
+        rates.sort_by(f64::total_cmp);
+        rates.get(rates.len() / 2).copied()
+    });
+    let (least, most) =
+        usual.fold((f64::INFINITY, 0.0), |(least, most), rate| (rate.min(least), rate.max(most)));
+    most > 30.0 * least
 }
