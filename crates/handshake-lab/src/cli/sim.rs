@@ -102,7 +102,7 @@ pub(super) fn run(args: &SimArgs) -> Result<(), Stop> {
         println!("{}", table(&results));
         println!("{}", verdict.sentence);
         println!("report:  {}", file.display());
-        println!("next:    {}", verdict.next);
+        println!("next:    {}", origin.next(&verdict, results.partial));
     }
     match (verdict.good, results.partial) {
         (true, false) => Ok(()),

@@ -49,6 +49,10 @@ pub(super) fn watched(
             progress.at(handshakes, share);
             thread::park_timeout(wait);
         }
+        if let (Some(readings), Some(device)) = (&mut readings, device) {
+            // What was counted since the last look.
+            readings.read(begun.elapsed(), &device.reading());
+        }
         clients.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })?;
     Ok((report, readings))

@@ -232,11 +232,16 @@ impl<P: Protocol> World<P> {
         if at < recorder.borrow().readings.due() {
             return;
         }
+        let reading = self.reading();
+        recorder.borrow_mut().stand_still(at, &reading);
+    }
+
+    fn reading(&self) -> Reading {
         let mut reading = Reading::default();
         for station in &self.build.stations {
             reading.add(&station.engine.snapshot(), &station.card.stats());
         }
-        recorder.borrow_mut().stand_still(at, &reading);
+        reading
     }
 
     /// Lets everything happen that happens now.
@@ -495,6 +500,9 @@ impl<P: Protocol> World<P> {
             worker.end()?;
         }
         self.seen.elapsed = self.last_end;
+        // What was counted since the last look.
+        let reading = self.reading();
+        self.build.time.record(|recorder, now| recorder.readings.read(now, &reading));
         let elapsed = self.build.time.clock.now();
         let workers = self.workers.drain(..).filter_map(|worker| worker.report).collect();
         let devices = self.build.stations.drain(..).map(|station| {

@@ -32,6 +32,14 @@ pub struct Origin<'a> {
     pub command: &'a str,
 }
 
+impl Origin<'_> {
+    /// What to try next: after a run that was bad or broken off, the same again.
+    #[must_use]
+    pub fn next<'a>(&'a self, verdict: &'a Verdict, partial: bool) -> &'a str {
+        if verdict.good && !partial { &verdict.next } else { self.command }
+    }
+}
+
 /// The page of a run.
 #[must_use]
 pub fn report(results: &Results, origin: &Origin<'_>) -> String {
@@ -66,7 +74,7 @@ fn head(body: &mut String, results: &Results, verdict: &Verdict, origin: &Origin
         escape(&results.scenario),
         escape(origin.question),
         escape(&verdict.sentence),
-        escape(&verdict.next),
+        escape(origin.next(verdict, results.partial)),
         escape(origin.summary),
     );
 }
