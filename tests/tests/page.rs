@@ -127,7 +127,7 @@ fn the_pages_are_well_in_a_real_browser() {
     let small =
         ["--clock", "virtual", "--set", "load.handshakes=profiled", "--set", "load.seconds=0.5"];
     for (name, args) in
-        [("a", &["sim", "device-reset"][..]), ("b", &["sim", "ring-full"]), ("c", &["sim"])]
+        [("a", &["sim", "device-reset"][..]), ("b", &["sim", "deadline-fallback"]), ("c", &["sim"])]
     {
         let mut args = args.to_vec();
         if name == "c" {

@@ -25,7 +25,7 @@ fn stretches(row: &RowTimeline, elapsed: f64) -> Vec<f64> {
 
 #[test]
 fn series_add_up_to_the_row() {
-    for name in ["ring-full", "device-reset", "peer-hangup", "late-completion"] {
+    for name in ["ring-full", "device-reset", "peer-hangup", "deadline-fallback"] {
         let results = run(name, &["load.handshakes=profiled"]);
         assert_eq!(results.timelines.len(), results.rows.len(), "{name}");
         for (row, whole) in results.timelines.iter().zip(&results.rows) {

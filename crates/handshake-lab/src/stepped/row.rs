@@ -73,8 +73,7 @@ pub(crate) fn run(
     if let Watch::Record(progress) = watch {
         let handshakes = plan.rounds.map(|rounds| rounds * plan.connections as u64);
         let extent = (plan.time_box, handshakes);
-        let progress = Some(progress.clone());
-        time.recorder.get_or_init(|| Recorder { progress, extent, ..Recorder::default() }.into());
+        time.recorder.get_or_init(|| Recorder::new(progress.clone(), extent).into());
     }
     let recorded = Rc::clone(&time);
     let costs = costs.costs(plan.mode, plan.key);
@@ -159,7 +158,7 @@ pub(crate) fn run(
         &plan.name,
         evidence.load.elapsed,
         &recorder.outcomes,
-        device.then_some(&recorder.readings),
+        device.then_some(recorder.readings()),
         device.then_some(plan.device.ring as u64),
         &evidence.load.latency_us,
     );

@@ -233,7 +233,11 @@ impl<P: Protocol> World<P> {
             return;
         }
         let reading = self.reading();
-        recorder.borrow_mut().stand_still(at, &reading);
+        let mut recorder = recorder.borrow_mut();
+        if self.places.iter().all(|place| place.client.is_none()) {
+            recorder.idles(time.clock.now(), &reading);
+        }
+        recorder.stand_still(at, &reading);
     }
 
     fn reading(&self) -> Reading {
@@ -374,7 +378,7 @@ impl<P: Protocol> World<P> {
             usize::try_from(number / workers % devices).unwrap_or_default(),
         );
         self.build.time.mark(Mark::Arrival, number);
-        self.build.time.record(|recorder, now| recorder.story.opened(now, number, wire.worker));
+        self.build.time.record(|recorder, now| recorder.opened(now, number, wire.worker));
         let end = End::new(&wire, Side::Client, &self.outbox);
         let client = match self.build.protocol.connect(end) {
             Ok(client) => client,
