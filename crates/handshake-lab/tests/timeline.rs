@@ -47,13 +47,16 @@ fn series_add_up_to_the_row() {
 
 #[test]
 fn utilisation_over_time_is_that_of_the_row_in_the_mean() {
-    let results = run("ring-full", &["load.handshakes=profiled", "load.rounds=50"]);
-    let (row, whole) = (&results.timelines[0], &results.rows[0]);
-    let seconds = stretches(row, whole.elapsed_s);
-    let busy: f64 = row.utilisation.iter().zip(&seconds).map(|(share, s)| share * s).sum();
-    let mean = busy / whole.elapsed_s;
-    let told = whole.device_utilisation.expect("there is a device");
-    assert!((mean - told).abs() < 0.03, "{mean} over time, {told} in the row");
+    // In the second, timers of the device go off seconds after the last handshake.
+    for name in ["ring-full", "lost-completion"] {
+        let results = run(name, &["load.handshakes=profiled", "load.rounds=50"]);
+        let (row, whole) = (&results.timelines[0], &results.rows[0]);
+        let seconds = stretches(row, whole.elapsed_s);
+        let busy: f64 = row.utilisation.iter().zip(&seconds).map(|(share, s)| share * s).sum();
+        let mean = busy / whole.elapsed_s;
+        let told = whole.device_utilisation.expect("there is a device");
+        assert!((mean - told).abs() < 0.05, "{name}: {mean} over time, {told} in the row");
+    }
 }
 
 #[test]

@@ -25,7 +25,7 @@ pub struct DeviceReport {
     pub engine: EngineSnapshot,
     /// The device's side.
     pub card: InstanceStats,
-    /// How long the device ran.
+    /// How long the device ran; in virtual time, until the last client had gone.
     pub elapsed: Duration,
     /// Whether no request was left when the time to wait for it was over.
     pub quiet: bool,
@@ -108,6 +108,7 @@ impl DeviceReport {
     #[must_use]
     pub fn utilisation(&self) -> f64 {
         let used = self.card.classes.iter().filter(|class| class.finished > 0);
-        used.map(|class| class.utilisation(self.elapsed)).fold(0.0, f64::max)
+        // What was finished after that time was begun in it.
+        used.map(|class| class.utilisation(self.elapsed)).fold(0.0, f64::max).min(1.0)
     }
 }

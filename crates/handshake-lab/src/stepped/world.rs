@@ -507,7 +507,8 @@ impl<P: Protocol> World<P> {
         // What was counted since the last look.
         let reading = self.reading();
         self.build.time.record(|recorder, now| recorder.readings.read(now, &reading));
-        let elapsed = self.build.time.clock.now();
+        // Not until the last timer of a device, which may go off long after the last client has gone.
+        let elapsed = self.last_end;
         let workers = self.workers.drain(..).filter_map(|worker| worker.report).collect();
         let devices = self.build.stations.drain(..).map(|station| {
             station.engine.close();
