@@ -95,7 +95,9 @@ fn many_rows_are_cut_into_plots_of_six() {
 fn a_broken_law_and_a_run_broken_off_are_seen_at_once() {
     let mut bad = whole();
     bad.laws[0].held = false;
-    assert!(report(&bad, &ORIGIN).contains("<strong>Bad.</strong> Broken law: L8."));
+    let page = report(&bad, &ORIGIN);
+    assert!(page.contains("<strong>Bad.</strong> Broken law: L8."));
+    assert!(page.contains(&format!("Next: <code>{}</code>", ORIGIN.command)));
     let mut partial = whole();
     partial.partial = true;
     assert!(report(&partial, &ORIGIN).contains("<strong>Partial.</strong>"));
