@@ -24,7 +24,7 @@ use crate::{
     keys::{self, Asked},
     load::{Verified, client_config},
     run::{RowEvidence, RunError, engines, ledger, sim_config},
-    scenario::{Handshakes, Mode, RowPlan},
+    scenario::{Handshakes, Mode, RowPlan, Wake},
 };
 
 /// From a client to the server and back half of it: two machines in one data centre.
@@ -72,6 +72,7 @@ pub(crate) fn run(
                 stations,
                 costs,
                 unprompted_every,
+                polls: plan.wake == Wake::Poll,
                 load,
                 workers,
                 deadlines,
@@ -103,6 +104,7 @@ pub(crate) fn run(
                 stations,
                 costs,
                 unprompted_every,
+                polls: plan.wake == Wake::Poll,
                 load,
                 workers,
                 deadlines,

@@ -63,8 +63,17 @@ pub(crate) fn run(
         let contexts = stations.iter().map(context).collect::<Result<_, rustls::Error>>()?;
         let client = Arc::new(client_config(Some(&pki.ca), row.tls, &verified)?);
         let protocol = Rc::new(Real { contexts, client, asked, verified });
-        let build =
-            Build { protocol, time, stations, costs, unprompted_every, load, workers, deadlines };
+        let build = Build {
+            protocol,
+            time,
+            stations,
+            costs,
+            unprompted_every,
+            polls: false,
+            load,
+            workers,
+            deadlines,
+        };
         world::run(build, fibers)
     } else {
         let kinds = [(KINDS[0], ServiceClass(0)), (KINDS[1], ServiceClass(1))];
@@ -73,8 +82,17 @@ pub(crate) fn run(
         let engines = stations.iter().map(|station| Arc::clone(&station.engine)).collect();
         let signing = if parks { Signing::Async(engines) } else { Signing::Blocking(engines) };
         let protocol = Rc::new(Profiled::new(signing, plan.slow_every));
-        let build =
-            Build { protocol, time, stations, costs, unprompted_every, load, workers, deadlines };
+        let build = Build {
+            protocol,
+            time,
+            stations,
+            costs,
+            unprompted_every,
+            polls: false,
+            load,
+            workers,
+            deadlines,
+        };
         world::run(build, fibers)
     };
     let system = |source| RunError::System { row: format!("seed {}", plan.seed), source };
