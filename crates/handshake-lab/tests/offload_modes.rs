@@ -86,11 +86,13 @@ fn several_workers_share_one_device() {
 
 #[test]
 fn every_way_of_waking_holds_the_same_laws_and_empties_the_same_ledger() {
-    for wake in ["ready", "fd", "callback"] {
+    for wake in ["ready", "fd", "callback", "poll"] {
         let results = run(&["load.seconds=0.4", &format!("wake={wake}")]);
         is_good(&results);
         assert_eq!(laws(&results), ["L2", "L3", "L4", "L5", "L7", "L8", "L11", "L12", "L13"]);
         assert!(results.rows.iter().all(|row| row.wake == wake));
+        let parked = results.rows.iter().find(|row| row.mode == "async").expect("a row");
+        assert_eq!(wake == "poll", parked.resumes == parked.unprompted_resumes, "{parked:?}");
         let fds = results.ledger.fds.peak;
         assert!(wake != "fd" || fds > 0, "{wake}: {fds} descriptors");
     }

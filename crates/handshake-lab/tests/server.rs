@@ -31,6 +31,10 @@ struct Site {
 
 impl Site {
     fn open(service: Service, latency_ms: f64) -> Self {
+        Self::with_timeout(service, latency_ms, None)
+    }
+
+    fn with_timeout(service: Service, latency_ms: f64, timeout: Option<Duration>) -> Self {
         let pki = TestPki::generate(KeyType::P256).expect("certificates");
         let store = Arc::new(SoftwareKeys::new());
         let handle = store.load_pem(&pki.key_pem).expect("a fresh key");
@@ -50,6 +54,7 @@ impl Site {
             context: SslContext::server(Arc::new(config.expect("a configuration"))),
             service,
             unprompted_every: None,
+            handshake_timeout: timeout,
         };
         let server = Server::start(&listener, plan).expect("a server");
         let verified = Verified::default();
@@ -227,4 +232,28 @@ fn l7_the_loop_turns_for_events_and_not_for_the_time_that_passes() {
     // Accept, hello, completion, Finished: a few turns each, where a loop that spins makes thousands.
     assert!(worker.turns < 10 * 12, "{} turns", worker.turns);
     assert!(worker.fd_writes <= 10, "{} writes for 10 completions", worker.fd_writes);
+}
+
+#[test]
+fn half_a_hello_is_hung_up_on_and_the_others_are_served() {
+    let timeout = Some(Duration::from_millis(300));
+    let site = Site::with_timeout(Service::Page { engine: "sim".into() }, 1.0, timeout);
+    let mut hello = Vec::new();
+    site.connect().conn.write_tls(&mut hello).expect("memory");
+    let mut half = TcpStream::connect(site.server.address()).expect("it listens");
+    half.set_read_timeout(Some(LIMIT)).expect("a socket");
+    half.write_all(&hello[..hello.len() / 2]).expect("it leaves");
+    let mut client = site.connect();
+    assert!(ask(&mut client, "GET / HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 200 OK\r\n"));
+
+    // Closed in order, or reset because something was never read.
+    let mut rest = Vec::new();
+    let ended = half.read_to_end(&mut rest);
+    let patience_ended = |kind| kind == std::io::ErrorKind::WouldBlock;
+    assert!(!ended.is_err_and(|error| patience_ended(error.kind())), "it was not hung up on");
+    assert!(ask(&mut client, "GET / HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 200 OK\r\n"));
+    drop(client);
+    let (ended, _) = site.end(Ending::Drain(LIMIT));
+    // The connection that only lent its hello hung up.
+    assert_eq!((ended.workers[0].timed_out, ended.workers[0].handshakes), (1, 1));
 }

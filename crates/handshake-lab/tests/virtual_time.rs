@@ -95,3 +95,34 @@ fn l14_software_signs_for_real_where_the_device_is_too_slow() {
     is_good(&results);
     assert_eq!((results.rows[0].handshakes, results.rows[0].failed), (64, 0));
 }
+
+#[test]
+fn polling_comes_to_the_same_results_as_being_woken_and_wakes_nobody() {
+    for handshakes in ["load.handshakes=real", "load.handshakes=profiled"] {
+        let of = |wake| {
+            let small =
+                [&SMALL[..], &["load.rounds=2", "load.seconds=10", handshakes, wake]].concat();
+            let results = run(DEFAULT, &small);
+            is_good(&results);
+            results
+        };
+        let (woken, polling) = (of("wake=ready"), of("wake=poll"));
+        for (woken, polling) in woken.rows.iter().zip(&polling.rows) {
+            let came_of = |row: &handshake_lab::report::RowReport| {
+                (
+                    row.mode.clone(),
+                    row.handshakes,
+                    row.failed,
+                    row.unfinished,
+                    row.ops,
+                    row.cancelled,
+                )
+            };
+            assert_eq!(came_of(woken), came_of(polling));
+            assert_eq!(polling.resumes, polling.unprompted_resumes, "no resume had a wake");
+        }
+        let left =
+            |results: &Results| results.ledger.entries().map(|(name, level)| (name, level.now));
+        assert_eq!(left(&woken), left(&polling));
+    }
+}

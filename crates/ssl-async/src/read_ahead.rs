@@ -25,15 +25,13 @@ pub(crate) enum Peer {
 impl ReadAhead {
     /// Reads until the transport has no more, or until a whole record's worth is buffered.
     pub(crate) fn watch(&mut self, io: &mut dyn Read) -> io::Result<Peer> {
+        // Most peers are silent meanwhile: nothing is allocated until something comes.
+        let mut chunk = [0; CHUNK];
         while self.bytes.len() < RECORD {
-            let len = self.bytes.len();
-            // Handshake flights are small: the buffer grows with what comes.
-            self.bytes.resize((len + CHUNK).min(RECORD), 0);
-            let read = io.read(&mut self.bytes[len..]);
-            self.bytes.truncate(len + read.as_ref().ok().copied().unwrap_or(0));
-            match read {
+            let room = CHUNK.min(RECORD - self.bytes.len());
+            match io.read(&mut chunk[..room]) {
                 Ok(0) => return Ok(Peer::Closed),
-                Ok(_) => {}
+                Ok(n) => self.bytes.extend_from_slice(&chunk[..n]),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Peer::There),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -47,8 +45,8 @@ impl ReadAhead {
     }
 }
 
-/// The step by which the buffer grows.
-const CHUNK: usize = 2048;
+/// Handshake flights are small; this much is read at once.
+const CHUNK: usize = 1024;
 
 impl Read for ReadAhead {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
@@ -95,6 +93,13 @@ mod tests {
         assert_eq!(ahead.read_to_end(&mut all).unwrap(), 6);
         assert_eq!(all, b"onetwo");
         assert!(ahead.is_empty());
+    }
+
+    #[test]
+    fn a_silent_peer_costs_no_memory() {
+        let mut ahead = ReadAhead::default();
+        assert_eq!(ahead.watch(&mut Pieces([].into(), false)).unwrap(), Peer::There);
+        assert_eq!(ahead.bytes.capacity(), 0);
     }
 
     #[test]

@@ -10,9 +10,9 @@ mod measure;
 mod openssl;
 mod paused;
 mod report;
+mod tls;
 mod wait_ctx;
 
-pub(crate) use paused::child;
 pub(crate) use report::{Bench, Better, Document};
 
 use measure::Measured;
@@ -37,7 +37,19 @@ const ENTRIES: &[Entry] = &[
     Entry { name: "engine.wake_sleeping", run: engine::wake_sleeping },
     Entry { name: "device.virtual_requests", run: device::virtual_requests },
     Entry { name: "job.paused", run: paused::paused },
+    Entry { name: "tls.paused_bytes", run: tls::paused_bytes },
+    Entry { name: "tls.added_instructions", run: tls::added_instructions },
+    Entry { name: "tls.cpu_vs_free_sign", run: tls::cpu_vs_free_sign },
 ];
+
+/// One arm of a bench that has a process of its own.
+pub(crate) fn child(arm: &str, count: usize) -> Result<(), String> {
+    match arm.split('-').next() {
+        Some("memory") => tls::memory_child(arm, count),
+        Some("instructions") => tls::instructions_child(arm, count),
+        _ => paused::child(arm, count),
+    }
+}
 
 /// Runs the benches whose names begin with one of `wanted`, or all; `progress` is told what comes next.
 ///

@@ -57,7 +57,8 @@ pub(super) fn paused() -> Vec<Bench> {
     vec![row, each]
 }
 
-fn in_child(arm: &str, jobs: usize) -> Result<(f64, f64), String> {
+/// What one arm says in a process of its own: how many there were, and bytes for each.
+pub(super) fn in_child(arm: &str, jobs: usize) -> Result<(f64, f64), String> {
     let lab = std::env::current_exe().map_err(|error| error.to_string())?;
     let child = Command::new(lab).args(["bench-child", arm, &jobs.to_string()]).output();
     let output = child.map_err(|error| error.to_string())?;
@@ -66,7 +67,7 @@ fn in_child(arm: &str, jobs: usize) -> Result<(f64, f64), String> {
     match (output.status.success(), words.next(), words.next()) {
         (true, Some(Ok(count)), Some(Ok(bytes))) => Ok((count, bytes)),
         _ => Err(format!(
-            "the process that pauses {jobs} jobs ({arm}) ended with {}: {}",
+            "the process that holds {jobs} of {arm} ended with {}: {}",
             output.status,
             String::from_utf8_lossy(&output.stderr).trim()
         )),
@@ -74,7 +75,7 @@ fn in_child(arm: &str, jobs: usize) -> Result<(f64, f64), String> {
 }
 
 /// One arm, in its own process: prints how many jobs were paused, and bytes for each.
-pub(crate) fn child(arm: &str, jobs: usize) -> Result<(), String> {
+pub(super) fn child(arm: &str, jobs: usize) -> Result<(), String> {
     let before = resident()?;
     let (count, after) = match arm {
         "ours" => ours(jobs)?,
@@ -130,7 +131,7 @@ fn openssl(jobs: usize) -> Result<(usize, u64), String> {
 }
 
 /// Bytes of this process that are in memory, page tables included.
-fn resident() -> Result<u64, String> {
+pub(super) fn resident() -> Result<u64, String> {
     let status = fs::read_to_string("/proc/self/status").map_err(|error| error.to_string())?;
     let field = |name| kilobytes(&status, name).ok_or_else(|| format!("no {name} in /proc"));
     Ok(field("VmRSS:")? + field("VmPTE:")?)

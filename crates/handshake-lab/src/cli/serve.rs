@@ -52,6 +52,9 @@ pub struct ServeArgs {
     /// Operations that the simulated device works on at the same time [default: 64].
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     units: Option<String>,
+    /// Seconds within which a handshake has to be done, or its connection is closed.
+    #[arg(long, value_name = "N", default_value = "60", allow_hyphen_values = true)]
+    handshake_seconds: String,
 }
 
 /// Where `--self-signed` writes the certificate of its authority.
@@ -90,11 +93,14 @@ fn plan(args: &ServeArgs) -> Result<ServePlan, Stop> {
     })?;
     let workers = number::whole("--workers", &args.workers, 1..=64, "threads")?;
     let engine = engine(args)?;
+    let seconds =
+        number::whole("--handshake-seconds", &args.handshake_seconds, 1..=3_600, "seconds")?;
     Ok(ServePlan {
         listen,
         engine,
         workers: usize::try_from(workers).unwrap_or(usize::MAX),
         identity: identity(args)?,
+        handshake_timeout: Duration::from_secs(seconds),
     })
 }
 

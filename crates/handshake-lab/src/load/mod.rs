@@ -25,6 +25,8 @@ use crate::{certs::SERVER_NAME, cpu::thread_cpu, recording::Outcomes, report::Pr
 pub(crate) use client::{ClientError, TlsClient};
 
 pub use limit::{FileLimitError, raise_file_limit};
+#[cfg(feature = "bench")]
+pub(crate) use verify::client_config_over;
 pub use verify::{Verified, client_config, is_bad_signature};
 
 /// What the clients are to do.

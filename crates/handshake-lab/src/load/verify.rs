@@ -40,10 +40,21 @@ pub fn client_config(
     tls: TlsVersion,
     verified: &Verified,
 ) -> Result<ClientConfig, Error> {
-    let provider = Arc::new(CryptoProvider {
+    let provider = CryptoProvider {
         kx_groups: vec![rustls::crypto::aws_lc_rs::kx_group::X25519],
         ..rustls::crypto::aws_lc_rs::default_provider()
-    });
+    };
+    client_config_over(provider, ca, tls, verified)
+}
+
+/// As [`client_config`], with whatever `provider` offers.
+pub(crate) fn client_config_over(
+    provider: CryptoProvider,
+    ca: Option<&CertificateDer<'static>>,
+    tls: TlsVersion,
+    verified: &Verified,
+) -> Result<ClientConfig, Error> {
+    let provider = Arc::new(provider);
     let version = match tls {
         TlsVersion::Tls12 => &rustls::version::TLS12,
         TlsVersion::Tls13 => &rustls::version::TLS13,

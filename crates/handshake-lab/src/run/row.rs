@@ -64,6 +64,7 @@ pub(super) fn run(
             context,
             service: Service::HandshakeOnly,
             unprompted_every: Some(UNPROMPTED_EVERY),
+            handshake_timeout: None,
         },
     )
     .map_err(system)?;

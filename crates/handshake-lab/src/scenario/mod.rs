@@ -112,11 +112,12 @@ impl Scenario {
                 remedy: "give clock = \"virtual\" too".to_owned(),
             });
         }
-        if self.clock == ClockMode::Virtual && self.server.wake != Wake::Ready {
+        if self.clock == ClockMode::Virtual && !matches!(self.server.wake, Wake::Ready | Wake::Poll)
+        {
             return Err(ScenarioError::NotBuilt {
                 field: "server.wake".to_owned(),
                 value: format!("\"{}\" under the clock \"virtual\"", self.server.wake),
-                remedy: "give \"ready\", or clock = \"real\"".to_owned(),
+                remedy: "give \"ready\" or \"poll\", or clock = \"real\"".to_owned(),
             });
         }
         if self.load.handshakes == Handshakes::Profiled && self.clock == ClockMode::Real {

@@ -167,9 +167,9 @@ const SERVER: Section = Section {
         },
         Field {
             key: "wake",
-            meaning: "How a completion reaches the event loop: by the thread's ready queue and its one eventfd, by a descriptor of the session's own, or by the session's callback.",
+            meaning: "How a completion reaches the event loop: by the thread's ready queue and its one eventfd, by a descriptor of the session's own, by the session's callback, or not at all: then parked sessions are called again every millisecond.",
             unit: "",
-            accepts: Accepts::OneOf { built: &["ready", "fd", "callback"], reserved: &["poll"] },
+            accepts: Accepts::OneOf { built: &["ready", "fd", "callback", "poll"], reserved: &[] },
             absent: Default("\"ready\""),
         },
         Field {

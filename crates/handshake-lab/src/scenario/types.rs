@@ -256,6 +256,8 @@ pub enum Wake {
     Fd,
     /// By the session's callback, which names the session to its thread.
     Callback,
+    /// Not at all: parked sessions are called again every millisecond.
+    Poll,
 }
 
 /// How service times are distributed.
@@ -318,6 +320,7 @@ impl std::fmt::Display for Wake {
             Self::Ready => "ready",
             Self::Fd => "fd",
             Self::Callback => "callback",
+            Self::Poll => "poll",
         })
     }
 }

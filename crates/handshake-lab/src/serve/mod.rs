@@ -43,6 +43,8 @@ pub struct ServePlan {
     pub engine: EngineChoice,
     /// Event loops.
     pub workers: usize,
+    /// How long a handshake may take. It has to be longer than the key does.
+    pub handshake_timeout: Duration,
 }
 
 /// A server that could not be started or ended.
@@ -117,7 +119,7 @@ impl Serving {
     /// # Errors
     /// See [`ServeError`].
     pub fn start(plan: ServePlan) -> Result<Self, ServeError> {
-        let ServePlan { listen, identity, engine, workers } = plan;
+        let ServePlan { listen, identity, engine, workers, handshake_timeout } = plan;
         let mut drain = DRAIN;
         let (device, key, name) = match &engine {
             EngineChoice::Inline => (None, keys::software(&identity.private_key)?, "inline"),
@@ -139,6 +141,7 @@ impl Serving {
                 context: SslContext::server(Arc::new(config)),
                 service: Service::Page { engine: name.into() },
                 unprompted_every: None,
+                handshake_timeout: Some(handshake_timeout),
             },
         )?;
         Ok(Self { server, device, drain })

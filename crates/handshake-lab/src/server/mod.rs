@@ -64,6 +64,8 @@ pub struct ServerPlan {
     pub service: Service,
     /// Every n-th session that parks is resumed once more without a wake, to show that it does no harm (law L2).
     pub unprompted_every: Option<u64>,
+    /// How long a handshake may take, from the connection on; then it is closed. For ever without it.
+    pub handshake_timeout: Option<Duration>,
 }
 
 /// A running server.

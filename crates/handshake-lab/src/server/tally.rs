@@ -17,6 +17,8 @@ pub struct WorkerReport {
     pub hung_up: u64,
     /// Sessions given up one by one, wherever they were.
     pub given_up: u64,
+    /// Handshakes given up because they were not done in time.
+    pub timed_out: u64,
     /// Sessions given up because the server was told to end.
     pub abandoned: u64,
     /// Turns of the event loop, each of which polls once.

@@ -5,7 +5,7 @@ use std::{
     os::fd::{AsFd as _, AsRawFd as _},
     rc::Rc,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use job_core::JobPool;
@@ -25,7 +25,7 @@ use super::{
     session::RealTime,
     tally::WorkerReport,
     tokens::{self, LISTENER, READY, Source},
-    worker_core::{Core, NEW_A_TURN},
+    worker_core::{Core, NEW_A_TURN, POLL_EVERY, Policy},
 };
 use crate::{cpu::thread_cpu, scenario::Wake};
 
@@ -44,6 +44,8 @@ pub(super) struct Worker {
     /// How many sessions there were when a connection could not be accepted for want of descriptors; tried again when
     /// one has ended.
     out_of_descriptors: Option<usize>,
+    /// What times are counted from.
+    began: Instant,
 }
 
 impl Worker {
@@ -54,7 +56,12 @@ impl Worker {
         control: Arc<Control>,
         live: Arc<LiveCounters>,
     ) -> io::Result<Self> {
-        let core = Core::new(JobPool::new(), live, plan.unprompted_every, RealTime)?;
+        let policy = Policy {
+            unprompted_every: plan.unprompted_every,
+            polls: plan.wake == Wake::Poll,
+            handshake_timeout: plan.handshake_timeout,
+        };
+        let core = Core::new(JobPool::new(), live, policy, RealTime)?;
         let readable = Interest::READABLE;
         poll.registry().register(&mut listener, LISTENER, readable)?;
         poll.registry().register(&mut SourceFd(&core.as_fd().as_raw_fd()), READY, readable)?;
@@ -68,6 +75,7 @@ impl Worker {
             core,
             more_to_accept: false,
             out_of_descriptors: None,
+            began: Instant::now(),
         })
     }
 
@@ -75,13 +83,25 @@ impl Worker {
     pub(super) fn run(mut self) -> io::Result<WorkerReport> {
         let cpu_before = thread_cpu();
         let mut events = Events::with_capacity(256);
+        let mut next_poll = Duration::ZERO;
         while !self.is_over() {
             self.core.turn();
             self.core.completions();
+            let now = self.began.elapsed();
+            if self.core.polls() && now >= next_poll {
+                self.core.poll_parked();
+                next_poll = now + POLL_EVERY;
+            }
+            let next_poll = self.core.polls().then_some(next_poll);
+            let alarm = [self.core.expire(now), next_poll].into_iter().flatten().min();
             // Asleep only when the ready queue is really empty; then a push writes its descriptor.
             let sleeps =
                 self.core.prepare_sleep() && !self.wants_to_accept() && !self.core.has_fresh();
-            let timeout = if sleeps { None } else { Some(Duration::ZERO) };
+            let timeout = if sleeps {
+                alarm.map(|at| at.saturating_sub(self.began.elapsed()))
+            } else {
+                Some(Duration::ZERO)
+            };
             let polled = self.poll.poll(&mut events, timeout);
             self.core.awake();
             match polled {
@@ -169,20 +189,24 @@ impl Worker {
         // Without it the last flight can wait for a delayed acknowledgement.
         let _ = socket.set_nodelay(true);
         let (registry, plan) = (&self.registry, &self.plan);
-        self.core.welcome(|key, pool, route| {
+        self.core.welcome(self.began.elapsed(), |key, pool, route| {
             let interest = Interest::READABLE | Interest::WRITABLE;
             registry.register(&mut socket, tokens::socket(key), interest).ok()?;
             let ssl = Ssl::accept(&plan.context, pool, socket).ok()?;
             let mut watch = None;
-            match plan.wake {
-                Wake::Ready => ssl.wait_ctx().notifier().set_route(route),
-                Wake::Callback => ssl.set_async_callback(Some(Arc::new(move |_, _| {
-                    if let Route::Ready(sender, token) = &route {
-                        sender.push(*token);
-                    }
-                }))),
+            match (plan.wake, route) {
+                // Nothing wakes it: it is called again and again.
+                (Wake::Poll, _) | (_, None) => {}
+                (Wake::Ready, Some(route)) => ssl.wait_ctx().notifier().set_route(route),
+                (Wake::Callback, Some(route)) => {
+                    ssl.set_async_callback(Some(Arc::new(move |_, _| {
+                        if let Route::Ready(sender, token) = &route {
+                            sender.push(*token);
+                        }
+                    })))
+                }
                 // Made when the session first parks; a wake before that is kept for it.
-                Wake::Fd => {
+                (Wake::Fd, Some(_)) => {
                     let registry = Rc::clone(registry);
                     watch = Some(Watch { registry, token: tokens::session(key) });
                 }

@@ -29,6 +29,20 @@ use crate::plant;
 /// finishes those under way before it begins too many; large enough that a turn's poll is shared.
 pub(crate) const NEW_A_TURN: usize = 8;
 
+/// What a core is told of the server's plan.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Policy {
+    /// Every n-th session that parks is resumed once more without a wake (law L2).
+    pub(crate) unprompted_every: Option<u64>,
+    /// No wake is asked for: parked sessions are called again until they are done.
+    pub(crate) polls: bool,
+    /// How long a handshake may take; for ever without it.
+    pub(crate) handshake_timeout: Option<Duration>,
+}
+
+/// How often parked sessions are called again where nothing wakes them.
+pub(crate) const POLL_EVERY: Duration = Duration::from_millis(1);
+
 /// The sessions of one worker. They stay on its thread, for their jobs do.
 #[derive(Debug)]
 pub(crate) struct Core<S, C> {
@@ -43,7 +57,10 @@ pub(crate) struct Core<S, C> {
     /// Jobs that have ended, for whatever reason, since somebody who waits for one was last served.
     jobs_freed: usize,
     draining: bool,
-    unprompted_every: Option<u64>,
+    policy: Policy,
+    /// When the handshakes that have begun are to be done, oldest first. Those that are done, or gone, are in it until
+    /// their time has come.
+    deadlines: VecDeque<(Duration, usize)>,
     live: Arc<LiveCounters>,
     /// Kept between drains so that one allocates nothing.
     tokens: Vec<Token>,
@@ -68,7 +85,7 @@ impl<S: Session, C: Charge> Core<S, C> {
     pub(crate) fn new(
         pool: JobPool,
         live: Arc<LiveCounters>,
-        unprompted_every: Option<u64>,
+        policy: Policy,
         charge: C,
     ) -> io::Result<Self> {
         let ready = ReadyQueue::new()?;
@@ -83,7 +100,8 @@ impl<S: Session, C: Charge> Core<S, C> {
             starved: VecDeque::new(),
             jobs_freed: 0,
             draining: false,
-            unprompted_every,
+            policy,
+            deadlines: VecDeque::new(),
             live,
             tokens: Vec::new(),
             charge,
@@ -91,15 +109,18 @@ impl<S: Session, C: Charge> Core<S, C> {
         })
     }
 
-    /// Takes up a new session, made by `make` with its key, the job pool and the route of its wakes.
+    /// Takes up a new session, made by `make` with its key, the job pool and the route of its wakes, if it is to have
+    /// any.
     pub(crate) fn welcome(
         &mut self,
-        make: impl FnOnce(usize, &JobPool, Route) -> Option<S>,
+        now: Duration,
+        make: impl FnOnce(usize, &JobPool, Option<Route>) -> Option<S>,
     ) -> Option<usize> {
         self.report.accepted += 1;
-        let (pool, sender) = (&self.pool, &self.sender);
+        let (pool, sender, polls) = (&self.pool, &self.sender, self.policy.polls);
         let inserted = self.sessions.insert_with(|key| {
-            let session = make(key, pool, Route::Ready(sender.clone(), Token(key)))?;
+            let route = (!polls).then(|| Route::Ready(sender.clone(), Token(key)));
+            let session = make(key, pool, route)?;
             let tally = SessionTally::default();
             Some(Held {
                 session,
@@ -114,7 +135,54 @@ impl<S: Session, C: Charge> Core<S, C> {
             self.live.failure();
             *self.report.failures.entry("no session could be made".to_owned()).or_default() += 1;
         }
+        if let (Some(key), Some(limit)) = (inserted, self.policy.handshake_timeout) {
+            self.deadlines.push_back((now + limit, key));
+        }
         inserted
+    }
+
+    /// Gives up the handshakes that should have been done by `now`, and says when to look again.
+    pub(crate) fn expire(&mut self, now: Duration) -> Option<Duration> {
+        while let Some(&(deadline, key)) = self.deadlines.front() {
+            let shaking = self
+                .sessions
+                .by_key(key)
+                .is_some_and(|held| held.session.milestone() != Milestone::Established);
+            if shaking && deadline > now {
+                return Some(deadline);
+            }
+            self.deadlines.pop_front();
+            if shaking {
+                self.report.timed_out += 1;
+                self.live.failure();
+                *self.report.failures.entry(TOO_SLOW.to_owned()).or_default() += 1;
+                self.end(key, false);
+                self.charge.step_ended();
+            }
+        }
+        self.feed_starved();
+        None
+    }
+
+    /// Whether parked sessions are to be called again before long, for nothing will wake them.
+    pub(crate) fn polls(&self) -> bool {
+        self.policy.polls && self.pool.stats().live > 0
+    }
+
+    /// Calls every parked session once; says whether one of them got on.
+    pub(crate) fn poll_parked(&mut self) -> bool {
+        let mut any = false;
+        for key in self.sessions.keys() {
+            let Some(held) = self.sessions.by_key(key) else { continue };
+            if held.session.is_parked() {
+                held.tally.unprompted += 1;
+                self.report.unprompted_resumes += 1;
+                self.advance(key);
+                any |= !self.sessions.by_key(key).is_some_and(|held| held.session.is_parked());
+            }
+        }
+        self.feed_starved();
+        any
     }
 
     /// Resumes every session that a completion has woken; says whether there was any.
@@ -311,7 +379,7 @@ impl<S: Session, C: Charge> Core<S, C> {
             return;
         }
         let parks = self.report.parks;
-        let due = self.unprompted_every.is_some_and(|every| parks.is_multiple_of(every));
+        let due = self.policy.unprompted_every.is_some_and(|every| parks.is_multiple_of(every));
         if due {
             held.tally.unprompted += 1;
             self.report.unprompted_resumes += 1;
@@ -348,6 +416,9 @@ impl<S, C> AsFd for Core<S, C> {
     }
 }
 
+/// What is said of a handshake that took too long.
+const TOO_SLOW: &str = "the handshake was not done in time";
+
 /// What a pool has done since it was in the state `before`. The pool may have served somebody else earlier.
 fn since(before: &PoolStats, mut now: PoolStats) -> PoolStats {
     now.started -= before.started;
@@ -368,6 +439,7 @@ impl WorkerReport {
             failed: 0,
             hung_up: 0,
             given_up: 0,
+            timed_out: 0,
             abandoned: 0,
             turns: 0,
             parks: 0,
@@ -382,3 +454,6 @@ impl WorkerReport {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

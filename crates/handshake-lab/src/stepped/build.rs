@@ -54,6 +54,8 @@ pub(super) struct Build<P: Protocol> {
     pub(super) stations: Vec<Station<P>>,
     pub(super) costs: Costs,
     pub(super) unprompted_every: Option<u64>,
+    /// Workers call parked sessions again, instead of being woken for them.
+    pub(super) polls: bool,
     pub(super) load: Load,
     /// How many of the fibers' workers serve.
     pub(super) workers: usize,

@@ -186,7 +186,7 @@ impl Protocol for Profiled {
     type Session = OutlineSession;
     type Client = OutlineClient;
 
-    fn accept(&self, end: End, pool: &JobPool, route: Route) -> Option<OutlineSession> {
+    fn accept(&self, end: End, pool: &JobPool, route: Option<Route>) -> Option<OutlineSession> {
         let wire = end.wire();
         let slow = self.slow_every > 0 && wire.number % self.slow_every == self.slow_every - 1;
         let slow = usize::from(slow);
@@ -197,7 +197,9 @@ impl Protocol for Profiled {
             Signing::Inline => (None, false),
         };
         let wait_ctx = WaitCtx::new();
-        wait_ctx.notifier().set_route(route);
+        if let Some(route) = route {
+            wait_ctx.notifier().set_route(route);
+        }
         let counts = Rc::clone(&self.counts);
         let stage = Stage::Hello;
         Some(OutlineSession {

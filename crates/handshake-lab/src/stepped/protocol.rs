@@ -19,7 +19,7 @@ pub(super) trait Protocol: 'static {
     type Client: Client;
 
     /// The session of a connection that has come. `None` if none can be made.
-    fn accept(&self, end: End, pool: &JobPool, route: Route) -> Option<Self::Session>;
+    fn accept(&self, end: End, pool: &JobPool, route: Option<Route>) -> Option<Self::Session>;
 
     /// The client of a new connection.
     fn connect(&self, end: End) -> Result<Self::Client, String>;

@@ -37,10 +37,12 @@ impl Protocol for Real {
     type Session = Connection<End>;
     type Client = TlsClient<End>;
 
-    fn accept(&self, end: End, pool: &JobPool, route: Route) -> Option<Connection<End>> {
+    fn accept(&self, end: End, pool: &JobPool, route: Option<Route>) -> Option<Connection<End>> {
         let context = self.contexts.get(end.wire().device)?;
         let ssl = Ssl::accept(context, pool, end).ok()?;
-        ssl.wait_ctx().notifier().set_route(route);
+        if let Some(route) = route {
+            ssl.wait_ctx().notifier().set_route(route);
+        }
         Some(Connection::new(ssl, Service::HandshakeOnly, None))
     }
 

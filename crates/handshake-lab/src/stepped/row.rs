@@ -27,7 +27,7 @@ use crate::{
     recording::{RowTimeline, Story},
     report::Progress,
     run::{RowEvidence, RunError, engines, ledger, sim_config},
-    scenario::{Handshakes, Mode, RowPlan},
+    scenario::{Handshakes, Mode, RowPlan, Wake},
 };
 
 /// From a client to the server and back half of it: two machines in one data centre.
@@ -108,6 +108,7 @@ pub(crate) fn run(
                 stations,
                 costs,
                 unprompted_every,
+                polls: plan.wake == Wake::Poll,
                 load,
                 workers,
                 deadlines,
@@ -140,6 +141,7 @@ pub(crate) fn run(
                 stations,
                 costs,
                 unprompted_every,
+                polls: plan.wake == Wake::Poll,
                 load,
                 workers,
                 deadlines,

@@ -24,8 +24,8 @@ use super::{
 };
 use crate::recording::Story;
 use crate::server::{
-    Charge, LiveCounters, Milestone, WorkerReport,
-    worker_core::{Core, NEW_A_TURN},
+    Charge, LiveCounters, Milestone, Session, WorkerReport,
+    worker_core::{Core, NEW_A_TURN, POLL_EVERY, Policy},
 };
 
 /// What worker and world share.
@@ -106,13 +106,14 @@ pub(super) fn serve<P: Protocol>(
     protocol: &P,
     desk: &Rc<Desk>,
     pool: JobPool,
-    unprompted_every: Option<u64>,
+    policy: Policy,
     costs: Costs,
 ) -> io::Result<WorkerReport> {
     let spent = Rc::new(Cell::new(Duration::ZERO));
     let busy = Busy { desk: Rc::clone(desk), costs, spent: Rc::clone(&spent) };
     let live = Arc::new(LiveCounters::default());
-    let mut core = Core::new(pool, live, unprompted_every, busy)?;
+    let mut core = Core::new(pool, live, policy, busy)?;
+    let mut rounds = PollRounds::default();
     while !is_cancelled() {
         core.turn();
         while let Some(mail) = next(desk) {
@@ -120,7 +121,9 @@ pub(super) fn serve<P: Protocol>(
             match mail {
                 Mail::Connected(end) => {
                     let wire = Rc::clone(end.wire());
-                    let session = core.welcome(|_, pool, route| protocol.accept(end, pool, route));
+                    let session = core.welcome(desk.time.clock.now(), |_, pool, route| {
+                        protocol.accept(end, pool, route)
+                    });
                     wire.session.set(session);
                     if let Some(key) = session {
                         desk.remember(key, wire.number);
@@ -147,6 +150,10 @@ pub(super) fn serve<P: Protocol>(
         if !desk.mail.borrow().is_empty() || core.has_fresh() || core.completions() {
             continue;
         }
+        if rounds.are_due(desk, &core) && core.poll_parked() {
+            rounds.in_vain = 0;
+            continue;
+        }
         if desk.ending.get() {
             break;
         }
@@ -157,6 +164,31 @@ pub(super) fn serve<P: Protocol>(
     }
     Ok(core.finish(spent.get()))
 }
+
+/// When a worker whom nothing wakes calls its parked sessions again.
+#[derive(Debug, Default)]
+struct PollRounds {
+    next: Option<Duration>,
+    in_vain: u32,
+}
+
+impl PollRounds {
+    /// Whether it is time for one. If there will be another one, its time is in the calendar.
+    fn are_due<S: Session, C: Charge>(&mut self, desk: &Desk, core: &Core<S, C>) -> bool {
+        let now = desk.time.clock.now();
+        let due = self.next.is_none_or(|next| next <= now);
+        // What never comes would keep the calendar going for ever.
+        if due && core.polls() && self.in_vain < MOST_IN_VAIN {
+            self.in_vain += 1;
+            self.next = Some(now + POLL_EVERY);
+            desk.time.enter(now + POLL_EVERY, Event::Worked(desk.number));
+        }
+        due && core.polls()
+    }
+}
+
+/// A minute, which is longer than any key takes.
+const MOST_IN_VAIN: u32 = 60_000;
 
 fn next(desk: &Desk) -> Option<Mail> {
     desk.mail.borrow_mut().pop_front()

@@ -31,7 +31,7 @@ use crate::{
     recording::{Ending, Outcomes, Reading},
     report::Progress,
     run::{DeviceReport, Harm},
-    server::WorkerReport,
+    server::{WorkerReport, worker_core::Policy},
 };
 
 /// What came of a world.
@@ -161,8 +161,13 @@ impl<P: Protocol> World<P> {
         wait_ctx.notifier().set_route(Route::Ready(self.woken.sender(), Token(number)));
         let body = {
             let (protocol, desk) = (Rc::clone(&build.protocol), Rc::clone(&desk));
-            let (unprompted_every, costs) = (build.unprompted_every, build.costs);
-            move || worker::serve(&*protocol, &desk, pool, unprompted_every, costs)
+            let costs = build.costs;
+            let policy = Policy {
+                unprompted_every: build.unprompted_every,
+                polls: build.polls,
+                handshake_timeout: None,
+            };
+            move || worker::serve(&*protocol, &desk, pool, policy, costs)
         };
         let step =
             jobs.start_with(&wait_ctx, body).map_err(|refused| io::Error::other(refused.reason))?;

@@ -36,6 +36,7 @@ fn healthy(mode: &str) -> RowEvidence {
         failed: 0,
         hung_up: 0,
         given_up: 0,
+        timed_out: 0,
         abandoned: 0,
         turns: 40,
         parks: parked,
