@@ -133,8 +133,10 @@
 //! - `aws-lc-rs` (default): rustls's provider over aws-lc, and the software implementation of all operations.
 //! - `ring`: rustls's provider over ring. With it alone, results are checked by that provider's algorithms, and there is
 //!   no aws-lc in the dependency tree.
+//! - `tokio`: the module [`tokio`](https://docs.rs/ssl-async/latest/ssl_async/tokio), acceptor, connector and stream for
+//!   tasks.
 //!
-//! Features are additive. With both, name the provider when a configuration is built, for rustls cannot guess it.
+//! Features are additive. With both providers, name the provider when a configuration is built, for rustls cannot guess it.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -150,6 +152,10 @@ mod session;
 
 // Everything that depends on the version of rustls.
 mod rustls23;
+
+// Sessions for tasks that move between threads.
+#[cfg(feature = "tokio")]
+pub mod tokio;
 
 pub use context::{AsyncCallback, SslContext};
 pub use crypto_ops::{CryptoOp, KeyHandle};
