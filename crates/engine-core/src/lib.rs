@@ -166,6 +166,7 @@ pub mod plant;
 mod plant;
 mod request;
 mod roster;
+mod stuck;
 mod submission;
 mod terms;
 mod thread_pool;
