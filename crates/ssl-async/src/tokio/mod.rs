@@ -51,6 +51,7 @@ mod shard;
 mod shards;
 mod stream;
 mod sync_io;
+mod task_device;
 mod visit;
 
 pub use accept::{Accept, FallibleHandshake, TlsAcceptor};
@@ -58,3 +59,4 @@ pub use connect::{Connect, TlsConnector};
 pub use hello::StartHandshake;
 pub use shards::{Shards, ShardsBuilder};
 pub use stream::TlsStream;
+pub use task_device::TaskDevice;

@@ -3,6 +3,7 @@
 
 mod faults;
 mod handshake;
+mod signers;
 mod stream;
 
 #[allow(
