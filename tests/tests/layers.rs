@@ -33,7 +33,7 @@ const LAYERS: &[Row] = &[
           testing: "regex smol tokio tracing-subscriber" },
     Row { layer: 2, name: "engine-core",
           ours:    "job-core wait-ctx",
-          others:  "crossbeam-channel thiserror tracing",
+          others:  "crossbeam-channel thiserror tracing metrics?",
           testing: "" },
     Row { layer: 3, name: "crypto-ops",
           ours:    "engine-core",
