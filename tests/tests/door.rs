@@ -20,7 +20,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", listener.local_addr()?);
     serve(listener, vec![CertificateDer::from_pem_file(cert)?], move |scheme, message| {
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        std::thread::park_timeout(std::time::Duration::from_millis(20));
         key.choose_scheme(&[scheme]).expect("a scheme of this key").sign(message)
     })
     .await

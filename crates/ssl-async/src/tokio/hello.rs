@@ -22,7 +22,7 @@ use crate::tokio::sync_io::SyncIo;
 /// # #[cfg(feature = "aws-lc-rs")] {
 /// # use ssl_async::tokio::{StartHandshake, TlsAcceptor, TlsStream};
 /// # use tokio::net::TcpStream;
-/// # async fn acceptor_for(name: Option<&str>) -> TlsAcceptor { unimplemented!() }
+/// # async fn acceptor_for(name: Option<&str>) -> TlsAcceptor { std::future::pending().await }
 /// async fn accept(tcp: TcpStream) -> Result<TlsStream<TcpStream>, ssl_async::SslError> {
 ///     let start = StartHandshake::read(tcp).await?;
 ///     let acceptor = acceptor_for(start.client_hello().server_name()).await;
