@@ -3,6 +3,7 @@
 
 mod faults;
 mod handshake;
+mod hyper;
 mod signers;
 mod stream;
 
