@@ -14,4 +14,5 @@ mod stream;
 )]
 #[path = "../it/support/mod.rs"]
 mod support;
+mod tonic;
 mod world;
