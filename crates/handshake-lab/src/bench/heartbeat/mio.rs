@@ -1,8 +1,9 @@
 //! The arm on a bare event loop.
 
+use core::time::Duration;
 use std::io;
 use std::net::TcpListener;
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -11,6 +12,10 @@ use job_core::JobPool;
 use mio::net::TcpStream;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
+    timerfd_settime,
+};
 use ssl_async::{Outcome, Ssl, SslContext};
 use wait_ctx::{ReadyQueue, Route};
 
@@ -18,6 +23,7 @@ use super::{BEAT, Beats, Setting};
 
 const LISTENER: usize = usize::MAX - 2;
 const READY: usize = usize::MAX - 1;
+const TIMER: usize = usize::MAX;
 
 pub(super) fn offloaded(
     listener: TcpListener,
@@ -31,15 +37,17 @@ pub(super) fn offloaded(
     poll.registry().register(&mut listener, Token(LISTENER), Interest::READABLE)?;
     let bell = queue.as_fd().as_raw_fd();
     poll.registry().register(&mut SourceFd(&bell), Token(READY), Interest::READABLE)?;
+    // The poller's own timeouts are whole milliseconds, as long as a beat.
+    let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK)?;
+    let fd = timer.as_raw_fd();
+    poll.registry().register(&mut SourceFd(&fd), Token(TIMER), Interest::READABLE)?;
     let mut sessions: Vec<Option<Ssl<TcpStream>>> = Vec::new();
     let (mut free, mut ready) = (Vec::new(), Vec::new());
     let (mut beats, mut due) = (Beats::default(), Instant::now() + BEAT);
     while !stop.load(Ordering::Acquire) {
-        let mut timeout = due.saturating_duration_since(Instant::now());
-        if !queue.prepare_sleep() {
-            timeout = core::time::Duration::ZERO;
-        }
-        match poll.poll(&mut events, Some(timeout)) {
+        set(&timer, due)?;
+        let timeout = if queue.prepare_sleep() { None } else { Some(Duration::ZERO) };
+        match poll.poll(&mut events, timeout) {
             Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
             _ => {}
         }
@@ -84,4 +92,16 @@ pub(super) fn offloaded(
         }
     }
     Ok(beats)
+}
+
+/// Makes the timer's descriptor readable at `due`.
+fn set(timer: &OwnedFd, due: Instant) -> io::Result<()> {
+    // Zero would disarm it.
+    let wait = due.saturating_duration_since(Instant::now()).max(Duration::from_nanos(1));
+    let once = Itimerspec {
+        it_interval: Timespec { tv_sec: 0, tv_nsec: 0 },
+        it_value: Timespec { tv_sec: 0, tv_nsec: wait.as_nanos().min(999_999_999) as _ },
+    };
+    timerfd_settime(timer, TimerfdTimerFlags::empty(), &once)?;
+    Ok(())
 }
