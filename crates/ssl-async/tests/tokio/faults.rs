@@ -8,10 +8,10 @@ use std::task::{Context, Poll};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use ssl_async::resolve_async;
-use ssl_async::tokio::TlsAcceptor;
+use ssl_async::tokio::{Shards, TlsAcceptor};
 
 use crate::support::{provider, server_config};
-use crate::world::{current_thread, multi_thread, until, wire, world};
+use crate::world::{current_thread, multi_thread, until, wire, world, world_on};
 
 /// Drops the future inside when it has waited so many times.
 struct DropAfter<F> {
@@ -171,4 +171,45 @@ fn a_certificate_chosen_by_an_async_function() {
         assert!(client.await.unwrap().is_ok());
         world.is_empty().await;
     });
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config { cases: 48, failure_persistence: None, ..Default::default() })]
+
+    /// Handshakes that are dropped after some waits, or not, beside others whose key fails, or does not; on few shards with
+    /// few jobs.
+    #[test]
+    fn l5_l7_l8_any_mix_of_drops_and_failures_leaves_nothing(
+        waits in proptest::collection::vec(0usize..12, 1..16),
+        failures in proptest::collection::vec(proptest::bool::weighted(0.3), 16),
+        (threads, max_jobs) in (1usize..3, 1usize..6),
+    ) {
+        let jobs = job_core::JobPool::builder().max_jobs(max_jobs);
+        let shards = Shards::builder().threads(threads).jobs(jobs).build().unwrap();
+        let world = world_on(4, shards);
+        multi_thread().block_on(async {
+            let (mut servers, mut clients) = (Vec::new(), Vec::new());
+            for waits in waits {
+                let (ours, theirs) = wire();
+                let future = Some(world.acceptor.accept(ours));
+                servers.push(tokio::spawn(DropAfter { future, waits }));
+                clients.push(tokio::spawn(world.client(theirs)));
+            }
+            let (device, mut failures) = (&world.fixture.device, failures.into_iter().cycle());
+            until(|| {
+                if device.held() > 0 {
+                    if failures.next() == Some(true) { device.fail() } else { device.answer() }
+                }
+                servers.iter().all(tokio::task::JoinHandle::is_finished)
+            }).await;
+            for (server, client) in servers.into_iter().zip(clients) {
+                // Dropped, failed or done; but no panic.
+                server.await.unwrap();
+                client.abort();
+                let _ended = client.await;
+            }
+            world.is_empty().await;
+            world.serves().await;
+        });
+    }
 }

@@ -110,7 +110,8 @@ impl World {
         }
         let snapshot = self.fixture.engine.snapshot();
         assert_eq!((snapshot.requests.now, snapshot.waiters.now), (0, 0));
-        assert!(snapshot.resumes <= snapshot.wakes, "L7: a resume for each wake at most");
+        // A wake that came before its route was owed: the engine has not counted it, so its own count is not compared.
+        assert_eq!(snapshot.spurious_resumes, 0, "L7: no resume without a reason");
         snapshot
     }
 }
