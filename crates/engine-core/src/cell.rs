@@ -72,6 +72,16 @@ struct Times {
     completed: AtomicU64,
 }
 
+impl Times {
+    /// Until the device took the request, and from there to its completion.
+    fn so_far(&self) -> (Duration, Duration) {
+        let at = |time: &AtomicU64| Duration::from_nanos(time.load(Ordering::Relaxed));
+        let (submitted, accepted) = (at(&self.submitted), at(&self.accepted));
+        let completed = at(&self.completed);
+        (accepted.saturating_sub(submitted), completed.saturating_sub(accepted))
+    }
+}
+
 impl<W: Work> Cell<W> {
     pub(crate) fn new(
         id: RequestId,
@@ -279,16 +289,14 @@ impl<W: Work> Cell<W> {
     }
 
     fn record_times(&self) {
-        let at = |time: &AtomicU64| Duration::from_nanos(time.load(Ordering::Relaxed));
-        let (submitted, accepted) = (at(&self.times.submitted), at(&self.times.accepted));
-        let completed = at(&self.times.completed);
-        self.meter.queue_wait.record(accepted.saturating_sub(submitted));
-        self.meter.device_time.record(completed.saturating_sub(accepted));
+        let (wait, device) = self.times.so_far();
+        self.meter.queue_wait.record(wait);
+        self.meter.device_time.record(device);
         tracing::trace!(
             request = self.id.0,
             kind = self.kind.name(),
-            wait_us = accepted.saturating_sub(submitted).as_micros() as u64,
-            device_us = completed.saturating_sub(accepted).as_micros() as u64,
+            wait_us = wait.as_micros() as u64,
+            device_us = device.as_micros() as u64,
             "request.complete"
         );
     }
@@ -299,6 +307,16 @@ impl<W: Work> Cell<W> {
         let completed = self.times.completed.load(Ordering::Relaxed);
         let delay = Duration::from_nanos(self.meter.now_ns().saturating_sub(completed));
         self.meter.resume_delay.record(delay);
+        let (wait, device) = self.times.so_far();
+        // On the thread and in the spans of whoever waited: here all three parts of one wait are seen together.
+        tracing::trace!(
+            request = self.id.0,
+            kind = self.kind.name(),
+            wait_us = wait.as_micros() as u64,
+            device_us = device.as_micros() as u64,
+            resume_us = delay.as_micros() as u64,
+            "request.collect"
+        );
         Some(result)
     }
 

@@ -140,6 +140,7 @@
 //!
 //! # Features
 //!
+//! - `metrics`: `EngineSnapshot::publish`, for the facade of that name.
 //! - `plant`: bugs planted on purpose, to show that the laws are checked. For tests of this system only.
 
 #![forbid(unsafe_code)]
@@ -164,8 +165,11 @@ mod pending;
 pub mod plant;
 #[cfg(not(feature = "plant"))]
 mod plant;
+#[cfg(feature = "metrics")]
+mod publish;
 mod request;
 mod roster;
+mod stuck;
 mod submission;
 mod terms;
 mod thread_pool;

@@ -52,6 +52,13 @@ macro_rules! counters {
             pub resume_delay: HistogramSnapshot,
         }
 
+        impl EngineSnapshot {
+            /// The counters by name, for whoever passes them on.
+            pub fn counters(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name)),+].into_iter()
+            }
+        }
+
         impl Meter {
             pub(crate) fn snapshot(&self) -> EngineSnapshot {
                 EngineSnapshot {

@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -14,6 +15,7 @@ use crate::dispatch::lock;
 use crate::error::DeviceError;
 use crate::inline::carry_out;
 use crate::request::Request;
+use crate::stuck::{Seen, Turn, Watch};
 use crate::work::{Kind, Work};
 
 /// Runs a blocking closure on threads of its own: the way to use a security module, a remote service or a software key
@@ -27,8 +29,12 @@ use crate::work::{Kind, Work};
 /// Each kind has a ring and threads of its own, started with the first request of that kind, so that slow kinds never
 /// hold up fast ones. A ring that is full refuses; the engine's queue is before it.
 ///
-/// A panic in the closure fails its request and nothing else. Dropping the pool lets the threads finish what they
-/// compute, drops what waits (its requests come back as lost), and waits for them.
+/// A panic in the closure fails its request and nothing else. A closure that does not return holds its thread for good:
+/// the deadline of the [terms](crate::Terms) ends the request, and [`stuck_after`](ThreadPoolBuilder::stuck_after) puts
+/// another thread in the place of that one.
+///
+/// Dropping the pool lets the threads finish what they compute, drops what waits (its requests come back as lost), and
+/// waits for them; but not for those that are known to be stuck.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -48,9 +54,7 @@ use crate::work::{Kind, Work};
 pub struct ThreadPool<W: Work> {
     shared: Arc<Shared<W>>,
     lanes: Mutex<BTreeMap<Kind, Lane<W>>>,
-    threads: usize,
-    ring: usize,
-    name: String,
+    settings: ThreadPoolBuilder,
 }
 
 /// Builds a [`ThreadPool`].
@@ -60,6 +64,8 @@ pub struct ThreadPoolBuilder {
     threads: usize,
     ring: usize,
     name: String,
+    stuck_after: Option<Duration>,
+    replacements: usize,
 }
 
 struct Shared<W: Work> {
@@ -76,13 +82,27 @@ impl<W: Work, F: Fn(&W) -> Result<W::Output, DeviceError> + Send + Sync> Compute
 
 struct Lane<W: Work> {
     ring: Sender<Request<W>>,
-    threads: Vec<JoinHandle<()>>,
+    /// For threads that are started later.
+    requests: Receiver<Request<W>>,
+    workers: Vec<Worker>,
+}
+
+struct Worker {
+    thread: JoinHandle<()>,
+    turn: Arc<Turn>,
+    watch: Watch,
 }
 
 impl ThreadPoolBuilder {
     /// Four threads a kind, rings of 64.
     pub fn new() -> Self {
-        Self { threads: 4, ring: 64, name: String::from("engine-pool") }
+        Self {
+            threads: 4,
+            ring: 64,
+            name: String::from("engine-pool"),
+            stuck_after: None,
+            replacements: 4,
+        }
     }
 
     /// How many threads each kind of work has; at least 1. Default 4.
@@ -103,19 +123,33 @@ impl ThreadPoolBuilder {
         self
     }
 
+    /// Counts a thread that has computed one request for so long as stuck, and starts another in its place. Never by
+    /// default. Choose a time that no healthy call takes, well beyond the deadline of the operations; it is looked at
+    /// when the engine is [polled](crate::Engine::poll), so somebody has to, as for deadlines.
+    pub fn stuck_after(mut self, time: Duration) -> Self {
+        self.stuck_after = Some(time);
+        self
+    }
+
+    /// How many threads of each kind may be stuck and replaced at a time; one more is counted, and not replaced. Default
+    /// 4.
+    pub fn replacements(mut self, threads: usize) -> Self {
+        self.replacements = threads;
+        self
+    }
+
     /// Builds the pool. `compute` may block for as long as it likes; it runs on several threads at once.
     pub fn build<W, F>(self, compute: F) -> ThreadPool<W>
     where
         W: Work,
         F: Fn(&W) -> Result<W::Output, DeviceError> + Send + Sync + 'static,
     {
-        let Self { threads, ring, name } = self;
         let shared = Arc::new(Shared {
             compute: Box::new(compute),
             stopping: AtomicBool::new(false),
             rooms: Mutex::default(),
         });
-        ThreadPool { shared, lanes: Mutex::default(), threads, ring, name }
+        ThreadPool { shared, lanes: Mutex::default(), settings: self }
     }
 }
 
@@ -126,42 +160,103 @@ impl Default for ThreadPoolBuilder {
 }
 
 impl<W: Work> ThreadPool<W> {
-    /// How many threads the pool has started so far.
+    /// How many threads the pool has now, stuck ones included.
     pub fn n_threads(&self) -> usize {
-        lock(&self.lanes).values().map(|lane| lane.threads.len()).sum()
+        lock(&self.lanes).values().map(|lane| lane.workers.len()).sum()
+    }
+
+    /// How many of them are stuck, as far as [`stuck_after`](ThreadPoolBuilder::stuck_after) tells.
+    pub fn n_stuck(&self) -> usize {
+        let lanes = lock(&self.lanes);
+        lanes.values().flat_map(|lane| &lane.workers).filter(|worker| worker.is_stuck()).count()
     }
 
     fn start_lane(&self, kind: Kind) -> io::Result<Lane<W>> {
-        let (ring, requests) = bounded(self.ring);
-        let mut threads = Vec::with_capacity(self.threads);
-        for _ in 0..self.threads {
-            let (shared, requests) = (Arc::clone(&self.shared), Receiver::clone(&requests));
-            let spawned = thread::Builder::new()
-                .name(self.name.clone())
-                .spawn(move || shared.work(&requests));
-            match spawned {
-                Ok(thread) => threads.push(thread),
+        let (ring, requests) = bounded(self.settings.ring);
+        let mut workers = Vec::with_capacity(self.settings.threads);
+        for _ in 0..self.settings.threads {
+            match self.start_worker(&requests) {
+                Ok(worker) => workers.push(worker),
                 // Fewer threads than wished are slower, not wrong.
-                Err(error) if !threads.is_empty() => {
+                Err(error) if !workers.is_empty() => {
                     tracing::warn!(kind = kind.name(), %error, "pool.fewer_threads");
                     break;
                 }
                 Err(error) => return Err(error),
             }
         }
-        Ok(Lane { ring, threads })
+        Ok(Lane { ring, requests, workers })
+    }
+
+    fn start_worker(&self, requests: &Receiver<Request<W>>) -> io::Result<Worker> {
+        let (shared, requests) = (Arc::clone(&self.shared), Receiver::clone(requests));
+        let turn = Arc::<Turn>::default();
+        let own = Arc::clone(&turn);
+        let thread = thread::Builder::new()
+            .name(self.settings.name.clone())
+            .spawn(move || shared.work(&requests, &own))?;
+        Ok(Worker { thread, turn, watch: Watch::default() })
+    }
+
+    /// Looks after the threads of one kind. Returns when the next of them will have computed for `limit`.
+    fn look_after(
+        &self,
+        kind: Kind,
+        lane: &mut Lane<W>,
+        limit: Duration,
+        now: Duration,
+    ) -> Option<Duration> {
+        // A thread that was stuck, was replaced and has come back is of no more use.
+        lane.workers.retain(|worker| !(worker.turn.is_retired() && worker.thread.is_finished()));
+        let mut next = None::<Duration>;
+        let mut to_replace = Vec::new();
+        for (nth, worker) in lane.workers.iter_mut().enumerate() {
+            match worker.watch.look(worker.turn.now(), limit, now) {
+                Seen::Idle | Seen::StillStuck => {}
+                Seen::Busy { until } => next = Some(next.map_or(until, |next| next.min(until))),
+                Seen::Stuck => to_replace.push(nth),
+            }
+        }
+        for nth in to_replace {
+            let n_replaced = lane.workers.iter().filter(|worker| worker.turn.is_retired()).count();
+            let replaced = n_replaced < self.settings.replacements
+                && match self.start_worker(&lane.requests) {
+                    Ok(worker) => {
+                        lane.workers[nth].turn.retire();
+                        lane.workers.push(worker);
+                        true
+                    }
+                    Err(error) => {
+                        tracing::error!(kind = kind.name(), %error, "pool.no_thread");
+                        false
+                    }
+                };
+            tracing::warn!(kind = kind.name(), replaced, "pool.stuck");
+        }
+        next
+    }
+}
+
+impl Worker {
+    fn is_stuck(&self) -> bool {
+        self.watch.is_stuck(self.turn.now())
     }
 }
 
 impl<W: Work> Shared<W> {
-    fn work(&self, requests: &Receiver<Request<W>>) {
+    fn work(&self, requests: &Receiver<Request<W>>, turn: &Turn) {
         // The ring has room again as soon as a request is received. Nothing is announced then: a completion follows.
         for request in requests {
             if self.stopping.load(Ordering::Acquire) {
                 drop(request);
             } else {
+                turn.begin();
                 carry_out(&self.compute, request);
+                turn.end();
                 self.announce();
+            }
+            if turn.is_retired() {
+                return;
             }
         }
     }
@@ -209,15 +304,21 @@ impl<W: Work> Accelerator<W> for ThreadPool<W> {
 
     fn credits(&self, kind: Kind) -> Option<usize> {
         let used = lock(&self.lanes).get(&kind).map_or(0, |lane| lane.ring.len());
-        Some(self.ring.saturating_sub(used))
+        Some(self.settings.ring.saturating_sub(used))
     }
 
     fn attach(&self, room: RoomNotice) {
         lock(&self.shared.rooms).push(room);
     }
 
+    fn poll(&self, now: Duration) -> Option<Duration> {
+        let limit = self.settings.stuck_after?;
+        let mut lanes = lock(&self.lanes);
+        lanes.iter_mut().filter_map(|(kind, lane)| self.look_after(*kind, lane, limit, now)).min()
+    }
+
     fn capabilities(&self) -> Capabilities {
-        Capabilities { completion_thread: true, needs_poll: false }
+        Capabilities { completion_thread: true, needs_poll: self.settings.stuck_after.is_some() }
     }
 }
 
@@ -226,12 +327,16 @@ impl<W: Work> Drop for ThreadPool<W> {
         self.shared.stopping.store(true, Ordering::Release);
         let lanes = core::mem::take(&mut *lock(&self.lanes));
         let me = thread::current().id();
-        for (_, Lane { ring, threads }) in lanes {
+        for (_, Lane { ring, requests, workers }) in lanes {
             // Without its sender the ring ends.
-            drop(ring);
-            // The last owner of the engine may have been a completion on one of these very threads.
-            for thread in threads.into_iter().filter(|thread| thread.thread().id() != me) {
-                if thread.join().is_err() {
+            drop((ring, requests));
+            for worker in workers {
+                // The last owner of the engine may have been a completion on one of these very threads; and a thread that
+                // is stuck may never end.
+                if worker.thread.thread().id() == me || worker.is_stuck() {
+                    continue;
+                }
+                if worker.thread.join().is_err() {
                     tracing::error!("a thread of the pool panicked");
                 }
             }
@@ -242,8 +347,8 @@ impl<W: Work> Drop for ThreadPool<W> {
 impl<W: Work> fmt::Debug for ThreadPool<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ThreadPool")
-            .field("name", &self.name)
-            .field("threads_per_kind", &self.threads)
+            .field("name", &self.settings.name)
+            .field("threads_per_kind", &self.settings.threads)
             .finish_non_exhaustive()
     }
 }

@@ -30,6 +30,9 @@ pub enum SslError {
     /// The transport failed.
     #[error("transport: {0}")]
     Io(Arc<io::Error>),
+    /// The handshake was not done within its deadline. A parked packet was cancelled.
+    #[error("the handshake was not done within {0:?}")]
+    TimedOut(core::time::Duration),
     /// A packet's job panicked; the panic was handed on to the caller of that time, and the connection is lost.
     #[error("a job of this session panicked")]
     Panicked,
@@ -50,6 +53,21 @@ impl core::fmt::Display for ClosedDuring {
             Self::Handshake => "during the handshake",
             Self::Data => "without close_notify; the data may have been cut short",
         })
+    }
+}
+
+/// For code that knows only `io::Error`; the session's error is its source, to be had by `get_ref` and `downcast_ref`.
+impl From<SslError> for io::Error {
+    fn from(error: SslError) -> Self {
+        let kind = match &error {
+            SslError::Io(inner) => inner.kind(),
+            SslError::Tls(_) => io::ErrorKind::InvalidData,
+            SslError::PeerClosed(_) => io::ErrorKind::UnexpectedEof,
+            SslError::TimedOut(_) => io::ErrorKind::TimedOut,
+            SslError::ShutDown => io::ErrorKind::BrokenPipe,
+            SslError::Failed(_) | SslError::Panicked => io::ErrorKind::Other,
+        };
+        Self::new(kind, error)
     }
 }
 

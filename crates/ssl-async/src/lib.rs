@@ -90,6 +90,7 @@
 //! | work | how |
 //! | --- | --- |
 //! | signatures of a key with a handle | [`offload_key`] |
+//! | signatures by a closure that blocks, an `async fn` or a device of your own | [`SlowKey`] |
 //! | signatures of any rustls `SigningKey` | [`offload_signing_key`] |
 //! | key exchange | [`offload_key_exchange`] and [`SslContext::key_exchange`] |
 //! | session tickets | [`offload_tickets`] |
@@ -133,8 +134,10 @@
 //! - `aws-lc-rs` (default): rustls's provider over aws-lc, and the software implementation of all operations.
 //! - `ring`: rustls's provider over ring. With it alone, results are checked by that provider's algorithms, and there is
 //!   no aws-lc in the dependency tree.
+//! - `tokio`: the module [`tokio`](https://docs.rs/ssl-async/latest/ssl_async/tokio), acceptor, connector and stream for
+//!   tasks.
 //!
-//! Features are additive. With both, name the provider when a configuration is built, for rustls cannot guess it.
+//! Features are additive. With both providers, name the provider when a configuration is built, for rustls cannot guess it.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -151,18 +154,22 @@ mod session;
 // Everything that depends on the version of rustls.
 mod rustls23;
 
+// Sessions for tasks that move between threads.
+#[cfg(feature = "tokio")]
+pub mod tokio;
+
 pub use context::{AsyncCallback, SslContext};
 pub use crypto_ops::{CryptoOp, KeyHandle};
-pub use engine_core::{Engine, EngineError};
+pub use engine_core::{DriverError, Engine, EngineError, ThreadPoolBuilder};
 pub use error::{ClosedDuring, SslError};
 pub use job_core::JobPool;
 pub use outcome::Outcome;
 pub use rustls;
 pub use rustls23::{
-    Accepted, Acceptor, CertificateRequest, PeerCertificate, PublicKeyError, SigningWork, TlsError,
-    key_of_certificate, offload_key, offload_key_exchange, offload_signing_key,
-    offload_signing_key_of, offload_tickets, resolve_async, resolve_client_async,
-    verify_client_async, verify_server_async,
+    Accepted, Acceptor, CertificateRequest, PeerCertificate, PublicKeyError, SigningWork, SlowKey,
+    SlowKeyBuilder, TlsError, key_of_certificate, offload_key, offload_key_exchange,
+    offload_signing_key, offload_signing_key_of, offload_tickets, resolve_async,
+    resolve_client_async, verify_client_async, verify_server_async,
 };
 pub use session::{Ssl, SslId};
 pub use wait_ctx::{

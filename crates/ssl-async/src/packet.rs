@@ -9,10 +9,14 @@
 //!    +---- Unstarted <----+
 //! ```
 
+use std::io::Write;
+
 use job_core::{Job, JobPool, StartRefused, Step};
 use wait_ctx::WaitCtx;
 
-use crate::rustls23::{KeyExchange, Tls, TlsError};
+use crate::error::SslError;
+use crate::rustls23::{self, KeyExchange, Tls, TlsError};
+use crate::session::SslId;
 
 /// How a packet's work ended: with the connection back, or broken.
 pub(crate) type Processed = Result<Tls, Broken>;
@@ -33,8 +37,37 @@ pub(crate) enum Remains {
     Nothing,
 }
 
-/// The work itself. It owns the connection, and gives it back when done.
-pub(crate) type Work = Box<dyn FnOnce() -> Processed>;
+impl Broken {
+    /// Tells the peer with what is left of the connection, as far as the transport takes it, and says why it ended.
+    pub(crate) fn dismiss(self, id: SslId, io: &mut dyn Write) -> SslError {
+        let error = match rustls23::unwrap(&self.error) {
+            Some(cause) => SslError::Failed(cause),
+            None => SslError::Tls(self.error),
+        };
+        // rustls queues an alert for what the peer did wrong, but none for an engine's failure (law L15).
+        let ours = matches!(error, SslError::Failed(_));
+        let sent = match self.remains {
+            Remains::Connection(mut tls) => {
+                if ours {
+                    tls.send_close_notify();
+                }
+                tls.flush(io)
+            }
+            // A half-made first flight is of no use; the peer still reads in the clear.
+            Remains::Alert(_) if ours => io.write_all(&rustls23::CLOSE_NOTIFY),
+            Remains::Alert(alert) => io.write_all(&alert),
+            Remains::Nothing => Ok(()),
+        };
+        if let Err(unsent) = sent.and_then(|()| io.flush()) {
+            tracing::debug!(ssl = id.as_u64(), %unsent, "ssl.alert_unsent");
+        }
+        error
+    }
+}
+
+/// The work itself. It owns the connection, and gives it back when done. It may travel to another thread before it is
+/// begun; a job may not.
+pub(crate) type Work = Box<dyn FnOnce() -> Processed + Send>;
 
 /// Where a packet's work stands.
 pub(crate) enum Packet {
@@ -58,7 +91,10 @@ pub(crate) fn process(mut tls: Tls, exchange: KeyExchange) -> Work {
 }
 
 /// The work of creating a connection.
-pub(crate) fn create(make: impl FnOnce() -> Processed + 'static, exchange: KeyExchange) -> Work {
+pub(crate) fn create(
+    make: impl FnOnce() -> Processed + Send + 'static,
+    exchange: KeyExchange,
+) -> Work {
     Box::new(move || exchange.during(make))
 }
 

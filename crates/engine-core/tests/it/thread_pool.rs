@@ -4,9 +4,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::time::Duration;
 
-use engine_core::{DeviceError, Engine, EngineError, ThreadPoolBuilder};
+use engine_core::{DeviceError, Engine, EngineError, Terms, ThreadPoolBuilder};
 
-use crate::support::{KINDS, Negate, Outputs};
+use crate::support::{HandClock, KINDS, Negate, Outputs};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -147,4 +147,71 @@ fn l13_engines_that_share_a_pool_hear_of_each_others_room() {
     for (pending, n) in first.into_iter().chain(second).zip(0..) {
         assert_eq!(pending.wait().unwrap().value, !n);
     }
+}
+
+/// The first two calls hang until the gate opens. The first thread is replaced, the second is not, for that is the cap.
+#[test]
+fn a_stuck_thread_is_counted_and_replaced_up_to_a_cap() {
+    let outputs = Arc::<Outputs>::default();
+    let (open, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let (begun, begins) = mpsc::channel();
+    let device = pool(1, 8).stuck_after(Duration::from_secs(5)).replacements(1);
+    let device = Arc::new(device.build(move |work: &Negate| {
+        begun.send(work.n).unwrap();
+        if work.n < 2 {
+            let _ = gate.lock().unwrap().recv();
+        }
+        Ok(work.right())
+    }));
+    let clock = Arc::<HandClock>::default();
+    let terms = Terms::new().deadline(Duration::from_secs(1));
+    let engine = Engine::builder(device.clone()).clock(clock.clone()).terms(terms).build();
+
+    let pending = engine.offer(Negate::new(0, &outputs)).unwrap();
+    assert_eq!(begins.recv().unwrap(), 0);
+    assert_eq!(engine.poll(), Some(Duration::from_secs(1)), "the deadline comes first");
+    clock.advance(Duration::from_secs(5));
+    engine.poll();
+    assert_eq!((device.n_stuck(), device.n_threads()), (1, 2));
+    assert_eq!(pending.wait().unwrap_err(), EngineError::Deadline);
+
+    // The replacement serves, and hangs, too.
+    let hangs = engine.offer(Negate::new(1, &outputs)).unwrap();
+    assert_eq!(begins.recv().unwrap(), 1);
+    assert_eq!(engine.poll(), Some(Duration::from_secs(6)));
+    clock.advance(Duration::from_secs(5));
+    engine.poll();
+    assert_eq!((device.n_stuck(), device.n_threads()), (2, 2));
+    drop(hangs);
+
+    // Both come back: one has been replaced and ends, the other serves.
+    drop(open);
+    assert_eq!(engine.run(Negate::new(7, &outputs)).unwrap().value, !7);
+    assert!(engine.quiesce(PATIENCE));
+    assert_eq!(device.n_stuck(), 0);
+}
+
+/// Were the stuck thread waited for, this would hang.
+#[test]
+fn a_pool_that_goes_away_does_not_wait_for_a_thread_that_is_stuck() {
+    let outputs = Arc::<Outputs>::default();
+    let (open, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let (begun, begins) = mpsc::channel();
+    let device = pool(1, 8).stuck_after(Duration::from_secs(5)).build(move |work: &Negate| {
+        begun.send(()).unwrap();
+        let _ = gate.lock().unwrap().recv();
+        Ok(work.right())
+    });
+    let clock = Arc::<HandClock>::default();
+    let engine = Engine::builder(Arc::new(device)).clock(clock.clone()).build();
+    let pending = engine.offer(Negate::new(0, &outputs)).unwrap();
+    begins.recv().unwrap();
+    engine.poll();
+    clock.advance(Duration::from_secs(5));
+    engine.poll();
+    drop(pending);
+    drop(engine);
+    drop(open);
 }

@@ -5,6 +5,7 @@
 
 mod device;
 mod engine;
+mod heartbeat;
 mod job;
 mod measure;
 mod openssl;
@@ -36,6 +37,8 @@ const ENTRIES: &[Entry] = &[
     Entry { name: "engine.per_op", run: engine::per_op },
     Entry { name: "engine.wake_sleeping", run: engine::wake_sleeping },
     Entry { name: "device.virtual_requests", run: device::virtual_requests },
+    Entry { name: "tls.heartbeat", run: heartbeat::heartbeat },
+    Entry { name: "tls.cpu_tokio_vs_mio", run: heartbeat::cpu },
     Entry { name: "job.paused", run: paused::paused },
     Entry { name: "tls.paused_bytes", run: tls::paused_bytes },
     Entry { name: "tls.added_instructions", run: tls::added_instructions },

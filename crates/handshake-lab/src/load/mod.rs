@@ -6,6 +6,8 @@
 
 mod client;
 mod limit;
+#[cfg(feature = "bench")]
+pub(crate) mod paced;
 mod verify;
 
 use std::{

@@ -2,6 +2,7 @@
 
 use core::fmt;
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 
 use job_core::JobPool;
 use rustls::server::{self, AcceptedAlert, ClientHello};
@@ -9,7 +10,7 @@ use rustls::server::{self, AcceptedAlert, ClientHello};
 use crate::context::SslContext;
 use crate::error::{ClosedDuring, SslError};
 use crate::outcome::Outcome;
-use crate::packet::{Broken, Remains};
+use crate::packet::{Broken, Processed, Remains};
 use crate::rustls23::{ServerConfig, Tls, TlsError};
 use crate::session::Ssl;
 
@@ -98,11 +99,7 @@ impl<S: Read + Write> Accepted<S> {
     pub fn into_session(self, context: &SslContext<ServerConfig>, pool: &JobPool) -> Ssl<S> {
         let Self { inner, io } = self;
         let config = context.config().clone();
-        // It chooses the certificate and signs, so it runs in a job like a packet.
-        Ssl::accepted(context, pool, io, move || match inner.into_connection(config) {
-            Ok(connection) => Ok(Tls::from(connection)),
-            Err(refused) => Err(broken(refused)),
-        })
+        Ssl::accepted(context, pool, io, move || go_on(inner, config))
     }
 
     /// The transport.
@@ -120,6 +117,11 @@ impl<S> fmt::Debug for Accepted<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Accepted").finish_non_exhaustive()
     }
+}
+
+/// Goes on from a hello. It chooses the certificate and signs, so it runs in a job like a packet.
+pub(super) fn go_on(hello: server::Accepted, config: Arc<ServerConfig>) -> Processed {
+    hello.into_connection(config).map(Tls::from).map_err(broken)
 }
 
 fn broken((error, mut alert): (TlsError, AcceptedAlert)) -> Broken {

@@ -20,6 +20,16 @@ impl KeyExchange {
         Self(settings.key_exchange.clone())
     }
 
+    #[cfg(feature = "tokio")]
+    pub(crate) fn none() -> Self {
+        Self(None)
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn by(engine: Arc<Engine<CryptoOp>>) -> Self {
+        Self(Some(engine))
+    }
+
     /// Runs `work` with this engine in the current job. Without an engine or a job, `work` is simply called.
     pub(crate) fn during<T>(self, work: impl FnOnce() -> T) -> T {
         let job = if self.0.is_some() { job_core::current() } else { None };

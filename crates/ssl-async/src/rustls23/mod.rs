@@ -13,6 +13,9 @@ mod public_key;
 mod resolve;
 mod sign;
 mod signing_key;
+mod slow_key;
+#[cfg(feature = "tokio")]
+mod streaming;
 mod ticketer;
 mod verify;
 
@@ -35,6 +38,9 @@ pub(crate) use rustls::pki_types::ServerName;
 pub(crate) use rustls::{ClientConfig, Connection, ServerConfig};
 pub use sign::offload_key;
 pub use signing_key::{SigningWork, offload_signing_key, offload_signing_key_of};
+pub use slow_key::{SlowKey, SlowKeyBuilder};
+#[cfg(feature = "tokio")]
+pub(crate) use streaming::{ClientHello, Hello, HelloReader};
 pub use ticketer::offload_tickets;
 pub use verify::{PeerCertificate, verify_client_async, verify_server_async};
 

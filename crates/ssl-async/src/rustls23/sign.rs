@@ -38,11 +38,7 @@ impl SigningKey for OffloadedKey {
     }
 
     fn algorithm(&self) -> SignatureAlgorithm {
-        match self.key.algorithm() {
-            Algorithm::Rsa => SignatureAlgorithm::RSA,
-            Algorithm::Ed25519 => SignatureAlgorithm::ED25519,
-            _ => SignatureAlgorithm::ECDSA,
-        }
+        algorithm_of(&self.key)
     }
 }
 
@@ -77,6 +73,14 @@ impl fmt::Debug for OffloadedSigner {
 /// What a device's answer of another kind comes to, should the engine have let it through unchecked.
 const SHAPE: EngineError = EngineError::Invalid(CheckFailed("the result is no signature"));
 
-fn code_point(scheme: Scheme) -> SignatureScheme {
+pub(super) fn algorithm_of(key: &KeyHandle) -> SignatureAlgorithm {
+    match key.algorithm() {
+        Algorithm::Rsa => SignatureAlgorithm::RSA,
+        Algorithm::Ed25519 => SignatureAlgorithm::ED25519,
+        _ => SignatureAlgorithm::ECDSA,
+    }
+}
+
+pub(super) fn code_point(scheme: Scheme) -> SignatureScheme {
     SignatureScheme::from(scheme.to_u16())
 }

@@ -3,7 +3,7 @@
 use core::fmt;
 use std::sync::Arc;
 
-use crypto_ops::Scheme;
+use crypto_ops::{KeyHandle, Scheme};
 use engine_core::{CheckFailed, DeviceError, Engine, Kind, Work};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
@@ -11,6 +11,7 @@ use rustls::sign::{Signer, SigningKey};
 use rustls::{SignatureAlgorithm, SignatureScheme};
 
 use crate::rustls23::public_key::{ProviderVerifier, PublicKeyError, spki_of};
+use crate::rustls23::sign::{algorithm_of, code_point};
 use crate::rustls23::{TlsError, wrap};
 
 /// Any key of rustls's, used elsewhere: `sign` becomes [`SigningWork`] for `engine`, whose device calls
@@ -73,13 +74,15 @@ fn offload(
     provider: &CryptoProvider,
 ) -> Result<Arc<dyn SigningKey>, PublicKeyError> {
     let verifier = Arc::new(ProviderVerifier::new(&spki, provider)?);
-    Ok(Arc::new(OffloadedSigningKey { engine, key, spki, verifier }))
+    Ok(Arc::new(OffloadedSigningKey { engine, key: Key::Rustls(key), spki, verifier }))
 }
 
-/// A signature to be made by a key of rustls's.
+/// A signature to be made: by a key of rustls's, or by whatever the device knows.
 #[derive(Clone)]
 pub struct SigningWork {
-    signer: Arc<dyn Signer>,
+    /// Absent if the key is the device's.
+    signer: Option<Arc<dyn Signer>>,
+    scheme: SignatureScheme,
     is_rsa: bool,
     verifier: Arc<ProviderVerifier>,
     message: Vec<u8>,
@@ -90,17 +93,29 @@ impl SigningWork {
     ///
     /// # Errors
     ///
-    /// [`DeviceError::Failed`]; what the key said is logged.
+    /// [`DeviceError::Failed`]; what the key said is logged. [`DeviceError::Unsupported`] if the key is not a key of
+    /// rustls's.
     pub fn sign(&self) -> Result<Vec<u8>, DeviceError> {
-        self.signer.sign(&self.message).map_err(|error| {
-            tracing::warn!(scheme = ?self.signer.scheme(), %error, "ssl.key_failed");
-            DeviceError::Failed("the key did not sign")
-        })
+        let Some(signer) = &self.signer else {
+            return Err(DeviceError::Unsupported("the key is the device's, not one of rustls's"));
+        };
+        signer.sign(&self.message).map_err(|error| self.failed(&error))
     }
 
     /// The scheme to sign under.
     pub fn scheme(&self) -> SignatureScheme {
-        self.signer.scheme()
+        self.scheme
+    }
+
+    /// What to sign: the whole message, not a digest of it.
+    pub fn message(&self) -> &[u8] {
+        &self.message
+    }
+
+    /// Logs what a key said, and makes it a device's error.
+    pub(crate) fn failed(&self, error: &dyn fmt::Display) -> DeviceError {
+        tracing::warn!(scheme = ?self.scheme, %error, "ssl.key_failed");
+        DeviceError::Failed("the key did not sign")
     }
 }
 
@@ -139,18 +154,54 @@ impl fmt::Debug for SigningWork {
     }
 }
 
-struct OffloadedSigningKey {
-    engine: Arc<Engine<SigningWork>>,
-    key: Arc<dyn SigningKey>,
-    spki: SubjectPublicKeyInfoDer<'static>,
-    verifier: Arc<ProviderVerifier>,
+pub(crate) struct OffloadedSigningKey {
+    pub(crate) engine: Arc<Engine<SigningWork>>,
+    pub(crate) key: Key,
+    pub(crate) spki: SubjectPublicKeyInfoDer<'static>,
+    pub(crate) verifier: Arc<ProviderVerifier>,
+}
+
+/// Where the private half is.
+#[derive(Debug)]
+pub(crate) enum Key {
+    /// In a key of rustls's, which chooses the scheme as well.
+    Rustls(Arc<dyn SigningKey>),
+    /// With the device.
+    Device(KeyHandle),
+}
+
+impl Key {
+    fn choose_scheme(
+        &self,
+        offered: &[SignatureScheme],
+    ) -> Option<(SignatureScheme, Option<Arc<dyn Signer>>)> {
+        match self {
+            Self::Rustls(key) => {
+                let signer = Arc::<dyn Signer>::from(key.choose_scheme(offered)?);
+                Some((signer.scheme(), Some(signer)))
+            }
+            Self::Device(handle) => {
+                let mut schemes = handle.schemes().iter().map(|scheme| code_point(*scheme));
+                Some((schemes.find(|scheme| offered.contains(scheme))?, None))
+            }
+        }
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        match self {
+            Self::Rustls(key) => key.algorithm(),
+            Self::Device(handle) => algorithm_of(handle),
+        }
+    }
 }
 
 impl SigningKey for OffloadedSigningKey {
     fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        let (scheme, signer) = self.key.choose_scheme(offered)?;
         Some(Box::new(OffloadedSigner {
             engine: Arc::clone(&self.engine),
-            signer: Arc::from(self.key.choose_scheme(offered)?),
+            signer,
+            scheme,
             is_rsa: self.algorithm() == SignatureAlgorithm::RSA,
             verifier: Arc::clone(&self.verifier),
         }))
@@ -173,7 +224,8 @@ impl fmt::Debug for OffloadedSigningKey {
 
 struct OffloadedSigner {
     engine: Arc<Engine<SigningWork>>,
-    signer: Arc<dyn Signer>,
+    signer: Option<Arc<dyn Signer>>,
+    scheme: SignatureScheme,
     is_rsa: bool,
     verifier: Arc<ProviderVerifier>,
 }
@@ -182,7 +234,8 @@ impl Signer for OffloadedSigner {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, TlsError> {
         // The request owns a copy: the device must never read from this stack (law L1).
         let work = SigningWork {
-            signer: Arc::clone(&self.signer),
+            signer: self.signer.clone(),
+            scheme: self.scheme,
             is_rsa: self.is_rsa,
             verifier: Arc::clone(&self.verifier),
             message: message.to_vec(),
@@ -191,7 +244,7 @@ impl Signer for OffloadedSigner {
     }
 
     fn scheme(&self) -> SignatureScheme {
-        self.signer.scheme()
+        self.scheme
     }
 }
 

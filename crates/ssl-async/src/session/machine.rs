@@ -6,9 +6,9 @@ use std::io::{self, Read, Write};
 use job_core::Job;
 
 use crate::error::{ClosedDuring, SslError};
-use crate::packet::{self, Broken, Packet, Processed, Remains, Work};
+use crate::packet::{self, Packet, Processed, Work};
 use crate::read_ahead::Peer;
-use crate::rustls23::{self, Tls};
+use crate::rustls23::Tls;
 use crate::session::{Origin, Ssl};
 
 /// Where the connection is. The picture is in [`packet`].
@@ -122,36 +122,12 @@ impl<S: Read + Write> Ssl<S> {
                 self.established |= !tls.is_handshaking();
                 self.state = State::Idle(tls);
             }
-            Packet::Done(Err(broken)) => return Err(self.end(broken)),
+            Packet::Done(Err(broken)) => {
+                let error = broken.dismiss(self.id, &mut self.io);
+                return Err(self.fail(error));
+            }
         }
         Ok(())
-    }
-
-    /// Ends the session with what is left of its connection: whatever alert is due goes out as far as the transport
-    /// takes it.
-    fn end(&mut self, Broken { error, remains }: Broken) -> SslError {
-        let error = match rustls23::unwrap(&error) {
-            Some(cause) => SslError::Failed(cause),
-            None => SslError::Tls(error),
-        };
-        // rustls queues an alert for what the peer did wrong, but none for an engine's failure (law L15).
-        let ours = matches!(error, SslError::Failed(_));
-        let sent = match remains {
-            Remains::Connection(mut tls) => {
-                if ours {
-                    tls.send_close_notify();
-                }
-                tls.flush(&mut self.io)
-            }
-            // A half-made first flight is of no use; the peer still reads in the clear.
-            Remains::Alert(_) if ours => self.io.write_all(&rustls23::CLOSE_NOTIFY),
-            Remains::Alert(alert) => self.io.write_all(&alert),
-            Remains::Nothing => Ok(()),
-        };
-        if let Err(unsent) = sent.and_then(|()| self.io.flush()) {
-            tracing::debug!(ssl = self.id.0, %unsent, "ssl.alert_unsent");
-        }
-        self.fail(error)
     }
 
     /// Ends the session; a parked packet is cancelled.

@@ -31,7 +31,7 @@ impl SslId {
         self.0
     }
 
-    fn next() -> Self {
+    pub(crate) fn next() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self(NEXT.fetch_add(1, Ordering::Relaxed))
     }
@@ -51,7 +51,10 @@ impl fmt::Display for SslId {
 ///
 /// Dropping the session cancels a parked packet. What the device still computes for it is discarded when it arrives.
 ///
-/// `!Send`: a parked packet holds a fiber of this thread.
+/// `!Send`: a parked packet holds a fiber of this thread. A task that a runtime moves between threads cannot hold a
+/// session across an `.await`; with the feature `tokio` there is
+/// [`tokio::TlsAcceptor`](https://docs.rs/ssl-async/latest/ssl_async/tokio/struct.TlsAcceptor.html) for it, whose futures
+/// and streams are `Send`.
 ///
 /// ```compile_fail
 /// fn needs_send<T: Send>() {}
@@ -140,7 +143,7 @@ impl<S: Read + Write> Ssl<S> {
         context: &SslContext<ServerConfig>,
         pool: &JobPool,
         io: S,
-        make: impl FnOnce() -> packet::Processed + 'static,
+        make: impl FnOnce() -> packet::Processed + Send + 'static,
     ) -> Self {
         let origin = Origin::Server(Arc::clone(context.config()));
         let work = packet::create(make, KeyExchange::of(context.settings()));

@@ -1,0 +1,140 @@
+//! The thread of a shard: it begins packets, keeps those that pause, and resumes them when they are woken.
+//!
+//! ```text
+//!   Start ---> begin in a job -----> done: answer, stack back, next waiting
+//!     |          |        ^            ^
+//!     | no job   | paused | ready      | Cancel, or the shard ends: cancelled on this thread
+//!     v          v        |            |
+//!   waiting    parked ----+------------+
+//! ```
+//!
+//! Why nothing is lost or done twice:
+//! 1. A packet's wakes have no route until it is in `parked`. One that came before is owed, and delivered with the route.
+//! 2. A wake names a stay that is never named again. Late ones find nothing; an extra one is a resume that changes
+//!    nothing (law L2).
+//! 3. Whoever gives up closes the answer first and sends `Cancel` then. A packet that is about to begin, or to be
+//!    resumed, looks at the answer; one that is parked hears the command; one that is done is not there any more.
+//! 4. Jobs are begun, resumed and cancelled here and nowhere else; the compiler keeps them here.
+
+use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::task::Waker;
+
+use job_core::{Job, JobPool};
+use wait_ctx::{Route, WaitCtx};
+
+use crate::packet::{self, Packet, Processed};
+use crate::tokio::inbox::{Batch, Command, Doorbell, Inbox};
+use crate::tokio::visit::{Order, VisitId, Visitor};
+
+/// Serves `inbox` until it is closed; then cancels what is left.
+pub(crate) fn serve(inbox: &Arc<Inbox>, pool: JobPool) {
+    let mut shard =
+        Shard { inbox: Arc::clone(inbox), pool, parked: HashMap::new(), waiting: VecDeque::new() };
+    let mut batch = Batch::default();
+    while inbox.take(&mut batch) {
+        // What is nearly done comes before what is new.
+        for id in batch.ready.drain(..) {
+            shard.resume(id);
+        }
+        for command in batch.commands.drain(..) {
+            shard.obey(command);
+        }
+        shard.admit();
+    }
+    drop(batch);
+    shard.end();
+}
+
+struct Shard {
+    inbox: Arc<Inbox>,
+    pool: JobPool,
+    parked: HashMap<VisitId, Parked>,
+    /// Packets without a job, for all are taken; first come, first served.
+    waiting: VecDeque<Order>,
+}
+
+struct Parked {
+    job: Job<Processed>,
+    visitor: Visitor,
+}
+
+impl Shard {
+    fn obey(&mut self, command: Command) {
+        match command {
+            Command::Start(order) if self.waiting.is_empty() => self.begin(order),
+            Command::Start(order) => self.waiting.push_back(order),
+            Command::Cancel(id) => {
+                // The job ends before its visitor is gone.
+                if let Some(Parked { job, visitor }) = self.parked.remove(&id) {
+                    visitor.span.in_scope(|| drop(job));
+                } else {
+                    self.waiting.retain(|order| order.id != id);
+                }
+            }
+            Command::Report(reply) => {
+                let _ = reply.send(self.pool.stats());
+            }
+        }
+    }
+
+    fn begin(&mut self, Order { id, work, visitor }: Order) {
+        if visitor.has_gone() {
+            return;
+        }
+        let ctx = WaitCtx::new();
+        let begun = visitor
+            .span
+            .in_scope(|| catch_unwind(AssertUnwindSafe(|| packet::begin(work, &self.pool, &ctx))));
+        match begun {
+            Ok(Packet::Parked(job)) => {
+                self.parked.insert(id, Parked { job, visitor });
+                let bell = Doorbell { inbox: Arc::clone(&self.inbox), visit: id };
+                ctx.notifier().set_route(Route::Waker(Waker::from(Arc::new(bell))));
+            }
+            Ok(Packet::Unstarted(work)) => self.waiting.push_front(Order { id, work, visitor }),
+            Ok(Packet::Done(processed)) => visitor.answer(Ok(processed)),
+            Err(panic) => visitor.answer(Err(panic)),
+        }
+    }
+
+    fn resume(&mut self, id: VisitId) {
+        // Done, or cancelled: the wake was for nobody.
+        let Some(Parked { job, visitor }) = self.parked.remove(&id) else { return };
+        if visitor.has_gone() {
+            visitor.span.in_scope(|| drop(job));
+            return;
+        }
+        let step = visitor.span.in_scope(|| catch_unwind(AssertUnwindSafe(|| job.resume())));
+        match step.map(Packet::from) {
+            Ok(Packet::Parked(job)) => {
+                self.parked.insert(id, Parked { job, visitor });
+            }
+            Ok(Packet::Done(processed)) => visitor.answer(Ok(processed)),
+            Ok(Packet::Unstarted(_)) => unreachable!("a job that was begun is not unbegun"),
+            Err(panic) => visitor.answer(Err(panic)),
+        }
+    }
+
+    /// Begins what waited for a job, as long as there are jobs.
+    fn admit(&mut self) {
+        while let Some(order) = self.waiting.pop_front() {
+            let id = order.id;
+            self.begin(order);
+            if self.waiting.front().is_some_and(|first| first.id == id) {
+                return;
+            }
+        }
+    }
+
+    /// Cancels everything. Whoever still waits hears how its packet ended, if the packet can tell.
+    fn end(self) {
+        drop(self.waiting);
+        for Parked { job, visitor } in self.parked.into_values() {
+            if let Some(processed) = visitor.span.in_scope(|| job.cancel()) {
+                visitor.answer(Ok(processed));
+            }
+        }
+    }
+}

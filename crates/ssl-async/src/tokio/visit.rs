@@ -1,0 +1,100 @@
+//! One packet's stay at a shard, as the task sees it.
+
+use core::future::Future;
+use core::pin::Pin;
+use core::sync::atomic::{AtomicU64, Ordering};
+use core::task::{Context, Poll, ready};
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+use tracing::Span;
+
+use crate::packet::{Processed, Work};
+use crate::tokio::inbox::{Command, Inbox};
+use crate::tokio::shards::Place;
+
+/// The name of a stay, never used again: what comes too late for one finds nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct VisitId(u64);
+
+impl VisitId {
+    fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// What the shard answers: the packet's end, or the panic that was its end.
+pub(crate) type Reply = Result<Processed, Box<dyn Any + Send>>;
+
+/// A packet on its way to a shard.
+pub(crate) struct Order {
+    pub(crate) id: VisitId,
+    pub(crate) work: Work,
+    pub(crate) visitor: Visitor,
+}
+
+/// Who waits for a packet. Dropped when the packet has ended and its stack is back.
+pub(crate) struct Visitor {
+    pub(crate) reply: oneshot::Sender<Reply>,
+    /// Entered whenever the packet runs.
+    pub(crate) span: Span,
+    pub(crate) _place: Place,
+}
+
+impl Visitor {
+    /// Whether nobody waits any more.
+    pub(crate) fn has_gone(&self) -> bool {
+        self.reply.is_closed()
+    }
+
+    pub(crate) fn answer(self, reply: Reply) {
+        // If the task has gone meanwhile, the connection ends here. What it owns is the user's code, and must not end
+        // the shard.
+        if let Err(unwanted) = self.reply.send(reply) {
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(unwanted)));
+        }
+    }
+}
+
+/// A packet that is at a shard. Ready with the answer; `None` if the shard has ended. Dropping it cancels the packet.
+pub(crate) struct Visit {
+    id: VisitId,
+    inbox: Arc<Inbox>,
+    reply: oneshot::Receiver<Reply>,
+    answered: bool,
+}
+
+impl Visit {
+    pub(crate) fn begin(inbox: &Arc<Inbox>, place: Place, work: Work) -> Self {
+        let (sender, reply) = oneshot::channel();
+        let id = VisitId::next();
+        let visitor = Visitor { reply: sender, span: Span::current(), _place: place };
+        // An order that comes back is dropped, and the answer is that there is none.
+        let _ = inbox.send(Command::Start(Order { id, work, visitor }));
+        Self { id, inbox: Arc::clone(inbox), reply, answered: false }
+    }
+}
+
+impl Future for Visit {
+    type Output = Option<Reply>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let reply = ready!(Pin::new(&mut self.reply).poll(cx));
+        self.answered = true;
+        Poll::Ready(reply.ok())
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        if !self.answered {
+            // First, so that a packet not yet begun is not begun, even if it is taken up before the command is.
+            self.reply.close();
+            // A shard that has ended has cancelled it already.
+            let _ = self.inbox.send(Command::Cancel(self.id));
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Whatever happens to a handshake, it ends, nothing is left of it, and the server serves again.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use ssl_async::resolve_async;
+use ssl_async::tokio::{Shards, TlsAcceptor};
+
+use crate::support::{provider, server_config};
+use crate::world::{current_thread, multi_thread, until, wire, world, world_on};
+
+/// Drops the future inside when it has waited so many times.
+struct DropAfter<F> {
+    future: Option<F>,
+    waits: usize,
+}
+
+impl<F: Future + Unpin> Future for DropAfter<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(future) = &mut self.future else { return Poll::Ready(None) };
+        if let Poll::Ready(output) = Pin::new(future).poll(cx) {
+            return Poll::Ready(Some(output));
+        }
+        if self.waits == 0 {
+            self.future = None;
+            return Poll::Ready(None);
+        }
+        self.waits -= 1;
+        Poll::Pending
+    }
+}
+
+#[test]
+fn l5_the_future_may_be_dropped_at_every_await() {
+    current_thread().block_on(async {
+        let world = world(4);
+        let mut dropped = 0;
+        for waits in 0.. {
+            let (ours, theirs) = wire();
+            // The server is first, so it waits for the hello.
+            let accept = DropAfter { future: Some(world.acceptor.accept(ours)), waits };
+            let server = tokio::spawn(accept);
+            let client = tokio::spawn(world.client(theirs));
+            // The key answers only when the server waits for it or has gone.
+            until(|| world.fixture.device.held() == 1 || server.is_finished()).await;
+            if world.fixture.device.held() == 1 {
+                world.fixture.device.answer();
+            }
+            let done = server.await.unwrap().is_some();
+            client.abort();
+            let _ = client.await;
+            world.is_empty().await;
+            if done {
+                break;
+            }
+            dropped += 1;
+        }
+        assert!(dropped >= 3, "before the hello, at the key and before the Finished: {dropped}");
+        world.serves().await;
+    });
+}
+
+/// 1,024 handshakes are parked when their runtime is dropped. The shards outlive it, and serve another.
+#[test]
+fn l8_a_runtime_shut_down_with_handshakes_parked_leaves_nothing() {
+    const PARKED: usize = 1024;
+    let world = world(2 * PARKED);
+    let runtime = multi_thread();
+    runtime.block_on(async {
+        for _ in 0..PARKED {
+            let (ours, theirs) = wire();
+            tokio::spawn(world.acceptor.accept(ours));
+            tokio::spawn(world.client(theirs));
+        }
+        until(|| world.fixture.device.held() == PARKED).await;
+    });
+    drop(runtime);
+    current_thread().block_on(async {
+        let snapshot = world.is_empty().await;
+        let ended = (snapshot.cancelled, snapshot.late);
+        assert_eq!(ended, (PARKED as u64, PARKED as u64));
+        world.serves().await;
+    });
+}
+
+#[test]
+fn l10_a_panic_in_a_hook_reaches_the_task_and_no_other() {
+    #[derive(Debug)]
+    struct Panics;
+    impl ResolvesServerCert for Panics {
+        fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+            std::panic::panic_any("a bug in a resolver")
+        }
+    }
+    current_thread().block_on(async {
+        let world = world(4);
+        let mut config = (**world.acceptor.config()).clone();
+        config.cert_resolver = Arc::new(Panics);
+        let acceptor = TlsAcceptor::new(Arc::new(config), &world.shards);
+        let (ours, theirs) = wire();
+        let client = tokio::spawn(world.client(theirs));
+        let panic = tokio::spawn(acceptor.accept(ours)).await.unwrap_err().into_panic();
+        assert_eq!(panic.downcast_ref(), Some(&"a bug in a resolver"));
+        assert!(client.await.unwrap().is_err());
+        world.is_empty().await;
+        world.serves().await;
+    });
+}
+
+#[test]
+fn a_failed_signature_ends_the_handshake_cleanly_on_both_sides() {
+    current_thread().block_on(async {
+        let world = world(4);
+        for wrongly in [true, false] {
+            let (ours, theirs) = wire();
+            let server = tokio::spawn(world.acceptor.accept(ours));
+            let client = tokio::spawn(world.client(theirs));
+            until(|| world.fixture.device.held() == 1).await;
+            if wrongly {
+                world.fixture.device.answer_wrongly();
+                // P-256 and a device without a thread of its own: it is the client that finds out.
+                assert!(client.await.unwrap().is_err());
+                assert!(server.await.unwrap().is_err());
+            } else {
+                world.fixture.device.fail();
+                let error = server.await.unwrap().unwrap_err();
+                assert!(matches!(error, ssl_async::SslError::Failed(_)), "{error}");
+                assert!(client.await.unwrap().is_err());
+            }
+            world.is_empty().await;
+        }
+        world.serves().await;
+    });
+}
+
+/// A hook's future may be awaited on a shard, and completed by the runtime.
+#[test]
+fn a_certificate_chosen_by_an_async_function() {
+    multi_thread().block_on(async {
+        let world = world(4);
+        let (ask, mut asked) = tokio::sync::mpsc::unbounded_channel();
+        let resolver = resolve_async(async move |_hello| {
+            let (answer, answered) = tokio::sync::oneshot::channel();
+            ask.send(answer).unwrap();
+            answered.await.ok()
+        });
+        let mut config = server_config(
+            provider(),
+            rustls::ALL_VERSIONS,
+            &world.fixture.identity,
+            &world.fixture.key,
+        );
+        config.cert_resolver = resolver;
+        let acceptor = TlsAcceptor::new(Arc::new(config), &world.shards);
+        world.fixture.device.set_answers_at_once(true);
+        let (ours, theirs) = wire();
+        let server = tokio::spawn(acceptor.accept(ours));
+        let client = tokio::spawn(world.client(theirs));
+        let key = CertifiedKey::new(
+            vec![world.fixture.identity.certificate.clone()],
+            Arc::clone(&world.fixture.key),
+        );
+        assert!(asked.recv().await.unwrap().send(Arc::new(key)).is_ok());
+        assert!(server.await.unwrap().is_ok());
+        assert!(client.await.unwrap().is_ok());
+        world.is_empty().await;
+    });
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config { cases: 48, failure_persistence: None, ..Default::default() })]
+
+    /// Handshakes that are dropped after some waits, or not, beside others whose key fails, or does not; on few shards with
+    /// few jobs.
+    #[test]
+    fn l5_l7_l8_any_mix_of_drops_and_failures_leaves_nothing(
+        waits in proptest::collection::vec(0usize..12, 1..16),
+        failures in proptest::collection::vec(proptest::bool::weighted(0.3), 16),
+        (threads, max_jobs) in (1usize..3, 1usize..6),
+    ) {
+        let jobs = job_core::JobPool::builder().max_jobs(max_jobs);
+        let shards = Shards::builder().threads(threads).jobs(jobs).build().unwrap();
+        let world = world_on(4, shards);
+        multi_thread().block_on(async {
+            let (mut servers, mut clients) = (Vec::new(), Vec::new());
+            for waits in waits {
+                let (ours, theirs) = wire();
+                let future = Some(world.acceptor.accept(ours));
+                servers.push(tokio::spawn(DropAfter { future, waits }));
+                clients.push(tokio::spawn(world.client(theirs)));
+            }
+            let (device, mut failures) = (&world.fixture.device, failures.into_iter().cycle());
+            until(|| {
+                if device.held() > 0 {
+                    if failures.next() == Some(true) { device.fail() } else { device.answer() }
+                }
+                servers.iter().all(tokio::task::JoinHandle::is_finished)
+            }).await;
+            for (server, client) in servers.into_iter().zip(clients) {
+                // Dropped, failed or done; but no panic.
+                server.await.unwrap();
+                client.abort();
+                let _ended = client.await;
+            }
+            world.is_empty().await;
+            world.serves().await;
+        });
+    }
+}

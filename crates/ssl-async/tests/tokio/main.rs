@@ -1,0 +1,18 @@
+//! The futures and streams for tokio, on both of its runtimes, over an in-memory transport and a device that answers on
+//! command.
+
+mod faults;
+mod handshake;
+mod hyper;
+mod signers;
+mod stream;
+
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "shared with the tests of sessions, which use all of it"
+)]
+#[path = "../it/support/mod.rs"]
+mod support;
+mod tonic;
+mod world;

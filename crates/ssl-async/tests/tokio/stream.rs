@@ -1,0 +1,147 @@
+//! What the stream can do: everything that tokio-rustls's can.
+
+use std::io::{ErrorKind, IoSlice};
+use std::sync::Arc;
+
+use rustls::{ClientConfig, ServerConfig, version::TLS13};
+use ssl_async::tokio::{TlsAcceptor, TlsConnector};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+use crate::support::{client_config, localhost, provider, server_config};
+use crate::world::{World, current_thread, exchange, multi_thread, wire, world};
+
+/// The same server with its configurations changed.
+fn with(
+    world: &mut World,
+    server: impl FnOnce(&mut ServerConfig),
+    client: impl FnOnce(&mut ClientConfig),
+) {
+    let fixture = &world.fixture;
+    let mut config = server_config(provider(), &[&TLS13], &fixture.identity, &fixture.key);
+    server(&mut config);
+    world.acceptor = TlsAcceptor::new(Arc::new(config), &world.shards);
+    let mut config = client_config(provider(), &TLS13, &fixture.identity);
+    client(&mut config);
+    world.connector = TlsConnector::new(Arc::new(config), &world.shards);
+    fixture.device.set_answers_at_once(true);
+}
+
+#[test]
+fn the_properties_of_the_connection_are_there() {
+    current_thread().block_on(async {
+        let mut world = world(4);
+        let alpn = || vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        with(&mut world, |s| s.alpn_protocols = alpn(), |c| c.alpn_protocols = alpn());
+        let (ours, theirs) = wire();
+        let (server, client) = tokio::join!(world.acceptor.accept(ours), world.client(theirs));
+        let (mut server, mut client) = (server.unwrap(), client.unwrap());
+        assert_eq!(server.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
+        assert_eq!(server.server_name(), Some("localhost"));
+        let seen = client.get_ref().1.peer_certificates().unwrap();
+        assert_eq!(seen, [world.fixture.identity.certificate.clone()]);
+        let export = |connection: &mut rustls::Connection| {
+            connection.export_keying_material([0; 32], b"EXPORTER-test", None).unwrap()
+        };
+        assert_eq!(export(server.get_mut().1), export(client.get_mut().1));
+        // A key update after the handshake is answered on the task.
+        client.get_mut().1.refresh_traffic_keys().unwrap();
+        exchange(&mut client, &mut server).await;
+        let (_io, connection) = server.into_inner();
+        assert_eq!(connection.protocol_version(), Some(rustls::ProtocolVersion::TLSv1_3));
+    });
+}
+
+#[test]
+fn after_the_handshake_no_packet_visits_a_shard() {
+    current_thread().block_on(async {
+        let mut world = world(4);
+        with(&mut world, |s| s.send_tls13_tickets = 4, |_| {});
+        let (ours, theirs) = wire();
+        let (server, client) = tokio::join!(world.acceptor.accept(ours), world.client(theirs));
+        let (mut server, mut client) = (server.unwrap(), client.unwrap());
+        world.shards.shutdown().await;
+        // Tickets come behind the handshake, and a key update; the shards are gone, and nothing asks for them.
+        server.get_mut().1.refresh_traffic_keys().unwrap();
+        exchange(&mut client, &mut server).await;
+    });
+}
+
+#[test]
+fn much_data_both_ways_at_once_through_a_split_stream() {
+    multi_thread().block_on(async {
+        let mut world = world(4);
+        with(&mut world, |_| {}, |_| {});
+        let (ours, theirs) = wire();
+        let (server, client) = tokio::join!(world.acceptor.accept(ours), world.client(theirs));
+        let data: Vec<u8> = (0..1_000_000_u32).map(|n| n as u8).collect();
+        let mut tasks = Vec::new();
+        for stream in [server.unwrap(), client.unwrap()] {
+            let (mut read, mut write) = tokio::io::split(stream);
+            let (sent, expected) = (data.clone(), data.clone());
+            tasks.push(tokio::spawn(async move {
+                write.write_all(&sent).await.unwrap();
+                // Half-close: the other half goes on.
+                write.shutdown().await.unwrap();
+                let error = write.write_all(b"behind").await.unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::BrokenPipe);
+            }));
+            tasks.push(tokio::spawn(async move {
+                let mut heard = Vec::new();
+                read.read_to_end(&mut heard).await.unwrap();
+                assert!(heard == expected);
+            }));
+        }
+        for task in tasks {
+            task.await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn vectored_writes_buffered_reads_and_a_close_without_notify() {
+    current_thread().block_on(async {
+        let mut world = world(4);
+        with(&mut world, |_| {}, |_| {});
+        let (ours, theirs) = wire();
+        let (server, client) = tokio::join!(world.acceptor.accept(ours), world.client(theirs));
+        let (mut server, mut client) = (server.unwrap(), client.unwrap());
+        assert!(client.is_write_vectored());
+        let pieces = [IoSlice::new(b"one "), IoSlice::new(b"line\nand "), IoSlice::new(b"more")];
+        assert_eq!(client.write_vectored(&pieces).await.unwrap(), 17);
+        client.flush().await.unwrap();
+        let mut line = String::new();
+        server.read_line(&mut line).await.unwrap();
+        assert_eq!(line, "one line\n");
+        drop(client);
+        let error = server.read_to_end(&mut Vec::new()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::UnexpectedEof, "the data may have been cut short");
+    });
+}
+
+#[test]
+fn early_data_goes_with_the_hello_or_else_behind_the_handshake() {
+    current_thread().block_on(async {
+        let mut world = world(4);
+        with(&mut world, |s| s.max_early_data_size = 1024, |c| c.enable_early_data = true);
+        let data = vec![7; 1500];
+        // The first has no ticket; the second sends as much early as the ticket allows.
+        for early in [0, 1024] {
+            let (ours, theirs) = wire();
+            let connect = world.connector.connect(localhost(), theirs).early_data(data.clone());
+            let (server, client) = tokio::join!(world.acceptor.accept(ours), connect);
+            let (mut server, mut client) = (server.unwrap(), client.unwrap());
+            let mut heard = vec![0; 2000];
+            let mut n = 0;
+            loop {
+                match server.read_early_data(&mut heard[n..]).unwrap() {
+                    0 => break,
+                    more => n += more,
+                }
+            }
+            assert_eq!(n, early);
+            server.read_exact(&mut heard[n..1500]).await.unwrap();
+            assert_eq!(heard[..1500], data);
+            exchange(&mut client, &mut server).await;
+        }
+    });
+}
