@@ -212,7 +212,7 @@ impl<P> Instance<P> {
                 return Err(self.refuse(class, Refused::Resetting(payload)));
             }
             Presence::Removed { .. } => return Err(self.refuse(class, Refused::Removed(payload))),
-            Presence::Present if self.now < self.stuck_until || self.credits[ring] == 0 => {
+            Presence::Present if self.is_stuck() || self.credits[ring] == 0 => {
                 return Err(self.refuse(class, Refused::RingFull(payload)));
             }
             Presence::Present => {}
@@ -326,11 +326,18 @@ impl<P> Instance<P> {
         self.entries.len()
     }
 
-    /// Free entries of the ring that serves `class`; `None` if no ring does.
+    /// Free entries of the ring that serves `class`, as the instance says: none while its rings are
+    /// stuck. `None` if no ring serves it.
     #[must_use]
     pub fn credits(&self, class: ServiceClass) -> Option<usize> {
         let group = self.groups.iter().find(|group| group.class == class)?;
-        Some(self.credits[group.ring])
+        Some(if self.is_stuck() { 0 } else { self.credits[group.ring] })
+    }
+
+    /// Whether its rings claim to be full, whatever is on them.
+    #[must_use]
+    pub fn is_stuck(&self) -> bool {
+        self.now < self.stuck_until
     }
 
     /// The counters.

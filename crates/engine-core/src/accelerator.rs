@@ -27,8 +27,9 @@ pub trait Accelerator<W: Work>: Send + Sync + fmt::Debug {
     /// take the request: the operation falls back, or fails.
     fn submit(&self, request: Request<W>) -> Result<(), Rejected<W>>;
 
-    /// Moves the device to `now`, completes what is due, and says when to call again. A device that has a thread of
-    /// its own does nothing here.
+    /// Moves the device to `now`, completes what is due, and says when to call again: by what it holds at the end, for
+    /// a completion or a notice of room may have submitted more. A device that has a thread of its own does nothing
+    /// here.
     fn poll(&self, now: Duration) -> Option<Duration> {
         let _ = now;
         None

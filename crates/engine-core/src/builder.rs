@@ -132,10 +132,10 @@ impl<W: Work> EngineBuilder<W> {
             self.offload,
         ));
         for lane in core.lanes() {
-            let weak = Arc::downgrade(&core);
+            let (weak, role) = (Arc::downgrade(&core), lane.role());
             lane.device.attach(RoomNotice::new(move || {
                 if let Some(core) = weak.upgrade() {
-                    core.handle_room();
+                    core.handle_room(role);
                 }
             }));
         }

@@ -150,7 +150,7 @@ impl<W: Work> Core<W> {
         }
         let Some(breaker) = &self.breaker else { return Some(Role::Device) };
         let now = self.meter.now();
-        self.check_health(now);
+        let _ = self.check_health(now);
         let admitted = lock(breaker).admit(now);
         if !admitted && may_stand_by {
             self.meter.count(|c| &c.fallbacks);
@@ -258,12 +258,11 @@ impl<W: Work> Core<W> {
         lane.pump(self);
     }
 
-    /// The device says that it has room again.
-    pub(crate) fn handle_room(&self) {
-        for lane in self.lanes() {
-            lane.note_room_everywhere();
-            lane.pump(self);
-        }
+    /// A device says that it has room again.
+    pub(crate) fn handle_room(&self, role: Role) {
+        let lane = self.lane(role);
+        lane.note_room_everywhere();
+        lane.pump(self);
     }
 
     /// Whether the breaker is open.

@@ -94,7 +94,8 @@ impl<W: Work> Engine<W> {
 
     /// Does what is due: moves devices that have no thread of their own to the present, submits what waits, ends or
     /// moves requests whose deadline has passed, looks after the device's health. Returns when to call again, by the
-    /// engine's clock; `None` if nothing is planned.
+    /// engine's clock; `None` if nothing is planned. What is submitted afterwards may be due earlier: poll again before
+    /// going to sleep.
     pub fn poll(&self) -> Option<Duration> {
         self.core.poll()
     }

@@ -81,6 +81,17 @@ pub(crate) enum Retried<W: Work> {
     Submitted,
 }
 
+/// What a call of [`Lane::pump`] came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Pumped {
+    /// There was nothing to offer.
+    Nothing,
+    /// The device took none of what it was offered.
+    InVain,
+    /// Something went to a device, or came to its end.
+    Moved,
+}
+
 impl<W: Work> Waiting<W> {
     fn cell(&self) -> &Cell<W> {
         match self {
@@ -117,6 +128,10 @@ impl<W: Work> Lane<W> {
         }
     }
 
+    pub(crate) fn role(&self) -> Role {
+        self.role
+    }
+
     pub(crate) fn bound(&self) -> usize {
         self.lock().fifo.bound()
     }
@@ -137,7 +152,10 @@ impl<W: Work> Lane<W> {
             self.note_attempt(kind);
             match self.submit(core, request) {
                 Ok(()) => return Ok(None),
-                Err(request) => request,
+                Err(request) => {
+                    self.note_refusal(core);
+                    request
+                }
             }
         };
         let kept = {
@@ -187,6 +205,7 @@ impl<W: Work> Lane<W> {
                 Retried::Submitted
             }
             Err(request) => {
+                self.note_refusal(core);
                 let turn = Waiting::Turn(Arc::clone(request.shared_cell()));
                 self.put_back(grant.kind, grant.position, turn);
                 Retried::Full(request)
@@ -240,6 +259,14 @@ impl<W: Work> Lane<W> {
         self.submit(core, request)
     }
 
+    /// A refusal outside of a poll may give the device something to do, such as to open its ring again. Not so in the
+    /// pump: there it would keep the driver awake for as long as the ring is full.
+    fn note_refusal(&self, core: &Core<W>) {
+        if self.needs_poll {
+            core.bell.ring();
+        }
+    }
+
     /// Offers one request to the device. Gives it back if the ring is full.
     fn submit(&self, core: &Core<W>, request: Request<W>) -> Result<(), Request<W>> {
         let in_flight = request.cell().in_flight.clone();
@@ -270,27 +297,27 @@ impl<W: Work> Lane<W> {
     /// Moves waiting requests to the device until it is full again, or tells their owners to.
     ///
     /// Any thread may call it at any time, also from within: one caller works, and goes round once more for whoever
-    /// called meanwhile. True if this call has moved any.
-    pub(crate) fn pump(&self, core: &Core<W>) -> bool {
+    /// called meanwhile.
+    pub(crate) fn pump(&self, core: &Core<W>) -> Pumped {
         if self.queued.load(Ordering::Acquire) == 0 {
-            return false;
+            return Pumped::Nothing;
         }
         if self.pump_calls.fetch_add(1, Ordering::AcqRel) > 0 {
-            return false;
+            return Pumped::Nothing;
         }
-        let mut moved = false;
+        let mut pumped = Pumped::Nothing;
         loop {
             let calls = self.pump_calls.load(Ordering::Acquire);
-            moved |= self.pump_once(core);
+            pumped = pumped.max(self.pump_once(core));
             if self.pump_calls.fetch_sub(calls, Ordering::AcqRel) == calls {
-                return moved;
+                return pumped;
             }
         }
     }
 
-    fn pump_once(&self, core: &Core<W>) -> bool {
+    fn pump_once(&self, core: &Core<W>) -> Pumped {
         let mut full: Vec<Kind> = Vec::new();
-        let mut moved = false;
+        let mut pumped = Pumped::Nothing;
         while let Some((kind, position, waiting)) = self.pop(&full) {
             if waiting.cell().is_settled() {
                 // Given up while it was in this hand, or before it came back from there.
@@ -299,18 +326,20 @@ impl<W: Work> Lane<W> {
             }
             match waiting {
                 Waiting::Request(request) if self.role == Role::Device && core.is_shut_off() => {
+                    pumped = Pumped::Moved;
                     self.leave(core);
                     core.divert(request);
                 }
                 Waiting::Request(request) => match self.submit_waiting(core, request) {
                     Ok(()) => {
-                        moved = true;
+                        pumped = Pumped::Moved;
                         let oldest = self.lock().fifo.oldest(kind);
                         let overtaken = oldest.is_some_and(|oldest| oldest < position);
                         core.meter.count(|c| if overtaken { &c.out_of_order } else { &c.in_order });
                         self.leave(core);
                     }
                     Err(request) => {
+                        pumped = pumped.max(Pumped::InVain);
                         self.lock().fifo.put_back(kind, position, Waiting::Request(request));
                         full.push(kind);
                     }
@@ -333,7 +362,7 @@ impl<W: Work> Lane<W> {
                 }
             }
         }
-        moved
+        pumped
     }
 
     fn pop(&self, full: &[Kind]) -> Option<(Kind, Position, Waiting<W>)> {

@@ -12,6 +12,7 @@ use crate::breaker::Tripped;
 use crate::cell::Cell;
 use crate::dispatch::{Core, lock};
 use crate::error::EngineError;
+use crate::lane::Pumped;
 use crate::plant::{self, Bug};
 use crate::work::Work;
 
@@ -21,17 +22,24 @@ impl<W: Work> Core<W> {
         loop {
             let now = self.meter.now();
             // The device first: an answer that is due at the deadline is in time.
-            let devices = self.lanes().filter_map(|lane| lane.device.poll(now)).min();
-            self.check_health(now);
-            let mut moved = self.expire(now);
-            for lane in self.lanes() {
-                moved |= lane.pump(self);
+            let mut devices = self.poll_devices(now);
+            let mut moved = self.check_health(now) == Tripped::Yes;
+            moved |= self.expire(now);
+            let pumped = self.lanes().map(|lane| lane.pump(self)).max();
+            if moved || pumped == Some(Pumped::Moved) {
+                continue;
             }
-            // What was submitted now may be due before `devices`.
-            if !moved {
-                return devices.into_iter().chain(self.next_timer()).min();
+            // A device that refuses may have more to do than before: it knows when it will be well again. Asked once:
+            // whoever waits is not offered again before that.
+            if pumped == Some(Pumped::InVain) {
+                devices = self.poll_devices(now);
             }
+            return devices.into_iter().chain(self.next_timer()).min();
         }
+    }
+
+    fn poll_devices(&self, now: Duration) -> Option<Duration> {
+        self.lanes().filter_map(|lane| lane.device.poll(now)).min()
     }
 
     fn next_timer(&self) -> Option<Duration> {
@@ -68,10 +76,10 @@ impl<W: Work> Core<W> {
     }
 
     /// Asks the device how it is, if it is time to.
-    pub(crate) fn check_health(&self, now: Duration) {
-        let Some(breaker) = &self.breaker else { return };
+    pub(crate) fn check_health(&self, now: Duration) -> Tripped {
+        let Some(breaker) = &self.breaker else { return Tripped::No };
         if now < lock(breaker).health_due() {
-            return;
+            return Tripped::No;
         }
         // Without the lock: the device is foreign code.
         let alive = self.device.device.health(now) != Health::Dead;
@@ -79,6 +87,7 @@ impl<W: Work> Core<W> {
         if tripped == Tripped::Yes {
             self.handle_trip();
         }
+        tripped
     }
 
     /// Lets what is under way finish, at most `timeout` of real time, and gives up the rest. Says how many those were.

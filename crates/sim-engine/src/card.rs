@@ -62,10 +62,9 @@ impl<W: Work> Card<W> {
         batch: &mut Batch<W>,
         mut done: impl FnMut(Answered<W>),
     ) -> Alarm {
-        let (alarm, opened) = {
+        let (mut alarm, opened) = {
             let mut hardware = self.lock();
-            let alarm = hardware.look(now, self.active.load(Ordering::Relaxed), batch);
-            (alarm, batch.is_empty() && hardware.take_turned_away())
+            (hardware.look(now, self.active(), batch), hardware.take_opened())
         };
         let freed = !batch.is_empty();
         for completion in batch.completions.drain(..) {
@@ -81,6 +80,10 @@ impl<W: Work> Card<W> {
         // A completion tells its own engine; what it has freed may be wanted by another one.
         if opened || freed && rooms.len() > 1 {
             rooms.iter().for_each(RoomNotice::announce);
+            // What was submitted thereupon may be due earlier.
+            if alarm != Alarm::Now {
+                alarm = self.lock().set_alarm(now, self.active());
+            }
         }
         alarm
     }

@@ -2,7 +2,7 @@
 //! held for bookkeeping only.
 
 use core::time::Duration;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use engine_core::{Rejected, Request, RequestId, Work};
 use sim_device::{Completion, EntryId, InstanceId, InstanceStats, Refused, ServiceClass};
@@ -61,8 +61,8 @@ pub(crate) struct Hardware<W: Work> {
     /// When to ask what became of a request, in order.
     overdue: VecDeque<(Duration, RequestId)>,
     response_timeout: Option<Duration>,
-    /// A request was turned away although the ring had entries free.
-    turned_away: bool,
+    /// Instances that have turned a request away because their rings were stuck.
+    stuck: BTreeSet<InstanceId>,
     /// The heartbeats, and when they were last seen to have moved.
     pulses: Vec<Pulse>,
     /// Whether any device interrupts at all.
@@ -99,7 +99,7 @@ impl<W: Work> Hardware<W> {
             inside: BTreeMap::new(),
             overdue: VecDeque::new(),
             response_timeout: config.response_timeout,
-            turned_away: false,
+            stuck: BTreeSet::new(),
             pulses: vec![Pulse::default(); instances],
             interrupts,
             shut: false,
@@ -143,7 +143,9 @@ impl<W: Work> Hardware<W> {
                     return Ok(());
                 }
                 Err(Refused::RingFull(back)) => {
-                    self.turned_away |= instance.credits(class) > Some(0);
+                    if instance.is_stuck() {
+                        self.stuck.insert(id);
+                    }
                     full = true;
                     request = back;
                 }
@@ -185,15 +187,20 @@ impl<W: Work> Hardware<W> {
             }
         }
         self.reclaim(now, batch);
-        self.alarm = if batch.is_empty() {
-            let poll = self.poller.next(now, self.occasion(false, active));
-            let overdue = self.overdue.front().map(|(due, _)| *due);
-            let next = self.card.next_deadline().into_iter().chain(poll).chain(overdue).min();
-            next.map_or(Alarm::Never, Alarm::At)
-        } else {
-            // Computing takes time: look again after it.
-            Alarm::Now
-        };
+        if batch.is_empty() {
+            return self.set_alarm(now, active);
+        }
+        // Computing takes time: look again after it.
+        self.alarm = Alarm::Now;
+        self.alarm
+    }
+
+    /// Says, and notes, when to look again.
+    pub(crate) fn set_alarm(&mut self, now: Duration, active: usize) -> Alarm {
+        let poll = self.poller.next(now, self.occasion(false, active));
+        let overdue = self.overdue.front().map(|(due, _)| *due);
+        let next = self.card.next_deadline().into_iter().chain(poll).chain(overdue).min();
+        self.alarm = next.map_or(Alarm::Never, Alarm::At);
         self.alarm
     }
 
@@ -231,9 +238,11 @@ impl<W: Work> Hardware<W> {
         inside
     }
 
-    /// Whether a ring that claimed to be full may have opened again, without a completion to tell of it.
-    pub(crate) fn take_turned_away(&mut self) -> bool {
-        core::mem::take(&mut self.turned_away)
+    /// Whether a ring that was stuck has opened again, without a completion to tell of it.
+    pub(crate) fn take_opened(&mut self) -> bool {
+        let before = self.stuck.len();
+        self.stuck.retain(|&id| self.card.instance(id).is_stuck());
+        self.stuck.len() < before
     }
 
     pub(crate) fn credits(&self, class: ServiceClass) -> Option<usize> {

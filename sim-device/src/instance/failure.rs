@@ -63,7 +63,7 @@ impl<P> Instance<P> {
     pub fn is_sound(&self) -> bool {
         self.faults_left() == 0
             && self.presence == Presence::Present
-            && self.now >= self.stuck_until
+            && !self.is_stuck()
             && self.now >= self.hung_until
             && self.heartbeat.is_beating(self.now)
             && self.held_back.is_empty()

@@ -6,14 +6,15 @@ use sim_device::{Presence, Refused, Trigger};
 use crate::{SIGN, TICKET, device, drain, group, run_dry, simple, tags, us, with_fault, with_rule};
 
 #[test]
-fn a_stuck_ring_refuses_although_it_has_room_and_says_when_it_is_ready() {
+fn a_stuck_ring_refuses_although_it_is_empty_and_says_when_it_is_ready() {
     let fault = Fault::RingStuck { lasts: us(100) };
     let mut device = device(with_fault(fault, Trigger::Nth(1)));
     assert_eq!(device.submit(us(5), SIGN, "a"), Err(Refused::RingFull("a")));
-    assert_eq!(device.credits(SIGN), Some(64));
+    assert_eq!((device.is_stuck(), device.credits(SIGN)), (true, Some(0)));
     assert_eq!(device.next_deadline(), Some(us(105)));
     assert!(device.submit(us(104), SIGN, "a").unwrap_err().is_ring_full());
     device.submit(us(105), SIGN, "a").expect("the fault is over");
+    assert_eq!((device.is_stuck(), device.credits(SIGN)), (false, Some(63)));
     assert!(device.is_sound());
 }
 

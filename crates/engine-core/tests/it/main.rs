@@ -6,6 +6,7 @@ mod laws;
 mod machine;
 mod model;
 mod notify;
+mod polling;
 mod races;
 mod shutdown;
 mod support;

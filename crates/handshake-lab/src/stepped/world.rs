@@ -71,8 +71,6 @@ pub(super) struct World<P: Protocol> {
     workers: Vec<Worker>,
     /// When the calendar has a device next, as far as is known.
     alarms: Vec<Option<Duration>>,
-    /// Faults that have struck.
-    struck: u64,
     /// From when on a device takes requests for which it has room, as far as is known.
     usable_from: Vec<Duration>,
     /// Workers whose engines have woken them.
@@ -125,7 +123,6 @@ impl<P: Protocol> World<P> {
         let workers = build.workers;
         let mut world = Self {
             alarms: vec![None; build.stations.len()],
-            struck: 0,
             usable_from: vec![Duration::ZERO; build.stations.len()],
             workers: Vec::with_capacity(fibers.sessions.len()),
             woken,
@@ -283,15 +280,8 @@ impl<P: Protocol> World<P> {
 
     /// Moves a device to the present and notes when it is to be moved next.
     fn poll(&mut self, device: usize) {
-        let mut next = self.build.stations[device].engine.poll();
-        // What is submitted in a poll may bring a fault down, of whose end the answer knows nothing yet. Faults are few.
-        let mut struck = self.struck;
+        let next = self.build.stations[device].engine.poll();
         self.read_trace(device);
-        while self.struck != struck {
-            struck = self.struck;
-            next = self.build.stations[device].engine.poll();
-            self.read_trace(device);
-        }
         let time = &self.build.time;
         // What is due has just been done. An engine that says otherwise would keep the time from going on.
         if next.is_some_and(|next| next <= time.clock.now()) {
@@ -316,7 +306,6 @@ impl<P: Protocol> World<P> {
         for (instance, record) in records {
             if let DeviceEvent::Struck { fault, .. } = record.event {
                 self.harm.strike(fault);
-                self.struck += 1;
                 if let Fault::RingStuck { lasts }
                 | Fault::Reset { downtime: lasts }
                 | Fault::Removal { absent: Some(lasts) } = fault

@@ -109,6 +109,21 @@ fn l3_a_ring_that_was_stuck_lets_those_in_who_wait() {
     }
 }
 
+/// Who submits in a poll may bring a fault down, and the end of that fault is then the only thing to come.
+#[test]
+fn l3_the_end_of_a_fault_that_strikes_during_a_poll_is_in_its_answer() {
+    for (trigger, units) in [(Trigger::Every(1), 2), (Trigger::Every(2), 2), (Trigger::Every(3), 1)]
+    {
+        let mut stuck = faulty(Fault::RingStuck { lasts: 3 * MS }, trigger, 4);
+        stuck.instance.ring_depth = 2;
+        stuck.instance.units.iter_mut().for_each(|unit| unit.count = units);
+        let rig = Rig::stepped(stuck, |builder| builder);
+        assert!(rig.sign_many(12).iter().all(Result::is_ok));
+        assert_eq!(rig.stats().faults, 4);
+        rig.settle();
+    }
+}
+
 #[test]
 fn l3_a_lost_interrupt_is_made_up_for() {
     for errors in errors(&faulty(Fault::InterruptLost, Trigger::Every(1), 5)) {

@@ -110,10 +110,17 @@ impl Rig {
     /// Lets a stepped card's time pass until its next event. False if there is none.
     pub(crate) fn step(&self) -> bool {
         let Card::Stepped(_, clock) = &self.card else { return true };
-        let Some(next) = self.engine.poll() else { return false };
+        let Some(next) = self.poll() else { return false };
         clock.set(next);
-        self.engine.poll();
+        self.poll();
         true
+    }
+
+    /// Everything that is due is done in one poll, and what was submitted meanwhile is in its answer.
+    fn poll(&self) -> Option<Duration> {
+        let next = self.engine.poll();
+        assert_eq!(self.engine.poll(), next, "a poll knew less than the one after it");
+        next
     }
 
     /// Lets a stepped card's time pass although nothing is planned.
