@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::{Stop, interrupt, number};
 use crate::{
     plant,
-    report::{Origin, Progress, ReportDir, table, verdict},
+    report::{Origin, Progress, ReportDir, knee, table, verdict},
     run,
     scenario::{BUILTINS, DEFAULT, SWARM, Scenario},
     swarm::Swarm,
@@ -100,6 +100,7 @@ pub(super) fn run(args: &SimArgs) -> Result<(), Stop> {
         eprintln!("{}", verdict.sentence);
     } else {
         println!("{}", table(&results));
+        print!("{}", knee(&results));
         println!("{}", verdict.sentence);
         println!("report:  {}", file.display());
         println!("next:    {}", origin.next(&verdict, results.partial));
@@ -165,11 +166,20 @@ fn swarm(scenario: &Scenario, args: &SimArgs) -> Result<(), Stop> {
     }
 }
 
+/// The built-in scenarios by the question that they answer, with clock and usual duration.
 fn list() {
-    for builtin in BUILTINS {
-        // A test holds every built-in scenario to be readable.
-        if let Ok(scenario) = Scenario::find(builtin.name, &[]) {
-            println!("{}\n  {:<20} {}", scenario.question, scenario.name, scenario.summary);
+    // A test holds every built-in scenario to be readable.
+    let mut scenarios: Vec<Scenario> =
+        BUILTINS.iter().filter_map(|builtin| Scenario::find(builtin.name, &[]).ok()).collect();
+    scenarios.sort_by(|a, b| (&a.question, &a.name).cmp(&(&b.question, &b.name)));
+    let mut question = String::new();
+    for scenario in scenarios {
+        if scenario.question != question {
+            let gap = if question.is_empty() { "" } else { "\n" };
+            println!("{gap}{}", scenario.question);
+            question.clone_from(&scenario.question);
         }
+        let (name, clock) = (&scenario.name, scenario.clock.to_string());
+        println!("  {name:<18} {clock:<8} {:>3} s  {}", scenario.usual_seconds, scenario.summary);
     }
 }

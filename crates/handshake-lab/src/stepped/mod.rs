@@ -1,5 +1,6 @@
 //! Virtual time: the same worker, engine and device code as in real time, stepped by a calendar on one thread.
 
+mod arrivals;
 mod calendar;
 mod clock;
 mod cost;

@@ -79,6 +79,8 @@ pub(super) struct World<P: Protocol> {
     woken: ReadyQueue,
     tokens: Vec<Token>,
     places: Vec<Place<P::Client>>,
+    /// Places that nobody has, where clients come by a rate.
+    free: Vec<usize>,
     outbox: Rc<Outbox>,
     wires: u64,
     harm: Harm,
@@ -110,15 +112,24 @@ impl<P: Protocol> World<P> {
     fn new(build: Build<P>, fibers: &Fibers) -> io::Result<Self> {
         let woken = ReadyQueue::new()?;
         let places = match &build.load {
-            Load::Closed { places, .. } => *places,
+            Load::Closed { places, .. } | Load::Stream { places, .. } => *places,
             Load::Open(visits) => visits.len(),
         };
-        for place in 0..places {
-            let at = match &build.load {
-                Load::Closed { .. } => Duration::ZERO,
-                Load::Open(visits) => visits[place].at,
-            };
-            build.time.enter(at, Event::Arrival(place));
+        let mut free = Vec::new();
+        match &build.load {
+            Load::Closed { .. } => {
+                (0..places)
+                    .for_each(|place| build.time.enter(Duration::ZERO, Event::Arrival(place)));
+            }
+            Load::Stream { .. } => {
+                free = (0..places).rev().collect();
+                build.time.enter(Duration::ZERO, Event::Visitor);
+            }
+            Load::Open(visits) => {
+                for (place, visit) in visits.iter().enumerate() {
+                    build.time.enter(visit.at, Event::Arrival(place));
+                }
+            }
         }
         let empty =
             || Place { client: None, wire: None, opened: Duration::ZERO, took: None, rounds: 0 };
@@ -131,6 +142,7 @@ impl<P: Protocol> World<P> {
             woken,
             tokens: Vec::new(),
             places: std::iter::repeat_with(empty).take(places).collect(),
+            free,
             outbox: Rc::default(),
             wires: 0,
             harm: Harm { deadlines: build.deadlines, ..Harm::default() },
@@ -139,6 +151,7 @@ impl<P: Protocol> World<P> {
                 handshakes: 0,
                 failed: 0,
                 hung_up: 0,
+                turned_away: 0,
                 unfinished: 0,
                 elapsed: Duration::ZERO,
                 latency_us: Histogram::new(3).map_err(io::Error::other)?,
@@ -185,6 +198,7 @@ impl<P: Protocol> World<P> {
     fn happen(&mut self, event: Event) {
         match event {
             Event::Arrival(place) => self.connect(place),
+            Event::Visitor => self.visitor(),
             Event::Delivery(wire, side) => {
                 wire.deliver(side);
                 match side {
@@ -224,7 +238,9 @@ impl<P: Protocol> World<P> {
                 }
                 self.poll(device);
                 self.look_for_the_starved(device);
-                self.rouse();
+                for worker in &mut self.workers {
+                    worker.runnable |= worker.desk.is_called();
+                }
             }
         }
         self.build.time.send_off(&self.outbox);
@@ -364,6 +380,21 @@ impl<P: Protocol> World<P> {
         worker.runnable |= worker.desk.doing.get() == Doing::Nothing;
     }
 
+    /// Somebody of a stream comes, takes a place if there is one, and the next one is entered.
+    fn visitor(&mut self) {
+        let Load::Stream { arrivals, .. } = &mut self.build.load else { return };
+        let (begins, next) = arrivals.turn(self.build.time.clock.now());
+        if let Some(next) = next {
+            self.build.time.enter(next, Event::Visitor);
+        }
+        for _ in 0..begins {
+            match self.free.pop() {
+                Some(place) => self.connect(place),
+                None => self.seen.turned_away += 1,
+            }
+        }
+    }
+
     fn connect(&mut self, place: usize) {
         let now = self.build.time.clock.now();
         if let Load::Closed { rounds, time_box, .. } = &self.build.load
@@ -392,7 +423,8 @@ impl<P: Protocol> World<P> {
                 return;
             }
         };
-        if let Load::Closed { hang_up_every: Some(every), .. } = &self.build.load
+        if let Load::Closed { hang_up_every: Some(every), .. }
+        | Load::Stream { hang_up_every: Some(every), .. } = &self.build.load
             && self.wires.is_multiple_of(every.get())
         {
             self.build.time.enter(now, Event::HangUp(Rc::clone(&wire)));
@@ -474,8 +506,10 @@ impl<P: Protocol> World<P> {
         self.last_end = now;
         self.places[place].client = None;
         self.places[place].wire = None;
-        if let Load::Closed { .. } = self.build.load {
-            self.build.time.enter(now, Event::Arrival(place));
+        match self.build.load {
+            Load::Closed { .. } => self.build.time.enter(now, Event::Arrival(place)),
+            Load::Stream { .. } => self.free.push(place),
+            Load::Open(_) => {}
         }
     }
 
