@@ -143,21 +143,29 @@ fn swarm(scenario: &Scenario, args: &SimArgs) -> Result<(), Stop> {
         Some(text) => number::whole(option, text, range, "seeds"),
         None => Ok(default),
     };
-    let seeds = number("--seeds", &args.seeds, 1..=100_000_000, SEEDS)?;
+    // A file of what is left of a seed stands for that seed alone.
+    let default = if scenario.swarm.visits.is_some() { 1 } else { SEEDS };
+    let seeds = number("--seeds", &args.seeds, 1..=100_000_000, default)?;
     let from = number("--from", &args.from, 0..=i64::MAX as u64, scenario.seed)?;
     let progress = Progress::new(1).counting("seeds");
     interrupt::listen(&progress).map_err(Stop::usage)?;
     progress.begin("swarm", &format!("{seeds} seeds from {from}"));
-    let swarm = Swarm::new(scenario).map_err(Stop::usage)?;
-    let report = swarm
-        .watched(progress.clone())
-        .run(from..from.saturating_add(seeds))
-        .map_err(Stop::usage)?;
+    let mut swarm = Swarm::new(scenario).map_err(Stop::usage)?.watched(progress.clone());
+    let report = swarm.run(from..from.saturating_add(seeds)).map_err(Stop::usage)?;
     progress.finish();
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report).map_err(Stop::usage)?);
     } else {
         print!("{}", report.text());
+    }
+    if let Some(failure) = report.failures.first() {
+        let shrunk = swarm.shrink(failure).map_err(Stop::usage)?;
+        let directory =
+            ReportDir::create(args.report.as_deref(), &scenario.name).map_err(Stop::usage)?;
+        let name = format!("seed-{}.toml", failure.seed);
+        let file = directory.put(&name, &shrunk.toml()).map_err(Stop::usage)?;
+        let plant = args.plant.as_ref().map(|bug| format!(" --plant {bug}")).unwrap_or_default();
+        eprintln!("{}\nnext:    cargo xtask sim {}{plant}", shrunk.summary(), file.display());
     }
     match (report.is_good(), report.partial) {
         (true, false) => Ok(()),

@@ -116,6 +116,9 @@ fn property(field: &Field) -> Value {
             json!({ "type": "integer", "minimum": min, "maximum": max })
         }
         Accepts::Number { min, max } => json!({ "type": "number", "minimum": min, "maximum": max }),
+        Accepts::Numbers { max } => json!({
+            "type": "array", "items": { "type": "integer", "minimum": 0, "maximum": max },
+        }),
         Accepts::OneOf { built, .. } => json!({ "enum": built }),
     };
     let unit =

@@ -32,9 +32,9 @@ pub use field::{Absent, Accepts, Field, Section};
 pub use plan::{RowPlan, Stream};
 pub use schema::SECTIONS;
 pub use types::{
-    Arrivals, ClockMode, Device, DeviceProfile, EngineTerms, Expect, FallbackTo, FaultKind,
-    FaultSpec, Handshakes, KeyType, Load, Mode, Polling, Row, Scenario, Server, Service,
-    TlsVersion, Wake,
+    Arrivals, ClockMode, Departures, Device, DeviceProfile, EngineTerms, Expect, FallbackTo,
+    FaultKind, FaultSpec, Handshakes, KeyType, Load, Mode, Polling, Remains, Row, Scenario, Server,
+    Service, TlsVersion, Wake,
 };
 
 impl Scenario {

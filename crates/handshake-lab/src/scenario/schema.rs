@@ -6,7 +6,7 @@ use super::field::{
 };
 
 /// All sections, in the order in which they are printed. The first is the top level.
-pub const SECTIONS: &[Section] = &[TOP, LOAD, SERVER, ENGINE, DEVICE, FAULT, ROW, EXPECT];
+pub const SECTIONS: &[Section] = &[TOP, LOAD, SERVER, ENGINE, DEVICE, FAULT, ROW, EXPECT, SWARM];
 
 const CONNECTIONS: Accepts = Accepts::Integer { min: 1, max: 65_536 };
 const RATE: Accepts = Accepts::Number { min: 0.1, max: 1_000_000.0 };
@@ -484,6 +484,42 @@ const ROW: Section = Section {
             unit: "threads",
             accepts: WORKERS,
             absent: Inherits("server.workers"),
+        },
+    ],
+};
+
+const SWARM: Section = Section {
+    name: "swarm",
+    repeats: false,
+    meaning: "Of the scenario swarm: what is left of each seed's plan. The swarm writes such files when it shrinks a seed that fails.",
+    fields: &[
+        Field {
+            key: "visits",
+            meaning: "Only these of its connections come, counted from 0 as the seed draws them.",
+            unit: "",
+            accepts: Accepts::Numbers { max: 100_000 },
+            absent: Inherits("the plan of the seed"),
+        },
+        Field {
+            key: "faults",
+            meaning: "Only these of its faults can strike, counted from 0 over all its devices.",
+            unit: "",
+            accepts: Accepts::Numbers { max: 100_000 },
+            absent: Inherits("the plan of the seed"),
+        },
+        Field {
+            key: "departures",
+            meaning: "Whether clients hang up and the server gives sessions up as the seed has it, or nobody goes early.",
+            unit: "",
+            accepts: Accepts::OneOf { built: &["drawn", "none"], reserved: &[] },
+            absent: Default("\"drawn\""),
+        },
+        Field {
+            key: "workers",
+            meaning: "Event loops; 0 for as many as the seed has.",
+            unit: "threads",
+            accepts: Accepts::Integer { min: 0, max: 2 },
+            absent: Default("0"),
         },
     ],
 };

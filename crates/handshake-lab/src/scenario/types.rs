@@ -34,6 +34,35 @@ pub struct Scenario {
     pub rows: Vec<Row>,
     /// What has to come of it.
     pub expect: Expect,
+    /// What is left of the plan of each seed of a swarm.
+    pub swarm: Remains,
+}
+
+/// What is left of the plan of a seed of the swarm.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remains {
+    /// The connections that come; `None` for all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub visits: Option<Vec<usize>>,
+    /// The faults that can strike, over all devices; `None` for all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub faults: Option<Vec<usize>>,
+    /// Whether anybody goes early.
+    pub departures: Departures,
+    /// Event loops; 0 for as many as were drawn.
+    pub workers: usize,
+}
+
+/// Whether clients hang up and sessions are given up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Departures {
+    /// As the seed has it.
+    #[default]
+    Drawn,
+    /// Nobody goes early.
+    None,
 }
 
 /// On which terms operations are carried out.
