@@ -15,6 +15,7 @@ mod docs;
 mod error;
 pub(crate) mod faults;
 mod field;
+mod outcome;
 mod overrides;
 mod plan;
 mod print;
