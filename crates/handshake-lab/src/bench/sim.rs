@@ -12,8 +12,9 @@ use crate::{
     certs::{SERVER_NAME, TestPki},
     keys,
     load::{Verified, client_config},
+    report::Progress,
     scenario::{RowPlan, Scenario, TlsVersion},
-    stepped::{self, CostProfile},
+    stepped::{self, CostProfile, Watch},
 };
 
 /// One session in so many is resumed without a wake, as in every run.
@@ -38,8 +39,11 @@ impl Rig {
     /// Seconds for the row, once; the handshakes that came of it; and the mean wait for the device in milliseconds.
     fn seconds(&self, plan: &RowPlan) -> (f64, u64, f64) {
         let begun = Instant::now();
-        let run = stepped::run_row(plan, &self.pki, &self.key, &self.costs, UNPROMPTED_EVERY);
-        let (evidence, _) = run.expect("it runs");
+        let progress = Progress::silent();
+        let watch = Watch::Repeat(&progress);
+        let run =
+            stepped::run_row(plan, &self.pki, &self.key, &self.costs, UNPROMPTED_EVERY, watch);
+        let evidence = run.expect("it runs").evidence;
         let seconds = begun.elapsed().as_secs_f64();
         let report = evidence.report();
         (seconds, report.handshakes, report.queue_wait_ms.unwrap_or_default())

@@ -73,7 +73,10 @@ pub(crate) fn run(
     let clock = Arc::new(VirtualClock::default());
     let time = Time::new(Arc::clone(&clock), NETWORK);
     if let Watch::Record(progress) = watch {
-        let handshakes = plan.rounds.map(|rounds| rounds * plan.connections as u64);
+        let handshakes = match &plan.stream {
+            Some(stream) => stream.total,
+            None => plan.rounds.map(|rounds| rounds * plan.connections as u64),
+        };
         let extent = (plan.time_box, handshakes);
         time.recorder.get_or_init(|| Recorder::new(progress.clone(), extent).into());
     }
