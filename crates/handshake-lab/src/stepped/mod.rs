@@ -17,6 +17,7 @@ mod time;
 
 mod build;
 mod worker;
+mod worker_job;
 mod world;
 
 mod row;

@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, io, rc::Rc, time::Duration};
 
 use engine_core::{Accelerator as _, Clock as _};
 use hdrhistogram::Histogram;
-use job_core::{Job, JobPool, Step};
+use job_core::JobPool;
 use sim_device::{Event as DeviceEvent, Fault};
 use wait_ctx::{ReadyQueue, Route, Token, WaitCtx};
 
@@ -25,6 +25,7 @@ use super::{
     trace::{Mark, Trace, TraceSummary},
     wire::{End, Outbox, Side, Wire},
     worker::{self, Desk, Doing, Mail},
+    worker_job::Worker,
 };
 use crate::{
     load::LoadReport,
@@ -45,16 +46,6 @@ pub(super) struct Outcome {
     pub(super) workers: Vec<WorkerReport>,
     pub(super) devices: Vec<DeviceReport>,
     pub(super) trace: TraceSummary,
-}
-
-struct Worker {
-    desk: Rc<Desk>,
-    job: Option<Job<io::Result<WorkerReport>>>,
-    /// Has something to do.
-    runnable: bool,
-    report: Option<WorkerReport>,
-    /// The engine's way to the worker's job, where a session blocks it. Kept for as long as the job lives.
-    _wait_ctx: WaitCtx,
 }
 
 #[derive(Debug)]
@@ -572,35 +563,5 @@ impl<P: Protocol> World<P> {
             devices,
             trace,
         })
-    }
-}
-
-impl Worker {
-    fn go_on(&mut self) -> io::Result<()> {
-        self.runnable = false;
-        match self.job.take() {
-            Some(job) => self.take(job.resume()),
-            None => Ok(()),
-        }
-    }
-
-    /// Lets the worker end; one that waits for what never comes is cancelled.
-    fn end(&mut self) -> io::Result<()> {
-        if self.desk.doing.get() == Doing::Nothing {
-            self.go_on()?;
-        }
-        if let Some(report) = self.job.take().and_then(Job::cancel) {
-            self.report = Some(report?);
-        }
-        Ok(())
-    }
-
-    fn take(&mut self, step: Step<io::Result<WorkerReport>>) -> io::Result<()> {
-        match step {
-            Step::Paused(job) => self.job = Some(job),
-            Step::Finished(report) => self.report = Some(report?),
-        }
-        self.desk.note();
-        Ok(())
     }
 }
