@@ -86,7 +86,7 @@
 //! # Faults and the swarm
 //!
 //! A scenario may let things go wrong (`[[fault]]`), set terms for operations (`[engine]`) and say what has to come of it
-//! (`[expect]`); nine built-in ones do. The [swarm](swarm::Swarm) draws load, topology, faults, hang-ups and cancels from
+//! (`[expect]`); ten built-in ones do. The [swarm](swarm::Swarm) draws load, topology, faults, hang-ups and cancels from
 //! seeds and checks every law on each; a seed that fails prints the command that runs it again.
 //!
 //! # Features

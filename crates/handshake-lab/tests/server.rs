@@ -13,7 +13,7 @@ use handshake_lab::{
     keys,
     load::{Verified, client_config},
     run::Device,
-    scenario::{self, KeyType, Service as Distribution, TlsVersion},
+    scenario::{self, KeyType, TlsVersion},
     server::{Ended, Ending, Server, ServerPlan, Service},
 };
 use rustls::{ClientConfig, ClientConnection, StreamOwned, pki_types::ServerName};
@@ -38,13 +38,8 @@ impl Site {
         let pki = TestPki::generate(KeyType::P256).expect("certificates");
         let store = Arc::new(SoftwareKeys::new());
         let handle = store.load_pem(&pki.key_pem).expect("a fresh key");
-        let device = scenario::Device {
-            name: "card".to_owned(),
-            service: Distribution::Fixed,
-            latency_ms,
-            ring: 16,
-            units: 16,
-        };
+        let device =
+            scenario::Device { latency_ms, ring: 16, units: 16, ..scenario::Device::default() };
         let device = Device::start(&device, &[], 1, 64, store).expect("a device");
         let config = keys::server_config(vec![pki.certificate.clone()], device.signing_key(handle));
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -3,10 +3,12 @@
 use std::process::{Command, Output};
 
 fn swarm(arguments: &[&str]) -> (Output, serde_json::Value) {
+    let directory = tempfile::tempdir().expect("a directory");
     let output = Command::new(env!("CARGO_BIN_EXE_lab"))
         .args(["sim", "swarm", "--json"])
         .args(arguments)
         .env_remove("RUST_LOG")
+        .current_dir(directory.path())
         .output()
         .expect("the binary runs");
     let document = serde_json::from_slice(&output.stdout).expect("one document");
@@ -78,4 +80,33 @@ fn a_failing_seed_is_replayed_by_the_command_that_is_printed() {
     let (output, again) = swarm(&["--plant", "lost-wake", "--seeds", "1", "--from", &seed]);
     assert_eq!(output.status.code(), Some(1));
     assert_eq!(again["failures"][0], *failure);
+}
+
+#[cfg(feature = "plant")]
+#[test]
+fn a_failing_seed_shrinks_to_a_file_that_still_fails() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let lab = |arguments: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_lab"))
+            .args(["sim", "--json", "--plant", "lifo-queue", "--report", "out"])
+            .args(arguments)
+            .current_dir(directory.path())
+            .env_remove("RUST_LOG")
+            .output()
+            .expect("the binary runs")
+    };
+    let output = lab(&["swarm", "--seeds", "20", "--from", "1"]);
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one document");
+    let (seed, law) = (&document["failures"][0]["seed"], &document["failures"][0]["law"]);
+    let file = format!("out/seed-{seed}.toml");
+    let text = std::fs::read_to_string(directory.path().join(&file)).expect("written");
+    let plan: toml::Table = text.parse().expect("TOML");
+    let visits = plan["swarm"]["visits"].as_array().expect("a list").len();
+    assert!((1..=10).contains(&visits), "{text}");
+    let again = lab(&[&file]);
+    assert_eq!(again.status.code(), Some(1));
+    let again: serde_json::Value = serde_json::from_slice(&again.stdout).expect("one document");
+    assert_eq!(again["seeds"], 1);
+    let failures = again["failures"].as_array().expect("a list");
+    assert!(failures.iter().any(|failure| failure["law"] == *law), "{failures:?}");
 }

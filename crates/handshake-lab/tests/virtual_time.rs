@@ -65,10 +65,22 @@ fn l11_a_worker_that_blocks_pauses_its_own_job() {
 }
 
 #[test]
-fn every_fault_scenario_comes_out_as_it_says() {
+fn every_scenario_in_virtual_time_comes_out_as_it_says() {
     for builtin in BUILTINS.iter().filter(|b| ![DEFAULT, SWARM].contains(&b.name)) {
-        let results = run(builtin.name, &["load.handshakes=profiled"]);
+        // A short form, where the whole takes seconds; the theory of a wait needs many.
+        let short: &[&str] = match builtin.name {
+            "million" => {
+                &["load.total=20000", "expect.wait_within_percent=0", "load.handshakes=profiled"]
+            }
+            "polling-policies" | "hsm" | "kms" | "capacity" => &["load.seconds=2"],
+            "usb-token" => &["load.seconds=20"],
+            "published-shapes" => &["load.seconds=0.3"],
+            _ => &["load.handshakes=profiled"],
+        };
+        let results = run(builtin.name, short);
         is_good(&results);
+        assert!(results.laws.iter().any(|law| law.law == "L9" && law.checked > 0));
+        assert!(results.ledger.entries().iter().all(|(_, level)| level.now == 0));
         assert_eq!(results.clock, "virtual", "{}", builtin.name);
         assert!(results.cost_profile.is_some() && results.trace_sha256.is_some());
     }
@@ -125,4 +137,44 @@ fn polling_comes_to_the_same_results_as_being_woken_and_wakes_nobody() {
             |results: &Results| results.ledger.entries().map(|(name, level)| (name, level.now));
         assert_eq!(left(&woken), left(&polling));
     }
+}
+
+#[test]
+fn the_published_order_of_ways_to_offload_comes_out() {
+    let results = run("published-shapes", &["load.seconds=0.5"]);
+    let rate = |name: &str| {
+        let row = results.rows.iter().find(|row| row.mode == name);
+        row.expect("a row").handshakes_per_s
+    };
+    assert!(rate("blocking") < 2.0 * rate("software"));
+    assert!(rate("async") > 3.0 * rate("software") && rate("async") > 3.0 * rate("blocking"));
+}
+
+#[test]
+fn clients_that_find_all_connections_open_are_turned_away() {
+    let small = ["load.connections=4", "load.seconds=1", "latency_ms=50", "rate_per_s=500"];
+    let results = run("polling-policies", &small);
+    for row in &results.rows {
+        assert!(row.turned_away > 0 && row.failed == 0, "{row:?}");
+        assert!(row.handshakes + row.turned_away > 400);
+    }
+    assert!(results.ledger.jobs.peak <= 4);
+}
+
+#[test]
+fn bursts_wait_longer_than_single_clients_at_the_same_rate() {
+    let p99 = |arrivals: &str| {
+        let arrivals = format!("load.arrivals={arrivals}");
+        run("capacity", &["load.seconds=2", "load.burst=50", &arrivals]).rows[4].latency_ms.p99
+    };
+    assert!(p99("bursts") > 1.3 * p99("poisson"));
+}
+
+#[test]
+fn a_ramp_that_ends_above_capacity_is_worse_than_one_that_does_not() {
+    let p99 = |to: &str| {
+        let to = format!("load.ramp_to_per_s={to}");
+        run("kms", &["load.seconds=4", "load.arrivals=ramp", &to]).rows[0].latency_ms.p99
+    };
+    assert!(p99("3000") > 3.0 * p99("300"));
 }

@@ -118,6 +118,12 @@ pub struct ReadySender {
 }
 
 impl ReadySender {
+    /// Whether nothing is queued at this moment. A hint for schedulers that step several threads on one; a serving
+    /// thread asks [`ReadyQueue::prepare_sleep`].
+    pub fn is_empty(&self) -> bool {
+        lock(&self.shared.queue).ready.is_empty()
+    }
+
     /// Queues `token`, and wakes the serving thread if it sleeps. False if the queue is gone.
     pub fn push(&self, token: Token) -> bool {
         let mut queue = lock(&self.shared.queue);

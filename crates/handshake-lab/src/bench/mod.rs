@@ -11,6 +11,7 @@ mod measure;
 mod openssl;
 mod paused;
 mod report;
+mod sim;
 mod tls;
 mod wait_ctx;
 
@@ -37,6 +38,8 @@ const ENTRIES: &[Entry] = &[
     Entry { name: "engine.per_op", run: engine::per_op },
     Entry { name: "engine.wake_sleeping", run: engine::wake_sleeping },
     Entry { name: "device.virtual_requests", run: device::virtual_requests },
+    Entry { name: "sim.real_tls_virtual", run: sim::real_tls_virtual },
+    Entry { name: "sim.million_seconds", run: sim::million },
     Entry { name: "tls.heartbeat", run: heartbeat::heartbeat },
     Entry { name: "tls.cpu_tokio_vs_mio", run: heartbeat::cpu },
     Entry { name: "job.paused", run: paused::paused },

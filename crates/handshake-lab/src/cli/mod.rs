@@ -8,6 +8,7 @@ mod bench;
 mod diff;
 mod interrupt;
 mod number;
+mod schema;
 mod serve;
 mod sim;
 
@@ -43,6 +44,8 @@ enum Command {
     BenchChild(bench::BenchChildArgs),
     /// Measure this machine into a cost profile (not built yet).
     Calibrate(Later),
+    /// Print the scenario language as a JSON Schema, or as a page.
+    Schema(schema::SchemaArgs),
     /// Compare two runs: what got better or worse, and by how much.
     Diff(diff::DiffArgs),
     /// Run for hours (not built yet).
@@ -98,6 +101,7 @@ pub fn main() -> ExitCode {
                 .to_owned(),
         )),
         Command::Calibrate(later) => not_built("calibrate", &later),
+        Command::Schema(args) => schema::run(&args),
         Command::Diff(args) => diff::run(&args),
         Command::Soak(later) => not_built("soak", &later),
     };

@@ -122,14 +122,13 @@ fn engine(args: &ServeArgs) -> Result<EngineChoice, Stop> {
                     .map(|n| usize::try_from(n).unwrap_or(usize::MAX))
             };
             Ok(EngineChoice::Sim(scenario::Device {
-                name: "card".to_owned(),
-                service: scenario::Service::Fixed,
                 latency_ms: number::millis(
                     "--latency-ms",
                     args.latency_ms.as_deref().unwrap_or("10"),
                 )?,
                 ring: whole("--ring", &args.ring, "requests")?,
                 units: whole("--units", &args.units, "units")?,
+                ..scenario::Device::default()
             }))
         }
         later @ ("threads" | "pkcs11") => {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::{Stop, interrupt, number};
 use crate::{
     plant,
-    report::{Origin, Progress, ReportDir, table, verdict},
+    report::{Origin, Progress, ReportDir, knee, table, verdict},
     run,
     scenario::{BUILTINS, DEFAULT, SWARM, Scenario},
     swarm::Swarm,
@@ -100,6 +100,7 @@ pub(super) fn run(args: &SimArgs) -> Result<(), Stop> {
         eprintln!("{}", verdict.sentence);
     } else {
         println!("{}", table(&results));
+        print!("{}", knee(&results));
         println!("{}", verdict.sentence);
         println!("report:  {}", file.display());
         println!("next:    {}", origin.next(&verdict, results.partial));
@@ -142,21 +143,29 @@ fn swarm(scenario: &Scenario, args: &SimArgs) -> Result<(), Stop> {
         Some(text) => number::whole(option, text, range, "seeds"),
         None => Ok(default),
     };
-    let seeds = number("--seeds", &args.seeds, 1..=100_000_000, SEEDS)?;
+    // A file of what is left of a seed stands for that seed alone.
+    let default = if scenario.swarm.visits.is_some() { 1 } else { SEEDS };
+    let seeds = number("--seeds", &args.seeds, 1..=100_000_000, default)?;
     let from = number("--from", &args.from, 0..=i64::MAX as u64, scenario.seed)?;
     let progress = Progress::new(1).counting("seeds");
     interrupt::listen(&progress).map_err(Stop::usage)?;
     progress.begin("swarm", &format!("{seeds} seeds from {from}"));
-    let swarm = Swarm::new(scenario).map_err(Stop::usage)?;
-    let report = swarm
-        .watched(progress.clone())
-        .run(from..from.saturating_add(seeds))
-        .map_err(Stop::usage)?;
+    let mut swarm = Swarm::new(scenario).map_err(Stop::usage)?.watched(progress.clone());
+    let report = swarm.run(from..from.saturating_add(seeds)).map_err(Stop::usage)?;
     progress.finish();
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report).map_err(Stop::usage)?);
     } else {
         print!("{}", report.text());
+    }
+    if let Some(failure) = report.failures.first() {
+        let shrunk = swarm.shrink(failure).map_err(Stop::usage)?;
+        let directory =
+            ReportDir::create(args.report.as_deref(), &scenario.name).map_err(Stop::usage)?;
+        let name = format!("seed-{}.toml", failure.seed);
+        let file = directory.put(&name, &shrunk.toml()).map_err(Stop::usage)?;
+        let plant = args.plant.as_ref().map(|bug| format!(" --plant {bug}")).unwrap_or_default();
+        eprintln!("{}\nnext:    cargo xtask sim {}{plant}", shrunk.summary(), file.display());
     }
     match (report.is_good(), report.partial) {
         (true, false) => Ok(()),
@@ -165,11 +174,20 @@ fn swarm(scenario: &Scenario, args: &SimArgs) -> Result<(), Stop> {
     }
 }
 
+/// The built-in scenarios by the question that they answer, with clock and usual duration.
 fn list() {
-    for builtin in BUILTINS {
-        // A test holds every built-in scenario to be readable.
-        if let Ok(scenario) = Scenario::find(builtin.name, &[]) {
-            println!("{}\n  {:<20} {}", scenario.question, scenario.name, scenario.summary);
+    // A test holds every built-in scenario to be readable.
+    let mut scenarios: Vec<Scenario> =
+        BUILTINS.iter().filter_map(|builtin| Scenario::find(builtin.name, &[]).ok()).collect();
+    scenarios.sort_by(|a, b| (&a.question, &a.name).cmp(&(&b.question, &b.name)));
+    let mut question = String::new();
+    for scenario in scenarios {
+        if scenario.question != question {
+            let gap = if question.is_empty() { "" } else { "\n" };
+            println!("{gap}{}", scenario.question);
+            question.clone_from(&scenario.question);
         }
+        let (name, clock) = (&scenario.name, scenario.clock.to_string());
+        println!("  {name:<18} {clock:<8} {:>3} s  {}", scenario.usual_seconds, scenario.summary);
     }
 }

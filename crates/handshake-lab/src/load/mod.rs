@@ -61,6 +61,8 @@ pub struct LoadReport {
     pub failed: u64,
     /// Clients that hung up on purpose, in the middle of the handshake.
     pub hung_up: u64,
+    /// Clients that came when as many as may be were there.
+    pub turned_away: u64,
     /// Handshakes that were given up at the end.
     pub unfinished: u64,
     /// From the first connection to the end of the last handshake, or to the end of the time when some were given up.
@@ -150,6 +152,7 @@ impl<'a> Generator<'a> {
                 handshakes: 0,
                 failed: 0,
                 hung_up: 0,
+                turned_away: 0,
                 unfinished: 0,
                 elapsed: Duration::ZERO,
                 latency_us: Histogram::new(3).expect("three digits are in range"),

@@ -53,7 +53,11 @@ impl ReportDir {
         self.put("diff.html", &comparison(diff, before, after))
     }
 
-    fn put(&self, name: &str, text: &str) -> io::Result<PathBuf> {
+    /// Writes a file of this name and says where.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create).
+    pub fn put(&self, name: &str, text: &str) -> io::Result<PathBuf> {
         let file = self.0.join(name);
         std::fs::write(&file, text).map_err(|error| with_path(&file, &error))?;
         Ok(file)

@@ -3,6 +3,7 @@
 
 mod diff;
 mod files;
+mod knee;
 mod machine;
 mod page;
 mod progress;
@@ -13,6 +14,7 @@ mod verdict;
 
 pub use diff::{Change, Comparison, Difference};
 pub use files::{ReportDir, Run, TIMELINE_SCHEMA, Timeline};
+pub use knee::knee;
 pub use machine::Machine;
 pub use page::{Origin, comparison, report};
 pub use progress::Progress;

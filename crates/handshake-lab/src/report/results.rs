@@ -63,6 +63,14 @@ pub struct RowReport {
     pub wake: String,
     /// Handshakes that both sides completed.
     pub handshakes: u64,
+    /// Handshakes that were to begin each second, at first; null in a closed loop.
+    pub offered_per_s: Option<f64>,
+    /// Clients that came when as many connections as may be were open.
+    pub turned_away: u64,
+    /// The mean wait of an operation from submission to service; null without a device.
+    pub queue_wait_ms: Option<f64>,
+    /// What queueing theory (M/M/c) says of it; null where it has no formula for the row.
+    pub queue_wait_theory_ms: Option<f64>,
     /// Handshakes that failed on the client's side.
     pub failed: u64,
     /// Handshakes that had begun and were given up when the row's time was over.

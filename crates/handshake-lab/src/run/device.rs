@@ -4,11 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use crypto_ops::{CryptoOp, KeyHandle, SoftwareKeys};
 use engine_core::{Engine, EngineSnapshot};
+use sim_device::InterruptMode;
 use sim_engine::{InstanceStats, ServiceTime, SimCard, SimConfig, SimError};
 
 use crate::{
     recording::Reading,
-    scenario::{self, Service},
+    scenario::{self, Polling, Service},
 };
 
 /// A running simulated device and the engine that feeds it.
@@ -89,21 +90,49 @@ pub(crate) fn sim_config(
 ) -> Result<SimConfig, SimError> {
     let latency = device.latency();
     let units = u32::try_from(device.units).unwrap_or(u32::MAX);
-    let mut config = SimConfig::signer(latency, units, device.ring)?;
+    let mut config = match device.profile.known() {
+        Some(profile) => SimConfig::profile(profile),
+        None => SimConfig::signer(latency, units, device.ring)?,
+    };
     config.seed = seed;
     config.instance.name.clone_from(&device.name);
-    if device.service == Service::Exponential {
+    let service = match device.service {
+        _ if device.profile.known().is_some() => None,
+        Service::Fixed => None,
+        Service::Exponential => Some(ServiceTime::exponential(latency)),
+        Service::LogNormal => Some(ServiceTime::log_normal(latency, device.sigma)),
+    };
+    if let Some(service) = service {
         for unit in &mut config.instance.units {
             let class = unit.class;
-            unit.service = ServiceTime::exponential(latency)
+            unit.service = service
+                .clone()
                 .map_err(|source| sim_device::ConfigError::Service { class, source })?;
         }
     }
+    let every = Duration::from_secs_f64(device.poll_us / 1e6);
+    config.polling = match (device.polling, &config.instance.interrupts) {
+        // One that never interrupts has to be asked.
+        (Polling::Interval, _) | (_, InterruptMode::Polling) => {
+            sim_engine::Polling::Interval(every)
+        }
+        (Polling::Interrupt, _) => config.polling,
+        (Polling::Inline, _) => sim_engine::Polling::Inline(every),
+    };
     config.instance.faults = scenario::faults::plan(faults);
     Ok(config)
 }
 
 impl DeviceReport {
+    /// The mean wait of an operation from its submission to the unit that serves it.
+    #[must_use]
+    pub fn mean_wait(&self) -> Duration {
+        let finished: u64 = self.card.classes.iter().map(|class| class.finished).sum();
+        let inside: Duration = self.card.classes.iter().map(|class| class.waited).sum();
+        let inside = inside.as_secs_f64() / (finished.max(1) as f64);
+        self.engine.queue_wait.mean() + Duration::from_secs_f64(inside)
+    }
+
     /// Busy time of the units that did anything over the time that they had.
     #[must_use]
     pub fn utilisation(&self) -> f64 {

@@ -1,10 +1,12 @@
 //! Everything that was counted in one row, by parties that know nothing of each other, and the row's report from it.
 
+use std::time::Duration;
+
 use engine_core::EngineSnapshot;
 use sim_device::Fault;
 use sim_engine::InstanceStats;
 
-use super::device::DeviceReport;
+use super::{device::DeviceReport, theory};
 use crate::{
     load::LoadReport,
     report::{LatencyMs, Ledger, RowReport},
@@ -78,6 +80,10 @@ impl Harm {
     }
 }
 
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
 impl RowEvidence {
     /// What all engines counted together.
     #[must_use]
@@ -98,6 +104,12 @@ impl RowEvidence {
         sessions.fold(SessionChecks::default(), SessionChecks::and)
     }
 
+    /// The mean wait of an operation from submission to service; `None` without a device.
+    #[must_use]
+    pub fn queue_wait(&self) -> Option<Duration> {
+        self.devices.first().map(DeviceReport::mean_wait)
+    }
+
     /// The row as it is reported.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "counts of one row are far below 2^52")]
@@ -112,6 +124,10 @@ impl RowEvidence {
             workers: self.plan.workers,
             threads: self.plan.workers + self.devices.len(),
             wake: self.plan.wake.to_string(),
+            offered_per_s: self.plan.stream.map(|stream| stream.rate_per_s),
+            turned_away: self.load.turned_away,
+            queue_wait_ms: self.queue_wait().map(millis),
+            queue_wait_theory_ms: theory::queue_wait(&self.plan).map(millis),
             handshakes: self.load.handshakes,
             failed: self.load.failed,
             unfinished: self.load.unfinished,

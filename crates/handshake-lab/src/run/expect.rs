@@ -1,6 +1,6 @@
 //! What a scenario says has to come of a row, held against what was counted.
 
-use super::evidence::RowEvidence;
+use super::{evidence::RowEvidence, theory};
 
 /// What did not come of a row as the scenario has it; one line each.
 pub(super) fn unmet(row: &RowEvidence) -> Vec<String> {
@@ -26,6 +26,18 @@ pub(super) fn unmet(row: &RowEvidence) -> Vec<String> {
             format!("row {:?}: {seen} {what}, expected at least {least}", row.plan.name)
         })
         .collect();
+    if expect.wait_within_percent > 0
+        && let (Some(wait), Some(theory)) = (row.queue_wait(), theory::queue_wait(&row.plan))
+    {
+        let off = (wait.as_secs_f64() / theory.as_secs_f64() - 1.0) * 100.0;
+        // The percentage is small, so the conversion is exact.
+        if off.abs() > expect.wait_within_percent as f64 {
+            unmet.push(format!(
+                "row {:?}: a mean wait {off:+.1} % off what theory says, expected within {} %",
+                row.plan.name, expect.wait_within_percent
+            ));
+        }
+    }
     if failed > expect.most_failed {
         let most = expect.most_failed;
         unmet.push(format!(

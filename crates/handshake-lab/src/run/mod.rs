@@ -6,6 +6,7 @@ mod expect;
 mod laws;
 mod ledger;
 mod row;
+mod theory;
 mod watch;
 
 use rustls::pki_types::{PrivateKeyDer, pem::PemObject as _};

@@ -33,5 +33,12 @@ pub const BUILTINS: &[Builtin] = builtins![
     "reorder",
     "peer-hangup",
     "deadline-fallback",
+    "polling-policies",
+    "hsm",
+    "kms",
+    "usb-token",
+    "capacity",
+    "million",
+    "published-shapes",
     "swarm",
 ];

@@ -45,6 +45,11 @@ pub enum Accepts {
         /// Largest accepted.
         max: f64,
     },
+    /// Whole numbers, each once, in any order.
+    Numbers {
+        /// Largest accepted.
+        max: i64,
+    },
     /// One of these words.
     OneOf {
         /// Words that work.
@@ -161,6 +166,15 @@ impl Field {
             (Accepts::Text { .. } | Accepts::Name | Accepts::OneOf { .. }, _) => {
                 Err(bad("not text in quotes"))
             }
+            (Accepts::Numbers { max }, Value::Array(numbers)) => {
+                let fits = |n: &Value| n.as_integer().is_some_and(|n| (0..=*max).contains(&n));
+                if numbers.iter().all(fits) {
+                    Ok(value.clone())
+                } else {
+                    Err(bad("not a list of such numbers"))
+                }
+            }
+            (Accepts::Numbers { .. }, _) => Err(bad("not a list")),
             (Accepts::Integer { .. }, _) => Err(bad("not a whole number")),
             (Accepts::Number { .. }, _) => Err(bad("not a number")),
         }
@@ -172,6 +186,11 @@ impl Field {
         let bare = || Value::String(text.to_owned());
         match self.accepts {
             Accepts::Text { .. } | Accepts::Name | Accepts::OneOf { .. } => bare(),
+            Accepts::Numbers { .. } => {
+                let number = |word: &str| word.trim().parse().map(Value::Integer);
+                let list: Result<Vec<_>, _> = text.split(',').map(number).collect();
+                list.map_or_else(|_| bare(), Value::Array)
+            }
             // What is neither stays text, and `check` then says that it is no number.
             Accepts::Integer { .. } => text.parse().map_or_else(|_| bare(), Value::Integer),
             Accepts::Number { .. } => {
@@ -189,6 +208,7 @@ impl Field {
             Accepts::Text { max } => format!("text of 1 to {max} characters"),
             Accepts::Name => "1 to 40 of a-z, 0-9 and -".to_owned(),
             Accepts::Integer { min, max } => format!("{min} to {max}{unit}"),
+            Accepts::Numbers { max } => format!("a list of whole numbers from 0 to {max}"),
             Accepts::Number { min, max } => format!("{min} to {max}{unit}"),
             Accepts::OneOf { built, .. } => {
                 let words: Vec<String> = built.iter().map(|word| format!("{word:?}")).collect();

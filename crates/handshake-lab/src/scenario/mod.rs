@@ -11,9 +11,11 @@
 
 mod builtin;
 mod check;
+mod docs;
 mod error;
 pub(crate) mod faults;
 mod field;
+mod outcome;
 mod overrides;
 mod plan;
 mod print;
@@ -25,13 +27,15 @@ use std::path::Path;
 use toml::Table;
 
 pub use builtin::{BUILTINS, Builtin, DEFAULT, SWARM};
+pub use docs::{json_schema, page};
 pub use error::{ScenarioError, nearest};
 pub use field::{Absent, Accepts, Field, Section};
-pub use plan::RowPlan;
+pub use plan::{RowPlan, Stream};
 pub use schema::SECTIONS;
 pub use types::{
-    ClockMode, Device, EngineTerms, Expect, FallbackTo, FaultKind, FaultSpec, Handshakes, KeyType,
-    Load, Mode, Row, Scenario, Server, Service, TlsVersion, Wake,
+    Arrivals, ClockMode, Departures, Device, DeviceProfile, EngineTerms, Expect, FallbackTo,
+    FaultKind, FaultSpec, Handshakes, KeyType, Load, Mode, Polling, Remains, Row, Scenario, Server,
+    Service, TlsVersion, Wake,
 };
 
 impl Scenario {
@@ -110,6 +114,13 @@ impl Scenario {
                 field: format!("engine.{key}"),
                 value: format!("{value} under the clock \"real\""),
                 remedy: "give clock = \"virtual\" too".to_owned(),
+            });
+        }
+        if self.clock == ClockMode::Real && self.load.arrivals != Arrivals::Closed {
+            return Err(ScenarioError::NotBuilt {
+                field: "load.arrivals".to_owned(),
+                value: format!("\"{}\" under the clock \"real\"", self.load.arrivals),
+                remedy: "give clock = \"virtual\" too, or \"closed\"".to_owned(),
             });
         }
         if self.clock == ClockMode::Virtual && !matches!(self.server.wake, Wake::Ready | Wake::Poll)

@@ -3,8 +3,8 @@
 use std::{num::NonZeroU64, time::Duration};
 
 use super::types::{
-    Device, EngineTerms, Expect, FaultSpec, Handshakes, KeyType, Mode, Row, Scenario, TlsVersion,
-    Wake,
+    Arrivals, Device, EngineTerms, Expect, FaultSpec, Handshakes, KeyType, Mode, Row, Scenario,
+    TlsVersion, Wake,
 };
 
 /// One measurement, complete.
@@ -16,6 +16,8 @@ pub struct RowPlan {
     pub mode: Mode,
     /// Connections kept open at the same time.
     pub connections: usize,
+    /// When clients come, unless in a closed loop.
+    pub stream: Option<Stream>,
     /// After this no handshake begins.
     pub time_box: Duration,
     /// Handshakes per connection; `None` for as many as fit into the time.
@@ -46,6 +48,21 @@ pub struct RowPlan {
     pub seed: u64,
 }
 
+/// Clients that come by a rate, whatever becomes of those before them.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Stream {
+    /// How they come.
+    pub arrivals: Arrivals,
+    /// How many each second, at first.
+    pub rate_per_s: f64,
+    /// How many each second in the end.
+    pub final_rate_per_s: f64,
+    /// How many at the same moment.
+    pub burst: u64,
+    /// How many in all; `None` for as many as the time allows.
+    pub total: Option<u64>,
+}
+
 impl Scenario {
     /// What each row runs, in order.
     #[must_use]
@@ -60,6 +77,7 @@ impl Scenario {
             name: row.name.clone(),
             mode: row.mode,
             connections: row.connections.unwrap_or(self.load.connections),
+            stream: self.stream(row),
             time_box: Duration::from_secs_f64(row.seconds.unwrap_or(self.load.seconds)),
             rounds: (rounds > 0).then_some(rounds),
             hang_up_every: NonZeroU64::new(self.load.hang_up_every),
@@ -67,7 +85,7 @@ impl Scenario {
             handshakes: self.load.handshakes,
             tls: self.load.tls,
             key: self.load.key,
-            workers: self.server.workers,
+            workers: row.workers.unwrap_or(self.server.workers),
             wake: self.server.wake,
             engine: self.engine,
             faults: self.faults.clone(),
@@ -76,10 +94,26 @@ impl Scenario {
                 latency_ms: row.latency_ms.unwrap_or(device.latency_ms),
                 ring: row.ring.unwrap_or(device.ring),
                 units: row.units.unwrap_or(device.units),
+                polling: row.polling.unwrap_or(device.polling),
                 ..device.clone()
             },
             seed: self.seed,
         }
+    }
+
+    fn stream(&self, row: &Row) -> Option<Stream> {
+        let load = &self.load;
+        let rate_per_s = row.rate_per_s.unwrap_or(load.rate_per_s);
+        (load.arrivals != Arrivals::Closed).then_some(Stream {
+            arrivals: load.arrivals,
+            rate_per_s,
+            final_rate_per_s: match load.arrivals {
+                Arrivals::Ramp => load.ramp_to_per_s,
+                _ => rate_per_s,
+            },
+            burst: if load.arrivals == Arrivals::Bursts { load.burst } else { 1 },
+            total: (load.total > 0).then_some(load.total),
+        })
     }
 }
 

@@ -1,19 +1,25 @@
 //! The whole scenario language as data: every section and every field with meaning, unit, range and default.
 
-use super::field::{
-    Absent::{Default, Inherits, Required},
-    Accepts, Field, Section,
+use super::{
+    field::{
+        Absent::{Default, Inherits, Required},
+        Accepts, Field, Section,
+    },
+    outcome::{EXPECT, SWARM},
 };
 
 /// All sections, in the order in which they are printed. The first is the top level.
-pub const SECTIONS: &[Section] = &[TOP, LOAD, SERVER, ENGINE, DEVICE, FAULT, ROW, EXPECT];
+pub const SECTIONS: &[Section] = &[TOP, LOAD, SERVER, ENGINE, DEVICE, FAULT, ROW, EXPECT, SWARM];
 
-const CONNECTIONS: Accepts = Accepts::Integer { min: 1, max: 20_000 };
+const CONNECTIONS: Accepts = Accepts::Integer { min: 1, max: 65_536 };
+const RATE: Accepts = Accepts::Number { min: 0.1, max: 1_000_000.0 };
+const WORKERS: Accepts = Accepts::Integer { min: 1, max: 64 };
+const POLLING: Accepts =
+    Accepts::OneOf { built: &["interrupt", "interval", "inline"], reserved: &["heuristic"] };
 const SECONDS: Accepts = Accepts::Number { min: 0.1, max: 600.0 };
 const ROUNDS: Accepts = Accepts::Integer { min: 0, max: 1_000_000 };
 const LATENCY: Accepts = Accepts::Number { min: 0.0, max: 60_000.0 };
 const RING: Accepts = Accepts::Integer { min: 1, max: 65_536 };
-const COUNT: Accepts = Accepts::Integer { min: 0, max: 1_000_000_000 };
 const UNITS: Accepts = Accepts::Integer { min: 1, max: 65_536 };
 
 const TOP: Section = Section {
@@ -73,20 +79,48 @@ const LOAD: Section = Section {
     fields: &[
         Field {
             key: "connections",
-            meaning: "Connections kept open at the same time.",
+            meaning: "Connections kept open at the same time; if clients come by a rate, at most so many, and one that finds them all open is turned away.",
             unit: "connections",
             accepts: CONNECTIONS,
             absent: Default("1024"),
         },
         Field {
             key: "arrivals",
-            meaning: "When a handshake begins: in a closed loop the next begins when one ends.",
+            meaning: "When a handshake begins: when one ends (a closed loop), independently of all others (Poisson), many at once (bursts, themselves Poisson), or Poisson at a rate that grows evenly (ramp). All but the closed loop in virtual time only.",
             unit: "",
             accepts: Accepts::OneOf {
-                built: &["closed"],
-                reserved: &["poisson", "bursts", "ramp"],
+                built: &["closed", "poisson", "bursts", "ramp"],
+                reserved: &[],
             },
             absent: Default("\"closed\""),
+        },
+        Field {
+            key: "rate_per_s",
+            meaning: "Handshakes that begin each second, unless in a closed loop; of a ramp the first rate.",
+            unit: "1/s",
+            accepts: RATE,
+            absent: Default("1000.0"),
+        },
+        Field {
+            key: "ramp_to_per_s",
+            meaning: "The rate that a ramp has reached when the row ends.",
+            unit: "1/s",
+            accepts: RATE,
+            absent: Default("2000.0"),
+        },
+        Field {
+            key: "burst",
+            meaning: "How many clients come at the same moment in a burst.",
+            unit: "clients",
+            accepts: Accepts::Integer { min: 1, max: 65_536 },
+            absent: Default("100"),
+        },
+        Field {
+            key: "total",
+            meaning: "How many handshakes begin in a row at most, unless in a closed loop; 0 for as many as the time allows.",
+            unit: "handshakes",
+            accepts: Accepts::Integer { min: 0, max: 100_000_000 },
+            absent: Default("0"),
         },
         Field {
             key: "handshakes",
@@ -162,7 +196,7 @@ const SERVER: Section = Section {
             key: "workers",
             meaning: "Event loops; each has one thread, one job pool and one ready queue.",
             unit: "threads",
-            accepts: Accepts::Integer { min: 1, max: 64 },
+            accepts: WORKERS,
             absent: Default("1"),
         },
         Field {
@@ -231,14 +265,31 @@ const DEVICE: Section = Section {
             absent: Default("\"card\""),
         },
         Field {
-            key: "service",
-            meaning: "How service times are distributed around latency_ms.",
+            key: "profile",
+            meaning: "The kind of device: one whose service times, rings, units and interrupts are those that are published of it (latency_ms, ring, units and service then say nothing), or custom, made of the fields below. The page of the crate sim-device names the sources.",
             unit: "",
             accepts: Accepts::OneOf {
-                built: &["fixed", "exponential"],
-                reserved: &["log-normal", "empirical"],
+                built: &["custom", "accelerator-card", "network-hsm", "cloud-kms", "usb-token"],
+                reserved: &[],
+            },
+            absent: Default("\"custom\""),
+        },
+        Field {
+            key: "service",
+            meaning: "How service times are distributed around latency_ms; of a log-normal distribution that is the median.",
+            unit: "",
+            accepts: Accepts::OneOf {
+                built: &["fixed", "exponential", "log-normal"],
+                reserved: &["empirical"],
             },
             absent: Default("\"fixed\""),
+        },
+        Field {
+            key: "sigma",
+            meaning: "The spread of a log-normal distribution: 0.5 puts the p99 at 3.2 times the median.",
+            unit: "",
+            accepts: Accepts::Number { min: 0.0, max: 4.0 },
+            absent: Default("0.5"),
         },
         Field {
             key: "latency_ms",
@@ -260,6 +311,20 @@ const DEVICE: Section = Section {
             unit: "units",
             accepts: UNITS,
             absent: Default("64"),
+        },
+        Field {
+            key: "polling",
+            meaning: "When finished work is collected: when the device interrupts, every poll_us, or whenever the server polls and at the latest after poll_us.",
+            unit: "",
+            accepts: POLLING,
+            absent: Default("\"interrupt\""),
+        },
+        Field {
+            key: "poll_us",
+            meaning: "The interval of polling; nothing where the device interrupts.",
+            unit: "us",
+            accepts: Accepts::Number { min: 1.0, max: 1_000_000.0 },
+            absent: Default("100.0"),
         },
     ],
 };
@@ -401,76 +466,26 @@ const ROW: Section = Section {
             accepts: UNITS,
             absent: Inherits("device.units"),
         },
-    ],
-};
-
-const EXPECT: Section = Section {
-    name: "expect",
-    repeats: false,
-    meaning: "What has to come of each row that uses the device, beside the laws.",
-    fields: &[
         Field {
-            key: "most_failed",
-            meaning: "At most so many handshakes fail.",
-            unit: "handshakes",
-            accepts: COUNT,
-            absent: Default("0"),
+            key: "polling",
+            meaning: "As in [[device]], for this row.",
+            unit: "",
+            accepts: POLLING,
+            absent: Inherits("device.polling"),
         },
         Field {
-            key: "least_failed",
-            meaning: "At least so many handshakes fail.",
-            unit: "handshakes",
-            accepts: COUNT,
-            absent: Default("0"),
+            key: "rate_per_s",
+            meaning: "As in [load], for this row.",
+            unit: "1/s",
+            accepts: RATE,
+            absent: Inherits("load.rate_per_s"),
         },
         Field {
-            key: "least_faults",
-            meaning: "Faults strike at least so often.",
-            unit: "times",
-            accepts: COUNT,
-            absent: Default("0"),
-        },
-        Field {
-            key: "least_fallbacks",
-            meaning: "At least so many operations are done by software instead.",
-            unit: "operations",
-            accepts: COUNT,
-            absent: Default("0"),
-        },
-        Field {
-            key: "least_late",
-            meaning: "At least so many answers come when nobody waits for them any more.",
-            unit: "answers",
-            accepts: COUNT,
-            absent: Default("0"),
-        },
-        Field {
-            key: "least_ring_full",
-            meaning: "The ring is full at least so often.",
-            unit: "times",
-            accepts: COUNT,
-            absent: Default("0"),
-        },
-        Field {
-            key: "least_cancelled",
-            meaning: "At least so many operations are given up.",
-            unit: "operations",
-            accepts: COUNT,
-            absent: Default("0"),
-        },
-        Field {
-            key: "least_invalid",
-            meaning: "At least so many results do not pass their check.",
-            unit: "results",
-            accepts: COUNT,
-            absent: Default("0"),
-        },
-        Field {
-            key: "least_trips",
-            meaning: "The breaker opens at least so often.",
-            unit: "times",
-            accepts: COUNT,
-            absent: Default("0"),
+            key: "workers",
+            meaning: "As in [server], for this row.",
+            unit: "threads",
+            accepts: WORKERS,
+            absent: Inherits("server.workers"),
         },
     ],
 };

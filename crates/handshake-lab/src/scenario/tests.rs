@@ -43,6 +43,47 @@ fn the_printed_default_is_as_committed() {
 }
 
 #[test]
+fn every_built_in_scenario_prints_a_copy_that_reads_back() {
+    for builtin in BUILTINS {
+        let scenario = Scenario::find(builtin.name, &[]).expect("parses");
+        assert_eq!(parse(&scenario.print()).expect("parses"), scenario, "{}", builtin.name);
+    }
+}
+
+#[test]
+fn the_page_and_the_schema_are_those_of_the_types() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs");
+    let read = |name: &str| std::fs::read_to_string(docs.join(name)).expect("there");
+    assert!(
+        page() == read("scenarios.md"),
+        "stale: cargo xtask lab schema --page > docs/scenarios.md"
+    );
+    let schema = serde_json::to_string_pretty(&json_schema()).expect("plain data") + "\n";
+    assert!(
+        schema == read("scenario.schema.json"),
+        "stale: cargo xtask lab schema > docs/scenario.schema.json"
+    );
+}
+
+#[test]
+fn the_schema_knows_every_field_with_its_default() {
+    let schema = json_schema();
+    for section in SECTIONS {
+        let properties = match (section.name, section.repeats) {
+            ("", _) => &schema["properties"],
+            (name, true) => &schema["properties"][name]["items"]["properties"],
+            (name, false) => &schema["properties"][name]["properties"],
+        };
+        for field in section.fields {
+            let property = &properties[field.key];
+            assert!(property["description"].is_string(), "{}.{}", section.name, field.key);
+            let has_default = matches!(field.absent, Absent::Default(_));
+            assert_eq!(property.get("default").is_some(), has_default, "{}", field.key);
+        }
+    }
+}
+
+#[test]
 fn rows_inherit_what_they_do_not_say() {
     let plan = set(&["load.connections=12", "latency_ms=3"]).expect("parses").plan();
     assert_eq!(plan[2].connections, 12);
@@ -76,6 +117,8 @@ fn refusals_name_field_value_and_remedy() {
         set(&["engine.deadline_ms=5"]),
         set(&["clock=virtual", "server.wake=fd"]),
         set(&["load.arrivals=poisson"]),
+        set(&["load.arrivals=poison"]),
+        set(&["clock=virtual", "row.async.polling=heuristic"]),
         set(&["load.key=dsa"]),
         set(&["name=Two Words"]),
         set(&["name=other", "device.name=a b"]),

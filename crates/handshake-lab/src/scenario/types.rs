@@ -34,6 +34,35 @@ pub struct Scenario {
     pub rows: Vec<Row>,
     /// What has to come of it.
     pub expect: Expect,
+    /// What is left of the plan of each seed of a swarm.
+    pub swarm: Remains,
+}
+
+/// What is left of the plan of a seed of the swarm.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remains {
+    /// The connections that come; `None` for all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub visits: Option<Vec<usize>>,
+    /// The faults that can strike, over all devices; `None` for all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub faults: Option<Vec<usize>>,
+    /// Whether anybody goes early.
+    pub departures: Departures,
+    /// Event loops; 0 for as many as were drawn.
+    pub workers: usize,
+}
+
+/// Whether clients hang up and sessions are given up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Departures {
+    /// As the seed has it.
+    #[default]
+    Drawn,
+    /// Nobody goes early.
+    None,
 }
 
 /// On which terms operations are carried out.
@@ -120,6 +149,8 @@ pub struct Expect {
     pub least_invalid: u64,
     /// Times that the breaker opens.
     pub least_trips: u64,
+    /// How far the mean wait may be from theory, in percent; 0 for not compared.
+    pub wait_within_percent: u64,
 }
 
 /// The clients of a scenario.
@@ -127,8 +158,16 @@ pub struct Expect {
 pub struct Load {
     /// Connections kept open at the same time.
     pub connections: usize,
-    /// When handshakes begin; `closed` is the only loop so far.
-    pub arrivals: String,
+    /// When handshakes begin.
+    pub arrivals: Arrivals,
+    /// Handshakes that begin each second, unless in a closed loop.
+    pub rate_per_s: f64,
+    /// The rate that a ramp reaches.
+    pub ramp_to_per_s: f64,
+    /// Clients of a burst.
+    pub burst: u64,
+    /// Handshakes that begin at most, unless in a closed loop; 0 for as many as fit.
+    pub total: u64,
     /// Protocol version.
     pub tls: TlsVersion,
     /// The type of the server's key.
@@ -163,14 +202,39 @@ pub struct Server {
 pub struct Device {
     /// Its name.
     pub name: String,
+    /// The kind of device.
+    pub profile: DeviceProfile,
     /// How service times are distributed.
     pub service: Service,
+    /// The spread of a log-normal distribution.
+    pub sigma: f64,
     /// Mean service time in milliseconds.
     pub latency_ms: f64,
     /// Requests that it holds.
     pub ring: usize,
     /// Operations at the same time.
     pub units: usize,
+    /// When finished work is collected.
+    pub polling: Polling,
+    /// The interval of polling, in microseconds.
+    pub poll_us: f64,
+}
+
+impl Default for Device {
+    /// As a scenario has it that says nothing of its device.
+    fn default() -> Self {
+        Self {
+            name: "card".to_owned(),
+            profile: DeviceProfile::Custom,
+            service: Service::Fixed,
+            sigma: 0.5,
+            latency_ms: 10.0,
+            ring: 64,
+            units: 64,
+            polling: Polling::Interrupt,
+            poll_us: 100.0,
+        }
+    }
 }
 
 /// One measurement. What is `None` is as in `[load]` and `[[device]]`.
@@ -198,6 +262,75 @@ pub struct Row {
     /// Operations of the device at the same time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub units: Option<usize>,
+    /// When finished work is collected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub polling: Option<Polling>,
+    /// Handshakes that begin each second.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_per_s: Option<f64>,
+    /// Event loops.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workers: Option<usize>,
+}
+
+/// When handshakes begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Arrivals {
+    /// When one ends.
+    Closed,
+    /// Independently of all others.
+    Poisson,
+    /// Many at once.
+    Bursts,
+    /// Independently, at a rate that grows.
+    Ramp,
+}
+
+/// The kind of a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum DeviceProfile {
+    /// As the other fields have it.
+    Custom,
+    /// [`sim_device::Profile::AcceleratorCard`].
+    AcceleratorCard,
+    /// [`sim_device::Profile::NetworkHsm`].
+    NetworkHsm,
+    /// [`sim_device::Profile::CloudKms`].
+    CloudKms,
+    /// [`sim_device::Profile::UsbToken`].
+    UsbToken,
+}
+
+impl DeviceProfile {
+    /// The profile of the device; `None` for one of its own kind.
+    #[must_use]
+    pub const fn known(self) -> Option<sim_device::Profile> {
+        use sim_device::Profile;
+        match self {
+            Self::Custom => None,
+            Self::AcceleratorCard => Some(Profile::AcceleratorCard),
+            Self::NetworkHsm => Some(Profile::NetworkHsm),
+            Self::CloudKms => Some(Profile::CloudKms),
+            Self::UsbToken => Some(Profile::UsbToken),
+        }
+    }
+}
+
+/// When finished work is collected from a device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Polling {
+    /// When it interrupts.
+    Interrupt,
+    /// Every so often.
+    Interval,
+    /// Whenever the server polls.
+    Inline,
 }
 
 /// The clock of a run.
@@ -269,6 +402,8 @@ pub enum Service {
     Fixed,
     /// Exponential around the mean.
     Exponential,
+    /// Log-normal around the median.
+    LogNormal,
 }
 
 /// How the server signs.
@@ -321,6 +456,17 @@ impl std::fmt::Display for Wake {
             Self::Fd => "fd",
             Self::Callback => "callback",
             Self::Poll => "poll",
+        })
+    }
+}
+
+impl std::fmt::Display for Arrivals {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Closed => "closed",
+            Self::Poisson => "poisson",
+            Self::Bursts => "bursts",
+            Self::Ramp => "ramp",
         })
     }
 }

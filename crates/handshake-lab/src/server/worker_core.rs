@@ -211,6 +211,11 @@ impl<S: Session, C: Charge> Core<S, C> {
         self.feed_starved();
     }
 
+    /// Where its completions come in.
+    pub(crate) const fn ready(&self) -> &ReadySender {
+        &self.sender
+    }
+
     /// Another turn of the driver's loop begins.
     pub(crate) fn turn(&mut self) {
         self.report.turns += 1;

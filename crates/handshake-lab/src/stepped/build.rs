@@ -8,7 +8,7 @@ use sim_engine::SteppedCard;
 
 use crate::report::Progress;
 
-use super::{cost::Costs, protocol::Protocol, time::Time};
+use super::{arrivals::StreamOfArrivals, cost::Costs, protocol::Protocol, time::Time};
 
 /// Who connects, and when.
 #[derive(Debug, Clone)]
@@ -23,6 +23,8 @@ pub(super) enum Load {
         /// Every n-th client hangs up as soon as it has said hello.
         hang_up_every: Option<NonZeroU64>,
     },
+    /// They come by a rate; at most so many are there at a time, and one more is turned away.
+    Stream { places: usize, arrivals: Box<StreamOfArrivals>, hang_up_every: Option<NonZeroU64> },
     /// Each of these connects once.
     Open(Vec<Visit>),
 }

@@ -1,5 +1,6 @@
 //! Virtual time: the same worker, engine and device code as in real time, stepped by a calendar on one thread.
 
+mod arrivals;
 mod calendar;
 mod clock;
 mod cost;
@@ -16,6 +17,7 @@ mod time;
 
 mod build;
 mod worker;
+mod worker_job;
 mod world;
 
 mod row;

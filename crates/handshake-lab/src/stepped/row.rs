@@ -2,13 +2,15 @@
 
 use std::{cell::RefCell, io, rc::Rc, sync::Arc, time::Duration};
 
-use crypto_ops::SoftwareKeys;
+use crypto_ops::{Algorithm, SoftwareKeys};
 use engine_core::{CheckPolicy, Clock, Engine, Inline, Work};
 use rustls::pki_types::PrivateKeyDer;
+use sim_device::RingLayout;
 use sim_engine::{Compute, SimConfig, SteppedCard};
 use ssl_async::SslContext;
 
 use super::{
+    arrivals::StreamOfArrivals,
     build::{Build, Fibers, Load, Station},
     clock::VirtualClock,
     cost::CostProfile,
@@ -27,7 +29,7 @@ use crate::{
     recording::{RowTimeline, Story},
     report::Progress,
     run::{RowEvidence, RunError, engines, ledger, sim_config},
-    scenario::{Handshakes, Mode, RowPlan, Wake},
+    scenario::{Handshakes, KeyType, Mode, RowPlan, Wake},
 };
 
 /// From a client to the server and back half of it: two machines in one data centre.
@@ -71,29 +73,47 @@ pub(crate) fn run(
     let clock = Arc::new(VirtualClock::default());
     let time = Time::new(Arc::clone(&clock), NETWORK);
     if let Watch::Record(progress) = watch {
-        let handshakes = plan.rounds.map(|rounds| rounds * plan.connections as u64);
+        let handshakes = match &plan.stream {
+            Some(stream) => stream.total,
+            None => plan.rounds.map(|rounds| rounds * plan.connections as u64),
+        };
         let extent = (plan.time_box, handshakes);
         time.recorder.get_or_init(|| Recorder::new(progress.clone(), extent).into());
     }
     let recorded = Rc::clone(&time);
     let costs = costs.costs(plan.mode, plan.key);
-    let load = Load::Closed {
-        places: plan.connections,
-        rounds: plan.rounds,
-        time_box: plan.time_box,
-        hang_up_every: plan.hang_up_every,
+    let load = match &plan.stream {
+        Some(stream) => Load::Stream {
+            places: plan.connections,
+            arrivals: Box::new(StreamOfArrivals::new(stream, plan.time_box, plan.seed)),
+            hang_up_every: plan.hang_up_every,
+        },
+        None => Load::Closed {
+            places: plan.connections,
+            rounds: plan.rounds,
+            time_box: plan.time_box,
+            hang_up_every: plan.hang_up_every,
+        },
     };
     let unprompted_every = Some(unprompted_every);
     let (workers, deadlines) = (plan.workers, plan.engine.deadline_ms > 0.0);
     let fibers = Fibers::new(workers, None);
     let mut config = sim_config(&plan.device, &plan.faults, plan.seed)?;
     config.trace = true;
+    // A device that puts all kinds on one ring has no ring of its own for any.
+    let depth =
+        (config.instance.rings == RingLayout::PerClass).then_some(config.instance.ring_depth);
     let outcome = match plan.handshakes {
         Handshakes::Profiled => {
-            for (kind, name) in config.classes.iter_mut().zip(KINDS) {
-                kind.0 = name;
+            let wanted = match plan.key {
+                KeyType::P256 => Algorithm::EcdsaP256,
+                KeyType::Rsa2048 => Algorithm::Rsa,
+            };
+            let wanted = wanted.sign_kind();
+            if let Some((_, class)) = config.classes.iter().find(|(kind, _)| *kind == wanted) {
+                config.classes = KINDS.map(|kind| (kind, *class)).to_vec();
             }
-            let stations = stations(plan, config, Arc::new(Checksums), &clock)?;
+            let stations = stations(plan, config, depth, Arc::new(Checksums), &clock)?;
             let engines =
                 stations.iter().map(|station: &Station<Profiled>| Arc::clone(&station.engine));
             let signing = match plan.mode {
@@ -119,7 +139,7 @@ pub(crate) fn run(
         Handshakes::Real => {
             let keys = Arc::new(SoftwareKeys::new());
             let handle = keys.load_pem(&pki.key_pem)?;
-            let stations: Vec<Station<Real>> = stations(plan, config, keys, &clock)?;
+            let stations: Vec<Station<Real>> = stations(plan, config, depth, keys, &clock)?;
             let key = match (plan.mode, stations.first()) {
                 (Mode::FreeSign, _) => keys::free_sign(handle),
                 (Mode::Blocking | Mode::Async, Some(station)) => {
@@ -171,6 +191,7 @@ pub(crate) fn run(
 fn stations<P: Protocol>(
     plan: &RowPlan,
     config: SimConfig,
+    depth: Option<usize>,
     compute: Arc<impl Compute<Work = P::Work> + 'static>,
     clock: &Arc<VirtualClock>,
 ) -> Result<Vec<Station<P>>, RunError>
@@ -193,7 +214,7 @@ where
     if let Some(policy) = plan.engine.breaker() {
         engine = engine.breaker(policy);
     }
-    Ok(vec![Station { engine: engine.build(), card, depth: Some(plan.device.ring) }])
+    Ok(vec![Station { engine: engine.build(), card, depth }])
 }
 
 pub(super) fn evidence(plan: &RowPlan, outcome: Outcome) -> RowEvidence {

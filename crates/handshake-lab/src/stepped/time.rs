@@ -32,6 +32,8 @@ pub(super) struct Time {
 /// What can happen.
 #[derive(Debug)]
 pub(super) enum Event {
+    /// The next client of a stream comes.
+    Visitor,
     /// The client of a place connects.
     Arrival(usize),
     /// A chunk reaches an end of a wire.

@@ -4,7 +4,7 @@
 //! async mode blocks its thread, the engine finds itself in the worker's job and pauses that (law L11).
 
 use std::{
-    cell::{Cell, RefCell},
+    cell::{Cell, OnceCell, RefCell},
     collections::{BTreeMap, VecDeque},
     io,
     rc::Rc,
@@ -14,6 +14,7 @@ use std::{
 
 use engine_core::Clock as _;
 use job_core::{JobPool, Pause};
+use wait_ctx::ReadySender;
 
 use super::{
     cost::Costs,
@@ -36,6 +37,8 @@ pub(super) struct Desk {
     pub(super) doing: Cell<Doing>,
     /// No mail will come any more.
     pub(super) ending: Cell<bool>,
+    /// Where its completions come in; there once it has begun.
+    ready: OnceCell<ReadySender>,
     /// What its sessions have written in the present step.
     pub(super) outbox: Rc<Outbox>,
     pub(super) time: Rc<Time>,
@@ -114,6 +117,7 @@ pub(super) fn serve<P: Protocol>(
     let live = Arc::new(LiveCounters::default());
     let mut core = Core::new(pool, live, policy, busy)?;
     let mut rounds = PollRounds::default();
+    desk.ready.get_or_init(|| core.ready().clone());
     while !is_cancelled() {
         core.turn();
         while let Some(mail) = next(desk) {
@@ -205,6 +209,7 @@ impl Desk {
             mail: RefCell::default(),
             doing: Cell::new(Doing::Something),
             ending: Cell::new(false),
+            ready: OnceCell::new(),
             outbox: Rc::default(),
             time: Rc::clone(time),
             numbers: RefCell::default(),
@@ -216,6 +221,11 @@ impl Desk {
         if self.time.recorder.get().is_some() && number < Story::MOST as u64 {
             self.numbers.borrow_mut().insert(key, number);
         }
+    }
+
+    /// Whether it waits though a completion has come.
+    pub(super) fn is_called(&self) -> bool {
+        self.doing.get() == Doing::Nothing && self.ready.get().is_none_or(|ready| !ready.is_empty())
     }
 
     /// The worker's job has paused or ended: what it did goes into the trace.

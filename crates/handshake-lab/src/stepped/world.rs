@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, io, rc::Rc, time::Duration};
 
 use engine_core::{Accelerator as _, Clock as _};
 use hdrhistogram::Histogram;
-use job_core::{Job, JobPool, Step};
+use job_core::JobPool;
 use sim_device::{Event as DeviceEvent, Fault};
 use wait_ctx::{ReadyQueue, Route, Token, WaitCtx};
 
@@ -25,6 +25,7 @@ use super::{
     trace::{Mark, Trace, TraceSummary},
     wire::{End, Outbox, Side, Wire},
     worker::{self, Desk, Doing, Mail},
+    worker_job::Worker,
 };
 use crate::{
     load::LoadReport,
@@ -47,16 +48,6 @@ pub(super) struct Outcome {
     pub(super) trace: TraceSummary,
 }
 
-struct Worker {
-    desk: Rc<Desk>,
-    job: Option<Job<io::Result<WorkerReport>>>,
-    /// Has something to do.
-    runnable: bool,
-    report: Option<WorkerReport>,
-    /// The engine's way to the worker's job, where a session blocks it. Kept for as long as the job lives.
-    _wait_ctx: WaitCtx,
-}
-
 #[derive(Debug)]
 struct Place<C> {
     client: Option<C>,
@@ -77,6 +68,8 @@ pub(super) struct World<P: Protocol> {
     woken: ReadyQueue,
     tokens: Vec<Token>,
     places: Vec<Place<P::Client>>,
+    /// Places that nobody has, where clients come by a rate.
+    free: Vec<usize>,
     outbox: Rc<Outbox>,
     wires: u64,
     harm: Harm,
@@ -108,15 +101,24 @@ impl<P: Protocol> World<P> {
     fn new(build: Build<P>, fibers: &Fibers) -> io::Result<Self> {
         let woken = ReadyQueue::new()?;
         let places = match &build.load {
-            Load::Closed { places, .. } => *places,
+            Load::Closed { places, .. } | Load::Stream { places, .. } => *places,
             Load::Open(visits) => visits.len(),
         };
-        for place in 0..places {
-            let at = match &build.load {
-                Load::Closed { .. } => Duration::ZERO,
-                Load::Open(visits) => visits[place].at,
-            };
-            build.time.enter(at, Event::Arrival(place));
+        let mut free = Vec::new();
+        match &build.load {
+            Load::Closed { .. } => {
+                (0..places)
+                    .for_each(|place| build.time.enter(Duration::ZERO, Event::Arrival(place)));
+            }
+            Load::Stream { .. } => {
+                free = (0..places).rev().collect();
+                build.time.enter(Duration::ZERO, Event::Visitor);
+            }
+            Load::Open(visits) => {
+                for (place, visit) in visits.iter().enumerate() {
+                    build.time.enter(visit.at, Event::Arrival(place));
+                }
+            }
         }
         let empty =
             || Place { client: None, wire: None, opened: Duration::ZERO, took: None, rounds: 0 };
@@ -128,6 +130,7 @@ impl<P: Protocol> World<P> {
             woken,
             tokens: Vec::new(),
             places: std::iter::repeat_with(empty).take(places).collect(),
+            free,
             outbox: Rc::default(),
             wires: 0,
             harm: Harm { deadlines: build.deadlines, ..Harm::default() },
@@ -136,6 +139,7 @@ impl<P: Protocol> World<P> {
                 handshakes: 0,
                 failed: 0,
                 hung_up: 0,
+                turned_away: 0,
                 unfinished: 0,
                 elapsed: Duration::ZERO,
                 latency_us: Histogram::new(3).map_err(io::Error::other)?,
@@ -182,6 +186,7 @@ impl<P: Protocol> World<P> {
     fn happen(&mut self, event: Event) {
         match event {
             Event::Arrival(place) => self.connect(place),
+            Event::Visitor => self.visitor(),
             Event::Delivery(wire, side) => {
                 wire.deliver(side);
                 match side {
@@ -221,7 +226,9 @@ impl<P: Protocol> World<P> {
                 }
                 self.poll(device);
                 self.look_for_the_starved(device);
-                self.rouse();
+                for worker in &mut self.workers {
+                    worker.runnable |= worker.desk.is_called();
+                }
             }
         }
         self.build.time.send_off(&self.outbox);
@@ -353,6 +360,21 @@ impl<P: Protocol> World<P> {
         worker.runnable |= worker.desk.doing.get() == Doing::Nothing;
     }
 
+    /// Somebody of a stream comes, takes a place if there is one, and the next one is entered.
+    fn visitor(&mut self) {
+        let Load::Stream { arrivals, .. } = &mut self.build.load else { return };
+        let (begins, next) = arrivals.turn(self.build.time.clock.now());
+        if let Some(next) = next {
+            self.build.time.enter(next, Event::Visitor);
+        }
+        for _ in 0..begins {
+            match self.free.pop() {
+                Some(place) => self.connect(place),
+                None => self.seen.turned_away += 1,
+            }
+        }
+    }
+
     fn connect(&mut self, place: usize) {
         let now = self.build.time.clock.now();
         if let Load::Closed { rounds, time_box, .. } = &self.build.load
@@ -381,7 +403,8 @@ impl<P: Protocol> World<P> {
                 return;
             }
         };
-        if let Load::Closed { hang_up_every: Some(every), .. } = &self.build.load
+        if let Load::Closed { hang_up_every: Some(every), .. }
+        | Load::Stream { hang_up_every: Some(every), .. } = &self.build.load
             && self.wires.is_multiple_of(every.get())
         {
             self.build.time.enter(now, Event::HangUp(Rc::clone(&wire)));
@@ -463,8 +486,10 @@ impl<P: Protocol> World<P> {
         self.last_end = now;
         self.places[place].client = None;
         self.places[place].wire = None;
-        if let Load::Closed { .. } = self.build.load {
-            self.build.time.enter(now, Event::Arrival(place));
+        match self.build.load {
+            Load::Closed { .. } => self.build.time.enter(now, Event::Arrival(place)),
+            Load::Stream { .. } => self.free.push(place),
+            Load::Open(_) => {}
         }
     }
 
@@ -527,35 +552,5 @@ impl<P: Protocol> World<P> {
             devices,
             trace,
         })
-    }
-}
-
-impl Worker {
-    fn go_on(&mut self) -> io::Result<()> {
-        self.runnable = false;
-        match self.job.take() {
-            Some(job) => self.take(job.resume()),
-            None => Ok(()),
-        }
-    }
-
-    /// Lets the worker end; one that waits for what never comes is cancelled.
-    fn end(&mut self) -> io::Result<()> {
-        if self.desk.doing.get() == Doing::Nothing {
-            self.go_on()?;
-        }
-        if let Some(report) = self.job.take().and_then(Job::cancel) {
-            self.report = Some(report?);
-        }
-        Ok(())
-    }
-
-    fn take(&mut self, step: Step<io::Result<WorkerReport>>) -> io::Result<()> {
-        match step {
-            Step::Paused(job) => self.job = Some(job),
-            Step::Finished(report) => self.report = Some(report?),
-        }
-        self.desk.note();
-        Ok(())
     }
 }

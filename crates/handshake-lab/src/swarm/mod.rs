@@ -6,7 +6,9 @@
 mod plan;
 mod report;
 mod run;
+mod shrink;
 
 pub use plan::SeedPlan;
 pub use report::{Failure, SwarmReport};
 pub use run::{Swarm, SwarmError};
+pub use shrink::Shrunk;

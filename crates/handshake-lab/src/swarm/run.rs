@@ -5,12 +5,13 @@ use std::{collections::BTreeMap, ops::Range, time::Instant};
 use super::{
     plan::SeedPlan,
     report::{Failure, SCHEMA, SwarmReport},
+    shrink::{self, Shrunk},
 };
 use crate::{
     certs::TestPki,
     report::{LawReport, Machine, Progress},
     run::{Laws, RowEvidence, RunError},
-    scenario::{RowPlan, Scenario},
+    scenario::{Remains, RowPlan, Scenario},
     stepped::{self, CostProfile, Fibers, TraceSummary},
 };
 
@@ -32,6 +33,7 @@ pub struct Swarm {
     scenario: String,
     row: RowPlan,
     costs: CostProfile,
+    remains: Remains,
     fibers: Fibers,
     few_fibers: Fibers,
     pki: TestPki,
@@ -54,6 +56,7 @@ impl Swarm {
         Ok(Self {
             scenario: scenario.name.clone(),
             row: scenario.plan().swap_remove(0),
+            remains: scenario.swarm.clone(),
             costs: CostProfile::reference(),
             fibers: Fibers::new(WORKERS, None),
             few_fibers: Fibers::new(WORKERS, Some(FEW_JOBS)),
@@ -98,7 +101,7 @@ impl Swarm {
                 report.partial = true;
                 break;
             }
-            let plan = SeedPlan::of(seed);
+            let plan = shrink::left_of(SeedPlan::of(seed), &self.remains);
             let outcome = self.seed(&plan)?;
             report.seeds += 1;
             #[expect(clippy::cast_precision_loss, reason = "a number of seeds is far below 2^52")]
@@ -136,6 +139,21 @@ impl Swarm {
         let seeds = report.seeds as f64;
         report.seeds_per_s = seeds / begun.elapsed().as_secs_f64().max(f64::MIN_POSITIVE);
         Ok(report)
+    }
+
+    /// Makes the plan of a seed that broke a law as small as it gets while that law still breaks.
+    ///
+    /// # Errors
+    /// What kept the seed from being run.
+    pub fn shrink(&mut self, failure: &Failure) -> Result<Shrunk, SwarmError> {
+        let whole = SeedPlan::of(failure.seed);
+        let (law, from) = (failure.law.clone(), self.remains.clone());
+        let fails = |remains: &Remains| -> Result<bool, SwarmError> {
+            let outcome = self.seed(&shrink::left_of(whole.clone(), remains))?;
+            Ok(outcome.laws.iter().any(|broken| !broken.held && broken.law == law))
+        };
+        let remains = shrink::shrink(&whole, from, fails)?;
+        Ok(Shrunk { failure: failure.clone(), left: shrink::left_of(whole, &remains), remains })
     }
 
     fn seed(&mut self, plan: &SeedPlan) -> Result<SeedOutcome, SwarmError> {

@@ -55,6 +55,7 @@ fn healthy(mode: &str) -> RowEvidence {
             handshakes: 10,
             failed: 0,
             hung_up: 1,
+            turned_away: 0,
             unfinished: 0,
             elapsed: Duration::from_secs(1),
             latency_us: Histogram::new(3).expect("three digits"),

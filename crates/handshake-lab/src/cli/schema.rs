@@ -1,0 +1,21 @@
+//! `lab schema`: the scenario language for editors and for people.
+
+use super::Stop;
+use crate::scenario::{json_schema, page};
+
+/// Prints the scenario language as a JSON Schema.
+#[derive(Debug, clap::Args)]
+pub(super) struct SchemaArgs {
+    /// As a page in Markdown instead.
+    #[arg(long)]
+    page: bool,
+}
+
+pub(super) fn run(args: &SchemaArgs) -> Result<(), Stop> {
+    if args.page {
+        print!("{}", page());
+    } else {
+        println!("{}", serde_json::to_string_pretty(&json_schema()).map_err(Stop::usage)?);
+    }
+    Ok(())
+}
