@@ -14,7 +14,9 @@ use crate::rustls23;
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SslError {
-    /// The engine could not carry out an operation of this handshake. The session sent `close_notify` and is over.
+    /// The engine could not carry out an operation of this handshake. The session sent `close_notify` and is over. A
+    /// server's key agreement in TLS 1.3 is the exception: rustls takes a failure for a bad key share of the peer's and
+    /// sends the alert `illegal_parameter`, whatever the cause.
     #[error("the handshake's operation failed: {0}")]
     Failed(EngineError),
     /// The peer broke the protocol, or the two sides could not agree. The alert for it was sent if the peer still

@@ -1,0 +1,252 @@
+//! Sessions with everything offloaded against other people's TLS, over TCP: OpenSSL's client and server, curl, GnuTLS.
+//!
+//! A peer that is not installed is skipped, unless `LAYBY_REQUIRE` (a list with commas) names it: then that is a failure.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, ChildStdout};
+
+use job_core::JobPool;
+use rustls::pki_types::ServerName;
+use rustls::version::{TLS12, TLS13};
+use ssl_async::{Ssl, SslError};
+
+use peers::{CURL, GNUTLS, OPENSSL, Peer, s_server};
+use world::{Version, World};
+
+mod peers;
+mod world;
+
+const VERSIONS: [Version; 2] = [&TLS12, &TLS13];
+
+/// Starts the client and takes its connection.
+fn accept(
+    world: &World,
+    peer: &Peer,
+    trusted: &str,
+    version: Version,
+    options: &[&str],
+) -> (Child, Ssl<TcpStream>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut command = peer.command(address, world.files.path(), trusted, version);
+    let child = command.args(options).spawn().unwrap();
+    let (io, _) = listener.accept().unwrap();
+    io.set_nonblocking(true).unwrap();
+    (child, Ssl::accept(&world.server(version), &JobPool::new(), io).unwrap())
+}
+
+/// Starts OpenSSL's server and connects to it. Its output from there on.
+fn connect(
+    world: &World,
+    trusted: &str,
+    version: Version,
+    options: &[&str],
+) -> (Child, BufReader<ChildStdout>, Ssl<TcpStream>) {
+    let mut child = s_server(world.files.path(), trusted, version).args(options).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.starts_with("ACCEPT") {
+        line.clear();
+        assert!(lines.read_line(&mut line).unwrap() > 0, "the server says where it listens");
+    }
+    let io = TcpStream::connect(line.trim_start_matches("ACCEPT").trim()).unwrap();
+    io.set_nonblocking(true).unwrap();
+    let name = ServerName::try_from("localhost").unwrap();
+    let ssl = Ssl::connect(&world.client(version), &JobPool::new(), name, io);
+    (child, lines, ssl)
+}
+
+/// Whatever is called after a failure gives that failure.
+fn assert_has_failed(ssl: &mut Ssl<TcpStream>, first: &SslError) {
+    let calls = [
+        ssl.flush().unwrap_err(),
+        ssl.shutdown().unwrap_err(),
+        ssl.write(b"more").unwrap_err(),
+        ssl.read(&mut [0; 8]).unwrap_err(),
+        ssl.do_handshake().unwrap_err(),
+    ];
+    for again in calls {
+        assert_eq!(again.to_string(), first.to_string());
+    }
+}
+
+#[test]
+fn openssls_client_is_served_and_heard_to_the_end() {
+    if !OPENSSL.is_installed() {
+        return;
+    }
+    for version in VERSIONS {
+        let world = World::new();
+        let (mut peer, mut ssl) = accept(&world, &OPENSSL, "cert.pem", version, &["-quiet"]);
+        let ((), parked) = world.done(&mut ssl, Ssl::do_handshake);
+        assert!(parked[0].starts_with("agree-") && parked[1] == "sign-ecdsa-p256", "{parked:?}");
+        assert_eq!(parked.last(), Some(&"ticket"));
+        peer.stdin.take().unwrap().write_all(b"question\n").unwrap();
+        let mut buffer = [0; 32];
+        let (n, _) = world.done(&mut ssl, |ssl| ssl.read(&mut buffer));
+        assert_eq!(&buffer[..n], b"question\n");
+        world.done(&mut ssl, |ssl| ssl.write(b"answer\n"));
+        world.done(&mut ssl, Ssl::shutdown);
+        drop(ssl);
+        let output = peer.wait_with_output().unwrap();
+        assert_eq!(output.stdout, b"answer\n");
+    }
+}
+
+#[test]
+fn curl_and_gnutls_fetch_with_their_certificates() {
+    for peer in [CURL, GNUTLS].iter().filter(|peer| peer.is_installed()) {
+        for version in VERSIONS {
+            let world = World::new();
+            let (mut child, mut ssl) = accept(&world, peer, "cert.pem", version, &[]);
+            // Open to the end: GnuTLS takes the end of its input for the end of the conversation. Curl asks by itself.
+            let mut stdin = child.stdin.take().unwrap();
+            if peer.name == "gnutls" {
+                stdin.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+            }
+            let ((), parked) = world.done(&mut ssl, Ssl::do_handshake);
+            assert!(parked.contains(&"sign-ecdsa-p256") && parked.len() >= 2, "{parked:?}");
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                let mut buffer = [0; 512];
+                let (n, _) = world.done(&mut ssl, |ssl| ssl.read(&mut buffer));
+                assert!(n > 0, "{} asks before it closes", peer.name);
+                request.extend_from_slice(&buffer[..n]);
+            }
+            assert!(request.starts_with(b"GET / HTTP/1.1\r\n"));
+            let answer =
+                b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\nConnection: close\r\n\r\nanswer\n";
+            let (n, _) = world.done(&mut ssl, |ssl| ssl.write(answer));
+            assert_eq!(n, answer.len());
+            world.done(&mut ssl, Ssl::shutdown);
+            drop(ssl);
+            let output = child.wait_with_output().unwrap();
+            let told = format!("{} {version:?}: {output:?}", peer.name);
+            assert!(output.status.success(), "{told}");
+            assert!(String::from_utf8_lossy(&output.stdout).contains("answer\n"), "{told}");
+        }
+    }
+}
+
+/// The twin of the tests above: were verification off in a peer, what it does there would prove nothing.
+#[test]
+fn no_client_goes_on_with_a_server_that_it_does_not_trust() {
+    for peer in [OPENSSL, CURL, GNUTLS].iter().filter(|peer| peer.is_installed()) {
+        for version in VERSIONS {
+            let world = World::new();
+            let (child, mut ssl) = accept(&world, peer, "stranger.pem", version, &[]);
+            let refused = world.refused(&mut ssl);
+            let output = child.wait_with_output().unwrap();
+            assert!(!output.status.success(), "{} {version:?}: {refused}; {output:?}", peer.name);
+        }
+    }
+}
+
+#[test]
+fn l15_every_client_is_told_when_an_operation_fails() {
+    for peer in [OPENSSL, CURL, GNUTLS].iter().filter(|peer| peer.is_installed()) {
+        for (version, kind) in
+            VERSIONS.into_iter().flat_map(|version| [(version, "agree-"), (version, "sign-")])
+        {
+            let world = World::new();
+            let options: &[&str] = if peer.name == "openssl" { &["-msg"] } else { &[] };
+            let (mut child, mut ssl) = accept(&world, peer, "cert.pem", version, options);
+            let stdin = child.stdin.take();
+            let first = world.fail(&mut ssl, kind);
+            assert!(matches!(first, SslError::Failed(_)), "{first}");
+            assert_has_failed(&mut ssl, &first);
+            drop(ssl);
+            let output = child.wait_with_output().unwrap();
+            drop(stdin);
+            let told = format!("{} {version:?} {kind}: {output:?}", peer.name);
+            // OpenSSL's client calls that a success, but says what it has heard.
+            if peer.name == "openssl" {
+                let seen = String::from_utf8_lossy(&output.stdout);
+                // An agreement of TLS 1.3 that fails is the key share's fault to rustls, whatever the cause.
+                let alert = match version == &TLS13 && kind == "agree-" {
+                    true => "fatal illegal_parameter",
+                    false => "warning close_notify",
+                };
+                assert_eq!(alerts(&seen), [alert], "{told}");
+                assert!(!seen.contains("Finished"), "no handshake: {told}");
+            } else {
+                assert!(!output.status.success(), "{told}");
+            }
+        }
+    }
+}
+
+/// The alerts that OpenSSL, told `-msg`, has received.
+fn alerts(seen: &str) -> Vec<&str> {
+    let received = seen.lines().filter(|line| line.starts_with("<<<") && line.contains("Alert"));
+    received.filter_map(|line| line.split_once("], ")).map(|(_, alert)| alert).collect()
+}
+
+#[test]
+fn openssls_server_is_asked_and_answers() {
+    if !OPENSSL.is_installed() {
+        return;
+    }
+    for version in VERSIONS {
+        let world = World::new();
+        let (mut peer, mut lines, mut ssl) = connect(&world, "cert.pem", version, &[]);
+        let ((), parked) = world.done(&mut ssl, Ssl::do_handshake);
+        assert!(parked.contains(&"sign-ecdsa-p256") && parked.len() >= 3, "{parked:?}");
+        world.done(&mut ssl, |ssl| ssl.write(b"stressed\n"));
+        let mut answer = Vec::new();
+        while answer.len() < 9 {
+            let mut buffer = [0; 32];
+            let (n, _) = world.done(&mut ssl, |ssl| ssl.read(&mut buffer));
+            assert!(n > 0, "the server answers before it closes");
+            answer.extend_from_slice(&buffer[..n]);
+        }
+        assert_eq!(answer, b"desserts\n");
+        world.done(&mut ssl, Ssl::shutdown);
+        drop(ssl);
+        drop(peer.stdin.take());
+        lines.read_to_string(&mut String::new()).unwrap();
+        peer.wait().unwrap();
+    }
+}
+
+/// The twin: the certificate that was signed for on the device is looked at.
+#[test]
+fn openssls_server_turns_away_a_client_that_it_does_not_trust() {
+    if !OPENSSL.is_installed() {
+        return;
+    }
+    for version in VERSIONS {
+        let world = World::new();
+        let (mut peer, mut lines, mut ssl) = connect(&world, "stranger.pem", version, &[]);
+        let refused = world.refused(&mut ssl);
+        assert!(refused.to_string().contains("alert"), "{version:?}: {refused}");
+        drop(ssl);
+        drop(peer.stdin.take());
+        lines.read_to_string(&mut String::new()).unwrap();
+        peer.wait().unwrap();
+    }
+}
+
+#[test]
+fn l15_openssls_server_is_told_when_the_clients_signature_fails() {
+    if !OPENSSL.is_installed() {
+        return;
+    }
+    for version in VERSIONS {
+        let world = World::new();
+        let (mut peer, mut lines, mut ssl) = connect(&world, "cert.pem", version, &["-msg"]);
+        let first = world.fail(&mut ssl, "sign-");
+        assert!(matches!(first, SslError::Failed(_)), "{first}");
+        assert_has_failed(&mut ssl, &first);
+        drop(ssl);
+        drop(peer.stdin.take());
+        let mut seen = String::new();
+        lines.read_to_string(&mut seen).unwrap();
+        peer.wait().unwrap();
+        assert_eq!(alerts(&seen), ["warning close_notify"], "{version:?}: {seen}");
+        let received = seen.lines().filter(|line| line.starts_with("<<<"));
+        let verified = received.filter(|line| line.contains("CertificateVerify")).count();
+        assert_eq!(verified, 0, "nothing was signed: {seen}");
+    }
+}
