@@ -57,6 +57,10 @@ struct WaitingRoom<W: Work> {
     /// Kinds that something has left the rings of, since the last one of them was refused. Asked only of a device that
     /// does not say how much room it has.
     maybe_room: BTreeSet<Kind>,
+    /// Kinds of which one is being offered, or was refused by a device that said that it had room, since something has
+    /// last changed there. Its word does not count meanwhile: a turn granted on it would come back at once, and so on
+    /// without end.
+    in_doubt: BTreeSet<Kind>,
 }
 
 enum Waiting<W: Work> {
@@ -114,6 +118,7 @@ impl<W: Work> Lane<W> {
             fifo: Fifo::new(bound),
             grants: Vec::new(),
             maybe_room: BTreeSet::new(),
+            in_doubt: BTreeSet::new(),
         });
         Self {
             role,
@@ -151,9 +156,16 @@ impl<W: Work> Lane<W> {
         } else {
             self.note_attempt(kind);
             match self.submit(core, request) {
-                Ok(()) => return Ok(None),
+                Ok(()) => {
+                    self.settle_doubt(kind);
+                    // Whoever has come to wait during the offer was told to wait because of it.
+                    if self.on_full == OnFull::Notify {
+                        self.pump(core);
+                    }
+                    return Ok(None);
+                }
                 Err(request) => {
-                    self.note_refusal(core);
+                    self.note_refusal(core, kind);
                     request
                 }
             }
@@ -205,7 +217,7 @@ impl<W: Work> Lane<W> {
                 Retried::Submitted
             }
             Err(request) => {
-                self.note_refusal(core);
+                self.note_refusal(core, grant.kind);
                 let turn = Waiting::Turn(Arc::clone(request.shared_cell()));
                 self.put_back(grant.kind, grant.position, turn);
                 Retried::Full(request)
@@ -261,7 +273,10 @@ impl<W: Work> Lane<W> {
 
     /// A refusal outside of a poll may give the device something to do, such as to open its ring again. Not so in the
     /// pump: there it would keep the driver awake for as long as the ring is full.
-    fn note_refusal(&self, core: &Core<W>) {
+    fn note_refusal(&self, core: &Core<W>, kind: Kind) {
+        if self.on_full == OnFull::Notify && self.device.credits(kind) == Some(0) {
+            self.settle_doubt(kind);
+        }
         if self.needs_poll {
             core.bell.ring();
         }
@@ -409,7 +424,7 @@ impl<W: Work> Lane<W> {
         let waiting = self.lock();
         let granted = waiting.grants.iter().filter(|grant| grant.kind == kind).count();
         match credits {
-            Some(credits) => credits > granted,
+            Some(credits) => credits > granted && !waiting.in_doubt.contains(&kind),
             None => granted == 0 && waiting.maybe_room.contains(&kind),
         }
     }
@@ -417,7 +432,10 @@ impl<W: Work> Lane<W> {
     /// Something of `kind` has left the device.
     pub(crate) fn note_room(&self, kind: Kind) {
         if self.on_full == OnFull::Notify {
-            self.lock().maybe_room.insert(kind);
+            let mut waiting = self.lock();
+            waiting.maybe_room.insert(kind);
+            // Kinds may share a ring, so this may be news for any of them.
+            waiting.in_doubt.clear();
         }
     }
 
@@ -426,13 +444,23 @@ impl<W: Work> Lane<W> {
         if self.on_full == OnFull::Notify {
             let waiting = &mut *self.lock();
             waiting.maybe_room.extend(waiting.fifo.kinds());
+            waiting.in_doubt.clear();
+        }
+    }
+
+    /// What the device says of its room fits what it does.
+    fn settle_doubt(&self, kind: Kind) {
+        if self.on_full == OnFull::Notify {
+            self.lock().in_doubt.remove(&kind);
         }
     }
 
     /// Something of `kind` is about to be offered. Before the offer: what leaves during it must count.
     fn note_attempt(&self, kind: Kind) {
         if self.on_full == OnFull::Notify {
-            self.lock().maybe_room.remove(&kind);
+            let mut waiting = self.lock();
+            waiting.maybe_room.remove(&kind);
+            waiting.in_doubt.insert(kind);
         }
     }
 

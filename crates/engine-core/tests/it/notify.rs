@@ -155,6 +155,47 @@ fn with_credits_as_many_are_told_as_there_is_room_for() {
 }
 
 #[test]
+fn l7_a_device_that_refuses_although_it_tells_of_room_is_not_asked_again_before_something_changes()
+{
+    let bench = Bench::new(2, 8);
+    bench.device.tell_credits();
+    bench.device.set_mode(Mode::Lying);
+    let mut sessions: Vec<_> = (0..2).map(|n| bench.session(n)).collect();
+    let refusals = bench.engine.snapshot().ring_full;
+    assert!(refusals <= 4, "{refusals} for two requests");
+    for session in &mut sessions {
+        assert!(session.resume().is_none());
+    }
+    bench.engine.poll();
+    assert!(bench.engine.snapshot().ring_full <= refusals + 2, "not again for nothing");
+    bench.device.set_mode(Mode::Take);
+    bench.device.announce_room();
+    for session in &mut sessions {
+        assert!(session.resume().is_none());
+    }
+    assert_eq!(bench.device.taken(), [0, 1]);
+}
+
+/// Kinds may share a ring: a completion of one is a reason to believe the device of another again.
+#[test]
+fn l3_a_completion_of_another_kind_makes_the_word_of_the_device_count_again() {
+    let bench = Bench::new(2, 8);
+    bench.device.tell_credits();
+    let other = Negate { kind: KINDS[1], ..Negate::new(0, &bench.outputs) };
+    let other = bench.engine.offer(other).unwrap();
+    bench.device.set_mode(Mode::Lying);
+    let mut session = bench.session(1);
+    assert!(session.resume().is_none());
+    session.told();
+    bench.device.set_mode(Mode::Take);
+    assert!(bench.device.answer(KINDS[1], 0, Answer::Right));
+    assert_eq!(session.told(), [RETRY]);
+    assert!(session.resume().is_none());
+    assert_eq!(bench.device.taken(), [0, 1]);
+    assert_eq!(other.wait().unwrap().value, !0);
+}
+
+#[test]
 fn a_blocking_caller_queues_and_the_bound_holds() {
     let bench = Bench::new(1, 1);
     let first = bench.engine.offer(Negate::new(0, &bench.outputs)).unwrap();

@@ -142,6 +142,8 @@ pub(crate) enum Mode {
     Early(Answer),
     /// Says that its ring is full, whatever is on it.
     Stuck,
+    /// The same, and yet that it has credits.
+    Lying,
     /// Takes nothing for the time being.
     Away,
     /// Wants none.
@@ -265,7 +267,7 @@ impl Accelerator<Negate> for Manual {
                 drop(state);
                 end(request, answer);
             }
-            Mode::Stuck => return Err(Rejected::Full(request)),
+            Mode::Stuck | Mode::Lying => return Err(Rejected::Full(request)),
             Mode::Away => return Err(Rejected::Unavailable(request, "told to")),
             Mode::Unsupported => return Err(Rejected::Unsupported(request, "told to")),
         }
