@@ -172,7 +172,7 @@ impl<W: Work> Cell<W> {
             }
         }
         if let Some(core) = core {
-            core.handle_left(role, self.kind);
+            core.handle_room(role);
         }
     }
 

@@ -251,17 +251,10 @@ impl<W: Work> Core<W> {
         self.lanes().find_map(|lane| lane.withdraw(self, kind, id))
     }
 
-    /// Something of `kind` has left a device.
-    pub(crate) fn handle_left(&self, role: Role, kind: Kind) {
-        let lane = self.lane(role);
-        lane.note_room(kind);
-        lane.pump(self);
-    }
-
-    /// A device says that it has room again.
+    /// Something has left a device, or it says that it has room again.
     pub(crate) fn handle_room(&self, role: Role) {
         let lane = self.lane(role);
-        lane.note_room_everywhere();
+        lane.note_room();
         lane.pump(self);
     }
 

@@ -78,11 +78,6 @@ impl<T> Fifo<T> {
         self.queues.get_mut(&kind)?.iter_mut().map(|(_, item)| item).find(|item| wanted(item))
     }
 
-    /// The kinds of which something waits.
-    pub(crate) fn kinds(&self) -> impl Iterator<Item = Kind> {
-        self.queues.iter().filter(|(_, queue)| !queue.is_empty()).map(|(kind, _)| *kind)
-    }
-
     /// The position of the oldest item of `kind`.
     pub(crate) fn oldest(&self, kind: Kind) -> Option<Position> {
         self.queues.get(&kind)?.iter().map(|(position, _)| *position).min()

@@ -54,13 +54,10 @@ struct WaitingRoom<W: Work> {
     fifo: Fifo<Waiting<W>>,
     /// Jobs that were told to submit and have not done so yet.
     grants: Vec<Grant>,
-    /// Kinds that something has left the rings of, since the last one of them was refused. Asked only of a device that
-    /// does not say how much room it has.
-    maybe_room: BTreeSet<Kind>,
-    /// Kinds of which one is being offered, or was refused by a device that said that it had room, since something has
-    /// last changed there. Its word does not count meanwhile: a turn granted on it would come back at once, and so on
-    /// without end.
-    in_doubt: BTreeSet<Kind>,
+    /// Kinds of which one is being offered, or was refused, since something has last changed: there is no room for those,
+    /// whatever the device says. Were its word enough, a turn granted on it would come back at once, and so on without
+    /// end.
+    tried: BTreeSet<Kind>,
 }
 
 enum Waiting<W: Work> {
@@ -117,8 +114,7 @@ impl<W: Work> Lane<W> {
         let waiting = Mutex::new(WaitingRoom {
             fifo: Fifo::new(bound),
             grants: Vec::new(),
-            maybe_room: BTreeSet::new(),
-            in_doubt: BTreeSet::new(),
+            tried: BTreeSet::new(),
         });
         Self {
             role,
@@ -157,7 +153,7 @@ impl<W: Work> Lane<W> {
             self.note_attempt(kind);
             match self.submit(core, request) {
                 Ok(()) => {
-                    self.settle_doubt(kind);
+                    self.note_fit(kind);
                     // Whoever has come to wait during the offer was told to wait because of it.
                     if self.on_full == OnFull::Notify {
                         self.pump(core);
@@ -213,7 +209,7 @@ impl<W: Work> Lane<W> {
             Ok(()) => {
                 core.meter.count(|c| &c.in_order);
                 core.meter.waiters.sub(1);
-                self.note_room(grant.kind);
+                self.note_fit(grant.kind);
                 Retried::Submitted
             }
             Err(request) => {
@@ -259,7 +255,6 @@ impl<W: Work> Lane<W> {
             core.meter.waiters.sub(1);
             self.granted.fetch_sub(1, Ordering::AcqRel);
             // The room that it was granted goes to the next one.
-            self.note_room(kind);
             self.pump(core);
         }
         None
@@ -275,7 +270,7 @@ impl<W: Work> Lane<W> {
     /// pump: there it would keep the driver awake for as long as the ring is full.
     fn note_refusal(&self, core: &Core<W>, kind: Kind) {
         if self.on_full == OnFull::Notify && self.device.credits(kind) == Some(0) {
-            self.settle_doubt(kind);
+            self.note_fit(kind);
         }
         if self.needs_poll {
             core.bell.ring();
@@ -418,49 +413,34 @@ impl<W: Work> Lane<W> {
         Some(waiting.grants.swap_remove(index))
     }
 
-    /// Whether there is room for one more of `kind`, grants not yet used set aside.
+    /// Whether there may be room for one more of `kind`, grants not yet used set aside.
     fn has_room(&self, kind: Kind) -> bool {
         let credits = self.device.credits(kind);
         let waiting = self.lock();
         let granted = waiting.grants.iter().filter(|grant| grant.kind == kind).count();
-        match credits {
-            Some(credits) => credits > granted && !waiting.in_doubt.contains(&kind),
-            None => granted == 0 && waiting.maybe_room.contains(&kind),
+        // Who does not tell is believed to have room for one.
+        !waiting.tried.contains(&kind) && granted < credits.unwrap_or(1)
+    }
+
+    /// Something has left the device, or it says that it has room again. Kinds may share a ring, so this may be news for
+    /// any of them.
+    pub(crate) fn note_room(&self) {
+        if self.on_full == OnFull::Notify {
+            self.lock().tried.clear();
         }
     }
 
-    /// Something of `kind` has left the device.
-    pub(crate) fn note_room(&self, kind: Kind) {
+    /// What the device says of its room for `kind` fits what it does.
+    fn note_fit(&self, kind: Kind) {
         if self.on_full == OnFull::Notify {
-            let mut waiting = self.lock();
-            waiting.maybe_room.insert(kind);
-            // Kinds may share a ring, so this may be news for any of them.
-            waiting.in_doubt.clear();
-        }
-    }
-
-    /// The device says that there is room again, of whatever kind.
-    pub(crate) fn note_room_everywhere(&self) {
-        if self.on_full == OnFull::Notify {
-            let waiting = &mut *self.lock();
-            waiting.maybe_room.extend(waiting.fifo.kinds());
-            waiting.in_doubt.clear();
-        }
-    }
-
-    /// What the device says of its room fits what it does.
-    fn settle_doubt(&self, kind: Kind) {
-        if self.on_full == OnFull::Notify {
-            self.lock().in_doubt.remove(&kind);
+            self.lock().tried.remove(&kind);
         }
     }
 
     /// Something of `kind` is about to be offered. Before the offer: what leaves during it must count.
     fn note_attempt(&self, kind: Kind) {
         if self.on_full == OnFull::Notify {
-            let mut waiting = self.lock();
-            waiting.maybe_room.remove(&kind);
-            waiting.in_doubt.insert(kind);
+            self.lock().tried.insert(kind);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use engine_core::{Engine, EngineError, OnFull, RefusedReason};
+use engine_core::{Engine, EngineError, Kind, OnFull, RefusedReason};
 use job_core::{Job, JobPool, Step};
 use wait_ctx::{Reason, Status, WaitCtx};
 
@@ -32,11 +32,16 @@ impl Bench {
     }
 
     fn session(&self, n: u64) -> Session {
+        self.session_of(KINDS[0], n)
+    }
+
+    fn session_of(&self, kind: Kind, n: u64) -> Session {
         let ctx = WaitCtx::new();
         let told = Arc::<Mutex<Vec<_>>>::default();
         let tell = Arc::clone(&told);
         ctx.set_callback(move |note| tell.lock().unwrap().push((note.reason, note.status)));
-        let (engine, work) = (Arc::clone(&self.engine), Negate::new(n, &self.outputs));
+        let engine = Arc::clone(&self.engine);
+        let work = Negate { kind, ..Negate::new(n, &self.outputs) };
         let job = self.pool.start_with(&ctx, move || engine.run(work)).unwrap().paused();
         Session { ctx, told, job }
     }
@@ -193,6 +198,42 @@ fn l3_a_completion_of_another_kind_makes_the_word_of_the_device_count_again() {
     assert!(session.resume().is_none());
     assert_eq!(bench.device.taken(), [0, 1]);
     assert_eq!(other.wait().unwrap().value, !0);
+}
+
+/// The ring of the first kind is full and others wait for it. Nothing was ever refused to the second.
+#[test]
+fn l3_a_kind_that_was_never_offered_does_not_wait_for_another() {
+    for tells in [false, true] {
+        let bench = Bench::new(1, 8);
+        if tells {
+            bench.device.tell_credits();
+        }
+        let _slow: Vec<_> = (0..2).map(|n| bench.session(n)).collect();
+        // Its ring is empty. It learns that before it pauses, so nobody has to wake it.
+        let fast = bench.session_of(KINDS[1], 2);
+        assert_eq!(bench.device.taken(), [0, 2], "tells: {tells}");
+        assert!(fast.told().is_empty());
+    }
+}
+
+/// Whatever of the device's word is known: one ring for all kinds, and only another kind is on it.
+#[test]
+fn l3_a_completion_of_another_kind_is_told_to_who_was_refused() {
+    for tells in [false, true] {
+        let bench = Bench::new(1, 8);
+        if tells {
+            bench.device.tell_credits();
+        }
+        let first = bench.session_of(KINDS[1], 0);
+        bench.device.set_mode(Mode::Stuck);
+        let mut second = bench.session(1);
+        assert!(second.told().is_empty());
+        bench.device.set_mode(Mode::Take);
+        assert!(bench.device.answer(KINDS[1], 0, Answer::Right));
+        assert_eq!((first.told(), second.told()), (vec![SETTLED], vec![RETRY]), "tells: {tells}");
+        assert!(second.resume().is_none());
+        assert_eq!(bench.device.taken(), [0, 1]);
+    }
 }
 
 #[test]
