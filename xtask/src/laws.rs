@@ -71,8 +71,8 @@ const LAWS: &[Law] = &[
                  says.",
           plants: "`ignore-deadline` (with the scenario `deadline-fallback`)" },
     Law { number: 15, title: "A failed operation ends its session, cleanly",
-          text: "The session keeps the typed cause, sends what is due and `close_notify`, and answers every later call \
-                 with the cause.",
+          text: "The session keeps the typed cause, sends what is due and `close_notify`, or the alert that rustls has chosen \
+                 instead, and answers every later call with the cause.",
           plants: "devices that fail" },
 ];
 

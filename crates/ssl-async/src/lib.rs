@@ -113,8 +113,8 @@
 //!
 //! # Failure
 //!
-//! A failed operation ends its session: what can be told to the peer is sent, then `close_notify`, and every later call
-//! returns the same [`SslError`]. There is no way to cancel an operation and keep the session.
+//! A failed operation ends its session: what can be told to the peer is sent, then `close_notify` (in one case another
+//! alert, see [`SslError::Failed`]), and every later call returns the same [`SslError`]. There is no way to cancel an operation and keep the session.
 //!
 //! # Drop
 //!
