@@ -6,7 +6,7 @@ use engine_core::CheckFailed;
 
 use crate::ephemeral::EphemeralKey;
 use crate::group::Group;
-use crate::op::CryptoOutput;
+use crate::output::CryptoOutput;
 use crate::secret::Secret;
 
 /// A step of a key exchange, or a whole one.

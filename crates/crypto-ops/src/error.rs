@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 
 use crate::group::Group;
-use crate::key::KeyId;
+use crate::key_id::KeyId;
 use crate::scheme::{Algorithm, Scheme};
 
 /// Why a key was not taken. All of these are for whoever configured the key; none goes away by

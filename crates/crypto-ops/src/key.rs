@@ -1,4 +1,4 @@
-//! The name of a key, and its public half.
+//! A key as everybody but its store knows it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,37 +7,11 @@ use engine_core::CheckFailed;
 
 use crate::der::{self, Envelope, Found};
 use crate::error::KeyError;
-use crate::scheme::{Algorithm, Scheme};
+use crate::key_id::KeyId;
 #[cfg(feature = "aws-lc-rs")]
-use crate::software::ParsedVerifier;
-
-/// The name of a key: the SHA-256 fingerprint of its public half.
-///
-/// One key has one name, in whichever store or device it lies and in every process: a software
-/// key held as the fallback of a device key answers to the same handle.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KeyId([u8; 32]);
-
-impl KeyId {
-    /// The whole fingerprint, as RFC 7469 defines it for pinning: SHA-256 over the public key's
-    /// `SubjectPublicKeyInfo`.
-    pub const fn fingerprint(&self) -> &[u8; 32] {
-        &self.0
-    }
-}
-
-/// The first eight bytes in hexadecimal: enough to tell keys apart in a log.
-impl fmt::Display for KeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0[..8].iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for KeyId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "KeyId({self})")
-    }
-}
+use crate::parsed::{ParsedVerifier, sha256};
+use crate::scheme::{Algorithm, Scheme};
+use crate::verifier::Verifier;
 
 /// A key as everybody but its store knows it: its name and its public half.
 ///
@@ -58,7 +32,7 @@ impl KeyHandle {
     pub fn from_spki_der(spki: &[u8]) -> Result<Self, KeyError> {
         let algorithm = Self::algorithm_of(spki)?;
         let verifier = ParsedVerifier::new(algorithm, spki)?;
-        Self::with_verifier(spki, crate::software::sha256(spki), Arc::new(verifier))
+        Self::with_verifier(spki, sha256(spki), Arc::new(verifier))
     }
 
     /// As `from_spki_der`, for a program that has its cryptography from elsewhere: `fingerprint` is the SHA-256
@@ -77,7 +51,7 @@ impl KeyHandle {
             Algorithm::Rsa => rsa_bytes(spki)?,
             _ => 0,
         };
-        let id = KeyId(fingerprint);
+        let id = KeyId::new(fingerprint);
         Ok(Self(Arc::new(PublicHalf { id, spki: spki.into(), algorithm, verifier, rsa_bytes })))
     }
 
@@ -160,12 +134,6 @@ impl fmt::Debug for KeyHandle {
             .field("algorithm", &self.0.algorithm)
             .finish_non_exhaustive()
     }
-}
-
-/// Verifies signatures with one public key: what a [`KeyHandle`] checks results with.
-pub trait Verifier: Send + Sync {
-    /// Whether `signature` is the key's signature of `message` under `scheme`, one of the key's schemes.
-    fn verify(&self, scheme: Scheme, message: &[u8], signature: &[u8]) -> bool;
 }
 
 /// The key itself within the DER of a `SubjectPublicKeyInfo` (RFC 5280): a point, or a PKCS #1 `RSAPublicKey`. `None` if

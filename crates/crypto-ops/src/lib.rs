@@ -89,6 +89,7 @@
 // What travels.
 mod agree;
 mod op;
+mod output;
 mod secret;
 mod sign;
 mod ticket;
@@ -97,7 +98,11 @@ mod ticket;
 mod ephemeral;
 mod group;
 mod key;
+mod key_id;
+#[cfg(feature = "aws-lc-rs")]
+mod parsed;
 mod scheme;
+mod verifier;
 
 // Private keys: reading them, keeping them, working with them.
 mod der;
@@ -111,11 +116,14 @@ pub use engine_core::{CheckFailed, Kind, Work};
 pub use ephemeral::{EphemeralKey, device_handles};
 pub use error::{KeyError, OpError};
 pub use group::Group;
-pub use key::{KeyHandle, KeyId, Verifier, subject_public_key};
-pub use op::{CryptoOp, CryptoOutput};
+pub use key::{KeyHandle, subject_public_key};
+pub use key_id::KeyId;
+pub use op::CryptoOp;
+pub use output::CryptoOutput;
 pub use scheme::{Algorithm, Scheme};
 pub use secret::Secret;
 pub use sign::{SignOp, UnfitScheme};
 #[cfg(feature = "aws-lc-rs")]
 pub use software::SoftwareKeys;
 pub use ticket::{TicketKey, TicketOp, TicketRotation};
+pub use verifier::Verifier;

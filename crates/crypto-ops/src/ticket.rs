@@ -7,7 +7,7 @@ use std::sync::Arc;
 use engine_core::CheckFailed;
 use zeroize::Zeroizing;
 
-use crate::op::CryptoOutput;
+use crate::output::CryptoOutput;
 use crate::secret::Secret;
 
 /// A key that seals session tickets with AES-256-GCM.

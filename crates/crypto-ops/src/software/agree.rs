@@ -7,7 +7,7 @@ use crate::agree::{AgreeOp, AgreeStep};
 use crate::ephemeral::EphemeralKey;
 use crate::error::OpError;
 use crate::group::{Group, ML_KEM_768_CIPHERTEXT_LEN, ML_KEM_768_KEY_LEN};
-use crate::op::CryptoOutput;
+use crate::output::CryptoOutput;
 use crate::secret::Secret;
 
 /// What stands behind an [`EphemeralKey`] made here. aws-lc wipes it when it is dropped.

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::der::{self, Envelope, Found};
 use crate::error::KeyError;
-use crate::software::PrivateKey;
+use crate::software::private_key::PrivateKey;
 
 /// The DER of a private key, by the structure its label names.
 pub(crate) enum Pem {

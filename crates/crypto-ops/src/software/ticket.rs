@@ -6,7 +6,7 @@ use aws_lc_rs::rand;
 use zeroize::Zeroizing;
 
 use crate::error::OpError;
-use crate::op::CryptoOutput;
+use crate::output::CryptoOutput;
 use crate::secret::Secret;
 use crate::ticket::{NONCE_LEN, TAG_LEN, TicketKey, TicketOp};
 

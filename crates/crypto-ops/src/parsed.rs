@@ -5,8 +5,8 @@ use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::signature::{self, ParsedPublicKey, VerificationAlgorithm};
 
 use crate::error::KeyError;
-use crate::key::Verifier;
 use crate::scheme::{Algorithm, Scheme};
+use crate::verifier::Verifier;
 
 /// A public key, parsed.
 ///
