@@ -12,6 +12,7 @@
 mod ci;
 mod lab;
 mod laws;
+mod parity;
 mod scenarios;
 mod sim;
 mod tidy;

@@ -6,8 +6,8 @@
 use std::fs;
 use std::path::Path;
 
-use crate::laws;
 use crate::workspace::Workspace;
+use crate::{laws, parity};
 
 /// Past this many lines a file explains in its module documentation why it is so long.
 const MAX_LINES: usize = 600;
@@ -20,6 +20,12 @@ pub(crate) fn check(workspace: &Workspace) -> Vec<String> {
     let mut findings: Vec<String> = files.iter().flat_map(SourceFile::findings).collect();
     let committed = files.iter().find(|file| file.path == laws::PATH).map_or("", |file| &file.text);
     findings.extend(laws::findings(committed, &laws_of(&files)));
+    let tested: Vec<_> =
+        files.iter().filter(|file| file.is_tested()).map(SourceFile::as_pair).collect();
+    for (page, home) in parity::PAGES {
+        let text = files.iter().find(|file| file.path == page).map_or("", |file| &file.text);
+        findings.extend(parity::findings(page, text, home, &tested));
+    }
     findings
 }
 
@@ -32,9 +38,7 @@ pub(crate) fn laws_page(workspace: &Workspace) -> String {
 
 fn laws_of(files: &[SourceFile]) -> String {
     // The checkers of a run are named after laws too; only tests count.
-    let is_tested = |file: &&SourceFile| file.is_rust() && file.text.contains("#[test]");
-    let sources = files.iter().filter(is_tested);
-    laws::page(sources.map(|file| (file.path.as_str(), file.text.as_str())))
+    laws::page(files.iter().filter(|file| file.is_tested()).map(SourceFile::as_pair))
 }
 
 /// A text file of the repository.
@@ -63,6 +67,14 @@ const TEXT_RULES: &[(&str, Rule)] =
 impl SourceFile {
     fn is_rust(&self) -> bool {
         self.path.ends_with(".rs")
+    }
+
+    fn is_tested(&self) -> bool {
+        self.is_rust() && self.text.contains("#[test]")
+    }
+
+    fn as_pair(&self) -> (&str, &str) {
+        (&self.path, &self.text)
     }
 
     fn module_doc(&self) -> impl Iterator<Item = &str> {
@@ -153,7 +165,6 @@ fn machine_path(file: &SourceFile) -> Option<String> {
     Some(format!("line {line} names a path of one machine (`{word}`); make it relative"))
 }
 
-/// Tests that are named after a law and not in the map of laws, and names there without a test.
 /// All text files below `dir`, leaving out what is built and what git keeps.
 fn collect(root: &Path, dir: &Path, files: &mut Vec<SourceFile>) {
     let Ok(entries) = fs::read_dir(dir) else { return };

@@ -14,7 +14,8 @@ impl<S> Ssl<S> {
         matches!(self.state, State::Parked(_))
     }
 
-    /// The status of the session's last operation (`SSL_get_async_status`): [`Status::Unsupported`] before the first.
+    /// The status of the session's last operation (`SSL_get_async_status`): [`Status::Unsupported`] before the first. A
+    /// future that a hook awaits is no operation.
     pub fn async_status(&self) -> Status {
         self.wait_ctx.status()
     }

@@ -174,7 +174,8 @@ impl<S: Read + Write> Ssl<S> {
     /// Makes the session fit for another connection of the same kind, over the transport `io` (`SSL_clear`). A parked
     /// packet is cancelled first. The old transport comes back.
     ///
-    /// The session keeps its id, callback, routes and descriptors.
+    /// The session keeps its id, callback, routes and descriptors, and the status of its last operation until the next
+    /// one begins.
     ///
     /// # Errors
     ///

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use crypto_ops::{CryptoOp, device_handles};
 use engine_core::Engine;
 use job_core::JobPool;
-use rustls::NamedGroup;
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs::kx_group};
 use rustls::version::{TLS12, TLS13};
+use rustls::{AlertDescription, NamedGroup};
 use ssl_async::{Outcome, Ssl, SslContext, SslError, offload_key_exchange};
 
 use crate::support::{
@@ -202,6 +202,9 @@ fn l15_a_failed_key_exchange_ends_the_session_with_its_cause() {
     fixture.device.fail();
     assert!(matches!(ssl.do_handshake(), Err(SslError::Failed(_))));
     assert_eq!(pool.stats().live, 0);
+    // rustls takes every failure here for a bad share of the client's, and tells it so; the cause is ours alone.
+    let told = peer.try_step().unwrap_err();
+    assert_eq!(told, rustls::Error::AlertReceived(AlertDescription::IllegalParameter));
 }
 
 #[test]

@@ -107,6 +107,27 @@ fn l5_dropping_a_parked_session_cancels_it() {
 }
 
 #[test]
+fn l5_a_dropped_session_gives_its_place_in_a_bounded_pool_back() {
+    let fixture = fixture(KeyType::P256, 8);
+    let pool = JobPool::builder().max_jobs(1).build().unwrap();
+    for _ in 0..5 {
+        let (gone, _client) = parked(&fixture, &pool);
+        let (ours, theirs) = pipe();
+        let mut client = fixture.client(&TLS13, theirs);
+        client.step();
+        let mut next = Ssl::accept(&fixture.server, &pool, ours).unwrap();
+        assert_eq!(next.do_handshake().unwrap(), Outcome::WantAsyncJob);
+        drop(gone);
+        assert_eq!(next.do_handshake().unwrap(), Outcome::WantAsync);
+        // The first answer is for nobody.
+        fixture.device.answer();
+        fixture.device.answer();
+        assert_eq!(next.do_handshake().unwrap(), Outcome::WantRead);
+    }
+    assert_ledger_is_zero(&fixture, &pool);
+}
+
+#[test]
 fn garbage_and_half_a_hello_cost_only_their_own_session() {
     let fixture = fixture(KeyType::P256, 4);
     let pool = JobPool::new();

@@ -6,7 +6,7 @@ use rustls::version::{TLS12, TLS13};
 use ssl_async::{Outcome, Ssl};
 use wait_ctx::{ReadyQueue, Route, Status, Token};
 
-use crate::support::{KeyType, fixture, pipe};
+use crate::support::{KeyType, fixture, pipe, shake};
 
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
 
@@ -130,13 +130,62 @@ fn a_pool_at_its_maximum_answers_want_async_job_and_loses_nothing() {
         })
         .collect();
     assert_eq!(sessions[0].0.do_handshake().unwrap(), Outcome::WantAsync);
-    assert_eq!(sessions[1].0.do_handshake().unwrap(), Outcome::WantAsyncJob);
-    assert_eq!(sessions[1].0.do_handshake().unwrap(), Outcome::WantAsyncJob);
+    for _ in 0..2 {
+        let waiting = &mut sessions[1].0;
+        assert_eq!(waiting.do_handshake().unwrap(), Outcome::WantAsyncJob);
+        assert_eq!(waiting.read(&mut [0; 8]).unwrap(), Outcome::WantAsyncJob);
+        assert_eq!(waiting.write(b"early").unwrap(), Outcome::WantAsyncJob);
+        assert!(!waiting.waiting_for_async(), "it waits for a job, and for no operation");
+        assert_eq!(waiting.async_status(), Status::Unsupported);
+    }
     for (ssl, client) in &mut sessions {
         while ssl.do_handshake().unwrap() == Outcome::WantAsync {
             fixture.device.answer();
         }
         client.step();
         assert_eq!(ssl.do_handshake().unwrap(), Outcome::Ready(()));
+    }
+}
+
+#[test]
+fn a_session_that_wants_a_job_needs_none_once_its_mode_is_off() {
+    let (fixture, pool) =
+        (fixture(KeyType::P256, 4), JobPool::builder().max_jobs(1).build().unwrap());
+    let greeted = || {
+        let (ours, theirs) = pipe();
+        let mut client = fixture.client(&TLS13, theirs);
+        client.step();
+        (Ssl::accept(&fixture.server, &pool, ours).unwrap(), client)
+    };
+    let ((mut parked, _client), (mut waiting, mut client)) = (greeted(), greeted());
+    assert_eq!(parked.do_handshake().unwrap(), Outcome::WantAsync);
+    assert_eq!(waiting.do_handshake().unwrap(), Outcome::WantAsyncJob);
+    waiting.set_async_mode(false);
+    fixture.device.set_answers_at_once(true);
+    assert_eq!(waiting.do_handshake().unwrap(), Outcome::WantRead);
+    client.step();
+    assert_eq!(waiting.do_handshake().unwrap(), Outcome::Ready(()));
+    assert!(parked.waiting_for_async());
+}
+
+#[test]
+fn only_a_packet_takes_a_job_and_no_call_does() {
+    for version in VERSIONS {
+        let (fixture, pool) = (fixture(KeyType::P256, 4), JobPool::new());
+        let (ours, theirs) = pipe();
+        let mut client = fixture.client(version, theirs);
+        let mut ssl = Ssl::accept(&fixture.server, &pool, ours).unwrap();
+        assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantRead);
+        assert_eq!(pool.stats().started, 0, "nothing has come");
+        let _parked = shake(&mut ssl, &mut client, &fixture.device).unwrap();
+        let started = pool.stats().started;
+        assert_eq!(ssl.do_handshake().unwrap(), Outcome::Ready(()));
+        assert_eq!(ssl.read(&mut [0; 8]).unwrap(), Outcome::WantRead);
+        assert_eq!(ssl.write(b"data").unwrap(), Outcome::Ready(4));
+        assert_eq!(ssl.flush().unwrap(), Outcome::Ready(()));
+        assert_eq!(ssl.key_update().is_ok(), version == &TLS13);
+        assert_eq!(ssl.shutdown().unwrap(), Outcome::Ready(()));
+        assert_eq!(pool.stats().started, started);
+        assert_eq!(client.received(), b"data");
     }
 }

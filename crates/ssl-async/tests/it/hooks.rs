@@ -14,7 +14,7 @@ use ssl_async::{
     Outcome, Ssl, SslContext, SslError, TlsError, resolve_async, verify_client_async,
     verify_server_async,
 };
-use wait_ctx::{ReadyQueue, Route, Token};
+use wait_ctx::{ReadyQueue, Reason, Route, Status, Token};
 
 use crate::support::{Fixture, KeyType, Pipe, PlainPeer, fixture, localhost, pipe, provider};
 
@@ -94,6 +94,27 @@ fn a_certificate_is_awaited_while_the_session_is_parked() {
         let peer = fixture.client(version, theirs);
         parks_once(Ssl::accept(&context, &JobPool::new(), ours).unwrap(), peer, &gate);
     }
+}
+
+#[test]
+fn a_future_is_no_operation_and_leaves_the_status_alone() {
+    let (fixture, gate) = (fixture_at_once(), Gate::default());
+    let context = SslContext::server(asking_server(&fixture, &gate));
+    let (ours, theirs) = pipe();
+    let mut peer = fixture.client(&TLS13, theirs);
+    peer.step();
+    let mut ssl = Ssl::accept(&context, &JobPool::new(), ours).unwrap();
+    assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantAsync);
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let tell = Arc::clone(&told);
+    ssl.set_async_callback(Some(Arc::new(move |_, why| {
+        tell.lock().unwrap().push((why.reason, why.status));
+    })));
+    assert_eq!(ssl.async_status(), Status::Unsupported);
+    gate.open();
+    assert_eq!(*told.lock().unwrap(), [(Reason::Future, Status::Unsupported)]);
+    assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantRead);
+    assert_eq!(ssl.async_status(), Status::Ok, "the signature was one");
 }
 
 #[test]

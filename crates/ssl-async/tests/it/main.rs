@@ -2,12 +2,15 @@
 
 mod accept;
 mod any_key;
+mod callback_matrix;
 mod exchange;
 mod faults;
+mod full_duplex;
 mod handshake;
 mod hooks;
 mod manual_page;
 mod model;
+mod own_descriptor;
 mod parked;
 mod pause_points;
 mod protocol;

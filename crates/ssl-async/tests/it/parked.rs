@@ -25,6 +25,7 @@ fn a_cleared_session_serves_another_client_and_keeps_its_id_and_descriptor() {
     let mut client = fixture.client(&TLS12, theirs);
     drop(ssl.clear(ours).unwrap());
     assert!(!ssl.waiting_for_async() && ssl.is_handshaking());
+    assert_eq!(ssl.async_status(), Status::Err, "the last operation was cancelled");
     assert_eq!((pool.stats().live, fixture.engine.snapshot().cancelled), (0, 1));
 
     client.step();
@@ -49,6 +50,7 @@ fn a_failed_session_is_fit_again_once_cleared() {
     let (ours, theirs) = pipe();
     let mut client = fixture.client(&TLS13, theirs);
     drop(ssl.clear(ours).unwrap());
+    assert_eq!(ssl.async_status(), Status::Err, "of the last operation, until there is another");
     client.step();
     assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantAsync);
     assert_eq!(ssl.async_status(), Status::Ok, "the error of the last connection is gone");

@@ -1,0 +1,83 @@
+//! Every point where a session can pause, and everything that can happen to it there.
+
+mod events;
+mod world;
+
+use rustls::version::{TLS12, TLS13};
+
+use crate::support::{Version, turn};
+use events::{EVENTS, happens};
+use world::{Role, World};
+
+/// The points of a handshake, in order, after each was taken through every event.
+fn every_point(role: Role, version: Version) -> Vec<&'static str> {
+    let _turn = turn();
+    let mut points = Vec::new();
+    for n in 0..20 {
+        for event in EVENTS {
+            let world = World::new();
+            let (mut ssl, mut peer) = world.pair(role, version);
+            let Some(point) = world.park(&mut ssl, &mut peer, n) else {
+                drop((ssl, peer));
+                world.assert_ledger_is_zero("a whole handshake");
+                return points;
+            };
+            if points.len() == n {
+                points.push(point);
+            }
+            happens(&world, event, point, ssl, peer, version);
+            world.assert_ledger_is_zero(&format!("{event:?} at {point}"));
+        }
+    }
+    panic!("a handshake cannot pause so often")
+}
+
+#[test]
+fn a_tls13_server_survives_everything_at_every_pause_point() {
+    let expected = ["resolve", "agree-x25519", "sign-ecdsa-p256", "client certificate", "ticket"];
+    assert_eq!(every_point(Role::Server, &TLS13), expected);
+    assert_eq!(every_point(Role::Accepted, &TLS13), expected);
+}
+
+#[test]
+fn a_tls12_server_survives_everything_at_every_pause_point() {
+    let expected = [
+        "resolve",
+        "agree-x25519",
+        "sign-ecdsa-p256",
+        "client certificate",
+        "agree-x25519",
+        "ticket",
+    ];
+    assert_eq!(every_point(Role::Server, &TLS12), expected);
+    assert_eq!(every_point(Role::Accepted, &TLS12), expected);
+}
+
+#[test]
+fn a_server_whose_client_comes_back_survives_everything_at_every_pause_point() {
+    let expected = ["resolve", "ticket", "agree-x25519", "ticket"];
+    assert_eq!(every_point(Role::Resumed, &TLS13), expected);
+    assert_eq!(every_point(Role::Resumed, &TLS12), ["resolve", "ticket", "ticket"]);
+}
+
+#[test]
+fn a_tls13_client_survives_everything_at_every_pause_point() {
+    let points = every_point(Role::Client, &TLS13);
+    let expected = [
+        "agree-p384",
+        "agree-x25519",
+        "agree-x25519",
+        "resolve client",
+        "server certificate",
+        "sign-ecdsa-p256",
+    ];
+    assert_eq!(points, expected);
+}
+
+#[test]
+fn a_tls12_client_survives_everything_at_every_pause_point() {
+    let points = every_point(Role::Client, &TLS12);
+    let expected =
+        ["resolve client", "server certificate", "agree-x25519", "sign-ecdsa-p256", "agree-x25519"];
+    assert_eq!(points, expected);
+}
