@@ -20,5 +20,5 @@ pub use proptest;
 
 pub use conformance::{Conformance, NonConformance, Report, conformance};
 pub use model::{ModelArm, SessionModel};
-pub use script::{Answer, DeviceEvent, Engine, Failed, OnFull, Step, Tag};
+pub use script::{Answer, DeviceEvent, Engine, Failed, OnFull, Order, Step, Tag};
 pub use strategy::{illegal_transition, legal_transition, request_event, request_state, script};

@@ -1,5 +1,6 @@
 //! One script: an engine beside the model.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,7 +8,7 @@ use std::task::Poll;
 
 use super::conformance::Report;
 use super::model::{ModelArm, SessionModel};
-use super::script::{Answer, DeviceEvent, Engine, Failed, OnFull, Step, Tag};
+use super::script::{Answer, DeviceEvent, Engine, Failed, OnFull, Order, Step, Tag};
 use super::shortest::Failing;
 use crate::{Outcome, RequestState, WaitCtx};
 
@@ -40,6 +41,8 @@ struct Run<E: Engine> {
     full: bool,
     /// Submissions that the device must have taken.
     taken: u64,
+    /// Those of them that it has not ended yet, oldest first.
+    held: VecDeque<Tag>,
     report: Report,
 }
 
@@ -50,8 +53,8 @@ struct Session<R> {
     current: Option<(Tag, R)>,
     /// The last request that was completed or failed by the device.
     finished: Option<Tag>,
-    /// The last request that was cancelled while the device held it.
-    cancelled: Option<Tag>,
+    /// Requests that were cancelled while the device held them, oldest first.
+    cancelled: VecDeque<Tag>,
 }
 
 impl<R> Session<R> {
@@ -68,7 +71,7 @@ impl<R> Session<R> {
             model: SessionModel::new(),
             current: None,
             finished: None,
-            cancelled: None,
+            cancelled: VecDeque::new(),
         }
     }
 
@@ -92,6 +95,7 @@ impl<E: Engine> Run<E> {
             next_tag: 0,
             full: false,
             taken: 0,
+            held: VecDeque::new(),
             report: Report::default(),
         }
     }
@@ -110,10 +114,7 @@ impl<E: Engine> Run<E> {
                 let tag = self.sessions[session].finished;
                 tag.is_some_and(|tag| self.engine.device(DeviceEvent::Duplicate(tag)))
             }
-            Step::Late(session) => {
-                let tag = self.sessions[session].cancelled.take();
-                tag.is_some_and(|tag| self.engine.device(DeviceEvent::Complete(tag)))
-            }
+            Step::Late(session) => self.late(session),
             Step::Room => self.room(),
         };
         if took_effect {
@@ -127,10 +128,19 @@ impl<E: Engine> Run<E> {
 
     fn submit(&mut self, index: usize, answer: Answer) -> bool {
         let session = &mut self.sessions[index];
-        // A device that is full answers nothing else, until it has room.
-        let answer = if self.full { Answer::Full } else { answer };
+        let answer = match answer {
+            // A device that is full answers nothing else, until it has room.
+            _ if self.full => Answer::Full,
+            Answer::Early if self.engine.order() == Order::Submission && !self.held.is_empty() => {
+                Answer::Accept
+            }
+            answer => answer,
+        };
         if session.current.is_some() || !session.model.begin() {
             return false;
+        }
+        if let Some(step) = self.trace.last_mut() {
+            *step = Step::Submit(index, answer);
         }
         let tag = Tag(self.next_tag);
         self.next_tag += 1;
@@ -140,6 +150,7 @@ impl<E: Engine> Run<E> {
             Answer::Accept => {
                 session.model.accept();
                 self.taken += 1;
+                self.held.push_back(tag);
             }
             Answer::Early => {
                 session.model.settle(Outcome::Done);
@@ -163,6 +174,7 @@ impl<E: Engine> Run<E> {
         if queued && self.engine.on_full() == OnFull::Notify && !self.full {
             session.model.accept();
             self.taken += 1;
+            self.held.push_back(*tag);
         }
         // A retry may have been announced, and the room taken by somebody else: then it is refused again.
         while session.model.arm() == ModelArm::Retry {}
@@ -191,9 +203,7 @@ impl<E: Engine> Run<E> {
         let session = &mut self.sessions[index];
         let held = session.tag_in(RequestState::Submitted);
         let Some((_, request)) = session.current.take() else { return false };
-        if held.is_some() {
-            session.cancelled = held;
-        }
+        session.cancelled.extend(held);
         self.engine.cancel(request);
         session.model.cancel();
         true
@@ -203,6 +213,9 @@ impl<E: Engine> Run<E> {
     fn settle(&mut self, index: usize, outcome: Outcome) -> Checked<bool> {
         let session = &mut self.sessions[index];
         let Some(tag) = session.tag_in(RequestState::Submitted) else { return Ok(false) };
+        if !may_end(self.engine.order(), &self.held, tag) {
+            return Ok(false);
+        }
         let event = match outcome {
             Outcome::Done => DeviceEvent::Complete(tag),
             Outcome::Failed => DeviceEvent::Fail(tag),
@@ -214,7 +227,21 @@ impl<E: Engine> Run<E> {
         }
         session.model.settle(outcome);
         session.finished = Some(tag);
+        self.held.retain(|held| *held != tag);
         Ok(true)
+    }
+
+    /// The device comes to the oldest request that the session has cancelled.
+    fn late(&mut self, index: usize) -> bool {
+        let (order, cancelled) = (self.engine.order(), &mut self.sessions[index].cancelled);
+        let Some(&tag) = cancelled.front() else { return false };
+        if !may_end(order, &self.held, tag) {
+            return false;
+        }
+        cancelled.pop_front();
+        self.held.retain(|held| *held != tag);
+        // A device that had dropped it gets to the next one by this, and that is an effect.
+        self.engine.device(DeviceEvent::Complete(tag)) || order == Order::Submission
     }
 
     fn room(&mut self) -> bool {
@@ -223,17 +250,22 @@ impl<E: Engine> Run<E> {
         }
         self.engine.device(DeviceEvent::Room);
         let on_full = self.engine.on_full();
+        let mut taken = Vec::new();
         for session in &mut self.sessions {
-            if session.tag_in(RequestState::Queued).is_some() {
+            if let Some(tag) = session.tag_in(RequestState::Queued) {
                 match on_full {
                     OnFull::Queue => {
                         session.model.accept();
-                        self.taken += 1;
+                        taken.push(tag);
                     }
                     OnFull::Notify => session.model.retry(),
                 }
             }
         }
+        self.taken += taken.len() as u64;
+        // Whoever asked first is first (L13).
+        taken.sort_unstable();
+        self.held.extend(taken);
         true
     }
 
@@ -271,13 +303,21 @@ impl<E: Engine> Run<E> {
     /// Makes room, completes everything, and collects it.
     fn finish(&mut self) -> Checked {
         self.step(Step::Room)?;
-        for session in 0..Step::N_SESSIONS {
-            self.step(Step::Poll(session))?;
-            self.step(Step::Complete(session))?;
-            self.step(Step::Poll(session))?;
-            self.step(Step::Late(session))?;
+        // Each round ends at least the oldest request that the device holds.
+        while self.sessions.iter().any(|s| s.current.is_some() || !s.cancelled.is_empty()) {
+            for session in 0..Step::N_SESSIONS {
+                self.step(Step::Poll(session))?;
+                self.step(Step::Complete(session))?;
+                self.step(Step::Poll(session))?;
+                self.step(Step::Late(session))?;
+            }
         }
         self.report.wakes = self.sessions.iter().map(|session| session.model.wakes()).sum();
         Ok(())
     }
+}
+
+/// Whether it is this request's turn to be ended by the device.
+fn may_end(order: Order, held: &VecDeque<Tag>, tag: Tag) -> bool {
+    order == Order::Any || held.front() == Some(&tag)
 }

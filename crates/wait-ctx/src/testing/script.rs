@@ -48,6 +48,16 @@ pub enum OnFull {
     Notify,
 }
 
+/// In which order the device ends the requests that it holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// In any: each is ended when the script says so.
+    Any,
+    /// In the order it has taken them, cancelled ones among them, as a ring with one unit behind it does. The kit then
+    /// ends only the oldest, and asks for [`Answer::Early`] only while the device holds nothing.
+    Submission,
+}
+
 /// An engine under test, with its device. Keep it short: the kit's worked example takes fewer than sixty lines.
 pub trait Engine {
     /// What the session holds of its request.
@@ -56,6 +66,11 @@ pub trait Engine {
     /// The policy for a full device.
     fn on_full(&self) -> OnFull {
         OnFull::Queue
+    }
+
+    /// The order in which the device ends what it holds.
+    fn order(&self) -> Order {
+        Order::Any
     }
 
     /// Begins a request on `notifier` and submits it. The device answers as told. Must not block, and must not wake.
@@ -68,7 +83,8 @@ pub trait Engine {
     /// The session has lost interest. The device may still complete the request.
     fn cancel(&mut self, request: Self::Request);
 
-    /// Makes the device do something. False if it holds no such request (any more).
+    /// Makes the device do something. False if it holds no such request (any more): it has ended it already, or has
+    /// dropped it because it was cancelled.
     fn device(&mut self, event: DeviceEvent) -> bool;
 
     /// How many submissions the device has taken so far.
@@ -94,7 +110,7 @@ pub enum Step {
     Fail(usize),
     /// The device completes the session's last finished request once more.
     Duplicate(usize),
-    /// The device completes the session's last cancelled request.
+    /// The device completes the oldest request that the session has cancelled.
     Late(usize),
     /// The device has room again.
     Room,
