@@ -10,7 +10,7 @@ use layby_tests::{Client, Identity, KeyType};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
-/// What the README leaves to the reader: a certificate, a key that takes 20 ms, an address, and `main`.
+/// What the README leaves to the reader: a certificate, a key, an address, and `main`.
 const MAIN: &str = r#"
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -20,7 +20,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", listener.local_addr()?);
     serve(listener, vec![CertificateDer::from_pem_file(cert)?], move |scheme, message| {
-        std::thread::park_timeout(std::time::Duration::from_millis(20));
         key.choose_scheme(&[scheme]).expect("a scheme of this key").sign(message)
     })
     .await

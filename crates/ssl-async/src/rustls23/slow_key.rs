@@ -5,7 +5,8 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use engine_core::{
-    Accelerator, Driver, DriverError, Engine, EngineSnapshot, Fallback, Terms, ThreadPoolBuilder,
+    Accelerator, Clock, Driver, DriverError, Engine, EngineSnapshot, Fallback, Terms,
+    ThreadPoolBuilder,
 };
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
@@ -48,8 +49,8 @@ use crate::rustls23::signing_key::{Key, OffloadedSigningKey, SigningWork};
 #[derive(Debug)]
 pub struct SlowKey {
     key: OffloadedSigningKey,
-    /// Keeps the deadlines, as long as the key lives.
-    _driver: Driver,
+    /// Keeps the deadlines, as long as the key lives; absent if somebody else does, by a clock of theirs.
+    _driver: Option<Driver>,
 }
 
 /// Where a [`SlowKey`] is, and on which terms.
@@ -61,6 +62,7 @@ pub struct SlowKeyBuilder {
     pool: ThreadPoolBuilder,
     terms: Terms,
     standby: Option<Arc<dyn Accelerator<SigningWork>>>,
+    clock: Option<Arc<dyn Clock>>,
 }
 
 impl SlowKey {
@@ -77,7 +79,7 @@ impl SlowKey {
         let spki = spki_of(certificate)?;
         let verifier = Arc::new(ProviderVerifier::new(&spki, provider)?);
         let (pool, terms) = (ThreadPoolBuilder::new().name("slow-key"), Terms::new());
-        Ok(SlowKeyBuilder { handle, spki, verifier, pool, terms, standby: None })
+        Ok(SlowKeyBuilder { handle, spki, verifier, pool, terms, standby: None, clock: None })
     }
 
     /// The engine that the signatures go through: to close, drain and watch it.
@@ -112,6 +114,14 @@ impl SlowKeyBuilder {
     pub fn standby(mut self, standby: Arc<dyn Accelerator<SigningWork>>) -> Self {
         self.standby = Some(standby);
         self.terms = self.terms.fallback(Fallback::Standby);
+        self
+    }
+
+    /// Keeps the deadline by a clock of yours instead of the machine's, as tests do that move time by hand. There is no
+    /// thread for the deadlines then: whoever moves the clock calls [`Engine::poll`] of the key's
+    /// [`engine`](SlowKey::engine).
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = Some(clock);
         self
     }
 
@@ -173,13 +183,17 @@ impl SlowKeyBuilder {
         key: Key,
         device: Arc<dyn Accelerator<SigningWork>>,
     ) -> Result<Arc<SlowKey>, DriverError> {
-        let Self { spki, verifier, terms, standby, .. } = self;
+        let Self { spki, verifier, terms, standby, clock, .. } = self;
+        let by_real_time = clock.is_none();
         let mut builder = Engine::builder(device).terms(terms);
+        if let Some(clock) = clock {
+            builder = builder.clock(clock);
+        }
         if let Some(standby) = standby {
             builder = builder.standby(standby);
         }
         let engine = builder.build();
-        let driver = engine.spawn_driver()?;
+        let driver = by_real_time.then(|| engine.spawn_driver()).transpose()?;
         let key = OffloadedSigningKey { engine, key, spki, verifier };
         Ok(Arc::new(SlowKey { key, _driver: driver }))
     }

@@ -16,7 +16,7 @@ use rustls::sign::SigningKey;
 use ssl_async::tokio::{TaskDevice, TlsAcceptor};
 use ssl_async::{SigningWork, SlowKey, SlowKeyBuilder, SslError};
 
-use crate::support::{Identity, provider, server_config};
+use crate::support::{Identity, TestClock, provider, server_config};
 use crate::world::{PATIENCE, World, current_thread, exchange, multi_thread, until, wire, world};
 
 /// A key in software, for the closures to sign with.
@@ -93,14 +93,17 @@ impl Slow {
     }
 }
 
-/// A blocking signer with a fault on command, and the gate that ends a hang.
-fn blocking(fault: Arc<Mutex<Fault>>, gate: mpsc::Receiver<()>) -> Slow {
+const DEADLINE: Duration = Duration::from_secs(1);
+
+/// A blocking signer with a fault on command, the clock of its deadline, and the gate that ends a hang.
+fn blocking(fault: Arc<Mutex<Fault>>, clock: TestClock, gate: mpsc::Receiver<()>) -> Slow {
     let gate = Mutex::new(gate);
     Slow::new(move |builder, key| {
         let pool = ThreadPoolBuilder::new().threads(2);
         builder
             .pool(pool)
-            .deadline(Duration::from_secs(1))
+            .deadline(DEADLINE)
+            .clock(Arc::new(clock))
             .blocking(move |scheme, message| {
                 let fault = core::mem::replace(&mut *fault.lock().unwrap(), Fault::None);
                 match fault {
@@ -121,7 +124,8 @@ fn a_blocking_signer_that_fails_panics_hangs_and_lies_ends_its_handshake_and_no_
     multi_thread().block_on(async {
         let fault = Arc::new(Mutex::new(Fault::None));
         let (open, gate) = mpsc::channel();
-        let slow = blocking(Arc::clone(&fault), gate);
+        let clock = TestClock::default();
+        let slow = blocking(Arc::clone(&fault), clock.clone(), gate);
         slow.handshake().await.unwrap();
         for (next, expected) in [
             (Fault::Fails, "the device failed"),
@@ -130,7 +134,18 @@ fn a_blocking_signer_that_fails_panics_hangs_and_lies_ends_its_handshake_and_no_
             (Fault::Hangs, "deadline passed"),
         ] {
             *fault.lock().unwrap() = next;
-            let error = slow.handshake().await.unwrap_err();
+            let time_passes = async {
+                if next == Fault::Hangs {
+                    // The signer has taken it, so the deadline is running.
+                    until(|| *fault.lock().unwrap() == Fault::None).await;
+                    clock.advance(DEADLINE - Duration::from_nanos(1));
+                    assert_eq!(slow.key.engine().poll(), Some(DEADLINE), "not a moment too soon");
+                    clock.advance(Duration::from_nanos(1));
+                    slow.key.engine().poll();
+                }
+            };
+            let (ended, ()) = tokio::join!(slow.handshake(), time_passes);
+            let error = ended.unwrap_err();
             assert!(error.to_string().contains(expected), "{next:?}: {error}");
             slow.world.is_empty().await;
             slow.handshake().await.unwrap();
