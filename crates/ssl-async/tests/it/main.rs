@@ -10,6 +10,7 @@ mod manual_page;
 mod model;
 mod parked;
 mod pause_points;
+mod peer_bytes;
 mod protocol;
 mod support;
 mod tickets;
