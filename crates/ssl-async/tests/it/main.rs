@@ -13,6 +13,7 @@ mod model;
 mod own_descriptor;
 mod parked;
 mod pause_points;
+mod peer_bytes;
 mod protocol;
 mod support;
 mod tickets;

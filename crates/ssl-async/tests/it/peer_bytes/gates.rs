@@ -1,0 +1,66 @@
+//! Futures of hooks that wait until they are told how to answer.
+
+use core::future::poll_fn;
+use core::task::{Poll, Waker};
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// Where hooks wait, oldest first.
+#[derive(Clone, Default)]
+pub(crate) struct Gates(Arc<Mutex<Inner>>);
+
+#[derive(Default)]
+struct Inner {
+    closed: VecDeque<Gate>,
+    /// Nobody waits: every answer is yes.
+    open: bool,
+}
+
+struct Gate {
+    name: &'static str,
+    answer: Arc<Mutex<Option<bool>>>,
+    waker: Waker,
+}
+
+impl Gates {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().expect("nobody panics in here")
+    }
+
+    pub(crate) async fn ask(&self, name: &'static str) -> bool {
+        let mut asked: Option<Arc<Mutex<Option<bool>>>> = None;
+        poll_fn(|cx| {
+            if self.lock().open {
+                return Poll::Ready(true);
+            }
+            let answer = asked.get_or_insert_with(|| {
+                let answer = Arc::new(Mutex::new(None));
+                let gate = Gate { name, answer: Arc::clone(&answer), waker: cx.waker().clone() };
+                self.lock().closed.push_back(gate);
+                answer
+            });
+            let answer = *answer.lock().expect("nobody panics in here");
+            answer.map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
+    }
+
+    /// Answers the oldest. False if there is none.
+    pub(crate) fn answer(&self, yes: bool) -> bool {
+        let Some(gate) = self.lock().closed.pop_front() else { return false };
+        *gate.answer.lock().expect("nobody panics in here") = Some(yes);
+        gate.waker.wake();
+        true
+    }
+
+    /// From now on nobody waits, or everybody.
+    pub(crate) fn set_open(&self, open: bool) {
+        self.lock().open = open;
+        while open && self.answer(true) {}
+    }
+
+    /// The name of the youngest that waits.
+    pub(crate) fn youngest(&self) -> Option<&'static str> {
+        self.lock().closed.back().map(|gate| gate.name)
+    }
+}

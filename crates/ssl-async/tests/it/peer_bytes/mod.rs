@@ -1,0 +1,25 @@
+//! Sessions against any bytes of the peer, with pauses and everything else that may happen in between: one function,
+//! [`drive`], for property tests here and for libFuzzer in `tests/fuzz`.
+//!
+//! ```text
+//!   bytes --> Program: setup, then pieces of what the peer sends and events --> drive --> Seen, or a panic
+//!               ^
+//!   seeds/: recorded handshakes of a real peer
+//! ```
+//!
+//! Records are in the clear and keys are constants ([`clear`]), so that a recording can be replayed, and so that what is
+//! changed in it is processed and not just turned away by a cipher.
+
+mod clear;
+mod drive;
+mod gates;
+mod line;
+mod program;
+mod world;
+
+#[cfg(test)]
+mod recording;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use drive::drive;
