@@ -26,7 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// Runs until at least `enough` requests are done; says how many were.
 fn run(service: ServiceTime, enough: u64) -> Result<u64, sim_device::ConfigError> {
     let config = InstanceConfig {
-        units: vec![UnitConfig { class: SIGN, count: 3, service }],
+        units: vec![UnitConfig::new(SIGN, 3, service)],
         interrupts: InterruptMode::PerResponse,
         ..InstanceConfig::default()
     };

@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use crate::batch::Batch;
 use crate::completion::ServiceClass;
 use crate::fault::FaultPlan;
 use crate::service::{ServiceTime, ServiceTimeError};
@@ -82,6 +83,9 @@ impl InstanceConfig {
             unit.service
                 .validate()
                 .map_err(|source| ConfigError::Service { class: unit.class, source })?;
+            if let Some(batch) = unit.batch {
+                self.check_batch(unit.class, batch)?;
+            }
         }
         if self.pool == Some(0) {
             return Err(ConfigError::EmptyPool);
@@ -99,6 +103,17 @@ impl InstanceConfig {
         }
         self.faults.validate()
     }
+
+    fn check_batch(&self, class: ServiceClass, batch: Batch) -> Result<(), ConfigError> {
+        let size = batch.size;
+        if size == 0 {
+            return Err(ConfigError::EmptyBatch { class });
+        }
+        if size as usize > self.ring_depth {
+            return Err(ConfigError::BatchBeyondRing { class, size, ring_depth: self.ring_depth });
+        }
+        check_latency("units.batch.timeout", batch.timeout)
+    }
 }
 
 /// The service units of one class: `count` identical ones in parallel, served first come first
@@ -107,10 +122,27 @@ impl InstanceConfig {
 pub struct UnitConfig {
     /// The class served.
     pub class: ServiceClass,
-    /// How many requests of the class are worked on at a time; at least 1.
+    /// How many units work on the class at a time, each on one request or one batch; at least 1.
     pub count: u32,
-    /// How long each takes.
+    /// How long a unit takes, for one request or for a whole batch.
     pub service: ServiceTime,
+    /// Whether a unit takes several requests at once, and waits for them. Default `None`: one by
+    /// one.
+    pub batch: Option<Batch>,
+}
+
+impl UnitConfig {
+    /// `count` units that take requests one by one.
+    #[must_use]
+    pub const fn new(class: ServiceClass, count: u32, service: ServiceTime) -> Self {
+        Self { class, count, service, batch: None }
+    }
+
+    /// The same units, taking requests by the batch.
+    #[must_use]
+    pub fn batched(self, batch: Batch) -> Self {
+        Self { batch: Some(batch), ..self }
+    }
 }
 
 /// How request rings are shared out among classes.
@@ -181,6 +213,25 @@ pub enum ConfigError {
         class: ServiceClass,
         /// What is wrong with it.
         source: ServiceTimeError,
+    },
+    /// A batch of no request.
+    #[error("`units`: `batch` of {class} has a `size` of 0: give at least 1, or no batch")]
+    EmptyBatch {
+        /// The class of the group.
+        class: ServiceClass,
+    },
+    /// A batch that no ring can fill.
+    #[error(
+        "`units`: `batch` of {class} has a `size` of {size}, which a ring of {ring_depth} never \
+         fills: give at most `ring_depth`"
+    )]
+    BatchBeyondRing {
+        /// The class of the group.
+        class: ServiceClass,
+        /// As given.
+        size: u32,
+        /// As given.
+        ring_depth: usize,
     },
     /// A latency longer than [`LONGEST_LATENCY`].
     #[error("`{field}` is {value:?}: give at most {LONGEST_LATENCY:?}")]

@@ -22,7 +22,7 @@ use crate::heartbeat::Heartbeat;
 use crate::interrupt::InterruptLine;
 use crate::stats::{ClassStats, InstanceStats};
 use crate::trace::{Event, Trace, TraceRecord};
-use crate::units::{Pool, UnitGroup};
+use crate::units::{Pool, Seat, UnitGroup};
 
 /// One instance of a simulated accelerator, stepped by its owner.
 ///
@@ -53,15 +53,17 @@ pub struct Instance<P> {
     rung: VecDeque<(Duration, Slot)>,
     groups: Vec<UnitGroup>,
     pool: Option<Pool>,
+    /// Whether any group's units ever wait for more requests, so that their timeouts count.
+    fills_batches: bool,
     /// What the hardware is busy with; stands still in a hang, ends with a reset.
     work: Calendar<Work>,
     /// What will happen *to* the hardware.
     changes: Calendar<Change>,
     response_depth: usize,
     responses: VecDeque<Response>,
-    /// Responses for which the response ring has no room, oldest first, with the group whose unit
-    /// keeps it. Empty unless the ring is full.
-    stalled: VecDeque<(Response, Option<usize>)>,
+    /// Responses for which the response ring has no room, oldest first, with the unit that keeps
+    /// it. Empty unless the ring is full.
+    stalled: VecDeque<(Response, Option<Seat>)>,
     line: InterruptLine,
     heartbeat: Heartbeat,
     presence: Presence,
@@ -97,8 +99,8 @@ pub enum Presence {
 /// What the hardware is busy with.
 #[derive(Debug, Clone, Copy)]
 enum Work {
-    /// A unit is done with the entry.
-    Finish(Slot),
+    /// A unit is done with the entry; its time is counted with the last of a batch.
+    Finish { slot: Slot, unit: u32, last: bool },
     /// The response of a finished entry is written, late.
     AnswerLate(Slot),
 }
@@ -157,6 +159,7 @@ impl<P> Instance<P> {
             changes.enter(at, Change::Strike(rule));
         }
         let count: u32 = groups.iter().fold(0, |sum, g| g.count().saturating_add(sum));
+        let fills_batches = groups.iter().any(UnitGroup::waits_for_more);
         let stats = InstanceStats {
             units: config.pool.map_or(count, |pool| pool.min(count)),
             classes: groups.iter().map(|g| ClassStats::new(g.class, g.count())).collect(),
@@ -171,6 +174,7 @@ impl<P> Instance<P> {
             doorbell: config.doorbell,
             rung: VecDeque::new(),
             groups,
+            fills_batches,
             pool: config.pool.map(Pool::new),
             work: Calendar::new(),
             changes,

@@ -33,7 +33,7 @@
 //! const SIGN: ServiceClass = ServiceClass(0);
 //! let service = ServiceTime::fixed(Duration::from_micros(100))?;
 //! let config = InstanceConfig {
-//!     units: vec![UnitConfig { class: SIGN, count: 2, service }],
+//!     units: vec![UnitConfig::new(SIGN, 2, service)],
 //!     interrupts: InterruptMode::Polling,
 //!     faults: FaultPlan {
 //!         rules: vec![FaultRule::new(Fault::Lost, Trigger::Nth(2))],
@@ -69,7 +69,7 @@
 //! owner sets the clock to [`next_deadline`](Instance::next_deadline) again and again; in real time
 //! a thread sleeps until then. At one instant things happen in a fixed order: changes from outside
 //! (faults with a set time, recoveries), then finished work in the order in which it was started,
-//! then doorbells, then interrupts.
+//! then doorbells, then batches whose timeout is over, then interrupts.
 //!
 //! # Determinism
 //!
@@ -96,6 +96,8 @@
 //!   has been drained.
 //! - A response ring of finite depth; when it is full, units keep what they have finished.
 //! - Parallel service units for each class, first come first served, or a pool for all classes.
+//! - Batches: a unit that serves up to so many requests at once, and begins when so many wait or
+//!   the oldest has waited for a timeout; see [`Batch`].
 //! - Service times: fixed, exponential, log-normal, uniform, empirical.
 //! - Doorbell latency; interrupts with coalescing by count and delay, and their latency; polling.
 //! - Faults by rule and budget: see [`Fault`]. Reset by the driver, surprise removal and return,
@@ -107,6 +109,9 @@
 //! - Cancelling an accepted request: hardware cannot. The software forgets it, and drops the
 //!   payload when it comes back.
 //! - A request larger than an entry, or chained over several: every request takes one.
+//! - Batches whose service time grows with what is in them, that mix classes, or that take on more
+//!   after they have begun: the hardware that is worth batching for takes as long for one as for
+//!   all.
 //! - Priorities within a class, and rate limits: use a class, or a pool.
 //! - Requests that wait for a free entry: a full ring refuses, queueing is for the software.
 //!
@@ -120,11 +125,14 @@
 //! - *The doorbell* has a constant latency, and each submission rings it; there is no gain in
 //!   ringing once for several entries.
 //! - *A hang* stops units in mid-work and lets them go on; the service time already drawn stands.
+//! - *A batch* is finished as one: its responses are written at the same instant, one after the
+//!   other, and a full response ring keeps the unit until the last is on it.
 //! - *The heartbeat* never goes back, not even over a reset.
 //! - *One response ring* serves all classes. It cannot reorder them, only stall them together.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod batch;
 mod config;
 mod fault;
 mod profile;
@@ -142,6 +150,7 @@ mod heartbeat;
 mod interrupt;
 mod units;
 
+pub use batch::Batch;
 pub use card::{Card, InstanceId};
 pub use completion::{Completion, EntryId, Outcome, Refused, ServiceClass};
 pub use config::{

@@ -168,7 +168,7 @@ fn units(groups: [(u32, ServiceTime); 4]) -> Vec<UnitConfig> {
     classes
         .into_iter()
         .zip(groups)
-        .map(|(class, (count, service))| UnitConfig { class, count, service })
+        .map(|(class, (count, service))| UnitConfig::new(class, count, service))
         .collect()
 }
 

@@ -74,6 +74,8 @@ pub struct ClassStats {
     pub working: u32,
     /// Requests finished.
     pub finished: u64,
+    /// Times that a unit has finished, each with one request or a batch of them.
+    pub services: u64,
     /// The time units have worked, summed over units.
     pub busy: Duration,
     /// The time that finished requests had waited from submission to service, summed.
@@ -82,7 +84,21 @@ pub struct ClassStats {
 
 impl ClassStats {
     pub(crate) const fn new(class: ServiceClass, units: u32) -> Self {
-        Self { class, units, working: 0, finished: 0, busy: Duration::ZERO, waited: Duration::ZERO }
+        Self {
+            class,
+            units,
+            working: 0,
+            finished: 0,
+            services: 0,
+            busy: Duration::ZERO,
+            waited: Duration::ZERO,
+        }
+    }
+
+    /// How many requests a unit has served at once, on average; 0 before the first.
+    #[must_use]
+    pub fn mean_batch(&self) -> f64 {
+        share(self.finished as f64, self.services as f64)
     }
 
     /// The share of unit time until `elapsed` that was spent working, 0 to 1.

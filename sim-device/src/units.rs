@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use rand_chacha::ChaCha8Rng;
 
+use crate::batch::Batch;
 use crate::completion::ServiceClass;
 use crate::config::UnitConfig;
 use crate::entries::Slot;
@@ -17,11 +18,32 @@ pub(crate) struct UnitGroup {
     /// Index of the request ring that feeds the group.
     pub(crate) ring: usize,
     count: u32,
-    idle: u32,
-    queue: VecDeque<Slot>,
+    batch: Batch,
+    /// What waits for a unit, with the time since when.
+    queue: VecDeque<(Slot, Duration)>,
+    /// What each unit that was ever used still has to give away.
+    loads: Vec<u32>,
+    /// Those of them that are idle.
+    idle: Vec<u32>,
     sampler: Sampler,
     /// A stream of its own: what another class draws changes nothing here.
     rng: ChaCha8Rng,
+}
+
+/// A unit of a group, busy with a request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seat {
+    pub(crate) group: usize,
+    pub(crate) unit: u32,
+}
+
+/// What a unit begins with.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Start {
+    pub(crate) unit: u32,
+    /// How many of the first in the queue it takes; take them with [`UnitGroup::seat`].
+    pub(crate) requests: u32,
+    pub(crate) service: Duration,
 }
 
 impl UnitGroup {
@@ -31,46 +53,86 @@ impl UnitGroup {
             class: config.class,
             ring,
             count: config.count,
-            idle: config.count,
+            // One by one is a batch of one.
+            batch: config.batch.unwrap_or(Batch { size: 1, timeout: Duration::ZERO }),
             queue: VecDeque::new(),
+            loads: Vec::new(),
+            idle: Vec::new(),
             sampler: Sampler::new(&config.service),
             rng,
         }
     }
 
-    pub(crate) fn enqueue(&mut self, slot: Slot) {
-        self.queue.push_back(slot);
+    pub(crate) fn enqueue(&mut self, slot: Slot, now: Duration) {
+        self.queue.push_back((slot, now));
     }
 
-    /// The first in the queue, if a unit of the group is idle.
-    pub(crate) fn next(&self) -> Option<Slot> {
-        if self.idle > 0 { self.queue.front().copied() } else { None }
+    /// The first in the queue, if a unit of the group is to begin with it now.
+    pub(crate) fn next(&self, now: Duration) -> Option<Slot> {
+        let (slot, since) = *self.queue.front().filter(|_| self.has_idle())?;
+        (self.has_full_batch() || since + self.batch.timeout <= now).then_some(slot)
     }
 
-    /// Seats the first in the queue at an idle unit, if there are both; says for how long.
-    pub(crate) fn start_next(&mut self) -> Option<(Slot, Duration)> {
-        if self.idle == 0 {
-            return None;
+    /// When a unit begins with fewer than it could take, for the first has waited long enough.
+    pub(crate) fn timeout_at(&self) -> Option<Duration> {
+        let (_, since) = self.queue.front().filter(|_| self.has_idle())?;
+        Some(*since + self.batch.timeout)
+    }
+
+    /// Whether a unit ever waits although there is work.
+    pub(crate) fn waits_for_more(&self) -> bool {
+        self.batch.size > 1 && !self.batch.timeout.is_zero()
+    }
+
+    /// Begins at an idle unit, if there is one and it is not to wait for more requests.
+    pub(crate) fn start_next(&mut self, now: Duration) -> Option<Start> {
+        self.next(now)?;
+        let requests = self.waiting().min(self.batch.size);
+        let unit = self.idle.pop().unwrap_or_else(|| {
+            self.loads.push(0);
+            self.loads.len() as u32 - 1
+        });
+        self.loads[unit as usize] = requests;
+        Some(Start { unit, requests, service: self.sampler.draw(&mut self.rng) })
+    }
+
+    /// The first in the queue leaves it for a unit.
+    pub(crate) fn seat(&mut self) -> Slot {
+        self.queue.pop_front().expect("a start takes no more than there are").0
+    }
+
+    /// A unit has given away one of its requests. Says whether it is free again.
+    pub(crate) fn release(&mut self, unit: u32) -> bool {
+        let load = &mut self.loads[unit as usize];
+        *load -= 1;
+        if *load > 0 {
+            return false;
         }
-        let slot = self.queue.pop_front()?;
-        self.idle -= 1;
-        Some((slot, self.sampler.draw(&mut self.rng)))
-    }
-
-    /// A unit is free again.
-    pub(crate) fn release(&mut self) {
-        debug_assert!(self.idle < self.count, "more units released than there are");
-        self.idle += 1;
+        self.idle.push(unit);
+        true
     }
 
     /// A reset: empty queue, all units idle.
     pub(crate) fn clear(&mut self) {
         self.queue.clear();
-        self.idle = self.count;
+        self.loads.clear();
+        self.idle.clear();
     }
 
     pub(crate) const fn count(&self) -> u32 {
         self.count
+    }
+
+    fn has_idle(&self) -> bool {
+        !self.idle.is_empty() || self.loads.len() < self.count as usize
+    }
+
+    fn has_full_batch(&self) -> bool {
+        self.waiting() >= self.batch.size
+    }
+
+    fn waiting(&self) -> u32 {
+        u32::try_from(self.queue.len()).unwrap_or(u32::MAX)
     }
 }
 

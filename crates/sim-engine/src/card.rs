@@ -196,6 +196,7 @@ fn add(mut sum: InstanceStats, other: InstanceStats) -> InstanceStats {
         class.units += more.units;
         class.working += more.working;
         class.finished += more.finished;
+        class.services += more.services;
         class.busy += more.busy;
         class.waited += more.waited;
     }

@@ -63,7 +63,7 @@ impl SimConfig {
             response_depth: ring_depth,
             units: classes
                 .iter()
-                .map(|&class| UnitConfig { class, count: units, service: service.clone() })
+                .map(|&class| UnitConfig::new(class, units, service.clone()))
                 .collect(),
             ..InstanceConfig::default()
         };

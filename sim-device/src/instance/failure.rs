@@ -8,7 +8,7 @@ use crate::completion::{EntryId, Outcome, ServiceClass};
 use crate::entries::{Slot, Stage};
 use crate::fault::{Fault, Opportunity};
 use crate::trace::Event;
-use crate::units::UnitGroup;
+use crate::units::{Seat, UnitGroup};
 
 impl<P> Instance<P> {
     /// Takes back a request whose response was lost: the way of a driver whose response timeout
@@ -101,12 +101,12 @@ impl<P> Instance<P> {
         }
     }
 
-    /// A unit is done with the entry: as a rule its response is written, and the unit is free.
-    pub(super) fn complete(&mut self, slot: Slot, group: usize) {
+    /// A unit is done with the entry: as a rule its response is written, and the unit has one less to do.
+    pub(super) fn complete(&mut self, slot: Slot, seat: Seat) {
         let class = self.entries[slot].class;
         let Some(strike) = self.faults.decide(Opportunity::Completion, Some(class), self.now)
         else {
-            self.answer(slot, Outcome::Finished, Some(group));
+            self.answer(slot, Outcome::Finished, Some(seat));
             return;
         };
         let partner = match strike.fault {
@@ -116,14 +116,14 @@ impl<P> Instance<P> {
         };
         // A fault that needs another request waits for an opportunity with one.
         let Some(partner) = partner else {
-            self.answer(slot, Outcome::Finished, Some(group));
+            self.answer(slot, Outcome::Finished, Some(seat));
             return;
         };
         self.faults.spend(strike);
         self.meet(strike.fault, Some(self.entries[slot].id));
         match strike.fault {
-            Fault::Corrupt => self.answer(slot, Outcome::Corrupt, Some(group)),
-            Fault::DeviceError => self.answer(slot, Outcome::DeviceError, Some(group)),
+            Fault::Corrupt => self.answer(slot, Outcome::Corrupt, Some(seat)),
+            Fault::DeviceError => self.answer(slot, Outcome::DeviceError, Some(seat)),
             Fault::Duplicate => {
                 let entry = &self.entries[slot];
                 let copy = Response::Duplicate {
@@ -134,27 +134,27 @@ impl<P> Instance<P> {
                     started: entry.started,
                     finished: entry.finished,
                 };
-                self.answer(slot, Outcome::Finished, Some(group));
+                self.answer(slot, Outcome::Finished, Some(seat));
                 self.respond(copy, None);
             }
             Fault::Misdirected => {
                 let tag = self.entries[slot].tag;
                 self.entries[slot].tag = core::mem::replace(&mut self.entries[partner].tag, tag);
-                self.answer(slot, Outcome::Finished, Some(group));
+                self.answer(slot, Outcome::Finished, Some(seat));
             }
             Fault::Late { by } => {
                 self.entries[slot].stage = Stage::Late;
                 self.work.enter(self.now + by, Work::AnswerLate(slot));
-                self.free_unit(group);
+                self.leave_unit(seat);
             }
             Fault::Reordered { behind } => {
                 self.entries[slot].stage = Stage::HeldBack;
                 self.held_back.push((slot, behind));
-                self.free_unit(group);
+                self.leave_unit(seat);
             }
             Fault::Lost => {
                 self.entries[slot].stage = Stage::Lost;
-                self.free_unit(group);
+                self.leave_unit(seat);
                 self.let_overtake(0);
             }
             _ => unreachable!("not a fault of completions"),
@@ -272,11 +272,11 @@ impl<P> Instance<P> {
         // Responses that units still kept are lost with them, and duplicates with those; what an
         // earlier reset has brought back stays as it is.
         let stalled = core::mem::take(&mut self.stalled);
-        for (response, group) in stalled {
+        for (response, seat) in stalled {
             let Response::Entry(slot) = response else { continue };
             match self.entries[slot].stage {
                 Stage::Answered(Outcome::Reset | Outcome::Removed) => {
-                    self.stalled.push_back((response, group));
+                    self.stalled.push_back((response, seat));
                 }
                 _ => self.entries[slot].stage = Stage::Queued,
             }

@@ -8,16 +8,17 @@ use crate::completion::Outcome;
 use crate::entries::{Slot, Stage};
 use crate::interrupt::Signal;
 use crate::trace::Event;
-use crate::units::Pool;
+use crate::units::{Pool, Seat, UnitGroup};
 
 /// Where the next thing comes from. The order is that of things at the same instant: changes from
-/// outside come first, units are freed before new entries look for one, and interrupts speak of
-/// all that came before.
+/// outside come first, units are freed before new entries look for one, a batch that is due takes
+/// what has just come, and interrupts speak of all that came before.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Source {
     Changes,
     Work,
     Doorbell,
+    Batch,
     Line,
 }
 
@@ -37,8 +38,20 @@ impl<P> Instance<P> {
         offer(self.changes.next_at(), Source::Changes);
         offer(self.work.next_at().map(thawed), Source::Work);
         offer(self.rung.front().map(|(at, _)| thawed(*at)), Source::Doorbell);
+        if self.fills_batches {
+            offer(self.next_batch().map(|(at, _)| thawed(at)), Source::Batch);
+        }
         offer(self.line.deadline(), Source::Line);
         next
+    }
+
+    /// The next group in which a unit begins without a full batch, and when.
+    fn next_batch(&self) -> Option<(Duration, usize)> {
+        if self.pool.as_ref().is_some_and(|pool| !pool.has_idle()) {
+            return None;
+        }
+        let due = |(group, units): (usize, &UnitGroup)| Some((units.timeout_at()?, group));
+        self.groups.iter().enumerate().filter_map(due).min()
     }
 
     /// Takes the event that `next_event` has named.
@@ -50,12 +63,16 @@ impl<P> Instance<P> {
                 Change::Return => self.handle_return(),
             },
             Source::Work => match self.work.take_next().expect("named as next") {
-                Work::Finish(slot) => self.handle_finish(slot),
+                Work::Finish { slot, unit, last } => self.handle_finish(slot, unit, last),
                 Work::AnswerLate(slot) => self.answer(slot, Outcome::Finished, None),
             },
             Source::Doorbell => {
                 let (_, slot) = self.rung.pop_front().expect("named as next");
                 self.handle_doorbell(slot);
+            }
+            Source::Batch => {
+                let (_, group) = self.next_batch().expect("named as next");
+                self.start_work(group);
             }
             Source::Line => {
                 let signal = self.line.handle_deadline(self.now);
@@ -69,7 +86,7 @@ impl<P> Instance<P> {
         let entry = &mut self.entries[slot];
         entry.stage = Stage::Queued;
         let group = entry.group;
-        self.groups[group].enqueue(slot);
+        self.groups[group].enqueue(slot, self.now);
         self.start_work(group);
     }
 
@@ -82,7 +99,7 @@ impl<P> Instance<P> {
         while self.pool.as_ref().is_some_and(Pool::has_idle) {
             // Tags count up in the order of arrival, whatever the class.
             let first = (0..self.groups.len())
-                .filter_map(|group| Some((self.entries[self.groups[group].next()?].id, group)))
+                .filter_map(|g| Some((self.entries[self.groups[g].next(self.now)?].id, g)))
                 .min();
             let Some((_, group)) = first else { return };
             self.pool.iter_mut().for_each(Pool::take);
@@ -91,62 +108,69 @@ impl<P> Instance<P> {
     }
 
     fn start_one(&mut self, group: usize) -> bool {
-        let Some((slot, service)) = self.groups[group].start_next() else { return false };
-        let entry = &mut self.entries[slot];
-        entry.stage = Stage::InService;
-        entry.started = Some(self.now);
-        let id = entry.id;
-        self.work.enter(self.now + service, Work::Finish(slot));
+        let Some(start) = self.groups[group].start_next(self.now) else { return false };
         self.stats.classes[group].working += 1;
-        self.record(Event::Started { entry: id });
+        for left in (0..start.requests).rev() {
+            let slot = self.groups[group].seat();
+            let entry = &mut self.entries[slot];
+            entry.stage = Stage::InService;
+            entry.started = Some(self.now);
+            let id = entry.id;
+            let finish = Work::Finish { slot, unit: start.unit, last: left == 0 };
+            self.work.enter(self.now + start.service, finish);
+            self.record(Event::Started { entry: id });
+        }
         true
     }
 
-    fn handle_finish(&mut self, slot: Slot) {
+    fn handle_finish(&mut self, slot: Slot, unit: u32, last: bool) {
         let entry = &mut self.entries[slot];
         entry.finished = self.now;
         let (id, group) = (entry.id, entry.group);
         let started = entry.started.expect("finished work has been started");
         let class = &mut self.stats.classes[group];
         class.finished += 1;
-        class.busy += self.now - started;
         class.waited += started - entry.submitted;
+        if last {
+            class.services += 1;
+            class.busy += self.now - started;
+        }
         self.stats.finished += 1;
         self.record(Event::Finished { entry: id });
-        self.complete(slot, group);
+        self.complete(slot, Seat { group, unit });
     }
 
-    /// Writes the response of an entry; the unit of `group`, if one is named, is free as soon as it
-    /// is written.
-    pub(super) fn answer(&mut self, slot: Slot, outcome: Outcome, group: Option<usize>) {
+    /// Writes the response of an entry; the unit that keeps it, if one is named, has one less as
+    /// soon as it is written.
+    pub(super) fn answer(&mut self, slot: Slot, outcome: Outcome, seat: Option<Seat>) {
         let entry = &mut self.entries[slot];
         entry.stage = Stage::Answered(outcome);
         let tag = entry.tag;
         self.record(Event::Answered { entry: tag, outcome });
-        self.respond(Response::Entry(slot), group);
+        self.respond(Response::Entry(slot), seat);
         if !self.held_back.is_empty() {
             self.let_overtake(1);
         }
     }
 
-    pub(super) fn respond(&mut self, response: Response, group: Option<usize>) {
+    pub(super) fn respond(&mut self, response: Response, seat: Option<Seat>) {
         if self.responses.len() < self.response_depth {
-            self.write_response(response, group);
+            self.write_response(response, seat);
             return;
         }
-        if group.is_some() {
+        if seat.is_some() {
             let tag = self.tag_of(response);
             self.stats.response_stalls += 1;
             self.record(Event::Stalled { entry: tag });
         }
-        self.stalled.push_back((response, group));
+        self.stalled.push_back((response, seat));
     }
 
     /// The software has made room on the response ring.
     pub(super) fn refill_responses(&mut self) {
         while self.responses.len() < self.response_depth {
-            let Some((response, group)) = self.stalled.pop_front() else { return };
-            self.write_response(response, group);
+            let Some((response, seat)) = self.stalled.pop_front() else { return };
+            self.write_response(response, seat);
         }
     }
 
@@ -161,17 +185,21 @@ impl<P> Instance<P> {
         }
     }
 
-    fn write_response(&mut self, response: Response, group: Option<usize>) {
+    fn write_response(&mut self, response: Response, seat: Option<Seat>) {
         self.responses.push_back(response);
         let signal = self.line.handle_response(self.now);
         self.handle_signal(signal);
-        if let Some(group) = group {
-            self.free_unit(group);
+        if let Some(seat) = seat {
+            self.leave_unit(seat);
         }
     }
 
-    pub(super) fn free_unit(&mut self, group: usize) {
-        self.groups[group].release();
+    /// A unit has given one request away, and begins anew if it was its last.
+    pub(super) fn leave_unit(&mut self, seat: Seat) {
+        let Seat { group, unit } = seat;
+        if !self.groups[group].release(unit) {
+            return;
+        }
         self.stats.classes[group].working -= 1;
         self.pool.iter_mut().for_each(Pool::release);
         self.start_work(group);

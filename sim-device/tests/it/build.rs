@@ -2,8 +2,8 @@
 
 use core::time::Duration;
 
+use sim_device::{Batch, ServiceTime, Trigger, UnitConfig};
 use sim_device::{ConfigError, Fault, FaultRule, Instance, InstanceConfig, InterruptMode, Profile};
-use sim_device::{ServiceTime, Trigger, UnitConfig};
 
 use crate::{SIGN, group, simple, us, with_fault, with_rule};
 
@@ -15,8 +15,10 @@ fn complaint(config: InstanceConfig) -> String {
 
 #[test]
 fn every_complaint_names_the_field_the_value_and_the_remedy() {
-    let serving = |service| InstanceConfig {
-        units: vec![UnitConfig { class: SIGN, count: 1, service }],
+    let serving =
+        |service| InstanceConfig { units: vec![UnitConfig::new(SIGN, 1, service)], ..simple() };
+    let batching = |size, timeout| InstanceConfig {
+        units: vec![group(SIGN, 1, us(1)).batched(Batch { size, timeout })],
         ..simple()
     };
     let complaints = [
@@ -25,6 +27,9 @@ fn every_complaint_names_the_field_the_value_and_the_remedy() {
         complaint(InstanceConfig { units: vec![], ..simple() }),
         complaint(InstanceConfig { units: vec![group(SIGN, 0, us(1))], ..simple() }),
         complaint(InstanceConfig { units: vec![group(SIGN, 1, us(1)); 2], ..simple() }),
+        complaint(batching(0, us(1))),
+        complaint(batching(65, us(1))),
+        complaint(batching(64, Duration::from_secs(61))),
         complaint(InstanceConfig { pool: Some(0), ..simple() }),
         complaint(InstanceConfig { doorbell: Duration::from_secs(61), ..simple() }),
         complaint(InstanceConfig { heartbeat: Duration::ZERO, ..simple() }),
@@ -47,6 +52,9 @@ fn every_complaint_names_the_field_the_value_and_the_remedy() {
     `units` is empty: add a group of service units for each class of request
     `units`: class 0 has a `count` of 0: give at least 1, or leave the class out
     `units` has two groups for class 0: join them by adding up their `count`
+    `units`: `batch` of class 0 has a `size` of 0: give at least 1, or no batch
+    `units`: `batch` of class 0 has a `size` of 65, which a ring of 64 never fills: give at most `ring_depth`
+    `units.batch.timeout` is 61s: give at most 60s
     `pool` is 0: give at least 1 unit, or none for groups that share nothing
     `doorbell` is 61s: give at most 60s
     `heartbeat` is zero: give the period of the heartbeat, for example 500 ms

@@ -306,7 +306,7 @@ fn a_fault_injected_by_hand_waits_for_its_opportunity() {
 #[test]
 fn a_fault_rule_leaves_service_times_as_they_were() {
     let service = sim_device::ServiceTime::Exponential { mean: us(10) };
-    let units = vec![sim_device::UnitConfig { class: SIGN, count: 2, service }];
+    let units = vec![sim_device::UnitConfig::new(SIGN, 2, service)];
     let finished = |config: InstanceConfig| {
         let mut device = device(InstanceConfig { units: units.clone(), ..config });
         for request in 0..50 {

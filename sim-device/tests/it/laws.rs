@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use proptest::prelude::*;
-use sim_device::UnitConfig;
+use sim_device::{Batch, UnitConfig};
 use sim_device::{Completion, EntryId, Fault, FaultPlan, FaultRule, Instance, InstanceConfig};
 use sim_device::{InterruptMode, Presence, RingLayout, ServiceClass, ServiceTime, Trigger};
 
@@ -91,28 +91,29 @@ fn configs(plan: impl Strategy<Value = FaultPlan>) -> impl Strategy<Value = Inst
     ];
     let rings = prop_oneof![Just(RingLayout::PerClass), Just(RingLayout::Shared)];
     let pool = prop::option::of(1u32..4);
-    (1usize..9, rings, 1usize..9, pool, 0u64..3, interrupts, plan).prop_map(
-        |(ring_depth, rings, response_depth, pool, doorbell, interrupts, faults)| InstanceConfig {
-            ring_depth,
-            rings,
-            response_depth,
-            units: vec![
-                UnitConfig {
-                    class: SIGN,
-                    count: 2,
-                    service: ServiceTime::Exponential { mean: us(20) },
-                },
-                UnitConfig {
-                    class: TICKET,
-                    count: 1,
-                    service: ServiceTime::Uniform { low: us(0), high: us(9) },
-                },
-            ],
-            pool,
-            doorbell: us(doorbell),
-            interrupts,
-            faults,
-            ..InstanceConfig::default()
+    let batch = prop::option::of((1u32..9, 0u64..60));
+    (1usize..9, rings, 1usize..9, (pool, batch), 0u64..3, interrupts, plan).prop_map(
+        |(ring_depth, rings, response_depth, (pool, batch), doorbell, interrupts, faults)| {
+            InstanceConfig {
+                ring_depth,
+                rings,
+                response_depth,
+                units: vec![
+                    UnitConfig {
+                        batch: batch.map(|(size, timeout)| Batch {
+                            size: size.min(ring_depth as u32),
+                            timeout: us(timeout),
+                        }),
+                        ..UnitConfig::new(SIGN, 2, ServiceTime::Exponential { mean: us(20) })
+                    },
+                    UnitConfig::new(TICKET, 1, ServiceTime::Uniform { low: us(0), high: us(9) }),
+                ],
+                pool,
+                doorbell: us(doorbell),
+                interrupts,
+                faults,
+                ..InstanceConfig::default()
+            }
         },
     )
 }
@@ -359,11 +360,7 @@ proptest! {
 
 #[test]
 fn l9_another_seed_gives_another_trace() {
-    let units = vec![UnitConfig {
-        class: SIGN,
-        count: 2,
-        service: ServiceTime::Exponential { mean: us(20) },
-    }];
+    let units = vec![UnitConfig::new(SIGN, 2, ServiceTime::Exponential { mean: us(20) })];
     let config = InstanceConfig { units, ..InstanceConfig::default() };
     let trace = |seed| {
         let mut driver = Driver::new(config.clone(), seed);

@@ -1,5 +1,6 @@
 //! What an instance promises, seen from the software's side of the rings.
 
+mod batch;
 mod build;
 mod faults;
 mod interrupts;
@@ -30,7 +31,7 @@ fn simple() -> InstanceConfig {
 }
 
 fn group(class: ServiceClass, count: u32, service: Duration) -> UnitConfig {
-    UnitConfig { class, count, service: ServiceTime::Fixed(service) }
+    UnitConfig::new(class, count, ServiceTime::Fixed(service))
 }
 
 fn with_fault(fault: Fault, trigger: Trigger) -> InstanceConfig {

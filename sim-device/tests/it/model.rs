@@ -2,11 +2,13 @@
 //! a list of requests.
 
 use core::time::Duration;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use proptest::prelude::*;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
-use sim_device::{Completion, Instance, InstanceConfig, InterruptMode, RingLayout, ServiceClass};
+use sim_device::{
+    Batch, Completion, Instance, InstanceConfig, InterruptMode, RingLayout, ServiceClass,
+};
 
 use crate::group;
 
@@ -25,8 +27,16 @@ struct Setup {
     response_depth: usize,
     pool: Option<u32>,
     doorbell: u64,
-    /// Count and service time of each class.
-    groups: Vec<(u32, u64)>,
+    groups: Vec<Group>,
+}
+
+/// The units of a class.
+#[derive(Debug, Clone)]
+struct Group {
+    count: u32,
+    service: u64,
+    /// How many a unit serves at once, and how long it waits for so many.
+    batch: (u32, u64),
 }
 
 #[derive(Debug, Clone)]
@@ -55,8 +65,16 @@ struct Job {
     stage: Stage,
     visible: u64,
     started: u64,
-    start_order: usize,
+    /// The how-manyth start of a unit it was with.
+    start: usize,
     ends: u64,
+}
+
+impl Job {
+    /// Whether a unit is not done with it.
+    fn is_busy(&self) -> bool {
+        matches!(self.stage, Stage::InService | Stage::Stalled)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -78,21 +96,28 @@ impl Reference {
         }
     }
 
-    /// All that is due at this instant: finished units first, then doorbells, one by one.
+    /// All that is due at this instant: finished units first, then doorbells, one by one, then
+    /// batches that have waited long enough.
     fn settle(&mut self) {
         loop {
             let due = |job: &Job| job.stage == Stage::InService && job.ends <= self.now;
             let finished = (0..self.jobs.len())
                 .filter(|id| due(&self.jobs[*id]))
-                .min_by_key(|id| (self.jobs[*id].ends, self.jobs[*id].start_order));
+                .min_by_key(|id| (self.jobs[*id].ends, self.jobs[*id].start, *id));
             if let Some(id) = finished {
                 self.finish(id);
                 continue;
             }
             let seen = |job: &Job| job.stage == Stage::Rung && job.visible <= self.now;
-            let Some(id) = self.jobs.iter().position(seen) else { return };
-            self.jobs[id].stage = Stage::Queued;
-            self.start(self.jobs[id].class);
+            if let Some(id) = self.jobs.iter().position(seen) {
+                self.jobs[id].stage = Stage::Queued;
+                self.start(self.jobs[id].class);
+                continue;
+            }
+            match self.timeouts().min() {
+                Some((at, class)) if at <= self.now => self.start(class),
+                _ => return,
+            }
         }
     }
 
@@ -100,34 +125,64 @@ impl Reference {
         if self.ring.len() < self.setup.response_depth {
             self.jobs[id].stage = Stage::OnRing;
             self.ring.push_back(id);
-            self.start(self.jobs[id].class);
+            let start = self.jobs[id].start;
+            if !self.jobs.iter().any(|job| job.is_busy() && job.start == start) {
+                self.start(self.jobs[id].class);
+            }
         } else {
             self.jobs[id].stage = Stage::Stalled;
             self.stalled.push_back(id);
         }
     }
 
-    /// Seats who came first of those for whom there is a unit; without a pool only of one class.
+    /// Seats who came first of those for whom there is a unit that need not wait for more; without
+    /// a pool only of one class.
     fn start(&mut self, class: usize) {
         loop {
-            let busy = |job: &&Job| matches!(job.stage, Stage::InService | Stage::Stalled);
-            let in_class = |class| self.jobs.iter().filter(busy).filter(move |j| j.class == class);
-            if self.setup.pool == Some(self.jobs.iter().filter(busy).count() as u32) {
-                return;
-            }
-            let next = self.jobs.iter().position(|job| {
-                job.stage == Stage::Queued
-                    && (self.setup.pool.is_some() || job.class == class)
-                    && in_class(job.class).count() < self.setup.groups[job.class].0 as usize
+            let classes = if self.setup.pool.is_some() { 0..2 } else { class..class + 1 };
+            let ready = classes.filter(|class| {
+                let (size, timeout) = self.setup.groups[*class].batch;
+                let mut waiting = self.waiting(*class);
+                let enough = waiting.clone().count() >= size as usize;
+                let late =
+                    waiting.next().is_some_and(|id| self.jobs[id].visible + timeout <= self.now);
+                self.has_idle(*class) && (enough || late)
             });
-            let Some(id) = next else { return };
-            let job = &mut self.jobs[id];
-            job.stage = Stage::InService;
-            job.started = self.now;
-            job.ends = self.now + self.setup.groups[job.class].1;
-            job.start_order = self.starts;
+            let Some(class) = ready.min_by_key(|class| self.waiting(*class).next()) else { return };
+            let Group { service, batch: (size, _), .. } = self.setup.groups[class];
+            let batch: Vec<_> = self.waiting(class).take(size as usize).collect();
+            for id in batch {
+                let job = &mut self.jobs[id];
+                job.stage = Stage::InService;
+                job.started = self.now;
+                job.ends = self.now + service;
+                job.start = self.starts;
+            }
             self.starts += 1;
         }
+    }
+
+    /// Those that wait for a unit of the class, first come first.
+    fn waiting(&self, class: usize) -> impl Iterator<Item = usize> + Clone {
+        let waits = move |job: &Job| job.stage == Stage::Queued && job.class == class;
+        (0..).zip(&self.jobs).filter(move |(_, job)| waits(job)).map(|(id, _)| id)
+    }
+
+    fn has_idle(&self, class: usize) -> bool {
+        let busy = |class: Option<usize>| {
+            let jobs = self.jobs.iter().filter(|job| job.is_busy());
+            let jobs = jobs.filter(|job| class.is_none_or(|class| job.class == class));
+            jobs.map(|job| job.start).collect::<BTreeSet<_>>().len() as u32
+        };
+        busy(Some(class)) < self.setup.groups[class].count && self.setup.pool != Some(busy(None))
+    }
+
+    /// When units begin without a full batch, and for which class.
+    fn timeouts(&self) -> impl Iterator<Item = (u64, usize)> {
+        (0..2).filter(|class| self.has_idle(*class)).filter_map(|class| {
+            let first = self.waiting(class).next()?;
+            Some((self.jobs[first].visible + self.setup.groups[class].batch.1, class))
+        })
     }
 
     fn submit(&mut self, class: usize) {
@@ -137,7 +192,7 @@ impl Reference {
         if self.accepted {
             let visible = self.now + self.setup.doorbell;
             let stage = Stage::Rung;
-            self.jobs.push(Job { class, stage, visible, started: 0, start_order: 0, ends: 0 });
+            self.jobs.push(Job { class, stage, visible, started: 0, start: 0, ends: 0 });
             if self.setup.doorbell == 0 {
                 self.settle();
             }
@@ -167,7 +222,8 @@ impl Reference {
             Stage::InService => Some(job.ends),
             _ => None,
         });
-        due.min().map(|at| at.max(self.now))
+        let timeouts = self.timeouts().map(|(at, _)| at);
+        due.chain(timeouts).min().map(|at| at.max(self.now))
     }
 }
 
@@ -176,8 +232,14 @@ impl ReferenceStateMachine for Reference {
     type Transition = Step;
 
     fn init_state() -> BoxedStrategy<Self> {
-        let groups = prop::collection::vec((1u32..4, 0u64..9), 2);
-        (1usize..6, any::<bool>(), 1usize..5, prop::option::of(1u32..5), 0u64..4, groups)
+        let batch = prop_oneof![Just((1, 0)), (1u32..5, 0u64..9)];
+        let group = (1u32..4, 0u64..9, batch).prop_map(|(count, service, batch)| Group {
+            count,
+            service,
+            batch,
+        });
+        let groups = prop::collection::vec(group, 2);
+        (4usize..9, any::<bool>(), 1usize..5, prop::option::of(1u32..5), 0u64..4, groups)
             .prop_map(|(ring_depth, shared, response_depth, pool, doorbell, groups)| Self {
                 setup: Setup { ring_depth, shared, response_depth, pool, doorbell, groups },
                 now: 0,
@@ -221,8 +283,15 @@ impl StateMachineTest for Device {
 
     fn init_test(reference: &Reference) -> Instance<usize> {
         let Setup { ring_depth, shared, response_depth, pool, doorbell, groups } = &reference.setup;
-        let units = (0..).zip(groups).map(|(class, (count, service))| {
-            group(ServiceClass(class), *count, Duration::from_nanos(*service))
+        let units = (0..).zip(groups).map(|(class, units)| {
+            let (size, timeout) = units.batch;
+            let config =
+                group(ServiceClass(class), units.count, Duration::from_nanos(units.service));
+            // A batch of one is the same as none.
+            if size == 1 && timeout == 0 {
+                return config;
+            }
+            config.batched(Batch { size, timeout: Duration::from_nanos(timeout) })
         });
         let config = InstanceConfig {
             ring_depth: *ring_depth,

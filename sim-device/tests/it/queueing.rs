@@ -69,7 +69,7 @@ fn simulate(units: u32, service: ServiceTime, load: f64) -> Vec<f64> {
     let config = InstanceConfig {
         ring_depth: 1 << 20,
         response_depth: 1 << 20,
-        units: vec![UnitConfig { class: SIGN, count: units, service }],
+        units: vec![UnitConfig::new(SIGN, units, service)],
         doorbell: Duration::ZERO,
         interrupts: InterruptMode::Polling,
         ..InstanceConfig::default()

@@ -14,7 +14,7 @@ pub(super) fn virtual_requests() -> Vec<Bench> {
     let class = ServiceClass(0);
     let service = ServiceTime::fixed(Duration::from_micros(100)).expect("a valid service time");
     let config = InstanceConfig {
-        units: vec![UnitConfig { class, count: 3, service }],
+        units: vec![UnitConfig::new(class, 3, service)],
         ..InstanceConfig::default()
     };
     let measured = alone(11, || {

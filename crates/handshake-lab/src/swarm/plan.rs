@@ -147,7 +147,7 @@ fn device(rng: &mut ChaCha8Rng, number: usize) -> InstanceConfig {
 fn unit(rng: &mut ChaCha8Rng, class: ServiceClass, mean: Duration) -> UnitConfig {
     let service =
         if one_in(rng, 2) { ServiceTime::Fixed(mean) } else { ServiceTime::Exponential { mean } };
-    UnitConfig { class, count: rng.random_range(1..7), service }
+    UnitConfig::new(class, rng.random_range(1..7), service)
 }
 
 fn rule(rng: &mut ChaCha8Rng, early: bool) -> FaultRule {
