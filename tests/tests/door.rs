@@ -1,5 +1,5 @@
-//! The README's first door, as somebody would try it: an empty project outside the workspace whose only dependencies are
-//! the three that the README names, and whose code is the README's.
+//! The README's first door, as somebody would try it: an empty project outside the workspace whose dependencies and code are
+//! the README's.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -16,53 +16,57 @@ const MAIN: &str = r#"
 async fn main() -> Result<(), Box<dyn Error>> {
     use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
     let [cert, key] = [1, 2].map(|n| std::env::args().nth(n).expect("two files"));
-    let key = aws_lc_rs::sign::any_supported_type(&PrivateKeyDer::from_pem_file(key)?)?;
+    let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&PrivateKeyDer::from_pem_file(key)?)?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("{}", listener.local_addr()?);
     serve(listener, vec![CertificateDer::from_pem_file(cert)?], move |scheme, message| {
-        key.choose_scheme(&[scheme]).expect("a scheme of this key").sign(message)
+        let signer = key.choose_scheme(&[scheme]).expect("a scheme of this key");
+        signer.sign(message).map_err(io::Error::other)
     })
     .await
 }
 "#;
 
-/// The first block of Rust in the README.
-fn code_of_the_readme() -> String {
+/// The first block of this language in the README.
+fn block_of_the_readme(language: &str) -> String {
     let readme = fs::read_to_string(Path::new(ROOT).join("README.md")).expect("the README");
-    let (_, block) = readme.split_once("```rust\n").expect("the README has Rust in it");
+    let begin = format!("```{language}\n");
+    let (_, block) = readme.split_once(&begin).expect("the README has such a block");
     block.split_once("```").expect("the block ends").0.to_owned()
 }
 
+/// The README's, but for where the crate is.
 fn manifest(root: &Path) -> String {
-    let path = root.join("crates/ssl-async");
-    format!(
-        "[workspace]\n\n[package]\nname = \"door\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n\
-         [dependencies]\nssl-async = {{ path = {path:?}, features = [\"tokio\"] }}\n\
-         rustls = \"0.23\"\n\
-         tokio = {{ version = \"1\", features = [\"net\", \"rt-multi-thread\", \"macros\", \"io-util\", \"time\"] }}\n"
-    )
+    let published = "ssl-async = { version = \"0.1\",";
+    let here = format!("ssl-async = {{ path = {:?},", root.join("crates/ssl-async"));
+    let dependencies = block_of_the_readme("toml");
+    assert!(dependencies.contains(published), "the README names the crate: {dependencies}");
+    let package = "[package]\nname = \"door\"\nversion = \"0.0.0\"\nedition = \"2024\"";
+    format!("[workspace]\n\n{package}\n\n{}", dependencies.replace(published, &here))
 }
 
-/// Builds the project in `dir`, and says where the program is.
-fn build(dir: &Path) -> PathBuf {
+/// A command of cargo's in a new project in `dir` with this program.
+fn cargo(dir: &Path, command: &str, program: &str) -> (Command, PathBuf) {
     let root = fs::canonicalize(ROOT).expect("the workspace");
     fs::create_dir(dir.join("src")).expect("an empty project");
     fs::write(dir.join("Cargo.toml"), manifest(&root)).expect("its manifest");
-    fs::write(dir.join("src/main.rs"), code_of_the_readme() + MAIN).expect("its program");
+    fs::write(dir.join("src/main.rs"), program).expect("its program");
     // The versions that everything else here is tested with.
     fs::copy(root.join("Cargo.lock"), dir.join("Cargo.lock")).expect("the lock file");
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("door");
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet"]).current_dir(dir).env("CARGO_TARGET_DIR", &target);
-    assert!(cargo.status().expect("cargo can be started").success(), "the README does not build");
-    target.join("debug/door")
+    cargo.args([command, "--quiet"]).current_dir(dir).env("CARGO_TARGET_DIR", &target);
+    (cargo, target.join("debug/door"))
 }
 
 #[test]
 fn the_code_of_the_readme_compiles_in_an_empty_project_and_serves() {
     let identity = Identity::new(KeyType::P256);
     let project = tempfile::tempdir().expect("a directory");
-    let mut server = Command::new(build(project.path()))
+    let (mut build, program) =
+        cargo(project.path(), "build", &(block_of_the_readme("rust") + MAIN));
+    assert!(build.status().expect("cargo starts").success(), "the README does not build");
+    let mut server = Command::new(program)
         .args([identity.cert(), identity.key()])
         .stdout(Stdio::piped())
         .spawn()
@@ -77,4 +81,29 @@ fn the_code_of_the_readme_compiles_in_an_empty_project_and_serves() {
     server.kill().expect("it still runs");
     server.wait().expect("it ends");
     assert_eq!(served.expect("an address").expect("a verified connection"), "hello");
+}
+
+/// A session in a task that moves between threads.
+const MOVED: &str = r#"
+#[tokio::main]
+async fn main() {}
+
+fn moved(mut ssl: ssl_async::Ssl<std::net::TcpStream>) {
+    tokio::spawn(async move {
+        let _ = ssl.do_handshake();
+        tokio::task::yield_now().await;
+        let _ = ssl.do_handshake();
+    });
+}
+"#;
+
+#[test]
+fn who_moves_a_session_between_threads_is_told_by_the_compiler_what_to_use_instead() {
+    let project = tempfile::tempdir().expect("a directory");
+    let (mut build, _) = cargo(project.path(), "build", MOVED);
+    let output = build.output().expect("cargo starts");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "a session is not Send");
+    assert!(said.contains("future cannot be sent between threads safely"), "{said}");
+    assert!(said.contains("StaysOnItsThreadUseTokioTlsAcceptor"), "{said}");
 }

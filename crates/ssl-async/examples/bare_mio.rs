@@ -8,7 +8,6 @@ use std::{thread, time::Duration};
 
 use mio::{Events, Interest, Poll, net::TcpListener, unix::SourceFd};
 use rustls::crypto::aws_lc_rs::{self, sign::any_ecdsa_type};
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
 use ssl_async::{JobPool, Outcome, ReadyQueue, Route, SlowKey, Ssl, SslContext, Token};
 
@@ -58,13 +57,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (certificate, mut roots) = (identity.cert.der().clone(), RootCertStore::empty());
     roots.add(certificate.clone())?;
     let software = any_ecdsa_type(&identity.signing_key.serialize_der().try_into()?)?;
-    let key = SlowKey::builder(&certificate, &aws_lc_rs::default_provider())?.threads(16);
+    let key = SlowKey::builder(vec![certificate])?.threads(16);
     let key = key.blocking(move |scheme, message| {
         thread::sleep(Duration::from_millis(20)); // the security module at work
         software.choose_scheme(&[scheme]).expect("its own scheme").sign(message)
     })?;
-    let certified = Arc::new(SingleCertAndKey::from(CertifiedKey::new(vec![certificate], key)));
-    let config = ServerConfig::builder().with_no_client_auth().with_cert_resolver(certified);
+    let config = ServerConfig::builder().with_no_client_auth().with_cert_resolver(key);
     let client = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     let (client, listener) = (Arc::new(client), TcpListener::bind("127.0.0.1:0".parse()?)?);
     for _ in 0..CLIENTS {

@@ -11,7 +11,6 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::crypto::aws_lc_rs::{self, sign::any_ecdsa_type};
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use ssl_async::tokio::{TlsAcceptor, TlsConnector};
 use ssl_async::{SlowKey, SslError};
@@ -49,13 +48,12 @@ async fn main() -> Result<(), Failure> {
     let (certificate, mut roots) = (identity.cert.der().clone(), RootCertStore::empty());
     roots.add(certificate.clone())?;
     let software = any_ecdsa_type(&identity.signing_key.serialize_der().try_into()?)?;
-    let key = SlowKey::builder(&certificate, &aws_lc_rs::default_provider())?.threads(16);
+    let key = SlowKey::builder(vec![certificate])?.threads(16);
     let key = key.blocking(move |scheme, message| {
         thread::sleep(Duration::from_millis(20)); // the security module at work
         software.choose_scheme(&[scheme]).expect("its own scheme").sign(message)
     })?;
-    let certified = Arc::new(SingleCertAndKey::from(CertifiedKey::new(vec![certificate], key)));
-    let config = ServerConfig::builder().with_no_client_auth().with_cert_resolver(certified);
+    let config = ServerConfig::builder().with_no_client_auth().with_cert_resolver(key);
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     tokio::spawn(serve(listener, TlsAcceptor::from(Arc::new(config))));

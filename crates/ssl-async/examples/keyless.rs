@@ -7,7 +7,6 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::crypto::aws_lc_rs::{self, sign::any_ecdsa_type};
 use rustls::pki_types::CertificateDer;
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SignatureScheme};
 use ssl_async::{SlowKey, tokio::TaskDevice, tokio::TlsAcceptor, tokio::TlsConnector};
 use std::io::{BufRead, BufReader};
@@ -61,12 +60,10 @@ async fn main() -> Result<(), Failure> {
         }
     };
     let device = Arc::new(TaskDevice::signing(sign).attempts(3));
-    let key =
-        SlowKey::builder(&certificate, &aws_lc_rs::default_provider())?.accelerator(device)?;
     let mut roots = RootCertStore::empty();
     roots.add(certificate.clone())?;
-    let certified = Arc::new(SingleCertAndKey::from(CertifiedKey::new(vec![certificate], key)));
-    let config = ServerConfig::builder().with_no_client_auth().with_cert_resolver(certified);
+    let key = SlowKey::builder(vec![certificate])?.accelerator(device)?;
+    let config = ServerConfig::builder().with_no_client_auth().with_cert_resolver(key);
     let client = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
 
     let (ours, theirs) = tokio::io::duplex(16384);

@@ -45,18 +45,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
     });
 
     // A client whose key takes its time. While it does, this task waits and its thread does not.
-    let (card, certificate) = (client.key, client.cert[0].clone());
-    let key = SlowKey::builder(&certificate, &aws_lc_rs::default_provider())?
+    let card = client.key;
+    let key = SlowKey::builder(client.cert)?
         .threads(1) // a card does one thing at a time
         .deadline(Duration::from_secs(5))
         .blocking(move |scheme, message| {
             thread::sleep(Duration::from_millis(20));
             card.choose_scheme(&[scheme]).expect("its own scheme").sign(message)
         })?;
-    let certified = CertifiedKey::new(vec![certificate], key.clone());
     let config = ClientConfig::builder()
         .with_root_certificates(server_roots)
-        .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+        .with_client_cert_resolver(key.clone());
     let connector = TlsConnector::from(Arc::new(config));
     let tcp = TcpStream::connect(address).await?;
     let mut tls = connector.connect("localhost".try_into()?, tcp).await?;

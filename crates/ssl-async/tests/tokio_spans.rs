@@ -5,7 +5,6 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 
 use rustls::crypto::aws_lc_rs;
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use ssl_async::SlowKey;
 use ssl_async::tokio::{TlsAcceptor, TlsConnector};
@@ -46,14 +45,13 @@ fn one_handshakes_queue_wait_device_time_and_resume_delay_are_in_its_span() {
     let (certificate, mut roots) = (identity.cert.der().clone(), RootCertStore::empty());
     roots.add(certificate.clone()).unwrap();
     let key = identity.signing_key.serialize_der().try_into().unwrap();
-    let key = aws_lc_rs::sign::any_supported_type(&key).unwrap();
-    let key = SlowKey::builder(&certificate, &provider).unwrap().signing_key(key).unwrap();
-    let certified = CertifiedKey::new(vec![certificate], key);
+    let signing = aws_lc_rs::sign::any_supported_type(&key).unwrap();
+    let key = SlowKey::builder_with_provider(vec![certificate], &provider).unwrap();
     let server = ServerConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
-        .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+        .with_cert_resolver(key.signing_key(signing).unwrap());
     let client = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()

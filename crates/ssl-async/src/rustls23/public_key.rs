@@ -19,6 +19,9 @@ pub enum PublicKeyError {
     /// The key does not tell its public half, and an unchecked signature must not leave the engine.
     #[error("the key does not tell its public half: give the certificate too")]
     Absent,
+    /// The chain is empty.
+    #[error("the chain has no certificate: give the key's own first, then those that vouch for it")]
+    NoCertificate,
     /// The public half is no `SubjectPublicKeyInfo`.
     #[error("the public half is no SubjectPublicKeyInfo structure")]
     Malformed,

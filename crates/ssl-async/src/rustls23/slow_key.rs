@@ -8,38 +8,43 @@ use engine_core::{
     Accelerator, Clock, Driver, DriverError, Engine, EngineSnapshot, Fallback, Terms,
     ThreadPoolBuilder,
 };
+use rustls::client::ResolvesClientCert;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
-use rustls::sign::{Signer, SigningKey};
-use rustls::{SignatureAlgorithm, SignatureScheme};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::{CertifiedKey, Signer, SigningKey};
+use rustls::{ServerConfig, SignatureAlgorithm, SignatureScheme};
 
 use crate::rustls23::public_key::{ProviderVerifier, PublicKeyError, key_of_certificate, spki_of};
 use crate::rustls23::signing_key::{Key, OffloadedSigningKey, SigningWork};
 
-/// A signing key that is used elsewhere and takes its time: behind a closure that blocks, an `async fn`, or a device. Give
-/// it to rustls like any other, in a `CertifiedKey`.
+/// A certificate whose key is used elsewhere and takes its time: behind a closure that blocks, an `async fn`, or a device.
+/// Give it to rustls as the resolver of a server's configuration, or of a client's.
 ///
 /// ```
 /// # #[cfg(feature = "aws-lc-rs")] {
 /// use std::time::Duration;
-/// use rustls::crypto::aws_lc_rs;
-/// use rustls::sign::SigningKey;
-/// use ssl_async::{SlowKey, ThreadPoolBuilder};
+/// use rustls::ServerConfig;
+/// use ssl_async::SlowKey;
+/// # use rustls::crypto::aws_lc_rs;
+/// # use rustls::sign::SigningKey;
 /// # struct Hsm(std::sync::Arc<dyn SigningKey>);
 /// # impl Hsm { fn sign(&self, scheme: rustls::SignatureScheme, message: &[u8]) -> Result<Vec<u8>, rustls::Error> {
 /// #     self.0.choose_scheme(&[scheme]).unwrap().sign(message) } }
+/// # let _ = aws_lc_rs::default_provider().install_default();
 /// # let identity = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
-/// # let certificate = identity.cert.der().clone();
+/// # let chain = vec![identity.cert.der().clone()];
 /// # let hsm = Hsm(aws_lc_rs::sign::any_supported_type(&rustls::pki_types::PrivateKeyDer::try_from(identity.signing_key.serialize_der())?)?);
 ///
 /// // Sixteen threads that may block; a handshake whose signature is not there after two seconds fails.
-/// let key = SlowKey::builder(&certificate, &aws_lc_rs::default_provider())?
+/// let key = SlowKey::builder(chain)?
 ///     .deadline(Duration::from_secs(2))
 ///     .threads(16)
 ///     .blocking(move |scheme, message| hsm.sign(scheme, message))?;
-/// # let signer = key.choose_scheme(&[rustls::SignatureScheme::ECDSA_NISTP256_SHA256]).unwrap();
+/// # let signer = key.certified_key().key.choose_scheme(&[rustls::SignatureScheme::ECDSA_NISTP256_SHA256]).unwrap();
 /// # assert!(signer.sign(b"a transcript").is_ok());
 /// assert_eq!(key.snapshot().failed, 0);
+/// let config = ServerConfig::builder().with_no_client_auth().with_cert_resolver(key);
 /// # }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -48,14 +53,14 @@ use crate::rustls23::signing_key::{Key, OffloadedSigningKey, SigningWork};
 /// the others where that does not cost the serving thread.
 #[derive(Debug)]
 pub struct SlowKey {
-    key: OffloadedSigningKey,
-    /// Keeps the deadlines, as long as the key lives; absent if somebody else does, by a clock of theirs.
-    _driver: Option<Driver>,
+    engine: Arc<Engine<SigningWork>>,
+    certified: Arc<CertifiedKey>,
 }
 
 /// Where a [`SlowKey`] is, and on which terms.
 #[must_use = "a builder makes no key until it is told where the key is"]
 pub struct SlowKeyBuilder {
+    chain: Vec<CertificateDer<'static>>,
     handle: crypto_ops::KeyHandle,
     spki: SubjectPublicKeyInfoDer<'static>,
     verifier: Arc<ProviderVerifier>,
@@ -66,30 +71,60 @@ pub struct SlowKeyBuilder {
 }
 
 impl SlowKey {
-    /// The key of this certificate, the first of a chain. Its signatures are checked by the algorithms of `provider`.
+    /// The key of a chain of certificates, its own first. Signatures are checked by the algorithms of the process's
+    /// provider, the one that `ServerConfig::builder` takes.
     ///
     /// # Errors
     ///
     /// Any [`PublicKeyError`] but [`Absent`](PublicKeyError::Absent).
-    pub fn builder(
-        certificate: &CertificateDer<'_>,
+    ///
+    /// # Panics
+    ///
+    /// As `ServerConfig::builder`: if no provider is installed and rustls's features leave more than one, or none.
+    pub fn builder(chain: Vec<CertificateDer<'static>>) -> Result<SlowKeyBuilder, PublicKeyError> {
+        Self::builder_with_provider(chain, ServerConfig::builder().crypto_provider())
+    }
+
+    /// As [`builder`](Self::builder), by the algorithms of `provider`.
+    ///
+    /// # Errors
+    ///
+    /// Any [`PublicKeyError`] but [`Absent`](PublicKeyError::Absent).
+    pub fn builder_with_provider(
+        chain: Vec<CertificateDer<'static>>,
         provider: &CryptoProvider,
     ) -> Result<SlowKeyBuilder, PublicKeyError> {
+        let certificate = chain.first().ok_or(PublicKeyError::NoCertificate)?;
         let handle = key_of_certificate(certificate, provider)?;
         let spki = spki_of(certificate)?;
         let verifier = Arc::new(ProviderVerifier::new(&spki, provider)?);
         let (pool, terms) = (ThreadPoolBuilder::new().name("slow-key"), Terms::new());
-        Ok(SlowKeyBuilder { handle, spki, verifier, pool, terms, standby: None, clock: None })
+        Ok(SlowKeyBuilder {
+            chain,
+            handle,
+            spki,
+            verifier,
+            pool,
+            terms,
+            standby: None,
+            clock: None,
+        })
+    }
+
+    /// The chain with its signing key, for a resolver of your own that chooses between several, or to add an OCSP
+    /// response. It goes on working without the `SlowKey`.
+    pub fn certified_key(&self) -> &Arc<CertifiedKey> {
+        &self.certified
     }
 
     /// The engine that the signatures go through: to close, drain and watch it.
     pub fn engine(&self) -> &Arc<Engine<SigningWork>> {
-        &self.key.engine
+        &self.engine
     }
 
     /// What has been counted: signatures, failures, deadlines, and where the time went.
     pub fn snapshot(&self) -> EngineSnapshot {
-        self.key.engine.snapshot()
+        self.engine.snapshot()
     }
 }
 
@@ -183,7 +218,7 @@ impl SlowKeyBuilder {
         key: Key,
         device: Arc<dyn Accelerator<SigningWork>>,
     ) -> Result<Arc<SlowKey>, DriverError> {
-        let Self { spki, verifier, terms, standby, clock, .. } = self;
+        let Self { chain, spki, verifier, terms, standby, clock, .. } = self;
         let by_real_time = clock.is_none();
         let mut builder = Engine::builder(device).terms(terms);
         if let Some(clock) = clock {
@@ -194,12 +229,37 @@ impl SlowKeyBuilder {
         }
         let engine = builder.build();
         let driver = by_real_time.then(|| engine.spawn_driver()).transpose()?;
-        let key = OffloadedSigningKey { engine, key, spki, verifier };
-        Ok(Arc::new(SlowKey { key, _driver: driver }))
+        let key = OffloadedSigningKey { engine: Arc::clone(&engine), key, spki, verifier };
+        let key = Arc::new(DrivenKey { key, _driver: driver });
+        Ok(Arc::new(SlowKey { engine, certified: Arc::new(CertifiedKey::new(chain, key)) }))
     }
 }
 
-impl SigningKey for SlowKey {
+impl ResolvesServerCert for SlowKey {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.certified))
+    }
+}
+
+impl ResolvesClientCert for SlowKey {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.certified))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+/// The key with the thread of its deadlines, which there has to be as long as rustls has the key.
+#[derive(Debug)]
+struct DrivenKey {
+    key: OffloadedSigningKey,
+    /// Absent if somebody else keeps the deadlines, by a clock of theirs.
+    _driver: Option<Driver>,
+}
+
+impl SigningKey for DrivenKey {
     fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
         self.key.choose_scheme(offered)
     }

@@ -5,6 +5,7 @@ mod calls;
 mod machine;
 
 use core::fmt;
+use core::marker::PhantomData;
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -53,8 +54,9 @@ impl fmt::Display for SslId {
 ///
 /// `!Send`: a parked packet holds a fiber of this thread. A task that a runtime moves between threads cannot hold a
 /// session across an `.await`; with the feature `tokio` there is
-/// [`tokio::TlsAcceptor`](https://docs.rs/ssl-async/latest/ssl_async/tokio/struct.TlsAcceptor.html) for it, whose futures
-/// and streams are `Send`.
+/// [`tokio::TlsAcceptor`](https://docs.rs/ssl-async/latest/ssl_async/tokio/type.TlsAcceptor.html) for it, whose futures
+/// and streams are `Send`. The compiler says so, too, as well as it can: what it finds not to be `Send` in a session is
+/// called `StaysOnItsThreadUseTokioTlsAcceptor`.
 ///
 /// ```compile_fail
 /// fn needs_send<T: Send>() {}
@@ -65,6 +67,8 @@ impl fmt::Display for SslId {
 /// needs_nothing::<ssl_async::Ssl<std::net::TcpStream>>();
 /// ```
 pub struct Ssl<S> {
+    /// First, for the compiler complains of the fields in their order.
+    stays: PhantomData<*const StaysOnItsThreadUseTokioTlsAcceptor>,
     id: SslId,
     io: S,
     pool: JobPool,
@@ -83,6 +87,11 @@ pub struct Ssl<S> {
     /// What the peer did while a packet was parked; acted on when the packet is done, for its data may come first.
     peer_closed: bool,
 }
+
+/// What makes a session stay on its thread. The pool and the job would do, but their names help nobody. `Send` is not our
+/// trait, so `#[diagnostic::on_unimplemented]` cannot say what to do instead; what the compiler does print is the name of
+/// the type that it stumbles over.
+enum StaysOnItsThreadUseTokioTlsAcceptor {}
 
 /// How the session's connection came about, so that [`Ssl::clear`] can make another one like it.
 enum Origin {
@@ -152,6 +161,7 @@ impl<S: Read + Write> Ssl<S> {
 
     fn new(settings: &Settings, pool: &JobPool, io: S, origin: Origin, state: State) -> Self {
         let session = Self {
+            stays: PhantomData,
             id: SslId::next(),
             io,
             pool: pool.clone(),

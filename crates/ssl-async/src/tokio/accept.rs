@@ -1,65 +1,18 @@
 //! The server's side.
 
-use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
-use core::time::Duration;
 use std::sync::Arc;
 
-use crypto_ops::CryptoOp;
-use engine_core::Engine;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::error::SslError;
-use crate::rustls23::{KeyExchange, ServerConfig};
-use crate::tokio::handshake::{Handshake, Terms};
-use crate::tokio::shards::Shards;
+use crate::tokio::endpoint::TlsAcceptor;
+use crate::tokio::handshake::Handshake;
 use crate::tokio::stream::TlsStream;
 
-/// Accepts TLS connections on a task. Cheap to clone, and made from an ordinary rustls configuration.
-///
-/// See [the module](super) for an example.
-#[derive(Clone)]
-pub struct TlsAcceptor {
-    config: Arc<ServerConfig>,
-    terms: Terms,
-}
-
-impl From<Arc<ServerConfig>> for TlsAcceptor {
-    /// An acceptor with [`Shards`] of its own, one for each core.
-    ///
-    /// # Panics
-    ///
-    /// If the system gives no thread. [`Shards::builder`] and [`TlsAcceptor::new`] say so in an error.
-    fn from(config: Arc<ServerConfig>) -> Self {
-        let shards = Shards::builder().build().expect("the system gives threads for the shards");
-        Self::new(config, &shards)
-    }
-}
-
 impl TlsAcceptor {
-    /// An acceptor whose packets are processed at `shards`, which others may use, too.
-    pub fn new(config: Arc<ServerConfig>, shards: &Shards) -> Self {
-        Self { config, terms: Terms::new(shards) }
-    }
-
-    /// How long a handshake may take, from its first poll. Without this, for ever. Needs a runtime with its timer
-    /// enabled.
-    #[must_use]
-    pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.terms.deadline = Some(deadline);
-        self
-    }
-
-    /// The engine for the key exchange, if the configuration was built with
-    /// [`offload_key_exchange`](crate::offload_key_exchange).
-    #[must_use]
-    pub fn key_exchange(mut self, engine: Arc<Engine<CryptoOp>>) -> Self {
-        self.terms.exchange = KeyExchange::by(engine);
-        self
-    }
-
     /// The handshake with a client on `io`, to be awaited. Nothing happens before that.
     ///
     /// Dropping the future at any time is sound; a parked packet is cancelled.
@@ -67,30 +20,7 @@ impl TlsAcceptor {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        Accept(Handshake::server(io, self.terms.clone(), Arc::clone(&self.config)))
-    }
-
-    /// The configuration.
-    pub fn config(&self) -> &Arc<ServerConfig> {
-        &self.config
-    }
-
-    /// The shards.
-    pub fn shards(&self) -> &Shards {
-        &self.terms.shards
-    }
-
-    pub(crate) fn terms(&self) -> &Terms {
-        &self.terms
-    }
-}
-
-impl fmt::Debug for TlsAcceptor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TlsAcceptor")
-            .field("shards", &self.terms.shards)
-            .field("deadline", &self.terms.deadline)
-            .finish_non_exhaustive()
+        Accept(Handshake::server(io, self.terms().clone(), Arc::clone(self.config())))
     }
 }
 

@@ -1,68 +1,21 @@
 //! The client's side.
 
-use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
-use core::time::Duration;
 use std::sync::Arc;
 
-use crypto_ops::CryptoOp;
-use engine_core::Engine;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::error::SslError;
 use crate::packet;
-use crate::rustls23::{ClientConfig, KeyExchange, ServerName, Tls};
+use crate::rustls23::{ServerName, Tls};
 use crate::tokio::accept::FallibleHandshake;
-use crate::tokio::handshake::{Handshake, Terms};
-use crate::tokio::shards::Shards;
+use crate::tokio::endpoint::TlsConnector;
+use crate::tokio::handshake::Handshake;
 use crate::tokio::stream::TlsStream;
 
-/// Makes TLS connections on a task. Cheap to clone, and made from an ordinary rustls configuration.
-///
-/// Worth its while for a client whose own key is slow, or whose verdict on the server is an `async fn`
-/// ([`verify_server_async`](crate::verify_server_async)).
-#[derive(Clone)]
-pub struct TlsConnector {
-    config: Arc<ClientConfig>,
-    terms: Terms,
-}
-
-impl From<Arc<ClientConfig>> for TlsConnector {
-    /// A connector with [`Shards`] of its own, one for each core.
-    ///
-    /// # Panics
-    ///
-    /// If the system gives no thread. [`Shards::builder`] and [`TlsConnector::new`] say so in an error.
-    fn from(config: Arc<ClientConfig>) -> Self {
-        let shards = Shards::builder().build().expect("the system gives threads for the shards");
-        Self::new(config, &shards)
-    }
-}
-
 impl TlsConnector {
-    /// A connector whose packets are processed at `shards`, which others may use, too.
-    pub fn new(config: Arc<ClientConfig>, shards: &Shards) -> Self {
-        Self { config, terms: Terms::new(shards) }
-    }
-
-    /// How long a handshake may take, from its first poll. Without this, for ever. Needs a runtime with its timer
-    /// enabled.
-    #[must_use]
-    pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.terms.deadline = Some(deadline);
-        self
-    }
-
-    /// The engine for the key exchange, if the configuration was built with
-    /// [`offload_key_exchange`](crate::offload_key_exchange).
-    #[must_use]
-    pub fn key_exchange(mut self, engine: Arc<Engine<CryptoOp>>) -> Self {
-        self.terms.exchange = KeyExchange::by(engine);
-        self
-    }
-
     /// The handshake with the server `name` on `io`, to be awaited. Nothing happens before that.
     ///
     /// Dropping the future at any time is sound; a parked packet is cancelled.
@@ -70,30 +23,11 @@ impl TlsConnector {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let config = Arc::clone(&self.config);
-        let exchange = self.terms.exchange.clone();
+        let config = Arc::clone(self.config());
+        let exchange = self.terms().exchange.clone();
         // It starts the key exchange, so it is a packet like any other.
         let make = packet::create(move || Tls::client(config, name), exchange);
-        Connect(Handshake::client(io, self.terms.clone(), make))
-    }
-
-    /// The configuration.
-    pub fn config(&self) -> &Arc<ClientConfig> {
-        &self.config
-    }
-
-    /// The shards.
-    pub fn shards(&self) -> &Shards {
-        &self.terms.shards
-    }
-}
-
-impl fmt::Debug for TlsConnector {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TlsConnector")
-            .field("shards", &self.terms.shards)
-            .field("deadline", &self.terms.deadline)
-            .finish_non_exhaustive()
+        Connect(Handshake::client(io, self.terms().clone(), make))
     }
 }
 

@@ -11,7 +11,8 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::error::{ClosedDuring, SslError};
 use crate::packet;
 use crate::rustls23::{ClientHello, Hello, HelloReader};
-use crate::tokio::accept::{Accept, TlsAcceptor};
+use crate::tokio::accept::Accept;
+use crate::tokio::endpoint::TlsAcceptor;
 use crate::tokio::handshake::{Handshake, pending};
 use crate::tokio::sync_io::SyncIo;
 

@@ -18,6 +18,33 @@
 //! and back. Nothing about the transport is known at the shard; the peer's close, a deadline and a shutdown are ordinary
 //! events of the task. Several handshakes of one acceptor use several shards, and any number of them is parked at a time.
 //!
+//! # Example
+//!
+//! ```
+//! # #[cfg(feature = "aws-lc-rs")] {
+//! use std::{io, sync::Arc};
+//!
+//! use rustls::ServerConfig;
+//! use ssl_async::tokio::TlsAcceptor;
+//! use tokio::{io::AsyncWriteExt, net::TcpListener};
+//!
+//! /// The certificate resolver of `config` is a [`SlowKey`](ssl_async::SlowKey).
+//! async fn serve(listener: TcpListener, config: Arc<ServerConfig>) -> io::Result<()> {
+//!     // Once: it starts its shards.
+//!     let acceptor = TlsAcceptor::from(config);
+//!     loop {
+//!         let (tcp, _) = listener.accept().await?;
+//!         let handshake = acceptor.accept(tcp);
+//!         tokio::spawn(async move {
+//!             let mut tls = handshake.await?;
+//!             tls.write_all(b"hello").await?;
+//!             tls.shutdown().await
+//!         });
+//!     }
+//! }
+//! # }
+//! ```
+//!
 //! # After the handshake
 //!
 //! Packets visit a shard until the handshake is done: a hook that may pause is reached from those and from no other
@@ -44,6 +71,7 @@
 mod accept;
 mod connect;
 mod early;
+mod endpoint;
 mod handshake;
 mod hello;
 mod inbox;
@@ -54,8 +82,9 @@ mod sync_io;
 mod task_device;
 mod visit;
 
-pub use accept::{Accept, FallibleHandshake, TlsAcceptor};
-pub use connect::{Connect, TlsConnector};
+pub use accept::{Accept, FallibleHandshake};
+pub use connect::Connect;
+pub use endpoint::{TlsAcceptor, TlsConnector, TlsEndpoint};
 pub use hello::StartHandshake;
 pub use shards::{Shards, ShardsBuilder};
 pub use stream::TlsStream;

@@ -28,7 +28,8 @@ use crate::rustls23::SigningWork;
 /// # struct Kms; impl Kms { async fn sign(&self, scheme: SignatureScheme, message: &[u8]) -> io::Result<Vec<u8>> { Ok(Vec::new()) } }
 /// # fn kms(region: &str) -> Arc<Kms> { Arc::new(Kms) }
 /// # let identity = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
-/// # let (certificate, provider) = (identity.cert.der().clone(), rustls::crypto::aws_lc_rs::default_provider());
+/// # let chain = vec![identity.cert.der().clone()];
+/// # let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 /// # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
 /// # let _inside = runtime.enter();
 ///
@@ -41,7 +42,7 @@ use crate::rustls23::SigningWork;
 ///     // Two attempts of 300 ms each.
 ///     Arc::new(TaskDevice::signing(sign).attempts(2).attempt_deadline(Duration::from_millis(300)))
 /// };
-/// let key = SlowKey::builder(&certificate, &provider)?
+/// let key = SlowKey::builder(chain)?
 ///     .deadline(Duration::from_secs(1))
 ///     .standby(region("eu-west"))
 ///     .accelerator(region("eu-central"))?;

@@ -16,7 +16,7 @@ use rustls::sign::SigningKey;
 use ssl_async::tokio::{TaskDevice, TlsAcceptor};
 use ssl_async::{SigningWork, SlowKey, SlowKeyBuilder, SslError};
 
-use crate::support::{Identity, TestClock, provider, server_config};
+use crate::support::{Identity, TestClock, provider};
 use crate::world::{PATIENCE, World, current_thread, exchange, multi_thread, until, wire, world};
 
 /// A key in software, for the closures to sign with.
@@ -34,7 +34,7 @@ fn sign(
 }
 
 fn builder(identity: &Identity) -> SlowKeyBuilder {
-    SlowKey::builder(&identity.certificate, &provider()).unwrap()
+    SlowKey::builder_with_provider(vec![identity.certificate.clone()], &provider()).unwrap()
 }
 
 /// What befalls the next signature.
@@ -59,8 +59,8 @@ impl Slow {
         let world = world(1);
         let identity = &world.fixture.identity;
         let key = make(builder(identity), software(identity));
-        let signing: Arc<dyn SigningKey> = key.clone();
-        let config = server_config(provider(), rustls::ALL_VERSIONS, identity, &signing);
+        let mut config = (**world.acceptor.config()).clone();
+        config.cert_resolver = key.clone();
         let acceptor = TlsAcceptor::new(Arc::new(config), &world.shards);
         Self { world, acceptor, key }
     }

@@ -98,9 +98,10 @@ impl Setting {
         let blocking = |in_place| -> Arc<dyn SigningKey> {
             Arc::new(Blocking { key: Arc::clone(&key), in_place })
         };
-        let slow = SlowKey::builder(&pki.certificate, &provider)?.threads(THREADS);
+        let slow = SlowKey::builder_with_provider(vec![pki.certificate.clone()], &provider)?;
+        let slow = slow.threads(THREADS).signing_key(blocking(false))?;
         Ok(Self {
-            offloaded: config(slow.signing_key(blocking(false))?)?,
+            offloaded: config(Arc::clone(&slow.certified_key().key))?,
             blocking: config(blocking(false))?,
             in_place: config(blocking(true))?,
             client: Arc::new(client),

@@ -1,0 +1,95 @@
+//! What a server's side and a client's have in common: a configuration, and the terms of its handshakes.
+
+use core::fmt;
+use core::time::Duration;
+use std::sync::Arc;
+
+use crypto_ops::CryptoOp;
+use engine_core::Engine;
+
+use crate::rustls23::{ClientConfig, KeyExchange, ServerConfig};
+use crate::tokio::handshake::Terms;
+use crate::tokio::shards::Shards;
+
+/// Makes TLS streams of one rustls configuration `C` on a task: a [`TlsAcceptor`], or a [`TlsConnector`]. Cheap to clone,
+/// `Send` and `Sync`.
+pub struct TlsEndpoint<C> {
+    config: Arc<C>,
+    terms: Terms,
+}
+
+/// Accepts TLS connections on a task. Cheap to clone, and made from an ordinary rustls configuration.
+///
+/// See [the module](super) for an example.
+pub type TlsAcceptor = TlsEndpoint<ServerConfig>;
+
+/// Makes TLS connections on a task. Cheap to clone, and made from an ordinary rustls configuration.
+///
+/// Worth its while for a client whose own key is slow, or whose verdict on the server is an `async fn`
+/// ([`verify_server_async`](crate::verify_server_async)).
+pub type TlsConnector = TlsEndpoint<ClientConfig>;
+
+impl<C> From<Arc<C>> for TlsEndpoint<C> {
+    /// With [`Shards`] of its own, one for each core.
+    ///
+    /// # Panics
+    ///
+    /// If the system gives no thread. [`Shards::builder`] and [`new`](TlsEndpoint::new) say so in an error.
+    fn from(config: Arc<C>) -> Self {
+        let shards = Shards::builder().build().expect("the system gives threads for the shards");
+        Self::new(config, &shards)
+    }
+}
+
+impl<C> TlsEndpoint<C> {
+    /// One whose packets are processed at `shards`, which others may use, too.
+    pub fn new(config: Arc<C>, shards: &Shards) -> Self {
+        Self { config, terms: Terms::new(shards) }
+    }
+
+    /// How long a handshake may take, from its first poll. Without this, for ever. Needs a runtime with its timer
+    /// enabled.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.terms.deadline = Some(deadline);
+        self
+    }
+
+    /// The engine for the key exchange, if the configuration was built with
+    /// [`offload_key_exchange`](crate::offload_key_exchange).
+    #[must_use]
+    pub fn key_exchange(mut self, engine: Arc<Engine<CryptoOp>>) -> Self {
+        self.terms.exchange = KeyExchange::by(engine);
+        self
+    }
+
+    /// The configuration.
+    pub fn config(&self) -> &Arc<C> {
+        &self.config
+    }
+
+    /// The shards.
+    pub fn shards(&self) -> &Shards {
+        &self.terms.shards
+    }
+
+    pub(crate) fn terms(&self) -> &Terms {
+        &self.terms
+    }
+}
+
+// Derived, it would ask for a configuration that can be cloned.
+impl<C> Clone for TlsEndpoint<C> {
+    fn clone(&self) -> Self {
+        Self { config: Arc::clone(&self.config), terms: self.terms.clone() }
+    }
+}
+
+impl<C> fmt::Debug for TlsEndpoint<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsEndpoint")
+            .field("shards", &self.terms.shards)
+            .field("deadline", &self.terms.deadline)
+            .finish_non_exhaustive()
+    }
+}
