@@ -4,14 +4,11 @@
 //! Run by `cargo xtask ci --full`, or `cargo test --package layby-tests --test page`. Without Chromium it says so and passes,
 //! unless `LAYBY_REQUIRE` names `chromium`.
 
+use std::fs;
 use std::path::Path;
-use std::process::Command;
-use std::{env, fs};
 
-use layby_tests::{lab, run};
+use layby_tests::{chromium, headless, lab, run};
 use serde_json::Value;
-
-const NAMES: [&str; 2] = ["chromium", "chromium-browser"];
 
 /// Shows a page in a frame of each width, measures it there, and leaves what it found in the title.
 ///
@@ -57,14 +54,6 @@ for (const width of [360, 1200]) {
 }
 </script></body></html>"#;
 
-/// The browser, if there is one.
-fn chromium() -> Option<&'static str> {
-    let there = |name: &&str| {
-        Command::new(name).arg("--version").output().is_ok_and(|o| o.status.success())
-    };
-    NAMES.into_iter().find(there)
-}
-
 /// What the probe found of a page, at both widths, in the light or the dark scheme.
 fn look(browser: &str, page: &Path, dark: bool) -> Vec<Value> {
     let directory = tempfile::tempdir().expect("a directory");
@@ -73,24 +62,11 @@ fn look(browser: &str, page: &Path, dark: bool) -> Vec<Value> {
     let literal = serde_json::to_string(&html).expect("text").replace("</", "<\\/");
     let probe = directory.path().join("probe.html");
     fs::write(&probe, PROBE.replace("PAGE", &literal)).expect("written");
-    let mut command = Command::new(browser);
-    command.args([
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-quic",
-        "--no-first-run",
-    ]);
-    command.args([
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-    ]);
-    command.args(["--enable-logging=stderr", "--virtual-time-budget=10000", "--dump-dom"]);
+    let mut command = headless(browser, &directory.path().join("profile"));
+    command.arg("--virtual-time-budget=10000");
     if dark {
         command.arg("--blink-settings=preferredColorScheme=0");
     }
-    command.arg(format!("--user-data-dir={}", directory.path().join("profile").display()));
     command.arg(format!("file://{}", probe.display()));
     let ran = run(&mut command, b"");
     let complaints: Vec<&str> =
@@ -114,15 +90,7 @@ fn is_well(page: &Path, found: &Value, plots: u64) {
 
 #[test]
 fn the_pages_are_well_in_a_real_browser() {
-    let Some(browser) = chromium() else {
-        let required = env::var("LAYBY_REQUIRE").unwrap_or_default();
-        assert!(
-            !required.split(',').any(|name| name == "chromium"),
-            "chromium is required and not installed"
-        );
-        eprintln!("skipped: chromium is not installed");
-        return;
-    };
+    let Some(browser) = chromium() else { return };
     let directory = tempfile::tempdir().expect("a directory");
     let small =
         ["--clock", "virtual", "--set", "load.handshakes=profiled", "--set", "load.seconds=0.5"];

@@ -131,8 +131,8 @@ fn slow_steps(workspace: &Workspace) -> [Step; 4] {
             .slow(),
         cargo(
             "browser",
-            "the pages of a run, in a real browser if there is one",
-            "test --package layby-tests --test page",
+            "the pages of a run and of a server, in a real browser if there is one",
+            "test --package layby-tests --test page --test browser",
         )
         .slow(),
     ]

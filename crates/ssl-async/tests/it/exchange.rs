@@ -6,8 +6,10 @@ use crypto_ops::{CryptoOp, device_handles};
 use engine_core::Engine;
 use job_core::JobPool;
 use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs::kx_group};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
-use rustls::{AlertDescription, NamedGroup};
+use rustls::{AlertDescription, ClientConfig, NamedGroup, ServerConfig};
 use ssl_async::{Outcome, Ssl, SslContext, SslError, offload_key_exchange};
 
 use crate::support::{
@@ -233,5 +235,58 @@ fn wrapping_twice_and_in_several_providers_gives_one_wrapper_a_group() {
     for ((a, b), c) in once.kx_groups.iter().zip(&twice.kx_groups).zip(&anew.kx_groups) {
         assert!(core::ptr::addr_eq(*a, *b) && core::ptr::addr_eq(*a, *c));
         assert_ne!(a.name(), NamedGroup::Unknown(0));
+    }
+}
+
+/// A hook that has a handshake of its own to do, with another engine, before it answers.
+#[derive(Debug)]
+struct HandshakesFirst {
+    context: SslContext,
+    client: Arc<ClientConfig>,
+    certified: Arc<CertifiedKey>,
+}
+
+impl ResolvesServerCert for HandshakesFirst {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let (ours, theirs) = pipe();
+        let mut peer = PlainPeer::client(Arc::clone(&self.client), theirs);
+        let mut ssl = Ssl::accept(&self.context, &JobPool::new(), ours).expect("a session");
+        while peer.tls.is_handshaking() {
+            peer.step();
+            let _outcome = ssl.do_handshake().expect("its engine answers at once");
+        }
+        Some(Arc::clone(&self.certified))
+    }
+}
+
+#[test]
+fn a_session_used_within_a_hook_of_another_has_its_own_engine_and_leaves_the_others_alone() {
+    let _turn = turn();
+    let (outer, inner) = (fixture(KeyType::P256, 4), fixture(KeyType::P256, 4));
+    inner.device.set_answers_at_once(true);
+    for async_mode in [false, true] {
+        let provider = || offload_key_exchange(with_groups(&[kx_group::X25519]));
+        let inner_config = server_config(provider(), &[&TLS13], &inner.identity, &inner.key);
+        let chain = vec![outer.identity.certificate.clone()];
+        let hook = HandshakesFirst {
+            context: SslContext::server(Arc::new(inner_config))
+                .key_exchange(Arc::clone(&inner.engine))
+                .async_mode(async_mode),
+            client: Arc::new(inner.client_config(&TLS13)),
+            certified: Arc::new(CertifiedKey::new(chain, Arc::clone(&outer.key))),
+        };
+        let config = ServerConfig::builder_with_provider(Arc::new(provider()))
+            .with_protocol_versions(&[&TLS13])
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(hook));
+        let context = SslContext::server(Arc::new(config)).key_exchange(Arc::clone(&outer.engine));
+        let (ours, theirs) = pipe();
+        let mut peer = outer.client(&TLS13, theirs);
+        let mut ssl = Ssl::accept(&context, &JobPool::new(), ours).unwrap();
+        let before = inner.engine.snapshot().accepted;
+        let parked = shake(&mut ssl, &mut peer, &outer.device).unwrap();
+        assert_eq!(parked, ["agree-x25519", "sign-ecdsa-p256"]);
+        assert_eq!(inner.engine.snapshot().accepted, before + 2, "agreement and signature");
     }
 }

@@ -158,3 +158,26 @@ fn a_session_used_inside_a_job_parks_without_pausing_it() {
     client.step();
     assert_eq!(ssl.do_handshake().unwrap(), Outcome::Ready(()));
 }
+
+#[test]
+fn with_async_mode_off_a_session_used_inside_a_job_pauses_that_job() {
+    let (fixture, pool) = (fixture(KeyType::P256, 4), JobPool::new());
+    let (ours, theirs) = pipe();
+    let mut client = fixture.client(&TLS13, theirs);
+    client.step();
+    let context = fixture.server.clone().async_mode(false);
+    let mut ssl = Ssl::accept(&context, &pool, ours).unwrap();
+    let outer_ctx = wait_ctx::WaitCtx::new();
+    let outer = pool.start_with(&outer_ctx, move || {
+        let outcome = ssl.do_handshake().unwrap();
+        (outcome, ssl)
+    });
+    let outer = outer.unwrap().paused().expect("the operation waits in the job around it");
+    assert_eq!((outer_ctx.status(), pool.stats().live), (Status::Ok, 1));
+    fixture.device.answer();
+    let (outcome, mut ssl) = outer.resume().finished().expect("the device has answered");
+    assert_eq!((outcome, ssl.async_status()), (Outcome::WantRead, Status::Unsupported));
+    client.step();
+    assert_eq!(ssl.do_handshake().unwrap(), Outcome::Ready(()));
+    assert_eq!(fixture.engine.snapshot().blocking_waits, 0);
+}
