@@ -20,7 +20,7 @@ pub(crate) struct CiArgs {
     #[arg(value_name = "STEP")]
     only: Vec<String>,
 
-    /// Also the slow steps: the oldest compiler, loom, longer property tests, and the pages in a browser
+    /// Also the slow steps: the oldest compiler, loom, longer property tests, mutants, the pages in a browser
     #[arg(long)]
     full: bool,
 
@@ -46,6 +46,8 @@ struct Step {
     slow: bool,
     /// In a target directory that never existed before, removed afterwards.
     fresh: bool,
+    /// The package on crates.io that has this command of cargo, if it does not come with Rust.
+    needs: Option<&'static str>,
 }
 
 enum Action {
@@ -78,6 +80,11 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
         .env("RUSTDOCFLAGS", "-D warnings"),
         cargo("test", "all tests, doctests included", "test --workspace --no-fail-fast"),
     ];
+    steps.push(cargo(
+        "theory",
+        "the device keeps to queueing theory, which takes an optimised build to see",
+        "test --package sim-device --release --test it queueing",
+    ));
     for member in &workspace.members {
         for example in &member.examples {
             let (name, package) = (format!("example-{example}"), &member.name);
@@ -110,8 +117,8 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
     steps
 }
 
-/// What takes too long for every change.
-fn slow_steps(workspace: &Workspace) -> [Step; 4] {
+/// What takes too long for every change, or needs what does not come with Rust.
+fn slow_steps(workspace: &Workspace) -> [Step; 5] {
     let oldest = "the oldest compiler that the manifest names; rustup has to have it";
     let loom = "every interleaving of waking and waiting, as far as loom can see";
     let proptest = "a hundred times more cases of every property";
@@ -134,6 +141,13 @@ fn slow_steps(workspace: &Workspace) -> [Step; 4] {
             "the pages of a run and of a server, in a real browser if there is one",
             "test --package layby-tests --test page --test browser",
         )
+        .slow(),
+        cargo(
+            "mutants",
+            "the tests notice when a line does something else; .cargo/mutants.toml has the survivors",
+            "mutants --package wait-ctx --package job-core --package engine-core",
+        )
+        .needs("cargo-mutants")
         .slow(),
     ]
 }
@@ -174,7 +188,7 @@ fn manifests(workspace: &Workspace) -> Vec<String> {
 fn cargo(name: &str, why: &'static str, line: &str) -> Step {
     let args = line.split_whitespace().map(str::to_owned).collect();
     let action = Action::Cargo { args, env: Vec::new() };
-    Step { name: name.to_owned(), why, action, slow: false, fresh: false }
+    Step { name: name.to_owned(), why, action, slow: false, fresh: false, needs: None }
 }
 
 fn check(name: &str, why: &'static str, check: fn(&Workspace) -> Vec<String>) -> Step {
@@ -196,6 +210,11 @@ impl Step {
         self
     }
 
+    fn needs(mut self, package: &'static str) -> Self {
+        self.needs = Some(package);
+        self
+    }
+
     fn slow(mut self) -> Self {
         self.slow = true;
         self
@@ -205,7 +224,7 @@ impl Step {
     fn locked(mut self, locked: bool) -> Self {
         let Action::Cargo { args, .. } = &mut self.action else { return self };
         let subcommand = args[0].clone();
-        if locked && subcommand != "fmt" {
+        if locked && !["fmt", "mutants"].contains(&&*subcommand) {
             args.insert(1, "--locked".to_owned());
         } else if !locked && subcommand == "package" {
             args.push("--allow-dirty".to_owned());
@@ -216,6 +235,11 @@ impl Step {
     /// Runs to the end; whether all was well.
     fn run(&self, workspace: &Workspace) -> bool {
         match &self.action {
+            Action::Cargo { args, .. } if self.needs.is_some_and(|_| !is_installed(&args[0])) => {
+                let package = self.needs.unwrap_or_default();
+                eprintln!("there is no cargo {}; cargo install --locked {package}", args[0]);
+                false
+            }
             Action::Cargo { args, env } => {
                 let mut command = lab::cargo();
                 command
@@ -242,6 +266,12 @@ impl Step {
             }
         }
     }
+}
+
+/// Whether cargo has this subcommand.
+fn is_installed(subcommand: &str) -> bool {
+    let output = lab::cargo().args([subcommand, "--version"]).output();
+    output.is_ok_and(|output| output.status.success())
 }
 
 impl fmt::Display for Action {

@@ -8,6 +8,7 @@ mod model;
 mod notify;
 mod polling;
 mod races;
+mod session;
 mod shutdown;
 mod support;
 mod terms;

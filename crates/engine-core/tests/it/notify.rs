@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, Mutex};
 
-use engine_core::{Engine, EngineError, Kind, OnFull, RefusedReason};
+use engine_core::{Engine, EngineError, Kind, OnFull, RefusedReason, Terms};
 use job_core::{Job, JobPool, Step};
 use wait_ctx::{Reason, Status, WaitCtx};
 
-use crate::support::{Answer, KINDS, Manual, Mode, Negate, Outputs, Secret};
+use crate::support::{Answer, Bench, KINDS, Mode, Negate, Outputs, Secret};
 
 type Outcome = Result<Secret, EngineError>;
 
@@ -17,20 +17,22 @@ struct Session {
     job: Option<Job<Outcome>>,
 }
 
-struct Bench {
-    device: Arc<Manual>,
+/// The jobs of one engine that notifies.
+struct Jobs {
     engine: Arc<Engine<Negate>>,
     pool: JobPool,
     outputs: Arc<Outputs>,
 }
 
-impl Bench {
-    fn new(depth: usize, bound: usize) -> Self {
-        let device = Manual::new(depth);
-        let builder = Engine::builder(device.clone()).on_full(OnFull::Notify).queue_bound(bound);
-        Self { device, engine: builder.build(), pool: JobPool::new(), outputs: Arc::default() }
-    }
+fn notifying(depth: usize, bound: usize) -> (Bench, Jobs) {
+    let bench = Bench::with_rings(depth, 1);
+    let builder = bench.builder(Terms::new()).on_full(OnFull::Notify).queue_bound(bound);
+    let outputs = Arc::clone(&bench.outputs);
+    let jobs = Jobs { engine: builder.build(), pool: JobPool::new(), outputs };
+    (bench, jobs)
+}
 
+impl Jobs {
     fn session(&self, n: u64) -> Session {
         self.session_of(KINDS[0], n)
     }
@@ -68,9 +70,9 @@ const SETTLED: (Reason, Status) = (Reason::Settled, Status::Ok);
 
 #[test]
 fn l4_one_wake_for_the_retry_with_status_again_and_one_for_the_completion() {
-    let bench = Bench::new(1, 8);
-    let mut first = bench.session(0);
-    let mut second = bench.session(1);
+    let (bench, jobs) = notifying(1, 8);
+    let mut first = jobs.session(0);
+    let mut second = jobs.session(1);
     assert_eq!((first.ctx.status(), second.ctx.status()), (Status::Ok, Status::Again));
 
     // L2: resumes without a reason submit nothing, however often.
@@ -90,20 +92,20 @@ fn l4_one_wake_for_the_retry_with_status_again_and_one_for_the_completion() {
     bench.device.answer_first(Answer::Right);
     assert_eq!(second.told(), [SETTLED]);
     assert_eq!(second.resume().unwrap().unwrap().value, !1);
-    let snapshot = bench.engine.snapshot();
+    let snapshot = jobs.engine.snapshot();
     assert_eq!((snapshot.retries, snapshot.retry_wakes, snapshot.wakes), (1, 1, 2));
     assert_eq!((snapshot.requests.now, snapshot.waiters.now), (0, 0));
 }
 
 #[test]
 fn l13_turns_come_in_the_order_of_asking_and_new_requests_do_not_overtake() {
-    let bench = Bench::new(1, 8);
-    let mut sessions: Vec<_> = (0..4).map(|n| bench.session(n)).collect();
+    let (bench, jobs) = notifying(1, 8);
+    let mut sessions: Vec<_> = (0..4).map(|n| jobs.session(n)).collect();
     bench.device.answer_first(Answer::Right);
     assert_eq!(sessions[1].told(), [RETRY]);
     assert!(sessions[2].told().is_empty());
     // The ring has room, but that is promised.
-    let late = bench.session(4);
+    let late = jobs.session(4);
     assert_eq!(bench.device.taken(), [0]);
     for session in &mut sessions[1..] {
         assert!(session.resume().is_none());
@@ -112,13 +114,13 @@ fn l13_turns_come_in_the_order_of_asking_and_new_requests_do_not_overtake() {
     assert_eq!(late.told(), [RETRY]);
     assert_eq!(bench.device.taken(), [0, 1, 2, 3]);
     drop((late, sessions));
-    assert_eq!(bench.engine.snapshot().waiters.now, 0);
+    assert_eq!(jobs.engine.snapshot().waiters.now, 0);
 }
 
 #[test]
 fn a_turn_that_finds_the_ring_full_again_stays_the_next() {
-    let bench = Bench::new(1, 8);
-    let mut sessions: Vec<_> = (0..3).map(|n| bench.session(n)).collect();
+    let (bench, jobs) = notifying(1, 8);
+    let mut sessions: Vec<_> = (0..3).map(|n| jobs.session(n)).collect();
     bench.device.answer_first(Answer::Right);
     bench.device.set_mode(Mode::Stuck);
     assert_eq!(sessions[1].told(), [RETRY]);
@@ -133,8 +135,8 @@ fn a_turn_that_finds_the_ring_full_again_stays_the_next() {
 
 #[test]
 fn a_job_that_goes_away_passes_its_turn_on() {
-    let bench = Bench::new(1, 8);
-    let mut sessions: Vec<_> = (0..4).map(|n| bench.session(n)).collect();
+    let (bench, jobs) = notifying(1, 8);
+    let mut sessions: Vec<_> = (0..4).map(|n| jobs.session(n)).collect();
     drop(sessions.remove(2));
     bench.device.answer_first(Answer::Right);
     drop(sessions.remove(1));
@@ -145,34 +147,34 @@ fn a_job_that_goes_away_passes_its_turn_on() {
 
 #[test]
 fn with_credits_as_many_are_told_as_there_is_room_for() {
-    let bench = Bench::new(3, 8);
+    let (bench, jobs) = notifying(3, 8);
     bench.device.tell_credits();
     bench.device.set_mode(Mode::Stuck);
-    let sessions: Vec<_> = (0..5).map(|n| bench.session(n)).collect();
-    bench.engine.poll();
+    let sessions: Vec<_> = (0..5).map(|n| jobs.session(n)).collect();
+    jobs.engine.poll();
     assert!(sessions.iter().all(|session| session.told().is_empty()));
     bench.device.set_mode(Mode::Take);
-    bench.engine.poll();
+    jobs.engine.poll();
     let told: Vec<_> = sessions.iter().map(|session| session.told().len()).collect();
     assert_eq!(told, [1, 1, 1, 0, 0]);
-    bench.engine.poll();
+    jobs.engine.poll();
     assert!(sessions.iter().all(|session| session.told().is_empty()), "once is enough");
 }
 
 #[test]
 fn l7_a_device_that_refuses_although_it_tells_of_room_is_not_asked_again_before_something_changes()
 {
-    let bench = Bench::new(2, 8);
+    let (bench, jobs) = notifying(2, 8);
     bench.device.tell_credits();
     bench.device.set_mode(Mode::Lying);
-    let mut sessions: Vec<_> = (0..2).map(|n| bench.session(n)).collect();
-    let refusals = bench.engine.snapshot().ring_full;
+    let mut sessions: Vec<_> = (0..2).map(|n| jobs.session(n)).collect();
+    let refusals = jobs.engine.snapshot().ring_full;
     assert!(refusals <= 4, "{refusals} for two requests");
     for session in &mut sessions {
         assert!(session.resume().is_none());
     }
-    bench.engine.poll();
-    assert!(bench.engine.snapshot().ring_full <= refusals + 2, "not again for nothing");
+    jobs.engine.poll();
+    assert!(jobs.engine.snapshot().ring_full <= refusals + 2, "not again for nothing");
     bench.device.set_mode(Mode::Take);
     bench.device.announce_room();
     for session in &mut sessions {
@@ -184,12 +186,12 @@ fn l7_a_device_that_refuses_although_it_tells_of_room_is_not_asked_again_before_
 /// Kinds may share a ring: a completion of one is a reason to believe the device of another again.
 #[test]
 fn l3_a_completion_of_another_kind_makes_the_word_of_the_device_count_again() {
-    let bench = Bench::new(2, 8);
+    let (bench, jobs) = notifying(2, 8);
     bench.device.tell_credits();
-    let other = Negate { kind: KINDS[1], ..Negate::new(0, &bench.outputs) };
-    let other = bench.engine.offer(other).unwrap();
+    let other = Negate { kind: KINDS[1], ..bench.work(0) };
+    let other = jobs.engine.offer(other).unwrap();
     bench.device.set_mode(Mode::Lying);
-    let mut session = bench.session(1);
+    let mut session = jobs.session(1);
     assert!(session.resume().is_none());
     session.told();
     bench.device.set_mode(Mode::Take);
@@ -204,13 +206,13 @@ fn l3_a_completion_of_another_kind_makes_the_word_of_the_device_count_again() {
 #[test]
 fn l3_a_kind_that_was_never_offered_does_not_wait_for_another() {
     for tells in [false, true] {
-        let bench = Bench::new(1, 8);
+        let (bench, jobs) = notifying(1, 8);
         if tells {
             bench.device.tell_credits();
         }
-        let _slow: Vec<_> = (0..2).map(|n| bench.session(n)).collect();
+        let _slow: Vec<_> = (0..2).map(|n| jobs.session(n)).collect();
         // Its ring is empty. It learns that before it pauses, so nobody has to wake it.
-        let fast = bench.session_of(KINDS[1], 2);
+        let fast = jobs.session_of(KINDS[1], 2);
         assert_eq!(bench.device.taken(), [0, 2], "tells: {tells}");
         assert!(fast.told().is_empty());
     }
@@ -220,13 +222,13 @@ fn l3_a_kind_that_was_never_offered_does_not_wait_for_another() {
 #[test]
 fn l3_a_completion_of_another_kind_is_told_to_who_was_refused() {
     for tells in [false, true] {
-        let bench = Bench::new(1, 8);
+        let (bench, jobs) = notifying(1, 8);
         if tells {
             bench.device.tell_credits();
         }
-        let first = bench.session_of(KINDS[1], 0);
+        let first = jobs.session_of(KINDS[1], 0);
         bench.device.set_mode(Mode::Stuck);
-        let mut second = bench.session(1);
+        let mut second = jobs.session(1);
         assert!(second.told().is_empty());
         bench.device.set_mode(Mode::Take);
         assert!(bench.device.answer(KINDS[1], 0, Answer::Right));
@@ -238,10 +240,10 @@ fn l3_a_completion_of_another_kind_is_told_to_who_was_refused() {
 
 #[test]
 fn a_blocking_caller_queues_and_the_bound_holds() {
-    let bench = Bench::new(1, 1);
-    let first = bench.engine.offer(Negate::new(0, &bench.outputs)).unwrap();
-    let second = bench.engine.offer(Negate::new(1, &bench.outputs)).unwrap();
-    let refused = bench.engine.offer(Negate::new(2, &bench.outputs)).unwrap_err();
+    let (bench, jobs) = notifying(1, 1);
+    let first = jobs.engine.offer(bench.work(0)).unwrap();
+    let second = jobs.engine.offer(bench.work(1)).unwrap();
+    let refused = jobs.engine.offer(bench.work(2)).unwrap_err();
     assert_eq!((refused.work.n, refused.reason), (2, RefusedReason::QueueFull { bound: 1 }));
     std::thread::scope(|scope| {
         let waiter = scope.spawn(|| second.wait().unwrap().value);
