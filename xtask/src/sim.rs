@@ -38,6 +38,10 @@ pub(crate) struct SimArgs {
     #[arg(long, value_name = "real|virtual")]
     clock: Option<String>,
 
+    /// Charge virtual time from this cost profile; cargo xtask lab calibrate writes one of this machine
+    #[arg(long, value_name = "FILE.toml")]
+    profile: Option<PathBuf>,
+
     /// Change one setting of the scenario; may be repeated
     #[arg(long, value_name = "KEY=VALUE", allow_hyphen_values = true)]
     set: Vec<String>,
@@ -99,6 +103,7 @@ impl SimArgs {
         self.seeds.into_iter().for_each(|seeds| option("--seeds", seeds.into()));
         self.from.into_iter().for_each(|from| option("--from", from.into()));
         self.clock.into_iter().for_each(|clock| option("--clock", clock.into()));
+        self.profile.into_iter().for_each(|file| option("--profile", file.into()));
         self.set.into_iter().for_each(|setting| option("--set", setting.into()));
         self.report.into_iter().for_each(|dir| option("--report", dir.into()));
         self.plant.into_iter().for_each(|bug| option("--plant", bug.into()));
@@ -133,7 +138,7 @@ mod tests {
 
     #[test]
     fn every_argument_reaches_the_lab() {
-        let line = "mine.toml --seed 7 --clock virtual --set a=1 --set b=2 --report out --seeds 5 --from 3 \
+        let line = "mine.toml --seed 7 --clock virtual --profile p.toml --set a=1 --set b=2 --report out --seeds 5 --from 3 \
                     --plant lost-wake --print --json";
         assert_eq!(for_the_lab(line).split_whitespace().count(), line.split_whitespace().count());
         for word in line.split_whitespace() {

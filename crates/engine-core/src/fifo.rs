@@ -12,6 +12,7 @@ pub(crate) struct Position(u64);
 
 #[derive(Debug)]
 pub(crate) struct Fifo<T> {
+    /// Each in the order of its positions.
     queues: BTreeMap<Kind, VecDeque<(Position, T)>>,
     bound: usize,
     next_position: u64,
@@ -62,7 +63,7 @@ impl<T> Fifo<T> {
     /// Puts back what [`pop`](Self::pop) took and the device did not, where it was.
     pub(crate) fn put_back(&mut self, kind: Kind, position: Position, item: T) {
         let queue = self.queues.entry(kind).or_default();
-        let index = queue.iter().take_while(|(earlier, _)| *earlier < position).count();
+        let index = queue.partition_point(|(earlier, _)| *earlier < position);
         queue.insert(index, (position, item));
     }
 
@@ -80,7 +81,7 @@ impl<T> Fifo<T> {
 
     /// The position of the oldest item of `kind`.
     pub(crate) fn oldest(&self, kind: Kind) -> Option<Position> {
-        self.queues.get(&kind)?.iter().map(|(position, _)| *position).min()
+        self.queues.get(&kind)?.front().map(|(position, _)| *position)
     }
 
     pub(crate) const fn bound(&self) -> usize {
@@ -147,6 +148,13 @@ mod tests {
                         prop_assert_eq!(fifo.remove(KINDS[kind], |item| Some(*item) == wanted), wanted);
                         model.retain(|(_, n)| Some(*n) != wanted);
                     }
+                }
+                for (kind, name) in KINDS.into_iter().enumerate() {
+                    let waiting = fifo.queues.get(&name).into_iter().flatten();
+                    let oldest = waiting.clone().map(|(position, _)| *position).min();
+                    prop_assert_eq!(fifo.oldest(name), oldest);
+                    let held = model.iter().filter(|(k, _)| *k == kind).map(|(_, n)| *n);
+                    prop_assert!(waiting.map(|(_, n)| *n).eq(held));
                 }
             }
         }

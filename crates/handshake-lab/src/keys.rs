@@ -64,19 +64,35 @@ pub fn free_sign(key: KeyHandle) -> Arc<dyn SigningKey> {
 /// Counts what a key is asked for.
 #[must_use]
 pub fn counted(key: Arc<dyn SigningKey>, asked: &Asked) -> Arc<dyn SigningKey> {
-    Arc::new(CountedKey { key, asked: asked.clone() })
+    let asked = asked.clone();
+    watched(key, move |sign| {
+        asked.0.fetch_add(1, Ordering::Relaxed);
+        sign()
+    })
 }
 
-#[derive(Debug)]
-struct CountedKey {
+/// A key whose every signature `watch` makes, by calling what it is given.
+pub(crate) fn watched(
     key: Arc<dyn SigningKey>,
-    asked: Asked,
+    watch: impl Fn(Sign<'_>) -> Result<Vec<u8>, Error> + Send + Sync + 'static,
+) -> Arc<dyn SigningKey> {
+    Arc::new(WatchedKey { key, watch: Arc::new(watch) })
 }
 
-impl SigningKey for CountedKey {
+/// Makes the signature.
+pub(crate) type Sign<'a> = &'a dyn Fn() -> Result<Vec<u8>, Error>;
+
+type Watch = dyn Fn(Sign<'_>) -> Result<Vec<u8>, Error> + Send + Sync;
+
+struct WatchedKey {
+    key: Arc<dyn SigningKey>,
+    watch: Arc<Watch>,
+}
+
+impl SigningKey for WatchedKey {
     fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
         let signer = self.key.choose_scheme(offered)?;
-        Some(Box::new(CountedSigner { signer, asked: self.asked.clone() }))
+        Some(Box::new(WatchedSigner { signer, watch: Arc::clone(&self.watch) }))
     }
 
     fn public_key(&self) -> Option<SubjectPublicKeyInfoDer<'_>> {
@@ -88,20 +104,30 @@ impl SigningKey for CountedKey {
     }
 }
 
-#[derive(Debug)]
-struct CountedSigner {
-    signer: Box<dyn Signer>,
-    asked: Asked,
+impl fmt::Debug for WatchedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WatchedKey").field("key", &self.key).finish_non_exhaustive()
+    }
 }
 
-impl Signer for CountedSigner {
+struct WatchedSigner {
+    signer: Box<dyn Signer>,
+    watch: Arc<Watch>,
+}
+
+impl Signer for WatchedSigner {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
-        self.asked.0.fetch_add(1, Ordering::Relaxed);
-        self.signer.sign(message)
+        (self.watch)(&|| self.signer.sign(message))
     }
 
     fn scheme(&self) -> SignatureScheme {
         self.signer.scheme()
+    }
+}
+
+impl fmt::Debug for WatchedSigner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WatchedSigner").field("signer", &self.signer).finish_non_exhaustive()
     }
 }
 

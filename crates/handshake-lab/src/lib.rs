@@ -75,7 +75,8 @@
 //! ```
 //!
 //! Nothing takes time but what the calendar says: the service times of the device, 50 microseconds for the network each
-//! way, and the CPU time of the serving thread by the [cost profile](stepped::CostProfile). TLS is executed all the same,
+//! way, and the CPU time of the serving thread by the [cost profile](stepped::CostProfile), which [`calibrate`] measures on
+//! a machine of one's own. TLS is executed all the same,
 //! or replaced by its outline (`load.handshakes = "profiled"`), whose trace is the same. Each row runs twice, and the
 //! hashes of the two traces must agree (law L9).
 //!
@@ -112,6 +113,8 @@ pub mod swarm;
 
 pub mod recording;
 pub mod report;
+
+pub mod calibrate;
 
 pub mod plant;
 

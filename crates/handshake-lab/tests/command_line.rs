@@ -147,6 +147,62 @@ fn a_run_leaves_files_that_compare_with_another_run() {
     );
 }
 
+#[test]
+fn a_machine_is_measured_and_virtual_time_charges_what_was_measured() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| directory.path().join(name).to_str().expect("text").to_owned();
+    let output = lab(&["calibrate", "--handshakes", "5", "--name", "mine", "--report", &path("")]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = std::fs::read_to_string(path("mine.toml")).expect("there");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), text);
+    let profile: toml::Table = text.parse().expect("TOML");
+    assert_eq!(profile["schema"].as_str(), Some("layby.cost/1"));
+    let positive = |value: &toml::Value| value.as_float().is_some_and(|us| us > 0.0);
+    for station in ["hello_us", "answer_us", "finish_us"] {
+        assert!(positive(&profile[station]), "{text}");
+    }
+    assert!(positive(&profile["sign_us"]["p256"]) && positive(&profile["sign_us"]["rsa2048"]));
+
+    // A profile whose hello takes a second shows that it is charged.
+    let slow = profile["hello_us"].to_string();
+    std::fs::write(path("slow.toml"), text.replace(&slow, "1e6")).expect("written");
+    let run = |file: &str| {
+        let short = ["--set", "load.connections=1", "--set", "load.rounds=1", "--json"];
+        let run = ["sim", "ring-full", "--profile", file, "--set", "expect.least_ring_full=0"];
+        let output = lab(&[&run[..], &short[..]].concat());
+        let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        let profile = document["cost_profile"].as_str().expect("a name").to_owned();
+        (profile, document["rows"][0]["latency_ms"]["p50"].as_f64().expect("a number"))
+    };
+    let ((name, fast), (_, slow)) = (run(&path("mine.toml")), run(&path("slow.toml")));
+    assert!(name.starts_with("mine-"), "{name}");
+    assert!(slow > fast && slow > 990.0, "{fast} {slow}");
+}
+
+#[test]
+fn a_profile_that_cannot_be_charged_is_refused() {
+    refused(
+        &["sim", "--profile", "absent.toml"],
+        "--profile absent.toml: in real time everything costs what it costs; give --clock virtual",
+    );
+    refused(
+        &["sim", "swarm", "--profile", "absent.toml"],
+        "--profile absent.toml: a seed of the swarm is the same everywhere; leave it out",
+    );
+    refused(
+        &["sim", "ring-full", "--profile", "absent.toml"],
+        "cost profile absent.toml: No such file or directory (os error 2); give a file that lab calibrate has written",
+    );
+    refused(
+        &["calibrate", "--handshakes", "0"],
+        "--handshakes 0: below the smallest value 1; give 1 to 1000000 handshakes",
+    );
+    refused(
+        &["calibrate", "--name", "../x"],
+        "--name ../x: not a name for a file; give letters, digits, -, _ and .",
+    );
+}
+
 /// What a run says when Ctrl-C comes as soon as it has said `after` on standard error.
 fn broken_off(arguments: &[&str], after: &str) -> Output {
     use std::io::{BufRead as _, BufReader, Read as _};

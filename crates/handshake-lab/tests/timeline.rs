@@ -1,17 +1,9 @@
 //! What is told of a run over time adds up to what is told of the whole.
 
-use handshake_lab::{
-    recording::RowTimeline,
-    report::{Progress, Results},
-    run,
-    scenario::Scenario,
-};
+use handshake_lab::recording::RowTimeline;
+use support::run;
 
-fn run(name: &str, overrides: &[&str]) -> Results {
-    let overrides: Vec<String> = overrides.iter().map(|&text| text.to_owned()).collect();
-    let scenario = Scenario::find(name, &overrides).expect("valid");
-    run::run(&scenario, &Progress::silent()).expect("runs")
-}
+mod support;
 
 /// How long each stretch is: all but the last are alike.
 fn stretches(row: &RowTimeline, elapsed: f64) -> Vec<f64> {

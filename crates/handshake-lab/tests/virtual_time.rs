@@ -1,16 +1,12 @@
 //! Virtual time: the same worker and engine as in real time, the same run every time.
 
 use handshake_lab::{
-    report::{Progress, Results, verdict},
-    run,
-    scenario::{BUILTINS, DEFAULT, SWARM, Scenario},
+    report::{Results, verdict},
+    scenario::{BUILTINS, DEFAULT, SWARM},
 };
+use support::run;
 
-fn run(name: &str, overrides: &[&str]) -> Results {
-    let overrides: Vec<String> = overrides.iter().map(|&text| text.to_owned()).collect();
-    let scenario = Scenario::find(name, &overrides).expect("valid");
-    run::run(&scenario, &Progress::silent()).expect("runs")
-}
+mod support;
 
 const SMALL: [&str; 5] = [
     "clock=virtual",
@@ -72,6 +68,7 @@ fn every_scenario_in_virtual_time_comes_out_as_it_says() {
             "million" => {
                 &["load.total=20000", "expect.wait_within_percent=0", "load.handshakes=profiled"]
             }
+            "million-in-flight" => &["load.connections=2048", "load.rounds=8", "device.units=1"],
             "polling-policies" | "hsm" | "kms" | "capacity" => &["load.seconds=2"],
             "usb-token" => &["load.seconds=20"],
             "published-shapes" => &["load.seconds=0.3"],

@@ -3,6 +3,7 @@
 //! Ratios are the result; absolute numbers belong to the machine that printed them. Ratio above 1 means that ours is
 //! ahead.
 
+mod clocks;
 mod device;
 mod engine;
 mod heartbeat;
@@ -40,6 +41,8 @@ const ENTRIES: &[Entry] = &[
     Entry { name: "device.virtual_requests", run: device::virtual_requests },
     Entry { name: "sim.real_tls_virtual", run: sim::real_tls_virtual },
     Entry { name: "sim.million_seconds", run: sim::million },
+    Entry { name: "sim.million_in_flight", run: sim::million_in_flight },
+    Entry { name: "clocks", run: clocks::clocks },
     Entry { name: "tls.heartbeat", run: heartbeat::heartbeat },
     Entry { name: "tls.cpu_tokio_vs_mio", run: heartbeat::cpu },
     Entry { name: "job.paused", run: paused::paused },
@@ -52,6 +55,7 @@ const ENTRIES: &[Entry] = &[
 pub(crate) fn child(arm: &str, count: usize) -> Result<(), String> {
     match arm.split('-').next() {
         Some("memory") => tls::memory_child(arm, count),
+        Some("sim") => sim::child(arm),
         Some("instructions") => tls::instructions_child(arm, count),
         _ => paused::child(arm, count),
     }

@@ -59,15 +59,23 @@ pub(super) fn paused() -> Vec<Bench> {
 
 /// What one arm says in a process of its own: how many there were, and bytes for each.
 pub(super) fn in_child(arm: &str, jobs: usize) -> Result<(f64, f64), String> {
+    match numbers_of_child(arm, jobs)?[..] {
+        [count, bytes] => Ok((count, bytes)),
+        ref numbers => Err(format!("the process that holds {jobs} of {arm} said {numbers:?}")),
+    }
+}
+
+/// The numbers that one arm prints in a process of its own.
+pub(super) fn numbers_of_child(arm: &str, count: usize) -> Result<Vec<f64>, String> {
     let lab = std::env::current_exe().map_err(|error| error.to_string())?;
-    let child = Command::new(lab).args(["bench-child", arm, &jobs.to_string()]).output();
+    let child = Command::new(lab).args(["bench-child", arm, &count.to_string()]).output();
     let output = child.map_err(|error| error.to_string())?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let mut words = text.split_whitespace().map(str::parse::<f64>);
-    match (output.status.success(), words.next(), words.next()) {
-        (true, Some(Ok(count)), Some(Ok(bytes))) => Ok((count, bytes)),
+    let numbers: Result<_, _> = text.split_whitespace().map(str::parse::<f64>).collect();
+    match (output.status.success(), numbers) {
+        (true, Ok(numbers)) => Ok(numbers),
         _ => Err(format!(
-            "the process that holds {jobs} of {arm} ended with {}: {}",
+            "the process of {arm} ({count}) ended with {}: {}",
             output.status,
             String::from_utf8_lossy(&output.stderr).trim()
         )),
@@ -132,9 +140,18 @@ fn openssl(jobs: usize) -> Result<(usize, u64), String> {
 
 /// Bytes of this process that are in memory, page tables included.
 pub(super) fn resident() -> Result<u64, String> {
+    status(["VmRSS:", "VmPTE:"])
+}
+
+/// The most bytes of this process that ever were in memory, page tables as they are now.
+pub(super) fn most_resident() -> Result<u64, String> {
+    status(["VmHWM:", "VmPTE:"])
+}
+
+fn status(names: [&str; 2]) -> Result<u64, String> {
     let status = fs::read_to_string("/proc/self/status").map_err(|error| error.to_string())?;
     let field = |name| kilobytes(&status, name).ok_or_else(|| format!("no {name} in /proc"));
-    Ok(field("VmRSS:")? + field("VmPTE:")?)
+    Ok(field(names[0])? + field(names[1])?)
 }
 
 fn meminfo(name: &str) -> Option<u64> {

@@ -7,12 +7,17 @@ use rustls::{
     pki_types::pem::PemObject as _,
 };
 
-use super::{Bench, Better, Measured, measure::in_turn_of};
+use super::{
+    Bench, Better, Measured,
+    measure::in_turn_of,
+    paused::{most_resident, numbers_of_child},
+};
 use crate::{
     certs::{SERVER_NAME, TestPki},
     keys,
     load::{Verified, client_config},
     report::Progress,
+    run::RowEvidence,
     scenario::{RowPlan, Scenario, TlsVersion},
     stepped::{self, CostProfile, Watch},
 };
@@ -36,17 +41,15 @@ impl Rig {
         Self { pki, key, costs: CostProfile::reference() }
     }
 
-    /// Seconds for the row, once; the handshakes that came of it; and the mean wait for the device in milliseconds.
-    fn seconds(&self, plan: &RowPlan) -> (f64, u64, f64) {
+    /// Runs the row once; also says how many seconds that took.
+    fn run(&self, plan: &RowPlan) -> (f64, RowEvidence) {
         let begun = Instant::now();
         let progress = Progress::silent();
         let watch = Watch::Repeat(&progress);
         let run =
             stepped::run_row(plan, &self.pki, &self.key, &self.costs, UNPROMPTED_EVERY, watch);
         let evidence = run.expect("it runs").evidence;
-        let seconds = begun.elapsed().as_secs_f64();
-        let report = evidence.report();
-        (seconds, report.handshakes, report.queue_wait_ms.unwrap_or_default())
+        (begun.elapsed().as_secs_f64(), evidence)
     }
 }
 
@@ -57,12 +60,45 @@ fn plan(name: &str, overrides: &[&str]) -> (Scenario, RowPlan) {
     (scenario, plan)
 }
 
-/// A million handshakes in outline on 64 workers, once, as the scenario `million` has them.
+/// A million handshakes in outline on 64 workers, once, as the scenario `million` has them: by Poisson.
 pub(super) fn million() -> Vec<Bench> {
-    let (scenario, plan) = plan("million", &[]);
-    let (seconds, handshakes, wait) = Rig::new(&scenario).seconds(&plan);
-    let bench = Bench::figure("sim.million_seconds", "s", Better::Lower, seconds);
-    vec![bench.with_note(format!("{handshakes} handshakes, mean wait {wait:.4} ms"))]
+    vec![in_child("sim.million_seconds", "sim-million")]
+}
+
+/// The same in a closed loop with 65,536 in flight, as the scenario `million-in-flight` has them.
+pub(super) fn million_in_flight() -> Vec<Bench> {
+    vec![in_child("sim.million_in_flight", "sim-million-in-flight")]
+}
+
+/// A scenario in a process of its own, for its memory; the seconds are those of the run alone.
+fn in_child(name: &str, arm: &str) -> Bench {
+    match numbers_of_child(arm, 1).as_deref() {
+        Ok(&[seconds, handshakes, in_flight, bytes, wait, theory]) => {
+            let note = format!(
+                "{handshakes} handshakes, {in_flight} requests at most, {:.0} MB at most, mean wait {wait:.4} ms, {:+.2} % \
+                 off theory",
+                bytes / 1e6,
+                (wait / theory - 1.0) * 100.0
+            );
+            Bench::figure(name, "s", Better::Lower, seconds).with_note(note)
+        }
+        Ok(numbers) => Bench::missing(name, "s", format!("it said {numbers:?}")),
+        Err(why) => Bench::missing(name, "s", why.clone()),
+    }
+}
+
+/// The first row of a scenario, once: prints seconds, handshakes, requests at most, bytes at most, and the mean wait and
+/// its theory in milliseconds.
+pub(super) fn child(arm: &str) -> Result<(), String> {
+    let name = arm.trim_start_matches("sim-");
+    let (scenario, plan) = plan(name, &[]);
+    let (seconds, evidence) = Rig::new(&scenario).run(&plan);
+    let (report, bytes) = (evidence.report(), most_resident()?);
+    let (wait, theory) = (report.queue_wait_ms, report.queue_wait_theory_ms);
+    let (wait, theory) = (wait.unwrap_or_default(), theory.unwrap_or_default());
+    let requests = evidence.ledger.requests.peak;
+    println!("{seconds} {} {requests} {bytes} {wait} {theory}", report.handshakes);
+    Ok(())
 }
 
 /// Handshakes with real TLS in virtual time beside plain rustls in memory with the same certificate and checks, both
@@ -75,8 +111,8 @@ pub(super) fn real_tls_virtual() -> Vec<Bench> {
     let plan = scenario.plan().into_iter().find(|row| row.name == "async").expect("a row");
     let rig = Rig::new(&scenario);
     let mut ours = || {
-        let (seconds, handshakes, _) = rig.seconds(&plan);
-        handshakes as f64 / seconds
+        let (seconds, evidence) = rig.run(&plan);
+        evidence.report().handshakes as f64 / seconds
     };
     let key = keys::software(&rig.key).expect("a fresh key");
     let server =

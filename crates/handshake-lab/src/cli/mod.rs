@@ -5,6 +5,7 @@
 
 #[cfg(feature = "bench")]
 mod bench;
+mod calibrate;
 mod diff;
 mod interrupt;
 mod number;
@@ -42,8 +43,8 @@ enum Command {
     #[cfg(feature = "bench")]
     #[command(hide = true)]
     BenchChild(bench::BenchChildArgs),
-    /// Measure this machine into a cost profile (not built yet).
-    Calibrate(Later),
+    /// Measure this machine into a cost profile for virtual time.
+    Calibrate(calibrate::CalibrateArgs),
     /// Print the scenario language as a JSON Schema, or as a page.
     Schema(schema::SchemaArgs),
     /// Compare two runs: what got better or worse, and by how much.
@@ -100,7 +101,7 @@ pub fn main() -> ExitCode {
             "bench: this lab was built without the feature bench; cargo xtask bench builds it with"
                 .to_owned(),
         )),
-        Command::Calibrate(later) => not_built("calibrate", &later),
+        Command::Calibrate(args) => calibrate::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Diff(args) => diff::run(&args),
         Command::Soak(later) => not_built("soak", &later),
@@ -147,8 +148,9 @@ fn clap_says(error: &clap::Error) -> ExitCode {
             None => format!("{first} {more}"),
         },
     );
-    let command =
-        std::env::args().nth(1).filter(|word| ["sim", "serve", "diff"].contains(&word.as_str()));
+    let command = std::env::args()
+        .nth(1)
+        .filter(|word| ["sim", "serve", "calibrate", "diff"].contains(&word.as_str()));
     let command = command.map_or_else(String::new, |word| format!("{word} "));
     usage(&format!("{first}; lab {command}--help shows what there is"))
 }

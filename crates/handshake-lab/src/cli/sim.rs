@@ -7,7 +7,8 @@ use crate::{
     plant,
     report::{Origin, Progress, ReportDir, knee, table, verdict},
     run,
-    scenario::{BUILTINS, DEFAULT, SWARM, Scenario},
+    scenario::{BUILTINS, ClockMode, DEFAULT, SWARM, Scenario},
+    stepped::CostProfile,
     swarm::Swarm,
 };
 
@@ -29,6 +30,9 @@ pub struct SimArgs {
     /// The clock to run under.
     #[arg(long, value_name = "real|virtual")]
     clock: Option<String>,
+    /// Charge virtual time from this cost profile, such as calibrate writes, instead of the one that comes with the lab.
+    #[arg(long, value_name = "FILE.toml")]
+    profile: Option<PathBuf>,
     /// Override a field of the scenario, for example load.connections=256; may be given often.
     #[arg(long = "set", value_name = "KEY=VALUE", allow_hyphen_values = true)]
     overrides: Vec<String>,
@@ -71,6 +75,7 @@ pub(super) fn run(args: &SimArgs) -> Result<(), Stop> {
     if let Some(bug) = &args.plant {
         plant::arm(bug).map_err(Stop::usage)?;
     }
+    let costs = args.costs(&scenario)?;
     if scenario.name == SWARM {
         return swarm(&scenario, args);
     }
@@ -92,7 +97,7 @@ pub(super) fn run(args: &SimArgs) -> Result<(), Stop> {
     };
     let progress = Progress::new(scenario.rows.len());
     interrupt::listen(&progress).map_err(Stop::usage)?;
-    let results = run::run(&scenario, &progress).map_err(Stop::usage)?;
+    let results = run::run_charging(&scenario, &costs, &progress).map_err(Stop::usage)?;
     let file = directory.write(&results, &origin).map_err(Stop::usage)?;
     let verdict = verdict(&results);
     if args.json {
@@ -113,6 +118,20 @@ pub(super) fn run(args: &SimArgs) -> Result<(), Stop> {
 }
 
 impl SimArgs {
+    /// What virtual time charges.
+    fn costs(&self, scenario: &Scenario) -> Result<CostProfile, Stop> {
+        let Some(file) = &self.profile else { return Ok(CostProfile::reference()) };
+        let refused =
+            |reason: &str| Err(Stop::Usage(format!("--profile {}: {reason}", file.display())));
+        if scenario.name == SWARM {
+            return refused("a seed of the swarm is the same everywhere; leave it out");
+        }
+        if scenario.clock == ClockMode::Real {
+            return refused("in real time everything costs what it costs; give --clock virtual");
+        }
+        CostProfile::read(file).map_err(Stop::usage)
+    }
+
     /// The command that runs the same again.
     fn command(&self) -> String {
         let mut words = vec!["cargo xtask sim".to_owned()];
@@ -120,6 +139,8 @@ impl SimArgs {
         let mut option = |name: &str, value: &str| words.push(format!("{name} {}", quoted(value)));
         self.seed.iter().for_each(|seed| option("--seed", seed));
         self.clock.iter().for_each(|clock| option("--clock", clock));
+        let profile = self.profile.as_ref().map(|file| file.display().to_string());
+        profile.iter().for_each(|file| option("--profile", file));
         self.overrides.iter().for_each(|setting| option("--set", setting));
         self.plant.iter().for_each(|bug| option("--plant", bug));
         words.join(" ")

@@ -47,10 +47,20 @@ impl Reading {
 }
 
 /// What engines and devices show over time.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Readings {
     series: Timeline<ReadingBin>,
     last: (Duration, Reading),
+    /// When to look next: kept, for it is asked at every event.
+    due: Duration,
+}
+
+impl Default for Readings {
+    fn default() -> Self {
+        let (series, last) = (Timeline::default(), (Duration::ZERO, Reading::default()));
+        let due = series.width() / LOOKS;
+        Self { series, last, due }
+    }
 }
 
 /// What was read in one stretch of time.
@@ -76,8 +86,8 @@ const LOOKS: u32 = 4;
 impl Readings {
     /// When to look next.
     #[must_use]
-    pub fn due(&self) -> Duration {
-        self.last.0 + self.series.width() / LOOKS
+    pub const fn due(&self) -> Duration {
+        self.due
     }
 
     /// Takes up a look. It stands for the time since the one before.
@@ -95,15 +105,16 @@ impl Readings {
         bin.ring_full += reading.ring_full.saturating_sub(last.ring_full);
         bin.faults += reading.faults.saturating_sub(last.faults);
         self.last = (now, *reading);
+        self.due = now + self.series.width() / LOOKS;
     }
 
     /// Takes up that nothing changes until `until`: one look for each that is due.
     pub fn stand_still(&mut self, until: Duration, reading: &Reading) {
         // A long wait is told in as many looks as a whole series has; bins merge on the way.
         self.series.widen((until / u32::try_from(BINS).unwrap_or(u32::MAX)).min(until));
-        while self.due() <= until {
-            let due = self.due();
-            self.read(due, reading);
+        self.due = self.last.0 + self.series.width() / LOOKS;
+        while self.due <= until {
+            self.read(self.due, reading);
         }
     }
 

@@ -69,7 +69,7 @@ pub struct RowReport {
     pub turned_away: u64,
     /// The mean wait of an operation from submission to service; null without a device.
     pub queue_wait_ms: Option<f64>,
-    /// What queueing theory (M/M/c) says of it; null where it has no formula for the row.
+    /// What queueing theory (M/M/c, or a closed loop that fills the device) says of it; null where it has no formula for the row.
     pub queue_wait_theory_ms: Option<f64>,
     /// Handshakes that failed on the client's side.
     pub failed: u64,

@@ -58,11 +58,23 @@ pub enum RunError {
     },
 }
 
-/// Runs a scenario to its end.
+/// Runs a scenario to its end; virtual time charges the serving thread from the reference profile.
 ///
 /// # Errors
 /// What kept it from running; broken laws and failed handshakes are in the results instead.
 pub fn run(scenario: &Scenario, progress: &Progress) -> Result<Results, RunError> {
+    run_charging(scenario, &CostProfile::reference(), progress)
+}
+
+/// As [`run`]; virtual time charges the serving thread from `costs`.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_charging(
+    scenario: &Scenario,
+    costs: &CostProfile,
+    progress: &Progress,
+) -> Result<Results, RunError> {
     let plans = scenario.plan();
     let costs = match scenario.clock {
         ClockMode::Real => {
@@ -71,7 +83,7 @@ pub fn run(scenario: &Scenario, progress: &Progress) -> Result<Results, RunError
             raise_file_limit(most, if scenario.server.wake == Wake::Fd { 3 } else { 2 })?;
             None
         }
-        ClockMode::Virtual => Some(CostProfile::reference()),
+        ClockMode::Virtual => Some(costs),
     };
     let pki = TestPki::generate(scenario.load.key)?;
     let private_key = PrivateKeyDer::from_pem_slice(pki.key_pem.as_bytes())
@@ -88,7 +100,7 @@ pub fn run(scenario: &Scenario, progress: &Progress) -> Result<Results, RunError
             break;
         }
         progress.begin(&plan.name, &describe(plan));
-        let (evidence, timeline) = match &costs {
+        let (evidence, timeline) = match costs {
             None => row::run(plan, &pki, &private_key, progress)?,
             Some(costs) => {
                 let run = |watch| {
@@ -130,7 +142,7 @@ pub fn run(scenario: &Scenario, progress: &Progress) -> Result<Results, RunError
         scenario: scenario.name.clone(),
         seed: scenario.seed,
         device_profile: None,
-        cost_profile: costs.map(|costs| costs.id()),
+        cost_profile: costs.map(CostProfile::id),
         clock: scenario.clock.to_string(),
         rows,
         ledger,

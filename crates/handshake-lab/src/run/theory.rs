@@ -1,31 +1,62 @@
-//! What queueing theory says of a row: the mean wait of M/M/c by the formula of Erlang.
+//! What queueing theory says of a row: the mean wait of M/M/c by the formula of Erlang, and of a closed loop that never
+//! lets the device idle.
 
 use std::time::Duration;
 
-use crate::scenario::{Arrivals, DeviceProfile, Mode, RowPlan, Service};
+use crate::scenario::{Arrivals, DeviceProfile, Mode, RowPlan, Service, Stream};
 
 /// Handshakes a second up to which a worker is hardly a queue of its own (it is busy for 3 % of the time or so). One with
 /// more makes the arrivals at the device more even than those of the clients.
 const IDLE: f64 = 500.0;
 
-/// The mean wait for a service unit; `None` where the row is not an M/M/c queue, or has more load than it can carry.
+/// What a client spends elsewhere than at the device, at most: network, and a worker that is hardly a queue.
+const ELSEWHERE: Duration = Duration::from_millis(1);
+
+/// The mean wait for a service unit; `None` where the row is not one of the queues known here, or has more load than it
+/// can carry.
 pub(super) fn queue_wait(plan: &RowPlan) -> Option<Duration> {
-    let stream = plan.stream?;
     let device = &plan.device;
-    let is_mmc = stream.arrivals == Arrivals::Poisson
-        && plan.mode == Mode::Async
+    let is_known = plan.mode == Mode::Async
         && device.profile == DeviceProfile::Custom
         && device.service == Service::Exponential
         && device.ring >= device.units
         && plan.faults.is_empty()
-        && plan.hang_up_every.is_none()
-        && stream.rate_per_s / (plan.workers as f64) <= IDLE;
-    let load = stream.rate_per_s * device.latency().as_secs_f64();
-    let units = device.units as f64;
-    (is_mmc && load < units).then(|| {
-        let wait = erlang_c(device.units, load) * device.latency().as_secs_f64() / (units - load);
-        Duration::from_secs_f64(wait)
-    })
+        && plan.hang_up_every.is_none();
+    let service = device.latency().as_secs_f64();
+    let wait = match (plan.stream, plan.rounds) {
+        _ if !is_known => None,
+        (Some(stream), _) => open_wait(plan, stream, device.units, service),
+        (None, Some(rounds)) => closed_wait(plan, rounds, device.units, service),
+        (None, None) => None,
+    };
+    wait.map(Duration::from_secs_f64)
+}
+
+/// M/M/c, in seconds.
+fn open_wait(plan: &RowPlan, stream: Stream, units: usize, service: f64) -> Option<f64> {
+    let evenly = stream.rate_per_s / (plan.workers as f64) > IDLE;
+    let load = stream.rate_per_s * service;
+    let spare = units as f64 - load;
+    (stream.arrivals == Arrivals::Poisson && !evenly && spare > 0.0)
+        .then(|| erlang_c(units, load) * service / spare)
+}
+
+/// A closed loop so large that the units never idle, in seconds: then requests leave as evenly as units work, and whoever
+/// comes waits for one departure for each that is before it. In the first round all come at once to an empty device, and
+/// the last of them waits as long as everybody does in later rounds.
+fn closed_wait(plan: &RowPlan, rounds: u64, units: usize, service: f64) -> Option<f64> {
+    let (clients, rounds) = (plan.connections as f64, rounds as f64);
+    let departure = service / units as f64;
+    let waiting = clients - units as f64;
+    let whole = rounds * clients * departure;
+    let elsewhere = ELSEWHERE.as_secs_f64();
+    let saturated = waiting * departure > 100.0 * elsewhere && whole < plan.time_box.as_secs_f64();
+    // Up to twice as busy as where it is hardly a queue: that the first come to the device one after the other is a small
+    // part of the wait.
+    let hardly_a_queue = 1.0 / departure / (plan.workers as f64) <= 2.0 * IDLE;
+    let first = waiting * (waiting + 1.0) / 2.0;
+    let later = (rounds - 1.0) * clients * waiting;
+    (saturated && hardly_a_queue).then(|| departure * (first + later) / (rounds * clients))
 }
 
 /// The probability of having to wait with so many units under so much load (Erlang's C), by the recursion of his B.
@@ -38,6 +69,26 @@ fn erlang_c(units: usize, load: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::Scenario;
+
+    fn plan(overrides: &[&str]) -> RowPlan {
+        let overrides: Vec<String> = overrides.iter().map(|&text| text.to_owned()).collect();
+        Scenario::find("million-in-flight", &overrides).expect("valid").plan().swap_remove(0)
+    }
+
+    #[test]
+    fn a_closed_loop_waits_for_those_before_it_and_only_if_the_device_never_idles() {
+        // One unit of a second: in the first round 0, 1, 2 ... 199 s, then 199 s each.
+        let wide = ["connections=200", "units=1", "latency_ms=1000", "rounds=2", "seconds=600"];
+        let wait = queue_wait(&plan(&wide)).expect("saturated").as_secs_f64();
+        assert!((wait - (99.5 + 199.0) / 2.0).abs() < 1e-6, "{wait}");
+        let refused = |setting: &str| {
+            assert_eq!(queue_wait(&plan(&[&wide[..], &[setting]].concat())), None, "{setting}");
+        };
+        // Not done in time; hardly anybody waits; the clients of one worker; a service of another kind.
+        ["seconds=300", "units=200", "latency_ms=0.5", "rounds=0", "device.service=fixed"]
+            .map(refused);
+    }
 
     #[test]
     fn one_unit_makes_as_many_wait_as_it_is_busy() {

@@ -39,6 +39,7 @@ pub const BUILTINS: &[Builtin] = builtins![
     "usb-token",
     "capacity",
     "million",
+    "million-in-flight",
     "published-shapes",
     "swarm",
 ];

@@ -48,12 +48,10 @@ pub(super) struct Station<P: Protocol> {
     pub(super) depth: Option<usize>,
 }
 
-/// What a world is built from.
+/// What a world is built from, beside its protocol and its devices.
 #[derive(Debug)]
-pub(super) struct Build<P: Protocol> {
-    pub(super) protocol: Rc<P>,
+pub(super) struct Setting {
     pub(super) time: Rc<Time>,
-    pub(super) stations: Vec<Station<P>>,
     pub(super) costs: Costs,
     pub(super) unprompted_every: Option<u64>,
     /// Workers call parked sessions again, instead of being woken for them.

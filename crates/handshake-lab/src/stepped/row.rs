@@ -11,7 +11,7 @@ use ssl_async::SslContext;
 
 use super::{
     arrivals::StreamOfArrivals,
-    build::{Build, Fibers, Load, Station},
+    build::{Fibers, Load, Setting, Station},
     clock::VirtualClock,
     cost::CostProfile,
     profiled::{Checksums, KINDS, Profiled, Signing},
@@ -81,7 +81,6 @@ pub(crate) fn run(
         time.recorder.get_or_init(|| Recorder::new(progress.clone(), extent).into());
     }
     let recorded = Rc::clone(&time);
-    let costs = costs.costs(plan.mode, plan.key);
     let load = match &plan.stream {
         Some(stream) => Load::Stream {
             places: plan.connections,
@@ -95,9 +94,17 @@ pub(crate) fn run(
             hang_up_every: plan.hang_up_every,
         },
     };
-    let unprompted_every = Some(unprompted_every);
-    let (workers, deadlines) = (plan.workers, plan.engine.deadline_ms > 0.0);
-    let fibers = Fibers::new(workers, None);
+    let setting = Setting {
+        time,
+        costs: costs.costs(plan.mode, plan.key),
+        unprompted_every: Some(unprompted_every),
+        polls: plan.wake == Wake::Poll,
+        load,
+        workers: plan.workers,
+        deadlines: plan.engine.deadline_ms > 0.0,
+        stop: watch.stop(),
+    };
+    let fibers = Fibers::new(plan.workers, None);
     let mut config = sim_config(&plan.device, &plan.faults, plan.seed)?;
     config.trace = true;
     // A device that puts all kinds on one ring has no ring of its own for any.
@@ -121,20 +128,8 @@ pub(crate) fn run(
                 Mode::Blocking => Signing::Blocking(engines.collect()),
                 Mode::Software | Mode::FreeSign => Signing::Inline,
             };
-            let protocol = Rc::new(Profiled::new(signing, 0));
-            let build = Build {
-                protocol,
-                time,
-                stations,
-                costs,
-                unprompted_every,
-                polls: plan.wake == Wake::Poll,
-                load,
-                workers,
-                deadlines,
-                stop: watch.stop(),
-            };
-            world::run(build, &fibers)
+            let protocol = Profiled::new(signing, 0);
+            world::run(protocol, stations, setting, &fibers)
         }
         Handshakes::Real => {
             let keys = Arc::new(SoftwareKeys::new());
@@ -154,20 +149,8 @@ pub(crate) fn run(
             let contexts = vec![SslContext::server(Arc::new(config)).async_mode(parks)];
             let ca = (plan.mode != Mode::FreeSign).then_some(&pki.ca);
             let client = Arc::new(client_config(ca, plan.tls, &verified)?);
-            let protocol = Rc::new(Real { contexts, client, asked, verified });
-            let build = Build {
-                protocol,
-                time,
-                stations,
-                costs,
-                unprompted_every,
-                polls: plan.wake == Wake::Poll,
-                load,
-                workers,
-                deadlines,
-                stop: watch.stop(),
-            };
-            world::run(build, &fibers)
+            let protocol = Real { contexts, client, asked, verified };
+            world::run(protocol, stations, setting, &fibers)
         }
     };
     let system = |source: io::Error| RunError::System { row: plan.name.clone(), source };

@@ -1,6 +1,6 @@
 //! One seed of the swarm, in virtual time.
 
-use std::{rc::Rc, sync::Arc};
+use std::sync::Arc;
 
 use crypto_ops::{Algorithm, SoftwareKeys};
 use engine_core::{CheckPolicy, Clock, Engine, Inline};
@@ -8,7 +8,7 @@ use sim_engine::{Compute, RingLayout, ServiceClass, SimConfig, SteppedCard};
 use ssl_async::SslContext;
 
 use super::{
-    build::{Build, Fibers, Load, Station, Visit},
+    build::{Fibers, Load, Setting, Station, Visit},
     clock::VirtualClock,
     cost::CostProfile,
     profiled::{Checksums, KINDS, Profiled, Signing},
@@ -38,15 +38,21 @@ pub(crate) fn run(
 ) -> Result<(RowEvidence, TraceSummary), RunError> {
     let clock = Arc::new(VirtualClock::default());
     let time = Time::new(Arc::clone(&clock), NETWORK);
-    let costs = costs.costs(row.mode, row.key);
     let visits = plan.visits.iter().map(|visit| Visit {
         at: visit.at,
         hangs_up_after: visit.hangs_up_after,
         given_up_after: visit.given_up_after,
     });
-    let load = Load::Open(visits.collect());
-    let unprompted_every = Some(plan.unprompted_every);
-    let (workers, deadlines) = (plan.workers, plan.terms.deadline.is_some());
+    let setting = Setting {
+        time,
+        costs: costs.costs(row.mode, row.key),
+        unprompted_every: Some(plan.unprompted_every),
+        polls: false,
+        load: Load::Open(visits.collect()),
+        workers: plan.workers,
+        deadlines: plan.terms.deadline.is_some(),
+        stop: None,
+    };
     let parks = plan.mode == Mode::Async;
     let outcome = if plan.real_tls {
         let store = Arc::new(SoftwareKeys::new());
@@ -62,40 +68,16 @@ pub(crate) fn run(
         };
         let contexts = stations.iter().map(context).collect::<Result<_, rustls::Error>>()?;
         let client = Arc::new(client_config(Some(&pki.ca), row.tls, &verified)?);
-        let protocol = Rc::new(Real { contexts, client, asked, verified });
-        let build = Build {
-            protocol,
-            time,
-            stations,
-            costs,
-            unprompted_every,
-            polls: false,
-            load,
-            workers,
-            deadlines,
-            stop: None,
-        };
-        world::run(build, fibers)
+        let protocol = Real { contexts, client, asked, verified };
+        world::run(protocol, stations, setting, fibers)
     } else {
         let kinds = [(KINDS[0], ServiceClass(0)), (KINDS[1], ServiceClass(1))];
         let stations: Vec<Station<Profiled>> =
             stations(plan, &kinds, &Arc::new(Checksums), &clock)?;
         let engines = stations.iter().map(|station| Arc::clone(&station.engine)).collect();
         let signing = if parks { Signing::Async(engines) } else { Signing::Blocking(engines) };
-        let protocol = Rc::new(Profiled::new(signing, plan.slow_every));
-        let build = Build {
-            protocol,
-            time,
-            stations,
-            costs,
-            unprompted_every,
-            polls: false,
-            load,
-            workers,
-            deadlines,
-            stop: None,
-        };
-        world::run(build, fibers)
+        let protocol = Profiled::new(signing, plan.slow_every);
+        world::run(protocol, stations, setting, fibers)
     };
     let system = |source| RunError::System { row: format!("seed {}", plan.seed), source };
     let outcome = outcome.map_err(system)?;

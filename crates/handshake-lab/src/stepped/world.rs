@@ -18,7 +18,7 @@ use sim_device::{Event as DeviceEvent, Fault};
 use wait_ctx::{ReadyQueue, Route, Token, WaitCtx};
 
 use super::{
-    build::{Build, Fibers, Load, Station, Visit},
+    build::{Fibers, Load, Setting, Station, Visit},
     profiled::Answers,
     protocol::{Client, Protocol},
     time::Event,
@@ -58,7 +58,9 @@ struct Place<C> {
 }
 
 pub(super) struct World<P: Protocol> {
-    build: Build<P>,
+    protocol: Rc<P>,
+    stations: Vec<Station<P>>,
+    setting: Setting,
     workers: Vec<Worker>,
     /// When the calendar has a device next, as far as is known.
     alarms: Vec<Option<Duration>>,
@@ -78,16 +80,21 @@ pub(super) struct World<P: Protocol> {
 }
 
 /// Runs a world to its end.
-pub(super) fn run<P: Protocol>(build: Build<P>, fibers: &Fibers) -> io::Result<Outcome> {
-    let mut world = World::new(build, fibers)?;
+pub(super) fn run<P: Protocol>(
+    protocol: P,
+    stations: Vec<Station<P>>,
+    setting: Setting,
+    fibers: &Fibers,
+) -> io::Result<Outcome> {
+    let mut world = World::new(protocol, stations, setting, fibers)?;
     world.settle()?;
     loop {
         while let Some((at, event)) = world.next() {
-            if world.build.stop.as_ref().is_some_and(Progress::is_interrupted) {
+            if world.setting.stop.as_ref().is_some_and(Progress::is_interrupted) {
                 return world.end();
             }
             world.read_until(at);
-            world.build.time.clock.advance_to(at);
+            world.setting.time.clock.advance_to(at);
             world.happen(event);
             world.settle()?;
         }
@@ -98,34 +105,39 @@ pub(super) fn run<P: Protocol>(build: Build<P>, fibers: &Fibers) -> io::Result<O
 }
 
 impl<P: Protocol> World<P> {
-    fn new(build: Build<P>, fibers: &Fibers) -> io::Result<Self> {
+    fn new(
+        protocol: P,
+        stations: Vec<Station<P>>,
+        setting: Setting,
+        fibers: &Fibers,
+    ) -> io::Result<Self> {
         let woken = ReadyQueue::new()?;
-        let places = match &build.load {
+        let places = match &setting.load {
             Load::Closed { places, .. } | Load::Stream { places, .. } => *places,
             Load::Open(visits) => visits.len(),
         };
         let mut free = Vec::new();
-        match &build.load {
+        match &setting.load {
             Load::Closed { .. } => {
                 (0..places)
-                    .for_each(|place| build.time.enter(Duration::ZERO, Event::Arrival(place)));
+                    .for_each(|place| setting.time.enter(Duration::ZERO, Event::Arrival(place)));
             }
             Load::Stream { .. } => {
                 free = (0..places).rev().collect();
-                build.time.enter(Duration::ZERO, Event::Visitor);
+                setting.time.enter(Duration::ZERO, Event::Visitor);
             }
             Load::Open(visits) => {
                 for (place, visit) in visits.iter().enumerate() {
-                    build.time.enter(visit.at, Event::Arrival(place));
+                    setting.time.enter(visit.at, Event::Arrival(place));
                 }
             }
         }
         let empty =
             || Place { client: None, wire: None, opened: Duration::ZERO, took: None, rounds: 0 };
-        let workers = build.workers;
+        let workers = setting.workers;
         let mut world = Self {
-            alarms: vec![None; build.stations.len()],
-            usable_from: vec![Duration::ZERO; build.stations.len()],
+            alarms: vec![None; stations.len()],
+            usable_from: vec![Duration::ZERO; stations.len()],
             workers: Vec::with_capacity(fibers.sessions.len()),
             woken,
             tokens: Vec::new(),
@@ -133,7 +145,7 @@ impl<P: Protocol> World<P> {
             free,
             outbox: Rc::default(),
             wires: 0,
-            harm: Harm { deadlines: build.deadlines, ..Harm::default() },
+            harm: Harm { deadlines: setting.deadlines, ..Harm::default() },
             last_end: Duration::ZERO,
             seen: LoadReport {
                 handshakes: 0,
@@ -147,7 +159,9 @@ impl<P: Protocol> World<P> {
                 failures: BTreeMap::new(),
                 outcomes: Outcomes::default(),
             },
-            build,
+            protocol: Rc::new(protocol),
+            stations,
+            setting,
         };
         for (number, pool) in fibers.sessions.iter().take(workers).enumerate() {
             world.start_worker(number, &fibers.workers, pool.clone())?;
@@ -156,16 +170,16 @@ impl<P: Protocol> World<P> {
     }
 
     fn start_worker(&mut self, number: usize, jobs: &JobPool, pool: JobPool) -> io::Result<()> {
-        let build = &self.build;
-        let desk = Desk::new(number, &build.time);
+        let setting = &self.setting;
+        let desk = Desk::new(number, &setting.time);
         let wait_ctx = WaitCtx::new();
         wait_ctx.notifier().set_route(Route::Ready(self.woken.sender(), Token(number)));
         let body = {
-            let (protocol, desk) = (Rc::clone(&build.protocol), Rc::clone(&desk));
-            let costs = build.costs;
+            let (protocol, desk) = (Rc::clone(&self.protocol), Rc::clone(&desk));
+            let costs = setting.costs;
             let policy = Policy {
-                unprompted_every: build.unprompted_every,
-                polls: build.polls,
+                unprompted_every: setting.unprompted_every,
+                polls: setting.polls,
                 handshake_timeout: None,
             };
             move || worker::serve(&*protocol, &desk, pool, policy, costs)
@@ -180,7 +194,7 @@ impl<P: Protocol> World<P> {
     }
 
     fn next(&mut self) -> Option<(Duration, Event)> {
-        self.build.time.calendar.borrow_mut().pop()
+        self.setting.time.calendar.borrow_mut().pop()
     }
 
     fn happen(&mut self, event: Event) {
@@ -191,20 +205,20 @@ impl<P: Protocol> World<P> {
                 wire.deliver(side);
                 match side {
                     Side::Server => {
-                        self.build.time.mark(Mark::ToServer, wire.number);
+                        self.setting.time.mark(Mark::ToServer, wire.number);
                         let worker = wire.worker;
                         self.post(worker, Mail::Arrived(wire));
                     }
                     Side::Client => {
-                        self.build.time.mark(Mark::ToClient, wire.number);
+                        self.setting.time.mark(Mark::ToClient, wire.number);
                         self.drive(&wire);
                     }
                 }
             }
             Event::HangUp(wire) => {
                 if self.is_here(&wire) {
-                    self.build.time.mark(Mark::HangUp, wire.number);
-                    self.build.time.record(|recorder, now| {
+                    self.setting.time.mark(Mark::HangUp, wire.number);
+                    self.setting.time.record(|recorder, now| {
                         recorder.story.ended(now, wire.number, Ending::HungUp);
                     });
                     self.seen.hung_up += 1;
@@ -213,7 +227,7 @@ impl<P: Protocol> World<P> {
             }
             Event::GiveUp(wire) => {
                 if self.is_here(&wire) {
-                    self.build.time.mark(Mark::GiveUp, wire.number);
+                    self.setting.time.mark(Mark::GiveUp, wire.number);
                     wire.given_up.set(true);
                     let worker = wire.worker;
                     self.post(worker, Mail::GiveUp(wire));
@@ -221,7 +235,7 @@ impl<P: Protocol> World<P> {
             }
             Event::Worked(worker) => self.workers[worker].runnable = true,
             Event::Device(device) => {
-                if self.alarms[device].is_some_and(|at| at <= self.build.time.clock.now()) {
+                if self.alarms[device].is_some_and(|at| at <= self.setting.time.clock.now()) {
                     self.alarms[device] = None;
                 }
                 self.poll(device);
@@ -231,12 +245,12 @@ impl<P: Protocol> World<P> {
                 }
             }
         }
-        self.build.time.send_off(&self.outbox);
+        self.setting.time.send_off(&self.outbox);
     }
 
     /// The recorder looks at engines and devices, if there is one and it is time to, before time goes on.
     fn read_until(&self, at: Duration) {
-        let time = &self.build.time;
+        let time = &self.setting.time;
         let Some(recorder) = time.recorder.get() else { return };
         if at < recorder.borrow().readings.due() {
             return;
@@ -251,7 +265,7 @@ impl<P: Protocol> World<P> {
 
     fn reading(&self) -> Reading {
         let mut reading = Reading::default();
-        for station in &self.build.stations {
+        for station in &self.stations {
             reading.add(&station.engine.snapshot(), &station.card.stats());
         }
         reading
@@ -267,13 +281,13 @@ impl<P: Protocol> World<P> {
             let Some(number) = self.workers.iter().position(|worker| worker.runnable) else {
                 return Ok(());
             };
-            let asked = self.build.protocol.asked();
+            let asked = self.protocol.asked();
             self.workers[number].go_on()?;
             // Whoever has not asked for a signature has given no device anything.
-            if self.build.protocol.asked() == asked {
+            if self.protocol.asked() == asked {
                 continue;
             }
-            for device in 0..self.build.stations.len() {
+            for device in 0..self.stations.len() {
                 // A device that has noted nothing has been given nothing. What waits before it has its time in the
                 // calendar already, for its deadline is not before that of those who waited first.
                 if self.read_trace(device) {
@@ -287,9 +301,9 @@ impl<P: Protocol> World<P> {
 
     /// Moves a device to the present and notes when it is to be moved next.
     fn poll(&mut self, device: usize) {
-        let next = self.build.stations[device].engine.poll();
+        let next = self.stations[device].engine.poll();
         self.read_trace(device);
-        let time = &self.build.time;
+        let time = &self.setting.time;
         // What is due has just been done. An engine that says otherwise would keep the time from going on.
         if next.is_some_and(|next| next <= time.clock.now()) {
             self.harm.unnoticed += 1;
@@ -306,9 +320,9 @@ impl<P: Protocol> World<P> {
     /// What a device has noted goes into the trace. Says whether there was anything; a fault that has just struck may be
     /// the reason of what is seen next.
     fn read_trace(&mut self, device: usize) -> bool {
-        let mut trace = self.build.time.trace.borrow_mut();
-        let mut recorder = self.build.time.recorder.get().map(std::cell::RefCell::borrow_mut);
-        let records = self.build.stations[device].card.drain_trace();
+        let mut trace = self.setting.time.trace.borrow_mut();
+        let mut recorder = self.setting.time.recorder.get().map(std::cell::RefCell::borrow_mut);
+        let records = self.stations[device].card.drain_trace();
         let any = !records.is_empty();
         for (instance, record) in records {
             if let DeviceEvent::Struck { fault, .. } = record.event {
@@ -331,14 +345,14 @@ impl<P: Protocol> World<P> {
 
     /// Nobody waits for a ring that has room: whatever keeps another kind waiting is nothing to this one.
     fn look_for_the_starved(&mut self, device: usize) {
-        let station = &self.build.stations[device];
+        let station = &self.stations[device];
         let Some(depth) =
-            station.depth.filter(|_| self.usable_from[device] <= self.build.time.clock.now())
+            station.depth.filter(|_| self.usable_from[device] <= self.setting.time.clock.now())
         else {
             return;
         };
         let (card, starved) = (&station.card, &mut self.harm.starved);
-        self.build.protocol.present(device, |kind, present| {
+        self.protocol.present(device, |kind, present| {
             if present > 0
                 && let Some(room) = card.credits(kind)
             {
@@ -362,10 +376,10 @@ impl<P: Protocol> World<P> {
 
     /// Somebody of a stream comes, takes a place if there is one, and the next one is entered.
     fn visitor(&mut self) {
-        let Load::Stream { arrivals, .. } = &mut self.build.load else { return };
-        let (begins, next) = arrivals.turn(self.build.time.clock.now());
+        let Load::Stream { arrivals, .. } = &mut self.setting.load else { return };
+        let (begins, next) = arrivals.turn(self.setting.time.clock.now());
         if let Some(next) = next {
-            self.build.time.enter(next, Event::Visitor);
+            self.setting.time.enter(next, Event::Visitor);
         }
         for _ in 0..begins {
             match self.free.pop() {
@@ -376,8 +390,8 @@ impl<P: Protocol> World<P> {
     }
 
     fn connect(&mut self, place: usize) {
-        let now = self.build.time.clock.now();
-        if let Load::Closed { rounds, time_box, .. } = &self.build.load
+        let now = self.setting.time.clock.now();
+        if let Load::Closed { rounds, time_box, .. } = &self.setting.load
             && (rounds.is_some_and(|rounds| self.places[place].rounds >= rounds)
                 || now >= *time_box)
         {
@@ -385,7 +399,7 @@ impl<P: Protocol> World<P> {
         }
         let number = self.wires;
         self.wires += 1;
-        let devices = self.build.stations.len().max(1) as u64;
+        let devices = self.stations.len().max(1) as u64;
         let workers = self.workers.len() as u64;
         let wire = Wire::new(
             number,
@@ -393,10 +407,10 @@ impl<P: Protocol> World<P> {
             usize::try_from(number % workers).unwrap_or_default(),
             usize::try_from(number / workers % devices).unwrap_or_default(),
         );
-        self.build.time.mark(Mark::Arrival, number);
-        self.build.time.record(|recorder, now| recorder.opened(now, number, wire.worker));
+        self.setting.time.mark(Mark::Arrival, number);
+        self.setting.time.record(|recorder, now| recorder.opened(now, number, wire.worker));
         let end = End::new(&wire, Side::Client, &self.outbox);
-        let client = match self.build.protocol.connect(end) {
+        let client = match self.protocol.connect(end) {
             Ok(client) => client,
             Err(failure) => {
                 self.fail(&wire, failure);
@@ -404,18 +418,18 @@ impl<P: Protocol> World<P> {
             }
         };
         if let Load::Closed { hang_up_every: Some(every), .. }
-        | Load::Stream { hang_up_every: Some(every), .. } = &self.build.load
+        | Load::Stream { hang_up_every: Some(every), .. } = &self.setting.load
             && self.wires.is_multiple_of(every.get())
         {
-            self.build.time.enter(now, Event::HangUp(Rc::clone(&wire)));
+            self.setting.time.enter(now, Event::HangUp(Rc::clone(&wire)));
         }
-        if let Load::Open(visits) = &self.build.load {
+        if let Load::Open(visits) = &self.setting.load {
             let Visit { hangs_up_after, given_up_after, .. } = visits[place];
             if let Some(after) = hangs_up_after {
-                self.build.time.enter(now + after, Event::HangUp(Rc::clone(&wire)));
+                self.setting.time.enter(now + after, Event::HangUp(Rc::clone(&wire)));
             }
             if let Some(after) = given_up_after {
-                self.build.time.enter(now + after, Event::GiveUp(Rc::clone(&wire)));
+                self.setting.time.enter(now + after, Event::GiveUp(Rc::clone(&wire)));
             }
         }
         let here = &mut self.places[place];
@@ -440,7 +454,7 @@ impl<P: Protocol> World<P> {
         if !self.is_here(wire) {
             return;
         }
-        let now = self.build.time.clock.now();
+        let now = self.setting.time.clock.now();
         let place = &mut self.places[wire.place];
         let Some(client) = &mut place.client else { return };
         let driven = client.drive().map_err(|failure| failure.to_string());
@@ -451,12 +465,12 @@ impl<P: Protocol> World<P> {
             Ok(false) => return,
             Ok(true) => {
                 let took = place.took.unwrap_or_default();
-                self.build.time.mark(Mark::Done, wire.number);
+                self.setting.time.mark(Mark::Done, wire.number);
                 self.seen.handshakes += 1;
                 let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
                 // Fails only for histograms of a fixed size.
                 let _ = self.seen.latency_us.record(micros);
-                self.build.time.record(|recorder, now| {
+                self.setting.time.record(|recorder, now| {
                     recorder.handshake(now, took);
                     recorder.story.ended(now, wire.number, Ending::Done);
                 });
@@ -467,8 +481,8 @@ impl<P: Protocol> World<P> {
     }
 
     fn fail(&mut self, wire: &Wire, failure: String) {
-        self.build.time.mark(Mark::Failed, wire.number);
-        self.build.time.record(|recorder, now| {
+        self.setting.time.mark(Mark::Failed, wire.number);
+        self.setting.time.record(|recorder, now| {
             recorder.outcomes.failure(now);
             recorder.story.ended(now, wire.number, Ending::Failed);
         });
@@ -482,12 +496,12 @@ impl<P: Protocol> World<P> {
 
     /// The client of a place goes; in a closed load the next one comes.
     fn leave(&mut self, place: usize) {
-        let now = self.build.time.clock.now();
+        let now = self.setting.time.clock.now();
         self.last_end = now;
         self.places[place].client = None;
         self.places[place].wire = None;
-        match self.build.load {
-            Load::Closed { .. } => self.build.time.enter(now, Event::Arrival(place)),
+        match self.setting.load {
+            Load::Closed { .. } => self.setting.time.enter(now, Event::Arrival(place)),
             Load::Stream { .. } => self.free.push(place),
             Load::Open(_) => {}
         }
@@ -497,12 +511,12 @@ impl<P: Protocol> World<P> {
     /// something was overlooked, and says whether it was.
     fn shake(&mut self) -> io::Result<bool> {
         self.harm.overdue += self.unsettled();
-        for device in 0..self.build.stations.len() {
+        for device in 0..self.stations.len() {
             self.poll(device);
         }
         self.rouse();
         self.settle()?;
-        Ok(!self.build.time.calendar.borrow().is_empty())
+        Ok(!self.setting.time.calendar.borrow().is_empty())
     }
 
     /// Operations that have begun and not ended.
@@ -511,7 +525,7 @@ impl<P: Protocol> World<P> {
             let engine = station.engine.snapshot();
             engine.submitted.saturating_sub(engine.completed + engine.failed + engine.cancelled)
         };
-        self.build.stations.iter().map(open).sum()
+        self.stations.iter().map(open).sum()
     }
 
     fn end(mut self) -> io::Result<Outcome> {
@@ -525,11 +539,11 @@ impl<P: Protocol> World<P> {
         self.seen.elapsed = self.last_end;
         // What was counted since the last look.
         let reading = self.reading();
-        self.build.time.record(|recorder, now| recorder.readings.read(now, &reading));
+        self.setting.time.record(|recorder, now| recorder.readings.read(now, &reading));
         // Not until the last timer of a device, which may go off long after the last client has gone.
         let elapsed = self.last_end;
         let workers = self.workers.drain(..).filter_map(|worker| worker.report).collect();
-        let devices = self.build.stations.drain(..).map(|station| {
+        let devices = self.stations.drain(..).map(|station| {
             station.engine.close();
             let engine = station.engine.snapshot();
             DeviceReport {
@@ -540,14 +554,14 @@ impl<P: Protocol> World<P> {
             }
         });
         let devices = devices.collect();
-        let time = &self.build.time;
+        let time = &self.setting.time;
         let trace = time.trace.replace(Trace::new()).finish();
         Ok(Outcome {
             load: self.seen,
             harm: self.harm,
-            asked: self.build.protocol.asked(),
-            verified: self.build.protocol.verified(),
-            answers: self.build.protocol.answers(),
+            asked: self.protocol.asked(),
+            verified: self.protocol.verified(),
+            answers: self.protocol.answers(),
             workers,
             devices,
             trace,

@@ -1,0 +1,243 @@
+//! Measuring this machine: what the stations of a handshake cost the serving thread here, as a cost profile.
+//!
+//! ```text
+//!   one thread, loopback TCP; the server's steps are timed by the CPU time of the thread, the client's are not
+//!
+//!     client says hello --> [ accept, hello, | sign, | answer ] --> client --> [ finish, goodbye ] --> client
+//!                             hello_us         sign_us  answer_us                finish_us
+//! ```
+//!
+//! The server is the [`Connection`] of the real event loop over a socket that does not block, and each of its steps asks a
+//! poller first, as the loop does. Each figure is the median of many handshakes; the signatures of RSA come from handshakes
+//! of their own.
+
+use std::{
+    io,
+    net::{TcpListener, TcpStream},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use job_core::JobPool;
+use mio::{Events, Interest, Poll, Token};
+use rustls::pki_types::{PrivateKeyDer, ServerName, pem::PemObject as _};
+use ssl_async::{Ssl, SslContext, SslError};
+
+use crate::{
+    certs::{SERVER_NAME, TestPki},
+    cpu::thread_cpu,
+    keys,
+    load::{ClientError, TlsClient, Verified, client_config},
+    report::Machine,
+    scenario::{KeyType, TlsVersion},
+    server::{Connection, LiveCounters, Milestone, Progress, Service, Session as _},
+    stepped::{CostProfile, SignCosts},
+};
+
+/// Handshakes before the first that counts: caches, page faults, lazy binding.
+const WARM_UP: usize = 20;
+
+/// Turns of client and server that one handshake may need; two are usual.
+const TURNS: usize = 1_000;
+
+/// Why a machine could not be measured.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CalibrateError {
+    /// Sockets or the poller.
+    #[error("loopback TCP: {0}")]
+    Socket(#[from] io::Error),
+    /// The key or the certificate.
+    #[error("certificates: {0}")]
+    Certificates(#[from] rcgen::Error),
+    /// The TLS configuration or the server's side.
+    #[error("the server: {0}")]
+    Server(String),
+    /// The client's side.
+    #[error("the client: {0}")]
+    Client(String),
+    /// It went on and on.
+    #[error("a handshake was not done after {TURNS} turns of client and server")]
+    Stuck,
+}
+
+impl From<rustls::Error> for CalibrateError {
+    fn from(error: rustls::Error) -> Self {
+        Self::Server(error.to_string())
+    }
+}
+
+impl From<SslError> for CalibrateError {
+    fn from(error: SslError) -> Self {
+        Self::Server(error.to_string())
+    }
+}
+
+impl From<ClientError> for CalibrateError {
+    fn from(error: ClientError) -> Self {
+        Self::Client(error.to_string())
+    }
+}
+
+/// Measures this machine on the calling thread, with so many handshakes for each type of key. The profile gets the name
+/// `name`.
+///
+/// # Errors
+/// When loopback TCP or a handshake fails.
+///
+/// # Panics
+/// If `handshakes` is zero.
+pub fn calibrate(name: &str, handshakes: usize) -> Result<CostProfile, CalibrateError> {
+    assert!(handshakes > 0, "a median needs a handshake");
+    let p256 = Rig::new(KeyType::P256)?.measure(handshakes)?;
+    let rsa2048 = Rig::new(KeyType::Rsa2048)?.measure(handshakes)?;
+    let machine = Machine::this();
+    let cpu = machine.cpu.as_deref().unwrap_or("an unknown processor");
+    let build = if machine.optimised { "optimised" } else { "unoptimised" };
+    let origin = format!(
+        "Medians of {handshakes} handshakes over loopback TCP on {cpu} ({} processors): TLS 1.3, X25519, a chain of one \
+         certificate, {build} build. CPU time of the serving thread, socket calls and the asking of a poller included.",
+        machine.cpus
+    );
+    Ok(CostProfile::new(
+        name,
+        &origin,
+        [median(&p256.hello), median(&p256.answer), median(&p256.finish)],
+        SignCosts { p256: median(&p256.sign), rsa2048: median(&rsa2048.sign) },
+    ))
+}
+
+/// When the last signature was asked for, and when it was there, by the CPU time of the thread.
+type SignTimes = Arc<Mutex<Option<(Duration, Duration)>>>;
+
+/// What each handshake cost, station by station.
+#[derive(Debug, Default)]
+struct Costs {
+    hello: Vec<Duration>,
+    sign: Vec<Duration>,
+    answer: Vec<Duration>,
+    finish: Vec<Duration>,
+}
+
+/// Microseconds, to a tenth.
+fn median(times: &[Duration]) -> f64 {
+    let mut times = times.to_vec();
+    times.sort_unstable();
+    (times[times.len() / 2].as_secs_f64() * 1e7).round() / 10.0
+}
+
+/// A server with a key that tells its times, and what its clients need.
+struct Rig {
+    listener: TcpListener,
+    poll: Poll,
+    events: Events,
+    pool: JobPool,
+    context: SslContext,
+    client: Arc<rustls::ClientConfig>,
+    name: ServerName<'static>,
+    signed: SignTimes,
+    live: LiveCounters,
+}
+
+impl Rig {
+    fn new(key: KeyType) -> Result<Self, CalibrateError> {
+        let pki = TestPki::generate(key)?;
+        let private = PrivateKeyDer::from_pem_slice(pki.key_pem.as_bytes())
+            .map_err(|error| CalibrateError::Server(error.to_string()))?;
+        let signed = SignTimes::default();
+        let times = Arc::clone(&signed);
+        let key = keys::watched(keys::software(&private)?, move |sign| {
+            let asked = thread_cpu();
+            let signature = sign();
+            let there = thread_cpu();
+            *times.lock().unwrap_or_else(PoisonError::into_inner) = Some((asked, there));
+            signature
+        });
+        let config = keys::server_config(vec![pki.certificate.clone()], key)?;
+        let client = client_config(Some(&pki.ca), TlsVersion::Tls13, &Verified::default())?;
+        Ok(Self {
+            listener: TcpListener::bind(("127.0.0.1", 0))?,
+            poll: Poll::new()?,
+            events: Events::with_capacity(16),
+            pool: JobPool::new(),
+            context: SslContext::server(Arc::new(config)),
+            client: Arc::new(client),
+            name: ServerName::try_from(SERVER_NAME).expect("a DNS name"),
+            signed,
+            live: LiveCounters::default(),
+        })
+    }
+
+    fn measure(&mut self, handshakes: usize) -> Result<Costs, CalibrateError> {
+        let mut costs = Costs::default();
+        for _ in 0..WARM_UP {
+            self.handshake(&mut Costs::default())?;
+        }
+        for _ in 0..handshakes {
+            self.handshake(&mut costs)?;
+        }
+        Ok(costs)
+    }
+
+    fn handshake(&mut self, costs: &mut Costs) -> Result<(), CalibrateError> {
+        let socket = TcpStream::connect(self.listener.local_addr()?)?;
+        socket.set_nonblocking(true)?;
+        // With a reset at the end no connection stays behind in TIME_WAIT.
+        rustix::net::sockopt::set_socket_linger(&socket, Some(Duration::ZERO))
+            .map_err(io::Error::from)?;
+        let mut client = TlsClient::new(socket, &self.client, &self.name)?;
+        client.drive()?;
+
+        let begun = thread_cpu();
+        let mut server = self.accept()?;
+        let (mut hello, mut finish) = (thread_cpu() - begun, Duration::ZERO);
+        for _ in 0..TURNS {
+            let answered_before = server.milestone() >= Milestone::Answered;
+            let begun = thread_cpu();
+            self.poll.poll(&mut self.events, Some(Duration::ZERO))?;
+            let progress = server.advance(&self.live)?;
+            let ended = progress == Progress::Ended;
+            let spent = if ended {
+                // The goodbye is the server's last, and the socket closes with it.
+                drop(server);
+                finish += thread_cpu() - begun;
+                costs.finish.push(finish);
+                costs.hello.push(hello);
+                return if goodbye(&mut client)? { Ok(()) } else { Err(CalibrateError::Stuck) };
+            } else {
+                thread_cpu() - begun
+            };
+            let signed = self.signed.lock().unwrap_or_else(PoisonError::into_inner).take();
+            match signed {
+                Some((asked, signed)) => {
+                    hello += asked - begun;
+                    costs.sign.push(signed - asked);
+                    costs.answer.push(begun + spent - signed);
+                }
+                None if answered_before => finish += spent,
+                None => hello += spent,
+            }
+            client.drive()?;
+        }
+        Err(CalibrateError::Stuck)
+    }
+
+    /// As the event loop takes up a connection.
+    fn accept(&mut self) -> Result<Connection<mio::net::TcpStream>, CalibrateError> {
+        self.poll.poll(&mut self.events, Some(Duration::ZERO))?;
+        let (socket, _) = self.listener.accept()?;
+        socket.set_nonblocking(true)?;
+        let mut socket = mio::net::TcpStream::from_std(socket);
+        socket.set_nodelay(true)?;
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(&mut socket, Token(0), interest)?;
+        let ssl = Ssl::accept(&self.context, &self.pool, socket)?;
+        Ok(Connection::new(ssl, Service::HandshakeOnly, None))
+    }
+}
+
+/// The client takes up the server's goodbye, which is there already.
+fn goodbye(client: &mut TlsClient<TcpStream>) -> Result<bool, CalibrateError> {
+    let mut turns = (0..TURNS).map(|_| client.drive());
+    Ok(turns.find(|driven| !matches!(driven, Ok(false))).transpose()?.is_some())
+}

@@ -1,0 +1,42 @@
+//! `lab calibrate`: this machine as a cost profile.
+
+use std::path::PathBuf;
+
+use super::{Stop, number};
+use crate::{calibrate::calibrate, report::ReportDir};
+
+/// Measures this machine into a cost profile for virtual time.
+#[derive(Debug, clap::Args)]
+pub(super) struct CalibrateArgs {
+    /// The profile's name; the file is called so too.
+    #[arg(long, value_name = "NAME", default_value = "this-machine")]
+    name: String,
+    /// Handshakes for each type of key, of which the medians are taken.
+    #[arg(long, value_name = "N", default_value = "2000")]
+    handshakes: String,
+    /// Where the file goes [default: target/layby/profiles].
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+}
+
+pub(super) fn run(args: &CalibrateArgs) -> Result<(), Stop> {
+    let handshakes = number::whole("--handshakes", &args.handshakes, 1..=1_000_000, "handshakes")?;
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+    if args.name.is_empty() || args.name.starts_with('.') || !args.name.chars().all(plain) {
+        return Err(Stop::Usage(format!(
+            "--name {}: not a name for a file; give letters, digits, -, _ and .",
+            args.name
+        )));
+    }
+    let directory = ReportDir::create(args.report.as_deref(), "profiles").map_err(Stop::usage)?;
+    let handshakes = usize::try_from(handshakes).unwrap_or(usize::MAX);
+    eprintln!("measuring {handshakes} handshakes with each type of key");
+    let profile = calibrate(&args.name, handshakes).map_err(Stop::usage)?;
+    let text = profile.toml();
+    let file = directory.put(&format!("{}.toml", args.name), &text).map_err(Stop::usage)?;
+    print!("{text}");
+    eprintln!("profile: {}", file.display());
+    let file = file.display();
+    eprintln!("next:    cargo xtask sim --clock virtual --profile {file}");
+    Ok(())
+}

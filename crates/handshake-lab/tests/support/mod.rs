@@ -1,0 +1,14 @@
+//! Runs of built-in scenarios, as every test file of virtual time needs them.
+
+use handshake_lab::{
+    report::{Progress, Results},
+    run,
+    scenario::Scenario,
+};
+
+/// Runs the built-in scenario `name`, changed by `overrides`.
+pub fn run(name: &str, overrides: &[&str]) -> Results {
+    let overrides: Vec<String> = overrides.iter().map(|&text| text.to_owned()).collect();
+    let scenario = Scenario::find(name, &overrides).expect("valid");
+    run::run(&scenario, &Progress::silent()).expect("runs")
+}
