@@ -106,11 +106,8 @@ impl SimArgs {
         self.set.into_iter().for_each(|setting| option("--set", setting.into()));
         self.report.into_iter().for_each(|dir| option("--report", dir.into()));
         self.plant.into_iter().for_each(|bug| option("--plant", bug.into()));
-        let flags = [
-            ("--print", self.print),
-            ("--json", self.json),
-            ("--json-lines", self.json_lines),
-        ];
+        let flags =
+            [("--print", self.print), ("--json", self.json), ("--json-lines", self.json_lines)];
         args.extend(flags.iter().filter(|(_, on)| *on).map(|(name, _)| OsString::from(name)));
         args
     }

@@ -119,8 +119,17 @@ fn another_seed_draws_another_mix_with_the_same_shares() {
 
 #[test]
 fn a_row_of_one_kind_has_no_table_of_kinds() {
-    let results = run(&["load.rounds=1", "load.key=rsa2048", "mix.p256=0", "mix.rsa2048=0",
-        "load.tls=1.2", "mix.tls12=0", "mix.tls13=0", "load.resumption=none", "mix.resumed=0"]);
+    let results = run(&[
+        "load.rounds=1",
+        "load.key=rsa2048",
+        "mix.p256=0",
+        "mix.rsa2048=0",
+        "load.tls=1.2",
+        "mix.tls12=0",
+        "mix.tls13=0",
+        "load.resumption=none",
+        "mix.resumed=0",
+    ]);
     is_good(&results);
     assert!(results.rows.iter().all(|row| row.kinds.is_empty()));
 }

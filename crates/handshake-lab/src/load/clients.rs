@@ -41,8 +41,14 @@ impl Clients {
     ) -> Result<Self, Error> {
         let tickets = Arc::new(Tickets::default());
         let mut kinds = BTreeMap::new();
+        // One verifier for all of a version: rustls resumes only under that with which the session began.
+        let mut versions: BTreeMap<TlsVersion, ClientConfig> = BTreeMap::new();
         for kind in mix.kinds() {
-            let mut config = client_config(ca, kind.tls, verified)?;
+            let mut config = match versions.get(&kind.tls) {
+                Some(config) => config.clone(),
+                None => client_config(ca, kind.tls, verified)?,
+            };
+            versions.entry(kind.tls).or_insert_with(|| config.clone());
             if mix.resumes() {
                 let store = Store { tickets: Arc::clone(&tickets), gives: kind.resumed };
                 config.resumption = Resumption::store(Arc::new(store));

@@ -14,14 +14,14 @@ use crate::{
     certs::TestPki,
     load::{FileLimitError, raise_file_limit},
     report::{Ledger, Machine, Progress, Results, SCHEMA},
-    scenario::{ClockMode, RowPlan, Scenario, Wake},
+    scenario::{ClockMode, DeviceProfile, RowPlan, Scenario, Wake},
     stepped::{self, CostProfile, TraceSummary, Watch},
 };
 
 pub(crate) use device::sim_config;
-pub(crate) use fleet::Fleet;
 pub use device::{Device, DeviceReport};
 pub use evidence::{Harm, RowEvidence};
+pub(crate) use fleet::Fleet;
 pub use laws::Laws;
 pub(crate) use ledger::engines;
 pub use ledger::ledger;
@@ -90,8 +90,7 @@ pub fn run(scenario: &Scenario, progress: &Progress) -> Result<Results, RunError
         let (evidence, timeline) = match &costs {
             None => row::run(plan, &fleet, progress)?,
             Some(costs) => {
-                let run =
-                    |watch| stepped::run_row(plan, &fleet, costs, UNPROMPTED_EVERY, watch);
+                let run = |watch| stepped::run_row(plan, &fleet, costs, UNPROMPTED_EVERY, watch);
                 let ran = run(Watch::Record(progress))?;
                 let again = run(Watch::Repeat(progress))?;
                 // Law L9: twice the same, unless one was broken off.
@@ -144,7 +143,15 @@ pub fn run(scenario: &Scenario, progress: &Progress) -> Result<Results, RunError
 
 fn describe(plan: &RowPlan) -> String {
     let device = if plan.mode.uses_device() {
-        format!(", a key of {} ms", plan.device.latency_ms)
+        let several = match plan.devices.len() {
+            1 => String::new(),
+            devices => format!(", {devices} devices"),
+        };
+        let device = plan.device();
+        match device.profile {
+            DeviceProfile::Custom => format!("{several}, a key of {} ms", device.latency_ms),
+            _ => format!("{several}, a key in the profile {}", device.profile),
+        }
     } else {
         String::new()
     };

@@ -263,11 +263,7 @@ fn field_of(tls: TlsVersion) -> String {
 /// How far a sum of shares may be from 100: the rounding of a few numbers written in decimals.
 const ROUNDING: f64 = 1e-6;
 
-fn check_shares(
-    field: &str,
-    shares: &[(String, f64)],
-    mixed: bool,
-) -> Result<(), ScenarioError> {
+fn check_shares(field: &str, shares: &[(String, f64)], mixed: bool) -> Result<(), ScenarioError> {
     let names: Vec<String> = shares.iter().map(|(name, _)| format!("mix.{name}")).collect();
     let sum: f64 = shares.iter().map(|(_, share)| share).sum();
     let first = shares.iter().position(|(_, share)| *share > 0.0);
@@ -337,7 +333,10 @@ mod tests {
             refusal(&["load.resumption=tickets"]),
             "load.resumption = \"tickets\": nobody would use one; give mix.resumed, in percent, too"
         );
-        assert_eq!(refusal(&["mix.p265=20"]), "unknown key \"mix.p265\"; did you mean \"mix.p256\"?");
+        assert_eq!(
+            refusal(&["mix.p265=20"]),
+            "unknown key \"mix.p265\"; did you mean \"mix.p256\"?"
+        );
         assert_eq!(
             refusal(&["mix.p256=101"]),
             "mix.p256 = 101: above the largest value 100; give 0 to 100 %"

@@ -189,6 +189,7 @@ impl Drop for End {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::{KeyType, Mix, TlsVersion};
 
     fn read(end: &mut End) -> io::Result<Vec<u8>> {
         let mut buffer = [0; 4];
@@ -198,7 +199,8 @@ mod tests {
     #[test]
     fn bytes_arrive_chunk_by_chunk_and_the_end_behind_them() {
         let outbox = Rc::new(Outbox::default());
-        let wire = Wire::new(0, 0, 0, 0);
+        let kind = Mix::uniform(TlsVersion::Tls13, KeyType::P256).draw(0);
+        let wire = Wire::new(0, 0, 0, 0, kind);
         let mut client = End::new(&wire, Side::Client, &outbox);
         let mut server = End::new(&wire, Side::Server, &outbox);
         client.write_all(b"abcde").unwrap();
