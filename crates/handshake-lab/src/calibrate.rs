@@ -8,8 +8,8 @@
 //! ```
 //!
 //! The server is the [`Connection`] of the real event loop over a socket that does not block, and each of its steps asks a
-//! poller first, as the loop does. Each figure is the median of many handshakes; the signatures of RSA come from handshakes
-//! of their own.
+//! poller first, as the loop does. Each figure is the median of many handshakes of one kind: full or resumed, over each version, and in full with each type of
+//! key for its signature. One that resumes signs nothing: up to its answer all is `hello_us`.
 
 use std::{
     io,
@@ -20,7 +20,10 @@ use std::{
 
 use job_core::JobPool;
 use mio::{Events, Interest, Poll, Token};
-use rustls::pki_types::{PrivateKeyDer, ServerName, pem::PemObject as _};
+use rustls::{
+    client::Resumption,
+    pki_types::{PrivateKeyDer, ServerName, pem::PemObject as _},
+};
 use ssl_async::{Ssl, SslContext, SslError};
 
 use crate::{
@@ -29,9 +32,9 @@ use crate::{
     keys,
     load::{ClientError, TlsClient, Verified, client_config},
     report::Machine,
-    scenario::{KeyType, TlsVersion},
+    scenario::{ConnectionKind, KeyType, TlsVersion},
     server::{Connection, LiveCounters, Milestone, Progress, Service, Session as _},
-    stepped::{CostProfile, SignCosts},
+    stepped::{CostProfile, Segments, SignCosts},
 };
 
 /// Handshakes before the first that counts: caches, page faults, lazy binding.
@@ -56,6 +59,9 @@ pub enum CalibrateError {
     /// The client's side.
     #[error("the client: {0}")]
     Client(String),
+    /// A client had a ticket, and came to a full handshake all the same.
+    #[error("a handshake that was to resume was done in full")]
+    NotResumed,
     /// It went on and on.
     #[error("a handshake was not done after {TURNS} turns of client and server")]
     Stuck,
@@ -79,7 +85,7 @@ impl From<ClientError> for CalibrateError {
     }
 }
 
-/// Measures this machine on the calling thread, with so many handshakes for each type of key. The profile gets the name
+/// Measures this machine on the calling thread, with so many handshakes of each kind. The profile gets the name
 /// `name`.
 ///
 /// # Errors
@@ -89,21 +95,31 @@ impl From<ClientError> for CalibrateError {
 /// If `handshakes` is zero.
 pub fn calibrate(name: &str, handshakes: usize) -> Result<CostProfile, CalibrateError> {
     assert!(handshakes > 0, "a median needs a handshake");
-    let p256 = Rig::new(KeyType::P256)?.measure(handshakes)?;
-    let rsa2048 = Rig::new(KeyType::Rsa2048)?.measure(handshakes)?;
+    let of = |kind| Rig::new(kind)?.measure(handshakes);
+    let full = |key, tls| of(ConnectionKind { key, tls, resumed: false });
+    let resumed = |tls| of(ConnectionKind { key: KeyType::P256, tls, resumed: true });
+    let [tls12, tls13] = [TlsVersion::Tls12, TlsVersion::Tls13];
+    let (p256, p256_tls12) = (full(KeyType::P256, tls13)?, full(KeyType::P256, tls12)?);
+    let segments = [&p256, &resumed(tls13)?, &p256_tls12, &resumed(tls12)?].map(Costs::segments);
+    let sign = |key| Ok::<_, CalibrateError>(median(&full(key, tls13)?.sign));
     let machine = Machine::this();
     let cpu = machine.cpu.as_deref().unwrap_or("an unknown processor");
     let build = if machine.optimised { "optimised" } else { "unoptimised" };
     let origin = format!(
-        "Medians of {handshakes} handshakes over loopback TCP on {cpu} ({} processors): TLS 1.3, X25519, a chain of one \
-         certificate, {build} build. CPU time of the serving thread, socket calls and the asking of a poller included.",
+        "Medians of {handshakes} handshakes over loopback TCP on {cpu} ({} processors): X25519, a chain of one certificate, \
+         {build} build; who resumes gets a new ticket. CPU time of the serving thread, socket calls and the asking of a poller included.",
         machine.cpus
     );
     Ok(CostProfile::new(
         name,
         &origin,
-        [median(&p256.hello), median(&p256.answer), median(&p256.finish)],
-        SignCosts { p256: median(&p256.sign), rsa2048: median(&rsa2048.sign) },
+        segments,
+        SignCosts {
+            p256: median(&p256.sign),
+            p384: sign(KeyType::P384)?,
+            ed25519: sign(KeyType::Ed25519)?,
+            rsa2048: sign(KeyType::Rsa2048)?,
+        },
     ))
 }
 
@@ -119,8 +135,21 @@ struct Costs {
     finish: Vec<Duration>,
 }
 
-/// Microseconds, to a tenth.
+impl Costs {
+    fn segments(&self) -> Segments {
+        Segments {
+            hello_us: median(&self.hello),
+            answer_us: median(&self.answer),
+            finish_us: median(&self.finish),
+        }
+    }
+}
+
+/// Microseconds, to a tenth; none of what never was.
 fn median(times: &[Duration]) -> f64 {
+    if times.is_empty() {
+        return 0.0;
+    }
     let mut times = times.to_vec();
     times.sort_unstable();
     (times[times.len() / 2].as_secs_f64() * 1e7).round() / 10.0
@@ -136,12 +165,13 @@ struct Rig {
     client: Arc<rustls::ClientConfig>,
     name: ServerName<'static>,
     signed: SignTimes,
+    resumes: bool,
     live: LiveCounters,
 }
 
 impl Rig {
-    fn new(key: KeyType) -> Result<Self, CalibrateError> {
-        let pki = TestPki::generate(key)?;
+    fn new(kind: ConnectionKind) -> Result<Self, CalibrateError> {
+        let pki = TestPki::generate(kind.key)?;
         let private = PrivateKeyDer::from_pem_slice(pki.key_pem.as_bytes())
             .map_err(|error| CalibrateError::Server(error.to_string()))?;
         let signed = SignTimes::default();
@@ -153,8 +183,13 @@ impl Rig {
             *times.lock().unwrap_or_else(PoisonError::into_inner) = Some((asked, there));
             signature
         });
-        let config = keys::server_config(vec![pki.certificate.clone()], key)?;
-        let client = client_config(Some(&pki.ca), TlsVersion::Tls13, &Verified::default())?;
+        let tickets = kind.resumed.then(keys::tickets).transpose()?;
+        let fleet = vec![(SERVER_NAME.to_owned(), pki.certificate.clone(), key)];
+        let config = keys::fleet_config(fleet, tickets)?;
+        let mut client = client_config(Some(&pki.ca), kind.tls, &Verified::default())?;
+        if kind.resumed {
+            client.resumption = Resumption::in_memory_sessions(1);
+        }
         Ok(Self {
             listener: TcpListener::bind(("127.0.0.1", 0))?,
             poll: Poll::new()?,
@@ -164,6 +199,7 @@ impl Rig {
             client: Arc::new(client),
             name: ServerName::try_from(SERVER_NAME).expect("a DNS name"),
             signed,
+            resumes: kind.resumed,
             live: LiveCounters::default(),
         })
     }
@@ -175,6 +211,10 @@ impl Rig {
         }
         for _ in 0..handshakes {
             self.handshake(&mut costs)?;
+        }
+        // Of the warm-up only the first was in full.
+        if self.resumes && !costs.sign.is_empty() {
+            return Err(CalibrateError::NotResumed);
         }
         Ok(costs)
     }

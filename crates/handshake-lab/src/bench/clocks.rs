@@ -13,7 +13,7 @@ use crate::{
 /// Runs of each row under each clock; their means are compared.
 const RUNS: u64 = 5;
 
-/// Handshakes with each type of key that the machine is measured by.
+/// Handshakes of each kind that the machine is measured by.
 const HANDSHAKES: usize = 1_000;
 
 /// A device that is the narrow place, as a slow key is: the clients' CPU time, which virtual time leaves out, is small

@@ -11,7 +11,7 @@ pub(super) struct CalibrateArgs {
     /// The profile's name; the file is called so too.
     #[arg(long, value_name = "NAME", default_value = "this-machine")]
     name: String,
-    /// Handshakes for each type of key, of which the medians are taken.
+    /// Handshakes of each kind, of which the medians are taken.
     #[arg(long, value_name = "N", default_value = "2000")]
     handshakes: String,
     /// Where the file goes [default: target/layby/profiles].
@@ -30,7 +30,7 @@ pub(super) fn run(args: &CalibrateArgs) -> Result<(), Stop> {
     }
     let directory = ReportDir::create(args.report.as_deref(), "profiles").map_err(Stop::usage)?;
     let handshakes = usize::try_from(handshakes).unwrap_or(usize::MAX);
-    eprintln!("measuring {handshakes} handshakes with each type of key");
+    eprintln!("measuring {handshakes} handshakes of each kind");
     let profile = calibrate(&args.name, handshakes).map_err(Stop::usage)?;
     let text = profile.toml();
     let file = directory.put(&format!("{}.toml", args.name), &text).map_err(Stop::usage)?;

@@ -1,8 +1,10 @@
 //! What a run says afterwards: `results.json`, `timeline.json`, `trace.json`, `report.html`, a table, a sentence of verdict and the next
 //! command to try.
 
+mod devices;
 mod diff;
 mod files;
+mod kinds;
 mod knee;
 mod machine;
 mod page;
@@ -12,8 +14,10 @@ mod table;
 mod trace;
 mod verdict;
 
+pub use devices::DeviceRow;
 pub use diff::{Change, Comparison, Difference};
 pub use files::{ReportDir, Run, TIMELINE_SCHEMA, Timeline};
+pub use kinds::KindReport;
 pub use knee::knee;
 pub use machine::Machine;
 pub use page::{Origin, comparison, report};

@@ -4,7 +4,11 @@ use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use super::results::{Results, RowReport};
+use super::{
+    devices::devices_table,
+    kinds::kinds_table,
+    results::{Results, RowReport},
+};
 
 /// Rows, ledger and laws of a run as text that ends with a line feed.
 #[must_use]
@@ -33,6 +37,8 @@ pub fn table(results: &Results) -> String {
 
     let mut out = String::new();
     let _ = writeln!(out, "{rows}\n");
+    out.push_str(&kinds_table(results));
+    out.push_str(&devices_table(results));
     if results.partial {
         out.push_str("partial: the run was broken off; its last row is not whole\n");
     }

@@ -9,7 +9,7 @@ use sim_engine::InstanceStats;
 use super::{device::DeviceReport, theory};
 use crate::{
     load::LoadReport,
-    report::{LatencyMs, Ledger, RowReport},
+    report::{DeviceRow, KindReport, LatencyMs, Ledger, RowReport},
     scenario::RowPlan,
     server::{SessionChecks, WorkerReport},
     stepped::Answers,
@@ -104,10 +104,22 @@ impl RowEvidence {
         sessions.fold(SessionChecks::default(), SessionChecks::and)
     }
 
-    /// The mean wait of an operation from submission to service; `None` without a device.
+    /// The mean wait of an operation from submission to service, over all devices; `None` without one.
     #[must_use]
     pub fn queue_wait(&self) -> Option<Duration> {
-        self.devices.first().map(DeviceReport::mean_wait)
+        if self.devices.is_empty() {
+            return None;
+        }
+        let finished = |device: &DeviceReport| device.card.finished as f64;
+        let all: f64 = self.devices.iter().map(finished).sum();
+        let waited = |device: &DeviceReport| device.mean_wait().as_secs_f64() * finished(device);
+        let waited: f64 = self.devices.iter().map(waited).sum();
+        Some(Duration::from_secs_f64(waited / all.max(1.0)))
+    }
+
+    /// Busy time of the units over the time that they had, of the device with the most; `None` without one.
+    fn utilisation(&self) -> Option<f64> {
+        self.devices.iter().map(DeviceReport::utilisation).reduce(f64::max)
     }
 
     /// The row as it is reported.
@@ -118,7 +130,6 @@ impl RowEvidence {
         let elapsed_s = self.load.elapsed.as_secs_f64();
         let each = |total: f64| total / (self.load.handshakes.max(1) as f64);
         let cpu_us: f64 = self.workers.iter().map(|worker| worker.cpu.as_secs_f64() * 1e6).sum();
-        let percentile = |quantile| self.load.latency_us.value_at_quantile(quantile) as f64 / 1e3;
         RowReport {
             mode: self.plan.name.clone(),
             workers: self.plan.workers,
@@ -137,12 +148,7 @@ impl RowEvidence {
             } else {
                 0.0
             },
-            latency_ms: LatencyMs {
-                p50: percentile(0.5),
-                p99: percentile(0.99),
-                p999: percentile(0.999),
-                max: self.load.latency_us.max() as f64 / 1e3,
-            },
+            latency_ms: LatencyMs::of(&self.load.latency_us),
             server_cpu_us_per_handshake: each(cpu_us),
             ops: self.engines(|engine| engine.completed),
             ring_full: self.engines(|engine| engine.ring_full),
@@ -153,7 +159,17 @@ impl RowEvidence {
             interrupts: self.cards(|card| card.interrupts),
             fallbacks: self.engines(|engine| engine.fallbacks),
             cancelled: self.engines(|engine| engine.cancelled),
-            device_utilisation: self.devices.first().map(DeviceReport::utilisation),
+            device_utilisation: self.utilisation(),
+            devices: if self.devices.len() > 1 {
+                DeviceRow::all(&self.devices)
+            } else {
+                Vec::new()
+            },
+            kinds: if self.plan.mix.is_uniform() {
+                Vec::new()
+            } else {
+                KindReport::all(&self.load.kinds)
+            },
             failures_expected: if self.devices.is_empty() {
                 0
             } else {

@@ -3,25 +3,25 @@
 mod device;
 mod evidence;
 mod expect;
+mod fleet;
 mod laws;
 mod ledger;
 mod row;
 mod theory;
 mod watch;
 
-use rustls::pki_types::{PrivateKeyDer, pem::PemObject as _};
-
 use crate::{
     certs::TestPki,
     load::{FileLimitError, raise_file_limit},
     report::{Ledger, Machine, Progress, Results, SCHEMA},
-    scenario::{ClockMode, RowPlan, Scenario, Wake},
+    scenario::{ClockMode, DeviceProfile, RowPlan, Scenario, Wake},
     stepped::{self, CostProfile, TraceSummary, Watch},
 };
 
 pub(crate) use device::sim_config;
 pub use device::{Device, DeviceReport};
 pub use evidence::{Harm, RowEvidence};
+pub(crate) use fleet::Fleet;
 pub use laws::Laws;
 pub(crate) use ledger::engines;
 pub use ledger::ledger;
@@ -85,9 +85,8 @@ pub fn run_charging(
         }
         ClockMode::Virtual => Some(costs),
     };
-    let pki = TestPki::generate(scenario.load.key)?;
-    let private_key = PrivateKeyDer::from_pem_slice(pki.key_pem.as_bytes())
-        .map_err(|error| rustls::Error::General(error.to_string()))?;
+    let keys = plans.first().map(|plan| plan.mix.keys()).unwrap_or_default();
+    let fleet = TestPki::fleet(&keys)?;
 
     let mut rows = Vec::with_capacity(plans.len());
     let mut ledger = Ledger::default();
@@ -101,11 +100,9 @@ pub fn run_charging(
         }
         progress.begin(&plan.name, &describe(plan));
         let (evidence, timeline) = match costs {
-            None => row::run(plan, &pki, &private_key, progress)?,
+            None => row::run(plan, &fleet, progress)?,
             Some(costs) => {
-                let run = |watch| {
-                    stepped::run_row(plan, &pki, &private_key, costs, UNPROMPTED_EVERY, watch)
-                };
+                let run = |watch| stepped::run_row(plan, &fleet, costs, UNPROMPTED_EVERY, watch);
                 let ran = run(Watch::Record(progress))?;
                 let again = run(Watch::Repeat(progress))?;
                 // Law L9: twice the same, unless one was broken off.
@@ -158,13 +155,25 @@ pub fn run_charging(
 
 fn describe(plan: &RowPlan) -> String {
     let device = if plan.mode.uses_device() {
-        format!(", a key of {} ms", plan.device.latency_ms)
+        let several = match plan.devices.len() {
+            1 => String::new(),
+            devices => format!(", {devices} devices"),
+        };
+        let device = plan.device();
+        match device.profile {
+            DeviceProfile::Custom => format!("{several}, a key of {} ms", device.latency_ms),
+            _ => format!("{several}, a key in the profile {}", device.profile),
+        }
     } else {
         String::new()
+    };
+    let kinds = match plan.mix.kinds().len() {
+        1 => String::new(),
+        several => format!(" of {several} kinds"),
     };
     let end = match plan.rounds {
         Some(rounds) => format!("{rounds} each"),
         None => format!("for {} s", plan.time_box.as_secs_f64()),
     };
-    format!("{} connections {end}{device}", plan.connections)
+    format!("{} connections{kinds} {end}{device}", plan.connections)
 }

@@ -15,8 +15,11 @@ const ELSEWHERE: Duration = Duration::from_millis(1);
 /// The mean wait for a service unit; `None` where the row is not one of the queues known here, or has more load than it
 /// can carry.
 pub(super) fn queue_wait(plan: &RowPlan) -> Option<Duration> {
-    let device = &plan.device;
+    let device = plan.device();
     let is_known = plan.mode == Mode::Async
+        && plan.mix.is_uniform()
+        && plan.devices.len() == 1
+        && device.instances == 1
         && device.profile == DeviceProfile::Custom
         && device.service == Service::Exponential
         && device.ring >= device.units
@@ -86,8 +89,9 @@ mod tests {
             assert_eq!(queue_wait(&plan(&[&wide[..], &[setting]].concat())), None, "{setting}");
         };
         // Not done in time; hardly anybody waits; the clients of one worker; a service of another kind.
-        ["seconds=300", "units=200", "latency_ms=0.5", "rounds=0", "device.service=fixed"]
-            .map(refused);
+        let others =
+            ["seconds=300", "units=200", "latency_ms=0.5", "rounds=0", "device.service=fixed"];
+        others.into_iter().for_each(refused);
     }
 
     #[test]

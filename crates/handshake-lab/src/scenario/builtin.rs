@@ -33,6 +33,7 @@ pub const BUILTINS: &[Builtin] = builtins![
     "reorder",
     "peer-hangup",
     "deadline-fallback",
+    "device-standby",
     "polling-policies",
     "hsm",
     "kms",
@@ -41,5 +42,6 @@ pub const BUILTINS: &[Builtin] = builtins![
     "million",
     "million-in-flight",
     "published-shapes",
+    "mixed-fleet",
     "swarm",
 ];

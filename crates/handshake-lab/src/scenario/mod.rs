@@ -15,11 +15,13 @@ mod docs;
 mod error;
 pub(crate) mod faults;
 mod field;
+mod mix;
 mod outcome;
 mod overrides;
 mod plan;
 mod print;
 mod schema;
+mod several;
 mod types;
 
 use std::path::Path;
@@ -30,8 +32,10 @@ pub use builtin::{BUILTINS, Builtin, DEFAULT, SWARM};
 pub use docs::{json_schema, page};
 pub use error::{ScenarioError, nearest};
 pub use field::{Absent, Accepts, Field, Section};
+pub use mix::{ConnectionKind, Mix, Mixed, OrMix, Resumption, Shares};
 pub use plan::{RowPlan, Stream};
 pub use schema::SECTIONS;
+pub use several::{Routing, Serves, Spread};
 pub use types::{
     Arrivals, ClockMode, Departures, Device, DeviceProfile, EngineTerms, Expect, FallbackTo,
     FaultKind, FaultSpec, Handshakes, KeyType, Load, Mode, Polling, Remains, Row, Scenario, Server,
@@ -91,16 +95,18 @@ impl Scenario {
 
     /// What holds between fields, once each is right by itself.
     fn check_whole(&self) -> Result<(), ScenarioError> {
-        if let Some(second) = self.devices.get(1) {
+        self.mix.check(&self.load)?;
+        if self.name == SWARM && !Mix::of(&self.load, &self.mix, self.seed).is_uniform() {
             return Err(ScenarioError::NotBuilt {
-                field: "[[device]]".to_owned(),
-                value: format!("{:?} beside {:?}", second.name, self.devices[0].name),
-                remedy: "give one [[device]]".to_owned(),
+                field: "load".to_owned(),
+                value: "a mix, of the scenario swarm".to_owned(),
+                remedy: "give one load.key, one load.tls and load.resumption = \"none\"".to_owned(),
             });
         }
+        several::check(self)?;
         let terms = [
             ("deadline_ms", self.engine.deadline_ms > 0.0, self.engine.deadline_ms.to_string()),
-            ("fallback", self.engine.fallback != FallbackTo::Fail, "\"software\"".to_owned()),
+            ("fallback", self.engine.fallback != FallbackTo::Fail, self.engine.fallback.shown()),
             (
                 "breaker_failures",
                 self.engine.breaker_failures > 0,

@@ -1,6 +1,12 @@
 //! A checked scenario. Units, ranges and defaults of the fields are those of [`SECTIONS`](super::SECTIONS).
 
+use crypto_ops::Algorithm;
 use serde::{Deserialize, Serialize};
+
+use super::{
+    mix::{OrMix, Resumption, Shares},
+    several::{Serves, Spread},
+};
 
 /// A whole scenario, every field in range.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,6 +25,8 @@ pub struct Scenario {
     pub seed: u64,
     /// The clients.
     pub load: Load,
+    /// What share of them is of which kind.
+    pub mix: Shares,
     /// The server.
     pub server: Server,
     /// The engines.
@@ -87,6 +95,8 @@ pub enum FallbackTo {
     Fail,
     /// Software.
     Software,
+    /// The device that is the standby.
+    OtherDevice,
 }
 
 /// Something that goes wrong in the device.
@@ -106,6 +116,9 @@ pub struct FaultSpec {
     pub lasts_ms: f64,
     /// How many overtake one that is reordered.
     pub behind: u32,
+    /// The device that it strikes; `None` for every one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
 }
 
 /// What can go wrong; [`sim_device::Fault`] says what each means.
@@ -169,15 +182,15 @@ pub struct Load {
     /// Handshakes that begin at most, unless in a closed loop; 0 for as many as fit.
     pub total: u64,
     /// Protocol version.
-    pub tls: TlsVersion,
+    pub tls: OrMix<TlsVersion>,
     /// The type of the server's key.
-    pub key: KeyType,
+    pub key: OrMix<KeyType>,
     /// What stands for TLS.
     pub handshakes: Handshakes,
     /// Key exchange; `x25519` is the only group so far.
     pub group: String,
-    /// Resumption; `none` so far.
-    pub resumption: String,
+    /// Whether clients resume sessions.
+    pub resumption: Resumption,
     /// How long a row lasts, in seconds.
     pub seconds: f64,
     /// Handshakes per connection, 0 for as many as fit.
@@ -193,6 +206,8 @@ pub struct Server {
     pub workers: usize,
     /// How a completion reaches the event loop.
     pub wake: Wake,
+    /// How connections are spread over devices.
+    pub spread: Spread,
     /// How long handshakes under way may take to end, in seconds.
     pub drain_seconds: f64,
 }
@@ -218,6 +233,10 @@ pub struct Device {
     pub polling: Polling,
     /// The interval of polling, in microseconds.
     pub poll_us: f64,
+    /// How many of it the card has.
+    pub instances: usize,
+    /// For which connections it signs.
+    pub serves: Serves,
 }
 
 impl Default for Device {
@@ -233,6 +252,8 @@ impl Default for Device {
             units: 64,
             polling: Polling::Interrupt,
             poll_us: 100.0,
+            instances: 1,
+            serves: Serves::All,
         }
     }
 }
@@ -320,6 +341,18 @@ impl DeviceProfile {
     }
 }
 
+impl std::fmt::Display for DeviceProfile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Custom => "custom",
+            Self::AcceleratorCard => "accelerator-card",
+            Self::NetworkHsm => "network-hsm",
+            Self::CloudKms => "cloud-kms",
+            Self::UsbToken => "usb-token",
+        })
+    }
+}
+
 /// When finished work is collected from a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -356,7 +389,7 @@ pub enum Handshakes {
 }
 
 /// The protocol version that the clients offer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum TlsVersion {
     /// TLS 1.2 (RFC 5246).
@@ -368,14 +401,54 @@ pub enum TlsVersion {
 }
 
 /// The type of the server's key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum KeyType {
     /// ECDSA on P-256.
     P256,
+    /// ECDSA on P-384.
+    P384,
+    /// Ed25519.
+    Ed25519,
     /// RSA with 2,048 bits.
     Rsa2048,
+}
+
+impl KeyType {
+    /// All of them, in order.
+    pub const ALL: [Self; 4] = [Self::P256, Self::P384, Self::Ed25519, Self::Rsa2048];
+
+    /// The algorithm of its signatures.
+    #[must_use]
+    pub const fn algorithm(self) -> Algorithm {
+        match self {
+            Self::P256 => Algorithm::EcdsaP256,
+            Self::P384 => Algorithm::EcdsaP384,
+            Self::Ed25519 => Algorithm::Ed25519,
+            Self::Rsa2048 => Algorithm::Rsa,
+        }
+    }
+}
+
+impl std::fmt::Display for KeyType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::P256 => "p256",
+            Self::P384 => "p384",
+            Self::Ed25519 => "ed25519",
+            Self::Rsa2048 => "rsa2048",
+        })
+    }
+}
+
+impl std::fmt::Display for TlsVersion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Tls12 => "1.2",
+            Self::Tls13 => "1.3",
+        })
+    }
 }
 
 /// How a completion reaches the event loop.

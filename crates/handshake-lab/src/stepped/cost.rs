@@ -4,13 +4,13 @@
 //! run comes out the same on every machine. A profile is a small TOML file; its name and hash are part of the results.
 //! `lab calibrate` makes one of the machine it runs on.
 
-use std::{io, path::Path, time::Duration};
+use std::{io, path::Path, rc::Rc, time::Duration};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    scenario::{KeyType, Mode},
+    scenario::{ConnectionKind, KeyType, Mix, Mode, TlsVersion},
     server::Milestone,
 };
 
@@ -18,7 +18,7 @@ use crate::{
 const REFERENCE: &str = include_str!("../../profiles/reference.toml");
 
 /// Names the shape of the file.
-const SCHEMA: &str = "layby.cost/1";
+const SCHEMA: &str = "layby.cost/2";
 
 /// The longest that a station may take, in microseconds: ten seconds.
 const LONGEST_US: f64 = 1e7;
@@ -27,23 +27,38 @@ const LONGEST_US: f64 = 1e7;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CostProfile {
-    /// Names the shape of the file: `layby.cost/1`.
+    /// Names the shape of the file: `layby.cost/2`.
     pub schema: String,
     /// Its name.
     pub name: String,
     /// Where the figures come from.
     pub origin: String,
-    /// From accepting the connection, through the client's hello and the key exchange, to asking for the signature.
-    pub hello_us: f64,
-    /// From having the signature to having sent the server's flight.
-    pub answer_us: f64,
-    /// From the client's flight to the end of the session.
-    pub finish_us: f64,
+    /// A full handshake over TLS 1.3.
+    pub tls13: Segments,
+    /// One over TLS 1.3 that resumes.
+    pub tls13_resumed: Segments,
+    /// A full handshake over TLS 1.2.
+    pub tls12: Segments,
+    /// One over TLS 1.2 that resumes.
+    pub tls12_resumed: Segments,
     /// A signature with the key in software.
     pub sign_us: SignCosts,
     /// The first half of the SHA-256 of the file, in hexadecimal.
     #[serde(skip)]
     hash: String,
+}
+
+/// A handshake without its signature, station by station.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Segments {
+    /// From accepting the connection, through the client's hello, to asking for the signature; of one that resumes, to
+    /// having the ticket decrypted and the keys.
+    pub hello_us: f64,
+    /// From having the signature to having sent the server's flight.
+    pub answer_us: f64,
+    /// From the client's flight to the end of the session.
+    pub finish_us: f64,
 }
 
 /// What a signature costs in software, by the type of the key.
@@ -52,6 +67,10 @@ pub struct CostProfile {
 pub struct SignCosts {
     /// ECDSA on P-256.
     pub p256: f64,
+    /// ECDSA on P-384.
+    pub p384: f64,
+    /// Ed25519.
+    pub ed25519: f64,
     /// RSA with 2,048 bits.
     pub rsa2048: f64,
 }
@@ -98,7 +117,7 @@ pub enum ProfileError {
         /// The file.
         file: String,
         /// The field with its section.
-        field: &'static str,
+        field: String,
         /// The value as given.
         value: f64,
     },
@@ -115,23 +134,23 @@ impl CostProfile {
         parsed.expect("the profile that comes with the laboratory is readable")
     }
 
-    /// A profile of these costs: of hello, answer and finish in microseconds, and of signatures. `origin` says where they
-    /// come from.
+    /// A profile of these costs. `origin` says where they come from.
     #[must_use]
     pub fn new(
         name: &str,
         origin: &str,
-        [hello, answer, finish]: [f64; 3],
-        sign: SignCosts,
+        [tls13, tls13_resumed, tls12, tls12_resumed]: [Segments; 4],
+        sign_us: SignCosts,
     ) -> Self {
         let mut profile = Self {
             schema: SCHEMA.to_owned(),
             name: name.to_owned(),
             origin: origin.to_owned(),
-            hello_us: hello,
-            answer_us: answer,
-            finish_us: finish,
-            sign_us: sign,
+            tls13,
+            tls13_resumed,
+            tls12,
+            tls12_resumed,
+            sign_us,
             hash: String::new(),
         };
         profile.hash = hash(&profile.toml());
@@ -158,8 +177,8 @@ impl CostProfile {
     pub fn toml(&self) -> String {
         let fields = toml::to_string(self).expect("plain data");
         format!(
-            "# CPU time of the serving thread for one TLS 1.3 handshake, by its stations, in microseconds. Virtual time \
-             charges it.\n{fields}"
+            "# CPU time of the serving thread for one handshake, by its stations, in microseconds. Virtual time charges \
+             it.\n{fields}"
         )
     }
 
@@ -178,21 +197,35 @@ impl CostProfile {
             return Err(ProfileError::Schema { file, found });
         }
         let mut profile: Self = toml::from_str(text).map_err(syntax)?;
-        let times = [
-            ("hello_us", profile.hello_us),
-            ("answer_us", profile.answer_us),
-            ("finish_us", profile.finish_us),
-            ("sign_us.p256", profile.sign_us.p256),
-            ("sign_us.rsa2048", profile.sign_us.rsa2048),
-        ];
         // Also what is not a number is out of range.
-        if let Some((field, value)) =
-            times.into_iter().find(|(_, us)| !(0.0..=LONGEST_US).contains(us))
+        if let Some((section, field, value)) =
+            profile.times().find(|(_, _, us)| !(0.0..=LONGEST_US).contains(us))
         {
+            let field = format!("{section}.{field}");
             return Err(ProfileError::OutOfRange { file, field, value });
         }
         profile.hash = hash(text);
         Ok(profile)
+    }
+
+    /// Every time in it, by section and field.
+    fn times(&self) -> impl Iterator<Item = (&'static str, &'static str, f64)> {
+        let segments = [
+            ("tls13", self.tls13),
+            ("tls13_resumed", self.tls13_resumed),
+            ("tls12", self.tls12),
+            ("tls12_resumed", self.tls12_resumed),
+        ];
+        let SignCosts { p256, p384, ed25519, rsa2048 } = self.sign_us;
+        let signatures =
+            [("p256", p256), ("p384", p384), ("ed25519", ed25519), ("rsa2048", rsa2048)];
+        segments
+            .into_iter()
+            .flat_map(|(section, Segments { hello_us, answer_us, finish_us })| {
+                [("hello_us", hello_us), ("answer_us", answer_us), ("finish_us", finish_us)]
+                    .map(|(field, us)| (section, field, us))
+            })
+            .chain(signatures.map(|(field, us)| ("sign_us", field, us)))
     }
 
     /// Name and hash, as results show them.
@@ -201,18 +234,30 @@ impl CostProfile {
         format!("{}-{}", self.name, self.hash)
     }
 
-    /// The costs of a server that signs like this.
-    pub(super) fn costs(&self, mode: Mode, key: KeyType) -> Costs {
+    /// The costs of a server that signs like this for connections of this mix.
+    pub(super) fn costs(&self, mode: Mode, mix: &Mix) -> Costs {
+        Costs(mix.kinds().into_iter().map(|kind| (kind, self.cost(mode, kind))).collect())
+    }
+
+    fn cost(&self, mode: Mode, kind: ConnectionKind) -> Cost {
         let time = |us: f64| Duration::from_secs_f64(us / 1e6);
-        let sign = match (mode, key) {
-            (Mode::Software, KeyType::P256) => self.sign_us.p256,
-            (Mode::Software, KeyType::Rsa2048) => self.sign_us.rsa2048,
-            _ => 0.0,
+        let segments = match (kind.tls, kind.resumed) {
+            (TlsVersion::Tls13, false) => self.tls13,
+            (TlsVersion::Tls13, true) => self.tls13_resumed,
+            (TlsVersion::Tls12, false) => self.tls12,
+            (TlsVersion::Tls12, true) => self.tls12_resumed,
         };
-        Costs {
-            hello: time(self.hello_us),
-            answer: time(self.answer_us) + time(sign),
-            finish: time(self.finish_us),
+        let sign = match kind.key {
+            KeyType::P256 => self.sign_us.p256,
+            KeyType::P384 => self.sign_us.p384,
+            KeyType::Ed25519 => self.sign_us.ed25519,
+            KeyType::Rsa2048 => self.sign_us.rsa2048,
+        };
+        let signs = mode == Mode::Software && !kind.resumed;
+        Cost {
+            hello: time(segments.hello_us),
+            answer: time(segments.answer_us) + time(if signs { sign } else { 0.0 }),
+            finish: time(segments.finish_us),
         }
     }
 }
@@ -225,9 +270,12 @@ fn hash(text: &str) -> String {
         .collect()
 }
 
-/// The costs of one server.
+/// The costs of one server, by the kind of the connection. Clones are cheap.
+#[derive(Debug, Clone)]
+pub(super) struct Costs(Rc<[(ConnectionKind, Cost)]>);
+
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Costs {
+struct Cost {
     hello: Duration,
     answer: Duration,
     finish: Duration,
@@ -235,11 +283,15 @@ pub(super) struct Costs {
 
 impl Costs {
     /// What it costs to get from one station to another.
-    pub(super) fn between(&self, from: Milestone, to: Milestone) -> Duration {
+    pub(super) fn between(&self, kind: ConnectionKind, from: Milestone, to: Milestone) -> Duration {
+        let Some((_, cost)) = self.0.iter().find(|(known, _)| *known == kind) else {
+            debug_assert!(false, "a connection of a kind that is not in the mix");
+            return Duration::ZERO;
+        };
         let steps = [
-            (Milestone::Signing, self.hello),
-            (Milestone::Answered, self.answer),
-            (Milestone::Established, self.finish),
+            (Milestone::Signing, cost.hello),
+            (Milestone::Answered, cost.answer),
+            (Milestone::Established, cost.finish),
         ];
         let passed = steps.iter().filter(|(station, _)| from < *station && *station <= to);
         passed.map(|(_, cost)| *cost).sum()
@@ -250,19 +302,50 @@ impl Costs {
 mod tests {
     use super::*;
 
+    const STATIONS: [Milestone; 4] =
+        [Milestone::Accepted, Milestone::Signing, Milestone::Answered, Milestone::Established];
+
+    fn kinds() -> impl Iterator<Item = ConnectionKind> {
+        let versions = [TlsVersion::Tls12, TlsVersion::Tls13];
+        KeyType::ALL.into_iter().flat_map(move |key| {
+            let of = move |tls| [false, true].map(|resumed| ConnectionKind { key, tls, resumed });
+            versions.into_iter().flat_map(of)
+        })
+    }
+
+    fn whole(mode: Mode, kind: ConnectionKind) -> Duration {
+        let cost = CostProfile::reference().cost(mode, kind);
+        cost.hello + cost.answer + cost.finish
+    }
+
     #[test]
     fn costs_add_up_whatever_the_stops() {
         let profile = CostProfile::reference();
-        let costs = profile.costs(Mode::Software, KeyType::P256);
-        let stations =
-            [Milestone::Accepted, Milestone::Signing, Milestone::Answered, Milestone::Established];
-        let whole = costs.between(Milestone::Accepted, Milestone::Established);
-        let steps: Duration = stations.windows(2).map(|pair| costs.between(pair[0], pair[1])).sum();
-        assert_eq!(whole, steps);
-        assert!(
-            whole > profile.costs(Mode::Async, KeyType::P256).between(stations[0], stations[3])
-        );
-        assert_eq!(costs.between(Milestone::Signing, Milestone::Signing), Duration::ZERO);
+        let mix = Mix::uniform(TlsVersion::Tls13, KeyType::P256);
+        let (costs, kind) = (profile.costs(Mode::Software, &mix), mix.draw(0));
+        let steps: Duration =
+            STATIONS.windows(2).map(|pair| costs.between(kind, pair[0], pair[1])).sum();
+        assert_eq!(costs.between(kind, STATIONS[0], STATIONS[3]), steps);
+        assert_eq!(costs.between(kind, STATIONS[1], STATIONS[1]), Duration::ZERO);
+    }
+
+    #[test]
+    fn what_signs_by_itself_costs_more_unless_it_resumes() {
+        for kind in kinds() {
+            let (software, offloaded) = (whole(Mode::Software, kind), whole(Mode::Async, kind));
+            assert_eq!(software > offloaded, !kind.resumed, "{kind}");
+        }
+    }
+
+    #[test]
+    fn every_kind_has_its_own_costs() {
+        let of =
+            |tls, resumed| whole(Mode::Async, ConnectionKind { key: KeyType::P256, tls, resumed });
+        let (tls12, tls13) = (TlsVersion::Tls12, TlsVersion::Tls13);
+        // Over TLS 1.2 resumption spares the key exchange, over TLS 1.3 it does not (RFC 8446, 2.2).
+        assert!(of(tls12, true) < of(tls12, false));
+        assert!(of(tls12, false) < of(tls13, false));
+        assert!(of(tls13, true) > of(tls12, true));
     }
 
     #[test]
@@ -273,8 +356,10 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read_as_it_was() {
-        let sign = SignCosts { p256: 16.5, rsa2048: 268.0 };
-        let profile = CostProfile::new("mine", "a \"quoted\" origin", [45.0, 17.25, 8.0], sign);
+        let of = |hello_us| Segments { hello_us, answer_us: 17.25, finish_us: 8.0 };
+        let sign = SignCosts { p256: 16.5, p384: 51.0, ed25519: 9.0, rsa2048: 268.0 };
+        let segments = [45.0, 69.0, 14.0, 20.0].map(of);
+        let profile = CostProfile::new("mine", "a \"quoted\" origin", segments, sign);
         assert_eq!(CostProfile::parse("mine", &profile.toml()).unwrap(), profile);
     }
 
@@ -290,7 +375,7 @@ mod tests {
             refused("answer_us = 17.0", "answer_us = -1.0"),
             refused("p256 = 16.0", "p256 = nan"),
             refused("rsa2048 = 268.0", "rsa2048 = \"fast\""),
-            refused("layby.cost/1", "layby.cost/0"),
+            refused("layby.cost/2", "layby.cost/1"),
             refused("[sign_us]", "[sign_us"),
         ];
         insta::assert_snapshot!(says.join("\n"));

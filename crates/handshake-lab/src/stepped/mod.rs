@@ -25,7 +25,7 @@ mod seed;
 
 pub use build::Fibers;
 pub use clock::VirtualClock;
-pub use cost::{CostProfile, ProfileError, SignCosts};
+pub use cost::{CostProfile, ProfileError, Segments, SignCosts};
 pub use profiled::Answers;
 pub use trace::TraceSummary;
 

@@ -2,10 +2,9 @@
 
 use std::{cell::RefCell, io, rc::Rc, sync::Arc, time::Duration};
 
-use crypto_ops::{Algorithm, SoftwareKeys};
-use engine_core::{CheckPolicy, Clock, Engine, Inline, Work};
-use rustls::pki_types::PrivateKeyDer;
-use sim_device::RingLayout;
+use crypto_ops::SoftwareKeys;
+use engine_core::{Accelerator, CheckPolicy, Clock, Engine, Inline, Kind, Work};
+use sim_device::{RingLayout, ServiceClass};
 use sim_engine::{Compute, SimConfig, SteppedCard};
 use ssl_async::SslContext;
 
@@ -24,12 +23,12 @@ use super::{
 };
 use crate::{
     certs::TestPki,
-    keys::{self, Asked},
-    load::{Verified, client_config},
+    keys::Asked,
+    load::{Clients, Verified},
     recording::{RowTimeline, Story},
     report::Progress,
-    run::{RowEvidence, RunError, engines, ledger, sim_config},
-    scenario::{Handshakes, KeyType, Mode, RowPlan, Wake},
+    run::{Fleet, RowEvidence, RunError, engines, ledger, sim_config},
+    scenario::{Device, Handshakes, KeyType, Mode, RowPlan, Serves, Wake},
 };
 
 /// From a client to the server and back half of it: two machines in one data centre.
@@ -64,8 +63,7 @@ pub(crate) struct Ran {
 /// Runs one row.
 pub(crate) fn run(
     plan: &RowPlan,
-    pki: &TestPki,
-    private_key: &PrivateKeyDer<'static>,
+    fleet: &[TestPki],
     costs: &CostProfile,
     unprompted_every: u64,
     watch: Watch<'_>,
@@ -96,7 +94,8 @@ pub(crate) fn run(
     };
     let setting = Setting {
         time,
-        costs: costs.costs(plan.mode, plan.key),
+        routing: plan.routing.clone(),
+        costs: costs.costs(plan.mode, &plan.mix),
         unprompted_every: Some(unprompted_every),
         polls: plan.wake == Wake::Poll,
         load,
@@ -105,22 +104,10 @@ pub(crate) fn run(
         stop: watch.stop(),
     };
     let fibers = Fibers::new(plan.workers, None);
-    let mut config = sim_config(&plan.device, &plan.faults, plan.seed)?;
-    config.trace = true;
-    // A device that puts all kinds on one ring has no ring of its own for any.
-    let depth =
-        (config.instance.rings == RingLayout::PerClass).then_some(config.instance.ring_depth);
     let outcome = match plan.handshakes {
         Handshakes::Profiled => {
-            let wanted = match plan.key {
-                KeyType::P256 => Algorithm::EcdsaP256,
-                KeyType::Rsa2048 => Algorithm::Rsa,
-            };
-            let wanted = wanted.sign_kind();
-            if let Some((_, class)) = config.classes.iter().find(|(kind, _)| *kind == wanted) {
-                config.classes = KINDS.map(|kind| (kind, *class)).to_vec();
-            }
-            let stations = stations(plan, config, depth, Arc::new(Checksums), &clock)?;
+            let outline = |config: &mut SimConfig| config.classes = outlined(&config.classes);
+            let stations = stations(plan, &Arc::new(Checksums), &clock, outline)?;
             let engines =
                 stations.iter().map(|station: &Station<Profiled>| Arc::clone(&station.engine));
             let signing = match plan.mode {
@@ -128,28 +115,18 @@ pub(crate) fn run(
                 Mode::Blocking => Signing::Blocking(engines.collect()),
                 Mode::Software | Mode::FreeSign => Signing::Inline,
             };
-            let protocol = Profiled::new(signing, 0);
+            let protocol = Profiled::new(signing, plan.mix.clone(), 0);
             world::run(protocol, stations, setting, &fibers)
         }
         Handshakes::Real => {
             let keys = Arc::new(SoftwareKeys::new());
-            let handle = keys.load_pem(&pki.key_pem)?;
-            let stations: Vec<Station<Real>> = stations(plan, config, depth, keys, &clock)?;
-            let key = match (plan.mode, stations.first()) {
-                (Mode::FreeSign, _) => keys::free_sign(handle),
-                (Mode::Blocking | Mode::Async, Some(station)) => {
-                    ssl_async::offload_key(Arc::clone(&station.engine), handle)
-                }
-                _ => keys::software(private_key)?,
-            };
             let (asked, verified) = (Asked::default(), Verified::default());
-            let config =
-                keys::server_config(vec![pki.certificate.clone()], keys::counted(key, &asked))?;
-            let parks = plan.mode == Mode::Async;
-            let contexts = vec![SslContext::server(Arc::new(config)).async_mode(parks)];
-            let ca = (plan.mode != Mode::FreeSign).then_some(&pki.ca);
-            let client = Arc::new(client_config(ca, plan.tls, &verified)?);
-            let protocol = Real { contexts, client, asked, verified };
+            let servers = Fleet::load(plan, fleet, &keys, &asked)?;
+            let stations: Vec<Station<Real>> = stations(plan, &keys, &clock, |_| {})?;
+            let contexts = contexts(plan, &servers, &stations)?;
+            let ca = fleet.first().filter(|_| plan.mode != Mode::FreeSign).map(|pki| &pki.ca);
+            let clients = Clients::new(&plan.mix, ca, &verified)?;
+            let protocol = Real { contexts, clients, asked, verified };
             world::run(protocol, stations, setting, &fibers)
         }
     };
@@ -164,19 +141,46 @@ pub(crate) fn run(
         evidence.load.elapsed,
         &recorder.outcomes,
         device.then_some(recorder.readings()),
-        device.then_some(plan.device.ring as u64),
+        device.then(|| plan.ring_entries()),
         &evidence.load.latency_us,
     );
     Ok(Ran { evidence, trace, timeline, story: recorder.story })
 }
 
-/// The devices of a row, if it has any.
+/// Which class does the signatures of the outline: that of the real ones of the same key.
+fn outlined(classes: &[(Kind, ServiceClass)]) -> Vec<(Kind, ServiceClass)> {
+    let class = |key: KeyType| {
+        let wanted = key.algorithm().sign_kind();
+        classes.iter().find(|(kind, _)| *kind == wanted).map(|(_, class)| *class)
+    };
+    let outlined = KINDS.into_iter().zip(KeyType::ALL);
+    outlined.filter_map(|(kind, key)| Some((kind, class(key)?))).collect()
+}
+
+/// A server for each device, with the keys that it serves; one where there is no device.
+fn contexts(
+    plan: &RowPlan,
+    servers: &Fleet<'_>,
+    stations: &[Station<Real>],
+) -> Result<Vec<SslContext>, RunError> {
+    if stations.is_empty() {
+        return Ok(vec![servers.context(|_, _| None)?]);
+    }
+    let of = |(station, device): (&Station<Real>, &Device)| {
+        servers.context(|key, handle| {
+            let engine = Arc::clone(&station.engine);
+            device.serves.covers(key).then(|| ssl_async::offload_key(engine, handle))
+        })
+    };
+    stations.iter().zip(&plan.devices).map(of).collect()
+}
+
+/// The devices of a row, if it has any, each with its engine; `change` is made to the build of each.
 fn stations<P: Protocol>(
     plan: &RowPlan,
-    config: SimConfig,
-    depth: Option<usize>,
-    compute: Arc<impl Compute<Work = P::Work> + 'static>,
+    compute: &Arc<impl Compute<Work = P::Work> + 'static>,
     clock: &Arc<VirtualClock>,
+    change: impl Fn(&mut SimConfig),
 ) -> Result<Vec<Station<P>>, RunError>
 where
     P::Work: Work,
@@ -185,19 +189,50 @@ where
         return Ok(Vec::new());
     }
     let clock: Arc<dyn Clock> = Arc::<VirtualClock>::clone(clock);
-    let standby = Arc::clone(&compute);
-    let card = SteppedCard::new(config, compute, Arc::clone(&clock))?;
-    let mut engine = Engine::builder(Arc::clone(&card) as Arc<_>)
-        .queue_bound(plan.connections)
-        // As with a device that has a thread for its completions.
-        .checks(CheckPolicy::Always)
-        .terms(plan.engine.terms())
-        .standby(Arc::new(Inline::new(move |work: &P::Work| standby.compute(work))))
-        .clock(clock);
-    if let Some(policy) = plan.engine.breaker() {
-        engine = engine.breaker(policy);
+    let mut cards = Vec::with_capacity(plan.devices.len());
+    for (number, device) in plan.devices.iter().enumerate() {
+        // Each draws for itself.
+        let seed = plan.seed.wrapping_add((number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut config = sim_config(device, &plan.faults, seed)?;
+        config.trace = true;
+        change(&mut config);
+        // A device that puts all kinds on one ring has no ring of its own for any.
+        let depth = (config.instance.rings == RingLayout::PerClass)
+            .then_some(config.instance.ring_depth * config.instances);
+        cards.push((SteppedCard::new(config, Arc::clone(compute), Arc::clone(&clock))?, depth));
     }
-    Ok(vec![Station { engine: engine.build(), card, depth }])
+    let other = plan.devices.iter().position(|device| device.serves == Serves::Standby);
+    let station = |(number, device): (usize, &Device)| {
+        let (card, depth) = &cards[number];
+        let standby: Arc<dyn Accelerator<P::Work>> = match other {
+            Some(other) => Arc::clone(&cards[other].0) as Arc<_>,
+            None => {
+                let standby = Arc::clone(compute);
+                Arc::new(Inline::new(move |work: &P::Work| standby.compute(work)))
+            }
+        };
+        let mut engine = Engine::builder(Arc::clone(card) as Arc<_>)
+            .queue_bound(plan.connections)
+            // As with a device that has a thread for its completions.
+            .checks(CheckPolicy::Always)
+            .terms(plan.engine.terms())
+            .clock(Arc::clone(&clock));
+        // The standby has an engine of its own, which gives it nothing to do but looks after it.
+        if device.serves != Serves::Standby {
+            engine = engine.standby(standby);
+        }
+        if let Some(policy) = plan.engine.breaker() {
+            engine = engine.breaker(policy);
+        }
+        Station {
+            name: device.name.clone(),
+            engine: engine.build(),
+            card: Arc::clone(card),
+            // What waits for the standby is counted as its first device's.
+            depth: depth.filter(|_| other.is_none()),
+        }
+    };
+    Ok(plan.devices.iter().enumerate().map(station).collect())
 }
 
 pub(super) fn evidence(plan: &RowPlan, outcome: Outcome) -> RowEvidence {

@@ -11,7 +11,7 @@ use super::{
     build::{Fibers, Load, Setting, Station, Visit},
     clock::VirtualClock,
     cost::CostProfile,
-    profiled::{Checksums, KINDS, Profiled, Signing},
+    profiled::{Checksums, FAST_AND_SLOW, KINDS, Profiled, Signing},
     protocol::Protocol,
     real::Real,
     row::{NETWORK, evidence},
@@ -22,9 +22,9 @@ use super::{
 use crate::{
     certs::TestPki,
     keys::{self, Asked},
-    load::{Verified, client_config},
+    load::{Clients, Verified},
     run::{RowEvidence, RunError},
-    scenario::{Mode, RowPlan},
+    scenario::{Mode, Routing, RowPlan},
     swarm::SeedPlan,
 };
 
@@ -45,7 +45,8 @@ pub(crate) fn run(
     });
     let setting = Setting {
         time,
-        costs: costs.costs(row.mode, row.key),
+        routing: Routing::even(plan.devices.len()),
+        costs: costs.costs(row.mode, &row.mix),
         unprompted_every: Some(plan.unprompted_every),
         polls: false,
         load: Load::Open(visits.collect()),
@@ -67,16 +68,17 @@ pub(crate) fn run(
             Ok(SslContext::server(Arc::new(config)).async_mode(parks))
         };
         let contexts = stations.iter().map(context).collect::<Result<_, rustls::Error>>()?;
-        let client = Arc::new(client_config(Some(&pki.ca), row.tls, &verified)?);
-        let protocol = Real { contexts, client, asked, verified };
+        let clients = Clients::new(&row.mix, Some(&pki.ca), &verified)?;
+        let protocol = Real { contexts, clients, asked, verified };
         world::run(protocol, stations, setting, fibers)
     } else {
-        let kinds = [(KINDS[0], ServiceClass(0)), (KINDS[1], ServiceClass(1))];
+        let [fast, slow] = FAST_AND_SLOW;
+        let kinds = [(KINDS[fast], ServiceClass(0)), (KINDS[slow], ServiceClass(1))];
         let stations: Vec<Station<Profiled>> =
             stations(plan, &kinds, &Arc::new(Checksums), &clock)?;
         let engines = stations.iter().map(|station| Arc::clone(&station.engine)).collect();
         let signing = if parks { Signing::Async(engines) } else { Signing::Blocking(engines) };
-        let protocol = Profiled::new(signing, plan.slow_every);
+        let protocol = Profiled::new(signing, row.mix.clone(), plan.slow_every);
         world::run(protocol, stations, setting, fibers)
     };
     let system = |source| RunError::System { row: format!("seed {}", plan.seed), source };
@@ -110,7 +112,7 @@ fn stations<P: Protocol>(
             .clock(clock)
             .build();
         let depth = (instance.rings == RingLayout::PerClass).then_some(instance.ring_depth);
-        stations.push(Station { engine, card, depth });
+        stations.push(Station { name: instance.name.clone(), engine, card, depth });
     }
     Ok(stations)
 }

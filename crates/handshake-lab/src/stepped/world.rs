@@ -28,10 +28,11 @@ use super::{
     worker_job::Worker,
 };
 use crate::{
-    load::LoadReport,
+    load::{ByKind, LoadReport},
     recording::{Ending, Outcomes, Reading},
     report::Progress,
     run::{DeviceReport, Harm},
+    scenario::ConnectionKind,
     server::{WorkerReport, worker_core::Policy},
 };
 
@@ -155,6 +156,7 @@ impl<P: Protocol> World<P> {
                 unfinished: 0,
                 elapsed: Duration::ZERO,
                 latency_us: Histogram::new(3).map_err(io::Error::other)?,
+                kinds: ByKind::default(),
                 cpu: Duration::ZERO,
                 failures: BTreeMap::new(),
                 outcomes: Outcomes::default(),
@@ -176,7 +178,7 @@ impl<P: Protocol> World<P> {
         wait_ctx.notifier().set_route(Route::Ready(self.woken.sender(), Token(number)));
         let body = {
             let (protocol, desk) = (Rc::clone(&self.protocol), Rc::clone(&desk));
-            let costs = setting.costs;
+            let costs = setting.costs.clone();
             let policy = Policy {
                 unprompted_every: setting.unprompted_every,
                 polls: setting.polls,
@@ -239,6 +241,12 @@ impl<P: Protocol> World<P> {
                     self.alarms[device] = None;
                 }
                 self.poll(device);
+                // What a standby has done for it meanwhile.
+                for other in 0..self.stations.len() {
+                    if other != device {
+                        self.read_trace(other);
+                    }
+                }
                 self.look_for_the_starved(device);
                 for worker in &mut self.workers {
                     worker.runnable |= worker.desk.is_called();
@@ -399,14 +407,11 @@ impl<P: Protocol> World<P> {
         }
         let number = self.wires;
         self.wires += 1;
-        let devices = self.stations.len().max(1) as u64;
         let workers = self.workers.len() as u64;
-        let wire = Wire::new(
-            number,
-            place,
-            usize::try_from(number % workers).unwrap_or_default(),
-            usize::try_from(number / workers % devices).unwrap_or_default(),
-        );
+        let worker = usize::try_from(number % workers).unwrap_or_default();
+        let kind = self.protocol.kind(number);
+        let device = self.setting.routing.device(kind.key, worker, number / workers);
+        let wire = Wire::new(number, place, worker, device, kind);
         self.setting.time.mark(Mark::Arrival, number);
         self.setting.time.record(|recorder, now| recorder.opened(now, number, wire.worker));
         let end = End::new(&wire, Side::Client, &self.outbox);
@@ -470,6 +475,8 @@ impl<P: Protocol> World<P> {
                 let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
                 // Fails only for histograms of a fixed size.
                 let _ = self.seen.latency_us.record(micros);
+                let resumed = client.has_resumed();
+                self.seen.kinds.done(ConnectionKind { resumed, ..wire.kind }, took);
                 self.setting.time.record(|recorder, now| {
                     recorder.handshake(now, took);
                     recorder.story.ended(now, wire.number, Ending::Done);
@@ -490,6 +497,7 @@ impl<P: Protocol> World<P> {
             self.harm.given_up += 1;
         } else {
             self.seen.failed += 1;
+            self.seen.kinds.failed(wire.kind);
             *self.seen.failures.entry(failure).or_default() += 1;
         }
     }
@@ -547,6 +555,7 @@ impl<P: Protocol> World<P> {
             station.engine.close();
             let engine = station.engine.snapshot();
             DeviceReport {
+                name: station.name,
                 quiet: engine.requests.now == 0,
                 engine,
                 card: station.card.stats(),

@@ -7,7 +7,7 @@ use handshake_lab::{
 };
 
 /// Runs the built-in scenario `name`, changed by `overrides`.
-pub fn run(name: &str, overrides: &[&str]) -> Results {
+pub(crate) fn run(name: &str, overrides: &[&str]) -> Results {
     let overrides: Vec<String> = overrides.iter().map(|&text| text.to_owned()).collect();
     let scenario = Scenario::find(name, &overrides).expect("valid");
     run::run(&scenario, &Progress::silent()).expect("runs")
