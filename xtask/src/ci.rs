@@ -2,8 +2,8 @@
 //!
 //! The steps are data ([`steps`]); the runner knows only how to run, time and count them. All steps
 //! run, whatever fails before them, and the summary comes last. They share one target directory, and
-//! those with the same features share what they build; only loom, which is another `--cfg`, and
-//! packaging have their own.
+//! those with the same features share what they build; only the oldest compiler, loom, which is another
+//! `--cfg`, and packaging have their own.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
@@ -20,7 +20,7 @@ pub(crate) struct CiArgs {
     #[arg(value_name = "STEP")]
     only: Vec<String>,
 
-    /// Also the slow steps: loom, longer property tests, and the pages in a browser
+    /// Also the slow steps: the oldest compiler, loom, longer property tests, and the pages in a browser
     #[arg(long)]
     full: bool,
 
@@ -50,7 +50,7 @@ struct Step {
 
 enum Action {
     /// Cargo, its arguments and the environment it needs on top of ours.
-    Cargo { args: Vec<String>, env: Vec<(&'static str, &'static str)> },
+    Cargo { args: Vec<String>, env: Vec<(&'static str, String)> },
     /// A check within this program; what it returns are the findings.
     Check(fn(&Workspace) -> Vec<String>),
 }
@@ -106,15 +106,19 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
         }
     }
     steps.push(package(workspace));
-    steps.extend(slow_steps());
+    steps.extend(slow_steps(workspace));
     steps
 }
 
 /// What takes too long for every change.
-fn slow_steps() -> [Step; 3] {
+fn slow_steps(workspace: &Workspace) -> [Step; 4] {
+    let oldest = "the oldest compiler that the manifest names; rustup has to have it";
     let loom = "every interleaving of waking and waiting, as far as loom can see";
     let proptest = "a hundred times more cases of every property";
     [
+        cargo("oldest", oldest, "check --workspace --all-features --target-dir target/oldest")
+            .env("RUSTUP_TOOLCHAIN", &workspace.rust_version)
+            .slow(),
         cargo(
             "loom",
             loom,
@@ -178,9 +182,9 @@ fn check(name: &str, why: &'static str, check: fn(&Workspace) -> Vec<String>) ->
 }
 
 impl Step {
-    fn env(mut self, key: &'static str, value: &'static str) -> Self {
+    fn env(mut self, key: &'static str, value: &str) -> Self {
         if let Action::Cargo { env, .. } = &mut self.action {
-            env.push((key, value));
+            env.push((key, value.to_owned()));
         }
         self
     }
@@ -214,7 +218,10 @@ impl Step {
         match &self.action {
             Action::Cargo { args, env } => {
                 let mut command = lab::cargo();
-                command.args(args).envs(env.iter().copied()).current_dir(&workspace.root);
+                command
+                    .args(args)
+                    .envs(env.iter().map(|(key, value)| (key, value)))
+                    .current_dir(&workspace.root);
                 let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
                 let name = format!("fresh-{}", since.unwrap_or_default().as_nanos());
                 let fresh = self.fresh.then(|| workspace.target_dir().join(name));
