@@ -95,7 +95,7 @@ fn complaint(run: &Run, greeting: &str, version: Version) -> Option<String> {
 }
 
 #[test]
-fn every_peer_fetches_the_page_in_both_versions_with_both_keys() {
+fn every_peer_fetches_the_page_in_both_versions_with_both_keys_from_both_engines() {
     let required = env::var("LAYBY_REQUIRE").unwrap_or_default();
     let required: Vec<&str> = required.split(',').filter(|name| !name.is_empty()).collect();
     for name in &required {
@@ -112,26 +112,34 @@ fn every_peer_fetches_the_page_in_both_versions_with_both_keys() {
         }
     }
     let mut fetches = 0;
-    for key_type in [KeyType::P256, KeyType::Rsa2048] {
-        let identity = Identity::new(key_type);
-        let server = Server::start(&identity, &["--engine", "sim", "--latency-ms", "10"]);
+    let identities = [KeyType::P256, KeyType::Rsa2048].map(|key| (key, Identity::new(key)));
+    let engines = ["sim", "threads"];
+    for ((key_type, identity), engine) in
+        identities.iter().flat_map(|identity| engines.map(|engine| (identity, engine)))
+    {
+        let server = Server::start(identity, &["--engine", engine, "--latency-ms", "10"]);
         let mut reference =
-            Client::connect(server.address(), &identity).expect("the server accepts");
+            Client::connect(server.address(), identity).expect("the server accepts");
         let greeting = reference.greeting().expect("the page");
         assert!(!greeting.trim().is_empty(), "there is something to fetch");
         for peer in &present {
             for version in [Version::Tls12, Version::Tls13] {
-                let mut command = (peer.command)(server.address(), &identity, version);
+                let mut command = (peer.command)(server.address(), identity, version);
                 let outcome = run(&mut command, REQUEST);
                 fetches += 1;
                 if let Some(complaint) = complaint(&outcome, &greeting, version) {
-                    complaints.push(format!("{} {key_type:?} {version:?}: {complaint}", peer.name));
+                    let name = peer.name;
+                    complaints
+                        .push(format!("{name} {engine} {key_type:?} {version:?}: {complaint}"));
                 }
             }
         }
         drop(reference);
         let counters = server.stop();
         assert_eq!(counters["failed"], 0, "{counters}");
+        // Every handshake had its signature from the engine, and nothing is left of any.
+        assert_eq!(counters["ops"], counters["handshakes"], "{counters}");
+        assert_eq!(counters["ledger"]["requests"]["now"], 0, "{counters}");
     }
     let (ran, skipped) = (present.len(), missing.len());
     // Not `println!`, which the test runner keeps to itself when a test passes.

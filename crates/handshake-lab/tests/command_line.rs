@@ -95,10 +95,17 @@ fn bad_input_is_one_line_with_status_two() {
     let serve = ["serve", "--listen", "127.0.0.1:0"];
     let with = |more: &[&'static str]| [&serve, more].concat();
     refused(&with(&[]), "--cert is missing; give --cert PEM and --key PEM, or --self-signed");
-    refused(&with(&["--engine", "threads"]), "--engine threads: not built yet; give inline or sim");
+    refused(
+        &with(&["--engine", "pkcs11"]),
+        "--engine pkcs11: not built yet; give inline, threads or sim",
+    );
+    refused(
+        &with(&["--engine", "threads", "--units", "2000"]),
+        "--units 2000: above the largest value 1024; give 1 to 1024 threads",
+    );
     refused(
         &with(&["--engine", "simm"]),
-        "--engine simm: no such engine; did you mean sim? give inline or sim",
+        "--engine simm: no such engine; did you mean sim? give inline, threads or sim",
     );
     refused(
         &with(&["--ring", "0"]),

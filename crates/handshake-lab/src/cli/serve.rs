@@ -18,7 +18,7 @@ use super::{INTERRUPTED, Stop, number};
 use crate::{
     certs::TestPki,
     scenario::{self, KeyType, nearest},
-    serve::{EngineChoice, Identity, ServePlan, Serving},
+    serve::{EngineChoice, Identity, ServePlan, Serving, Threads},
     server::LiveCounters,
 };
 
@@ -37,19 +37,19 @@ pub struct ServeArgs {
     /// Make a certificate for localhost instead, and say where its authority was written.
     #[arg(long)]
     self_signed: bool,
-    /// Where the key is used: inline or sim (threads and pkcs11 are not built yet).
+    /// Where the key is used: inline, threads or sim (pkcs11 is not built yet).
     #[arg(long, value_name = "ENGINE", default_value = "sim")]
     engine: String,
-    /// How long the simulated device takes for a signature [default: 10].
+    /// How long the device takes for a signature, or one of the threads blocks before it [default: 10, with threads 0].
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     latency_ms: Option<String>,
     /// Event loops, one thread each.
     #[arg(long, value_name = "N", default_value = "1", allow_hyphen_values = true)]
     workers: String,
-    /// Requests that the simulated device holds [default: 64].
+    /// Requests that the device holds, or that wait before the threads [default: 64].
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     ring: Option<String>,
-    /// Operations that the simulated device works on at the same time [default: 64].
+    /// Operations that the device works on at the same time, or threads [default: 64].
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     units: Option<String>,
     /// Seconds within which a handshake has to be done, or its connection is closed.
@@ -107,40 +107,49 @@ fn plan(args: &ServeArgs) -> Result<ServePlan, Stop> {
 fn engine(args: &ServeArgs) -> Result<EngineChoice, Stop> {
     let device_options =
         [("--latency-ms", &args.latency_ms), ("--ring", &args.ring), ("--units", &args.units)];
+    let latency =
+        |default| number::millis("--latency-ms", args.latency_ms.as_deref().unwrap_or(default));
+    let whole = |option, value: &Option<String>, most, unit| {
+        let text = value.as_deref().unwrap_or("64");
+        number::whole(option, text, 1..=most, unit)
+            .map(|n| usize::try_from(n).unwrap_or(usize::MAX))
+    };
     match args.engine.as_str() {
         "inline" => match device_options.iter().find(|(_, value)| value.is_some()) {
             None => Ok(EngineChoice::Inline),
             Some((option, value)) => Err(Stop::Usage(format!(
-                "{option} {}: --engine inline has no device; leave it out or give --engine sim",
+                "{option} {}: --engine inline has no device; leave it out or give --engine threads or sim",
                 value.as_deref().unwrap_or_default()
             ))),
         },
-        "sim" => {
-            let whole = |option, value: &Option<String>, unit| {
-                let text = value.as_deref().unwrap_or("64");
-                number::whole(option, text, 1..=65_536, unit)
-                    .map(|n| usize::try_from(n).unwrap_or(usize::MAX))
-            };
-            Ok(EngineChoice::Sim(scenario::Device {
-                latency_ms: number::millis(
-                    "--latency-ms",
-                    args.latency_ms.as_deref().unwrap_or("10"),
-                )?,
-                ring: whole("--ring", &args.ring, "requests")?,
-                units: whole("--units", &args.units, "units")?,
-                ..scenario::Device::default()
-            }))
-        }
-        later @ ("threads" | "pkcs11") => {
-            Err(Stop::Usage(format!("--engine {later}: not built yet; give inline or sim")))
-        }
+        "threads" => Ok(EngineChoice::Threads(Threads {
+            threads: whole("--units", &args.units, MOST_THREADS, "threads")?,
+            ring: whole("--ring", &args.ring, LARGEST, "requests")?,
+            latency: Duration::from_secs_f64(latency("0")? / 1e3),
+        })),
+        "sim" => Ok(EngineChoice::Sim(scenario::Device {
+            latency_ms: latency("10")?,
+            ring: whole("--ring", &args.ring, LARGEST, "requests")?,
+            units: whole("--units", &args.units, LARGEST, "units")?,
+            ..scenario::Device::default()
+        })),
+        "pkcs11" => Err(Stop::Usage(format!("--engine pkcs11: not built yet; {GIVE}"))),
         other => {
-            let near = nearest(other, ["inline", "sim", "threads", "pkcs11"]);
+            let near = nearest(other, ["inline", "threads", "sim", "pkcs11"]);
             let hint = near.map_or_else(String::new, |near| format!("did you mean {near}? "));
-            Err(Stop::Usage(format!("--engine {other}: no such engine; {hint}give inline or sim")))
+            Err(Stop::Usage(format!("--engine {other}: no such engine; {hint}{GIVE}")))
         }
     }
 }
+
+/// What to write after `--engine`.
+const GIVE: &str = "give inline, threads or sim";
+
+/// Units and ring entries of a simulated device.
+const LARGEST: u64 = 65_536;
+
+/// Real threads, which the system has fewer of.
+const MOST_THREADS: u64 = 1_024;
 
 fn identity(args: &ServeArgs) -> Result<Identity, Stop> {
     let missing = |option: &str| {

@@ -1,6 +1,7 @@
 //! The HTTPS server of `lab serve`: the same workers and sessions as in the scenarios, a page behind them.
 
 mod identity;
+mod offload;
 
 use std::{
     io,
@@ -21,6 +22,9 @@ use crate::{
 };
 
 pub use identity::{Identity, IdentityError};
+pub use offload::Threads;
+
+use offload::Offload;
 
 /// Where the server's key is used.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +32,8 @@ pub use identity::{Identity, IdentityError};
 pub enum EngineChoice {
     /// In the worker's own thread.
     Inline,
+    /// On threads that may block.
+    Threads(Threads),
     /// On a simulated device.
     Sim(scenario::Device),
 }
@@ -74,7 +80,7 @@ pub enum ServeError {
 #[derive(Debug)]
 pub struct Serving {
     server: Server,
-    device: Option<Device>,
+    offload: Option<Offload>,
     drain: Duration,
 }
 
@@ -121,15 +127,22 @@ impl Serving {
     pub fn start(plan: ServePlan) -> Result<Self, ServeError> {
         let ServePlan { listen, identity, engine, workers, handshake_timeout } = plan;
         let mut drain = DRAIN;
-        let (device, key, name) = match &engine {
-            EngineChoice::Inline => (None, keys::software(&identity.private_key)?, "inline"),
+        let (offload, name) = match &engine {
+            EngineChoice::Inline => (None, "inline"),
+            EngineChoice::Threads(threads) => {
+                drain += threads.latency * 2;
+                let keys = Arc::clone(&identity.keys);
+                (Some(Offload::threads(threads, QUEUE_BOUND, keys)), "threads")
+            }
             EngineChoice::Sim(device) => {
                 drain += device.latency() * 2;
-                let device =
-                    Device::start(device, &[], 1, QUEUE_BOUND, Arc::clone(&identity.keys))?;
-                let key = device.signing_key(identity.handle.clone());
-                (Some(device), key, "sim")
+                let keys = Arc::clone(&identity.keys);
+                (Some(Offload::Sim(Device::start(device, &[], 1, QUEUE_BOUND, keys)?)), "sim")
             }
+        };
+        let key = match &offload {
+            None => keys::software(&identity.private_key)?,
+            Some(offload) => offload.signing_key(identity.handle.clone()),
         };
         let config = keys::server_config(identity.chain, key)?;
         let listener = listen_on(listen)?;
@@ -144,7 +157,7 @@ impl Serving {
                 handshake_timeout: Some(handshake_timeout),
             },
         )?;
-        Ok(Self { server, device, drain })
+        Ok(Self { server, offload, drain })
     }
 
     /// Where it listens.
@@ -167,8 +180,8 @@ impl Serving {
         let requests = Arc::clone(self.server.live());
         let ended = self.server.end(Ending::Drain(self.drain), LAST_PATIENCE)?;
         let workers = ended.workers;
-        let device = self.device.map(|device| device.end(self.drain));
-        let engine = device.as_ref().map(|device| &device.engine);
+        let snapshot = self.offload.map(|offload| offload.end(self.drain));
+        let engine = snapshot.as_ref();
         Ok(ServeReport {
             handshakes: workers.iter().map(|worker| worker.handshakes).sum(),
             failed: workers.iter().map(|worker| worker.failed).sum(),

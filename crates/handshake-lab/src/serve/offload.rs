@@ -1,0 +1,65 @@
+//! Where the key of a server is used, while it runs.
+
+use std::{sync::Arc, thread, time::Duration};
+
+use crypto_ops::{CryptoOp, KeyHandle, SoftwareKeys};
+use engine_core::{DeviceError, Engine, EngineSnapshot, ThreadPoolBuilder};
+use rustls::sign::SigningKey;
+
+use crate::run::Device;
+
+/// Threads that may block, with a key each of them can use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Threads {
+    /// How many.
+    pub threads: usize,
+    /// Operations that wait before them; more wait in the engine, first come first served.
+    pub ring: usize,
+    /// A thread blocks for so long before it signs, as it would in the library of a token or in a call to a remote
+    /// service. Zero for a key that only has to be computed with.
+    pub latency: Duration,
+}
+
+/// What signs for a server outside its workers.
+#[derive(Debug)]
+pub(super) enum Offload {
+    Sim(Device),
+    Threads(Arc<Engine<CryptoOp>>),
+}
+
+impl Offload {
+    /// Threads that have these keys.
+    pub(super) fn threads(plan: &Threads, queue_bound: usize, keys: Arc<SoftwareKeys>) -> Self {
+        let latency = plan.latency;
+        let pool = ThreadPoolBuilder::new().name("signers").threads(plan.threads).ring(plan.ring);
+        let pool = pool.build(move |op: &CryptoOp| {
+            if !latency.is_zero() {
+                thread::sleep(latency);
+            }
+            keys.execute(op).map_err(|error| {
+                tracing::debug!(%error, "signers.failed");
+                DeviceError::Failed("the key store could not do the operation")
+            })
+        });
+        Self::Threads(Engine::builder(Arc::new(pool)).queue_bound(queue_bound).build())
+    }
+
+    pub(super) fn signing_key(&self, key: KeyHandle) -> Arc<dyn SigningKey> {
+        match self {
+            Self::Sim(device) => device.signing_key(key),
+            Self::Threads(engine) => ssl_async::offload_key(Arc::clone(engine), key),
+        }
+    }
+
+    /// Waits, for at most `patience`, until no request is left, and ends.
+    pub(super) fn end(self, patience: Duration) -> EngineSnapshot {
+        match self {
+            Self::Sim(device) => device.end(patience).engine,
+            Self::Threads(engine) => {
+                engine.close();
+                engine.quiesce(patience);
+                engine.snapshot()
+            }
+        }
+    }
+}
