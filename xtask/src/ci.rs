@@ -46,7 +46,7 @@ struct Step {
     slow: bool,
     /// In a target directory that never existed before, removed afterwards.
     fresh: bool,
-    /// The package on crates.io that has this command of cargo, if it does not come with Rust.
+    /// The package that has this command of cargo, if it does not come with Rust.
     needs: Option<&'static str>,
 }
 

@@ -63,8 +63,13 @@ impl<T> Fifo<T> {
     /// Puts back what [`pop`](Self::pop) took and the device did not, where it was.
     pub(crate) fn put_back(&mut self, kind: Kind, position: Position, item: T) {
         let queue = self.queues.entry(kind).or_default();
-        let index = queue.partition_point(|(earlier, _)| *earlier < position);
-        queue.insert(index, (position, item));
+        // Nearly always it was the first.
+        if queue.front().is_none_or(|(first, _)| position < *first) {
+            queue.push_front((position, item));
+        } else {
+            let index = queue.partition_point(|(earlier, _)| *earlier < position);
+            queue.insert(index, (position, item));
+        }
     }
 
     /// Takes out the first item of `kind` that `wanted` picks.
