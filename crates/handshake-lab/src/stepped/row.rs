@@ -214,7 +214,7 @@ where
     if let Some(policy) = plan.engine.breaker() {
         engine = engine.breaker(policy);
     }
-    Ok(vec![Station { engine: engine.build(), card, depth }])
+    Ok(vec![Station { engine: engine.build(), card, depth, notifies: false }])
 }
 
 pub(super) fn evidence(plan: &RowPlan, outcome: Outcome) -> RowEvidence {
@@ -224,6 +224,7 @@ pub(super) fn evidence(plan: &RowPlan, outcome: Outcome) -> RowEvidence {
         load: outcome.load,
         verified: outcome.verified,
         answers: outcome.answers,
+        calls: outcome.calls,
         asked: outcome.asked,
         workers: outcome.workers,
         stuck: 0,

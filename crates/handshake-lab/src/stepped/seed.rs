@@ -1,9 +1,15 @@
 //! One seed of the swarm, in virtual time.
 
-use std::{rc::Rc, sync::Arc};
+use std::{
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use crypto_ops::{Algorithm, SoftwareKeys};
-use engine_core::{CheckPolicy, Clock, Engine, Inline};
+use engine_core::{CheckPolicy, Clock, Engine, Inline, OnFull};
 use sim_engine::{Compute, RingLayout, ServiceClass, SimConfig, SteppedCard};
 use ssl_async::SslContext;
 
@@ -23,8 +29,9 @@ use crate::{
     certs::TestPki,
     keys::{self, Asked},
     load::{Verified, client_config},
+    plant::{self, Bug},
     run::{RowEvidence, RunError},
-    scenario::{Mode, RowPlan},
+    scenario::{Mode, RowPlan, Wake},
     swarm::SeedPlan,
 };
 
@@ -43,6 +50,7 @@ pub(crate) fn run(
         at: visit.at,
         hangs_up_after: visit.hangs_up_after,
         given_up_after: visit.given_up_after,
+        starts_over_after: visit.starts_over_after,
     });
     let load = Load::Open(visits.collect());
     let unprompted_every = Some(plan.unprompted_every);
@@ -69,7 +77,7 @@ pub(crate) fn run(
             stations,
             costs,
             unprompted_every,
-            polls: false,
+            polls: plan.wake == Wake::Poll,
             load,
             workers,
             deadlines,
@@ -82,14 +90,18 @@ pub(crate) fn run(
             stations(plan, &kinds, &Arc::new(Checksums), &clock)?;
         let engines = stations.iter().map(|station| Arc::clone(&station.engine)).collect();
         let signing = if parks { Signing::Async(engines) } else { Signing::Blocking(engines) };
-        let protocol = Rc::new(Profiled::new(signing, plan.slow_every));
+        let mut protocol = Profiled::new(signing, plan.slow_every);
+        if plan.wake == Wake::Callback {
+            protocol = protocol.called_back(plan.unset_every);
+        }
+        let protocol = Rc::new(protocol);
         let build = Build {
             protocol,
             time,
             stations,
             costs,
             unprompted_every,
-            polls: false,
+            polls: plan.wake == Wake::Poll,
             load,
             workers,
             deadlines,
@@ -103,6 +115,12 @@ pub(crate) fn run(
     Ok((evidence(row, outcome), trace))
 }
 
+/// Another seed each time.
+fn any_seed() -> u64 {
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    CALLS.fetch_add(1, Ordering::Relaxed)
+}
+
 fn stations<P: Protocol>(
     plan: &SeedPlan,
     kinds: &[(engine_core::Kind, ServiceClass)],
@@ -113,22 +131,31 @@ fn stations<P: Protocol>(
     for (number, instance) in plan.devices.iter().enumerate() {
         let mut config = SimConfig::new(instance.clone(), kinds.to_vec());
         config.polling = plan.polling;
+        config.instances = plan.instances;
         config.response_timeout = Some(plan.response_timeout);
         config.trace = true;
         // Each device draws for itself.
-        config.seed = plan.seed.wrapping_mul(31).wrapping_add(number as u64);
+        let seed = if plant::armed(Bug::ForgetSeed) { any_seed() } else { plan.seed };
+        config.seed = seed.wrapping_mul(31).wrapping_add(number as u64);
         let clock: Arc<dyn Clock> = Arc::<VirtualClock>::clone(clock);
         let card = SteppedCard::new(config, Arc::clone(compute), Arc::clone(&clock))?;
         let standby = Arc::clone(compute);
-        let engine = Engine::builder(Arc::clone(&card) as Arc<_>)
+        let mut engine = Engine::builder(Arc::clone(&card) as Arc<_>)
             .queue_bound(plan.queue_bound)
             .checks(CheckPolicy::Always)
             .terms(plan.terms)
+            .on_full(plan.on_full)
             .standby(Arc::new(Inline::new(move |work: &P::Work| standby.compute(work))))
-            .clock(clock)
-            .build();
-        let depth = (instance.rings == RingLayout::PerClass).then_some(instance.ring_depth);
-        stations.push(Station { engine, card, depth });
+            .clock(clock);
+        if let Some(policy) = plan.breaker {
+            engine = engine.breaker(policy);
+        }
+        // What an instance gives back as it goes away lies there until it is collected, and is no reason to wait for the
+        // room of another.
+        let is_plain = instance.rings == RingLayout::PerClass && plan.instances == 1;
+        let depth = is_plain.then_some(instance.ring_depth);
+        let notifies = plan.on_full == OnFull::Notify;
+        stations.push(Station { engine: engine.build(), card, depth, notifies });
     }
     Ok(stations)
 }

@@ -19,6 +19,7 @@ use wait_ctx::{ReadyQueue, Route, Token, WaitCtx};
 
 use super::{
     build::{Build, Fibers, Load, Station, Visit},
+    calls::Calls,
     profiled::Answers,
     protocol::{Client, Protocol},
     time::Event,
@@ -43,6 +44,7 @@ pub(super) struct Outcome {
     pub(super) asked: u64,
     pub(super) verified: u64,
     pub(super) answers: Option<Answers>,
+    pub(super) calls: Option<Calls>,
     pub(super) workers: Vec<WorkerReport>,
     pub(super) devices: Vec<DeviceReport>,
     pub(super) trace: TraceSummary,
@@ -64,6 +66,8 @@ pub(super) struct World<P: Protocol> {
     alarms: Vec<Option<Duration>>,
     /// From when on a device takes requests for which it has room, as far as is known.
     usable_from: Vec<Duration>,
+    /// Connections that each device signs for.
+    active: Vec<usize>,
     /// Workers whose engines have woken them.
     woken: ReadyQueue,
     tokens: Vec<Token>,
@@ -74,8 +78,13 @@ pub(super) struct World<P: Protocol> {
     wires: u64,
     harm: Harm,
     last_end: Duration,
+    /// Whoever has not come to an end by then never will, though devices may be looked after for ever.
+    horizon: Duration,
     seen: LoadReport,
 }
+
+/// After the last visit of an open load; longer than any queue before a device takes.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Runs a world to its end.
 pub(super) fn run<P: Protocol>(build: Build<P>, fibers: &Fibers) -> io::Result<Outcome> {
@@ -83,7 +92,8 @@ pub(super) fn run<P: Protocol>(build: Build<P>, fibers: &Fibers) -> io::Result<O
     world.settle()?;
     loop {
         while let Some((at, event)) = world.next() {
-            if world.build.stop.as_ref().is_some_and(Progress::is_interrupted) {
+            if world.build.stop.as_ref().is_some_and(Progress::is_interrupted) || at > world.horizon
+            {
                 return world.end();
             }
             world.read_until(at);
@@ -105,6 +115,7 @@ impl<P: Protocol> World<P> {
             Load::Open(visits) => visits.len(),
         };
         let mut free = Vec::new();
+        let mut horizon = Duration::MAX;
         match &build.load {
             Load::Closed { .. } => {
                 (0..places)
@@ -115,6 +126,8 @@ impl<P: Protocol> World<P> {
                 build.time.enter(Duration::ZERO, Event::Visitor);
             }
             Load::Open(visits) => {
+                let last = visits.iter().map(|visit| visit.at).max().unwrap_or_default();
+                horizon = last + PATIENCE;
                 for (place, visit) in visits.iter().enumerate() {
                     build.time.enter(visit.at, Event::Arrival(place));
                 }
@@ -126,6 +139,7 @@ impl<P: Protocol> World<P> {
         let mut world = Self {
             alarms: vec![None; build.stations.len()],
             usable_from: vec![Duration::ZERO; build.stations.len()],
+            active: vec![0; build.stations.len()],
             workers: Vec::with_capacity(fibers.sessions.len()),
             woken,
             tokens: Vec::new(),
@@ -135,6 +149,7 @@ impl<P: Protocol> World<P> {
             wires: 0,
             harm: Harm { deadlines: build.deadlines, ..Harm::default() },
             last_end: Duration::ZERO,
+            horizon,
             seen: LoadReport {
                 handshakes: 0,
                 failed: 0,
@@ -219,6 +234,13 @@ impl<P: Protocol> World<P> {
                     self.post(worker, Mail::GiveUp(wire));
                 }
             }
+            Event::StartOver(wire) => {
+                if self.is_here(&wire) {
+                    self.build.time.mark(Mark::StartOver, wire.number);
+                    let worker = wire.worker;
+                    self.post(worker, Mail::StartOver(wire));
+                }
+            }
             Event::Worked(worker) => self.workers[worker].runnable = true,
             Event::Device(device) => {
                 if self.alarms[device].is_some_and(|at| at <= self.build.time.clock.now()) {
@@ -226,9 +248,6 @@ impl<P: Protocol> World<P> {
                 }
                 self.poll(device);
                 self.look_for_the_starved(device);
-                for worker in &mut self.workers {
-                    worker.runnable |= worker.desk.is_called();
-                }
             }
         }
         self.build.time.send_off(&self.outbox);
@@ -264,21 +283,26 @@ impl<P: Protocol> World<P> {
             for token in self.tokens.drain(..) {
                 self.workers[token.0].runnable = true;
             }
+            for worker in &mut self.workers {
+                worker.runnable |= worker.desk.is_called();
+            }
             let Some(number) = self.workers.iter().position(|worker| worker.runnable) else {
                 return Ok(());
             };
             let asked = self.build.protocol.asked();
             self.workers[number].go_on()?;
-            // Whoever has not asked for a signature has given no device anything.
-            if self.build.protocol.asked() == asked {
-                continue;
-            }
+            // Whoever has not asked for a signature has given no device anything, unless it was to try again.
+            let asked = self.build.protocol.asked() != asked;
             for device in 0..self.build.stations.len() {
+                if !asked && !self.build.stations[device].notifies {
+                    continue;
+                }
                 // A device that has noted nothing has been given nothing. What waits before it has its time in the
                 // calendar already, for its deadline is not before that of those who waited first.
-                if self.read_trace(device) {
-                    // Before the poll, which might set right what went wrong.
-                    self.look_for_the_starved(device);
+                let moved = self.read_trace(device);
+                // Before the poll, which might set right what went wrong.
+                self.look_for_the_starved(device);
+                if moved {
                     self.poll(device);
                 }
             }
@@ -287,6 +311,7 @@ impl<P: Protocol> World<P> {
 
     /// Moves a device to the present and notes when it is to be moved next.
     fn poll(&mut self, device: usize) {
+        self.harm.polls += 1;
         let next = self.build.stations[device].engine.poll();
         self.read_trace(device);
         let time = &self.build.time;
@@ -332,11 +357,10 @@ impl<P: Protocol> World<P> {
     /// Nobody waits for a ring that has room: whatever keeps another kind waiting is nothing to this one.
     fn look_for_the_starved(&mut self, device: usize) {
         let station = &self.build.stations[device];
-        let Some(depth) =
-            station.depth.filter(|_| self.usable_from[device] <= self.build.time.clock.now())
-        else {
-            return;
-        };
+        // Whoever has been told to submit has that room for its own until it gets to it.
+        let in_reserve = station.notifies && self.wakes_are_under_way();
+        let usable = self.usable_from[device] <= self.build.time.clock.now() && !in_reserve;
+        let Some(depth) = station.depth.filter(|_| usable) else { return };
         let (card, starved) = (&station.card, &mut self.harm.starved);
         self.build.protocol.present(device, |kind, present| {
             if present > 0
@@ -345,6 +369,13 @@ impl<P: Protocol> World<P> {
                 *starved += u64::from(room > 0 && present > depth.saturating_sub(room));
             }
         });
+    }
+
+    /// Whether somebody may have been told to resume who has not got to it.
+    fn wakes_are_under_way(&self) -> bool {
+        let busy =
+            |worker: &Worker| worker.desk.doing.get() != Doing::Nothing || worker.desk.is_called();
+        self.build.polls || self.workers.iter().any(busy)
     }
 
     /// Every worker that waits looks for completions.
@@ -410,12 +441,15 @@ impl<P: Protocol> World<P> {
             self.build.time.enter(now, Event::HangUp(Rc::clone(&wire)));
         }
         if let Load::Open(visits) = &self.build.load {
-            let Visit { hangs_up_after, given_up_after, .. } = visits[place];
+            let Visit { hangs_up_after, given_up_after, starts_over_after, .. } = visits[place];
             if let Some(after) = hangs_up_after {
                 self.build.time.enter(now + after, Event::HangUp(Rc::clone(&wire)));
             }
             if let Some(after) = given_up_after {
                 self.build.time.enter(now + after, Event::GiveUp(Rc::clone(&wire)));
+            }
+            if let Some(after) = starts_over_after {
+                self.build.time.enter(now + after, Event::StartOver(Rc::clone(&wire)));
             }
         }
         let here = &mut self.places[place];
@@ -424,6 +458,10 @@ impl<P: Protocol> World<P> {
         here.wire = Some(Rc::clone(&wire));
         here.opened = now;
         here.took = None;
+        if let Some(active) = self.active.get_mut(wire.device) {
+            *active += 1;
+            self.build.stations[wire.device].card.set_active(*active);
+        }
         let worker = wire.worker;
         let outbox = Rc::clone(&self.workers[worker].desk.outbox);
         self.post(worker, Mail::Connected(End::new(&wire, Side::Server, &outbox)));
@@ -485,7 +523,12 @@ impl<P: Protocol> World<P> {
         let now = self.build.time.clock.now();
         self.last_end = now;
         self.places[place].client = None;
-        self.places[place].wire = None;
+        if let Some(wire) = self.places[place].wire.take()
+            && let Some(active) = self.active.get_mut(wire.device)
+        {
+            *active -= 1;
+            self.build.stations[wire.device].card.set_active(*active);
+        }
         match self.build.load {
             Load::Closed { .. } => self.build.time.enter(now, Event::Arrival(place)),
             Load::Stream { .. } => self.free.push(place),
@@ -548,6 +591,7 @@ impl<P: Protocol> World<P> {
             asked: self.build.protocol.asked(),
             verified: self.build.protocol.verified(),
             answers: self.build.protocol.answers(),
+            calls: self.build.protocol.calls(),
             workers,
             devices,
             trace,

@@ -18,7 +18,7 @@ use crate::{
 /// A swarm that could not be run to its end.
 pub type SwarmError = RunError;
 
-/// After so many seeds that failed it is known.
+/// Seeds that fail at most, unless told otherwise.
 const ENOUGH: usize = 20;
 
 /// Workers of a seed at most, as [`SeedPlan`] draws them.
@@ -38,6 +38,8 @@ pub struct Swarm {
     few_fibers: Fibers,
     pki: TestPki,
     progress: Progress,
+    /// After so many seeds that failed it is known.
+    enough: usize,
 }
 
 /// What came of one seed.
@@ -62,6 +64,7 @@ impl Swarm {
             few_fibers: Fibers::new(WORKERS, Some(FEW_JOBS)),
             pki: TestPki::generate(scenario.load.key)?,
             progress: Progress::silent(),
+            enough: ENOUGH,
         })
     }
 
@@ -69,6 +72,12 @@ impl Swarm {
     #[must_use]
     pub fn watched(self, progress: Progress) -> Self {
         Self { progress, ..self }
+    }
+
+    /// Ends with the first seed that breaks a law.
+    #[must_use]
+    pub fn fail_fast(self) -> Self {
+        Self { enough: 1, ..self }
     }
 
     /// Runs these seeds, each of them twice.
@@ -129,7 +138,7 @@ impl Swarm {
                 whole.checked += law.checked;
                 whole.held &= law.held;
             }
-            if failed >= ENOUGH {
+            if failed >= self.enough {
                 break;
             }
         }
