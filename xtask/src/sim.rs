@@ -66,6 +66,10 @@ pub(crate) struct SimArgs {
     #[arg(long, value_name = "S")]
     from: Option<String>,
 
+    /// Of the scenario swarm: end with the first seed that breaks a law
+    #[arg(long)]
+    fail_fast: bool,
+
     /// Plant a known bug, to see the laws catch it (exit status 1)
     #[arg(long, value_name = "BUG")]
     plant: Option<String>,
@@ -111,8 +115,12 @@ impl SimArgs {
         self.set.into_iter().for_each(|setting| option("--set", setting.into()));
         self.report.into_iter().for_each(|dir| option("--report", dir.into()));
         self.plant.into_iter().for_each(|bug| option("--plant", bug.into()));
-        let flags =
-            [("--print", self.print), ("--json", self.json), ("--json-lines", self.json_lines)];
+        let flags = [
+            ("--print", self.print),
+            ("--json", self.json),
+            ("--json-lines", self.json_lines),
+            ("--fail-fast", self.fail_fast),
+        ];
         args.extend(flags.iter().filter(|(_, on)| *on).map(|(name, _)| OsString::from(name)));
         args
     }
@@ -144,7 +152,7 @@ mod tests {
     #[test]
     fn every_argument_reaches_the_lab() {
         let line = "mine.toml --seed 7 --clock virtual --profile p.toml --set a=1 --set b=2 --report out --seeds 5 --from 3 \
-                    --plant lost-wake --print --json";
+                    --plant lost-wake --fail-fast --print --json";
         assert_eq!(for_the_lab(line).split_whitespace().count(), line.split_whitespace().count());
         for word in line.split_whitespace() {
             assert!(for_the_lab(line).contains(word), "{word}");

@@ -161,11 +161,16 @@ impl<W: Work> Cell<W> {
         answer: Result<W::Output, EngineError>,
     ) {
         let core = self.core.upgrade();
-        if self.is_settled() {
+        if self.is_settled() && !self.takes_more() {
             // Nobody waits: not worth a check, and the claim would fail anyway.
             self.late(answer.ok());
         } else {
             let result = answer.and_then(|output| self.checked(check, &work, output));
+            #[cfg(feature = "plant")]
+            let result = match &core {
+                Some(core) => core.swap(result),
+                None => result,
+            };
             match &core {
                 Some(core) if role == Role::Device => self.settle_device(core, work, result),
                 core => drop(self.publish(core.as_deref(), result)),
@@ -205,11 +210,12 @@ impl<W: Work> Cell<W> {
         self.times.completed.store(self.meter.now_ns(), Ordering::Relaxed);
         let outcome = if result.is_ok() { Outcome::Done } else { Outcome::Failed };
         let mut slot = self.lock();
-        let Some(claim) = self.in_flight.claim(outcome) else {
+        let claim = self.in_flight.claim(outcome);
+        if claim.is_none() && !self.takes_more() {
             drop(slot);
             self.late(result.ok());
             return false;
-        };
+        }
         let error = result.as_ref().err().cloned();
         slot.result = Some(result);
         let spare = slot.spare.take();
@@ -226,6 +232,11 @@ impl<W: Work> Cell<W> {
         if let Some(core) = core {
             self.leave_roster(core);
         }
+        let Some(claim) = claim else {
+            // Somebody else has claimed it before, or nobody will: only a planted bug comes here.
+            self.in_flight.notifier().waker().wake();
+            return true;
+        };
         if plant::strikes(Bug::LostWake, self.id) {
             // The claim's drop would still wake; a bug that loses a wake loses the claim.
             core::mem::forget(claim);
@@ -237,6 +248,15 @@ impl<W: Work> Cell<W> {
         }
         self.unblock();
         true
+    }
+
+    /// Whether a planted bug lets a request that has its outcome be completed once more.
+    fn takes_more(&self) -> bool {
+        match self.in_flight.state() {
+            RequestState::Done | RequestState::Failed => plant::armed(Bug::DoubleCompletion),
+            RequestState::Cancelled => plant::armed(Bug::CompletionAfterCancel),
+            _ => false,
+        }
     }
 
     /// Ends the request with an error that is not its device's. False if it has ended already.

@@ -39,6 +39,9 @@ pub(crate) struct Core<W: Work> {
     offload: Offload,
     next_id: AtomicU64,
     pub(crate) closed: AtomicBool,
+    /// The result that a planted bug gives to the next request.
+    #[cfg(feature = "plant")]
+    held_back: Mutex<Option<W::Output>>,
 }
 
 /// Whether an operation went to the standby.
@@ -70,6 +73,8 @@ impl<W: Work> Core<W> {
             offload,
             next_id: AtomicU64::new(0),
             closed: AtomicBool::new(false),
+            #[cfg(feature = "plant")]
+            held_back: Mutex::new(None),
         }
     }
 
@@ -196,6 +201,21 @@ impl<W: Work> Core<W> {
             cell.publish(Some(self), Err(EngineError::Refused(reason)));
         }
         FellBack::Now
+    }
+
+    /// What a request gets for its result: with a bug planted, that of the request before it.
+    #[cfg(feature = "plant")]
+    pub(crate) fn swap(
+        &self,
+        result: Result<W::Output, EngineError>,
+    ) -> Result<W::Output, EngineError> {
+        if !plant::armed(Bug::ForeignResult) {
+            return result;
+        }
+        let first = DeviceError::Failed("the first result was held back");
+        result.and_then(|output| {
+            lock(&self.held_back).replace(output).ok_or(EngineError::Device(first))
+        })
     }
 
     /// Takes a waiting request away from a device that is shut off.

@@ -60,6 +60,18 @@ impl<T> Fifo<T> {
         Some((*kind, position, item))
     }
 
+    /// Takes the oldest item of any kind, as if there were one queue for all: none if that one's ring is full.
+    #[cfg(feature = "plant")]
+    pub(crate) fn pop_oldest(&mut self, full: &[Kind]) -> Option<(Kind, Position, T)> {
+        let waiting = self.queues.iter_mut().filter(|(_, queue)| !queue.is_empty());
+        let (kind, queue) = waiting.min_by_key(|(_, queue)| queue.front().map(|(at, _)| *at))?;
+        if full.contains(kind) {
+            return None;
+        }
+        let (position, item) = queue.pop_front()?;
+        Some((*kind, position, item))
+    }
+
     /// Puts back what [`pop`](Self::pop) took and the device did not, where it was.
     pub(crate) fn put_back(&mut self, kind: Kind, position: Position, item: T) {
         let queue = self.queues.entry(kind).or_default();

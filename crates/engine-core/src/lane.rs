@@ -280,7 +280,7 @@ impl<W: Work> Lane<W> {
     /// Offers one request to the device. Gives it back if the ring is full.
     fn submit(&self, core: &Core<W>, request: Request<W>) -> Result<(), Request<W>> {
         let in_flight = request.cell().in_flight.clone();
-        match self.device.submit(request) {
+        match self.offer(core, request) {
             Ok(()) => {
                 in_flight.accept();
                 core.meter.count(|c| &c.accepted);
@@ -302,6 +302,18 @@ impl<W: Work> Lane<W> {
                 Ok(())
             }
         }
+    }
+
+    fn offer(&self, core: &Core<W>, mut request: Request<W>) -> Result<(), Rejected<W>> {
+        let in_vain = if plant::armed(Bug::SpinOnFull) { 99 } else { 0 };
+        for _ in 0..in_vain {
+            match self.device.submit(request) {
+                Err(Rejected::Full(back)) => request = back,
+                other => return other,
+            }
+            core.meter.count(|c| &c.ring_full);
+        }
+        self.device.submit(request)
     }
 
     /// Moves waiting requests to the device until it is full again, or tells their owners to.
@@ -377,12 +389,11 @@ impl<W: Work> Lane<W> {
 
     fn pop(&self, full: &[Kind]) -> Option<(Kind, Position, Waiting<W>)> {
         let mut waiting = self.lock();
-        if plant::armed(Bug::SlowBlocksFast) && !full.is_empty() {
-            return None;
-        }
         #[cfg(feature = "plant")]
-        if plant::armed(Bug::LifoQueue) {
-            return waiting.fifo.pop_newest(full);
+        match () {
+            () if plant::armed(Bug::LifoQueue) => return waiting.fifo.pop_newest(full),
+            () if plant::armed(Bug::SlowBlocksFast) => return waiting.fifo.pop_oldest(full),
+            () => {}
         }
         waiting.fifo.pop(full)
     }

@@ -25,63 +25,57 @@ pub enum PlantError {
     },
 }
 
-#[cfg(feature = "plant")]
-mod armed {
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    use engine_core::plant::{Bug, arm as arm_engine};
-
-    use super::PlantError;
-
-    static SPIN_RESUME: AtomicBool = AtomicBool::new(false);
-
-    /// Law L7: the loop resumes parked sessions without a wake, and counts it as its own doing.
-    const SPIN_RESUME_NAME: &str = "spin-resume";
-
-    /// Switches a bug on for the whole process.
-    ///
-    /// # Errors
-    /// See [`PlantError`].
-    pub fn arm(bug: &str) -> Result<(), PlantError> {
-        if bug == SPIN_RESUME_NAME {
-            SPIN_RESUME.store(true, Ordering::Relaxed);
-            return Ok(());
-        }
-        match Bug::ALL.iter().find(|(name, ..)| *name == bug) {
-            Some((_, bug, _)) => {
-                arm_engine(*bug);
-                Ok(())
-            }
-            None => Err(PlantError::Unknown { bug: bug.to_owned(), known: bugs() }),
-        }
-    }
-
-    /// The names of all bugs.
-    #[must_use]
-    pub fn bugs() -> Vec<&'static str> {
-        Bug::ALL.iter().map(|(name, ..)| *name).chain([SPIN_RESUME_NAME]).collect()
-    }
-
-    pub(crate) fn spin_resume() -> bool {
-        SPIN_RESUME.load(Ordering::Relaxed)
-    }
+wait_ctx::planted_bugs! {
+    /// The loop resumes parked sessions without a wake, and counts it as its own doing.
+    SpinResume = "spin-resume" breaks 7,
+    /// What is drawn from a seed is drawn anew each time.
+    ForgetSeed = "forget-seed" breaks 9,
+    /// Sessions take jobs though async mode is off.
+    ParkAnyway = "park-anyway" breaks 11,
+    /// A session whose operation failed hangs up as if nothing had happened.
+    HushFailure = "hush-failure" breaks 15,
 }
 
+/// Switches a bug of any crate on, by its name, for the whole process.
+///
+/// # Errors
+/// See [`PlantError`].
 #[cfg(feature = "plant")]
-pub(crate) use armed::spin_resume;
+pub fn arm_by_name(bug: &str) -> Result<(), PlantError> {
+    fn named<B: Copy>(all: &[(&str, B, u8)], bug: &str) -> Option<B> {
+        all.iter().find(|(name, ..)| *name == bug).map(|(_, bug, _)| *bug)
+    }
+    if let Some(bug) = named(Bug::ALL, bug) {
+        arm(bug);
+    } else if let Some(bug) = named(engine_core::plant::Bug::ALL, bug) {
+        engine_core::plant::arm(bug);
+    } else if let Some(bug) = named(wait_ctx::plant::Bug::ALL, bug) {
+        wait_ctx::plant::arm(bug);
+    } else {
+        let known = bugs().into_iter().map(|(name, _)| name).collect();
+        return Err(PlantError::Unknown { bug: bug.to_owned(), known });
+    }
+    Ok(())
+}
+
+/// The names of all bugs, with the number of the law that each breaks.
 #[cfg(feature = "plant")]
-pub use armed::{arm, bugs};
+#[must_use]
+pub fn bugs() -> Vec<(&'static str, u8)> {
+    fn names<B>(all: &'static [(&'static str, B, u8)]) -> impl Iterator<Item = (&'static str, u8)> {
+        all.iter().map(|(name, _, law)| (*name, *law))
+    }
+    names(Bug::ALL)
+        .chain(names(engine_core::plant::Bug::ALL))
+        .chain(names(wait_ctx::plant::Bug::ALL))
+        .collect()
+}
 
 /// Refuses: this build has no planted bugs.
 ///
 /// # Errors
 /// Always [`PlantError::NotBuilt`].
 #[cfg(not(feature = "plant"))]
-pub fn arm(bug: &str) -> Result<(), PlantError> {
+pub fn arm_by_name(bug: &str) -> Result<(), PlantError> {
     Err(PlantError::NotBuilt { bug: bug.to_owned() })
-}
-
-#[cfg(not(feature = "plant"))]
-pub(crate) const fn spin_resume() -> bool {
-    false
 }

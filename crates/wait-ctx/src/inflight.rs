@@ -5,6 +5,7 @@ use std::mem::ManuallyDrop;
 
 use crate::callback::Reason;
 use crate::notifier::Notifier;
+use crate::plant::{self, Bug};
 use crate::request::{Outcome, RequestEvent, RequestState};
 use crate::routes::Due;
 use crate::word::{Flag, Generation, Word};
@@ -157,7 +158,8 @@ impl InFlight {
     }
 
     fn own(&self, word: Word) -> Option<Word> {
-        (word.generation() == self.generation).then_some(word)
+        let is_own = word.generation() == self.generation;
+        (is_own || plant::armed(Bug::StaleGeneration)).then_some(word)
     }
 
     /// Changes the word while it is this request's, and returns what it was before and is now.

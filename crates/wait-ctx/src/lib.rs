@@ -98,6 +98,7 @@
 //! # Features
 //! - `mio`: `MioFds`, which keeps a mio registry in step with a context.
 //! - `proptest`: the module `testing`, which property-tests anybody's engine.
+//! - `plant`: bugs planted on purpose, to show that the laws are checked. For tests of this system only.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
@@ -129,6 +130,11 @@ mod wait_fd;
 
 #[cfg(feature = "mio")]
 mod mio_fds;
+
+#[cfg(feature = "plant")]
+pub mod plant;
+#[cfg(not(feature = "plant"))]
+mod plant;
 
 #[cfg(feature = "proptest")]
 pub mod testing;

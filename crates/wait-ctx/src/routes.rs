@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Wake, Waker};
 
 use crate::callback::{Callback, CallbackArg, InsideCallback, Notification, Reason, Running};
+use crate::plant::{self, Bug};
 use crate::ready::{ReadySender, Token};
 use crate::request::{RequestEvent, RequestState, Status};
 use crate::signal::Signal;
@@ -199,6 +200,9 @@ impl Shared {
 
     pub(crate) fn unset_callback(&self) -> Option<Callback> {
         let mut old = None;
+        if plant::armed(Bug::CallbackAfterUnset) {
+            return lock(&self.routes).callback.clone();
+        }
         self.change_routes(|routes| old = routes.callback.take());
         old
     }

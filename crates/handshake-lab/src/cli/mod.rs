@@ -84,11 +84,11 @@ impl Stop {
 /// Runs the command that the process was called with.
 #[must_use]
 pub fn main() -> ExitCode {
-    start_tracing();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return clap_says(&error),
     };
+    start_tracing(&cli.command);
     let result = match cli.command {
         Command::Sim(args) => sim::run(&args),
         Command::Serve(args) => serve::run(&args),
@@ -155,10 +155,13 @@ fn clap_says(error: &clap::Error) -> ExitCode {
     usage(&format!("{first}; lab {command}--help shows what there is"))
 }
 
-/// Events on standard error as `RUST_LOG` asks for them; nothing without it but errors and warnings.
-fn start_tracing() {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+/// Events on standard error as `RUST_LOG` asks for them; nothing without it but errors and warnings, and no warnings of
+/// what the swarm does to its devices on purpose.
+fn start_tracing(command: &Command) {
+    let swarms = matches!(command, Command::Sim(args) if args.is_swarm());
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| {
+        tracing_subscriber::EnvFilter::new(if swarms { "error" } else { "warn" })
+    });
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // Fails only if a subscriber is set already.
     let _ = subscriber.try_init();

@@ -51,6 +51,9 @@ pub struct SimArgs {
     /// Of the scenario swarm: the first seed.
     #[arg(long, value_name = "S")]
     from: Option<String>,
+    /// Of the scenario swarm: end with the first seed that breaks a law, and leave it as it is.
+    #[arg(long)]
+    fail_fast: bool,
     /// Plant a bug; needs a build with the feature `plant`.
     #[arg(long, value_name = "BUG")]
     plant: Option<String>,
@@ -76,14 +79,18 @@ pub(super) fn run(args: &SimArgs) -> Result<(), Stop> {
         return Ok(());
     }
     if let Some(bug) = &args.plant {
-        plant::arm(bug).map_err(Stop::usage)?;
+        plant::arm_by_name(bug).map_err(Stop::usage)?;
     }
     let costs = args.costs(&scenario)?;
     if scenario.name == SWARM {
         return swarm(&scenario, args);
     }
-    if args.seeds.is_some() || args.from.is_some() {
-        let option = if args.seeds.is_some() { "--seeds" } else { "--from" };
+    if args.seeds.is_some() || args.from.is_some() || args.fail_fast {
+        let option = match (&args.seeds, &args.from) {
+            (Some(_), _) => "--seeds",
+            (None, Some(_)) => "--from",
+            (None, None) => "--fail-fast",
+        };
         return Err(Stop::Usage(format!(
             "{option}: only the scenario swarm has seeds; give --seed N"
         )));
@@ -139,6 +146,11 @@ impl SimArgs {
         CostProfile::read(file).map_err(Stop::usage)
     }
 
+    /// Whether it is the swarm that is to be run.
+    pub(super) fn is_swarm(&self) -> bool {
+        self.scenario.as_deref() == Some(SWARM)
+    }
+
     /// The command that runs the same again.
     fn command(&self) -> String {
         let mut words = vec!["cargo xtask sim".to_owned()];
@@ -179,6 +191,9 @@ fn swarm(scenario: &Scenario, args: &SimArgs) -> Result<(), Stop> {
     interrupt::listen(&progress).map_err(Stop::usage)?;
     progress.begin("swarm", &format!("{seeds} seeds from {from}"));
     let mut swarm = Swarm::new(scenario).map_err(Stop::usage)?.watched(progress.clone());
+    if args.fail_fast {
+        swarm = swarm.fail_fast();
+    }
     let seeds = from..from.saturating_add(seeds);
     let report = if args.json_lines {
         swarm.run_each(seeds, |line| {
@@ -199,7 +214,7 @@ fn swarm(scenario: &Scenario, args: &SimArgs) -> Result<(), Stop> {
     } else {
         print!("{}", report.text());
     }
-    if let Some(failure) = report.failures.first() {
+    if let Some(failure) = report.failures.first().filter(|_| !args.fail_fast) {
         let shrunk = swarm.shrink(failure).map_err(Stop::usage)?;
         let directory =
             ReportDir::create(args.report.as_deref(), &scenario.name).map_err(Stop::usage)?;

@@ -12,7 +12,7 @@ use crate::{
     report::{DeviceRow, KindReport, LatencyMs, Ledger, RowReport},
     scenario::RowPlan,
     server::{SessionChecks, WorkerReport},
-    stepped::Answers,
+    stepped::{Answers, Calls},
 };
 
 /// Everything that was counted in one row.
@@ -28,6 +28,8 @@ pub struct RowEvidence {
     pub asked: u64,
     /// What became of the results, where that is counted.
     pub answers: Option<Answers>,
+    /// How sessions were called back, where that is watched.
+    pub calls: Option<Calls>,
     /// What the workers counted.
     pub workers: Vec<WorkerReport>,
     /// Workers that never ended.
@@ -59,6 +61,8 @@ pub struct Harm {
     pub starved: u64,
     /// Times that an engine, just polled, still had something due.
     pub unnoticed: u64,
+    /// Times that engines were polled, where that is counted.
+    pub polls: u64,
 }
 
 impl Harm {
@@ -95,6 +99,13 @@ impl RowEvidence {
     #[must_use]
     pub fn cards(&self, of: fn(&InstanceStats) -> u64) -> u64 {
         self.devices.iter().map(|device| of(&device.card)).sum()
+    }
+
+    /// Whether operations may have failed because of what was done to the row.
+    #[must_use]
+    pub fn excuses_failures(&self) -> bool {
+        let shut_off = self.harm.delaying > 0 && self.engines(|engine| engine.trips) > 0;
+        shut_off || self.harm.excuses_failures()
     }
 
     /// What was checked session by session, over all workers.

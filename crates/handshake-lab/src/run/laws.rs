@@ -8,8 +8,11 @@ use super::evidence::RowEvidence;
 use crate::{
     report::LawReport,
     scenario::Mode,
-    stepped::{Answers, TraceSummary},
+    stepped::{Answers, Calls, TraceSummary},
 };
+
+/// Kinds of operation that a row in virtual time can have waiting at once.
+const MOST_KINDS: u64 = 2;
 
 /// The laws as far as they have been checked.
 #[derive(Debug, Clone, Default)]
@@ -29,6 +32,7 @@ impl Laws {
         if row.devices.is_empty() {
             return;
         }
+        self.l1_own_result(row);
         self.l2_submitted_once(row);
         self.l3_nobody_forgotten(row);
         self.l13_fair(row);
@@ -70,6 +74,13 @@ impl Laws {
         }
     }
 
+    /// L1: what a device computed came back with its request, to the session that had asked.
+    fn l1_own_result(&mut self, row: &RowEvidence) {
+        let Some(Answers { received, foreign, .. }) = row.answers else { return };
+        let fault = format!("{foreign} sessions got the result of another");
+        self.record(row, 1, received, &[(foreign > 0, fault)]);
+    }
+
     /// L2: an extra resume harms nothing, and nothing is submitted twice.
     fn l2_submitted_once(&mut self, row: &RowEvidence) {
         let sessions = row.sessions();
@@ -86,7 +97,7 @@ impl Laws {
             sessions.unprompted + submitted,
             &[
                 (
-                    harmed > 0 && !row.harm.excuses_failures(),
+                    harmed > 0 && refused == 0 && !row.excuses_failures(),
                     format!("{harmed} sessions failed after a resume without a wake"),
                 ),
                 (
@@ -129,18 +140,40 @@ impl Laws {
     fn l4_one_wake(&mut self, row: &RowEvidence) {
         let sessions = row.sessions();
         let tokens: u64 = row.workers.iter().map(|worker| worker.tokens).sum();
-        let (wakes, over) = (row.engines(|engine| engine.wakes), sessions.too_many_wakes);
+        let (wakes, over) = (row.engines(|engine| engine.wakes), sessions.wakes_beyond);
+        // Those who are told to submit themselves are woken for that too.
+        let retries = row.engines(|engine| engine.retry_wakes);
+        let due = wakes + retries;
         let settled = row.engines(|engine| engine.completed + engine.failed);
+        let (submitted, given_up) = (row.engines(|e| e.submitted), row.engines(|e| e.cancelled));
+        let Calls { after_unset, misinformed, .. } = row.calls.unwrap_or_default();
         self.record(
             row,
             4,
             sessions.parked,
             &[
-                (over > 0, format!("{over} sessions got more wakes than they had requests")),
-                (tokens > wakes, format!("{tokens} wakes came for {wakes} that were due")),
+                (
+                    over > retries,
+                    format!("sessions got {over} wakes more than they had requests, and {retries} to retry"),
+                ),
+                (tokens > due, format!("{tokens} wakes came for {due} that were due")),
                 (
                     wakes > settled,
                     format!("{wakes} wakes were made for {settled} settled requests"),
+                ),
+                (
+                    settled + given_up > submitted,
+                    format!(
+                        "{submitted} requests were settled {settled} times, and {given_up} given up"
+                    ),
+                ),
+                (
+                    after_unset > 0,
+                    format!("{after_unset} calls began after the callback had been taken away"),
+                ),
+                (
+                    misinformed > 0,
+                    format!("{misinformed} calls told a completion for a retry, or the reverse"),
                 ),
             ],
         );
@@ -156,7 +189,7 @@ impl Laws {
         let noise = sum(|pool| pool.swallowed_panics + pool.swallowed_unwinds);
         // A job may be cancelled when its answer is there and it has not been resumed; then the answer is late. And
         // whoever went over to the standby, or was too late, leaves an answer behind.
-        let Answers { computed, received, erased } = row.answers.unwrap_or_default();
+        let Answers { computed, received, erased, .. } = row.answers.unwrap_or_default();
         let astray = computed != received + erased;
         let losers = row.engines(|engine| engine.fallbacks + engine.deadlines);
         self.record(
@@ -188,8 +221,34 @@ impl Laws {
     fn l7_no_spin(&mut self, row: &RowEvidence) {
         let sessions = row.sessions();
         let over = sessions.too_many_resumes;
-        let fault = format!("{over} sessions were resumed more often than their wakes + 1");
-        self.record(row, 7, sessions.parked, &[(over > 0, fault)]);
+        // For each request handed over, each that comes to its end, and each poll of an engine, a full ring is asked at
+        // most once more for each kind.
+        let (vain, polls) = (row.engines(|engine| engine.ring_full), row.harm.polls);
+        let reasons = row.engines(|engine| {
+            engine.submitted
+                + engine.refused
+                + engine.completed
+                + engine.failed
+                + engine.cancelled
+                + engine.late
+                + engine.fallbacks
+                + engine.retries
+        });
+        let most = MOST_KINDS * (reasons + polls);
+        self.record(
+            row,
+            7,
+            sessions.parked,
+            &[
+                (over > 0, format!("{over} sessions were resumed more often than their wakes + 1")),
+                (
+                    polls > 0 && vain > most,
+                    format!(
+                        "a full ring was asked {vain} times, and there was reason to {most} times"
+                    ),
+                ),
+            ],
+        );
     }
 
     /// L8: after the drain nothing is left.
@@ -311,7 +370,7 @@ impl Laws {
                     format!("{failed} sessions failed and {told} clients were told"),
                 ),
                 (
-                    failed > 0 && !row.harm.excuses_failures() && row.engines(|e| e.refused) == 0,
+                    failed > 0 && !row.excuses_failures() && row.engines(|e| e.refused) == 0,
                     format!("{failed} sessions failed though no fault had struck"),
                 ),
             ],

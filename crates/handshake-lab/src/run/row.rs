@@ -99,6 +99,7 @@ pub(super) fn run(
         load,
         verified: verified.count(),
         answers: None,
+        calls: None,
         asked: asked.count(),
         workers: ended.workers,
         stuck: ended.stuck,

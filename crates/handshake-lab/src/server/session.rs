@@ -23,6 +23,12 @@ pub(crate) trait Session {
     /// Looks after the peer of a parked session without resuming it.
     fn watch_peer(&mut self) -> Result<(), Self::Failure>;
 
+    /// Cancels the operation that it is parked on, keeps everything else, and is about to ask anew. False if it is not
+    /// parked, or is of the kind that never does.
+    fn start_over(&mut self) -> bool {
+        false
+    }
+
     /// How far its handshake has come.
     fn milestone(&self) -> Milestone;
 

@@ -52,8 +52,8 @@ pub struct SessionChecks {
     pub unprompted_harmed: u64,
     /// Sessions that parked (laws L4 and L7) ...
     pub parked: u64,
-    /// ... and got more wakes than they had reasons to resume ...
-    pub too_many_wakes: u64,
+    /// ... and the wakes they got beyond one for each time that they parked ...
+    pub wakes_beyond: u64,
     /// ... or were resumed more often than wakes + 1.
     pub too_many_resumes: u64,
 }
@@ -77,7 +77,7 @@ impl SessionChecks {
         }
         if session.parks > 0 {
             self.parked += 1;
-            self.too_many_wakes += u64::from(session.tokens > session.parks);
+            self.wakes_beyond += session.tokens.saturating_sub(session.parks);
             self.too_many_resumes += u64::from(session.resumes > session.tokens + 1);
         }
     }
@@ -89,7 +89,7 @@ impl SessionChecks {
             unprompted: self.unprompted + other.unprompted,
             unprompted_harmed: self.unprompted_harmed + other.unprompted_harmed,
             parked: self.parked + other.parked,
-            too_many_wakes: self.too_many_wakes + other.too_many_wakes,
+            wakes_beyond: self.wakes_beyond + other.wakes_beyond,
             too_many_resumes: self.too_many_resumes + other.too_many_resumes,
         }
     }

@@ -23,7 +23,7 @@ use super::{
     slots::Slots,
     tally::{SessionChecks, SessionTally, WorkerReport},
 };
-use crate::plant;
+use crate::plant::{self, Bug};
 
 /// Sessions accepted and handshakes begun in one turn of a driver's loop. Small, so that a worker that blocks in each
 /// finishes those under way before it begins too many; large enough that a turn's poll is shared.
@@ -300,6 +300,19 @@ impl<S: Session, C: Charge> Core<S, C> {
         }
     }
 
+    /// A session cancels the operation that it waits for, if it waits for one, and asks anew.
+    pub(crate) fn start_over(&mut self, key: usize) {
+        let Some(held) = self.sessions.by_key(key) else { return };
+        if held.session.start_over() {
+            self.charge.parked(key, false);
+            self.advance(key);
+            let parked = self.sessions.by_key(key).is_some_and(|held| held.session.is_parked());
+            // The job that it had was for the next one, unless it has taken that itself.
+            self.jobs_freed += usize::from(!parked);
+            self.feed_starved();
+        }
+    }
+
     /// Gives up the sessions that are left, and tells what was done.
     pub(crate) fn finish(mut self, cpu: Duration) -> WorkerReport {
         self.report.abandoned = self.sessions.len() as u64;
@@ -379,7 +392,7 @@ impl<S: Session, C: Charge> Core<S, C> {
             self.fail(key, &failure);
             return;
         }
-        if plant::spin_resume() {
+        if plant::armed(Bug::SpinResume) {
             held.tally.resumes += 2;
             self.report.resumes += 2;
             self.advance(key);

@@ -37,6 +37,8 @@ pub(super) struct Visit {
     pub(super) hangs_up_after: Option<Duration>,
     /// The server gives the session up so long after the client has connected, unless it is done.
     pub(super) given_up_after: Option<Duration>,
+    /// The session cancels what it waits for so long after the client has connected, and asks anew.
+    pub(super) starts_over_after: Option<Duration>,
 }
 
 /// A device of the world and its engine.
@@ -47,6 +49,8 @@ pub(super) struct Station<P: Protocol> {
     pub(super) card: Arc<SteppedCard<P::Work>>,
     /// Entries of the ring of each kind; `None` if kinds share one.
     pub(super) depth: Option<usize>,
+    /// Whoever found its ring full is woken to submit again.
+    pub(super) notifies: bool,
 }
 
 /// What a world is built from, beside its protocol and its devices.

@@ -7,6 +7,7 @@ mod cost;
 mod recorder;
 mod trace;
 
+mod calls;
 mod wire;
 
 mod profiled;
@@ -24,6 +25,7 @@ mod row;
 mod seed;
 
 pub use build::Fibers;
+pub use calls::Calls;
 pub use clock::VirtualClock;
 pub use cost::{CostProfile, ProfileError, Segments, SignCosts};
 pub use profiled::Answers;

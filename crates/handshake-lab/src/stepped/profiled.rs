@@ -17,10 +17,12 @@ use sim_engine::Compute;
 use wait_ctx::{Route, WaitCtx};
 
 use super::{
+    calls::{Calls, Line, Switchboard},
     protocol::{Client, Protocol},
     wire::End,
 };
 use crate::{
+    plant::{self, Bug},
     scenario::{ConnectionKind, KeyType, Mix, TlsVersion},
     server::{LiveCounters, Milestone, Progress, Session},
 };
@@ -110,7 +112,8 @@ impl Work for Outline {
 
 thread_local! {
     static PRESENT: RefCell<Vec<[usize; KINDS.len()]>> = const { RefCell::new(Vec::new()) };
-    static ANSWERS: Cell<Answers> = const { Cell::new(Answers { computed: 0, received: 0, erased: 0 }) };
+    static ANSWERS: Cell<Answers> =
+        const { Cell::new(Answers { computed: 0, received: 0, foreign: 0, erased: 0 }) };
 }
 
 /// What became of the results of a run: each is received by its session or erased (law L5).
@@ -120,6 +123,8 @@ pub struct Answers {
     pub computed: u64,
     /// By sessions.
     pub received: u64,
+    /// Of those, by sessions that they were not computed for.
+    pub foreign: u64,
     /// Because nobody waited any more, or because they were wrong.
     pub erased: u64,
 }
@@ -177,11 +182,22 @@ pub(super) struct Profiled {
     pub(super) mix: Mix,
     /// One connection in so many needs the slow kind of signature, whatever its key; 0 for none.
     pub(super) slow_every: u64,
+    callbacks: Option<Callbacks>,
     counts: Rc<Counts>,
+}
+
+/// Sessions are woken by callback.
+#[derive(Debug)]
+struct Callbacks {
+    switchboard: Switchboard,
+    /// One session in so many takes its callback away while it is parked.
+    unset_every: u64,
 }
 
 #[derive(Debug, Default)]
 struct Counts {
+    /// Sessions there were, which are numbered from 0.
+    sessions: Cell<u64>,
     asked: Cell<u64>,
     verified: Cell<u64>,
     tickets: Tickets,
@@ -212,7 +228,13 @@ impl Profiled {
         // What an earlier run on this thread left behind is not this one's.
         let _ = Answers::take();
         PRESENT.with_borrow_mut(Vec::clear);
-        Self { signing, mix, slow_every, counts: Rc::default() }
+        Self { signing, mix, slow_every, callbacks: None, counts: Rc::default() }
+    }
+
+    /// Sessions are woken by callback, and one in `unset_every` takes it away while it is parked.
+    pub(super) fn called_back(self, unset_every: u64) -> Self {
+        let switchboard = Switchboard::default();
+        Self { callbacks: Some(Callbacks { switchboard, unset_every }), ..self }
     }
 }
 
@@ -242,10 +264,19 @@ impl Protocol for Profiled {
             Signing::Inline => (None, false),
         };
         let wait_ctx = WaitCtx::new();
-        if let Some(route) = route {
-            wait_ctx.notifier().set_route(route);
-        }
+        let line = match (route, &self.callbacks) {
+            (Some(route), Some(callbacks)) => {
+                let line = callbacks.switchboard.connect(&wait_ctx, route);
+                wire.number.is_multiple_of(callbacks.unset_every).then_some(line)
+            }
+            (Some(route), None) => {
+                wait_ctx.notifier().set_route(route);
+                None
+            }
+            (None, _) => None,
+        };
         let counts = Rc::clone(&self.counts);
+        counts.sessions.set(counts.sessions.get().max(wire.number + 1));
         let stage = Stage::Hello;
         Some(OutlineSession {
             end,
@@ -253,6 +284,7 @@ impl Protocol for Profiled {
             signature,
             engine,
             parks,
+            line,
             wait_ctx,
             pool: pool.clone(),
             counts,
@@ -282,6 +314,10 @@ impl Protocol for Profiled {
     fn answers(&self) -> Option<Answers> {
         Some(Answers::take())
     }
+
+    fn calls(&self) -> Option<Calls> {
+        self.callbacks.as_ref().map(|callbacks| callbacks.switchboard.calls())
+    }
 }
 
 type Signed = Result<Checksum, EngineError>;
@@ -303,6 +339,8 @@ pub(super) struct OutlineSession {
     signature: usize,
     engine: Option<Arc<Engine<Outline>>>,
     parks: bool,
+    /// Its callback, if it is to be taken away while it is parked.
+    line: Option<Line>,
     wait_ctx: WaitCtx,
     pool: JobPool,
     counts: Rc<Counts>,
@@ -344,14 +382,18 @@ impl OutlineSession {
             counts.asked.set(counts.asked.get() + 1);
             received(engine.run(work))
         };
-        if !self.parks {
+        if !self.parks && !plant::armed(Bug::ParkAnyway) {
             return Ok(Step::Finished(body()));
         }
         self.pool.start_with(&self.wait_ctx, body).map_err(|refused| refused.reason)
     }
 
     fn answer(&mut self, signed: Signed) -> Result<(), OutlineError> {
-        if signed? != self.work.checksum() {
+        let signed = signed?;
+        if signed != self.work.checksum() {
+            let of = |session| Outline { session, kind: self.work.kind, _counted: None }.checksum();
+            let foreign = (0..self.counts.sessions.get()).any(|session| of(session) == signed);
+            Answers::note(|answers| answers.foreign += u64::from(foreign));
             return Err(OutlineError::WrongResult);
         }
         if !self.end.wire().kind.resumed {
@@ -379,6 +421,9 @@ impl Session for OutlineSession {
                     Received::End => return Err(OutlineError::PeerClosed),
                 },
                 Stage::Unstarted => match self.sign() {
+                    Ok(Step::Finished(Err(_))) if plant::armed(Bug::HushFailure) => {
+                        return Ok(Progress::Ended);
+                    }
                     Ok(Step::Finished(signed)) => self.answer(signed)?,
                     Ok(Step::Paused(job)) => {
                         self.stage = Stage::Parked(job);
@@ -388,6 +433,9 @@ impl Session for OutlineSession {
                     Err(refused) => return Err(OutlineError::NoJob(refused)),
                 },
                 Stage::Parked(job) => match job.resume() {
+                    Step::Finished(Err(_)) if plant::armed(Bug::HushFailure) => {
+                        return Ok(Progress::Ended);
+                    }
                     Step::Finished(signed) => self.answer(signed)?,
                     Step::Paused(job) => {
                         self.stage = Stage::Parked(job);
@@ -417,8 +465,23 @@ impl Session for OutlineSession {
         }
     }
 
+    fn parked(&mut self) -> Result<(), OutlineError> {
+        if let Some(line) = self.line.take() {
+            line.cut(&self.wait_ctx);
+        }
+        Ok(())
+    }
+
     fn is_parked(&self) -> bool {
         matches!(self.stage, Stage::Parked(_))
+    }
+
+    fn start_over(&mut self) -> bool {
+        let parked = self.is_parked();
+        if parked {
+            self.stage = Stage::Unstarted;
+        }
+        parked
     }
 
     fn watch_peer(&mut self) -> Result<(), OutlineError> {

@@ -6,7 +6,7 @@ use engine_core::{Kind, Work};
 use job_core::JobPool;
 use wait_ctx::Route;
 
-use super::{profiled::Answers, wire::End};
+use super::{calls::Calls, profiled::Answers, wire::End};
 use crate::{scenario::ConnectionKind, server::Session};
 
 /// Makes both ends of a handshake.
@@ -40,6 +40,11 @@ pub(super) trait Protocol: 'static {
 
     /// What became of the results, where that is counted; to be asked once, at the end.
     fn answers(&self) -> Option<Answers> {
+        None
+    }
+
+    /// How sessions were called back, where that is watched.
+    fn calls(&self) -> Option<Calls> {
         None
     }
 }

@@ -230,6 +230,7 @@ where
             card: Arc::clone(card),
             // What waits for the standby is counted as its first device's.
             depth: depth.filter(|_| other.is_none()),
+            notifies: false,
         }
     };
     Ok(plan.devices.iter().enumerate().map(station).collect())
@@ -242,6 +243,7 @@ pub(super) fn evidence(plan: &RowPlan, outcome: Outcome) -> RowEvidence {
         load: outcome.load,
         verified: outcome.verified,
         answers: outcome.answers,
+        calls: outcome.calls,
         asked: outcome.asked,
         workers: outcome.workers,
         stuck: 0,

@@ -1,9 +1,12 @@
 //! One seed of the swarm, in virtual time.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use crypto_ops::{Algorithm, SoftwareKeys};
-use engine_core::{CheckPolicy, Clock, Engine, Inline};
+use engine_core::{CheckPolicy, Clock, Engine, Inline, OnFull};
 use sim_engine::{Compute, RingLayout, ServiceClass, SimConfig, SteppedCard};
 use ssl_async::SslContext;
 
@@ -23,8 +26,9 @@ use crate::{
     certs::TestPki,
     keys::{self, Asked},
     load::{Clients, Verified},
+    plant::{self, Bug},
     run::{RowEvidence, RunError},
-    scenario::{Mode, Routing, RowPlan},
+    scenario::{Mode, Routing, RowPlan, Wake},
     swarm::SeedPlan,
 };
 
@@ -42,13 +46,14 @@ pub(crate) fn run(
         at: visit.at,
         hangs_up_after: visit.hangs_up_after,
         given_up_after: visit.given_up_after,
+        starts_over_after: visit.starts_over_after,
     });
     let setting = Setting {
         time,
         routing: Routing::even(plan.devices.len()),
         costs: costs.costs(row.mode, &row.mix),
         unprompted_every: Some(plan.unprompted_every),
-        polls: false,
+        polls: plan.wake == Wake::Poll,
         load: Load::Open(visits.collect()),
         workers: plan.workers,
         deadlines: plan.terms.deadline.is_some(),
@@ -78,13 +83,22 @@ pub(crate) fn run(
             stations(plan, &kinds, &Arc::new(Checksums), &clock)?;
         let engines = stations.iter().map(|station| Arc::clone(&station.engine)).collect();
         let signing = if parks { Signing::Async(engines) } else { Signing::Blocking(engines) };
-        let protocol = Profiled::new(signing, row.mix.clone(), plan.slow_every);
+        let mut protocol = Profiled::new(signing, row.mix.clone(), plan.slow_every);
+        if plan.wake == Wake::Callback {
+            protocol = protocol.called_back(plan.unset_every);
+        }
         world::run(protocol, stations, setting, fibers)
     };
     let system = |source| RunError::System { row: format!("seed {}", plan.seed), source };
     let outcome = outcome.map_err(system)?;
     let trace = outcome.trace;
     Ok((evidence(row, outcome), trace))
+}
+
+/// Another seed each time.
+fn any_seed() -> u64 {
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+    CALLS.fetch_add(1, Ordering::Relaxed)
 }
 
 fn stations<P: Protocol>(
@@ -97,22 +111,32 @@ fn stations<P: Protocol>(
     for (number, instance) in plan.devices.iter().enumerate() {
         let mut config = SimConfig::new(instance.clone(), kinds.to_vec());
         config.polling = plan.polling;
+        config.instances = plan.instances;
         config.response_timeout = Some(plan.response_timeout);
         config.trace = true;
         // Each device draws for itself.
-        config.seed = plan.seed.wrapping_mul(31).wrapping_add(number as u64);
+        let seed = if plant::armed(Bug::ForgetSeed) { any_seed() } else { plan.seed };
+        config.seed = seed.wrapping_mul(31).wrapping_add(number as u64);
         let clock: Arc<dyn Clock> = Arc::<VirtualClock>::clone(clock);
         let card = SteppedCard::new(config, Arc::clone(compute), Arc::clone(&clock))?;
         let standby = Arc::clone(compute);
-        let engine = Engine::builder(Arc::clone(&card) as Arc<_>)
+        let mut engine = Engine::builder(Arc::clone(&card) as Arc<_>)
             .queue_bound(plan.queue_bound)
             .checks(CheckPolicy::Always)
             .terms(plan.terms)
+            .on_full(plan.on_full)
             .standby(Arc::new(Inline::new(move |work: &P::Work| standby.compute(work))))
-            .clock(clock)
-            .build();
-        let depth = (instance.rings == RingLayout::PerClass).then_some(instance.ring_depth);
-        stations.push(Station { name: instance.name.clone(), engine, card, depth });
+            .clock(clock);
+        if let Some(policy) = plan.breaker {
+            engine = engine.breaker(policy);
+        }
+        // What an instance gives back as it goes away lies there until it is collected, and is no reason to wait for the
+        // room of another.
+        let is_plain = instance.rings == RingLayout::PerClass && plan.instances == 1;
+        let depth = is_plain.then_some(instance.ring_depth);
+        let notifies = plan.on_full == OnFull::Notify;
+        let name = instance.name.clone();
+        stations.push(Station { name, engine: engine.build(), card, depth, notifies });
     }
     Ok(stations)
 }

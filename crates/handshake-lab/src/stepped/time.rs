@@ -42,6 +42,8 @@ pub(super) enum Event {
     HangUp(Rc<Wire>),
     /// The server gives a session up.
     GiveUp(Rc<Wire>),
+    /// A session cancels what it waits for, and asks anew.
+    StartOver(Rc<Wire>),
     /// A worker's CPU time has passed.
     Worked(usize),
     /// A device has something to do.

@@ -28,6 +28,8 @@ pub(super) enum Mark {
     Failed = 7,
     /// A worker has been at work until now.
     Worked = 8,
+    /// A session cancelled what it waited for, and asked anew.
+    StartOver = 9,
 }
 
 /// Device events follow after the marks.

@@ -58,6 +58,8 @@ pub(super) enum Mail {
     Arrived(Rc<Wire>),
     /// A session is to be given up.
     GiveUp(Rc<Wire>),
+    /// A session is to cancel what it waits for, and to ask anew.
+    StartOver(Rc<Wire>),
 }
 
 /// Why a worker's job is paused.
@@ -149,6 +151,11 @@ pub(super) fn serve<P: Protocol>(
                         core.give_up(session);
                     }
                 }
+                Mail::StartOver(wire) => {
+                    if let Some(session) = wire.session.get() {
+                        core.start_over(session);
+                    }
+                }
             }
         }
         for _ in 0..NEW_A_TURN {
@@ -197,8 +204,8 @@ impl PollRounds {
     }
 }
 
-/// A minute, which is longer than any key takes.
-const MOST_IN_VAIN: u32 = 60_000;
+/// Ten seconds, which is longer than any key takes.
+const MOST_IN_VAIN: u32 = 10_000;
 
 fn next(desk: &Desk) -> Option<Mail> {
     desk.mail.borrow_mut().pop_front()

@@ -19,6 +19,7 @@ use wait_ctx::{ReadyQueue, Route, Token, WaitCtx};
 
 use super::{
     build::{Fibers, Load, Setting, Station, Visit},
+    calls::Calls,
     profiled::Answers,
     protocol::{Client, Protocol},
     time::Event,
@@ -44,6 +45,7 @@ pub(super) struct Outcome {
     pub(super) asked: u64,
     pub(super) verified: u64,
     pub(super) answers: Option<Answers>,
+    pub(super) calls: Option<Calls>,
     pub(super) workers: Vec<WorkerReport>,
     pub(super) devices: Vec<DeviceReport>,
     pub(super) trace: TraceSummary,
@@ -67,6 +69,8 @@ pub(super) struct World<P: Protocol> {
     alarms: Vec<Option<Duration>>,
     /// From when on a device takes requests for which it has room, as far as is known.
     usable_from: Vec<Duration>,
+    /// Connections that each device signs for.
+    active: Vec<usize>,
     /// Workers whose engines have woken them.
     woken: ReadyQueue,
     tokens: Vec<Token>,
@@ -77,8 +81,13 @@ pub(super) struct World<P: Protocol> {
     wires: u64,
     harm: Harm,
     last_end: Duration,
+    /// Whoever has not come to an end by then never will, though devices may be looked after for ever.
+    horizon: Duration,
     seen: LoadReport,
 }
+
+/// After the last visit of an open load; longer than any queue before a device takes.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Runs a world to its end.
 pub(super) fn run<P: Protocol>(
@@ -91,7 +100,9 @@ pub(super) fn run<P: Protocol>(
     world.settle()?;
     loop {
         while let Some((at, event)) = world.next() {
-            if world.setting.stop.as_ref().is_some_and(Progress::is_interrupted) {
+            if world.setting.stop.as_ref().is_some_and(Progress::is_interrupted)
+                || at > world.horizon
+            {
                 return world.end();
             }
             world.read_until(at);
@@ -118,6 +129,7 @@ impl<P: Protocol> World<P> {
             Load::Open(visits) => visits.len(),
         };
         let mut free = Vec::new();
+        let mut horizon = Duration::MAX;
         match &setting.load {
             Load::Closed { .. } => {
                 (0..places)
@@ -128,6 +140,8 @@ impl<P: Protocol> World<P> {
                 setting.time.enter(Duration::ZERO, Event::Visitor);
             }
             Load::Open(visits) => {
+                let last = visits.iter().map(|visit| visit.at).max().unwrap_or_default();
+                horizon = last + PATIENCE;
                 for (place, visit) in visits.iter().enumerate() {
                     setting.time.enter(visit.at, Event::Arrival(place));
                 }
@@ -139,6 +153,7 @@ impl<P: Protocol> World<P> {
         let mut world = Self {
             alarms: vec![None; stations.len()],
             usable_from: vec![Duration::ZERO; stations.len()],
+            active: vec![0; stations.len()],
             workers: Vec::with_capacity(fibers.sessions.len()),
             woken,
             tokens: Vec::new(),
@@ -148,6 +163,7 @@ impl<P: Protocol> World<P> {
             wires: 0,
             harm: Harm { deadlines: setting.deadlines, ..Harm::default() },
             last_end: Duration::ZERO,
+            horizon,
             seen: LoadReport {
                 handshakes: 0,
                 failed: 0,
@@ -235,6 +251,13 @@ impl<P: Protocol> World<P> {
                     self.post(worker, Mail::GiveUp(wire));
                 }
             }
+            Event::StartOver(wire) => {
+                if self.is_here(&wire) {
+                    self.setting.time.mark(Mark::StartOver, wire.number);
+                    let worker = wire.worker;
+                    self.post(worker, Mail::StartOver(wire));
+                }
+            }
             Event::Worked(worker) => self.workers[worker].runnable = true,
             Event::Device(device) => {
                 if self.alarms[device].is_some_and(|at| at <= self.setting.time.clock.now()) {
@@ -248,9 +271,6 @@ impl<P: Protocol> World<P> {
                     }
                 }
                 self.look_for_the_starved(device);
-                for worker in &mut self.workers {
-                    worker.runnable |= worker.desk.is_called();
-                }
             }
         }
         self.setting.time.send_off(&self.outbox);
@@ -286,21 +306,26 @@ impl<P: Protocol> World<P> {
             for token in self.tokens.drain(..) {
                 self.workers[token.0].runnable = true;
             }
+            for worker in &mut self.workers {
+                worker.runnable |= worker.desk.is_called();
+            }
             let Some(number) = self.workers.iter().position(|worker| worker.runnable) else {
                 return Ok(());
             };
             let asked = self.protocol.asked();
             self.workers[number].go_on()?;
-            // Whoever has not asked for a signature has given no device anything.
-            if self.protocol.asked() == asked {
-                continue;
-            }
+            // Whoever has not asked for a signature has given no device anything, unless it was to try again.
+            let asked = self.protocol.asked() != asked;
             for device in 0..self.stations.len() {
+                if !asked && !self.stations[device].notifies {
+                    continue;
+                }
                 // A device that has noted nothing has been given nothing. What waits before it has its time in the
                 // calendar already, for its deadline is not before that of those who waited first.
-                if self.read_trace(device) {
-                    // Before the poll, which might set right what went wrong.
-                    self.look_for_the_starved(device);
+                let moved = self.read_trace(device);
+                // Before the poll, which might set right what went wrong.
+                self.look_for_the_starved(device);
+                if moved {
                     self.poll(device);
                 }
             }
@@ -309,6 +334,7 @@ impl<P: Protocol> World<P> {
 
     /// Moves a device to the present and notes when it is to be moved next.
     fn poll(&mut self, device: usize) {
+        self.harm.polls += 1;
         let next = self.stations[device].engine.poll();
         self.read_trace(device);
         let time = &self.setting.time;
@@ -354,11 +380,10 @@ impl<P: Protocol> World<P> {
     /// Nobody waits for a ring that has room: whatever keeps another kind waiting is nothing to this one.
     fn look_for_the_starved(&mut self, device: usize) {
         let station = &self.stations[device];
-        let Some(depth) =
-            station.depth.filter(|_| self.usable_from[device] <= self.setting.time.clock.now())
-        else {
-            return;
-        };
+        // Whoever has been told to submit has that room for its own until it gets to it.
+        let in_reserve = station.notifies && self.wakes_are_under_way();
+        let usable = self.usable_from[device] <= self.setting.time.clock.now() && !in_reserve;
+        let Some(depth) = station.depth.filter(|_| usable) else { return };
         let (card, starved) = (&station.card, &mut self.harm.starved);
         self.protocol.present(device, |kind, present| {
             if present > 0
@@ -367,6 +392,13 @@ impl<P: Protocol> World<P> {
                 *starved += u64::from(room > 0 && present > depth.saturating_sub(room));
             }
         });
+    }
+
+    /// Whether somebody may have been told to resume who has not got to it.
+    fn wakes_are_under_way(&self) -> bool {
+        let busy =
+            |worker: &Worker| worker.desk.doing.get() != Doing::Nothing || worker.desk.is_called();
+        self.setting.polls || self.workers.iter().any(busy)
     }
 
     /// Every worker that waits looks for completions.
@@ -429,12 +461,15 @@ impl<P: Protocol> World<P> {
             self.setting.time.enter(now, Event::HangUp(Rc::clone(&wire)));
         }
         if let Load::Open(visits) = &self.setting.load {
-            let Visit { hangs_up_after, given_up_after, .. } = visits[place];
+            let Visit { hangs_up_after, given_up_after, starts_over_after, .. } = visits[place];
             if let Some(after) = hangs_up_after {
                 self.setting.time.enter(now + after, Event::HangUp(Rc::clone(&wire)));
             }
             if let Some(after) = given_up_after {
                 self.setting.time.enter(now + after, Event::GiveUp(Rc::clone(&wire)));
+            }
+            if let Some(after) = starts_over_after {
+                self.setting.time.enter(now + after, Event::StartOver(Rc::clone(&wire)));
             }
         }
         let here = &mut self.places[place];
@@ -443,6 +478,10 @@ impl<P: Protocol> World<P> {
         here.wire = Some(Rc::clone(&wire));
         here.opened = now;
         here.took = None;
+        if let Some(active) = self.active.get_mut(wire.device) {
+            *active += 1;
+            self.stations[wire.device].card.set_active(*active);
+        }
         let worker = wire.worker;
         let outbox = Rc::clone(&self.workers[worker].desk.outbox);
         self.post(worker, Mail::Connected(End::new(&wire, Side::Server, &outbox)));
@@ -507,7 +546,12 @@ impl<P: Protocol> World<P> {
         let now = self.setting.time.clock.now();
         self.last_end = now;
         self.places[place].client = None;
-        self.places[place].wire = None;
+        if let Some(wire) = self.places[place].wire.take()
+            && let Some(active) = self.active.get_mut(wire.device)
+        {
+            *active -= 1;
+            self.stations[wire.device].card.set_active(*active);
+        }
         match self.setting.load {
             Load::Closed { .. } => self.setting.time.enter(now, Event::Arrival(place)),
             Load::Stream { .. } => self.free.push(place),
@@ -571,6 +615,7 @@ impl<P: Protocol> World<P> {
             asked: self.protocol.asked(),
             verified: self.protocol.verified(),
             answers: self.protocol.answers(),
+            calls: self.protocol.calls(),
             workers,
             devices,
             trace,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use engine_core::{Fallback, Terms};
+use engine_core::{BreakerPolicy, Fallback, OnFull, Terms};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use sim_device::{
@@ -12,7 +12,7 @@ use sim_device::{
 
 use sim_engine::Polling;
 
-use crate::scenario::Mode;
+use crate::scenario::{Mode, Wake};
 
 /// Every so many seeds one runs real TLS.
 pub(super) const REAL_TLS_EVERY: u64 = 100;
@@ -32,6 +32,8 @@ pub struct SeedPlan {
     pub few_jobs: bool,
     /// The devices, with their faults.
     pub devices: Vec<InstanceConfig>,
+    /// How many of that instance each device has.
+    pub instances: usize,
     /// When finished work is collected.
     pub polling: Polling,
     /// After how long a device is asked what became of a request.
@@ -40,6 +42,14 @@ pub struct SeedPlan {
     pub queue_bound: usize,
     /// How long operations may take, and what then.
     pub terms: Terms,
+    /// Who keeps an operation that found the ring full.
+    pub on_full: OnFull,
+    /// When a device is left alone; `None` for never.
+    pub breaker: Option<BreakerPolicy>,
+    /// How parked sessions are woken.
+    pub wake: Wake,
+    /// One session in so many takes its callback away while it is parked.
+    pub unset_every: u64,
     /// One session in so many is resumed without a wake.
     pub unprompted_every: u64,
     /// One connection in so many needs the slow kind of signature.
@@ -57,6 +67,8 @@ pub struct Visit {
     pub hangs_up_after: Option<Duration>,
     /// The server gives the session up so long after the client has connected, unless it is done.
     pub given_up_after: Option<Duration>,
+    /// The session cancels what it waits for so long after the client has connected, and asks anew.
+    pub starts_over_after: Option<Duration>,
 }
 
 /// The classes of the fast and the slow kind of signature.
@@ -85,10 +97,19 @@ impl SeedPlan {
             workers: rng.random_range(1..3),
             few_jobs: one_in(rng, 4),
             devices,
+            instances: if one_in(rng, 5) { 2 } else { 1 },
             polling: polling(rng),
             response_timeout: micros(rng, 30_000..90_000),
             queue_bound: if one_in(rng, 8) { rng.random_range(1..4) } else { 1024 },
             terms,
+            on_full: if one_in(rng, 3) { OnFull::Notify } else { OnFull::Queue },
+            breaker: one_in(rng, 3).then(|| breaker(rng)),
+            wake: match rng.random_range(0..8) {
+                0 => Wake::Poll,
+                1..4 => Wake::Callback,
+                _ => Wake::Ready,
+            },
+            unset_every: rng.random_range(2..9),
             unprompted_every: rng.random_range(2..12),
             slow_every: rng.random_range(2..9),
             visits,
@@ -96,10 +117,22 @@ impl SeedPlan {
     }
 }
 
+/// Quick to open and to close again, for a seed lasts a few dozen milliseconds.
+fn breaker(rng: &mut ChaCha8Rng) -> BreakerPolicy {
+    BreakerPolicy::default()
+        .failures(rng.random_range(1..6))
+        .pause(micros(rng, 300..8_000))
+        .check_every(micros(rng, 200..3_000))
+}
+
 fn polling(rng: &mut ChaCha8Rng) -> Polling {
-    match rng.random_range(0..4) {
+    match rng.random_range(0..5) {
         0 => Polling::Interval(micros(rng, 20..400)),
         1 => Polling::Inline(micros(rng, 20..400)),
+        2 => Polling::Heuristic {
+            threshold: rng.random_range(2..24),
+            at_latest: micros(rng, 100..3_000),
+        },
         _ => Polling::Interrupt { watchdog: micros(rng, 1_000..12_000) },
     }
 }
@@ -113,6 +146,7 @@ fn visit(rng: &mut ChaCha8Rng, window: Duration) -> Visit {
         at,
         hangs_up_after: (leaves == 0).then_some(after),
         given_up_after: (leaves == 1).then_some(after),
+        starts_over_after: (leaves == 2).then_some(after),
     }
 }
 
@@ -139,6 +173,8 @@ fn device(rng: &mut ChaCha8Rng, number: usize) -> InstanceConfig {
                 delay: micros(rng, 10..200),
             },
         },
+        // Often enough that whoever looks finds out before the fault has passed.
+        heartbeat: micros(rng, 50..1_000),
         faults: FaultPlan { rules, budget: None },
         ..InstanceConfig::default()
     }

@@ -19,7 +19,7 @@ use crate::{
 /// A swarm that could not be run to its end.
 pub type SwarmError = RunError;
 
-/// After so many seeds that failed it is known.
+/// Seeds that fail at most, unless told otherwise.
 const ENOUGH: usize = 20;
 
 /// Workers of a seed at most, as [`SeedPlan`] draws them.
@@ -39,6 +39,8 @@ pub struct Swarm {
     few_fibers: Fibers,
     pki: TestPki,
     progress: Progress,
+    /// After so many seeds that failed it is known.
+    enough: usize,
 }
 
 /// What came of one seed.
@@ -67,6 +69,7 @@ impl Swarm {
             few_fibers: Fibers::new(WORKERS, Some(FEW_JOBS)),
             pki: TestPki::generate(key)?,
             progress: Progress::silent(),
+            enough: ENOUGH,
         })
     }
 
@@ -76,12 +79,18 @@ impl Swarm {
         Self { progress, ..self }
     }
 
+    /// Ends with the first seed that breaks a law.
+    #[must_use]
+    pub fn fail_fast(self) -> Self {
+        Self { enough: 1, ..self }
+    }
+
     /// Runs these seeds, each of them twice. Ends early when so many have failed that it is known.
     ///
     /// # Errors
     /// What kept a seed from being run; broken laws are in the report instead.
     pub fn run(&mut self, seeds: Range<u64>) -> Result<SwarmReport, SwarmError> {
-        self.run_until(seeds, ENOUGH, |_| Ok(()))
+        self.run_until(seeds, self.enough, |_| Ok(()))
     }
 
     /// As [`run`](Self::run), but every seed is run, however many fail, and `tell` is told of each as it ends: then it

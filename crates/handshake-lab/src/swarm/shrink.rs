@@ -39,6 +39,7 @@ pub(super) fn left_of(mut plan: SeedPlan, remains: &Remains) -> SeedPlan {
         for visit in &mut plan.visits {
             visit.hangs_up_after = None;
             visit.given_up_after = None;
+            visit.starts_over_after = None;
         }
     }
     if remains.workers > 0 {
@@ -115,11 +116,21 @@ impl Shrunk {
         let mut out = format!("# {}\n# {law}: {detail}\n# What is left of it:\n", self.summary());
         let _ = writeln!(
             out,
-            "#   {:?}, {} workers, {:?}, {:?}",
-            left.mode, left.workers, left.polling, left.terms
+            "#   {:?}, {} workers, wake by {}, {:?}, {:?}, {:?}, {:?}",
+            left.mode,
+            left.workers,
+            left.wake,
+            left.polling,
+            left.terms,
+            left.on_full,
+            left.breaker
         );
         for device in &left.devices {
-            let _ = writeln!(out, "#   device {}: ring {}", device.name, device.ring_depth);
+            let _ = writeln!(
+                out,
+                "#   device {}: {} times a ring of {}",
+                device.name, left.instances, device.ring_depth
+            );
             for rule in &device.faults.rules {
                 let _ = writeln!(out, "#     {rule:?}");
             }

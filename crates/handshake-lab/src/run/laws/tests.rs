@@ -23,13 +23,15 @@ fn healthy(mode: &str) -> RowEvidence {
     let started = Device::start(plan.device(), &[], 1, 8, Arc::new(SoftwareKeys::new()));
     let mut device = started.expect("a valid device").end(Duration::from_secs(5));
     let engine = &mut device.engine;
-    (engine.submitted, engine.accepted, engine.completed) = (10, 10, 10);
-    (engine.checked, engine.in_order) = (10, 6);
+    let given_up = u64::from(mode == "async");
+    let asked = 10 + given_up;
+    (engine.submitted, engine.accepted, engine.completed) = (asked, asked, 10);
+    (engine.checked, engine.in_order, engine.ring_full) = (10, 6, 6);
     let parked = if mode == "async" { 10 } else { 0 };
     (engine.wakes, engine.resumes) = (parked, parked);
-    (engine.cancelled, engine.late) = (1, 1);
+    (engine.cancelled, engine.late) = (given_up, given_up);
     let mut pool = PoolStats::default();
-    pool.cancelled = u64::from(mode == "async");
+    pool.cancelled = given_up;
     let worker = WorkerReport {
         accepted: 10,
         handshakes: 10,
@@ -66,11 +68,12 @@ fn healthy(mode: &str) -> RowEvidence {
         },
         verified: 10,
         answers: None,
-        asked: 10,
+        calls: None,
+        asked,
         workers: vec![worker],
         stuck: 0,
         devices: vec![device],
-        harm: Harm::default(),
+        harm: Harm { polls: 20, ..Harm::default() },
         ledger: Ledger { jobs: Level { now: 0, peak: 10 }, ..Ledger::default() },
     }
 }
@@ -113,7 +116,7 @@ fn l2_is_broken_by_a_session_that_a_resume_harmed() {
 
 #[test]
 fn l2_is_broken_by_a_second_submission() {
-    breaks("L2", "async", |row| engine(row).accepted = 11);
+    breaks("L2", "async", |row| engine(row).accepted = 12);
     breaks("L2", "async", |row| row.asked = 9);
 }
 
@@ -127,9 +130,35 @@ fn l3_is_broken_by_a_handshake_that_nobody_ended() {
 
 #[test]
 fn l4_is_broken_by_a_wake_too_many() {
-    breaks("L4", "async", |row| row.workers[0].sessions.too_many_wakes = 1);
+    breaks("L4", "async", |row| row.workers[0].sessions.wakes_beyond = 1);
     breaks("L4", "async", |row| row.workers[0].tokens = 11);
     breaks("L4", "async", |row| engine(row).wakes = 11);
+}
+
+#[test]
+fn l4_is_broken_by_a_second_outcome_and_by_a_call_too_late_or_untrue() {
+    breaks("L4", "async", |row| engine(row).cancelled = 2);
+    let calls = Calls { begun: 10, ..Calls::default() };
+    breaks("L4", "async", |row| row.calls = Some(Calls { after_unset: 1, ..calls }));
+    breaks("L4", "async", |row| row.calls = Some(Calls { misinformed: 1, ..calls }));
+}
+
+#[test]
+fn l4_allows_a_wake_for_each_time_that_there_is_room_to_retry() {
+    let mut row = healthy("async");
+    row.workers[0].tokens = 13;
+    row.workers[0].sessions.wakes_beyond = 3;
+    assert_eq!(broken(&row), ["L4"]);
+    engine(&mut row).retry_wakes = 3;
+    assert_eq!(broken(&row), Vec::<String>::new());
+}
+
+#[test]
+fn l1_is_broken_by_the_result_of_another() {
+    breaks("L1", "async", |row| {
+        let answers = Answers { computed: 10, received: 10, ..Answers::default() };
+        row.answers = Some(Answers { foreign: 1, ..answers });
+    });
 }
 
 #[test]
@@ -139,13 +168,18 @@ fn l5_is_broken_by_a_job_that_would_not_be_cancelled() {
     breaks("L5", "async", |row| engine(row).late = 2);
     breaks("L5", "async", |row| row.workers[0].pool.cancelled = 3);
     breaks("L5", "async", |row| {
-        row.answers = Some(Answers { computed: 10, received: 9, erased: 0 });
+        row.answers = Some(Answers { computed: 10, received: 9, ..Answers::default() });
     });
 }
 
 #[test]
 fn l7_is_broken_by_a_resume_that_nothing_asked_for() {
     breaks("L7", "async", |row| row.workers[0].sessions.too_many_resumes = 1);
+}
+
+#[test]
+fn l7_is_broken_by_asking_a_full_ring_without_end() {
+    breaks("L7", "async", |row| engine(row).ring_full = 1_000);
 }
 
 #[test]

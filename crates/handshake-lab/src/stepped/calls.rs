@@ -1,0 +1,72 @@
+//! Wakes by callback: each call is held against what may be said and when (law L4).
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use wait_ctx::{Reason, Route, Status, WaitCtx};
+
+/// How the sessions of a run were called back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Calls {
+    /// Calls that began.
+    pub begun: u64,
+    /// Of those, after the callback had been taken away.
+    pub after_unset: u64,
+    /// Those that gave `Again` for a completion, or anything else for a retry.
+    pub misinformed: u64,
+}
+
+#[derive(Debug, Default)]
+struct Counts {
+    begun: AtomicU64,
+    after_unset: AtomicU64,
+    misinformed: AtomicU64,
+}
+
+/// Watches the callbacks of a run.
+#[derive(Debug, Default)]
+pub(super) struct Switchboard {
+    counts: Arc<Counts>,
+}
+
+/// The callback of one session, as long as it is set.
+#[derive(Debug)]
+pub(super) struct Line {
+    unset: Arc<AtomicU64>,
+}
+
+impl Switchboard {
+    /// Wakes a session by a callback that does what its route would; and by the route once the callback is gone.
+    pub(super) fn connect(&self, wait_ctx: &WaitCtx, route: Route) -> Line {
+        let unset = Arc::new(AtomicU64::new(0));
+        if let Route::Ready(sender, token) = &route {
+            let (sender, token) = (sender.clone(), *token);
+            let (counts, gone) = (Arc::clone(&self.counts), Arc::clone(&unset));
+            wait_ctx.set_callback(move |call| {
+                counts.begun.fetch_add(1, Ordering::Relaxed);
+                counts.after_unset.fetch_add(gone.load(Ordering::Relaxed), Ordering::Relaxed);
+                let wrong = (call.reason == Reason::Retry) != (call.status == Status::Again);
+                counts.misinformed.fetch_add(u64::from(wrong), Ordering::Relaxed);
+                sender.push(token);
+            });
+        }
+        wait_ctx.notifier().set_route(route);
+        Line { unset }
+    }
+
+    pub(super) fn calls(&self) -> Calls {
+        let Counts { begun, after_unset, misinformed } = &*self.counts;
+        let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Calls { begun: of(begun), after_unset: of(after_unset), misinformed: of(misinformed) }
+    }
+}
+
+impl Line {
+    /// Takes the callback away. From now on a call is one too many.
+    pub(super) fn cut(self, wait_ctx: &WaitCtx) {
+        wait_ctx.unset_callback();
+        self.unset.store(1, Ordering::Relaxed);
+    }
+}
