@@ -1,6 +1,7 @@
 //! The document `results.json`. Its shape is a promise: fields are added, never renamed or removed, while
 //! [`SCHEMA`] stays the same.
 
+use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use super::machine::Machine;
@@ -99,10 +100,19 @@ pub struct RowReport {
     pub interrupts: u64,
     /// Operations done elsewhere because the device could not.
     pub fallbacks: u64,
+    /// Operations that software did at once because too few handshakes were under way.
+    pub not_offloaded: u64,
     /// Operations given up by whoever waited.
     pub cancelled: u64,
     /// Busy time of the device's units over the time they had; null without a device.
     pub device_utilisation: Option<f64>,
+    /// Operations that a unit of the device served at once, on average; null where units take them one by one.
+    pub mean_batch: Option<f64>,
+    /// How late another task of the event loops was; null where there was none.
+    pub beat_late_ms: Option<LatencyMs>,
+    /// How many it could have served at once; for the verdict only.
+    #[serde(skip)]
+    pub batch: u32,
     /// Failed handshakes that the scenario expects, at most; for the verdict only.
     #[serde(skip)]
     pub failures_expected: u64,
@@ -122,6 +132,20 @@ pub struct LatencyMs {
     pub p999: f64,
     /// The slowest.
     pub max: f64,
+}
+
+impl LatencyMs {
+    /// Those of a histogram of microseconds.
+    #[must_use]
+    pub fn of_micros(times: &Histogram<u64>) -> Self {
+        let percentile = |quantile| times.value_at_quantile(quantile) as f64 / 1e3;
+        Self {
+            p50: percentile(0.5),
+            p99: percentile(0.99),
+            p999: percentile(0.999),
+            max: times.max() as f64 / 1e3,
+        }
+    }
 }
 
 /// What a run holds now and held at most.

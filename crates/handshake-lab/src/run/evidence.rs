@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use engine_core::EngineSnapshot;
+use hdrhistogram::Histogram;
 use sim_device::Fault;
 use sim_engine::InstanceStats;
 
@@ -110,6 +111,27 @@ impl RowEvidence {
         self.devices.first().map(DeviceReport::mean_wait)
     }
 
+    /// How many operations a unit has served at once; `None` where that is always one.
+    fn mean_batch(&self) -> Option<f64> {
+        let batches = self.plan.device.batching.batch > 1;
+        let device = self.devices.first().filter(|_| batches)?;
+        let used = device.card.classes.iter().find(|class| class.finished > 0)?;
+        Some(used.mean_batch())
+    }
+
+    /// How late the other task of the workers was.
+    fn beat_late(&self) -> Option<LatencyMs> {
+        let mut all: Option<Histogram<u64>> = None;
+        for late in self.workers.iter().filter_map(|worker| worker.beat_late_us.as_ref()) {
+            match &mut all {
+                None => all = Some(late.clone()),
+                // Fails only for histograms of a fixed size.
+                Some(all) => drop(all.add(late)),
+            }
+        }
+        all.as_ref().map(LatencyMs::of_micros)
+    }
+
     /// The row as it is reported.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "counts of one row are far below 2^52")]
@@ -118,7 +140,6 @@ impl RowEvidence {
         let elapsed_s = self.load.elapsed.as_secs_f64();
         let each = |total: f64| total / (self.load.handshakes.max(1) as f64);
         let cpu_us: f64 = self.workers.iter().map(|worker| worker.cpu.as_secs_f64() * 1e6).sum();
-        let percentile = |quantile| self.load.latency_us.value_at_quantile(quantile) as f64 / 1e3;
         RowReport {
             mode: self.plan.name.clone(),
             workers: self.plan.workers,
@@ -137,12 +158,7 @@ impl RowEvidence {
             } else {
                 0.0
             },
-            latency_ms: LatencyMs {
-                p50: percentile(0.5),
-                p99: percentile(0.99),
-                p999: percentile(0.999),
-                max: self.load.latency_us.max() as f64 / 1e3,
-            },
+            latency_ms: LatencyMs::of_micros(&self.load.latency_us),
             server_cpu_us_per_handshake: each(cpu_us),
             ops: self.engines(|engine| engine.completed),
             ring_full: self.engines(|engine| engine.ring_full),
@@ -152,8 +168,12 @@ impl RowEvidence {
             polls: self.cards(|card| card.polls),
             interrupts: self.cards(|card| card.interrupts),
             fallbacks: self.engines(|engine| engine.fallbacks),
+            not_offloaded: self.engines(|engine| engine.not_offloaded),
+            beat_late_ms: self.beat_late(),
             cancelled: self.engines(|engine| engine.cancelled),
             device_utilisation: self.devices.first().map(DeviceReport::utilisation),
+            mean_batch: self.mean_batch(),
+            batch: self.plan.device.batching.batch,
             failures_expected: if self.devices.is_empty() {
                 0
             } else {

@@ -16,8 +16,11 @@ pub(super) fn queue_wait(plan: &RowPlan) -> Option<Duration> {
         && plan.mode == Mode::Async
         && device.profile == DeviceProfile::Custom
         && device.service == Service::Exponential
+        && device.batching.of_units().is_none()
         && device.ring >= device.units
         && plan.faults.is_empty()
+        && plan.slow_every == 0
+        && plan.engine.offload_beyond == 0
         && plan.hang_up_every.is_none()
         && stream.rate_per_s / (plan.workers as f64) <= IDLE;
     let load = stream.rate_per_s * device.latency().as_secs_f64();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use engine_core::{BreakerPolicy, Fallback, Terms};
+use engine_core::{BreakerPolicy, Fallback, Offload, Terms};
 use sim_device::{Fault, FaultPlan, FaultRule, Trigger};
 
 use super::types::{EngineTerms, FallbackTo, FaultKind, FaultSpec};
@@ -46,6 +46,15 @@ impl EngineTerms {
             FallbackTo::Software => Fallback::Standby,
         });
         if self.deadline_ms > 0.0 { terms.deadline(millis(self.deadline_ms)) } else { terms }
+    }
+
+    /// Which operations the device gets.
+    #[must_use]
+    pub const fn offload(&self) -> Offload {
+        match self.offload_beyond {
+            0 => Offload::Always,
+            beyond => Offload::Beyond(beyond),
+        }
     }
 
     /// The breaker, if there is to be one.

@@ -2,9 +2,12 @@
 
 use std::{num::NonZeroU64, time::Duration};
 
-use super::types::{
-    Arrivals, Device, EngineTerms, Expect, FaultSpec, Handshakes, KeyType, Mode, Row, Scenario,
-    TlsVersion, Wake,
+use super::{
+    kinds::Kinds,
+    types::{
+        Arrivals, Device, EngineTerms, Expect, FaultSpec, Handshakes, KeyType, Mode, Row, Scenario,
+        TlsVersion, Wake,
+    },
 };
 
 /// One measurement, complete.
@@ -38,6 +41,10 @@ pub struct RowPlan {
     pub wake: Wake,
     /// On which terms operations are carried out.
     pub engine: EngineTerms,
+    /// How often another task of each event loop is due.
+    pub beat: Option<Duration>,
+    /// Every n-th handshake needs the slow kind of signature; 0 for none.
+    pub slow_every: u64,
     /// What goes wrong in the accelerator.
     pub faults: Vec<FaultSpec>,
     /// What has to come of it.
@@ -87,7 +94,13 @@ impl Scenario {
             key: self.load.key,
             workers: row.workers.unwrap_or(self.server.workers),
             wake: self.server.wake,
-            engine: self.engine,
+            engine: EngineTerms {
+                offload_beyond: row.offload_beyond.unwrap_or(self.engine.offload_beyond),
+                ..self.engine
+            },
+            beat: (self.server.beat_ms > 0.0)
+                .then(|| Duration::from_secs_f64(self.server.beat_ms / 1e3)),
+            slow_every: row.kinds.slow_every.unwrap_or(self.load.slow_every),
             faults: self.faults.clone(),
             expect: self.expect,
             device: Device {
@@ -95,6 +108,11 @@ impl Scenario {
                 ring: row.ring.unwrap_or(device.ring),
                 units: row.units.unwrap_or(device.units),
                 polling: row.polling.unwrap_or(device.polling),
+                batching: device.batching.in_row(row.batching),
+                kinds: Kinds {
+                    rings: row.kinds.rings.unwrap_or(device.kinds.rings),
+                    ..device.kinds
+                },
                 ..device.clone()
             },
             seed: self.seed,

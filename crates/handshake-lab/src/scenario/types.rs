@@ -2,6 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::{
+    batching::{Batching, RowBatching},
+    kinds::{Kinds, RowKinds},
+};
+
 /// A whole scenario, every field in range.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Scenario {
@@ -76,6 +81,21 @@ pub struct EngineTerms {
     pub breaker_failures: u32,
     /// For how long, in milliseconds.
     pub breaker_pause_ms: f64,
+    /// The device gets an operation when more handshakes than this are under way, software the others; 0 for all.
+    pub offload_beyond: usize,
+}
+
+impl Default for EngineTerms {
+    /// As a scenario has it that says nothing of its engine.
+    fn default() -> Self {
+        Self {
+            deadline_ms: 0.0,
+            fallback: FallbackTo::Fail,
+            breaker_failures: 0,
+            breaker_pause_ms: 50.0,
+            offload_beyond: 0,
+        }
+    }
 }
 
 /// Who carries out what the device does not.
@@ -184,6 +204,8 @@ pub struct Load {
     pub rounds: u64,
     /// Every n-th client hangs up in the middle of the handshake, 0 for none.
     pub hang_up_every: u64,
+    /// Every n-th handshake needs the slow kind of signature, 0 for none.
+    pub slow_every: u64,
 }
 
 /// The server of a scenario.
@@ -195,6 +217,8 @@ pub struct Server {
     pub wake: Wake,
     /// How long handshakes under way may take to end, in seconds.
     pub drain_seconds: f64,
+    /// How often another task of each event loop is due, in milliseconds; 0 for none.
+    pub beat_ms: f64,
 }
 
 /// One accelerator.
@@ -218,6 +242,14 @@ pub struct Device {
     pub polling: Polling,
     /// The interval of polling, in microseconds.
     pub poll_us: f64,
+    /// Requests in flight from which on the heuristic looks in any case.
+    pub poll_threshold: usize,
+    /// Whether units serve several requests at once.
+    #[serde(flatten)]
+    pub batching: Batching,
+    /// The slow kind of signature, and how kinds share the rings.
+    #[serde(flatten)]
+    pub kinds: Kinds,
 }
 
 impl Default for Device {
@@ -233,6 +265,9 @@ impl Default for Device {
             units: 64,
             polling: Polling::Interrupt,
             poll_us: 100.0,
+            poll_threshold: 48,
+            batching: Batching::default(),
+            kinds: Kinds::default(),
         }
     }
 }
@@ -265,12 +300,21 @@ pub struct Row {
     /// When finished work is collected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub polling: Option<Polling>,
+    /// How units of the device take several requests at once.
+    #[serde(flatten)]
+    pub batching: RowBatching,
     /// Handshakes that begin each second.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate_per_s: Option<f64>,
     /// Event loops.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workers: Option<usize>,
+    /// Handshakes under way beyond which the device gets an operation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offload_beyond: Option<usize>,
+    /// Which kinds of signature are asked for, and how they share the device.
+    #[serde(flatten)]
+    pub kinds: RowKinds,
 }
 
 /// When handshakes begin.
@@ -329,6 +373,8 @@ pub enum Polling {
     Interrupt,
     /// Every so often.
     Interval,
+    /// When the server has nothing better to do: every connection waits for the device, or many do.
+    Heuristic,
     /// Whenever the server polls.
     Inline,
 }

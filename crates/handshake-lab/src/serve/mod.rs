@@ -125,8 +125,14 @@ impl Serving {
             EngineChoice::Inline => (None, keys::software(&identity.private_key)?, "inline"),
             EngineChoice::Sim(device) => {
                 drain += device.latency() * 2;
-                let device =
-                    Device::start(device, &[], 1, QUEUE_BOUND, Arc::clone(&identity.keys))?;
+                let device = Device::start(
+                    device,
+                    &[],
+                    1,
+                    QUEUE_BOUND,
+                    Arc::clone(&identity.keys),
+                    &scenario::EngineTerms::default(),
+                )?;
                 let key = device.signing_key(identity.handle.clone());
                 (Some(device), key, "sim")
             }
@@ -141,6 +147,7 @@ impl Serving {
                 context: SslContext::server(Arc::new(config)),
                 service: Service::Page { engine: name.into() },
                 unprompted_every: None,
+                collector: None,
                 handshake_timeout: Some(handshake_timeout),
             },
         )?;

@@ -84,6 +84,10 @@ impl CostProfile {
             hello: time(self.hello_us),
             answer: time(self.answer_us) + time(sign),
             finish: time(self.finish_us),
+            sign: time(match key {
+                KeyType::P256 => self.sign_us.p256,
+                KeyType::Rsa2048 => self.sign_us.rsa2048,
+            }),
         }
     }
 }
@@ -94,9 +98,15 @@ pub(super) struct Costs {
     hello: Duration,
     answer: Duration,
     finish: Duration,
+    sign: Duration,
 }
 
 impl Costs {
+    /// What a signature costs that software makes instead of the device.
+    pub(super) const fn sign(&self) -> Duration {
+        self.sign
+    }
+
     /// What it costs to get from one station to another.
     pub(super) fn between(&self, from: Milestone, to: Milestone) -> Duration {
         let steps = [

@@ -1,16 +1,26 @@
 //! One row in virtual time.
 
-use std::{cell::RefCell, io, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell,
+    io,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use crypto_ops::{Algorithm, SoftwareKeys};
 use engine_core::{CheckPolicy, Clock, Engine, Inline, Work};
 use rustls::pki_types::PrivateKeyDer;
-use sim_device::RingLayout;
+use sim_device::{Profile, RingLayout, ServiceClass, ServiceTime};
 use sim_engine::{Compute, SimConfig, SteppedCard};
 use ssl_async::SslContext;
 
 use super::{
     arrivals::StreamOfArrivals,
+    beats::Beats,
     build::{Build, Fibers, Load, Station},
     clock::VirtualClock,
     cost::CostProfile,
@@ -29,7 +39,7 @@ use crate::{
     recording::{RowTimeline, Story},
     report::Progress,
     run::{RowEvidence, RunError, engines, ledger, sim_config},
-    scenario::{Handshakes, KeyType, Mode, RowPlan, Wake},
+    scenario::{DeviceProfile, Handshakes, KeyType, Mode, Polling, RowPlan, Wake},
 };
 
 /// From a client to the server and back half of it: two machines in one data centre.
@@ -97,7 +107,9 @@ pub(crate) fn run(
     };
     let unprompted_every = Some(unprompted_every);
     let (workers, deadlines) = (plan.workers, plan.engine.deadline_ms > 0.0);
+    let beats = plan.beat.map(|every| Beats::new(every, plan.time_box));
     let fibers = Fibers::new(workers, None);
+    let collects = plan.mode.uses_device() && plan.device.polling == Polling::Heuristic;
     let mut config = sim_config(&plan.device, &plan.faults, plan.seed)?;
     config.trace = true;
     // A device that puts all kinds on one ring has no ring of its own for any.
@@ -110,10 +122,13 @@ pub(crate) fn run(
                 KeyType::Rsa2048 => Algorithm::Rsa,
             };
             let wanted = wanted.sign_kind();
-            if let Some((_, class)) = config.classes.iter().find(|(kind, _)| *kind == wanted) {
-                config.classes = KINDS.map(|kind| (kind, *class)).to_vec();
+            if let Some(&(_, class)) = config.classes.iter().find(|(kind, _)| *kind == wanted) {
+                let slow =
+                    if plan.slow_every > 0 { slow_class(plan, &mut config, class) } else { class };
+                config.classes = KINDS.into_iter().zip([class, slow]).collect();
             }
-            let stations = stations(plan, config, depth, Arc::new(Checksums), &clock)?;
+            let software = Arc::clone(&time.computed);
+            let stations = stations(plan, config, depth, Arc::new(Checksums), &clock, &software)?;
             let engines =
                 stations.iter().map(|station: &Station<Profiled>| Arc::clone(&station.engine));
             let signing = match plan.mode {
@@ -121,13 +136,15 @@ pub(crate) fn run(
                 Mode::Blocking => Signing::Blocking(engines.collect()),
                 Mode::Software | Mode::FreeSign => Signing::Inline,
             };
-            let protocol = Rc::new(Profiled::new(signing, 0));
+            let protocol = Rc::new(Profiled::new(signing, plan.slow_every));
             let build = Build {
                 protocol,
                 time,
                 stations,
                 costs,
                 unprompted_every,
+                beats,
+                collects,
                 polls: plan.wake == Wake::Poll,
                 load,
                 workers,
@@ -139,7 +156,9 @@ pub(crate) fn run(
         Handshakes::Real => {
             let keys = Arc::new(SoftwareKeys::new());
             let handle = keys.load_pem(&pki.key_pem)?;
-            let stations: Vec<Station<Real>> = stations(plan, config, depth, keys, &clock)?;
+            let software = Arc::clone(&time.computed);
+            let stations: Vec<Station<Real>> =
+                stations(plan, config, depth, keys, &clock, &software)?;
             let key = match (plan.mode, stations.first()) {
                 (Mode::FreeSign, _) => keys::free_sign(handle),
                 (Mode::Blocking | Mode::Async, Some(station)) => {
@@ -161,6 +180,8 @@ pub(crate) fn run(
                 stations,
                 costs,
                 unprompted_every,
+                beats,
+                collects,
                 polls: plan.wake == Wake::Poll,
                 load,
                 workers,
@@ -187,6 +208,22 @@ pub(crate) fn run(
     Ok(Ran { evidence, trace, timeline, story: recorder.story })
 }
 
+/// The class of the slow kind of operation, beside that of the others: with units and service times of its own, unless
+/// the device is of a kind that has its own for RSA.
+fn slow_class(plan: &RowPlan, config: &mut SimConfig, class: ServiceClass) -> ServiceClass {
+    if plan.device.profile != DeviceProfile::Custom {
+        return Profile::RSA_SIGN;
+    }
+    let kinds = plan.device.kinds;
+    let Some(slow) = config.instance.units.iter_mut().find(|unit| unit.class != class) else {
+        return class;
+    };
+    slow.count = kinds.slow_units;
+    slow.service = ServiceTime::Fixed(kinds.slow_latency());
+    slow.batch = None;
+    slow.class
+}
+
 /// The devices of a row, if it has any.
 fn stations<P: Protocol>(
     plan: &RowPlan,
@@ -194,6 +231,7 @@ fn stations<P: Protocol>(
     depth: Option<usize>,
     compute: Arc<impl Compute<Work = P::Work> + 'static>,
     clock: &Arc<VirtualClock>,
+    computed: &Arc<AtomicU32>,
 ) -> Result<Vec<Station<P>>, RunError>
 where
     P::Work: Work,
@@ -202,14 +240,22 @@ where
         return Ok(Vec::new());
     }
     let clock: Arc<dyn Clock> = Arc::<VirtualClock>::clone(clock);
-    let standby = Arc::clone(&compute);
+    let (standby, computed) = (Arc::clone(&compute), Arc::clone(computed));
+    let software = move |work: &P::Work| {
+        // What is done in the completion of a device takes no time of a worker's.
+        if job_core::current().is_some() {
+            computed.fetch_add(1, Ordering::Relaxed);
+        }
+        standby.compute(work)
+    };
     let card = SteppedCard::new(config, compute, Arc::clone(&clock))?;
     let mut engine = Engine::builder(Arc::clone(&card) as Arc<_>)
         .queue_bound(plan.connections)
         // As with a device that has a thread for its completions.
         .checks(CheckPolicy::Always)
         .terms(plan.engine.terms())
-        .standby(Arc::new(Inline::new(move |work: &P::Work| standby.compute(work))))
+        .standby(Arc::new(Inline::new(software)))
+        .offload(plan.engine.offload())
         .clock(clock);
     if let Some(policy) = plan.engine.breaker() {
         engine = engine.breaker(policy);

@@ -9,7 +9,7 @@
 //!   then, until nothing more happens at this time: workers that have something to do, devices that were written to
 //! ```
 
-use std::{collections::BTreeMap, io, rc::Rc, time::Duration};
+use std::{collections::BTreeMap, io, rc::Rc, sync::Arc, time::Duration};
 
 use engine_core::{Accelerator as _, Clock as _};
 use hdrhistogram::Histogram;
@@ -32,7 +32,7 @@ use crate::{
     recording::{Ending, Outcomes, Reading},
     report::Progress,
     run::{DeviceReport, Harm},
-    server::{WorkerReport, worker_core::Policy},
+    server::{LiveCounters, WorkerReport, worker_core::Policy},
 };
 
 /// What came of a world.
@@ -75,6 +75,8 @@ pub(super) struct World<P: Protocol> {
     harm: Harm,
     last_end: Duration,
     seen: LoadReport,
+    /// What the workers count together.
+    live: Arc<LiveCounters>,
 }
 
 /// Runs a world to its end.
@@ -147,6 +149,7 @@ impl<P: Protocol> World<P> {
                 failures: BTreeMap::new(),
                 outcomes: Outcomes::default(),
             },
+            live: Arc::default(),
             build,
         };
         for (number, pool) in fibers.sessions.iter().take(workers).enumerate() {
@@ -157,18 +160,19 @@ impl<P: Protocol> World<P> {
 
     fn start_worker(&mut self, number: usize, jobs: &JobPool, pool: JobPool) -> io::Result<()> {
         let build = &self.build;
-        let desk = Desk::new(number, &build.time);
+        let desk = Desk::new(number, &build.time, build.beats.clone());
         let wait_ctx = WaitCtx::new();
         wait_ctx.notifier().set_route(Route::Ready(self.woken.sender(), Token(number)));
         let body = {
             let (protocol, desk) = (Rc::clone(&build.protocol), Rc::clone(&desk));
             let costs = build.costs;
+            let live = Arc::clone(&self.live);
             let policy = Policy {
                 unprompted_every: build.unprompted_every,
                 polls: build.polls,
                 handshake_timeout: None,
             };
-            move || worker::serve(&*protocol, &desk, pool, policy, costs)
+            move || worker::serve(&*protocol, &desk, pool, policy, costs, live)
         };
         let step =
             jobs.start_with(&wait_ctx, body).map_err(|refused| io::Error::other(refused.reason))?;
@@ -220,15 +224,18 @@ impl<P: Protocol> World<P> {
                 }
             }
             Event::Worked(worker) => self.workers[worker].runnable = true,
+            Event::Beat(worker) => {
+                let worker = &mut self.workers[worker];
+                // One that is busy looks by itself when it is not.
+                worker.runnable |= worker.desk.doing.get() == Doing::Nothing;
+            }
             Event::Device(device) => {
                 if self.alarms[device].is_some_and(|at| at <= self.build.time.clock.now()) {
                     self.alarms[device] = None;
                 }
                 self.poll(device);
                 self.look_for_the_starved(device);
-                for worker in &mut self.workers {
-                    worker.runnable |= worker.desk.is_called();
-                }
+                self.call_workers();
             }
         }
         self.build.time.send_off(&self.outbox);
@@ -268,26 +275,48 @@ impl<P: Protocol> World<P> {
                 return Ok(());
             };
             let asked = self.build.protocol.asked();
+            for station in &self.build.stations {
+                station.engine.set_active(self.live.sessions());
+            }
             self.workers[number].go_on()?;
             // Whoever has not asked for a signature has given no device anything.
-            if self.build.protocol.asked() == asked {
-                continue;
+            // Whoever has not asked for a signature has given no device anything.
+            if self.build.protocol.asked() != asked {
+                self.look_at_devices();
             }
-            for device in 0..self.build.stations.len() {
-                // A device that has noted nothing has been given nothing. What waits before it has its time in the
-                // calendar already, for its deadline is not before that of those who waited first.
-                if self.read_trace(device) {
-                    // Before the poll, which might set right what went wrong.
-                    self.look_for_the_starved(device);
-                    self.poll(device);
-                }
+            if self.build.collects {
+                // It has done what there was to do.
+                (0..self.build.stations.len()).for_each(|device| self.poll(device));
+                self.call_workers();
             }
+        }
+    }
+
+    /// What has just been submitted may be due at once, or earlier than what was known of.
+    fn look_at_devices(&mut self) {
+        for device in 0..self.build.stations.len() {
+            // A device that has noted nothing has been given nothing. What waits before it has its time in the
+            // calendar already, for its deadline is not before that of those who waited first.
+            if self.read_trace(device) {
+                // Before the poll, which might set right what went wrong.
+                self.look_for_the_starved(device);
+                self.poll(device);
+            }
+        }
+    }
+
+    /// Completions have come: workers that wait for them go on.
+    fn call_workers(&mut self) {
+        for worker in &mut self.workers {
+            worker.runnable |= worker.desk.is_called();
         }
     }
 
     /// Moves a device to the present and notes when it is to be moved next.
     fn poll(&mut self, device: usize) {
-        let next = self.build.stations[device].engine.poll();
+        let station = &self.build.stations[device];
+        station.card.set_active(self.live.sessions());
+        let next = station.engine.poll();
         self.read_trace(device);
         let time = &self.build.time;
         // What is due has just been done. An engine that says otherwise would keep the time from going on.
