@@ -78,7 +78,8 @@ fn a_full_ring_keeps_nobody_from_the_end() {
 #[test]
 fn every_way_of_polling_comes_to_its_end() {
     for polling in ["interval", "inline"] {
-        let results = run(&["load.seconds=0.4", &format!("device.polling={polling}")]);
+        let results =
+            run(&["load.rounds=2", "load.seconds=30", &format!("device.polling={polling}")]);
         is_good(&results);
     }
 }
@@ -86,7 +87,8 @@ fn every_way_of_polling_comes_to_its_end() {
 #[test]
 fn software_signs_while_few_handshakes_are_under_way_and_the_device_beyond() {
     let results = run(&[
-        "load.seconds=0.4",
+        "load.rounds=2",
+        "load.seconds=30",
         "engine.fallback=software",
         "engine.offload_beyond=4",
         "row.async-1s.connections=2",
