@@ -7,7 +7,7 @@
 //!                +----> standby lane -> answer --> whoever waits; the loser's goes to the sink
 //! ```
 
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 
 use wait_ctx::{InFlight, RequestState};
@@ -37,6 +37,8 @@ pub(crate) struct Core<W: Work> {
     pub(crate) emptied: Condvar,
     pub(crate) bell: Bell,
     offload: Offload,
+    /// Handshakes of the application, as it says.
+    pub(crate) active: AtomicUsize,
     next_id: AtomicU64,
     pub(crate) closed: AtomicBool,
     /// The result that a planted bug gives to the next request.
@@ -71,6 +73,7 @@ impl<W: Work> Core<W> {
             emptied: Condvar::new(),
             bell: Bell::new(),
             offload,
+            active: AtomicUsize::new(0),
             next_id: AtomicU64::new(0),
             closed: AtomicBool::new(false),
             #[cfg(feature = "plant")]
@@ -149,8 +152,9 @@ impl<W: Work> Core<W> {
         let may_stand_by = self.standby_for(terms).is_some();
         if may_stand_by
             && let Offload::Beyond(under_way) = self.offload
-            && self.n_under_way() < under_way
+            && self.n_others() < under_way
         {
+            self.meter.count(|c| &c.not_offloaded);
             return Some(Role::Standby);
         }
         let Some(breaker) = &self.breaker else { return Some(Role::Device) };
@@ -304,8 +308,11 @@ impl<W: Work> Core<W> {
         }
     }
 
-    fn n_under_way(&self) -> usize {
-        self.roster().len()
+    /// How many others are under way besides an operation that is about to begin.
+    fn n_others(&self) -> usize {
+        // Whoever begins it is among the active.
+        let active = self.active.load(Ordering::Relaxed).saturating_sub(1);
+        self.roster().len().max(active)
     }
 
     pub(crate) fn under_way(&self) -> Vec<Arc<Cell<W>>> {

@@ -110,6 +110,13 @@ impl<W: Work> Engine<W> {
         Driver::spawn(&self.core)
     }
 
+    /// Says how many handshakes the application has under way, the one included that is about to ask for something:
+    /// what [`Offload::Beyond`](crate::Offload::Beyond) goes by, if it is more than the operations under way. From any
+    /// thread.
+    pub fn set_active(&self, handshakes: usize) {
+        self.core.active.store(handshakes, Ordering::Relaxed);
+    }
+
     /// The time by the engine's clock.
     pub fn now(&self) -> Duration {
         self.core.meter.now()

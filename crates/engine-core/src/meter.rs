@@ -115,6 +115,9 @@ counters! {
     deadlines,
     /// Operations that the standby took over, or got at once because the breaker was open (law L14).
     fallbacks,
+    /// Operations that the standby got at once because too few others were under way
+    /// ([`Offload::Beyond`](crate::Offload::Beyond)).
+    not_offloaded,
     /// Times that the breaker has opened.
     trips,
     /// Requests that a shutdown gave up.

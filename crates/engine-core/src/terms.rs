@@ -80,5 +80,9 @@ pub enum Offload {
     Always,
     /// Those that are begun while at least so many others are under way: an idle machine computes itself, at the
     /// latency of software, and the device comes in as load builds up.
+    ///
+    /// Under way are the engine's operations. A standby that computes where it is called has none under way when the
+    /// next is begun; with one of that kind let the engine know how many handshakes there are, by
+    /// [`Engine::set_active`](crate::Engine::set_active).
     Beyond(usize),
 }

@@ -80,7 +80,8 @@
 //! or replaced by its outline (`load.handshakes = "profiled"`), whose trace is the same. Each row runs twice, and the
 //! hashes of the two traces must agree (law L9).
 //!
-//! What virtual time leaves out: the CPU time of clients, of the device's own thread and of a standby; that a step of a
+//! What virtual time leaves out: the CPU time of clients, of polls and checks, of the device's own thread and of a
+//! standby that it calls (one that computes on the serving thread is charged as a signature in software); that a step of a
 //! worker takes time *while* it runs (its writes leave, and its time passes, at the end of the step; only the work before
 //! the signature is charged first); and threads, so nothing here says anything about races.
 //!

@@ -51,7 +51,10 @@ fn every_law_that_applies_is_checked_and_holds() {
     is_good(&results);
     assert_eq!(laws(&results), ["L2", "L3", "L4", "L5", "L7", "L8", "L11", "L12", "L13"]);
     let modes: Vec<&str> = results.rows.iter().map(|row| row.mode.as_str()).collect();
-    assert_eq!(modes, ["software", "blocking", "async", "free-sign", "async-1s"]);
+    assert_eq!(
+        modes,
+        ["software", "blocking", "async", "async-heuristic", "free-sign", "async-1s"]
+    );
 }
 
 #[test]
@@ -70,6 +73,32 @@ fn a_full_ring_keeps_nobody_from_the_end() {
     let parked = results.rows.iter().find(|row| row.mode == "async").expect("there");
     assert!(parked.ring_full > 0, "{parked:?}");
     assert!(results.ledger.waiters.peak > 0);
+}
+
+#[test]
+fn every_way_of_polling_comes_to_its_end() {
+    for polling in ["interval", "inline"] {
+        let results =
+            run(&["load.rounds=2", "load.seconds=30", &format!("device.polling={polling}")]);
+        is_good(&results);
+    }
+}
+
+#[test]
+fn software_signs_while_few_handshakes_are_under_way_and_the_device_beyond() {
+    let results = run(&[
+        "load.rounds=2",
+        "load.seconds=30",
+        "engine.fallback=software",
+        "engine.offload_beyond=4",
+        "row.async-1s.connections=2",
+    ]);
+    is_good(&results);
+    let of = |name: &str| results.rows.iter().find(|row| row.mode == name).expect("a row");
+    // Twenty-four connections are more than four, two are not.
+    assert!(of("async").ops > of("async").not_offloaded, "{:?}", of("async"));
+    let few = of("async-1s");
+    assert_eq!((few.ops, few.not_offloaded, few.wakes), (2, 2, 0), "{few:?}");
 }
 
 #[test]

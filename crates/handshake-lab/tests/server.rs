@@ -40,7 +40,8 @@ impl Site {
         let handle = store.load_pem(&pki.key_pem).expect("a fresh key");
         let device =
             scenario::Device { latency_ms, ring: 16, units: 16, ..scenario::Device::default() };
-        let device = Device::start(&device, &[], 1, 64, store).expect("a device");
+        let device = Device::start(&device, &[], 1, 64, store, &scenario::EngineTerms::default())
+            .expect("a device");
         let config = keys::server_config(vec![pki.certificate.clone()], device.signing_key(handle));
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let plan = ServerPlan {
@@ -49,6 +50,7 @@ impl Site {
             context: SslContext::server(Arc::new(config.expect("a configuration"))),
             service,
             unprompted_every: None,
+            collector: None,
             handshake_timeout: timeout,
         };
         let server = Server::start(&listener, plan).expect("a server");

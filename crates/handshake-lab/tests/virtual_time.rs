@@ -1,7 +1,7 @@
 //! Virtual time: the same worker and engine as in real time, the same run every time.
 
 use handshake_lab::{
-    report::{Results, verdict},
+    report::{Results, RowReport, verdict},
     scenario::{BUILTINS, DEFAULT, SWARM},
 };
 use support::run;
@@ -69,6 +69,8 @@ fn every_scenario_in_virtual_time_comes_out_as_it_says() {
                 &["load.total=20000", "expect.wait_within_percent=0", "load.handshakes=profiled"]
             }
             "million-in-flight" => &["load.connections=2048", "load.rounds=8", "device.units=1"],
+            "batching" | "opportunistic" => &["load.seconds=1"],
+            "slow-beside-fast" | "heartbeat" => &["load.seconds=0.3"],
             "polling-policies" | "hsm" | "kms" | "capacity" => &["load.seconds=2"],
             "usb-token" => &["load.seconds=20"],
             "published-shapes" | "mixed-fleet" => &["load.seconds=0.3"],
@@ -80,6 +82,72 @@ fn every_scenario_in_virtual_time_comes_out_as_it_says() {
         assert!(results.ledger.entries().iter().all(|(_, level)| level.now == 0));
         assert_eq!(results.clock, "virtual", "{}", builtin.name);
         assert!(results.cost_profile.is_some() && results.trace_sha256.is_some());
+    }
+}
+
+fn row<'a>(results: &'a Results, name: &str) -> &'a RowReport {
+    results.rows.iter().find(|row| row.mode == name).expect("a row")
+}
+
+#[test]
+fn a_batch_that_does_not_fill_waits_and_a_full_one_does_not() {
+    let results = run("batching", &["load.seconds=1"]);
+    let p50 = |name| row(&results, name).latency_ms.p50;
+    assert!(p50("light") > 3.0 * p50("light-one-by-one"));
+    assert!(p50("half-full") > 1.5 * p50("full"));
+    assert!(p50("half-full-no-wait") < p50("half-full"));
+    assert_eq!(row(&results, "light-one-by-one").mean_batch, None);
+    assert!(row(&results, "full").mean_batch.is_some_and(|mean| mean > 12.0));
+    assert!(row(&results, "half-full").mean_batch.is_some_and(|mean| mean < 12.0));
+    let sentence = verdict(&results).sentence;
+    assert!(sentence.starts_with("A batch that does not fill waits"), "{sentence}");
+}
+
+#[test]
+fn a_full_ring_of_slow_ones_holds_up_the_fast_only_if_it_is_theirs_too() {
+    let results = run("slow-beside-fast", &["load.seconds=1"]);
+    // One in twenty is slow: the median is that of the fast.
+    let p50 = |name| row(&results, name).latency_ms.p50;
+    assert!(p50("own-rings") < 1.2 * p50("fast-alone"));
+    assert!(p50("shared-ring") > 20.0 * p50("fast-alone"));
+    assert!(row(&results, "own-rings").ring_full > 0);
+}
+
+#[test]
+fn another_task_of_the_thread_is_late_beside_handshakes_that_wait_and_not_beside_parked_ones() {
+    let results = run("heartbeat", &["load.seconds=0.3"]);
+    let late = |name| row(&results, name).beat_late_ms.expect("there is one").p99;
+    // A key takes 20 ms.
+    assert!(late("blocking") > 18.0);
+    assert!(late("idle") <= late("async") && late("async") < 1.0);
+    let sentence = verdict(&results).sentence;
+    assert!(sentence.starts_with("Another task of the thread was"), "{sentence}");
+}
+
+#[test]
+fn software_signs_while_it_can_and_is_charged_for_it() {
+    let results = run("opportunistic", &["load.seconds=1"]);
+    let (always, never) = (row(&results, "always"), row(&results, "never"));
+    let beyond = row(&results, "beyond-8");
+    assert!(0 < beyond.not_offloaded && beyond.not_offloaded < beyond.ops);
+    assert_eq!((always.not_offloaded, never.not_offloaded), (0, 0));
+    assert!(beyond.latency_ms.p50 < always.latency_ms.p50);
+    assert!(beyond.latency_ms.p99 < never.latency_ms.p99 / 2.0);
+    // Each signature of its own costs the thread what it costs in the row of software.
+    let sign = never.server_cpu_us_per_handshake - always.server_cpu_us_per_handshake;
+    let share = beyond.not_offloaded as f64 / beyond.handshakes as f64;
+    let own = beyond.server_cpu_us_per_handshake - always.server_cpu_us_per_handshake;
+    assert!((own - share * sign).abs() < 1.0, "{own} {share} {sign}");
+}
+
+#[test]
+fn heuristic_polling_comes_to_what_interrupts_come_to_without_any() {
+    for handshakes in ["load.handshakes=real", "load.handshakes=profiled"] {
+        let results = run(DEFAULT, &[&SMALL[..], &["load.rounds=2", handshakes]].concat());
+        is_good(&results);
+        let (woken, polled) = (row(&results, "async"), row(&results, "async-heuristic"));
+        assert_eq!(woken.handshakes, polled.handshakes);
+        assert!(polled.latency_ms.p99 < 1.2 * woken.latency_ms.p99, "{polled:?}");
     }
 }
 
@@ -117,7 +185,7 @@ fn polling_comes_to_the_same_results_as_being_woken_and_wakes_nobody() {
         };
         let (woken, polling) = (of("wake=ready"), of("wake=poll"));
         for (woken, polling) in woken.rows.iter().zip(&polling.rows) {
-            let came_of = |row: &handshake_lab::report::RowReport| {
+            let came_of = |row: &RowReport| {
                 (
                     row.mode.clone(),
                     row.handshakes,

@@ -168,7 +168,30 @@ fn an_idle_engine_computes_itself_and_offloads_as_load_builds_up() {
     let engine = bench.builder(STANDBY).offload(Offload::Beyond(2)).build();
     let pending: Vec<_> = (0..4).map(|n| engine.offer(bench.work(n)).unwrap()).collect();
     assert_eq!((bench.standby.taken(), bench.device.taken()), (vec![0, 1], vec![2, 3]));
+    assert_eq!((engine.snapshot().not_offloaded, engine.snapshot().fallbacks), (2, 0));
     drop(pending);
+}
+
+#[test]
+fn an_engine_that_computes_where_it_is_called_goes_by_the_handshakes_it_is_told_of() {
+    let bench = bench();
+    let soft = Arc::new(Inline::new(|work: &Negate| Ok(work.right())));
+    let engine = bench.builder(STANDBY).standby(soft).offload(Offload::Beyond(2)).build();
+    // Whatever is computed at once is never under way when the next begins.
+    for n in 0..4 {
+        assert_eq!(value(engine.offer(bench.work(n)).unwrap()), Ok(!n));
+    }
+    engine.set_active(2);
+    assert_eq!(value(engine.offer(bench.work(4)).unwrap()), Ok(!4));
+    assert_eq!(bench.device.taken(), []);
+    // Two others beside the one that asks.
+    engine.set_active(3);
+    let offloaded = engine.offer(bench.work(5)).unwrap();
+    assert_eq!(bench.device.taken(), [5]);
+    assert_eq!(engine.snapshot().not_offloaded, 5);
+    drop(offloaded);
+    engine.set_active(0);
+    assert_eq!(value(engine.offer(bench.work(6)).unwrap()), Ok(!6));
 }
 
 #[test]

@@ -32,7 +32,7 @@ impl KindReport {
             resumed: kind.resumed,
             handshakes: count.handshakes,
             failed: count.failed,
-            latency_ms: LatencyMs::of(&count.latency_us),
+            latency_ms: LatencyMs::of_micros(&count.latency_us),
         };
         kinds.iter().map(report).collect()
     }

@@ -38,6 +38,29 @@ pub fn knee(results: &Results) -> String {
             );
         }
     }
+    for row in &results.rows {
+        if let Some(late) = row.beat_late_ms {
+            let _ = writeln!(
+                out,
+                "beat:    row {} had its other task late by {:.3} ms (p50), {:.3} (p99), {:.3} (most)",
+                row.mode, late.p50, late.p99, late.max
+            );
+        }
+        if row.not_offloaded > 0 {
+            let _ = writeln!(
+                out,
+                "offload: row {} signed {} of {} by itself",
+                row.mode, row.not_offloaded, row.ops
+            );
+        }
+        if let Some(mean) = row.mean_batch {
+            let _ = writeln!(
+                out,
+                "batch:   row {} had {mean:.1} of {} in a batch on average",
+                row.mode, row.batch
+            );
+        }
+    }
     for row in results.rows.iter().filter(|row| row.turned_away > 0) {
         let _ = writeln!(out, "away:    row {} turned {} clients away", row.mode, row.turned_away);
     }

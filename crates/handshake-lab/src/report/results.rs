@@ -100,6 +100,8 @@ pub struct RowReport {
     pub interrupts: u64,
     /// Operations done elsewhere because the device could not.
     pub fallbacks: u64,
+    /// Operations that software did at once because too few handshakes were under way.
+    pub not_offloaded: u64,
     /// Operations given up by whoever waited.
     pub cancelled: u64,
     /// Busy time of the device's units over the time they had, of several devices that with the most; null without a
@@ -111,6 +113,13 @@ pub struct RowReport {
     /// The same handshakes by their kind; empty where all are of one.
     #[serde(default)]
     pub kinds: Vec<KindReport>,
+    /// Operations that a unit of the device served at once, on average; null where units take them one by one.
+    pub mean_batch: Option<f64>,
+    /// How late another task of the event loops was; null where there was none.
+    pub beat_late_ms: Option<LatencyMs>,
+    /// How many it could have served at once; for the verdict only.
+    #[serde(skip)]
+    pub batch: u32,
     /// Failed handshakes that the scenario expects, at most; for the verdict only.
     #[serde(skip)]
     pub failures_expected: u64,
@@ -133,15 +142,15 @@ pub struct LatencyMs {
 }
 
 impl LatencyMs {
-    /// Of latencies in microseconds.
-    #[expect(clippy::cast_precision_loss, reason = "a microsecond more or less in an hour")]
-    pub(crate) fn of(latency_us: &Histogram<u64>) -> Self {
-        let percentile = |quantile| latency_us.value_at_quantile(quantile) as f64 / 1e3;
+    /// Those of a histogram of microseconds.
+    #[must_use]
+    pub fn of_micros(times: &Histogram<u64>) -> Self {
+        let percentile = |quantile| times.value_at_quantile(quantile) as f64 / 1e3;
         Self {
             p50: percentile(0.5),
             p99: percentile(0.99),
             p999: percentile(0.999),
-            max: latency_us.max() as f64 / 1e3,
+            max: times.max() as f64 / 1e3,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! One sentence of verdict, the exit status that goes with it, and the next command to try.
 
+use std::cmp::Ordering;
+
 use super::results::{LawReport, Results, RowReport};
 
 /// How a run ended.
@@ -79,6 +81,9 @@ fn broken_off(results: &Results) -> Verdict {
 fn praise(results: &Results) -> String {
     let row = |mode: &str| results.rows.iter().find(|row| row.mode == mode);
     let laws = format!("all {} laws checked held", results.laws.len());
+    if let Some(found) = cliff(&results.rows).or_else(|| lateness(&results.rows)) {
+        return format!("{found}; none failed and {laws}.");
+    }
     match (row("blocking"), row("async")) {
         (Some(blocking), Some(parked)) if blocking.handshakes_per_s > 0.0 => format!(
             "Parking served {:.0} handshakes a second where waiting served {:.0}, {:.0} times as many with the \
@@ -99,6 +104,44 @@ fn praise(results: &Results) -> String {
         }
     }
 }
+
+/// What a batch that does not fill costs, when both have been measured.
+fn cliff(rows: &[RowReport]) -> Option<String> {
+    let share = |row: &RowReport| Some(row.mean_batch? / f64::from(row.batch));
+    let batching = || rows.iter().filter(|row| row.batch > 1 && row.handshakes > 0);
+    let by_share =
+        |a: &&RowReport, b: &&RowReport| share(a).partial_cmp(&share(b)).unwrap_or(Ordering::Equal);
+    let (full, slow) = (
+        batching().max_by(by_share)?,
+        batching().max_by(|a, b| a.latency_ms.p50.total_cmp(&b.latency_ms.p50))?,
+    );
+    let times = slow.latency_ms.p50 / full.latency_ms.p50;
+    (share(slow)? < share(full)? && times > CLIFF).then(|| {
+        format!(
+            "A batch that does not fill waits for its timeout: with {:.1} of {} the median handshake took {:.1} ms, \
+             {times:.1} times that with {:.1} of {}",
+            slow.mean_batch.unwrap_or_default(),
+            slow.batch,
+            slow.latency_ms.p50,
+            full.mean_batch.unwrap_or_default(),
+            full.batch,
+        )
+    })
+}
+
+/// How late the other task of the event loop was, when that has been measured with and without parking.
+fn lateness(rows: &[RowReport]) -> Option<String> {
+    let late = |name: &str| rows.iter().find(|row| row.mode == name)?.beat_late_ms;
+    let (blocking, parked) = (late("blocking")?, late("async")?);
+    Some(format!(
+        "Another task of the thread was {:.2} ms late (p99) beside handshakes that park and {:.2} ms beside those that \
+         wait",
+        parked.p99, blocking.p99
+    ))
+}
+
+/// Less is no cliff.
+const CLIFF: f64 = 1.2;
 
 fn over_free(parked: &RowReport, free: &RowReport) -> String {
     if free.server_cpu_us_per_handshake <= 0.0 {

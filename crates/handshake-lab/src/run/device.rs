@@ -3,13 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use crypto_ops::{CryptoOp, KeyHandle, SoftwareKeys};
-use engine_core::{Engine, EngineSnapshot};
+use engine_core::{Accelerator as _, CheckPolicy, Engine, EngineSnapshot, Inline};
 use sim_device::InterruptMode;
-use sim_engine::{InstanceStats, ServiceTime, SimCard, SimConfig, SimError};
+use sim_engine::{Compute as _, InstanceStats, ServiceTime, SimCard, SimConfig, SimError};
 
 use crate::{
     recording::Reading,
-    scenario::{self, Polling, Service},
+    scenario::{self, FallbackTo, Polling, Service},
+    server::Collect,
 };
 
 /// A running simulated device and the engine that feeds it.
@@ -18,6 +19,21 @@ pub struct Device {
     name: String,
     engine: Arc<Engine<CryptoOp>>,
     card: Arc<SimCard>,
+    /// Whether it depends on the number of handshakes what the device gets.
+    opportunistic: bool,
+}
+
+/// A device that has to be asked for its answers, with its engine.
+#[derive(Debug)]
+struct Collector(Arc<Engine<CryptoOp>>, Arc<SimCard>);
+
+impl Collect for Collector {
+    fn collect(&self, sessions: usize) -> Option<Duration> {
+        let Self(engine, card) = self;
+        card.set_active(sessions);
+        engine.set_active(sessions);
+        engine.poll().map(|next| next.saturating_sub(engine.now()))
+    }
 }
 
 /// What a device and its engine counted, after their end.
@@ -36,7 +52,8 @@ pub struct DeviceReport {
 }
 
 impl Device {
-    /// Starts a device as a scenario describes it, with these faults in store and these keys inside.
+    /// Starts a device as a scenario describes it, with these faults in store and these keys inside. If the terms say so,
+    /// software has the same keys.
     ///
     /// # Errors
     /// When the device cannot be built so.
@@ -46,11 +63,23 @@ impl Device {
         seed: u64,
         queue_bound: usize,
         keys: Arc<SoftwareKeys>,
+        terms: &scenario::EngineTerms,
     ) -> Result<Self, SimError> {
         let config = sim_config(device, faults, seed)?;
-        let card = SimCard::start(config, keys)?;
-        let engine = Engine::builder(Arc::clone(&card) as Arc<_>).queue_bound(queue_bound).build();
-        Ok(Self { name: device.name.clone(), engine, card })
+        let card = SimCard::start(config, Arc::clone(&keys))?;
+        // Law L12: a device whose answers the workers collect is trusted no more than one with a thread for them.
+        let polled = card.capabilities().needs_poll;
+        let checks = if polled { CheckPolicy::Always } else { CheckPolicy::Auto };
+        let mut engine =
+            Engine::builder(Arc::clone(&card) as Arc<_>).queue_bound(queue_bound).checks(checks);
+        if terms.fallback == FallbackTo::Software {
+            // Not checked: what this thread has computed itself needs nobody's trust.
+            let software = Inline::new(move |op: &CryptoOp| keys.compute(op));
+            engine = engine.standby(Arc::new(software)).terms(terms.terms());
+        }
+        let opportunistic = terms.offload_beyond > 0;
+        let name = device.name.clone();
+        Ok(Self { name, engine: engine.offload(terms.offload()).build(), card, opportunistic })
     }
 
     /// The key `key`, whose signatures this device computes.
@@ -73,11 +102,21 @@ impl Device {
         reading
     }
 
+    /// What collects the device's answers and is told of the sessions; `None` if it interrupts and nobody wants to know.
+    #[must_use]
+    pub(crate) fn collector(&self) -> Option<Arc<dyn Collect>> {
+        let wanted = self.opportunistic || self.card.capabilities().needs_poll;
+        wanted.then(|| Arc::new(Collector(Arc::clone(&self.engine), Arc::clone(&self.card))) as _)
+    }
+
     /// Waits, for at most `patience`, until no request is left, and ends the device.
     #[must_use]
     pub fn end(self, patience: Duration) -> DeviceReport {
         self.engine.close();
+        // Whoever has polled until now has ended. Without a thread to be had, what is left over is told as such.
+        let driver = self.card.capabilities().needs_poll.then(|| self.engine.spawn_driver());
         let quiet = self.engine.quiesce(patience);
+        drop(driver);
         let elapsed = self.card.elapsed();
         let engine = self.engine.snapshot();
         self.card.stop();
@@ -113,14 +152,24 @@ pub(crate) fn sim_config(
                 .map_err(|source| sim_device::ConfigError::Service { class, source })?;
         }
     }
+    for unit in &mut config.instance.units {
+        unit.batch = device.batching.of_units();
+    }
     let every = Duration::from_secs_f64(device.poll_us / 1e6);
     config.polling = match (device.polling, &config.instance.interrupts) {
         // One that never interrupts has to be asked.
-        (Polling::Interval, _) | (_, InterruptMode::Polling) => {
+        (Polling::Interval, _) | (Polling::Interrupt, InterruptMode::Polling) => {
             sim_engine::Polling::Interval(every)
         }
         (Polling::Interrupt, _) => config.polling,
+        (Polling::Heuristic, _) => {
+            sim_engine::Polling::Heuristic { threshold: device.poll_threshold, at_latest: every }
+        }
         (Polling::Inline, _) => sim_engine::Polling::Inline(every),
+    };
+    config.instance.rings = match device.profile.known() {
+        Some(_) => config.instance.rings,
+        None => device.kinds.rings.layout(),
     };
     config.instance.faults = scenario::faults::plan(faults, &device.name);
     config.instances = device.instances;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use engine_core::EngineSnapshot;
+use hdrhistogram::Histogram;
 use sim_device::Fault;
 use sim_engine::InstanceStats;
 
@@ -133,6 +134,27 @@ impl RowEvidence {
         self.devices.iter().map(DeviceReport::utilisation).reduce(f64::max)
     }
 
+    /// How many operations a unit has served at once; `None` where that is always one.
+    fn mean_batch(&self) -> Option<f64> {
+        let batches = self.plan.device().batching.batch > 1;
+        let device = self.devices.first().filter(|_| batches)?;
+        let used = device.card.classes.iter().find(|class| class.finished > 0)?;
+        Some(used.mean_batch())
+    }
+
+    /// How late the other task of the workers was.
+    fn beat_late(&self) -> Option<LatencyMs> {
+        let mut all: Option<Histogram<u64>> = None;
+        for late in self.workers.iter().filter_map(|worker| worker.beat_late_us.as_ref()) {
+            match &mut all {
+                None => all = Some(late.clone()),
+                // Fails only for histograms of a fixed size.
+                Some(all) => drop(all.add(late)),
+            }
+        }
+        all.as_ref().map(LatencyMs::of_micros)
+    }
+
     /// The row as it is reported.
     #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "counts of one row are far below 2^52")]
@@ -159,7 +181,7 @@ impl RowEvidence {
             } else {
                 0.0
             },
-            latency_ms: LatencyMs::of(&self.load.latency_us),
+            latency_ms: LatencyMs::of_micros(&self.load.latency_us),
             server_cpu_us_per_handshake: each(cpu_us),
             ops: self.engines(|engine| engine.completed),
             ring_full: self.engines(|engine| engine.ring_full),
@@ -169,6 +191,8 @@ impl RowEvidence {
             polls: self.cards(|card| card.polls),
             interrupts: self.cards(|card| card.interrupts),
             fallbacks: self.engines(|engine| engine.fallbacks),
+            not_offloaded: self.engines(|engine| engine.not_offloaded),
+            beat_late_ms: self.beat_late(),
             cancelled: self.engines(|engine| engine.cancelled),
             device_utilisation: self.utilisation(),
             devices: if self.devices.len() > 1 {
@@ -181,6 +205,8 @@ impl RowEvidence {
             } else {
                 KindReport::all(&self.load.kinds)
             },
+            mean_batch: self.mean_batch(),
+            batch: self.plan.device().batching.batch,
             failures_expected: if self.devices.is_empty() {
                 0
             } else {

@@ -293,7 +293,9 @@ impl Laws {
     /// L12: every result was checked in the engine, and every signature by the client that got it.
     fn l12_verified(&mut self, row: &RowEvidence) {
         let (checked, failures) = (row.engines(|e| e.checked), row.engines(|e| e.check_failures));
-        let results = row.engines(|engine| engine.completed) + failures;
+        // What the serving thread has computed itself is checked by clients alone.
+        let own = row.engines(|engine| engine.not_offloaded);
+        let results = (row.engines(|engine| engine.completed) + failures).saturating_sub(own);
         let spoiled = row.harm.spoiled;
         self.record(
             row,

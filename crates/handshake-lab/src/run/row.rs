@@ -40,7 +40,8 @@ pub(super) fn run(
     let device = if plan.mode.uses_device() {
         // Every connection may wait at the same time.
         let bound = plan.connections;
-        Some(Device::start(plan.device(), &plan.faults, plan.seed, bound, Arc::clone(&keys))?)
+        let keys = Arc::clone(&keys);
+        Some(Device::start(plan.device(), &plan.faults, plan.seed, bound, keys, &plan.engine)?)
     } else {
         None
     };
@@ -56,6 +57,7 @@ pub(super) fn run(
             context,
             service: Service::HandshakeOnly,
             unprompted_every: Some(UNPROMPTED_EVERY),
+            collector: device.as_ref().and_then(Device::collector),
             handshake_timeout: None,
         },
     )

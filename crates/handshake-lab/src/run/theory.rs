@@ -22,8 +22,11 @@ pub(super) fn queue_wait(plan: &RowPlan) -> Option<Duration> {
         && device.instances == 1
         && device.profile == DeviceProfile::Custom
         && device.service == Service::Exponential
+        && device.batching.of_units().is_none()
         && device.ring >= device.units
         && plan.faults.is_empty()
+        && plan.slow_every == 0
+        && plan.engine.offload_beyond == 0
         && plan.hang_up_every.is_none();
     let service = device.latency().as_secs_f64();
     let wait = match (plan.stream, plan.rounds) {

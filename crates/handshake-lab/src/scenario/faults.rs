@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use engine_core::{BreakerPolicy, Fallback, Terms};
+use engine_core::{BreakerPolicy, Fallback, Offload, Terms};
 use sim_device::{Fault, FaultPlan, FaultRule, Trigger};
 
 use super::types::{EngineTerms, FallbackTo, FaultKind, FaultSpec};
@@ -11,18 +11,6 @@ use super::types::{EngineTerms, FallbackTo, FaultKind, FaultSpec};
 pub(crate) fn plan(faults: &[FaultSpec], device: &str) -> FaultPlan {
     let strikes = |fault: &&FaultSpec| fault.device.as_deref().is_none_or(|name| name == device);
     FaultPlan { rules: faults.iter().filter(strikes).map(FaultSpec::rule).collect(), budget: None }
-}
-
-impl FallbackTo {
-    /// The word for it, as the language has it.
-    pub(super) fn shown(self) -> String {
-        let word = match self {
-            Self::Fail => "fail",
-            Self::Software => "software",
-            Self::OtherDevice => "other-device",
-        };
-        format!("{word:?}")
-    }
 }
 
 impl FaultSpec {
@@ -59,6 +47,15 @@ impl EngineTerms {
             FallbackTo::Software | FallbackTo::OtherDevice => Fallback::Standby,
         });
         if self.deadline_ms > 0.0 { terms.deadline(millis(self.deadline_ms)) } else { terms }
+    }
+
+    /// Which operations the device gets.
+    #[must_use]
+    pub const fn offload(&self) -> Offload {
+        match self.offload_beyond {
+            0 => Offload::Always,
+            beyond => Offload::Beyond(beyond),
+        }
     }
 
     /// The breaker, if there is to be one.

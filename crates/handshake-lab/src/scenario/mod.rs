@@ -9,12 +9,14 @@
 //! An unknown key is an error that suggests the nearest one; a value out of range is an error with the field, the
 //! value, the reason and the remedy, in one line.
 
+mod batching;
 mod builtin;
 mod check;
 mod docs;
 mod error;
 pub(crate) mod faults;
 mod field;
+mod kinds;
 mod mix;
 mod outcome;
 mod overrides;
@@ -28,10 +30,12 @@ use std::path::Path;
 
 use toml::Table;
 
+pub use batching::{Batching, RowBatching};
 pub use builtin::{BUILTINS, Builtin, DEFAULT, SWARM};
 pub use docs::{json_schema, page};
 pub use error::{ScenarioError, nearest};
 pub use field::{Absent, Accepts, Field, Section};
+pub use kinds::{Kinds, Rings, RowKinds};
 pub use mix::{ConnectionKind, Mix, Mixed, OrMix, Resumption, Shares};
 pub use plan::{RowPlan, Stream};
 pub use schema::SECTIONS;
@@ -93,6 +97,30 @@ impl Scenario {
         print::print(&Table::try_from(self).expect("a scenario is plain data"))
     }
 
+    /// Only what software may do instead of the device can be kept from the device; and in real time it does nothing
+    /// else.
+    fn check_offload(&self) -> Result<(), ScenarioError> {
+        let rows = self.rows.iter().filter_map(|row| row.offload_beyond);
+        let beyond = rows.chain([self.engine.offload_beyond]).max().unwrap_or_default();
+        let software = self.engine.fallback == FallbackTo::Software;
+        if beyond > 0 && !software {
+            return Err(ScenarioError::BadValue {
+                field: "engine.offload_beyond".to_owned(),
+                value: beyond.to_string(),
+                reason: "nobody is there to do what the device is not given".to_owned(),
+                remedy: "give engine.fallback = \"software\" too".to_owned(),
+            });
+        }
+        if self.clock == ClockMode::Real && software && beyond == 0 {
+            return Err(ScenarioError::NotBuilt {
+                field: "engine.fallback".to_owned(),
+                value: "\"software\" under the clock \"real\"".to_owned(),
+                remedy: "give clock = \"virtual\" too, or engine.offload_beyond".to_owned(),
+            });
+        }
+        Ok(())
+    }
+
     /// What holds between fields, once each is right by itself.
     fn check_whole(&self) -> Result<(), ScenarioError> {
         self.mix.check(&self.load)?;
@@ -106,7 +134,6 @@ impl Scenario {
         several::check(self)?;
         let terms = [
             ("deadline_ms", self.engine.deadline_ms > 0.0, self.engine.deadline_ms.to_string()),
-            ("fallback", self.engine.fallback != FallbackTo::Fail, self.engine.fallback.shown()),
             (
                 "breaker_failures",
                 self.engine.breaker_failures > 0,
@@ -120,6 +147,32 @@ impl Scenario {
                 field: format!("engine.{key}"),
                 value: format!("{value} under the clock \"real\""),
                 remedy: "give clock = \"virtual\" too".to_owned(),
+            });
+        }
+        self.check_offload()?;
+        if self.clock == ClockMode::Real && self.server.beat_ms > 0.0 {
+            return Err(ScenarioError::NotBuilt {
+                field: "server.beat_ms".to_owned(),
+                value: format!("{} under the clock \"real\"", self.server.beat_ms),
+                remedy:
+                    "give clock = \"virtual\" too; cargo xtask bench tls measures it in real time"
+                        .to_owned(),
+            });
+        }
+        let slow = self.rows.iter().filter_map(|row| row.kinds.slow_every);
+        let slow = slow.chain([self.load.slow_every]).max().unwrap_or_default();
+        if slow > 0 && self.load.handshakes == Handshakes::Real {
+            return Err(ScenarioError::NotBuilt {
+                field: "load.slow_every".to_owned(),
+                value: format!("{slow} with handshakes = \"real\""),
+                remedy: "give handshakes = \"profiled\" too".to_owned(),
+            });
+        }
+        if slow > 0 && !Mix::of(&self.load, &self.mix, self.seed).is_uniform() {
+            return Err(ScenarioError::NotBuilt {
+                field: "load.slow_every".to_owned(),
+                value: format!("{slow} with a mix"),
+                remedy: "give one load.key, one load.tls and load.resumption = \"none\"".to_owned(),
             });
         }
         if self.clock == ClockMode::Real && self.load.arrivals != Arrivals::Closed {

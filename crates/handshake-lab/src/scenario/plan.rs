@@ -3,6 +3,7 @@
 use std::{num::NonZeroU64, time::Duration};
 
 use super::{
+    kinds::Kinds,
     mix::Mix,
     several::{Routing, Serves},
     types::{
@@ -39,6 +40,10 @@ pub struct RowPlan {
     pub wake: Wake,
     /// On which terms operations are carried out.
     pub engine: EngineTerms,
+    /// How often another task of each event loop is due.
+    pub beat: Option<Duration>,
+    /// Every n-th handshake needs the slow kind of signature; 0 for none.
+    pub slow_every: u64,
     /// What goes wrong in the accelerator.
     pub faults: Vec<FaultSpec>,
     /// What has to come of it.
@@ -91,7 +96,13 @@ impl Scenario {
             mix: Mix::of(&self.load, &self.mix, self.seed),
             workers: row.workers.unwrap_or(self.server.workers),
             wake: self.server.wake,
-            engine: self.engine,
+            engine: EngineTerms {
+                offload_beyond: row.offload_beyond.unwrap_or(self.engine.offload_beyond),
+                ..self.engine
+            },
+            beat: (self.server.beat_ms > 0.0)
+                .then(|| Duration::from_secs_f64(self.server.beat_ms / 1e3)),
+            slow_every: row.kinds.slow_every.unwrap_or(self.load.slow_every),
             faults: self.faults.clone(),
             expect: self.expect,
             devices,
@@ -124,6 +135,8 @@ impl Row {
             ring: self.ring.unwrap_or(device.ring),
             units: self.units.unwrap_or(device.units),
             polling: self.polling.unwrap_or(device.polling),
+            batching: device.batching.in_row(self.batching),
+            kinds: Kinds { rings: self.kinds.rings.unwrap_or(device.kinds.rings), ..device.kinds },
             ..device
         }
     }

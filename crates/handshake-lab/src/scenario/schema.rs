@@ -17,7 +17,11 @@ const CONNECTIONS: Accepts = Accepts::Integer { min: 1, max: 65_536 };
 const RATE: Accepts = Accepts::Number { min: 0.1, max: 1_000_000.0 };
 const WORKERS: Accepts = Accepts::Integer { min: 1, max: 64 };
 const POLLING: Accepts =
-    Accepts::OneOf { built: &["interrupt", "interval", "inline"], reserved: &["heuristic"] };
+    Accepts::OneOf { built: &["interrupt", "interval", "heuristic", "inline"], reserved: &[] };
+const BEYOND: Accepts = Accepts::Integer { min: 0, max: 65_536 };
+const SLOW_EVERY: Accepts = Accepts::Integer { min: 0, max: 1_000_000 };
+const RINGS: Accepts = Accepts::OneOf { built: &["own", "shared"], reserved: &[] };
+const BATCH: Accepts = Accepts::Integer { min: 1, max: 65_536 };
 const SECONDS: Accepts = Accepts::Number { min: 0.1, max: 600.0 };
 const ROUNDS: Accepts = Accepts::Integer { min: 0, max: 1_000_000 };
 const LATENCY: Accepts = Accepts::Number { min: 0.0, max: 60_000.0 };
@@ -186,6 +190,13 @@ const LOAD: Section = Section {
             accepts: Accepts::Integer { min: 0, max: 1_000_000 },
             absent: Default("0"),
         },
+        Field {
+            key: "slow_every",
+            meaning: "Every n-th handshake needs a second, slow kind of signature (device.slow_latency_ms); 0 for none. With profiled handshakes only.",
+            unit: "handshakes",
+            accepts: SLOW_EVERY,
+            absent: Default("0"),
+        },
     ],
 };
 
@@ -216,6 +227,13 @@ const SERVER: Section = Section {
             absent: Default("\"connections\""),
         },
         Field {
+            key: "beat_ms",
+            meaning: "Another task of each event loop is due so often, and how late it was is told; 0 for none. In virtual time only.",
+            unit: "ms",
+            accepts: Accepts::Number { min: 0.0, max: 60_000.0 },
+            absent: Default("0.0"),
+        },
+        Field {
             key: "drain_seconds",
             meaning: "How long handshakes under way may take to end once a row is over.",
             unit: "s",
@@ -239,7 +257,7 @@ const ENGINE: Section = Section {
         },
         Field {
             key: "fallback",
-            meaning: "What happens to an operation that the device does not carry out: it fails, or software does it, or the device that serves as standby. In virtual time only.",
+            meaning: "What happens to an operation that the device does not carry out: it fails, or software does it, or the device that serves as standby. The latter in virtual time only; software there, or with offload_beyond.",
             unit: "",
             accepts: Accepts::OneOf { built: &["fail", "software", "other-device"], reserved: &[] },
             absent: Default("\"fail\""),
@@ -257,6 +275,13 @@ const ENGINE: Section = Section {
             unit: "ms",
             accepts: LATENCY,
             absent: Default("50.0"),
+        },
+        Field {
+            key: "offload_beyond",
+            meaning: "The device gets an operation when more handshakes than this are under way; while there are fewer, software does it at once, on the serving thread. 0 for all to the device. Needs fallback = \"software\".",
+            unit: "handshakes",
+            accepts: BEYOND,
+            absent: Default("0"),
         },
     ],
 };
@@ -323,7 +348,7 @@ const DEVICE: Section = Section {
         },
         Field {
             key: "polling",
-            meaning: "When finished work is collected: when the device interrupts, every poll_us, or whenever the server polls and at the latest after poll_us.",
+            meaning: "When finished work is collected: when the device interrupts; every poll_us; when every connection waits for the device or poll_threshold of them do, for then the server has nothing better to do (heuristic); or whenever the server polls. The last two at the latest after poll_us.",
             unit: "",
             accepts: POLLING,
             absent: Default("\"interrupt\""),
@@ -351,6 +376,48 @@ const DEVICE: Section = Section {
                 reserved: &[],
             },
             absent: Default("\"all\""),
+        },
+        Field {
+            key: "poll_threshold",
+            meaning: "Of heuristic polling: looks when so many requests are in flight, however many connections there are.",
+            unit: "requests",
+            accepts: Accepts::Integer { min: 1, max: 65_536 },
+            absent: Default("48"),
+        },
+        Field {
+            key: "batch",
+            meaning: "How many requests a unit serves at once, in the time of one; 1 for one by one. At most ring.",
+            unit: "requests",
+            accepts: BATCH,
+            absent: Default("1"),
+        },
+        Field {
+            key: "slow_latency_ms",
+            meaning: "The mean time that an operation of the slow kind takes (load.slow_every).",
+            unit: "ms",
+            accepts: LATENCY,
+            absent: Default("100.0"),
+        },
+        Field {
+            key: "slow_units",
+            meaning: "Operations of the slow kind that the device works on at the same time, beside the others.",
+            unit: "units",
+            accepts: UNITS,
+            absent: Default("1"),
+        },
+        Field {
+            key: "rings",
+            meaning: "Whether each kind of operation has a ring of its own, or all share one.",
+            unit: "",
+            accepts: RINGS,
+            absent: Default("\"own\""),
+        },
+        Field {
+            key: "batch_timeout_ms",
+            meaning: "An idle unit waits for a full batch until the oldest request has waited so long; 0 for not at all.",
+            unit: "ms",
+            accepts: LATENCY,
+            absent: Default("1.0"),
         },
     ],
 };
@@ -453,7 +520,7 @@ const ROW: Section = Section {
             unit: "",
             accepts: Accepts::OneOf {
                 built: &["software", "blocking", "async", "free-sign"],
-                reserved: &["async-heuristic", "threads"],
+                reserved: &["threads"],
             },
             absent: Required,
         },
@@ -507,6 +574,20 @@ const ROW: Section = Section {
             absent: Inherits("device.polling"),
         },
         Field {
+            key: "batch",
+            meaning: "As in [[device]], for this row.",
+            unit: "requests",
+            accepts: BATCH,
+            absent: Inherits("device.batch"),
+        },
+        Field {
+            key: "batch_timeout_ms",
+            meaning: "As in [[device]], for this row.",
+            unit: "ms",
+            accepts: LATENCY,
+            absent: Inherits("device.batch_timeout_ms"),
+        },
+        Field {
             key: "rate_per_s",
             meaning: "As in [load], for this row.",
             unit: "1/s",
@@ -519,6 +600,27 @@ const ROW: Section = Section {
             unit: "threads",
             accepts: WORKERS,
             absent: Inherits("server.workers"),
+        },
+        Field {
+            key: "offload_beyond",
+            meaning: "As in [engine], for this row.",
+            unit: "handshakes",
+            accepts: BEYOND,
+            absent: Inherits("engine.offload_beyond"),
+        },
+        Field {
+            key: "slow_every",
+            meaning: "As in [load], for this row.",
+            unit: "handshakes",
+            accepts: SLOW_EVERY,
+            absent: Inherits("load.slow_every"),
+        },
+        Field {
+            key: "rings",
+            meaning: "As in [[device]], for this row.",
+            unit: "",
+            accepts: RINGS,
+            absent: Inherits("device.rings"),
         },
     ],
 };

@@ -118,7 +118,7 @@ fn refusals_name_field_value_and_remedy() {
         set(&["clock=virtual", "server.wake=fd"]),
         set(&["load.arrivals=poisson"]),
         set(&["load.arrivals=poison"]),
-        set(&["clock=virtual", "row.async.polling=heuristic"]),
+        set(&["clock=virtual", "row.async.mode=threads"]),
         set(&["load.key=dsa"]),
         set(&["name=Two Words"]),
         set(&["name=other", "device.name=a b"]),

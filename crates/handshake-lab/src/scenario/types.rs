@@ -4,6 +4,8 @@ use crypto_ops::Algorithm;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    batching::{Batching, RowBatching},
+    kinds::{Kinds, RowKinds},
     mix::{OrMix, Resumption, Shares},
     several::{Serves, Spread},
 };
@@ -84,6 +86,21 @@ pub struct EngineTerms {
     pub breaker_failures: u32,
     /// For how long, in milliseconds.
     pub breaker_pause_ms: f64,
+    /// The device gets an operation when more handshakes than this are under way, software the others; 0 for all.
+    pub offload_beyond: usize,
+}
+
+impl Default for EngineTerms {
+    /// As a scenario has it that says nothing of its engine.
+    fn default() -> Self {
+        Self {
+            deadline_ms: 0.0,
+            fallback: FallbackTo::Fail,
+            breaker_failures: 0,
+            breaker_pause_ms: 50.0,
+            offload_beyond: 0,
+        }
+    }
 }
 
 /// Who carries out what the device does not.
@@ -197,6 +214,8 @@ pub struct Load {
     pub rounds: u64,
     /// Every n-th client hangs up in the middle of the handshake, 0 for none.
     pub hang_up_every: u64,
+    /// Every n-th handshake needs the slow kind of signature, 0 for none.
+    pub slow_every: u64,
 }
 
 /// The server of a scenario.
@@ -210,6 +229,8 @@ pub struct Server {
     pub spread: Spread,
     /// How long handshakes under way may take to end, in seconds.
     pub drain_seconds: f64,
+    /// How often another task of each event loop is due, in milliseconds; 0 for none.
+    pub beat_ms: f64,
 }
 
 /// One accelerator.
@@ -237,6 +258,14 @@ pub struct Device {
     pub instances: usize,
     /// For which connections it signs.
     pub serves: Serves,
+    /// Requests in flight from which on the heuristic looks in any case.
+    pub poll_threshold: usize,
+    /// Whether units serve several requests at once.
+    #[serde(flatten)]
+    pub batching: Batching,
+    /// The slow kind of signature, and how kinds share the rings.
+    #[serde(flatten)]
+    pub kinds: Kinds,
 }
 
 impl Default for Device {
@@ -254,6 +283,9 @@ impl Default for Device {
             poll_us: 100.0,
             instances: 1,
             serves: Serves::All,
+            poll_threshold: 48,
+            batching: Batching::default(),
+            kinds: Kinds::default(),
         }
     }
 }
@@ -286,12 +318,21 @@ pub struct Row {
     /// When finished work is collected.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub polling: Option<Polling>,
+    /// How units of the device take several requests at once.
+    #[serde(flatten)]
+    pub batching: RowBatching,
     /// Handshakes that begin each second.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate_per_s: Option<f64>,
     /// Event loops.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub workers: Option<usize>,
+    /// Handshakes under way beyond which the device gets an operation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offload_beyond: Option<usize>,
+    /// Which kinds of signature are asked for, and how they share the device.
+    #[serde(flatten)]
+    pub kinds: RowKinds,
 }
 
 /// When handshakes begin.
@@ -362,6 +403,8 @@ pub enum Polling {
     Interrupt,
     /// Every so often.
     Interval,
+    /// When the server has nothing better to do: every connection waits for the device, or many do.
+    Heuristic,
     /// Whenever the server polls.
     Inline,
 }

@@ -137,7 +137,9 @@ impl Serving {
             EngineChoice::Sim(device) => {
                 drain += device.latency() * 2;
                 let keys = Arc::clone(&identity.keys);
-                (Some(Offload::Sim(Device::start(device, &[], 1, QUEUE_BOUND, keys)?)), "sim")
+                let terms = scenario::EngineTerms::default();
+                let device = Device::start(device, &[], 1, QUEUE_BOUND, keys, &terms)?;
+                (Some(Offload::Sim(device)), "sim")
             }
         };
         let key = match &offload {
@@ -154,6 +156,7 @@ impl Serving {
                 context: SslContext::server(Arc::new(config)),
                 service: Service::Page { engine: name.into() },
                 unprompted_every: None,
+                collector: None,
                 handshake_timeout: Some(handshake_timeout),
             },
         )?;

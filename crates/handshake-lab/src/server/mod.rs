@@ -48,7 +48,7 @@ use worker::Worker;
 pub(crate) use connection::Connection;
 pub(crate) use session::{Charge, Milestone, Progress, Session};
 
-pub use service::{LiveCounters, Service};
+pub use service::{Collect, LiveCounters, Service};
 pub use tally::{SessionChecks, WorkerReport};
 
 /// What a server serves and how.
@@ -64,6 +64,8 @@ pub struct ServerPlan {
     pub service: Service,
     /// Every n-th session that parks is resumed once more without a wake, to show that it does no harm (law L2).
     pub unprompted_every: Option<u64>,
+    /// Who has to be asked for the answers of the device, if they do not come by themselves.
+    pub collector: Option<Arc<dyn Collect>>,
     /// How long a handshake may take, from the connection on; then it is closed. For ever without it.
     pub handshake_timeout: Option<Duration>,
 }

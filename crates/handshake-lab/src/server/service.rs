@@ -2,8 +2,9 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, Ordering},
+    atomic::{AtomicU64, AtomicUsize, Ordering},
 };
+use std::{fmt, time::Duration};
 
 /// What a session is for.
 #[derive(Debug, Clone)]
@@ -17,12 +18,21 @@ pub enum Service {
     },
 }
 
+/// Somebody who has to be asked for the answers of a device: by the workers, when they have done what there was to do.
+pub trait Collect: fmt::Debug + Send + Sync {
+    /// Hands out the answers that are there, if it is time to look. `sessions` is how many the server has. Returns when
+    /// to ask again at the latest.
+    fn collect(&self, sessions: usize) -> Option<Duration>;
+}
+
 /// Counters that all workers of a server share, to look at while it runs.
 #[derive(Debug, Default)]
 pub struct LiveCounters {
     handshakes: AtomicU64,
     failed: AtomicU64,
     requests: AtomicU64,
+    /// Sessions that there are.
+    sessions: AtomicUsize,
 }
 
 impl LiveCounters {
@@ -42,6 +52,20 @@ impl LiveCounters {
     #[must_use]
     pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
+    }
+
+    /// Sessions that there are now.
+    #[must_use]
+    pub fn sessions(&self) -> usize {
+        self.sessions.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn opened(&self) {
+        self.sessions.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn closed(&self) {
+        self.sessions.fetch_sub(1, Ordering::Relaxed);
     }
 
     pub(crate) fn handshake(&self) {

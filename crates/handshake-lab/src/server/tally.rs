@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use hdrhistogram::Histogram;
 use job_core::PoolStats;
 
 /// What one worker has done, after its end.
@@ -39,6 +40,8 @@ pub struct WorkerReport {
     pub cpu: Duration,
     /// The worker's job pool after its last session ended.
     pub pool: PoolStats,
+    /// How late the other task of its thread was, in microseconds, if it had one.
+    pub beat_late_us: Option<Histogram<u64>>,
     /// What failures said, with how often each was seen.
     pub failures: BTreeMap<String, u64>,
 }

@@ -39,6 +39,7 @@ pub(super) struct Worker {
     plan: Arc<ServerPlan>,
     control: Arc<Control>,
     core: Core<Connection<TcpStream>, RealTime>,
+    live: Arc<LiveCounters>,
     /// More connections may be waiting to be accepted than were in the last turn.
     more_to_accept: bool,
     /// How many sessions there were when a connection could not be accepted for want of descriptors; tried again when
@@ -61,7 +62,7 @@ impl Worker {
             polls: plan.wake == Wake::Poll,
             handshake_timeout: plan.handshake_timeout,
         };
-        let core = Core::new(JobPool::new(), live, policy, RealTime)?;
+        let core = Core::new(JobPool::new(), Arc::clone(&live), policy, RealTime)?;
         let readable = Interest::READABLE;
         poll.registry().register(&mut listener, LISTENER, readable)?;
         poll.registry().register(&mut SourceFd(&core.as_fd().as_raw_fd()), READY, readable)?;
@@ -73,6 +74,7 @@ impl Worker {
             plan,
             control,
             core,
+            live,
             more_to_accept: false,
             out_of_descriptors: None,
             began: Instant::now(),
@@ -93,7 +95,9 @@ impl Worker {
                 next_poll = now + POLL_EVERY;
             }
             let next_poll = self.core.polls().then_some(next_poll);
-            let alarm = [self.core.expire(now), next_poll].into_iter().flatten().min();
+            let next_look = self.collect().map(|pause| now + pause);
+            let alarms = [self.core.expire(now), next_poll, next_look];
+            let alarm = alarms.into_iter().flatten().min();
             // Asleep only when the ready queue is really empty; then a push writes its descriptor.
             let sleeps =
                 self.core.prepare_sleep() && !self.wants_to_accept() && !self.core.has_fresh();
@@ -127,6 +131,14 @@ impl Worker {
             }
         }
         Ok(self.core.finish(thread_cpu().saturating_sub(cpu_before)))
+    }
+
+    /// Asks for the answers of the device, if somebody has to: there is nothing better to do until the next event.
+    fn collect(&mut self) -> Option<Duration> {
+        let collector = self.plan.collector.as_ref()?;
+        let next = collector.collect(self.live.sessions());
+        // Whoever goes on may have more for the device.
+        if self.core.completions() { Some(Duration::ZERO) } else { next }
     }
 
     fn is_over(&mut self) -> bool {

@@ -133,7 +133,9 @@ impl<S: Session, C: Charge> Core<S, C> {
                 charged: Milestone::Accepted,
             })
         });
-        if inserted.is_none() {
+        if inserted.is_some() {
+            self.live.opened();
+        } else {
             self.report.failed += 1;
             self.live.failure();
             *self.report.failures.entry("no session could be made".to_owned()).or_default() += 1;
@@ -318,6 +320,7 @@ impl<S: Session, C: Charge> Core<S, C> {
         self.report.abandoned = self.sessions.len() as u64;
         for key in self.sessions.keys() {
             self.sessions.remove(key);
+            self.live.closed();
         }
         self.report.fd_writes = self.ready.fd_writes();
         self.report.pool = since(&self.report.pool, self.pool.stats());
@@ -424,6 +427,7 @@ impl<S: Session, C: Charge> Core<S, C> {
 
     fn end(&mut self, key: usize, harmed: bool) {
         if let Some(held) = self.sessions.remove(key) {
+            self.live.closed();
             self.jobs_freed += usize::from(held.session.is_parked());
             self.report.sessions.take(&held.tally, harmed);
         }
@@ -470,6 +474,7 @@ impl WorkerReport {
             fd_writes: 0,
             sessions: SessionChecks::default(),
             cpu: Duration::ZERO,
+            beat_late_us: None,
             pool,
             failures: BTreeMap::new(),
         }

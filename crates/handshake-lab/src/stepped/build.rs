@@ -8,7 +8,9 @@ use sim_engine::SteppedCard;
 
 use crate::{report::Progress, scenario::Routing};
 
-use super::{arrivals::StreamOfArrivals, cost::Costs, protocol::Protocol, time::Time};
+use super::{
+    arrivals::StreamOfArrivals, beats::Beats, cost::Costs, protocol::Protocol, time::Time,
+};
 
 /// Who connects, and when.
 #[derive(Debug, Clone)]
@@ -61,6 +63,10 @@ pub(super) struct Setting {
     pub(super) routing: Routing,
     pub(super) costs: Costs,
     pub(super) unprompted_every: Option<u64>,
+    /// The other task of each worker's thread, if there is one.
+    pub(super) beats: Option<Beats>,
+    /// Engines are polled whenever a worker pauses, beside when they ask for it.
+    pub(super) collects: bool,
     /// Workers call parked sessions again, instead of being woken for them.
     pub(super) polls: bool,
     pub(super) load: Load,

@@ -258,6 +258,7 @@ impl CostProfile {
             hello: time(segments.hello_us),
             answer: time(segments.answer_us) + time(if signs { sign } else { 0.0 }),
             finish: time(segments.finish_us),
+            sign: time(sign),
         }
     }
 }
@@ -274,20 +275,23 @@ fn hash(text: &str) -> String {
 #[derive(Debug, Clone)]
 pub(super) struct Costs(Rc<[(ConnectionKind, Cost)]>);
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 struct Cost {
     hello: Duration,
     answer: Duration,
     finish: Duration,
+    sign: Duration,
 }
 
 impl Costs {
+    /// What a signature costs that software makes instead of the device.
+    pub(super) fn sign(&self, kind: ConnectionKind) -> Duration {
+        self.of(kind).sign
+    }
+
     /// What it costs to get from one station to another.
     pub(super) fn between(&self, kind: ConnectionKind, from: Milestone, to: Milestone) -> Duration {
-        let Some((_, cost)) = self.0.iter().find(|(known, _)| *known == kind) else {
-            debug_assert!(false, "a connection of a kind that is not in the mix");
-            return Duration::ZERO;
-        };
+        let cost = self.of(kind);
         let steps = [
             (Milestone::Signing, cost.hello),
             (Milestone::Answered, cost.answer),
@@ -295,6 +299,12 @@ impl Costs {
         ];
         let passed = steps.iter().filter(|(station, _)| from < *station && *station <= to);
         passed.map(|(_, cost)| *cost).sum()
+    }
+
+    fn of(&self, kind: ConnectionKind) -> Cost {
+        let known = self.0.iter().find(|(known, _)| *known == kind);
+        debug_assert!(known.is_some(), "a connection of a kind that is not in the mix");
+        known.map_or_else(Cost::default, |(_, cost)| *cost)
     }
 }
 

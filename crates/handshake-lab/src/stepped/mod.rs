@@ -16,6 +16,7 @@ mod real;
 
 mod time;
 
+mod beats;
 mod build;
 mod worker;
 mod worker_job;

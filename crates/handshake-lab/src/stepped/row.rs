@@ -1,19 +1,29 @@
 //! One row in virtual time.
 
-use std::{cell::RefCell, io, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::RefCell,
+    io,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use crypto_ops::SoftwareKeys;
-use engine_core::{Accelerator, CheckPolicy, Clock, Engine, Inline, Kind, Work};
-use sim_device::{RingLayout, ServiceClass};
+use engine_core::{Accelerator, CheckPolicy, Clock, Engine, Inline, Work};
+use sim_device::{Profile, RingLayout, ServiceClass, ServiceTime};
 use sim_engine::{Compute, SimConfig, SteppedCard};
 use ssl_async::SslContext;
 
 use super::{
     arrivals::StreamOfArrivals,
+    beats::Beats,
     build::{Fibers, Load, Setting, Station},
     clock::VirtualClock,
     cost::CostProfile,
-    profiled::{Checksums, KINDS, Profiled, Signing},
+    profiled::{Checksums, FAST_AND_SLOW, KINDS, Profiled, Signing},
     protocol::Protocol,
     real::Real,
     recorder::Recorder,
@@ -28,7 +38,7 @@ use crate::{
     recording::{RowTimeline, Story},
     report::Progress,
     run::{Fleet, RowEvidence, RunError, engines, ledger, sim_config},
-    scenario::{Device, Handshakes, KeyType, Mode, RowPlan, Serves, Wake},
+    scenario::{Device, DeviceProfile, Handshakes, KeyType, Mode, Polling, RowPlan, Serves, Wake},
 };
 
 /// From a client to the server and back half of it: two machines in one data centre.
@@ -97,17 +107,23 @@ pub(crate) fn run(
         routing: plan.routing.clone(),
         costs: costs.costs(plan.mode, &plan.mix),
         unprompted_every: Some(unprompted_every),
+        beats: plan.beat.map(|every| Beats::new(every, plan.time_box)),
+        collects: plan.mode.uses_device()
+            && plan.devices.iter().any(|device| device.polling == Polling::Heuristic),
         polls: plan.wake == Wake::Poll,
         load,
         workers: plan.workers,
         deadlines: plan.engine.deadline_ms > 0.0,
         stop: watch.stop(),
     };
+    let computed = Arc::clone(&recorded.computed);
     let fibers = Fibers::new(plan.workers, None);
     let outcome = match plan.handshakes {
         Handshakes::Profiled => {
-            let outline = |config: &mut SimConfig| config.classes = outlined(&config.classes);
-            let stations = stations(plan, &Arc::new(Checksums), &clock, outline)?;
+            let stations =
+                stations(plan, &Arc::new(Checksums), &clock, &computed, |device, config| {
+                    outline(plan, device, config);
+                })?;
             let engines =
                 stations.iter().map(|station: &Station<Profiled>| Arc::clone(&station.engine));
             let signing = match plan.mode {
@@ -115,14 +131,14 @@ pub(crate) fn run(
                 Mode::Blocking => Signing::Blocking(engines.collect()),
                 Mode::Software | Mode::FreeSign => Signing::Inline,
             };
-            let protocol = Profiled::new(signing, plan.mix.clone(), 0);
+            let protocol = Profiled::new(signing, plan.mix.clone(), plan.slow_every);
             world::run(protocol, stations, setting, &fibers)
         }
         Handshakes::Real => {
             let keys = Arc::new(SoftwareKeys::new());
             let (asked, verified) = (Asked::default(), Verified::default());
             let servers = Fleet::load(plan, fleet, &keys, &asked)?;
-            let stations: Vec<Station<Real>> = stations(plan, &keys, &clock, |_| {})?;
+            let stations: Vec<Station<Real>> = stations(plan, &keys, &clock, &computed, |_, _| {})?;
             let contexts = contexts(plan, &servers, &stations)?;
             let ca = fleet.first().filter(|_| plan.mode != Mode::FreeSign).map(|pki| &pki.ca);
             let clients = Clients::new(&plan.mix, ca, &verified)?;
@@ -147,14 +163,23 @@ pub(crate) fn run(
     Ok(Ran { evidence, trace, timeline, story: recorder.story })
 }
 
-/// Which class does the signatures of the outline: that of the real ones of the same key.
-fn outlined(classes: &[(Kind, ServiceClass)]) -> Vec<(Kind, ServiceClass)> {
+/// Signatures of the outline go where the real ones of the same key go; the slow kind, where there is one, has a class
+/// beside that.
+fn outline(plan: &RowPlan, device: &Device, config: &mut SimConfig) {
     let class = |key: KeyType| {
         let wanted = key.algorithm().sign_kind();
-        classes.iter().find(|(kind, _)| *kind == wanted).map(|(_, class)| *class)
+        config.classes.iter().find(|(kind, _)| *kind == wanted).map(|(_, class)| *class)
     };
     let outlined = KINDS.into_iter().zip(KeyType::ALL);
-    outlined.filter_map(|(kind, key)| Some((kind, class(key)?))).collect()
+    let mut classes: Vec<_> =
+        outlined.filter_map(|(kind, key)| Some((kind, class(key)?))).collect();
+    let [fast, slow] = FAST_AND_SLOW.map(|place| KINDS[place]);
+    let served = classes.iter().find(|(kind, _)| *kind == fast).map(|(_, class)| *class);
+    if let Some(served) = served.filter(|_| plan.slow_every > 0) {
+        classes.retain(|(kind, _)| *kind != slow);
+        classes.push((slow, slow_class(device, config, served)));
+    }
+    config.classes = classes;
 }
 
 /// A server for each device, with the keys that it serves; one where there is no device.
@@ -175,12 +200,30 @@ fn contexts(
     stations.iter().zip(&plan.devices).map(of).collect()
 }
 
-/// The devices of a row, if it has any, each with its engine; `change` is made to the build of each.
+/// The class of the slow kind of operation, beside that of the others: with units and service times of its own, unless
+/// the device is of a kind that has its own for RSA.
+fn slow_class(device: &Device, config: &mut SimConfig, class: ServiceClass) -> ServiceClass {
+    if device.profile != DeviceProfile::Custom {
+        return Profile::RSA_SIGN;
+    }
+    let kinds = device.kinds;
+    let Some(slow) = config.instance.units.iter_mut().find(|unit| unit.class != class) else {
+        return class;
+    };
+    slow.count = kinds.slow_units;
+    slow.service = ServiceTime::Fixed(kinds.slow_latency());
+    slow.batch = None;
+    slow.class
+}
+
+/// The devices of a row, if it has any, each with its engine; `change` is made to the build of each, and `computed` counts
+/// what software does on the thread of a worker.
 fn stations<P: Protocol>(
     plan: &RowPlan,
     compute: &Arc<impl Compute<Work = P::Work> + 'static>,
     clock: &Arc<VirtualClock>,
-    change: impl Fn(&mut SimConfig),
+    computed: &Arc<AtomicU32>,
+    change: impl Fn(&Device, &mut SimConfig),
 ) -> Result<Vec<Station<P>>, RunError>
 where
     P::Work: Work,
@@ -195,7 +238,7 @@ where
         let seed = plan.seed.wrapping_add((number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut config = sim_config(device, &plan.faults, seed)?;
         config.trace = true;
-        change(&mut config);
+        change(device, &mut config);
         // A device that puts all kinds on one ring has no ring of its own for any.
         let depth = (config.instance.rings == RingLayout::PerClass)
             .then_some(config.instance.ring_depth * config.instances);
@@ -207,8 +250,14 @@ where
         let standby: Arc<dyn Accelerator<P::Work>> = match other {
             Some(other) => Arc::clone(&cards[other].0) as Arc<_>,
             None => {
-                let standby = Arc::clone(compute);
-                Arc::new(Inline::new(move |work: &P::Work| standby.compute(work)))
+                let (standby, computed) = (Arc::clone(compute), Arc::clone(computed));
+                Arc::new(Inline::new(move |work: &P::Work| {
+                    // What is done in the completion of a device takes no time of a worker's.
+                    if job_core::current().is_some() {
+                        computed.fetch_add(1, Ordering::Relaxed);
+                    }
+                    standby.compute(work)
+                }))
             }
         };
         let mut engine = Engine::builder(Arc::clone(card) as Arc<_>)
@@ -216,6 +265,7 @@ where
             // As with a device that has a thread for its completions.
             .checks(CheckPolicy::Always)
             .terms(plan.engine.terms())
+            .offload(plan.engine.offload())
             .clock(Arc::clone(&clock));
         // The standby has an engine of its own, which gives it nothing to do but looks after it.
         if device.serves != Serves::Standby {

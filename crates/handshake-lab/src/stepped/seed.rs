@@ -53,6 +53,8 @@ pub(crate) fn run(
         routing: Routing::even(plan.devices.len()),
         costs: costs.costs(row.mode, &row.mix),
         unprompted_every: Some(plan.unprompted_every),
+        beats: None,
+        collects: false,
         polls: plan.wake == Wake::Poll,
         load: Load::Open(visits.collect()),
         workers: plan.workers,

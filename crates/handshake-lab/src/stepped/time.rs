@@ -3,7 +3,7 @@
 use std::{
     cell::{OnceCell, RefCell},
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU32},
     time::Duration,
 };
 
@@ -25,6 +25,8 @@ pub(super) struct Time {
     pub(super) trace: RefCell<Trace>,
     /// What is remembered beyond the trace's hash, if anything is: not in a swarm.
     pub(super) recorder: OnceCell<RefCell<Recorder>>,
+    /// Signatures that software has made on a worker and that have not been charged. With the standbys of the engines.
+    pub(super) computed: Arc<AtomicU32>,
     /// From one end of a wire to the other.
     latency: Duration,
 }
@@ -46,6 +48,8 @@ pub(super) enum Event {
     StartOver(Rc<Wire>),
     /// A worker's CPU time has passed.
     Worked(usize),
+    /// The other task of a worker's thread is due.
+    Beat(usize),
     /// A device has something to do.
     Device(usize),
 }
@@ -54,7 +58,8 @@ impl Time {
     pub(super) fn new(clock: Arc<VirtualClock>, latency: Duration) -> Rc<Self> {
         let (calendar, trace) = (RefCell::new(Calendar::new()), RefCell::new(Trace::new()));
         let recorder = OnceCell::new();
-        Rc::new(Self { clock, calendar, trace, recorder, latency })
+        let computed = Arc::default();
+        Rc::new(Self { clock, calendar, trace, recorder, computed, latency })
     }
 
     pub(super) fn enter(&self, at: Duration, event: Event) {

@@ -8,7 +8,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     io,
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -17,6 +17,7 @@ use job_core::{JobPool, Pause};
 use wait_ctx::ReadySender;
 
 use super::{
+    beats::Beats,
     cost::Costs,
     protocol::Protocol,
     time::{Event, Time},
@@ -47,6 +48,8 @@ pub(super) struct Desk {
     pub(super) time: Rc<Time>,
     /// The number of the connection of each session that a story tells of.
     numbers: RefCell<BTreeMap<usize, u64>>,
+    /// The other task of its thread, if there is one.
+    beats: RefCell<Option<Beats>>,
 }
 
 /// What a worker gets told.
@@ -83,7 +86,8 @@ impl Charge for Busy {
     type Tariff = ConnectionKind;
 
     fn charge(&mut self, kind: ConnectionKind, from: Milestone, to: Milestone) {
-        let cost = self.costs.between(kind, from, to);
+        let computed = self.desk.time.computed.swap(0, Ordering::Relaxed);
+        let cost = self.costs.between(kind, from, to) + self.costs.sign(kind) * computed;
         if cost.is_zero() || is_cancelled() {
             return;
         }
@@ -100,6 +104,7 @@ impl Charge for Busy {
 
     fn step_ended(&mut self) {
         self.desk.time.send_off(&self.desk.outbox);
+        self.desk.beat();
     }
 
     fn parked(&mut self, key: usize, parked: bool) {
@@ -118,15 +123,16 @@ pub(super) fn serve<P: Protocol>(
     pool: JobPool,
     policy: Policy,
     costs: Costs,
+    live: Arc<LiveCounters>,
 ) -> io::Result<WorkerReport> {
     let spent = Rc::new(Cell::new(Duration::ZERO));
     let busy = Busy { desk: Rc::clone(desk), costs, spent: Rc::clone(&spent) };
-    let live = Arc::new(LiveCounters::default());
     let mut core = Core::new(pool, live, policy, busy)?;
     let mut rounds = PollRounds::default();
     desk.ready.get_or_init(|| core.ready().clone());
     while !is_cancelled() {
         core.turn();
+        desk.beat();
         while let Some(mail) = next(desk) {
             core.completions();
             match mail {
@@ -179,7 +185,8 @@ pub(super) fn serve<P: Protocol>(
         let _ = job_core::pause();
         desk.doing.set(Doing::Something);
     }
-    Ok(core.finish(spent.get()))
+    let beat_late_us = desk.beats.take().map(Beats::into_late_us);
+    Ok(WorkerReport { beat_late_us, ..core.finish(spent.get()) })
 }
 
 /// When a worker whom nothing wakes calls its parked sessions again.
@@ -216,7 +223,10 @@ fn is_cancelled() -> bool {
 }
 
 impl Desk {
-    pub(super) fn new(number: usize, time: &Rc<Time>) -> Rc<Self> {
+    pub(super) fn new(number: usize, time: &Rc<Time>, beats: Option<Beats>) -> Rc<Self> {
+        if let Some(due) = beats.as_ref().and_then(Beats::next) {
+            time.enter(due, Event::Beat(number));
+        }
         Rc::new(Self {
             number,
             mail: RefCell::default(),
@@ -226,7 +236,19 @@ impl Desk {
             outbox: Rc::default(),
             time: Rc::clone(time),
             numbers: RefCell::default(),
+            beats: RefCell::new(beats),
         })
+    }
+
+    /// There is a moment for the other task of the thread.
+    fn beat(&self) {
+        let mut beats = self.beats.borrow_mut();
+        if let Some(beats) = beats.as_mut()
+            && beats.turn(self.time.clock.now())
+            && let Some(due) = beats.next()
+        {
+            self.time.enter(due, Event::Beat(self.number));
+        }
     }
 
     fn remember(&self, key: usize, number: u64) {

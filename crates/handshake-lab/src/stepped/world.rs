@@ -9,7 +9,7 @@
 //!   then, until nothing more happens at this time: workers that have something to do, devices that were written to
 //! ```
 
-use std::{collections::BTreeMap, io, rc::Rc, time::Duration};
+use std::{collections::BTreeMap, io, rc::Rc, sync::Arc, time::Duration};
 
 use engine_core::{Accelerator as _, Clock as _};
 use hdrhistogram::Histogram;
@@ -34,7 +34,7 @@ use crate::{
     report::Progress,
     run::{DeviceReport, Harm},
     scenario::ConnectionKind,
-    server::{WorkerReport, worker_core::Policy},
+    server::{LiveCounters, WorkerReport, worker_core::Policy},
 };
 
 /// What came of a world.
@@ -69,8 +69,6 @@ pub(super) struct World<P: Protocol> {
     alarms: Vec<Option<Duration>>,
     /// From when on a device takes requests for which it has room, as far as is known.
     usable_from: Vec<Duration>,
-    /// Connections that each device signs for.
-    active: Vec<usize>,
     /// Workers whose engines have woken them.
     woken: ReadyQueue,
     tokens: Vec<Token>,
@@ -84,6 +82,8 @@ pub(super) struct World<P: Protocol> {
     /// Whoever has not come to an end by then never will, though devices may be looked after for ever.
     horizon: Duration,
     seen: LoadReport,
+    /// What the workers count together.
+    live: Arc<LiveCounters>,
 }
 
 /// After the last visit of an open load; longer than any queue before a device takes.
@@ -153,7 +153,6 @@ impl<P: Protocol> World<P> {
         let mut world = Self {
             alarms: vec![None; stations.len()],
             usable_from: vec![Duration::ZERO; stations.len()],
-            active: vec![0; stations.len()],
             workers: Vec::with_capacity(fibers.sessions.len()),
             woken,
             tokens: Vec::new(),
@@ -177,6 +176,7 @@ impl<P: Protocol> World<P> {
                 failures: BTreeMap::new(),
                 outcomes: Outcomes::default(),
             },
+            live: Arc::default(),
             protocol: Rc::new(protocol),
             stations,
             setting,
@@ -189,18 +189,19 @@ impl<P: Protocol> World<P> {
 
     fn start_worker(&mut self, number: usize, jobs: &JobPool, pool: JobPool) -> io::Result<()> {
         let setting = &self.setting;
-        let desk = Desk::new(number, &setting.time);
+        let desk = Desk::new(number, &setting.time, setting.beats.clone());
         let wait_ctx = WaitCtx::new();
         wait_ctx.notifier().set_route(Route::Ready(self.woken.sender(), Token(number)));
         let body = {
             let (protocol, desk) = (Rc::clone(&self.protocol), Rc::clone(&desk));
             let costs = setting.costs.clone();
+            let live = Arc::clone(&self.live);
             let policy = Policy {
                 unprompted_every: setting.unprompted_every,
                 polls: setting.polls,
                 handshake_timeout: None,
             };
-            move || worker::serve(&*protocol, &desk, pool, policy, costs)
+            move || worker::serve(&*protocol, &desk, pool, policy, costs, live)
         };
         let step =
             jobs.start_with(&wait_ctx, body).map_err(|refused| io::Error::other(refused.reason))?;
@@ -259,6 +260,11 @@ impl<P: Protocol> World<P> {
                 }
             }
             Event::Worked(worker) => self.workers[worker].runnable = true,
+            Event::Beat(worker) => {
+                let worker = &mut self.workers[worker];
+                // One that is busy looks by itself when it is not.
+                worker.runnable |= worker.desk.doing.get() == Doing::Nothing;
+            }
             Event::Device(device) => {
                 if self.alarms[device].is_some_and(|at| at <= self.setting.time.clock.now()) {
                     self.alarms[device] = None;
@@ -271,6 +277,7 @@ impl<P: Protocol> World<P> {
                     }
                 }
                 self.look_for_the_starved(device);
+                self.call_workers();
             }
         }
         self.setting.time.send_off(&self.outbox);
@@ -313,29 +320,50 @@ impl<P: Protocol> World<P> {
                 return Ok(());
             };
             let asked = self.protocol.asked();
+            for station in &self.stations {
+                station.engine.set_active(self.live.sessions());
+            }
             self.workers[number].go_on()?;
             // Whoever has not asked for a signature has given no device anything, unless it was to try again.
             let asked = self.protocol.asked() != asked;
             for device in 0..self.stations.len() {
-                if !asked && !self.stations[device].notifies {
-                    continue;
-                }
-                // A device that has noted nothing has been given nothing. What waits before it has its time in the
-                // calendar already, for its deadline is not before that of those who waited first.
-                let moved = self.read_trace(device);
-                // Before the poll, which might set right what went wrong.
-                self.look_for_the_starved(device);
-                if moved {
-                    self.poll(device);
+                if asked || self.stations[device].notifies {
+                    self.look_at(device);
                 }
             }
+            if self.setting.collects {
+                // It has done what there was to do.
+                (0..self.stations.len()).for_each(|device| self.poll(device));
+                self.call_workers();
+            }
+        }
+    }
+
+    /// What has just been submitted may be due at once, or earlier than what was known of.
+    fn look_at(&mut self, device: usize) {
+        // A device that has noted nothing has been given nothing. What waits before it has its time in the calendar
+        // already, for its deadline is not before that of those who waited first.
+        let moved = self.read_trace(device);
+        // Before the poll, which might set right what went wrong.
+        self.look_for_the_starved(device);
+        if moved {
+            self.poll(device);
+        }
+    }
+
+    /// Completions have come: workers that wait for them go on.
+    fn call_workers(&mut self) {
+        for worker in &mut self.workers {
+            worker.runnable |= worker.desk.is_called();
         }
     }
 
     /// Moves a device to the present and notes when it is to be moved next.
     fn poll(&mut self, device: usize) {
         self.harm.polls += 1;
-        let next = self.stations[device].engine.poll();
+        let station = &self.stations[device];
+        station.card.set_active(self.live.sessions());
+        let next = station.engine.poll();
         self.read_trace(device);
         let time = &self.setting.time;
         // What is due has just been done. An engine that says otherwise would keep the time from going on.
@@ -478,10 +506,6 @@ impl<P: Protocol> World<P> {
         here.wire = Some(Rc::clone(&wire));
         here.opened = now;
         here.took = None;
-        if let Some(active) = self.active.get_mut(wire.device) {
-            *active += 1;
-            self.stations[wire.device].card.set_active(*active);
-        }
         let worker = wire.worker;
         let outbox = Rc::clone(&self.workers[worker].desk.outbox);
         self.post(worker, Mail::Connected(End::new(&wire, Side::Server, &outbox)));
@@ -546,12 +570,7 @@ impl<P: Protocol> World<P> {
         let now = self.setting.time.clock.now();
         self.last_end = now;
         self.places[place].client = None;
-        if let Some(wire) = self.places[place].wire.take()
-            && let Some(active) = self.active.get_mut(wire.device)
-        {
-            *active -= 1;
-            self.stations[wire.device].card.set_active(*active);
-        }
+        self.places[place].wire = None;
         match self.setting.load {
             Load::Closed { .. } => self.setting.time.enter(now, Event::Arrival(place)),
             Load::Stream { .. } => self.free.push(place),

@@ -20,7 +20,8 @@ use crate::{
 fn healthy(mode: &str) -> RowEvidence {
     let plans = Scenario::find("offload-modes", &[]).expect("built in").plan();
     let plan = plans.into_iter().find(|plan| plan.name == mode).expect("a row of it");
-    let started = Device::start(plan.device(), &[], 1, 8, Arc::new(SoftwareKeys::new()));
+    let started =
+        Device::start(plan.device(), &[], 1, 8, Arc::new(SoftwareKeys::new()), &plan.engine);
     let mut device = started.expect("a valid device").end(Duration::from_secs(5));
     let engine = &mut device.engine;
     let given_up = u64::from(mode == "async");
@@ -48,6 +49,7 @@ fn healthy(mode: &str) -> RowEvidence {
         fd_writes: 3,
         sessions: SessionChecks { unprompted: parked.min(1), parked, ..SessionChecks::default() },
         cpu: Duration::from_millis(1),
+        beat_late_us: None,
         pool,
         failures: BTreeMap::new(),
     };
