@@ -71,6 +71,10 @@ pub(super) fn offloaded(
                     let route = Route::Ready(queue.sender(), wait_ctx::Token(n));
                     ssl.wait_ctx().notifier().set_route(route);
                     sessions[n] = Some(ssl);
+                    // Clients come in bursts: the backlog is as long as they like.
+                    if Instant::now() >= due {
+                        due = beats.note(due);
+                    }
                 }
             } else if let Some(place) = sessions.get_mut(token.0)
                 && let Some(ssl) = place
