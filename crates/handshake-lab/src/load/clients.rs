@@ -50,7 +50,8 @@ impl Clients {
             };
             versions.entry(kind.tls).or_insert_with(|| config.clone());
             if mix.resumes() {
-                let store = Store { tickets: Arc::clone(&tickets), gives: kind.resumed };
+                let gives = kind.resumed.then_some(kind.tls);
+                let store = Store { tickets: Arc::clone(&tickets), gives };
                 config.resumption = Resumption::store(Arc::new(store));
             }
             let name = ServerName::try_from(name_of(kind.key))
@@ -110,7 +111,8 @@ impl Tickets {
 #[derive(Debug)]
 struct Store {
     tickets: Arc<Tickets>,
-    gives: bool,
+    /// Only what is of the client's version: rustls would take another one's ticket and leave it unused.
+    gives: Option<TlsVersion>,
 }
 
 impl ClientSessionStore for Store {
@@ -128,16 +130,14 @@ impl ClientSessionStore for Store {
 
     fn tls12_session(&self, server: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
         // A session of TLS 1.2 may be resumed as often as one likes (RFC 5246, 7.3).
-        if !self.gives {
+        if self.gives != Some(TlsVersion::Tls12) {
             return None;
         }
         self.tickets.lock().get(&server.to_owned())?.tls12.clone()
     }
 
-    fn remove_tls12_session(&self, server: &ServerName<'static>) {
-        if let Some(of_server) = self.tickets.lock().get_mut(server) {
-            of_server.tls12 = None;
-        }
+    fn remove_tls12_session(&self, _server: &ServerName<'static>) {
+        // Asked for after a handshake over TLS 1.3, lest the same client should fall back. Here another one has it.
     }
 
     fn insert_tls13_ticket(&self, server: ServerName<'static>, value: Tls13ClientSessionValue) {
@@ -151,7 +151,7 @@ impl ClientSessionStore for Store {
 
     fn take_tls13_ticket(&self, server: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
         // Each is used once (RFC 8446, C.4).
-        if !self.gives {
+        if self.gives != Some(TlsVersion::Tls13) {
             return None;
         }
         self.tickets.lock().get_mut(server)?.tls13.pop_back()
