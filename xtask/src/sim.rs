@@ -50,6 +50,10 @@ pub(crate) struct SimArgs {
     #[arg(long)]
     json: bool,
 
+    /// Of the scenario swarm: print one line of JSON for each seed on stdout
+    #[arg(long, conflicts_with = "json")]
+    json_lines: bool,
+
     /// Of the scenario swarm: how many seeds
     #[arg(long, value_name = "N")]
     seeds: Option<String>,
@@ -102,7 +106,8 @@ impl SimArgs {
         self.set.into_iter().for_each(|setting| option("--set", setting.into()));
         self.report.into_iter().for_each(|dir| option("--report", dir.into()));
         self.plant.into_iter().for_each(|bug| option("--plant", bug.into()));
-        let flags = [("--print", self.print), ("--json", self.json)];
+        let flags =
+            [("--print", self.print), ("--json", self.json), ("--json-lines", self.json_lines)];
         args.extend(flags.iter().filter(|(_, on)| *on).map(|(name, _)| OsString::from(name)));
         args
     }

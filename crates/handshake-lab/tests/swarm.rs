@@ -32,6 +32,35 @@ fn two_hundred_seeds_break_no_law() {
     assert_eq!(laws, ["L2", "L3", "L4", "L5", "L7", "L8", "L9", "L11", "L12", "L13", "L14", "L15"]);
 }
 
+/// The lines of a shard.
+fn shard(from: &str, seeds: &str) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_lab"))
+        .args(["sim", "swarm", "--json-lines", "--from", from, "--seeds", seeds])
+        .env_remove("RUST_LOG")
+        .output()
+        .expect("the binary runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+#[test]
+fn two_shards_leave_the_lines_of_one_run() {
+    let whole = shard("95", "10");
+    assert_eq!(shard("95", "4") + &shard("99", "6"), whole);
+    let lines: Vec<serde_json::Value> =
+        whole.lines().map(|line| serde_json::from_str(line).expect("a document")).collect();
+    let seeds: Vec<u64> = lines.iter().filter_map(|line| line["seed"].as_u64()).collect();
+    assert_eq!(seeds, (95..105).collect::<Vec<_>>());
+    // And the same sums as the document.
+    let (_, document) = swarm(&["--from", "95", "--seeds", "10"]);
+    for key in ["handshakes", "faults", "cancels"] {
+        let sum: u64 = lines.iter().filter_map(|line| line[key].as_u64()).sum();
+        assert_eq!(document[key], sum, "{key}");
+    }
+    let real = lines.iter().filter(|line| line["real_tls"] == true).count();
+    assert_eq!(document["real_tls_seeds"], real);
+}
+
 #[test]
 fn numbers_out_of_range_are_refused() {
     let output = Command::new(env!("CARGO_BIN_EXE_lab"))

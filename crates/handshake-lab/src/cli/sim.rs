@@ -1,6 +1,6 @@
 //! `lab sim`: run a scenario, show what it did, judge it.
 
-use std::path::PathBuf;
+use std::{io::Write as _, path::PathBuf};
 
 use super::{Stop, interrupt, number};
 use crate::{
@@ -38,6 +38,9 @@ pub struct SimArgs {
     /// Print the results as one JSON document and nothing else.
     #[arg(long)]
     json: bool,
+    /// Of the scenario swarm: print one line of JSON for each seed, as it ends, and nothing else.
+    #[arg(long, conflicts_with = "json")]
+    json_lines: bool,
     /// Of the scenario swarm: how many seeds.
     #[arg(long, value_name = "N")]
     seeds: Option<String>,
@@ -79,6 +82,10 @@ pub(super) fn run(args: &SimArgs) -> Result<(), Stop> {
         return Err(Stop::Usage(format!(
             "{option}: only the scenario swarm has seeds; give --seed N"
         )));
+    }
+    if args.json_lines {
+        let line = "--json-lines: only the scenario swarm has a line for each seed; give --json";
+        return Err(Stop::Usage(line.to_owned()));
     }
     let directory =
         ReportDir::create(args.report.as_deref(), &scenario.name).map_err(Stop::usage)?;
@@ -151,9 +158,22 @@ fn swarm(scenario: &Scenario, args: &SimArgs) -> Result<(), Stop> {
     interrupt::listen(&progress).map_err(Stop::usage)?;
     progress.begin("swarm", &format!("{seeds} seeds from {from}"));
     let mut swarm = Swarm::new(scenario).map_err(Stop::usage)?.watched(progress.clone());
-    let report = swarm.run(from..from.saturating_add(seeds)).map_err(Stop::usage)?;
+    let seeds = from..from.saturating_add(seeds);
+    let report = if args.json_lines {
+        swarm.run_each(seeds, |line| {
+            let mut out = std::io::stdout().lock();
+            serde_json::to_writer(&mut out, line)?;
+            // One by one, so that a shard that is killed leaves whole lines.
+            out.write_all(b"\n").and_then(|()| out.flush())
+        })
+    } else {
+        swarm.run(seeds)
+    };
+    let report = report.map_err(Stop::usage)?;
     progress.finish();
-    if args.json {
+    if args.json_lines {
+        eprint!("{}", report.text());
+    } else if args.json {
         println!("{}", serde_json::to_string_pretty(&report).map_err(Stop::usage)?);
     } else {
         print!("{}", report.text());

@@ -91,7 +91,29 @@ impl SwarmReport {
             let verdict = if law.held { "held" } else { "BROKEN" };
             let _ = write!(out, "  {} {verdict} ({} checks)", law.law, law.checked);
         }
-        out.push('\n');
+        let _ = writeln!(out, "\n{}", self.sentence());
+        if self.is_good() {
+            let _ = writeln!(out, "next:    {}", self.next());
+        }
         out
+    }
+
+    /// The verdict in one sentence.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let mut bad: Vec<u64> = self.failures.iter().map(|failure| failure.seed).collect();
+        bad.dedup();
+        match (bad.len(), self.partial) {
+            (0, false) => "No seed broke a law.".to_owned(),
+            (0, true) => {
+                format!("Broken off after {} seeds; nothing was wrong until then.", self.seeds)
+            }
+            (bad, _) => format!("{bad} of {} seeds broke a law.", self.seeds),
+        }
+    }
+
+    /// What to try after a swarm that was good: the seeds behind the last.
+    fn next(&self) -> String {
+        format!("cargo xtask sim swarm --from {}", self.from + self.seeds)
     }
 }

@@ -1,8 +1,9 @@
 //! Running seeds.
 
-use std::{collections::BTreeMap, ops::Range, time::Instant};
+use std::{io, ops::Range, time::Instant};
 
 use super::{
+    line::SeedLine,
     plan::SeedPlan,
     report::{Failure, SCHEMA, SwarmReport},
     shrink::{self, Shrunk},
@@ -44,6 +45,7 @@ pub struct Swarm {
 #[derive(Debug)]
 struct SeedOutcome {
     evidence: RowEvidence,
+    trace: TraceSummary,
     laws: Vec<LawReport>,
 }
 
@@ -53,14 +55,17 @@ impl Swarm {
     /// # Errors
     /// When there are no keys for real TLS, or no memory for stacks.
     pub fn new(scenario: &Scenario) -> Result<Self, SwarmError> {
+        let row = scenario.plan().swap_remove(0);
+        // The language refuses a mix here.
+        let key = row.mix.draw(0).key;
         Ok(Self {
             scenario: scenario.name.clone(),
-            row: scenario.plan().swap_remove(0),
+            row,
             remains: scenario.swarm.clone(),
             costs: CostProfile::reference(),
             fibers: Fibers::new(WORKERS, None),
             few_fibers: Fibers::new(WORKERS, Some(FEW_JOBS)),
-            pki: TestPki::generate(scenario.load.key)?,
+            pki: TestPki::generate(key)?,
             progress: Progress::silent(),
         })
     }
@@ -71,11 +76,33 @@ impl Swarm {
         Self { progress, ..self }
     }
 
-    /// Runs these seeds, each of them twice.
+    /// Runs these seeds, each of them twice. Ends early when so many have failed that it is known.
     ///
     /// # Errors
     /// What kept a seed from being run; broken laws are in the report instead.
     pub fn run(&mut self, seeds: Range<u64>) -> Result<SwarmReport, SwarmError> {
+        self.run_until(seeds, ENOUGH, |_| Ok(()))
+    }
+
+    /// As [`run`](Self::run), but every seed is run, however many fail, and `tell` is told of each as it ends: then it
+    /// is all the same how the seeds are cut into shards.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run), and what `tell` says.
+    pub fn run_each(
+        &mut self,
+        seeds: Range<u64>,
+        tell: impl FnMut(&SeedLine) -> io::Result<()>,
+    ) -> Result<SwarmReport, SwarmError> {
+        self.run_until(seeds, usize::MAX, tell)
+    }
+
+    fn run_until(
+        &mut self,
+        seeds: Range<u64>,
+        enough: usize,
+        mut tell: impl FnMut(&SeedLine) -> io::Result<()>,
+    ) -> Result<SwarmReport, SwarmError> {
         let begun = Instant::now();
         let mut report = SwarmReport {
             schema: SCHEMA.to_owned(),
@@ -93,7 +120,6 @@ impl Swarm {
             seeds_per_s: 0.0,
             laws: Vec::new(),
         };
-        let mut laws: BTreeMap<String, LawReport> = BTreeMap::new();
         let mut failed = 0;
         let all = seeds.end.saturating_sub(seeds.start);
         for seed in seeds {
@@ -101,44 +127,34 @@ impl Swarm {
                 report.partial = true;
                 break;
             }
-            let plan = shrink::left_of(SeedPlan::of(seed), &self.remains);
-            let outcome = self.seed(&plan)?;
-            report.seeds += 1;
+            let line = self.line(seed)?;
+            tell(&line)
+                .map_err(|source| RunError::System { row: format!("seed {seed}"), source })?;
+            report.take(&line);
             #[expect(clippy::cast_precision_loss, reason = "a number of seeds is far below 2^52")]
             self.progress.at(report.seeds, report.seeds as f64 / all as f64);
-            report.real_tls_seeds += u64::from(plan.real_tls);
-            report.handshakes += plan.visits.len() as u64;
-            report.faults += outcome.evidence.cards(|card| card.faults);
-            let given_up: u64 = outcome.evidence.workers.iter().map(|worker| worker.given_up).sum();
-            report.cancels += outcome.evidence.load.hung_up + given_up;
-            failed += usize::from(outcome.laws.iter().any(|law| !law.held));
-            for law in outcome.laws {
-                if let Some(detail) = &law.detail {
-                    report.failures.push(Failure {
-                        seed,
-                        law: law.law.clone(),
-                        detail: detail.clone(),
-                    });
-                }
-                let whole = laws.entry(law.law.clone()).or_insert_with(|| LawReport {
-                    checked: 0,
-                    held: true,
-                    detail: None,
-                    ..law.clone()
-                });
-                whole.checked += law.checked;
-                whole.held &= law.held;
-            }
-            if failed >= ENOUGH {
+            failed += usize::from(line.is_bad());
+            if failed >= enough {
                 break;
             }
         }
-        report.laws = laws.into_values().collect();
-        report.laws.sort_by_key(|law| law.law[1..].parse::<u8>().unwrap_or(u8::MAX));
         #[expect(clippy::cast_precision_loss, reason = "a number of seeds is far below 2^52")]
         let seeds = report.seeds as f64;
         report.seeds_per_s = seeds / begun.elapsed().as_secs_f64().max(f64::MIN_POSITIVE);
         Ok(report)
+    }
+
+    fn line(&mut self, seed: u64) -> Result<SeedLine, SwarmError> {
+        let plan = shrink::left_of(SeedPlan::of(seed), &self.remains);
+        let SeedOutcome { evidence, trace, laws } = self.seed(&plan)?;
+        let given_up: u64 = evidence.workers.iter().map(|worker| worker.given_up).sum();
+        Ok(SeedLine {
+            handshakes: plan.visits.len() as u64,
+            faults: evidence.cards(|card| card.faults),
+            cancels: evidence.load.hung_up + given_up,
+            trace_sha256: trace.hex(),
+            ..SeedLine::new(seed, plan.real_tls, laws)
+        })
     }
 
     /// Makes the plan of a seed that broke a law as small as it gets while that law still breaks.
@@ -162,7 +178,7 @@ impl Swarm {
         let mut laws = Laws::default();
         laws.check(&evidence);
         laws.l9_repeats("swarm", trace, again);
-        Ok(SeedOutcome { evidence, laws: laws.reports() })
+        Ok(SeedOutcome { evidence, trace, laws: laws.reports() })
     }
 
     fn once(&mut self, plan: &SeedPlan) -> Result<(RowEvidence, TraceSummary), SwarmError> {
