@@ -12,7 +12,9 @@ use crypto_ops::{CryptoOp, KeyHandle, Scheme, SignOp};
 use rustls::{
     Error, ServerConfig, SignatureAlgorithm, SignatureScheme,
     pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer},
-    server::NoServerSessionStorage,
+    server::{
+        NoServerSessionStorage, ProducesTickets, ResolvesServerCert, ResolvesServerCertUsingSni,
+    },
     sign::{CertifiedKey, Signer, SigningKey, SingleCertAndKey},
 };
 
@@ -37,13 +39,48 @@ pub fn server_config(
     key: Arc<dyn SigningKey>,
 ) -> Result<ServerConfig, Error> {
     let certified = CertifiedKey::new(chain, key);
+    config(Arc::new(SingleCertAndKey::from(certified)), None)
+}
+
+/// A server configuration with a key for each of these names, of which a client says the one it wants (RFC 6066, 3);
+/// with resumption by these tickets, if they are given.
+///
+/// # Errors
+/// What rustls says, also about a name that its certificate is not for.
+pub fn fleet_config(
+    fleet: Vec<(String, CertificateDer<'static>, Arc<dyn SigningKey>)>,
+    tickets: Option<Arc<dyn ProducesTickets>>,
+) -> Result<ServerConfig, Error> {
+    let mut resolver = ResolvesServerCertUsingSni::new();
+    for (name, certificate, key) in fleet {
+        resolver.add(&name, CertifiedKey::new(vec![certificate], key))?;
+    }
+    config(Arc::new(resolver), tickets)
+}
+
+/// Tickets of a server that is one or many: encrypted in software, with a key of this process (RFC 5077).
+///
+/// # Errors
+/// When there are no random numbers.
+pub fn tickets() -> Result<Arc<dyn ProducesTickets>, Error> {
+    rustls::crypto::aws_lc_rs::Ticketer::new()
+}
+
+fn config(
+    resolver: Arc<dyn ResolvesServerCert>,
+    tickets: Option<Arc<dyn ProducesTickets>>,
+) -> Result<ServerConfig, Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
-        .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+        .with_cert_resolver(resolver);
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    config.send_tls13_tickets = 0;
+    // One is enough for the next handshake.
+    config.send_tls13_tickets = usize::from(tickets.is_some());
+    if let Some(tickets) = tickets {
+        config.ticketer = tickets;
+    }
     Ok(config)
 }
 

@@ -24,16 +24,15 @@ const ROUNDS: usize = 5;
 
 /// What a row needs beside its plan.
 struct Rig {
-    pki: TestPki,
-    key: PrivateKeyDer<'static>,
+    fleet: Vec<TestPki>,
     costs: CostProfile,
 }
 
 impl Rig {
     fn new(scenario: &Scenario) -> Self {
-        let pki = TestPki::generate(scenario.load.key).expect("certificates");
-        let key = PrivateKeyDer::from_pem_slice(pki.key_pem.as_bytes()).expect("a fresh key");
-        Self { pki, key, costs: CostProfile::reference() }
+        let keys = scenario.plan()[0].mix.keys();
+        let fleet = TestPki::fleet(&keys).expect("certificates");
+        Self { fleet, costs: CostProfile::reference() }
     }
 
     /// Seconds for the row, once; the handshakes that came of it; and the mean wait for the device in milliseconds.
@@ -41,8 +40,7 @@ impl Rig {
         let begun = Instant::now();
         let progress = Progress::silent();
         let watch = Watch::Repeat(&progress);
-        let run =
-            stepped::run_row(plan, &self.pki, &self.key, &self.costs, UNPROMPTED_EVERY, watch);
+        let run = stepped::run_row(plan, &self.fleet, &self.costs, UNPROMPTED_EVERY, watch);
         let evidence = run.expect("it runs").evidence;
         let seconds = begun.elapsed().as_secs_f64();
         let report = evidence.report();
@@ -78,12 +76,13 @@ pub(super) fn real_tls_virtual() -> Vec<Bench> {
         let (seconds, handshakes, _) = rig.seconds(&plan);
         handshakes as f64 / seconds
     };
-    let key = keys::software(&rig.key).expect("a fresh key");
-    let server =
-        keys::server_config(vec![rig.pki.certificate.clone()], key).expect("a configuration");
+    let pki = &rig.fleet[0];
+    let key = PrivateKeyDer::from_pem_slice(pki.key_pem.as_bytes()).expect("a fresh key");
+    let key = keys::software(&key).expect("a fresh key");
+    let server = keys::server_config(vec![pki.certificate.clone()], key).expect("a configuration");
     let server = Arc::new(server);
     let verified = Verified::default();
-    let client = client_config(Some(&rig.pki.ca), TlsVersion::Tls13, &verified);
+    let client = client_config(Some(&pki.ca), TlsVersion::Tls13, &verified);
     let client = Arc::new(client.expect("a configuration"));
     let mut plain = || {
         let begun = Instant::now();

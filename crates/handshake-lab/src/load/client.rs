@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use rustls::{ClientConfig, ClientConnection, pki_types::ServerName};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, pki_types::ServerName};
 
 /// A client whose handshake is under way or just done, over the transport `T`.
 #[derive(Debug)]
@@ -43,6 +43,11 @@ impl<T: Read + Write> TlsClient<T> {
     /// Whether its handshake is done, though the server may not have said goodbye yet.
     pub(crate) const fn is_established(&self) -> bool {
         self.established
+    }
+
+    /// Whether its handshake, which is done, has resumed a session.
+    pub(crate) fn has_resumed(&self) -> bool {
+        self.tls.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
     /// Whether the first flight has left.

@@ -5,6 +5,8 @@
 //! of this thread is counted apart from the server's.
 
 mod client;
+mod clients;
+mod kinds;
 mod limit;
 #[cfg(feature = "bench")]
 pub(crate) mod paced;
@@ -21,10 +23,12 @@ use std::{
 
 use hdrhistogram::Histogram;
 use mio::{Events, Interest, Poll, Token, net::TcpStream};
-use rustls::{ClientConfig, pki_types::ServerName};
 
-use crate::{certs::SERVER_NAME, cpu::thread_cpu, recording::Outcomes, report::Progress};
+use crate::{cpu::thread_cpu, recording::Outcomes, report::Progress, scenario::ConnectionKind};
 pub(crate) use client::{ClientError, TlsClient};
+
+pub use clients::Clients;
+pub use kinds::{ByKind, KindCount};
 
 pub use limit::{FileLimitError, raise_file_limit};
 #[cfg(feature = "bench")]
@@ -46,8 +50,8 @@ pub struct LoadPlan {
     pub drain: Duration,
     /// Every n-th client hangs up as soon as it has said hello.
     pub hang_up_every: Option<NonZeroU64>,
-    /// What the clients offer and check.
-    pub config: Arc<ClientConfig>,
+    /// What each client offers and checks.
+    pub clients: Arc<Clients>,
     /// Tells when the run is to be broken off.
     pub stop: Option<Progress>,
 }
@@ -69,6 +73,8 @@ pub struct LoadReport {
     pub elapsed: Duration,
     /// Latencies of the completed handshakes, in microseconds.
     pub latency_us: Histogram<u64>,
+    /// The same handshakes by their kind.
+    pub kinds: ByKind,
     /// CPU time of the load generator's thread.
     pub cpu: Duration,
     /// What failures said, with how often each was seen.
@@ -112,7 +118,6 @@ pub fn run(plan: &LoadPlan) -> io::Result<LoadReport> {
 /// The clients by their places.
 struct Generator<'a> {
     plan: &'a LoadPlan,
-    name: ServerName<'static>,
     poll: Poll,
     begun: Instant,
     cpu_before: Duration,
@@ -128,6 +133,7 @@ struct Generator<'a> {
 #[derive(Debug, Default)]
 struct Place {
     client: Option<TlsClient<TcpStream>>,
+    kind: Option<ConnectionKind>,
     rounds_begun: u64,
     opened: Duration,
     /// How long its handshake took, once that is done.
@@ -140,7 +146,6 @@ impl<'a> Generator<'a> {
         places.resize_with(plan.connections, Place::default);
         Ok(Self {
             plan,
-            name: ServerName::try_from(SERVER_NAME).expect("a DNS name"),
             poll: Poll::new()?,
             begun: Instant::now(),
             cpu_before: thread_cpu(),
@@ -156,6 +161,7 @@ impl<'a> Generator<'a> {
                 unfinished: 0,
                 elapsed: Duration::ZERO,
                 latency_us: Histogram::new(3).expect("three digits are in range"),
+                kinds: ByKind::default(),
                 cpu: Duration::ZERO,
                 failures: BTreeMap::new(),
                 outcomes: Outcomes::default(),
@@ -176,12 +182,13 @@ impl<'a> Generator<'a> {
             self.places[place].rounds_begun += 1;
             self.places[place].opened = self.begun.elapsed();
             self.places[place].took = None;
+            self.places[place].kind = None;
             match self.connect(place) {
                 Ok(client) => {
                     self.places[place].client = Some(client);
                     return;
                 }
-                Err(error) => self.fail(&error),
+                Err(error) => self.fail(place, &error),
             }
         }
     }
@@ -190,8 +197,10 @@ impl<'a> Generator<'a> {
         let mut socket = TcpStream::connect(self.plan.target)?;
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut socket, Token(place), interest)?;
-        let mut client = TlsClient::new(socket, &self.plan.config, &self.name)?;
+        let kind = self.plan.clients.kind(self.opened);
+        self.places[place].kind = Some(kind);
         self.opened += 1;
+        let mut client = self.plan.clients.client(kind, socket)?;
         client.hangs_up =
             self.plan.hang_up_every.is_some_and(|every| self.opened.is_multiple_of(every.get()));
         Ok(client)
@@ -199,7 +208,7 @@ impl<'a> Generator<'a> {
 
     fn drive(&mut self, place: usize) {
         let begun = self.begun;
-        let Place { client, opened, took, .. } = &mut self.places[place];
+        let Place { client, kind, opened, took, .. } = &mut self.places[place];
         // An event of a connection that ended earlier in this batch.
         let Some(client) = client else { return };
         let driven = client.drive();
@@ -217,18 +226,25 @@ impl<'a> Generator<'a> {
                 let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
                 // Fails only for histograms of a fixed size.
                 let _ = self.report.latency_us.record(micros);
+                if let Some(kind) = kind {
+                    let kind = ConnectionKind { resumed: client.has_resumed(), ..*kind };
+                    self.report.kinds.done(kind, took);
+                }
                 self.report.outcomes.handshake(begun.elapsed(), took);
             }
-            Err(error) => self.fail(&error),
+            Err(error) => self.fail(place, &error),
         }
         self.last_end = self.begun.elapsed();
         self.hang_up(place);
         self.open(place);
     }
 
-    fn fail(&mut self, error: &ClientError) {
+    fn fail(&mut self, place: usize, error: &ClientError) {
         tracing::debug!(%error, "client.failed");
         self.report.failed += 1;
+        if let Some(kind) = self.places[place].kind {
+            self.report.kinds.failed(kind);
+        }
         self.report.outcomes.failure(self.begun.elapsed());
         *self.report.failures.entry(error.to_string()).or_default() += 1;
     }

@@ -3,6 +3,7 @@
 
 mod diff;
 mod files;
+mod kinds;
 mod knee;
 mod machine;
 mod page;
@@ -14,6 +15,7 @@ mod verdict;
 
 pub use diff::{Change, Comparison, Difference};
 pub use files::{ReportDir, Run, TIMELINE_SCHEMA, Timeline};
+pub use kinds::KindReport;
 pub use knee::knee;
 pub use machine::Machine;
 pub use page::{Origin, comparison, report};

@@ -1,9 +1,10 @@
 //! The document `results.json`. Its shape is a promise: fields are added, never renamed or removed, while
 //! [`SCHEMA`] stays the same.
 
+use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::machine::Machine;
+use super::{kinds::KindReport, machine::Machine};
 use crate::recording::{RowTimeline, Story};
 
 /// Names the shape of the document.
@@ -103,6 +104,9 @@ pub struct RowReport {
     pub cancelled: u64,
     /// Busy time of the device's units over the time they had; null without a device.
     pub device_utilisation: Option<f64>,
+    /// The same handshakes by their kind; empty where all are of one.
+    #[serde(default)]
+    pub kinds: Vec<KindReport>,
     /// Failed handshakes that the scenario expects, at most; for the verdict only.
     #[serde(skip)]
     pub failures_expected: u64,
@@ -122,6 +126,20 @@ pub struct LatencyMs {
     pub p999: f64,
     /// The slowest.
     pub max: f64,
+}
+
+impl LatencyMs {
+    /// Of latencies in microseconds.
+    #[expect(clippy::cast_precision_loss, reason = "a microsecond more or less in an hour")]
+    pub(crate) fn of(latency_us: &Histogram<u64>) -> Self {
+        let percentile = |quantile| latency_us.value_at_quantile(quantile) as f64 / 1e3;
+        Self {
+            p50: percentile(0.5),
+            p99: percentile(0.99),
+            p999: percentile(0.999),
+            max: latency_us.max() as f64 / 1e3,
+        }
+    }
 }
 
 /// What a run holds now and held at most.

@@ -4,7 +4,10 @@ use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use super::results::{Results, RowReport};
+use super::{
+    kinds::kinds_table,
+    results::{Results, RowReport},
+};
 
 /// Rows, ledger and laws of a run as text that ends with a line feed.
 #[must_use]
@@ -33,6 +36,7 @@ pub fn table(results: &Results) -> String {
 
     let mut out = String::new();
     let _ = writeln!(out, "{rows}\n");
+    out.push_str(&kinds_table(results));
     if results.partial {
         out.push_str("partial: the run was broken off; its last row is not whole\n");
     }

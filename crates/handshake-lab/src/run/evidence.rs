@@ -9,7 +9,7 @@ use sim_engine::InstanceStats;
 use super::{device::DeviceReport, theory};
 use crate::{
     load::LoadReport,
-    report::{LatencyMs, Ledger, RowReport},
+    report::{KindReport, LatencyMs, Ledger, RowReport},
     scenario::RowPlan,
     server::{SessionChecks, WorkerReport},
     stepped::Answers,
@@ -118,7 +118,6 @@ impl RowEvidence {
         let elapsed_s = self.load.elapsed.as_secs_f64();
         let each = |total: f64| total / (self.load.handshakes.max(1) as f64);
         let cpu_us: f64 = self.workers.iter().map(|worker| worker.cpu.as_secs_f64() * 1e6).sum();
-        let percentile = |quantile| self.load.latency_us.value_at_quantile(quantile) as f64 / 1e3;
         RowReport {
             mode: self.plan.name.clone(),
             workers: self.plan.workers,
@@ -137,12 +136,7 @@ impl RowEvidence {
             } else {
                 0.0
             },
-            latency_ms: LatencyMs {
-                p50: percentile(0.5),
-                p99: percentile(0.99),
-                p999: percentile(0.999),
-                max: self.load.latency_us.max() as f64 / 1e3,
-            },
+            latency_ms: LatencyMs::of(&self.load.latency_us),
             server_cpu_us_per_handshake: each(cpu_us),
             ops: self.engines(|engine| engine.completed),
             ring_full: self.engines(|engine| engine.ring_full),
@@ -154,6 +148,11 @@ impl RowEvidence {
             fallbacks: self.engines(|engine| engine.fallbacks),
             cancelled: self.engines(|engine| engine.cancelled),
             device_utilisation: self.devices.first().map(DeviceReport::utilisation),
+            kinds: if self.plan.mix.is_uniform() {
+                Vec::new()
+            } else {
+                KindReport::all(&self.load.kinds)
+            },
             failures_expected: if self.devices.is_empty() {
                 0
             } else {

@@ -3,13 +3,12 @@
 mod device;
 mod evidence;
 mod expect;
+mod fleet;
 mod laws;
 mod ledger;
 mod row;
 mod theory;
 mod watch;
-
-use rustls::pki_types::{PrivateKeyDer, pem::PemObject as _};
 
 use crate::{
     certs::TestPki,
@@ -22,6 +21,7 @@ use crate::{
 pub(crate) use device::sim_config;
 pub use device::{Device, DeviceReport};
 pub use evidence::{Harm, RowEvidence};
+pub(crate) use fleet::Fleet;
 pub use laws::Laws;
 pub(crate) use ledger::engines;
 pub use ledger::ledger;
@@ -73,9 +73,8 @@ pub fn run(scenario: &Scenario, progress: &Progress) -> Result<Results, RunError
         }
         ClockMode::Virtual => Some(CostProfile::reference()),
     };
-    let pki = TestPki::generate(scenario.load.key)?;
-    let private_key = PrivateKeyDer::from_pem_slice(pki.key_pem.as_bytes())
-        .map_err(|error| rustls::Error::General(error.to_string()))?;
+    let keys = plans.first().map(|plan| plan.mix.keys()).unwrap_or_default();
+    let fleet = TestPki::fleet(&keys)?;
 
     let mut rows = Vec::with_capacity(plans.len());
     let mut ledger = Ledger::default();
@@ -89,11 +88,9 @@ pub fn run(scenario: &Scenario, progress: &Progress) -> Result<Results, RunError
         }
         progress.begin(&plan.name, &describe(plan));
         let (evidence, timeline) = match &costs {
-            None => row::run(plan, &pki, &private_key, progress)?,
+            None => row::run(plan, &fleet, progress)?,
             Some(costs) => {
-                let run = |watch| {
-                    stepped::run_row(plan, &pki, &private_key, costs, UNPROMPTED_EVERY, watch)
-                };
+                let run = |watch| stepped::run_row(plan, &fleet, costs, UNPROMPTED_EVERY, watch);
                 let ran = run(Watch::Record(progress))?;
                 let again = run(Watch::Repeat(progress))?;
                 // Law L9: twice the same, unless one was broken off.
@@ -150,9 +147,13 @@ fn describe(plan: &RowPlan) -> String {
     } else {
         String::new()
     };
+    let kinds = match plan.mix.kinds().len() {
+        1 => String::new(),
+        several => format!(" of {several} kinds"),
+    };
     let end = match plan.rounds {
         Some(rounds) => format!("{rounds} each"),
         None => format!("for {} s", plan.time_box.as_secs_f64()),
     };
-    format!("{} connections {end}{device}", plan.connections)
+    format!("{} connections{kinds} {end}{device}", plan.connections)
 }

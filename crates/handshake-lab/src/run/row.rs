@@ -3,20 +3,19 @@
 use std::{io, net::TcpListener, sync::Arc};
 
 use crypto_ops::SoftwareKeys;
-use rustls::pki_types::PrivateKeyDer;
-use ssl_async::SslContext;
 
 use super::{
     RunError, UNPROMPTED_EVERY,
     device::Device,
     evidence::{Harm, RowEvidence},
+    fleet::Fleet,
     ledger::{engines, ledger},
     watch::watched,
 };
 use crate::{
     certs::TestPki,
-    keys::{self, Asked},
-    load::{LoadPlan, Verified, client_config},
+    keys::Asked,
+    load::{Clients, LoadPlan, Verified},
     recording::RowTimeline,
     report::Progress,
     scenario::{Mode, RowPlan},
@@ -30,14 +29,14 @@ const BACKLOG: i32 = 4096;
 /// Runs one row.
 pub(super) fn run(
     plan: &RowPlan,
-    pki: &TestPki,
-    private_key: &PrivateKeyDer<'static>,
+    fleet: &[TestPki],
     progress: &Progress,
 ) -> Result<(RowEvidence, RowTimeline), RunError> {
     let system = |source: io::Error| RunError::System { row: plan.name.clone(), source };
 
     let keys = Arc::new(SoftwareKeys::new());
-    let handle = keys.load_pem(&pki.key_pem)?;
+    let asked = Asked::default();
+    let servers = Fleet::load(plan, fleet, &keys, &asked)?;
     let device = if plan.mode.uses_device() {
         // Every connection may wait at the same time.
         let bound = plan.connections;
@@ -45,14 +44,7 @@ pub(super) fn run(
     } else {
         None
     };
-    let key = match (plan.mode, &device) {
-        (Mode::FreeSign, _) => keys::free_sign(handle),
-        (Mode::Blocking | Mode::Async, Some(device)) => device.signing_key(handle),
-        _ => keys::software(private_key)?,
-    };
-    let asked = Asked::default();
-    let config = keys::server_config(vec![pki.certificate.clone()], keys::counted(key, &asked))?;
-    let context = SslContext::server(Arc::new(config)).async_mode(plan.mode == Mode::Async);
+    let context = servers.context(|_, handle| Some(device.as_ref()?.signing_key(handle)))?;
 
     let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(system)?;
     rustix::net::listen(&listener, BACKLOG).map_err(|error| system(error.into()))?;
@@ -70,7 +62,7 @@ pub(super) fn run(
     .map_err(system)?;
 
     let verified = Verified::default();
-    let ca = (plan.mode != Mode::FreeSign).then_some(&pki.ca);
+    let ca = fleet.first().filter(|_| plan.mode != Mode::FreeSign).map(|pki| &pki.ca);
     let load = LoadPlan {
         target: server.address(),
         connections: plan.connections,
@@ -79,7 +71,7 @@ pub(super) fn run(
         // A worker that waits serves its queue one by one; what is in it when the time is over is given up.
         drain: if plan.mode == Mode::Blocking { std::time::Duration::ZERO } else { plan.drain },
         hang_up_every: plan.hang_up_every,
-        config: Arc::new(client_config(ca, plan.tls, &verified)?),
+        clients: Arc::new(Clients::new(&plan.mix, ca, &verified)?),
         stop: Some(progress.clone()),
     };
     let (load, readings) =

@@ -14,6 +14,7 @@ pub(super) fn queue_wait(plan: &RowPlan) -> Option<Duration> {
     let device = &plan.device;
     let is_mmc = stream.arrivals == Arrivals::Poisson
         && plan.mode == Mode::Async
+        && plan.mix.is_uniform()
         && device.profile == DeviceProfile::Custom
         && device.service == Service::Exponential
         && device.ring >= device.units

@@ -40,5 +40,6 @@ pub const BUILTINS: &[Builtin] = builtins![
     "capacity",
     "million",
     "published-shapes",
+    "mixed-fleet",
     "swarm",
 ];

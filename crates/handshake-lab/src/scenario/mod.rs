@@ -15,6 +15,7 @@ mod docs;
 mod error;
 pub(crate) mod faults;
 mod field;
+mod mix;
 mod outcome;
 mod overrides;
 mod plan;
@@ -30,6 +31,7 @@ pub use builtin::{BUILTINS, Builtin, DEFAULT, SWARM};
 pub use docs::{json_schema, page};
 pub use error::{ScenarioError, nearest};
 pub use field::{Absent, Accepts, Field, Section};
+pub use mix::{ConnectionKind, Mix, Mixed, OrMix, Resumption, Shares};
 pub use plan::{RowPlan, Stream};
 pub use schema::SECTIONS;
 pub use types::{
@@ -91,6 +93,14 @@ impl Scenario {
 
     /// What holds between fields, once each is right by itself.
     fn check_whole(&self) -> Result<(), ScenarioError> {
+        self.mix.check(&self.load)?;
+        if self.name == SWARM && !Mix::of(&self.load, &self.mix, self.seed).is_uniform() {
+            return Err(ScenarioError::NotBuilt {
+                field: "load".to_owned(),
+                value: "a mix, of the scenario swarm".to_owned(),
+                remedy: "give one load.key, one load.tls and load.resumption = \"none\"".to_owned(),
+            });
+        }
         if let Some(second) = self.devices.get(1) {
             return Err(ScenarioError::NotBuilt {
                 field: "[[device]]".to_owned(),

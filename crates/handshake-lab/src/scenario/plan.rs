@@ -2,9 +2,11 @@
 
 use std::{num::NonZeroU64, time::Duration};
 
-use super::types::{
-    Arrivals, Device, EngineTerms, Expect, FaultSpec, Handshakes, KeyType, Mode, Row, Scenario,
-    TlsVersion, Wake,
+use super::{
+    mix::Mix,
+    types::{
+        Arrivals, Device, EngineTerms, Expect, FaultSpec, Handshakes, Mode, Row, Scenario, Wake,
+    },
 };
 
 /// One measurement, complete.
@@ -28,10 +30,8 @@ pub struct RowPlan {
     pub drain: Duration,
     /// What stands for TLS.
     pub handshakes: Handshakes,
-    /// Protocol version.
-    pub tls: TlsVersion,
-    /// The type of the server's key.
-    pub key: KeyType,
+    /// Protocol version, type of key and resumption of each connection.
+    pub mix: Mix,
     /// Event loops.
     pub workers: usize,
     /// How a completion reaches the event loop.
@@ -83,8 +83,7 @@ impl Scenario {
             hang_up_every: NonZeroU64::new(self.load.hang_up_every),
             drain: Duration::from_secs_f64(self.server.drain_seconds),
             handshakes: self.load.handshakes,
-            tls: self.load.tls,
-            key: self.load.key,
+            mix: Mix::of(&self.load, &self.mix, self.seed),
             workers: row.workers.unwrap_or(self.server.workers),
             wake: self.server.wake,
             engine: self.engine,

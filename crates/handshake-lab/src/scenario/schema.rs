@@ -5,11 +5,13 @@ use super::{
         Absent::{Default, Inherits, Required},
         Accepts, Field, Section,
     },
+    mix::MIX,
     outcome::{EXPECT, SWARM},
 };
 
 /// All sections, in the order in which they are printed. The first is the top level.
-pub const SECTIONS: &[Section] = &[TOP, LOAD, SERVER, ENGINE, DEVICE, FAULT, ROW, EXPECT, SWARM];
+pub const SECTIONS: &[Section] =
+    &[TOP, LOAD, MIX, SERVER, ENGINE, DEVICE, FAULT, ROW, EXPECT, SWARM];
 
 const CONNECTIONS: Accepts = Accepts::Integer { min: 1, max: 65_536 };
 const RATE: Accepts = Accepts::Number { min: 0.1, max: 1_000_000.0 };
@@ -131,18 +133,18 @@ const LOAD: Section = Section {
         },
         Field {
             key: "tls",
-            meaning: "The protocol version that the clients offer.",
+            meaning: "The protocol version that the clients offer; mix for several, by the shares of [mix].",
             unit: "",
-            accepts: Accepts::OneOf { built: &["1.3", "1.2"], reserved: &["mix"] },
+            accepts: Accepts::OneOf { built: &["1.3", "1.2", "mix"], reserved: &[] },
             absent: Default("\"1.3\""),
         },
         Field {
             key: "key",
-            meaning: "The type of the server's key.",
+            meaning: "The type of the server's key; mix for several keys, each of a name of its own, by the shares of [mix].",
             unit: "",
             accepts: Accepts::OneOf {
-                built: &["p256", "rsa2048"],
-                reserved: &["p384", "ed25519", "mix"],
+                built: &["p256", "p384", "ed25519", "rsa2048", "mix"],
+                reserved: &[],
             },
             absent: Default("\"p256\""),
         },
@@ -158,9 +160,9 @@ const LOAD: Section = Section {
         },
         Field {
             key: "resumption",
-            meaning: "Whether clients resume sessions.",
+            meaning: "Whether clients resume sessions, by tickets; mix.resumed says how many.",
             unit: "",
-            accepts: Accepts::OneOf { built: &["none"], reserved: &["tickets"] },
+            accepts: Accepts::OneOf { built: &["none", "tickets"], reserved: &[] },
             absent: Default("\"none\""),
         },
         Field {

@@ -1,6 +1,9 @@
 //! A checked scenario. Units, ranges and defaults of the fields are those of [`SECTIONS`](super::SECTIONS).
 
+use crypto_ops::Algorithm;
 use serde::{Deserialize, Serialize};
+
+use super::mix::{OrMix, Resumption, Shares};
 
 /// A whole scenario, every field in range.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -19,6 +22,8 @@ pub struct Scenario {
     pub seed: u64,
     /// The clients.
     pub load: Load,
+    /// What share of them is of which kind.
+    pub mix: Shares,
     /// The server.
     pub server: Server,
     /// The engines.
@@ -169,15 +174,15 @@ pub struct Load {
     /// Handshakes that begin at most, unless in a closed loop; 0 for as many as fit.
     pub total: u64,
     /// Protocol version.
-    pub tls: TlsVersion,
+    pub tls: OrMix<TlsVersion>,
     /// The type of the server's key.
-    pub key: KeyType,
+    pub key: OrMix<KeyType>,
     /// What stands for TLS.
     pub handshakes: Handshakes,
     /// Key exchange; `x25519` is the only group so far.
     pub group: String,
-    /// Resumption; `none` so far.
-    pub resumption: String,
+    /// Whether clients resume sessions.
+    pub resumption: Resumption,
     /// How long a row lasts, in seconds.
     pub seconds: f64,
     /// Handshakes per connection, 0 for as many as fit.
@@ -356,7 +361,7 @@ pub enum Handshakes {
 }
 
 /// The protocol version that the clients offer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum TlsVersion {
     /// TLS 1.2 (RFC 5246).
@@ -368,14 +373,54 @@ pub enum TlsVersion {
 }
 
 /// The type of the server's key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum KeyType {
     /// ECDSA on P-256.
     P256,
+    /// ECDSA on P-384.
+    P384,
+    /// Ed25519.
+    Ed25519,
     /// RSA with 2,048 bits.
     Rsa2048,
+}
+
+impl KeyType {
+    /// All of them, in order.
+    pub const ALL: [Self; 4] = [Self::P256, Self::P384, Self::Ed25519, Self::Rsa2048];
+
+    /// The algorithm of its signatures.
+    #[must_use]
+    pub const fn algorithm(self) -> Algorithm {
+        match self {
+            Self::P256 => Algorithm::EcdsaP256,
+            Self::P384 => Algorithm::EcdsaP384,
+            Self::Ed25519 => Algorithm::Ed25519,
+            Self::Rsa2048 => Algorithm::Rsa,
+        }
+    }
+}
+
+impl std::fmt::Display for KeyType {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::P256 => "p256",
+            Self::P384 => "p384",
+            Self::Ed25519 => "ed25519",
+            Self::Rsa2048 => "rsa2048",
+        })
+    }
+}
+
+impl std::fmt::Display for TlsVersion {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Tls12 => "1.2",
+            Self::Tls13 => "1.3",
+        })
+    }
 }
 
 /// How a completion reaches the event loop.

@@ -64,8 +64,11 @@ pub(crate) enum Milestone {
 
 /// Whom the CPU time of sessions is charged to.
 pub(crate) trait Charge {
+    /// What the price of a session depends on.
+    type Tariff: Copy + fmt::Debug;
+
     /// A session goes from one station to another. Returns when the time for it has passed.
-    fn charge(&mut self, from: Milestone, to: Milestone);
+    fn charge(&mut self, tariff: Self::Tariff, from: Milestone, to: Milestone);
 
     /// A session has done what it could for now.
     fn step_ended(&mut self);
@@ -81,7 +84,9 @@ pub(crate) trait Charge {
 pub(crate) struct RealTime;
 
 impl Charge for RealTime {
-    fn charge(&mut self, _from: Milestone, _to: Milestone) {}
+    type Tariff = ();
+
+    fn charge(&mut self, _tariff: (), _from: Milestone, _to: Milestone) {}
 
     fn step_ended(&mut self) {}
 }

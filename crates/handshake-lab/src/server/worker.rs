@@ -189,7 +189,7 @@ impl Worker {
         // Without it the last flight can wait for a delayed acknowledgement.
         let _ = socket.set_nodelay(true);
         let (registry, plan) = (&self.registry, &self.plan);
-        self.core.welcome(self.began.elapsed(), |key, pool, route| {
+        self.core.welcome(self.began.elapsed(), (), |key, pool, route| {
             let interest = Interest::READABLE | Interest::WRITABLE;
             registry.register(&mut socket, tokens::socket(key), interest).ok()?;
             let ssl = Ssl::accept(&plan.context, pool, socket).ok()?;

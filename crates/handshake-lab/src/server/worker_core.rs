@@ -45,11 +45,11 @@ pub(crate) const POLL_EVERY: Duration = Duration::from_millis(1);
 
 /// The sessions of one worker. They stay on its thread, for their jobs do.
 #[derive(Debug)]
-pub(crate) struct Core<S, C> {
+pub(crate) struct Core<S, C: Charge> {
     pool: JobPool,
     ready: ReadyQueue,
     sender: ReadySender,
-    sessions: Slots<Held<S>>,
+    sessions: Slots<Held<S, C::Tariff>>,
     /// Sessions whose first bytes have come and have not been looked at.
     fresh: VecDeque<usize>,
     /// Sessions that wait for a job.
@@ -70,8 +70,9 @@ pub(crate) struct Core<S, C> {
 
 /// A session and what the core keeps of it.
 #[derive(Debug)]
-struct Held<S> {
+struct Held<S, T> {
     session: S,
+    tariff: T,
     tally: SessionTally,
     /// Whether its first bytes have come.
     begun: bool,
@@ -114,6 +115,7 @@ impl<S: Session, C: Charge> Core<S, C> {
     pub(crate) fn welcome(
         &mut self,
         now: Duration,
+        tariff: C::Tariff,
         make: impl FnOnce(usize, &JobPool, Option<Route>) -> Option<S>,
     ) -> Option<usize> {
         self.report.accepted += 1;
@@ -124,6 +126,7 @@ impl<S: Session, C: Charge> Core<S, C> {
             let tally = SessionTally::default();
             Some(Held {
                 session,
+                tariff,
                 tally,
                 begun: false,
                 starved: false,
@@ -362,10 +365,10 @@ impl<S: Session, C: Charge> Core<S, C> {
     /// Charges a session for its way to `milestone`, unless it has been.
     fn charge_to(&mut self, key: usize, milestone: Milestone) {
         let Some(held) = self.sessions.by_key(key) else { return };
-        let from = held.charged;
+        let (tariff, from) = (held.tariff, held.charged);
         if milestone > from {
             held.charged = milestone;
-            self.charge.charge(from, milestone);
+            self.charge.charge(tariff, from, milestone);
         }
     }
 
@@ -414,7 +417,7 @@ impl<S: Session, C: Charge> Core<S, C> {
     }
 }
 
-impl<S, C> AsFd for Core<S, C> {
+impl<S, C: Charge> AsFd for Core<S, C> {
     /// Readable when a completion has come during a sleep.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.ready.as_fd()

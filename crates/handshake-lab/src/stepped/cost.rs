@@ -3,13 +3,13 @@
 //! In virtual time nothing takes time by itself. TLS may really be executed, but what it costs is read here, so that a
 //! run comes out the same on every machine. A profile is a small TOML file; its name and hash are part of the results.
 
-use std::time::Duration;
+use std::{rc::Rc, time::Duration};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use serde::Deserialize;
 
 use crate::{
-    scenario::{KeyType, Mode},
+    scenario::{ConnectionKind, KeyType, Mix, Mode, TlsVersion},
     server::Milestone,
 };
 
@@ -26,17 +26,32 @@ pub struct CostProfile {
     pub name: String,
     /// Where the figures come from.
     pub origin: String,
-    /// From accepting the connection, through the client's hello and the key exchange, to asking for the signature.
-    pub hello_us: f64,
-    /// From having the signature to having sent the server's flight.
-    pub answer_us: f64,
-    /// From the client's flight to the end of the session.
-    pub finish_us: f64,
+    /// A full handshake over TLS 1.3.
+    pub tls13: Segments,
+    /// One over TLS 1.3 that resumes.
+    pub tls13_resumed: Segments,
+    /// A full handshake over TLS 1.2.
+    pub tls12: Segments,
+    /// One over TLS 1.2 that resumes.
+    pub tls12_resumed: Segments,
     /// A signature with the key in software.
     pub sign_us: SignCosts,
     /// The first half of the SHA-256 of the file, in hexadecimal.
     #[serde(skip)]
     hash: String,
+}
+
+/// A handshake without its signature, station by station.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Segments {
+    /// From accepting the connection, through the client's hello, to asking for the signature; of one that resumes, to
+    /// having the ticket decrypted and the keys.
+    pub hello_us: f64,
+    /// From having the signature to having sent the server's flight.
+    pub answer_us: f64,
+    /// From the client's flight to the end of the session.
+    pub finish_us: f64,
 }
 
 /// What a signature costs in software, by the type of the key.
@@ -45,6 +60,10 @@ pub struct CostProfile {
 pub struct SignCosts {
     /// ECDSA on P-256.
     pub p256: f64,
+    /// ECDSA on P-384.
+    pub p384: f64,
+    /// Ed25519.
+    pub ed25519: f64,
     /// RSA with 2,048 bits.
     pub rsa2048: f64,
 }
@@ -72,25 +91,40 @@ impl CostProfile {
         format!("{}-{}", self.name, self.hash)
     }
 
-    /// The costs of a server that signs like this.
-    pub(super) fn costs(&self, mode: Mode, key: KeyType) -> Costs {
+    /// The costs of a server that signs like this for connections of this mix.
+    pub(super) fn costs(&self, mode: Mode, mix: &Mix) -> Costs {
+        Costs(mix.kinds().into_iter().map(|kind| (kind, self.cost(mode, kind))).collect())
+    }
+
+    fn cost(&self, mode: Mode, kind: ConnectionKind) -> Cost {
         let time = |us: f64| Duration::from_secs_f64(us / 1e6);
-        let sign = match (mode, key) {
-            (Mode::Software, KeyType::P256) => self.sign_us.p256,
-            (Mode::Software, KeyType::Rsa2048) => self.sign_us.rsa2048,
-            _ => 0.0,
+        let segments = match (kind.tls, kind.resumed) {
+            (TlsVersion::Tls13, false) => self.tls13,
+            (TlsVersion::Tls13, true) => self.tls13_resumed,
+            (TlsVersion::Tls12, false) => self.tls12,
+            (TlsVersion::Tls12, true) => self.tls12_resumed,
         };
-        Costs {
-            hello: time(self.hello_us),
-            answer: time(self.answer_us) + time(sign),
-            finish: time(self.finish_us),
+        let sign = match kind.key {
+            KeyType::P256 => self.sign_us.p256,
+            KeyType::P384 => self.sign_us.p384,
+            KeyType::Ed25519 => self.sign_us.ed25519,
+            KeyType::Rsa2048 => self.sign_us.rsa2048,
+        };
+        let signs = mode == Mode::Software && !kind.resumed;
+        Cost {
+            hello: time(segments.hello_us),
+            answer: time(segments.answer_us) + time(if signs { sign } else { 0.0 }),
+            finish: time(segments.finish_us),
         }
     }
 }
 
-/// The costs of one server.
+/// The costs of one server, by the kind of the connection. Clones are cheap.
+#[derive(Debug, Clone)]
+pub(super) struct Costs(Rc<[(ConnectionKind, Cost)]>);
+
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Costs {
+struct Cost {
     hello: Duration,
     answer: Duration,
     finish: Duration,
@@ -98,11 +132,15 @@ pub(super) struct Costs {
 
 impl Costs {
     /// What it costs to get from one station to another.
-    pub(super) fn between(&self, from: Milestone, to: Milestone) -> Duration {
+    pub(super) fn between(&self, kind: ConnectionKind, from: Milestone, to: Milestone) -> Duration {
+        let Some((_, cost)) = self.0.iter().find(|(known, _)| *known == kind) else {
+            debug_assert!(false, "a connection of a kind that is not in the mix");
+            return Duration::ZERO;
+        };
         let steps = [
-            (Milestone::Signing, self.hello),
-            (Milestone::Answered, self.answer),
-            (Milestone::Established, self.finish),
+            (Milestone::Signing, cost.hello),
+            (Milestone::Answered, cost.answer),
+            (Milestone::Established, cost.finish),
         ];
         let passed = steps.iter().filter(|(station, _)| from < *station && *station <= to);
         passed.map(|(_, cost)| *cost).sum()
@@ -113,19 +151,50 @@ impl Costs {
 mod tests {
     use super::*;
 
+    const STATIONS: [Milestone; 4] =
+        [Milestone::Accepted, Milestone::Signing, Milestone::Answered, Milestone::Established];
+
+    fn kinds() -> impl Iterator<Item = ConnectionKind> {
+        let versions = [TlsVersion::Tls12, TlsVersion::Tls13];
+        KeyType::ALL.into_iter().flat_map(move |key| {
+            let of = move |tls| [false, true].map(|resumed| ConnectionKind { key, tls, resumed });
+            versions.into_iter().flat_map(of)
+        })
+    }
+
+    fn whole(mode: Mode, kind: ConnectionKind) -> Duration {
+        let cost = CostProfile::reference().cost(mode, kind);
+        cost.hello + cost.answer + cost.finish
+    }
+
     #[test]
     fn costs_add_up_whatever_the_stops() {
         let profile = CostProfile::reference();
-        let costs = profile.costs(Mode::Software, KeyType::P256);
-        let stations =
-            [Milestone::Accepted, Milestone::Signing, Milestone::Answered, Milestone::Established];
-        let whole = costs.between(Milestone::Accepted, Milestone::Established);
-        let steps: Duration = stations.windows(2).map(|pair| costs.between(pair[0], pair[1])).sum();
-        assert_eq!(whole, steps);
-        assert!(
-            whole > profile.costs(Mode::Async, KeyType::P256).between(stations[0], stations[3])
-        );
-        assert_eq!(costs.between(Milestone::Signing, Milestone::Signing), Duration::ZERO);
+        let mix = Mix::uniform(TlsVersion::Tls13, KeyType::P256);
+        let (costs, kind) = (profile.costs(Mode::Software, &mix), mix.draw(0));
+        let steps: Duration =
+            STATIONS.windows(2).map(|pair| costs.between(kind, pair[0], pair[1])).sum();
+        assert_eq!(costs.between(kind, STATIONS[0], STATIONS[3]), steps);
+        assert_eq!(costs.between(kind, STATIONS[1], STATIONS[1]), Duration::ZERO);
+    }
+
+    #[test]
+    fn what_signs_by_itself_costs_more_unless_it_resumes() {
+        for kind in kinds() {
+            let (software, offloaded) = (whole(Mode::Software, kind), whole(Mode::Async, kind));
+            assert_eq!(software > offloaded, !kind.resumed, "{kind}");
+        }
+    }
+
+    #[test]
+    fn every_kind_has_its_own_costs() {
+        let of =
+            |tls, resumed| whole(Mode::Async, ConnectionKind { key: KeyType::P256, tls, resumed });
+        let (tls12, tls13) = (TlsVersion::Tls12, TlsVersion::Tls13);
+        // Over TLS 1.2 resumption spares the key exchange, over TLS 1.3 it does not (RFC 8446, 2.2).
+        assert!(of(tls12, true) < of(tls12, false));
+        assert!(of(tls12, false) < of(tls13, false));
+        assert!(of(tls13, true) > of(tls12, true));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    collections::BTreeMap,
     fmt,
     io::{self, Read as _, Write as _},
     rc::Rc,
@@ -19,10 +20,21 @@ use super::{
     protocol::{Client, Protocol},
     wire::End,
 };
-use crate::server::{LiveCounters, Milestone, Progress, Session};
+use crate::{
+    scenario::{ConnectionKind, KeyType, Mix, TlsVersion},
+    server::{LiveCounters, Milestone, Progress, Session},
+};
 
-/// The kinds of signature there are: one that devices do fast, one that they do slowly.
-pub(crate) const KINDS: [Kind; 2] = [Kind::new("sign-fast"), Kind::new("sign-slow")];
+/// The kinds of signature there are, in the order of [`KeyType::ALL`](crate::scenario::KeyType::ALL).
+pub(crate) const KINDS: [Kind; 4] = [
+    Kind::new("outline-p256"),
+    Kind::new("outline-p384"),
+    Kind::new("outline-ed25519"),
+    Kind::new("outline-rsa2048"),
+];
+
+/// Places among [`KINDS`] of the two that a swarm has: one that its devices do fast, one that they do slowly.
+pub(super) const FAST_AND_SLOW: [usize; 2] = [0, 3];
 
 /// The work of a signature in outline.
 #[derive(Debug)]
@@ -161,7 +173,9 @@ pub(super) enum Signing {
 #[derive(Debug)]
 pub(super) struct Profiled {
     pub(super) signing: Signing,
-    /// One connection in so many needs the slow kind of signature; 0 for none.
+    /// Of which kinds connections are.
+    pub(super) mix: Mix,
+    /// One connection in so many needs the slow kind of signature, whatever its key; 0 for none.
     pub(super) slow_every: u64,
     counts: Rc<Counts>,
 }
@@ -170,14 +184,35 @@ pub(super) struct Profiled {
 struct Counts {
     asked: Cell<u64>,
     verified: Cell<u64>,
+    tickets: Tickets,
+}
+
+/// Tickets that clients have, by key and version: over TLS 1.3 each is used once, over TLS 1.2 as often as one likes.
+#[derive(Debug, Default)]
+struct Tickets(RefCell<BTreeMap<(KeyType, TlsVersion), u64>>);
+
+impl Tickets {
+    fn give(&self, kind: ConnectionKind) {
+        *self.0.borrow_mut().entry((kind.key, kind.tls)).or_default() += 1;
+    }
+
+    /// Whether there is one; it is used.
+    fn take(&self, kind: ConnectionKind) -> bool {
+        let mut tickets = self.0.borrow_mut();
+        let Some(left) = tickets.get_mut(&(kind.key, kind.tls)).filter(|left| **left > 0) else {
+            return false;
+        };
+        *left -= u64::from(kind.tls == TlsVersion::Tls13);
+        true
+    }
 }
 
 impl Profiled {
-    pub(super) fn new(signing: Signing, slow_every: u64) -> Self {
+    pub(super) fn new(signing: Signing, mix: Mix, slow_every: u64) -> Self {
         // What an earlier run on this thread left behind is not this one's.
         let _ = Answers::take();
         PRESENT.with_borrow_mut(Vec::clear);
-        Self { signing, slow_every, counts: Rc::default() }
+        Self { signing, mix, slow_every, counts: Rc::default() }
     }
 }
 
@@ -186,12 +221,22 @@ impl Protocol for Profiled {
     type Session = OutlineSession;
     type Client = OutlineClient;
 
+    fn kind(&self, number: u64) -> ConnectionKind {
+        let kind = self.mix.draw(number);
+        if kind.resumed && self.counts.tickets.take(kind) { kind } else { kind.full() }
+    }
+
     fn accept(&self, end: End, pool: &JobPool, route: Option<Route>) -> Option<OutlineSession> {
         let wire = end.wire();
         let slow = self.slow_every > 0 && wire.number % self.slow_every == self.slow_every - 1;
-        let slow = usize::from(slow);
-        let work = Outline { session: wire.number, kind: KINDS[slow], _counted: None };
+        let signature = match self.slow_every {
+            0 => wire.kind.key as usize,
+            _ => FAST_AND_SLOW[usize::from(slow)],
+        };
+        let work = Outline { session: wire.number, kind: KINDS[signature], _counted: None };
         let (engine, parks) = match &self.signing {
+            // The signature was made when the session began.
+            _ if wire.kind.resumed => (None, false),
             Signing::Async(engines) => (Some(Arc::clone(engines.get(wire.device)?)), true),
             Signing::Blocking(engines) => (Some(Arc::clone(engines.get(wire.device)?)), false),
             Signing::Inline => (None, false),
@@ -205,7 +250,7 @@ impl Protocol for Profiled {
         Some(OutlineSession {
             end,
             work,
-            slow,
+            signature,
             engine,
             parks,
             wait_ctx,
@@ -216,7 +261,8 @@ impl Protocol for Profiled {
     }
 
     fn connect(&self, end: End) -> Result<OutlineClient, String> {
-        Ok(OutlineClient { end, greeted: false, established: false })
+        let counts = self.mix.resumes().then(|| Rc::clone(&self.counts));
+        Ok(OutlineClient { end, greeted: false, answers: 0, counts })
     }
 
     fn asked(&self) -> u64 {
@@ -254,7 +300,7 @@ pub(super) struct OutlineSession {
     end: End,
     work: Outline,
     /// The place of its kind among [`KINDS`].
-    slow: usize,
+    signature: usize,
     engine: Option<Arc<Engine<Outline>>>,
     parks: bool,
     wait_ctx: WaitCtx,
@@ -291,7 +337,7 @@ impl OutlineSession {
         let Some(engine) = self.engine.clone() else {
             return Ok(Step::Finished(Ok(self.work.checksum())));
         };
-        let counted = Some(Counted::new(self.end.wire().device, self.slow));
+        let counted = Some(Counted::new(self.end.wire().device, self.signature));
         let work = Outline { _counted: counted, ..self.work };
         let counts = Rc::clone(&self.counts);
         let body = move || {
@@ -308,7 +354,9 @@ impl OutlineSession {
         if signed? != self.work.checksum() {
             return Err(OutlineError::WrongResult);
         }
-        self.counts.verified.set(self.counts.verified.get() + 1);
+        if !self.end.wire().kind.resumed {
+            self.counts.verified.set(self.counts.verified.get() + 1);
+        }
         // Writing to memory does not fail.
         let _ = self.end.write(b"A");
         self.stage = Stage::Answered;
@@ -350,6 +398,9 @@ impl Session for OutlineSession {
                 Stage::Answered => match receive(&mut self.end) {
                     Received::Byte => {
                         live.handshake();
+                        if flights(self.end.wire().kind) > 1 {
+                            let _ = self.end.write(b"B");
+                        }
                         self.stage = Stage::Established;
                     }
                     Received::Nothing => {
@@ -401,7 +452,15 @@ impl Session for OutlineSession {
 pub(super) struct OutlineClient {
     end: End,
     greeted: bool,
-    established: bool,
+    /// Flights that have come from the server.
+    answers: u32,
+    /// Where its ticket goes, if it gets one.
+    counts: Option<Rc<Counts>>,
+}
+
+/// Flights of the server in a handshake: over TLS 1.2 a full one ends with its second (RFC 5246, 7.3).
+fn flights(kind: ConnectionKind) -> u32 {
+    if kind.tls == TlsVersion::Tls12 && !kind.resumed { 2 } else { 1 }
 }
 
 /// The server hung up on a client.
@@ -422,20 +481,32 @@ impl Client for OutlineClient {
             self.greeted = true;
             let _ = self.end.write(b"H");
         }
-        match receive(&mut self.end) {
-            Received::Byte => {
-                self.established = true;
-                let _ = self.end.write(b"F");
-                Ok(false)
+        loop {
+            match receive(&mut self.end) {
+                Received::Byte => {
+                    self.answers += 1;
+                    if self.answers == 1 {
+                        let _ = self.end.write(b"F");
+                    }
+                }
+                Received::Nothing => return Ok(false),
+                Received::End if self.is_established() => {
+                    if let Some(counts) = &self.counts {
+                        counts.tickets.give(self.end.wire().kind);
+                    }
+                    return Ok(true);
+                }
+                Received::End => return Err(ClosedEarly),
             }
-            Received::Nothing => Ok(false),
-            Received::End if self.established => Ok(true),
-            Received::End => Err(ClosedEarly),
         }
     }
 
     fn is_established(&self) -> bool {
-        self.established
+        self.answers >= flights(self.end.wire().kind)
+    }
+
+    fn has_resumed(&self) -> bool {
+        self.end.wire().kind.resumed
     }
 }
 

@@ -7,7 +7,7 @@ use job_core::JobPool;
 use wait_ctx::Route;
 
 use super::{profiled::Answers, wire::End};
-use crate::server::Session;
+use crate::{scenario::ConnectionKind, server::Session};
 
 /// Makes both ends of a handshake.
 pub(super) trait Protocol: 'static {
@@ -17,6 +17,9 @@ pub(super) trait Protocol: 'static {
     type Session: Session + 'static;
     /// The client's end.
     type Client: Client;
+
+    /// What the connection of this number is like.
+    fn kind(&self, number: u64) -> ConnectionKind;
 
     /// The session of a connection that has come. `None` if none can be made.
     fn accept(&self, end: End, pool: &JobPool, route: Option<Route>) -> Option<Self::Session>;
@@ -52,4 +55,7 @@ pub(super) trait Client {
 
     /// Whether its handshake is done.
     fn is_established(&self) -> bool;
+
+    /// Whether its handshake, which is done, has resumed a session.
+    fn has_resumed(&self) -> bool;
 }

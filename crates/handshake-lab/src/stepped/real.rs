@@ -1,10 +1,7 @@
 //! Real TLS in virtual time: rustls on both sides. It executes; what it costs comes from the cost profile.
 
-use std::sync::Arc;
-
 use crypto_ops::CryptoOp;
 use job_core::JobPool;
-use rustls::{ClientConfig, pki_types::ServerName};
 use ssl_async::{Ssl, SslContext};
 use wait_ctx::Route;
 
@@ -13,9 +10,9 @@ use super::{
     wire::End,
 };
 use crate::{
-    certs::SERVER_NAME,
     keys::Asked,
-    load::{ClientError, TlsClient, Verified},
+    load::{ClientError, Clients, TlsClient, Verified},
+    scenario::ConnectionKind,
     server::{Connection, Service},
 };
 
@@ -25,7 +22,7 @@ pub(super) struct Real {
     /// The server's configuration for each device.
     pub(super) contexts: Vec<SslContext>,
     /// What clients offer and check.
-    pub(super) client: Arc<ClientConfig>,
+    pub(super) clients: Clients,
     /// What the key was asked for.
     pub(super) asked: Asked,
     /// What clients have verified.
@@ -37,6 +34,10 @@ impl Protocol for Real {
     type Session = Connection<End>;
     type Client = TlsClient<End>;
 
+    fn kind(&self, number: u64) -> ConnectionKind {
+        self.clients.kind(number)
+    }
+
     fn accept(&self, end: End, pool: &JobPool, route: Option<Route>) -> Option<Connection<End>> {
         let context = self.contexts.get(end.wire().device)?;
         let ssl = Ssl::accept(context, pool, end).ok()?;
@@ -47,8 +48,8 @@ impl Protocol for Real {
     }
 
     fn connect(&self, end: End) -> Result<TlsClient<End>, String> {
-        let name = ServerName::try_from(SERVER_NAME).expect("a DNS name");
-        TlsClient::new(end, &self.client, &name).map_err(|error| error.to_string())
+        let kind = end.wire().kind;
+        self.clients.client(kind, end).map_err(|error| error.to_string())
     }
 
     fn asked(&self) -> u64 {
@@ -69,5 +70,9 @@ impl Client for TlsClient<End> {
 
     fn is_established(&self) -> bool {
         Self::is_established(self)
+    }
+
+    fn has_resumed(&self) -> bool {
+        Self::has_resumed(self)
     }
 }

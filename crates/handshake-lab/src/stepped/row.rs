@@ -2,12 +2,10 @@
 
 use std::{cell::RefCell, io, rc::Rc, sync::Arc, time::Duration};
 
-use crypto_ops::{Algorithm, SoftwareKeys};
-use engine_core::{CheckPolicy, Clock, Engine, Inline, Work};
-use rustls::pki_types::PrivateKeyDer;
-use sim_device::RingLayout;
+use crypto_ops::SoftwareKeys;
+use engine_core::{CheckPolicy, Clock, Engine, Inline, Kind, Work};
+use sim_device::{RingLayout, ServiceClass};
 use sim_engine::{Compute, SimConfig, SteppedCard};
-use ssl_async::SslContext;
 
 use super::{
     arrivals::StreamOfArrivals,
@@ -24,11 +22,11 @@ use super::{
 };
 use crate::{
     certs::TestPki,
-    keys::{self, Asked},
-    load::{Verified, client_config},
+    keys::Asked,
+    load::{Clients, Verified},
     recording::{RowTimeline, Story},
     report::Progress,
-    run::{RowEvidence, RunError, engines, ledger, sim_config},
+    run::{Fleet, RowEvidence, RunError, engines, ledger, sim_config},
     scenario::{Handshakes, KeyType, Mode, RowPlan, Wake},
 };
 
@@ -64,8 +62,7 @@ pub(crate) struct Ran {
 /// Runs one row.
 pub(crate) fn run(
     plan: &RowPlan,
-    pki: &TestPki,
-    private_key: &PrivateKeyDer<'static>,
+    fleet: &[TestPki],
     costs: &CostProfile,
     unprompted_every: u64,
     watch: Watch<'_>,
@@ -81,7 +78,7 @@ pub(crate) fn run(
         time.recorder.get_or_init(|| Recorder::new(progress.clone(), extent).into());
     }
     let recorded = Rc::clone(&time);
-    let costs = costs.costs(plan.mode, plan.key);
+    let costs = costs.costs(plan.mode, &plan.mix);
     let load = match &plan.stream {
         Some(stream) => Load::Stream {
             places: plan.connections,
@@ -105,14 +102,7 @@ pub(crate) fn run(
         (config.instance.rings == RingLayout::PerClass).then_some(config.instance.ring_depth);
     let outcome = match plan.handshakes {
         Handshakes::Profiled => {
-            let wanted = match plan.key {
-                KeyType::P256 => Algorithm::EcdsaP256,
-                KeyType::Rsa2048 => Algorithm::Rsa,
-            };
-            let wanted = wanted.sign_kind();
-            if let Some((_, class)) = config.classes.iter().find(|(kind, _)| *kind == wanted) {
-                config.classes = KINDS.map(|kind| (kind, *class)).to_vec();
-            }
+            config.classes = outlined(&config.classes);
             let stations = stations(plan, config, depth, Arc::new(Checksums), &clock)?;
             let engines =
                 stations.iter().map(|station: &Station<Profiled>| Arc::clone(&station.engine));
@@ -121,7 +111,7 @@ pub(crate) fn run(
                 Mode::Blocking => Signing::Blocking(engines.collect()),
                 Mode::Software | Mode::FreeSign => Signing::Inline,
             };
-            let protocol = Rc::new(Profiled::new(signing, 0));
+            let protocol = Rc::new(Profiled::new(signing, plan.mix.clone(), 0));
             let build = Build {
                 protocol,
                 time,
@@ -138,23 +128,17 @@ pub(crate) fn run(
         }
         Handshakes::Real => {
             let keys = Arc::new(SoftwareKeys::new());
-            let handle = keys.load_pem(&pki.key_pem)?;
-            let stations: Vec<Station<Real>> = stations(plan, config, depth, keys, &clock)?;
-            let key = match (plan.mode, stations.first()) {
-                (Mode::FreeSign, _) => keys::free_sign(handle),
-                (Mode::Blocking | Mode::Async, Some(station)) => {
-                    ssl_async::offload_key(Arc::clone(&station.engine), handle)
-                }
-                _ => keys::software(private_key)?,
-            };
             let (asked, verified) = (Asked::default(), Verified::default());
-            let config =
-                keys::server_config(vec![pki.certificate.clone()], keys::counted(key, &asked))?;
-            let parks = plan.mode == Mode::Async;
-            let contexts = vec![SslContext::server(Arc::new(config)).async_mode(parks)];
-            let ca = (plan.mode != Mode::FreeSign).then_some(&pki.ca);
-            let client = Arc::new(client_config(ca, plan.tls, &verified)?);
-            let protocol = Rc::new(Real { contexts, client, asked, verified });
+            let servers = Fleet::load(plan, fleet, &keys, &asked)?;
+            let stations: Vec<Station<Real>> = stations(plan, config, depth, keys, &clock)?;
+            let context = servers.context(|_, handle| {
+                let engine = Arc::clone(&stations.first()?.engine);
+                Some(ssl_async::offload_key(engine, handle))
+            })?;
+            let contexts = vec![context];
+            let ca = fleet.first().filter(|_| plan.mode != Mode::FreeSign).map(|pki| &pki.ca);
+            let clients = Clients::new(&plan.mix, ca, &verified)?;
+            let protocol = Rc::new(Real { contexts, clients, asked, verified });
             let build = Build {
                 protocol,
                 time,
@@ -185,6 +169,16 @@ pub(crate) fn run(
         &evidence.load.latency_us,
     );
     Ok(Ran { evidence, trace, timeline, story: recorder.story })
+}
+
+/// Which class does the signatures of the outline: that of the real ones of the same key.
+fn outlined(classes: &[(Kind, ServiceClass)]) -> Vec<(Kind, ServiceClass)> {
+    let class = |key: KeyType| {
+        let wanted = key.algorithm().sign_kind();
+        classes.iter().find(|(kind, _)| *kind == wanted).map(|(_, class)| *class)
+    };
+    let outlined = KINDS.into_iter().zip(KeyType::ALL);
+    outlined.filter_map(|(kind, key)| Some((kind, class(key)?))).collect()
 }
 
 /// The devices of a row, if it has any.

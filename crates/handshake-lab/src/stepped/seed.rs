@@ -11,7 +11,7 @@ use super::{
     build::{Build, Fibers, Load, Station, Visit},
     clock::VirtualClock,
     cost::CostProfile,
-    profiled::{Checksums, KINDS, Profiled, Signing},
+    profiled::{Checksums, FAST_AND_SLOW, KINDS, Profiled, Signing},
     protocol::Protocol,
     real::Real,
     row::{NETWORK, evidence},
@@ -22,7 +22,7 @@ use super::{
 use crate::{
     certs::TestPki,
     keys::{self, Asked},
-    load::{Verified, client_config},
+    load::{Clients, Verified},
     run::{RowEvidence, RunError},
     scenario::{Mode, RowPlan},
     swarm::SeedPlan,
@@ -38,7 +38,7 @@ pub(crate) fn run(
 ) -> Result<(RowEvidence, TraceSummary), RunError> {
     let clock = Arc::new(VirtualClock::default());
     let time = Time::new(Arc::clone(&clock), NETWORK);
-    let costs = costs.costs(row.mode, row.key);
+    let costs = costs.costs(row.mode, &row.mix);
     let visits = plan.visits.iter().map(|visit| Visit {
         at: visit.at,
         hangs_up_after: visit.hangs_up_after,
@@ -61,8 +61,8 @@ pub(crate) fn run(
             Ok(SslContext::server(Arc::new(config)).async_mode(parks))
         };
         let contexts = stations.iter().map(context).collect::<Result<_, rustls::Error>>()?;
-        let client = Arc::new(client_config(Some(&pki.ca), row.tls, &verified)?);
-        let protocol = Rc::new(Real { contexts, client, asked, verified });
+        let clients = Clients::new(&row.mix, Some(&pki.ca), &verified)?;
+        let protocol = Rc::new(Real { contexts, clients, asked, verified });
         let build = Build {
             protocol,
             time,
@@ -77,12 +77,13 @@ pub(crate) fn run(
         };
         world::run(build, fibers)
     } else {
-        let kinds = [(KINDS[0], ServiceClass(0)), (KINDS[1], ServiceClass(1))];
+        let [fast, slow] = FAST_AND_SLOW;
+        let kinds = [(KINDS[fast], ServiceClass(0)), (KINDS[slow], ServiceClass(1))];
         let stations: Vec<Station<Profiled>> =
             stations(plan, &kinds, &Arc::new(Checksums), &clock)?;
         let engines = stations.iter().map(|station| Arc::clone(&station.engine)).collect();
         let signing = if parks { Signing::Async(engines) } else { Signing::Blocking(engines) };
-        let protocol = Rc::new(Profiled::new(signing, plan.slow_every));
+        let protocol = Rc::new(Profiled::new(signing, row.mix.clone(), plan.slow_every));
         let build = Build {
             protocol,
             time,

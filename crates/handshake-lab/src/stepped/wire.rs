@@ -13,6 +13,8 @@ use std::{
     rc::Rc,
 };
 
+use crate::scenario::ConnectionKind;
+
 /// One of the two ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
@@ -31,6 +33,8 @@ pub(super) struct Wire {
     pub(super) worker: usize,
     /// Which device signs for it.
     pub(super) device: usize,
+    /// What the connection is like.
+    pub(super) kind: ConnectionKind,
     /// The key of its session at the worker.
     pub(super) session: Cell<Option<usize>>,
     /// The server has given it up.
@@ -58,12 +62,19 @@ struct Pipe {
 pub(super) type Outbox = RefCell<Vec<(Rc<Wire>, Side)>>;
 
 impl Wire {
-    pub(super) fn new(number: u64, place: usize, worker: usize, device: usize) -> Rc<Self> {
+    pub(super) fn new(
+        number: u64,
+        place: usize,
+        worker: usize,
+        device: usize,
+        kind: ConnectionKind,
+    ) -> Rc<Self> {
         Rc::new(Self {
             number,
             place,
             worker,
             device,
+            kind,
             session: Cell::new(None),
             given_up: Cell::new(false),
             to_server: RefCell::default(),
@@ -178,6 +189,7 @@ impl Drop for End {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::{KeyType, Mix, TlsVersion};
 
     fn read(end: &mut End) -> io::Result<Vec<u8>> {
         let mut buffer = [0; 4];
@@ -187,7 +199,8 @@ mod tests {
     #[test]
     fn bytes_arrive_chunk_by_chunk_and_the_end_behind_them() {
         let outbox = Rc::new(Outbox::default());
-        let wire = Wire::new(0, 0, 0, 0);
+        let kind = Mix::uniform(TlsVersion::Tls13, KeyType::P256).draw(0);
+        let wire = Wire::new(0, 0, 0, 0, kind);
         let mut client = End::new(&wire, Side::Client, &outbox);
         let mut server = End::new(&wire, Side::Server, &outbox);
         client.write_all(b"abcde").unwrap();

@@ -23,10 +23,13 @@ use super::{
     trace::Mark,
     wire::{End, Outbox, Wire},
 };
-use crate::recording::Story;
-use crate::server::{
-    Charge, LiveCounters, Milestone, Session, WorkerReport,
-    worker_core::{Core, NEW_A_TURN, POLL_EVERY, Policy},
+use crate::{
+    recording::Story,
+    scenario::ConnectionKind,
+    server::{
+        Charge, LiveCounters, Milestone, Session, WorkerReport,
+        worker_core::{Core, NEW_A_TURN, POLL_EVERY, Policy},
+    },
 };
 
 /// What worker and world share.
@@ -75,8 +78,10 @@ struct Busy {
 }
 
 impl Charge for Busy {
-    fn charge(&mut self, from: Milestone, to: Milestone) {
-        let cost = self.costs.between(from, to);
+    type Tariff = ConnectionKind;
+
+    fn charge(&mut self, kind: ConnectionKind, from: Milestone, to: Milestone) {
+        let cost = self.costs.between(kind, from, to);
         if cost.is_zero() || is_cancelled() {
             return;
         }
@@ -125,7 +130,8 @@ pub(super) fn serve<P: Protocol>(
             match mail {
                 Mail::Connected(end) => {
                     let wire = Rc::clone(end.wire());
-                    let session = core.welcome(desk.time.clock.now(), |_, pool, route| {
+                    let now = desk.time.clock.now();
+                    let session = core.welcome(now, wire.kind, |_, pool, route| {
                         protocol.accept(end, pool, route)
                     });
                     wire.session.set(session);

@@ -28,10 +28,11 @@ use super::{
     worker_job::Worker,
 };
 use crate::{
-    load::LoadReport,
+    load::{ByKind, LoadReport},
     recording::{Ending, Outcomes, Reading},
     report::Progress,
     run::{DeviceReport, Harm},
+    scenario::ConnectionKind,
     server::{WorkerReport, worker_core::Policy},
 };
 
@@ -143,6 +144,7 @@ impl<P: Protocol> World<P> {
                 unfinished: 0,
                 elapsed: Duration::ZERO,
                 latency_us: Histogram::new(3).map_err(io::Error::other)?,
+                kinds: ByKind::default(),
                 cpu: Duration::ZERO,
                 failures: BTreeMap::new(),
                 outcomes: Outcomes::default(),
@@ -162,7 +164,7 @@ impl<P: Protocol> World<P> {
         wait_ctx.notifier().set_route(Route::Ready(self.woken.sender(), Token(number)));
         let body = {
             let (protocol, desk) = (Rc::clone(&build.protocol), Rc::clone(&desk));
-            let costs = build.costs;
+            let costs = build.costs.clone();
             let policy = Policy {
                 unprompted_every: build.unprompted_every,
                 polls: build.polls,
@@ -392,6 +394,7 @@ impl<P: Protocol> World<P> {
             place,
             usize::try_from(number % workers).unwrap_or_default(),
             usize::try_from(number / workers % devices).unwrap_or_default(),
+            self.build.protocol.kind(number),
         );
         self.build.time.mark(Mark::Arrival, number);
         self.build.time.record(|recorder, now| recorder.opened(now, number, wire.worker));
@@ -456,6 +459,8 @@ impl<P: Protocol> World<P> {
                 let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
                 // Fails only for histograms of a fixed size.
                 let _ = self.seen.latency_us.record(micros);
+                let resumed = client.has_resumed();
+                self.seen.kinds.done(ConnectionKind { resumed, ..wire.kind }, took);
                 self.build.time.record(|recorder, now| {
                     recorder.handshake(now, took);
                     recorder.story.ended(now, wire.number, Ending::Done);
@@ -476,6 +481,7 @@ impl<P: Protocol> World<P> {
             self.harm.given_up += 1;
         } else {
             self.seen.failed += 1;
+            self.seen.kinds.failed(wire.kind);
             *self.seen.failures.entry(failure).or_default() += 1;
         }
     }

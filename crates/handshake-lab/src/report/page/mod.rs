@@ -55,6 +55,7 @@ pub fn report(results: &Results, origin: &Origin<'_>) -> String {
         "<p class=\"soft\">Latency is that of the whole handshake as the client sees it; there is no average here, for \
          nobody waits for an average. CPU is that of the serving threads.</p>"
     );
+    kinds(&mut body, &results.rows);
     pictures(&mut body, results);
     laws(&mut body, results);
     again(&mut body, results, origin);
@@ -117,6 +118,29 @@ fn rows(rows: &[RowReport]) -> String {
         "unfinished",
     ];
     table("Rows side by side", &heads, &lines.collect::<Vec<_>>())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown to people")]
+fn kinds(body: &mut String, rows: &[RowReport]) {
+    let lines = rows.iter().flat_map(|row| row.kinds.iter().map(move |kind| (row, kind)));
+    let lines: Vec<_> = lines
+        .map(|(row, kind)| {
+            vec![
+                escape(&row.mode),
+                escape(&kind.name()),
+                number(kind.handshakes as f64),
+                number(kind.latency_ms.p50),
+                number(kind.latency_ms.p99),
+                number(kind.failed as f64),
+            ]
+        })
+        .collect();
+    if lines.is_empty() {
+        return;
+    }
+    let heads = ["row", "kind", "handshakes", "p50 ms", "p99 ms", "failed"];
+    let table = table("Kind by kind", &heads, &lines);
+    let _ = write!(body, "<h2>Kind by kind</h2>\n<div class=\"whole\">{table}</div>\n");
 }
 
 fn pictures(body: &mut String, results: &Results) {

@@ -8,7 +8,7 @@ use job_core::PoolStats;
 
 use super::*;
 use crate::{
-    load::LoadReport,
+    load::{ByKind, LoadReport},
     recording::Outcomes,
     report::{Ledger, Level},
     run::{Device, Harm},
@@ -59,6 +59,7 @@ fn healthy(mode: &str) -> RowEvidence {
             unfinished: 0,
             elapsed: Duration::from_secs(1),
             latency_us: Histogram::new(3).expect("three digits"),
+            kinds: ByKind::default(),
             cpu: Duration::ZERO,
             failures: BTreeMap::new(),
             outcomes: Outcomes::default(),

@@ -49,7 +49,7 @@ const LIMIT: Duration = Duration::from_secs(3);
 #[test]
 fn a_hello_that_is_never_finished_is_given_up_when_its_time_is_over() {
     let mut core = core(Some(LIMIT));
-    core.welcome(Duration::ZERO, |_, _, _| Some(Fake(Milestone::Accepted)));
+    core.welcome(Duration::ZERO, (), |_, _, _| Some(Fake(Milestone::Accepted)));
     assert_eq!(core.expire(LIMIT - Duration::from_nanos(1)), Some(LIMIT));
     assert_eq!(core.len(), 1);
     assert_eq!(core.expire(LIMIT), None);
@@ -59,7 +59,7 @@ fn a_hello_that_is_never_finished_is_given_up_when_its_time_is_over() {
 #[test]
 fn without_a_limit_nobody_is_given_up() {
     let mut core = core(None);
-    core.welcome(Duration::ZERO, |_, _, _| Some(Fake(Milestone::Accepted)));
+    core.welcome(Duration::ZERO, (), |_, _, _| Some(Fake(Milestone::Accepted)));
     assert_eq!(core.expire(Duration::MAX), None);
     assert_eq!(core.len(), 1);
 }
@@ -82,7 +82,7 @@ proptest! {
             let at = Duration::from_millis(now);
             for (session, (arrives, done)) in all.iter().enumerate() {
                 if *arrives == now {
-                    keys[session] = core.welcome(at, |_, _, _| Some(Fake(Milestone::Accepted)));
+                    keys[session] = core.welcome(at, (), |_, _, _| Some(Fake(Milestone::Accepted)));
                 }
                 if let (Some(key), Some(done)) = (keys[session], done) && *done == now {
                     core.transport_ready(key, true);
