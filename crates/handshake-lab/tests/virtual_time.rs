@@ -74,7 +74,7 @@ fn every_scenario_in_virtual_time_comes_out_as_it_says() {
             }
             "polling-policies" | "hsm" | "kms" | "capacity" => &["load.seconds=2"],
             "usb-token" => &["load.seconds=20"],
-            "published-shapes" => &["load.seconds=0.3"],
+            "published-shapes" | "mixed-fleet" => &["load.seconds=0.3"],
             _ => &["load.handshakes=profiled"],
         };
         let results = run(builtin.name, short);

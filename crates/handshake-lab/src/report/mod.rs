@@ -1,6 +1,7 @@
 //! What a run says afterwards: `results.json`, `timeline.json`, `trace.json`, `report.html`, a table, a sentence of verdict and the next
 //! command to try.
 
+mod devices;
 mod diff;
 mod files;
 mod kinds;
@@ -13,6 +14,7 @@ mod table;
 mod trace;
 mod verdict;
 
+pub use devices::DeviceRow;
 pub use diff::{Change, Comparison, Difference};
 pub use files::{ReportDir, Run, TIMELINE_SCHEMA, Timeline};
 pub use kinds::KindReport;

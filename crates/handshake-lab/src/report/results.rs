@@ -4,7 +4,7 @@
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::{kinds::KindReport, machine::Machine};
+use super::{devices::DeviceRow, kinds::KindReport, machine::Machine};
 use crate::recording::{RowTimeline, Story};
 
 /// Names the shape of the document.
@@ -102,8 +102,12 @@ pub struct RowReport {
     pub fallbacks: u64,
     /// Operations given up by whoever waited.
     pub cancelled: u64,
-    /// Busy time of the device's units over the time they had; null without a device.
+    /// Busy time of the device's units over the time they had, of several devices that with the most; null without a
+    /// device.
     pub device_utilisation: Option<f64>,
+    /// Device by device, where there are several.
+    #[serde(default)]
+    pub devices: Vec<DeviceRow>,
     /// The same handshakes by their kind; empty where all are of one.
     #[serde(default)]
     pub kinds: Vec<KindReport>,

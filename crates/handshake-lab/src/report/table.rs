@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::{
+    devices::devices_table,
     kinds::kinds_table,
     results::{Results, RowReport},
 };
@@ -37,6 +38,7 @@ pub fn table(results: &Results) -> String {
     let mut out = String::new();
     let _ = writeln!(out, "{rows}\n");
     out.push_str(&kinds_table(results));
+    out.push_str(&devices_table(results));
     if results.partial {
         out.push_str("partial: the run was broken off; its last row is not whole\n");
     }

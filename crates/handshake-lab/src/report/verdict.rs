@@ -48,6 +48,10 @@ pub fn verdict(results: &Results) -> Verdict {
         sentence: praise(results),
         next: match results.scenario.as_str() {
             "offload-modes" => "cargo xtask sim offload-modes --set load.key=rsa2048".to_owned(),
+            "mixed-fleet" => "cargo xtask sim mixed-fleet --set mix.resumed=70".to_owned(),
+            "device-standby" => {
+                "cargo xtask sim device-standby --set device.hsm.latency_ms=30".to_owned()
+            }
             _ => "cargo xtask sim swarm".to_owned(),
         },
     }

@@ -15,6 +15,7 @@ use crate::{
 /// A running simulated device and the engine that feeds it.
 #[derive(Debug)]
 pub struct Device {
+    name: String,
     engine: Arc<Engine<CryptoOp>>,
     card: Arc<SimCard>,
 }
@@ -22,6 +23,8 @@ pub struct Device {
 /// What a device and its engine counted, after their end.
 #[derive(Debug, Clone)]
 pub struct DeviceReport {
+    /// The device's name.
+    pub name: String,
     /// The engine's side.
     pub engine: EngineSnapshot,
     /// The device's side.
@@ -47,7 +50,7 @@ impl Device {
         let config = sim_config(device, faults, seed)?;
         let card = SimCard::start(config, keys)?;
         let engine = Engine::builder(Arc::clone(&card) as Arc<_>).queue_bound(queue_bound).build();
-        Ok(Self { engine, card })
+        Ok(Self { name: device.name.clone(), engine, card })
     }
 
     /// The key `key`, whose signatures this device computes.
@@ -78,7 +81,7 @@ impl Device {
         let elapsed = self.card.elapsed();
         let engine = self.engine.snapshot();
         self.card.stop();
-        DeviceReport { engine, card: self.card.stats(), elapsed, quiet }
+        DeviceReport { name: self.name, engine, card: self.card.stats(), elapsed, quiet }
     }
 }
 
@@ -119,7 +122,8 @@ pub(crate) fn sim_config(
         (Polling::Interrupt, _) => config.polling,
         (Polling::Inline, _) => sim_engine::Polling::Inline(every),
     };
-    config.instance.faults = scenario::faults::plan(faults);
+    config.instance.faults = scenario::faults::plan(faults, &device.name);
+    config.instances = device.instances;
     Ok(config)
 }
 

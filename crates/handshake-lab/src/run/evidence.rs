@@ -9,7 +9,7 @@ use sim_engine::InstanceStats;
 use super::{device::DeviceReport, theory};
 use crate::{
     load::LoadReport,
-    report::{KindReport, LatencyMs, Ledger, RowReport},
+    report::{DeviceRow, KindReport, LatencyMs, Ledger, RowReport},
     scenario::RowPlan,
     server::{SessionChecks, WorkerReport},
     stepped::Answers,
@@ -104,10 +104,22 @@ impl RowEvidence {
         sessions.fold(SessionChecks::default(), SessionChecks::and)
     }
 
-    /// The mean wait of an operation from submission to service; `None` without a device.
+    /// The mean wait of an operation from submission to service, over all devices; `None` without one.
     #[must_use]
     pub fn queue_wait(&self) -> Option<Duration> {
-        self.devices.first().map(DeviceReport::mean_wait)
+        if self.devices.is_empty() {
+            return None;
+        }
+        let finished = |device: &DeviceReport| device.card.finished as f64;
+        let all: f64 = self.devices.iter().map(finished).sum();
+        let waited = |device: &DeviceReport| device.mean_wait().as_secs_f64() * finished(device);
+        let waited: f64 = self.devices.iter().map(waited).sum();
+        Some(Duration::from_secs_f64(waited / all.max(1.0)))
+    }
+
+    /// Busy time of the units over the time that they had, of the device with the most; `None` without one.
+    fn utilisation(&self) -> Option<f64> {
+        self.devices.iter().map(DeviceReport::utilisation).reduce(f64::max)
     }
 
     /// The row as it is reported.
@@ -147,7 +159,12 @@ impl RowEvidence {
             interrupts: self.cards(|card| card.interrupts),
             fallbacks: self.engines(|engine| engine.fallbacks),
             cancelled: self.engines(|engine| engine.cancelled),
-            device_utilisation: self.devices.first().map(DeviceReport::utilisation),
+            device_utilisation: self.utilisation(),
+            devices: if self.devices.len() > 1 {
+                DeviceRow::all(&self.devices)
+            } else {
+                Vec::new()
+            },
             kinds: if self.plan.mix.is_uniform() {
                 Vec::new()
             } else {

@@ -14,7 +14,7 @@ use crate::{
     certs::TestPki,
     load::{FileLimitError, raise_file_limit},
     report::{Ledger, Machine, Progress, Results, SCHEMA},
-    scenario::{ClockMode, RowPlan, Scenario, Wake},
+    scenario::{ClockMode, DeviceProfile, RowPlan, Scenario, Wake},
     stepped::{self, CostProfile, TraceSummary, Watch},
 };
 
@@ -143,7 +143,15 @@ pub fn run(scenario: &Scenario, progress: &Progress) -> Result<Results, RunError
 
 fn describe(plan: &RowPlan) -> String {
     let device = if plan.mode.uses_device() {
-        format!(", a key of {} ms", plan.device.latency_ms)
+        let several = match plan.devices.len() {
+            1 => String::new(),
+            devices => format!(", {devices} devices"),
+        };
+        let device = plan.device();
+        match device.profile {
+            DeviceProfile::Custom => format!("{several}, a key of {} ms", device.latency_ms),
+            _ => format!("{several}, a key in the profile {}", device.profile),
+        }
     } else {
         String::new()
     };

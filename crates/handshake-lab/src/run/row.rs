@@ -40,7 +40,7 @@ pub(super) fn run(
     let device = if plan.mode.uses_device() {
         // Every connection may wait at the same time.
         let bound = plan.connections;
-        Some(Device::start(&plan.device, &plan.faults, plan.seed, bound, Arc::clone(&keys))?)
+        Some(Device::start(plan.device(), &plan.faults, plan.seed, bound, Arc::clone(&keys))?)
     } else {
         None
     };
@@ -80,12 +80,12 @@ pub(super) fn run(
     let ending =
         if plan.mode == Mode::Blocking { Ending::Abandon } else { Ending::Drain(plan.drain) };
     // A worker that blocks ends after its operation at the latest.
-    let patience = plan.device.latency() * 2 + plan.drain;
+    let patience = plan.device().latency() * 2 + plan.drain;
     let ended = server.end(ending, patience).map_err(system)?;
     let device = device.map(|device| device.end(plan.drain));
     let devices: Vec<_> = device.into_iter().collect();
     let ledger = ledger(&ended.workers, &engines(&devices));
-    let ring_entries = (!devices.is_empty()).then_some(plan.device.ring as u64);
+    let ring_entries = (!devices.is_empty()).then(|| plan.ring_entries());
     let timeline = RowTimeline::of(
         &plan.name,
         load.elapsed,

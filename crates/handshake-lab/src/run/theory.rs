@@ -11,10 +11,12 @@ const IDLE: f64 = 500.0;
 /// The mean wait for a service unit; `None` where the row is not an M/M/c queue, or has more load than it can carry.
 pub(super) fn queue_wait(plan: &RowPlan) -> Option<Duration> {
     let stream = plan.stream?;
-    let device = &plan.device;
+    let device = plan.device();
     let is_mmc = stream.arrivals == Arrivals::Poisson
         && plan.mode == Mode::Async
         && plan.mix.is_uniform()
+        && plan.devices.len() == 1
+        && device.instances == 1
         && device.profile == DeviceProfile::Custom
         && device.service == Service::Exponential
         && device.ring >= device.units

@@ -33,6 +33,7 @@ pub const BUILTINS: &[Builtin] = builtins![
     "reorder",
     "peer-hangup",
     "deadline-fallback",
+    "device-standby",
     "polling-policies",
     "hsm",
     "kms",

@@ -7,9 +7,22 @@ use sim_device::{Fault, FaultPlan, FaultRule, Trigger};
 
 use super::types::{EngineTerms, FallbackTo, FaultKind, FaultSpec};
 
-/// The plan of faults of a device.
-pub(crate) fn plan(faults: &[FaultSpec]) -> FaultPlan {
-    FaultPlan { rules: faults.iter().map(FaultSpec::rule).collect(), budget: None }
+/// The plan of faults of the device of this name.
+pub(crate) fn plan(faults: &[FaultSpec], device: &str) -> FaultPlan {
+    let strikes = |fault: &&FaultSpec| fault.device.as_deref().is_none_or(|name| name == device);
+    FaultPlan { rules: faults.iter().filter(strikes).map(FaultSpec::rule).collect(), budget: None }
+}
+
+impl FallbackTo {
+    /// The word for it, as the language has it.
+    pub(super) fn shown(self) -> String {
+        let word = match self {
+            Self::Fail => "fail",
+            Self::Software => "software",
+            Self::OtherDevice => "other-device",
+        };
+        format!("{word:?}")
+    }
 }
 
 impl FaultSpec {
@@ -43,7 +56,7 @@ impl EngineTerms {
     pub fn terms(&self) -> Terms {
         let terms = Terms::new().fallback(match self.fallback {
             FallbackTo::Fail => Fallback::Fail,
-            FallbackTo::Software => Fallback::Standby,
+            FallbackTo::Software | FallbackTo::OtherDevice => Fallback::Standby,
         });
         if self.deadline_ms > 0.0 { terms.deadline(millis(self.deadline_ms)) } else { terms }
     }

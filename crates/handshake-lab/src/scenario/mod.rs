@@ -21,6 +21,7 @@ mod overrides;
 mod plan;
 mod print;
 mod schema;
+mod several;
 mod types;
 
 use std::path::Path;
@@ -34,6 +35,7 @@ pub use field::{Absent, Accepts, Field, Section};
 pub use mix::{ConnectionKind, Mix, Mixed, OrMix, Resumption, Shares};
 pub use plan::{RowPlan, Stream};
 pub use schema::SECTIONS;
+pub use several::{Routing, Serves, Spread};
 pub use types::{
     Arrivals, ClockMode, Departures, Device, DeviceProfile, EngineTerms, Expect, FallbackTo,
     FaultKind, FaultSpec, Handshakes, KeyType, Load, Mode, Polling, Remains, Row, Scenario, Server,
@@ -101,16 +103,10 @@ impl Scenario {
                 remedy: "give one load.key, one load.tls and load.resumption = \"none\"".to_owned(),
             });
         }
-        if let Some(second) = self.devices.get(1) {
-            return Err(ScenarioError::NotBuilt {
-                field: "[[device]]".to_owned(),
-                value: format!("{:?} beside {:?}", second.name, self.devices[0].name),
-                remedy: "give one [[device]]".to_owned(),
-            });
-        }
+        several::check(self)?;
         let terms = [
             ("deadline_ms", self.engine.deadline_ms > 0.0, self.engine.deadline_ms.to_string()),
-            ("fallback", self.engine.fallback != FallbackTo::Fail, "\"software\"".to_owned()),
+            ("fallback", self.engine.fallback != FallbackTo::Fail, self.engine.fallback.shown()),
             (
                 "breaker_failures",
                 self.engine.breaker_failures > 0,

@@ -4,6 +4,7 @@ use std::{num::NonZeroU64, time::Duration};
 
 use super::{
     mix::Mix,
+    several::{Routing, Serves},
     types::{
         Arrivals, Device, EngineTerms, Expect, FaultSpec, Handshakes, Mode, Row, Scenario, Wake,
     },
@@ -42,8 +43,10 @@ pub struct RowPlan {
     pub faults: Vec<FaultSpec>,
     /// What has to come of it.
     pub expect: Expect,
-    /// The accelerator; used when the mode needs one.
-    pub device: Device,
+    /// The accelerators, at least one; used when the mode needs one.
+    pub devices: Vec<Device>,
+    /// Which of them signs for which connection.
+    pub routing: Routing,
     /// Seeds the service times.
     pub seed: u64,
 }
@@ -71,7 +74,9 @@ impl Scenario {
     }
 
     fn plan_row(&self, row: &Row) -> RowPlan {
-        let device = &self.devices[0];
+        let devices: Vec<Device> =
+            self.devices.iter().map(|device| row.changes(device.clone())).collect();
+        let serves: Vec<Serves> = devices.iter().map(|device| device.serves).collect();
         let rounds = row.rounds.unwrap_or(self.load.rounds);
         RowPlan {
             name: row.name.clone(),
@@ -89,13 +94,8 @@ impl Scenario {
             engine: self.engine,
             faults: self.faults.clone(),
             expect: self.expect,
-            device: Device {
-                latency_ms: row.latency_ms.unwrap_or(device.latency_ms),
-                ring: row.ring.unwrap_or(device.ring),
-                units: row.units.unwrap_or(device.units),
-                polling: row.polling.unwrap_or(device.polling),
-                ..device.clone()
-            },
+            devices,
+            routing: Routing::of(&serves, self.server.spread),
             seed: self.seed,
         }
     }
@@ -113,6 +113,33 @@ impl Scenario {
             burst: if load.arrivals == Arrivals::Bursts { load.burst } else { 1 },
             total: (load.total > 0).then_some(load.total),
         })
+    }
+}
+
+impl Row {
+    /// A device as this row has it.
+    fn changes(&self, device: Device) -> Device {
+        Device {
+            latency_ms: self.latency_ms.unwrap_or(device.latency_ms),
+            ring: self.ring.unwrap_or(device.ring),
+            units: self.units.unwrap_or(device.units),
+            polling: self.polling.unwrap_or(device.polling),
+            ..device
+        }
+    }
+}
+
+impl RowPlan {
+    /// The first device.
+    #[must_use]
+    pub fn device(&self) -> &Device {
+        &self.devices[0]
+    }
+
+    /// Entries of the rings of all devices for one kind of signature.
+    #[must_use]
+    pub fn ring_entries(&self) -> u64 {
+        self.devices.iter().map(|device| (device.ring * device.instances) as u64).sum()
     }
 }
 

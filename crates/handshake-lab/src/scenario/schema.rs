@@ -209,6 +209,13 @@ const SERVER: Section = Section {
             absent: Default("\"ready\""),
         },
         Field {
+            key: "spread",
+            meaning: "How connections are spread over the devices that could sign for them, if there are several: in turn, those of each event loop by themselves, or each event loop has its device.",
+            unit: "",
+            accepts: Accepts::OneOf { built: &["connections", "workers"], reserved: &[] },
+            absent: Default("\"connections\""),
+        },
+        Field {
             key: "drain_seconds",
             meaning: "How long handshakes under way may take to end once a row is over.",
             unit: "s",
@@ -232,9 +239,9 @@ const ENGINE: Section = Section {
         },
         Field {
             key: "fallback",
-            meaning: "What happens to an operation that the device does not carry out: it fails, or software does it. In virtual time only.",
+            meaning: "What happens to an operation that the device does not carry out: it fails, or software does it, or the device that serves as standby. In virtual time only.",
             unit: "",
-            accepts: Accepts::OneOf { built: &["fail", "software"], reserved: &["other-device"] },
+            accepts: Accepts::OneOf { built: &["fail", "software", "other-device"], reserved: &[] },
             absent: Default("\"fail\""),
         },
         Field {
@@ -257,7 +264,7 @@ const ENGINE: Section = Section {
 const DEVICE: Section = Section {
     name: "device",
     repeats: true,
-    meaning: "The simulated accelerator that holds the key.",
+    meaning: "The simulated accelerator that holds the key. Several, each with a name and an engine of its own, in virtual time only.",
     fields: &[
         Field {
             key: "name",
@@ -327,6 +334,23 @@ const DEVICE: Section = Section {
             unit: "us",
             accepts: Accepts::Number { min: 1.0, max: 1_000_000.0 },
             absent: Default("100.0"),
+        },
+        Field {
+            key: "instances",
+            meaning: "How many of it there are on one card, each with rings, units and faults of its own; a request goes to the one with the most room.",
+            unit: "",
+            accepts: Accepts::Integer { min: 1, max: 64 },
+            absent: Default("1"),
+        },
+        Field {
+            key: "serves",
+            meaning: "For which connections it signs: for all, for those with one type of key, or for none, as the standby that does what another device could not (engine.fallback).",
+            unit: "",
+            accepts: Accepts::OneOf {
+                built: &["all", "p256", "p384", "ed25519", "rsa2048", "standby"],
+                reserved: &[],
+            },
+            absent: Default("\"all\""),
         },
     ],
 };
@@ -401,6 +425,13 @@ const FAULT: Section = Section {
             accepts: Accepts::Integer { min: 1, max: 10_000 },
             absent: Default("1"),
         },
+        Field {
+            key: "device",
+            meaning: "The device that it strikes, by its name.",
+            unit: "",
+            accepts: Accepts::Name,
+            absent: Inherits("every device"),
+        },
     ],
 };
 
@@ -449,28 +480,28 @@ const ROW: Section = Section {
         },
         Field {
             key: "latency_ms",
-            meaning: "As in [[device]], for this row.",
+            meaning: "As in [[device]], for this row; of every device.",
             unit: "ms",
             accepts: LATENCY,
             absent: Inherits("device.latency_ms"),
         },
         Field {
             key: "ring",
-            meaning: "As in [[device]], for this row.",
+            meaning: "As in [[device]], for this row; of every device.",
             unit: "requests",
             accepts: RING,
             absent: Inherits("device.ring"),
         },
         Field {
             key: "units",
-            meaning: "As in [[device]], for this row.",
+            meaning: "As in [[device]], for this row; of every device.",
             unit: "units",
             accepts: UNITS,
             absent: Inherits("device.units"),
         },
         Field {
             key: "polling",
-            meaning: "As in [[device]], for this row.",
+            meaning: "As in [[device]], for this row; of every device.",
             unit: "",
             accepts: POLLING,
             absent: Inherits("device.polling"),

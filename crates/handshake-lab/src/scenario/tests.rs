@@ -87,9 +87,9 @@ fn the_schema_knows_every_field_with_its_default() {
 fn rows_inherit_what_they_do_not_say() {
     let plan = set(&["load.connections=12", "latency_ms=3"]).expect("parses").plan();
     assert_eq!(plan[2].connections, 12);
-    assert_eq!(plan[2].device.latency_ms, 3.0);
+    assert_eq!(plan[2].device().latency_ms, 3.0);
     let burst = plan.iter().find(|row| row.name == "async-1s").expect("there");
-    assert_eq!((burst.device.latency_ms, burst.rounds), (1000.0, Some(1)));
+    assert_eq!((burst.device().latency_ms, burst.rounds), (1000.0, Some(1)));
 }
 
 #[test]

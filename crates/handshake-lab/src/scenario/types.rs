@@ -3,7 +3,10 @@
 use crypto_ops::Algorithm;
 use serde::{Deserialize, Serialize};
 
-use super::mix::{OrMix, Resumption, Shares};
+use super::{
+    mix::{OrMix, Resumption, Shares},
+    several::{Serves, Spread},
+};
 
 /// A whole scenario, every field in range.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -92,6 +95,8 @@ pub enum FallbackTo {
     Fail,
     /// Software.
     Software,
+    /// The device that is the standby.
+    OtherDevice,
 }
 
 /// Something that goes wrong in the device.
@@ -111,6 +116,9 @@ pub struct FaultSpec {
     pub lasts_ms: f64,
     /// How many overtake one that is reordered.
     pub behind: u32,
+    /// The device that it strikes; `None` for every one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
 }
 
 /// What can go wrong; [`sim_device::Fault`] says what each means.
@@ -198,6 +206,8 @@ pub struct Server {
     pub workers: usize,
     /// How a completion reaches the event loop.
     pub wake: Wake,
+    /// How connections are spread over devices.
+    pub spread: Spread,
     /// How long handshakes under way may take to end, in seconds.
     pub drain_seconds: f64,
 }
@@ -223,6 +233,10 @@ pub struct Device {
     pub polling: Polling,
     /// The interval of polling, in microseconds.
     pub poll_us: f64,
+    /// How many of it the card has.
+    pub instances: usize,
+    /// For which connections it signs.
+    pub serves: Serves,
 }
 
 impl Default for Device {
@@ -238,6 +252,8 @@ impl Default for Device {
             units: 64,
             polling: Polling::Interrupt,
             poll_us: 100.0,
+            instances: 1,
+            serves: Serves::All,
         }
     }
 }
@@ -322,6 +338,18 @@ impl DeviceProfile {
             Self::CloudKms => Some(Profile::CloudKms),
             Self::UsbToken => Some(Profile::UsbToken),
         }
+    }
+}
+
+impl std::fmt::Display for DeviceProfile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Custom => "custom",
+            Self::AcceleratorCard => "accelerator-card",
+            Self::NetworkHsm => "network-hsm",
+            Self::CloudKms => "cloud-kms",
+            Self::UsbToken => "usb-token",
+        })
     }
 }
 

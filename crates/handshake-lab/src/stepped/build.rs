@@ -6,7 +6,7 @@ use engine_core::Engine;
 use job_core::JobPool;
 use sim_engine::SteppedCard;
 
-use crate::report::Progress;
+use crate::{report::Progress, scenario::Routing};
 
 use super::{arrivals::StreamOfArrivals, cost::Costs, protocol::Protocol, time::Time};
 
@@ -42,6 +42,7 @@ pub(super) struct Visit {
 /// A device of the world and its engine.
 #[derive(Debug)]
 pub(super) struct Station<P: Protocol> {
+    pub(super) name: String,
     pub(super) engine: Arc<Engine<P::Work>>,
     pub(super) card: Arc<SteppedCard<P::Work>>,
     /// Entries of the ring of each kind; `None` if kinds share one.
@@ -54,6 +55,8 @@ pub(super) struct Build<P: Protocol> {
     pub(super) protocol: Rc<P>,
     pub(super) time: Rc<Time>,
     pub(super) stations: Vec<Station<P>>,
+    /// Which of them signs for which connection.
+    pub(super) routing: Routing,
     pub(super) costs: Costs,
     pub(super) unprompted_every: Option<u64>,
     /// Workers call parked sessions again, instead of being woken for them.

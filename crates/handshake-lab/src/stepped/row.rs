@@ -3,9 +3,10 @@
 use std::{cell::RefCell, io, rc::Rc, sync::Arc, time::Duration};
 
 use crypto_ops::SoftwareKeys;
-use engine_core::{CheckPolicy, Clock, Engine, Inline, Kind, Work};
+use engine_core::{Accelerator, CheckPolicy, Clock, Engine, Inline, Kind, Work};
 use sim_device::{RingLayout, ServiceClass};
 use sim_engine::{Compute, SimConfig, SteppedCard};
+use ssl_async::SslContext;
 
 use super::{
     arrivals::StreamOfArrivals,
@@ -27,7 +28,7 @@ use crate::{
     recording::{RowTimeline, Story},
     report::Progress,
     run::{Fleet, RowEvidence, RunError, engines, ledger, sim_config},
-    scenario::{Handshakes, KeyType, Mode, RowPlan, Wake},
+    scenario::{Device, Handshakes, KeyType, Mode, RowPlan, Serves, Wake},
 };
 
 /// From a client to the server and back half of it: two machines in one data centre.
@@ -95,15 +96,11 @@ pub(crate) fn run(
     let unprompted_every = Some(unprompted_every);
     let (workers, deadlines) = (plan.workers, plan.engine.deadline_ms > 0.0);
     let fibers = Fibers::new(workers, None);
-    let mut config = sim_config(&plan.device, &plan.faults, plan.seed)?;
-    config.trace = true;
-    // A device that puts all kinds on one ring has no ring of its own for any.
-    let depth =
-        (config.instance.rings == RingLayout::PerClass).then_some(config.instance.ring_depth);
+    let routing = plan.routing.clone();
     let outcome = match plan.handshakes {
         Handshakes::Profiled => {
-            config.classes = outlined(&config.classes);
-            let stations = stations(plan, config, depth, Arc::new(Checksums), &clock)?;
+            let outline = |config: &mut SimConfig| config.classes = outlined(&config.classes);
+            let stations = stations(plan, &Arc::new(Checksums), &clock, outline)?;
             let engines =
                 stations.iter().map(|station: &Station<Profiled>| Arc::clone(&station.engine));
             let signing = match plan.mode {
@@ -116,6 +113,7 @@ pub(crate) fn run(
                 protocol,
                 time,
                 stations,
+                routing,
                 costs,
                 unprompted_every,
                 polls: plan.wake == Wake::Poll,
@@ -130,12 +128,8 @@ pub(crate) fn run(
             let keys = Arc::new(SoftwareKeys::new());
             let (asked, verified) = (Asked::default(), Verified::default());
             let servers = Fleet::load(plan, fleet, &keys, &asked)?;
-            let stations: Vec<Station<Real>> = stations(plan, config, depth, keys, &clock)?;
-            let context = servers.context(|_, handle| {
-                let engine = Arc::clone(&stations.first()?.engine);
-                Some(ssl_async::offload_key(engine, handle))
-            })?;
-            let contexts = vec![context];
+            let stations: Vec<Station<Real>> = stations(plan, &keys, &clock, |_| {})?;
+            let contexts = contexts(plan, &servers, &stations)?;
             let ca = fleet.first().filter(|_| plan.mode != Mode::FreeSign).map(|pki| &pki.ca);
             let clients = Clients::new(&plan.mix, ca, &verified)?;
             let protocol = Rc::new(Real { contexts, clients, asked, verified });
@@ -143,6 +137,7 @@ pub(crate) fn run(
                 protocol,
                 time,
                 stations,
+                routing,
                 costs,
                 unprompted_every,
                 polls: plan.wake == Wake::Poll,
@@ -165,7 +160,7 @@ pub(crate) fn run(
         evidence.load.elapsed,
         &recorder.outcomes,
         device.then_some(recorder.readings()),
-        device.then_some(plan.device.ring as u64),
+        device.then(|| plan.ring_entries()),
         &evidence.load.latency_us,
     );
     Ok(Ran { evidence, trace, timeline, story: recorder.story })
@@ -181,13 +176,30 @@ fn outlined(classes: &[(Kind, ServiceClass)]) -> Vec<(Kind, ServiceClass)> {
     outlined.filter_map(|(kind, key)| Some((kind, class(key)?))).collect()
 }
 
-/// The devices of a row, if it has any.
+/// A server for each device, with the keys that it serves; one where there is no device.
+fn contexts(
+    plan: &RowPlan,
+    servers: &Fleet<'_>,
+    stations: &[Station<Real>],
+) -> Result<Vec<SslContext>, RunError> {
+    if stations.is_empty() {
+        return Ok(vec![servers.context(|_, _| None)?]);
+    }
+    let of = |(station, device): (&Station<Real>, &Device)| {
+        servers.context(|key, handle| {
+            let engine = Arc::clone(&station.engine);
+            device.serves.covers(key).then(|| ssl_async::offload_key(engine, handle))
+        })
+    };
+    stations.iter().zip(&plan.devices).map(of).collect()
+}
+
+/// The devices of a row, if it has any, each with its engine; `change` is made to the build of each.
 fn stations<P: Protocol>(
     plan: &RowPlan,
-    config: SimConfig,
-    depth: Option<usize>,
-    compute: Arc<impl Compute<Work = P::Work> + 'static>,
+    compute: &Arc<impl Compute<Work = P::Work> + 'static>,
     clock: &Arc<VirtualClock>,
+    change: impl Fn(&mut SimConfig),
 ) -> Result<Vec<Station<P>>, RunError>
 where
     P::Work: Work,
@@ -196,19 +208,50 @@ where
         return Ok(Vec::new());
     }
     let clock: Arc<dyn Clock> = Arc::<VirtualClock>::clone(clock);
-    let standby = Arc::clone(&compute);
-    let card = SteppedCard::new(config, compute, Arc::clone(&clock))?;
-    let mut engine = Engine::builder(Arc::clone(&card) as Arc<_>)
-        .queue_bound(plan.connections)
-        // As with a device that has a thread for its completions.
-        .checks(CheckPolicy::Always)
-        .terms(plan.engine.terms())
-        .standby(Arc::new(Inline::new(move |work: &P::Work| standby.compute(work))))
-        .clock(clock);
-    if let Some(policy) = plan.engine.breaker() {
-        engine = engine.breaker(policy);
+    let mut cards = Vec::with_capacity(plan.devices.len());
+    for (number, device) in plan.devices.iter().enumerate() {
+        // Each draws for itself.
+        let seed = plan.seed.wrapping_add((number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut config = sim_config(device, &plan.faults, seed)?;
+        config.trace = true;
+        change(&mut config);
+        // A device that puts all kinds on one ring has no ring of its own for any.
+        let depth = (config.instance.rings == RingLayout::PerClass)
+            .then_some(config.instance.ring_depth * config.instances);
+        cards.push((SteppedCard::new(config, Arc::clone(compute), Arc::clone(&clock))?, depth));
     }
-    Ok(vec![Station { engine: engine.build(), card, depth }])
+    let other = plan.devices.iter().position(|device| device.serves == Serves::Standby);
+    let station = |(number, device): (usize, &Device)| {
+        let (card, depth) = &cards[number];
+        let standby: Arc<dyn Accelerator<P::Work>> = match other {
+            Some(other) => Arc::clone(&cards[other].0) as Arc<_>,
+            None => {
+                let standby = Arc::clone(compute);
+                Arc::new(Inline::new(move |work: &P::Work| standby.compute(work)))
+            }
+        };
+        let mut engine = Engine::builder(Arc::clone(card) as Arc<_>)
+            .queue_bound(plan.connections)
+            // As with a device that has a thread for its completions.
+            .checks(CheckPolicy::Always)
+            .terms(plan.engine.terms())
+            .clock(Arc::clone(&clock));
+        // The standby has an engine of its own, which gives it nothing to do but looks after it.
+        if device.serves != Serves::Standby {
+            engine = engine.standby(standby);
+        }
+        if let Some(policy) = plan.engine.breaker() {
+            engine = engine.breaker(policy);
+        }
+        Station {
+            name: device.name.clone(),
+            engine: engine.build(),
+            card: Arc::clone(card),
+            // What waits for the standby is counted as its first device's.
+            depth: depth.filter(|_| other.is_none()),
+        }
+    };
+    Ok(plan.devices.iter().enumerate().map(station).collect())
 }
 
 pub(super) fn evidence(plan: &RowPlan, outcome: Outcome) -> RowEvidence {

@@ -24,7 +24,7 @@ use crate::{
     keys::{self, Asked},
     load::{Clients, Verified},
     run::{RowEvidence, RunError},
-    scenario::{Mode, RowPlan},
+    scenario::{Mode, Routing, RowPlan},
     swarm::SeedPlan,
 };
 
@@ -46,6 +46,7 @@ pub(crate) fn run(
     });
     let load = Load::Open(visits.collect());
     let unprompted_every = Some(plan.unprompted_every);
+    let routing = Routing::even(plan.devices.len());
     let (workers, deadlines) = (plan.workers, plan.terms.deadline.is_some());
     let parks = plan.mode == Mode::Async;
     let outcome = if plan.real_tls {
@@ -67,6 +68,7 @@ pub(crate) fn run(
             protocol,
             time,
             stations,
+            routing,
             costs,
             unprompted_every,
             polls: false,
@@ -88,6 +90,7 @@ pub(crate) fn run(
             protocol,
             time,
             stations,
+            routing,
             costs,
             unprompted_every,
             polls: false,
@@ -129,7 +132,7 @@ fn stations<P: Protocol>(
             .clock(clock)
             .build();
         let depth = (instance.rings == RingLayout::PerClass).then_some(instance.ring_depth);
-        stations.push(Station { engine, card, depth });
+        stations.push(Station { name: instance.name.clone(), engine, card, depth });
     }
     Ok(stations)
 }

@@ -227,6 +227,12 @@ impl<P: Protocol> World<P> {
                     self.alarms[device] = None;
                 }
                 self.poll(device);
+                // What a standby has done for it meanwhile.
+                for other in 0..self.build.stations.len() {
+                    if other != device {
+                        self.read_trace(other);
+                    }
+                }
                 self.look_for_the_starved(device);
                 for worker in &mut self.workers {
                     worker.runnable |= worker.desk.is_called();
@@ -387,15 +393,11 @@ impl<P: Protocol> World<P> {
         }
         let number = self.wires;
         self.wires += 1;
-        let devices = self.build.stations.len().max(1) as u64;
         let workers = self.workers.len() as u64;
-        let wire = Wire::new(
-            number,
-            place,
-            usize::try_from(number % workers).unwrap_or_default(),
-            usize::try_from(number / workers % devices).unwrap_or_default(),
-            self.build.protocol.kind(number),
-        );
+        let worker = usize::try_from(number % workers).unwrap_or_default();
+        let kind = self.build.protocol.kind(number);
+        let device = self.build.routing.device(kind.key, worker, number / workers);
+        let wire = Wire::new(number, place, worker, device, kind);
         self.build.time.mark(Mark::Arrival, number);
         self.build.time.record(|recorder, now| recorder.opened(now, number, wire.worker));
         let end = End::new(&wire, Side::Client, &self.outbox);
@@ -539,6 +541,7 @@ impl<P: Protocol> World<P> {
             station.engine.close();
             let engine = station.engine.snapshot();
             DeviceReport {
+                name: station.name,
                 quiet: engine.requests.now == 0,
                 engine,
                 card: station.card.stats(),

@@ -56,6 +56,7 @@ pub fn report(results: &Results, origin: &Origin<'_>) -> String {
          nobody waits for an average. CPU is that of the serving threads.</p>"
     );
     kinds(&mut body, &results.rows);
+    devices(&mut body, &results.rows);
     pictures(&mut body, results);
     laws(&mut body, results);
     again(&mut body, results, origin);
@@ -141,6 +142,32 @@ fn kinds(body: &mut String, rows: &[RowReport]) {
     let heads = ["row", "kind", "handshakes", "p50 ms", "p99 ms", "failed"];
     let table = table("Kind by kind", &heads, &lines);
     let _ = write!(body, "<h2>Kind by kind</h2>\n<div class=\"whole\">{table}</div>\n");
+}
+
+#[expect(clippy::cast_precision_loss, reason = "shown to people")]
+fn devices(body: &mut String, rows: &[RowReport]) {
+    let lines = rows.iter().flat_map(|row| row.devices.iter().map(move |device| (row, device)));
+    let lines: Vec<_> = lines
+        .map(|(row, device)| {
+            vec![
+                escape(&row.mode),
+                escape(&device.name),
+                number(device.ops as f64),
+                format!("{} %", number(100.0 * device.utilisation)),
+                number(device.queue_wait_ms),
+                number(device.ring_full as f64),
+                number(device.faults as f64),
+                number(device.fallbacks as f64),
+            ]
+        })
+        .collect();
+    if lines.is_empty() {
+        return;
+    }
+    let heads =
+        ["row", "device", "operations", "busy", "wait ms", "ring full", "faults", "fallbacks"];
+    let table = table("Device by device", &heads, &lines);
+    let _ = write!(body, "<h2>Device by device</h2>\n<div class=\"whole\">{table}</div>\n");
 }
 
 fn pictures(body: &mut String, results: &Results) {

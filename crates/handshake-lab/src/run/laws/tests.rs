@@ -20,7 +20,7 @@ use crate::{
 fn healthy(mode: &str) -> RowEvidence {
     let plans = Scenario::find("offload-modes", &[]).expect("built in").plan();
     let plan = plans.into_iter().find(|plan| plan.name == mode).expect("a row of it");
-    let started = Device::start(&plan.device, &[], 1, 8, Arc::new(SoftwareKeys::new()));
+    let started = Device::start(plan.device(), &[], 1, 8, Arc::new(SoftwareKeys::new()));
     let mut device = started.expect("a valid device").end(Duration::from_secs(5));
     let engine = &mut device.engine;
     (engine.submitted, engine.accepted, engine.completed) = (10, 10, 10);
