@@ -115,22 +115,24 @@ impl Process {
                 Some((at, Ending::HungUp)) => (at, "hung up"),
                 None => (end, "not over"),
             };
-            let mut span = |name: &str, from: Duration, to: Duration, args: Value| {
-                for (phase, at, args) in [("b", from, args), ("e", to.max(from), json!({}))] {
-                    let event = json!({"ph": phase, "cat": "handshake", "name": name, "id": id,
-                        "pid": self.pid, "tid": HANDSHAKES, "ts": micros(at), "args": args});
-                    timed.push((at, event));
-                }
+            let mut edge = |phase: &str, name: &str, at: Duration, args: Value| {
+                let event = json!({"ph": phase, "cat": "handshake", "name": name, "id": id,
+                    "pid": self.pid, "tid": HANDSHAKES, "ts": micros(at), "args": args});
+                timed.push((at, event));
             };
             // The client may be done before the server's job is; it is shown as long as either is.
             let parked = handshake.parked.iter().map(|(from, to)| (*from, to.unwrap_or(ended)));
             let parked: Vec<_> = parked.map(|(from, to)| (from, to.max(from))).collect();
             let ended = parked.iter().map(|(_, to)| *to).fold(ended, Duration::max);
+            let ended = ended.max(handshake.opened);
             let args = json!({"connection": number, "worker": handshake.worker, "end": how});
-            span("handshake", handshake.opened, ended, args);
+            // What is inside ends first, also at the same time: of things at one time the order stays.
+            edge("b", "handshake", handshake.opened, args);
             for (from, to) in parked {
-                span("job parked", from, to, json!({}));
+                edge("b", "job parked", from, json!({}));
+                edge("e", "job parked", to, json!({}));
             }
+            edge("e", "handshake", ended, json!({}));
         }
         if !story.handshakes.is_empty() {
             names.push(self.named("thread_name", HANDSHAKES, "handshakes"));
@@ -145,9 +147,12 @@ impl Process {
 
     fn requests(self, story: &Story, end: Duration, names: &mut Vec<Value>, timed: &mut Timed) {
         let (mut rings, mut units) = (Lanes::default(), Lanes::default());
-        // Lanes are given in the order of time. Work starts in the order of submission within a class only.
+        // Lanes are given in the order of time. Devices tell of theirs one after the other, and work starts in the order of
+        // submission within a class only.
         let mut started: Vec<(Duration, &Entry, u64)> = Vec::new();
-        for (number, entry) in story.entries.iter().enumerate() {
+        let mut submitted: Vec<(usize, &Entry)> = story.entries.iter().enumerate().collect();
+        submitted.sort_by_key(|(number, entry)| (entry.submitted, *number));
+        for (number, entry) in submitted {
             let to = entry.drained.unwrap_or(end).max(entry.submitted);
             let ring = RINGS + rings.take(entry.submitted, to);
             let id = (self.prefix * 2 * Story::MOST + number) as u64;
@@ -183,7 +188,7 @@ impl Process {
         args: Value,
     ) {
         let event = json!({"ph": "X", "cat": "device", "name": name, "pid": self.pid, "tid": tid,
-            "ts": micros(from), "dur": micros(to - from), "args": args});
+            "ts": micros(from), "dur": (to - from).as_secs_f64() * 1e6, "args": args});
         timed.push((from, event));
     }
 
@@ -210,8 +215,11 @@ impl Lanes {
     }
 }
 
+/// A moment in microseconds. A quarter of a nanosecond is put on top, because Perfetto cuts down to whole ones: a moment
+/// that came out one too early would lie inside the slice that ends there, and of two slices that overlap it drops one.
+#[expect(clippy::cast_precision_loss, reason = "a double has nanoseconds for 100 days")]
 fn micros(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e6
+    (time.as_nanos() as f64 + 0.25) / 1e3
 }
 
 #[cfg(test)]
