@@ -1,79 +1,119 @@
 //! `docs/laws.md`: each law, the tests named after it, and the bugs planted to show that it is checked. Generated, so
-//! that it cannot drift; the gate fails if it has.
+//! that it cannot drift; the gate fails if it has, and for a law without a test or without a bug.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use serde::Deserialize;
+
 /// Where the map is.
 pub(crate) const PATH: &str = "docs/laws.md";
+
+/// Where the bugs are.
+const PLANTS_PATH: &str = "docs/plants.toml";
 
 /// One law.
 struct Law {
     number: u8,
     title: &'static str,
     text: &'static str,
-    /// What breaks the law and is caught: `--plant` names, or what stands in for one.
-    plants: &'static str,
+}
+
+/// The bugs that break laws. The tests of the swarm go by the same table.
+const PLANTS: &str = include_str!("../../docs/plants.toml");
+
+#[derive(Deserialize)]
+struct Plants {
+    plant: Vec<Plant>,
+}
+
+/// A bug, and what finds it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Plant {
+    /// Its name after `--plant`, if the swarm can have it.
+    bug: Option<String>,
+    law: u8,
+    what: String,
+    /// The swarm names the law within so many seeds.
+    seeds: Option<u64>,
+    /// Else: the test that finds it.
+    by: Option<String>,
+}
+
+impl Plant {
+    /// What broke the law and was caught by what; a fault of the table if that is not known.
+    fn line(&self) -> Result<String, String> {
+        let Self { law, what, .. } = self;
+        match (&self.bug, self.seeds, &self.by) {
+            (Some(bug), Some(seeds), None) => {
+                Ok(format!("- `{bug}`: {what}. By the swarm, within {seeds} seeds."))
+            }
+            (None, None, Some(test)) if test.contains(' ') => {
+                Ok(format!("- {}. By {test}.", capital(what)))
+            }
+            (None, None, Some(test)) => Ok(format!("- {}. By `{test}`.", capital(what))),
+            _ => Err(format!("a plant of L{law} needs either `bug` and `seeds`, or `by`")),
+        }
+    }
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+/// The table, by law.
+fn plants(table: &str) -> Result<BTreeMap<u8, Vec<Plant>>, String> {
+    let table: Plants = toml::from_str(table).map_err(|error| error.message().to_owned())?;
+    let mut plants: BTreeMap<u8, Vec<Plant>> = BTreeMap::new();
+    table.plant.into_iter().for_each(|plant| plants.entry(plant.law).or_default().push(plant));
+    Ok(plants)
 }
 
 #[rustfmt::skip]
 const LAWS: &[Law] = &[
     Law { number: 1, title: "Ownership",
           text: "A device only ever touches memory that the request owns; the request travels to it and back. No pointer \
-                 into a fiber's stack leaves the fiber through an engine.",
-          plants: "by type: `Work: 'static`, and `Request` owns it" },
+                 into a fiber's stack leaves the fiber through an engine." },
     Law { number: 2, title: "A wake is a hint, the request is the truth",
-          text: "An extra resume at any time changes nothing and never submits twice.",
-          plants: "`trust-wake`" },
+          text: "An extra resume at any time changes nothing and never submits twice." },
     Law { number: 3, title: "No lost wakeup",
-          text: "A completion before the pause, before `submit` returns, or on another thread still leads to a resume.",
-          plants: "`lost-wake`" },
+          text: "A completion before the pause, before `submit` returns, or on another thread still leads to a resume." },
     Law { number: 4, title: "One wake per reason to resume",
           text: "A completion gives one, and so does a fatal error. A full ring gives none, unless the engine was told to \
                  notify; then it gives one when the request may be retried. No call begins after unset, cancel or finish \
-                 has returned. Callbacks never run on a fiber; a panic in one is caught and counted.",
-          plants: "`double-wake`" },
+                 has returned. Callbacks never run on a fiber; a panic in one is caught and counted." },
     Law { number: 5, title: "Drop is sound",
           text: "Cancelled is sticky. A cancelled job is resumed under our own `catch_unwind`; a second pause starts the \
                  unwinding; what swallows it again and again is quarantined and counted. Late completions are counted, \
-                 wiped and dropped.",
-          plants: "`skip-erase` (crates/engine-core/tests/plants.rs); a job that swallows every unwinding, and one that panics while it is cancelled" },
+                 wiped and dropped." },
     Law { number: 6, title: "Threads",
-          text: "A job is `!Send` and resumes where it started. Wakers are `Send + Sync`.",
-          plants: "compile-fail tests, each with a twin that compiles" },
+          text: "A job is `!Send` and resumes where it started. Wakers are `Send + Sync`." },
     Law { number: 7, title: "No spin",
           text: "For each request, the resumes that our own loops make are at most its wakes and one more. With nothing in \
-                 flight and no timer armed there are no system calls.",
-          plants: "`spin-resume`" },
+                 flight and no timer armed there are no system calls." },
     Law { number: 8, title: "Ledger",
           text: "With nothing in flight there are no jobs, stacks in use, requests or waiters; with no session alive, no \
-                 descriptors and no device handles.",
-          plants: "`leak-request`" },
+                 descriptors and no device handles." },
     Law { number: 9, title: "Determinism",
-          text: "The same scenario, profiles and seed give the same trace in virtual time; another seed gives another.",
-          plants: "another seed" },
+          text: "The same scenario, profiles and seed give the same trace in virtual time; another seed gives another." },
     Law { number: 10, title: "Panics",
           text: "A panic in a job surfaces in whoever resumes it; in a drop it is swallowed and counted. The pool and every \
-                 other job are unharmed.",
-          plants: "jobs that panic, in the random schedules" },
+                 other job are unharmed." },
     Law { number: 11, title: "Where pausing is refused the operation completes synchronously",
-          text: "Outside a job, under a pause block, on the parent's stack, while panicking: `pause` says which it was.",
-          plants: "each of the four cases" },
+          text: "Outside a job, under a pause block, on the parent's stack, while panicking: `pause` says which it was." },
     Law { number: 12, title: "Nothing unverified leaves the engine",
           text: "RSA signatures are always checked against the public key; other results as the policy says, on the \
-                 completion side.",
-          plants: "`skip-check`" },
+                 completion side." },
     Law { number: 13, title: "Backpressure is fair",
-          text: "First come first served for each device and kind, and bounded; past the bound the work comes back.",
-          plants: "`lifo-queue`; `slow-blocks-fast` (crates/engine-core/tests/plants.rs)" },
+          text: "First come first served for each device and kind, and bounded; past the bound the work comes back." },
     Law { number: 14, title: "Deadlines",
           text: "An operation may have a deadline and a policy for when it passes; the losing result is discarded as law 5 \
-                 says.",
-          plants: "`ignore-deadline` (with the scenario `deadline-fallback`)" },
+                 says." },
     Law { number: 15, title: "A failed operation ends its session, cleanly",
           text: "The session keeps the typed cause, sends what is due and `close_notify`, or the alert that rustls has chosen \
-                 instead, and answers every later call with the cause.",
-          plants: "devices that fail" },
+                 instead, and answers every later call with the cause." },
 ];
 
 /// The map for the tests found in `sources`, given as path and text.
@@ -86,17 +126,23 @@ pub(crate) fn page<'a>(sources: impl Iterator<Item = (&'a str, &'a str)>) -> Str
     }
     let mut page = String::from(
         "# The laws\n\n\
-         <!-- Generated by `cargo xtask laws`; edit xtask/src/laws.rs instead. -->\n\n\
+         <!-- Generated by `cargo xtask laws`; edit xtask/src/laws.rs or docs/plants.toml instead. -->\n\n\
          What the system promises, whoever drops, panics, cancels or floods it. Each law has tests named after it, and\n\
-         a bug that breaks it and that they catch: planted with `cargo xtask sim --plant BUG` where a name stands in\n\
-         backquotes alone. A run of a scenario checks the laws as well and says how often.\n",
+         something that breaks it and is caught: a bug that `cargo xtask sim swarm --from 1 --plant BUG` switches on,\n\
+         where it has a name. The swarm knows none of them; it draws load, faults and cancels from a seed and checks\n\
+         every law at the end, as the run of any scenario does. The bugs are in `docs/plants.toml`.\n",
     );
+    let plants = plants(PLANTS).unwrap_or_default();
     for law in LAWS {
         let _ = write!(
             page,
-            "\n## L{} {}\n\n{}\n\nCaught: {}.\n",
-            law.number, law.title, law.text, law.plants
+            "\n## L{} {}\n\n{}\n\nWhat breaks it, and is caught:\n\n",
+            law.number, law.title, law.text
         );
+        for line in plants.get(&law.number).into_iter().flatten().filter_map(|p| p.line().ok()) {
+            let _ = writeln!(page, "{line}");
+        }
+        page.push_str("\nTests:\n");
         let mut tests = tests.remove(&law.number).unwrap_or_default();
         tests.sort_unstable();
         tests.dedup();
@@ -114,15 +160,35 @@ pub(crate) fn findings(committed: &str, generated: &str) -> Vec<String> {
     if committed != generated {
         findings.push(format!("{PATH}: laws: it is out of date; run `cargo xtask laws`"));
     }
+    findings.extend(faults(PLANTS, generated));
     for law in LAWS {
         let title = format!("## L{} {}\n", law.number, law.title);
         let section = generated.split_once(&title).map_or("", |(_, rest)| rest);
         let section = section.split_once("\n## ").map_or(section, |(section, _)| section);
-        if !section.contains("\n- `l") {
+        let tests = section.split_once("\nTests:\n").map_or("", |(_, tests)| tests);
+        if !tests.contains("\n- `l") {
             findings.push(format!("{PATH}: laws: L{} has no test; name one after it", law.number));
         }
     }
     findings
+}
+
+/// What is wrong with a table of plants: a law without one, and a test that there is not.
+fn faults(table: &str, page: &str) -> Vec<String> {
+    let plants = match plants(table) {
+        Ok(plants) => plants,
+        Err(why) => return vec![format!("{PLANTS_PATH}: laws: {why}")],
+    };
+    let without = LAWS.iter().filter(|law| !plants.contains_key(&law.number)).map(|law| {
+        format!("{PLANTS_PATH}: laws: L{} has no plant; give a bug that breaks it", law.number)
+    });
+    let all = || plants.values().flatten();
+    let unclear = all().filter_map(|plant| plant.line().err());
+    let unclear = unclear.map(|why| format!("{PLANTS_PATH}: laws: {why}"));
+    let tests = all().filter_map(|plant| plant.by.as_ref()).filter(|test| !test.contains(' '));
+    let untested = tests.filter(|test| !page.contains(&format!("\n- `{test}` in ")));
+    let untested = untested.map(|test| format!("{PLANTS_PATH}: laws: there is no test {test}"));
+    without.chain(unclear).chain(untested).collect()
 }
 
 /// The tests of a source that are named after laws. One may hold several: `l3_l7_...`.
@@ -159,9 +225,22 @@ mod tests {
     }
 
     #[test]
+    fn a_law_without_a_plant_and_a_plant_without_a_test_are_found() {
+        let page = page(
+            [("a.rs", concat!("fn l5", "_l10_l11_random_schedules_match_the_model() {}"))]
+                .into_iter(),
+        );
+        assert_eq!(faults(PLANTS, &page), Vec::<String>::new());
+        assert_eq!(faults(&PLANTS.replace("law = 10", "law = 11"), &page).len(), 1, "no law 10");
+        assert_eq!(faults(&PLANTS.replace("by = \"l5", "by = \"l9"), &page).len(), 1, "no test");
+        assert_eq!(faults(&PLANTS.replace("bug = \"lost", "# \""), &page).len(), 1, "no bug");
+    }
+
+    #[test]
     fn a_law_without_a_test_and_a_stale_page_are_found() {
-        let all: String =
+        let mut all: String =
             LAWS.iter().map(|law| format!("fn l{}_holds() {{}}\n", law.number)).collect();
+        all.push_str(concat!("fn l5", "_l10_l11_random_schedules_match_the_model() {}"));
         let page_of = |text: &str| page([("a.rs", text)].into_iter());
         let whole = page_of(&all);
         assert_eq!(findings(&whole, &whole), Vec::<String>::new());

@@ -58,6 +58,10 @@ pub(crate) struct SimArgs {
     #[arg(long, value_name = "S")]
     from: Option<String>,
 
+    /// Of the scenario swarm: end with the first seed that breaks a law
+    #[arg(long)]
+    fail_fast: bool,
+
     /// Plant a known bug, to see the laws catch it (exit status 1)
     #[arg(long, value_name = "BUG")]
     plant: Option<String>,
@@ -102,7 +106,8 @@ impl SimArgs {
         self.set.into_iter().for_each(|setting| option("--set", setting.into()));
         self.report.into_iter().for_each(|dir| option("--report", dir.into()));
         self.plant.into_iter().for_each(|bug| option("--plant", bug.into()));
-        let flags = [("--print", self.print), ("--json", self.json)];
+        let flags =
+            [("--print", self.print), ("--json", self.json), ("--fail-fast", self.fail_fast)];
         args.extend(flags.iter().filter(|(_, on)| *on).map(|(name, _)| OsString::from(name)));
         args
     }
@@ -134,7 +139,7 @@ mod tests {
     #[test]
     fn every_argument_reaches_the_lab() {
         let line = "mine.toml --seed 7 --clock virtual --set a=1 --set b=2 --report out --seeds 5 --from 3 \
-                    --plant lost-wake --print --json";
+                    --plant lost-wake --fail-fast --print --json";
         assert_eq!(for_the_lab(line).split_whitespace().count(), line.split_whitespace().count());
         for word in line.split_whitespace() {
             assert!(for_the_lab(line).contains(word), "{word}");
