@@ -258,9 +258,14 @@ impl Desk {
         }
     }
 
+    /// Whether it waits for mail or a completion.
+    pub(super) fn waits(&self) -> bool {
+        self.doing.get() == Doing::Nothing
+    }
+
     /// Whether it waits though a completion has come.
     pub(super) fn is_called(&self) -> bool {
-        self.doing.get() == Doing::Nothing && self.ready.get().is_none_or(|ready| !ready.is_empty())
+        self.waits() && self.ready.get().is_none_or(|ready| !ready.is_empty())
     }
 
     /// The worker's job has paused or ended: what it did goes into the trace.

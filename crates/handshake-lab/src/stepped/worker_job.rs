@@ -1,4 +1,4 @@
-//! A worker as the world has it: its desk, its job, and whether it has something to do.
+//! A worker as the world has it: its desk and its job; and which of them have something to do.
 
 use std::{io, rc::Rc};
 
@@ -11,8 +11,6 @@ use crate::server::WorkerReport;
 pub(super) struct Worker {
     pub(super) desk: Rc<Desk>,
     pub(super) job: Option<Job<io::Result<WorkerReport>>>,
-    /// Has something to do.
-    pub(super) runnable: bool,
     pub(super) report: Option<WorkerReport>,
     /// The engine's way to the worker's job, where a session blocks it. Kept for as long as the job lives.
     pub(super) _wait_ctx: WaitCtx,
@@ -20,7 +18,6 @@ pub(super) struct Worker {
 
 impl Worker {
     pub(super) fn go_on(&mut self) -> io::Result<()> {
-        self.runnable = false;
         match self.job.take() {
             Some(job) => self.take(job.resume()),
             None => Ok(()),
@@ -45,5 +42,53 @@ impl Worker {
         }
         self.desk.note();
         Ok(())
+    }
+}
+
+/// The workers that have something to do, by their numbers. Asked at every event, however few they are of many.
+#[derive(Debug, Default)]
+pub(super) struct Runnable(Vec<u64>);
+
+impl Runnable {
+    /// None of so many.
+    pub(super) fn new(workers: usize) -> Self {
+        Self(vec![0; workers.div_ceil(64)])
+    }
+
+    pub(super) fn insert(&mut self, worker: usize) {
+        self.0[worker / 64] |= 1 << (worker % 64);
+    }
+
+    /// Takes out the one with the lowest number.
+    pub(super) fn pop_first(&mut self) -> Option<usize> {
+        let (index, word) = self.0.iter_mut().enumerate().find(|(_, word)| **word != 0)?;
+        let lowest = word.trailing_zeros();
+        *word &= *word - 1;
+        Some(index * 64 + lowest as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_lowest_of_those_put_in_comes_first(ops in prop::collection::vec(prop::option::of(0_usize..200), 0..100)) {
+            let (mut runnable, mut model) = (Runnable::new(200), BTreeSet::new());
+            for op in ops {
+                match op {
+                    Some(worker) => {
+                        runnable.insert(worker);
+                        model.insert(worker);
+                    }
+                    None => prop_assert_eq!(runnable.pop_first(), model.pop_first()),
+                }
+            }
+        }
     }
 }

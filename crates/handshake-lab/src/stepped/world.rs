@@ -26,7 +26,7 @@ use super::{
     trace::{Mark, Trace, TraceSummary},
     wire::{End, Outbox, Side, Wire},
     worker::{self, Desk, Doing, Mail},
-    worker_job::Worker,
+    worker_job::{Runnable, Worker},
 };
 use crate::{
     load::{ByKind, LoadReport},
@@ -65,6 +65,7 @@ pub(super) struct World<P: Protocol> {
     stations: Vec<Station<P>>,
     setting: Setting,
     workers: Vec<Worker>,
+    runnable: Runnable,
     /// When the calendar has a device next, as far as is known.
     alarms: Vec<Option<Duration>>,
     /// From when on a device takes requests for which it has room, as far as is known.
@@ -154,6 +155,7 @@ impl<P: Protocol> World<P> {
             alarms: vec![None; stations.len()],
             usable_from: vec![Duration::ZERO; stations.len()],
             workers: Vec::with_capacity(fibers.sessions.len()),
+            runnable: Runnable::new(workers),
             woken,
             tokens: Vec::new(),
             places: std::iter::repeat_with(empty).take(places).collect(),
@@ -205,8 +207,7 @@ impl<P: Protocol> World<P> {
         };
         let step =
             jobs.start_with(&wait_ctx, body).map_err(|refused| io::Error::other(refused.reason))?;
-        let mut worker =
-            Worker { desk, job: None, runnable: false, report: None, _wait_ctx: wait_ctx };
+        let mut worker = Worker { desk, job: None, report: None, _wait_ctx: wait_ctx };
         worker.take(step)?;
         self.workers.push(worker);
         Ok(())
@@ -259,11 +260,12 @@ impl<P: Protocol> World<P> {
                     self.post(worker, Mail::StartOver(wire));
                 }
             }
-            Event::Worked(worker) => self.workers[worker].runnable = true,
+            Event::Worked(worker) => self.runnable.insert(worker),
             Event::Beat(worker) => {
-                let worker = &mut self.workers[worker];
                 // One that is busy looks by itself when it is not.
-                worker.runnable |= worker.desk.doing.get() == Doing::Nothing;
+                if self.workers[worker].desk.doing.get() == Doing::Nothing {
+                    self.runnable.insert(worker);
+                }
             }
             Event::Device(device) => {
                 if self.alarms[device].is_some_and(|at| at <= self.setting.time.clock.now()) {
@@ -277,7 +279,7 @@ impl<P: Protocol> World<P> {
                     }
                 }
                 self.look_for_the_starved(device);
-                self.call_workers();
+                self.wake(Desk::is_called);
             }
         }
         self.setting.time.send_off(&self.outbox);
@@ -311,12 +313,10 @@ impl<P: Protocol> World<P> {
         loop {
             self.woken.drain(&mut self.tokens);
             for token in self.tokens.drain(..) {
-                self.workers[token.0].runnable = true;
+                self.runnable.insert(token.0);
             }
-            for worker in &mut self.workers {
-                worker.runnable |= worker.desk.is_called();
-            }
-            let Some(number) = self.workers.iter().position(|worker| worker.runnable) else {
+            self.wake(Desk::is_called);
+            let Some(number) = self.runnable.pop_first() else {
                 return Ok(());
             };
             let asked = self.protocol.asked();
@@ -334,7 +334,7 @@ impl<P: Protocol> World<P> {
             if self.setting.collects {
                 // It has done what there was to do.
                 (0..self.stations.len()).for_each(|device| self.poll(device));
-                self.call_workers();
+                self.wake(Desk::is_called);
             }
         }
     }
@@ -348,13 +348,6 @@ impl<P: Protocol> World<P> {
         self.look_for_the_starved(device);
         if moved {
             self.poll(device);
-        }
-    }
-
-    /// Completions have come: workers that wait for them go on.
-    fn call_workers(&mut self) {
-        for worker in &mut self.workers {
-            worker.runnable |= worker.desk.is_called();
         }
     }
 
@@ -429,17 +422,20 @@ impl<P: Protocol> World<P> {
         self.setting.polls || self.workers.iter().any(busy)
     }
 
-    /// Every worker that waits looks for completions.
-    fn rouse(&mut self) {
-        for worker in &mut self.workers {
-            worker.runnable |= worker.desk.doing.get() == Doing::Nothing;
-        }
+    /// Those workers go on of which `whose` says so.
+    fn wake(&mut self, whose: impl Fn(&Desk) -> bool) {
+        let workers = self.workers.iter().enumerate();
+        workers
+            .filter(|(_, worker)| whose(&worker.desk))
+            .for_each(|(n, _)| self.runnable.insert(n));
     }
 
     fn post(&mut self, worker: usize, mail: Mail) {
-        let worker = &mut self.workers[worker];
-        worker.desk.mail.borrow_mut().push_back(mail);
-        worker.runnable |= worker.desk.doing.get() == Doing::Nothing;
+        let desk = &self.workers[worker].desk;
+        desk.mail.borrow_mut().push_back(mail);
+        if desk.waits() {
+            self.runnable.insert(worker);
+        }
     }
 
     /// Somebody of a stream comes, takes a place if there is one, and the next one is entered.
@@ -585,7 +581,8 @@ impl<P: Protocol> World<P> {
         for device in 0..self.stations.len() {
             self.poll(device);
         }
-        self.rouse();
+        // Every worker that waits looks for completions.
+        self.wake(Desk::waits);
         self.settle()?;
         Ok(!self.setting.time.calendar.borrow().is_empty())
     }
