@@ -188,7 +188,8 @@ fn cargo(name: &str, why: &'static str, line: &str) -> Step {
 }
 
 fn check(name: &str, why: &'static str, check: fn(&Workspace) -> Vec<String>) -> Step {
-    Step { name: name.to_owned(), why, action: Action::Check(check), slow: false, fresh: false }
+    let action = Action::Check(check);
+    Step { name: name.to_owned(), why, action, slow: false, fresh: false, needs: None }
 }
 
 impl Step {
