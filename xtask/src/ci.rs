@@ -140,7 +140,7 @@ fn slow_steps() -> [Step; 4] {
         .slow(),
         cargo(
             "mutants",
-            "the tests notice when a line does something else; .cargo/mutants.toml has the survivors",
+            "the tests notice when a line does something else; docs/mutants.md has the survivors",
             "mutants --package wait-ctx --package job-core --package engine-core",
         )
         .needs("cargo-mutants")
