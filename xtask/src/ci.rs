@@ -144,7 +144,7 @@ fn slow_steps(workspace: &Workspace) -> [Step; 5] {
         .slow(),
         cargo(
             "mutants",
-            "the tests notice when a line does something else; .cargo/mutants.toml has the survivors",
+            "the tests notice when a line does something else; docs/mutants.md has the survivors",
             "mutants --package wait-ctx --package job-core --package engine-core",
         )
         .needs("cargo-mutants")
@@ -192,14 +192,8 @@ fn cargo(name: &str, why: &'static str, line: &str) -> Step {
 }
 
 fn check(name: &str, why: &'static str, check: fn(&Workspace) -> Vec<String>) -> Step {
-    Step {
-        name: name.to_owned(),
-        why,
-        action: Action::Check(check),
-        slow: false,
-        fresh: false,
-        needs: None,
-    }
+    let action = Action::Check(check);
+    Step { name: name.to_owned(), why, action, slow: false, fresh: false, needs: None }
 }
 
 impl Step {

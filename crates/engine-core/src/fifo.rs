@@ -129,6 +129,22 @@ mod tests {
         ]
     }
 
+    /// As turns do that were granted and are taken back, in any order.
+    #[test]
+    fn l13_what_was_taken_goes_back_to_its_place() {
+        for first in [0, 1] {
+            let mut fifo = Fifo::new(8);
+            (0..3).for_each(|n| fifo.push(KINDS[0], n).unwrap());
+            let mut taken: Vec<_> = (0..2).map(|_| fifo.pop(&[]).unwrap()).collect();
+            let (kind, position, item) = taken.remove(first);
+            fifo.put_back(kind, position, item);
+            let (kind, position, item) = taken.remove(0);
+            fifo.put_back(kind, position, item);
+            let order: Vec<_> = (0..3).map(|_| fifo.pop(&[]).unwrap().2).collect();
+            assert_eq!(order, [0, 1, 2], "number {first} first");
+        }
+    }
+
     proptest! {
         /// Against a plain list: each kind leaves in the order it came, nothing is lost, no bound is exceeded.
         #[test]
