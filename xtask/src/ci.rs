@@ -12,7 +12,7 @@ use std::{fmt, fs};
 use clap::Args;
 
 use crate::workspace::Workspace;
-use crate::{lab, tidy, usage_error};
+use crate::{fuzz, lab, tidy, usage_error};
 
 #[derive(Args, Debug)]
 pub(crate) struct CiArgs {
@@ -20,7 +20,7 @@ pub(crate) struct CiArgs {
     #[arg(value_name = "STEP")]
     only: Vec<String>,
 
-    /// Also the slow steps: loom, longer property tests, and the pages in a browser
+    /// Also the slow steps: loom, longer property tests, the pages in a browser, the soak, and libFuzzer
     #[arg(long)]
     full: bool,
 
@@ -111,9 +111,10 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
 }
 
 /// What takes too long for every change.
-fn slow_steps() -> [Step; 3] {
+fn slow_steps() -> [Step; 5] {
     let loom = "every interleaving of waking and waiting, as far as loom can see";
     let proptest = "a hundred times more cases of every property";
+    let soak = "a hundred thousand handshakes under random faults leave nothing behind";
     [
         cargo(
             "loom",
@@ -131,6 +132,8 @@ fn slow_steps() -> [Step; 3] {
             "test --package layby-tests --test page",
         )
         .slow(),
+        cargo("soak", soak, "run --release --package handshake-lab --bin lab -- soak").slow(),
+        check("fuzz", "five minutes of libFuzzer, if there is one", fuzz::check).slow(),
     ]
 }
 
