@@ -11,6 +11,7 @@ mod number;
 mod schema;
 mod serve;
 mod sim;
+mod soak;
 
 use std::process::ExitCode;
 
@@ -48,8 +49,8 @@ enum Command {
     Schema(schema::SchemaArgs),
     /// Compare two runs: what got better or worse, and by how much.
     Diff(diff::DiffArgs),
-    /// Run for hours (not built yet).
-    Soak(Later),
+    /// Very many handshakes under random faults, and what is left of them.
+    Soak(soak::SoakArgs),
 }
 
 /// A command that is reserved.
@@ -103,7 +104,7 @@ pub fn main() -> ExitCode {
         Command::Calibrate(later) => not_built("calibrate", &later),
         Command::Schema(args) => schema::run(&args),
         Command::Diff(args) => diff::run(&args),
-        Command::Soak(later) => not_built("soak", &later),
+        Command::Soak(args) => soak::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -115,7 +116,9 @@ pub fn main() -> ExitCode {
 
 fn not_built(command: &str, later: &Later) -> Result<(), Stop> {
     tracing::debug!(command, ignored = later.rest.len(), "command.reserved");
-    Err(Stop::Usage(format!("{command}: not built yet; sim, serve and diff are (lab --help)")))
+    Err(Stop::Usage(format!(
+        "{command}: not built yet; sim, serve, diff and soak are (lab --help)"
+    )))
 }
 
 fn usage(line: &str) -> ExitCode {
@@ -131,7 +134,7 @@ fn clap_says(error: &clap::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return usage("no command; give one of sim, serve, diff (lab --help)");
+        return usage("no command; give one of sim, serve, diff, soak (lab --help)");
     }
     let text = error.render().to_string();
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -147,8 +150,9 @@ fn clap_says(error: &clap::Error) -> ExitCode {
             None => format!("{first} {more}"),
         },
     );
-    let command =
-        std::env::args().nth(1).filter(|word| ["sim", "serve", "diff"].contains(&word.as_str()));
+    let command = std::env::args()
+        .nth(1)
+        .filter(|word| ["sim", "serve", "diff", "soak"].contains(&word.as_str()));
     let command = command.map_or_else(String::new, |word| format!("{word} "));
     usage(&format!("{first}; lab {command}--help shows what there is"))
 }

@@ -1,15 +1,15 @@
 //! The simulated device of a row, with the engine before it.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use crypto_ops::{CryptoOp, KeyHandle, SoftwareKeys};
-use engine_core::{Engine, EngineSnapshot};
+use engine_core::{CheckPolicy, DeviceError, Driver, DriverError, Engine, EngineSnapshot, Inline};
 use sim_device::InterruptMode;
 use sim_engine::{InstanceStats, ServiceTime, SimCard, SimConfig, SimError};
 
 use crate::{
     recording::Reading,
-    scenario::{self, Polling, Service},
+    scenario::{self, EngineTerms, Polling, Service},
 };
 
 /// A running simulated device and the engine that feeds it.
@@ -17,6 +17,8 @@ use crate::{
 pub struct Device {
     engine: Arc<Engine<CryptoOp>>,
     card: Arc<SimCard>,
+    /// Keeps the deadlines, if there are any.
+    _driver: Option<Driver>,
 }
 
 /// What a device and its engine counted, after their end.
@@ -44,10 +46,51 @@ impl Device {
         queue_bound: usize,
         keys: Arc<SoftwareKeys>,
     ) -> Result<Self, SimError> {
-        let config = sim_config(device, faults, seed)?;
-        let card = SimCard::start(config, keys)?;
-        let engine = Engine::builder(Arc::clone(&card) as Arc<_>).queue_bound(queue_bound).build();
-        Ok(Self { engine, card })
+        Self::on_terms(device, &EngineTerms::NONE, faults, seed, queue_bound, keys)
+    }
+
+    /// As [`start`](Self::start), and operations are carried out on these terms: a thread keeps their deadlines, and
+    /// software with the same keys stands by.
+    ///
+    /// # Errors
+    /// When the device cannot be built so.
+    pub fn on_terms(
+        device: &scenario::Device,
+        terms: &EngineTerms,
+        faults: &[scenario::FaultSpec],
+        seed: u64,
+        queue_bound: usize,
+        keys: Arc<SoftwareKeys>,
+    ) -> Result<Self, SimError> {
+        let mut config = sim_config(device, faults, seed)?;
+        let deadlines = terms.deadline_ms > 0.0;
+        if deadlines {
+            // What is not there long after its deadline is lost.
+            config.response_timeout = Some(Duration::from_secs_f64(terms.deadline_ms / 500.0));
+        }
+        let card = SimCard::start(config, Arc::clone(&keys))?;
+        let standby = Inline::new(move |op: &CryptoOp| {
+            keys.execute(op).map_err(|_| DeviceError::Failed("the software implementation failed"))
+        });
+        let mut engine = Engine::builder(Arc::clone(&card) as Arc<_>)
+            .queue_bound(queue_bound)
+            .terms(terms.terms())
+            .standby(Arc::new(standby));
+        if let Some(policy) = terms.breaker() {
+            engine = engine.breaker(policy);
+        }
+        if *terms != EngineTerms::NONE {
+            // Also what the standby computes on a thread that waits (law L12).
+            engine = engine.checks(CheckPolicy::Always);
+        }
+        let engine = engine.build();
+        let driver = deadlines.then(|| engine.spawn_driver()).transpose().map_err(|error| {
+            SimError::Thread(match error {
+                DriverError::Thread(error) => error,
+                other => io::Error::other(other),
+            })
+        })?;
+        Ok(Self { engine, card, _driver: driver })
     }
 
     /// The key `key`, whose signatures this device computes.

@@ -58,6 +58,24 @@ pub enum RunError {
     },
 }
 
+/// Runs rows in real time, all with the same certificate.
+pub(crate) struct RowRunner {
+    pki: TestPki,
+    private_key: PrivateKeyDer<'static>,
+}
+
+impl RowRunner {
+    pub(crate) fn new(pki: TestPki) -> Result<Self, RunError> {
+        let private_key = PrivateKeyDer::from_pem_slice(pki.key_pem.as_bytes())
+            .map_err(|error| rustls::Error::General(error.to_string()))?;
+        Ok(Self { pki, private_key })
+    }
+
+    pub(crate) fn run(&self, plan: &RowPlan, progress: &Progress) -> Result<RowEvidence, RunError> {
+        Ok(row::run(plan, &self.pki, &self.private_key, progress)?.0)
+    }
+}
+
 /// Runs a scenario to its end.
 ///
 /// # Errors
@@ -73,9 +91,8 @@ pub fn run(scenario: &Scenario, progress: &Progress) -> Result<Results, RunError
         }
         ClockMode::Virtual => Some(CostProfile::reference()),
     };
-    let pki = TestPki::generate(scenario.load.key)?;
-    let private_key = PrivateKeyDer::from_pem_slice(pki.key_pem.as_bytes())
-        .map_err(|error| rustls::Error::General(error.to_string()))?;
+    let real = RowRunner::new(TestPki::generate(scenario.load.key)?)?;
+    let RowRunner { pki, private_key } = &real;
 
     let mut rows = Vec::with_capacity(plans.len());
     let mut ledger = Ledger::default();
@@ -89,10 +106,10 @@ pub fn run(scenario: &Scenario, progress: &Progress) -> Result<Results, RunError
         }
         progress.begin(&plan.name, &describe(plan));
         let (evidence, timeline) = match &costs {
-            None => row::run(plan, &pki, &private_key, progress)?,
+            None => row::run(plan, pki, private_key, progress)?,
             Some(costs) => {
                 let run = |watch| {
-                    stepped::run_row(plan, &pki, &private_key, costs, UNPROMPTED_EVERY, watch)
+                    stepped::run_row(plan, pki, private_key, costs, UNPROMPTED_EVERY, watch)
                 };
                 let ran = run(Watch::Record(progress))?;
                 let again = run(Watch::Repeat(progress))?;

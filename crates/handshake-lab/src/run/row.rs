@@ -41,7 +41,8 @@ pub(super) fn run(
     let device = if plan.mode.uses_device() {
         // Every connection may wait at the same time.
         let bound = plan.connections;
-        Some(Device::start(&plan.device, &plan.faults, plan.seed, bound, Arc::clone(&keys))?)
+        let (device, keys) = (&plan.device, Arc::clone(&keys));
+        Some(Device::on_terms(device, &plan.engine, &plan.faults, plan.seed, bound, keys)?)
     } else {
         None
     };
@@ -102,6 +103,7 @@ pub(super) fn run(
         ring_entries,
         &load.latency_us,
     );
+    let harm = Harm::at_most(&devices);
     let evidence = RowEvidence {
         plan: plan.clone(),
         load,
@@ -111,7 +113,7 @@ pub(super) fn run(
         workers: ended.workers,
         stuck: ended.stuck,
         devices,
-        harm: Harm::default(),
+        harm,
         ledger,
     };
     Ok((evidence, timeline))

@@ -38,6 +38,14 @@ impl FaultSpec {
 }
 
 impl EngineTerms {
+    /// As long as it takes, and what the device does not carry out fails.
+    pub const NONE: Self = Self {
+        deadline_ms: 0.0,
+        fallback: FallbackTo::Fail,
+        breaker_failures: 0,
+        breaker_pause_ms: 0.0,
+    };
+
     /// The terms of an operation.
     #[must_use]
     pub fn terms(&self) -> Terms {
