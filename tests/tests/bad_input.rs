@@ -50,7 +50,7 @@ const LAB: &[(&str, &str)] = &[
     ("simulate",
      "unrecognized subcommand 'simulate'; a similar subcommand exists: 'sim'; lab --help shows what there is"),
     ("",
-     "no command; give one of sim, serve, diff (lab --help)"),
+     "no command; give one of sim, serve, diff, soak (lab --help)"),
     ("serve",
      "the following required arguments were not provided: --listen <ADDR>; lab serve --help shows what there is"),
     ("serve --listen nowhere",

@@ -12,7 +12,7 @@ use std::{fmt, fs};
 use clap::Args;
 
 use crate::workspace::Workspace;
-use crate::{lab, tidy, usage_error};
+use crate::{fuzz, lab, tidy, usage_error};
 
 #[derive(Args, Debug)]
 pub(crate) struct CiArgs {
@@ -20,7 +20,8 @@ pub(crate) struct CiArgs {
     #[arg(value_name = "STEP")]
     only: Vec<String>,
 
-    /// Also the slow steps: the oldest compiler, loom, longer property tests, mutants, the pages in a browser
+    /// Also the slow steps: the oldest compiler, loom, longer property tests, mutants, the pages in a browser,
+    /// the soak, and libFuzzer
     #[arg(long)]
     full: bool,
 
@@ -118,10 +119,11 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
 }
 
 /// What takes too long for every change, or needs what does not come with Rust.
-fn slow_steps(workspace: &Workspace) -> [Step; 5] {
+fn slow_steps(workspace: &Workspace) -> [Step; 7] {
     let oldest = "the oldest compiler that the manifest names; rustup has to have it";
     let loom = "every interleaving of waking and waiting, as far as loom can see";
     let proptest = "a hundred times more cases of every property";
+    let soak = "a hundred thousand handshakes under random faults leave nothing behind";
     [
         cargo("oldest", oldest, "check --workspace --all-features --target-dir target/oldest")
             .env("RUSTUP_TOOLCHAIN", &workspace.rust_version)
@@ -149,6 +151,8 @@ fn slow_steps(workspace: &Workspace) -> [Step; 5] {
         )
         .needs("cargo-mutants")
         .slow(),
+        cargo("soak", soak, "run --release --package handshake-lab --bin lab -- soak").slow(),
+        check("fuzz", "five minutes of libFuzzer, if there is one", fuzz::check).slow(),
     ]
 }
 

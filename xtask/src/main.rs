@@ -10,6 +10,7 @@
 //! This package depends on none of ours, so that it builds in seconds on a fresh machine.
 
 mod ci;
+mod fuzz;
 mod lab;
 mod laws;
 mod parity;

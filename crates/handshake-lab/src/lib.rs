@@ -91,6 +91,11 @@
 //! (`[expect]`); ten built-in ones do. The [swarm](swarm::Swarm) draws load, topology, faults, hang-ups and cancels from
 //! seeds and checks every law on each; a seed that fails prints the command that runs it again.
 //!
+//! # The soak
+//!
+//! Laws and ledgers say what our own counters say. The [soak] asks the kernel: after very many handshakes under random
+//! faults, in real time, the process has as many descriptors and threads as before, and its memory has not grown.
+//!
 //! # Features
 //!
 //! - `bench`: `lab bench`, which measures unit costs beside their rivals.
@@ -109,6 +114,7 @@ pub mod server;
 
 pub mod run;
 pub mod serve;
+pub mod soak;
 pub mod stepped;
 pub mod swarm;
 

@@ -87,7 +87,10 @@ fn bad_input_is_one_line_with_status_two() {
         &["sim", "swarm", "--seeds", "0"],
         "--seeds 0: below the smallest value 1; give 1 to 100000000 seeds",
     );
-    refused(&["soak"], "soak: not built yet; sim, serve and diff are (lab --help)");
+    refused(
+        &["soak", "--handshakes", "0"],
+        "--handshakes 0: below the smallest value 1; give 1 to 100000000 handshakes",
+    );
     refused(
         &["serve", "--listen", "here"],
         "--listen here: not an address; give IP:PORT, for example 127.0.0.1:8443",
@@ -120,7 +123,7 @@ fn bad_input_is_one_line_with_status_two() {
         &with(&["--frobnicate"]),
         "unexpected argument '--frobnicate' found; lab serve --help shows what there is",
     );
-    refused(&[], "no command; give one of sim, serve, diff (lab --help)");
+    refused(&[], "no command; give one of sim, serve, diff, soak (lab --help)");
 }
 
 #[cfg(not(feature = "plant"))]

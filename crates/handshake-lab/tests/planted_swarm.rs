@@ -31,12 +31,11 @@ fn bugs() -> Vec<(String, u8, u64)> {
     table.plant.into_iter().filter_map(bug).collect()
 }
 
-/// What a swarm says: its exit status, the seed that failed with the laws that it broke, and its last words.
-fn swarm(
-    from: u64,
-    seeds: u64,
-    more: &[&str],
-) -> (Option<i32>, Option<(u64, Vec<String>)>, String) {
+/// The seed that failed, with the laws that it broke.
+type Failure = (u64, Vec<String>);
+
+/// What a swarm says: its exit status, its failure, and its last words.
+fn swarm(from: u64, seeds: u64, more: &[&str]) -> (Option<i32>, Option<Failure>, String) {
     let directory = tempfile::tempdir().expect("a directory");
     let output = Command::new(env!("CARGO_BIN_EXE_lab"))
         .args(["sim", "swarm", "--json", "--fail-fast"])

@@ -12,6 +12,7 @@ mod number;
 mod schema;
 mod serve;
 mod sim;
+mod soak;
 
 use std::process::ExitCode;
 
@@ -49,11 +50,12 @@ enum Command {
     Schema(schema::SchemaArgs),
     /// Compare two runs: what got better or worse, and by how much.
     Diff(diff::DiffArgs),
-    /// Run for hours (not built yet).
-    Soak(Later),
+    /// Very many handshakes under random faults, and what is left of them.
+    Soak(soak::SoakArgs),
 }
 
-/// A command that is reserved.
+/// A command that this build is without; whatever follows it.
+#[cfg(not(feature = "bench"))]
 #[derive(Debug, clap::Args)]
 struct Later {
     /// Whatever follows.
@@ -104,7 +106,7 @@ pub fn main() -> ExitCode {
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Diff(args) => diff::run(&args),
-        Command::Soak(later) => not_built("soak", &later),
+        Command::Soak(args) => soak::run(&args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -112,11 +114,6 @@ pub fn main() -> ExitCode {
         Err(Stop::Interrupted) => ExitCode::from(INTERRUPTED),
         Err(Stop::Usage(line)) => usage(&line),
     }
-}
-
-fn not_built(command: &str, later: &Later) -> Result<(), Stop> {
-    tracing::debug!(command, ignored = later.rest.len(), "command.reserved");
-    Err(Stop::Usage(format!("{command}: not built yet; sim, serve and diff are (lab --help)")))
 }
 
 fn usage(line: &str) -> ExitCode {
@@ -132,7 +129,7 @@ fn clap_says(error: &clap::Error) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        return usage("no command; give one of sim, serve, diff (lab --help)");
+        return usage("no command; give one of sim, serve, diff, soak (lab --help)");
     }
     let text = error.render().to_string();
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -150,7 +147,7 @@ fn clap_says(error: &clap::Error) -> ExitCode {
     );
     let command = std::env::args()
         .nth(1)
-        .filter(|word| ["sim", "serve", "calibrate", "diff"].contains(&word.as_str()));
+        .filter(|word| ["sim", "serve", "calibrate", "diff", "soak"].contains(&word.as_str()));
     let command = command.map_or_else(String::new, |word| format!("{word} "));
     usage(&format!("{first}; lab {command}--help shows what there is"))
 }

@@ -49,6 +49,12 @@ const BAR_EVERY: Duration = Duration::from_millis(200);
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
 impl Progress {
+    /// One that shows nothing, and is broken off when this one is: for what is only a part of what is shown.
+    #[must_use]
+    pub fn quiet(&self) -> Self {
+        Self { interrupted: Arc::clone(&self.interrupted), ..Self::silent() }
+    }
+
     /// For `parts` parts: a bar if standard error is a terminal, else a line when a part begins and ends, and every ten
     /// seconds.
     #[must_use]

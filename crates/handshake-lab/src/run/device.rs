@@ -1,15 +1,17 @@
 //! The simulated device of a row, with the engine before it.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use crypto_ops::{CryptoOp, KeyHandle, SoftwareKeys};
-use engine_core::{Accelerator as _, CheckPolicy, Engine, EngineSnapshot, Inline};
+use engine_core::{
+    Accelerator as _, CheckPolicy, Driver, DriverError, Engine, EngineSnapshot, Inline,
+};
 use sim_device::InterruptMode;
 use sim_engine::{Compute as _, InstanceStats, ServiceTime, SimCard, SimConfig, SimError};
 
 use crate::{
     recording::Reading,
-    scenario::{self, FallbackTo, Polling, Service},
+    scenario::{self, EngineTerms, Polling, Service},
     server::Collect,
 };
 
@@ -21,6 +23,8 @@ pub struct Device {
     card: Arc<SimCard>,
     /// Whether it depends on the number of handshakes what the device gets.
     opportunistic: bool,
+    /// Keeps the deadlines, if there are any.
+    _driver: Option<Driver>,
 }
 
 /// A device that has to be asked for its answers, with its engine.
@@ -63,23 +67,36 @@ impl Device {
         seed: u64,
         queue_bound: usize,
         keys: Arc<SoftwareKeys>,
-        terms: &scenario::EngineTerms,
+        terms: &EngineTerms,
     ) -> Result<Self, SimError> {
-        let config = sim_config(device, faults, seed)?;
-        let card = SimCard::start(config, Arc::clone(&keys))?;
-        // Law L12: a device whose answers the workers collect is trusted no more than one with a thread for them.
-        let polled = card.capabilities().needs_poll;
-        let checks = if polled { CheckPolicy::Always } else { CheckPolicy::Auto };
-        let mut engine =
-            Engine::builder(Arc::clone(&card) as Arc<_>).queue_bound(queue_bound).checks(checks);
-        if terms.fallback == FallbackTo::Software {
-            // Not checked: what this thread has computed itself needs nobody's trust.
-            let software = Inline::new(move |op: &CryptoOp| keys.compute(op));
-            engine = engine.standby(Arc::new(software)).terms(terms.terms());
+        let mut config = sim_config(device, faults, seed)?;
+        let deadlines = terms.deadline_ms > 0.0;
+        if deadlines {
+            // What is not there long after its deadline is lost.
+            config.response_timeout = Some(Duration::from_secs_f64(terms.deadline_ms / 500.0));
         }
+        let card = SimCard::start(config, Arc::clone(&keys))?;
+        // Law L12, also for what the standby computes on a thread that waits: a device whose answers the workers collect
+        // is trusted no more than one with a thread for them.
+        let trusted = !card.capabilities().needs_poll && *terms == EngineTerms::default();
+        let mut engine = Engine::builder(Arc::clone(&card) as Arc<_>)
+            .queue_bound(queue_bound)
+            .checks(if trusted { CheckPolicy::Auto } else { CheckPolicy::Always })
+            .terms(terms.terms())
+            .standby(Arc::new(Inline::new(move |op: &CryptoOp| keys.compute(op))))
+            .offload(terms.offload());
+        if let Some(policy) = terms.breaker() {
+            engine = engine.breaker(policy);
+        }
+        let engine = engine.build();
+        let driver = deadlines.then(|| engine.spawn_driver()).transpose().map_err(|error| {
+            SimError::Thread(match error {
+                DriverError::Thread(error) => error,
+                other => io::Error::other(other),
+            })
+        })?;
         let opportunistic = terms.offload_beyond > 0;
-        let name = device.name.clone();
-        Ok(Self { name, engine: engine.offload(terms.offload()).build(), card, opportunistic })
+        Ok(Self { name: device.name.clone(), engine, card, opportunistic, _driver: driver })
     }
 
     /// The key `key`, whose signatures this device computes.

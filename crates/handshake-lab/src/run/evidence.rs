@@ -78,6 +78,15 @@ impl Harm {
         }
     }
 
+    /// The harm that these devices can have done at most: in real time only the number of their faults is known, so each
+    /// may have been of any kind; and a deadline may pass because this machine is slow.
+    #[must_use]
+    pub fn at_most(devices: &[DeviceReport]) -> Self {
+        let struck = devices.iter().map(|device| device.card.faults).sum();
+        let late: u64 = devices.iter().map(|device| device.engine.deadlines).sum();
+        Self { spoiled: struck, failing: struck + late, ..Self::default() }
+    }
+
     /// Whether sessions may have failed because of it.
     #[must_use]
     pub const fn excuses_failures(&self) -> bool {

@@ -7,7 +7,7 @@ use job_core::PoolStats;
 use super::evidence::RowEvidence;
 use crate::{
     report::LawReport,
-    scenario::Mode,
+    scenario::{Mode, Wake},
     stepped::{Answers, Calls, TraceSummary},
 };
 
@@ -143,10 +143,13 @@ impl Laws {
         let (wakes, over) = (row.engines(|engine| engine.wakes), sessions.wakes_beyond);
         // Those who are told to submit themselves are woken for that too.
         let retries = row.engines(|engine| engine.retry_wakes);
-        let due = wakes + retries;
         let settled = row.engines(|engine| engine.completed + engine.failed);
         let (submitted, given_up) = (row.engines(|e| e.submitted), row.engines(|e| e.cancelled));
         let Calls { after_unset, misinformed, .. } = row.calls.unwrap_or_default();
+        // A session's descriptor is made when it first parks. A completion that comes in between finds no route, so that
+        // the engine counts no wake; it is kept for the descriptor, and is a token all the same.
+        let known = if row.plan.wake == Wake::Fd { settled } else { wakes };
+        let due = known + retries;
         self.record(
             row,
             4,

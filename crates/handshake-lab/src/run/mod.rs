@@ -14,7 +14,7 @@ use crate::{
     certs::TestPki,
     load::{FileLimitError, raise_file_limit},
     report::{Ledger, Machine, Progress, Results, SCHEMA},
-    scenario::{ClockMode, DeviceProfile, RowPlan, Scenario, Wake},
+    scenario::{ClockMode, DeviceProfile, KeyType, RowPlan, Scenario, Wake},
     stepped::{self, CostProfile, TraceSummary, Watch},
 };
 
@@ -56,6 +56,21 @@ pub enum RunError {
         /// What the system said.
         source: std::io::Error,
     },
+}
+
+/// Runs rows in real time, all with the same certificate.
+pub(crate) struct RowRunner {
+    fleet: Vec<TestPki>,
+}
+
+impl RowRunner {
+    pub(crate) fn new(key: KeyType) -> Result<Self, RunError> {
+        Ok(Self { fleet: TestPki::fleet(&[key])? })
+    }
+
+    pub(crate) fn run(&self, plan: &RowPlan, progress: &Progress) -> Result<RowEvidence, RunError> {
+        Ok(row::run(plan, &self.fleet, progress)?.0)
+    }
 }
 
 /// Runs a scenario to its end; virtual time charges the serving thread from the reference profile.

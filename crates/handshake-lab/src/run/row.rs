@@ -96,6 +96,7 @@ pub(super) fn run(
         ring_entries,
         &load.latency_us,
     );
+    let harm = Harm::at_most(&devices);
     let evidence = RowEvidence {
         plan: plan.clone(),
         load,
@@ -106,7 +107,7 @@ pub(super) fn run(
         workers: ended.workers,
         stuck: ended.stuck,
         devices,
-        harm: Harm::default(),
+        harm,
         ledger,
     };
     Ok((evidence, timeline))

@@ -25,7 +25,7 @@ const UNITS: u32 = 3;
 struct Numbered(usize);
 
 fn kind_of(job: usize) -> usize {
-    usize::from(job % 5 != 0)
+    usize::from(!job.is_multiple_of(5))
 }
 
 impl Work for Numbered {
@@ -61,7 +61,7 @@ fn card() -> SimConfig {
     let classes = [ServiceClass(0), ServiceClass(1)];
     let units = classes.into_iter().zip(SERVICE).map(|(class, service)| {
         let service = ServiceTime::fixed(service).unwrap();
-        UnitConfig { class, count: UNITS, service }
+        UnitConfig::new(class, UNITS, service)
     });
     let instance = InstanceConfig {
         ring_depth: RING,
@@ -164,12 +164,12 @@ fn nobody_is_lost_and_nothing_is_left(storm: &Storm) {
 
 /// The order of asking is the order of service, kind by kind; and no unit stood still while somebody waited for it.
 fn nobody_is_starved(storm: &Storm) {
-    for kind in 0..KINDS.len() {
+    for (kind, name) in KINDS.iter().enumerate() {
         let of_kind = |jobs: &[usize]| -> Vec<usize> {
             jobs.iter().copied().filter(|n| kind_of(*n) == kind).collect()
         };
         let asked: Vec<usize> = (0..JOBS).collect();
-        assert!(of_kind(&storm.served) == of_kind(&asked), "L13: {}", KINDS[kind]);
+        assert!(of_kind(&storm.served) == of_kind(&asked), "L13: {name}");
     }
     assert_eq!(storm.engine.out_of_order, 0, "L13");
     let ideal = (0..KINDS.len()).map(|kind| {

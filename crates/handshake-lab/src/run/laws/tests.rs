@@ -164,6 +164,22 @@ fn l1_is_broken_by_the_result_of_another() {
 }
 
 #[test]
+fn l4_holds_when_a_wake_came_before_the_descriptor_that_it_was_kept_for() {
+    let early = |row: &mut RowEvidence, wake| {
+        row.plan.wake = wake;
+        engine(row).wakes = 9;
+    };
+    let mut row = healthy("async");
+    early(&mut row, Wake::Fd);
+    assert!(broken(&row).is_empty());
+    breaks("L4", "async", |row| early(row, Wake::Ready));
+    breaks("L4", "async", |row| {
+        early(row, Wake::Fd);
+        row.workers[0].tokens = 11;
+    });
+}
+
+#[test]
 fn l5_is_broken_by_a_job_that_would_not_be_cancelled() {
     breaks("L5", "async", |row| row.workers[0].pool.quarantined = 1);
     breaks("L5", "async", |row| row.workers[0].pool.swallowed_panics = 1);

@@ -41,7 +41,7 @@ fn card(service: core::time::Duration) -> SimConfig {
     let class = ServiceClass(0);
     let service = ServiceTime::fixed(service).unwrap();
     let instance = InstanceConfig {
-        units: vec![UnitConfig { class, count: 1, service }],
+        units: vec![UnitConfig::new(class, 1, service)],
         ..InstanceConfig::default()
     };
     let mut config = SimConfig::new(instance, vec![(KNOWN, class)]);

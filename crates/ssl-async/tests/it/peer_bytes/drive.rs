@@ -51,7 +51,7 @@ const MOST_SESSIONS: usize = 6;
 
 /// Where the session is.
 enum Stage {
-    Accepting(Acceptor<Line>),
+    Accepting(Box<Acceptor<Line>>),
     Open(Box<Ssl<Line>>),
     /// No hello came of it.
     Refused,
@@ -118,7 +118,7 @@ impl Driver {
         if world.setup.has(Setup::CLIENT) {
             self.opened(Ssl::connect(&world.client, &world.pool, localhost(), line));
         } else if world.setup.has(Setup::ACCEPTOR) {
-            self.stage = Stage::Accepting(Acceptor::new(line));
+            self.stage = Stage::Accepting(Box::new(Acceptor::new(line)));
         } else {
             let ssl = Ssl::accept(&world.server, &world.pool, line);
             self.opened(ssl.expect("a configuration that is fit for use"));
@@ -350,8 +350,8 @@ impl Driver {
             Ok(_) if takes_up => assert!(!waiting, "{which:?} is done and waits: {result:?}"),
             Ok(_) => {}
             // The session goes on.
-            Err(SslError::ShutDown) if which == Event::Write && self.shut_down => return,
-            Err(SslError::Tls(_)) if which == Event::KeyUpdate && self.has_connection() => return,
+            Err(SslError::ShutDown) if which == Event::Write && self.shut_down => {}
+            Err(SslError::Tls(_)) if which == Event::KeyUpdate && self.has_connection() => {}
             Err(error) => {
                 self.explains(error);
                 assert!(!waiting, "a session that has ended waits");

@@ -1,0 +1,59 @@
+//! What the process holds, as the kernel counts it.
+
+use std::{fs, io};
+
+use serde::{Deserialize, Serialize};
+
+/// What the process holds at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Footprint {
+    /// Open descriptors.
+    pub descriptors: u64,
+    /// Threads.
+    pub threads: u64,
+    /// Resident memory in KiB.
+    pub resident_kib: u64,
+}
+
+impl Footprint {
+    /// Reads `/proc` (proc(5)): Linux only.
+    ///
+    /// # Errors
+    /// When there is no such thing here.
+    pub fn now() -> io::Result<Self> {
+        // The directory that is being read is open meanwhile.
+        let descriptors = entries("/proc/self/fd")?.saturating_sub(1);
+        let threads = entries("/proc/self/task")?;
+        Ok(Self { descriptors, threads, resident_kib: resident_kib()? })
+    }
+}
+
+fn entries(directory: &str) -> io::Result<u64> {
+    Ok(fs::read_dir(directory)?.count() as u64)
+}
+
+/// The exact number; that of `/proc/self/status` may be behind by some pages for each thread.
+fn resident_kib() -> io::Result<u64> {
+    let rollup = fs::read_to_string("/proc/self/smaps_rollup")?;
+    let resident = rollup.lines().find_map(|line| line.strip_prefix("Rss:"));
+    let number = resident.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
+    number.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "smaps_rollup without Rss"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_is_counted() {
+        let before = Footprint::now().unwrap();
+        // Tests run beside each other, so that only a lot of it shows for certain.
+        let files: Vec<_> = (0..200).map(|_| fs::File::open("/dev/null").unwrap()).collect();
+        let memory = std::hint::black_box(vec![1_u8; 64 << 20]);
+        let after = Footprint::now().unwrap();
+        assert!(after.descriptors >= before.descriptors + 150, "{before:?} {after:?}");
+        assert!(after.resident_kib >= before.resident_kib + (32 << 10), "{before:?} {after:?}");
+        assert!(after.threads >= 1);
+        drop((files, memory));
+    }
+}

@@ -1,0 +1,236 @@
+//! What a soak came to, and whether the process is as it was.
+
+use comfy_table::{CellAlignment, Table, presets};
+use serde::{Deserialize, Serialize};
+
+use super::footprint::Footprint;
+use crate::report::{LawReport, Ledger, Machine};
+
+/// Names the shape of the document.
+pub(super) const SCHEMA: &str = "layby.soak/1";
+
+/// Memory by which a process may have grown, in KiB: the allocator keeps what threads of different rounds needed at the
+/// same time. Over 100,000 handshakes it is 42 bytes for each, less than the least that anything allocated takes.
+pub(super) const SLACK_KIB: u64 = 4 << 10;
+
+/// What a soak came to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SoakReport {
+    /// `layby.soak/1`.
+    pub schema: String,
+    /// Where it ran.
+    pub machine: Machine,
+    /// The seed.
+    pub seed: u64,
+    /// Rounds, without those of the warm-up.
+    pub rounds: u64,
+    /// Handshakes that clients began, without those of the warm-up.
+    pub begun: u64,
+    /// Those that both sides completed.
+    pub completed: u64,
+    /// Those that failed, because of a fault or a deadline.
+    pub failed: u64,
+    /// Those whose client hung up on purpose.
+    pub hung_up: u64,
+    /// Faults that struck.
+    pub faults: u64,
+    /// Operations whose deadline passed.
+    pub deadlines: u64,
+    /// Operations that software took over.
+    pub fallbacks: u64,
+    /// What the process held after the warm-up.
+    pub before: Footprint,
+    /// What it held in the end.
+    pub after: Footprint,
+    /// By how much its memory may have grown, in KiB.
+    pub slack_kib: u64,
+    /// What was left over at the end of each round, and the most at any time.
+    pub ledger: Ledger,
+    /// The laws that were checked in each round.
+    pub laws: Vec<LawReport>,
+    /// Whether it was broken off.
+    pub partial: bool,
+}
+
+/// What is compared: its name, how much there was, and whether that is well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    /// Its name.
+    pub what: &'static str,
+    /// After the warm-up.
+    pub before: u64,
+    /// In the end.
+    pub after: u64,
+    /// By how much it may have grown.
+    pub slack: u64,
+}
+
+impl Held {
+    /// Whether there is no more of it than there may be. Less is well.
+    #[must_use]
+    pub const fn is_good(&self) -> bool {
+        self.after <= self.before + self.slack
+    }
+}
+
+impl SoakReport {
+    /// What is compared.
+    #[must_use]
+    pub fn held(&self) -> [Held; 3] {
+        let Self { before, after, .. } = self;
+        let held = |what, before, after, slack| Held { what, before, after, slack };
+        [
+            held("descriptors", before.descriptors, after.descriptors, 0),
+            held("threads", before.threads, after.threads, 0),
+            held("resident KiB", before.resident_kib, after.resident_kib, self.slack_kib),
+        ]
+    }
+
+    /// What is not as it must be, each in one sentence.
+    #[must_use]
+    pub fn faults(&self) -> Vec<String> {
+        let grown = self.held().into_iter().filter(|held| !held.is_good()).map(|held| {
+            let Held { what, before, after, slack } = held;
+            format!("{what}: {before} before and {after} after, {slack} more would be well")
+        });
+        let ledger = self.ledger.entries();
+        let left = ledger
+            .iter()
+            .filter(|(_, level)| level.now > 0)
+            .map(|(name, level)| format!("{name}: {} left over", level.now));
+        let broken = self.laws.iter().filter(|law| !law.held).map(|law| {
+            format!("{} broken: {}", law.law, law.detail.as_deref().unwrap_or("no detail"))
+        });
+        let lost = self.begun - self.completed - self.failed - self.hung_up;
+        let lost = (lost > 0 && !self.partial).then(|| format!("{lost} handshakes never ended"));
+        grown.chain(left).chain(broken).chain(lost).collect()
+    }
+
+    /// Whether all is as it must be.
+    #[must_use]
+    pub fn is_good(&self) -> bool {
+        self.faults().is_empty()
+    }
+
+    /// The report as text that ends with a line feed.
+    #[must_use]
+    pub fn text(&self) -> String {
+        use std::fmt::Write as _;
+        let mut table = Table::new();
+        table.load_style(presets::ASCII_MARKDOWN);
+        table.set_header(["held", "before", "after", "may grow by", "verdict"]);
+        for held in self.held() {
+            table.add_row([
+                held.what.to_owned(),
+                held.before.to_string(),
+                held.after.to_string(),
+                held.slack.to_string(),
+                if held.is_good() { "well" } else { "GROWN" }.to_owned(),
+            ]);
+        }
+        for column in table.column_iter_mut().skip(1).take(3) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        let mut out = format!(
+            "{} handshakes begun in {} rounds from seed {}: {} completed, {} failed, {} hung up;\n\
+             {} faults struck, {} deadlines passed, {} operations went to software\n\n{table}\n\n",
+            self.begun,
+            self.rounds,
+            self.seed,
+            self.completed,
+            self.failed,
+            self.hung_up,
+            self.faults,
+            self.deadlines,
+            self.fallbacks,
+        );
+        out.push_str("ledger (at the end / peak):");
+        for (name, level) in self.ledger.entries() {
+            let _ = write!(out, "  {name} {}/{}", level.now, level.peak);
+        }
+        out.push_str("\nlaws:");
+        for law in &self.laws {
+            let verdict = if law.held { "held" } else { "BROKEN" };
+            let _ = write!(out, "  {} {verdict} ({} checks)", law.law, law.checked);
+        }
+        out.push('\n');
+        out
+    }
+
+    /// The verdict in one sentence.
+    #[must_use]
+    pub fn verdict(&self) -> String {
+        let faults = self.faults();
+        if !faults.is_empty() {
+            return format!("Not as before: {}.", faults.join("; "));
+        }
+        let end = if self.partial { ", until it was broken off" } else { "" };
+        format!("As before: after {} handshakes nothing is left over{end}.", self.begun)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::Level;
+
+    fn good() -> SoakReport {
+        let held = Footprint { descriptors: 5, threads: 1, resident_kib: 20_000 };
+        SoakReport {
+            schema: SCHEMA.to_owned(),
+            machine: Machine::this(),
+            seed: 1,
+            rounds: 2,
+            begun: 100,
+            completed: 80,
+            failed: 15,
+            hung_up: 5,
+            faults: 20,
+            deadlines: 3,
+            fallbacks: 2,
+            before: held,
+            after: held,
+            slack_kib: SLACK_KIB,
+            ledger: Ledger::default(),
+            laws: Vec::new(),
+            partial: false,
+        }
+    }
+
+    #[test]
+    fn a_process_that_is_as_it_was_is_good_and_may_have_grown_a_little() {
+        assert!(good().is_good());
+        let mut report = good();
+        report.after.resident_kib += SLACK_KIB;
+        assert!(report.is_good(), "{:?}", report.faults());
+    }
+
+    #[test]
+    fn each_thing_that_is_left_is_named() {
+        type Spoil = fn(&mut SoakReport);
+        let spoil: [(Spoil, &str); 6] = [
+            (|report| report.after.descriptors += 1, "descriptors: 5 before and 6 after"),
+            (|report| report.after.threads += 1, "threads: 1 before and 2 after"),
+            (|report| report.after.resident_kib += SLACK_KIB + 1, "resident KiB: 20000 before"),
+            (|report| report.ledger.jobs = Level { now: 1, peak: 1 }, "jobs: 1 left over"),
+            (|report| report.begun += 1, "1 handshakes never ended"),
+            (
+                |report| {
+                    let detail = Some("a detail".to_owned());
+                    report.laws.push(LawReport {
+                        law: "L4".to_owned(),
+                        checked: 1,
+                        held: false,
+                        detail,
+                    });
+                },
+                "L4 broken: a detail",
+            ),
+        ];
+        for (spoil, expected) in spoil {
+            let mut report = good();
+            spoil(&mut report);
+            assert!(report.verdict().contains(expected), "{}", report.verdict());
+        }
+    }
+}
