@@ -1,0 +1,223 @@
+//! The fields that say what the accelerators are like, and what goes wrong in them.
+
+use super::{BATCH, LATENCY, POLLING, RING, RINGS, UNITS};
+use crate::scenario::field::{
+    Absent::{Default, Inherits, Required},
+    Accepts, Field, Section,
+};
+
+pub(super) const DEVICE: Section = Section {
+    name: "device",
+    repeats: true,
+    meaning: "The simulated accelerator that holds the key. Several, each with a name and an engine of its own, in virtual time only.",
+    fields: &[
+        Field {
+            key: "name",
+            meaning: "Its name in traces and results.",
+            unit: "",
+            accepts: Accepts::Name,
+            absent: Default("\"card\""),
+        },
+        Field {
+            key: "profile",
+            meaning: "The kind of device: one whose service times, rings, units and interrupts are those that are published of it (latency_ms, ring, units and service then say nothing), or custom, made of the fields below. The page of the crate sim-device names the sources.",
+            unit: "",
+            accepts: Accepts::OneOf {
+                built: &["custom", "accelerator-card", "network-hsm", "cloud-kms", "usb-token"],
+                reserved: &[],
+            },
+            absent: Default("\"custom\""),
+        },
+        Field {
+            key: "service",
+            meaning: "How service times are distributed around latency_ms; of a log-normal distribution that is the median.",
+            unit: "",
+            accepts: Accepts::OneOf {
+                built: &["fixed", "exponential", "log-normal"],
+                reserved: &["empirical"],
+            },
+            absent: Default("\"fixed\""),
+        },
+        Field {
+            key: "sigma",
+            meaning: "The spread of a log-normal distribution: 0.5 puts the p99 at 3.2 times the median.",
+            unit: "",
+            accepts: Accepts::Number { min: 0.0, max: 4.0 },
+            absent: Default("0.5"),
+        },
+        Field {
+            key: "latency_ms",
+            meaning: "The mean time that one operation takes on a service unit.",
+            unit: "ms",
+            accepts: LATENCY,
+            absent: Default("10.0"),
+        },
+        Field {
+            key: "ring",
+            meaning: "Requests that the device holds; more wait in the engine, first come first served.",
+            unit: "requests",
+            accepts: RING,
+            absent: Default("64"),
+        },
+        Field {
+            key: "units",
+            meaning: "Operations that the device works on at the same time.",
+            unit: "units",
+            accepts: UNITS,
+            absent: Default("64"),
+        },
+        Field {
+            key: "polling",
+            meaning: "When finished work is collected: when the device interrupts; every poll_us; when every connection waits for the device or poll_threshold of them do, for then the server has nothing better to do (heuristic); or whenever the server polls. The last two at the latest after poll_us.",
+            unit: "",
+            accepts: POLLING,
+            absent: Default("\"interrupt\""),
+        },
+        Field {
+            key: "poll_us",
+            meaning: "The interval of polling; nothing where the device interrupts.",
+            unit: "us",
+            accepts: Accepts::Number { min: 1.0, max: 1_000_000.0 },
+            absent: Default("100.0"),
+        },
+        Field {
+            key: "instances",
+            meaning: "How many of it there are on one card, each with rings, units and faults of its own; a request goes to the one with the most room.",
+            unit: "",
+            accepts: Accepts::Integer { min: 1, max: 64 },
+            absent: Default("1"),
+        },
+        Field {
+            key: "serves",
+            meaning: "For which connections it signs: for all, for those with one type of key, or for none, as the standby that does what another device could not (engine.fallback).",
+            unit: "",
+            accepts: Accepts::OneOf {
+                built: &["all", "p256", "p384", "ed25519", "rsa2048", "standby"],
+                reserved: &[],
+            },
+            absent: Default("\"all\""),
+        },
+        Field {
+            key: "poll_threshold",
+            meaning: "Of heuristic polling: looks when so many requests are in flight, however many connections there are.",
+            unit: "requests",
+            accepts: Accepts::Integer { min: 1, max: 65_536 },
+            absent: Default("48"),
+        },
+        Field {
+            key: "batch",
+            meaning: "How many requests a unit serves at once, in the time of one; 1 for one by one. At most ring.",
+            unit: "requests",
+            accepts: BATCH,
+            absent: Default("1"),
+        },
+        Field {
+            key: "slow_latency_ms",
+            meaning: "The mean time that an operation of the slow kind takes (load.slow_every).",
+            unit: "ms",
+            accepts: LATENCY,
+            absent: Default("100.0"),
+        },
+        Field {
+            key: "slow_units",
+            meaning: "Operations of the slow kind that the device works on at the same time, beside the others.",
+            unit: "units",
+            accepts: UNITS,
+            absent: Default("1"),
+        },
+        Field {
+            key: "rings",
+            meaning: "Whether each kind of operation has a ring of its own, or all share one.",
+            unit: "",
+            accepts: RINGS,
+            absent: Default("\"own\""),
+        },
+        Field {
+            key: "batch_timeout_ms",
+            meaning: "An idle unit waits for a full batch until the oldest request has waited so long; 0 for not at all.",
+            unit: "ms",
+            accepts: LATENCY,
+            absent: Default("1.0"),
+        },
+    ],
+};
+
+pub(super) const FAULT: Section = Section {
+    name: "fault",
+    repeats: true,
+    meaning: "Something that goes wrong in the device: what, when, and how often at most. A file may have none.",
+    fields: &[
+        Field {
+            key: "name",
+            meaning: "Its name, to tell it from others.",
+            unit: "",
+            accepts: Accepts::Name,
+            absent: Required,
+        },
+        Field {
+            key: "kind",
+            meaning: "What goes wrong.",
+            unit: "",
+            accepts: Accepts::OneOf {
+                built: &[
+                    "ring-stuck",
+                    "lost",
+                    "late",
+                    "duplicate",
+                    "reordered",
+                    "corrupt",
+                    "misdirected",
+                    "device-error",
+                    "reset",
+                    "heartbeat-loss",
+                    "hang",
+                    "removal",
+                ],
+                reserved: &["interrupt-lost"],
+            },
+            absent: Required,
+        },
+        Field {
+            key: "at_ms",
+            meaning: "From when on. Faults of the whole device strike then; others at every so-manyth opportunity.",
+            unit: "ms",
+            accepts: LATENCY,
+            absent: Default("0.0"),
+        },
+        Field {
+            key: "every",
+            meaning: "Strikes at every so-manyth submission or completion; 0 for once, at at_ms.",
+            unit: "opportunities",
+            accepts: Accepts::Integer { min: 0, max: 1_000_000 },
+            absent: Default("0"),
+        },
+        Field {
+            key: "budget",
+            meaning: "How often at most.",
+            unit: "times",
+            accepts: Accepts::Integer { min: 1, max: 1_000_000 },
+            absent: Default("1"),
+        },
+        Field {
+            key: "lasts_ms",
+            meaning: "How long it lasts, or by how much an answer is late.",
+            unit: "ms",
+            accepts: LATENCY,
+            absent: Default("10.0"),
+        },
+        Field {
+            key: "behind",
+            meaning: "How many other answers overtake one that is reordered.",
+            unit: "answers",
+            accepts: Accepts::Integer { min: 1, max: 10_000 },
+            absent: Default("1"),
+        },
+        Field {
+            key: "device",
+            meaning: "The device that it strikes, by its name.",
+            unit: "",
+            accepts: Accepts::Name,
+            absent: Inherits("every device"),
+        },
+    ],
+};
