@@ -40,7 +40,7 @@ const LAB: &[(&str, &str)] = &[
     ("sim --set latency_ms=nan",
      "latency_ms = nan: not a number; give 0 to 60000 ms"),
     ("sim --set load.key=dsa",
-     r#"load.key = "dsa": not one of the words known here; give "p256" or "rsa2048""#),
+     r#"load.key = "dsa": not one of the words known here; give "p256" or "p384" or "ed25519" or "rsa2048" or "mix""#),
     ("sim --set server.workers=0",
      "server.workers = 0: below the smallest value 1; give 1 to 64 threads"),
     ("sim --sed 1",

@@ -1,8 +1,9 @@
 //! The tables for those who come from OpenSSL: every rule in them names a test that exists, or says why there is none.
 
 /// The pages, each with the crate that its tests are in unless they say another.
-pub(crate) const PAGES: [(&str, &str); 3] = [
+pub(crate) const PAGES: [(&str, &str); 4] = [
     ("docs/from-openssl.md", "crates/ssl-async/"),
+    ("docs/engine-parity.md", "crates/engine-core/"),
     ("docs/job-parity.md", "crates/job-core/"),
     ("docs/wait-ctx-parity.md", "crates/wait-ctx/"),
 ];

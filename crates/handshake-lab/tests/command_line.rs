@@ -46,7 +46,7 @@ fn json_is_one_document_and_nothing_else() {
     let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one document");
     assert_eq!(document["schema"], "layby.results/1");
     assert_eq!(document["seed"], 7);
-    assert_eq!(document["rows"].as_array().map(Vec::len), Some(5));
+    assert_eq!(document["rows"].as_array().map(Vec::len), Some(6));
     assert!(document["trace_sha256"].is_null());
 }
 
@@ -166,15 +166,15 @@ fn a_machine_is_measured_and_virtual_time_charges_what_was_measured() {
     let text = std::fs::read_to_string(path("mine.toml")).expect("there");
     assert_eq!(String::from_utf8_lossy(&output.stdout), text);
     let profile: toml::Table = text.parse().expect("TOML");
-    assert_eq!(profile["schema"].as_str(), Some("layby.cost/1"));
+    assert_eq!(profile["schema"].as_str(), Some("layby.cost/2"));
     let positive = |value: &toml::Value| value.as_float().is_some_and(|us| us > 0.0);
     for station in ["hello_us", "answer_us", "finish_us"] {
-        assert!(positive(&profile[station]), "{text}");
+        assert!(positive(&profile["tls13"][station]), "{text}");
     }
     assert!(positive(&profile["sign_us"]["p256"]) && positive(&profile["sign_us"]["rsa2048"]));
 
     // A profile whose hello takes a second shows that it is charged.
-    let slow = profile["hello_us"].to_string();
+    let slow = profile["tls13"]["hello_us"].to_string();
     std::fs::write(path("slow.toml"), text.replace(&slow, "1e6")).expect("written");
     let run = |file: &str| {
         let short = ["--set", "load.connections=1", "--set", "load.rounds=1", "--json"];

@@ -66,13 +66,13 @@ fn every_scenario_in_virtual_time_comes_out_as_it_says() {
         // A short form, where the whole takes seconds; the theory of a wait needs many.
         let short: &[&str] = match builtin.name {
             "million" => {
-                &["load.total=20000", "expect.wait_within_percent=0", "load.handshakes=profiled"]
+                &["load.total=3000", "expect.wait_within_percent=0", "load.handshakes=profiled"]
             }
-            "million-in-flight" => &["load.connections=2048", "load.rounds=8", "device.units=1"],
-            "batching" | "opportunistic" => &["load.seconds=1"],
+            "million-in-flight" => &["load.connections=1024", "load.rounds=4", "device.units=1"],
+            "batching" | "opportunistic" | "capacity" => &["load.seconds=0.3"],
             "slow-beside-fast" | "heartbeat" => &["load.seconds=0.3"],
-            "polling-policies" | "hsm" | "kms" | "capacity" => &["load.seconds=2"],
-            "usb-token" => &["load.seconds=20"],
+            "polling-policies" | "hsm" | "kms" => &["load.seconds=1"],
+            "usb-token" => &["load.seconds=8"],
             "published-shapes" | "mixed-fleet" => &["load.seconds=0.3"],
             _ => &["load.handshakes=profiled"],
         };
@@ -230,7 +230,7 @@ fn clients_that_find_all_connections_open_are_turned_away() {
 fn bursts_wait_longer_than_single_clients_at_the_same_rate() {
     let p99 = |arrivals: &str| {
         let arrivals = format!("load.arrivals={arrivals}");
-        run("capacity", &["load.seconds=2", "load.burst=50", &arrivals]).rows[4].latency_ms.p99
+        run("capacity", &["load.seconds=0.4", "load.burst=50", &arrivals]).rows[4].latency_ms.p99
     };
     assert!(p99("bursts") > 1.3 * p99("poisson"));
 }
@@ -239,7 +239,7 @@ fn bursts_wait_longer_than_single_clients_at_the_same_rate() {
 fn a_ramp_that_ends_above_capacity_is_worse_than_one_that_does_not() {
     let p99 = |to: &str| {
         let to = format!("load.ramp_to_per_s={to}");
-        run("kms", &["load.seconds=4", "load.arrivals=ramp", &to]).rows[0].latency_ms.p99
+        run("kms", &["load.seconds=2", "load.arrivals=ramp", &to]).rows[0].latency_ms.p99
     };
     assert!(p99("3000") > 3.0 * p99("300"));
 }
