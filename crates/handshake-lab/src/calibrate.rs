@@ -7,7 +7,7 @@
 //!                             hello_us         sign_us  answer_us                finish_us
 //! ```
 //!
-//! The server is the [`Connection`] of the real event loop over a socket that does not block, and each of its steps asks a
+//! The server is the connection of the real event loop over a socket that does not block, and each of its steps asks a
 //! poller first, as the loop does. Each figure is the median of many handshakes of one kind: full or resumed, over each version, and in full with each type of
 //! key for its signature. One that resumes signs nothing: up to its answer all is `hello_us`.
 
