@@ -34,7 +34,7 @@ const LAYERS: &[Row] = &[
     Row { layer: 2, name: "engine-core",
           ours:    "job-core wait-ctx",
           others:  "crossbeam-channel thiserror tracing metrics?",
-          testing: "" },
+          testing: "rustix" },
     Row { layer: 3, name: "crypto-ops",
           ours:    "engine-core",
           others:  "aws-lc-rs rustls-pki-types thiserror tracing zeroize",
