@@ -24,6 +24,7 @@ pub use page::{Origin, comparison, report};
 pub use progress::Progress;
 pub use results::{LatencyMs, LawReport, Ledger, Level, Results, RowReport, SCHEMA};
 pub use table::table;
+pub(crate) use table::{laws_line, ledger_line};
 pub use verdict::{Verdict, verdict};
 
 #[cfg(test)]

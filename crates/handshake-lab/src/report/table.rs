@@ -7,7 +7,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use super::{
     devices::devices_table,
     kinds::kinds_table,
-    results::{Results, RowReport},
+    results::{LawReport, Ledger, Results, RowReport},
 };
 
 /// Rows, ledger and laws of a run as text that ends with a line feed.
@@ -42,17 +42,27 @@ pub fn table(results: &Results) -> String {
     if results.partial {
         out.push_str("partial: the run was broken off; its last row is not whole\n");
     }
-    out.push_str("ledger (at the end / peak):");
-    for (name, level) in results.ledger.entries() {
-        let _ = write!(out, "  {name} {}/{}", level.now, level.peak);
-    }
-    out.push_str("\nlaws:");
-    for law in &results.laws {
-        let verdict = if law.held { "held" } else { "BROKEN" };
-        let _ = write!(out, "  {} {verdict} ({} checks)", law.law, law.checked);
-    }
-    out.push('\n');
+    let _ = writeln!(out, "{}\n{}", ledger_line(&results.ledger), laws_line(&results.laws));
     out
+}
+
+/// What is left of everything counted, and what there was at most.
+pub(crate) fn ledger_line(ledger: &Ledger) -> String {
+    let mut line = "ledger (at the end / peak):".to_owned();
+    for (name, level) in ledger.entries() {
+        let _ = write!(line, "  {name} {}/{}", level.now, level.peak);
+    }
+    line
+}
+
+/// Which laws held.
+pub(crate) fn laws_line(laws: &[LawReport]) -> String {
+    let mut line = "laws:".to_owned();
+    for law in laws {
+        let verdict = if law.held { "held" } else { "BROKEN" };
+        let _ = write!(line, "  {} {verdict} ({} checks)", law.law, law.checked);
+    }
+    line
 }
 
 fn cells(row: &RowReport) -> Vec<String> {

@@ -4,7 +4,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde::{Deserialize, Serialize};
 
 use super::footprint::Footprint;
-use crate::report::{LawReport, Ledger, Machine};
+use crate::report::{LawReport, Ledger, Machine, laws_line, ledger_line};
 
 /// Names the shape of the document.
 pub(super) const SCHEMA: &str = "layby.soak/1";
@@ -144,16 +144,7 @@ impl SoakReport {
             self.deadlines,
             self.fallbacks,
         );
-        out.push_str("ledger (at the end / peak):");
-        for (name, level) in self.ledger.entries() {
-            let _ = write!(out, "  {name} {}/{}", level.now, level.peak);
-        }
-        out.push_str("\nlaws:");
-        for law in &self.laws {
-            let verdict = if law.held { "held" } else { "BROKEN" };
-            let _ = write!(out, "  {} {verdict} ({} checks)", law.law, law.checked);
-        }
-        out.push('\n');
+        let _ = writeln!(out, "{}\n{}", ledger_line(&self.ledger), laws_line(&self.laws));
         out
     }
 

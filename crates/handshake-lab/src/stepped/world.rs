@@ -280,7 +280,6 @@ impl<P: Protocol> World<P> {
                     }
                 }
                 self.look_for_the_starved(device);
-                self.wake(Desk::is_called);
             }
         }
         self.setting.time.send_off(&self.outbox);
@@ -335,7 +334,6 @@ impl<P: Protocol> World<P> {
             if self.setting.collects {
                 // It has done what there was to do.
                 (0..self.stations.len()).for_each(|device| self.poll(device));
-                self.wake(Desk::is_called);
             }
         }
     }
@@ -425,10 +423,11 @@ impl<P: Protocol> World<P> {
 
     /// Those workers go on of which `whose` says so.
     fn wake(&mut self, whose: impl Fn(&Desk) -> bool) {
-        let workers = self.workers.iter().enumerate();
-        workers
-            .filter(|(_, worker)| whose(&worker.desk))
-            .for_each(|(n, _)| self.runnable.insert(n));
+        for (number, worker) in self.workers.iter().enumerate() {
+            if whose(&worker.desk) {
+                self.runnable.insert(number);
+            }
+        }
     }
 
     fn post(&mut self, worker: usize, mail: Mail) {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::report::{LawReport, Machine};
+use crate::report::{LawReport, Machine, laws_line};
 
 /// Names the shape of the document.
 pub(super) const SCHEMA: &str = "layby.swarm/1";
@@ -86,12 +86,7 @@ impl SwarmReport {
             self.cancels,
             self.seeds_per_s
         );
-        out.push_str("laws:");
-        for law in &self.laws {
-            let verdict = if law.held { "held" } else { "BROKEN" };
-            let _ = write!(out, "  {} {verdict} ({} checks)", law.law, law.checked);
-        }
-        let _ = writeln!(out, "\n{}", self.sentence());
+        let _ = writeln!(out, "{}\n{}", laws_line(&self.laws), self.sentence());
         if self.is_good() {
             let _ = writeln!(out, "next:    {}", self.next());
         }

@@ -136,12 +136,8 @@ fn kinds(body: &mut String, rows: &[RowReport]) {
             ]
         })
         .collect();
-    if lines.is_empty() {
-        return;
-    }
     let heads = ["row", "kind", "handshakes", "p50 ms", "p99 ms", "failed"];
-    let table = table("Kind by kind", &heads, &lines);
-    let _ = write!(body, "<h2>Kind by kind</h2>\n<div class=\"whole\">{table}</div>\n");
+    section(body, "Kind by kind", &heads, &lines);
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown to people")]
@@ -161,13 +157,17 @@ fn devices(body: &mut String, rows: &[RowReport]) {
             ]
         })
         .collect();
-    if lines.is_empty() {
-        return;
-    }
     let heads =
         ["row", "device", "operations", "busy", "wait ms", "ring full", "faults", "fallbacks"];
-    let table = table("Device by device", &heads, &lines);
-    let _ = write!(body, "<h2>Device by device</h2>\n<div class=\"whole\">{table}</div>\n");
+    section(body, "Device by device", &heads, &lines);
+}
+
+/// A table under a heading of its own, if there is anything in it.
+fn section(body: &mut String, title: &str, heads: &[&str], lines: &[Vec<String>]) {
+    if !lines.is_empty() {
+        let table = table(title, heads, lines);
+        let _ = write!(body, "<h2>{title}</h2>\n<div class=\"whole\">{table}</div>\n");
+    }
 }
 
 fn pictures(body: &mut String, results: &Results) {
