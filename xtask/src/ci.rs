@@ -95,8 +95,10 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
     }
     steps.push(cargo(
         "plant",
-        "the planted bugs still compile, and do nothing unless they are named",
-        "test --package engine-core --package handshake-lab --features plant",
+        "the planted bugs are found when they are named, and do nothing otherwise",
+        // With the whole workspace, so that what lies below is built as it is for the tests.
+        "test --workspace --features handshake-lab/plant --no-fail-fast \
+         --test plants --test planted --test planted_swarm --test swarm",
     ));
     for member in workspace.publishable() {
         let alone = "each crate stands alone, with any choice of its features";

@@ -37,7 +37,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a scenario: real handshakes against the simulated accelerator
-    Sim(sim::SimArgs),
+    Sim(Box<sim::SimArgs>),
     /// Serve a page over HTTPS through an engine of your choice
     #[command(disable_help_flag = true)]
     Serve(HandOver),
@@ -70,7 +70,7 @@ fn main() -> ExitCode {
         Err(problem) => return usage_error(&problem),
     };
     match cli.command {
-        Command::Sim(args) => sim::run(&workspace, args),
+        Command::Sim(args) => sim::run(&workspace, *args),
         Command::Serve(rest) => lab::hand_over(&workspace, Some("serve"), rest.args),
         Command::Bench(rest) => lab::hand_over(&workspace, Some("bench"), rest.args),
         Command::Lab(rest) => lab::hand_over(&workspace, None, rest.args),

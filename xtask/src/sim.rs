@@ -66,6 +66,10 @@ pub(crate) struct SimArgs {
     #[arg(long, value_name = "S")]
     from: Option<String>,
 
+    /// Of the scenario swarm: on how many threads [default: one for each processor]
+    #[arg(long, value_name = "N")]
+    threads: Option<String>,
+
     /// Of the scenario swarm: end with the first seed that breaks a law
     #[arg(long)]
     fail_fast: bool,
@@ -110,6 +114,7 @@ impl SimArgs {
         self.seed.into_iter().for_each(|seed| option("--seed", seed.into()));
         self.seeds.into_iter().for_each(|seeds| option("--seeds", seeds.into()));
         self.from.into_iter().for_each(|from| option("--from", from.into()));
+        self.threads.into_iter().for_each(|threads| option("--threads", threads.into()));
         self.clock.into_iter().for_each(|clock| option("--clock", clock.into()));
         self.profile.into_iter().for_each(|file| option("--profile", file.into()));
         self.set.into_iter().for_each(|setting| option("--set", setting.into()));
@@ -151,7 +156,7 @@ mod tests {
 
     #[test]
     fn every_argument_reaches_the_lab() {
-        let line = "mine.toml --seed 7 --clock virtual --profile p.toml --set a=1 --set b=2 --report out --seeds 5 --from 3 \
+        let line = "mine.toml --seed 7 --clock virtual --profile p.toml --set a=1 --set b=2 --report out --seeds 5 --from 3 --threads 2 \
                     --plant lost-wake --fail-fast --print --json";
         assert_eq!(for_the_lab(line).split_whitespace().count(), line.split_whitespace().count());
         for word in line.split_whitespace() {

@@ -108,7 +108,9 @@ fn a_failing_seed_shrinks_to_a_file_that_still_fails() {
     let text = std::fs::read_to_string(directory.path().join(&file)).expect("written");
     let plan: toml::Table = text.parse().expect("TOML");
     let visits = plan["swarm"]["visits"].as_array().expect("a list").len();
-    assert!((1..=10).contains(&visits), "{text}");
+    // How few are enough depends on the seed: a queue has to fill behind a full ring.
+    let whole = handshake_lab::swarm::SeedPlan::of(seed.as_u64().expect("a number")).visits.len();
+    assert!((1..=whole / 2).contains(&visits), "{visits} of {whole}:\n{text}");
     let again = lab(&[&file]);
     assert_eq!(again.status.code(), Some(1));
     let again: serde_json::Value = serde_json::from_slice(&again.stdout).expect("one document");

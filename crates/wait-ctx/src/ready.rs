@@ -37,6 +37,8 @@ struct Queue {
     /// The consumer is gone; pushes go nowhere.
     closed: bool,
     fd_writes: u64,
+    /// Who is told that there is something after there was nothing.
+    parent: Option<(ReadySender, Token)>,
 }
 
 /// The consuming end. It belongs to one thread: it can be moved there, but not shared.
@@ -54,6 +56,19 @@ impl ReadyQueue {
     pub fn new() -> io::Result<Self> {
         let shared = Arc::new(Shared { queue: Mutex::default(), signal: Signal::new()? });
         Ok(Self { shared, not_sync: PhantomData })
+    }
+
+    /// A queue below another: whenever a token comes while it is empty, `token` goes to `parent`.
+    ///
+    /// For whoever serves many queues on one thread, as schedulers do that step several workers: it drains `parent`, and
+    /// looks into those alone that have something.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn below(parent: ReadySender, token: Token) -> io::Result<Self> {
+        let queue = Self::new()?;
+        lock(&queue.shared.queue).parent = Some((parent, token));
+        Ok(queue)
     }
 
     /// A new producing end.
@@ -118,19 +133,18 @@ pub struct ReadySender {
 }
 
 impl ReadySender {
-    /// Whether nothing is queued at this moment. A hint for schedulers that step several threads on one; a serving
-    /// thread asks [`ReadyQueue::prepare_sleep`].
-    pub fn is_empty(&self) -> bool {
-        lock(&self.shared.queue).ready.is_empty()
-    }
-
     /// Queues `token`, and wakes the serving thread if it sleeps. False if the queue is gone.
     pub fn push(&self, token: Token) -> bool {
         let mut queue = lock(&self.shared.queue);
         if queue.closed {
             return false;
         }
+        let was_empty = queue.ready.is_empty();
         queue.ready.push(token);
+        // Under the lock, which cannot deadlock: a parent is there before its children, so they make a tree.
+        if was_empty && let Some((parent, token)) = &queue.parent {
+            parent.push(*token);
+        }
         if queue.sleeping && !queue.signalled {
             queue.signalled = true;
             queue.fd_writes += 1;

@@ -1,6 +1,6 @@
 //! `lab sim`: run a scenario, show what it did, judge it.
 
-use std::{io::Write as _, path::PathBuf};
+use std::{io::Write as _, num::NonZeroUsize, path::PathBuf};
 
 use super::{Stop, interrupt, number};
 use crate::{
@@ -51,6 +51,9 @@ pub struct SimArgs {
     /// Of the scenario swarm: the first seed.
     #[arg(long, value_name = "S")]
     from: Option<String>,
+    /// Of the scenario swarm: on how many threads [default: one for each processor].
+    #[arg(long, value_name = "N")]
+    threads: Option<String>,
     /// Of the scenario swarm: end with the first seed that breaks a law, and leave it as it is.
     #[arg(long)]
     fail_fast: bool,
@@ -85,12 +88,13 @@ pub(super) fn run(args: &SimArgs) -> Result<(), Stop> {
     if scenario.name == SWARM {
         return swarm(&scenario, args);
     }
-    if args.seeds.is_some() || args.from.is_some() || args.fail_fast {
-        let option = match (&args.seeds, &args.from) {
-            (Some(_), _) => "--seeds",
-            (None, Some(_)) => "--from",
-            (None, None) => "--fail-fast",
-        };
+    let of_the_swarm = [
+        ("--seeds", args.seeds.is_some()),
+        ("--from", args.from.is_some()),
+        ("--threads", args.threads.is_some()),
+        ("--fail-fast", args.fail_fast),
+    ];
+    if let Some((option, _)) = of_the_swarm.into_iter().find(|(_, given)| *given) {
         return Err(Stop::Usage(format!(
             "{option}: only the scenario swarm has seeds; give --seed N"
         )));
@@ -187,10 +191,17 @@ fn swarm(scenario: &Scenario, args: &SimArgs) -> Result<(), Stop> {
     let default = if scenario.swarm.visits.is_some() { 1 } else { SEEDS };
     let seeds = number("--seeds", &args.seeds, 1..=100_000_000, default)?;
     let from = number("--from", &args.from, 0..=i64::MAX as u64, scenario.seed)?;
+    let threads = match &args.threads {
+        Some(text) => usize::try_from(number::whole("--threads", text, 1..=1024, "threads")?).ok(),
+        None => None,
+    };
     let progress = Progress::new(1).counting("seeds");
     interrupt::listen(&progress).map_err(Stop::usage)?;
     progress.begin("swarm", &format!("{seeds} seeds from {from}"));
     let mut swarm = Swarm::new(scenario).map_err(Stop::usage)?.watched(progress.clone());
+    if let Some(threads) = threads.and_then(NonZeroUsize::new) {
+        swarm = swarm.threads(threads);
+    }
     if args.fail_fast {
         swarm = swarm.fail_fast();
     }

@@ -16,7 +16,7 @@ use mio::{
     unix::SourceFd,
 };
 use ssl_async::Ssl;
-use wait_ctx::Route;
+use wait_ctx::{ReadyQueue, Route};
 
 use super::{
     Control, ServerPlan,
@@ -62,7 +62,8 @@ impl Worker {
             polls: plan.wake == Wake::Poll,
             handshake_timeout: plan.handshake_timeout,
         };
-        let core = Core::new(JobPool::new(), Arc::clone(&live), policy, RealTime)?;
+        let ready = ReadyQueue::new()?;
+        let core = Core::new(JobPool::new(), ready, Arc::clone(&live), policy, RealTime);
         let readable = Interest::READABLE;
         poll.registry().register(&mut listener, LISTENER, readable)?;
         poll.registry().register(&mut SourceFd(&core.as_fd().as_raw_fd()), READY, readable)?;

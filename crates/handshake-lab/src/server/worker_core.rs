@@ -8,7 +8,6 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    io,
     os::fd::{AsFd, BorrowedFd},
     sync::Arc,
     time::Duration,
@@ -83,16 +82,17 @@ struct Held<S, T> {
 }
 
 impl<S: Session, C: Charge> Core<S, C> {
+    /// The core of a worker whose completions come by `ready`.
     pub(crate) fn new(
         pool: JobPool,
+        ready: ReadyQueue,
         live: Arc<LiveCounters>,
         policy: Policy,
         charge: C,
-    ) -> io::Result<Self> {
-        let ready = ReadyQueue::new()?;
+    ) -> Self {
         let sender = ready.sender();
         let report = WorkerReport::new(pool.stats());
-        Ok(Self {
+        Self {
             pool,
             ready,
             sender,
@@ -107,7 +107,7 @@ impl<S: Session, C: Charge> Core<S, C> {
             tokens: Vec::new(),
             charge,
             report,
-        })
+        }
     }
 
     /// Takes up a new session, made by `make` with its key, the job pool and the route of its wakes, if it is to have
@@ -214,11 +214,6 @@ impl<S: Session, C: Charge> Core<S, C> {
             self.advance(key);
         }
         self.feed_starved();
-    }
-
-    /// Where its completions come in.
-    pub(crate) const fn ready(&self) -> &ReadySender {
-        &self.sender
     }
 
     /// Another turn of the driver's loop begins.

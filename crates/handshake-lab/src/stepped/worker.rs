@@ -4,7 +4,7 @@
 //! async mode blocks its thread, the engine finds itself in the worker's job and pauses that (law L11).
 
 use std::{
-    cell::{Cell, OnceCell, RefCell},
+    cell::{Cell, RefCell},
     collections::{BTreeMap, VecDeque},
     io,
     rc::Rc,
@@ -14,7 +14,7 @@ use std::{
 
 use engine_core::Clock as _;
 use job_core::{JobPool, Pause};
-use wait_ctx::ReadySender;
+use wait_ctx::ReadyQueue;
 
 use super::{
     beats::Beats,
@@ -41,8 +41,6 @@ pub(super) struct Desk {
     pub(super) doing: Cell<Doing>,
     /// No mail will come any more.
     pub(super) ending: Cell<bool>,
-    /// Where its completions come in; there once it has begun.
-    ready: OnceCell<ReadySender>,
     /// What its sessions have written in the present step.
     pub(super) outbox: Rc<Outbox>,
     pub(super) time: Rc<Time>,
@@ -120,16 +118,15 @@ impl Charge for Busy {
 pub(super) fn serve<P: Protocol>(
     protocol: &P,
     desk: &Rc<Desk>,
-    pool: JobPool,
+    (pool, ready): (JobPool, ReadyQueue),
     policy: Policy,
     costs: Costs,
     live: Arc<LiveCounters>,
 ) -> io::Result<WorkerReport> {
     let spent = Rc::new(Cell::new(Duration::ZERO));
     let busy = Busy { desk: Rc::clone(desk), costs, spent: Rc::clone(&spent) };
-    let mut core = Core::new(pool, live, policy, busy)?;
+    let mut core = Core::new(pool, ready, live, policy, busy);
     let mut rounds = PollRounds::default();
-    desk.ready.get_or_init(|| core.ready().clone());
     while !is_cancelled() {
         core.turn();
         desk.beat();
@@ -232,7 +229,6 @@ impl Desk {
             mail: RefCell::default(),
             doing: Cell::new(Doing::Something),
             ending: Cell::new(false),
-            ready: OnceCell::new(),
             outbox: Rc::default(),
             time: Rc::clone(time),
             numbers: RefCell::default(),
@@ -261,11 +257,6 @@ impl Desk {
     /// Whether it waits for mail or a completion.
     pub(super) fn waits(&self) -> bool {
         self.doing.get() == Doing::Nothing
-    }
-
-    /// Whether it waits though a completion has come.
-    pub(super) fn is_called(&self) -> bool {
-        self.waits() && self.ready.get().is_none_or(|ready| !ready.is_empty())
     }
 
     /// The worker's job has paused or ended: what it did goes into the trace.

@@ -59,6 +59,10 @@ impl Runnable {
         self.0[worker / 64] |= 1 << (worker % 64);
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.iter().all(|word| *word == 0)
+    }
+
     /// Takes out the one with the lowest number.
     pub(super) fn pop_first(&mut self) -> Option<usize> {
         let (index, word) = self.0.iter_mut().enumerate().find(|(_, word)| **word != 0)?;

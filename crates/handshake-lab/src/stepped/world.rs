@@ -71,7 +71,7 @@ pub(super) struct World<P: Protocol> {
     alarms: Vec<Option<Duration>>,
     /// From when on a device takes requests for which it has room, as far as is known.
     usable_from: Vec<Duration>,
-    /// Workers whose engines have woken them.
+    /// Workers whose engines have woken them, by their numbers, and those that have completions, by numbers behind these.
     woken: ReadyQueue,
     tokens: Vec<Token>,
     places: Vec<Place<P::Client>>,
@@ -193,6 +193,8 @@ impl<P: Protocol> World<P> {
     fn start_worker(&mut self, number: usize, jobs: &JobPool, pool: JobPool) -> io::Result<()> {
         let setting = &self.setting;
         let desk = Desk::new(number, &setting.time, setting.beats.clone());
+        let completed = Token(setting.workers + number);
+        let ready = ReadyQueue::below(self.woken.sender(), completed)?;
         let wait_ctx = WaitCtx::new();
         wait_ctx.notifier().set_route(Route::Ready(self.woken.sender(), Token(number)));
         let body = {
@@ -204,7 +206,7 @@ impl<P: Protocol> World<P> {
                 polls: setting.polls,
                 handshake_timeout: None,
             };
-            move || worker::serve(&*protocol, &desk, pool, policy, costs, live)
+            move || worker::serve(&*protocol, &desk, (pool, ready), policy, costs, live)
         };
         let step =
             jobs.start_with(&wait_ctx, body).map_err(|refused| io::Error::other(refused.reason))?;
@@ -311,11 +313,7 @@ impl<P: Protocol> World<P> {
     /// Lets everything happen that happens now.
     fn settle(&mut self) -> io::Result<()> {
         loop {
-            self.woken.drain(&mut self.tokens);
-            for token in self.tokens.drain(..) {
-                self.runnable.insert(token.0);
-            }
-            self.wake(Desk::is_called);
+            self.take_woken();
             let Some(number) = self.runnable.pop_first() else {
                 return Ok(());
             };
@@ -334,6 +332,17 @@ impl<P: Protocol> World<P> {
             if self.setting.collects {
                 // It has done what there was to do.
                 (0..self.stations.len()).for_each(|device| self.poll(device));
+            }
+        }
+    }
+
+    /// Those that were woken are to go on. One that is busy looks for completions by itself before it waits.
+    fn take_woken(&mut self) {
+        self.woken.drain(&mut self.tokens);
+        for Token(token) in self.tokens.drain(..) {
+            let number = token % self.setting.workers;
+            if token == number || self.workers[number].desk.waits() {
+                self.runnable.insert(number);
             }
         }
     }
@@ -399,9 +408,10 @@ impl<P: Protocol> World<P> {
 
     /// Nobody waits for a ring that has room: whatever keeps another kind waiting is nothing to this one.
     fn look_for_the_starved(&mut self, device: usize) {
-        let station = &self.stations[device];
+        let notifies = self.stations[device].notifies;
         // Whoever has been told to submit has that room for its own until it gets to it.
-        let in_reserve = station.notifies && self.wakes_are_under_way();
+        let in_reserve = notifies && self.wakes_are_under_way();
+        let station = &self.stations[device];
         let usable = self.usable_from[device] <= self.setting.time.clock.now() && !in_reserve;
         let Some(depth) = station.depth.filter(|_| usable) else { return };
         let (card, starved) = (&station.card, &mut self.harm.starved);
@@ -415,19 +425,10 @@ impl<P: Protocol> World<P> {
     }
 
     /// Whether somebody may have been told to resume who has not got to it.
-    fn wakes_are_under_way(&self) -> bool {
-        let busy =
-            |worker: &Worker| worker.desk.doing.get() != Doing::Nothing || worker.desk.is_called();
-        self.setting.polls || self.workers.iter().any(busy)
-    }
-
-    /// Those workers go on of which `whose` says so.
-    fn wake(&mut self, whose: impl Fn(&Desk) -> bool) {
-        for (number, worker) in self.workers.iter().enumerate() {
-            if whose(&worker.desk) {
-                self.runnable.insert(number);
-            }
-        }
+    fn wakes_are_under_way(&mut self) -> bool {
+        self.take_woken();
+        let waits = |worker: &Worker| worker.desk.waits();
+        self.setting.polls || !self.runnable.is_empty() || !self.workers.iter().all(waits)
     }
 
     fn post(&mut self, worker: usize, mail: Mail) {
@@ -446,7 +447,11 @@ impl<P: Protocol> World<P> {
             self.poll(device);
         }
         // Every worker that waits looks for completions.
-        self.wake(Desk::waits);
+        for (number, worker) in self.workers.iter().enumerate() {
+            if worker.desk.waits() {
+                self.runnable.insert(number);
+            }
+        }
         self.settle()?;
         Ok(!self.setting.time.calendar.borrow().is_empty())
     }

@@ -3,6 +3,7 @@
 //! A seed has at least 50 handshakes, two devices and two rules for faults. Handshakes run in outline, each hundredth
 //! seed with real TLS. What fails is replayed by its seed.
 
+mod in_order;
 mod line;
 mod plan;
 mod report;

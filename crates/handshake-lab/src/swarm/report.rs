@@ -35,7 +35,10 @@ pub struct SwarmReport {
     /// Whether it was broken off before its last seed.
     #[serde(default)]
     pub partial: bool,
-    /// Seeds for each second of real time.
+    /// Threads that ran them.
+    #[serde(default)]
+    pub threads: usize,
+    /// Seeds for each second of real time, all threads together.
     pub seeds_per_s: f64,
     /// The laws that were checked.
     pub laws: Vec<LawReport>,
@@ -78,13 +81,17 @@ impl SwarmReport {
         }
         let _ = writeln!(
             out,
-            "{} seeds, each run twice ({} with real TLS): {} handshakes, {} faults, {} cancels; {:.0} seeds a second",
+            "{} seeds, each run twice ({} with real TLS): {} handshakes, {} faults, {} cancels; {:.0} seeds a second on {}",
             self.seeds,
             self.real_tls_seeds,
             self.handshakes,
             self.faults,
             self.cancels,
-            self.seeds_per_s
+            self.seeds_per_s,
+            match self.threads {
+                1 => "one thread".to_owned(),
+                threads => format!("{threads} threads"),
+            }
         );
         let _ = writeln!(out, "{}\n{}", laws_line(&self.laws), self.sentence());
         if self.is_good() {

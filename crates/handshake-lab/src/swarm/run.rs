@@ -1,8 +1,18 @@
 //! Running seeds.
 
-use std::{io, ops::Range, time::Instant};
+use std::{
+    io,
+    num::NonZeroUsize,
+    ops::{
+        ControlFlow::{Break, Continue},
+        Range,
+    },
+    thread,
+    time::Instant,
+};
 
 use super::{
+    in_order,
     line::SeedLine,
     plan::SeedPlan,
     report::{Failure, SCHEMA, SwarmReport},
@@ -28,19 +38,31 @@ const WORKERS: usize = 2;
 /// Jobs of a small pool.
 const FEW_JOBS: usize = 6;
 
-/// Runs seeds one after the other on one thread, with the same stacks.
+/// Runs seeds, on as many threads as it is given; what comes of a seed is the same on any.
 #[derive(Debug)]
 pub struct Swarm {
+    recipe: Recipe,
+    progress: Progress,
+    /// After so many seeds that failed it is known.
+    enough: usize,
+    threads: NonZeroUsize,
+}
+
+/// What all seeds have in common.
+#[derive(Debug)]
+struct Recipe {
     scenario: String,
     row: RowPlan,
     costs: CostProfile,
     remains: Remains,
-    fibers: Fibers,
-    few_fibers: Fibers,
     pki: TestPki,
-    progress: Progress,
-    /// After so many seeds that failed it is known.
-    enough: usize,
+}
+
+/// The stacks of a thread that runs seeds, kept from one to the next.
+#[derive(Debug)]
+struct Stacks {
+    many: Fibers,
+    few: Fibers,
 }
 
 /// What came of one seed.
@@ -55,22 +77,20 @@ impl Swarm {
     /// A swarm as a scenario has it.
     ///
     /// # Errors
-    /// When there are no keys for real TLS, or no memory for stacks.
+    /// When there are no keys for real TLS.
     pub fn new(scenario: &Scenario) -> Result<Self, SwarmError> {
         let row = scenario.plan().swap_remove(0);
         // The language refuses a mix here.
         let key = row.mix.draw(0).key;
-        Ok(Self {
+        let recipe = Recipe {
             scenario: scenario.name.clone(),
             row,
             remains: scenario.swarm.clone(),
             costs: CostProfile::reference(),
-            fibers: Fibers::new(WORKERS, None),
-            few_fibers: Fibers::new(WORKERS, Some(FEW_JOBS)),
             pki: TestPki::generate(key)?,
-            progress: Progress::silent(),
-            enough: ENOUGH,
-        })
+        };
+        let threads = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        Ok(Self { recipe, progress: Progress::silent(), enough: ENOUGH, threads })
     }
 
     /// Tells `progress` how far it is, and ends early if that says so.
@@ -85,21 +105,27 @@ impl Swarm {
         Self { enough: 1, ..self }
     }
 
+    /// Runs seeds on so many threads instead of one for each processor.
+    #[must_use]
+    pub fn threads(self, threads: NonZeroUsize) -> Self {
+        Self { threads, ..self }
+    }
+
     /// Runs these seeds, each of them twice. Ends early when so many have failed that it is known.
     ///
     /// # Errors
     /// What kept a seed from being run; broken laws are in the report instead.
-    pub fn run(&mut self, seeds: Range<u64>) -> Result<SwarmReport, SwarmError> {
+    pub fn run(&self, seeds: Range<u64>) -> Result<SwarmReport, SwarmError> {
         self.run_until(seeds, self.enough, |_| Ok(()))
     }
 
-    /// As [`run`](Self::run), but every seed is run, however many fail, and `tell` is told of each as it ends: then it
+    /// As [`run`](Self::run), but every seed is run, however many fail, and `tell` is told of each in their order: then it
     /// is all the same how the seeds are cut into shards.
     ///
     /// # Errors
     /// As [`run`](Self::run), and what `tell` says.
     pub fn run_each(
-        &mut self,
+        &self,
         seeds: Range<u64>,
         tell: impl FnMut(&SeedLine) -> io::Result<()>,
     ) -> Result<SwarmReport, SwarmError> {
@@ -107,7 +133,7 @@ impl Swarm {
     }
 
     fn run_until(
-        &mut self,
+        &self,
         seeds: Range<u64>,
         enough: usize,
         mut tell: impl FnMut(&SeedLine) -> io::Result<()>,
@@ -116,8 +142,8 @@ impl Swarm {
         let mut report = SwarmReport {
             schema: SCHEMA.to_owned(),
             machine: Machine::this(),
-            scenario: self.scenario.clone(),
-            cost_profile: self.costs.id(),
+            scenario: self.recipe.scenario.clone(),
+            cost_profile: self.recipe.costs.id(),
             from: seeds.start,
             seeds: 0,
             real_tls_seeds: 0,
@@ -126,36 +152,55 @@ impl Swarm {
             cancels: 0,
             failures: Vec::new(),
             partial: false,
+            threads: self.threads.get(),
             seeds_per_s: 0.0,
             laws: Vec::new(),
         };
         let mut failed = 0;
         let all = seeds.end.saturating_sub(seeds.start);
-        for seed in seeds {
-            if self.progress.is_interrupted() {
-                report.partial = true;
-                break;
-            }
-            let line = self.line(seed)?;
-            tell(&line)
-                .map_err(|source| RunError::System { row: format!("seed {seed}"), source })?;
+        let mut take = |line: Result<SeedLine, SwarmError>| -> Result<_, SwarmError> {
+            let line = line?;
+            tell(&line).map_err(|source| RunError::System {
+                row: format!("seed {}", line.seed),
+                source,
+            })?;
             report.take(&line);
             #[expect(clippy::cast_precision_loss, reason = "a number of seeds is far below 2^52")]
             self.progress.at(report.seeds, report.seeds as f64 / all as f64);
             failed += usize::from(line.is_bad());
-            if failed >= enough {
-                break;
-            }
-        }
+            report.partial = self.progress.is_interrupted() && report.seeds < all;
+            Ok(if failed >= enough || report.partial { Break(()) } else { Continue(()) })
+        };
+        let line = |stacks: &mut Stacks, seed| self.recipe.line(stacks, seed);
+        in_order::map(self.threads, seeds, Stacks::new, line, &mut take)?;
         #[expect(clippy::cast_precision_loss, reason = "a number of seeds is far below 2^52")]
         let seeds = report.seeds as f64;
         report.seeds_per_s = seeds / begun.elapsed().as_secs_f64().max(f64::MIN_POSITIVE);
         Ok(report)
     }
 
-    fn line(&mut self, seed: u64) -> Result<SeedLine, SwarmError> {
+    /// Makes the plan of a seed that broke a law as small as it gets while that law still breaks.
+    ///
+    /// # Errors
+    /// What kept the seed from being run.
+    pub fn shrink(&self, failure: &Failure) -> Result<Shrunk, SwarmError> {
+        let whole = SeedPlan::of(failure.seed);
+        let (law, from) = (failure.law.clone(), self.recipe.remains.clone());
+        let stacks = Stacks::new();
+        let fails = |remains: &Remains| -> Result<bool, SwarmError> {
+            let plan = shrink::left_of(whole.clone(), remains);
+            let outcome = self.recipe.seed(&stacks, &plan)?;
+            Ok(outcome.laws.iter().any(|broken| !broken.held && broken.law == law))
+        };
+        let remains = shrink::shrink(&whole, from, fails)?;
+        Ok(Shrunk { failure: failure.clone(), left: shrink::left_of(whole, &remains), remains })
+    }
+}
+
+impl Recipe {
+    fn line(&self, stacks: &Stacks, seed: u64) -> Result<SeedLine, SwarmError> {
         let plan = shrink::left_of(SeedPlan::of(seed), &self.remains);
-        let SeedOutcome { evidence, trace, laws } = self.seed(&plan)?;
+        let SeedOutcome { evidence, trace, laws } = self.seed(stacks, &plan)?;
         let given_up: u64 = evidence.workers.iter().map(|worker| worker.given_up).sum();
         Ok(SeedLine {
             handshakes: plan.visits.len() as u64,
@@ -166,34 +211,23 @@ impl Swarm {
         })
     }
 
-    /// Makes the plan of a seed that broke a law as small as it gets while that law still breaks.
-    ///
-    /// # Errors
-    /// What kept the seed from being run.
-    pub fn shrink(&mut self, failure: &Failure) -> Result<Shrunk, SwarmError> {
-        let whole = SeedPlan::of(failure.seed);
-        let (law, from) = (failure.law.clone(), self.remains.clone());
-        let fails = |remains: &Remains| -> Result<bool, SwarmError> {
-            let outcome = self.seed(&shrink::left_of(whole.clone(), remains))?;
-            Ok(outcome.laws.iter().any(|broken| !broken.held && broken.law == law))
-        };
-        let remains = shrink::shrink(&whole, from, fails)?;
-        Ok(Shrunk { failure: failure.clone(), left: shrink::left_of(whole, &remains), remains })
-    }
-
-    fn seed(&mut self, plan: &SeedPlan) -> Result<SeedOutcome, SwarmError> {
-        let (evidence, trace) = self.once(plan)?;
-        let (_, again) = self.once(plan)?;
+    fn seed(&self, stacks: &Stacks, plan: &SeedPlan) -> Result<SeedOutcome, SwarmError> {
+        let mut row = self.row.clone();
+        row.mode = plan.mode;
+        row.workers = plan.workers;
+        let fibers = if plan.few_jobs { &stacks.few } else { &stacks.many };
+        let once = || stepped::run_seed(plan, &row, &self.pki, &self.costs, fibers);
+        let (evidence, trace) = once()?;
+        let (_, again) = once()?;
         let mut laws = Laws::default();
         laws.check(&evidence);
         laws.l9_repeats("swarm", trace, again);
         Ok(SeedOutcome { evidence, trace, laws: laws.reports() })
     }
+}
 
-    fn once(&mut self, plan: &SeedPlan) -> Result<(RowEvidence, TraceSummary), SwarmError> {
-        let fibers = if plan.few_jobs { &self.few_fibers } else { &self.fibers };
-        self.row.mode = plan.mode;
-        self.row.workers = plan.workers;
-        stepped::run_seed(plan, &self.row, &self.pki, &self.costs, fibers)
+impl Stacks {
+    fn new() -> Self {
+        Self { many: Fibers::new(WORKERS, None), few: Fibers::new(WORKERS, Some(FEW_JOBS)) }
     }
 }

@@ -123,18 +123,19 @@ fn storm(on_full: OnFull) -> Storm {
         resume(n, &mut jobs, &mut accounts);
     }
     let (mut tokens, mut polls) = (Vec::new(), 0);
+    ready.drain(&mut tokens);
     // A request has a handful of events; this is far more than all of them have.
     for _ in 0..100 * JOBS {
-        ready.drain(&mut tokens);
-        for token in tokens.drain(..) {
-            let n = token.0;
+        for Token(n) in tokens.drain(..) {
             accounts[n].wakes += 1;
             resume(n, &mut jobs, &mut accounts);
         }
         polls += 1;
-        match engine.poll() {
+        let next = engine.poll();
+        ready.drain(&mut tokens);
+        match next {
             Some(next) => clock.set(next),
-            None if woken.is_empty() => break,
+            None if tokens.is_empty() => break,
             None => {}
         }
     }

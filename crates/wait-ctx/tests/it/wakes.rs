@@ -150,6 +150,25 @@ fn l7_the_ready_queue_writes_its_descriptor_once_per_sleep() {
 }
 
 #[test]
+fn a_queue_below_another_announces_itself_once_until_it_is_drained() {
+    let mut whole = ReadyQueue::new().expect("a descriptor");
+    let mut part = ReadyQueue::below(whole.sender(), Token(7)).expect("a descriptor");
+    let mut tokens = Vec::new();
+    for round in 0..2 {
+        assert!(part.sender().push(Token(round)) && part.sender().push(Token(8)));
+        whole.drain(&mut tokens);
+        assert_eq!(tokens, [Token(7)]);
+        tokens.clear();
+        part.drain(&mut tokens);
+        assert_eq!(tokens, [Token(round), Token(8)]);
+        tokens.clear();
+    }
+    // It may outlive the other.
+    drop(whole);
+    assert!(part.sender().push(Token(1)));
+}
+
+#[test]
 #[cfg(target_os = "linux")]
 fn after_every_resume_the_descriptor_is_unreadable_to_poll_and_to_select() {
     let ctx = WaitCtx::new();

@@ -41,7 +41,8 @@ impl Session for Fake {
 
 fn core(handshake_timeout: Option<Duration>) -> Core<Fake, RealTime> {
     let policy = Policy { unprompted_every: None, polls: false, handshake_timeout };
-    Core::new(JobPool::new(), Arc::default(), policy, RealTime).expect("a descriptor")
+    let ready = ReadyQueue::new().expect("a descriptor");
+    Core::new(JobPool::new(), ready, Arc::default(), policy, RealTime)
 }
 
 const LIMIT: Duration = Duration::from_secs(3);
