@@ -4,16 +4,16 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
+mod binaries;
 mod bounded;
 mod browser;
 mod client;
 mod identity;
-mod lab;
 mod server;
 
+pub use binaries::{lab, lab_binary, xtask_binary};
 pub use bounded::{LIMIT, Run, run};
 pub use browser::{chromium, headless};
 pub use client::Client;
 pub use identity::{Identity, KeyType};
-pub use lab::{lab, lab_binary};
 pub use server::Server;

@@ -2,10 +2,9 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::path::Path;
 use std::process::Command;
 
-use layby_tests::{Identity, KeyType, Run, lab, run};
+use layby_tests::{Identity, KeyType, Run, lab, run, xtask_binary};
 
 /// What the lab says to each command line, after `error: `.
 ///
@@ -137,13 +136,12 @@ fn the_lab_answers_bad_input_in_one_line_with_status_2() {
 
 #[test]
 fn xtask_answers_bad_input_in_one_line_with_status_2() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
     let complaints: Vec<String> = XTASK
         .iter()
         .filter_map(|(line, expected)| {
-            let mut cargo = Command::new(env!("CARGO"));
-            cargo.args(["xtask"]).args(line.split_whitespace()).current_dir(root);
-            complaint(line, expected, &run(&mut cargo, b""))
+            let mut xtask = Command::new(xtask_binary());
+            xtask.args(line.split_whitespace());
+            complaint(line, expected, &run(&mut xtask, b""))
         })
         .collect();
     assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));

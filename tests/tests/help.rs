@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
-use layby_tests::{lab, run};
+use layby_tests::{lab, run, xtask_binary};
 
 fn root() -> PathBuf {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -44,8 +44,8 @@ fn the_texts_that_xtask_keeps_are_those_of_the_lab() {
 #[test]
 fn xtask_and_the_lab_know_the_same_options_of_sim() {
     let of_the_lab = lab(&root(), &["sim", "--help"]).stdout;
-    let mut xtask = Command::new(env!("CARGO"));
-    xtask.args(["xtask", "sim", "--help"]).current_dir(root());
+    let mut xtask = Command::new(xtask_binary());
+    xtask.args(["sim", "--help"]).current_dir(root());
     let of_xtask = run(&mut xtask, b"").stdout;
     let (of_xtask, of_the_lab) = (options(&of_xtask), options(&of_the_lab));
     assert!(of_xtask.len() > 5, "the help lists options: {of_xtask:?}");

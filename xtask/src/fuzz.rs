@@ -3,11 +3,11 @@
 //! It takes a nightly compiler and cargo-fuzz. Where they are missing the step is skipped, unless `LAYBY_REQUIRE` names
 //! `cargo-fuzz`. The property tests of `ssl-async` run the same function with fewer inputs on any compiler.
 
-use std::env;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::ci::absent;
 use crate::workspace::Workspace;
 
 const TARGET: &str = "peer_bytes";
@@ -20,12 +20,7 @@ const PATIENCE: u32 = 300;
 pub(crate) fn check(workspace: &Workspace) -> Vec<String> {
     if !is_installed() {
         let remedy = "rustup toolchain install nightly; cargo install cargo-fuzz";
-        let required = env::var("LAYBY_REQUIRE").unwrap_or_default();
-        if required.split(',').any(|name| name == "cargo-fuzz") {
-            return vec![format!("no nightly compiler with cargo-fuzz: {remedy}")];
-        }
-        eprintln!("skipped: no nightly compiler with cargo-fuzz ({remedy})");
-        return Vec::new();
+        return absent("cargo-fuzz", remedy).into_iter().collect();
     }
     let out = workspace.target_dir().join("fuzz");
     let (corpus, artifacts) = (out.join("corpus"), out.join("artifacts"));

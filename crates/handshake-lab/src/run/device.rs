@@ -135,8 +135,11 @@ impl Device {
         let quiet = self.engine.quiesce(patience);
         drop(driver);
         let elapsed = self.card.elapsed();
-        let engine = self.engine.snapshot();
+        let left = self.engine.snapshot();
         self.card.stop();
+        // A wake is counted when it has been made, so the count is whole when the thread that makes them has ended. What
+        // was in flight until then counts as lost behind that, and is to be told of.
+        let engine = if quiet { self.engine.snapshot() } else { left };
         DeviceReport { name: self.name, engine, card: self.card.stats(), elapsed, quiet }
     }
 }
