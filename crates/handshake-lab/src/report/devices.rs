@@ -1,9 +1,7 @@
 //! Rows device by device: what each of several devices did.
 
-use comfy_table::{CellAlignment, Table, presets};
 use serde::{Deserialize, Serialize};
 
-use super::results::Results;
 use crate::run::DeviceReport;
 
 /// One of several devices of a row.
@@ -38,41 +36,4 @@ impl DeviceRow {
         };
         devices.iter().map(row).collect()
     }
-}
-
-/// The devices of each row as a table that ends with an empty line; nothing where no row has several.
-#[must_use]
-pub(super) fn devices_table(results: &Results) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::ASCII_MARKDOWN);
-    table.set_header([
-        "mode",
-        "device",
-        "ops",
-        "busy",
-        "wait ms",
-        "ring full",
-        "faults",
-        "fallbacks",
-    ]);
-    let mut any = false;
-    for row in &results.rows {
-        for device in &row.devices {
-            any = true;
-            table.add_row([
-                row.mode.clone(),
-                device.name.clone(),
-                device.ops.to_string(),
-                format!("{:.0} %", device.utilisation * 100.0),
-                format!("{:.2}", device.queue_wait_ms),
-                device.ring_full.to_string(),
-                device.faults.to_string(),
-                device.fallbacks.to_string(),
-            ]);
-        }
-    }
-    for column in table.column_iter_mut().skip(2) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    if any { format!("{table}\n\n") } else { String::new() }
 }

@@ -1,13 +1,16 @@
 //! What a run says afterwards: `results.json`, `timeline.json`, `trace.json`, `report.html`, a table, a sentence of verdict and the next
 //! command to try.
 
+mod breakdown;
 mod devices;
 mod diff;
 mod files;
 mod kinds;
 mod knee;
+mod latency;
 mod machine;
 mod page;
+mod past;
 mod progress;
 mod results;
 mod table;
@@ -16,13 +19,15 @@ mod verdict;
 
 pub use devices::DeviceRow;
 pub use diff::{Change, Comparison, Difference};
-pub use files::{ReportDir, Run, TIMELINE_SCHEMA, Timeline};
+pub use files::ReportDir;
 pub use kinds::KindReport;
 pub use knee::knee;
+pub use latency::LatencyMs;
 pub use machine::Machine;
 pub use page::{Origin, comparison, report};
+pub use past::{Run, TIMELINE_SCHEMA, Timeline};
 pub use progress::Progress;
-pub use results::{LatencyMs, LawReport, Ledger, Level, Results, RowReport, SCHEMA};
+pub use results::{LawReport, Ledger, Level, Results, RowReport, SCHEMA};
 pub use table::table;
 pub(crate) use table::{laws_line, ledger_line};
 pub use verdict::{Verdict, verdict};

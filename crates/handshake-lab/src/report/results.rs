@@ -1,10 +1,9 @@
 //! The document `results.json`. Its shape is a promise: fields are added, never renamed or removed, while
 //! [`SCHEMA`] stays the same.
 
-use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::{devices::DeviceRow, kinds::KindReport, machine::Machine};
+use super::{devices::DeviceRow, kinds::KindReport, latency::LatencyMs, machine::Machine};
 use crate::recording::{RowTimeline, Story};
 
 /// Names the shape of the document.
@@ -126,33 +125,6 @@ pub struct RowReport {
     /// CPU time of the load generator for each handshake, in microseconds; for the table only.
     #[serde(skip)]
     pub client_cpu_us_per_handshake: f64,
-}
-
-/// Percentiles of the latency of a handshake, in milliseconds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct LatencyMs {
-    /// Half of the handshakes took at most this.
-    pub p50: f64,
-    /// 99 of 100 took at most this.
-    pub p99: f64,
-    /// 999 of 1,000 took at most this.
-    pub p999: f64,
-    /// The slowest.
-    pub max: f64,
-}
-
-impl LatencyMs {
-    /// Those of a histogram of microseconds.
-    #[must_use]
-    pub fn of_micros(times: &Histogram<u64>) -> Self {
-        let percentile = |quantile| times.value_at_quantile(quantile) as f64 / 1e3;
-        Self {
-            p50: percentile(0.5),
-            p99: percentile(0.99),
-            p999: percentile(0.999),
-            max: times.max() as f64 / 1e3,
-        }
-    }
 }
 
 /// What a run holds now and held at most.

@@ -5,8 +5,7 @@ use std::fmt::Write as _;
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::{
-    devices::devices_table,
-    kinds::kinds_table,
+    breakdown::{devices_table, kinds_table},
     results::{LawReport, Ledger, Results, RowReport},
 };
 

@@ -1,5 +1,6 @@
 //! Virtual time: the same worker, engine and device code as in real time, stepped by a calendar on one thread.
 
+mod answers;
 mod arrivals;
 mod calendar;
 mod clock;
@@ -25,11 +26,11 @@ mod world;
 mod row;
 mod seed;
 
+pub use answers::Answers;
 pub use build::Fibers;
 pub use calls::Calls;
 pub use clock::VirtualClock;
 pub use cost::{CostProfile, ProfileError, Segments, SignCosts};
-pub use profiled::Answers;
 pub use trace::TraceSummary;
 
 pub(crate) use row::{Watch, run as run_row};

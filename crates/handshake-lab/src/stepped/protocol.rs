@@ -6,7 +6,7 @@ use engine_core::{Kind, Work};
 use job_core::JobPool;
 use wait_ctx::Route;
 
-use super::{calls::Calls, profiled::Answers, wire::End};
+use super::{answers::Answers, calls::Calls, wire::End};
 use crate::{scenario::ConnectionKind, server::Session};
 
 /// Makes both ends of a handshake.

@@ -20,9 +20,9 @@ use wait_ctx::{ReadyQueue, Route, Token, WaitCtx};
 mod clients;
 
 use super::{
+    answers::Answers,
     build::{Fibers, Load, Setting, Station},
     calls::Calls,
-    profiled::Answers,
     protocol::Protocol,
     time::Event,
     trace::{Mark, Trace, TraceSummary},

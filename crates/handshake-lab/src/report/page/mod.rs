@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 
 use super::{
     diff::Comparison,
-    files::Run,
+    past::Run,
     results::{Results, RowReport},
     verdict::{Verdict, verdict},
 };

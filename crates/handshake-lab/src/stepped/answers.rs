@@ -1,0 +1,34 @@
+//! The account of results: what is computed is received by its session or erased.
+
+use std::cell::Cell;
+
+thread_local! {
+    static ANSWERS: Cell<Answers> =
+        const { Cell::new(Answers { computed: 0, received: 0, foreign: 0, erased: 0 }) };
+}
+
+/// What became of the results of a run: each is received by its session or erased (law L5).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Answers {
+    /// By devices and standbys.
+    pub computed: u64,
+    /// By sessions.
+    pub received: u64,
+    /// Of those, by sessions that they were not computed for.
+    pub foreign: u64,
+    /// Because nobody waited any more, or because they were wrong.
+    pub erased: u64,
+}
+
+impl Answers {
+    pub(super) fn note(change: impl FnOnce(&mut Self)) {
+        let mut answers = ANSWERS.get();
+        change(&mut answers);
+        ANSWERS.set(answers);
+    }
+
+    /// Those of this thread since the last call.
+    pub(super) fn take() -> Self {
+        ANSWERS.take()
+    }
+}
