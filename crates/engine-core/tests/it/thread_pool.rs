@@ -1,12 +1,15 @@
 //! The device made of threads.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use engine_core::{DeviceError, Engine, EngineError, Terms, ThreadPoolBuilder};
+use engine_core::{DeviceError, Engine, EngineError, Submission, Terms, ThreadPoolBuilder};
 
-use crate::support::{HandClock, KINDS, Negate, Outputs};
+use crate::support::{HandClock, KINDS, Negate, Outputs, Secret};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -142,10 +145,35 @@ fn l13_engines_that_share_a_pool_hear_of_each_others_room() {
     let [one, other] = [(); 2].map(|()| Engine::builder(pool.clone()).build());
     let first: Vec<_> = (0..8).map(|n| one.offer(Negate::new(n, &outputs)).unwrap()).collect();
     assert!(one.snapshot().waiters.now > 0, "the ring is full");
-    let second: Vec<_> = (8..12).map(|n| other.offer(Negate::new(n, &outputs)).unwrap()).collect();
+    // Whoever blocks polls the engine meanwhile, and would find the room by itself; a task is told or waits for ever.
+    let second: Vec<_> = (8..12).map(|n| other.submit(Negate::new(n, &outputs)).unwrap()).collect();
     drop(open);
-    for (pending, n) in first.into_iter().chain(second).zip(0..) {
+    for (submission, n) in second.into_iter().zip(8..) {
+        assert_eq!(wait_as_a_task(submission).value, !n);
+    }
+    for (pending, n) in first.into_iter().zip(0..) {
         assert_eq!(pending.wait().unwrap().value, !n);
+    }
+}
+
+/// Polls only when it is woken.
+fn wait_as_a_task(mut submission: Submission<Negate>) -> Secret {
+    let (wake, woken) = mpsc::channel();
+    let waker = Waker::from(Arc::new(Ring(wake)));
+    loop {
+        match Pin::new(&mut submission).poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(result) => return result.unwrap(),
+            Poll::Pending => woken.recv_timeout(PATIENCE).expect("nobody told it of room"),
+        }
+    }
+}
+
+struct Ring(mpsc::Sender<()>);
+
+impl Wake for Ring {
+    fn wake(self: Arc<Self>) {
+        // It may have its result already.
+        let _ = self.0.send(());
     }
 }
 

@@ -56,6 +56,19 @@ fn w13_an_addition_is_told_once_however_many_operations_follow() {
 }
 
 #[test]
+fn a_list_says_how_many_are_left_in_it() {
+    let ctx = WaitCtx::new();
+    for _ in 0..3 {
+        ctx.set_wait_fd(Key::unique(), WaitFd::owned(pipe())).expect("free");
+    }
+    let mut added = ctx.changed_fds().added.into_iter();
+    for left in (0..=3).rev() {
+        assert_eq!((added.len(), added.size_hint()), (left, (left, Some(left))));
+        assert_eq!(added.next().is_some(), left > 0);
+    }
+}
+
+#[test]
 fn w14_a_removal_that_was_added_before_is_always_told() {
     let ctx = WaitCtx::new();
     let key = Key::unique();

@@ -150,6 +150,18 @@ fn l7_the_ready_queue_writes_its_descriptor_once_per_sleep() {
 }
 
 #[test]
+fn notifiers_and_requests_of_two_sessions_are_two() {
+    let (one, other) = (WaitCtx::new(), WaitCtx::new());
+    assert!(
+        one.notifier().same(&one.notifier().clone()) && !one.notifier().same(&other.notifier())
+    );
+    // Both are the first of their session.
+    let (first, second) =
+        (one.notifier().begin().expect("free"), other.notifier().begin().expect("free"));
+    assert!(first != second);
+}
+
+#[test]
 fn a_queue_below_another_announces_itself_once_until_it_is_drained() {
     let mut whole = ReadyQueue::new().expect("a descriptor");
     let mut part = ReadyQueue::below(whole.sender(), Token(7)).expect("a descriptor");
