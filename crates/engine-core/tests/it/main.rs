@@ -1,6 +1,8 @@
 //! The engine from outside: against its model, under the laws, and from several threads.
 
 mod breaker;
+mod defaults;
+mod driver;
 mod kit;
 mod laws;
 mod machine;

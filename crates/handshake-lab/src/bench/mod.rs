@@ -40,6 +40,7 @@ const ENTRIES: &[Entry] = &[
     Entry { name: "engine.wake_sleeping", run: engine::wake_sleeping },
     Entry { name: "device.virtual_requests", run: device::virtual_requests },
     Entry { name: "sim.real_tls_virtual", run: sim::real_tls_virtual },
+    Entry { name: "sim.swarm_seeds", run: sim::swarm_seeds },
     Entry { name: "sim.million_seconds", run: sim::million },
     Entry { name: "sim.million_in_flight", run: sim::million_in_flight },
     Entry { name: "clocks", run: clocks::clocks },

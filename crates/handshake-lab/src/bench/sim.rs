@@ -1,6 +1,6 @@
 //! How fast the laboratory runs in virtual time.
 
-use std::{sync::Arc, time::Instant};
+use std::{num::NonZeroUsize, ops::Range, sync::Arc, time::Instant};
 
 use rustls::{
     ClientConnection, ServerConnection, pki_types::PrivateKeyDer, pki_types::ServerName,
@@ -18,8 +18,9 @@ use crate::{
     load::{Verified, client_config},
     report::Progress,
     run::RowEvidence,
-    scenario::{RowPlan, Scenario, TlsVersion},
+    scenario::{RowPlan, SWARM, Scenario, TlsVersion},
     stepped::{self, CostProfile, Watch},
+    swarm::Swarm,
 };
 
 /// One session in so many is resumed without a wake, as in every run.
@@ -97,6 +98,26 @@ pub(super) fn child(arm: &str) -> Result<(), String> {
     let requests = evidence.ledger.requests.peak;
     println!("{seconds} {} {requests} {bytes} {wait} {theory}", report.handshakes);
     Ok(())
+}
+
+/// Seeds of the swarm in a second, on every processor and on one: each twice, every hundredth with real TLS.
+pub(super) fn swarm_seeds() -> Vec<Bench> {
+    const SEEDS: Range<u64> = 1..1_001;
+    let scenario = Scenario::find(SWARM, &[]).expect("a built-in scenario");
+    let bench = |name, swarm: Swarm| {
+        let report = swarm.run(SEEDS).expect("it runs");
+        let note = match report.threads {
+            1 => "one thread".to_owned(),
+            threads => format!("{threads} threads"),
+        };
+        assert!(report.is_good(), "{}", report.text());
+        Bench::figure(name, "1/s", Better::Higher, report.seeds_per_s).with_note(note)
+    };
+    let swarm = || Swarm::new(&scenario).expect("keys");
+    vec![
+        bench("sim.swarm_seeds", swarm()),
+        bench("sim.swarm_seeds.one_thread", swarm().threads(NonZeroUsize::MIN)),
+    ]
 }
 
 /// Handshakes with real TLS in virtual time beside plain rustls in memory with the same certificate and checks, both

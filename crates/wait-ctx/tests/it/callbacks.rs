@@ -41,6 +41,17 @@ fn c1_callback_and_argument_are_set_replaced_read_and_unset_apart() {
 }
 
 #[test]
+fn a_future_that_asked_before_there_was_a_callback_is_not_told_as_a_retry() {
+    let ctx = WaitCtx::new();
+    let request = ctx.notifier().begin().expect("nothing in flight");
+    assert_eq!(request.arm(), Arm::Armed);
+    ctx.notifier().waker().wake();
+    let (tell, told) = mpsc::channel();
+    ctx.set_callback(move |n| tell.send(n.reason).expect("listening"));
+    assert_eq!(told.try_iter().collect::<Vec<_>>(), [Reason::Future]);
+}
+
+#[test]
 fn c13_a_retry_calls_back_with_status_again_and_a_completion_with_ok_or_error() {
     let ctx = WaitCtx::new();
     let (tell, told) = mpsc::channel();

@@ -56,6 +56,18 @@ fn w13_an_addition_is_told_once_however_many_operations_follow() {
 }
 
 #[test]
+fn a_descriptor_under_two_keys_is_added_once() {
+    let ctx = WaitCtx::new();
+    let shared = pipe();
+    for _ in 0..2 {
+        ctx.set_wait_fd(Key::unique(), WaitFd::borrowed(&shared)).expect("free");
+    }
+    assert_eq!(ctx.changed_fds().added.len(), 1);
+    let mut seen = Seen::new();
+    assert_eq!(ctx.diff(&mut seen).added.len(), 1);
+}
+
+#[test]
 fn a_list_says_how_many_are_left_in_it() {
     let ctx = WaitCtx::new();
     for _ in 0..3 {

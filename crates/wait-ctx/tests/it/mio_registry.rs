@@ -103,6 +103,22 @@ fn a_borrowed_descriptor_closed_too_early_does_not_stop_the_registry() {
 }
 
 #[test]
+fn a_borrowed_descriptor_whose_number_is_somebody_elses_does_not_stop_the_registry() {
+    let mut looper = Loop::new();
+    let (ctx, mut fds) = (WaitCtx::new(), MioFds::new(Token(5)));
+    let key = Key::unique();
+    let (_writer, mut socket) = socket_at(Some(900));
+    ctx.set_wait_fd(key, WaitFd::borrowed(&socket)).expect("free");
+    fds.sync(&ctx, looper.poll.registry()).expect("in step");
+    // Closes what the registry knows, in one step with the number's next use.
+    let (_other_writer, other) = socket_at(None);
+    rustix::io::dup2(&other, &mut socket).expect("the number");
+    drop(ctx.clear_fd(key));
+    fds.sync(&ctx, looper.poll.registry()).expect("nothing to remove any more");
+    assert_eq!(looper.ready(), []);
+}
+
+#[test]
 fn an_error_of_the_registry_is_told_and_the_next_call_goes_on() {
     let looper = Loop::new();
     let (ctx, mut fds) = (WaitCtx::new(), MioFds::new(Token(4)));

@@ -152,13 +152,37 @@ fn l7_the_ready_queue_writes_its_descriptor_once_per_sleep() {
 #[test]
 fn notifiers_and_requests_of_two_sessions_are_two() {
     let (one, other) = (WaitCtx::new(), WaitCtx::new());
-    assert!(
-        one.notifier().same(&one.notifier().clone()) && !one.notifier().same(&other.notifier())
-    );
+    assert!(one.notifier().same(&one.notifier().clone()) && !one.notifier().same(other.notifier()));
     // Both are the first of their session.
     let (first, second) =
         (one.notifier().begin().expect("free"), other.notifier().begin().expect("free"));
     assert!(first != second);
+    assert!(first.claim(Outcome::Done).is_some_and(|claim| !claim.wake()), "nobody waited");
+    let next = one.notifier().begin().expect("free");
+    assert!(next.generation() > first.generation() && next != first);
+}
+
+#[test]
+fn every_route_counts_as_a_delivery() {
+    let ctx = WaitCtx::new();
+    let mut ready = ReadyQueue::new().expect("a descriptor");
+    let wake = || ctx.notifier().waker().wake();
+    let delivered = || ctx.notifier().counters().delivered();
+    ctx.notifier().set_route(Route::Waker(std::task::Waker::noop().clone()));
+    wake();
+    assert_eq!(delivered(), 1);
+    ctx.notifier().set_route(Route::Ready(ready.sender(), Token(1)));
+    wake();
+    assert_eq!(delivered(), 2);
+    ctx.notify_fd().expect("a descriptor");
+    wake();
+    assert_eq!(delivered(), 3);
+    ctx.set_callback(|_| {});
+    wake();
+    assert_eq!(delivered(), 4);
+    let mut tokens = Vec::new();
+    ready.drain(&mut tokens);
+    assert_eq!(tokens, [Token(1)]);
 }
 
 #[test]
