@@ -104,6 +104,24 @@ mod tests {
     }
 
     #[test]
+    fn the_bounds_of_buckets_are_one_below_powers_of_two() {
+        for bits in [0, 1, 2, 10, 63] {
+            let (least, most) = (1 << bits, (1_u64 << bits) - 1 + (1 << bits));
+            for value in [least, most].map(Duration::from_nanos) {
+                let histogram = Histogram::new();
+                histogram.record(value);
+                let snapshot = histogram.snapshot();
+                let bound = Duration::from_nanos(most);
+                assert_eq!((snapshot.quantile_bound(0.5), snapshot.mean()), (bound, value));
+                assert_eq!(snapshot.iter().collect::<Vec<_>>(), [(bound, 1)]);
+            }
+        }
+        let zero = Histogram::new();
+        zero.record(Duration::ZERO);
+        assert_eq!(zero.snapshot().quantile_bound(1.0), Duration::ZERO);
+    }
+
+    #[test]
     fn an_empty_histogram_answers_zero() {
         let snapshot = Histogram::new().snapshot();
         assert_eq!(

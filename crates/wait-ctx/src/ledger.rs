@@ -50,3 +50,18 @@ static FDS: Gauge = Gauge::new();
 pub fn fds_gauge() -> &'static Gauge {
     &FDS
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gauge_keeps_its_highest_count() {
+        let gauge = Gauge::new();
+        for (more, less, now, peak) in [(3, 1, 2, 3), (0, 2, 0, 3), (5, 0, 5, 5)] {
+            gauge.add(more);
+            gauge.sub(less);
+            assert_eq!((gauge.now(), gauge.peak()), (now, peak));
+        }
+    }
+}

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
-use wait_ctx::{Arm, InsideCallback, NotifierCounters, Outcome, Reason, Status, WaitCtx};
+use wait_ctx::{Arm, InFlight, InsideCallback, NotifierCounters, Outcome, Reason, Status, WaitCtx};
 
 fn finish(ctx: &WaitCtx) -> bool {
     let request = ctx.notifier().begin().expect("nothing in flight");
@@ -40,15 +40,28 @@ fn c1_callback_and_argument_are_set_replaced_read_and_unset_apart() {
     assert_eq!(sum.load(Ordering::Relaxed), 2_007);
 }
 
-#[test]
-fn a_future_that_asked_before_there_was_a_callback_is_not_told_as_a_retry() {
+/// What a callback is told that was set after this wake was due.
+fn told_later(wake: impl FnOnce(&WaitCtx, &InFlight)) -> Vec<Reason> {
     let ctx = WaitCtx::new();
     let request = ctx.notifier().begin().expect("nothing in flight");
     assert_eq!(request.arm(), Arm::Armed);
-    ctx.notifier().waker().wake();
+    wake(&ctx, &request);
     let (tell, told) = mpsc::channel();
     ctx.set_callback(move |n| tell.send(n.reason).expect("listening"));
-    assert_eq!(told.try_iter().collect::<Vec<_>>(), [Reason::Future]);
+    told.try_iter().collect()
+}
+
+#[test]
+fn a_callback_that_comes_late_is_told_why_the_wake_was_due() {
+    assert_eq!(told_later(|ctx, _| ctx.notifier().waker().wake()), [Reason::Future]);
+    assert_eq!(told_later(|_, request| assert!(!request.notify_retry())), [Reason::Retry]);
+    for outcome in [Outcome::Done, Outcome::Failed] {
+        let settle = |_: &WaitCtx, request: &InFlight| {
+            request.claim(outcome).expect("first").wake();
+        };
+        assert_eq!(told_later(settle), [Reason::Settled]);
+    }
+    assert_eq!(told_later(|_, _| ()), []);
 }
 
 #[test]

@@ -156,7 +156,7 @@ fn notifiers_and_requests_of_two_sessions_are_two() {
     // Both are the first of their session.
     let (first, second) =
         (one.notifier().begin().expect("free"), other.notifier().begin().expect("free"));
-    assert!(first != second);
+    assert!(first == first.clone() && first != second);
     assert!(first.claim(Outcome::Done).is_some_and(|claim| !claim.wake()), "nobody waited");
     let next = one.notifier().begin().expect("free");
     assert!(next.generation() > first.generation() && next != first);
