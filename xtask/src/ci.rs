@@ -159,10 +159,7 @@ fn slow_steps(workspace: &Workspace) -> [Step; 7] {
 /// unpacked from a registry for unchangeable: in a directory used before, it would verify today's
 /// crates against yesterday's.
 fn package(workspace: &Workspace) -> Step {
-    // With ring, which is built in a tenth of the time of aws-lc; what the features do is seen elsewhere.
-    let line =
-        "package --workspace --no-default-features --features ssl-async/ring,ssl-async/tokio";
-    let mut step = cargo("package", "each crate can be published as it is", line);
+    let mut step = cargo("package", "each crate can be published as it is", "package --workspace");
     step.fresh = true;
     for member in workspace.members.iter().filter(|member| !member.publish) {
         step = step.args(&["--exclude", &member.name]);

@@ -106,12 +106,8 @@ pub(super) fn swarm_seeds() -> Vec<Bench> {
     let scenario = Scenario::find(SWARM, &[]).expect("a built-in scenario");
     let bench = |name, swarm: Swarm| {
         let report = swarm.run(SEEDS).expect("it runs");
-        let note = match report.threads {
-            1 => "one thread".to_owned(),
-            threads => format!("{threads} threads"),
-        };
         assert!(report.is_good(), "{}", report.text());
-        Bench::figure(name, "1/s", Better::Higher, report.seeds_per_s).with_note(note)
+        Bench::figure(name, "1/s", Better::Higher, report.seeds_per_s).with_note(report.on())
     };
     let swarm = || Swarm::new(&scenario).expect("keys");
     vec![

@@ -88,16 +88,21 @@ impl SwarmReport {
             self.faults,
             self.cancels,
             self.seeds_per_s,
-            match self.threads {
-                1 => "one thread".to_owned(),
-                threads => format!("{threads} threads"),
-            }
+            self.on()
         );
         let _ = writeln!(out, "{}\n{}", laws_line(&self.laws), self.sentence());
         if self.is_good() {
             let _ = writeln!(out, "next:    {}", self.next());
         }
         out
+    }
+
+    /// Its threads in words.
+    pub(crate) fn on(&self) -> String {
+        match self.threads {
+            1 => "one thread".to_owned(),
+            threads => format!("{threads} threads"),
+        }
     }
 
     /// The verdict in one sentence.
