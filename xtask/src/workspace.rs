@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-/// The workspace that this program was built from.
+/// The workspace that this program works on.
 #[derive(Debug)]
 pub(crate) struct Workspace {
     pub(crate) root: PathBuf,
@@ -92,10 +92,16 @@ impl Member {
     }
 }
 
-/// The root of the workspace: known when this program was built, as it lives there.
-pub(crate) fn root() -> PathBuf {
-    let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
-    xtask.parent().unwrap_or(xtask).to_path_buf()
+/// The root of the workspace we stand in; outside of any, that of the one this program was built from.
+fn root() -> PathBuf {
+    let built_in = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let here = env::current_dir().unwrap_or_default();
+    root_above(&here).unwrap_or_else(|| built_in.parent().unwrap_or(built_in)).to_path_buf()
+}
+
+/// A copy of the directory of builds holds a program that was built elsewhere, so the place of the build says nothing.
+fn root_above(dir: &Path) -> Option<&Path> {
+    dir.ancestors().find(|dir| dir.join("xtask/Cargo.toml").is_file())
 }
 
 fn read_toml<T: for<'de> Deserialize<'de>>(path: &Path) -> Result<T, String> {
@@ -155,4 +161,19 @@ struct PackageTable {
 struct Inherited {
     #[serde(default)]
     workspace: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_root_is_found_from_anywhere_below_it() {
+        let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let root = xtask.parent().unwrap();
+        for below in ["", "xtask", "crates/job-core/src"] {
+            assert_eq!(root_above(&root.join(below)), Some(root), "from `{below}`");
+        }
+        assert_eq!(root_above(Path::new("/")), None);
+    }
 }
