@@ -265,9 +265,14 @@ impl<W: Work> Core<W> {
             return false;
         }
         let waits = cell.in_flight.state() == RequestState::Queued;
-        let waiting = if waits { self.withdraw(cell.kind, cell.id) } else { None };
-        let Some(work) = waiting.or_else(|| cell.take_spare()) else { return false };
-        !matches!(self.fall_back(cell, work, error), FellBack::Never)
+        let in_queue = || self.device.take_work(self, cell.kind, cell.id);
+        let Some(work) = cell.take_spare().or_else(in_queue) else { return false };
+        let rescued = !matches!(self.fall_back(cell, work, error), FellBack::Never);
+        if waits {
+            // Only now that whoever has it in hand would see where it went.
+            drop(self.device.withdraw(self, cell.kind, cell.id));
+        }
+        rescued
     }
 
     /// Takes a request out of whatever queue it waits in.

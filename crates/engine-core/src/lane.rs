@@ -260,6 +260,18 @@ impl<W: Work> Lane<W> {
         None
     }
 
+    /// Takes a request out of the queue for its work. Not a turn: that has none, and its job will still submit.
+    pub(crate) fn take_work(&self, core: &Core<W>, kind: Kind, id: RequestId) -> Option<W> {
+        let is_request = |waiting: &Waiting<W>| matches!(waiting, Waiting::Request(request) if request.id() == id);
+        let removed = self.lock().fifo.remove(kind, is_request)?;
+        self.forget(core, removed)
+    }
+
+    /// Whether a request has nothing more to expect from this device.
+    fn is_over(&self, cell: &Cell<W>) -> bool {
+        cell.is_settled() || self.role == Role::Device && cell.is_on_standby()
+    }
+
     /// Offers to the device one that had to wait.
     fn submit_waiting(&self, core: &Core<W>, request: Request<W>) -> Result<(), Request<W>> {
         request.cell().stamp_accepted();
@@ -341,8 +353,8 @@ impl<W: Work> Lane<W> {
         let mut full: Vec<Kind> = Vec::new();
         let mut pumped = Pumped::Nothing;
         while let Some((kind, position, waiting)) = self.pop(&full) {
-            if waiting.cell().is_settled() {
-                // Given up while it was in this hand, or before it came back from there.
+            if self.is_over(waiting.cell()) {
+                // Since it was in this hand, or before it came back from there.
                 drop(self.forget(core, waiting));
                 continue;
             }
@@ -373,8 +385,8 @@ impl<W: Work> Lane<W> {
                     if cell.in_flight.notify_retry() {
                         core.meter.count(|c| &c.retry_wakes);
                     }
-                    if cell.is_settled() {
-                        // Given up before the grant was there to be found.
+                    if self.is_over(&cell) {
+                        // Before the grant was there to be found.
                         self.withdraw(core, kind, cell.id);
                     }
                 }

@@ -1,8 +1,11 @@
 //! `OnFull::Notify`: the job keeps its request, is told when there may be room, and submits it itself.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use engine_core::{Engine, EngineError, Kind, OnFull, RefusedReason, Terms};
+use engine_core::{
+    BreakerPolicy, Engine, EngineBuilder, EngineError, Fallback, Kind, OnFull, RefusedReason, Terms,
+};
 use job_core::{Job, JobPool, Step};
 use wait_ctx::{Reason, Status, WaitCtx};
 
@@ -26,24 +29,30 @@ struct Jobs {
 
 fn notifying(depth: usize, bound: usize) -> (Bench, Jobs) {
     let bench = Bench::with_rings(depth, 1);
-    let builder = bench.builder(Terms::new()).on_full(OnFull::Notify).queue_bound(bound);
-    let outputs = Arc::clone(&bench.outputs);
-    let jobs = Jobs { engine: builder.build(), pool: JobPool::new(), outputs };
+    let jobs = Jobs::of(&bench, bench.builder(Terms::new()).queue_bound(bound));
     (bench, jobs)
 }
 
 impl Jobs {
+    fn of(bench: &Bench, builder: EngineBuilder<Negate>) -> Self {
+        let engine = builder.on_full(OnFull::Notify).build();
+        Self { engine, pool: JobPool::new(), outputs: Arc::clone(&bench.outputs) }
+    }
+
     fn session(&self, n: u64) -> Session {
         self.session_of(KINDS[0], n)
     }
 
     fn session_of(&self, kind: Kind, n: u64) -> Session {
+        self.session_for(Negate { kind, ..Negate::new(n, &self.outputs) })
+    }
+
+    fn session_for(&self, work: Negate) -> Session {
         let ctx = WaitCtx::new();
         let told = Arc::<Mutex<Vec<_>>>::default();
         let tell = Arc::clone(&told);
         ctx.set_callback(move |note| tell.lock().unwrap().push((note.reason, note.status)));
         let engine = Arc::clone(&self.engine);
-        let work = Negate { kind, ..Negate::new(n, &self.outputs) };
         let job = self.pool.start_with(&ctx, move || engine.run(work)).unwrap().paused();
         Session { ctx, told, job }
     }
@@ -236,6 +245,52 @@ fn l3_a_completion_of_another_kind_is_told_to_who_was_refused() {
         assert!(second.resume().is_none());
         assert_eq!(bench.device.taken(), [0, 1]);
     }
+}
+
+/// Its deadline sends it to the standby just while the pump holds its turn in its hand.
+#[test]
+fn l13_a_turn_whose_operation_went_to_the_standby_meanwhile_is_passed_on() {
+    let bench = Bench::with_rings(1, 1);
+    let deadline = Duration::from_millis(1);
+    let terms = Terms::new().deadline(deadline).fallback(Fallback::Standby);
+    let jobs = Jobs::of(&bench, bench.builder(terms));
+    let mut first = jobs.session(0);
+    let mut second = jobs.session(1);
+    let (clock, engine) = (Arc::clone(&bench.clock), Arc::clone(&jobs.engine));
+    bench.device.tell_credits();
+    bench.device.meanwhile(move || {
+        clock.advance(deadline);
+        engine.poll();
+    });
+    bench.device.answer_first(Answer::Right);
+    assert_eq!(first.resume().unwrap().unwrap().value, !0);
+    assert_eq!(bench.standby.taken(), [1]);
+    bench.standby.answer_first(Answer::Right);
+    assert_eq!(second.resume().unwrap().unwrap().value, !1);
+
+    let _third = jobs.session(2);
+    assert_eq!(bench.device.taken(), [0, 2], "nobody else has a claim on the room");
+    assert_eq!(jobs.engine.snapshot().waiters.now, 0);
+}
+
+/// The job has the only copy of the work, so nobody can send it anywhere else.
+#[test]
+fn l14_a_turn_whose_work_has_no_copy_outlives_a_trip_of_the_breaker() {
+    let bench = Bench::with_rings(1, 1);
+    let breaker = BreakerPolicy::default().failures(1).pause(Duration::from_millis(1));
+    let builder = bench.builder(Terms::new().fallback(Fallback::Standby)).breaker(breaker);
+    let jobs = Jobs::of(&bench, builder);
+    let mut first = jobs.session_for(Negate { copies: false, ..bench.work(0) });
+    let mut second = jobs.session_for(Negate { copies: false, ..bench.work(1) });
+    bench.device.answer_first(Answer::Fail);
+    assert_eq!(jobs.engine.snapshot().trips, 1);
+    bench.standby.answer_first(Answer::Right);
+    assert_eq!(first.resume().unwrap().unwrap().value, !0);
+
+    assert!(second.resume().is_none());
+    assert_eq!(bench.device.taken(), [0, 1], "its turn came");
+    bench.device.answer_first(Answer::Right);
+    assert_eq!(second.resume().unwrap().unwrap().value, !1);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Work that is easy to check, and a device that does what it is told, when it is told.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Wake, Waker};
@@ -54,12 +55,15 @@ pub(crate) struct Negate {
     pub(crate) n: u64,
     pub(crate) kind: Kind,
     pub(crate) must_check: bool,
+    /// Whether there may be a second one for the standby.
+    pub(crate) copies: bool,
     pub(crate) outputs: Arc<Outputs>,
 }
 
 impl Negate {
     pub(crate) fn new(n: u64, outputs: &Arc<Outputs>) -> Self {
-        Self { n, kind: KINDS[0], must_check: true, outputs: Arc::clone(outputs) }
+        let outputs = Arc::clone(outputs);
+        Self { n, kind: KINDS[0], must_check: true, copies: true, outputs }
     }
 
     pub(crate) fn right(&self) -> Secret {
@@ -96,8 +100,8 @@ impl Work for Negate {
     }
 
     fn duplicate(&self) -> Option<Self> {
-        let Self { n, kind, must_check, ref outputs } = *self;
-        Some(Self { n, kind, must_check, outputs: Arc::clone(outputs) })
+        let Self { n, kind, must_check, copies, ref outputs } = *self;
+        copies.then(|| Self { n, kind, must_check, copies, outputs: Arc::clone(outputs) })
     }
 
     fn erase(output: Secret) {
@@ -151,10 +155,17 @@ pub(crate) enum Mode {
 }
 
 /// A device with a ring for each kind, moved by hand.
-#[derive(Debug)]
 pub(crate) struct Manual {
     state: Mutex<State>,
+    /// Runs while the device is asked for its credits the next time, and so between two steps of whoever asks.
+    meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     capabilities: Capabilities,
+}
+
+impl fmt::Debug for Manual {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.state.fmt(f)
+    }
 }
 
 #[derive(Debug)]
@@ -185,7 +196,7 @@ impl Manual {
             tells: false,
             room: None,
         };
-        Arc::new(Self { state: Mutex::new(state), capabilities })
+        Arc::new(Self { state: Mutex::new(state), meanwhile: Mutex::default(), capabilities })
     }
 
     pub(crate) fn set_mode(&self, mode: Mode) {
@@ -199,6 +210,11 @@ impl Manual {
     /// From now on the device says how much room it has.
     pub(crate) fn tell_credits(&self) {
         self.state.lock().unwrap().tells = true;
+    }
+
+    /// Lets something happen in the middle of the next step that asks for credits.
+    pub(crate) fn meanwhile(&self, happens: impl FnOnce() + Send + 'static) {
+        *self.meanwhile.lock().unwrap() = Some(Box::new(happens));
     }
 
     /// Tells the engine that there is room, without having completed anything.
@@ -275,6 +291,10 @@ impl Accelerator<Negate> for Manual {
     }
 
     fn credits(&self, kind: Kind) -> Option<usize> {
+        let meanwhile = self.meanwhile.lock().unwrap().take();
+        if let Some(happens) = meanwhile {
+            happens();
+        }
         let state = self.state.lock().unwrap();
         let used = state.rings.get(&kind).map_or(0, Vec::len);
         let room = if state.mode == Mode::Stuck { 0 } else { state.depth.saturating_sub(used) };
