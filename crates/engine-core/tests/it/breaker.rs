@@ -134,6 +134,16 @@ fn what_waits_before_a_device_that_is_shut_off_goes_elsewhere_or_fails() {
 }
 
 #[test]
+fn what_waits_before_a_device_that_is_well_goes_to_it() {
+    let bench = Bench::with_rings(1, 1);
+    let engine = builder(&bench, Fallback::Standby).build();
+    let pending: Vec<_> = (0..2).map(|n| engine.offer(bench.work(n)).unwrap()).collect();
+    bench.device.answer_first(Answer::Right);
+    assert_eq!((bench.device.taken(), bench.standby.taken()), (vec![0, 1], vec![]));
+    drop(pending);
+}
+
+#[test]
 fn what_a_device_does_not_support_says_nothing_about_its_health() {
     let bench = bench();
     let engine = builder(&bench, Fallback::Fail).build();

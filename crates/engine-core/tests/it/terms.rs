@@ -5,7 +5,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use engine_core::{DriverError, Engine, EngineError, Fallback, Inline, Offload, Pending, Terms};
+use engine_core::{
+    DriverError, Engine, EngineError, Fallback, Inline, Offload, Pending, RefusedReason, Terms,
+};
 use job_core::JobPool;
 use wait_ctx::WaitCtx;
 
@@ -173,6 +175,17 @@ fn an_idle_engine_computes_itself_and_offloads_as_load_builds_up() {
 }
 
 #[test]
+fn a_standby_that_is_swamped_itself_gives_the_work_back() {
+    let bench = Bench::with_rings(8, 1);
+    let engine = bench.builder(STANDBY).offload(Offload::Beyond(8)).queue_bound(1).build();
+    let pending: Vec<_> = (0..2).map(|n| engine.offer(bench.work(n)).unwrap()).collect();
+    let refused = engine.offer(bench.work(2)).unwrap_err();
+    assert_eq!((refused.work.n, refused.reason), (2, RefusedReason::QueueFull { bound: 1 }));
+    assert_eq!(bench.device.taken(), []);
+    drop(pending);
+}
+
+#[test]
 fn an_engine_that_computes_where_it_is_called_goes_by_the_handshakes_it_is_told_of() {
     let bench = bench();
     let soft = Arc::new(Inline::new(|work: &Negate| Ok(work.right())));
@@ -251,4 +264,24 @@ fn a_driver_ends_with_its_engine_and_keeps_none_alive() {
     assert!(gone, "the engine has let go of its device");
     drop(driver);
     assert!(device.ring(KINDS[0]).is_empty());
+}
+
+#[test]
+fn the_histograms_tell_the_wait_for_room_the_device_and_the_resume_apart() {
+    let bench = Bench::with_rings(1, 1);
+    let engine = bench.builder(Terms::new()).build();
+    let pending: Vec<_> = (0..2).map(|n| engine.offer(bench.work(n)).unwrap()).collect();
+    for ms in [4, 8] {
+        bench.clock.advance(Duration::from_millis(ms));
+        bench.device.answer_first(Answer::Right);
+    }
+    bench.clock.advance(Duration::from_millis(2));
+    for (pending, n) in pending.into_iter().zip(0..) {
+        assert_eq!(value(pending), Ok(!n));
+    }
+    let snapshot = engine.snapshot();
+    let parts = [&snapshot.queue_wait, &snapshot.device_time, &snapshot.resume_delay];
+    // The first waited for 0, 4 and 10 ms, the second for 4, 8 and 2.
+    assert_eq!(parts.map(|part| part.mean().as_millis()), [2, 6, 6]);
+    assert_eq!(parts.map(|part| part.count()), [2, 2, 2]);
 }
