@@ -345,3 +345,23 @@ impl fmt::Debug for PoolInner {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two pools that take turns, past the end of a block each.
+    #[test]
+    fn no_two_jobs_of_a_process_have_the_same_name() {
+        let pools = [JobPool::new(), JobPool::new()];
+        let mut names = std::collections::BTreeSet::new();
+        for turn in 0..ID_BLOCK + 2 {
+            // All names are rising, so the first and the last of each block tell.
+            let telling = turn < 2 || turn >= ID_BLOCK - 2;
+            for pool in &pools {
+                let name = pool.inner.new_id();
+                assert!(!telling || names.insert(name), "{name:?} twice, in turn {turn}");
+            }
+        }
+    }
+}

@@ -224,3 +224,18 @@ fn errors_name_what_to_do() {
     );
     assert!(JobPool::builder().max_jobs(0).build().is_err());
 }
+
+#[test]
+fn the_figures_of_a_pool_are_right_also_inside_its_jobs() {
+    let pool = JobPool::new();
+    let waiting = paused(pool.start(pause).unwrap());
+    let asked = pool.clone();
+    let inside = pool.start(move || asked.stats()).unwrap().finished().unwrap();
+    assert_eq!((inside.live, inside.paused, inside.stacks_in_use), (2, 1, 2));
+    assert_eq!(waiting.resume().finished(), Some(Pause::Resumed));
+}
+
+#[test]
+fn a_process_is_capable_if_its_pools_start_jobs() {
+    assert_eq!(job_core::is_capable(), JobPool::new().start(|| ()).is_ok());
+}

@@ -123,6 +123,36 @@ fn fill(blocks: usize) -> usize {
     if blocks == 0 { 0 } else { fill(blocks - 1) + usize::from(block[blocks % 1024]) }
 }
 
+/// Below a frame that is never written nobody looks until asked to.
+#[test]
+fn a_wipe_on_request_looks_for_what_a_gap_hid() {
+    const GAP: usize = 32 * 1024;
+    #[inline(never)]
+    fn hide(blocks: usize) -> usize {
+        let gap = core::mem::MaybeUninit::<[u8; GAP]>::uninit();
+        black_box(&gap);
+        fill(blocks)
+    }
+    let pool = JobPool::builder().stack_size(256 * 1024).build().unwrap();
+    // The mark is somewhere in what will be the gap.
+    pool.start(|| fill(2)).unwrap().finished().unwrap();
+    pool.start(|| hide(4)).unwrap().finished().unwrap();
+    let before = pool.stats().stack_high_water;
+    pool.wipe();
+    let after = pool.stats().stack_high_water;
+    assert!(before < GAP && after > GAP, "{before} and then {after}");
+}
+
+#[test]
+fn a_pool_that_does_not_wipe_does_not_look_at_stacks_either() {
+    for (wipe, looks) in [(true, true), (false, false)] {
+        let pool = JobPool::builder().wipe_stacks(wipe).build().unwrap();
+        pool.start(|| fill(12)).unwrap().finished().unwrap();
+        pool.wipe();
+        assert_eq!(pool.stats().stack_high_water > 0, looks);
+    }
+}
+
 #[test]
 fn a_job_that_goes_deeper_than_any_before_raises_the_mark_when_it_ends() {
     let pool = JobPool::new();
