@@ -58,6 +58,7 @@ mod tests {
     fn shadow_stack_is_read_from_the_thread_status() {
         assert!(names_shadow_stack("Name:\tx\nx86_Thread_features:\tshstk wrss \nThreads:\t1\n"));
         assert!(!names_shadow_stack("Name:\tshstk\nx86_Thread_features:\t\n"));
+        assert!(!names_shadow_stack("x86_Thread_features:\twrss\n"));
         assert!(!names_shadow_stack("Name:\tx\n"));
     }
 }

@@ -123,24 +123,44 @@ fn fill(blocks: usize) -> usize {
     if blocks == 0 { 0 } else { fill(blocks - 1) + usize::from(block[blocks % 1024]) }
 }
 
-/// Below a frame that is never written nobody looks until asked to.
+const GAP: usize = 32 * 1024;
+
+/// Fills blocks below a frame that is never written.
+#[inline(never)]
+fn hide(blocks: usize) -> usize {
+    let gap = core::mem::MaybeUninit::<[u8; GAP]>::uninit();
+    black_box(&gap);
+    fill(blocks)
+}
+
+/// A pool whose mark is somewhere in what will be the gap.
+fn marked_pool() -> JobPool {
+    let pool = JobPool::builder().stack_size(256 * 1024).build().unwrap();
+    pool.start(|| fill(2)).unwrap().finished().unwrap();
+    pool
+}
+
 #[test]
 fn a_wipe_on_request_looks_for_what_a_gap_hid() {
-    const GAP: usize = 32 * 1024;
-    #[inline(never)]
-    fn hide(blocks: usize) -> usize {
-        let gap = core::mem::MaybeUninit::<[u8; GAP]>::uninit();
-        black_box(&gap);
-        fill(blocks)
-    }
-    let pool = JobPool::builder().stack_size(256 * 1024).build().unwrap();
-    // The mark is somewhere in what will be the gap.
-    pool.start(|| fill(2)).unwrap().finished().unwrap();
+    let pool = marked_pool();
     pool.start(|| hide(4)).unwrap().finished().unwrap();
     let before = pool.stats().stack_high_water;
     pool.wipe();
     let after = pool.stats().stack_high_water;
     assert!(before < GAP && after > GAP, "{before} and then {after}");
+}
+
+#[test]
+fn one_wipe_in_64_looks_for_what_a_gap_hid() {
+    let pool = marked_pool();
+    let wipes = (1..=200).find(|_| {
+        let on_top = paused(pool.start(pause).unwrap());
+        pool.start(|| hide(4)).unwrap().finished().unwrap();
+        // Comes back on top of the other, which is wiped.
+        on_top.resume().finished().unwrap();
+        pool.stats().stack_high_water > GAP
+    });
+    assert_eq!(wipes, Some(64));
 }
 
 #[test]
