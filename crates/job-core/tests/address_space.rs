@@ -1,0 +1,34 @@
+//! Stacks where a large reservation is refused and small ones are not. A process of its own: it limits its address space.
+
+#![cfg(target_os = "linux")]
+
+use job_core::{JobPool, StartRefused, pause};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+const STACK: usize = 1 << 20;
+
+/// What the process has mapped, in bytes.
+fn mapped() -> usize {
+    let text = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: usize = text.split(' ').next().unwrap().parse().unwrap();
+    pages * rustix::param::page_size()
+}
+
+#[test]
+fn where_a_large_reservation_is_refused_smaller_ones_are_tried() {
+    // Reservations grow, the first three are of 16, 32 and 64 stacks; the third does not fit, nor does half of it.
+    const ROOM: usize = 60;
+    let pool = JobPool::builder().stack_size(STACK).build().unwrap();
+    let before = getrlimit(Resource::As);
+    let limit = mapped() + ROOM * (STACK + rustix::param::page_size());
+    setrlimit(Resource::As, Rlimit { current: Some(limit as u64), ..before }).unwrap();
+    let made = pool.preallocate(10 * ROOM);
+    let jobs: Vec<_> = (0..made).map(|_| pool.start(pause).unwrap()).collect();
+    let refused = pool.start(pause).map(drop).unwrap_err();
+    setrlimit(Resource::As, before).unwrap();
+
+    assert!((ROOM - 8..=ROOM).contains(&made), "{made} of {ROOM}");
+    assert_eq!(refused.reason, StartRefused::OutOfMemory);
+    drop(jobs);
+    assert!(pool.preallocate(10 * ROOM) > 9 * ROOM, "it is not refused for ever");
+}
