@@ -147,3 +147,27 @@ impl AtomicWord {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    /// Whatever the last request has left.
+    #[test]
+    fn the_next_request_is_one_later_and_of_the_flags_only_routed_stays() {
+        for generation in [0, 1, 77, (1 << 56) - 1] {
+            for left in 0..1 << GENERATION_SHIFT {
+                let word = Word(generation << GENERATION_SHIFT | left);
+                let Ok(next) = word.next() else {
+                    assert!(word.state().is_live());
+                    continue;
+                };
+                assert_eq!(next.state(), RequestState::Queued);
+                assert_eq!(next.generation().0, (generation + 1) % (1 << 56));
+                let routed = word.has(Flag::Routed);
+                assert_eq!(next.without(Flag::Routed).0 & 0xf8, 0);
+                assert_eq!(next.has(Flag::Routed), routed);
+            }
+        }
+    }
+}

@@ -126,8 +126,11 @@ fn w17_a_cleanup_may_look_at_and_clear_other_registrations() {
         let ran = Rc::clone(&ran);
         let wait_fd = WaitFd::borrowed(&0).with_cleanup(move |teardown, key, _| {
             assert!(teardown.fd(key).is_none(), "its own one is gone already");
+            let (fd, data) = teardown.fd(other).expect("the other one is not");
+            assert_eq!((fd.as_raw_fd(), data.is_some()), (0, true));
             ran.borrow_mut().push((key, teardown.clear_fd(other).is_some()));
         });
+        let wait_fd = wait_fd.with_data("somebody's");
         ctx.set_wait_fd(key, wait_fd).expect("free");
     }
     drop(ctx);
@@ -145,6 +148,16 @@ fn a_cleanup_that_panics_does_not_keep_the_others_from_running() {
     ctx.set_wait_fd(Key::unique(), bad).expect("free");
     drop(ctx);
     assert_eq!(*ran.borrow(), 1);
+}
+
+#[test]
+fn a_context_is_free_for_the_next_job_when_one_has_ended() {
+    let (ctx, other) = (WaitCtx::new(), WaitCtx::new());
+    for _ in 0..2 {
+        let lease = ctx.lease().expect("free");
+        assert!(lease.ctx().same(&ctx) && !lease.ctx().same(&other));
+        assert!(ctx.lease().is_err());
+    }
 }
 
 #[test]

@@ -157,9 +157,32 @@ fn notifiers_and_requests_of_two_sessions_are_two() {
     let (first, second) =
         (one.notifier().begin().expect("free"), other.notifier().begin().expect("free"));
     assert!(first == first.clone() && first != second);
+    assert!(first.notifier().same(one.notifier()) && !first.notifier().same(other.notifier()));
     assert!(first.claim(Outcome::Done).is_some_and(|claim| !claim.wake()), "nobody waited");
     let next = one.notifier().begin().expect("free");
     assert!(next.generation() > first.generation() && next != first);
+}
+
+#[test]
+fn l4_a_retry_is_for_who_waits_for_room_and_has_no_result_coming() {
+    let ctx = WaitCtx::new();
+    let wakes = counting(&ctx);
+    let request = ctx.notifier().begin().expect("free");
+    assert!(!request.notify_retry(), "nobody is armed: told by the next arm");
+    assert_eq!((request.arm(), request.arm()), (Arm::Retry, Arm::Armed));
+    let claim = request.claim(Outcome::Done).expect("the first");
+    assert!(!request.notify_retry(), "the result is on its way");
+    assert_eq!(wakes.load(Ordering::Relaxed), 0);
+    assert!(claim.wake());
+    assert_eq!(wakes.load(Ordering::Relaxed), 1);
+    assert!(!request.notify_retry());
+}
+
+#[test]
+fn senders_of_one_queue_are_the_same() {
+    let queues = [0, 1].map(|_| ReadyQueue::new().expect("a descriptor"));
+    assert!(queues[0].sender() == queues[0].sender());
+    assert!(queues[0].sender() != queues[1].sender());
 }
 
 #[test]
