@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 
 use proptest::prelude::*;
-use wait_ctx::{FdDiff, FdHandle, Key, Seen, WaitCtx, WaitFd};
+use wait_ctx::{FdDiff, FdHandle, FdList, Key, Seen, WaitCtx, WaitFd};
 
 fn pipe() -> OwnedFd {
     rustix::pipe::pipe().expect("a pipe").0
@@ -148,6 +148,20 @@ fn a_cleanup_that_panics_does_not_keep_the_others_from_running() {
     ctx.set_wait_fd(Key::unique(), bad).expect("free");
     drop(ctx);
     assert_eq!(*ran.borrow(), 1);
+}
+
+#[test]
+fn a_change_is_empty_if_nothing_came_and_nothing_went() {
+    let (ctx, key) = (WaitCtx::new(), Key::unique());
+    assert!(ctx.changed_fds().is_empty());
+    ctx.set_wait_fd(key, WaitFd::borrowed(&9)).expect("free");
+    let came = ctx.changed_fds();
+    assert!(!came.is_empty() && came.removed.is_empty());
+    assert!(ctx.clear_fd(key).is_some());
+    let went = ctx.changed_fds();
+    assert!(!went.is_empty() && went.added.is_empty());
+    let both: FdList = [came.added, went.removed].into_iter().flatten().collect();
+    assert_eq!((&both).into_iter().map(AsRawFd::as_raw_fd).collect::<Vec<_>>(), [9, 9]);
 }
 
 #[test]
