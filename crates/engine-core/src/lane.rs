@@ -364,6 +364,11 @@ impl<W: Work> Lane<W> {
                     self.leave(core);
                     core.divert(request);
                 }
+                // It waits among turns, and the room may be promised to one that came earlier.
+                Waiting::Request(_) if self.on_full == OnFull::Notify && !self.has_room(kind) => {
+                    self.lock().fifo.put_back(kind, position, waiting);
+                    full.push(kind);
+                }
                 Waiting::Request(request) => match self.submit_waiting(core, request) {
                     Ok(()) => {
                         pumped = Pumped::Moved;

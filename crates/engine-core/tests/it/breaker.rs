@@ -133,6 +133,24 @@ fn what_waits_before_a_device_that_is_shut_off_goes_elsewhere_or_fails() {
     drop(held);
 }
 
+/// The work lies in the queue, so it needs no copy.
+#[test]
+fn l14_what_waits_is_rescued_at_its_deadline_even_without_a_copy() {
+    let bench = Bench::with_rings(1, 1);
+    let terms = Terms::new().deadline(PAUSE).fallback(Fallback::Standby);
+    let engine = bench.builder(terms).build();
+    let work = |n| Negate { copies: false, ..bench.work(n) };
+    let on_ring = engine.offer(work(0)).unwrap();
+    let waiting = engine.offer(work(1)).unwrap();
+    bench.clock.advance(PAUSE);
+    engine.poll();
+    assert_eq!(bench.standby.taken(), [1]);
+    bench.standby.answer_first(Answer::Right);
+    assert_eq!(waiting.wait().unwrap().value, !1);
+    assert_eq!(on_ring.wait().unwrap_err(), EngineError::Deadline);
+    assert_eq!((engine.snapshot().waiters.now, engine.now()), (0, PAUSE));
+}
+
 #[test]
 fn what_waits_before_a_device_that_is_well_goes_to_it() {
     let bench = Bench::with_rings(1, 1);

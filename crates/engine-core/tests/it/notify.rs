@@ -126,6 +126,28 @@ fn l13_turns_come_in_the_order_of_asking_and_new_requests_do_not_overtake() {
     assert_eq!(jobs.engine.snapshot().waiters.now, 0);
 }
 
+/// Nobody waits any more, and the room belongs to whoever was told.
+#[test]
+fn l13_a_new_request_takes_no_room_that_was_promised_but_any_other() {
+    let (bench, jobs) = notifying(1, 8);
+    let mut sessions: Vec<_> = (0..2).map(|n| jobs.session(n)).collect();
+    bench.device.answer_first(Answer::Right);
+    let _late = jobs.session(2);
+    assert_eq!(bench.device.taken(), [0]);
+    assert!(sessions[1].resume().is_none());
+    assert_eq!(bench.device.taken(), [0, 1]);
+
+    let (bench, jobs) = notifying(3, 8);
+    bench.device.tell_credits();
+    bench.device.set_mode(Mode::Stuck);
+    let session = jobs.session(0);
+    bench.device.set_mode(Mode::Take);
+    jobs.engine.poll();
+    assert_eq!(session.told(), [RETRY]);
+    let _more: Vec<_> = (1..4).map(|n| jobs.session(n)).collect();
+    assert_eq!(bench.device.taken(), [1, 2], "one of three places is promised");
+}
+
 #[test]
 fn a_turn_that_finds_the_ring_full_again_stays_the_next() {
     let (bench, jobs) = notifying(1, 8);
@@ -291,6 +313,31 @@ fn l14_a_turn_whose_work_has_no_copy_outlives_a_trip_of_the_breaker() {
     assert_eq!(bench.device.taken(), [0, 1], "its turn came");
     bench.device.answer_first(Answer::Right);
     assert_eq!(second.resume().unwrap().unwrap().value, !1);
+}
+
+/// The turn of the one that blocks, and nobody else's, becomes a request that the engine submits.
+#[test]
+fn l13_a_blocking_caller_keeps_its_place_in_the_queue() {
+    let (bench, jobs) = notifying(1, 8);
+    let first = jobs.engine.offer(bench.work(0)).unwrap();
+    let mut second = jobs.engine.offer(bench.work(1)).unwrap();
+    let third = jobs.engine.offer(bench.work(2)).unwrap();
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| third.wait().unwrap().value);
+        while jobs.engine.snapshot().blocking_waits == 0 {
+            std::thread::yield_now();
+        }
+        bench.device.answer_first(Answer::Right);
+        assert_eq!(bench.device.taken(), [0], "the second is told");
+        assert!(second.poll_result().is_pending());
+        assert_eq!(bench.device.taken(), [0, 1]);
+        bench.device.answer_first(Answer::Right);
+        while !bench.device.answer(KINDS[0], 0, Answer::Right) {
+            std::thread::yield_now();
+        }
+        assert_eq!(waiter.join().unwrap(), !2);
+    });
+    assert_eq!((first.wait().unwrap().value, second.wait().unwrap().value), (!0, !1));
 }
 
 #[test]
