@@ -49,7 +49,9 @@ fn l14_a_device_that_fails_in_a_row_is_left_alone_and_comes_back() {
     for (pending, n) in pending.into_iter().zip(0..) {
         assert_eq!(pending.wait().unwrap().value, !n);
     }
-    assert_eq!(engine.snapshot().trips, 1);
+    let snapshot = engine.snapshot();
+    // Three that the device failed, one while it was shut off, and one beside the probe.
+    assert_eq!((snapshot.trips, snapshot.fallbacks), (1, 5));
 }
 
 #[test]
@@ -106,6 +108,7 @@ fn l14_without_a_standby_an_open_breaker_refuses_and_gives_the_work_back() {
     assert_eq!((refused.work.n, refused.reason), (3, RefusedReason::Unavailable));
     let error = engine.run(bench.work(4)).unwrap_err();
     assert_eq!(error, EngineError::Refused(RefusedReason::Unavailable));
+    assert_eq!(engine.snapshot().fallbacks, 0);
     bench.clock.advance(PAUSE);
     let probe = engine.offer(bench.work(5)).unwrap();
     bench.device.answer_first(Answer::Right);

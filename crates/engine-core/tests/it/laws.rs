@@ -330,6 +330,14 @@ fn l12_the_policy_says_what_is_checked_and_must_is_must() {
 }
 
 #[test]
+fn requests_have_numbers_of_their_own() {
+    let (device, outputs) = (Manual::new(2), Arc::<Outputs>::default());
+    let engine = Engine::builder(device).build();
+    let ids = [1, 2].map(|n| engine.offer(Negate::new(n, &outputs)).unwrap().id());
+    assert!(ids[0] < ids[1] && ids[0].as_u64() < ids[1].as_u64());
+}
+
+#[test]
 fn l13_past_its_bound_a_queue_gives_the_work_back() {
     let (device, outputs) = (Manual::new(1), Arc::default());
     let engine = Engine::builder(device.clone()).queue_bound(2).build();
