@@ -54,6 +54,10 @@ struct WaitingRoom<W: Work> {
     fifo: Fifo<Waiting<W>>,
     /// Jobs that were told to submit and have not done so yet.
     grants: Vec<Grant>,
+    /// The turn that the pump has in its hand.
+    in_hand: Option<RequestId>,
+    /// The request that has come to wait in the place of that turn.
+    instead: Option<Request<W>>,
     /// Kinds of which one is being offered, or was refused, since something has last changed: there is no room for those,
     /// whatever the device says. Were its word enough, a turn granted on it would come back at once, and so on without
     /// end.
@@ -93,6 +97,34 @@ pub(crate) enum Pumped {
     Moved,
 }
 
+impl<W: Work> WaitingRoom<W> {
+    /// Takes out of the queue what is next, into the hand of the pump.
+    fn pop(&mut self, full: &[Kind]) -> Option<(Kind, Position, Waiting<W>)> {
+        let next = match () {
+            #[cfg(feature = "plant")]
+            () if plant::armed(Bug::LifoQueue) => self.fifo.pop_newest(full),
+            #[cfg(feature = "plant")]
+            () if plant::armed(Bug::SlowBlocksFast) => self.fifo.pop_oldest(full),
+            () => self.fifo.pop(full),
+        };
+        if let Some((_, _, Waiting::Turn(cell))) = &next {
+            self.in_hand = Some(cell.id);
+        }
+        next
+    }
+
+    fn take_grant(&mut self, id: RequestId) -> Option<Grant> {
+        let index = self.grants.iter().position(|grant| grant.id == id)?;
+        Some(self.grants.swap_remove(index))
+    }
+
+    /// Ends the time of a turn in the pump's hand. Comes with the request that waits in its place from now on, if any.
+    fn set_down(&mut self) -> Option<Request<W>> {
+        self.in_hand = None;
+        self.instead.take()
+    }
+}
+
 impl<W: Work> Waiting<W> {
     fn cell(&self) -> &Cell<W> {
         match self {
@@ -114,6 +146,8 @@ impl<W: Work> Lane<W> {
         let waiting = Mutex::new(WaitingRoom {
             fifo: Fifo::new(bound),
             grants: Vec::new(),
+            in_hand: None,
+            instead: None,
             tried: BTreeSet::new(),
         });
         Self {
@@ -202,9 +236,16 @@ impl<W: Work> Lane<W> {
         if self.granted.load(Ordering::Acquire) == 0 {
             return Retried::NotYet(request);
         }
-        let Some(grant) = self.take_grant(request.id()) else { return Retried::NotYet(request) };
+        let grant = {
+            // The attempt takes the place of the grant, with no moment between in which the room looks free.
+            let mut waiting = self.lock();
+            let Some(grant) = waiting.take_grant(request.id()) else {
+                return Retried::NotYet(request);
+            };
+            waiting.tried.insert(grant.kind);
+            grant
+        };
         core.meter.count(|c| &c.retries);
-        self.note_attempt(grant.kind);
         let retried = match self.submit_waiting(core, request) {
             Ok(()) => {
                 core.meter.count(|c| &c.in_order);
@@ -233,8 +274,13 @@ impl<W: Work> Lane<W> {
                 *turn = Waiting::Request(request);
                 return;
             }
+            if waiting.in_hand == Some(id) {
+                waiting.instead = Some(request);
+                return;
+            }
         }
-        match self.take_grant(id) {
+        let grant = self.lock().take_grant(id);
+        match grant {
             Some(grant) => {
                 self.put_back(kind, grant.position, Waiting::Request(request));
                 self.granted.fetch_sub(1, Ordering::AcqRel);
@@ -251,7 +297,8 @@ impl<W: Work> Lane<W> {
         if let Some(waiting) = removed {
             return self.forget(core, waiting);
         }
-        if self.take_grant(id).is_some() {
+        let grant = self.lock().take_grant(id);
+        if grant.is_some() {
             core.meter.waiters.sub(1);
             self.granted.fetch_sub(1, Ordering::AcqRel);
             // The room that it was granted goes to the next one.
@@ -355,6 +402,8 @@ impl<W: Work> Lane<W> {
         while let Some((kind, position, waiting)) = self.pop(&full) {
             if self.is_over(waiting.cell()) {
                 // Since it was in this hand, or before it came back from there.
+                let instead = self.lock().set_down();
+                drop(instead.map(Request::into_work));
                 drop(self.forget(core, waiting));
                 continue;
             }
@@ -383,8 +432,20 @@ impl<W: Work> Lane<W> {
                         full.push(kind);
                     }
                 },
-                Waiting::Turn(cell) if self.has_room(kind) => {
-                    self.lock().grants.push(Grant { id: cell.id, kind, position });
+                Waiting::Turn(cell) => {
+                    let has_room = self.has_room(kind);
+                    let mut waiting = self.lock();
+                    if let Some(request) = waiting.set_down() {
+                        waiting.fifo.put_back(kind, position, Waiting::Request(request));
+                        continue;
+                    }
+                    if !has_room {
+                        waiting.fifo.put_back(kind, position, Waiting::Turn(cell));
+                        full.push(kind);
+                        continue;
+                    }
+                    waiting.grants.push(Grant { id: cell.id, kind, position });
+                    drop(waiting);
                     self.granted.fetch_add(1, Ordering::AcqRel);
                     self.queued.fetch_sub(1, Ordering::AcqRel);
                     if cell.in_flight.notify_retry() {
@@ -395,24 +456,13 @@ impl<W: Work> Lane<W> {
                         self.withdraw(core, kind, cell.id);
                     }
                 }
-                Waiting::Turn(cell) => {
-                    self.lock().fifo.put_back(kind, position, Waiting::Turn(cell));
-                    full.push(kind);
-                }
             }
         }
         pumped
     }
 
     fn pop(&self, full: &[Kind]) -> Option<(Kind, Position, Waiting<W>)> {
-        let mut waiting = self.lock();
-        #[cfg(feature = "plant")]
-        match () {
-            () if plant::armed(Bug::LifoQueue) => return waiting.fifo.pop_newest(full),
-            () if plant::armed(Bug::SlowBlocksFast) => return waiting.fifo.pop_oldest(full),
-            () => {}
-        }
-        waiting.fifo.pop(full)
+        self.lock().pop(full)
     }
 
     fn put_back(&self, kind: Kind, position: Position, item: Waiting<W>) {
@@ -433,12 +483,6 @@ impl<W: Work> Lane<W> {
             Waiting::Request(request) => request.into_work(),
             Waiting::Turn(_) => None,
         }
-    }
-
-    fn take_grant(&self, id: RequestId) -> Option<Grant> {
-        let mut waiting = self.lock();
-        let index = waiting.grants.iter().position(|grant| grant.id == id)?;
-        Some(waiting.grants.swap_remove(index))
     }
 
     /// Whether there may be room for one more of `kind`, grants not yet used set aside.

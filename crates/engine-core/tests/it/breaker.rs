@@ -155,6 +155,35 @@ fn l14_what_waits_is_rescued_at_its_deadline_even_without_a_copy() {
 }
 
 #[test]
+fn l14_a_deadline_counts_against_a_device_that_sat_on_the_request() {
+    let bench = Bench::with_rings(1, 1);
+    let breaker = BreakerPolicy::default().failures(2).pause(PAUSE);
+    let engine = bench.builder(Terms::new()).breaker(breaker).build();
+    let short = Terms::new().deadline(PAUSE / 4);
+    let pass = || {
+        bench.clock.advance(PAUSE / 4);
+        engine.poll();
+    };
+    // Once by the device, and not again by the standby that took over.
+    let saved = engine.with_terms(short.fallback(Fallback::Standby)).offer(bench.work(0)).unwrap();
+    pass();
+    assert_eq!(bench.standby.taken(), [0]);
+    pass();
+    assert_eq!(saved.wait().unwrap_err(), EngineError::Deadline);
+    // The ring is still taken, so this one waits before it.
+    let waiting = engine.with_terms(short).offer(bench.work(1)).unwrap();
+    pass();
+    assert_eq!(waiting.wait().unwrap_err(), EngineError::Deadline);
+    assert_eq!(engine.breaker(), BreakerState::Closed);
+
+    end(bench.device.find(0).unwrap(), Answer::Drop);
+    let sat_on = engine.with_terms(short).offer(bench.work(2)).unwrap();
+    pass();
+    assert_eq!(sat_on.wait().unwrap_err(), EngineError::Deadline);
+    assert_eq!(engine.breaker(), BreakerState::Open);
+}
+
+#[test]
 fn what_waits_before_a_device_that_is_well_goes_to_it() {
     let bench = Bench::with_rings(1, 1);
     let engine = builder(&bench, Fallback::Standby).build();

@@ -9,8 +9,6 @@ use job_core::JobPool;
 
 use crate::support::{Answer, KINDS, Manual, Negate, Outputs, end};
 
-const PATIENCE: Duration = Duration::from_secs(30);
-
 #[test]
 fn l8_a_shutdown_that_runs_out_of_time_ends_everybody_and_the_ledger_is_zero_after() {
     let (device, outputs) = (Manual::new(2), Arc::<Outputs>::default());
@@ -43,7 +41,11 @@ fn a_shutdown_waits_for_what_is_under_way_and_for_no_longer() {
     let pending: Vec<_> =
         (0..20).map(|n| engine.offer(Negate::new(n, &outputs)).unwrap()).collect();
     thread::scope(|scope| {
-        let shutdown = scope.spawn(|| engine.shutdown(PATIENCE));
+        // Who is not told of the end would wait for an hour.
+        let shutdown = scope.spawn(|| engine.shutdown(Duration::from_secs(3600)));
+        while engine.offer(Negate::new(99, &outputs)).is_ok() {
+            thread::yield_now();
+        }
         let mut answered = 0;
         while answered < 20 {
             match device.take(KINDS[0], 0) {

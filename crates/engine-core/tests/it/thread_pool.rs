@@ -7,7 +7,9 @@ use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use engine_core::{DeviceError, Engine, EngineError, Submission, Terms, ThreadPoolBuilder};
+use engine_core::{
+    Accelerator, DeviceError, Engine, EngineError, Submission, Terms, ThreadPoolBuilder,
+};
 
 use crate::support::{HandClock, KINDS, Negate, Outputs, Secret};
 
@@ -35,6 +37,33 @@ fn many_callers_get_their_own_results() {
     assert!(engine.quiesce(PATIENCE));
     assert_eq!(engine.snapshot().completed, 400);
     assert_eq!(engine.snapshot().checked, 400, "L12: it has a thread to check on");
+}
+
+/// Also what need not be checked, for a pool has threads to check on.
+#[test]
+fn l12_a_pool_checks_everything_and_tells_its_room() {
+    let outputs = Arc::<Outputs>::default();
+    let (open, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let device = Arc::new(pool(1, 3).build(move |work: &Negate| {
+        let _ = gate.lock().unwrap().recv();
+        Ok(work.right())
+    }));
+    assert_eq!(device.credits(KINDS[0]), Some(3));
+    let engine = Engine::builder(device.clone()).build();
+    let offer = |n| engine.offer(Negate { must_check: false, ..Negate::new(n, &outputs) }).unwrap();
+    let first = offer(0);
+    // Until the thread has it.
+    while device.credits(KINDS[0]) != Some(3) {
+        std::thread::yield_now();
+    }
+    let others = [offer(1), offer(2)];
+    assert_eq!((device.credits(KINDS[0]), device.credits(KINDS[1])), (Some(1), Some(3)));
+    drop(open);
+    for (pending, n) in core::iter::once(first).chain(others).zip(0..) {
+        assert_eq!(pending.wait().unwrap().value, !n);
+    }
+    assert_eq!(engine.snapshot().checked, 3);
 }
 
 /// All threads of the slow kind are held at a gate; the fast kind is served meanwhile, and before.
