@@ -36,35 +36,35 @@ fn block_of_the_readme(language: &str) -> String {
 }
 
 /// The README's, but for where the crate is.
-fn manifest(root: &Path) -> String {
+fn manifest(root: &Path, name: &str) -> String {
     let published = "ssl-async = { version = \"0.1\",";
     let here = format!("ssl-async = {{ path = {:?},", root.join("crates/ssl-async"));
     let dependencies = block_of_the_readme("toml");
     assert!(dependencies.contains(published), "the README names the crate: {dependencies}");
-    let package = "[package]\nname = \"door\"\nversion = \"0.0.0\"\nedition = \"2024\"";
+    let package = format!("[package]\nname = {name:?}\nversion = \"0.0.0\"\nedition = \"2024\"");
     format!("[workspace]\n\n{package}\n\n{}", dependencies.replace(published, &here))
 }
 
-/// A command of cargo's in a new project in `dir` with this program.
-fn cargo(dir: &Path, command: &str, program: &str) -> (Command, PathBuf) {
+/// The build of a new project in `dir` with this program. The name is its own: projects that share a directory of builds
+/// are told apart by nothing else, and one that waited for another would find its program built.
+fn build(dir: &Path, name: &str, program: &str) -> (Command, PathBuf) {
     let root = fs::canonicalize(ROOT).expect("the workspace");
     fs::create_dir(dir.join("src")).expect("an empty project");
-    fs::write(dir.join("Cargo.toml"), manifest(&root)).expect("its manifest");
+    fs::write(dir.join("Cargo.toml"), manifest(&root, name)).expect("its manifest");
     fs::write(dir.join("src/main.rs"), program).expect("its program");
     // The versions that everything else here is tested with.
     fs::copy(root.join("Cargo.lock"), dir.join("Cargo.lock")).expect("the lock file");
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("door");
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args([command, "--quiet"]).current_dir(dir).env("CARGO_TARGET_DIR", &target);
-    (cargo, target.join("debug/door"))
+    cargo.args(["build", "--quiet"]).current_dir(dir).env("CARGO_TARGET_DIR", &target);
+    (cargo, target.join("debug").join(name))
 }
 
 #[test]
 fn the_code_of_the_readme_compiles_in_an_empty_project_and_serves() {
     let identity = Identity::new(KeyType::P256);
     let project = tempfile::tempdir().expect("a directory");
-    let (mut build, program) =
-        cargo(project.path(), "build", &(block_of_the_readme("rust") + MAIN));
+    let (mut build, program) = build(project.path(), "door", &(block_of_the_readme("rust") + MAIN));
     assert!(build.status().expect("cargo starts").success(), "the README does not build");
     let mut server = Command::new(program)
         .args([identity.cert(), identity.key()])
@@ -100,7 +100,7 @@ fn moved(mut ssl: ssl_async::Ssl<std::net::TcpStream>) {
 #[test]
 fn who_moves_a_session_between_threads_is_told_by_the_compiler_what_to_use_instead() {
     let project = tempfile::tempdir().expect("a directory");
-    let (mut build, _) = cargo(project.path(), "build", MOVED);
+    let (mut build, _) = build(project.path(), "moved", MOVED);
     let output = build.output().expect("cargo starts");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "a session is not Send");

@@ -357,7 +357,7 @@ mod tests {
         let mut names = std::collections::BTreeSet::new();
         for turn in 0..ID_BLOCK + 2 {
             // All names are rising, so the first and the last of each block tell.
-            let telling = turn < 2 || turn >= ID_BLOCK - 2;
+            let telling = !(2..ID_BLOCK - 2).contains(&turn);
             for pool in &pools {
                 let name = pool.inner.new_id();
                 assert!(!telling || names.insert(name), "{name:?} twice, in turn {turn}");
