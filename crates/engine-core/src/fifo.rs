@@ -6,82 +6,93 @@ use std::collections::{BTreeMap, VecDeque};
 
 use crate::work::Kind;
 
-/// The order in which something entered the queue of its kind.
+/// A place in the queues. No two items ever have the same; within a kind the smaller one is served first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Position(u64);
+pub(crate) struct Position {
+    kind: Kind,
+    number: u64,
+}
+
+impl Position {
+    pub(crate) const fn kind(self) -> Kind {
+        self.kind
+    }
+}
 
 #[derive(Debug)]
 pub(crate) struct Fifo<T> {
     /// Each in the order of its positions.
     queues: BTreeMap<Kind, VecDeque<(Position, T)>>,
     bound: usize,
-    next_position: u64,
+    next_number: u64,
     /// The kind served last; the next turn is the kind after it.
     last_served: Option<Kind>,
 }
 
 impl<T> Fifo<T> {
     pub(crate) const fn new(bound: usize) -> Self {
-        Self { queues: BTreeMap::new(), bound, next_position: 0, last_served: None }
+        Self { queues: BTreeMap::new(), bound, next_number: 0, last_served: None }
     }
 
-    /// Puts `item` at the end of its queue, or gives it back if the queue holds its bound.
-    pub(crate) fn push(&mut self, kind: Kind, item: T) -> Result<(), T> {
-        let queue = self.queues.entry(kind).or_default();
-        if queue.len() >= self.bound {
-            return Err(item);
-        }
-        queue.push_back((Position(self.next_position), item));
-        self.next_position += 1;
-        Ok(())
+    /// Whether the queue of `kind` holds its bound.
+    pub(crate) fn is_full(&self, kind: Kind) -> bool {
+        self.queues.get(&kind).map_or(0, VecDeque::len) >= self.bound
     }
 
-    /// Takes the oldest item of the kind whose turn it is, passing over the kinds in `full`.
-    pub(crate) fn pop(&mut self, full: &[Kind]) -> Option<(Kind, Position, T)> {
+    /// Puts `item` at the end of its queue.
+    pub(crate) fn push(&mut self, kind: Kind, item: T) {
+        let position = Position { kind, number: self.next_number };
+        self.next_number += 1;
+        self.queues.entry(kind).or_default().push_back((position, item));
+    }
+
+    /// Where the oldest item is of the kind whose turn it is, passing over the kinds in `full`.
+    pub(crate) fn next(&self, full: &[Kind]) -> Option<Position> {
         let ready = |(kind, queue): (&Kind, &VecDeque<(Position, T)>)| {
-            (!queue.is_empty() && !full.contains(kind)).then_some(*kind)
+            let (position, _) = queue.front()?;
+            (!full.contains(kind)).then_some(*position)
         };
         let after = self.last_served.and_then(|last| {
             let later = (core::ops::Bound::Excluded(last), core::ops::Bound::Unbounded);
             self.queues.range(later).find_map(ready)
         });
-        let kind = after.or_else(|| self.queues.iter().find_map(ready))?;
-        let (position, item) = self.queues.get_mut(&kind)?.pop_front()?;
-        self.last_served = Some(kind);
-        Some((kind, position, item))
+        after.or_else(|| self.queues.iter().find_map(ready))
     }
 
-    /// Takes the *newest* item of any kind: what a queue must not do.
+    /// Where the *newest* item of any kind is: what a queue must not serve.
     #[cfg(feature = "plant")]
-    pub(crate) fn pop_newest(&mut self, full: &[Kind]) -> Option<(Kind, Position, T)> {
-        let (kind, queue) =
-            self.queues.iter_mut().find(|(kind, q)| !q.is_empty() && !full.contains(kind))?;
-        let (position, item) = queue.pop_back()?;
-        Some((*kind, position, item))
+    pub(crate) fn newest(&self, full: &[Kind]) -> Option<Position> {
+        let open = self.queues.iter().filter(|(kind, _)| !full.contains(kind));
+        open.filter_map(|(_, queue)| queue.back()).map(|(position, _)| *position).next()
     }
 
-    /// Takes the oldest item of any kind, as if there were one queue for all: none if that one's ring is full.
+    /// Where the oldest item of any kind is, as if there were one queue for all: none if that one's ring is full.
     #[cfg(feature = "plant")]
-    pub(crate) fn pop_oldest(&mut self, full: &[Kind]) -> Option<(Kind, Position, T)> {
-        let waiting = self.queues.iter_mut().filter(|(_, queue)| !queue.is_empty());
-        let (kind, queue) = waiting.min_by_key(|(_, queue)| queue.front().map(|(at, _)| *at))?;
-        if full.contains(kind) {
-            return None;
-        }
-        let (position, item) = queue.pop_front()?;
-        Some((*kind, position, item))
+    pub(crate) fn oldest_of_all(&self, full: &[Kind]) -> Option<Position> {
+        let fronts =
+            self.queues.values().filter_map(VecDeque::front).map(|(position, _)| *position);
+        fronts.min_by_key(|position| position.number).filter(|at| !full.contains(&at.kind))
     }
 
-    /// Puts back what [`pop`](Self::pop) took and the device did not, where it was.
-    pub(crate) fn put_back(&mut self, kind: Kind, position: Position, item: T) {
-        let queue = self.queues.entry(kind).or_default();
-        // Nearly always it was the first.
-        if queue.front().is_none_or(|(first, _)| position < *first) {
-            queue.push_front((position, item));
-        } else {
-            let index = queue.partition_point(|(earlier, _)| *earlier < position);
-            queue.insert(index, (position, item));
-        }
+    pub(crate) fn get(&self, position: Position) -> Option<&T> {
+        let queue = self.queues.get(&position.kind)?;
+        let index = queue.binary_search_by_key(&position, |(at, _)| *at).ok()?;
+        queue.get(index).map(|(_, item)| item)
+    }
+
+    /// Takes an item out to serve it.
+    pub(crate) fn take(&mut self, position: Position) -> Option<T> {
+        let queue = self.queues.get_mut(&position.kind)?;
+        let index = queue.binary_search_by_key(&position, |(at, _)| *at).ok()?;
+        self.last_served = Some(position.kind);
+        queue.remove(index).map(|(_, item)| item)
+    }
+
+    /// Puts back what [`take`](Self::take) took and the device did not, where it was.
+    pub(crate) fn put_back(&mut self, position: Position, item: T) {
+        let queue = self.queues.entry(position.kind).or_default();
+        let index = queue.partition_point(|(earlier, _)| *earlier < position);
+        queue.insert(index, (position, item));
     }
 
     /// Takes out the first item of `kind` that `wanted` picks.
@@ -96,9 +107,14 @@ impl<T> Fifo<T> {
         self.queues.get_mut(&kind)?.iter_mut().map(|(_, item)| item).find(|item| wanted(item))
     }
 
-    /// The position of the oldest item of `kind`.
-    pub(crate) fn oldest(&self, kind: Kind) -> Option<Position> {
-        self.queues.get(&kind)?.front().map(|(position, _)| *position)
+    /// Whether an item of the same kind waits that came before.
+    pub(crate) fn overtaken_at(&self, position: Position) -> bool {
+        let oldest = self.queues.get(&position.kind).and_then(VecDeque::front);
+        oldest.is_some_and(|(oldest, _)| *oldest < position)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.queues.values().map(VecDeque::len).sum()
     }
 
     pub(crate) const fn bound(&self) -> usize {
@@ -129,18 +145,24 @@ mod tests {
         ]
     }
 
+    /// Takes out what is next.
+    fn pop<T>(fifo: &mut Fifo<T>, full: &[Kind]) -> Option<(Position, T)> {
+        let position = fifo.next(full)?;
+        Some((position, fifo.take(position).expect("it was there")))
+    }
+
     /// As turns do that were granted and are taken back, in any order.
     #[test]
     fn l13_what_was_taken_goes_back_to_its_place() {
         for first in [0, 1] {
             let mut fifo = Fifo::new(8);
-            (0..3).for_each(|n| fifo.push(KINDS[0], n).unwrap());
-            let mut taken: Vec<_> = (0..2).map(|_| fifo.pop(&[]).unwrap()).collect();
-            let (kind, position, item) = taken.remove(first);
-            fifo.put_back(kind, position, item);
-            let (kind, position, item) = taken.remove(0);
-            fifo.put_back(kind, position, item);
-            let order: Vec<_> = (0..3).map(|_| fifo.pop(&[]).unwrap().2).collect();
+            (0..3).for_each(|n| fifo.push(KINDS[0], n));
+            let mut taken: Vec<_> = (0..2).map(|_| pop(&mut fifo, &[]).unwrap()).collect();
+            let (position, item) = taken.remove(first);
+            fifo.put_back(position, item);
+            let (position, item) = taken.remove(0);
+            fifo.put_back(position, item);
+            let order: Vec<_> = (0..3).map(|_| pop(&mut fifo, &[]).unwrap().1).collect();
             assert_eq!(order, [0, 1, 2], "number {first} first");
         }
     }
@@ -156,24 +178,30 @@ mod tests {
                 match op {
                     Op::Push(kind) => {
                         let waiting = model.iter().filter(|(k, _)| *k == kind).count();
-                        prop_assert_eq!(fifo.push(KINDS[kind], n).is_ok(), waiting < bound);
+                        prop_assert_eq!(fifo.is_full(KINDS[kind]), waiting >= bound);
                         if waiting < bound {
+                            fifo.push(KINDS[kind], n);
                             model.push((kind, n));
                         }
                     }
                     Op::Pop { full, taken } => {
                         let full: Vec<Kind> = full.into_iter().map(|k| KINDS[k]).collect();
                         let servable = model.iter().any(|(k, _)| !full.contains(&KINDS[*k]));
-                        let popped = fifo.pop(&full);
-                        prop_assert_eq!(popped.is_some(), servable);
-                        let Some((kind, position, item)) = popped else { continue };
+                        let next = fifo.next(&full);
+                        prop_assert_eq!(next.is_some(), servable);
+                        let Some(position) = next else { continue };
+                        let kind = position.kind();
                         prop_assert!(!full.contains(&kind));
+                        let looked = fifo.get(position).copied();
+                        let item = fifo.take(position).unwrap();
+                        prop_assert_eq!(looked, Some(item));
+                        prop_assert!(fifo.get(position).is_none() && fifo.take(position).is_none());
                         let oldest = model.iter().position(|(k, _)| KINDS[*k] == kind).unwrap();
                         prop_assert_eq!(model[oldest].1, item);
                         if taken {
                             model.remove(oldest);
                         } else {
-                            fifo.put_back(kind, position, item);
+                            fifo.put_back(position, item);
                         }
                     }
                     Op::Remove(kind, nth) => {
@@ -182,10 +210,13 @@ mod tests {
                         model.retain(|(_, n)| Some(*n) != wanted);
                     }
                 }
+                prop_assert_eq!(fifo.len(), model.len());
                 for (kind, name) in KINDS.into_iter().enumerate() {
                     let waiting = fifo.queues.get(&name).into_iter().flatten();
-                    let oldest = waiting.clone().map(|(position, _)| *position).min();
-                    prop_assert_eq!(fifo.oldest(name), oldest);
+                    let first = waiting.clone().map(|(position, _)| *position).min();
+                    for (position, _) in waiting.clone() {
+                        prop_assert_eq!(fifo.overtaken_at(*position), Some(*position) != first);
+                    }
                     let held = model.iter().filter(|(k, _)| *k == kind).map(|(_, n)| *n);
                     prop_assert!(waiting.map(|(_, n)| *n).eq(held));
                 }
@@ -199,13 +230,13 @@ mod tests {
             let mut fifo = Fifo::new(32);
             for (kind, count) in KINDS.into_iter().zip(counts) {
                 for n in 0..count {
-                    fifo.push(kind, n).unwrap();
+                    fifo.push(kind, n);
                 }
             }
             let mut left = counts;
             let mut since = [0usize; 3];
-            while let Some((kind, _, _)) = fifo.pop(&[]) {
-                let served = KINDS.iter().position(|k| *k == kind).unwrap();
+            while let Some((position, _)) = pop(&mut fifo, &[]) {
+                let served = KINDS.iter().position(|k| *k == position.kind()).unwrap();
                 left[served] -= 1;
                 for i in 0..3 {
                     since[i] = if i == served || left[i] == 0 { 0 } else { since[i] + 1 };

@@ -174,6 +174,7 @@ mod submission;
 mod terms;
 mod thread_pool;
 mod timekeeping;
+mod waiting_room;
 mod work;
 
 pub use accelerator::{Accelerator, Capabilities, Health, Rejected, RoomNotice};
