@@ -17,6 +17,7 @@
 use std::collections::BTreeSet;
 
 use crate::fifo::{Fifo, Position};
+#[cfg(feature = "plant")]
 use crate::plant::{self, Bug};
 use crate::request::RequestId;
 use crate::work::Kind;

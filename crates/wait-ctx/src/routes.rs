@@ -62,6 +62,8 @@ struct Routes {
     raised: bool,
     route: Option<Route>,
     running: Running,
+    /// Threads that wait for `idle`.
+    waiting: usize,
     /// All but `unrouted`, which is counted without the lock.
     counters: NotifierCounters,
 }
@@ -138,7 +140,8 @@ impl Shared {
             });
             let mut routes = lock(&self.routes);
             routes.running.leave(thread);
-            if routes.running.is_idle() {
+            // A notice is a system call, and hardly ever does anybody wait.
+            if routes.waiting > 0 && routes.running.is_idle() {
                 self.idle.notify_all();
             }
         } else if let Some(signal) = &routes.signal {
@@ -213,9 +216,11 @@ impl Shared {
         }
         let old = self.unset_callback();
         let mut routes = lock(&self.routes);
+        routes.waiting += 1;
         while !routes.running.is_idle() {
             routes = self.idle.wait(routes).unwrap_or_else(std::sync::PoisonError::into_inner);
         }
+        routes.waiting -= 1;
         Ok(old)
     }
 
