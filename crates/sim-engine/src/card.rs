@@ -76,9 +76,10 @@ impl<W: Work> Card<W> {
         for request in batch.lost.drain(..) {
             done((request, Err(DeviceError::Lost)));
         }
-        let rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner).clone();
         // A completion tells its own engine; what it has freed may be wanted by another one.
-        if opened || freed && rooms.len() > 1 {
+        if opened || freed && self.rooms().len() > 1 {
+            // Without the lock: whoever hears of it may build an engine.
+            let rooms = self.rooms().clone();
             rooms.iter().for_each(RoomNotice::announce);
             // What was submitted thereupon may be due earlier.
             if alarm != Alarm::Now {
@@ -126,7 +127,12 @@ impl<W: Work> Card<W> {
     }
 
     pub(crate) fn attach(&self, room: RoomNotice) {
-        self.rooms.lock().unwrap_or_else(PoisonError::into_inner).push(room);
+        self.rooms().push(room);
+    }
+
+    fn rooms(&self) -> MutexGuard<'_, Vec<RoomNotice>> {
+        // Nothing panics while they are locked, so they are whole.
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes no more requests and drops those inside, which are thereby lost.
@@ -158,8 +164,8 @@ impl<W: Work> Card<W> {
         all.into_iter().reduce(add).unwrap_or_default()
     }
 
-    pub(crate) fn drain_trace(&self) -> Vec<(InstanceId, TraceRecord)> {
-        self.lock().drain_trace()
+    pub(crate) fn drain_trace(&self, into: &mut Vec<(InstanceId, TraceRecord)>) {
+        self.lock().drain_trace(into);
     }
 
     fn lock(&self) -> MutexGuard<'_, Hardware<W>> {

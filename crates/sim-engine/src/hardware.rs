@@ -67,6 +67,8 @@ pub(crate) struct Hardware<W: Work> {
     pulses: Vec<Pulse>,
     /// Whether any device interrupts at all.
     interrupts: bool,
+    /// The instances in the order in which they are asked.
+    by_room: Vec<InstanceId>,
     /// The card has been stopped.
     shut: bool,
 }
@@ -93,6 +95,7 @@ impl<W: Work> Hardware<W> {
         }
         let interrupts = card.iter().any(|(_, instance)| instance.interrupts());
         Ok(Self {
+            by_room: card.ids().collect(),
             card,
             poller,
             alarm: Alarm::Now,
@@ -131,7 +134,8 @@ impl<W: Work> Hardware<W> {
         let mut request = request;
         let mut full = false;
         let mut away = "the card has no instance";
-        for id in self.by_room(class) {
+        self.sort_by_room(class);
+        for &id in &self.by_room {
             let number = request.id();
             let instance = self.card.instance_mut(id);
             match instance.submit(now, class, request) {
@@ -162,11 +166,12 @@ impl<W: Work> Hardware<W> {
         Err(if full { Rejected::Full(request) } else { Rejected::Unavailable(request, away) })
     }
 
-    /// The instances, those with the most room for `class` first.
-    fn by_room(&self, class: ServiceClass) -> impl Iterator<Item = InstanceId> + use<W> {
-        let mut order: Vec<_> = self.card.ids().collect();
-        order.sort_by_key(|&id| core::cmp::Reverse(self.card.instance(id).credits(class)));
-        order.into_iter()
+    /// Those with the most room for `class` first; of equal ones, the first.
+    fn sort_by_room(&mut self, class: ServiceClass) {
+        if self.by_room.len() > 1 {
+            let room = |id: InstanceId| self.card.instance(id).credits(class);
+            self.by_room.sort_by_key(|&id| (core::cmp::Reverse(room(id)), id));
+        }
     }
 
     /// Moves the hardware to `now` and takes what is finished off the response rings, if it is time to look.
@@ -266,11 +271,10 @@ impl<W: Work> Hardware<W> {
         self.card.iter().map(|(_, instance)| instance.stats().clone()).collect()
     }
 
-    pub(crate) fn drain_trace(&mut self) -> Vec<(InstanceId, sim_device::TraceRecord)> {
-        let drain = |(id, instance): (InstanceId, &mut sim_device::Instance<Request<W>>)| {
-            instance.drain_trace().map(|record| (id, record)).collect::<Vec<_>>()
-        };
-        self.card.iter_mut().flat_map(drain).collect()
+    pub(crate) fn drain_trace(&mut self, into: &mut Vec<(InstanceId, sim_device::TraceRecord)>) {
+        for (id, instance) in self.card.iter_mut() {
+            into.extend(instance.drain_trace().map(|record| (id, record)));
+        }
     }
 
     pub(crate) fn inject(&mut self, now: Duration, fault: sim_device::Fault) {

@@ -65,10 +65,10 @@ impl<W: Work> SteppedCard<W> {
         self.card.inject(self.clock.now(), fault);
     }
 
-    /// The events since the last call, instance by instance, each in order. Equal runs give equal text; it holds no
-    /// payload. Empty unless [`SimConfig::trace`] is on.
-    pub fn drain_trace(&self) -> Vec<(InstanceId, TraceRecord)> {
-        self.card.drain_trace()
+    /// Appends the events since the last call to `into`, instance by instance, each in order. Equal runs give equal text;
+    /// it holds no payload. Nothing unless [`SimConfig::trace`](crate::SimConfig::trace) is on.
+    pub fn drain_trace(&self, into: &mut Vec<(InstanceId, TraceRecord)>) {
+        self.card.drain_trace(into);
     }
 }
 

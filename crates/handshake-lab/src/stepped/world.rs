@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, io, rc::Rc, sync::Arc, time::Duration};
 use engine_core::{Accelerator as _, Clock as _};
 use hdrhistogram::Histogram;
 use job_core::JobPool;
-use sim_device::{Event as DeviceEvent, Fault};
+use sim_device::{Event as DeviceEvent, Fault, InstanceId, TraceRecord};
 use wait_ctx::{ReadyQueue, Route, Token, WaitCtx};
 
 mod clients;
@@ -74,6 +74,8 @@ pub(super) struct World<P: Protocol> {
     /// Workers whose engines have woken them, by their numbers, and those that have completions, by numbers behind these.
     woken: ReadyQueue,
     tokens: Vec<Token>,
+    /// What a device has noted, while it is read.
+    records: Vec<(InstanceId, TraceRecord)>,
     places: Vec<Place<P::Client>>,
     /// Places that nobody has, where clients come by a rate.
     free: Vec<usize>,
@@ -159,6 +161,7 @@ impl<P: Protocol> World<P> {
             runnable: Runnable::new(workers),
             woken,
             tokens: Vec::new(),
+            records: Vec::new(),
             places: std::iter::repeat_with(empty).take(places).collect(),
             free,
             outbox: Rc::default(),
@@ -385,9 +388,9 @@ impl<P: Protocol> World<P> {
     fn read_trace(&mut self, device: usize) -> bool {
         let mut trace = self.setting.time.trace.borrow_mut();
         let mut recorder = self.setting.time.recorder.get().map(std::cell::RefCell::borrow_mut);
-        let records = self.stations[device].card.drain_trace();
-        let any = !records.is_empty();
-        for (instance, record) in records {
+        self.stations[device].card.drain_trace(&mut self.records);
+        let any = !self.records.is_empty();
+        for (instance, record) in self.records.drain(..) {
             if let DeviceEvent::Struck { fault, .. } = record.event {
                 self.harm.strike(fault);
                 if let Fault::RingStuck { lasts }

@@ -112,11 +112,15 @@ impl<P: Protocol> World<P> {
                 let took = place.took.unwrap_or_default();
                 self.setting.time.mark(Mark::Done, wire.number);
                 self.seen.handshakes += 1;
-                let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-                // Fails only for histograms of a fixed size.
-                let _ = self.seen.latency_us.record(micros);
+                // Nobody asks a seed how long; its histograms would cost more than its handshakes.
+                let timed = (!matches!(self.setting.load, Load::Open(_))).then_some(took);
+                if let Some(took) = timed {
+                    let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+                    // Fails only for histograms of a fixed size.
+                    let _ = self.seen.latency_us.record(micros);
+                }
                 let resumed = client.has_resumed();
-                self.seen.kinds.done(ConnectionKind { resumed, ..wire.kind }, took);
+                self.seen.kinds.done(ConnectionKind { resumed, ..wire.kind }, timed);
                 self.setting.time.record(|recorder, now| {
                     recorder.handshake(now, took);
                     recorder.story.ended(now, wire.number, Ending::Done);
