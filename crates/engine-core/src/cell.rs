@@ -198,6 +198,10 @@ impl<W: Work> Cell<W> {
             }
         }
         self.publish(Some(core), result);
+        if self.is_on_standby() {
+            // It may still wait there.
+            drop(core.withdraw(self.kind, self.id));
+        }
     }
 
     /// Gives whoever waits this outcome and wakes them. False if they have one already, or have gone: then it goes to

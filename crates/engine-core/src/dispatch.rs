@@ -103,7 +103,9 @@ impl<W: Work> Core<W> {
             cell.set_spare(work.duplicate());
         }
         cell.on_standby.store(role == Role::Standby, Ordering::Release);
-        self.enroll(&cell);
+        if !self.enroll(&cell) {
+            return Err(self.refuse(work, &in_flight, RefusedReason::Closed));
+        }
         tracing::trace!(request = id.0, kind = kind.name(), "request.submit");
 
         let request = self.request(work, &cell, role);
@@ -189,14 +191,21 @@ impl<W: Work> Core<W> {
     /// Lets the standby do what the device could not.
     pub(crate) fn fall_back(&self, cell: &Arc<Cell<W>>, work: W, error: &EngineError) -> FellBack {
         let Some(standby) = self.standby_for(cell.terms) else { return FellBack::Never };
-        if cell.on_standby.swap(true, Ordering::AcqRel) {
-            return FellBack::Before;
+        let deadline = cell.terms.deadline.map(|deadline| self.meter.now() + deadline);
+        {
+            let mut roster = self.roster();
+            // Under the lock, so that nobody takes the old deadline for that of the standby; and a place seen under it is
+            // still this one's.
+            if cell.on_standby.swap(true, Ordering::AcqRel) {
+                return FellBack::Before;
+            }
+            if let (Some(deadline), Some(place)) = (deadline, cell.place()) {
+                roster.extend(place, deadline);
+            }
         }
         self.meter.count(|c| &c.fallbacks);
         tracing::debug!(request = cell.id.0, kind = cell.kind.name(), %error, "request.fall_back");
-        if let (Some(deadline), Some(place)) = (cell.terms.deadline, cell.place()) {
-            let deadline = self.meter.now() + deadline;
-            self.roster().extend(place, deadline);
+        if let Some(deadline) = deadline {
             self.bell.want(deadline);
         }
         if let Err(request) = standby.hand_over(self, self.request(work, cell, Role::Standby)) {
@@ -297,12 +306,21 @@ impl<W: Work> Core<W> {
         self.breaker.as_ref().map_or(BreakerState::Closed, |breaker| lock(breaker).state(now))
     }
 
-    fn enroll(&self, cell: &Arc<Cell<W>>) {
+    /// Lists a request. False if the engine has been closed.
+    fn enroll(&self, cell: &Arc<Cell<W>>) -> bool {
         let deadline = cell.terms.deadline.map(|deadline| self.meter.now() + deadline);
-        cell.set_place(self.roster().enroll(Arc::downgrade(cell), deadline));
+        {
+            let mut roster = self.roster();
+            // Under the lock: once a shutdown has found nobody under way, nobody comes.
+            if self.closed.load(Ordering::Acquire) {
+                return false;
+            }
+            cell.set_place(roster.enroll(Arc::downgrade(cell), deadline));
+        }
         if let Some(deadline) = deadline {
             self.bell.want(deadline);
         }
+        true
     }
 
     pub(crate) fn leave(&self, place: Place) {

@@ -107,6 +107,11 @@ impl<T> Fifo<T> {
         self.queues.get_mut(&kind)?.iter_mut().map(|(_, item)| item).find(|item| wanted(item))
     }
 
+    /// Keeps of all items those that `keep` picks.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
+        self.queues.values_mut().for_each(|queue| queue.retain(|(_, item)| keep(item)));
+    }
+
     /// Whether an item of the same kind waits that came before.
     pub(crate) fn overtaken_at(&self, position: Position) -> bool {
         let oldest = self.queues.get(&position.kind).and_then(VecDeque::front);

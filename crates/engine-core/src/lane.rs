@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::accelerator::{Accelerator, Rejected};
 use crate::cell::Cell;
 use crate::dispatch::Core;
-use crate::error::DeviceError;
+use crate::error::{DeviceError, EngineError};
 use crate::fifo::Position;
 use crate::plant::{self, Bug};
 use crate::request::{Request, RequestId};
@@ -41,8 +41,8 @@ pub(crate) struct Lane<W: Work> {
     pub(crate) check_all: bool,
     pub(crate) needs_poll: bool,
     room: Mutex<Room<W>>,
-    /// Those that wait and were not told to submit: as long as it is not zero, a new request of any kind goes to the end
-    /// of its queue instead of overtaking. Written under the lock.
+    /// Those in a queue or in hand: as long as it is not zero, a new request of any kind goes to the end of its queue
+    /// instead of overtaking. Written under the lock.
     waiting: AtomicUsize,
     /// Grants not yet used. Written under the lock.
     granted: AtomicUsize,
@@ -74,7 +74,7 @@ pub(crate) enum Pumped {
 
 /// What became of the one that was next.
 enum Step {
-    /// It waits no longer, or has been told to submit.
+    /// It waits no longer, waits otherwise, or has been told to submit.
     Passed,
     /// It went to a device, or came to its end.
     Moved,
@@ -222,7 +222,7 @@ impl<W: Work> Lane<W> {
     }
 
     /// Whether a request has nothing more to expect from this device. Whoever makes it so withdraws it afterwards,
-    /// which finds it unless it is in hand, or has yet to come.
+    /// which finds it unless it is in hand, or has yet to come; or its own half does, when that is dropped.
     fn is_over(&self, cell: &Cell<W>) -> bool {
         cell.is_settled() || self.role == Role::Device && cell.is_on_standby()
     }
@@ -294,11 +294,13 @@ impl<W: Work> Lane<W> {
         if self.pump_calls.fetch_add(1, Ordering::AcqRel) > 0 {
             return Pumped::Nothing;
         }
+        let running = Running(&self.pump_calls);
         let mut pumped = Pumped::Nothing;
         loop {
             let calls = self.pump_calls.load(Ordering::Acquire);
             pumped = pumped.max(self.pump_once(core));
             if self.pump_calls.fetch_sub(calls, Ordering::AcqRel) == calls {
+                core::mem::forget(running);
                 return pumped;
             }
         }
@@ -362,8 +364,12 @@ impl<W: Work> Lane<W> {
         let credits = self.device.credits(position.kind());
         match self.update(core, |room| room.grant(position, credits)) {
             Granting::Granted => {
+                // Asked first: who begins to look in between is woken.
+                let looks = cell.in_flight.is_armed();
                 if cell.in_flight.notify_retry() {
                     core.meter.count(|c| &c.retry_wakes);
+                } else if !looks {
+                    self.lock().note_unheard(cell.id);
                 }
                 Step::Passed
             }
@@ -416,7 +422,7 @@ impl<W: Work> Lane<W> {
     }
 
     /// Changes who waits, and says so to those who look without the lock. The change must call nothing foreign, and
-    /// drop nothing.
+    /// drop no work: of what it drops, such as a turn, somebody else has another half.
     fn update<X>(&self, core: &Core<W>, change: impl FnOnce(&mut Room<W>) -> X) -> X {
         let mut room = self.lock();
         let before = room.n_waiting() + room.n_granted();
@@ -436,5 +442,24 @@ impl<W: Work> Lane<W> {
     fn lock(&self) -> MutexGuard<'_, Room<W>> {
         // Nothing panics while it is locked, so a poisoned one is still whole.
         self.room.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<W: Work> Drop for Lane<W> {
+    /// Requests end as they are dropped. Whoever has its own, and waits to be told, hears that nobody will.
+    fn drop(&mut self) {
+        let turns = self.room.get_mut().unwrap_or_else(PoisonError::into_inner).take_turns();
+        for cell in turns.iter().filter(|cell| !self.is_over(cell)) {
+            cell.publish(None, Err(EngineError::Gone));
+        }
+    }
+}
+
+/// A pump at work. One that foreign code unwinds leaves the way free for the next.
+struct Running<'a>(&'a AtomicUsize);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.store(0, Ordering::Release);
     }
 }

@@ -8,6 +8,7 @@ use job_core::Pause;
 use wait_ctx::Arm;
 
 use crate::cell::Cell;
+use crate::dispatch::Core;
 use crate::error::{DeviceError, EngineError};
 use crate::lane::Retried;
 use crate::plant::{self, Bug};
@@ -96,11 +97,7 @@ impl<W: Work> Pending<W> {
     /// Submits the request if it is this side's turn to; that says the engine, the wake for it was only a hint. True if
     /// it was.
     fn take_turn(&mut self, cell: &Cell<W>) -> bool {
-        let Some(request) = self.kept.take() else { return false };
-        let Some(core) = cell.core.upgrade() else {
-            self.kept = Some(request);
-            return false;
-        };
+        let Some((core, request)) = self.take_kept(cell) else { return cell.is_settled() };
         let (kept, was_turn) = match core.device.retry(&core, request) {
             Retried::NotYet(request) => (Some(request), false),
             Retried::Full(request) => (Some(request), true),
@@ -108,6 +105,18 @@ impl<W: Work> Pending<W> {
         };
         self.kept = kept;
         was_turn
+    }
+
+    /// The request, if this side has it, and its engine. If that has gone, so has the request.
+    fn take_kept(&mut self, cell: &Cell<W>) -> Option<(Arc<Core<W>>, Request<W>)> {
+        let request = self.kept.take()?;
+        let core = cell.core.upgrade();
+        if core.is_none() && cell.is_on_standby() {
+            // The answer is to come from there.
+            drop(request.into_work());
+            return None;
+        }
+        core.map(|core| (core, request))
     }
 
     fn park(&mut self, cell: &Cell<W>) -> Result<(), EngineError> {
@@ -137,9 +146,7 @@ impl<W: Work> Pending<W> {
 
     fn block(&mut self, cell: &Cell<W>) {
         cell.meter().count(|c| &c.blocking_waits);
-        if let Some(request) = self.kept.take()
-            && let Some(core) = cell.core.upgrade()
-        {
+        if let Some((core, request)) = self.take_kept(cell) {
             core.device.queue_instead(&core, request);
         }
         while !cell.is_settled() {
@@ -175,6 +182,10 @@ impl<W: Work> Drop for Pending<W> {
             cell.abandon();
         }
         if let Some(request) = self.kept.take() {
+            // If its session has gone, nobody has given its turn back.
+            if let Some(core) = request.cell().core.upgrade() {
+                drop(core.device.withdraw(&core, request.kind(), request.id()));
+            }
             // It never reached a device: there is no answer to expect.
             drop(request.into_work());
         }

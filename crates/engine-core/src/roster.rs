@@ -76,6 +76,15 @@ impl<T> Roster<T> {
         self.deadlines.insert((deadline, place));
     }
 
+    /// The one with the earliest deadline, if that is `now` or earlier. It stays listed, without a deadline.
+    pub(crate) fn take_due(&mut self, now: Duration) -> Option<&T> {
+        let (_, place) = *self.deadlines.first().filter(|(deadline, _)| *deadline <= now)?;
+        self.deadlines.pop_first();
+        let entry = self.entries[place.0 as usize].as_mut()?;
+        entry.deadline = None;
+        Some(&entry.item)
+    }
+
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         self.deadlines.first().map(|(deadline, _)| *deadline)
     }
@@ -86,24 +95,6 @@ impl<T> Roster<T> {
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.entries.iter().flatten().map(|entry| &entry.item)
-    }
-}
-
-impl<T: Clone> Roster<T> {
-    /// Those whose deadline is `now` or earlier, in the order of their deadlines. They stay listed, without one.
-    pub(crate) fn take_due(&mut self, now: Duration) -> Vec<T> {
-        let mut due = Vec::new();
-        while let Some(&(deadline, place)) = self.deadlines.first() {
-            if deadline > now {
-                break;
-            }
-            self.deadlines.pop_first();
-            if let Some(entry) = &mut self.entries[place.0 as usize] {
-                entry.deadline = None;
-                due.push(entry.item.clone());
-            }
-        }
-        due
     }
 }
 
@@ -161,7 +152,9 @@ mod tests {
                             .collect();
                         due.sort_unstable();
                         let due: Vec<_> = due.into_iter().map(|(_, _, item)| item).collect();
-                        prop_assert_eq!(roster.take_due(at(now)), due);
+                        let taken: Vec<_> =
+                            core::iter::from_fn(|| roster.take_due(at(now)).copied()).collect();
+                        prop_assert_eq!(taken, due);
                     }
                 }
                 prop_assert_eq!(roster.len(), model.len());

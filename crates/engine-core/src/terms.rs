@@ -66,7 +66,8 @@ pub enum OnFull {
     Queue,
     /// The job keeps it: it is woken once when there is room, with status `Again` while the callback runs, and submits
     /// it itself; as the manual page SSL_set_async_callback has it in its steps 3 and 9. It costs a resume for each
-    /// operation that found the ring full. Threads that block have nobody to wake, and queue.
+    /// operation that found the ring full. Threads that block have nobody to wake, and queue. Whoever waits for something
+    /// else when its turn comes keeps its place, but leaves the room to others until it looks.
     Notify,
 }
 

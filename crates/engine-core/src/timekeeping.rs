@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering;
 use core::time::Duration;
-use std::sync::{Arc, PoisonError, Weak};
+use std::sync::{Arc, PoisonError};
 use std::time::Instant;
 
 use wait_ctx::RequestState;
@@ -53,21 +53,31 @@ impl<W: Work> Core<W> {
         if plant::armed(Bug::IgnoreDeadline) {
             return false;
         }
-        let due = self.roster().take_due(now);
-        for cell in due.iter().filter_map(Weak::upgrade) {
-            self.expire_one(&cell);
+        let mut any = false;
+        // One at a time, for what becomes of one may give others to the standby, with a new deadline.
+        loop {
+            let due = {
+                let mut roster = self.roster();
+                let Some(cell) = roster.take_due(now) else { return any };
+                // Under the lock: on which device it has used up its time.
+                cell.upgrade().map(|cell| (cell.is_on_standby(), cell))
+            };
+            any = true;
+            if let Some((on_standby, cell)) = due {
+                self.expire_one(&cell, on_standby);
+            }
         }
-        !due.is_empty()
     }
 
-    fn expire_one(&self, cell: &Arc<Cell<W>>) {
+    fn expire_one(&self, cell: &Arc<Cell<W>>, on_standby: bool) {
         if cell.is_settled() {
             return;
         }
         self.meter.count(|c| &c.deadlines);
-        let device_sat_on_it =
-            cell.in_flight.state() == RequestState::Submitted && !cell.is_on_standby();
-        if !self.rescue(cell, &EngineError::Deadline) {
+        let device_sat_on_it = cell.in_flight.state() == RequestState::Submitted && !on_standby;
+        let rescued = self.rescue(cell, &EngineError::Deadline);
+        // Somebody else may have given it to the standby since, where it has its time again.
+        if !rescued && cell.is_on_standby() == on_standby {
             cell.fail(self, EngineError::Deadline);
         }
         if device_sat_on_it {

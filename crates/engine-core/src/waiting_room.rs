@@ -2,13 +2,13 @@
 //! them just now.
 //!
 //! ```text
-//!            +--- next ---> in hand ---> done        the device took it
-//!   push     |                |
-//!     \      |                +--> put_back          it did not
-//!      \     |
-//!       +-> queue <------------ put_back ---- in hand <-- take_grant -- granted
-//!            |                                                            ^
-//!            +----------------------------- grant ------------------------+
+//!             +--------- next (requests) ----------+
+//!             |                                    v
+//!   push --> queue <--------- put_back -------- in hand --> done, the device took it
+//!             |  ^                                 ^
+//!             |  +------- replace ------+          |
+//!             |                         |     take_grant
+//!             +---- grant (turns) --> granted -----+
 //! ```
 //!
 //! Pure bookkeeping, generic over what waits; a [`Lane`](crate::lane::Lane) keeps it behind one lock. Each call leaves
@@ -25,14 +25,22 @@ use crate::work::Kind;
 /// `R` is a request. `T` is a turn: what is known of a request that its owner keeps until it is told to submit it.
 pub(crate) struct WaitingRoom<R, T> {
     fifo: Fifo<(RequestId, Waiting<R, T>)>,
-    /// Turns whose owners were told to submit and have not done so yet. Few: no more than the device has room for.
-    granted: Vec<(RequestId, Position)>,
+    /// Turns whose owners were told to submit and have not done so yet. Hardly more than the device has room for.
+    granted: Vec<Grant>,
     /// Requests that are being offered to the device.
     in_hand: usize,
-    /// Kinds of which one is being offered, or was refused, since something has last changed: there is no room for
-    /// those, whatever the device says. Were its word enough, a turn granted on it would come back at once, and so on
+    /// Kinds of which an owner is offering one, or had one refused, since something has last changed: there is no room
+    /// for those, whatever the device says. Were its word enough, a turn granted on it would come back at once, and so on
     /// without end.
     tried: BTreeSet<Kind>,
+}
+
+struct Grant {
+    id: RequestId,
+    position: Position,
+    /// Its owner was looking when it was told. One that was not keeps its place, but not the room: it may be long before
+    /// it looks.
+    heard: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,12 +86,12 @@ impl<R, T: Clone> WaitingRoom<R, T> {
         self.fifo.bound()
     }
 
-    /// Those that have not been told to submit.
+    /// Those in a queue or in hand.
     pub(crate) fn n_waiting(&self) -> usize {
         self.fifo.len() + self.in_hand
     }
 
-    /// Those that have.
+    /// Those that were told to submit and have not done so yet.
     pub(crate) const fn n_granted(&self) -> usize {
         self.granted.len()
     }
@@ -136,8 +144,15 @@ impl<R, T: Clone> WaitingRoom<R, T> {
             return Granting::NoRoom;
         }
         self.fifo.take(position);
-        self.granted.push((id, position));
+        self.granted.push(Grant { id, position, heard: true });
         Granting::Granted
+    }
+
+    /// Nobody was looking when this turn was granted.
+    pub(crate) fn note_unheard(&mut self, id: RequestId) {
+        if let Some(grant) = self.granted.iter_mut().find(|grant| grant.id == id) {
+            grant.heard = false;
+        }
     }
 
     /// Takes the grant of a request that its owner is about to offer, which is in hand from now on. Its attempt takes
@@ -183,15 +198,28 @@ impl<R, T: Clone> WaitingRoom<R, T> {
     }
 
     fn take_granted(&mut self, id: RequestId) -> Option<Position> {
-        let index = self.granted.iter().position(|(granted, _)| *granted == id)?;
-        Some(self.granted.swap_remove(index).1)
+        let index = self.granted.iter().position(|grant| grant.id == id)?;
+        Some(self.granted.swap_remove(index).position)
     }
 
-    /// Whether there may be room for one more of `kind` by the device's `credits`, grants not yet used set aside. A
-    /// device that does not tell is believed to have room for one.
+    /// Takes all turns out of the queues. Those that were granted are not among them.
+    pub(crate) fn take_turns(&mut self) -> Vec<T> {
+        let mut turns = Vec::new();
+        self.fifo.retain(|(_, waiting)| {
+            if let Waiting::Turn(turn) = waiting {
+                turns.push(turn.clone());
+            }
+            matches!(waiting, Waiting::Request(_))
+        });
+        turns
+    }
+
+    /// Whether there may be room for one more of `kind` by the device's `credits`, what was granted to others set aside.
+    /// A device that does not tell is believed to have room for one.
     pub(crate) fn has_room(&self, kind: Kind, credits: Option<usize>) -> bool {
-        let granted = self.granted.iter().filter(|(_, at)| at.kind() == kind).count();
-        !self.tried.contains(&kind) && granted < credits.unwrap_or(1)
+        let reserved = |grant: &&Grant| grant.heard && grant.position.kind() == kind;
+        let reserved = self.granted.iter().filter(reserved).count();
+        !self.tried.contains(&kind) && reserved < credits.unwrap_or(1)
     }
 
     /// One of `kind` is about to be offered. Before the offer: what leaves during it must count.
@@ -227,7 +255,7 @@ mod tests {
     enum Op {
         Push { kind: usize, turn: bool },
         Next { full: Vec<usize> },
-        Grant { nth: usize, credits: usize },
+        Grant { nth: usize, credits: usize, heard: bool },
         TakeGrant { nth: usize },
         EndOffer { nth: usize, taken: bool },
         Replace { nth: usize },
@@ -240,7 +268,8 @@ mod tests {
         prop_oneof![
             4 => (0..KINDS.len(), any::<bool>()).prop_map(|(kind, turn)| Op::Push { kind, turn }),
             4 => prop::collection::vec(0..KINDS.len(), 0..2).prop_map(|full| Op::Next { full }),
-            3 => (nth.clone(), 0usize..4).prop_map(|(nth, credits)| Op::Grant { nth, credits }),
+            3 => (nth.clone(), 0usize..4, any::<bool>())
+                .prop_map(|(nth, credits, heard)| Op::Grant { nth, credits, heard }),
             2 => nth.clone().prop_map(|nth| Op::TakeGrant { nth }),
             3 => (nth.clone(), any::<bool>()).prop_map(|(nth, taken)| Op::EndOffer { nth, taken }),
             1 => nth.clone().prop_map(|nth| Op::Replace { nth }),
@@ -253,7 +282,7 @@ mod tests {
     enum Where {
         Request,
         Turn,
-        Granted,
+        Granted { heard: bool },
         InHand,
     }
 
@@ -271,8 +300,10 @@ mod tests {
             self.at.iter().nth(nth).map(|(n, (kind, place))| (*n, *kind, *place))
         }
 
-        fn nth_of(&self, nth: usize, of: Where) -> Option<u64> {
-            self.at.iter().filter(|(_, (_, at))| *at == of).map(|(n, _)| *n).nth(nth)
+        /// One whose owner has its request, told to submit or not.
+        fn nth_turn(&self, nth: usize) -> Option<u64> {
+            let is_turn = |at: &Where| matches!(at, Where::Turn | Where::Granted { .. });
+            self.at.iter().filter(|(_, (_, at))| is_turn(at)).map(|(n, _)| *n).nth(nth)
         }
 
         fn oldest(&self, kind: Kind) -> Option<u64> {
@@ -329,13 +360,14 @@ mod tests {
                             }
                         }
                     }
-                    Op::Grant { nth, credits } => {
+                    Op::Grant { nth, credits, heard } => {
                         if model.turns_seen.is_empty() {
                             continue;
                         }
                         let (position, n) = model.turns_seen.remove(nth % model.turns_seen.len());
                         let kind = position.kind();
-                        let granted = model.at.values().filter(|at| **at == (kind, Where::Granted)).count();
+                        let reserved = (kind, Where::Granted { heard: true });
+                        let granted = model.at.values().filter(|at| **at == reserved).count();
                         // An attempt leaves its kind without room until something changes.
                         room.note_room();
                         let expected = match model.at.get(&n) {
@@ -345,13 +377,16 @@ mod tests {
                         };
                         prop_assert_eq!(room.grant(position, Some(credits)), expected);
                         if expected == Granting::Granted {
-                            model.at.insert(n, (kind, Where::Granted));
+                            model.at.insert(n, (kind, Where::Granted { heard }));
+                            if !heard {
+                                room.note_unheard(RequestId(n));
+                            }
                         }
                     }
                     Op::TakeGrant { nth } => {
                         let Some((n, kind, at)) = model.nth(nth) else { continue };
                         let taken = room.take_grant(RequestId(n));
-                        prop_assert_eq!(taken.is_some(), at == Where::Granted);
+                        prop_assert_eq!(taken.is_some(), matches!(at, Where::Granted { .. }));
                         if let Some(position) = taken {
                             prop_assert!(!room.has_room(kind, Some(usize::MAX)));
                             model.at.insert(n, (kind, Where::InHand));
@@ -374,11 +409,10 @@ mod tests {
                     }
                     Op::Replace { nth } => {
                         // Its owner does it, who is not offering it at the time.
-                        let turn = model.nth_of(nth, Where::Turn).or_else(|| model.nth_of(nth, Where::Granted));
-                        let Some(n) = turn else { continue };
+                        let Some(n) = model.nth_turn(nth) else { continue };
                         let (kind, at) = model.at[&n];
                         let replaced = room.replace(kind, RequestId(n), n);
-                        let granted = at == Where::Granted;
+                        let granted = matches!(at, Where::Granted { .. });
                         prop_assert_eq!(replaced, Ok(if granted { Replaced::Grant } else { Replaced::InQueue }));
                         model.at.insert(n, (kind, Where::Request));
                     }
@@ -387,7 +421,7 @@ mod tests {
                         let expected = match at {
                             Where::Request => Some(Withdrawn::Waiting(Waiting::Request(n))),
                             Where::Turn => Some(Withdrawn::Waiting(Waiting::Turn(n))),
-                            Where::Granted => Some(Withdrawn::Grant),
+                            Where::Granted { .. } => Some(Withdrawn::Grant),
                             Where::InHand => None,
                         };
                         prop_assert_eq!(room.withdraw(kind, RequestId(n)), expected);
@@ -408,8 +442,14 @@ mod tests {
                 }
                 let waiting = [Where::Request, Where::Turn, Where::InHand];
                 prop_assert_eq!(room.n_waiting(), model.count(&waiting));
-                prop_assert_eq!(room.n_granted(), model.count(&[Where::Granted]));
+                let granted = [true, false].map(|heard| Where::Granted { heard });
+                prop_assert_eq!(room.n_granted(), model.count(&granted));
             }
+            let turns = model.at.iter().filter(|(_, (_, at))| *at == Where::Turn).map(|(n, _)| *n);
+            let mut taken = room.take_turns();
+            taken.sort_unstable();
+            prop_assert!(turns.eq(taken));
+            prop_assert_eq!(room.n_waiting(), model.count(&[Where::Request, Where::InHand]));
         }
     }
 }

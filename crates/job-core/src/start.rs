@@ -99,6 +99,8 @@ impl<F> core::error::Error for StartError<F> {
 
 #[cfg(test)]
 mod tests {
+    use core::error::Error as _;
+
     use crate::{JobPool, StartRefused};
 
     #[test]
@@ -106,6 +108,8 @@ mod tests {
         let pool = JobPool::builder().incapable().build().unwrap();
         let refused = pool.start(|| 3).unwrap_err();
         assert_eq!(refused.reason, StartRefused::NotCapable);
+        let source = refused.source().and_then(|source| source.downcast_ref());
+        assert_eq!(source, Some(&StartRefused::NotCapable));
         assert_eq!((refused.into_closure())(), 3);
         assert_eq!(pool.stats().started, 0);
     }

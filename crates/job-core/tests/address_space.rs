@@ -15,7 +15,7 @@ fn mapped() -> usize {
 }
 
 #[test]
-fn where_a_large_reservation_is_refused_smaller_ones_are_tried() {
+fn where_a_large_reservation_is_refused_smaller_ones_are_tried_and_all_are_given_back() {
     // Reservations grow, the first three are of 16, 32 and 64 stacks; the third does not fit, nor does half of it.
     const ROOM: usize = 60;
     let pool = JobPool::builder().stack_size(STACK).build().unwrap();
@@ -31,4 +31,8 @@ fn where_a_large_reservation_is_refused_smaller_ones_are_tried() {
     assert_eq!(refused.reason, StartRefused::OutOfMemory);
     drop(jobs);
     assert!(pool.preallocate(10 * ROOM) > 9 * ROOM, "it is not refused for ever");
+
+    let with_pool = mapped();
+    drop(pool);
+    assert!(with_pool - mapped() > 9 * ROOM * STACK, "what a pool reserved goes with it");
 }

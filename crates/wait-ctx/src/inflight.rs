@@ -80,6 +80,11 @@ impl InFlight {
         }
     }
 
+    /// Whether a job, or whoever else waits, would be woken now. What it comes to may change at any time.
+    pub fn is_armed(&self) -> bool {
+        self.own(self.notifier.word().load()).is_some_and(|word| word.has(Flag::Armed))
+    }
+
     /// Tries to become the one that completes this request. `None` for everyone else: late, duplicate or cancelled.
     ///
     /// The winner stores the result and then calls [`Claim::wake`]. Until then the state stays what it was.

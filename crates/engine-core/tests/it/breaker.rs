@@ -54,6 +54,24 @@ fn l14_a_device_that_fails_in_a_row_is_left_alone_and_comes_back() {
     assert_eq!((snapshot.trips, snapshot.fallbacks), (1, 5));
 }
 
+/// All three are due at once, and the second of them opens the breaker.
+#[test]
+fn l14_what_a_trip_moves_to_the_standby_has_its_time_there() {
+    let bench = bench();
+    let deadline = Duration::from_millis(5);
+    let terms = Terms::new().deadline(deadline).fallback(Fallback::Standby);
+    let breaker = BreakerPolicy::default().failures(2).pause(PAUSE);
+    let engine = bench.builder(terms).breaker(breaker).build();
+    let pending: Vec<_> = (0..3).map(|n| engine.offer(bench.work(n)).unwrap()).collect();
+    bench.clock.advance(deadline);
+    engine.poll();
+    assert_eq!(engine.snapshot().trips, 1);
+    for (pending, n) in pending.into_iter().zip(0..) {
+        end(bench.standby.find(n).unwrap(), Answer::Right);
+        assert_eq!(pending.wait().unwrap().value, !n);
+    }
+}
+
 #[test]
 fn l14_when_the_heart_stops_those_in_flight_are_rescued_at_once() {
     let bench = bench();

@@ -1,5 +1,6 @@
 //! `OnFull::Notify`: the job keeps its request, is told when there may be room, and submits it itself.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
@@ -8,9 +9,9 @@ use engine_core::{
     BreakerPolicy, Engine, EngineBuilder, EngineError, Fallback, Kind, OnFull, RefusedReason, Terms,
 };
 use job_core::{Job, JobPool, Step};
-use wait_ctx::{Reason, Status, WaitCtx};
+use wait_ctx::{Reason, Route, Status, WaitCtx};
 
-use crate::support::{Answer, Bench, KINDS, Mode, Negate, Outputs, Secret};
+use crate::support::{Answer, Bench, Counter, KINDS, Mode, Negate, Outputs, Secret};
 
 type Outcome = Result<Secret, EngineError>;
 
@@ -270,7 +271,7 @@ fn l3_a_completion_of_another_kind_is_told_to_who_was_refused() {
     }
 }
 
-/// Its deadline sends it to the standby just while the pump holds its turn in its hand.
+/// Its deadline sends it to the standby just while the pump asks whether there is room for it.
 #[test]
 fn l13_a_turn_whose_operation_went_to_the_standby_meanwhile_is_passed_on() {
     let bench = Bench::with_rings(1, 1);
@@ -316,6 +317,75 @@ fn l14_a_turn_whose_work_has_no_copy_outlives_a_trip_of_the_breaker() {
     assert_eq!(second.resume().unwrap().unwrap().value, !1);
 }
 
+/// It was told of its turn, and never comes to take it.
+#[test]
+fn l13_the_turn_of_a_session_that_has_gone_is_passed_on() {
+    let (bench, jobs) = notifying(1, 8);
+    let _first = jobs.session(0);
+    let ctx = WaitCtx::new();
+    let mut second = jobs.engine.offer_on(ctx.notifier(), bench.work(1)).unwrap();
+    assert!(second.poll_result().is_pending());
+    bench.device.answer_first(Answer::Right);
+    drop(ctx);
+    drop(second);
+    let _third = jobs.session(2);
+    assert_eq!(bench.device.taken(), [0, 2]);
+    assert_eq!(jobs.engine.snapshot().waiters.now, 0);
+}
+
+/// Who waits for one thing does not see that it is the turn of another.
+#[test]
+fn l13_a_turn_at_which_nobody_looks_holds_nobody_up() {
+    let (bench, jobs) = notifying(1, 8);
+    let _first = jobs.session(0);
+    let mut second = jobs.engine.offer(bench.work(1)).unwrap();
+    let mut third = jobs.engine.offer(bench.work(2)).unwrap();
+    assert!(third.poll_result().is_pending());
+    bench.device.answer_first(Answer::Right);
+    assert!(third.poll_result().is_pending());
+    assert_eq!(bench.device.taken(), [0, 2]);
+    assert!(second.poll_result().is_pending(), "the room went to the one that took it");
+    bench.device.answer_first(Answer::Right);
+    assert!(matches!(third.poll_result(), Poll::Ready(Ok(Secret { value, .. })) if value == !2));
+    assert!(second.poll_result().is_pending());
+    assert_eq!(bench.device.taken(), [0, 2, 1]);
+    bench.device.answer_first(Answer::Right);
+    assert!(second.poll_result().is_ready());
+}
+
+#[test]
+fn l5_turns_of_an_engine_that_was_dropped_are_gone() {
+    let (bench, jobs) = notifying(1, 8);
+    let first = jobs.engine.offer(bench.work(0)).unwrap();
+    let [parked, waiting] = [WaitCtx::new(), WaitCtx::new()];
+    let wakes = Arc::new(Counter::default());
+    parked.notifier().set_route(Route::Waker(wakes.waker()));
+    let mut second = jobs.engine.offer_on(parked.notifier(), bench.work(1)).unwrap();
+    let mut third = jobs.engine.offer_on(waiting.notifier(), bench.work(2)).unwrap();
+    assert!(second.poll_result().is_pending());
+    drop(jobs);
+    assert_eq!(wakes.wakes(), 1);
+    for pending in [&mut second, &mut third] {
+        assert!(matches!(pending.poll_result(), Poll::Ready(Err(EngineError::Gone))));
+    }
+    // This device outlives the engine and still answers.
+    bench.device.answer_first(Answer::Right);
+    assert_eq!(first.wait().unwrap().value, !0);
+}
+
+#[test]
+fn l3_a_device_that_panics_once_does_not_stop_the_queue() {
+    let (bench, jobs) = notifying(1, 8);
+    let _first = jobs.session(0);
+    let second = jobs.session(1);
+    bench.device.meanwhile(|| panic!("told to"));
+    let answer = || bench.device.answer_first(Answer::Right);
+    assert!(catch_unwind(AssertUnwindSafe(answer)).is_err());
+    assert!(second.told().is_empty());
+    bench.device.announce_room();
+    assert_eq!(second.told(), [RETRY]);
+}
+
 /// The turn of the one that blocks, and nobody else's, becomes a request that the engine submits.
 #[test]
 fn l13_a_blocking_caller_keeps_its_place_in_the_queue() {
@@ -323,6 +393,7 @@ fn l13_a_blocking_caller_keeps_its_place_in_the_queue() {
     let mut first = jobs.engine.offer(bench.work(0)).unwrap();
     let mut second = jobs.engine.offer(bench.work(1)).unwrap();
     let third = jobs.engine.offer(bench.work(2)).unwrap();
+    assert!(second.poll_result().is_pending(), "it looks for its turn");
     std::thread::scope(|scope| {
         let waiter = scope.spawn(|| third.wait().unwrap().value);
         while jobs.engine.snapshot().blocking_waits == 0 {
@@ -346,7 +417,7 @@ fn l13_a_blocking_caller_keeps_its_place_in_the_queue() {
     assert_eq!(bench.device.taken(), [0, 1, 2]);
 }
 
-/// It looks for its turn just while the pump has it in its hand.
+/// It gives its turn away just while the pump asks whether there is room for it.
 #[test]
 fn l3_a_caller_that_blocks_when_its_turn_comes_is_not_lost() {
     let (bench, jobs) = notifying(1, 8);

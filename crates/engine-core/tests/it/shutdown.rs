@@ -1,10 +1,12 @@
 //! The end of an engine: no more intake, a time to finish, and then nobody is left waiting.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
-use engine_core::{Engine, EngineError, RefusedReason};
+use engine_core::{
+    CheckFailed, Engine, EngineError, Fallback, Inline, Kind, RefusedReason, Terms, Work,
+};
 use job_core::JobPool;
 
 use crate::support::{Answer, KINDS, Manual, Negate, Outputs, end};
@@ -32,6 +34,39 @@ fn l8_a_shutdown_that_runs_out_of_time_ends_everybody_and_the_ledger_is_zero_aft
     assert!(engine.quiesce(Duration::ZERO));
     assert_eq!((outputs.made(), outputs.erased()), (2, 2));
     assert_eq!((engine.snapshot().shut_down, pool.stats().live), (5, 0));
+}
+
+/// Work that shuts its engine down while it is being taken on.
+#[derive(Debug)]
+struct Last(Arc<OnceLock<Arc<Engine<Self>>>>);
+
+impl Work for Last {
+    type Output = ();
+
+    fn kind(&self) -> Kind {
+        KINDS[0]
+    }
+
+    fn check(&self, (): &()) -> Result<(), CheckFailed> {
+        Ok(())
+    }
+
+    fn duplicate(&self) -> Option<Self> {
+        assert_eq!(self.0.get().unwrap().shutdown(Duration::ZERO), 0);
+        None
+    }
+}
+
+#[test]
+fn l8_nothing_begins_after_a_shutdown_has_found_nothing_under_way() {
+    let device = || Arc::new(Inline::new(|_: &Last| Ok(())));
+    let terms = Terms::new().fallback(Fallback::Standby);
+    let engine = Engine::builder(device()).standby(device()).terms(terms).build();
+    let own = Arc::<OnceLock<_>>::default();
+    own.set(Arc::clone(&engine)).unwrap();
+    let refused = engine.offer(Last(own)).unwrap_err();
+    assert_eq!(refused.reason, RefusedReason::Closed);
+    assert_eq!((engine.snapshot().submitted, engine.snapshot().requests.now), (0, 0));
 }
 
 #[test]

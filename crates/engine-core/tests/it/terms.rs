@@ -88,6 +88,20 @@ fn l14_the_standby_takes_over_at_the_deadline_and_the_first_good_result_wins() {
     }
 }
 
+/// The device has answered after all: what waits before the standby waits no longer.
+#[test]
+fn l5_an_answer_leaves_nothing_behind_before_the_standby() {
+    let bench = Bench::with_rings(2, 1);
+    let engine = bench.builder(STANDBY).build();
+    let _first = engine.offer(bench.work(0)).unwrap();
+    let second = engine.offer(bench.work(1)).unwrap();
+    bench.clock.advance(DEADLINE);
+    engine.poll();
+    assert_eq!((bench.standby.taken(), engine.snapshot().waiters.now), (vec![0], 1));
+    end(bench.device.find(1).unwrap(), Answer::Right);
+    assert_eq!((value(second), engine.snapshot().waiters.now), (Ok(!1), 0));
+}
+
 #[test]
 fn l14_a_standby_that_is_too_slow_as_well_ends_it() {
     let bench = bench();
