@@ -357,9 +357,8 @@ impl<W: Work> Cell<W> {
                     drop(core.withdraw(self.kind, self.id));
                 }
             }
-        } else if let Some(Ok(output)) = { self.lock().result.take() } {
-            self.meter.count(|c| &c.late);
-            W::erase(output);
+        } else if let Some(result) = { self.lock().result.take() } {
+            self.late(result.ok());
         }
     }
 

@@ -340,7 +340,7 @@ impl Model {
     fn cancel(&mut self, slot: usize) {
         let Some(session) = self.slots[slot].take() else { return };
         match session.ended {
-            Some(ended) => self.counts.late += u64::from(ended.is_ok()),
+            Some(_) => self.counts.late += 1,
             None => {
                 self.counts.cancelled += 1;
                 self.disown(session.n);
