@@ -35,6 +35,15 @@ fn two_hundred_seeds_break_no_law() {
     );
 }
 
+/// A job that was cancelled when its operation had failed; a worker that went to sleep beside its mail.
+#[test]
+fn seeds_that_once_broke_a_law_break_none() {
+    for seed in ["23458", "27989"] {
+        let (output, document) = swarm(&["--seeds", "1", "--from", seed]);
+        assert!(output.status.success(), "{seed}: {:#}", document["failures"]);
+    }
+}
+
 /// The lines of a shard.
 fn shard(from: &str, seeds: &str) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_lab"))

@@ -190,7 +190,8 @@ impl<S: Session, C: Charge> Core<S, C> {
         any
     }
 
-    /// Resumes every session that a completion has woken; says whether there was any.
+    /// Resumes every session that a completion has woken, and gives jobs to those who wait for one; says whether there
+    /// was any of either, in whose time something else may have happened.
     pub(crate) fn completions(&mut self) -> bool {
         let mut tokens = std::mem::take(&mut self.tokens);
         self.ready.drain(&mut tokens);
@@ -199,8 +200,7 @@ impl<S: Session, C: Charge> Core<S, C> {
             self.woken(token.0);
         }
         self.tokens = tokens;
-        self.feed_starved();
-        any
+        self.feed_starved() || any
     }
 
     /// A session's wake has come, by whatever route.
@@ -221,14 +221,16 @@ impl<S: Session, C: Charge> Core<S, C> {
         self.report.turns += 1;
     }
 
-    /// Jobs that have ended go to those who wait for one, first come first served.
-    fn feed_starved(&mut self) {
+    /// Jobs that have ended go to those who wait for one, first come first served; says whether there was any.
+    fn feed_starved(&mut self) -> bool {
+        let mut any = false;
         while self.jobs_freed > 0 {
             let Some(key) = self.starved.pop_front() else {
                 self.jobs_freed = 0;
-                return;
+                return any;
             };
             let Some(held) = self.sessions.by_key(key) else { continue };
+            any = true;
             held.starved = false;
             self.jobs_freed -= 1;
             self.advance(key);
@@ -237,6 +239,7 @@ impl<S: Session, C: Charge> Core<S, C> {
             // It has not parked: the job it had is free again.
             self.jobs_freed += usize::from(!used);
         }
+        any
     }
 
     /// The transport of a session is ready; `first` says whether for what a session begins with.
