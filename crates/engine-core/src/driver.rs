@@ -191,3 +191,68 @@ impl BellState {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::accelerator::{Accelerator, Rejected};
+    use crate::request::Request;
+    use crate::work::{CheckFailed, Kind};
+    use crate::{Engine, Terms};
+
+    struct Nothing;
+
+    impl Work for Nothing {
+        type Output = ();
+
+        fn kind(&self) -> Kind {
+            Kind::new("nothing")
+        }
+
+        fn check(&self, (): &()) -> Result<(), CheckFailed> {
+            Ok(())
+        }
+    }
+
+    /// Keeps whatever it gets.
+    #[derive(Debug, Default)]
+    struct Drawer(Mutex<Vec<Request<Nothing>>>);
+
+    impl Accelerator<Nothing> for Drawer {
+        fn submit(&self, request: Request<Nothing>) -> Result<(), Rejected<Nothing>> {
+            lock(&self.0).push(request);
+            Ok(())
+        }
+    }
+
+    fn comes_to(happened: impl Fn() -> bool) {
+        let mut looks = 0..10_000_000;
+        assert!(looks.any(|_| {
+            thread::yield_now();
+            happened()
+        }));
+    }
+
+    #[test]
+    fn l14_a_driver_sleeps_until_the_next_deadline_and_no_longer_than_its_engine_lives() {
+        let engine = Engine::builder(Arc::new(Drawer::default())).build();
+        let driver = engine.spawn_driver().unwrap();
+        let sleeps = |wanted: &dyn Fn(Option<Duration>) -> bool| {
+            comes_to(
+                || matches!(*lock(&driver.bell.alarm), Alarm::Asleep { until } if wanted(until)),
+            );
+        };
+        sleeps(&|until| until.is_none());
+        let hour = Duration::from_secs(3600);
+        let within = |hours| engine.with_terms(Terms::new().deadline(hours * hour));
+        let _late = within(9).offer(Nothing).unwrap();
+        sleeps(&|until| until.is_some());
+        let _early = within(1).offer(Nothing).unwrap();
+        let between = engine.now() + 5 * hour;
+        sleeps(&|until| until.is_some_and(|until| until < between));
+
+        // As it sleeps, nobody but the engine's end wakes it.
+        drop(engine);
+        comes_to(|| driver.thread.as_ref().is_some_and(JoinHandle::is_finished));
+    }
+}

@@ -205,6 +205,19 @@ fn l5_a_cancelled_request_that_waits_never_reaches_the_device() {
 }
 
 #[test]
+fn l5_what_is_given_up_while_it_is_offered_does_not_wait_again() {
+    let (device, outputs) = (Manual::new(1), Arc::default());
+    let engine = engine(&device);
+    let first = engine.offer(Negate::new(0, &outputs)).unwrap();
+    let second = engine.offer(Negate::new(1, &outputs)).unwrap();
+    device.set_mode(Mode::Stuck);
+    device.during_offer(move || drop(second));
+    device.answer_first(Answer::Right);
+    assert_eq!((engine.snapshot().ring_full, engine.snapshot().waiters.now), (3, 0));
+    assert_eq!(first.wait().unwrap().value, !0);
+}
+
+#[test]
 fn l5_requests_of_an_engine_that_was_dropped_are_gone() {
     let (device, outputs) = (Manual::new(1), Arc::default());
     let engine = engine(&device);

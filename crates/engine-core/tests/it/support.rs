@@ -159,6 +159,8 @@ pub(crate) struct Manual {
     state: Mutex<State>,
     /// Runs while the device is asked for its credits the next time, and so between two steps of whoever asks.
     meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    /// Runs while the device is offered a request the next time.
+    during_offer: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     capabilities: Capabilities,
 }
 
@@ -196,7 +198,12 @@ impl Manual {
             tells: false,
             room: None,
         };
-        Arc::new(Self { state: Mutex::new(state), meanwhile: Mutex::default(), capabilities })
+        Arc::new(Self {
+            state: Mutex::new(state),
+            meanwhile: Mutex::default(),
+            during_offer: Mutex::default(),
+            capabilities,
+        })
     }
 
     pub(crate) fn set_mode(&self, mode: Mode) {
@@ -215,6 +222,11 @@ impl Manual {
     /// Lets something happen in the middle of the next step that asks for credits.
     pub(crate) fn meanwhile(&self, happens: impl FnOnce() + Send + 'static) {
         *self.meanwhile.lock().unwrap() = Some(Box::new(happens));
+    }
+
+    /// Lets something happen while the device is offered the next request.
+    pub(crate) fn during_offer(&self, happens: impl FnOnce() + Send + 'static) {
+        *self.during_offer.lock().unwrap() = Some(Box::new(happens));
     }
 
     /// Tells the engine that there is room, without having completed anything.
@@ -266,6 +278,10 @@ impl Manual {
 
 impl Accelerator<Negate> for Manual {
     fn submit(&self, request: Request<Negate>) -> Result<(), Rejected<Negate>> {
+        let meanwhile = self.during_offer.lock().unwrap().take();
+        if let Some(happens) = meanwhile {
+            happens();
+        }
         let mut state = self.state.lock().unwrap();
         let depth = state.depth;
         match state.mode {
