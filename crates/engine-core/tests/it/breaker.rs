@@ -54,6 +54,17 @@ fn l14_a_device_that_fails_in_a_row_is_left_alone_and_comes_back() {
     assert_eq!((snapshot.trips, snapshot.fallbacks), (1, 5));
 }
 
+#[test]
+fn a_device_is_not_asked_how_it_is_while_nothing_is_under_way() {
+    let bench = bench();
+    let engine = builder(&bench, Fallback::Fail).build();
+    assert_eq!(engine.poll(), None);
+    let pending = engine.offer(bench.work(0)).unwrap();
+    assert!(engine.poll().is_some());
+    bench.device.answer_first(Answer::Right);
+    assert_eq!((engine.poll(), pending.wait().unwrap().value), (None, !0));
+}
+
 /// All three are due at once, and the second of them opens the breaker.
 #[test]
 fn l14_what_a_trip_moves_to_the_standby_has_its_time_there() {

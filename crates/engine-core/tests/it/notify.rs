@@ -105,6 +105,7 @@ fn l4_one_wake_for_the_retry_with_status_again_and_one_for_the_completion() {
     assert_eq!(second.resume().unwrap().unwrap().value, !1);
     let snapshot = jobs.engine.snapshot();
     assert_eq!((snapshot.retries, snapshot.retry_wakes, snapshot.wakes), (1, 1, 2));
+    assert_eq!((snapshot.resumes, snapshot.spurious_resumes), (13, 10));
     assert_eq!((snapshot.requests.now, snapshot.waiters.now), (0, 0));
 }
 
