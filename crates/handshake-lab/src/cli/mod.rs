@@ -153,9 +153,13 @@ fn clap_says(error: &clap::Error) -> ExitCode {
 }
 
 /// Events on standard error as `RUST_LOG` asks for them; nothing without it but errors and warnings, and no warnings of
-/// what the swarm does to its devices on purpose.
+/// what the swarm does to its devices on purpose, which a bench would measure as well.
 fn start_tracing(command: &Command) {
-    let swarms = matches!(command, Command::Sim(args) if args.is_swarm());
+    let swarms = match command {
+        Command::Sim(args) => args.is_swarm(),
+        Command::Bench(_) => true,
+        _ => false,
+    };
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| {
         tracing_subscriber::EnvFilter::new(if swarms { "error" } else { "warn" })
     });
