@@ -359,6 +359,11 @@ impl<W: Work> Cell<W> {
             }
         } else if let Some(result) = { self.lock().result.take() } {
             self.late(result.ok());
+        } else if let Some(core) = self.core.upgrade() {
+            // Its session went first, which ended it without a word to the engine.
+            drop(self.take_spare());
+            self.leave_roster(&core);
+            drop(core.withdraw(self.kind, self.id));
         }
     }
 

@@ -222,7 +222,7 @@ impl<W: Work> Lane<W> {
     }
 
     /// Whether a request has nothing more to expect from this device. Whoever makes it so withdraws it afterwards,
-    /// which finds it unless it is in hand, or has yet to come; or its own half does, when that is dropped.
+    /// which finds it unless it is in hand, or has yet to come.
     fn is_over(&self, cell: &Cell<W>) -> bool {
         cell.is_settled() || self.role == Role::Device && cell.is_on_standby()
     }

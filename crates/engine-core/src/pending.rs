@@ -182,10 +182,6 @@ impl<W: Work> Drop for Pending<W> {
             cell.abandon();
         }
         if let Some(request) = self.kept.take() {
-            // If its session has gone, nobody has given its turn back.
-            if let Some(core) = request.cell().core.upgrade() {
-                drop(core.device.withdraw(&core, request.kind(), request.id()));
-            }
             // It never reached a device: there is no answer to expect.
             drop(request.into_work());
         }

@@ -334,6 +334,20 @@ fn l13_the_turn_of_a_session_that_has_gone_is_passed_on() {
     assert_eq!(jobs.engine.snapshot().waiters.now, 0);
 }
 
+/// The same where the request itself waits.
+#[test]
+fn l5_the_request_of_a_session_that_has_gone_waits_no_longer() {
+    let bench = Bench::with_rings(1, 1);
+    let engine = bench.builder(Terms::new()).build();
+    let _first = engine.offer(bench.work(0)).unwrap();
+    let ctx = WaitCtx::new();
+    let second = engine.offer_on(ctx.notifier(), bench.work(1)).unwrap();
+    drop(ctx);
+    assert_eq!(engine.snapshot().waiters.now, 1);
+    drop(second);
+    assert_eq!((engine.snapshot().waiters.now, engine.snapshot().requests.now), (0, 1));
+}
+
 /// Who waits for one thing does not see that it is the turn of another.
 #[test]
 fn l13_a_turn_at_which_nobody_looks_holds_nobody_up() {

@@ -30,10 +30,10 @@ impl Default for KindCount {
 
 impl ByKind {
     /// One is complete, after so long if that is of interest.
-    pub fn done(&mut self, kind: ConnectionKind, took: impl Into<Option<Duration>>) {
+    pub fn done(&mut self, kind: ConnectionKind, took: Option<Duration>) {
         let count = self.0.entry(kind).or_default();
         count.handshakes += 1;
-        if let Some(took) = took.into() {
+        if let Some(took) = took {
             // Fails only for histograms of a fixed size.
             let _ = count.latency_us.record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
         }

@@ -228,7 +228,7 @@ impl<'a> Generator<'a> {
                 let _ = self.report.latency_us.record(micros);
                 if let Some(kind) = kind {
                     let kind = ConnectionKind { resumed: client.has_resumed(), ..*kind };
-                    self.report.kinds.done(kind, took);
+                    self.report.kinds.done(kind, Some(took));
                 }
                 self.report.outcomes.handshake(begun.elapsed(), took);
             }
