@@ -192,4 +192,6 @@ pub use request::{Request, RequestId};
 pub use submission::Submission;
 pub use terms::{Fallback, Offload, OnFull, Terms};
 pub use thread_pool::{ThreadPool, ThreadPoolBuilder};
+/// For devices: runs code of their users' as the engine does.
+pub use wait_ctx::{Panicked, contain, contain_drop};
 pub use work::{CheckFailed, Kind, Work};

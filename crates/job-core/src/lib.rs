@@ -197,7 +197,9 @@ pub use bridge::{Run, WaitForError, run, run_with, wait_for};
 pub use builder::{Guard, PoolBuilder, PoolError};
 pub use current::{Current, current};
 pub use job::{Job, JobId, Step};
-pub use pause::{BlockGuard, Pause, block_pause, on_parent_stack, pause};
+pub use pause::{
+    BlockGuard, Pause, block_pause, on_job_stack, on_parent_stack, on_thread_stack, pause,
+};
 pub use pool::JobPool;
 pub use start::{StartError, StartRefused, is_capable};
 pub use stats::PoolStats;

@@ -102,3 +102,25 @@ impl Drop for BlockGuard {
 pub fn on_parent_stack<R>(f: impl FnOnce() -> R) -> R {
     fiber::on_parent_stack(f)
 }
+
+/// Runs `f` on the thread's own stack, also inside a job that was started by another job: for code
+/// that is not the job's own, such as callbacks.
+///
+/// While `f` runs there is no current job and [`pause`] answers [`Pause::Blocked`]. Outside a job
+/// `f` is simply called. [`wait_ctx::contain`] runs foreign code through this as soon as the
+/// process has a [`JobPool`](crate::JobPool).
+///
+/// # Panics
+///
+/// With the panic of `f`.
+pub fn on_thread_stack<R>(f: impl FnOnce() -> R) -> R {
+    let (mut f, mut result) = (Some(f), None);
+    fiber::on_thread_stack(&mut || result = f.take().map(|f| f()));
+    result.expect("the closure was called")
+}
+
+/// Whether this code runs on the stack of a job. Not [on its parent's](on_parent_stack), unless
+/// that is a job too, and not [on the thread's](on_thread_stack).
+pub fn on_job_stack() -> bool {
+    fiber::on_fiber_stack()
+}

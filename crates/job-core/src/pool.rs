@@ -57,6 +57,7 @@ impl JobPool {
             Guard::Auto => GuardKind::Auto,
             Guard::Protect => GuardKind::Protect,
         };
+        wait_ctx::set_stack_switch(fiber::on_thread_stack);
         let slab = Slab::new(settings.stack_size, guard, settings.wipe_stacks);
         Self {
             inner: Rc::new(PoolInner {

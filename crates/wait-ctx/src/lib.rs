@@ -109,6 +109,8 @@ compile_error!(
 
 mod sync;
 
+mod contain;
+
 mod request;
 mod word;
 
@@ -143,6 +145,7 @@ pub mod testing;
 mod loom_models;
 
 pub use callback::{Callback, CallbackArg, InsideCallback, Notification, Reason};
+pub use contain::{Panicked, StackSwitch, contain, contain_drop, set_stack_switch};
 pub use ctx::{Lease, Teardown, WaitCtx, WaitCtxBusy};
 pub use inflight::{Arm, Claim, InFlight};
 pub use ledger::{Gauge, fds_gauge};

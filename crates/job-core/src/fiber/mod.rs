@@ -45,4 +45,7 @@ mod switch;
 pub(crate) use capability::is_capable;
 pub(crate) use map::{GuardKind, StackError};
 pub(crate) use slab::{Slab, Slot};
-pub(crate) use switch::{Fiber, Here, Switch, count_running, find, here, on_parent_stack};
+pub(crate) use switch::{
+    Fiber, Here, Switch, count_running, find, here, on_fiber_stack, on_parent_stack,
+    on_thread_stack,
+};

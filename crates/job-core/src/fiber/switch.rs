@@ -355,6 +355,45 @@ pub(crate) fn on_parent_stack<R>(f: impl FnOnce() -> R) -> R {
     yielder.on_parent_stack(move || f.call())
 }
 
+/// Calls `f` on the thread's own stack: that from which the outermost running fiber was resumed.
+pub(crate) fn on_thread_stack(f: &mut dyn FnMut()) {
+    leave(CURRENT.get(), f);
+}
+
+/// Leaves `header` and the fibers around it, one after the other, and calls `f` below them all.
+fn leave(header: *const Header, f: &mut dyn FnMut()) {
+    if header.is_null() {
+        return f();
+    }
+    // SAFETY: as in `find`.
+    let running = unsafe { &*header };
+    let parent = running.parent.get();
+    // A fiber that is detached was left already, and all code since then has run below it.
+    if running.detached.replace(true) {
+        return leave(parent, f);
+    }
+    let _attach = Attach(&running.detached);
+    // SAFETY: as in `Here::suspend`. This code runs on the stack of that very fiber, since the
+    // fibers inside it were left before.
+    let yielder = unsafe { &*running.yielder.get() };
+    let f = Detached(move || leave(parent, f));
+    yielder.on_parent_stack(move || f.call());
+}
+
+/// Whether this code runs on the stack of a fiber.
+pub(crate) fn on_fiber_stack() -> bool {
+    let mut header = CURRENT.get();
+    while !header.is_null() {
+        // SAFETY: as in `find`.
+        let running = unsafe { &*header };
+        if !running.detached.get() {
+            return true;
+        }
+        header = running.parent.get();
+    }
+    false
+}
+
 /// Ends a stay on the parent's stack.
 struct Attach<'a>(&'a Cell<bool>);
 

@@ -1,6 +1,7 @@
 //! Tests of the public interface, a file per behaviour.
 
 mod callbacks;
+mod contain;
 mod differential;
 mod fds;
 #[cfg(feature = "proptest")]
