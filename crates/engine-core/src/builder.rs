@@ -7,6 +7,7 @@ use crate::breaker::{Breaker, BreakerPolicy};
 use crate::clock::{Clock, MonotonicClock};
 use crate::dispatch::Core;
 use crate::engine::Engine;
+use crate::foreign::Device;
 use crate::lane::{Lane, Role};
 use crate::meter::Meter;
 use crate::terms::{Offload, OnFull, Terms};
@@ -119,12 +120,14 @@ impl<W: Work> EngineBuilder<W> {
 
     /// Builds the engine.
     pub fn build(self) -> Arc<Engine<W>> {
+        let meter = Arc::new(Meter::new(self.clock));
         let lane = |role, device: Arc<dyn Accelerator<W>>, on_full| {
             let check_all = self.checks.checks_all_of(&*device);
+            let device = Device::new(device, &meter);
             Lane::new(role, device, on_full, self.queue_bound, check_all)
         };
         let core = Arc::new(Core::new(
-            Arc::new(Meter::new(self.clock)),
+            Arc::clone(&meter),
             lane(Role::Device, self.device, self.on_full),
             // Whoever is sent to the standby is not there to be told to try again.
             self.standby.map(|standby| lane(Role::Standby, standby, OnFull::Queue)),
@@ -133,7 +136,7 @@ impl<W: Work> EngineBuilder<W> {
         ));
         for lane in core.lanes() {
             let (weak, role) = (Arc::downgrade(&core), lane.role());
-            lane.device.attach(RoomNotice::new(move || {
+            lane.device.get().attach(RoomNotice::new(move || {
                 if let Some(core) = weak.upgrade() {
                     core.handle_room(role);
                 }

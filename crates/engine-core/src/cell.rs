@@ -17,16 +17,15 @@
 //! 3. The result is taken by `Pending` alone. If `Pending` went away first, the claim fails and the result goes to
 //!    [`Work::erase`].
 
-use core::panic::AssertUnwindSafe;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use core::time::Duration;
-use std::panic::catch_unwind;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 
 use wait_ctx::{InFlight, Outcome, RequestState};
 
 use crate::dispatch::{Core, FellBack};
 use crate::error::EngineError;
+use crate::foreign::{self, Foreign};
 use crate::lane::Role;
 use crate::meter::Meter;
 use crate::plant::{self, Bug};
@@ -38,6 +37,8 @@ use crate::work::{CheckFailed, Kind, Work};
 pub(crate) struct Cell<W: Work> {
     pub(crate) id: RequestId,
     pub(crate) kind: Kind,
+    /// What [`Work::must_check`] says.
+    pub(crate) must_check: bool,
     pub(crate) terms: Terms,
     pub(crate) in_flight: InFlight,
     /// Weak, for a device owned by the engine holds requests.
@@ -58,7 +59,7 @@ pub(crate) struct Cell<W: Work> {
 struct Slot<W: Work> {
     result: Option<Result<W::Output, EngineError>>,
     /// A copy for the standby.
-    spare: Option<W>,
+    spare: Option<Foreign<W>>,
 }
 
 /// No place in the roster.
@@ -86,6 +87,7 @@ impl<W: Work> Cell<W> {
     pub(crate) fn new(
         id: RequestId,
         kind: Kind,
+        must_check: bool,
         terms: Terms,
         in_flight: InFlight,
         core: &Arc<Core<W>>,
@@ -99,6 +101,7 @@ impl<W: Work> Cell<W> {
         Arc::new(Self {
             id,
             kind,
+            must_check,
             terms,
             in_flight,
             core: Arc::downgrade(core),
@@ -138,11 +141,12 @@ impl<W: Work> Cell<W> {
         self.place.store(place.as_u32(), Ordering::Release);
     }
 
-    pub(crate) fn set_spare(&self, spare: Option<W>) {
-        self.lock().spare = spare;
+    pub(crate) fn set_spare(&self, spare: Option<Foreign<W>>) {
+        let old = core::mem::replace(&mut self.lock().spare, spare);
+        drop(old);
     }
 
-    pub(crate) fn take_spare(&self) -> Option<W> {
+    pub(crate) fn take_spare(&self) -> Option<Foreign<W>> {
         self.lock().spare.take()
     }
 
@@ -157,7 +161,7 @@ impl<W: Work> Cell<W> {
         self: &Arc<Self>,
         role: Role,
         check: bool,
-        work: W,
+        work: Foreign<W>,
         answer: Result<W::Output, EngineError>,
     ) {
         let core = self.core.upgrade();
@@ -185,7 +189,7 @@ impl<W: Work> Cell<W> {
     fn settle_device(
         self: &Arc<Self>,
         core: &Core<W>,
-        work: W,
+        work: Foreign<W>,
         result: Result<W::Output, EngineError>,
     ) {
         core.note_outcome(&result);
@@ -281,14 +285,13 @@ impl<W: Work> Cell<W> {
             return Ok(output);
         }
         self.meter.count(|c| &c.checked);
-        // A check that panics must not leave the request unsettled, nor take down the device's thread.
-        let verdict = catch_unwind(AssertUnwindSafe(|| work.check(&output)))
+        let verdict = foreign::call(&self.meter, "Work::check", || work.check(&output))
             .unwrap_or(Err(CheckFailed("the check panicked")));
         match verdict {
             Ok(()) => Ok(output),
             Err(why) => {
                 self.meter.count(|c| &c.check_failures);
-                W::erase(output);
+                self.erase(output);
                 Err(EngineError::Invalid(why))
             }
         }
@@ -301,8 +304,12 @@ impl<W: Work> Cell<W> {
         if let Some(output) = output
             && !plant::armed(Bug::SkipErase)
         {
-            W::erase(output);
+            self.erase(output);
         }
+    }
+
+    fn erase(&self, output: W::Output) {
+        let _ = foreign::call(&self.meter, "Work::erase", || W::erase(output));
     }
 
     fn leave_roster(&self, core: &Core<W>) {
@@ -401,7 +408,7 @@ impl<W: Work> Drop for Cell<W> {
     fn drop(&mut self) {
         let slot = self.slot.get_mut().unwrap_or_else(PoisonError::into_inner);
         if let Some(Ok(output)) = slot.result.take() {
-            W::erase(output);
+            self.erase(output);
         }
         // Still listed only if it was refused, or if its wait context went away and took the request with it.
         if self.place().is_some()

@@ -16,6 +16,7 @@ use crate::breaker::{self, Breaker, BreakerState, Tripped};
 use crate::cell::Cell;
 use crate::driver::Bell;
 use crate::error::{DeviceError, EngineError, Refused, RefusedReason};
+use crate::foreign::{self, Foreign};
 use crate::lane::{Lane, Role};
 use crate::meter::Meter;
 use crate::pending::Pending;
@@ -84,9 +85,13 @@ impl<W: Work> Core<W> {
     pub(crate) fn offer(
         self: &Arc<Self>,
         work: W,
-        in_flight: InFlight,
+        begin: impl FnOnce() -> InFlight,
         terms: Terms,
     ) -> Result<Pending<W>, Refused<W>> {
+        // The caller's code, which may panic: before there is anything that it could leave half done.
+        let (kind, must_check) = (work.kind(), work.must_check());
+        let work = Foreign::new(work);
+        let in_flight = begin();
         if self.closed.load(Ordering::Acquire) {
             return Err(self.refuse(work, &in_flight, RefusedReason::Closed));
         }
@@ -94,13 +99,13 @@ impl<W: Work> Core<W> {
             return Err(self.refuse(work, &in_flight, RefusedReason::Unavailable));
         };
         let id = RequestId(self.next_id.fetch_add(1, Ordering::Relaxed));
-        let kind = work.kind();
-        let cell = Cell::new(id, kind, terms, in_flight.clone(), self);
+        let cell = Cell::new(id, kind, must_check, terms, in_flight.clone(), self);
         if plant::strikes(Bug::LeakRequest, id) {
             core::mem::forget(Arc::clone(&cell));
         }
         if role == Role::Device && self.standby_for(terms).is_some() {
-            cell.set_spare(work.duplicate());
+            let copy = foreign::call(&self.meter, "Work::duplicate", || work.duplicate());
+            cell.set_spare(copy.unwrap_or_default().map(Foreign::new));
         }
         cell.on_standby.store(role == Role::Standby, Ordering::Release);
         if !self.enroll(&cell) {
@@ -138,14 +143,14 @@ impl<W: Work> Core<W> {
         }
     }
 
-    fn refuse(&self, work: W, in_flight: &InFlight, reason: RefusedReason) -> Refused<W> {
+    fn refuse(&self, work: Foreign<W>, in_flight: &InFlight, reason: RefusedReason) -> Refused<W> {
         in_flight.cancel();
         self.meter.count(|c| &c.refused);
-        Refused { work, reason }
+        Refused { work: work.into_inner(), reason }
     }
 
-    fn request(&self, work: W, cell: &Arc<Cell<W>>, role: Role) -> Request<W> {
-        let check = self.lane(role).check_all || work.must_check();
+    fn request(&self, work: Foreign<W>, cell: &Arc<Cell<W>>, role: Role) -> Request<W> {
+        let check = self.lane(role).check_all || cell.must_check;
         Request::new(work, Arc::clone(cell), role, check)
     }
 
@@ -189,7 +194,12 @@ impl<W: Work> Core<W> {
     }
 
     /// Lets the standby do what the device could not.
-    pub(crate) fn fall_back(&self, cell: &Arc<Cell<W>>, work: W, error: &EngineError) -> FellBack {
+    pub(crate) fn fall_back(
+        &self,
+        cell: &Arc<Cell<W>>,
+        work: Foreign<W>,
+        error: &EngineError,
+    ) -> FellBack {
         let Some(standby) = self.standby_for(cell.terms) else { return FellBack::Never };
         let deadline = cell.terms.deadline.map(|deadline| self.meter.now() + deadline);
         {
@@ -285,7 +295,7 @@ impl<W: Work> Core<W> {
     }
 
     /// Takes a request out of whatever queue it waits in.
-    pub(crate) fn withdraw(&self, kind: Kind, id: RequestId) -> Option<W> {
+    pub(crate) fn withdraw(&self, kind: Kind, id: RequestId) -> Option<Foreign<W>> {
         self.lanes().find_map(|lane| lane.withdraw(self, kind, id))
     }
 

@@ -69,7 +69,7 @@ impl<W: Work> Engine<W> {
     ///
     /// [`Refused`] with the work, if its queue is full, the engine is closed or its breaker open.
     pub fn offer(&self, work: W) -> Result<Pending<W>, Refused<W>> {
-        self.core.offer(work, session_request(), self.terms)
+        self.core.offer(work, session_request, self.terms)
     }
 
     /// Takes `work` on and reports status and wake through `notifier`, for callers that drive themselves; see
@@ -79,7 +79,7 @@ impl<W: Work> Engine<W> {
     ///
     /// As of [`offer`](Self::offer).
     pub fn offer_on(&self, notifier: &Notifier, work: W) -> Result<Pending<W>, Refused<W>> {
-        self.core.offer(work, request_on(notifier), self.terms)
+        self.core.offer(work, || request_on(notifier), self.terms)
     }
 
     /// Takes `work` on as a future, for callers that have an executor. Dropping the future cancels the request.
@@ -88,8 +88,8 @@ impl<W: Work> Engine<W> {
     ///
     /// As of [`offer`](Self::offer). The future itself yields any other [`EngineError`].
     pub fn submit(&self, work: W) -> Result<Submission<W>, Refused<W>> {
-        let in_flight = first_request(&Notifier::new());
-        self.core.offer(work, in_flight, self.terms).map(Submission::new)
+        let begin = || first_request(&Notifier::new());
+        self.core.offer(work, begin, self.terms).map(Submission::new)
     }
 
     /// Does what is due: moves devices that have no thread of their own to the present, submits what waits, ends or

@@ -1,18 +1,18 @@
 //! A device that computes where it is called.
 
 use core::fmt;
-use core::panic::AssertUnwindSafe;
-use std::panic::catch_unwind;
+
+use wait_ctx::contain;
 
 use crate::accelerator::{Accelerator, Rejected};
 use crate::error::DeviceError;
 use crate::request::Request;
 use crate::work::Work;
 
-/// A closure as an [`Accelerator`]: each request is carried out before `submit` returns, on the thread that submits.
-/// For a software key as the standby, and to leave an engine in place where there is no device.
+/// A closure as an [`Accelerator`]: each request is carried out before `submit` returns, on the thread that submits, and
+/// on the stack of the thread if a job submits. For a software key as the standby, and to leave an engine in place where there is no device.
 ///
-/// A panic in the closure is reported as [`DeviceError::Failed`].
+/// A panic in the closure is logged, and reported as [`DeviceError::Failed`].
 ///
 /// ```
 /// use std::sync::Arc;
@@ -65,6 +65,6 @@ where
     if request.is_abandoned() {
         return;
     }
-    let answer = catch_unwind(AssertUnwindSafe(|| compute(request.work())));
+    let answer = contain("the computation", || compute(request.work()));
     request.complete(answer.unwrap_or(Err(DeviceError::Failed("the computation panicked"))));
 }

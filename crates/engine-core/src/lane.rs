@@ -15,11 +15,12 @@
 use core::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::accelerator::{Accelerator, Rejected};
+use crate::accelerator::Rejected;
 use crate::cell::Cell;
 use crate::dispatch::Core;
 use crate::error::{DeviceError, EngineError};
 use crate::fifo::Position;
+use crate::foreign::{Device, Foreign};
 use crate::plant::{self, Bug};
 use crate::request::{Request, RequestId};
 use crate::terms::OnFull;
@@ -35,7 +36,7 @@ pub(crate) enum Role {
 
 pub(crate) struct Lane<W: Work> {
     role: Role,
-    pub(crate) device: Arc<dyn Accelerator<W>>,
+    pub(crate) device: Device<W>,
     on_full: OnFull,
     /// Whether every result of this device is checked.
     pub(crate) check_all: bool,
@@ -87,12 +88,12 @@ enum Step {
 impl<W: Work> Lane<W> {
     pub(crate) fn new(
         role: Role,
-        device: Arc<dyn Accelerator<W>>,
+        device: Device<W>,
         on_full: OnFull,
         bound: usize,
         check_all: bool,
     ) -> Self {
-        let needs_poll = device.capabilities().needs_poll;
+        let needs_poll = device.get().capabilities().needs_poll;
         Self {
             role,
             device,
@@ -204,7 +205,7 @@ impl<W: Work> Lane<W> {
     }
 
     /// Takes a request out of wherever it waits here, with its work if that is here too.
-    pub(crate) fn withdraw(&self, core: &Core<W>, kind: Kind, id: RequestId) -> Option<W> {
+    pub(crate) fn withdraw(&self, core: &Core<W>, kind: Kind, id: RequestId) -> Option<Foreign<W>> {
         match self.update(core, |room| room.withdraw(kind, id))? {
             Withdrawn::Waiting(Waiting::Request(request)) => request.into_work(),
             Withdrawn::Waiting(Waiting::Turn(_)) => None,
@@ -217,7 +218,12 @@ impl<W: Work> Lane<W> {
     }
 
     /// Takes a request out of the queue for its work. Not a turn: that has none, and its job will still submit.
-    pub(crate) fn take_work(&self, core: &Core<W>, kind: Kind, id: RequestId) -> Option<W> {
+    pub(crate) fn take_work(
+        &self,
+        core: &Core<W>,
+        kind: Kind,
+        id: RequestId,
+    ) -> Option<Foreign<W>> {
         self.update(core, |room| room.withdraw_request(kind, id))?.into_work()
     }
 

@@ -156,6 +156,7 @@ mod driver;
 mod engine;
 mod error;
 mod fifo;
+mod foreign;
 mod histogram;
 mod inline;
 mod lane;

@@ -124,6 +124,8 @@ counters! {
     shut_down,
     /// Operations that blocked their thread because pausing was refused (law L11).
     blocking_waits,
+    /// Calls of a device, a check or a wipe that ran on the stack of a job. Always zero (law L4).
+    on_job_stack,
 }
 
 impl Meter {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::cell::Cell;
 use crate::error::{DeviceError, EngineError};
+use crate::foreign::Foreign;
 use crate::lane::Role;
 use crate::work::{Kind, Work};
 
@@ -32,7 +33,7 @@ impl fmt::Display for RequestId {
 /// [`EngineError::Gone`] if the engine was dropped.
 pub struct Request<W: Work> {
     /// `None` only once completed.
-    work: Option<W>,
+    work: Option<Foreign<W>>,
     cell: Arc<Cell<W>>,
     /// For which of the engine's devices it was made. An operation that falls back has a second request.
     role: Role,
@@ -41,7 +42,7 @@ pub struct Request<W: Work> {
 }
 
 impl<W: Work> Request<W> {
-    pub(crate) fn new(work: W, cell: Arc<Cell<W>>, role: Role, check: bool) -> Self {
+    pub(crate) fn new(work: Foreign<W>, cell: Arc<Cell<W>>, role: Role, check: bool) -> Self {
         Self { work: Some(work), cell, role, check }
     }
 
@@ -76,7 +77,7 @@ impl<W: Work> Request<W> {
     }
 
     /// Takes back a request that never reached a device.
-    pub(crate) fn into_work(mut self) -> Option<W> {
+    pub(crate) fn into_work(mut self) -> Option<Foreign<W>> {
         self.work.take()
     }
 

@@ -5,11 +5,11 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::callback::{Callback, CallbackArg, InsideCallback, Notification};
+use crate::contain::{contain, contain_drop};
 use crate::fds::FdTable;
 use crate::notifier::Notifier;
 use crate::openssl_view::OpenSslView;
@@ -252,6 +252,10 @@ impl fmt::Debug for Teardown<'_> {
     }
 }
 
+/// What a context runs and drops as it goes away, by the names that a log shows.
+const A_CLEANUP: &str = "the cleanup of a wait descriptor";
+const A_REGISTRATION: &str = "the data of a wait descriptor";
+
 impl Inner {
     fn run_cleanups(&self) {
         loop {
@@ -260,10 +264,9 @@ impl Inner {
             let Some((key, mut wait_fd)) = newest else { break };
             if let Some(cleanup) = wait_fd.take_cleanup() {
                 let teardown = Teardown { inner: self };
-                let run = AssertUnwindSafe(|| cleanup(&teardown, key, wait_fd));
-                if catch_unwind(run).is_err() {
-                    tracing::error!("the cleanup of a wait descriptor panicked");
-                }
+                let _ = contain(A_CLEANUP, || cleanup(&teardown, key, wait_fd));
+            } else if let Some(data) = wait_fd.take_data() {
+                contain_drop(A_REGISTRATION, data);
             }
         }
     }

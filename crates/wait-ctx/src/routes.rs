@@ -3,15 +3,16 @@
 //! Who may touch what:
 //! 1. The word is changed by anybody, by compare-and-swap only. It decides *whether* there is a wake.
 //! 2. The routes are behind one lock. They decide *where* it goes. The word's `routed` bit is written under that lock.
-//! 3. Foreign code (a callback, a `Waker`) runs with the lock released, and is entered in `running` before.
+//! 3. Foreign code (a callback, a `Waker`, the `Drop` of either) runs [contained](contain) and with the lock released; a
+//!    callback is entered in `running` before. So routes are moved and shared under the lock, never cloned or dropped.
 
 use std::convert::Infallible;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Wake, Waker};
 
 use crate::callback::{Callback, CallbackArg, InsideCallback, Notification, Reason, Running};
+use crate::contain::{contain, contain_drop};
 use crate::plant::{self, Bug};
 use crate::ready::{ReadySender, Token};
 use crate::request::{RequestEvent, RequestState, Status};
@@ -42,7 +43,8 @@ pub struct NotifierCounters {
     pub waker: u64,
     /// Wakes that were due while there was no route.
     pub unrouted: u64,
-    /// Callbacks (or task wakers) that panicked. The panic ends there.
+    /// Callbacks and task wakers that panicked, also as they were dropped. The panic ends there, and the session counts as
+    /// woken.
     pub panics: u64,
 }
 
@@ -60,7 +62,7 @@ struct Routes {
     signal: Option<Arc<Signal>>,
     /// The signal was raised since it was last drained.
     raised: bool,
-    route: Option<Route>,
+    route: Option<Shareable>,
     running: Running,
     /// Threads that wait for `idle`.
     waiting: usize,
@@ -68,9 +70,43 @@ struct Routes {
     counters: NotifierCounters,
 }
 
+/// A [`Route`] that can be used without the lock, and is not cloned for that: the clone of a waker is foreign code.
+enum Shareable {
+    Ready(ReadySender, Token),
+    Waker(Arc<Waker>),
+}
+
+impl From<Route> for Shareable {
+    fn from(route: Route) -> Self {
+        match route {
+            Route::Ready(sender, token) => Self::Ready(sender, token),
+            Route::Waker(waker) => Self::Waker(Arc::new(waker)),
+        }
+    }
+}
+
 impl Routes {
     const fn is_empty(&self) -> bool {
         self.callback.is_none() && self.signal.is_none() && self.route.is_none()
+    }
+
+    /// Drops what is foreign, one by one: two panics at a time would end the process.
+    fn discard(&mut self) {
+        discard(A_CALLBACK, self.callback.take());
+        discard(AN_ARGUMENT, self.arg.take());
+        discard_route(self.route.take());
+    }
+}
+
+fn discard<T>(what: &'static str, foreign: Option<T>) {
+    if let Some(foreign) = foreign {
+        contain_drop(what, foreign);
+    }
+}
+
+fn discard_route(route: Option<Shareable>) {
+    if let Some(Shareable::Waker(waker)) = route {
+        contain_drop(A_WAKER, waker);
     }
 }
 
@@ -81,6 +117,11 @@ pub(crate) struct Shared {
     idle: Condvar,
     unrouted: AtomicU64,
 }
+
+/// What is called and dropped here that is not ours, by the names that a log shows.
+const A_CALLBACK: &str = "a wake callback";
+const AN_ARGUMENT: &str = "the argument of a wake callback";
+const A_WAKER: &str = "the waker of a task";
 
 /// A wake that is due.
 #[derive(Clone, Copy)]
@@ -113,8 +154,9 @@ impl Shared {
     }
 
     pub(crate) fn set_route(&self, route: Option<Route>) {
-        let mut old = None;
+        let (route, mut old) = (route.map(Shareable::from), None);
         self.change_routes(|routes| old = std::mem::replace(&mut routes.route, route));
+        discard_route(old);
     }
 
     /// Sends a wake on its one route. False if there is none, or if its request is no longer the current one.
@@ -128,16 +170,20 @@ impl Shared {
             let thread = routes.running.enter();
             routes.counters.callback += 1;
             drop(routes);
-            self.contain(|| {
+            self.run(A_CALLBACK, || {
                 callback(&Notification {
                     reason: due.reason,
                     status: due.status,
                     generation: due.generation.as_u64(),
                     arg: arg.as_ref(),
                 });
-                // Dropped here, so that `unset_and_wait` also waits for the end of what the callback owns.
-                drop((callback, arg));
             });
+            // Dropped here, so that `unset_and_wait` also waits for the end of what the callback owns; and one by one,
+            // because two panics at a time would end the process.
+            self.run(A_CALLBACK, || drop(callback));
+            if let Some(arg) = arg {
+                self.run(AN_ARGUMENT, || drop(arg));
+            }
             let mut routes = lock(&self.routes);
             routes.running.leave(thread);
             // A notice is a system call, and hardly ever does anybody wait.
@@ -150,15 +196,17 @@ impl Shared {
             routes.counters.fd += 1;
         } else {
             match &routes.route {
-                Some(Route::Ready(sender, token)) => {
+                Some(Shareable::Ready(sender, token)) => {
                     sender.push(*token);
                     routes.counters.ready += 1;
                 }
-                Some(Route::Waker(waker)) => {
-                    let waker = waker.clone();
+                Some(Shareable::Waker(waker)) => {
+                    let waker = Arc::clone(waker);
                     routes.counters.waker += 1;
                     drop(routes);
-                    self.contain(|| waker.wake());
+                    self.run(A_WAKER, || waker.wake_by_ref());
+                    // The last owner, if the route was replaced meanwhile.
+                    self.run(A_WAKER, || drop(waker));
                 }
                 None => {
                     self.count_unrouted();
@@ -179,21 +227,22 @@ impl Shared {
         self.unrouted.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Runs foreign code; a panic in it is counted and goes no further.
-    fn contain(&self, foreign: impl FnOnce()) {
-        if catch_unwind(AssertUnwindSafe(foreign)).is_err() {
+    /// Runs foreign code, and counts a panic in it.
+    fn run(&self, what: &'static str, foreign: impl FnOnce()) {
+        if contain(what, foreign).is_err() {
             lock(&self.routes).counters.panics += 1;
-            tracing::error!("a wake callback panicked; the session counts as woken");
         }
     }
 
     pub(crate) fn set_callback(&self, callback: Callback) {
         let mut old = None;
         self.change_routes(|routes| old = routes.callback.replace(callback));
+        discard(A_CALLBACK, old);
     }
 
     pub(crate) fn set_callback_arg(&self, arg: Option<CallbackArg>) {
-        let _old = std::mem::replace(&mut lock(&self.routes).arg, arg);
+        let old = std::mem::replace(&mut lock(&self.routes).arg, arg);
+        discard(AN_ARGUMENT, old);
     }
 
     pub(crate) fn callback(&self) -> Option<(Callback, Option<CallbackArg>)> {
@@ -250,6 +299,7 @@ impl Shared {
             std::mem::swap(&mut old.signal, &mut routes.signal);
             std::mem::swap(&mut old.route, &mut routes.route);
         });
+        old.discard();
     }
 
     /// Changes the routes, keeps the word's bit in step, and delivers a wake that waited for a route.
@@ -285,6 +335,13 @@ impl Shared {
             let status = word.state().into();
             self.deliver(Due { reason, status, generation: word.generation() });
         }
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let routes = self.routes.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        routes.discard();
     }
 }
 

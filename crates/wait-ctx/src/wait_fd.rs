@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::contain::contain_drop;
 use crate::ledger::fds_gauge;
 use crate::signal::Signal;
 
@@ -153,7 +154,9 @@ struct Extras {
 impl Extras {
     #[cold]
     fn without_cleanup(mut self: Box<Self>) -> Box<Self> {
-        self.cleanup = None;
+        if let Some(cleanup) = self.cleanup.take() {
+            contain_drop("the cleanup of a wait descriptor", cleanup);
+        }
         self
     }
 }
@@ -211,6 +214,10 @@ impl WaitFd {
     #[inline]
     pub(crate) fn without_cleanup(self) -> Self {
         Self { fd: self.fd, extras: self.extras.map(Extras::without_cleanup) }
+    }
+
+    pub(crate) fn take_data(&mut self) -> Option<Rc<dyn Any>> {
+        self.extras.as_mut().and_then(|extras| extras.data.take())
     }
 
     pub(crate) fn take_cleanup(&mut self) -> Option<Cleanup> {

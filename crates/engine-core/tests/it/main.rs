@@ -15,6 +15,7 @@ mod shutdown;
 mod support;
 mod terms;
 mod thread_pool;
+mod whose_stack;
 
 use machine::Machine;
 use proptest_state_machine::prop_state_machine;
