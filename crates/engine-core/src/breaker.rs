@@ -26,12 +26,15 @@ pub struct BreakerPolicy {
     /// So many failures in a row open it; at least 1. Default 5.
     pub failures: u32,
     /// How long it stays open before one request may try the device again; also how long that one may take before
-    /// another may. Default 1 s.
+    /// another may. [`Duration::MAX`] is for ever. Default 1 s.
     pub pause: Duration,
-    /// How often the device's [health](crate::Accelerator::health) is asked for while requests are under way. Default
-    /// 1 s, twice the usual period of a heartbeat.
+    /// How often the device's [health](crate::Accelerator::health) is asked for while requests are under way; at most
+    /// once a millisecond, however short it is. Default 1 s, twice the usual period of a heartbeat.
     pub check_every: Duration,
 }
+
+/// More often than this, asking would be all that whoever keeps the time does.
+const SHORTEST_CHECK: Duration = Duration::from_millis(1);
 
 impl Default for BreakerPolicy {
     fn default() -> Self {
@@ -99,7 +102,11 @@ impl Breaker {
         match self.state {
             State::Closed { .. } => true,
             State::Open { until } if now < until => false,
-            State::HalfOpen { probe: Some(since) } if now < since + self.policy.pause => false,
+            State::HalfOpen { probe: Some(since) }
+                if now < since.saturating_add(self.policy.pause) =>
+            {
+                false
+            }
             State::Open { .. } | State::HalfOpen { .. } => {
                 self.state = State::HalfOpen { probe: Some(now) };
                 true
@@ -137,11 +144,11 @@ impl Breaker {
 
     /// The device was asked.
     pub(crate) fn handle_health(&mut self, now: Duration, alive: bool) -> Tripped {
-        self.health_due = now + self.policy.check_every;
+        self.health_due = now.saturating_add(self.policy.check_every.max(SHORTEST_CHECK));
         match self.state {
             _ if alive => Tripped::No,
             State::Open { .. } => {
-                self.state = State::Open { until: now + self.policy.pause };
+                self.state = State::Open { until: now.saturating_add(self.policy.pause) };
                 Tripped::No
             }
             State::Closed { .. } | State::HalfOpen { .. } => self.open(now),
@@ -161,7 +168,7 @@ impl Breaker {
     }
 
     fn open(&mut self, now: Duration) -> Tripped {
-        self.state = State::Open { until: now + self.policy.pause };
+        self.state = State::Open { until: now.saturating_add(self.policy.pause) };
         Tripped::Yes
     }
 }

@@ -204,7 +204,7 @@ impl<W: Work> Cell<W> {
         self.publish(Some(core), result);
         if self.is_on_standby() {
             // It may still wait there.
-            drop(core.withdraw(self.kind, self.id));
+            drop(core.withdraw(self.id));
         }
     }
 
@@ -275,7 +275,7 @@ impl<W: Work> Cell<W> {
         let queued = self.may_wait();
         let failed = self.publish(Some(core), Err(error));
         if queued {
-            drop(core.withdraw(self.kind, self.id));
+            drop(core.withdraw(self.id));
         }
         failed
     }
@@ -361,7 +361,7 @@ impl<W: Work> Cell<W> {
             if let Some(core) = self.core.upgrade() {
                 self.leave_roster(&core);
                 if queued {
-                    drop(core.withdraw(self.kind, self.id));
+                    drop(core.withdraw(self.id));
                 }
             }
         } else if let Some(result) = { self.lock().result.take() } {
@@ -370,7 +370,7 @@ impl<W: Work> Cell<W> {
             // Its session went first, which ended it without a word to the engine.
             drop(self.take_spare());
             self.leave_roster(&core);
-            drop(core.withdraw(self.kind, self.id));
+            drop(core.withdraw(self.id));
         }
     }
 

@@ -37,3 +37,22 @@ impl Clock for MonotonicClock {
         self.start.elapsed()
     }
 }
+
+/// A wait of bounded real time. [`Duration::MAX`], and whatever else is longer than the machine's clock can tell, means
+/// for ever.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wait {
+    end: Option<Instant>,
+}
+
+impl Wait {
+    /// A wait that begins now.
+    pub(crate) fn at_most(timeout: Duration) -> Self {
+        Self { end: Instant::now().checked_add(timeout) }
+    }
+
+    /// How much of it is left; zero once it is over.
+    pub(crate) fn left(self) -> Duration {
+        self.end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()))
+    }
+}

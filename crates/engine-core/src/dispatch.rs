@@ -24,7 +24,7 @@ use crate::plant::{self, Bug};
 use crate::request::{Request, RequestId};
 use crate::roster::{Place, Roster};
 use crate::terms::{Fallback, Offload, Terms};
-use crate::work::{Kind, Work};
+use crate::work::Work;
 
 /// What the engine's requests refer back to.
 pub(crate) struct Core<W: Work> {
@@ -201,7 +201,7 @@ impl<W: Work> Core<W> {
         error: &EngineError,
     ) -> FellBack {
         let Some(standby) = self.standby_for(cell.terms) else { return FellBack::Never };
-        let deadline = cell.terms.deadline.map(|deadline| self.meter.now() + deadline);
+        let deadline = cell.terms.deadline.map(|deadline| self.meter.after(deadline));
         {
             let mut roster = self.roster();
             // Under the lock, so that nobody takes the old deadline for that of the standby; and a place seen under it is
@@ -284,19 +284,19 @@ impl<W: Work> Core<W> {
             return false;
         }
         let waits = cell.in_flight.state() == RequestState::Queued;
-        let in_queue = || self.device.take_work(self, cell.kind, cell.id);
+        let in_queue = || self.device.take_work(self, cell.id);
         let Some(work) = cell.take_spare().or_else(in_queue) else { return false };
         let rescued = !matches!(self.fall_back(cell, work, error), FellBack::Never);
         if waits {
             // Only now that whoever has it in hand would see where it went.
-            drop(self.device.withdraw(self, cell.kind, cell.id));
+            drop(self.device.withdraw(self, cell.id));
         }
         rescued
     }
 
     /// Takes a request out of whatever queue it waits in.
-    pub(crate) fn withdraw(&self, kind: Kind, id: RequestId) -> Option<Foreign<W>> {
-        self.lanes().find_map(|lane| lane.withdraw(self, kind, id))
+    pub(crate) fn withdraw(&self, id: RequestId) -> Option<Foreign<W>> {
+        self.lanes().find_map(|lane| lane.withdraw(self, id))
     }
 
     /// Something has left a device, or it says that it has room again.
@@ -318,7 +318,7 @@ impl<W: Work> Core<W> {
 
     /// Lists a request. False if the engine has been closed.
     fn enroll(&self, cell: &Arc<Cell<W>>) -> bool {
-        let deadline = cell.terms.deadline.map(|deadline| self.meter.now() + deadline);
+        let deadline = cell.terms.deadline.map(|deadline| self.meter.after(deadline));
         {
             let mut roster = self.roster();
             // Under the lock: once a shutdown has found nobody under way, nobody comes.

@@ -1,8 +1,9 @@
 //! The bounded queues before a full ring: one per kind, first come first served, served in turn (law L13).
 //!
-//! Pure bookkeeping, generic over what waits.
+//! Pure bookkeeping, generic over what waits. Every step costs O(log n) in the length of a queue, whichever item it
+//! is about: requests are given up in any order, tens of thousands at a time.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use crate::work::Kind;
 
@@ -10,7 +11,7 @@ use crate::work::Kind;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Position {
     kind: Kind,
-    number: u64,
+    number: Number,
 }
 
 impl Position {
@@ -19,10 +20,28 @@ impl Position {
     }
 }
 
+/// Counts the items in the order in which they came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Number(u64);
+
+impl Ord for Number {
+    fn cmp(&self, other: &Self) -> core::cmp::Ordering {
+        #[cfg(test)]
+        tests::COMPARISONS.with(|n| n.set(n.get() + 1));
+        self.0.cmp(&other.0)
+    }
+}
+
+impl PartialOrd for Number {
+    fn partial_cmp(&self, other: &Self) -> Option<core::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Fifo<T> {
-    /// Each in the order of its positions.
-    queues: BTreeMap<Kind, VecDeque<(Position, T)>>,
+    /// Each in the order of its numbers.
+    queues: BTreeMap<Kind, BTreeMap<Number, T>>,
     bound: usize,
     next_number: u64,
     /// The kind served last; the next turn is the kind after it.
@@ -36,21 +55,22 @@ impl<T> Fifo<T> {
 
     /// Whether the queue of `kind` holds its bound.
     pub(crate) fn is_full(&self, kind: Kind) -> bool {
-        self.queues.get(&kind).map_or(0, VecDeque::len) >= self.bound
+        self.queues.get(&kind).map_or(0, BTreeMap::len) >= self.bound
     }
 
     /// Puts `item` at the end of its queue.
-    pub(crate) fn push(&mut self, kind: Kind, item: T) {
-        let position = Position { kind, number: self.next_number };
+    pub(crate) fn push(&mut self, kind: Kind, item: T) -> Position {
+        let position = Position { kind, number: Number(self.next_number) };
         self.next_number += 1;
-        self.queues.entry(kind).or_default().push_back((position, item));
+        self.put_back(position, item);
+        position
     }
 
     /// Where the oldest item is of the kind whose turn it is, passing over the kinds in `full`.
     pub(crate) fn next(&self, full: &[Kind]) -> Option<Position> {
-        let ready = |(kind, queue): (&Kind, &VecDeque<(Position, T)>)| {
-            let (position, _) = queue.front()?;
-            (!full.contains(kind)).then_some(*position)
+        let ready = |(&kind, queue): (&Kind, &BTreeMap<Number, T>)| {
+            let (&number, _) = queue.first_key_value()?;
+            (!full.contains(&kind)).then_some(Position { kind, number })
         };
         let after = self.last_served.and_then(|last| {
             let later = (core::ops::Bound::Excluded(last), core::ops::Bound::Unbounded);
@@ -63,63 +83,63 @@ impl<T> Fifo<T> {
     #[cfg(feature = "plant")]
     pub(crate) fn newest(&self, full: &[Kind]) -> Option<Position> {
         let open = self.queues.iter().filter(|(kind, _)| !full.contains(kind));
-        open.filter_map(|(_, queue)| queue.back()).map(|(position, _)| *position).next()
+        open.filter_map(|(&kind, queue)| {
+            let (&number, _) = queue.last_key_value()?;
+            Some(Position { kind, number })
+        })
+        .next()
     }
 
     /// Where the oldest item of any kind is, as if there were one queue for all: none if that one's ring is full.
     #[cfg(feature = "plant")]
     pub(crate) fn oldest_of_all(&self, full: &[Kind]) -> Option<Position> {
-        let fronts =
-            self.queues.values().filter_map(VecDeque::front).map(|(position, _)| *position);
+        let fronts = self.queues.iter().filter_map(|(&kind, queue)| {
+            let (&number, _) = queue.first_key_value()?;
+            Some(Position { kind, number })
+        });
         fronts.min_by_key(|position| position.number).filter(|at| !full.contains(&at.kind))
     }
 
     pub(crate) fn get(&self, position: Position) -> Option<&T> {
-        let queue = self.queues.get(&position.kind)?;
-        let index = queue.binary_search_by_key(&position, |(at, _)| *at).ok()?;
-        queue.get(index).map(|(_, item)| item)
+        self.queues.get(&position.kind)?.get(&position.number)
+    }
+
+    pub(crate) fn get_mut(&mut self, position: Position) -> Option<&mut T> {
+        self.queues.get_mut(&position.kind)?.get_mut(&position.number)
     }
 
     /// Takes an item out to serve it.
     pub(crate) fn take(&mut self, position: Position) -> Option<T> {
-        let queue = self.queues.get_mut(&position.kind)?;
-        let index = queue.binary_search_by_key(&position, |(at, _)| *at).ok()?;
+        let item = self.remove(position)?;
         self.last_served = Some(position.kind);
-        queue.remove(index).map(|(_, item)| item)
+        Some(item)
     }
 
     /// Puts back what [`take`](Self::take) took and the device did not, where it was.
     pub(crate) fn put_back(&mut self, position: Position, item: T) {
-        let queue = self.queues.entry(position.kind).or_default();
-        let index = queue.partition_point(|(earlier, _)| *earlier < position);
-        queue.insert(index, (position, item));
+        self.queues.entry(position.kind).or_default().insert(position.number, item);
     }
 
-    /// Takes out the first item of `kind` that `wanted` picks.
-    pub(crate) fn remove(&mut self, kind: Kind, wanted: impl Fn(&T) -> bool) -> Option<T> {
-        let queue = self.queues.get_mut(&kind)?;
-        let index = queue.iter().position(|(_, item)| wanted(item))?;
-        queue.remove(index).map(|(_, item)| item)
+    /// Takes an item out that waits no longer.
+    pub(crate) fn remove(&mut self, position: Position) -> Option<T> {
+        self.queues.get_mut(&position.kind)?.remove(&position.number)
     }
 
-    /// The first item of `kind` that `wanted` picks.
-    pub(crate) fn find_mut(&mut self, kind: Kind, wanted: impl Fn(&T) -> bool) -> Option<&mut T> {
-        self.queues.get_mut(&kind)?.iter_mut().map(|(_, item)| item).find(|item| wanted(item))
-    }
-
-    /// Keeps of all items those that `keep` picks.
-    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
-        self.queues.values_mut().for_each(|queue| queue.retain(|(_, item)| keep(item)));
+    /// All items, kind by kind, each kind in its order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Position, &T)> {
+        self.queues.iter().flat_map(|(&kind, queue)| {
+            queue.iter().map(move |(&number, item)| (Position { kind, number }, item))
+        })
     }
 
     /// Whether an item of the same kind waits that came before.
     pub(crate) fn overtaken_at(&self, position: Position) -> bool {
-        let oldest = self.queues.get(&position.kind).and_then(VecDeque::front);
-        oldest.is_some_and(|(oldest, _)| *oldest < position)
+        let oldest = self.queues.get(&position.kind).and_then(BTreeMap::first_key_value);
+        oldest.is_some_and(|(oldest, _)| *oldest < position.number)
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.queues.values().map(VecDeque::len).sum()
+        self.queues.values().map(BTreeMap::len).sum()
     }
 
     pub(crate) const fn bound(&self) -> usize {
@@ -129,8 +149,15 @@ impl<T> Fifo<T> {
 
 #[cfg(test)]
 mod tests {
+    use core::cell::Cell;
+
     use super::*;
     use proptest::prelude::*;
+
+    std::thread_local! {
+        /// How many numbers were compared.
+        pub(super) static COMPARISONS: Cell<u64> = const { Cell::new(0) };
+    }
 
     const KINDS: [Kind; 3] = [Kind::new("a"), Kind::new("b"), Kind::new("c")];
 
@@ -156,12 +183,34 @@ mod tests {
         Some((position, fifo.take(position).expect("it was there")))
     }
 
+    /// Giving up n items costs O(n log n) in any order: counted in comparisons, not in time.
+    #[test]
+    fn l13_giving_up_an_item_is_logarithmic_in_any_order() {
+        const N: usize = 1 << 14;
+        let orders: [fn(usize) -> usize; 3] =
+            [|n| n, |n| N - 1 - n, |n| n.wrapping_mul(0x9E37_79B1) % N];
+        for order in orders {
+            let mut fifo = Fifo::new(N);
+            let at: Vec<_> = (0..N).map(|n| fifo.push(KINDS[0], n)).collect();
+            let before = COMPARISONS.get();
+            for n in (0..N).map(order) {
+                assert_eq!(fifo.remove(at[n]), Some(n));
+            }
+            assert_eq!(fifo.len(), 0);
+            // A node of a BTreeMap has at most 11 keys, which are compared one by one.
+            let each = (COMPARISONS.get() - before) / N as u64;
+            assert!(each <= 11 * u64::from(N.ilog2()) / 2, "{each} comparisons an item");
+        }
+    }
+
     /// As turns do that were granted and are taken back, in any order.
     #[test]
     fn l13_what_was_taken_goes_back_to_its_place() {
         for first in [0, 1] {
             let mut fifo = Fifo::new(8);
-            (0..3).for_each(|n| fifo.push(KINDS[0], n));
+            for n in 0..3 {
+                fifo.push(KINDS[0], n);
+            }
             let mut taken: Vec<_> = (0..2).map(|_| pop(&mut fifo, &[]).unwrap()).collect();
             let (position, item) = taken.remove(first);
             fifo.put_back(position, item);
@@ -178,6 +227,7 @@ mod tests {
         fn l13_each_kind_is_served_first_come_first_served(ops in prop::collection::vec(op(), 1..120), bound in 1usize..5) {
             let mut fifo = Fifo::new(bound);
             let mut model: Vec<(usize, u32)> = Vec::new();
+            let mut at = BTreeMap::new();
             for (n, op) in ops.into_iter().enumerate() {
                 let n = n as u32;
                 match op {
@@ -185,7 +235,7 @@ mod tests {
                         let waiting = model.iter().filter(|(k, _)| *k == kind).count();
                         prop_assert_eq!(fifo.is_full(KINDS[kind]), waiting >= bound);
                         if waiting < bound {
-                            fifo.push(KINDS[kind], n);
+                            at.insert(n, fifo.push(KINDS[kind], n));
                             model.push((kind, n));
                         }
                     }
@@ -210,20 +260,22 @@ mod tests {
                         }
                     }
                     Op::Remove(kind, nth) => {
-                        let wanted = model.iter().filter(|(k, _)| *k == kind).nth(nth).map(|(_, n)| *n);
-                        prop_assert_eq!(fifo.remove(KINDS[kind], |item| Some(*item) == wanted), wanted);
-                        model.retain(|(_, n)| Some(*n) != wanted);
+                        let Some(wanted) = model.iter().filter(|(k, _)| *k == kind).nth(nth).map(|(_, n)| *n)
+                        else { continue };
+                        prop_assert_eq!(fifo.get_mut(at[&wanted]).copied(), Some(wanted));
+                        prop_assert_eq!(fifo.remove(at[&wanted]), Some(wanted));
+                        prop_assert_eq!(fifo.remove(at[&wanted]), None);
+                        model.retain(|(_, n)| *n != wanted);
                     }
                 }
                 prop_assert_eq!(fifo.len(), model.len());
                 for (kind, name) in KINDS.into_iter().enumerate() {
-                    let waiting = fifo.queues.get(&name).into_iter().flatten();
-                    let first = waiting.clone().map(|(position, _)| *position).min();
-                    for (position, _) in waiting.clone() {
-                        prop_assert_eq!(fifo.overtaken_at(*position), Some(*position) != first);
+                    let waiting: Vec<_> = fifo.iter().filter(|(at, _)| at.kind() == name).collect();
+                    for (nth, (position, _)) in waiting.iter().enumerate() {
+                        prop_assert_eq!(fifo.overtaken_at(*position), nth > 0);
                     }
                     let held = model.iter().filter(|(k, _)| *k == kind).map(|(_, n)| *n);
-                    prop_assert!(waiting.map(|(_, n)| *n).eq(held));
+                    prop_assert!(waiting.into_iter().map(|(_, n)| *n).eq(held));
                 }
             }
         }

@@ -10,25 +10,41 @@ const BUCKETS: usize = 65;
 #[derive(Debug)]
 pub(crate) struct Histogram {
     buckets: [AtomicU64; BUCKETS],
-    total_ns: AtomicU64,
+    /// The sum of all values, modulo 2^64 ns.
+    low: AtomicU64,
+    /// How often `low` has wrapped: by Little's law after 208 days with 1,024 requests in flight, so it does.
+    high: AtomicU64,
 }
 
 impl Histogram {
     pub(crate) const fn new() -> Self {
-        Self { buckets: [const { AtomicU64::new(0) }; BUCKETS], total_ns: AtomicU64::new(0) }
+        Self {
+            buckets: [const { AtomicU64::new(0) }; BUCKETS],
+            low: AtomicU64::new(0),
+            high: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn record(&self, value: Duration) {
         let ns = u64::try_from(value.as_nanos()).unwrap_or(u64::MAX);
         let bucket = (u64::BITS - ns.leading_zeros()) as usize;
         self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
-        self.total_ns.fetch_add(ns, Ordering::Relaxed);
+        if self.low.fetch_add(ns, Ordering::Relaxed).checked_add(ns).is_none() {
+            self.high.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The sum of all values. Exact once nothing is being recorded; like the buckets it may miss what is just being
+    /// added, the wrap included.
+    fn total_ns(&self) -> u128 {
+        let high = self.high.load(Ordering::Acquire);
+        u128::from(high) << u64::BITS | u128::from(self.low.load(Ordering::Relaxed))
     }
 
     pub(crate) fn snapshot(&self) -> HistogramSnapshot {
         HistogramSnapshot {
             buckets: core::array::from_fn(|i| self.buckets[i].load(Ordering::Relaxed)),
-            total: Duration::from_nanos(self.total_ns.load(Ordering::Relaxed)),
+            total_ns: self.total_ns(),
         }
     }
 }
@@ -37,7 +53,7 @@ impl Histogram {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HistogramSnapshot {
     buckets: [u64; BUCKETS],
-    total: Duration,
+    total_ns: u128,
 }
 
 impl HistogramSnapshot {
@@ -48,10 +64,9 @@ impl HistogramSnapshot {
 
     /// The mean, or zero of an empty histogram.
     pub fn mean(&self) -> Duration {
-        match self.count() {
-            0 => Duration::ZERO,
-            count => Duration::from_nanos(self.total.as_nanos() as u64 / count),
-        }
+        // No value is longer than a u64 tells in nanoseconds, so neither is the mean.
+        let mean = self.total_ns.checked_div(u128::from(self.count())).unwrap_or(0);
+        Duration::from_nanos(u64::try_from(mean).unwrap_or(u64::MAX))
     }
 
     /// An upper bound, at most twice too high, of the duration below which the fraction `quantile` (0.0 to 1.0) of
@@ -119,6 +134,17 @@ mod tests {
         let zero = Histogram::new();
         zero.record(Duration::ZERO);
         assert_eq!(zero.snapshot().quantile_bound(1.0), Duration::ZERO);
+    }
+
+    #[test]
+    fn the_mean_outlives_a_sum_beyond_64_bits() {
+        let histogram = Histogram::new();
+        let longest = Duration::from_nanos(u64::MAX);
+        for value in [longest, Duration::MAX, longest, longest] {
+            histogram.record(value);
+        }
+        assert_eq!(histogram.snapshot().mean(), longest);
+        assert_eq!(histogram.snapshot().quantile_bound(0.5), longest);
     }
 
     #[test]

@@ -13,6 +13,7 @@
 //! foreign wakers are called without it.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
+use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::accelerator::Rejected;
@@ -195,8 +196,8 @@ impl<W: Work> Lane<W> {
 
     /// Lets a request wait in place of its turn: its owner can no longer be woken, for it blocks.
     pub(crate) fn queue_instead(&self, core: &Core<W>, request: Request<W>) {
-        let (kind, id) = (request.kind(), request.id());
-        match self.update(core, |room| room.replace(kind, id, request)) {
+        let id = request.id();
+        match self.update(core, |room| room.replace(id, request)) {
             Ok(Replaced::InQueue) => {}
             Ok(Replaced::Grant) => drop(self.pump(core)),
             // Its operation is over, or is the standby's by now.
@@ -205,8 +206,8 @@ impl<W: Work> Lane<W> {
     }
 
     /// Takes a request out of wherever it waits here, with its work if that is here too.
-    pub(crate) fn withdraw(&self, core: &Core<W>, kind: Kind, id: RequestId) -> Option<Foreign<W>> {
-        match self.update(core, |room| room.withdraw(kind, id))? {
+    pub(crate) fn withdraw(&self, core: &Core<W>, id: RequestId) -> Option<Foreign<W>> {
+        match self.update(core, |room| room.withdraw(id))? {
             Withdrawn::Waiting(Waiting::Request(request)) => request.into_work(),
             Withdrawn::Waiting(Waiting::Turn(_)) => None,
             Withdrawn::Grant => {
@@ -218,13 +219,8 @@ impl<W: Work> Lane<W> {
     }
 
     /// Takes a request out of the queue for its work. Not a turn: that has none, and its job will still submit.
-    pub(crate) fn take_work(
-        &self,
-        core: &Core<W>,
-        kind: Kind,
-        id: RequestId,
-    ) -> Option<Foreign<W>> {
-        self.update(core, |room| room.withdraw_request(kind, id))?.into_work()
+    pub(crate) fn take_work(&self, core: &Core<W>, id: RequestId) -> Option<Foreign<W>> {
+        self.update(core, |room| room.withdraw_request(id))?.into_work()
     }
 
     /// Whether a request has nothing more to expect from this device. Whoever makes it so withdraws it afterwards,
@@ -313,6 +309,7 @@ impl<W: Work> Lane<W> {
     }
 
     fn pump_once(&self, core: &Core<W>) -> Pumped {
+        self.reclaim_permits(core);
         let mut full: Vec<Kind> = Vec::new();
         let mut pumped = Pumped::Nothing;
         while let Some((position, next)) = self.update(core, |room| room.next(&full)) {
@@ -330,6 +327,29 @@ impl<W: Work> Lane<W> {
             });
         }
         pumped
+    }
+
+    /// Takes the room back from permits whose owners have not come in time, so that others go on (law L13).
+    fn reclaim_permits(&self, core: &Core<W>) {
+        if self.granted.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let now = core.meter.now();
+        while let Some(cell) = { self.lock().expire(now) } {
+            core.meter.count(|c| &c.permits_expired);
+            if self.is_over(&cell) {
+                // Its session has gone, and its job was leaked: nobody will ever use it.
+                drop(self.update(core, |room| room.withdraw(cell.id)));
+            }
+        }
+    }
+
+    /// When a permit loses its room to one that waits for it.
+    pub(crate) fn next_expiry(&self) -> Option<Duration> {
+        if self.granted.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        self.lock().next_expiry()
     }
 
     fn offer_request(&self, core: &Core<W>, position: Position, request: Request<W>) -> Step {
@@ -364,12 +384,15 @@ impl<W: Work> Lane<W> {
     /// Tells the owner of a request to submit it, if there is room.
     fn offer_turn(&self, core: &Core<W>, position: Position, cell: &Cell<W>) -> Step {
         if self.is_over(cell) {
-            drop(self.withdraw(core, cell.kind, cell.id));
+            drop(self.withdraw(core, cell.id));
             return Step::Passed;
         }
         let credits = self.device.credits(position.kind());
-        match self.update(core, |room| room.grant(position, credits)) {
-            Granting::Granted => {
+        let now = core.meter.now();
+        match self.update(core, |room| room.grant(position, credits, now)) {
+            Granting::Granted { until } => {
+                // Whoever keeps the deadlines takes the room back from an owner that does not come.
+                core.bell.want(until);
                 // Asked first: who begins to look in between is woken.
                 let looks = cell.in_flight.is_armed();
                 if cell.in_flight.notify_retry() {

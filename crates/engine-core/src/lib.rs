@@ -162,6 +162,7 @@ mod inline;
 mod lane;
 mod meter;
 mod pending;
+mod permits;
 #[cfg(feature = "plant")]
 pub mod plant;
 #[cfg(not(feature = "plant"))]

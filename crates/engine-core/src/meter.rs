@@ -4,11 +4,10 @@ use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Instant;
 
 use wait_ctx::Gauge;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Wait};
 use crate::histogram::{Histogram, HistogramSnapshot};
 
 /// The live counters of one engine. Shared by the engine and every request of it, so that a request that outlives the
@@ -111,6 +110,9 @@ counters! {
     retry_wakes,
     /// Requests that their job submitted again after the ring had been full.
     retries,
+    /// Permits to submit that were not used in time, as of a job that was forgotten: their room went to the next
+    /// ([`OnFull::Notify`](crate::OnFull::Notify), law L13).
+    permits_expired,
     /// Deadlines that passed (law L14).
     deadlines,
     /// Operations that the standby took over, or got at once because the breaker was open (law L14).
@@ -147,6 +149,12 @@ impl Meter {
         self.clock.now()
     }
 
+    /// The time after `duration` from now, by the engine's clock. No duration is too long: what would be later than the
+    /// clock can tell is never.
+    pub(crate) fn after(&self, duration: Duration) -> Duration {
+        self.now().saturating_add(duration)
+    }
+
     pub(crate) fn now_ns(&self) -> u64 {
         u64::try_from(self.now().as_nanos()).unwrap_or(u64::MAX)
     }
@@ -168,11 +176,11 @@ impl Meter {
 
     /// Waits until no request exists, at most `timeout`. True if none does.
     pub(crate) fn wait_idle(&self, timeout: Duration) -> bool {
-        let end = Instant::now() + timeout;
+        let wait = Wait::at_most(timeout);
         let mut waiters = self.idle_waiters.lock().unwrap_or_else(PoisonError::into_inner);
         *waiters += 1;
         while self.requests.now() > 0 {
-            let left = end.saturating_duration_since(Instant::now());
+            let left = wait.left();
             if left.is_zero() {
                 break;
             }

@@ -19,7 +19,8 @@ use core::time::Duration;
 #[non_exhaustive]
 pub struct Terms {
     /// How long after its submission an operation may take. If the standby takes over, it has the same time again;
-    /// then the operation ends with [`EngineError::Deadline`](crate::EngineError::Deadline). None by default.
+    /// then the operation ends with [`EngineError::Deadline`](crate::EngineError::Deadline). [`Duration::MAX`] is as good
+    /// as none. None by default.
     pub deadline: Option<Duration>,
     /// What happens when the device fails, refuses, answers wrongly, or is too slow.
     pub fallback: Fallback,
@@ -67,7 +68,9 @@ pub enum OnFull {
     /// The job keeps it: it is woken once when there is room, with status `Again` while the callback runs, and submits
     /// it itself; as the manual page SSL_set_async_callback has it in its steps 3 and 9. It costs a resume for each
     /// operation that found the ring full. Threads that block have nobody to wake, and queue. Whoever waits for something
-    /// else when its turn comes keeps its place, but leaves the room to others until it looks.
+    /// else when its turn comes keeps its place, but leaves the room to others until it looks. So does a job that was
+    /// woken and has not come within 100 ms, say because it was leaked (law L13): that time is kept as deadlines are, by
+    /// whoever calls [`Engine::poll`](crate::Engine::poll).
     Notify,
 }
 

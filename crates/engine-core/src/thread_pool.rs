@@ -94,6 +94,13 @@ struct Worker {
 }
 
 impl ThreadPoolBuilder {
+    /// The most threads for one kind of work; more are taken as this many. Beyond it a device of tasks serves better.
+    pub const MAX_THREADS: usize = 1024;
+
+    /// The deepest ring; a deeper one is taken as this deep. What else waits is in the engine's queue, which takes memory
+    /// only as it is used.
+    pub const MAX_RING: usize = 1 << 16;
+
     /// Four threads a kind, rings of 64.
     pub fn new() -> Self {
         Self {
@@ -105,15 +112,16 @@ impl ThreadPoolBuilder {
         }
     }
 
-    /// How many threads each kind of work has; at least 1. Default 4.
+    /// How many threads each kind of work has; at least 1, at most [`MAX_THREADS`](Self::MAX_THREADS). Default 4.
     pub fn threads(mut self, threads: usize) -> Self {
-        self.threads = threads.max(1);
+        self.threads = threads.clamp(1, Self::MAX_THREADS);
         self
     }
 
-    /// How many requests of each kind the pool holds beside those that its threads compute; at least 1. Default 64.
+    /// How many requests of each kind the pool holds beside those that its threads compute; at least 1, at most [`MAX_RING`](Self::MAX_RING),
+    /// for the memory of the ring is taken at once. Default 64.
     pub fn ring(mut self, requests: usize) -> Self {
-        self.ring = requests.max(1);
+        self.ring = requests.clamp(1, Self::MAX_RING);
         self
     }
 

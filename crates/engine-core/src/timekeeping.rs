@@ -3,13 +3,13 @@
 use core::sync::atomic::Ordering;
 use core::time::Duration;
 use std::sync::{Arc, PoisonError};
-use std::time::Instant;
 
 use wait_ctx::RequestState;
 
 use crate::accelerator::Health;
 use crate::breaker::Tripped;
 use crate::cell::Cell;
+use crate::clock::Wait;
 use crate::dispatch::{Core, lock};
 use crate::error::EngineError;
 use crate::lane::Pumped;
@@ -43,9 +43,11 @@ impl<W: Work> Core<W> {
     }
 
     fn next_timer(&self) -> Option<Duration> {
+        let permits = self.lanes().filter_map(|lane| lane.next_expiry()).min();
         let roster = self.roster();
         let health = self.breaker.as_ref().filter(|_| roster.len() > 0);
-        roster.next_deadline().into_iter().chain(health.map(|b| lock(b).health_due())).min()
+        let health = health.map(|breaker| lock(breaker).health_due());
+        roster.next_deadline().into_iter().chain(health).chain(permits).min()
     }
 
     /// Ends or moves every request whose deadline has come. True if there was one.
@@ -103,14 +105,14 @@ impl<W: Work> Core<W> {
     /// Lets what is under way finish, at most `timeout` of real time, and gives up the rest. Says how many those were.
     pub(crate) fn shut_down(&self, timeout: Duration) -> usize {
         self.closed.store(true, Ordering::Release);
-        let end = Instant::now() + timeout;
+        let wait = Wait::at_most(timeout);
         loop {
             let next = self.poll();
             let roster = self.roster();
             if roster.len() == 0 {
                 return 0;
             }
-            let left = end.saturating_duration_since(Instant::now());
+            let left = wait.left();
             if left.is_zero() {
                 break;
             }

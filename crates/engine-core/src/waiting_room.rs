@@ -12,11 +12,14 @@
 //! ```
 //!
 //! Pure bookkeeping, generic over what waits; a [`Lane`](crate::lane::Lane) keeps it behind one lock. Each call leaves
-//! it whole, so whatever order threads call it in: nobody is in two places, and nobody is lost.
+//! it whole, so whatever order threads call it in: nobody is in two places, and nobody is lost. None costs more than
+//! O(log n) in the number of those who wait, [`take_turns`](WaitingRoom::take_turns) excepted.
 
-use std::collections::BTreeSet;
+use core::time::Duration;
+use std::collections::{BTreeSet, HashMap};
 
 use crate::fifo::{Fifo, Position};
+use crate::permits::{PERMIT_TIME, Permits};
 #[cfg(feature = "plant")]
 use crate::plant::{self, Bug};
 use crate::request::RequestId;
@@ -25,22 +28,16 @@ use crate::work::Kind;
 /// `R` is a request. `T` is a turn: what is known of a request that its owner keeps until it is told to submit it.
 pub(crate) struct WaitingRoom<R, T> {
     fifo: Fifo<(RequestId, Waiting<R, T>)>,
-    /// Turns whose owners were told to submit and have not done so yet. Hardly more than the device has room for.
-    granted: Vec<Grant>,
+    /// Where in `fifo` each one is, by its number.
+    queued: HashMap<RequestId, Position>,
+    /// Turns whose owners were told to submit and have not done so yet.
+    granted: Permits<T>,
     /// Requests that are being offered to the device.
     in_hand: usize,
     /// Kinds of which an owner is offering one, or had one refused, since something has last changed: there is no room
     /// for those, whatever the device says. Were its word enough, a turn granted on it would come back at once, and so on
     /// without end.
     tried: BTreeSet<Kind>,
-}
-
-struct Grant {
-    id: RequestId,
-    position: Position,
-    /// Its owner was looking when it was told. One that was not keeps its place, but not the room: it may be long before
-    /// it looks.
-    heard: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +51,10 @@ pub(crate) enum Waiting<R, T> {
 /// What came of granting a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Granting {
-    Granted,
+    /// The room is kept for its owner until then.
+    Granted {
+        until: Duration,
+    },
     NoRoom,
     /// The turn has left the queue meanwhile, or its request has come to wait in its place.
     Changed,
@@ -77,8 +77,14 @@ pub(crate) enum Replaced {
 }
 
 impl<R, T: Clone> WaitingRoom<R, T> {
-    pub(crate) const fn new(bound: usize) -> Self {
-        Self { fifo: Fifo::new(bound), granted: Vec::new(), in_hand: 0, tried: BTreeSet::new() }
+    pub(crate) fn new(bound: usize) -> Self {
+        Self {
+            fifo: Fifo::new(bound),
+            queued: HashMap::new(),
+            granted: Permits::new(),
+            in_hand: 0,
+            tried: BTreeSet::new(),
+        }
     }
 
     /// How many wait of each kind at most.
@@ -92,7 +98,7 @@ impl<R, T: Clone> WaitingRoom<R, T> {
     }
 
     /// Those that were told to submit and have not done so yet.
-    pub(crate) const fn n_granted(&self) -> usize {
+    pub(crate) fn n_granted(&self) -> usize {
         self.granted.len()
     }
 
@@ -102,7 +108,8 @@ impl<R, T: Clone> WaitingRoom<R, T> {
     }
 
     pub(crate) fn push(&mut self, kind: Kind, id: RequestId, waiting: Waiting<R, T>) {
-        self.fifo.push(kind, (id, waiting));
+        let position = self.fifo.push(kind, (id, waiting));
+        self.queued.insert(id, position);
     }
 
     /// Comes with what is next, passing over the kinds in `full`: a request to offer, in hand from now on; or a turn to
@@ -118,7 +125,8 @@ impl<R, T: Clone> WaitingRoom<R, T> {
         if let (_, Waiting::Turn(turn)) = self.fifo.get(position)? {
             return Some((position, Waiting::Turn(turn.clone())));
         }
-        let (_, request) = self.fifo.take(position)?;
+        let (id, request) = self.fifo.take(position)?;
+        self.queued.remove(&id);
         self.in_hand += 1;
         Some((position, request))
     }
@@ -132,47 +140,69 @@ impl<R, T: Clone> WaitingRoom<R, T> {
     /// Ends the offer of what was in hand: it waits again, where it did before.
     pub(crate) fn put_back(&mut self, position: Position, id: RequestId, waiting: Waiting<R, T>) {
         self.in_hand -= 1;
-        self.fifo.put_back(position, (id, waiting));
+        self.queue_at(position, id, waiting);
     }
 
-    /// Grants a turn, if there is room for it by the `credits` of the device.
-    pub(crate) fn grant(&mut self, position: Position, credits: Option<usize>) -> Granting {
-        let Some(&(id, Waiting::Turn(_))) = self.fifo.get(position) else {
+    fn queue_at(&mut self, position: Position, id: RequestId, waiting: Waiting<R, T>) {
+        self.fifo.put_back(position, (id, waiting));
+        self.queued.insert(id, position);
+    }
+
+    /// Grants a turn `now`, if there is room for it by the `credits` of the device. Says until when the room is kept.
+    pub(crate) fn grant(
+        &mut self,
+        position: Position,
+        credits: Option<usize>,
+        now: Duration,
+    ) -> Granting {
+        let Some((id, Waiting::Turn(turn))) = self.fifo.get(position) else {
             return Granting::Changed;
         };
         if !self.has_room(position.kind(), credits) {
             return Granting::NoRoom;
         }
+        let (id, turn, until) = (*id, turn.clone(), now.saturating_add(PERMIT_TIME));
         self.fifo.take(position);
-        self.granted.push(Grant { id, position, heard: true });
-        Granting::Granted
+        self.queued.remove(&id);
+        self.granted.grant(id, position, turn, until);
+        Granting::Granted { until }
     }
 
-    /// Nobody was looking when this turn was granted.
+    /// Nobody was looking when this turn was granted. It keeps its place, but not the room: it may be long before its
+    /// owner looks.
     pub(crate) fn note_unheard(&mut self, id: RequestId) {
-        if let Some(grant) = self.granted.iter_mut().find(|grant| grant.id == id) {
-            grant.heard = false;
-        }
+        self.granted.release(id);
+    }
+
+    /// Takes the room back from one permit that was not used in time, and says whose it is. Its owner may still use it
+    /// when it comes.
+    pub(crate) fn expire(&mut self, now: Duration) -> Option<T> {
+        self.granted.expire(now).cloned()
+    }
+
+    /// When a permit loses its room; not while nobody waits for that.
+    pub(crate) fn next_expiry(&self) -> Option<Duration> {
+        self.granted.next_expiry().filter(|_| self.n_waiting() > 0)
     }
 
     /// Takes the grant of a request that its owner is about to offer, which is in hand from now on. Its attempt takes
     /// the place of the grant, with no moment between in which the room looks free.
     pub(crate) fn take_grant(&mut self, id: RequestId) -> Option<Position> {
-        let position = self.take_granted(id)?;
+        let position = self.granted.take(id)?;
         self.tried.insert(position.kind());
         self.in_hand += 1;
         Some(position)
     }
 
     /// Lets a request wait in place of its turn. Gives it back if it has none.
-    pub(crate) fn replace(&mut self, kind: Kind, id: RequestId, request: R) -> Result<Replaced, R> {
-        if let Some((_, turn)) = self.fifo.find_mut(kind, |(waiting, _)| *waiting == id) {
+    pub(crate) fn replace(&mut self, id: RequestId, request: R) -> Result<Replaced, R> {
+        if let Some((_, turn)) = self.queued.get(&id).and_then(|at| self.fifo.get_mut(*at)) {
             *turn = Waiting::Request(request);
             return Ok(Replaced::InQueue);
         }
-        match self.take_granted(id) {
+        match self.granted.take(id) {
             Some(position) => {
-                self.fifo.put_back(position, (id, Waiting::Request(request)));
+                self.queue_at(position, id, Waiting::Request(request));
                 Ok(Replaced::Grant)
             }
             None => Err(request),
@@ -180,46 +210,42 @@ impl<R, T: Clone> WaitingRoom<R, T> {
     }
 
     /// Takes out one that waits no longer, wherever it is; not what is in hand.
-    pub(crate) fn withdraw(&mut self, kind: Kind, id: RequestId) -> Option<Withdrawn<R, T>> {
-        match self.fifo.remove(kind, |(waiting, _)| *waiting == id) {
+    pub(crate) fn withdraw(&mut self, id: RequestId) -> Option<Withdrawn<R, T>> {
+        match self.queued.remove(&id).and_then(|at| self.fifo.remove(at)) {
             Some((_, waiting)) => Some(Withdrawn::Waiting(waiting)),
-            None => self.take_granted(id).map(|_| Withdrawn::Grant),
+            None => self.granted.take(id).map(|_| Withdrawn::Grant),
         }
     }
 
     /// Takes out a request that waits itself. Not a turn.
-    pub(crate) fn withdraw_request(&mut self, kind: Kind, id: RequestId) -> Option<R> {
-        let is_it =
-            |(waiting, what): &(_, _)| *waiting == id && matches!(what, Waiting::Request(_));
-        match self.fifo.remove(kind, is_it)? {
-            (_, Waiting::Request(request)) => Some(request),
-            (_, Waiting::Turn(_)) => None,
+    pub(crate) fn withdraw_request(&mut self, id: RequestId) -> Option<R> {
+        let at = *self.queued.get(&id)?;
+        let (_, Waiting::Request(_)) = self.fifo.get(at)? else { return None };
+        match self.withdraw(id)? {
+            Withdrawn::Waiting(Waiting::Request(request)) => Some(request),
+            Withdrawn::Waiting(Waiting::Turn(_)) | Withdrawn::Grant => None,
         }
-    }
-
-    fn take_granted(&mut self, id: RequestId) -> Option<Position> {
-        let index = self.granted.iter().position(|grant| grant.id == id)?;
-        Some(self.granted.swap_remove(index).position)
     }
 
     /// Takes all turns out of the queues. Those that were granted are not among them.
     pub(crate) fn take_turns(&mut self) -> Vec<T> {
-        let mut turns = Vec::new();
-        self.fifo.retain(|(_, waiting)| {
-            if let Waiting::Turn(turn) = waiting {
-                turns.push(turn.clone());
-            }
-            matches!(waiting, Waiting::Request(_))
+        let turns = self.fifo.iter().filter_map(|(at, (id, waiting))| match waiting {
+            Waiting::Turn(turn) => Some((at, *id, turn.clone())),
+            Waiting::Request(_) => None,
         });
-        turns
+        let turns: Vec<_> = turns.collect();
+        let take = |(at, id, turn)| {
+            self.queued.remove(&id);
+            self.fifo.remove(at);
+            turn
+        };
+        turns.into_iter().map(take).collect()
     }
 
     /// Whether there may be room for one more of `kind` by the device's `credits`, what was granted to others set aside.
     /// A device that does not tell is believed to have room for one.
     pub(crate) fn has_room(&self, kind: Kind, credits: Option<usize>) -> bool {
-        let reserved = |grant: &&Grant| grant.heard && grant.position.kind() == kind;
-        let reserved = self.granted.iter().filter(reserved).count();
-        !self.tried.contains(&kind) && reserved < credits.unwrap_or(1)
+        !self.tried.contains(&kind) && self.granted.n_reserved(kind) < credits.unwrap_or(1)
     }
 
     /// One of `kind` is about to be offered. Before the offer: what leaves during it must count.
@@ -253,14 +279,38 @@ mod tests {
     /// in, it is an order of these.
     #[derive(Clone, Debug)]
     enum Op {
-        Push { kind: usize, turn: bool },
-        Next { full: Vec<usize> },
-        Grant { nth: usize, credits: usize, heard: bool },
-        TakeGrant { nth: usize },
-        EndOffer { nth: usize, taken: bool },
-        Replace { nth: usize },
-        Withdraw { nth: usize },
-        WithdrawRequest { nth: usize },
+        Push {
+            kind: usize,
+            turn: bool,
+        },
+        Next {
+            full: Vec<usize>,
+        },
+        Grant {
+            nth: usize,
+            credits: usize,
+            heard: bool,
+        },
+        TakeGrant {
+            nth: usize,
+        },
+        EndOffer {
+            nth: usize,
+            taken: bool,
+        },
+        Replace {
+            nth: usize,
+        },
+        Withdraw {
+            nth: usize,
+        },
+        WithdrawRequest {
+            nth: usize,
+        },
+        /// Time goes on, and permits that were not used lose their room.
+        Pass {
+            ms: u64,
+        },
     }
 
     fn op() -> impl Strategy<Value = Op> {
@@ -275,6 +325,7 @@ mod tests {
             1 => nth.clone().prop_map(|nth| Op::Replace { nth }),
             1 => nth.clone().prop_map(|nth| Op::Withdraw { nth }),
             1 => nth.prop_map(|nth| Op::WithdrawRequest { nth }),
+            2 => (0u64..120).prop_map(|ms| Op::Pass { ms }),
         ]
     }
 
@@ -282,7 +333,10 @@ mod tests {
     enum Where {
         Request,
         Turn,
-        Granted { heard: bool },
+        /// It keeps room until then, if at all.
+        Granted {
+            until: Option<Duration>,
+        },
         InHand,
     }
 
@@ -313,8 +367,14 @@ mod tests {
             self.at.iter().find_map(queued)
         }
 
-        fn count(&self, at: &[Where]) -> usize {
-            self.at.values().filter(|(_, place)| at.contains(place)).count()
+        fn count(&self, at: impl Fn(Where) -> bool) -> usize {
+            self.at.values().filter(|(_, place)| at(*place)).count()
+        }
+
+        /// Permits of `kind` that keep room.
+        fn n_reserved(&self, kind: Kind) -> usize {
+            let keeps = |at: &Where| matches!(at, Where::Granted { until: Some(_) });
+            self.at.values().filter(|(k, at)| *k == kind && keeps(at)).count()
         }
     }
 
@@ -324,6 +384,7 @@ mod tests {
         fn l13_nobody_is_lost_or_in_two_places(ops in prop::collection::vec(op(), 1..200)) {
             let mut room: WaitingRoom<u64, u64> = WaitingRoom::new(4);
             let mut model = Model::default();
+            let mut now = Duration::ZERO;
             for (n, op) in (0u64..).zip(ops) {
                 match op {
                     Op::Push { kind, turn } => {
@@ -366,22 +427,37 @@ mod tests {
                         }
                         let (position, n) = model.turns_seen.remove(nth % model.turns_seen.len());
                         let kind = position.kind();
-                        let reserved = (kind, Where::Granted { heard: true });
-                        let granted = model.at.values().filter(|at| **at == reserved).count();
+                        let granted = model.n_reserved(kind);
+                        let until = now + PERMIT_TIME;
                         // An attempt leaves its kind without room until something changes.
                         room.note_room();
                         let expected = match model.at.get(&n) {
-                            Some((_, Where::Turn)) if granted < credits => Granting::Granted,
+                            Some((_, Where::Turn)) if granted < credits => Granting::Granted { until },
                             Some((_, Where::Turn)) => Granting::NoRoom,
                             _ => Granting::Changed,
                         };
-                        prop_assert_eq!(room.grant(position, Some(credits)), expected);
-                        if expected == Granting::Granted {
-                            model.at.insert(n, (kind, Where::Granted { heard }));
+                        prop_assert_eq!(room.grant(position, Some(credits), now), expected);
+                        if let Granting::Granted { until } = expected {
+                            let until = heard.then_some(until);
+                            model.at.insert(n, (kind, Where::Granted { until }));
                             if !heard {
                                 room.note_unheard(RequestId(n));
                             }
                         }
+                    }
+                    Op::Pass { ms } => {
+                        now += Duration::from_millis(ms);
+                        let mut expired = Vec::new();
+                        for (n, (_, at)) in &mut model.at {
+                            if let Where::Granted { until } = at
+                                && until.take_if(|until| *until <= now).is_some()
+                            {
+                                expired.push(*n);
+                            }
+                        }
+                        let mut told: Vec<_> = core::iter::from_fn(|| room.expire(now)).collect();
+                        told.sort_unstable();
+                        prop_assert_eq!(told, expired);
                     }
                     Op::TakeGrant { nth } => {
                         let Some((n, kind, at)) = model.nth(nth) else { continue };
@@ -411,45 +487,58 @@ mod tests {
                         // Its owner does it, who is not offering it at the time.
                         let Some(n) = model.nth_turn(nth) else { continue };
                         let (kind, at) = model.at[&n];
-                        let replaced = room.replace(kind, RequestId(n), n);
+                        let replaced = room.replace(RequestId(n), n);
                         let granted = matches!(at, Where::Granted { .. });
                         prop_assert_eq!(replaced, Ok(if granted { Replaced::Grant } else { Replaced::InQueue }));
                         model.at.insert(n, (kind, Where::Request));
                     }
                     Op::Withdraw { nth } => {
-                        let Some((n, kind, at)) = model.nth(nth) else { continue };
+                        let Some((n, _, at)) = model.nth(nth) else { continue };
                         let expected = match at {
                             Where::Request => Some(Withdrawn::Waiting(Waiting::Request(n))),
                             Where::Turn => Some(Withdrawn::Waiting(Waiting::Turn(n))),
                             Where::Granted { .. } => Some(Withdrawn::Grant),
                             Where::InHand => None,
                         };
-                        prop_assert_eq!(room.withdraw(kind, RequestId(n)), expected);
+                        prop_assert_eq!(room.withdraw(RequestId(n)), expected);
                         if at != Where::InHand {
                             model.at.remove(&n);
-                            prop_assert_eq!(room.replace(kind, RequestId(n), n), Err(n));
+                            prop_assert_eq!(room.replace(RequestId(n), n), Err(n));
                         }
                     }
                     Op::WithdrawRequest { nth } => {
-                        let Some((n, kind, at)) = model.nth(nth) else { continue };
+                        let Some((n, _, at)) = model.nth(nth) else { continue };
                         let is_request = at == Where::Request;
-                        let withdrawn = room.withdraw_request(kind, RequestId(n));
+                        let withdrawn = room.withdraw_request(RequestId(n));
                         prop_assert_eq!(withdrawn, is_request.then_some(n));
                         if is_request {
                             model.at.remove(&n);
                         }
                     }
                 }
-                let waiting = [Where::Request, Where::Turn, Where::InHand];
-                prop_assert_eq!(room.n_waiting(), model.count(&waiting));
-                let granted = [true, false].map(|heard| Where::Granted { heard });
-                prop_assert_eq!(room.n_granted(), model.count(&granted));
+                let granted = model.count(|at| matches!(at, Where::Granted { .. }));
+                prop_assert_eq!(room.n_waiting(), model.at.len() - granted);
+                prop_assert_eq!(room.n_granted(), granted);
+                // Law L13: what does not come keeps the others from the room for a bounded time.
+                let untils = model.at.values().filter_map(|(_, at)| match at {
+                    Where::Granted { until } => *until,
+                    _ => None,
+                });
+                let next = untils.min();
+                prop_assert!(next.is_none_or(|next| next <= now + PERMIT_TIME));
+                prop_assert_eq!(room.next_expiry(), next.filter(|_| room.n_waiting() > 0));
+                room.note_room();
+                for kind in KINDS {
+                    let reserved = model.n_reserved(kind);
+                    prop_assert!(!room.has_room(kind, Some(reserved)));
+                    prop_assert!(room.has_room(kind, Some(reserved + 1)));
+                }
             }
             let turns = model.at.iter().filter(|(_, (_, at))| *at == Where::Turn).map(|(n, _)| *n);
             let mut taken = room.take_turns();
             taken.sort_unstable();
             prop_assert!(turns.eq(taken));
-            prop_assert_eq!(room.n_waiting(), model.count(&[Where::Request, Where::InHand]));
+            prop_assert_eq!(room.n_waiting(), model.count(|at| matches!(at, Where::Request | Where::InHand)));
         }
     }
 }

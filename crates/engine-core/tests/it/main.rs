@@ -3,11 +3,13 @@
 mod breaker;
 mod defaults;
 mod driver;
+mod extremes;
 mod kit;
 mod laws;
 mod machine;
 mod model;
 mod notify;
+mod permits;
 mod polling;
 mod races;
 mod session;

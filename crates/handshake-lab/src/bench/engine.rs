@@ -138,3 +138,37 @@ pub(super) fn wake_sleeping() -> Vec<Bench> {
     };
     vec![Bench::nanoseconds("engine.wake_sleeping", measured).with_note(note)]
 }
+
+/// How many requests are given up by one round of [`mass_cancel`].
+const WAITING: usize = 65_536;
+
+/// To give up all requests that wait for a device, as when the clients of a server that is swamped hang up: newest
+/// first, oldest first, and in no order.
+pub(super) fn mass_cancel() -> Vec<Bench> {
+    type Order = fn(usize) -> usize;
+    let rows: [(&str, Order); 3] = [
+        ("engine.mass_cancel", |nth| WAITING - 1 - nth),
+        ("engine.mass_cancel.oldest", |nth| nth),
+        // An odd factor visits each number below a power of two once.
+        ("engine.mass_cancel.random", |nth| nth.wrapping_mul(0x9E37_79B1) % WAITING),
+    ];
+    let row = |(name, order): (&str, Order)| {
+        let measured = alone(5, || cancel_all(order) * 1e-9);
+        Bench { unit: "s", ..Bench::nanoseconds(name, measured) }
+    };
+    rows.into_iter().map(row).collect()
+}
+
+/// Nanoseconds to give up [`WAITING`] requests in the order of `nth`.
+fn cancel_all(nth: impl Fn(usize) -> usize) -> f64 {
+    let device = Arc::new(Held::default());
+    let engine = Engine::builder(device.clone()).queue_bound(WAITING).build();
+    let held = engine.offer(Nothing).expect("an idle device");
+    let offer = |_| Some(engine.offer(Nothing).expect("within its bound"));
+    let mut waiting: Vec<_> = (0..WAITING).map(offer).collect();
+    let took = nanoseconds_each(1, || (0..WAITING).for_each(|n| drop(waiting[nth(n)].take())));
+    assert_eq!(engine.snapshot().waiters.now, 0, "all were given up");
+    device.answer();
+    assert_eq!(held.wait(), Ok(()));
+    took
+}

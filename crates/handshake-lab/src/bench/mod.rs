@@ -38,6 +38,7 @@ const ENTRIES: &[Entry] = &[
     Entry { name: "job.cold_resume", run: job::cold_resume },
     Entry { name: "engine.per_op", run: engine::per_op },
     Entry { name: "engine.wake_sleeping", run: engine::wake_sleeping },
+    Entry { name: "engine.mass_cancel", run: engine::mass_cancel },
     Entry { name: "device.virtual_requests", run: device::virtual_requests },
     Entry { name: "sim.real_tls_virtual", run: sim::real_tls_virtual },
     Entry { name: "sim.swarm_seeds", run: sim::swarm_seeds },
