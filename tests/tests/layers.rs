@@ -33,7 +33,7 @@ const LAYERS: &[Row] = &[
           testing: "regex smol tokio tracing-subscriber" },
     Row { layer: 2, name: "engine-core",
           ours:    "job-core wait-ctx",
-          others:  "crossbeam-channel thiserror tracing metrics?",
+          others:  "thiserror tracing metrics?",
           testing: "rustix" },
     Row { layer: 3, name: "crypto-ops",
           ours:    "engine-core",
@@ -72,7 +72,7 @@ const TESTING: &str = "insta proptest proptest-state-machine tempfile";
 #[rustfmt::skip]
 const RESERVED: &[(&str, &str)] = &[
     ("corosensei",        "job-core handshake-lab"),
-    ("crossbeam-channel", "engine-core sim-engine"),
+    ("crossbeam-channel", "sim-engine"),
     ("aws-lc-rs",         "crypto-ops ssl-async handshake-lab"),
     ("rustls",            "ssl-async handshake-lab layby-tests"),
     // In the row of ssl-async it is for testing only: an example shows the same server on a bare event loop.

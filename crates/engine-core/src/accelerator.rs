@@ -5,6 +5,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use crate::request::Request;
+use crate::threads::Shutdown;
 use crate::work::{Kind, Work};
 
 /// A device that carries out work: a card, a token, a remote service, a thread pool.
@@ -60,6 +61,14 @@ pub trait Accelerator<W: Work>: Send + Sync + fmt::Debug {
     fn capabilities(&self) -> Capabilities {
         Capabilities::default()
     }
+
+    /// Ends the device's own threads, and waits for them, at most `deadline`: called by
+    /// [`Engine::shutdown`](crate::Engine::shutdown) when nothing is submitted any more. `None` says that the device cannot
+    /// tell, or goes on, for other engines use it; then the requests count that it has not answered. That is the default.
+    fn end(&self, deadline: Duration) -> Option<Shutdown> {
+        let _ = deadline;
+        None
+    }
 }
 
 /// What an engine may rely on in a device.
@@ -87,18 +96,31 @@ pub enum Health {
 /// Tells an engine that its device has room again. Given to the device by [`Accelerator::attach`].
 #[derive(Clone)]
 pub struct RoomNotice {
-    announce: Arc<dyn Fn() + Send + Sync>,
+    engine: Arc<dyn Attached>,
+}
+
+/// An engine, as its device sees it.
+pub(crate) trait Attached: Send + Sync {
+    fn announce(&self);
+
+    fn is_open(&self) -> bool;
 }
 
 impl RoomNotice {
-    pub(crate) fn new(announce: impl Fn() + Send + Sync + 'static) -> Self {
-        Self { announce: Arc::new(announce) }
+    pub(crate) fn new(engine: impl Attached + 'static) -> Self {
+        Self { engine: Arc::new(engine) }
     }
 
     /// Lets the engine submit what waits. Call it without holding a lock that [`Accelerator::submit`] takes. Does
     /// nothing once the engine is gone.
     pub fn announce(&self) {
-        (self.announce)();
+        self.engine.announce();
+    }
+
+    /// Whether the engine still takes work on: it exists, and was not closed. What
+    /// [`Accelerator::end`] goes by where several engines use one device.
+    pub fn is_open(&self) -> bool {
+        self.engine.is_open()
     }
 }
 

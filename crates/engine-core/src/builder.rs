@@ -1,8 +1,9 @@
 //! How an engine is put together.
 
-use std::sync::Arc;
+use core::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 
-use crate::accelerator::{Accelerator, RoomNotice};
+use crate::accelerator::{Accelerator, Attached, RoomNotice};
 use crate::breaker::{Breaker, BreakerPolicy};
 use crate::clock::{Clock, MonotonicClock};
 use crate::dispatch::Core;
@@ -135,14 +136,28 @@ impl<W: Work> EngineBuilder<W> {
             self.offload,
         ));
         for lane in core.lanes() {
-            let (weak, role) = (Arc::downgrade(&core), lane.role());
-            lane.device.get().attach(RoomNotice::new(move || {
-                if let Some(core) = weak.upgrade() {
-                    core.handle_room(role);
-                }
-            }));
+            let (core, role) = (Arc::downgrade(&core), lane.role());
+            lane.device.get().attach(RoomNotice::new(Room { core, role }));
         }
         Arc::new(Engine::new(core, self.terms))
+    }
+}
+
+/// An engine, as one of its devices sees it.
+struct Room<W: Work> {
+    core: Weak<Core<W>>,
+    role: Role,
+}
+
+impl<W: Work> Attached for Room<W> {
+    fn announce(&self) {
+        if let Some(core) = self.core.upgrade() {
+            core.handle_room(self.role);
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        self.core.upgrade().is_some_and(|core| !core.closed.load(Ordering::Acquire))
     }
 }
 

@@ -74,7 +74,7 @@ struct Times {
 }
 
 impl Times {
-    /// Until the device took the request, and from there to its completion.
+    /// Until work on the request began, and from there to its completion.
     fn so_far(&self) -> (Duration, Duration) {
         let at = |time: &AtomicU64| Duration::from_nanos(time.load(Ordering::Relaxed));
         let (submitted, accepted) = (at(&self.submitted), at(&self.accepted));
@@ -154,6 +154,14 @@ impl<W: Work> Cell<W> {
     /// completion may overtake the return of `submit`. One that did not wait was accepted when it was submitted.
     pub(crate) fn stamp_accepted(&self) {
         self.times.accepted.store(self.meter.now_ns(), Ordering::Relaxed);
+    }
+
+    /// Notes that the device began its work so long before now.
+    pub(crate) fn stamp_begun(&self, before: Duration) {
+        let before = u64::try_from(before.as_nanos()).unwrap_or(u64::MAX);
+        let begun = self.meter.now_ns().saturating_sub(before);
+        // Not before it was given to the device, whose clock may be another one.
+        self.times.accepted.fetch_max(begun, Ordering::Relaxed);
     }
 
     /// A device's answer, and the work that it was for.

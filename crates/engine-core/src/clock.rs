@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::time::Duration;
+use std::sync::{Condvar, MutexGuard, PoisonError};
 use std::time::Instant;
 
 /// A clock that never runs backwards.
@@ -54,5 +55,20 @@ impl Wait {
     /// How much of it is left; zero once it is over.
     pub(crate) fn left(self) -> Duration {
         self.end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()))
+    }
+    /// Waits for a change, for as long as is left. Returns whether the wait is over.
+    pub(crate) fn on<'a, T>(
+        self,
+        changed: &Condvar,
+        guard: MutexGuard<'a, T>,
+    ) -> (MutexGuard<'a, T>, bool) {
+        let left = self.left();
+        if left.is_zero() {
+            return (guard, true);
+        }
+        // Some systems refuse absurdly long waits; a wakeup once a day costs nothing.
+        let left = left.min(Duration::from_secs(86_400));
+        let guard = changed.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0;
+        (guard, self.left().is_zero())
     }
 }

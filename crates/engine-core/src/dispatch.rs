@@ -37,6 +37,8 @@ pub(crate) struct Core<W: Work> {
     /// Signalled when the roster is empty, once somebody drains the engine.
     pub(crate) emptied: Condvar,
     pub(crate) bell: Bell,
+    /// A device has a thread of its own for completions.
+    pub(crate) relies_on_threads: bool,
     offload: Offload,
     /// Handshakes of the application, as it says.
     pub(crate) active: AtomicUsize,
@@ -65,7 +67,9 @@ impl<W: Work> Core<W> {
         breaker: Option<Breaker>,
         offload: Offload,
     ) -> Self {
+        let on_thread = |lane: &Lane<W>| lane.device.get().capabilities().completion_thread;
         Self {
+            relies_on_threads: on_thread(&device) || standby.as_ref().is_some_and(on_thread),
             meter,
             device,
             standby,
@@ -92,6 +96,10 @@ impl<W: Work> Core<W> {
         let (kind, must_check) = (work.kind(), work.must_check());
         let work = Foreign::new(work);
         let in_flight = begin();
+        // Before any lock, which a thread may hold that is not in this process.
+        if self.is_elsewhere() {
+            return Err(self.refuse(work, &in_flight, RefusedReason::MadeElsewhere));
+        }
         if self.closed.load(Ordering::Acquire) {
             return Err(self.refuse(work, &in_flight, RefusedReason::Closed));
         }
@@ -359,7 +367,7 @@ impl<W: Work> Core<W> {
 
 impl<W: Work> Drop for Core<W> {
     fn drop(&mut self) {
-        self.bell.close();
+        self.bell.let_go();
     }
 }
 

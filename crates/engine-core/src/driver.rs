@@ -4,20 +4,26 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
-use std::thread::{self, JoinHandle};
 
+use crate::clock::Wait;
 use crate::dispatch::{Core, lock};
+use crate::home::{HomeProcess, MADE_ELSEWHERE};
+use crate::threads::{OwnedThreads, Shutdown};
 use crate::work::Work;
 
 /// The thread of an engine's timers, made by [`Engine::spawn_driver`](crate::Engine::spawn_driver).
 ///
-/// It sleeps until the next deadline, without a system call in between, and is woken when an earlier one is set.
-/// Dropping it ends the thread and waits for it; it also ends with the engine.
+/// It sleeps until the next deadline, without a system call in between, and is woken when an earlier one is set. A device
+/// that panics while it is polled does not end it.
+///
+/// Dropping it tells the thread to end and does not wait, on whatever thread that is; another driver may follow at once.
+/// [`Engine::shutdown`](crate::Engine::shutdown) ends it and joins it. It also ends with the engine.
 #[derive(Debug)]
 #[must_use = "the thread ends when this is dropped"]
 pub struct Driver {
-    thread: Option<JoinHandle<()>>,
     bell: Arc<BellState>,
+    /// Which of the engine's drivers this is.
+    turn: u64,
 }
 
 /// Why an engine got no driver.
@@ -27,6 +33,9 @@ pub enum DriverError {
     /// It has one.
     #[error("the engine has a driver already: one is enough")]
     Running,
+    /// The engine is another process's.
+    #[error("no driver for this engine: {MADE_ELSEWHERE}")]
+    MadeElsewhere,
     /// The operating system gave no thread.
     #[error("no thread for the engine's driver: {0}")]
     Thread(#[from] io::Error),
@@ -35,44 +44,45 @@ pub enum DriverError {
 impl Driver {
     pub(crate) fn spawn<W: Work>(core: &Arc<Core<W>>) -> Result<Self, DriverError> {
         let bell = Arc::clone(&core.bell.state);
-        if bell.attached.swap(true, Ordering::AcqRel) {
-            return Err(DriverError::Running);
+        if !bell.home().is_here() {
+            return Err(DriverError::MadeElsewhere);
         }
-        *lock(&bell.alarm) = Alarm::Awake { rung: false };
-        let (weak, heard) = (Arc::downgrade(core), Arc::clone(&bell));
-        let spawned = thread::Builder::new()
-            .name(String::from("engine-driver"))
-            .spawn(move || drive(&weak, &heard));
-        match spawned {
-            Ok(thread) => Ok(Self { thread: Some(thread), bell }),
-            Err(error) => {
-                bell.attached.store(false, Ordering::Release);
-                Err(DriverError::Thread(error))
+        let turn = {
+            let mut post = lock(&bell.post);
+            if bell.attached.swap(true, Ordering::AcqRel) {
+                return Err(DriverError::Running);
             }
-        }
+            post.turn += 1;
+            post.alarm = Alarm::Awake { rung: false };
+            post.turn
+        };
+        // Made first: if there is no thread, its drop takes the post back.
+        let driver = Self { bell: Arc::clone(&bell), turn };
+        let (weak, heard) = (Arc::downgrade(core), Arc::clone(&bell));
+        bell.threads.spawn(String::from("engine-driver"), move || drive(&weak, &heard, turn))?;
+        Ok(driver)
     }
 }
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        self.bell.close();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the engine's driver panicked");
+        if self.bell.home().is_here() {
+            self.bell.dismiss(Some(self.turn));
         }
-        self.bell.attached.store(false, Ordering::Release);
     }
 }
 
-fn drive<W: Work>(core: &Weak<Core<W>>, bell: &BellState) {
+fn drive<W: Work>(core: &Weak<Core<W>>, bell: &BellState, turn: u64) {
     loop {
         // Held only while polling: the driver keeps no engine alive.
         let Some(engine) = core.upgrade() else { return };
-        let next = engine.poll();
+        // A poll that panics has done part of its work. The rest is due when the next timer is.
+        let next = wait_ctx::contain("Engine::poll", || engine.poll())
+            .unwrap_or_else(|_| Some(engine.retry_at()));
         let now = engine.meter.now();
-        drop(engine);
-        if bell.sleep(next, now) == Heard::Close {
+        // The last owner drops the device, which is foreign code.
+        wait_ctx::contain_drop("the drop of an engine", engine);
+        if bell.sleep(turn, next, now) == Heard::Close {
             return;
         }
     }
@@ -86,10 +96,20 @@ pub(crate) struct Bell {
 
 #[derive(Debug)]
 struct BellState {
-    /// There is a driver. Asked first, so that an engine without one pays one load.
+    /// There is a driver. Asked first, so that an engine without one pays one load. Written under the lock.
     attached: AtomicBool,
-    alarm: Mutex<Alarm>,
+    post: Mutex<Post>,
     rung: Condvar,
+    /// The drivers, past ones that have not ended included.
+    threads: OwnedThreads,
+}
+
+/// The post of the driver, which one thread at a time holds.
+#[derive(Debug)]
+struct Post {
+    /// Counts the drivers. One that finds a later turn has been dismissed.
+    turn: u64,
+    alarm: Alarm,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,8 +133,9 @@ impl Bell {
         Self {
             state: Arc::new(BellState {
                 attached: AtomicBool::new(false),
-                alarm: Mutex::new(Alarm::Awake { rung: false }),
+                post: Mutex::new(Post { turn: 0, alarm: Alarm::Closed }),
                 rung: Condvar::new(),
+                threads: OwnedThreads::new(),
             }),
         }
     }
@@ -129,66 +150,97 @@ impl Bell {
         self.state.ring(None);
     }
 
+    /// Tells the driver to end, if there is one.
     pub(crate) fn close(&self) {
-        self.state.close();
+        self.state.dismiss(None);
+    }
+
+    /// As [`close`](Self::close), as the engine goes and waits for nothing.
+    pub(crate) fn let_go(&self) {
+        // In another process the lock may be held by a thread that is not there.
+        if self.home().is_here() {
+            self.close();
+            self.state.threads.let_go();
+        }
+    }
+
+    /// Whether a driver keeps the deadlines.
+    pub(crate) fn is_attached(&self) -> bool {
+        self.state.attached.load(Ordering::Relaxed)
+    }
+
+    /// The process of the engine and its drivers.
+    pub(crate) fn home(&self) -> HomeProcess {
+        self.state.home()
+    }
+
+    /// Waits until the drivers have ended.
+    pub(crate) fn join(&self, deadline: Duration) -> Shutdown {
+        self.state.threads.join(deadline)
     }
 }
 
 impl BellState {
+    fn home(&self) -> HomeProcess {
+        self.threads.home()
+    }
+
     fn ring(&self, time: Option<Duration>) {
         if !self.attached.load(Ordering::Acquire) {
             return;
         }
-        let mut alarm = lock(&self.alarm);
-        match *alarm {
-            Alarm::Awake { .. } => *alarm = Alarm::Awake { rung: true },
+        let mut post = lock(&self.post);
+        match post.alarm {
+            Alarm::Awake { .. } => post.alarm = Alarm::Awake { rung: true },
             Alarm::Asleep { until: Some(until) } if time.is_some_and(|time| time >= until) => {}
             Alarm::Asleep { .. } => {
-                *alarm = Alarm::Awake { rung: true };
+                post.alarm = Alarm::Awake { rung: true };
                 self.rung.notify_all();
             }
             Alarm::Closed => {}
         }
     }
 
-    fn close(&self) {
-        *lock(&self.alarm) = Alarm::Closed;
-        self.rung.notify_all();
+    /// Takes the post from the driver of that turn, or from whichever has it.
+    fn dismiss(&self, turn: Option<u64>) {
+        let mut post = lock(&self.post);
+        if turn.is_none_or(|turn| turn == post.turn) {
+            post.alarm = Alarm::Closed;
+            self.attached.store(false, Ordering::Release);
+            self.rung.notify_all();
+        }
     }
 
     /// Sleeps until `until`, both by the engine's clock, or until rung.
-    fn sleep(&self, until: Option<Duration>, now: Duration) -> Heard {
-        let mut alarm = lock(&self.alarm);
-        match *alarm {
+    fn sleep(&self, turn: u64, until: Option<Duration>, now: Duration) -> Heard {
+        let mut post = lock(&self.post);
+        if post.turn != turn {
+            return Heard::Close;
+        }
+        match post.alarm {
             Alarm::Closed => return Heard::Close,
             Alarm::Awake { rung: true } => {
-                *alarm = Alarm::Awake { rung: false };
+                post.alarm = Alarm::Awake { rung: false };
                 return Heard::Work;
             }
             Alarm::Awake { rung: false } | Alarm::Asleep { .. } => {}
         }
-        *alarm = Alarm::Asleep { until };
-        alarm = self.wait(alarm, until.map(|until| until.saturating_sub(now)));
-        if *alarm == Alarm::Closed {
+        post.alarm = Alarm::Asleep { until };
+        post = self.wait(post, until.map(|until| until.saturating_sub(now)));
+        if post.turn != turn || post.alarm == Alarm::Closed {
             return Heard::Close;
         }
         // A spurious wakeup of the condition variable costs one poll.
-        *alarm = Alarm::Awake { rung: false };
+        post.alarm = Alarm::Awake { rung: false };
         Heard::Work
     }
 
     fn wait<'a>(
         &self,
-        alarm: MutexGuard<'a, Alarm>,
+        post: MutexGuard<'a, Post>,
         timeout: Option<Duration>,
-    ) -> MutexGuard<'a, Alarm> {
-        use std::sync::PoisonError;
-        match timeout {
-            None => self.rung.wait(alarm).unwrap_or_else(PoisonError::into_inner),
-            Some(timeout) => {
-                self.rung.wait_timeout(alarm, timeout).unwrap_or_else(PoisonError::into_inner).0
-            }
-        }
+    ) -> MutexGuard<'a, Post> {
+        Wait::at_most(timeout.unwrap_or(Duration::MAX)).on(&self.rung, post).0
     }
 }
 
@@ -228,7 +280,7 @@ mod tests {
     fn comes_to(happened: impl Fn() -> bool) {
         let mut looks = 0..10_000_000;
         assert!(looks.any(|_| {
-            thread::yield_now();
+            std::thread::yield_now();
             happened()
         }));
     }
@@ -239,7 +291,7 @@ mod tests {
         let driver = engine.spawn_driver().unwrap();
         let sleeps = |wanted: &dyn Fn(Option<Duration>) -> bool| {
             comes_to(
-                || matches!(*lock(&driver.bell.alarm), Alarm::Asleep { until } if wanted(until)),
+                || matches!(lock(&driver.bell.post).alarm, Alarm::Asleep { until } if wanted(until)),
             );
         };
         sleeps(&|until| until.is_none());
@@ -253,6 +305,6 @@ mod tests {
 
         // As it sleeps, nobody but the engine's end wakes it.
         drop(engine);
-        comes_to(|| driver.thread.as_ref().is_some_and(JoinHandle::is_finished));
+        comes_to(|| driver.bell.threads.n_alive() == 0);
     }
 }

@@ -17,6 +17,7 @@ use crate::meter::EngineSnapshot;
 use crate::pending::Pending;
 use crate::submission::Submission;
 use crate::terms::Terms;
+use crate::threads::{Shutdown, ShuttingDown};
 use crate::work::Work;
 
 /// Carries work to one [`Accelerator`], with another one standing by if wished, and parks whoever asked until it is
@@ -132,22 +133,39 @@ impl<W: Work> Engine<W> {
         self.core.breaker_state()
     }
 
-    /// Takes on no more work; what is in flight goes on.
+    /// Ends the engine: takes nothing more on, lets what is under way finish until `deadline` of real time, ends the rest
+    /// with [`EngineError::Gone`], ends the threads of its devices and its driver, and joins them.
+    ///
+    /// After [`Shutdown::Drained`] nothing of this engine runs any more, so a process may return from `main`, or unload
+    /// what its device uses. After [`Shutdown::Stuck`] that many calls have not returned: end the process by `_exit`, or
+    /// leave it running. A device that other engines use goes on until the last of them is shut down.
+    ///
+    /// The intake ends with this call, and the rest is done on a thread of its own; the future is of any executor, and the
+    /// shutdown goes on if it is dropped.
+    pub fn shutdown(&self, deadline: Duration) -> ShuttingDown {
+        if !self.core.bell.home().is_here() {
+            return ShuttingDown::ready(Shutdown::Drained);
+        }
+        self.close();
+        let core = Arc::clone(&self.core);
+        ShuttingDown::on_own_thread(deadline, move |deadline| core.shut_down(deadline))
+    }
+
+    /// As [`shutdown`](Self::shutdown), and blocks until then; polls the device meanwhile. On a thread of the device, or
+    /// of the driver, it does not wait for that thread, which counts as stuck.
+    pub fn shutdown_blocking(&self, deadline: Duration) -> Shutdown {
+        self.core.shut_down(deadline)
+    }
+
+    /// Takes on no more work; what is in flight goes on. The first step of [`shutdown`](Self::shutdown), for event loops
+    /// that do the rest themselves.
     pub fn close(&self) {
         self.core.closed.store(true, Ordering::Release);
     }
 
-    /// [Closes](Self::close) the engine, lets what is in flight finish for at most `timeout` of real time, and ends the
-    /// rest with [`EngineError::Gone`]. Returns how many those were. Whoever waits is woken as usual; what a device
-    /// still holds then goes to the sink when it comes, and [`quiesce`](Self::quiesce) waits for that.
-    ///
-    /// Blocks; polls the device meanwhile.
-    pub fn shutdown(&self, timeout: Duration) -> usize {
-        self.core.shut_down(timeout)
-    }
-
     /// Waits, at most `timeout` of real time, until no request exists: not even one that nobody waits for but the
-    /// device still holds. True if none does. For a device that has its own thread, or that another thread polls.
+    /// device still holds. True if none does. Ends nothing: to end an engine use [`shutdown`](Self::shutdown). For a device
+    /// that has its own thread, or that another thread polls.
     pub fn quiesce(&self, timeout: Duration) -> bool {
         self.core.meter.wait_idle(timeout)
     }

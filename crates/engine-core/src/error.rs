@@ -54,9 +54,14 @@ pub enum RefusedReason {
         /// How many requests may wait for each kind.
         bound: usize,
     },
-    /// [`Engine::close`](crate::Engine::close) was called.
+    /// [`Engine::shutdown`](crate::Engine::shutdown) or [`Engine::close`](crate::Engine::close) was called.
     #[error("it is shutting down")]
     Closed,
+    /// The engine relies on threads, and they are in another process: this one is a child made by `fork`.
+    #[error(
+        "it was made in another process, whose threads are not in this one; make the key, the engine or the shards after the fork"
+    )]
+    MadeElsewhere,
     /// The breaker is open, and the terms name no standby.
     #[error(
         "its circuit breaker is open after too many failures; try later, or give the engine a standby"

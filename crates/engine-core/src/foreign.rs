@@ -14,6 +14,7 @@ use wait_ctx::{Panicked, contain, contain_drop};
 use crate::accelerator::{Accelerator, Health, Rejected};
 use crate::meter::Meter;
 use crate::request::Request;
+use crate::threads::Shutdown;
 use crate::work::{Kind, Work};
 
 /// A value of the user's. A panic in its `Drop` is contained wherever it is dropped.
@@ -97,6 +98,12 @@ impl<W: Work> Device<W> {
 
     pub(crate) fn health(&self, now: Duration) -> Health {
         self.call("Accelerator::health", |device| device.health(now)).unwrap_or_default()
+    }
+
+    /// Ends the device's own threads; one that panics has left one of them where it was.
+    pub(crate) fn end(&self, deadline: Duration) -> Option<Shutdown> {
+        let end = self.call("Accelerator::end", |device| device.end(deadline));
+        end.unwrap_or(Some(Shutdown::Stuck { n: 1 }))
     }
 
     fn call<R>(

@@ -1,12 +1,14 @@
 //! A device that computes where it is called.
 
 use core::fmt;
+use core::time::Duration;
 
 use wait_ctx::contain;
 
 use crate::accelerator::{Accelerator, Rejected};
 use crate::error::DeviceError;
 use crate::request::Request;
+use crate::threads::Shutdown;
 use crate::work::Work;
 
 /// A closure as an [`Accelerator`]: each request is carried out before `submit` returns, on the thread that submits, and
@@ -48,6 +50,11 @@ where
         carry_out(&self.compute, request);
         Ok(())
     }
+
+    /// It has no threads: what runs, runs on those that call it.
+    fn end(&self, _: Duration) -> Option<Shutdown> {
+        Some(Shutdown::Drained)
+    }
 }
 
 impl<F> fmt::Debug for Inline<F> {
@@ -65,6 +72,7 @@ where
     if request.is_abandoned() {
         return;
     }
+    request.begin();
     let answer = contain("the computation", || compute(request.work()));
     request.complete(answer.unwrap_or(Err(DeviceError::Failed("the computation panicked"))));
 }

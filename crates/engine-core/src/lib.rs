@@ -126,7 +126,13 @@
 //! A cancelled job gets [`EngineError::Cancelled`] at once and from then on. Dropping a [`Pending`] or a
 //! [`Submission`] gives the request up. Either way the device keeps what it owns, and its late answer is counted,
 //! wiped by [`Work::erase`] and dropped. [`Engine::shutdown`] takes on nothing more, lets what is under way finish for
-//! a while, and ends the rest.
+//! a while, ends the rest, and joins every thread of the engine and its devices. Dropping an engine, a [`ThreadPool`] or a
+//! [`Driver`] waits for nothing, on any thread: what is left ends by itself and counts in [`threads_ending`] until then.
+//!
+//! # Fork
+//!
+//! Threads do not survive a `fork`. In the child an engine whose device or driver is a thread refuses its work with
+//! [`RefusedReason::MadeElsewhere`], and dropping it waits for nothing. Make engines after the fork.
 //!
 //! # Threads
 //!
@@ -158,6 +164,7 @@ mod error;
 mod fifo;
 mod foreign;
 mod histogram;
+mod home;
 mod inline;
 mod lane;
 mod meter;
@@ -171,10 +178,13 @@ mod plant;
 mod publish;
 mod request;
 mod roster;
+mod shares;
+mod shutdown;
 mod stuck;
 mod submission;
 mod terms;
 mod thread_pool;
+mod threads;
 mod timekeeping;
 mod waiting_room;
 mod work;
@@ -187,6 +197,7 @@ pub use driver::{Driver, DriverError};
 pub use engine::Engine;
 pub use error::{DeviceError, EngineError, Refused, RefusedReason};
 pub use histogram::HistogramSnapshot;
+pub use home::{HomeProcess, MADE_ELSEWHERE};
 pub use inline::Inline;
 pub use meter::{EngineSnapshot, Level};
 pub use pending::Pending;
@@ -194,6 +205,7 @@ pub use request::{Request, RequestId};
 pub use submission::Submission;
 pub use terms::{Fallback, Offload, OnFull, Terms};
 pub use thread_pool::{ThreadPool, ThreadPoolBuilder};
+pub use threads::{OwnedThreads, Shutdown, ShuttingDown, threads_ending};
 /// For devices: runs code of their users' as the engine does.
 pub use wait_ctx::{Panicked, contain, contain_drop};
 pub use work::{CheckFailed, Kind, Work};

@@ -43,9 +43,10 @@ macro_rules! counters {
             pub requests: Level,
             /// Requests that wait now for a free ring entry.
             pub waiters: Level,
-            /// From submission to the device taking the request.
+            /// From submission until work on the request began, as far as the device tells
+            /// ([`Request::begin`](crate::Request::begin)); else until the device took it.
             pub queue_wait: HistogramSnapshot,
-            /// From the device taking the request to its completion, the check included.
+            /// From there to its completion, the check included.
             pub device_time: HistogramSnapshot,
             /// From completion to the job collecting the result.
             pub resume_delay: HistogramSnapshot,

@@ -149,6 +149,11 @@ impl<W: Work> Pending<W> {
         if let Some((core, request)) = self.take_kept(cell) {
             core.device.queue_instead(&core, request);
         }
+        let elsewhere = |core: Arc<Core<W>>| core.is_elsewhere();
+        if !cell.is_settled() && cell.core.upgrade().is_some_and(elsewhere) {
+            // Submitted before a fork, in the parent: no thread of this process will answer.
+            return;
+        }
         while !cell.is_settled() {
             // Nobody else may be polling: the waiting thread does.
             let timeout = cell.core.upgrade().and_then(|core| {

@@ -2,6 +2,7 @@
 //! [`cell`](crate::cell).
 
 use core::fmt;
+use core::time::Duration;
 use std::sync::Arc;
 
 use crate::cell::Cell;
@@ -59,6 +60,18 @@ impl<W: Work> Request<W> {
     /// The request's kind.
     pub fn kind(&self) -> Kind {
         self.cell.kind
+    }
+
+    /// Says that work on it begins now: until here it waited, in the device too. Tells
+    /// [`queue_wait`](crate::EngineSnapshot::queue_wait) from [`device_time`](crate::EngineSnapshot::device_time); a device
+    /// that does not call it counts as working from the submission on.
+    pub fn begin(&self) {
+        self.begun_before(Duration::ZERO);
+    }
+
+    /// As [`begin`](Self::begin), for a device that learns only later that work began so long ago.
+    pub fn begun_before(&self, now: Duration) {
+        self.cell.stamp_begun(now);
     }
 
     /// Whether nobody waits for the result any more. A device may drop such a request instead of computing it.

@@ -1,40 +1,59 @@
 //! A device made of threads: any blocking function as an accelerator.
 
 use core::fmt;
+use core::num::NonZero;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
-
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::accelerator::{Accelerator, Capabilities, Rejected, RoomNotice};
+use crate::clock::Wait;
 use crate::dispatch::lock;
 use crate::error::DeviceError;
 use crate::inline::carry_out;
 use crate::request::Request;
+use crate::shares::{Limit, Shares};
 use crate::stuck::{Seen, Turn, Watch};
+use crate::threads::{OwnedThreads, Shutdown, ShuttingDown};
 use crate::work::{Kind, Work};
 
 /// Runs a blocking closure on threads of its own: the way to use a security module, a remote service or a software key
 /// that has no asynchronous interface.
 ///
 /// ```text
-///   submit -- kind a --> ring of a --> threads of a --> closure --> complete
-///        +--- kind b --> ring of b --> threads of b --> closure --> complete
+///   submit -- kind a --> ring of a --+
+///        +--- kind b --> ring of b --+--> the next free thread --> closure --> complete
 /// ```
 ///
-/// Each kind has a ring and threads of its own, started with the first request of that kind, so that slow kinds never
-/// hold up fast ones. A ring that is full refuses; the engine's queue is before it.
+/// Each kind has a ring of its own; the threads serve all kinds and are started as they are needed. A ring that is full
+/// refuses; the engine's queue is before it.
 ///
-/// A panic in the closure fails its request and nothing else. A closure that does not return holds its thread for good:
-/// the deadline of the [terms](crate::Terms) ends the request, and [`stuck_after`](ThreadPoolBuilder::stuck_after) puts
-/// another thread in the place of that one.
+/// # Slow kinds and fast ones
 ///
-/// Dropping the pool lets the threads finish what they compute, drops what waits (its requests come back as lost), and
-/// waits for them; but not for those that are known to be stuck.
+/// A slow kind never takes all threads from a fast one: as long as there are as many threads as kinds, one is kept for
+/// each kind that no thread works on, so a kind that uses all others leaves that one alone. Kinds are known from their
+/// first request on, or by [`kinds`](ThreadPoolBuilder::kinds) from the start. A kind that nobody has named, and whose
+/// first request comes while all threads are busy, waits until the first of them is free. With fewer threads than kinds,
+/// and with a single thread, the kinds take turns: each waits for at most one call of every other. Where a call may take
+/// longer than that is bearable, use [`threads_per_kind`](ThreadPoolBuilder::threads_per_kind).
+///
+/// # Panics and calls that do not return
+///
+/// A panic in the closure fails its request and nothing else, whatever else panics with it: the check, the sink of late
+/// results, the drop of a value. A closure that does not return holds its thread for good: the deadline of the
+/// [terms](crate::Terms) ends the request, and [`stuck_after`](ThreadPoolBuilder::stuck_after) puts another thread in the
+/// place of that one.
+///
+/// # Its end
+///
+/// [`shutdown`](Self::shutdown) takes nothing more on, lets what was accepted finish until a deadline, ends the threads and
+/// joins them; [`Engine::shutdown`](crate::Engine::shutdown) does so for the engine's device. Dropping the pool waits for
+/// nothing, on whatever thread: threads finish what they compute and count in
+/// [`threads_ending`](crate::threads_ending) until they have ended, and what waits comes back as lost.
+///
+/// In a child made by `fork` the pool refuses its work: the threads are in the parent. Make it after the fork.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -53,15 +72,14 @@ use crate::work::{Kind, Work};
 /// ```
 pub struct ThreadPool<W: Work> {
     shared: Arc<Shared<W>>,
-    lanes: Mutex<BTreeMap<Kind, Lane<W>>>,
-    settings: ThreadPoolBuilder,
 }
 
 /// Builds a [`ThreadPool`].
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ThreadPoolBuilder {
-    threads: usize,
+    limit: Limit,
+    kinds: Vec<Kind>,
     ring: usize,
     name: String,
     stuck_after: Option<Duration>,
@@ -70,9 +88,39 @@ pub struct ThreadPoolBuilder {
 
 struct Shared<W: Work> {
     compute: Box<dyn Compute<W>>,
-    stopping: AtomicBool,
+    settings: ThreadPoolBuilder,
+    state: Mutex<State<W>>,
+    /// There may be work for a thread, or it is to end.
+    work: Condvar,
+    /// A thread has taken up or ended a call while the pool is shut down.
+    settled: Condvar,
+    threads: OwnedThreads,
+    /// Set once: nothing is accepted any more.
+    closed: AtomicBool,
     /// One for each engine over this pool.
     rooms: Mutex<Vec<RoomNotice>>,
+}
+
+struct State<W: Work> {
+    shares: Shares,
+    /// What waits for a thread, each kind in order.
+    rings: BTreeMap<Kind, VecDeque<Request<W>>>,
+    workers: BTreeMap<WorkerId, Worker>,
+    next_worker: WorkerId,
+    /// Threads that wait for work.
+    idle: usize,
+    /// Threads end as soon as they have nothing to do.
+    ending: bool,
+}
+
+type WorkerId = u64;
+
+/// A thread, as long as it lives.
+struct Worker {
+    turn: Arc<Turn>,
+    watch: Watch,
+    /// What it works on.
+    kind: Option<Kind>,
 }
 
 /// What a pool computes. A name for the bound.
@@ -80,31 +128,20 @@ trait Compute<W: Work>: Fn(&W) -> Result<W::Output, DeviceError> + Send + Sync {
 
 impl<W: Work, F: Fn(&W) -> Result<W::Output, DeviceError> + Send + Sync> Compute<W> for F {}
 
-struct Lane<W: Work> {
-    ring: Sender<Request<W>>,
-    /// For threads that are started later.
-    requests: Receiver<Request<W>>,
-    workers: Vec<Worker>,
-}
-
-struct Worker {
-    thread: JoinHandle<()>,
-    turn: Arc<Turn>,
-    watch: Watch,
-}
-
 impl ThreadPoolBuilder {
-    /// The most threads for one kind of work; more are taken as this many. Beyond it a device of tasks serves better.
+    /// The most threads of a pool, or for one kind of work if each has its own; more are taken as this many. Beyond it a
+    /// device of tasks serves better.
     pub const MAX_THREADS: usize = 1024;
 
     /// The deepest ring; a deeper one is taken as this deep. What else waits is in the engine's queue, which takes memory
     /// only as it is used.
     pub const MAX_RING: usize = 1 << 16;
 
-    /// Four threads a kind, rings of 64.
+    /// Four threads, rings of 64.
     pub fn new() -> Self {
         Self {
-            threads: 4,
+            limit: Limit::Total(bounded(4)),
+            kinds: Vec::new(),
             ring: 64,
             name: String::from("engine-pool"),
             stuck_after: None,
@@ -112,22 +149,37 @@ impl ThreadPoolBuilder {
         }
     }
 
-    /// How many threads each kind of work has; at least 1, at most [`MAX_THREADS`](Self::MAX_THREADS). Default 4.
+    /// How many threads the pool has, over all kinds of work; at least 1, at most [`MAX_THREADS`](Self::MAX_THREADS).
+    /// Default 4. How kinds share them is on the page of [`ThreadPool`].
     pub fn threads(mut self, threads: usize) -> Self {
-        self.threads = threads.clamp(1, Self::MAX_THREADS);
+        self.limit = Limit::Total(bounded(threads));
         self
     }
 
-    /// How many requests of each kind the pool holds beside those that its threads compute; at least 1, at most [`MAX_RING`](Self::MAX_RING),
-    /// for the memory of the ring is taken at once. Default 64.
+    /// Gives each kind of work so many threads of its own instead, at least 1: `n` kinds have `n` times as many. For
+    /// devices with separate units, and for kinds whose calls may take so long that no other should wait for them.
+    pub fn threads_per_kind(mut self, threads: usize) -> Self {
+        self.limit = Limit::PerKind(bounded(threads));
+        self
+    }
+
+    /// Names kinds of work before their first request, so that a thread is kept for each from the start. None by default.
+    pub fn kinds(mut self, kinds: impl IntoIterator<Item = Kind>) -> Self {
+        self.kinds = kinds.into_iter().collect();
+        self
+    }
+
+    /// How many requests of each kind the pool holds beside those that its threads compute; at least 1, at most
+    /// [`MAX_RING`](Self::MAX_RING). Default 64.
     pub fn ring(mut self, requests: usize) -> Self {
         self.ring = requests.clamp(1, Self::MAX_RING);
         self
     }
 
-    /// What the threads are called, and the pool in logs. Default `engine-pool`.
+    /// What the threads are called, and the pool in logs. Default `engine-pool`. A zero byte in it is left out.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
+        self.name.retain(|letter| letter != '\0');
         self
     }
 
@@ -139,8 +191,7 @@ impl ThreadPoolBuilder {
         self
     }
 
-    /// How many threads of each kind may be stuck and replaced at a time; one more is counted, and not replaced. Default
-    /// 4.
+    /// How many threads may be stuck and replaced at a time; one more is counted, and not replaced. Default 4.
     pub fn replacements(mut self, threads: usize) -> Self {
         self.replacements = threads;
         self
@@ -152,12 +203,25 @@ impl ThreadPoolBuilder {
         W: Work,
         F: Fn(&W) -> Result<W::Output, DeviceError> + Send + Sync + 'static,
     {
-        let shared = Arc::new(Shared {
+        let state = State {
+            shares: Shares::new(self.limit, self.kinds.iter().copied()),
+            rings: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            next_worker: 0,
+            idle: 0,
+            ending: false,
+        };
+        let shared = Shared {
             compute: Box::new(compute),
-            stopping: AtomicBool::new(false),
+            settings: self,
+            state: Mutex::new(state),
+            work: Condvar::new(),
+            settled: Condvar::new(),
+            threads: OwnedThreads::new(),
+            closed: AtomicBool::new(false),
             rooms: Mutex::default(),
-        });
-        ThreadPool { shared, lanes: Mutex::default(), settings: self }
+        };
+        ThreadPool { shared: Arc::new(shared) }
     }
 }
 
@@ -167,81 +231,39 @@ impl Default for ThreadPoolBuilder {
     }
 }
 
+fn bounded(threads: usize) -> NonZero<usize> {
+    let threads = threads.min(ThreadPoolBuilder::MAX_THREADS);
+    NonZero::new(threads).unwrap_or(NonZero::<usize>::MIN)
+}
+
 impl<W: Work> ThreadPool<W> {
-    /// How many threads the pool has now, stuck ones included.
+    /// How many threads the pool has now, stuck ones included. It starts them as they are needed.
     pub fn n_threads(&self) -> usize {
-        lock(&self.lanes).values().map(|lane| lane.workers.len()).sum()
+        self.shared.lock().workers.len()
     }
 
     /// How many of them are stuck, as far as [`stuck_after`](ThreadPoolBuilder::stuck_after) tells.
     pub fn n_stuck(&self) -> usize {
-        let lanes = lock(&self.lanes);
-        lanes.values().flat_map(|lane| &lane.workers).filter(|worker| worker.is_stuck()).count()
+        self.shared.lock().workers.values().filter(|worker| worker.is_stuck()).count()
     }
 
-    fn start_lane(&self, kind: Kind) -> io::Result<Lane<W>> {
-        let (ring, requests) = bounded(self.settings.ring);
-        let mut workers = Vec::with_capacity(self.settings.threads);
-        for _ in 0..self.settings.threads {
-            match self.start_worker(&requests) {
-                Ok(worker) => workers.push(worker),
-                // Fewer threads than wished are slower, not wrong.
-                Err(error) if !workers.is_empty() => {
-                    tracing::warn!(kind = kind.name(), %error, "pool.fewer_threads");
-                    break;
-                }
-                Err(error) => return Err(error),
-            }
+    /// Takes nothing more on, lets what was accepted finish until `deadline`, ends the threads and joins them. What waits
+    /// for a thread then comes back as lost. At most one shutdown works; others wait for the same.
+    ///
+    /// The work begins at once, on a thread of its own; the future is of any executor, and may be dropped.
+    pub fn shutdown(&self, deadline: Duration) -> ShuttingDown {
+        if !self.shared.threads.home().is_here() {
+            return ShuttingDown::ready(Shutdown::Drained);
         }
-        Ok(Lane { ring, requests, workers })
+        let shared = Arc::clone(&self.shared);
+        shared.closed.store(true, Ordering::Release);
+        ShuttingDown::on_own_thread(deadline, move |deadline| shared.shut_down(deadline))
     }
 
-    fn start_worker(&self, requests: &Receiver<Request<W>>) -> io::Result<Worker> {
-        let (shared, requests) = (Arc::clone(&self.shared), Receiver::clone(requests));
-        let turn = Arc::<Turn>::default();
-        let own = Arc::clone(&turn);
-        let thread = thread::Builder::new()
-            .name(self.settings.name.clone())
-            .spawn(move || shared.work(&requests, &own))?;
-        Ok(Worker { thread, turn, watch: Watch::default() })
-    }
-
-    /// Looks after the threads of one kind. Returns when the next of them will have computed for `limit`.
-    fn look_after(
-        &self,
-        kind: Kind,
-        lane: &mut Lane<W>,
-        limit: Duration,
-        now: Duration,
-    ) -> Option<Duration> {
-        // A thread that was stuck, was replaced and has come back is of no more use.
-        lane.workers.retain(|worker| !(worker.turn.is_retired() && worker.thread.is_finished()));
-        let mut next = None::<Duration>;
-        let mut to_replace = Vec::new();
-        for (nth, worker) in lane.workers.iter_mut().enumerate() {
-            match worker.watch.look(worker.turn.now(), limit, now) {
-                Seen::Idle | Seen::StillStuck => {}
-                Seen::Busy { until } => next = Some(next.map_or(until, |next| next.min(until))),
-                Seen::Stuck => to_replace.push(nth),
-            }
-        }
-        for nth in to_replace {
-            let n_replaced = lane.workers.iter().filter(|worker| worker.turn.is_retired()).count();
-            let replaced = n_replaced < self.settings.replacements
-                && match self.start_worker(&lane.requests) {
-                    Ok(worker) => {
-                        lane.workers[nth].turn.retire();
-                        lane.workers.push(worker);
-                        true
-                    }
-                    Err(error) => {
-                        tracing::error!(kind = kind.name(), %error, "pool.no_thread");
-                        false
-                    }
-                };
-            tracing::warn!(kind = kind.name(), replaced, "pool.stuck");
-        }
-        next
+    /// As [`shutdown`](Self::shutdown), and blocks until then. On a thread of the pool it does not wait for that thread,
+    /// which counts as stuck.
+    pub fn shutdown_blocking(&self, deadline: Duration) -> Shutdown {
+        self.shared.shut_down(deadline)
     }
 }
 
@@ -252,25 +274,91 @@ impl Worker {
 }
 
 impl<W: Work> Shared<W> {
-    fn work(&self, requests: &Receiver<Request<W>>, turn: &Turn) {
-        // The ring has room again as soon as a request is received. Nothing is announced then: a completion follows.
-        for request in requests {
-            if self.stopping.load(Ordering::Acquire) {
-                drop(request);
-            } else {
-                turn.begin();
-                carry_out(&self.compute, request);
-                turn.end();
-                self.announce();
+    fn lock(&self) -> MutexGuard<'_, State<W>> {
+        lock(&self.state)
+    }
+
+    /// Sees to it that a thread takes up what may be taken up: wakes one that waits, or starts one. Fails if there is
+    /// none and none to be had.
+    fn rouse(self: &Arc<Self>, state: &mut State<W>) -> io::Result<()> {
+        let Some(kind) = state.shares.next() else { return Ok(()) };
+        if state.idle > 0 {
+            self.work.notify_one();
+            return Ok(());
+        }
+        let working = state.workers.values().filter(|worker| !worker.turn.is_retired()).count();
+        if working >= state.shares.n_threads() {
+            return Ok(());
+        }
+        match self.start_worker(state) {
+            // Fewer threads than wished are slower, not wrong.
+            Err(error) if working > 0 => {
+                tracing::warn!(kind = kind.name(), %error, "pool.fewer_threads");
+                Ok(())
             }
-            if turn.is_retired() {
-                return;
-            }
+            started => started,
         }
     }
-}
 
-impl<W: Work> Shared<W> {
+    fn start_worker(self: &Arc<Self>, state: &mut State<W>) -> io::Result<()> {
+        let (shared, id) = (Arc::clone(self), state.next_worker);
+        let turn = Arc::<Turn>::default();
+        let own = Arc::clone(&turn);
+        self.threads.spawn(self.settings.name.clone(), move || {
+            // However it ends, it is not counted any more.
+            let listed = Listed { shared, id };
+            listed.shared.work(id, &own);
+        })?;
+        state.next_worker += 1;
+        state.workers.insert(id, Worker { turn, watch: Watch::default(), kind: None });
+        Ok(())
+    }
+
+    /// The life of a thread. Nothing that is foreign code can end it.
+    fn work(self: &Arc<Self>, id: WorkerId, turn: &Turn) {
+        while let Some((kind, request)) = self.next_request(id, turn) {
+            turn.begin();
+            let _contained = wait_ctx::contain("a request", || carry_out(&self.compute, request));
+            turn.end();
+            let mut state = self.lock();
+            if let Some(worker) = state.workers.get_mut(&id)
+                && worker.kind.take().is_some()
+                && !turn.is_retired()
+            {
+                state.shares.end(kind);
+            }
+            drop(state);
+            if self.closed.load(Ordering::Acquire) {
+                self.settled.notify_all();
+            }
+            self.announce();
+        }
+    }
+
+    /// What this thread computes next; none if it is to end.
+    fn next_request(self: &Arc<Self>, id: WorkerId, turn: &Turn) -> Option<(Kind, Request<W>)> {
+        let mut state = self.lock();
+        loop {
+            if turn.is_retired() || state.ending {
+                return None;
+            }
+            if let Some(kind) = state.shares.next()
+                && let Some(request) = state.rings.get_mut(&kind).and_then(VecDeque::pop_front)
+            {
+                state.shares.begin(kind);
+                if let Some(worker) = state.workers.get_mut(&id) {
+                    worker.kind = Some(kind);
+                }
+                // There may be more for others. If there is no thread for it, this one comes back to it.
+                let _ = self.rouse(&mut state);
+                return Some((kind, request));
+            }
+            state.idle += 1;
+            state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state.idle -= 1;
+        }
+    }
+
     /// The completion has told its own engine; the room may be wanted by another one.
     fn announce(&self) {
         let rooms = {
@@ -279,40 +367,119 @@ impl<W: Work> Shared<W> {
         };
         rooms.iter().for_each(RoomNotice::announce);
     }
+
+    /// Looks after the threads. Returns when the next of them will have computed for `limit`.
+    fn look_after(self: &Arc<Self>, limit: Duration, now: Duration) -> Option<Duration> {
+        let mut state = self.lock();
+        let mut next = None::<Duration>;
+        let mut stuck = Vec::new();
+        for (id, worker) in &mut state.workers {
+            match worker.watch.look(worker.turn.now(), limit, now) {
+                Seen::Idle | Seen::StillStuck => {}
+                Seen::Busy { until } => next = Some(next.map_or(until, |next| next.min(until))),
+                Seen::Stuck => stuck.push(*id),
+            }
+        }
+        for id in stuck {
+            self.replace(&mut state, id);
+        }
+        next
+    }
+
+    /// Puts another thread in the place of one that is stuck, up to the cap.
+    fn replace(self: &Arc<Self>, state: &mut State<W>, id: WorkerId) {
+        let n_replaced = state.workers.values().filter(|worker| worker.turn.is_retired()).count();
+        let Some(kind) = state.workers.get(&id).and_then(|worker| worker.kind) else { return };
+        let mut replaced = n_replaced < self.settings.replacements;
+        if replaced && let Err(error) = self.start_worker(state) {
+            tracing::error!(kind = kind.name(), %error, "pool.no_thread");
+            replaced = false;
+        }
+        if replaced && let Some(worker) = state.workers.get(&id) {
+            worker.turn.retire();
+            state.shares.end(kind);
+        }
+        tracing::warn!(kind = kind.name(), replaced, "pool.stuck");
+    }
+
+    /// Lets what was accepted finish until `deadline`, and ends and joins the threads.
+    fn shut_down(&self, deadline: Duration) -> Shutdown {
+        if !self.threads.home().is_here() {
+            return Shutdown::Drained;
+        }
+        self.closed.store(true, Ordering::Release);
+        let wait = Wait::at_most(deadline);
+        let mut state = self.lock();
+        while state.rings.values().any(|ring| !ring.is_empty()) {
+            let late;
+            (state, late) = wait.on(&self.settled, state);
+            if late {
+                break;
+            }
+        }
+        drop(state);
+        self.end();
+        self.threads.join(wait.left())
+    }
+
+    /// Tells the threads to end, and drops what waits.
+    fn end(&self) {
+        self.closed.store(true, Ordering::Release);
+        let rings = {
+            let mut state = self.lock();
+            state.ending = true;
+            state.shares.clear();
+            core::mem::take(&mut state.rings)
+        };
+        self.work.notify_all();
+        wait_ctx::contain_drop("the drop of a request", rings);
+    }
+}
+
+/// A thread's place in the list.
+struct Listed<W: Work> {
+    shared: Arc<Shared<W>>,
+    id: WorkerId,
+}
+
+impl<W: Work> Drop for Listed<W> {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        if let Some(Worker { turn, kind: Some(kind), .. }) = state.workers.remove(&self.id)
+            && !turn.is_retired()
+        {
+            state.shares.end(kind);
+        }
+    }
 }
 
 impl<W: Work> Accelerator<W> for ThreadPool<W> {
     fn submit(&self, request: Request<W>) -> Result<(), Rejected<W>> {
         let kind = request.kind();
-        let sent = {
-            let mut lanes = lock(&self.lanes);
-            let lane = match lanes.get(&kind) {
-                Some(lane) => lane,
-                None => match self.start_lane(kind) {
-                    Ok(lane) => lanes.entry(kind).or_insert(lane),
-                    Err(error) => {
-                        tracing::error!(kind = kind.name(), %error, "pool.no_thread");
-                        return Err(Rejected::Unavailable(
-                            request,
-                            "no thread for this kind of work",
-                        ));
-                    }
-                },
-            };
-            lane.ring.try_send(request)
-        };
-        match sent {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Full(request)) => Err(Rejected::Full(request)),
-            Err(TrySendError::Disconnected(request)) => {
-                Err(Rejected::Unavailable(request, "its threads have ended"))
-            }
+        let mut state = self.shared.lock();
+        if self.shared.closed.load(Ordering::Acquire) {
+            return Err(Rejected::Unavailable(request, "the pool of threads was shut down"));
         }
+        if state.shares.n_waiting(kind) >= self.shared.settings.ring {
+            return Err(Rejected::Full(request));
+        }
+        state.shares.arrive(kind);
+        state.rings.entry(kind).or_default().push_back(request);
+        let Err(error) = self.shared.rouse(&mut state) else { return Ok(()) };
+        // There is no thread at all: nothing that waits will be done.
+        state.shares.clear();
+        let rings = core::mem::take(&mut state.rings);
+        drop(state);
+        tracing::error!(kind = kind.name(), %error, "pool.no_thread");
+        rings.into_values().flatten().for_each(|request| {
+            request.complete(Err(DeviceError::Unavailable("no thread for this kind of work")));
+        });
+        Ok(())
     }
 
     fn credits(&self, kind: Kind) -> Option<usize> {
-        let used = lock(&self.lanes).get(&kind).map_or(0, |lane| lane.ring.len());
-        Some(self.settings.ring.saturating_sub(used))
+        let used = self.shared.lock().shares.n_waiting(kind);
+        Some(self.shared.settings.ring.saturating_sub(used))
     }
 
     fn attach(&self, room: RoomNotice) {
@@ -320,34 +487,30 @@ impl<W: Work> Accelerator<W> for ThreadPool<W> {
     }
 
     fn poll(&self, now: Duration) -> Option<Duration> {
-        let limit = self.settings.stuck_after?;
-        let mut lanes = lock(&self.lanes);
-        lanes.iter_mut().filter_map(|(kind, lane)| self.look_after(*kind, lane, limit, now)).min()
+        self.shared.look_after(self.shared.settings.stuck_after?, now)
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { completion_thread: true, needs_poll: self.settings.stuck_after.is_some() }
+        let needs_poll = self.shared.settings.stuck_after.is_some();
+        Capabilities { completion_thread: true, needs_poll }
+    }
+
+    /// Unless another engine still uses the pool: the last one ends it.
+    fn end(&self, deadline: Duration) -> Option<Shutdown> {
+        let in_use = lock(&self.shared.rooms).iter().any(RoomNotice::is_open);
+        (!in_use).then(|| self.shared.shut_down(deadline))
     }
 }
 
 impl<W: Work> Drop for ThreadPool<W> {
+    /// Waits for nothing: the last completion may have dropped it, on one of these very threads.
     fn drop(&mut self) {
-        self.shared.stopping.store(true, Ordering::Release);
-        let lanes = core::mem::take(&mut *lock(&self.lanes));
-        let me = thread::current().id();
-        for (_, Lane { ring, requests, workers }) in lanes {
-            // Without its sender the ring ends.
-            drop((ring, requests));
-            for worker in workers {
-                // The last owner of the engine may have been a completion on one of these very threads; and a thread that
-                // is stuck may never end.
-                if worker.thread.thread().id() == me || worker.is_stuck() {
-                    continue;
-                }
-                if worker.thread.join().is_err() {
-                    tracing::error!("a thread of the pool panicked");
-                }
-            }
+        if self.shared.threads.home().is_here() {
+            self.shared.end();
+            self.shared.threads.let_go();
+        } else {
+            // Its locks may be held by threads that are not in this process.
+            core::mem::forget(Arc::clone(&self.shared));
         }
     }
 }
@@ -355,8 +518,8 @@ impl<W: Work> Drop for ThreadPool<W> {
 impl<W: Work> fmt::Debug for ThreadPool<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ThreadPool")
-            .field("name", &self.settings.name)
-            .field("threads_per_kind", &self.settings.threads)
+            .field("name", &self.shared.settings.name)
+            .field("threads", &self.shared.settings.limit)
             .finish_non_exhaustive()
     }
 }

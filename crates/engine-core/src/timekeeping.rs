@@ -1,15 +1,13 @@
-//! What an engine does because time has passed: deadlines, the device's health, the end of a shutdown.
+//! What an engine does because time has passed: deadlines, the device's health.
 
-use core::sync::atomic::Ordering;
 use core::time::Duration;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use wait_ctx::RequestState;
 
 use crate::accelerator::Health;
 use crate::breaker::Tripped;
 use crate::cell::Cell;
-use crate::clock::Wait;
 use crate::dispatch::{Core, lock};
 use crate::error::EngineError;
 use crate::lane::Pumped;
@@ -19,6 +17,9 @@ use crate::work::Work;
 impl<W: Work> Core<W> {
     /// Moves everything to the present, and says when to come again.
     pub(crate) fn poll(&self) -> Option<Duration> {
+        if self.is_elsewhere() {
+            return None;
+        }
         loop {
             let now = self.meter.now();
             // The device first: an answer that is due at the deadline is in time.
@@ -100,28 +101,5 @@ impl<W: Work> Core<W> {
             self.handle_trip();
         }
         tripped
-    }
-
-    /// Lets what is under way finish, at most `timeout` of real time, and gives up the rest. Says how many those were.
-    pub(crate) fn shut_down(&self, timeout: Duration) -> usize {
-        self.closed.store(true, Ordering::Release);
-        let wait = Wait::at_most(timeout);
-        loop {
-            let next = self.poll();
-            let roster = self.roster();
-            if roster.len() == 0 {
-                return 0;
-            }
-            let left = wait.left();
-            if left.is_zero() {
-                break;
-            }
-            let next = next.map_or(left, |next| next.saturating_sub(self.meter.now()).min(left));
-            drop(self.emptied.wait_timeout(roster, next).unwrap_or_else(PoisonError::into_inner));
-        }
-        let left = self.under_way();
-        let given_up = left.iter().filter(|cell| cell.fail(self, EngineError::Gone)).count();
-        self.meter.counters.shut_down.fetch_add(given_up as u64, Ordering::Relaxed);
-        given_up
     }
 }

@@ -1,14 +1,15 @@
 //! The thread that polls for those who do not.
 
 use std::sync::{Arc, Mutex, mpsc};
-use std::task::Poll;
+use std::task::{Poll, Wake};
 use std::time::Duration;
 
-use engine_core::{Accelerator, Capabilities, Engine, Rejected, Request};
+use engine_core::{
+    Accelerator, Capabilities, Driver, Engine, EngineError, Rejected, Request, Shutdown, Terms,
+};
+use wait_ctx::{Notifier, Route};
 
-use crate::support::{Answer, Negate, Outputs, end};
-
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::support::{Answer, Manual, Negate, Outputs, PATIENCE, end};
 
 /// A device that moves when it is polled, and never asks for it.
 #[derive(Debug)]
@@ -57,4 +58,127 @@ fn l3_a_driver_that_sleeps_hears_of_a_submission() {
         while polls.try_recv().is_ok() {}
     }
     drop(driver);
+}
+
+/// A device that panics whenever it is polled, and never answers.
+#[derive(Debug, Default)]
+struct Bomb(Mutex<Vec<Request<Negate>>>);
+
+impl Accelerator<Negate> for Bomb {
+    fn submit(&self, request: Request<Negate>) -> Result<(), Rejected<Negate>> {
+        self.0.lock().unwrap().push(request);
+        Ok(())
+    }
+
+    fn poll(&self, _: Duration) -> Option<Duration> {
+        std::panic::panic_any(Spiteful)
+    }
+}
+
+/// Panics once more when it is dropped, as the payload of a panic may.
+struct Spiteful;
+
+impl Drop for Spiteful {
+    fn drop(&mut self) {
+        std::panic::panic_any("the payload's drop");
+    }
+}
+
+#[test]
+fn l14_a_driver_keeps_deadlines_over_a_device_that_panics_when_polled() {
+    let outputs = Arc::<Outputs>::default();
+    let terms = Terms::new().deadline(Duration::from_millis(1));
+    let engine = Engine::builder(Arc::new(Bomb::default())).terms(terms).build();
+    let driver = engine.spawn_driver().unwrap();
+    let notifier = Notifier::new();
+    let (wake, woken) = mpsc::channel();
+    notifier.set_route(Route::Waker(Arc::new(Tell(Mutex::new(wake))).into()));
+    for n in 0..3 {
+        let mut pending = engine.offer_on(&notifier, Negate::new(n, &outputs)).unwrap();
+        let error = loop {
+            match pending.poll_result() {
+                Poll::Ready(result) => break result.unwrap_err(),
+                Poll::Pending => woken.recv_timeout(PATIENCE).expect("the driver has died"),
+            }
+        };
+        assert_eq!(error, EngineError::Deadline);
+    }
+    drop(driver);
+    let next = engine.spawn_driver();
+    assert!(next.is_ok(), "another may follow");
+    assert_eq!(engine.shutdown_blocking(Duration::MAX), Shutdown::Drained);
+}
+
+struct Tell(Mutex<mpsc::Sender<()>>);
+
+impl Wake for Tell {
+    fn wake(self: Arc<Self>) {
+        let _ = self.0.lock().unwrap().send(());
+    }
+}
+
+/// A device whose first poll holds at a gate.
+#[derive(Debug)]
+struct Gated {
+    begun: mpsc::Sender<()>,
+    gate: Mutex<mpsc::Receiver<()>>,
+}
+
+impl Accelerator<Negate> for Gated {
+    fn submit(&self, request: Request<Negate>) -> Result<(), Rejected<Negate>> {
+        Err(Rejected::Unavailable(request, "only polled"))
+    }
+
+    fn poll(&self, _: Duration) -> Option<Duration> {
+        let _ = self.begun.send(());
+        let _ = self.gate.lock().unwrap().recv();
+        None
+    }
+}
+
+#[test]
+fn l5_a_driver_is_dropped_and_replaced_while_its_poll_does_not_return() {
+    let (begun, begins) = mpsc::channel();
+    let (open, gate) = mpsc::channel();
+    let device = Gated { begun, gate: Mutex::new(gate) };
+    let engine = Engine::<Negate>::builder(Arc::new(device)).build();
+    let driver = engine.spawn_driver().unwrap();
+    begins.recv_timeout(PATIENCE).unwrap();
+    // Were its thread joined, this would hang.
+    drop(driver);
+    let second = engine.spawn_driver().unwrap();
+    drop(open);
+    assert_eq!(engine.shutdown_blocking(Duration::MAX), Shutdown::Drained);
+    drop(second);
+}
+
+/// A wake that owns a driver and its engine, and drops both where it runs.
+struct DropsAll(Mutex<Option<Owned>>);
+
+type Owned = (Driver, Arc<Engine<Negate>>, mpsc::Sender<()>);
+
+impl Wake for DropsAll {
+    fn wake(self: Arc<Self>) {
+        if let Some((driver, engine, told)) = self.0.lock().unwrap().take() {
+            drop((driver, engine));
+            told.send(()).unwrap();
+        }
+    }
+}
+
+#[test]
+fn l5_a_callback_on_the_drivers_thread_may_drop_the_driver_and_the_engine() {
+    let outputs = Arc::<Outputs>::default();
+    let terms = Terms::new().deadline(Duration::from_millis(1));
+    let engine = Engine::builder(Manual::new(1)).terms(terms).build();
+    let driver = engine.spawn_driver().unwrap();
+    let notifier = Notifier::new();
+    let (told, hears) = mpsc::channel();
+    let wake = DropsAll(Mutex::new(Some((driver, Arc::clone(&engine), told))));
+    notifier.set_route(Route::Waker(Arc::new(wake).into()));
+    let mut pending = engine.offer_on(&notifier, Negate::new(1, &outputs)).unwrap();
+    drop(engine);
+    if pending.poll_result().is_pending() {
+        hears.recv_timeout(PATIENCE).expect("the driver joins itself");
+    }
 }

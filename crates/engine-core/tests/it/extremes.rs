@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use engine_core::{
-    Accelerator, BreakerPolicy, Clock, Engine, Fallback, Health, Offload, OnFull, Terms,
+    Accelerator, BreakerPolicy, Clock, Engine, Fallback, Health, Offload, OnFull, Shutdown, Terms,
     ThreadPoolBuilder,
 };
 use proptest::prelude::*;
@@ -105,7 +105,7 @@ proptest! {
         prop_assert!(waiting.iter_mut().all(|pending| matches!(pending.poll_result(), Poll::Ready(_))));
         drop(waiting);
         let _ = engine.snapshot().device_time.mean();
-        prop_assert_eq!(engine.shutdown(timeouts.0), 0);
+        prop_assert_eq!(engine.shutdown_blocking(timeouts.0), Shutdown::Drained);
         prop_assert!(engine.quiesce(timeouts.1));
     }
 }
@@ -136,7 +136,7 @@ proptest! {
         let _ = engine.run(Negate::new(1, &outputs));
         let other = Engine::builder(device.clone()).build();
         prop_assert_eq!(other.run(Negate::new(2, &outputs)).unwrap().value, !2);
-        prop_assert_eq!(engine.shutdown(Duration::MAX), 0);
+        prop_assert_eq!(engine.shutdown_blocking(Duration::MAX), Shutdown::Drained);
         prop_assert!(other.quiesce(Duration::MAX));
     }
 }
@@ -159,10 +159,10 @@ fn a_wait_of_the_longest_time_ends_when_the_work_does() {
         while !begun.load(Ordering::SeqCst) {
             std::thread::yield_now();
         }
-        let ended = scope.spawn(|| engine.shutdown(Duration::MAX));
+        let ended = scope.spawn(|| engine.shutdown_blocking(Duration::MAX));
         device.answer_first(Answer::Right);
         assert_eq!(held.wait().unwrap().value, !1);
         assert!(quiet.join().unwrap());
-        assert_eq!(ended.join().unwrap(), 0);
+        assert_eq!(ended.join().unwrap(), Shutdown::Drained);
     });
 }

@@ -8,12 +8,11 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use engine_core::{
-    Accelerator, DeviceError, Engine, EngineError, Submission, Terms, ThreadPoolBuilder,
+    Accelerator, CheckFailed, DeviceError, Engine, EngineError, Kind, Shutdown, Submission, Terms,
+    ThreadPoolBuilder, Work, threads_ending,
 };
 
-use crate::support::{HandClock, KINDS, Negate, Outputs, Secret};
-
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::support::{HandClock, KINDS, Negate, Outputs, PATIENCE, Secret};
 
 fn pool(threads: usize, ring: usize) -> ThreadPoolBuilder {
     ThreadPoolBuilder::new().threads(threads).ring(ring)
@@ -66,13 +65,22 @@ fn l12_a_pool_checks_everything_and_tells_its_room() {
     assert_eq!(engine.snapshot().checked, 3);
 }
 
-/// All threads of the slow kind are held at a gate; the fast kind is served meanwhile, and before.
+/// All threads that the slow kind may have are held at a gate; the fast kind is served meanwhile, and before.
 #[test]
 fn l13_a_slow_kind_never_holds_up_a_fast_one() {
+    slow_and_fast(pool(2, 1).kinds(KINDS));
+}
+
+#[test]
+fn l13_a_kind_with_threads_of_its_own_waits_for_no_other_that_was_first() {
+    slow_and_fast(pool(2, 1).threads_per_kind(1));
+}
+
+fn slow_and_fast(pool: ThreadPoolBuilder) {
     let outputs = Arc::<Outputs>::default();
     let (open, gate) = mpsc::channel::<()>();
     let gate = Mutex::new(gate);
-    let device = pool(2, 1).build(move |work: &Negate| {
+    let device = pool.build(move |work: &Negate| {
         if work.kind == KINDS[0] {
             let _ = gate.lock().unwrap().recv();
         }
@@ -144,6 +152,7 @@ fn l8_the_threads_of_a_pool_have_its_name_and_end_with_it() {
         while Arc::strong_count(&device) > 1 {
             std::thread::yield_now();
         }
+        assert_eq!(device.shutdown_blocking(Duration::MAX), Shutdown::Drained);
         drop(device);
         assert_eq!(ended.try_recv(), Err(mpsc::TryRecvError::Disconnected));
     }
@@ -300,4 +309,162 @@ fn a_pool_that_goes_away_does_not_wait_for_a_thread_that_is_stuck() {
     drop(pending);
     drop(engine);
     drop(open);
+}
+
+/// 60 clients, four threads of ten milliseconds: what the clients wait for is threads, and the key takes ten milliseconds.
+#[test]
+fn queue_wait_ends_when_a_thread_takes_the_request_up() {
+    let outputs = Arc::<Outputs>::default();
+    let clock = Arc::<HandClock>::default();
+    let (all_offered, together) = (Barrier::new(5), Barrier::new(4));
+    let first = AtomicUsize::new(0);
+    let barriers = Arc::new((all_offered, together));
+    let (theirs, time) = (Arc::clone(&barriers), Arc::clone(&clock));
+    let device = pool(4, 64).build(move |work: &Negate| {
+        if first.fetch_add(1, Ordering::SeqCst) < 4 {
+            theirs.0.wait();
+        }
+        if theirs.1.wait().is_leader() {
+            time.advance(Duration::from_millis(10));
+        }
+        theirs.1.wait();
+        Ok(work.right())
+    });
+    let engine = Engine::builder(Arc::new(device)).clock(clock).build();
+    let pending: Vec<_> =
+        (0..60).map(|n| engine.offer(Negate::new(n, &outputs)).unwrap()).collect();
+    barriers.0.wait();
+    for (pending, n) in pending.into_iter().zip(0..) {
+        assert_eq!(pending.wait().unwrap().value, !n);
+    }
+    let snapshot = engine.snapshot();
+    assert_eq!(snapshot.device_time.mean(), Duration::from_millis(10));
+    // Fifteen rounds: the last four wait for 140 ms, the mean is 70.
+    assert_eq!(snapshot.queue_wait.mean(), Duration::from_millis(70));
+}
+
+/// Four kinds, each with more to do than there are threads.
+#[test]
+fn threads_are_the_total_over_all_kinds_unless_each_is_given_its_own() {
+    const FOUR: [Kind; 4] = [KINDS[0], KINDS[1], Kind::new("another"), Kind::new("and another")];
+    for (pool, expected) in [(pool(3, 64), 3), (pool(1, 64).threads_per_kind(2), 8)] {
+        let outputs = Arc::<Outputs>::default();
+        let (now, most) = (AtomicUsize::new(0), Arc::new(AtomicUsize::new(0)));
+        let seen = Arc::clone(&most);
+        let device = pool.build(move |work: &Negate| {
+            seen.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            std::thread::yield_now();
+            now.fetch_sub(1, Ordering::SeqCst);
+            Ok(work.right())
+        });
+        let device = Arc::new(device);
+        let engine = Engine::builder(device.clone()).build();
+        let pending: Vec<_> = (0..400)
+            .map(|n| Negate { kind: FOUR[n as usize % 4], ..Negate::new(n, &outputs) })
+            .map(|work| engine.offer(work).unwrap())
+            .collect();
+        for (pending, n) in pending.into_iter().zip(0..) {
+            assert_eq!(pending.wait().unwrap().value, !n);
+        }
+        assert!(device.n_threads() <= expected, "{} threads", device.n_threads());
+        assert!(most.load(Ordering::SeqCst) <= expected);
+    }
+}
+
+/// Work whose foreign parts all panic, and whose panics panic when they are dropped.
+struct Hostile(u8);
+
+struct Payload;
+
+impl Drop for Payload {
+    fn drop(&mut self) {
+        std::panic::resume_unwind(Box::new("the payload's drop"));
+    }
+}
+
+impl Work for Hostile {
+    type Output = u8;
+
+    fn kind(&self) -> Kind {
+        KINDS[0]
+    }
+
+    fn check(&self, _: &u8) -> Result<(), CheckFailed> {
+        if self.0 == 1 {
+            std::panic::resume_unwind(Box::new(Payload));
+        }
+        Ok(())
+    }
+
+    fn erase(_: u8) {
+        std::panic::resume_unwind(Box::new(Payload));
+    }
+}
+
+impl Drop for Hostile {
+    fn drop(&mut self) {
+        if self.0 == 2 && !std::thread::panicking() {
+            std::panic::resume_unwind(Box::new(Payload));
+        }
+    }
+}
+
+#[test]
+fn l10_a_worker_survives_whatever_panics_on_it_and_the_pool_counts_right() {
+    let (begun, begins) = mpsc::channel();
+    let (go, gate) = mpsc::channel();
+    let gate = Mutex::new(gate);
+    let device = pool(1, 8).build(move |work: &Hostile| {
+        begun.send(()).unwrap();
+        let _ = gate.lock().unwrap().recv();
+        if work.0 == 0 {
+            std::panic::resume_unwind(Box::new(Payload));
+        }
+        Ok(work.0)
+    });
+    let device = Arc::new(device);
+    let engine = Engine::builder(device.clone()).build();
+    for round in 0..10 {
+        for n in 0..4 {
+            let pending = engine.offer(Hostile(n)).unwrap();
+            begins.recv_timeout(PATIENCE).expect("the worker has died");
+            if n == 3 && round % 2 == 0 {
+                // Given up: its result goes to the sink, which panics.
+                drop(pending);
+                go.send(()).unwrap();
+                continue;
+            }
+            go.send(()).unwrap();
+            let result = pending.wait();
+            assert_eq!(result.is_ok(), n >= 2, "{n}: {result:?}");
+        }
+        assert_eq!((device.n_threads(), device.n_stuck()), (1, 0));
+    }
+    assert_eq!(engine.shutdown_blocking(Duration::MAX), Shutdown::Drained);
+    assert_eq!(engine.snapshot().requests.now, 0);
+}
+
+/// The pool and its engine are dropped while a call does not return: that waits for nothing, and the thread is counted.
+#[test]
+fn l5_dropping_a_pool_waits_for_no_call_and_counts_its_thread_until_it_ends() {
+    let outputs = Arc::<Outputs>::default();
+    let (open, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let (begun, begins) = mpsc::channel();
+    let device = pool(1, 8).build(move |work: &Negate| {
+        begun.send(()).unwrap();
+        let _ = gate.lock().unwrap().recv();
+        Ok(work.right())
+    });
+    let engine = Engine::builder(Arc::new(device)).build();
+    let pending = engine.offer(Negate::new(0, &outputs)).unwrap();
+    let waits = engine.offer(Negate::new(1, &outputs)).unwrap();
+    begins.recv_timeout(PATIENCE).unwrap();
+    drop(engine);
+    assert_eq!(waits.wait().unwrap_err(), EngineError::Gone);
+    assert!(threads_ending() >= 1);
+    drop(open);
+    assert!(pending.wait().is_ok_and(|output| output.value == !0));
+    // Its closure is gone when the thread is.
+    assert_eq!(begins.recv_timeout(PATIENCE), Err(mpsc::RecvTimeoutError::Disconnected));
 }

@@ -4,7 +4,6 @@
 mod faults;
 mod handshake;
 mod hyper;
-mod last_words;
 mod signers;
 mod stream;
 

@@ -43,6 +43,9 @@ pub(super) const EVENTS: [Event; 12] = [
     Event::ModeOff,
 ];
 
+/// Where a TLS 1.3 client pauses before it has sent anything.
+const FIRST_OF_A_CLIENT: &str = "agree-p384";
+
 pub(super) fn happens(
     world: &World,
     event: Event,
@@ -105,9 +108,12 @@ pub(super) fn happens(
             world.finish(&mut ssl, &mut peer);
         }
         Event::ShutDown => {
-            let gone =
-                [world.engine.shutdown(Duration::ZERO), world.service.shutdown(Duration::ZERO)];
-            assert_eq!((gone.iter().sum(), world.called_back()), (1, called_back + 1), "law L4");
+            let gone = [
+                world.engine.shutdown_blocking(Duration::ZERO),
+                world.service.shutdown_blocking(Duration::ZERO),
+            ];
+            let n_stuck: usize = gone.iter().map(|end| end.n_stuck()).sum();
+            assert_eq!((n_stuck, world.called_back()), (1, called_back + 1), "law L4");
             ends_without_an_engine(point, &mut ssl, &mut peer);
         }
         Event::Failure | Event::Deadline | Event::LateForADeadline => {
@@ -182,8 +188,12 @@ fn ends(point: &str, ssl: &mut Ssl<Pipe>, peer: &mut PlainPeer) -> SslError {
     let first = ssl.do_handshake().unwrap_err();
     let second = ssl.read(&mut [0; 8]).unwrap_err();
     assert_eq!(first.to_string(), second.to_string(), "law L15");
-    // By an alert, whatever it failed at.
-    assert!(peer.try_step().is_err(), "{point}");
+    // Unless it was not spoken to yet: by an alert of its failure, or by a close. (In the clear, before the keys of TLS
+    // 1.2 are there, rustls takes note of neither.)
+    let told = peer.io.peek().ends_with(&[21, 3, 3, 0, 2, 1, 0])
+        || peer.try_step().is_err()
+        || peer.tls.process_new_packets().is_ok_and(|state| state.peer_has_closed());
+    assert_eq!(told, point != FIRST_OF_A_CLIENT, "{point}");
     first
 }
 

@@ -1,0 +1,190 @@
+//! Which kind of work the next free thread of a pool takes up.
+//!
+//! Pure bookkeeping: how much of each kind waits and how many threads are busy with it. The rules:
+//! 1. With `n` threads in total, each known kind that no thread works on has one thread reserved, as far as they go:
+//!    another kind takes a thread only if enough are left for those. So with two kinds each has at most `n - 1`.
+//! 2. Among the kinds that may have a thread, the one served longest ago is next. So with one thread, or more kinds than
+//!    threads, they take turns.
+//! 3. With a share for each kind, no kind ever waits for another.
+
+use core::num::NonZero;
+use std::collections::BTreeMap;
+
+use crate::work::Kind;
+
+/// How many threads a pool has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Limit {
+    /// For all kinds together.
+    Total(NonZero<usize>),
+    /// For each kind.
+    PerKind(NonZero<usize>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Shares {
+    limit: Limit,
+    kinds: BTreeMap<Kind, Share>,
+    busy: usize,
+    /// Counts what was taken up.
+    turn: u64,
+}
+
+#[derive(Debug, Default)]
+struct Share {
+    waiting: usize,
+    busy: usize,
+    /// The turn in which it was served last.
+    served: u64,
+}
+
+impl Shares {
+    pub(crate) fn new(limit: Limit, known: impl IntoIterator<Item = Kind>) -> Self {
+        let kinds = known.into_iter().map(|kind| (kind, Share::default())).collect();
+        Self { limit, kinds, busy: 0, turn: 0 }
+    }
+
+    /// How many threads there may be now.
+    pub(crate) fn n_threads(&self) -> usize {
+        match self.limit {
+            Limit::Total(n) => n.get(),
+            Limit::PerKind(n) => n.get().saturating_mul(self.kinds.len()),
+        }
+    }
+
+    pub(crate) fn n_waiting(&self, kind: Kind) -> usize {
+        self.kinds.get(&kind).map_or(0, |share| share.waiting)
+    }
+
+    /// One more of this kind waits. From the first on the kind is known.
+    pub(crate) fn arrive(&mut self, kind: Kind) {
+        self.kinds.entry(kind).or_default().waiting += 1;
+    }
+
+    /// Nothing waits any more.
+    pub(crate) fn clear(&mut self) {
+        self.kinds.values_mut().for_each(|share| share.waiting = 0);
+    }
+
+    /// The kind that a free thread takes up next.
+    pub(crate) fn next(&self) -> Option<Kind> {
+        let may = |(_, share): &(&Kind, &Share)| share.waiting > 0 && self.has_thread_for(share);
+        self.kinds.iter().filter(may).min_by_key(|(_, share)| share.served).map(|(kind, _)| *kind)
+    }
+
+    fn has_thread_for(&self, share: &Share) -> bool {
+        match self.limit {
+            Limit::PerKind(n) => share.busy < n.get(),
+            Limit::Total(n) => {
+                let free = n.get().saturating_sub(self.busy);
+                let idle_kinds = self.kinds.values().filter(|share| share.busy == 0).count();
+                // A kind that no thread works on takes its own reserved one.
+                free > if share.busy == 0 { 0 } else { idle_kinds }
+            }
+        }
+    }
+
+    /// A thread takes up one of this kind.
+    pub(crate) fn begin(&mut self, kind: Kind) {
+        let share = self.kinds.entry(kind).or_default();
+        share.waiting = share.waiting.saturating_sub(1);
+        share.busy += 1;
+        self.busy += 1;
+        self.turn += 1;
+        share.served = self.turn;
+    }
+
+    /// A thread is done with one of this kind, or is given up.
+    pub(crate) fn end(&mut self, kind: Kind) {
+        let share = self.kinds.entry(kind).or_default();
+        share.busy = share.busy.saturating_sub(1);
+        self.busy = self.busy.saturating_sub(1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const A: Kind = Kind::new("a");
+    const KINDS: [Kind; 4] = [A, Kind::new("b"), Kind::new("c"), Kind::new("d")];
+
+    fn total(n: usize) -> Shares {
+        Shares::new(Limit::Total(NonZero::new(n).unwrap()), [])
+    }
+
+    fn take(shares: &mut Shares) -> Option<Kind> {
+        let kind = shares.next()?;
+        shares.begin(kind);
+        Some(kind)
+    }
+
+    #[test]
+    fn the_only_kind_has_all_threads() {
+        let mut shares = total(3);
+        (0..5).for_each(|_| shares.arrive(A));
+        assert_eq!([(); 4].map(|()| take(&mut shares)), [Some(A), Some(A), Some(A), None]);
+    }
+
+    #[test]
+    fn l13_a_known_kind_has_a_thread_left_for_it() {
+        let mut shares = Shares::new(Limit::Total(NonZero::new(3).unwrap()), KINDS[..2].to_vec());
+        (0..5).for_each(|_| shares.arrive(A));
+        assert_eq!([(); 3].map(|()| take(&mut shares)), [Some(A), Some(A), None]);
+        shares.arrive(KINDS[1]);
+        assert_eq!(take(&mut shares), Some(KINDS[1]));
+    }
+
+    #[test]
+    fn l13_kinds_take_turns_where_there_is_one_thread() {
+        let mut shares = total(1);
+        for _ in 0..3 {
+            KINDS.into_iter().for_each(|kind| shares.arrive(kind));
+        }
+        let served: Vec<_> = core::iter::from_fn(|| {
+            let kind = take(&mut shares)?;
+            shares.end(kind);
+            Some(kind)
+        })
+        .collect();
+        assert_eq!(served, [KINDS, KINDS, KINDS].concat());
+    }
+
+    #[test]
+    fn a_share_for_each_kind_is_each_kinds_own() {
+        let mut shares = Shares::new(Limit::PerKind(NonZero::new(2).unwrap()), []);
+        (0..3).for_each(|_| KINDS.into_iter().for_each(|kind| shares.arrive(kind)));
+        assert_eq!(core::iter::from_fn(|| take(&mut shares)).count(), 8);
+        assert_eq!(shares.n_threads(), 8);
+    }
+
+    proptest! {
+        /// Whatever waits and ends: no more threads than allowed are busy, none is idle while work may have it, and, once all
+        /// kinds are known and there are threads for all, a kind that waits is never kept waiting by the others.
+        #[test]
+        fn l13_a_kind_that_waits_has_a_thread_if_there_is_one_for_each(
+            n in 1usize..6,
+            ops in prop::collection::vec((0usize..4, any::<bool>()), 1..200),
+        ) {
+            let mut shares = Shares::new(Limit::Total(NonZero::new(n).unwrap()), KINDS);
+            let mut busy: Vec<Kind> = Vec::new();
+            for (nth, arrives) in ops {
+                if arrives {
+                    shares.arrive(KINDS[nth]);
+                } else if let Some(at) = busy.iter().position(|kind| *kind == KINDS[nth]) {
+                    shares.end(busy.swap_remove(at));
+                }
+                while let Some(kind) = take(&mut shares) {
+                    busy.push(kind);
+                }
+                prop_assert!(busy.len() <= n);
+                for kind in KINDS {
+                    let waits = shares.n_waiting(kind) > 0 && !busy.contains(&kind);
+                    prop_assert!(!waits || busy.len() == n && n < KINDS.len());
+                }
+            }
+        }
+    }
+}
