@@ -46,8 +46,10 @@ pub(crate) fn algorithm(envelope: Envelope, der: &[u8]) -> Option<Found> {
     })
 }
 
-/// The curve named in a SEC 1 `ECPrivateKey` (RFC 5915), or `None` when `der` is not one or names
-/// none.
+/// The curve of a SEC 1 `ECPrivateKey` (RFC 5915), or `None` when `der` is not one.
+///
+/// A key that names no curve is taken for one on the curve of its length that is used: the public half then tells
+/// whether it is.
 #[cfg(any(feature = "aws-lc-rs", test))]
 pub(crate) fn sec1_curve(der: &[u8]) -> Option<Found> {
     let (body, rest) = element(der, SEQUENCE)?;
@@ -55,9 +57,16 @@ pub(crate) fn sec1_curve(der: &[u8]) -> Option<Found> {
         return None;
     }
     let (_, body) = element(body, INTEGER)?;
-    let (_, body) = element(body, OCTET_STRING)?;
-    let (parameters, _) = element(body, PARAMETERS)?;
-    Some(curve(parameters))
+    let (scalar, body) = element(body, OCTET_STRING)?;
+    if let Some((parameters, _)) = element(body, PARAMETERS) {
+        return Some(curve(parameters));
+    }
+    match scalar.len() {
+        32 => Some(Found::P256),
+        48 => Some(Found::P384),
+        66 => Some(curve_p521()),
+        _ => None,
+    }
 }
 
 /// The bits of the modulus in a PKCS #1 `RSAPrivateKey` (RFC 8017, appendix A.1.2).
@@ -95,6 +104,13 @@ pub(crate) fn pkcs8_private_key(der: &[u8]) -> Option<&[u8]> {
     Some(key)
 }
 
+/// Whether a PKCS #8 envelope is of version 2 (RFC 5958), which may have the public key beside the private one.
+#[cfg(any(feature = "aws-lc-rs", test))]
+pub(crate) fn is_pkcs8_version_2(der: &[u8]) -> bool {
+    let version = element(der, SEQUENCE).and_then(|(body, _)| element(body, INTEGER));
+    version.is_some_and(|(version, _)| version == [1])
+}
+
 fn significant_bits(number: &[u8]) -> Option<usize> {
     let significant = &number[number.iter().position(|&byte| byte != 0)?..];
     Some(significant.len() * 8 - significant[0].leading_zeros() as usize)
@@ -107,18 +123,25 @@ fn curve(parameters: &[u8]) -> Found {
     match oid {
         P256 => Found::P256,
         P384 => Found::P384,
-        P521 => Found::Other("an EC key on curve P-521".into()),
+        P521 => curve_p521(),
         SECP256K1 => Found::Other("an EC key on curve secp256k1".into()),
         other => Found::Other(format!("an EC key on curve {}", dotted(other))),
     }
 }
 
+fn curve_p521() -> Found {
+    Found::Other("an EC key on curve P-521".into())
+}
+
 /// Splits one element with tag `tag` off the front of `input`: its content, and what follows.
-fn element(input: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
-    let (&found, input) = input.split_first()?;
-    if found != tag {
-        return None;
-    }
+pub(crate) fn element(input: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+    let (found, content, rest) = any_element(input)?;
+    (found == tag).then_some((content, rest))
+}
+
+/// Splits one element off the front of `input`: its tag, its content, and what follows.
+pub(crate) fn any_element(input: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+    let (&tag, input) = input.split_first()?;
     let (&short, input) = input.split_first()?;
     let (length, input) = match short {
         0..=0x7f => (usize::from(short), input),
@@ -129,7 +152,8 @@ fn element(input: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
         }
         _ => return None,
     };
-    input.split_at_checked(length)
+    let (content, rest) = input.split_at_checked(length)?;
+    Some((tag, content, rest))
 }
 
 /// An object identifier in the usual notation.
@@ -152,12 +176,12 @@ fn dotted(oid: &[u8]) -> String {
     arcs.iter().map(u64::to_string).collect::<Vec<_>>().join(".")
 }
 
-const INTEGER: u8 = 0x02;
+pub(crate) const INTEGER: u8 = 0x02;
 const BIT_STRING: u8 = 0x03;
 #[cfg(any(feature = "aws-lc-rs", test))]
-const OCTET_STRING: u8 = 0x04;
-const OBJECT_IDENTIFIER: u8 = 0x06;
-const SEQUENCE: u8 = 0x30;
+pub(crate) const OCTET_STRING: u8 = 0x04;
+pub(crate) const OBJECT_IDENTIFIER: u8 = 0x06;
+pub(crate) const SEQUENCE: u8 = 0x30;
 /// `[0] EXPLICIT`, the curve in an `ECPrivateKey`.
 #[cfg(any(feature = "aws-lc-rs", test))]
 const PARAMETERS: u8 = 0xa0;

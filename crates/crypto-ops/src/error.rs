@@ -11,14 +11,16 @@ use crate::scheme::{Algorithm, Scheme};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum KeyError {
-    /// The text holds no private key.
+    /// The file holds no private key.
     #[error(
         "no private key in the PEM text: found {found}; accepted are PRIVATE KEY (PKCS #8), \
-         RSA PRIVATE KEY (PKCS #1) and EC PRIVATE KEY (SEC 1)"
+         RSA PRIVATE KEY (PKCS #1) and EC PRIVATE KEY (SEC 1); {remedy}"
     )]
     NoPrivateKey {
-        /// The labels found, or a word for their absence.
+        /// The labels found, or words for their absence.
         found: String,
+        /// What to do about it, with the command if there is one.
+        remedy: &'static str,
     },
     /// The text holds more than one private key, and nothing says which is meant.
     #[error("{count} private keys in the PEM text: keep the one that belongs to the certificate")]
@@ -35,11 +37,14 @@ pub enum KeyError {
         /// The PEM label or header that showed it.
         label: &'static str,
     },
-    /// The text is not well-formed PEM (RFC 7468).
-    #[error("the PEM text is damaged: {reason}")]
+    /// The key's block is not well-formed PEM (RFC 7468).
+    #[error("the block {label} is damaged: {flaw}; copy the file again from where it was made")]
+    #[cfg(feature = "aws-lc-rs")]
     Pem {
+        /// The label of the block.
+        label: String,
         /// What is wrong with it.
-        reason: &'static str,
+        flaw: crate::PemFlaw,
     },
     /// A key of a kind that is not accepted.
     #[error(

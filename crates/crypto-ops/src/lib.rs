@@ -107,11 +107,17 @@ mod verifier;
 // Private keys: reading them, keeping them, working with them.
 mod der;
 #[cfg(feature = "aws-lc-rs")]
+mod der_kind;
+#[cfg(feature = "aws-lc-rs")]
+mod pem;
+#[cfg(feature = "aws-lc-rs")]
 mod software;
 
 mod error;
 
 pub use agree::{AgreeOp, AgreeStep, MalformedShare};
+#[cfg(feature = "aws-lc-rs")]
+pub use der_kind::DerKind;
 pub use engine_core::{CheckFailed, Kind, Work};
 pub use ephemeral::{EphemeralKey, device_handles};
 pub use error::{KeyError, OpError};
@@ -120,6 +126,8 @@ pub use key::{KeyHandle, subject_public_key};
 pub use key_id::KeyId;
 pub use op::CryptoOp;
 pub use output::CryptoOutput;
+#[cfg(feature = "aws-lc-rs")]
+pub use pem::{NoBlocks, PemBlock, PemFile, PemFlaw};
 pub use scheme::{Algorithm, Scheme};
 pub use secret::Secret;
 pub use sign::{SignOp, UnfitScheme};

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use crypto_ops::{CryptoOp, KeyHandle, Scheme, SignOp};
+use crypto_ops::{CryptoOp, KeyHandle, Scheme, SignOp, SoftwareKeys};
 use rustls::{
     Error, ServerConfig, SignatureAlgorithm, SignatureScheme,
     pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer},
@@ -92,10 +92,16 @@ pub fn software(key: &PrivateKeyDer<'_>) -> Result<Arc<dyn SigningKey>, Error> {
     rustls::crypto::aws_lc_rs::sign::any_supported_type(key)
 }
 
+/// A key of a store, with which the thread that asks signs.
+#[must_use]
+pub fn in_place(store: Arc<SoftwareKeys>, key: KeyHandle) -> Arc<dyn SigningKey> {
+    Arc::new(HandleKey { key, store: Some(store) })
+}
+
 /// A key that does not sign at all: garbage in the shape of a signature. The limit of any offload.
 #[must_use]
 pub fn free_sign(key: KeyHandle) -> Arc<dyn SigningKey> {
-    Arc::new(FreeKey { key })
+    Arc::new(HandleKey { key, store: None })
 }
 
 /// Counts what a key is asked for.
@@ -169,15 +175,17 @@ impl fmt::Debug for WatchedSigner {
 }
 
 #[derive(Debug)]
-struct FreeKey {
+struct HandleKey {
     key: KeyHandle,
+    /// Where the key is; without one, signatures are garbage.
+    store: Option<Arc<SoftwareKeys>>,
 }
 
-impl SigningKey for FreeKey {
+impl SigningKey for HandleKey {
     fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
         let fits = |scheme: &&Scheme| offered.contains(&SignatureScheme::from(scheme.to_u16()));
         let scheme = *self.key.schemes().iter().find(fits)?;
-        Some(Box::new(FreeSigner { key: self.key.clone(), scheme }))
+        Some(Box::new(HandleSigner { key: self.key.clone(), store: self.store.clone(), scheme }))
     }
 
     fn public_key(&self) -> Option<SubjectPublicKeyInfoDer<'_>> {
@@ -193,17 +201,22 @@ impl SigningKey for FreeKey {
     }
 }
 
-struct FreeSigner {
+struct HandleSigner {
     key: KeyHandle,
+    store: Option<Arc<SoftwareKeys>>,
     scheme: Scheme,
 }
 
-impl Signer for FreeSigner {
+impl Signer for HandleSigner {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
         let op = SignOp::new(self.key.clone(), self.scheme, message.to_vec())
             .map_err(|unfit| Error::General(unfit.to_string()))?;
-        let garbage = CryptoOp::Sign(op).garbage().into_signature();
-        Ok(garbage.expect("the garbage of a signing operation is a signature"))
+        let op = CryptoOp::Sign(op);
+        let output = match &self.store {
+            Some(store) => store.execute(&op).map_err(|error| Error::General(error.to_string()))?,
+            None => op.garbage(),
+        };
+        Ok(output.into_signature().expect("a signing operation puts out a signature"))
     }
 
     fn scheme(&self) -> SignatureScheme {
@@ -211,8 +224,8 @@ impl Signer for FreeSigner {
     }
 }
 
-impl fmt::Debug for FreeSigner {
+impl fmt::Debug for HandleSigner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FreeSigner").field("scheme", &self.scheme).finish_non_exhaustive()
+        f.debug_struct("HandleSigner").field("scheme", &self.scheme).finish_non_exhaustive()
     }
 }

@@ -1,64 +1,116 @@
-//! Reading private keys: from PEM text to DER, from DER to a key, with refusals that say what was
-//! found.
+//! Reading private keys: from a PEM file to DER, from DER to a key, with refusals that say what was found and what to
+//! do.
 
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair,
     EcdsaSigningAlgorithm, Ed25519KeyPair, RsaKeyPair,
 };
-use rustls_pki_types::pem::{self, PemObject as _, SectionKind};
-use zeroize::Zeroizing;
 
 use crate::der::{self, Envelope, Found};
+use crate::der_kind::DerKind;
 use crate::error::KeyError;
+use crate::key::KeyHandle;
+use crate::pem::{NoBlocks, PemBlock, PemFile};
 use crate::software::private_key::PrivateKey;
 
-/// The DER of a private key, by the structure its label names.
-pub(crate) enum Pem {
-    Pkcs8(Zeroizing<Vec<u8>>),
-    Pkcs1(Zeroizing<Vec<u8>>),
-    Sec1(Zeroizing<Vec<u8>>),
+/// The private key in the content of a PEM file; of several, the first that fits.
+pub(crate) fn private_key(
+    bytes: &[u8],
+    fits: impl Fn(&KeyHandle) -> bool,
+) -> Result<PrivateKey, KeyError> {
+    let file = PemFile::parse(bytes);
+    let mut keys: Vec<(KeyHandle, PrivateKey)> = Vec::new();
+    let mut refusals = Vec::new();
+    for block in file.blocks() {
+        match from_block(block) {
+            None => {}
+            Some(Ok(key)) => {
+                let handle = key.handle()?;
+                // The same key twice is one key.
+                if keys.iter().all(|(other, _)| *other != handle) {
+                    keys.push((handle, key));
+                }
+            }
+            Some(Err(refusal)) => refusals.push(refusal),
+        }
+    }
+    let count = keys.len();
+    let chosen = match count {
+        1 if refusals.is_empty() => Some(0),
+        _ => keys.iter().position(|(handle, _)| fits(handle)),
+    };
+    match (chosen, refusals.into_iter().next()) {
+        (Some(at), _) => Ok(keys.swap_remove(at).1),
+        (None, Some(refusal)) => Err(refusal),
+        (None, None) if count > 1 => Err(KeyError::SeveralPrivateKeys { count }),
+        (None, None) => Err(KeyError::NoPrivateKey { found: file.found(), remedy: remedy(&file) }),
+    }
 }
 
-/// The one private key in a PEM text.
-pub(crate) fn private_key(text: &str) -> Result<Pem, KeyError> {
+/// The private key in a block; `None` if the block is of another kind.
+fn from_block(block: &PemBlock) -> Option<Result<PrivateKey, KeyError>> {
     const ENCRYPTED: &str = "ENCRYPTED PRIVATE KEY";
-    let labels: Vec<&str> = text
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("-----BEGIN ")?.strip_suffix("-----"))
-        .collect();
-    if labels.contains(&ENCRYPTED) {
-        return Err(KeyError::Encrypted { label: ENCRYPTED });
+    let read: fn(&[u8]) -> Result<PrivateKey, KeyError> = match block.label() {
+        ENCRYPTED => return Some(Err(KeyError::Encrypted { label: ENCRYPTED })),
+        "PRIVATE KEY" => from_pkcs8,
+        "RSA PRIVATE KEY" => rsa_from_pkcs1,
+        "EC PRIVATE KEY" => ecdsa_from_sec1,
+        _ => return None,
+    };
+    if block.is_encrypted() {
+        return Some(Err(KeyError::Encrypted { label: "Proc-Type: 4,ENCRYPTED" }));
     }
-    // The older way, a header within the section (RFC 1421).
-    if text.lines().any(|line| line.starts_with("Proc-Type:") && line.contains("ENCRYPTED")) {
-        return Err(KeyError::Encrypted { label: "Proc-Type: 4,ENCRYPTED" });
-    }
-    let mut keys = Vec::new();
-    for section in <(SectionKind, Vec<u8>)>::pem_slice_iter(text.as_bytes()) {
-        let (kind, der) = section.map_err(|error| KeyError::Pem { reason: pem_reason(&error) })?;
-        let der = Zeroizing::new(der);
-        match kind {
-            SectionKind::PrivateKey => keys.push(Pem::Pkcs8(der)),
-            SectionKind::RsaPrivateKey => keys.push(Pem::Pkcs1(der)),
-            SectionKind::EcPrivateKey => keys.push(Pem::Sec1(der)),
-            _ => {}
+    Some(match block.der() {
+        Ok(der) => read(&der),
+        Err(flaw) => Err(KeyError::Pem { label: block.label().to_owned(), flaw }),
+    })
+}
+
+/// What to do about a file without a private key.
+fn remedy(file: &PemFile) -> &'static str {
+    const GIVE: &str = "give the file with the private key";
+    const PUBLIC: &str = "this is the public half: give the private key";
+    const OF_CERTIFICATE: &str = "give the private key that the certificate was made for";
+    match file.without_blocks() {
+        Some(NoBlocks::Der(DerKind::PrivateKey)) => {
+            "convert it with `openssl pkey -inform DER -in KEY -out KEY.pem`"
         }
-    }
-    match keys.len() {
-        0 if labels.is_empty() => {
-            Err(KeyError::NoPrivateKey { found: "no -----BEGIN line at all".into() })
+        Some(NoBlocks::Der(DerKind::EncryptedPrivateKey)) => {
+            "decrypt it with `openssl pkcs8 -inform DER -in KEY -out KEY.pem`"
         }
-        0 => Err(KeyError::NoPrivateKey { found: labels.join(", ") }),
-        1 => Ok(keys.remove(0)),
-        count => Err(KeyError::SeveralPrivateKeys { count }),
+        Some(NoBlocks::Der(DerKind::Pkcs12)) => {
+            "take the key out of it with `openssl pkcs12 -in KEY -nocerts -nodes -out KEY.pem`"
+        }
+        Some(NoBlocks::Der(DerKind::PublicKey)) => PUBLIC,
+        Some(NoBlocks::Der(DerKind::Certificate | DerKind::Pkcs7)) => OF_CERTIFICATE,
+        Some(_) => GIVE,
+        None => {
+            let labels = file.blocks().iter().map(PemBlock::label);
+            let remedies = labels.map(|label| match label {
+                "OPENSSH PRIVATE KEY" => {
+                    "convert it in its place with `ssh-keygen -p -N '' -m PKCS8 -f KEY`"
+                }
+                "PUBLIC KEY" | "RSA PUBLIC KEY" => PUBLIC,
+                "CERTIFICATE" | "TRUSTED CERTIFICATE" | "PKCS7" => OF_CERTIFICATE,
+                "EC PARAMETERS" => "this is only the curve: give the private key on it",
+                _ => GIVE,
+            });
+            remedies.min_by_key(|&remedy| remedy == GIVE).unwrap_or(GIVE)
+        }
     }
 }
 
 /// A key of any algorithm from PKCS #8.
 pub(crate) fn from_pkcs8(der: &[u8]) -> Result<PrivateKey, KeyError> {
     const MALFORMED: KeyError = KeyError::Malformed { format: "PKCS #8" };
+    // The library reads the public key of version 2 for Ed25519 only; the private key inside says as much.
+    let inner = der::pkcs8_private_key(der).filter(|_| der::is_pkcs8_version_2(der));
     let ecdsa = |algorithm: &'static EcdsaSigningAlgorithm| {
-        EcdsaKeyPair::from_pkcs8(algorithm, der).map(PrivateKey::Ecdsa).map_err(|_| MALFORMED)
+        let read = match inner {
+            None => EcdsaKeyPair::from_pkcs8(algorithm, der),
+            Some(inner) => EcdsaKeyPair::from_private_key_der(algorithm, inner),
+        };
+        read.map(PrivateKey::Ecdsa).map_err(|_| MALFORMED)
     };
     match der::algorithm(Envelope::Pkcs8, der).ok_or(MALFORMED)? {
         Found::P256 => ecdsa(&ECDSA_P256_SHA256_ASN1_SIGNING),
@@ -66,22 +118,25 @@ pub(crate) fn from_pkcs8(der: &[u8]) -> Result<PrivateKey, KeyError> {
         Found::Ed25519 => Ed25519KeyPair::from_pkcs8_maybe_unchecked(der)
             .map(PrivateKey::Ed25519)
             .map_err(|_| MALFORMED),
-        Found::Rsa => RsaKeyPair::from_pkcs8(der)
-            .map(PrivateKey::Rsa)
-            .map_err(|_| rsa_refusal(der::pkcs8_private_key(der), "PKCS #8")),
+        Found::Rsa => match inner {
+            None => RsaKeyPair::from_pkcs8(der),
+            Some(inner) => RsaKeyPair::from_der(inner),
+        }
+        .map(PrivateKey::Rsa)
+        .map_err(|_| rsa_refusal(der::pkcs8_private_key(der), "PKCS #8")),
         Found::Other(found) => Err(KeyError::Unsupported { found }),
     }
 }
 
 /// An RSA key from PKCS #1.
-pub(crate) fn rsa_from_pkcs1(der: &[u8]) -> Result<PrivateKey, KeyError> {
+fn rsa_from_pkcs1(der: &[u8]) -> Result<PrivateKey, KeyError> {
     RsaKeyPair::from_der(der)
         .map(PrivateKey::Rsa)
         .map_err(|_| rsa_refusal(Some(der), "RSAPrivateKey (PKCS #1)"))
 }
 
 /// An ECDSA key from SEC 1.
-pub(crate) fn ecdsa_from_sec1(der: &[u8]) -> Result<PrivateKey, KeyError> {
+fn ecdsa_from_sec1(der: &[u8]) -> Result<PrivateKey, KeyError> {
     const MALFORMED: KeyError = KeyError::Malformed { format: "ECPrivateKey (SEC 1)" };
     let algorithm = match der::sec1_curve(der).ok_or(MALFORMED)? {
         Found::P256 => &ECDSA_P256_SHA256_ASN1_SIGNING,
@@ -97,15 +152,5 @@ fn rsa_refusal(pkcs1: Option<&[u8]>, format: &'static str) -> KeyError {
     match pkcs1.and_then(der::rsa_modulus_bits) {
         Some(bits) if !KeyError::RSA_BITS.contains(&bits) => KeyError::RsaSize { bits },
         _ => KeyError::Malformed { format },
-    }
-}
-
-/// The reason in words; the library's own text quotes the input, which may be secret.
-fn pem_reason(error: &pem::Error) -> &'static str {
-    match error {
-        pem::Error::MissingSectionEnd { .. } => "a section has no -----END line",
-        pem::Error::IllegalSectionStart { .. } => "a -----BEGIN line is not well-formed",
-        pem::Error::Base64Decode(_) => "a section is not base64",
-        _ => "it cannot be read",
     }
 }

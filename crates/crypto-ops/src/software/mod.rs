@@ -17,7 +17,6 @@ use crate::key_id::KeyId;
 use crate::op::CryptoOp;
 use crate::output::CryptoOutput;
 use crate::sign::SignOp;
-use key_file::Pem;
 use private_key::PrivateKey;
 
 /// Private keys in memory, and the operations done with them.
@@ -37,20 +36,33 @@ impl SoftwareKeys {
         Self::default()
     }
 
-    /// Loads the private key in a PEM text: PKCS #8 (`PRIVATE KEY`), PKCS #1 (`RSA PRIVATE KEY`)
-    /// or SEC 1 (`EC PRIVATE KEY`). Certificates and parameters beside it are passed over.
+    /// Loads the private key in the content of a PEM file: PKCS #8 (`PRIVATE KEY`), PKCS #1 (`RSA PRIVATE KEY`) or
+    /// SEC 1 (`EC PRIVATE KEY`). Certificates and parameters beside it are passed over, and so is what stands around
+    /// the blocks, whatever its encoding.
     ///
-    /// The decoded key is zeroised; wiping `text` is the caller's part.
+    /// The decoded key is zeroised; wiping `pem` is the caller's part.
     ///
     /// # Errors
     ///
     /// A [`KeyError`] that says what was found and what is accepted.
-    pub fn load_pem(&self, text: &str) -> Result<KeyHandle, KeyError> {
-        match key_file::private_key(text)? {
-            Pem::Pkcs8(der) => self.load_pkcs8_der(&der),
-            Pem::Pkcs1(der) => self.insert(key_file::rsa_from_pkcs1(&der)?),
-            Pem::Sec1(der) => self.insert(key_file::ecdsa_from_sec1(&der)?),
-        }
+    pub fn load_pem(&self, pem: &(impl AsRef<[u8]> + ?Sized)) -> Result<KeyHandle, KeyError> {
+        self.load_pem_where(pem, |_| false)
+    }
+
+    /// As [`load_pem`](Self::load_pem), for a file that may hold several private keys: loads the first for which `fits`
+    /// answers true, for example the one that a certificate was made for. A key that is the only one is loaded whether
+    /// it fits or not.
+    ///
+    /// # Errors
+    ///
+    /// A [`KeyError`]; if several keys are there and none fits, that of the first which cannot be read, or
+    /// [`KeyError::SeveralPrivateKeys`].
+    pub fn load_pem_where(
+        &self,
+        pem: &(impl AsRef<[u8]> + ?Sized),
+        fits: impl Fn(&KeyHandle) -> bool,
+    ) -> Result<KeyHandle, KeyError> {
+        self.insert(key_file::private_key(pem.as_ref(), fits)?)
     }
 
     /// Loads a private key from the DER of an unencrypted PKCS #8 structure (RFC 5208, RFC 5958).

@@ -5,14 +5,11 @@ use std::{
     sync::Arc,
 };
 
-use crypto_ops::{KeyError, KeyHandle, SoftwareKeys};
-use rustls::{
-    Error, InconsistentKeys,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
-    sign::CertifiedKey,
-};
+use crypto_ops::{KeyError, KeyHandle, PemFile, Secret, SoftwareKeys};
+use rustls::pki_types::CertificateDer;
 
-use crate::{certs::TestPki, keys};
+use super::chain::{Certificates, Unfit};
+use crate::certs::TestPki;
 
 /// A certificate chain and its private key, which belong together.
 ///
@@ -20,8 +17,6 @@ use crate::{certs::TestPki, keys};
 pub struct Identity {
     /// The server's certificate first.
     pub chain: Vec<CertificateDer<'static>>,
-    /// The key for signing in software.
-    pub private_key: PrivateKeyDer<'static>,
     /// The key store of a device that holds the key.
     pub keys: Arc<SoftwareKeys>,
     /// The key in that store.
@@ -43,10 +38,21 @@ pub enum IdentityError {
         reason: String,
     },
     /// There is no certificate in the file.
-    #[error("--cert {}: no certificate in it; give a file with -----BEGIN CERTIFICATE-----", .0.display())]
-    NoCertificate(PathBuf),
+    #[error(
+        "--cert {}: no certificate in it: found {found}; {}",
+        path.display(),
+        remedy.replace("-in CERT", &format!("-in {}", path.display()))
+    )]
+    NoCertificate {
+        /// The file.
+        path: PathBuf,
+        /// The blocks that were found, or words for their absence.
+        found: String,
+        /// What to do; `CERT` stands for the file.
+        remedy: &'static str,
+    },
     /// A certificate in the file cannot be read.
-    #[error("--cert {}: {reason}; give certificates in PEM, the server's own first", path.display())]
+    #[error("--cert {}: {reason}; copy the file again from where it was made", path.display())]
     BadCertificate {
         /// The file.
         path: PathBuf,
@@ -54,7 +60,12 @@ pub enum IdentityError {
         reason: String,
     },
     /// The key cannot be used.
-    #[error("--key {}: {source}", path.display())]
+    #[error(
+        "--key {}: {}{}",
+        path.display(),
+        source.to_string().replace("-in KEY", &format!("-in {}", path.display())),
+        make_another(source)
+    )]
     Key {
         /// The file.
         path: PathBuf,
@@ -63,8 +74,9 @@ pub enum IdentityError {
     },
     /// Key and certificate are not a pair.
     #[error(
-        "--key {}: not the key of the certificate in {}; give the key that the certificate was made for",
+        "--key {}: not the key of {} in {}; give the key that the certificate was made for",
         key.display(),
+        if *count == 1 { "the certificate".to_owned() } else { format!("any of the {count} certificates") },
         certificate.display()
     )]
     Mismatch {
@@ -72,37 +84,74 @@ pub enum IdentityError {
         key: PathBuf,
         /// The certificate's file.
         certificate: PathBuf,
+        /// How many certificates it has.
+        count: usize,
     },
+}
+
+/// The command that makes a key in the place of one that is of no use.
+fn make_another(error: &KeyError) -> &'static str {
+    match error {
+        KeyError::Unsupported { .. } | KeyError::RsaSize { .. } => {
+            "; make one with `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out NEW.key` \
+             and have a certificate issued for it"
+        }
+        _ => "",
+    }
 }
 
 impl Identity {
     /// Reads certificate chain and key from PEM files and holds them against each other.
     ///
+    /// The files may hold more: of several keys the one is taken that a certificate is for, and of several certificates the
+    /// key's own and those of its issuers, in this order.
+    ///
     /// # Errors
     /// See [`IdentityError`].
     pub fn from_files(certificate: &Path, key: &Path) -> Result<Self, IdentityError> {
-        let certificate_pem = read("--cert", certificate)?;
+        Self::from_files_into(Arc::default(), certificate, key)
+    }
+
+    /// As [`from_files`](Self::from_files); the key is loaded into the store `keys`.
+    ///
+    /// # Errors
+    /// See [`IdentityError`]. The store is as it was, then, but for [`IdentityError::Mismatch`]: a key that was in it
+    /// before may be in use.
+    pub fn from_files_into(
+        keys: Arc<SoftwareKeys>,
+        certificate: &Path,
+        key: &Path,
+    ) -> Result<Self, IdentityError> {
+        let certificate_pem = PemFile::parse(read("--cert", certificate)?.expose());
         let key_pem = read("--key", key)?;
-        let bad =
-            |reason: String| IdentityError::BadCertificate { path: certificate.to_owned(), reason };
-        let chain: Vec<_> = CertificateDer::pem_slice_iter(certificate_pem.as_bytes())
-            .collect::<Result<_, _>>()
-            .map_err(|error| bad(error.to_string()))?;
-        if chain.is_empty() {
-            return Err(IdentityError::NoCertificate(certificate.to_owned()));
-        }
-        let of_key = |source| IdentityError::Key { path: key.to_owned(), source };
-        let identity = Self::new(chain, &key_pem).map_err(of_key)?;
-        match identity.consistency() {
-            Ok(()) => Ok(identity),
-            Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
-                Err(IdentityError::Mismatch {
-                    key: key.to_owned(),
-                    certificate: certificate.to_owned(),
-                })
+        let path = || certificate.to_owned();
+        let certificates = Certificates::read(&certificate_pem).map_err(|unfit| match unfit {
+            Unfit::None { found, remedy } => {
+                IdentityError::NoCertificate { path: path(), found, remedy }
             }
-            Err(error) => Err(bad(error.to_string())),
+            Unfit::Damaged(reason) => IdentityError::BadCertificate { path: path(), reason },
+        })?;
+        let handle = keys
+            .load_pem_where(key_pem.expose(), |handle| certificates.has(handle.public_key()))
+            .map_err(|source| IdentityError::Key { path: key.to_owned(), source })?;
+        let count = certificates.count();
+        let Some((place, chain)) = certificates.chain(handle.public_key()) else {
+            return Err(IdentityError::Mismatch {
+                key: key.to_owned(),
+                certificate: path(),
+                count,
+            });
+        };
+        if place > 0 || chain.len() < count {
+            tracing::warn!(
+                file = %certificate.display(),
+                "serve.chain_reordered: certificate {} of {count} is the key's own and is sent first, with {} of its \
+                 issuers behind it; put them into the file in this order",
+                place + 1,
+                chain.len() - 1,
+            );
         }
+        Ok(Self { chain, keys, handle })
     }
 
     /// Certificate and key made on the spot.
@@ -110,20 +159,9 @@ impl Identity {
     /// # Errors
     /// When the device's key store refuses the key, for which there is no reason.
     pub fn of(pki: &TestPki) -> Result<Self, KeyError> {
-        Self::new(vec![pki.certificate.clone()], &pki.key_pem)
-    }
-
-    fn new(chain: Vec<CertificateDer<'static>>, key_pem: &str) -> Result<Self, KeyError> {
         let keys = Arc::new(SoftwareKeys::new());
-        let handle = keys.load_pem(key_pem)?;
-        let private_key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes())
-            .expect("the key store has just read a private key from this text");
-        Ok(Self { chain, private_key, keys, handle })
-    }
-
-    fn consistency(&self) -> Result<(), Error> {
-        let key = keys::free_sign(self.handle.clone());
-        CertifiedKey::new(self.chain.clone(), key).keys_match()
+        let handle = keys.load_pem(&pki.key_pem)?;
+        Ok(Self { chain: vec![pki.certificate.clone()], keys, handle })
     }
 }
 
@@ -133,9 +171,10 @@ impl std::fmt::Debug for Identity {
     }
 }
 
-fn read(option: &'static str, path: &Path) -> Result<String, IdentityError> {
+/// The bytes of a file, wiped when they are dropped.
+fn read(option: &'static str, path: &Path) -> Result<Secret, IdentityError> {
     let unreadable =
         |reason: String| IdentityError::Unreadable { option, path: path.to_owned(), reason };
     let bytes = std::fs::read(path).map_err(|error| unreadable(error.to_string()))?;
-    String::from_utf8(bytes).map_err(|_| unreadable("not text".to_owned()))
+    Ok(Secret::new(bytes))
 }

@@ -1,5 +1,6 @@
 //! The HTTPS server of `lab serve`: the same workers and sessions as in the scenarios, a page behind them.
 
+mod chain;
 mod identity;
 mod offload;
 
@@ -143,7 +144,7 @@ impl Serving {
             }
         };
         let key = match &offload {
-            None => keys::software(&identity.private_key)?,
+            None => keys::in_place(Arc::clone(&identity.keys), identity.handle.clone()),
             Some(offload) => offload.signing_key(identity.handle.clone()),
         };
         let config = keys::server_config(identity.chain, key)?;

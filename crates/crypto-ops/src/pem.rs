@@ -1,0 +1,262 @@
+//! The blocks of a PEM file (RFC 7468), read from bytes as they come from other systems.
+//!
+//! A file is bytes, not text: names beside the blocks may be in any encoding, lines may end in any way, a byte-order mark
+//! may come first, and a whole file may be in UTF-16. Blocks are found by their `-----BEGIN` lines; everything else is
+//! passed over.
+
+use std::fmt;
+
+use rustls_pki_types::pem::{self, PemObject as _, SectionKind};
+use zeroize::Zeroizing;
+
+use crate::der_kind::DerKind;
+
+/// A file with PEM blocks, or without any.
+///
+/// The content is wiped when the value is dropped, for it may be a private key. `Debug` shows labels only.
+pub struct PemFile {
+    blocks: Vec<PemBlock>,
+    without_blocks: Option<NoBlocks>,
+}
+
+/// One block of a PEM file.
+pub struct PemBlock {
+    label: String,
+    /// The lines of base64.
+    body: Zeroizing<Vec<u8>>,
+    encrypted: bool,
+    flaw: Option<PemFlaw>,
+}
+
+/// What a file without any PEM block is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoBlocks {
+    /// It has no bytes, or only white space.
+    Empty,
+    /// It is one DER structure.
+    Der(DerKind),
+    /// It is something else.
+    Unknown,
+}
+
+/// What is wrong with a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PemFlaw {
+    /// The line that begins it does not end in five hyphens.
+    BadBegin,
+    /// The line that ends it is not there.
+    NoEnd,
+    /// Its content is not base64.
+    NotBase64,
+}
+
+impl fmt::Display for PemFlaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::BadBegin => "its -----BEGIN line is not well-formed",
+            Self::NoEnd => "it has no -----END line",
+            Self::NotBase64 => "it is not base64",
+        })
+    }
+}
+
+impl PemFile {
+    /// Finds the blocks in the content of a file. Nothing is decoded yet.
+    pub fn parse(bytes: &[u8]) -> Self {
+        let decoded = from_utf16(bytes);
+        let bytes = decoded.as_ref().map_or(bytes, |decoded| decoded.as_slice());
+        let blocks = blocks(bytes);
+        let without_blocks = blocks.is_empty().then(|| match DerKind::of(bytes) {
+            _ if bytes.iter().all(u8::is_ascii_whitespace) => NoBlocks::Empty,
+            Some(kind) => NoBlocks::Der(kind),
+            None => NoBlocks::Unknown,
+        });
+        Self { blocks, without_blocks }
+    }
+
+    /// The blocks, in their order.
+    pub fn blocks(&self) -> &[PemBlock] {
+        &self.blocks
+    }
+
+    /// What the file is instead, if it has no block.
+    pub fn without_blocks(&self) -> Option<NoBlocks> {
+        self.without_blocks
+    }
+
+    /// What the file holds, for a message: the labels of its blocks, or words for their absence.
+    pub fn found(&self) -> String {
+        match self.without_blocks {
+            Some(NoBlocks::Empty) => "an empty file".to_owned(),
+            Some(NoBlocks::Der(kind)) => kind.to_string(),
+            Some(NoBlocks::Unknown) => "no -----BEGIN line at all".to_owned(),
+            None => {
+                let labels: Vec<&str> = self.blocks.iter().map(PemBlock::label).collect();
+                labels.join(", ")
+            }
+        }
+    }
+}
+
+impl PemBlock {
+    /// The label in its `-----BEGIN` line, for example `CERTIFICATE`.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// Whether its header says that it is encrypted (`Proc-Type: 4,ENCRYPTED`, RFC 1421).
+    pub fn is_encrypted(&self) -> bool {
+        self.encrypted
+    }
+
+    /// The bytes inside.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the block; nothing of its content is in the error.
+    pub fn der(&self) -> Result<Zeroizing<Vec<u8>>, PemFlaw> {
+        if let Some(flaw) = self.flaw {
+            return Err(flaw);
+        }
+        let (begin, end) = ("-----BEGIN CERTIFICATE-----\n", "-----END CERTIFICATE-----\n");
+        let mut text =
+            Zeroizing::new(Vec::with_capacity(begin.len() + self.body.len() + end.len()));
+        text.extend_from_slice(begin.as_bytes());
+        text.extend_from_slice(&self.body);
+        text.extend_from_slice(end.as_bytes());
+        match <(SectionKind, Vec<u8>)>::from_pem_slice(&text) {
+            Ok((_, der)) => Ok(Zeroizing::new(der)),
+            // An empty body is no section to the library.
+            Err(pem::Error::NoItemsFound) => Ok(Zeroizing::default()),
+            Err(_) => Err(PemFlaw::NotBase64),
+        }
+    }
+}
+
+impl fmt::Debug for PemFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PemFile").field("found", &self.found()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for PemBlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PemBlock").field("label", &self.label).finish_non_exhaustive()
+    }
+}
+
+const BEGIN: &[u8] = b"-----BEGIN ";
+const HYPHENS: &[u8] = b"-----";
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// The blocks in `bytes`. One begins at the start of a line, or right behind the hyphens that end another: files without
+/// a last line end are often put together like that.
+fn blocks(mut bytes: &[u8]) -> Vec<PemBlock> {
+    let mut blocks = Vec::new();
+    while let Some(line) = next_begin(bytes) {
+        let line_end = line.iter().position(|byte| b"\r\n".contains(byte)).unwrap_or(line.len());
+        let (first, rest) = line.split_at(line_end);
+        let name = first.get(BEGIN.len()..).unwrap_or_default();
+        let Some(name_end) = find(name, HYPHENS) else {
+            let label = printable(without_hyphens(name.trim_ascii_end()));
+            let flaw = Some(PemFlaw::BadBegin);
+            blocks.push(PemBlock { label, body: Zeroizing::default(), encrypted: false, flaw });
+            bytes = rest;
+            continue;
+        };
+        let name = name.get(..name_end).unwrap_or_default();
+        let inside = line.get(BEGIN.len() + name_end + HYPHENS.len()..).unwrap_or_default();
+        let end = [b"-----END ", name, HYPHENS].concat();
+        let until = find(inside, &end);
+        // An end behind the beginning of the next block is that block's.
+        let next = next_begin(inside).map(|next| inside.len() - next.len());
+        let (content, after, flaw) = match (until, next) {
+            (Some(until), next) if next.is_none_or(|next| until < next) => {
+                (&inside[..until], &inside[until + end.len()..], None)
+            }
+            (_, Some(next)) => (&inside[..next], &inside[next..], Some(PemFlaw::NoEnd)),
+            (_, None) => (inside, &inside[inside.len()..], Some(PemFlaw::NoEnd)),
+        };
+        let (encrypted, body) = body(content);
+        blocks.push(PemBlock { label: printable(name), body, encrypted, flaw });
+        bytes = after;
+    }
+    blocks
+}
+
+/// `bytes` from the next beginning of a block.
+fn next_begin(bytes: &[u8]) -> Option<&[u8]> {
+    let mut from = 0;
+    loop {
+        let at = from + find(bytes.get(from..)?, BEGIN)?;
+        let before = &bytes[..at];
+        let line_start =
+            before.iter().rposition(|byte| b"\r\n".contains(byte)).map_or(0, |n| n + 1);
+        let line = before[line_start..].trim_ascii();
+        let line = line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line).trim_ascii();
+        if line.is_empty() || line.ends_with(HYPHENS) {
+            return bytes.get(at..);
+        }
+        from = at + BEGIN.len();
+    }
+}
+
+/// Whether the header of a block says that it is encrypted, and the lines behind the header, trimmed.
+fn body(content: &[u8]) -> (bool, Zeroizing<Vec<u8>>) {
+    let mut encrypted = false;
+    let mut body = Zeroizing::new(Vec::with_capacity(content.len() + 1));
+    let mut in_header = false;
+    for line in content.split(|byte| b"\r\n".contains(byte)).map(<[u8]>::trim_ascii) {
+        // A header's line has a colon, which base64 has not; one that goes on is indented, or follows a comma.
+        if line.contains(&b':') {
+            in_header = true;
+            encrypted |= line.starts_with(b"Proc-Type") && find(line, b"ENCRYPTED").is_some();
+        } else if line.is_empty() {
+            in_header = false;
+        } else if !in_header {
+            body.extend_from_slice(line);
+            body.push(b'\n');
+        }
+    }
+    (encrypted, body)
+}
+
+/// The text of a file in UTF-16, of either byte order, as UTF-8. `None` for any other file.
+fn from_utf16(bytes: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+    const LITTLE: &[u8] = b"-\0-\0-\0-\0-\0";
+    const BIG: &[u8] = b"\0-\0-\0-\0-\0-";
+    let has = |hyphens| find(bytes, hyphens).is_some_and(|at| at.is_multiple_of(2));
+    let unit: fn([u8; 2]) -> u16 = match bytes {
+        [0xff, 0xfe, ..] => u16::from_le_bytes,
+        [0xfe, 0xff, ..] => u16::from_be_bytes,
+        _ if has(LITTLE) => u16::from_le_bytes,
+        _ if has(BIG) => u16::from_be_bytes,
+        _ => return None,
+    };
+    // Long enough from the start: a buffer that grows would leave its old content behind.
+    let mut text = Zeroizing::new(Vec::with_capacity(bytes.len() * 2));
+    let units = bytes.as_chunks::<2>().0.iter().map(|pair| unit(*pair));
+    for char in char::decode_utf16(units.filter(|&unit| unit != 0xfeff)) {
+        let char = char.unwrap_or(char::REPLACEMENT_CHARACTER);
+        text.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes());
+    }
+    Some(text)
+}
+
+fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
+    bytes.windows(wanted.len()).position(|window| window == wanted)
+}
+
+/// A label as it may be printed: short, and without anything that a terminal would take for more than text.
+fn printable(label: &[u8]) -> String {
+    const LONGEST: usize = 40;
+    let char =
+        |&byte: &u8| if byte.is_ascii_graphic() || byte == b' ' { char::from(byte) } else { '?' };
+    label.iter().take(LONGEST).map(char).collect()
+}
+
+/// `bytes` without the hyphens at its end.
+fn without_hyphens(bytes: &[u8]) -> &[u8] {
+    let end = bytes.iter().rposition(|&byte| byte != b'-').map_or(0, |at| at + 1);
+    &bytes[..end]
+}
