@@ -112,8 +112,10 @@ const LAWS: &[Law] = &[
           text: "An operation may have a deadline and a policy for when it passes; the losing result is discarded as law 5 \
                  says." },
     Law { number: 15, title: "A failed operation ends its session, cleanly",
-          text: "The session keeps the typed cause, sends what is due and `close_notify`, or the alert that rustls has chosen \
-                 instead, and answers every later call with the cause." },
+          text: "The session keeps the typed cause, and answers every later call with it. The peer learns of it: the flight \
+                 that needed the result has not left, so the alert `internal_error` goes in its place, in the clear. Where \
+                 the peer expects an encrypted one it is rustls's own, or `close_notify`, which is all that a TLS 1.3 \
+                 client can send after the server's flight." },
 ];
 
 /// The map for the tests found in `sources`, given as path and text.

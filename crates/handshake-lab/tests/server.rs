@@ -243,14 +243,27 @@ fn half_a_hello_is_hung_up_on_and_the_others_are_served() {
     let mut client = site.connect();
     assert!(ask(&mut client, "GET / HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 200 OK\r\n"));
 
-    // Closed in order, or reset because something was never read.
-    let mut rest = Vec::new();
-    let ended = half.read_to_end(&mut rest);
-    let patience_ended = |kind| kind == std::io::ErrorKind::WouldBlock;
-    assert!(!ended.is_err_and(|error| patience_ended(error.kind())), "it was not hung up on");
+    let mut told = Vec::new();
+    half.read_to_end(&mut told).expect("it is told, and hung up on");
+    assert_eq!(told, INTERNAL_ERROR);
     assert!(ask(&mut client, "GET / HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 200 OK\r\n"));
     drop(client);
     let (ended, _) = site.end(Ending::Drain(LIMIT));
     // The connection that only lent its hello hung up.
     assert_eq!((ended.workers[0].timed_out, ended.workers[0].handshakes), (1, 1));
 }
+
+#[test]
+fn a_handshake_whose_key_takes_too_long_is_told_and_hung_up_on() {
+    let timeout = Some(Duration::from_millis(300));
+    let site = Site::with_timeout(Service::Page { engine: "sim".into() }, 1500.0, timeout);
+    let mut parked = site.hello();
+    let mut told = Vec::new();
+    parked.sock.read_to_end(&mut told).expect("it is told, and hung up on");
+    assert_eq!(told, INTERNAL_ERROR);
+    let (ended, engine) = site.end(Ending::Abandon);
+    assert_eq!((ended.workers[0].timed_out, engine.cancelled), (1, 1));
+}
+
+/// The fatal alert `internal_error`, in the clear.
+const INTERNAL_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 80];

@@ -14,9 +14,11 @@ use crate::rustls23;
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SslError {
-    /// The engine could not carry out an operation of this handshake. The session sent `close_notify` and is over. A
-    /// server's key agreement in TLS 1.3 is the exception: rustls takes a failure for a bad key share of the peer's and
-    /// sends the alert `illegal_parameter`, whatever the cause.
+    /// The engine could not carry out an operation of this handshake. The session is over, and the peer was told by the
+    /// alert `internal_error`, in the place of the flight that needed the result. The exceptions are in TLS 1.3, where the
+    /// peer expects an encrypted alert and rustls encrypts none of ours: a client whose own signature failed sent
+    /// `close_notify`; a side whose verdict on the other's certificate was cut short sent rustls's `handshake_failure`; a
+    /// client whose key exchange failed while early data was under way sent rustls's `illegal_parameter`.
     #[error("the handshake's operation failed: {0}")]
     Failed(EngineError),
     /// The peer broke the protocol, or the two sides could not agree. The alert for it was sent if the peer still
@@ -32,7 +34,10 @@ pub enum SslError {
     /// The transport failed.
     #[error("transport: {0}")]
     Io(Arc<io::Error>),
-    /// The handshake was not done within its deadline. A parked packet was cancelled.
+    /// The handshake was not done within its deadline. A parked packet was cancelled. The peer was told: by
+    /// `internal_error`, or by `close_notify` once it expects encrypted records. In one case it was not: the packet was
+    /// parked after the keys had been agreed, and its connection is lost with it; that is a TLS 1.3 server's verdict on the
+    /// client and, with [`tokio`](crate#features), any packet of a client but the first.
     #[error("the handshake was not done within {0:?}")]
     TimedOut(core::time::Duration),
     /// A packet's job panicked; the panic was handed on to the caller of that time, and the connection is lost.

@@ -113,8 +113,12 @@
 //!
 //! # Failure
 //!
-//! A failed operation ends its session: what can be told to the peer is sent, then `close_notify` (in one case another
-//! alert, see [`SslError::Failed`]), and every later call returns the same [`SslError`]. There is no way to cancel an operation and keep the session.
+//! A failed operation ends its session, and the peer is told: the flight that needed the result has not left, so the alert
+//! `internal_error` goes in its place, also when a hook panics ([`SslError::Failed`] has the exceptions, which are in TLS
+//! 1.3). Every later call returns the same [`SslError`]. There is no way to cancel an operation and keep the session.
+//!
+//! A session has no clock. Whoever drives it and finds that a handshake takes too long calls [`Ssl::time_out`]; the futures
+//! of the module `tokio` do that by themselves.
 //!
 //! # Drop
 //!

@@ -29,12 +29,10 @@ pub(crate) struct Broken {
 
 /// What is left of a broken connection, to tell the peer with.
 pub(crate) enum Remains {
-    /// The connection, with whatever it still has to send.
+    /// The connection, with whatever it still has to send, the alert last.
     Connection(Tls),
     /// Nothing was sent yet but what is to be sent now: an alert.
     Alert(Vec<u8>),
-    /// The peer has not been spoken to.
-    Nothing,
 }
 
 impl Broken {
@@ -44,19 +42,9 @@ impl Broken {
             Some(cause) => SslError::Failed(cause),
             None => SslError::Tls(self.error),
         };
-        // rustls queues an alert for what the peer did wrong, but none for an engine's failure (law L15).
-        let ours = matches!(error, SslError::Failed(_));
         let sent = match self.remains {
-            Remains::Connection(mut tls) => {
-                if ours {
-                    tls.send_close_notify();
-                }
-                tls.flush(io)
-            }
-            // A half-made first flight is of no use; the peer still reads in the clear.
-            Remains::Alert(_) if ours => io.write_all(&rustls23::CLOSE_NOTIFY),
+            Remains::Connection(mut tls) => tls.flush(io),
             Remains::Alert(alert) => io.write_all(&alert),
-            Remains::Nothing => Ok(()),
         };
         if let Err(unsent) = sent.and_then(|()| io.flush()) {
             tracing::debug!(ssl = id.as_u64(), %unsent, "ssl.alert_unsent");

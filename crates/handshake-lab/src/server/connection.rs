@@ -4,6 +4,7 @@ use std::{
     io::{self, Read, Write},
     os::fd::{AsRawFd as _, BorrowedFd},
     rc::Rc,
+    time::Duration,
 };
 
 use mio::{Interest, Registry, Token, unix::SourceFd};
@@ -115,6 +116,10 @@ impl<T: Read + Write> Session for Connection<T> {
 
     fn watch_peer(&mut self) -> Result<(), SslError> {
         self.ssl.watch_peer()
+    }
+
+    fn time_out(&mut self, limit: Duration) {
+        let _timed_out = self.ssl.time_out(limit);
     }
 
     fn milestone(&self) -> Milestone {

@@ -1,6 +1,7 @@
 //! What the core of the event loop asks of a session, whatever stands for TLS and transport in it.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::service::LiveCounters;
 
@@ -27,6 +28,11 @@ pub(crate) trait Session {
     /// parked, or is of the kind that never does.
     fn start_over(&mut self) -> bool {
         false
+    }
+
+    /// Its handshake has not been done within `limit`: the peer is told, and the session is about to be dropped.
+    fn time_out(&mut self, limit: Duration) {
+        let _ = limit;
     }
 
     /// How far its handshake has come.

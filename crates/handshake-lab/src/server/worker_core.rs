@@ -158,6 +158,13 @@ impl<S: Session, C: Charge> Core<S, C> {
             }
             self.deadlines.pop_front();
             if shaking {
+                if let (Some(held), Some(limit)) =
+                    (self.sessions.by_key(key), self.policy.handshake_timeout)
+                {
+                    let was_parked = held.session.is_parked();
+                    held.session.time_out(limit);
+                    self.jobs_freed += usize::from(was_parked && !held.session.is_parked());
+                }
                 self.report.timed_out += 1;
                 self.live.failure();
                 *self.report.failures.entry(TOO_SLOW.to_owned()).or_default() += 1;

@@ -1,6 +1,6 @@
 //! A server's session that sees the client's hello before it chooses its configuration.
 
-use core::fmt;
+use core::{fmt, mem};
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
@@ -11,7 +11,8 @@ use crate::context::SslContext;
 use crate::error::{ClosedDuring, SslError};
 use crate::outcome::Outcome;
 use crate::packet::{Broken, Processed, Remains};
-use crate::rustls23::{ServerConfig, Tls, TlsError};
+use crate::rustls23::gather::{Gather, Observed};
+use crate::rustls23::{ServerConfig, Tls, TlsError, last_words};
 use crate::session::Ssl;
 
 /// Reads a client's hello, so that the configuration can be chosen by it.
@@ -25,6 +26,8 @@ use crate::session::Ssl;
 /// Nothing pauses before there is a session: reading a hello reaches no hook.
 pub struct Acceptor<S> {
     inner: server::Acceptor,
+    /// Follows what is read.
+    gather: Gather,
     /// Absent once the hello was handed out.
     io: Option<S>,
 }
@@ -32,7 +35,7 @@ pub struct Acceptor<S> {
 impl<S: Read + Write> Acceptor<S> {
     /// Waits for a hello on `io`, which must not block.
     pub fn new(io: S) -> Self {
-        Self { inner: server::Acceptor::default(), io: Some(io) }
+        Self { inner: server::Acceptor::default(), gather: Gather::default(), io: Some(io) }
     }
 
     /// Reads on, until the hello is there.
@@ -49,7 +52,10 @@ impl<S: Read + Write> Acceptor<S> {
         let mut io = self.io.take().expect("this acceptor has handed its client's hello out");
         loop {
             match self.inner.accept() {
-                Ok(Some(inner)) => return Ok(Outcome::Ready(Accepted { inner, io })),
+                Ok(Some(inner)) => {
+                    let gather = mem::take(&mut self.gather);
+                    return Ok(Outcome::Ready(Accepted { inner, gather, io }));
+                }
                 Ok(None) => {}
                 Err((error, mut alert)) => {
                     if let Err(unsent) = alert.write_all(&mut io) {
@@ -58,7 +64,9 @@ impl<S: Read + Write> Acceptor<S> {
                     return Err(SslError::Tls(error));
                 }
             }
-            match self.inner.read_tls(&mut io) {
+            let (io_now, gather) = (&mut io, &mut self.gather);
+            let mut observed = Observed { io: io_now, gather, is_tls13: false, one_record: false };
+            match self.inner.read_tls(&mut observed) {
                 Ok(0) => return Err(SslError::PeerClosed(ClosedDuring::Handshake)),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -86,6 +94,7 @@ impl<S> fmt::Debug for Acceptor<S> {
 /// A client's hello, with its transport. Made by [`Acceptor::accept`].
 pub struct Accepted<S> {
     inner: server::Accepted,
+    gather: Gather,
     io: S,
 }
 
@@ -97,9 +106,9 @@ impl<S: Read + Write> Accepted<S> {
 
     /// The session, under the configuration that was chosen. Its first call goes on from the hello.
     pub fn into_session(self, context: &SslContext<ServerConfig>, pool: &JobPool) -> Ssl<S> {
-        let Self { inner, io } = self;
+        let Self { inner, gather, io } = self;
         let config = context.config().clone();
-        Ssl::accepted(context, pool, io, move || go_on(inner, config))
+        Ssl::accepted(context, pool, io, move || go_on(inner, gather, config))
     }
 
     /// The transport.
@@ -119,13 +128,26 @@ impl<S> fmt::Debug for Accepted<S> {
     }
 }
 
-/// Goes on from a hello. It chooses the certificate and signs, so it runs in a job like a packet.
-pub(super) fn go_on(hello: server::Accepted, config: Arc<ServerConfig>) -> Processed {
-    hello.into_connection(config).map(Tls::from).map_err(broken)
+/// Goes on from a hello, whose bytes `gather` has followed. It chooses the certificate and signs, so it runs in a job like
+/// a packet.
+pub(super) fn go_on(
+    hello: server::Accepted,
+    gather: Gather,
+    config: Arc<ServerConfig>,
+) -> Processed {
+    let connection = hello.into_connection(config).map_err(broken)?;
+    let mut tls = Tls::new(connection, gather);
+    // What came behind the hello in the same read, early data for instance, is with rustls already.
+    let _processed_here = tls.due();
+    match tls.process() {
+        Ok(()) => Ok(tls),
+        Err(error) => Err(Broken { error, remains: Remains::Connection(tls) }),
+    }
 }
 
+/// What is left of a hello that led to no connection. Nothing of the first flight has left (law L15).
 fn broken((error, mut alert): (TlsError, AcceptedAlert)) -> Broken {
-    let mut bytes = Vec::new();
-    alert.write_all(&mut bytes).expect("a vector takes everything");
-    Broken { error, remains: Remains::Alert(bytes) }
+    let mut queued = Vec::new();
+    alert.write_all(&mut queued).expect("a vector takes everything");
+    Broken { remains: Remains::Alert(last_words::of_first_flight(queued, &error)), error }
 }

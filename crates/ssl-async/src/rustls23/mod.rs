@@ -8,7 +8,9 @@
 mod accept;
 mod awaiting;
 mod exchange;
+mod gather;
 mod groups;
+mod last_words;
 mod public_key;
 mod resolve;
 mod sign;
@@ -23,13 +25,16 @@ use std::io::{self, BufRead, Read, Write};
 use std::sync::Arc;
 
 use engine_core::EngineError;
-use rustls::{ClientConnection, OtherError, ServerConnection};
+use rustls::{ClientConnection, OtherError, ProtocolVersion, ServerConnection};
 
 use crate::packet::{Broken, Processed, Remains};
+use gather::{Gather, Observed};
 
 pub use accept::{Accepted, Acceptor};
 pub(crate) use exchange::KeyExchange;
+pub(crate) use gather::Due;
 pub use groups::offload_key_exchange;
+pub(crate) use last_words::INTERNAL_ERROR;
 pub use public_key::{PublicKeyError, key_of_certificate};
 pub use resolve::{CertificateRequest, resolve_async, resolve_client_async};
 /// An error of the TLS implementation.
@@ -45,40 +50,70 @@ pub use ticketer::offload_tickets;
 pub use verify::{PeerCertificate, verify_client_async, verify_server_async};
 
 /// A TLS connection, boxed: it is larger than what can be passed by value onto a fiber.
-pub(crate) struct Tls(Box<Connection>);
+pub(crate) struct Tls(Box<Inner>);
+
+struct Inner {
+    connection: Connection,
+    /// Follows what is read.
+    gather: Gather,
+    /// To be sent before anything that rustls has queued. Empty but for a packet that found something unsent, or failed.
+    unsent: Vec<u8>,
+}
 
 impl Tls {
     /// A server's connection. Reaches no hook.
     pub(crate) fn server(config: Arc<ServerConfig>) -> Result<Self, TlsError> {
-        ServerConnection::new(config).map(Self::from)
+        ServerConnection::new(config).map(|connection| Self::new(connection, Gather::default()))
     }
 
     /// A client's connection. Starts the key exchange, so it belongs in a job.
     pub(crate) fn client(config: Arc<ClientConfig>, name: ServerName<'static>) -> Processed {
         match ClientConnection::new(config, name) {
-            Ok(connection) => Ok(Self(Box::new(connection.into()))),
-            Err(error) => Err(Broken { error, remains: Remains::Nothing }),
+            Ok(connection) => Ok(Self::new(connection, Gather::default())),
+            // The server waits for a hello, and hears why there is none.
+            Err(error) => Err(Broken { error, remains: Remains::Alert(INTERNAL_ERROR.to_vec()) }),
         }
     }
 
-    /// Processes what has been read. Reaches hooks, so it belongs in a job.
+    /// A connection; `gather` has followed what it has read.
+    fn new(connection: impl Into<Connection>, gather: Gather) -> Self {
+        Self(Box::new(Inner { connection: connection.into(), gather, unsent: Vec::new() }))
+    }
+
+    /// Processes what has been read. Reaches hooks if it is due as a packet, so it belongs in a job then.
     pub(crate) fn process(&mut self) -> Result<(), TlsError> {
-        self.0.process_new_packets().map(drop)
+        if !self.is_handshaking() {
+            return self.0.connection.process_new_packets().map(drop);
+        }
+        let before = self.before_packet();
+        let processed = self.0.connection.process_new_packets().map(drop);
+        processed.inspect_err(|error| self.queue_last_words(&before, error))
     }
 
     /// Reads ciphertext, as much as one read gives.
     pub(crate) fn fill(&mut self, io: &mut dyn Read) -> io::Result<usize> {
-        self.0.read_tls(io)
+        let is_tls13 = self.0.connection.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+        let gather = &mut self.0.gather;
+        self.0.connection.read_tls(&mut Observed { io, gather, is_tls13, one_record: false })
+    }
+
+    /// What the bytes filled in since the last call are due.
+    pub(crate) fn due(&mut self) -> Due {
+        self.0.gather.take()
     }
 
     pub(crate) fn wants_write(&self) -> bool {
-        self.0.wants_write()
+        !self.0.unsent.is_empty() || self.0.connection.wants_write()
     }
 
     /// Writes ciphertext until none is left.
     pub(crate) fn flush(&mut self, io: &mut dyn Write) -> io::Result<()> {
-        while self.0.wants_write() {
-            match self.0.write_tls(io) {
+        while self.wants_write() {
+            let written = match self.0.unsent.is_empty() {
+                true => self.0.connection.write_tls(io),
+                false => io.write(&self.0.unsent).inspect(|n| drop(self.0.unsent.drain(..*n))),
+            };
+            match written {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(_) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -89,46 +124,37 @@ impl Tls {
     }
 
     pub(crate) fn is_handshaking(&self) -> bool {
-        self.0.is_handshaking()
+        self.0.connection.is_handshaking()
     }
 
     /// Reads plaintext: `WouldBlock` if there is none yet, 0 after `close_notify`, `UnexpectedEof` after an end of
     /// file without one.
     pub(crate) fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.0.reader().read(into)
+        self.0.connection.reader().read(into)
     }
 
     /// As [`read`](Self::read), without taking what was read.
     pub(crate) fn peek(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.0.reader().fill_buf().and_then(|mut plaintext| plaintext.read(into))
+        self.0.connection.reader().fill_buf().and_then(|mut plaintext| plaintext.read(into))
     }
 
     /// Takes plaintext to be sent, as much as its buffer holds.
     pub(crate) fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        self.0.writer().write(data)
+        self.0.connection.writer().write(data)
     }
 
     pub(crate) fn send_close_notify(&mut self) {
-        self.0.send_close_notify();
+        self.0.connection.send_close_notify();
     }
 
     pub(crate) fn refresh_traffic_keys(&mut self) -> Result<(), TlsError> {
-        self.0.refresh_traffic_keys()
+        self.0.connection.refresh_traffic_keys()
     }
 
     pub(crate) fn connection(&self) -> &Connection {
-        &self.0
+        &self.0.connection
     }
 }
-
-impl From<ServerConnection> for Tls {
-    fn from(connection: ServerConnection) -> Self {
-        Self(Box::new(connection.into()))
-    }
-}
-
-/// An alert `close_notify` as a record in the clear: for a connection that was lost before its first answer left.
-pub(crate) const CLOSE_NOTIFY: [u8; 7] = [21, 3, 3, 0, 2, 1, 0];
 
 /// Sends an engine's error through rustls. [`unwrap`] finds it again on the other side.
 fn wrap(error: EngineError) -> TlsError {

@@ -1,5 +1,6 @@
 //! What streams and futures need of a connection beyond what sessions do.
 
+use core::mem;
 use std::io::{self, BufRead, IoSlice, Read, Write};
 use std::sync::Arc;
 
@@ -8,32 +9,33 @@ use rustls::server::{Accepted, Acceptor};
 
 use crate::packet::Processed;
 use crate::rustls23::accept::go_on;
+use crate::rustls23::gather::{Gather, Observed};
 use crate::rustls23::{Connection, ServerConfig, Tls, TlsError};
 
 impl Tls {
     /// Processes what has been read, once the handshake is done: no hook that may pause is reached then.
     pub(crate) fn process_data(&mut self) -> Result<(), TlsError> {
-        self.0.process_new_packets().map(drop)
+        self.0.connection.process_new_packets().map(drop)
     }
 
     /// Takes plaintext to be sent, as much as its buffer holds.
     pub(crate) fn write_vectored(&mut self, data: &[IoSlice<'_>]) -> io::Result<usize> {
-        self.0.writer().write_vectored(data)
+        self.0.connection.writer().write_vectored(data)
     }
 
     /// The plaintext that has come, as [`read`](Self::read) would give it.
     pub(crate) fn plaintext(&mut self) -> io::Result<&[u8]> {
-        self.0.reader().into_first_chunk()
+        self.0.connection.reader().into_first_chunk()
     }
 
     /// Removes plaintext that was looked at.
     pub(crate) fn consume(&mut self, n: usize) {
-        self.0.reader().consume(n);
+        self.0.connection.reader().consume(n);
     }
 
     /// Takes data to be sent with the hello, as much as the server has allowed in an earlier session.
     pub(crate) fn write_early(&mut self, data: &[u8]) -> io::Result<usize> {
-        match &mut *self.0 {
+        match &mut self.0.connection {
             Connection::Client(client) => match client.early_data() {
                 Some(mut early) => early.write(data),
                 None => Ok(0),
@@ -44,12 +46,12 @@ impl Tls {
 
     /// Whether the server took the early data.
     pub(crate) fn is_early_data_accepted(&self) -> bool {
-        matches!(&*self.0, Connection::Client(client) if client.is_early_data_accepted())
+        matches!(&self.0.connection, Connection::Client(client) if client.is_early_data_accepted())
     }
 
     /// Reads the client's early data.
     pub(crate) fn read_early(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        match &mut *self.0 {
+        match &mut self.0.connection {
             Connection::Server(server) => server.early_data().map_or(Ok(0), |mut e| e.read(into)),
             Connection::Client(_) => Ok(0),
         }
@@ -57,43 +59,52 @@ impl Tls {
 
     /// The name that the client asked for.
     pub(crate) fn server_name(&self) -> Option<&str> {
-        match &*self.0 {
+        match &self.0.connection {
             Connection::Server(server) => server.server_name(),
             Connection::Client(_) => None,
         }
     }
 
     pub(crate) fn connection_mut(&mut self) -> &mut Connection {
-        &mut self.0
+        &mut self.0.connection
     }
 
     pub(crate) fn into_connection(self) -> Connection {
-        *self.0
+        self.0.connection
     }
 }
 
 /// A client's hello that is being read. Reaches no hook.
 #[derive(Default)]
-pub(crate) struct HelloReader(Acceptor);
+pub(crate) struct HelloReader {
+    acceptor: Acceptor,
+    gather: Gather,
+}
 
 impl HelloReader {
     /// Reads ciphertext, as much as one read gives.
     pub(crate) fn fill(&mut self, io: &mut dyn Read) -> io::Result<usize> {
-        self.0.read_tls(io)
+        let gather = &mut self.gather;
+        let observed = &mut Observed { io, gather, is_tls13: false, one_record: false };
+        self.acceptor.read_tls(observed)
     }
 
     /// The hello, if it is there. An error comes with the alert to send for it.
     pub(crate) fn take(&mut self) -> Result<Option<Hello>, (TlsError, Vec<u8>)> {
-        self.0.accept().map(|accepted| accepted.map(Hello)).map_err(|(error, mut alert)| {
-            let mut bytes = Vec::new();
-            alert.write_all(&mut bytes).expect("a vector takes everything");
-            (error, bytes)
-        })
+        match self.acceptor.accept() {
+            Ok(None) => Ok(None),
+            Ok(Some(accepted)) => Ok(Some(Hello(accepted, mem::take(&mut self.gather)))),
+            Err((error, mut alert)) => {
+                let mut bytes = Vec::new();
+                alert.write_all(&mut bytes).expect("a vector takes everything");
+                Err((error, bytes))
+            }
+        }
     }
 }
 
-/// A client's hello.
-pub(crate) struct Hello(Accepted);
+/// A client's hello, and what has followed its bytes.
+pub(crate) struct Hello(Accepted, Gather);
 
 impl Hello {
     pub(crate) fn client_hello(&self) -> ClientHello<'_> {
@@ -102,6 +113,6 @@ impl Hello {
 
     /// Goes on from it: belongs in a job.
     pub(crate) fn go_on(self, config: Arc<ServerConfig>) -> Processed {
-        go_on(self.0, config)
+        go_on(self.0, self.1, config)
     }
 }

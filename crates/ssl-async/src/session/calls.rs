@@ -1,5 +1,6 @@
 //! The calls that move the session on. Each takes up a parked packet first.
 
+use core::time::Duration;
 use std::io::{self, Read, Write};
 
 use crate::error::{ClosedDuring, SslError};
@@ -160,5 +161,15 @@ impl<S: Read + Write> Ssl<S> {
         self.take_up()?;
         here!(self).refresh_traffic_keys().map_err(SslError::Tls)?;
         Ok(if self.flush_here()? { Outcome::Ready(()) } else { Outcome::WantWrite })
+    }
+
+    /// Ends a session whose handshake has taken longer than `limit`, by the caller's clock: a session has none of its own.
+    /// A parked packet is cancelled, and the peer is told as far as the transport takes it now: `internal_error`, or
+    /// `close_notify` once the peer expects what only rustls can encrypt. Answers the error that every later call returns,
+    /// [`SslError::TimedOut`] or an earlier one.
+    ///
+    /// For a session that is established this is an end without ceremony; [`shutdown`](Self::shutdown) is the usual one.
+    pub fn time_out(&mut self, limit: Duration) -> SslError {
+        self.give_up(SslError::TimedOut(limit))
     }
 }

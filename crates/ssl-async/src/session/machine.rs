@@ -2,13 +2,14 @@
 
 use core::mem;
 use std::io::{self, Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use job_core::Job;
 
 use crate::error::{ClosedDuring, SslError};
 use crate::packet::{self, Packet, Processed, Work};
 use crate::read_ahead::Peer;
-use crate::rustls23::Tls;
+use crate::rustls23::{Due, INTERNAL_ERROR, Tls};
 use crate::session::{Origin, Ssl};
 
 /// Where the connection is. The picture is in [`packet`].
@@ -77,9 +78,9 @@ impl<S: Read + Write> Ssl<S> {
             State::Parked(job) => {
                 // Before the resume, or a wake that comes during it would be lost.
                 self.wait_ctx.drain_notify();
-                Some(Packet::from(job.resume()))
+                Some(self.run(|_| Packet::from(job.resume())))
             }
-            State::Unstarted(work) => Some(self.begin(work)),
+            State::Unstarted(work) => Some(self.run(|this| this.begin(work))),
             State::Failed(error) => {
                 self.state = State::Failed(error.clone());
                 return Err(error);
@@ -101,6 +102,15 @@ impl<S: Read + Write> Ssl<S> {
 
     fn is_server(&self) -> bool {
         matches!(self.origin, Origin::Server(_))
+    }
+
+    /// Runs a packet. Should a hook in it panic, the peer is told before the panic goes on to the caller (law L10).
+    fn run(&mut self, step: impl FnOnce(&Self) -> Packet) -> Packet {
+        catch_unwind(AssertUnwindSafe(|| step(self))).unwrap_or_else(|panic| {
+            let told = self.tell_in_the_clear();
+            self.log_unsent(told);
+            resume_unwind(panic)
+        })
     }
 
     fn begin(&self, work: Work) -> Packet {
@@ -137,6 +147,49 @@ impl<S: Read + Write> Ssl<S> {
         error
     }
 
+    /// Ends the session, a parked packet with it, and tells the peer as far as the transport takes it.
+    pub(super) fn give_up(&mut self, error: SslError) -> SslError {
+        let told = match mem::replace(&mut self.state, State::Failed(SslError::Panicked)) {
+            State::Failed(error) => {
+                self.state = State::Failed(error.clone());
+                return error;
+            }
+            State::Idle(tls) => self.part_from(tls),
+            State::Parked(job) => match job.cancel() {
+                // As the engine's answer that the operation was cancelled: the packet knows what the peer takes.
+                Some(Err(broken)) => {
+                    broken.dismiss(self.id, &mut self.io);
+                    Ok(())
+                }
+                Some(Ok(tls)) => self.part_from(tls),
+                None => self.tell_in_the_clear(),
+            },
+            State::Unstarted(_) => self.tell_in_the_clear(),
+        };
+        self.log_unsent(told);
+        self.fail(error)
+    }
+
+    fn log_unsent(&self, told: io::Result<()>) {
+        if let Err(unsent) = told {
+            tracing::debug!(ssl = self.id.0, %unsent, "ssl.alert_unsent");
+        }
+    }
+
+    fn part_from(&mut self, mut tls: Tls) -> io::Result<()> {
+        tls.give_up();
+        tls.flush(&mut self.io).and_then(|()| self.io.flush())
+    }
+
+    /// Tells the peer that something failed on this side, when the connection is lost; if a record in the clear is what it
+    /// takes.
+    fn tell_in_the_clear(&mut self) -> io::Result<()> {
+        if !self.in_the_clear {
+            return Ok(());
+        }
+        self.io.write_all(&INTERNAL_ERROR).and_then(|()| self.io.flush())
+    }
+
     /// Reads once and processes it. False if the transport has nothing now.
     pub(super) fn fill_and_process(&mut self) -> Result<bool, SslError> {
         let State::Idle(tls) = &mut self.state else { return Ok(true) };
@@ -147,17 +200,31 @@ impl<S: Read + Write> Ssl<S> {
         } else {
             tls.fill(&mut self.io)
         };
-        match read {
+        let due = match read {
             Ok(0) if tls.is_handshaking() => {
                 return Err(self.fail(SslError::PeerClosed(ClosedDuring::Handshake)));
             }
-            Ok(_) => {}
+            Ok(n) => {
+                // The end of the transport is looked at, too.
+                let due = if n == 0 { Due::Packet } else { tls.due() };
+                if due == Due::Nothing {
+                    return Ok(true);
+                }
+                due
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(true),
             Err(error) => return Err(self.fail(error.into())),
-        }
+        };
         if let State::Idle(tls) = mem::replace(&mut self.state, State::Failed(SslError::Panicked)) {
-            let packet = self.begin(packet::process(tls, self.exchange.clone()));
+            // What a client's packet has made of the keys is not known until it is back.
+            self.in_the_clear = self.is_server() && tls.speaks_in_the_clear();
+            let work = packet::process(tls, self.exchange.clone());
+            // Part of a message reaches no hook, and is not worth a job.
+            let packet = match due {
+                Due::Packet => self.run(|this| this.begin(work)),
+                _ => Packet::Done(work()),
+            };
             self.settle(packet)?;
         }
         Ok(true)

@@ -80,6 +80,8 @@ pub struct Ssl<S> {
     ahead: ReadAhead,
     /// Whether a packet has completed the handshake.
     established: bool,
+    /// Whether the peer takes an alert in the clear while the connection is not here.
+    in_the_clear: bool,
     /// Whether the peer was sent something: from then on it may finish the handshake from its side, and half-close.
     answered: bool,
     /// Whether our `close_notify` was queued.
@@ -172,6 +174,7 @@ impl<S: Read + Write> Ssl<S> {
             state,
             ahead: ReadAhead::default(),
             established: false,
+            in_the_clear: true,
             answered: false,
             shut_down: false,
             peer_closed: false,
@@ -202,6 +205,7 @@ impl<S: Read + Write> Ssl<S> {
         }
         self.ahead = ReadAhead::default();
         self.established = false;
+        self.in_the_clear = true;
         self.answered = false;
         self.shut_down = false;
         self.peer_closed = false;

@@ -6,7 +6,8 @@
 //!    |                    |    v                                   |
 //!    +-- read something --+-> Away -- answer: broken --> alert --> over
 //!    |                         |
-//!    | done, and flushed       +-- peer closed, deadline, drop --> Cancel to the shard --> over
+//!    | done, and flushed       +-- deadline --> alert --+
+//!    |                         +-- peer closed, drop ---+--> Cancel to the shard --> over
 //!    v
 //!   TlsStream
 //! ```
@@ -31,7 +32,7 @@ use tracing::Span;
 use crate::error::{ClosedDuring, SslError};
 use crate::packet::{self, Work};
 use crate::read_ahead::{Peer, ReadAhead};
-use crate::rustls23::{KeyExchange, ServerConfig, Tls};
+use crate::rustls23::{Due, INTERNAL_ERROR, KeyExchange, ServerConfig, Tls};
 use crate::session::SslId;
 use crate::tokio::early::EarlyData;
 use crate::tokio::shards::Shards;
@@ -72,6 +73,8 @@ pub(crate) struct Handshake<IO> {
     early: EarlyData,
     /// Made at the first poll, for it needs a runtime.
     deadline: Option<Pin<Box<Sleep>>>,
+    /// Whether the peer takes an alert in the clear while the connection is not here.
+    in_the_clear: bool,
     /// Whether the peer was sent something: from then on it may finish the handshake from its side, and half-close.
     answered: bool,
     /// Whether the transport holds something that it may not have sent.
@@ -125,6 +128,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
             ahead: ReadAhead::default(),
             early: EarlyData::default(),
             deadline: None,
+            in_the_clear: true,
             answered: false,
             unflushed: false,
             peer_closed: false,
@@ -139,7 +143,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
         let result = match self.advance(cx) {
             Poll::Ready(result) => result,
             Poll::Pending => match self.poll_deadline(cx) {
-                Poll::Ready(late) => Err(SslError::TimedOut(late)),
+                Poll::Ready(late) => {
+                    self.give_up(cx);
+                    Err(SslError::TimedOut(late))
+                }
                 Poll::Pending => return Poll::Pending,
             },
         };
@@ -199,12 +206,18 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
                         self.place = Place::Here(tls);
                         continue;
                     }
-                    if self.poll_fill(&mut tls, cx)?.is_pending() {
+                    let Poll::Ready(due) = self.poll_fill(&mut tls, cx)? else {
                         self.place = Place::Here(tls);
                         return Poll::Pending;
-                    }
+                    };
+                    // What a client's packet has made of the keys is not known until it is back.
+                    self.in_the_clear = self.role == Role::Server && tls.speaks_in_the_clear();
                     let work = packet::process(tls, self.terms.exchange.clone());
-                    self.place = Place::Away(self.terms.shards.visit(work));
+                    self.place = match due {
+                        Due::Packet => Place::Away(self.terms.shards.visit(work)),
+                        // Part of a message reaches no hook, and is not worth the trip.
+                        _ => Place::Here(self.settle(Some(Ok(work())), cx)?),
+                    };
                 }
                 Place::Over => panic!("a handshake was polled after it had ended"),
             }
@@ -217,8 +230,44 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
             Some(Ok(Ok(tls))) => Ok(tls),
             Some(Ok(Err(broken))) => Err(broken.dismiss(self.id, &mut self.sync_io(cx))),
             // Law L10: it surfaces in whoever resumed the job, and that is this task.
-            Some(Err(panic)) => resume_unwind(panic),
-            None => Err(SslError::Failed(EngineError::Gone)),
+            Some(Err(panic)) => {
+                self.tell_in_the_clear(cx);
+                resume_unwind(panic)
+            }
+            None => {
+                self.tell_in_the_clear(cx);
+                Err(SslError::Failed(EngineError::Gone))
+            }
+        }
+    }
+
+    /// Gives the handshake up; a packet that is away is cancelled. The peer is told, as far as the transport takes it now.
+    fn give_up(&mut self, cx: &mut Context<'_>) {
+        match core::mem::replace(&mut self.place, Place::Over) {
+            Place::Here(mut tls) => {
+                tls.give_up();
+                let mut io = self.sync_io(cx);
+                let told = tls.flush(&mut io).and_then(|()| io.flush());
+                self.log_unsent(told);
+            }
+            Place::Plain(_) | Place::Unmade(_) | Place::Away(_) => self.tell_in_the_clear(cx),
+            Place::Over => {}
+        }
+    }
+
+    /// Tells the peer that something failed on this side, when the connection is lost; if a record in the clear is what
+    /// it takes (law L15).
+    fn tell_in_the_clear(&mut self, cx: &mut Context<'_>) {
+        if self.in_the_clear {
+            let mut io = self.sync_io(cx);
+            let told = io.write_all(&INTERNAL_ERROR).and_then(|()| io.flush());
+            self.log_unsent(told);
+        }
+    }
+
+    fn log_unsent(&self, told: io::Result<()>) {
+        if let Err(unsent) = told {
+            tracing::debug!(ssl = self.id.as_u64(), %unsent, "ssl.alert_unsent");
         }
     }
 
@@ -254,8 +303,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
         Ok(flushed)
     }
 
-    /// Reads once.
-    fn poll_fill(&mut self, tls: &mut Tls, cx: &mut Context<'_>) -> Result<Poll<()>, SslError> {
+    /// Reads until something can be processed.
+    fn poll_fill(&mut self, tls: &mut Tls, cx: &mut Context<'_>) -> Result<Poll<Due>, SslError> {
         loop {
             let read = if !self.ahead.is_empty() {
                 tls.fill(&mut self.ahead)
@@ -266,9 +315,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
             };
             match read {
                 Ok(0) => return Err(SslError::PeerClosed(ClosedDuring::Handshake)),
-                Ok(_) => return Ok(Poll::Ready(())),
+                Ok(_) => match tls.due() {
+                    Due::Nothing => {}
+                    due => return Ok(Poll::Ready(due)),
+                },
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Ok(pending(Err(error))?),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(Poll::Pending);
+                }
+                Err(error) => return Err(error.into()),
             }
         }
     }

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use engine_core::{DeviceError, EngineError};
 use job_core::JobPool;
+use rustls::AlertDescription;
 use rustls::version::{TLS12, TLS13};
 use ssl_async::{Acceptor, ClosedDuring, Outcome, SslError};
 
@@ -33,7 +34,7 @@ fn the_hello_chooses_the_configuration_and_the_signature_parks() {
 }
 
 #[test]
-fn l15_a_failed_signature_behind_an_acceptor_sends_close_notify_and_nothing_half_made() {
+fn l15_a_failed_signature_behind_an_acceptor_sends_internal_error_and_nothing_half_made() {
     for version in [&TLS12, &TLS13] {
         let (fixture, pool) = (fixture(KeyType::P256, 4), JobPool::new());
         let (ours, theirs) = pipe();
@@ -47,8 +48,9 @@ fn l15_a_failed_signature_behind_an_acceptor_sends_close_notify_and_nothing_half
         for _ in 0..2 {
             assert!(matches!(ssl.do_handshake(), Err(SslError::Failed(c)) if c == cause));
         }
-        assert_eq!(client.io.peek(), [21, 3, 3, 0, 2, 1, 0]);
-        client.step();
+        assert_eq!(client.io.peek(), [21, 3, 3, 0, 2, 2, 80]);
+        let told = client.try_step().unwrap_err();
+        assert_eq!(told, rustls::Error::AlertReceived(AlertDescription::InternalError));
         assert_eq!(pool.stats().live, 0);
     }
 }

@@ -4,6 +4,7 @@
 mod faults;
 mod handshake;
 mod hyper;
+mod last_words;
 mod signers;
 mod stream;
 

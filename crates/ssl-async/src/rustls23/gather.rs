@@ -1,0 +1,313 @@
+//! What the bytes that have been read call for: nothing yet, processing on the spot, or a job.
+//!
+//! A job costs a stack and, with tokio, a trip to a shard, and a peer may send its bytes one by one. So rustls is asked
+//! to process what has been read once a record is complete, and in a job once a handshake message is: before that it
+//! reaches no hook. What is no TLS goes to rustls at once, which refuses it with an alert of its own.
+//!
+//! ```text
+//!   bytes --> header (5) --> body --> the record is complete ----+--> a whole message, or no handshake in the clear: Packet
+//!                |                                              +--> part of a message:                          Fragment
+//!                +-- rustls refuses such a header -------------------------------------------------------------> Packet
+//! ```
+//!
+//! The bounds are rustls's: it refuses a record by its header, and a message by its length.
+
+use std::io::{self, Read};
+
+use rustls::{ContentType, ProtocolVersion};
+
+/// rustls refuses a record of this length and above.
+const TOO_LONG: usize = (1 << 14) + 2048;
+const HEADER: usize = 5;
+const MESSAGE_HEADER: usize = 4;
+
+/// What the bytes since the last look call for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Due {
+    /// No record is complete: nothing can be processed.
+    #[default]
+    Nothing,
+    /// Records are complete, and no handshake message: processing them reaches no hook.
+    Fragment,
+    /// Processing them may reach a hook, so it belongs in a job.
+    Packet,
+}
+
+/// Follows the records of one connection, in the order in which they are read.
+#[derive(Debug, Default)]
+pub(crate) struct Gather {
+    due: Due,
+    header: Partial<HEADER>,
+    /// How much of the record's body is to come.
+    body: usize,
+    /// Whether the record has handshake messages in the clear.
+    clear: bool,
+    message: Partial<MESSAGE_HEADER>,
+    /// How much of the handshake message's body is to come.
+    message_body: usize,
+    /// A message has ended in a record that is not complete.
+    whole: bool,
+    /// Behind this a handshake record is encrypted, but in TLS 1.3, where encrypted records are of another type.
+    changed_cipher: bool,
+    /// rustls refuses what was read: there are no more records to follow.
+    refused: bool,
+}
+
+/// The first bytes of a header.
+#[derive(Debug)]
+struct Partial<const N: usize> {
+    bytes: [u8; N],
+    n: usize,
+}
+
+impl<const N: usize> Default for Partial<N> {
+    fn default() -> Self {
+        Self { bytes: [0; N], n: 0 }
+    }
+}
+
+impl<const N: usize> Partial<N> {
+    /// Takes what is missing from `bytes`. Whether the header is complete.
+    fn take(&mut self, bytes: &mut &[u8]) -> bool {
+        let (taken, rest) = bytes.split_at(bytes.len().min(N - self.n));
+        self.bytes[self.n..][..taken.len()].copy_from_slice(taken);
+        self.n += taken.len();
+        *bytes = rest;
+        self.n == N
+    }
+}
+
+impl Gather {
+    /// Follows the bytes that were read. `is_tls13`: whether that version has been agreed.
+    pub(crate) fn observe(&mut self, mut bytes: &[u8], is_tls13: bool) {
+        while !bytes.is_empty() && !self.refused {
+            if self.body == 0 {
+                let complete = self.header.take(&mut bytes);
+                if self.is_refused() {
+                    self.refused = true;
+                    self.due = Due::Packet;
+                } else if complete {
+                    self.begin_record(is_tls13);
+                }
+            } else {
+                let (body, rest) = bytes.split_at(bytes.len().min(self.body));
+                if self.clear {
+                    self.follow_messages(body);
+                }
+                self.body -= body.len();
+                bytes = rest;
+                if self.body == 0 {
+                    self.end_record();
+                }
+            }
+        }
+        if self.refused {
+            self.due = Due::Packet;
+        }
+    }
+
+    /// What the bytes observed since the last call are due.
+    pub(crate) fn take(&mut self) -> Due {
+        core::mem::take(&mut self.due)
+    }
+
+    /// How many bytes may be read so that no byte of a further record is among them.
+    pub(crate) fn within_record(&self) -> usize {
+        if self.body == 0 { HEADER - self.header.n } else { self.body }
+    }
+
+    /// Whether rustls refuses the header, as far as it has been read.
+    fn is_refused(&self) -> bool {
+        let Partial { bytes: [kind, major, minor, high, low], n } = self.header;
+        let kind = ContentType::from(kind);
+        if n >= 1 && matches!(kind, ContentType::Unknown(_)) {
+            return true;
+        }
+        let version = ProtocolVersion::from(u16::from_be_bytes([major, minor]));
+        if n >= 3 && major != 3 && matches!(version, ProtocolVersion::Unknown(_)) {
+            return true;
+        }
+        let length = usize::from(u16::from_be_bytes([high, low]));
+        let empty = length == 0 && kind != ContentType::ApplicationData;
+        n == HEADER && (empty || length >= TOO_LONG)
+    }
+
+    fn begin_record(&mut self, is_tls13: bool) {
+        let [kind, _, _, high, low] = self.header.bytes;
+        self.body = usize::from(u16::from_be_bytes([high, low]));
+        let kind = ContentType::from(kind);
+        self.clear = kind == ContentType::Handshake && (is_tls13 || !self.changed_cipher);
+        self.changed_cipher |= kind == ContentType::ChangeCipherSpec;
+        if self.body == 0 {
+            self.end_record();
+        }
+    }
+
+    fn end_record(&mut self) {
+        self.header = Partial::default();
+        let may_reach_a_hook = !self.clear || core::mem::take(&mut self.whole);
+        self.due = self.due.max(if may_reach_a_hook { Due::Packet } else { Due::Fragment });
+    }
+
+    fn follow_messages(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            if self.message_body == 0 {
+                if !self.message.take(&mut bytes) {
+                    return;
+                }
+                let [_, a, b, c] = self.message.bytes;
+                self.message_body = u32::from_be_bytes([0, a, b, c]) as usize;
+            }
+            let n = bytes.len().min(self.message_body);
+            bytes = &bytes[n..];
+            self.message_body -= n;
+            if self.message_body == 0 {
+                self.message = Partial::default();
+                self.whole = true;
+            }
+        }
+    }
+}
+
+/// A transport whose bytes are followed as they are read.
+pub(crate) struct Observed<'a> {
+    pub(crate) io: &'a mut dyn Read,
+    pub(crate) gather: &'a mut Gather,
+    pub(crate) is_tls13: bool,
+    /// Whether a read ends with the record at the latest.
+    pub(crate) one_record: bool,
+}
+
+impl Read for Observed<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let room = if self.one_record { self.gather.within_record() } else { into.len() };
+        let room = room.min(into.len());
+        let n = self.io.read(&mut into[..room])?;
+        self.gather.observe(&into[..n], self.is_tls13);
+        Ok(n)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// A record.
+    fn record(kind: u8, body: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(body.len()).unwrap().to_be_bytes();
+        [&[kind, 3, 3], &length[..], body].concat()
+    }
+
+    /// A handshake message of `length` bytes behind its header.
+    fn message(length: usize) -> Vec<u8> {
+        let [_, a, b, c] = u32::try_from(length).unwrap().to_be_bytes();
+        [&[1, a, b, c], &vec![7; length][..]].concat()
+    }
+
+    /// What is due after each of the pieces.
+    fn dues<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Due> {
+        let mut gather = Gather::default();
+        let look = |piece| {
+            gather.observe(piece, false);
+            gather.take()
+        };
+        pieces.into_iter().map(look).collect()
+    }
+
+    #[test]
+    fn a_hello_sent_byte_by_byte_is_one_packet() {
+        let hello = record(22, &message(240));
+        let dues = dues(hello.chunks(1));
+        assert_eq!(dues.iter().filter(|due| **due == Due::Nothing).count(), hello.len() - 1);
+        assert_eq!(dues.last(), Some(&Due::Packet));
+    }
+
+    #[test]
+    fn a_hello_in_records_of_one_byte_is_one_packet() {
+        let records: Vec<_> = message(240).into_iter().map(|byte| record(22, &[byte])).collect();
+        let dues = dues(records.iter().map(Vec::as_slice));
+        let (last, first) = dues.split_last().unwrap();
+        assert!(first.iter().all(|due| *due == Due::Fragment));
+        assert_eq!(*last, Due::Packet);
+    }
+
+    #[test]
+    fn what_is_no_tls_is_due_with_its_first_wrong_byte() {
+        assert_eq!(dues([&b"G"[..]]), [Due::Packet]);
+        assert_eq!(dues([&[22][..], &[9], &[9]]), [Due::Nothing, Due::Nothing, Due::Packet]);
+        assert_eq!(dues([&[22, 3, 1, 0][..], &[0]]), [Due::Nothing, Due::Packet], "empty");
+        assert_eq!(dues([&[22, 3, 1, 0x48][..], &[0]]), [Due::Nothing, Due::Packet], "too long");
+        assert_eq!(dues([&[22, 3, 1, 0x47][..], &[0xff]]), [Due::Nothing; 2], "as long as may be");
+    }
+
+    #[test]
+    fn behind_a_change_of_cipher_a_handshake_record_is_a_packet_but_in_tls_13() {
+        let bytes = [record(20, &[1]), record(22, &[0xff; 40])].concat();
+        for (is_tls13, due) in [(false, Due::Packet), (true, Due::Fragment)] {
+            let mut gather = Gather::default();
+            gather.observe(&bytes[..6], is_tls13);
+            assert_eq!(gather.take(), Due::Packet);
+            gather.observe(&bytes[6..], is_tls13);
+            assert_eq!(gather.take(), due);
+        }
+    }
+
+    fn stream() -> impl Strategy<Value = Vec<u8>> {
+        let some = prop_oneof![
+            (0..600usize).prop_map(message),
+            prop::collection::vec(any::<u8>(), 1..300),
+        ];
+        let kind = prop_oneof![6 => Just(22u8), 1 => 20..25u8];
+        let parts = prop::collection::vec((kind, some, 1..400usize), 1..8);
+        let garbage = prop::collection::vec(any::<u8>(), 0..6);
+        (parts, garbage).prop_map(|(parts, garbage)| {
+            let records = |(kind, body, cut): (u8, Vec<u8>, usize)| {
+                body.chunks(cut).flat_map(|body| record(kind, body)).collect::<Vec<_>>()
+            };
+            parts.into_iter().flat_map(records).chain(garbage).collect()
+        })
+    }
+
+    proptest! {
+        /// However the bytes are cut, the most that was due up to a byte is the same.
+        #[test]
+        fn the_segmentation_changes_nothing(
+            stream in stream(),
+            cuts in prop::collection::vec(1..50usize, 1..200),
+            is_tls13: bool,
+        ) {
+            let mut whole = Gather::default();
+            whole.observe(&stream, is_tls13);
+            let (mut cut, mut most, mut rest) = (Gather::default(), Due::Nothing, &stream[..]);
+            for n in cuts.into_iter().cycle() {
+                let (piece, behind) = rest.split_at(rest.len().min(n));
+                cut.observe(piece, is_tls13);
+                most = most.max(cut.take());
+                rest = behind;
+                if rest.is_empty() {
+                    break;
+                }
+            }
+            prop_assert_eq!(whole.take(), most);
+            prop_assert_eq!(whole.refused, cut.refused);
+            if !whole.refused {
+                prop_assert_eq!(format!("{whole:?}"), format!("{cut:?}"));
+            }
+        }
+
+        /// A read that is kept within its record never has a byte of the next.
+        #[test]
+        fn a_read_within_the_record_ends_with_it(stream in stream()) {
+            let mut gather = Gather::default();
+            let mut rest = &stream[..];
+            while !rest.is_empty() && !gather.refused {
+                let n = gather.within_record().min(rest.len());
+                prop_assert!(n > 0);
+                gather.observe(&rest[..n], false);
+                rest = &rest[n..];
+                prop_assert!(gather.take() != Due::Nothing || gather.within_record() > 0);
+            }
+        }
+    }
+}
