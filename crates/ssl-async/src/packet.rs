@@ -15,7 +15,7 @@ use job_core::{Job, JobPool, StartRefused, Step};
 use wait_ctx::WaitCtx;
 
 use crate::error::SslError;
-use crate::rustls23::{self, KeyExchange, Tls, TlsError};
+use crate::rustls23::{self, KeyExchange, Tls, TlsError, openings};
 use crate::session::SslId;
 
 /// How a packet's work ended: with the connection back, or broken.
@@ -83,7 +83,7 @@ pub(crate) fn create(
     make: impl FnOnce() -> Processed + Send + 'static,
     exchange: KeyExchange,
 ) -> Work {
-    Box::new(move || exchange.during(make))
+    Box::new(move || openings::during(|| exchange.during(make)))
 }
 
 /// Begins the work in a job, or on the spot where there can be none.

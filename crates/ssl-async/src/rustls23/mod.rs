@@ -11,6 +11,7 @@ mod exchange;
 mod gather;
 mod groups;
 mod last_words;
+pub(crate) mod openings;
 mod public_key;
 mod resolve;
 mod sign;

@@ -8,6 +8,8 @@ use engine_core::Engine;
 use rustls::crypto::{CryptoProvider, GetRandomFailed, SecureRandom};
 use rustls::server::ProducesTickets;
 
+use crate::rustls23::openings;
+
 /// A ticketer whose tickets an engine seals and opens. Give it to rustls as `ServerConfig::ticketer`.
 ///
 /// Keys rotate by the engine's clock: each seals for one `period`, which is also the lifetime told to clients, and
@@ -16,6 +18,10 @@ use rustls::server::ProducesTickets;
 ///
 /// A ticket that cannot be sealed is not sent, and one that cannot be opened leads to a full handshake: an engine's
 /// failure here never ends a session.
+///
+/// At most four tickets of one hello are opened; a TLS 1.3 client may offer more than a thousand, and those beyond are taken
+/// for ones that do not open, without an operation. For rustls that is not driven by this crate, whose hellos cannot be told
+/// apart, the same holds for tickets that do not open, one right after the other on one thread.
 ///
 /// ```
 /// # #[cfg(feature = "aws-lc-rs")] {
@@ -105,10 +111,16 @@ impl ProducesTickets for OffloadedTicketer {
     fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
         let now = self.engine.now();
         let key = self.keys(now)?.opening_key(ticket, now)?.clone();
-        match self.run(TicketOp::Open { key, ticket: ticket.to_vec() })? {
-            CryptoOutput::Opened(state) => state.map(|state| state.expose().to_vec()),
-            _ => None,
+        if !openings::admit(now) {
+            tracing::trace!("ssl.ticket_not_opened");
+            return None;
         }
+        let opened = match self.run(TicketOp::Open { key, ticket: ticket.to_vec() }) {
+            Some(CryptoOutput::Opened(state)) => state.map(|state| state.expose().to_vec()),
+            _ => None,
+        };
+        openings::ended(opened.is_some(), self.engine.now());
+        opened
     }
 }
 

@@ -12,6 +12,7 @@ mod hooks;
 mod last_words;
 mod manual_page;
 mod model;
+mod openings;
 mod own_descriptor;
 mod parked;
 mod pause_points;
