@@ -83,7 +83,8 @@ const LAWS: &[Law] = &[
     Law { number: 4, title: "One wake per reason to resume",
           text: "A completion gives one, and so does a fatal error. A full ring gives none, unless the engine was told to \
                  notify; then it gives one when the request may be retried. No call begins after unset, cancel or finish \
-                 has returned. Callbacks never run on a fiber; a panic in one is caught and counted." },
+                 has returned. Callbacks, checks, devices and software computations never run on a job's stack, in whichever \
+                 job the engine is called, and a pause in them answers `Blocked`; a panic in a callback is caught and counted." },
     Law { number: 5, title: "Drop is sound",
           text: "Cancelled is sticky. A cancelled job is resumed under our own `catch_unwind`; a second pause starts the \
                  unwinding; what swallows it again and again is quarantined and counted. Late completions are counted, \

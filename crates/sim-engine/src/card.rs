@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use engine_core::{DeviceError, Health, Kind, Rejected, Request, RoomNotice, Work};
+use engine_core::{DeviceError, Health, Kind, Rejected, Request, RoomNotice, Work, contain};
 use sim_device::{Completion, Fault, InstanceId, InstanceStats, Outcome, TraceRecord};
 
 use crate::compute::Compute;
@@ -102,19 +102,29 @@ impl<W: Work> Card<W> {
             "device.complete"
         );
         // A card does not sign for somebody who has gone; the answer would only be wiped.
-        let answer = if request.is_abandoned() && !self.compute.works_for_nobody() {
+        let works_for_nobody = || self.run(|compute| Ok(compute.works_for_nobody()));
+        let answer = if request.is_abandoned() && works_for_nobody() != Ok(true) {
             Err(DeviceError::Lost)
         } else {
             match completion.outcome {
-                Outcome::Finished => self.compute.compute(request.work()),
-                Outcome::Corrupt => {
-                    self.compute.compute(request.work()).map(|output| self.compute.spoil(output))
-                }
+                Outcome::Finished => self.run(|compute| compute.compute(request.work())),
+                Outcome::Corrupt => self.run(|compute| {
+                    compute.compute(request.work()).map(|output| compute.spoil(output))
+                }),
                 Outcome::Reset | Outcome::Removed => Err(DeviceError::Reset),
                 _ => Err(DeviceError::Failed("the device reported an error")),
             }
         };
         Some((request, answer))
+    }
+
+    /// Computes. A panic ends neither the thread of the hardware nor the look at its rings.
+    fn run<R>(
+        &self,
+        work: impl FnOnce(&dyn Compute<Work = W>) -> Result<R, DeviceError>,
+    ) -> Result<R, DeviceError> {
+        contain("the computation of a card", || work(&*self.compute))
+            .unwrap_or(Err(DeviceError::Failed("the computation panicked")))
     }
 
     pub(crate) fn health(&self, now: Duration) -> Health {

@@ -9,7 +9,7 @@ use engine_core::{DeviceError, Work};
 /// when a simulated unit has finished.
 ///
 /// [`SoftwareKeys`] is one: real signatures with real keys. A test or a simulation of many requests can bring another,
-/// whose results cost nothing.
+/// whose results cost nothing. A panic fails the request and nothing else.
 pub trait Compute: Send + Sync + fmt::Debug {
     /// What it computes.
     type Work: Work;

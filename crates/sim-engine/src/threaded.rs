@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, SendError, Sender, bounded, unbounded};
 use crypto_ops::CryptoOp;
-use engine_core::{Accelerator, Capabilities, Health, Kind, Rejected, Request, RoomNotice, Work};
+use engine_core::{
+    Accelerator, Capabilities, Health, Kind, Rejected, Request, RoomNotice, Work, contain,
+};
 use sim_device::{Fault, InstanceStats};
 
 use crate::card::{Answered, Card};
@@ -212,8 +214,14 @@ impl<W: Work> Shared<W> {
         let mut batch = Batch::default();
         while !self.stopping.load(Ordering::Acquire) {
             let done = |answered: Answered<W>| match ring {
-                // Gone with its card: what it held is lost.
-                Some(ring) => drop(ring.send(answered)),
+                Some(ring) => {
+                    if let Err(SendError((request, answer))) = ring.send(answered) {
+                        // Gone with its card: what it held is lost, and what was computed is wiped.
+                        drop(request);
+                        let wipe = || answer.map(W::erase);
+                        let _ = contain("Work::erase", wipe);
+                    }
+                }
                 None => {
                     self.in_flight.fetch_sub(1, Ordering::AcqRel);
                     let (request, answer) = answered;

@@ -64,4 +64,6 @@ planted_bugs! {
     StaleGeneration = "stale-generation" breaks 2,
     /// A callback that was taken away is called all the same.
     CallbackAfterUnset = "callback-after-unset" breaks 4,
+    /// Foreign code runs on the stack of the job that happens to run.
+    CallbackOnFiber = "callback-on-fiber" breaks 4,
 }

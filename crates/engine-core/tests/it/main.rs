@@ -9,6 +9,7 @@ mod laws;
 mod machine;
 mod model;
 mod notify;
+mod panics;
 mod permits;
 mod polling;
 mod races;

@@ -145,7 +145,10 @@ impl Laws {
         let retries = row.engines(|engine| engine.retry_wakes);
         let settled = row.engines(|engine| engine.completed + engine.failed);
         let (submitted, given_up) = (row.engines(|e| e.submitted), row.engines(|e| e.cancelled));
-        let Calls { after_unset, misinformed, .. } = row.calls.unwrap_or_default();
+        let Calls { after_unset, misinformed, on_job_stack, .. } = row.calls.unwrap_or_default();
+        let on_job_stack = on_job_stack
+            + row.engines(|engine| engine.on_job_stack)
+            + row.workers.iter().map(|worker| worker.calls_on_job_stack).sum::<u64>();
         // A session's descriptor is made when it first parks. A completion that comes in between finds no route, so that
         // the engine counts no wake; it is kept for the descriptor, and is a token all the same.
         let known = if row.plan.wake == Wake::Fd { settled } else { wakes };
@@ -177,6 +180,12 @@ impl Laws {
                 (
                     misinformed > 0,
                     format!("{misinformed} calls told a completion for a retry, or the reverse"),
+                ),
+                (
+                    on_job_stack > 0,
+                    format!(
+                        "{on_job_stack} callbacks, checks and calls of devices ran on a job's stack"
+                    ),
                 ),
             ],
         );

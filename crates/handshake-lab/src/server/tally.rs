@@ -42,6 +42,8 @@ pub struct WorkerReport {
     pub pool: PoolStats,
     /// How late the other task of its thread was, in microseconds, if it had one.
     pub beat_late_us: Option<Histogram<u64>>,
+    /// Callbacks of its sessions that ran on the stack of a job (law L4).
+    pub calls_on_job_stack: u64,
     /// What failures said, with how often each was seen.
     pub failures: BTreeMap<String, u64>,
 }

@@ -4,7 +4,10 @@ use std::{
     io,
     os::fd::{AsFd as _, AsRawFd as _},
     rc::Rc,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -40,6 +43,8 @@ pub(super) struct Worker {
     control: Arc<Control>,
     core: Core<Connection<TcpStream>, RealTime>,
     live: Arc<LiveCounters>,
+    /// Callbacks that ran on the stack of a job.
+    calls_on_job_stack: Arc<AtomicU64>,
     /// More connections may be waiting to be accepted than were in the last turn.
     more_to_accept: bool,
     /// How many sessions there were when a connection could not be accepted for want of descriptors; tried again when
@@ -76,6 +81,7 @@ impl Worker {
             control,
             core,
             live,
+            calls_on_job_stack: Arc::default(),
             more_to_accept: false,
             out_of_descriptors: None,
             began: Instant::now(),
@@ -131,7 +137,9 @@ impl Worker {
                 self.core.completions();
             }
         }
-        Ok(self.core.finish(thread_cpu().saturating_sub(cpu_before)))
+        let mut report = self.core.finish(thread_cpu().saturating_sub(cpu_before));
+        report.calls_on_job_stack = self.calls_on_job_stack.load(Ordering::Relaxed);
+        Ok(report)
     }
 
     /// Asks for the answers of the device, if somebody has to: there is nothing better to do until the next event.
@@ -202,6 +210,7 @@ impl Worker {
         // Without it the last flight can wait for a delayed acknowledgement.
         let _ = socket.set_nodelay(true);
         let (registry, plan) = (&self.registry, &self.plan);
+        let calls_on_job_stack = &self.calls_on_job_stack;
         self.core.welcome(self.began.elapsed(), (), |key, pool, route| {
             let interest = Interest::READABLE | Interest::WRITABLE;
             registry.register(&mut socket, tokens::socket(key), interest).ok()?;
@@ -212,7 +221,10 @@ impl Worker {
                 (Wake::Poll, _) | (_, None) => {}
                 (Wake::Ready, Some(route)) => ssl.wait_ctx().notifier().set_route(route),
                 (Wake::Callback, Some(route)) => {
+                    let on_job_stack = Arc::clone(calls_on_job_stack);
                     ssl.set_async_callback(Some(Arc::new(move |_, _| {
+                        let here = u64::from(job_core::on_job_stack());
+                        on_job_stack.fetch_add(here, Ordering::Relaxed);
                         if let Route::Ready(sender, token) = &route {
                             sender.push(*token);
                         }

@@ -480,6 +480,7 @@ impl WorkerReport {
             sessions: SessionChecks::default(),
             cpu: Duration::ZERO,
             beat_late_us: None,
+            calls_on_job_stack: 0,
             pool,
             failures: BTreeMap::new(),
         }

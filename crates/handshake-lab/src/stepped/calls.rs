@@ -16,6 +16,8 @@ pub struct Calls {
     pub after_unset: u64,
     /// Those that gave `Again` for a completion, or anything else for a retry.
     pub misinformed: u64,
+    /// Those that ran on the stack of a job.
+    pub on_job_stack: u64,
 }
 
 #[derive(Debug, Default)]
@@ -23,6 +25,7 @@ struct Counts {
     begun: AtomicU64,
     after_unset: AtomicU64,
     misinformed: AtomicU64,
+    on_job_stack: AtomicU64,
 }
 
 /// Watches the callbacks of a run.
@@ -49,6 +52,8 @@ impl Switchboard {
                 counts.after_unset.fetch_add(gone.load(Ordering::Relaxed), Ordering::Relaxed);
                 let wrong = (call.reason == Reason::Retry) != (call.status == Status::Again);
                 counts.misinformed.fetch_add(u64::from(wrong), Ordering::Relaxed);
+                let on_job = u64::from(job_core::on_job_stack());
+                counts.on_job_stack.fetch_add(on_job, Ordering::Relaxed);
                 sender.push(token);
             });
         }
@@ -57,9 +62,14 @@ impl Switchboard {
     }
 
     pub(super) fn calls(&self) -> Calls {
-        let Counts { begun, after_unset, misinformed } = &*self.counts;
+        let Counts { begun, after_unset, misinformed, on_job_stack } = &*self.counts;
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        Calls { begun: of(begun), after_unset: of(after_unset), misinformed: of(misinformed) }
+        Calls {
+            begun: of(begun),
+            after_unset: of(after_unset),
+            misinformed: of(misinformed),
+            on_job_stack: of(on_job_stack),
+        }
     }
 }
 

@@ -50,6 +50,7 @@ fn healthy(mode: &str) -> RowEvidence {
         sessions: SessionChecks { unprompted: parked.min(1), parked, ..SessionChecks::default() },
         cpu: Duration::from_millis(1),
         beat_late_us: None,
+        calls_on_job_stack: 0,
         pool,
         failures: BTreeMap::new(),
     };
@@ -143,6 +144,14 @@ fn l4_is_broken_by_a_second_outcome_and_by_a_call_too_late_or_untrue() {
     let calls = Calls { begun: 10, ..Calls::default() };
     breaks("L4", "async", |row| row.calls = Some(Calls { after_unset: 1, ..calls }));
     breaks("L4", "async", |row| row.calls = Some(Calls { misinformed: 1, ..calls }));
+}
+
+#[test]
+fn l4_is_broken_by_foreign_code_on_the_stack_of_a_job() {
+    let calls = Calls { begun: 10, on_job_stack: 1, ..Calls::default() };
+    breaks("L4", "async", |row| row.calls = Some(calls));
+    breaks("L4", "async", |row| row.workers[0].calls_on_job_stack = 1);
+    breaks("L4", "async", |row| engine(row).on_job_stack = 1);
 }
 
 #[test]
