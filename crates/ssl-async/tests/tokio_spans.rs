@@ -58,7 +58,7 @@ fn one_handshakes_queue_wait_device_time_and_resume_delay_are_in_its_span() {
         .with_root_certificates(roots)
         .with_no_client_auth();
 
-    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(async {
         let (ours, theirs) = tokio::io::duplex(1 << 16);
         let accept = TlsAcceptor::from(Arc::new(server)).accept(ours);
         let connector = TlsConnector::from(Arc::new(client));

@@ -28,7 +28,8 @@ impl TlsAcceptor {
 ///
 /// # Panics
 ///
-/// With the panic of a hook, and when polled again after it was ready.
+/// With the panic of a hook, and when polled again after it was ready. If it has to wait under a deadline, which is so by default,
+/// on a runtime of tokio's whose timer is not enabled.
 #[derive(Debug)]
 #[must_use = "a future does nothing unless it is awaited"]
 pub struct Accept<IO>(pub(crate) Handshake<IO>);

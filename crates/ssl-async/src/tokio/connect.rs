@@ -35,7 +35,8 @@ impl TlsConnector {
 ///
 /// # Panics
 ///
-/// With the panic of a hook, and when polled again after it was ready.
+/// With the panic of a hook, and when polled again after it was ready. If it has to wait under a deadline, which is so by default,
+/// on a runtime of tokio's whose timer is not enabled.
 #[derive(Debug)]
 #[must_use = "a future does nothing unless it is awaited"]
 pub struct Connect<IO>(Handshake<IO>);

@@ -47,11 +47,23 @@ impl<C> TlsEndpoint<C> {
         Self { config, terms: Terms::new(shards) }
     }
 
-    /// How long a handshake may take, from its first poll. Without this, for ever. Needs a runtime with its timer
-    /// enabled.
+    /// How long a handshake may take, from its first poll. Without this, 60 seconds. When they are over, a parked packet is
+    /// cancelled and the peer is told ([`SslError::TimedOut`](crate::SslError::TimedOut)).
+    ///
+    /// The time is that of the runtime's timer: a handshake that has to wait panics on a runtime of tokio's without one
+    /// (`enable_time`, or `enable_all`). Under another runtime there is no deadline. In a test that has paused tokio's clock it
+    /// passes as soon as the handshake waits for a shard, for tokio knows of no reason not to leap.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.terms.deadline = Some(deadline);
+        self
+    }
+
+    /// Lets a handshake take for ever, as far as this side goes: for a runtime without a timer, or for a program that bounds
+    /// it otherwise. A client that says nothing keeps its connection.
+    #[must_use]
+    pub fn without_deadline(mut self) -> Self {
+        self.terms.deadline = None;
         self
     }
 

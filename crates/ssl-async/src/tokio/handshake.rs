@@ -26,6 +26,7 @@ use std::sync::Arc;
 
 use engine_core::EngineError;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::runtime::Handle;
 use tokio::time::Sleep;
 use tracing::Span;
 
@@ -55,9 +56,13 @@ pub(crate) struct Terms {
     pub(crate) deadline: Option<Duration>,
 }
 
+/// How long a handshake may take unless the program says otherwise. A client on a bad line with a lost packet or two is done in
+/// ten seconds; a minute is what servers have given for long.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+
 impl Terms {
     pub(crate) fn new(shards: &Shards) -> Self {
-        Self { shards: shards.clone(), exchange: KeyExchange::none(), deadline: None }
+        Self { shards: shards.clone(), exchange: KeyExchange::none(), deadline: Some(DEADLINE) }
     }
 }
 
@@ -71,8 +76,7 @@ pub(crate) struct Handshake<IO> {
     place: Place,
     ahead: ReadAhead,
     early: EarlyData,
-    /// Made at the first poll, for it needs a runtime.
-    deadline: Option<Pin<Box<Sleep>>>,
+    deadline: Deadline,
     /// Whether the peer takes an alert in the clear while the connection is not here.
     in_the_clear: bool,
     /// Whether the peer was sent something: from then on it may finish the handshake from its side, and half-close.
@@ -127,7 +131,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
             place,
             ahead: ReadAhead::default(),
             early: EarlyData::default(),
-            deadline: None,
+            deadline: Deadline::default(),
             in_the_clear: true,
             answered: false,
             unflushed: false,
@@ -166,9 +170,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
     }
 
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Duration> {
-        let Some(deadline) = self.terms.deadline else { return Poll::Pending };
-        let sleep = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(deadline)));
-        sleep.as_mut().poll(cx).map(|()| deadline)
+        self.deadline.poll(self.terms.deadline, cx)
     }
 
     fn advance(&mut self, cx: &mut Context<'_>) -> Poll<Result<Tls, SslError>> {
@@ -362,6 +364,22 @@ impl<IO> fmt::Debug for Handshake<IO> {
             .field("role", &self.role)
             .field("connection", &place)
             .finish_non_exhaustive()
+    }
+}
+
+/// A deadline that begins with its first poll, for its timer needs a runtime.
+#[derive(Default)]
+pub(crate) struct Deadline(Option<Pin<Box<Sleep>>>);
+
+impl Deadline {
+    /// Ready with the limit when it has passed; never without one, and outside a runtime of tokio's, where there is no timer.
+    pub(crate) fn poll(&mut self, limit: Option<Duration>, cx: &mut Context<'_>) -> Poll<Duration> {
+        let Some(limit) = limit else { return Poll::Pending };
+        if self.0.is_none() && Handle::try_current().is_err() {
+            return Poll::Pending;
+        }
+        let sleep = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        sleep.as_mut().poll(cx).map(|()| limit)
     }
 }
 

@@ -3,6 +3,7 @@
 use core::fmt;
 use core::future::poll_fn;
 use core::task::{Context, Poll};
+use core::time::Duration;
 use std::io::{self, Write};
 use std::sync::Arc;
 
@@ -10,10 +11,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::error::{ClosedDuring, SslError};
 use crate::packet;
-use crate::rustls23::{ClientHello, Hello, HelloReader};
+use crate::rustls23::{ClientHello, Hello, HelloReader, INTERNAL_ERROR};
 use crate::tokio::accept::Accept;
 use crate::tokio::endpoint::TlsAcceptor;
-use crate::tokio::handshake::{Handshake, pending};
+use crate::tokio::handshake::{DEADLINE, Deadline, Handshake, pending};
 use crate::tokio::sync_io::SyncIo;
 
 /// A client's hello, with its transport. Choose a configuration by it, by an `.await` if need be, and go on with the
@@ -33,22 +34,47 @@ use crate::tokio::sync_io::SyncIo;
 /// ```
 ///
 /// Acceptors that share their [`Shards`](super::Shards) cost no more than their configurations. Each has its own
-/// deadline; to bound the reading of the hello as well, put `tokio::time::timeout` around [`read`](Self::read).
+/// deadline, which begins with the hello read; [`read`](Self::read) itself has 60 seconds, and
+/// [`read_within`](Self::read_within) as many as you say.
 pub struct StartHandshake<IO> {
     hello: Hello,
     io: IO,
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> StartHandshake<IO> {
-    /// Waits for a client's hello on `io`. Reaches no hook, so no shard is visited.
+    /// Waits for a client's hello on `io`, for 60 seconds at most. Reaches no hook, so no shard is visited.
     ///
     /// # Errors
     ///
     /// [`SslError::Tls`] if it is no hello (the alert for that was sent if the peer still listened),
-    /// [`SslError::PeerClosed`] and [`SslError::Io`].
-    pub async fn read(mut io: IO) -> Result<Self, SslError> {
-        let mut reader = HelloReader::default();
-        let hello = poll_fn(|cx| poll_hello(&mut reader, &mut io, cx)).await?;
+    /// [`SslError::PeerClosed`], [`SslError::Io`], and [`SslError::TimedOut`], of which the peer was told.
+    ///
+    /// # Panics
+    ///
+    /// If it has to wait on a runtime of tokio's whose timer is not enabled.
+    pub async fn read(io: IO) -> Result<Self, SslError> {
+        Self::read_within(io, Some(DEADLINE)).await
+    }
+
+    /// As [`read`](Self::read), for as long as `limit`; with `None`, for as long as the client likes.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    ///
+    /// # Panics
+    ///
+    /// As [`read`](Self::read), but not with `None`.
+    pub async fn read_within(mut io: IO, limit: Option<Duration>) -> Result<Self, SslError> {
+        let (mut reader, mut deadline) = (HelloReader::default(), Deadline::default());
+        let hello = poll_fn(|cx| match poll_hello(&mut reader, &mut io, cx) {
+            Poll::Ready(read) => Poll::Ready(read),
+            Poll::Pending => deadline.poll(limit, cx).map(|late| {
+                tell(&mut SyncIo::new(&mut io, cx), &INTERNAL_ERROR);
+                Err(SslError::TimedOut(late))
+            }),
+        });
+        let hello = hello.await?;
         Ok(Self { hello, io })
     }
 
@@ -96,9 +122,7 @@ fn poll_hello<IO: AsyncRead + AsyncWrite + Unpin>(
             Ok(Some(hello)) => return Poll::Ready(Ok(hello)),
             Ok(None) => {}
             Err((error, alert)) => {
-                if let Err(unsent) = io.write_all(&alert).and_then(|()| io.flush()) {
-                    tracing::debug!(%unsent, "ssl.alert_unsent");
-                }
+                tell(&mut io, &alert);
                 return Poll::Ready(Err(SslError::Tls(error)));
             }
         }
@@ -111,5 +135,12 @@ fn poll_hello<IO: AsyncRead + AsyncWrite + Unpin>(
                 Err(error) => return Poll::Ready(Err(error.into())),
             },
         }
+    }
+}
+
+/// Sends an alert, as far as the transport takes it now.
+fn tell(io: &mut impl Write, alert: &[u8]) {
+    if let Err(unsent) = io.write_all(alert).and_then(|()| io.flush()) {
+        tracing::debug!(%unsent, "ssl.alert_unsent");
     }
 }

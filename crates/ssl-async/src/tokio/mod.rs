@@ -59,6 +59,13 @@
 //! at once: [`Shards::quiesce`] waits for that. A handshake that a [deadline](TlsAcceptor::deadline) ends, or that is
 //! under `tokio::time::timeout`, is dropped like any other.
 //!
+//! # Bounds
+//!
+//! What a stranger can hold is bounded by default: a handshake by [60 seconds](TlsAcceptor::deadline), which need a runtime with
+//! its timer enabled; the packets that are parked at a time by [4,096](ShardsBuilder::max_parked), beyond which they wait; the
+//! tickets of one hello that are opened by four; and the bytes of a hello are gathered before a shard is visited. How many
+//! connections one address may have is for the program to say: `examples/per_address.rs` shows how.
+//!
 //! # Shutdown
 //!
 //! Dropping a runtime drops its tasks, and the shards cancel what was parked. The shards themselves belong to no runtime:

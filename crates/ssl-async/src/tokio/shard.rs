@@ -28,10 +28,15 @@ use crate::packet::{self, Packet, Processed};
 use crate::tokio::inbox::{Batch, Command, Doorbell, Inbox};
 use crate::tokio::visit::{Order, VisitId, Visitor};
 
-/// Serves `inbox` until it is closed; then cancels what is left.
-pub(crate) fn serve(inbox: &Arc<Inbox>, pool: JobPool) {
-    let mut shard =
-        Shard { inbox: Arc::clone(inbox), pool, parked: HashMap::new(), waiting: VecDeque::new() };
+/// Serves `inbox` until it is closed; then cancels what is left. At most `max_parked` packets are parked at a time.
+pub(crate) fn serve(inbox: &Arc<Inbox>, pool: JobPool, max_parked: usize) {
+    let mut shard = Shard {
+        inbox: Arc::clone(inbox),
+        pool,
+        max_parked,
+        parked: HashMap::new(),
+        waiting: VecDeque::new(),
+    };
     let mut batch = Batch::default();
     while inbox.take(&mut batch) {
         // What is nearly done comes before what is new.
@@ -50,8 +55,9 @@ pub(crate) fn serve(inbox: &Arc<Inbox>, pool: JobPool) {
 struct Shard {
     inbox: Arc<Inbox>,
     pool: JobPool,
+    max_parked: usize,
     parked: HashMap<VisitId, Parked>,
-    /// Packets without a job, for all are taken; first come, first served.
+    /// Packets without a job, for all are taken or as many are parked as may be; first come, first served.
     waiting: VecDeque<Order>,
 }
 
@@ -82,6 +88,9 @@ impl Shard {
     fn begin(&mut self, Order { id, work, visitor }: Order) {
         if visitor.has_gone() {
             return;
+        }
+        if self.parked.len() >= self.max_parked {
+            return self.waiting.push_front(Order { id, work, visitor });
         }
         let ctx = WaitCtx::new();
         let begun = visitor

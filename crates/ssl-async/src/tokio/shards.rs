@@ -64,13 +64,19 @@ struct Visits {
 pub struct ShardsBuilder {
     threads: usize,
     jobs: PoolBuilder,
+    max_parked: Option<usize>,
 }
 
+/// How many packets all shards together park, unless the program says otherwise: as many as wait in an engine's queue by
+/// default. So one that parks has its place in the queue, and no client is refused because others have filled it; and what is
+/// parked stays within some 200 MiB.
+const MAX_PARKED: usize = 4096;
+
 impl Shards {
-    /// Settings to change: as many threads as the machine has cores, and no limit on jobs.
+    /// Settings to change: as many threads as the machine has cores, and at most 4,096 packets parked on all of them.
     pub fn builder() -> ShardsBuilder {
         let threads = thread::available_parallelism().map_or(1, NonZero::get);
-        ShardsBuilder { threads, jobs: JobPool::builder() }
+        ShardsBuilder { threads, jobs: JobPool::builder(), max_parked: None }
     }
 
     /// How many packets are at the shards now: waiting for a job, running, or parked.
@@ -155,6 +161,20 @@ impl ShardsBuilder {
         self
     }
 
+    /// At most so many packets are parked at a shard; at least 1. Without this it is 4,096 divided by the number of
+    /// threads, as many as wait in an engine's queue by default, so that the queue has a place for each.
+    ///
+    /// A packet beyond waits for the place of another, first come first served, while its handshake's deadline runs; the
+    /// connections that are parked leave theirs when the key has answered, when the client hangs up, or at their deadlines.
+    /// So a client that opens thousands of connections delays others by as much work as it has been given, and no longer
+    /// than its handshakes may last. To give each client its share, count them by address: `examples/per_address.rs`.
+    ///
+    /// A hook that itself makes a handshake over these shards needs a place of its own for it.
+    pub fn max_parked(mut self, packets: usize) -> Self {
+        self.max_parked = Some(packets.max(1));
+        self
+    }
+
     /// Starts the threads.
     ///
     /// # Errors
@@ -176,11 +196,12 @@ impl ShardsBuilder {
         };
         // Should a start fail, dropping `inner` ends those that were started.
         for inbox in &inner.inboxes {
+            let max_parked = self.max_parked.unwrap_or_else(|| (MAX_PARKED / self.threads).max(1));
             let (jobs, end) = (self.jobs.clone(), End::of(&ends, inbox));
             let thread =
                 thread::Builder::new().name(String::from("ssl-shard")).spawn(move || {
                     let pool = jobs.build().expect("the settings made a pool before");
-                    shard::serve(&end.inbox, pool);
+                    shard::serve(&end.inbox, pool, max_parked);
                 })?;
             inner.lock_threads().push(thread);
         }

@@ -90,7 +90,9 @@ fn l14_a_deadline_ends_the_handshake_and_cancels_its_packet() {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let world = world(4);
+        let mut world = world(4);
+        world.acceptor = world.acceptor.without_deadline();
+        world.connector = world.connector.without_deadline();
         let limit = Duration::from_secs(10);
         let acceptor = world.acceptor.clone().deadline(limit);
         let (ours, theirs) = wire();

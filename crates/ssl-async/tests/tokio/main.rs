@@ -1,6 +1,7 @@
 //! The futures and streams for tokio, on both of its runtimes, over an in-memory transport and a device that answers on
 //! command.
 
+mod bounds;
 mod faults;
 mod handshake;
 mod hyper;

@@ -1,0 +1,204 @@
+//! What a stranger can hold is bounded by default.
+
+use core::pin::pin;
+use core::task::{Context, Poll, Waker};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ClientConnection;
+use rustls::version::TLS13;
+use ssl_async::SslError;
+use ssl_async::tokio::{Shards, StartHandshake};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+use tokio::runtime::{Builder, Runtime};
+
+use crate::support::{client_config, localhost, provider};
+use crate::world::{World, current_thread, exchange, until, wire, world, world_on};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const INTERNAL_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 80];
+
+/// Time is paused: it leaps to the next timer when nothing else can happen.
+fn paused() -> Runtime {
+    Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
+}
+
+fn hello(world: &World) -> Vec<u8> {
+    let config = client_config(provider(), &TLS13, &world.fixture.identity);
+    let mut tls = ClientConnection::new(Arc::new(config), localhost()).unwrap();
+    let mut hello = Vec::new();
+    tls.write_tls(&mut hello).unwrap();
+    hello
+}
+
+/// What a client hears to the end.
+async fn heard(mut io: DuplexStream) -> Vec<u8> {
+    let mut all = Vec::new();
+    io.read_to_end(&mut all).await.unwrap();
+    all
+}
+
+#[test]
+fn a_client_that_says_nothing_or_half_a_hello_is_told_and_given_up_after_a_minute() {
+    paused().block_on(async {
+        let world = world(4);
+        let hello = hello(&world);
+        for part in [&hello[..0], &hello[..1], &hello[..hello.len() - 1]] {
+            let (ours, mut theirs) = wire();
+            theirs.write_all(part).await.unwrap();
+            let error = world.acceptor.accept(ours).await.unwrap_err();
+            assert!(matches!(error, SslError::TimedOut(MINUTE)), "{error}");
+            assert_eq!(heard(theirs).await, INTERNAL_ERROR);
+
+            let (ours, mut theirs) = wire();
+            theirs.write_all(part).await.unwrap();
+            let error = StartHandshake::read(ours).await.unwrap_err();
+            assert!(matches!(error, SslError::TimedOut(MINUTE)), "{error}");
+            assert_eq!(heard(theirs).await, INTERNAL_ERROR);
+        }
+    });
+}
+
+#[test]
+fn a_server_that_says_nothing_is_given_up_after_a_minute() {
+    paused().block_on(async {
+        let world = world(4);
+        let (ours, _theirs) = wire();
+        let error = world.client(ours).await.unwrap_err();
+        assert!(matches!(error, SslError::TimedOut(MINUTE)), "{error}");
+    });
+}
+
+#[test]
+fn a_key_that_says_nothing_is_given_up_after_a_minute() {
+    paused().block_on(async {
+        let world = world(4);
+        let (ours, mut theirs) = wire();
+        theirs.write_all(&hello(&world)).await.unwrap();
+        let error = world.acceptor.accept(ours).await.unwrap_err();
+        assert!(matches!(error, SslError::TimedOut(MINUTE)), "{error}");
+        assert_eq!(heard(theirs).await, INTERNAL_ERROR);
+        world.is_empty().await;
+    });
+}
+
+#[test]
+fn without_a_deadline_nobody_is_given_up_and_any_limit_will_do() {
+    paused().block_on(async {
+        let world = world(4);
+        let limit = Duration::from_secs(7 * 24 * 3600);
+        for acceptor in [
+            world.acceptor.clone().without_deadline(),
+            world.acceptor.clone().deadline(Duration::MAX),
+        ] {
+            let (ours, _theirs) = wire();
+            assert!(tokio::time::timeout(limit, acceptor.accept(ours)).await.is_err());
+        }
+        for none in [None, Some(Duration::MAX)] {
+            let (ours, _theirs) = wire();
+            let read = StartHandshake::read_within(ours, none);
+            assert!(tokio::time::timeout(limit, read).await.is_err());
+        }
+        let (ours, _theirs) = wire();
+        let second = Duration::from_secs(1);
+        let error = StartHandshake::read_within(ours, Some(second)).await.unwrap_err();
+        assert!(matches!(error, SslError::TimedOut(after) if after == second));
+    });
+}
+
+#[test]
+fn outside_a_runtime_there_is_no_deadline_and_no_panic() {
+    let world = world(4);
+    let (ours, _theirs) = wire();
+    let mut handshake = pin!(world.acceptor.accept(ours));
+    let cx = &mut Context::from_waker(Waker::noop());
+    for _ in 0..3 {
+        assert!(matches!(handshake.as_mut().poll(cx), Poll::Pending));
+    }
+}
+
+#[test]
+fn packets_beyond_those_that_may_be_parked_wait_their_turn() {
+    current_thread().block_on(async {
+        let shards = Shards::builder().threads(1).max_parked(2).build().unwrap();
+        let world = world_on(64, shards);
+        let mut servers = Vec::new();
+        let mut clients = Vec::new();
+        for _ in 0..6 {
+            let (ours, mut theirs) = wire();
+            theirs.write_all(&hello(&world)).await.unwrap();
+            servers.push(tokio::spawn(world.acceptor.accept(ours)));
+            clients.push(theirs);
+        }
+        until(|| world.shards.n_visits() == 6 && world.fixture.device.held() == 2).await;
+        for left in (0..6usize).rev() {
+            world.fixture.device.answer();
+            until(|| world.fixture.device.held() == left.min(2)).await;
+        }
+        until(|| world.shards.n_visits() == 0).await;
+        servers.iter().for_each(tokio::task::JoinHandle::abort);
+        assert_eq!(world.shards.stats().await[0].peak_live, 2);
+        drop(clients);
+    });
+}
+
+#[test]
+fn an_honest_client_is_served_while_one_parks_all_it_can() {
+    current_thread().block_on(async {
+        let shards = Shards::builder().threads(1).max_parked(8).build().unwrap();
+        let world = world_on(4096, shards);
+        let hello = hello(&world);
+        let greedy = world.acceptor.clone().deadline(Duration::from_millis(200));
+        let mut clients = Vec::new();
+        let mut servers = Vec::new();
+        for _ in 0..500 {
+            let (ours, mut theirs) = wire();
+            theirs.write_all(&hello).await.unwrap();
+            servers.push(tokio::spawn(greedy.accept(ours)));
+            clients.push(theirs);
+        }
+        until(|| world.shards.n_visits() == 500).await;
+        let (ours, theirs) = wire();
+        let other = Shards::builder().threads(1).build().unwrap();
+        let config = client_config(provider(), &TLS13, &world.fixture.identity);
+        let connector = ssl_async::tokio::TlsConnector::new(Arc::new(config), &other);
+        let client = tokio::spawn(connector.connect(localhost(), theirs));
+        let server = tokio::spawn(world.acceptor.accept(ours));
+        for greedy in servers {
+            assert!(matches!(greedy.await.unwrap(), Err(SslError::TimedOut(_))));
+        }
+        // What was asked for the others is answered to nobody.
+        until(|| {
+            while world.fixture.device.held() > 0 {
+                world.fixture.device.answer();
+            }
+            server.is_finished()
+        })
+        .await;
+        exchange(&mut client.await.unwrap().unwrap(), &mut server.await.unwrap().unwrap()).await;
+        assert!(world.shards.stats().await[0].peak_live <= 8);
+        world.is_empty().await;
+    });
+}
+
+#[test]
+fn a_hello_sent_byte_by_byte_is_one_visit() {
+    current_thread().block_on(async {
+        let world = world(4);
+        let hello = hello(&world);
+        let records: Vec<u8> = hello[5..].iter().flat_map(|b| [22, 3, 1, 0, 1, *b]).collect();
+        for bytes in [hello, records] {
+            let before: u64 = world.shards.stats().await.iter().map(|stats| stats.started).sum();
+            // A transport that takes one byte at a time.
+            let (ours, mut theirs) = tokio::io::duplex(1);
+            let server = tokio::spawn(world.acceptor.accept(ours));
+            theirs.write_all(&bytes).await.unwrap();
+            until(|| world.fixture.device.held() == 1).await;
+            let after: u64 = world.shards.stats().await.iter().map(|stats| stats.started).sum();
+            assert_eq!(after - before, 1);
+            server.abort();
+            let _aborted = server.await;
+            world.is_empty().await;
+        }
+    });
+}
