@@ -86,9 +86,13 @@ const LAWS: &[Law] = &[
                  has returned. Callbacks, checks, devices and software computations never run on a job's stack, in whichever \
                  job the engine is called, and a pause in them answers `Blocked`; a panic in a callback is caught and counted." },
     Law { number: 5, title: "Drop is sound",
-          text: "Cancelled is sticky. A cancelled job is resumed under our own `catch_unwind`; a second pause starts the \
-                 unwinding; what swallows it again and again is quarantined and counted. Late completions are counted, \
-                 wiped and dropped." },
+          text: "Cancelled is sticky. A cancelled job is resumed under our own `catch_unwind` and told so at every pause; \
+                 one that does not end is quarantined and counted, or unwound in a pool that asks for that. A job that \
+                 was paused when its thread began to destroy its thread-local variables is leaked and counted, as far as \
+                 a destructor can tell. Two things stay undefined behaviour, in safe code that pauses inside the standard \
+                 library's: a pause in a `thread_local!` initialiser, and a pause inside `LocalKey::with` by a job that \
+                 is alive when its thread ends and is missed by that (`docs/what-runs-in-a-job.md` has both). Late \
+                 completions are counted, wiped and dropped." },
     Law { number: 6, title: "Threads",
           text: "A job is `!Send` and resumes where it started. Wakers are `Send + Sync`." },
     Law { number: 7, title: "No spin",

@@ -4,6 +4,8 @@ use core::fmt;
 use core::future::Future;
 use core::pin::{Pin, pin};
 use core::task::{Context, Poll, Waker};
+use std::rc::Rc;
+use std::thread;
 
 use wait_ctx::{Route, WaitCtx};
 
@@ -13,7 +15,7 @@ use crate::job::{self, Job, Step};
 use crate::pause::{Pause, pause};
 use crate::pool::JobPool;
 use crate::queue::Ticket;
-use crate::start::{StartError, StartRefused};
+use crate::start::StartRefused;
 
 /// Why a future was not awaited to its end. The future has been dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -62,16 +64,36 @@ pub fn wait_for<F: Future>(future: F) -> Result<F::Output, WaitForError> {
     let mut future = pin!(future);
     loop {
         // Asked for at every turn: a task may poll the job with another waker than before.
-        let waker = waker_of_job();
-        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+        let waker = TaskWaker(Some(waker_of_job()));
+        if let Poll::Ready(output) = future.as_mut().poll(&mut waker.context()) {
             return Ok(output);
         }
+        drop(waker);
         match pause() {
             Pause::Resumed => {}
             Pause::Cancelled => return Err(WaitForError::Cancelled),
             Pause::NotInJob => return Err(WaitForError::NotInJob),
             Pause::Blocked => return Err(WaitForError::Blocked),
             Pause::Panicking => return Err(WaitForError::Panicking),
+        }
+    }
+}
+
+/// The waker that a future is polled with.
+struct TaskWaker(Option<Waker>);
+
+impl TaskWaker {
+    fn context(&self) -> Context<'_> {
+        Context::from_waker(self.0.as_ref().unwrap_or(Waker::noop()))
+    }
+}
+
+impl Drop for TaskWaker {
+    fn drop(&mut self) {
+        let waker = self.0.take();
+        if thread::panicking() {
+            // The poll has panicked. A second panic on top of that would abort the process.
+            wait_ctx::contain_drop("the Drop of a waker", waker);
         }
     }
 }
@@ -91,7 +113,7 @@ where
     F: FnOnce() -> T + 'static,
     T: 'static,
 {
-    Run { pool: pool.clone(), ctx: None, state: State::Waiting(Box::new(f), None) }
+    Run { pool: pool.clone(), ctx: None, ticket: None, state: State::Waiting(Box::new(f)) }
 }
 
 /// The same, with a wait context that belongs to the job until it ends. While the future is polled
@@ -101,7 +123,12 @@ where
     F: FnOnce() -> T + 'static,
     T: 'static,
 {
-    Run { pool: pool.clone(), ctx: Some(ctx.clone()), state: State::Waiting(Box::new(f), None) }
+    Run {
+        pool: pool.clone(),
+        ctx: Some(ctx.clone()),
+        ticket: None,
+        state: State::Waiting(Box::new(f)),
+    }
 }
 
 /// A job as a future. Made by [`run`].
@@ -116,6 +143,8 @@ where
 pub struct Run<T: 'static> {
     pool: JobPool,
     ctx: Option<WaitCtx>,
+    /// Its place in the queue, once the pool was found full.
+    ticket: Option<Ticket>,
     state: State<T>,
 }
 
@@ -123,8 +152,8 @@ pub struct Run<T: 'static> {
 type Body<T> = Box<dyn FnOnce() -> T>;
 
 enum State<T: 'static> {
-    /// Not started; with a place in the queue once the pool was found full.
-    Waiting(Body<T>, Option<Ticket>),
+    /// Not started.
+    Waiting(Body<T>),
     Paused(Job<T>),
     Done,
 }
@@ -134,27 +163,20 @@ impl<T: 'static> Future for Run<T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let step = match core::mem::replace(&mut this.state, State::Done) {
-            State::Waiting(f, ticket) => {
-                let fiber = match this.prepare(f, ticket, cx.waker()) {
-                    Ok(fiber) => fiber,
-                    Err(error) if matches!(error.reason, StartRefused::NoJobs { .. }) => {
-                        let ticket = this.pool.inner().enqueue(ticket, cx.waker());
-                        this.state = State::Waiting(error.into_closure(), Some(ticket));
-                        return Poll::Pending;
-                    }
-                    Err(error) => {
-                        this.give_up_place(ticket);
-                        return Poll::Ready(Err(error.reason));
-                    }
-                };
-                this.give_up_place(ticket);
-                this.wake_through(cx.waker());
-                job::run(fiber)
-            }
+        // Wakers are foreign code, and a panic of `clone` comes out of here. So they are cloned before
+        // anything is taken out of the future: it is then as it was, and may be polled again.
+        let step = match &this.state {
+            State::Waiting(_) => match this.start(cx.waker()) {
+                Poll::Ready(Ok(fiber)) => job::run(fiber),
+                Poll::Ready(Err(reason)) => return Poll::Ready(Err(reason)),
+                Poll::Pending => return Poll::Pending,
+            },
             State::Paused(job) => {
-                job.fiber().context().set_waker(cx.waker());
                 this.wake_through(cx.waker());
+                job.fiber().context().set_waker(cx.waker());
+                let State::Paused(job) = core::mem::replace(&mut this.state, State::Done) else {
+                    unreachable!("the state was looked at above")
+                };
                 job.resume()
             }
             State::Done => panic!("a finished job was polled again"),
@@ -170,39 +192,69 @@ impl<T: 'static> Future for Run<T> {
 }
 
 impl<T: 'static> Run<T> {
-    fn prepare(
-        &self,
-        f: Body<T>,
-        ticket: Option<Ticket>,
-        waker: &Waker,
-    ) -> Result<Fiber<T>, StartError<Body<T>>> {
-        let pool = self.pool.inner();
-        if pool.is_others_turn(ticket) {
-            return Err(StartError::new(StartRefused::NoJobs { max_jobs: pool.max_jobs() }, f));
+    /// Makes a fiber of the closure, or queues for one.
+    fn start(&mut self, task: &Waker) -> Poll<Result<Fiber<T>, StartRefused>> {
+        let pool = Rc::clone(self.pool.inner());
+        if pool.is_others_turn(self.ticket) {
+            self.ticket = Some(pool.enqueue(self.ticket, task.clone()));
+            return Poll::Pending;
         }
         let Ok(lease) = self.ctx.as_ref().map(WaitCtx::lease).transpose() else {
-            return Err(StartError::new(StartRefused::WaitCtxBusy, f));
+            self.give_up_place();
+            return Poll::Ready(Err(StartRefused::WaitCtxBusy));
         };
-        self.pool.prepare(lease, Some(waker), f)
+        self.wake_through(task);
+        let waker = task.clone();
+        let State::Waiting(f) = core::mem::replace(&mut self.state, State::Done) else {
+            unreachable!("only a future that waits is started")
+        };
+        let error = match self.pool.prepare(lease, f) {
+            Ok(fiber) => {
+                self.give_up_place();
+                fiber.context().set_first_waker(waker);
+                return Poll::Ready(Ok(fiber));
+            }
+            Err(error) => error,
+        };
+        let reason = error.reason;
+        self.state = State::Waiting(error.into_closure());
+        if matches!(reason, StartRefused::NoJobs { .. }) {
+            self.ticket = Some(pool.enqueue(self.ticket, waker));
+            return Poll::Pending;
+        }
+        self.give_up_place();
+        pool.contain("the Drop of a waker", || drop(waker));
+        Poll::Ready(Err(reason))
     }
 
-    fn give_up_place(&self, ticket: Option<Ticket>) {
-        if let Some(ticket) = ticket {
+    fn give_up_place(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
             self.pool.inner().dequeue(ticket);
         }
     }
 
-    fn wake_through(&self, waker: &Waker) {
+    fn wake_through(&self, task: &Waker) {
         if let Some(ctx) = &self.ctx {
-            ctx.notifier().set_route(Route::Waker(waker.clone()));
+            let route = Route::Waker(task.clone());
+            self.pool.inner().contain("the Drop of a waker", || ctx.notifier().set_route(route));
         }
     }
 }
 
 impl<T: 'static> Drop for Run<T> {
     fn drop(&mut self) {
-        if let State::Waiting(_, ticket) = self.state {
-            self.give_up_place(ticket);
+        self.give_up_place();
+        let pool = self.pool.inner();
+        match core::mem::replace(&mut self.state, State::Done) {
+            State::Waiting(f) => {
+                pool.contain("the Drop of a job's closure", || drop(f));
+            }
+            // Cancels it.
+            State::Paused(job) => drop(job),
+            State::Done => {}
+        }
+        if let Some(ctx) = self.ctx.take() {
+            pool.contain("a cleanup of a wait context", || drop(ctx));
         }
     }
 }
@@ -210,8 +262,8 @@ impl<T: 'static> Drop for Run<T> {
 impl<T: 'static> fmt::Debug for Run<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = match &self.state {
-            State::Waiting(_, None) => "not started",
-            State::Waiting(_, Some(_)) => "waiting for a job",
+            State::Waiting(_) if self.ticket.is_none() => "not started",
+            State::Waiting(_) => "waiting for a job",
             State::Paused(_) => "paused",
             State::Done => "done",
         };

@@ -61,7 +61,7 @@ impl Default for PoolBuilder {
             stack_size: DEFAULT_STACK_SIZE,
             guard: Guard::Auto,
             wipe_stacks: true,
-            unwind: true,
+            unwind: false,
             capable: fiber::is_capable(),
         }
     }
@@ -96,8 +96,8 @@ impl PoolBuilder {
     /// A job that goes deeper than any before it raises the mark when it ends, by what it has left
     /// right below the mark. What remains possible: a function that leaves more than a kilobyte of
     /// its frame unwritten there, up to the end of a page, hides what lies below that. Every 64th
-    /// wipe and [`JobPool::wipe`] look for it on the whole stack (the first MiB below the mark), and
-    /// [`JobPool::shrink`] empties stacks whatever is on them. What runs [on the parent's
+    /// wipe and [`JobPool::wipe`] look for it on the whole stack (the first MiB below the mark),
+    /// and [`JobPool::shrink`] empties stacks whatever is on them. What runs [on the parent's
     /// stack](crate::on_parent_stack) and what a job in quarantine holds is not wiped.
     ///
     /// Say `false` under valgrind: memcheck reports every access to where returned frames were.
@@ -106,12 +106,18 @@ impl PoolBuilder {
         self
     }
 
-    /// Whether a cancelled job that pauses again is unwound. True if not set, and without effect
-    /// where panics abort.
+    /// Whether a cancelled job that pauses again is unwound, as by a panic. False if not set, and
+    /// without effect where panics abort.
     ///
-    /// Say `false` if jobs call back through frames of another language, which an unwind must not
-    /// cross: such a job is leaked instead, and counted as
-    /// [`quarantined`](crate::PoolStats::quarantined).
+    /// Without it, [`pause`](crate::pause) and [`wait_for`](crate::wait_for) go on answering
+    /// `Cancelled` to such a job, and the way out is to return (`?`). If it has not ended after
+    /// 4,096 answers it is put in quarantine: its stack and all values on it leak, and are counted
+    /// in [`PoolStats::quarantined`](crate::PoolStats::quarantined).
+    ///
+    /// With it such a job ends at once and its destructors run, but the process **aborts** if the
+    /// unwind meets a frame that cannot unwind, or a destructor that panics. An `extern "C"`
+    /// function, in Rust or in C, is such a frame, so say `true` only for pools whose jobs never
+    /// pause in a callback of C code.
     pub fn unwind(mut self, unwind: bool) -> Self {
         self.unwind = unwind;
         self

@@ -11,6 +11,7 @@ use tracing::Span;
 use tracing::level_filters::LevelFilter;
 use wait_ctx::{Lease, WaitCtx};
 
+use crate::fiber;
 use crate::job::JobId;
 use crate::pool::PoolInner;
 
@@ -27,19 +28,43 @@ pub(crate) struct JobContext {
     resumed_in_panic: Cell<bool>,
     /// Unwinds that the cancel protocol has started.
     unwinds: Cell<u8>,
-    /// Answers given to a cancelled job without unwinding it.
-    answers: Cell<u8>,
+    /// The thread's epoch when the job started; a job is switched to in that epoch only.
+    epoch: u32,
     id: JobId,
     /// The wait context, and the right of this job alone to use it.
     lease: Option<Lease>,
 }
 
-/// What a job leaves behind. Dropping it may run code of the user's.
+/// What a job leaves behind. Dropping it runs foreign code, so it is [discarded](Self::discard).
 #[derive(Debug)]
+#[must_use = "dropped as it is, two destructors that panic abort the process"]
 pub(crate) struct Leftovers {
-    _lease: Option<Lease>,
-    _extras: Option<Box<Extras>>,
-    _span: Option<Box<Span>>,
+    lease: Option<Lease>,
+    extras: Option<Box<Extras>>,
+    span: Option<Box<Span>>,
+}
+
+impl Leftovers {
+    /// Drops each part by itself, whatever the others do.
+    #[inline(never)]
+    pub(crate) fn discard(self, pool: &PoolInner) {
+        let Self { lease, extras, span } = self;
+        if let Some(lease) = lease {
+            pool.contain("a cleanup of a wait context", || drop(lease));
+        }
+        if let Some(extras) = extras {
+            let Extras { locals, waker, .. } = *extras;
+            for (_, value) in locals.into_inner() {
+                pool.contain("the Drop of a value kept with a job", || drop(value));
+            }
+            if let Some(waker) = waker.into_inner() {
+                pool.contain("the Drop of a waker", || drop(waker));
+            }
+        }
+        if let Some(span) = span {
+            pool.contain("a tracing subscriber", || drop(span));
+        }
+    }
 }
 
 /// What few jobs need.
@@ -49,6 +74,8 @@ struct Extras {
     blocks: Rc<Cell<usize>>,
     locals: RefCell<Vec<(TypeId, Rc<dyn Any>)>>,
     waker: RefCell<Option<Waker>>,
+    /// Answers given to a cancelled job without unwinding it.
+    answers: Cell<u32>,
 }
 
 impl JobContext {
@@ -56,7 +83,12 @@ impl JobContext {
     // in field by field it would cost more than the switch.
     #[inline(always)]
     pub(crate) fn new(id: JobId, pool: Rc<PoolInner>, lease: Option<Lease>) -> Self {
-        let span = if LevelFilter::current() >= LevelFilter::DEBUG { span_of(id) } else { None };
+        let span =
+            if LevelFilter::current() >= LevelFilter::DEBUG { span_of(id, &pool) } else { None };
+        let epoch = fiber::epoch();
+        if epoch != 0 {
+            fiber::mark_in_exit();
+        }
         Self {
             id,
             pool,
@@ -65,7 +97,7 @@ impl JobContext {
             resumes: Cell::new(0),
             cancelled: Cell::new(false),
             unwinds: Cell::new(0),
-            answers: Cell::new(0),
+            epoch,
             resumed_in_panic: Cell::new(false),
             extras: OnceCell::new(),
         }
@@ -124,13 +156,19 @@ impl JobContext {
     }
 
     /// Counts one more answer to a cancelled job; the number of those before it.
-    pub(crate) fn note_answer(&self) -> u8 {
-        let before = self.answers.get();
-        self.answers.set(before.saturating_add(1));
-        before
+    pub(crate) fn note_answer(&self) -> u32 {
+        let answers = &self.extras().answers;
+        answers.replace(answers.get().saturating_add(1))
     }
 
-    /// The pool, and everything that can run code of the user's when it is dropped.
+    /// Whether the thread has begun to destroy its local variables since the job started, so that
+    /// the job may be in the middle of using one that is gone. It must not be switched to.
+    #[inline]
+    pub(crate) fn is_from_another_epoch(&self) -> bool {
+        self.epoch != fiber::epoch()
+    }
+
+    /// The pool, and everything that can run foreign code when it is dropped.
     #[inline(always)]
     pub(crate) fn into_parts(self) -> (Rc<PoolInner>, Option<Leftovers>) {
         let Self { pool, lease, span, extras, .. } = self;
@@ -138,7 +176,7 @@ impl JobContext {
         if lease.is_none() && span.is_none() && extras.is_none() {
             return (pool, None);
         }
-        (pool, Some(Leftovers { _lease: lease, _extras: extras, _span: span }))
+        (pool, Some(Leftovers { lease, extras, span }))
     }
 
     fn extras(&self) -> &Extras {
@@ -182,15 +220,26 @@ impl JobContext {
         if slot.borrow().as_ref().is_some_and(|old| old.will_wake(waker)) {
             return;
         }
-        // Wakers are the user's code: none is cloned or dropped under a mutable borrow.
+        // Wakers are foreign code: none is cloned or dropped under a mutable borrow. A panic of
+        // `clone` comes out of here, with nothing changed.
         let waker = waker.clone();
         let old = slot.replace(Some(waker));
-        drop(old);
+        if let Some(old) = old {
+            self.pool.contain("the Drop of a waker", || drop(old));
+        }
+    }
+
+    /// The waker of the task that is about to start the job.
+    pub(crate) fn set_first_waker(&self, waker: Waker) {
+        self.extras().waker.replace(Some(waker));
     }
 }
 
 #[cold]
-fn span_of(id: JobId) -> Option<Box<Span>> {
-    let span = tracing::debug_span!(target: "job_core", "job", job = %id);
-    if span.is_disabled() { None } else { Some(Box::new(span)) }
+fn span_of(id: JobId, pool: &PoolInner) -> Option<Box<Span>> {
+    let span = pool.contain(
+        "a tracing subscriber",
+        || tracing::debug_span!(target: "job_core", "job", job = %id),
+    );
+    span.filter(|span| !span.is_disabled()).map(Box::new)
 }

@@ -2,8 +2,7 @@
 
 use core::fmt;
 use std::panic::resume_unwind;
-
-use tracing::Span;
+use std::rc::Rc;
 
 use crate::cancel;
 use crate::fiber::{Fiber, Switch};
@@ -74,12 +73,19 @@ pub struct Job<T: 'static> {
 impl<T: 'static> Job<T> {
     /// Runs the job on, until it returns or pauses again.
     ///
+    /// While its thread destroys its thread-local variables the job [stays
+    /// paused](crate#thread-exit), since one that it uses may be gone already.
+    ///
     /// # Panics
     ///
-    /// With the panic of the job, which has then ended.
+    /// With the panic of the job, which has then ended. If a job that stays paused, as above, is
+    /// resumed 4,096 times.
     #[inline]
     pub fn resume(mut self) -> Step<T> {
         let fiber = self.fiber.take().expect(HAS_FIBER);
+        if fiber.context().is_from_another_epoch() {
+            return Step::Paused(stay_paused(Self { fiber: Some(fiber) }));
+        }
         run(fiber)
     }
 
@@ -88,7 +94,7 @@ impl<T: 'static> Job<T> {
     /// page](crate#cancellation).
     ///
     /// Answers the value if the job returned one, as a job does that treats the cancellation as an
-    /// error. A panic of the job is swallowed and counted.
+    /// error. A panic of the job is swallowed, logged and counted.
     pub fn cancel(mut self) -> Option<T> {
         let fiber = self.fiber.take().expect(HAS_FIBER);
         cancel::cancel(fiber)
@@ -127,11 +133,27 @@ impl<T: 'static> fmt::Debug for Job<T> {
     }
 }
 
+/// Refuses to resume a job while the thread ends. Code that resumes it in a loop until it has
+/// finished would never end: such a loop panics.
+#[cold]
+fn stay_paused<T>(job: Job<T>) -> Job<T> {
+    assert!(
+        job.fiber().context().note_answer() < cancel::PATIENCE,
+        "job {} cannot finish: it was paused when its thread began to destroy the thread-local \
+         variables; finish or drop jobs before the thread ends",
+        job.id()
+    );
+    job
+}
+
 /// Runs a fiber on and deals with what comes of it.
 #[inline]
 pub(crate) fn run<T: 'static>(mut fiber: Fiber<T>) -> Step<T> {
     match switch_to(&mut fiber) {
-        Switch::Paused => Step::Paused(Job { fiber: Some(fiber) }),
+        Switch::Paused => {
+            fiber.context().pool().note_pause();
+            Step::Paused(Job { fiber: Some(fiber) })
+        }
         Switch::Returned(value) => {
             end(fiber);
             Step::Finished(value)
@@ -149,9 +171,9 @@ fn end<T: 'static>(fiber: Fiber<T>) {
     let (slot, pool, leftovers) = fiber.retire().into_parts();
     pool.take_back(slot, Ending::Finished);
     pool.wake_next();
-    // What the job left behind may run the user's code, which may use the pool: it goes last.
+    // What the job left behind may run foreign code, which may use the pool: it goes last.
     if let Some(leftovers) = leftovers {
-        drop(leftovers);
+        leftovers.discard(&pool);
     }
 }
 
@@ -161,14 +183,22 @@ pub(crate) fn switch_to<T: 'static>(fiber: &mut Fiber<T>) -> Switch<T> {
     let context = fiber.context();
     context.note_resume();
     context.pool().note_resume();
-    match context.span() {
-        None => fiber.resume(),
-        Some(span) => switch_within(&span.clone(), fiber),
+    if context.span().is_none() {
+        return fiber.resume();
     }
+    switch_within_span(fiber)
 }
 
 #[cold]
-fn switch_within<T: 'static>(span: &Span, fiber: &mut Fiber<T>) -> Switch<T> {
-    let _entered = span.enter();
-    fiber.resume()
+fn switch_within_span<T: 'static>(fiber: &mut Fiber<T>) -> Switch<T> {
+    let pool = Rc::clone(fiber.context().pool());
+    // Not with a guard: its drop would be a second panic if the subscriber panics in `enter`.
+    let enter = || fiber.context().span()?.with_subscriber(|(id, to)| to.enter(id));
+    let entered = pool.contain("a tracing subscriber", enter).is_some();
+    let switch = fiber.resume();
+    if entered {
+        let exit = || fiber.context().span()?.with_subscriber(|(id, to)| to.exit(id));
+        pool.contain("a tracing subscriber", exit);
+    }
+    switch
 }

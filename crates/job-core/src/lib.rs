@@ -75,35 +75,46 @@
 //! ```text
 //!   cancel or drop
 //!        |
-//!        v                                   returns ------> value to whoever called `cancel`
-//!   the paused call returns Cancelled ---->  panics -------> swallowed and counted
+//!        v                                   returns ------> value to the caller of `cancel`
+//!   the paused call returns Cancelled ---->  panics -------> swallowed, logged and counted
 //!        |
-//!        | pauses again
-//!        v
-//!   the pause unwinds the job -----------------------------> its destructors have run
-//!        |            ^
-//!        | caught     | pauses again, up to three unwinds
-//!        +------------+
-//!        |
+//!        | pauses again: Cancelled at once, up to 4,096 times
 //!        v
 //!   quarantine: leaked with its stack, counted in `PoolStats::quarantined`
 //! ```
 //!
-//! Cancelled is sticky: [`Current::is_cancelled`] stays true, and [`wait_for`] answers
-//! [`Cancelled`](WaitForError::Cancelled) at once (a job that asks 64 times all the same is
-//! unwound). Treat it as an error and return: an unwind poisons the mutexes it passes. A job is
-//! quarantined at its second pause
-//! - if panics abort in this build, or the pool was built with
-//!   [`unwind(false)`](PoolBuilder::unwind);
-//! - after a few answers, if the thread was unwinding when the job was dropped: whether the job
-//!   itself unwinds, too, cannot be told then, and a second unwind on top of its own would abort
-//!   the process.
+//! Cancelled is sticky: [`Current::is_cancelled`] stays true, [`pause`] and [`wait_for`] answer
+//! `Cancelled` at once. Treat it as an error and return it (`?`). Code that cannot return, such as
+//! a comparator that `qsort` calls again and again, gets the same answer each time, or asks
+//! `is_cancelled` first. A job that still has not ended after 4,096 answers is put in quarantine:
+//! its stack and every value on it leak, and the event `job.quarantined` is logged.
+//!
+//! A pool made with [`unwind(true)`](PoolBuilder::unwind) does not repeat the answer: a second
+//! pause unwinds the job as a panic would, up to three times if the job catches that. Its
+//! destructors run, but mutexes on the way are poisoned, and the process aborts if the unwind meets
+//! a frame that cannot unwind or a destructor that panics. While the thread is unwinding already,
+//! such a job is answered as in any other pool.
+//!
+//! # C code
+//!
+//! A callback that C code calls may pause; that is what jobs are for. The C function stays on the
+//! job's stack, in the middle of the call. Two things are different there:
+//! - No panic can leave the callback: an `extern "C"` function that panics aborts the process, in
+//!   any program. So let it return the C library's code for an error when it is told `Cancelled`,
+//!   and do not make the pool with `unwind(true)`.
+//! - State that the C library keeps by thread, or locks that it holds while it calls back, are
+//!   shared by all jobs of the thread. The rules under [Threads](crate#threads) hold for them, too.
 //!
 //! # Drop
 //!
-//! Dropping a [`Job`], a [`Run`] or whatever holds one cancels. It never panics and never aborts,
-//! and it leaks nothing but a job in quarantine. A late event for a job that is gone finds nothing
-//! to act on: no handle to a job can be stale, because resuming and cancelling consume it.
+//! Dropping a [`Job`], a [`Run`] or a value that holds one cancels. It never panics: panics of the
+//! job, of its destructors, of wakers and of tracing subscribers are contained, logged once as the
+//! event `foreign.panic`, and counted in [`PoolStats::swallowed_panics`]. It starts no unwinding of
+//! its own unless the pool was made with `unwind(true)`, so nothing in it aborts the process; code
+//! of the job that aborts by itself still does, such as a panic in an `extern "C"` function, or in
+//! a destructor while the job panics. It leaks nothing but a job in quarantine. A late event for a
+//! job that has ended finds nothing to act on: no handle to a job can be stale, because resuming
+//! and cancelling consume it.
 //!
 //! # Threads
 //!
@@ -114,13 +125,79 @@
 //! that sets a rounding mode, undoes that before it pauses.
 //!
 //! Some code relies on calls of one thread ending in the reverse of the order in which they began.
-//! Two jobs that pause inside such code break that order. So do not pause while
-//! - a lock is held that another job of the thread may want: take a [`block_pause`] guard, and the
-//!   pause is refused;
-//! - inside `LocalKey::with`, if the job may still be paused when the thread exits: the variable
-//!   may be destroyed before the job;
-//! - inside a scoped thread-local (`scoped_tls::ScopedKey::set` and its like) or under a tracing
-//!   span entered by hand. The job's own span is entered at every resume and left at every pause.
+//! Two jobs that pause inside such code break that order. Do not pause
+//! - while a lock is held that another job of the thread may want: the other one would wait for it
+//!   for ever;
+//! - inside `Handle::block_on` of tokio or under its `enter` guard, or any other code that marks
+//!   its thread as busy: the next job that does the same panics. `wait_for` in the job, or a task
+//!   on the runtime, does not need them;
+//! - inside a scoped thread-local (`scoped_tls::ScopedKey::set` and its like), or other unsafe code
+//!   that keeps a pointer to its stack in a thread-local variable: **undefined behaviour**;
+//! - in the initialiser of a `thread_local!`, or inside `LocalKey::with` if the job may still be
+//!   paused when the thread ends: **undefined behaviour**, see
+//!   [below](crate#thread-local-variables);
+//! - under a tracing span entered by hand. The job's own span is entered at every resume and left
+//!   at every pause.
+//!
+//! A [`block_pause`] guard around such code makes every pause in it answer [`Pause::Blocked`].
+//!
+//! # Thread-local variables
+//!
+//! What is promised is this: safe code that uses this crate has no undefined behaviour, unless a
+//! job pauses inside unsafe code of others that relies on the order of calls. The standard
+//! library's `thread_local!` is such code, in two places, and no library of fibers can make it
+//! anything else.
+//!
+//! **A pause in an initialiser.** Two jobs initialise the variable, and the second value replaces
+//! the first while that is borrowed. Nothing detects it.
+//!
+//! ```no_run
+//! # use std::cell::Cell; use job_core::{JobPool, pause};
+//! thread_local! {
+//!     static FIRST: Cell<bool> = const { Cell::new(true) };
+//!     static CONFIG: String = {
+//!         if FIRST.replace(false) { let _ = pause(); } // WRONG: load it, then initialise
+//!         "loaded".to_owned()
+//!     };
+//! }
+//! let pool = JobPool::new();
+//! let a = pool.start(|| CONFIG.with(|c| c.len())).unwrap().paused().unwrap();
+//! let b = pool.start(|| CONFIG.with(|c| { let _ = pause(); c.len() })).unwrap().paused().unwrap();
+//! drop(a.resume()); // drops the string that `b` has borrowed
+//! drop(b.resume()); // reads it
+//! ```
+//!
+//! **A pause inside `with`, in a job that is alive when its thread ends.** The variable is
+//! destroyed while the job has borrowed it, and the job is cancelled after that.
+//!
+//! ```no_run
+//! # use std::cell::RefCell; use job_core::{Job, JobPool, pause};
+//! thread_local! {
+//!     static JOB: RefCell<Option<Job<usize>>> = const { RefCell::new(None) };
+//!     static NAME: String = "a name".to_owned();
+//! }
+//! std::thread::spawn(|| {
+//!     JOB.with(|_| ()); // initialised first, so destroyed last
+//!     let body = || NAME.with(|name| { let _ = pause(); name.len() }); // WRONG: clone it, then pause
+//!     JOB.set(JobPool::new().start(body).unwrap().paused());
+//! }); // the thread ends: destroys NAME, then JOB, which cancels the job, which reads NAME
+//! ```
+//!
+//! # Thread exit
+//!
+//! The second pattern is detected as far as a destructor can tell. A job that was paused when its
+//! thread began to destroy its thread-local variables is never switched to again: dropped or
+//! cancelled, it is put in quarantine; resumed, it stays paused. The thread knows that it has begun
+//! by *marks*, destructors that it registers after the first 1,024 pauses of its jobs and after
+//! ever fewer later ones, and that run before those of all variables that were initialised earlier.
+//! The job is missed, and the program above has undefined behaviour, only if both `JOB` and `NAME`
+//! were first used after the last mark: within the latest 256th of all the pauses on a thread that
+//! has had more than 1,024. (Off GNU/Linux only the first pause has a mark.) So end jobs before
+//! their thread ends, and keep them in a local variable, which is dropped before any thread-local
+//! variable is.
+//!
+//! A job may be started, resumed and ended inside the destructor of a thread-local variable. It
+//! does not outlive that destructor.
 //!
 //! # Panics
 //!

@@ -15,7 +15,8 @@ pub enum Pause {
     /// The job paused and was resumed. That is a hint to look again, not a promise that anything is
     /// ready.
     Resumed,
-    /// The job is being ended: undo, return an error, do not pause again.
+    /// The job is being ended: undo, return an error, do not pause again. Every later pause of the
+    /// job says so at once.
     Cancelled,
     /// Nothing happened: no job is running here. Wait in some other way.
     NotInJob,
@@ -30,7 +31,8 @@ pub enum Pause {
 /// [`Step::Paused`](crate::Step::Paused).
 ///
 /// Returns when the job is resumed or cancelled, or at once where pausing is refused. In a job that
-/// has been told [`Pause::Cancelled`] already it does not return: it unwinds.
+/// has been told [`Pause::Cancelled`] already it says so again; after 4,096 such answers, or at
+/// once in a pool that [unwinds](crate::PoolBuilder::unwind), it does not return.
 #[inline(never)]
 pub fn pause() -> Pause {
     fiber::here(|here| {

@@ -69,6 +69,7 @@ impl JobPool {
                 ids_end: Cell::new(0),
                 counts: Counts::default(),
                 queue: Queue::default(),
+                next_mark: Cell::new(0),
             }),
         }
     }
@@ -121,7 +122,7 @@ impl JobPool {
         F: FnOnce() -> T + 'static,
         T: 'static,
     {
-        match self.prepare(lease, None, f) {
+        match self.prepare(lease, f) {
             Ok(fiber) => Ok(job::run(fiber)),
             Err(error) => Err(error),
         }
@@ -132,7 +133,6 @@ impl JobPool {
     pub(crate) fn prepare<F, T>(
         &self,
         lease: Option<Lease>,
-        waker: Option<&Waker>,
         f: F,
     ) -> Result<Fiber<T>, StartError<F>>
     where
@@ -144,9 +144,6 @@ impl JobPool {
             Err(reason) => return Err(StartError::new(reason, f)),
         };
         let context = JobContext::new(self.inner.new_id(), Rc::clone(&self.inner), lease);
-        if let Some(waker) = waker {
-            context.set_waker(waker);
-        }
         Ok(Fiber::new(slot, context, f))
     }
 
@@ -204,6 +201,8 @@ pub(crate) struct PoolInner {
     ids_end: Cell<u64>,
     pub(crate) counts: Counts,
     queue: Queue,
+    /// At how many resumes to ask for another mark of thread exit.
+    next_mark: Cell<u64>,
 }
 
 /// How a job left the pool.
@@ -280,18 +279,57 @@ impl PoolInner {
         }
     }
 
-    pub(crate) fn max_jobs(&self) -> usize {
-        self.max_jobs
-    }
-
     pub(crate) fn can_unwind(&self) -> bool {
         self.can_unwind
+    }
+
+    /// A job has paused. Once in a while that is noted for the end of the thread.
+    #[inline]
+    pub(crate) fn note_pause(&self) {
+        if self.counts.resumes.get() >= self.next_mark.get() {
+            self.mark();
+        }
+    }
+
+    #[cold]
+    fn mark(&self) {
+        self.next_mark.set(fiber::next_mark(self.counts.resumes.get()));
+        fiber::mark_if_due();
+    }
+
+    /// Runs foreign code, and counts a panic of it.
+    pub(crate) fn contain<R>(&self, what: &'static str, foreign: impl FnOnce() -> R) -> Option<R> {
+        let outcome = wait_ctx::contain(what, foreign);
+        if outcome.is_err() {
+            self.counts.swallowed_panics.add_one();
+        }
+        outcome.ok()
     }
 
     /// Tells the first future in the queue that a job has ended.
     #[inline]
     pub(crate) fn wake_next(&self) {
-        self.queue.wake_first();
+        if !self.queue.is_empty() {
+            self.wake_first();
+        }
+    }
+
+    /// Wakes the first in the queue. One whose waker panics was not woken, and loses its place: it
+    /// would hold up the others for ever.
+    #[cold]
+    fn wake_first(&self) {
+        while let Some((first, waker)) = self.queue.take_first_waker() {
+            if self.contain("a waker", || waker.wake()).is_some() {
+                return;
+            }
+            self.leave_queue(first);
+        }
+    }
+
+    fn leave_queue(&self, ticket: Ticket) {
+        if let Some(waker) = self.queue.leave(ticket) {
+            self.contain("the Drop of a waker", || drop(waker));
+        }
     }
 
     /// Whether a future with this place in the queue has to wait for others.
@@ -300,17 +338,21 @@ impl PoolInner {
     }
 
     /// Puts a future in the queue for the next free job; it keeps its place if it has one.
-    pub(crate) fn enqueue(&self, ticket: Option<Ticket>, waker: &Waker) -> Ticket {
-        self.queue.enter(ticket, waker)
+    pub(crate) fn enqueue(&self, ticket: Option<Ticket>, waker: Waker) -> Ticket {
+        let (ticket, old) = self.queue.enter(ticket, waker);
+        if let Some(old) = old {
+            self.contain("the Drop of a waker", || drop(old));
+        }
+        ticket
     }
 
     /// Takes a future out of the queue, because it got its job or is gone.
     pub(crate) fn dequeue(&self, ticket: Ticket) {
-        self.queue.leave(ticket);
+        self.leave_queue(ticket);
         // If the job that became free was meant for this one, the next in the queue must hear of
         // it.
         if self.counts.live.get() < self.max_jobs {
-            self.queue.wake_first();
+            self.wake_next();
         }
     }
 

@@ -1,4 +1,7 @@
 //! Futures that wait for a job of a full pool to end: first come, first served.
+//!
+//! Wakers are foreign code, which may panic and may come back to the pool. So this file neither
+//! clones, wakes nor drops one: it takes them and hands them out.
 
 use core::cell::{Cell, RefCell};
 use core::task::Waker;
@@ -14,7 +17,8 @@ pub(crate) struct Queue {
 #[derive(Debug)]
 struct Waiter {
     ticket: Ticket,
-    waker: Waker,
+    /// Absent once it was taken to be woken.
+    waker: Option<Waker>,
 }
 
 /// A place in the queue.
@@ -27,47 +31,37 @@ impl Queue {
         self.waiting.borrow().front().is_some_and(|first| Some(first.ticket) != ticket)
     }
 
-    /// Takes a place in the queue, or keeps the one it has, and says whom to wake.
-    pub(crate) fn enter(&self, ticket: Option<Ticket>, waker: &Waker) -> Ticket {
-        // Wakers are the user's code: none is cloned or dropped under the borrow.
-        let mut waker = waker.clone();
+    /// Takes a place in the queue, or keeps the one it has, with the waker to wake when it is the
+    /// first. Also gives back the waker that this one replaces.
+    pub(crate) fn enter(&self, ticket: Option<Ticket>, waker: Waker) -> (Ticket, Option<Waker>) {
         let mut waiting = self.waiting.borrow_mut();
         if let Some(waiter) = waiting.iter_mut().find(|waiter| Some(waiter.ticket) == ticket) {
-            core::mem::swap(&mut waiter.waker, &mut waker);
-            let ticket = waiter.ticket;
-            drop(waiting);
-            drop(waker);
-            return ticket;
+            return (waiter.ticket, waiter.waker.replace(waker));
         }
         let ticket = Ticket(self.next.get());
         self.next.set(ticket.0 + 1);
-        waiting.push_back(Waiter { ticket, waker });
-        ticket
+        waiting.push_back(Waiter { ticket, waker: Some(waker) });
+        (ticket, None)
     }
 
-    /// Gives up a place. The job that became free may have been meant for it: see to it that the
-    /// next one hears.
-    pub(crate) fn leave(&self, ticket: Ticket) {
+    /// Gives up a place, and gives back its waker. The job that became free may have been meant for
+    /// it: see to it that the next one hears.
+    pub(crate) fn leave(&self, ticket: Ticket) -> Option<Waker> {
         let mut waiting = self.waiting.borrow_mut();
         let place = waiting.iter().position(|waiter| waiter.ticket == ticket);
-        let removed = place.and_then(|place| waiting.remove(place));
-        drop(waiting);
-        drop(removed);
+        place.and_then(|place| waiting.remove(place))?.waker
     }
 
-    /// Wakes whoever comes first.
     #[inline]
-    pub(crate) fn wake_first(&self) {
-        if !self.waiting.borrow().is_empty() {
-            self.wake_first_slow();
-        }
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.borrow().is_empty()
     }
 
-    #[cold]
-    fn wake_first_slow(&self) {
-        let first = self.waiting.borrow().front().map(|waiter| waiter.waker.clone());
-        if let Some(waker) = first {
-            waker.wake();
-        }
+    /// The first in the queue and its waker, unless that was taken before: then its future was
+    /// woken and has not been polled since.
+    pub(crate) fn take_first_waker(&self) -> Option<(Ticket, Waker)> {
+        let mut waiting = self.waiting.borrow_mut();
+        let first = waiting.front_mut()?;
+        first.waker.take().map(|waker| (first.ticket, waker))
     }
 }

@@ -26,15 +26,17 @@ pub struct PoolStats {
     pub cancelled: u64,
     /// Switches to jobs, starts and cancellations included.
     pub resumes: u64,
-    /// Panics of jobs while they were being cancelled, or of what they left behind.
+    /// Panics that were contained: of jobs while they were being cancelled, of wakers and tracing
+    /// subscribers, and of the `Drop` of values, payloads and closures. Each is logged.
     pub swallowed_panics: u64,
     /// Times a job being cancelled caught the unwind meant to end it.
     pub swallowed_unwinds: u64,
-    /// Jobs that would not end: leaked, with their stacks.
+    /// Jobs that would not end, or that were paused when their thread ended: leaked, with their
+    /// stacks.
     pub quarantined: u64,
     /// The deepest use of a stack seen so far, in bytes; 0 as long as stacks are not wiped. Stacks
-    /// are looked at when they come back, as [`PoolBuilder::wipe_stacks`](crate::PoolBuilder::wipe_stacks)
-    /// describes.
+    /// are looked at when they come back, as
+    /// [`PoolBuilder::wipe_stacks`](crate::PoolBuilder::wipe_stacks) describes.
     pub stack_high_water: usize,
 }
 

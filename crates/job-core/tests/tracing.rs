@@ -174,12 +174,14 @@ fn cancelling_is_told_and_the_span_ends_with_the_job() {
 #[test]
 fn a_job_in_quarantine_is_told_as_a_warning() {
     logged(Level::WARN, |log| {
-        let pool = JobPool::builder().unwind(false).build().unwrap();
+        let pool = JobPool::new();
         let job = paused(pool.start(|| while pause() != Pause::NotInJob {}).unwrap());
         let id = job.id();
         drop(job);
-        let told = "job.quarantined";
-        assert_eq!(log.take(), [format!("WARN {told} job={id} unwinds=0 in nowhere")]);
+        let told = format!(
+            "WARN job.quarantined job={id} unwinds=0 reason=\"it paused again and again\" in nowhere"
+        );
+        assert_eq!(log.take(), [told]);
         assert_eq!(pool.stats().quarantined, 1);
     });
 }

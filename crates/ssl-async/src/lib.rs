@@ -122,8 +122,9 @@
 //!
 //! # Drop
 //!
-//! Dropping a session at any time is sound. A parked packet is cancelled, and what the device still computes for it is
-//! wiped when it arrives.
+//! A session may be dropped while a packet is parked. The packet is cancelled, and what the device still computes for it
+//! is wiped when it arrives. A hook of your own that waited gets an error and returns it; where it must not wait, so that
+//! this stays sound, is in `docs/what-runs-in-a-job.md`.
 //!
 //! # Threads
 //!

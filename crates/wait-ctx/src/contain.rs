@@ -82,10 +82,15 @@ fn log(what: &'static str, payload: Box<dyn Any + Send>) -> Panicked {
     let cause = text
         .or_else(|| payload.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "its payload is not text".to_owned());
-    // What the drop of a payload panics with may panic when it is dropped, and so on: it is not.
-    if let Err(endless) = catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+    quietly(|| drop(payload));
+    // A subscriber is foreign code, too.
+    quietly(|| tracing::error!(what, cause, "foreign.panic"));
+    Panicked { what, cause }
+}
+
+/// Calls `f`. What it panics with may panic when it is dropped, and so on: it is not dropped.
+fn quietly(f: impl FnOnce()) {
+    if let Err(endless) = catch_unwind(AssertUnwindSafe(f)) {
         mem::forget(endless);
     }
-    tracing::error!(what, cause, "foreign.panic");
-    Panicked { what, cause }
 }

@@ -41,6 +41,7 @@ mod capability;
 mod map;
 mod slab;
 mod switch;
+mod thread_exit;
 
 pub(crate) use capability::is_capable;
 pub(crate) use map::{GuardKind, StackError};
@@ -49,3 +50,4 @@ pub(crate) use switch::{
     Fiber, Here, Switch, count_running, find, here, on_fiber_stack, on_parent_stack,
     on_thread_stack,
 };
+pub(crate) use thread_exit::{epoch, mark_if_due, mark_in_exit, next_mark};

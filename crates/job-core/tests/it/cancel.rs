@@ -24,6 +24,11 @@ fn pause_for_ever() {
     }
 }
 
+/// A pool that unwinds a job that pauses after it was cancelled.
+fn unwinding() -> JobPool {
+    JobPool::builder().unwind(true).build().unwrap()
+}
+
 /// A value whose drop counts.
 fn counting(count: &Rc<Cell<u32>>) -> impl Drop + 'static {
     let count = Rc::clone(count);
@@ -57,8 +62,8 @@ fn l5_cancelled_is_sticky() {
 }
 
 #[test]
-fn l5_a_second_pause_of_a_cancelled_job_unwinds_it() {
-    let pool = JobPool::new();
+fn l5_in_a_pool_that_unwinds_a_second_pause_of_a_cancelled_job_unwinds_it() {
+    let pool = unwinding();
     let drops = Rc::new(Cell::new(0));
     let marker = counting(&drops);
     let job = paused(
@@ -78,8 +83,8 @@ fn l5_a_second_pause_of_a_cancelled_job_unwinds_it() {
 #[test]
 fn l5_dropping_at_every_pause_runs_every_destructor_once() {
     const PAUSES: usize = 6;
-    let pool = JobPool::builder().max_jobs(1).build().unwrap();
-    for ignores in [false, true] {
+    for (ignores, unwind) in [(false, false), (true, false), (false, true), (true, true)] {
+        let pool = JobPool::builder().max_jobs(1).unwind(unwind).build().unwrap();
         for dropped_at in 0..PAUSES {
             let drops = Rc::new(Cell::new(0));
             let theirs = Rc::clone(&drops);
@@ -100,8 +105,13 @@ fn l5_dropping_at_every_pause_runs_every_destructor_once() {
             }
             assert_eq!(drops.get(), 0);
             drop(job);
-            // One that ignores the cancellation gets as far as its next pause.
-            let made = if ignores { (dropped_at + 2).min(PAUSES) } else { dropped_at + 1 };
+            let made = match (ignores, unwind) {
+                (false, _) => dropped_at + 1,
+                // It goes on to its end.
+                (true, false) => PAUSES,
+                // It gets as far as its next pause.
+                (true, true) => (dropped_at + 2).min(PAUSES),
+            };
             assert_eq!((drops.get() as usize, pool.stats().live), (made, 0));
         }
     }
@@ -156,13 +166,13 @@ fn l10_whatever_panics_when_it_is_dropped_does_not_escape_a_drop() {
         })
         .unwrap(),
     );
-    assert_eq!(pool.stats().swallowed_panics, 4);
+    assert_eq!(pool.stats().swallowed_panics, 3);
     assert_eq!(pool.stats().live, 0);
 }
 
 #[test]
 fn l5_a_job_that_catches_the_unwind_and_returns_keeps_its_value() {
-    let pool = JobPool::new();
+    let pool = unwinding();
     let job = paused(
         pool.start(|| {
             let _ = pause();
@@ -179,7 +189,7 @@ fn l5_a_job_that_catches_the_unwind_and_returns_keeps_its_value() {
 
 #[test]
 fn l5_a_job_that_catches_every_unwind_is_quarantined() {
-    let pool = JobPool::builder().max_jobs(1).build().unwrap();
+    let pool = JobPool::builder().max_jobs(1).unwind(true).build().unwrap();
     let drops = Rc::new(Cell::new(0));
     let marker = counting(&drops);
     let job = paused(
@@ -200,36 +210,49 @@ fn l5_a_job_that_catches_every_unwind_is_quarantined() {
 }
 
 #[test]
-fn l5_without_unwinding_a_job_that_pauses_again_is_quarantined() {
-    // What a build in which panics abort does always.
-    let pool = JobPool::builder().unwind(false).build().unwrap();
-    drop(pool.start(pause_for_ever).unwrap());
-    assert_eq!(pool.stats().quarantined, 1);
-    drop(pool.start(pause).unwrap());
-    assert_eq!((pool.stats().quarantined, pool.stats().cancelled), (1, 2));
+fn l5_a_cancelled_job_that_pauses_again_is_told_again_and_ends_by_itself() {
+    let pool = JobPool::new();
+    let drops = Rc::new(Cell::new(0));
+    let marker = counting(&drops);
+    drop(
+        pool.start(move || {
+            let _marker = marker;
+            pause_for_ever();
+        })
+        .unwrap(),
+    );
+    let stats = pool.stats();
+    assert_eq!((drops.get(), stats.cancelled, stats.quarantined), (1, 1, 0));
+    assert_eq!((stats.swallowed_panics, stats.swallowed_unwinds), (0, 0));
 }
 
 #[test]
 fn l5_a_job_that_retries_for_ever_is_ended_all_the_same() {
-    let pool = JobPool::new();
-    let tries = Rc::new(Cell::new(0_u32));
-    let theirs = Rc::clone(&tries);
-    let job = paused(
-        pool.start(move || {
-            while wait_for(std::future::pending::<()>()).is_err() {
-                theirs.set(theirs.get() + 1);
-            }
-        })
-        .unwrap(),
-    );
-    drop(job);
-    assert_eq!(tries.get(), 65, "64 after the one that was under way");
-    assert_eq!((pool.stats().live, pool.stats().quarantined), (0, 0));
+    for (unwind, by_pause) in [(false, false), (false, true), (true, false)] {
+        let pool = JobPool::builder().max_jobs(1).unwind(unwind).build().unwrap();
+        let tries = Rc::new(Cell::new(0_u32));
+        let theirs = Rc::clone(&tries);
+        let retry = move || {
+            let cancelled = if by_pause {
+                pause() == Pause::Cancelled
+            } else {
+                wait_for(std::future::pending::<()>()).is_err()
+            };
+            theirs.set(theirs.get() + u32::from(cancelled));
+            cancelled
+        };
+        drop(pool.start(move || while retry() {}).unwrap());
+        assert_eq!(tries.get(), 4097, "4,096 after the one that was under way");
+        let stats = pool.stats();
+        assert_eq!((stats.live, stats.quarantined), (0, u64::from(!unwind)));
+        // Its place is free.
+        assert_eq!(pool.start(|| 1).unwrap().finished(), Some(1));
+    }
 }
 
 #[test]
 fn l5_a_drop_during_a_panic_ends_the_job() {
-    let pool = JobPool::new();
+    let pool = unwinding();
     let polite = paused(pool.start(pause).unwrap());
     let answers = Rc::new(Cell::new(0));
     let counted = Rc::clone(&answers);
@@ -247,7 +270,7 @@ fn l5_a_drop_during_a_panic_ends_the_job() {
     // The stubborn one could not be unwound without seeing whether it unwinds already.
     let stats = pool.stats();
     assert_eq!((stats.live, stats.cancelled, stats.quarantined), (0, 2, 1));
-    assert_eq!(answers.get(), 4, "with the one that the cancellation brings");
+    assert_eq!(answers.get(), 4097, "with the one that the cancellation brings");
     assert!(!std::thread::panicking());
 }
 
@@ -272,7 +295,7 @@ fn l5_a_panic_of_the_job_dropped_during_a_panic_does_not_abort() {
 
 #[test]
 fn l11_a_destructor_of_an_unwinding_job_does_not_pause() {
-    let pool = JobPool::new();
+    let pool = unwinding();
     let seen = Rc::new(Cell::new(None));
     let theirs = Rc::clone(&seen);
     let job = paused(

@@ -9,6 +9,7 @@ mod jobs;
 mod model;
 mod stacks;
 mod thread;
+mod thread_exit;
 mod thread_stack;
 
 /// The job of a step that must have paused.

@@ -86,6 +86,8 @@ struct ModelJob {
 #[derive(Clone, Debug, Default)]
 struct Model {
     max_jobs: usize,
+    /// Whether the pool unwinds cancelled jobs.
+    unwind: bool,
     jobs: Vec<ModelJob>,
     peak_live: usize,
     started: u64,
@@ -151,16 +153,12 @@ impl Model {
         let ModelJob { script, mut next, in_pause, .. } = self.jobs[at].clone();
         self.resumes += 1;
         let mut unwinds = 0;
-        if in_pause {
-            let caught = matches!(script.acts[next - 1], Act::CaughtPause);
-            let answer = if cancelling { Pause::Cancelled } else { Pause::Resumed };
-            self.events.push(Event::Answer(answer));
-            match script.on_cancel {
-                OnCancel::Return if cancelling => return Stop::Return,
-                OnCancel::Panic if cancelling && caught => self.events.push(Event::Caught),
-                OnCancel::Panic if cancelling => return Stop::Panic,
-                _ => {}
+        if in_pause && cancelling {
+            if let Some(stop) = self.answer_cancelled(&script, script.acts[next - 1]) {
+                return stop;
             }
+        } else if in_pause {
+            self.events.push(Event::Answer(Pause::Resumed));
         }
         while let Some(&act) = script.acts.get(next) {
             next += 1;
@@ -169,6 +167,11 @@ impl Model {
                     self.jobs[at].next = next;
                     self.jobs[at].in_pause = true;
                     return Stop::Pause;
+                }
+                Act::Pause | Act::CaughtPause if !self.unwind => {
+                    if let Some(stop) = self.answer_cancelled(&script, act) {
+                        return stop;
+                    }
                 }
                 Act::Pause | Act::CaughtPause => {
                     self.swallowed_unwinds += u64::from(unwinds > 0);
@@ -204,6 +207,20 @@ impl Model {
         self.swallowed_unwinds += u64::from(unwinds > 0);
         Stop::Return
     }
+
+    /// A pause tells the job that it is cancelled; how the job stops, if it does.
+    fn answer_cancelled(&mut self, script: &Script, act: Act) -> Option<Stop> {
+        self.events.push(Event::Answer(Pause::Cancelled));
+        match script.on_cancel {
+            OnCancel::Return => Some(Stop::Return),
+            OnCancel::Panic if matches!(act, Act::Pause) => Some(Stop::Panic),
+            OnCancel::Panic => {
+                self.events.push(Event::Caught);
+                None
+            }
+            OnCancel::Ignore => None,
+        }
+    }
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -230,7 +247,9 @@ impl ReferenceStateMachine for Model {
     type Transition = Transition;
 
     fn init_state() -> BoxedStrategy<Self> {
-        (1..6_usize).prop_map(|max_jobs| Self { max_jobs, ..Self::default() }).boxed()
+        (1..6_usize, any::<bool>())
+            .prop_map(|(max_jobs, unwind)| Self { max_jobs, unwind, ..Self::default() })
+            .boxed()
     }
 
     fn transitions(state: &Self) -> BoxedStrategy<Transition> {
@@ -399,7 +418,8 @@ impl StateMachineTest for Real {
     type Reference = Model;
 
     fn init_test(model: &Model) -> Self {
-        let builder = JobPool::builder().max_jobs(model.max_jobs).stack_size(128 * 1024);
+        let builder =
+            JobPool::builder().max_jobs(model.max_jobs).stack_size(128 * 1024).unwind(model.unwind);
         Self {
             pool: builder.build().expect("settings that are valid"),
             jobs: Vec::new(),

@@ -15,7 +15,7 @@ use crate::tokio::stream::TlsStream;
 impl TlsAcceptor {
     /// The handshake with a client on `io`, to be awaited. Nothing happens before that.
     ///
-    /// Dropping the future at any time is sound; a parked packet is cancelled.
+    /// The future may be dropped at any await; a parked packet is cancelled.
     pub fn accept<IO>(&self, io: IO) -> Accept<IO>
     where
         IO: AsyncRead + AsyncWrite + Unpin,

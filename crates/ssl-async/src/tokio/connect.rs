@@ -18,7 +18,7 @@ use crate::tokio::stream::TlsStream;
 impl TlsConnector {
     /// The handshake with the server `name` on `io`, to be awaited. Nothing happens before that.
     ///
-    /// Dropping the future at any time is sound; a parked packet is cancelled.
+    /// The future may be dropped at any await; a parked packet is cancelled.
     pub fn connect<IO>(&self, name: ServerName<'static>, io: IO) -> Connect<IO>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
