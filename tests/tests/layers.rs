@@ -30,7 +30,7 @@ const LAYERS: &[Row] = &[
     Row { layer: 1, name: "job-core",
           ours:    "wait-ctx",
           others:  "corosensei errno rustix thiserror tracing",
-          testing: "regex smol tokio tracing-subscriber" },
+          testing: "libloading regex smol tokio tracing-subscriber" },
     Row { layer: 2, name: "engine-core",
           ours:    "job-core wait-ctx",
           others:  "thiserror tracing metrics?",
