@@ -29,7 +29,7 @@ const LAYERS: &[Row] = &[
           testing: "" },
     Row { layer: 1, name: "job-core",
           ours:    "wait-ctx",
-          others:  "corosensei errno rustix thiserror tracing",
+          others:  "corosensei errno libc rustix thiserror tracing",
           testing: "libloading regex smol tokio tracing-subscriber" },
     Row { layer: 2, name: "engine-core",
           ours:    "job-core wait-ctx",

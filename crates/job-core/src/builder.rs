@@ -1,21 +1,28 @@
 //! The settings of a pool.
 
+use core::sync::atomic::{AtomicUsize, Ordering};
+
 use crate::fiber;
 use crate::pool::JobPool;
 
-/// The stack of a job, in bytes, unless the builder says otherwise: room for a TLS handshake with
-/// ML-KEM in compiled C. Unoptimised Rust needs several times as much.
-const DEFAULT_STACK_SIZE: usize = if cfg!(debug_assertions) { 256 * 1024 } else { 64 * 1024 };
+/// The stack of a job, in bytes, unless the builder says otherwise: twice what the deepest packet
+/// of a TLS handshake was measured to need, see [`MEASURED_NEED`].
+const DEFAULT_STACK_SIZE: usize = 256 * 1024;
+/// What cryptography was measured to need: a packet in which aws-lc signs with ML-DSA-87 takes
+/// 120 KiB. A pool with smaller stacks is told so.
+const MEASURED_NEED: usize = 128 * 1024;
 /// Below this not even a panic can be raised.
 const MIN_STACK_SIZE: usize = 16 * 1024;
 /// A stack larger than this is a mistake.
 const MAX_STACK_SIZE: usize = 1 << 40;
 
-/// How the page below a stack is guarded.
+/// How the zone below a stack is guarded. It is the same 120 KiB or a page more either way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Guard {
     /// Guard markers where the kernel has them (Linux 6.13 and later), page protection elsewhere.
+    /// Markers are believed once the process has seen one fault, since emulators accept them and
+    /// guard nothing.
     #[default]
     Auto,
     /// Page protection always: two memory mappings a stack, of which Linux allows some 65,530 in a
@@ -74,8 +81,23 @@ impl PoolBuilder {
         self
     }
 
-    /// Bytes of stack for each job, rounded up to whole pages. The guard page comes on top of that;
-    /// a few hundred bytes are taken for the job's own state.
+    /// Bytes of stack for the frames of each job; 256 KiB if not set, in every build profile.
+    /// Rounded up to whole pages, with the job's own state of a few hundred bytes on top. Below that
+    /// comes the guard zone of at least 120 KiB, which is address space only.
+    ///
+    /// Memory is taken page by page as a job uses it, and the page tables grow with the address
+    /// space. A paused job that has used one page costs, with pages of 4 KiB:
+    ///
+    /// | `stack_size` | page tables | in all |
+    /// | --- | --- | --- |
+    /// | 16 KiB | 280 bytes | 4.4 KB |
+    /// | 64 KiB | 376 bytes | 4.5 KB |
+    /// | 256 KiB | 760 bytes | 4.9 KB |
+    /// | 1 MiB | 2,296 bytes | 6.4 KB |
+    ///
+    /// Compiled C may take more than one expects: signing with ML-DSA-87 takes 120 KiB of stack in
+    /// aws-lc. A pool with less than 128 KiB says so when it is built, by an
+    /// [event](crate#tracing), once for each size. The least is 16 KiB.
     pub fn stack_size(mut self, bytes: usize) -> Self {
         self.stack_size = bytes;
         self
@@ -94,11 +116,16 @@ impl PoolBuilder {
     /// at once; it is wiped when another comes back on top of it, and by [`JobPool::wipe`].
     ///
     /// A job that goes deeper than any before it raises the mark when it ends, by what it has left
-    /// right below the mark. What remains possible: a function that leaves more than a kilobyte of
-    /// its frame unwritten there, up to the end of a page, hides what lies below that. Every 64th
-    /// wipe and [`JobPool::wipe`] look for it on the whole stack (the first MiB below the mark),
-    /// and [`JobPool::shrink`] empties stacks whatever is on them. What runs [on the parent's
-    /// stack](crate::on_parent_stack) and what a job in quarantine holds is not wiped.
+    /// right below the mark. A function that leaves more than a kilobyte of its frame unwritten
+    /// there, up to the end of a page, hides what lies below that, for a while: one return in 64
+    /// looks at the whole of each stack that was wiped since the last such return, and overwrites
+    /// what it finds (of a stack of more than 64 MiB, the first 64). [`JobPool::wipe`] does that to
+    /// every idle stack at once.
+    ///
+    /// Pages that were never touched are left alone: wiping takes no memory. Not wiped is what runs
+    /// [on the parent's stack](crate::on_parent_stack), what a job in quarantine holds, and what the
+    /// system swaps out between the end of a job and the look at its stack; [`JobPool::wipe`] and
+    /// [`JobPool::shrink`] drop the last of these.
     ///
     /// Say `false` under valgrind: memcheck reports every access to where returned frames were.
     pub fn wipe_stacks(mut self, wipe: bool) -> Self {
@@ -146,6 +173,23 @@ impl PoolBuilder {
         if self.max_jobs == 0 {
             return Err(PoolError::MaxJobs);
         }
+        tell_if_small(self.stack_size);
         Ok(JobPool::from_settings(&self))
+    }
+}
+
+/// Says that a size is less than cryptography was measured to need, unless it was the last to be
+/// told: many threads may make the same pool.
+fn tell_if_small(stack_size: usize) {
+    static LAST_TOLD: AtomicUsize = AtomicUsize::new(0);
+
+    if stack_size < MEASURED_NEED && LAST_TOLD.swap(stack_size, Ordering::Relaxed) != stack_size {
+        // Named after the settings, which are the remedy.
+        tracing::warn!(
+            target: "job_core",
+            stack_size,
+            measured_need = MEASURED_NEED,
+            "pool.small_stacks"
+        );
     }
 }

@@ -211,24 +211,34 @@
 //!  one reservation of up to 1,024 stacks, one mapping where the kernel has guard markers
 //!  +-------+-----------------------+-------+-------+-----------------------+-------+--- ...
 //!  | guard | stack, grows <------- | state | guard | stack, grows <------- | state |
+//!  | zone  |  256 KiB by default   |       | zone  |                       |       |
 //!  +-------+-----------------------+-------+-------+-----------------------+-------+--- ...
 //! ```
 //!
 //! A stack takes address space when it is made, and memory page by page as it is used: a shallow
-//! paused job costs one page, which also holds its state. Stacks are reused last in, first out.
-//! Idle ones, but for the last that came back, are overwritten down to the high-water mark
-//! ([`PoolBuilder::wipe_stacks`] says what that may miss), and given back to the system by
-//! [`JobPool::shrink`]. Deep code that never waits can run [on the stack of whoever resumed the
-//! job](on_parent_stack). An overflow faults on the guard page.
+//! paused job costs one page, which also holds its state, and its share of the page tables, less
+//! than 4,900 bytes in all ([`PoolBuilder::stack_size`] has a table). Stacks are reused last in,
+//! first out. Idle ones, but for the last that came back, are overwritten down to the high-water
+//! mark ([`PoolBuilder::wipe_stacks`] says what may stay for how long), and given back to the system
+//! by [`JobPool::shrink`]. Deep code that never waits can run [on the stack of whoever resumed the
+//! job](on_parent_stack).
+//!
+//! An overflow faults on the guard zone and ends the process by `SIGSEGV`; [`report_overflows`] has
+//! it name the job first. The zone is at least 120 KiB: compiled C moves the stack pointer by its
+//! whole frame, without a look at each page, and writes to any part of it. So an overflow is caught
+//! if no single frame, together with what its caller had left, is larger than the zone and leaves
+//! all of the zone untouched. (Rust looks at each page.)
 //!
 //! # Limits by kernel
 //!
 //! - Linux 6.13 and later: guard markers, about one mapping for each 1,024 stacks; memory is the
-//!   only limit.
-//! - Before that, and where `mlockall` has locked future mappings: page protection, two mappings a
-//!   stack, of which Linux allows 65,530 in a process. A start that would come near answers
+//!   only limit. Where the system counts address space as memory (`vm.overcommit_memory` is 2, or a
+//!   limit on address space), a stack of 256 KiB counts as 380.
+//! - Before that, where `mlockall` has locked future mappings, and where an emulator accepts guard
+//!   markers without guarding: page protection, two mappings a stack, of which Linux allows 65,530
+//!   in a process. The guard zone is as large. A start that would come near the limit answers
 //!   [`StartRefused::OutOfMappings`], naming the value of `vm.max_map_count` to set. Under
-//!   `mlockall` every stack of a reservation is resident at once.
+//!   `mlockall` a stack is resident as a whole from the moment it is made.
 //! - Elsewhere on Unix: page protection.
 //! - User-mode shadow stacks: not capable, see [`is_capable`].
 //!
@@ -236,7 +246,8 @@
 //!
 //! Target `job_core`. Each job has the span `job` with the field `job` (level debug). `cancelling`
 //! is a debug event, quarantine a warning with the field `unwinds`; both name the job in the field
-//! `job`.
+//! `job`. A pool built with stacks of less than 128 KiB is a warning, `pool.small_stacks`, with the
+//! fields `stack_size` and `measured_need`.
 //!
 //! The crate has no features.
 #![deny(unsafe_code)]
@@ -267,6 +278,8 @@ mod queue;
 
 mod context;
 
+mod overflow;
+
 #[allow(unsafe_code, reason = "the one module that maps stacks and switches between them")]
 mod fiber;
 
@@ -274,6 +287,7 @@ pub use bridge::{Run, WaitForError, run, run_with, wait_for};
 pub use builder::{Guard, PoolBuilder, PoolError};
 pub use current::{Current, current};
 pub use job::{Job, JobId, Step};
+pub use overflow::report_overflows;
 pub use pause::{
     BlockGuard, Pause, block_pause, on_job_stack, on_parent_stack, on_thread_stack, pause,
 };

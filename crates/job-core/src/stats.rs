@@ -34,9 +34,12 @@ pub struct PoolStats {
     /// Jobs that would not end, or that were paused when their thread ended: leaked, with their
     /// stacks.
     pub quarantined: u64,
-    /// The deepest use of a stack seen so far, in bytes; 0 as long as stacks are not wiped. Stacks
-    /// are looked at when they come back, as
-    /// [`PoolBuilder::wipe_stacks`](crate::PoolBuilder::wipe_stacks) describes.
+    /// The deepest use of a stack seen so far, in bytes; 0 as long as stacks are not wiped.
+    ///
+    /// At most 64 returns behind, whatever a job left between its frames: stacks are looked at when
+    /// they come back and whole now and then, as
+    /// [`PoolBuilder::wipe_stacks`](crate::PoolBuilder::wipe_stacks) describes. A stack on which
+    /// another job has begun meanwhile is looked at when that one ends.
     pub stack_high_water: usize,
 }
 

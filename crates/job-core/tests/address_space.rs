@@ -7,6 +7,9 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 const STACK: usize = 1 << 20;
 
+/// What one takes with pages of 4 KiB: the guard zone and the job's state come on top.
+const STRIDE: usize = STACK + 124 * 1024;
+
 /// What the process has mapped, in bytes.
 fn mapped() -> usize {
     let text = std::fs::read_to_string("/proc/self/statm").unwrap();
@@ -20,7 +23,7 @@ fn where_a_large_reservation_is_refused_smaller_ones_are_tried_and_all_are_given
     const ROOM: usize = 60;
     let pool = JobPool::builder().stack_size(STACK).build().unwrap();
     let before = getrlimit(Resource::As);
-    let limit = mapped() + ROOM * (STACK + rustix::param::page_size());
+    let limit = mapped() + ROOM * STRIDE;
     setrlimit(Resource::As, Rlimit { current: Some(limit as u64), ..before }).unwrap();
     let made = pool.preallocate(10 * ROOM);
     let jobs: Vec<_> = (0..made).map(|_| pool.start(pause).unwrap()).collect();

@@ -2,11 +2,59 @@
 
 #![cfg(target_os = "linux")]
 
+use std::hint::black_box;
+use std::mem::MaybeUninit;
+
 use job_core::{JobPool, Pause, pause};
 use rustix::mm::{MlockAllFlags, mlockall};
 
 fn mappings() -> usize {
     std::fs::read_to_string("/proc/self/maps").unwrap().lines().count()
+}
+
+/// Leaves 64 bytes of a secret at the lower end of a frame that is not written otherwise, and says
+/// where.
+#[inline(never)]
+fn leave_secret() -> usize {
+    let mut frame = MaybeUninit::<[u8; 24 * 1024]>::uninit();
+    let lowest = frame.as_mut_ptr().cast::<u8>();
+    for nth in 0..64 {
+        // SAFETY: within the frame.
+        let byte = unsafe { lowest.add(nth) };
+        // SAFETY: as above.
+        unsafe { byte.write_volatile(0x5A) };
+    }
+    black_box(&frame);
+    lowest.expose_provenance()
+}
+
+/// How much of the secret is there.
+fn seen(at: usize) -> usize {
+    let is_there = |nth| {
+        let byte = std::ptr::with_exposed_provenance::<u8>(at + nth);
+        // SAFETY: memory of a stack of a pool that is alive, and no job is on it.
+        unsafe { byte.read_volatile() == 0x5A }
+    };
+    (0..64).filter(|&nth| is_there(nth)).count()
+}
+
+fn secrets_are_gone_after_shrinking(wipe: bool) {
+    let pool = JobPool::builder().wipe_stacks(wipe).build().unwrap();
+    // Keeps the reservation where it is.
+    let keep = pool.start(pause).unwrap().paused().unwrap();
+    let start = || {
+        let step = pool.start(|| {
+            let _ = pause();
+            leave_secret()
+        });
+        step.unwrap().paused().unwrap()
+    };
+    let jobs = [start(), start(), start()];
+    let secrets = jobs.map(|job| job.resume().finished().unwrap());
+    assert!(secrets.iter().any(|&at| seen(at) == 64), "there was something to wipe");
+    assert_eq!(pool.shrink(), 0);
+    assert_eq!(secrets.map(seen), [0; 3], "wipe: {wipe}");
+    assert_eq!(keep.resume().finished(), Some(Pause::Resumed));
 }
 
 #[test]
@@ -29,4 +77,6 @@ fn where_memory_is_locked_guards_fall_back_to_page_protection() {
     }
     assert_eq!(pool.shrink(), 64);
     assert_eq!(pool.start(|| 1).unwrap().finished(), Some(1));
+    secrets_are_gone_after_shrinking(true);
+    secrets_are_gone_after_shrinking(false);
 }

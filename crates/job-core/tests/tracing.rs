@@ -187,6 +187,18 @@ fn a_job_in_quarantine_is_told_as_a_warning() {
 }
 
 #[test]
+fn a_pool_with_less_stack_than_cryptography_needs_says_so_once() {
+    logged(Level::WARN, |log| {
+        for bytes in [20_000, 20_000, 128 * 1024, 256 * 1024] {
+            drop(JobPool::builder().stack_size(bytes).build().unwrap());
+        }
+        drop(JobPool::new());
+        let told = "pool.small_stacks stack_size=20000 measured_need=131072";
+        assert_eq!(log.take(), [format!("WARN {told} in nowhere")]);
+    });
+}
+
+#[test]
 fn a_panic_leaves_the_span_and_closes_it() {
     logged(Level::DEBUG, |log| {
         let pool = JobPool::new();

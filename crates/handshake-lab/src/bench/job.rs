@@ -20,8 +20,8 @@ const COLD: u32 = 10_000;
 /// Rounds of those benches that build ten thousand jobs in each.
 const COLD_ROUNDS: usize = 11;
 
-/// As large as the pool's own default, in release.
-const STACK: usize = 64 * 1024;
+/// As large as the pool's own default.
+const STACK: usize = 256 * 1024;
 
 #[inline(never)]
 fn resume(job: Job<()>) -> Step<()> {

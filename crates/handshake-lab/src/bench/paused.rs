@@ -118,7 +118,7 @@ fn ours(jobs: usize) -> Result<(usize, u64), String> {
 fn raw(jobs: usize) -> Result<(usize, u64), String> {
     let mut paused = Vec::with_capacity(jobs);
     for _ in 0..jobs {
-        let Ok(stack) = DefaultStack::new(64 * 1024) else { break };
+        let Ok(stack) = DefaultStack::new(256 * 1024) else { break };
         let body = |yielder: &Yielder<(), ()>, ()| yielder.suspend(());
         let mut coroutine = Coroutine::with_stack(stack, body);
         assert_eq!(coroutine.resume(()), CoroutineResult::Yield(()));

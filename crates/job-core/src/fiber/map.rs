@@ -1,24 +1,24 @@
-//! The system calls behind the slab: reserving address space, guard pages, giving memory back.
+//! The system calls behind the slab: reserving address space, guard zones, giving memory back, and
+//! asking which pages are in memory.
 
 use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 
-use rustix::io::Errno;
-use rustix::mm::{self, MapFlags, MprotectFlags, ProtFlags};
+#[cfg(target_os = "linux")]
+use core::sync::atomic::{AtomicU8, Ordering};
 
-use super::slab::Slot;
+use rustix::mm::{self, MapFlags, MprotectFlags, ProtFlags};
 
 /// Mappings left to the rest of the process when the kernel's limit comes near.
 #[cfg(target_os = "linux")]
 const SPARE_MAPPINGS: usize = 1024;
 
-/// How the page below a stack is made to fault.
+/// How the zone below a stack is made to fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum GuardKind {
-    /// Try guard markers, settle for page protection.
+    /// Guard markers in the page tables (Linux 6.13 and later), which leave the reservation one
+    /// mapping; page protection where there are none.
     Auto,
-    /// Guard markers in the page tables (Linux 6.13 and later): the reservation stays one mapping.
-    Marker,
     /// `mprotect`: two mappings a stack, and the kernel allows some 65,530 in a process.
     Protect,
 }
@@ -28,6 +28,16 @@ pub(crate) enum GuardKind {
 pub(crate) enum StackError {
     OutOfMemory,
     OutOfMappings { limit: usize, needed: usize },
+}
+
+/// Whether a reservation can be used as it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Access {
+    /// All of it is readable and writable; guard zones are marked afterwards.
+    Open,
+    /// None of it is; stacks are opened one by one, and what stays closed between them is guard.
+    /// Where the process locks its memory only opened stacks take any.
+    Closed,
 }
 
 /// Bytes in a page.
@@ -46,23 +56,27 @@ pub(crate) fn page_size() -> usize {
 pub(super) struct Mapping {
     start: NonNull<u8>,
     len: usize,
+    access: Access,
 }
 
 impl Mapping {
-    /// Reserves `len` bytes, a multiple of the page size: readable, writable, without huge pages.
-    pub(super) fn reserve(len: usize) -> Result<Self, StackError> {
+    /// Reserves `len` bytes, a multiple of the page size, without huge pages.
+    pub(super) fn reserve(len: usize, access: Access) -> Result<Self, StackError> {
         // A huge page under a stack would make one paused job cost 2 MiB; a reservation is not a
         // promise of memory.
         #[cfg(target_os = "linux")]
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
         #[cfg(not(target_os = "linux"))]
         let flags = MapFlags::PRIVATE;
-        let access = ProtFlags::READ | ProtFlags::WRITE;
+        let allowed = match access {
+            Access::Open => ProtFlags::READ | ProtFlags::WRITE,
+            Access::Closed => ProtFlags::empty(),
+        };
         // SAFETY: a new anonymous mapping at an address of the kernel's choice aliases nothing.
-        let start = unsafe { mm::mmap_anonymous(ptr::null_mut(), len, access, flags) }
+        let start = unsafe { mm::mmap_anonymous(ptr::null_mut(), len, allowed, flags) }
             .map_err(|_| StackError::OutOfMemory)?;
         let start = NonNull::new(start.cast()).ok_or(StackError::OutOfMemory)?;
-        let mapping = Self { start, len };
+        let mapping = Self { start, len, access };
         #[cfg(target_os = "linux")]
         {
             let range = mapping.start.as_ptr().cast();
@@ -78,6 +92,10 @@ impl Mapping {
         self.len
     }
 
+    pub(super) fn access(&self) -> Access {
+        self.access
+    }
+
     /// The address `offset` bytes into the reservation.
     pub(super) fn at(&self, offset: usize) -> NonNull<u8> {
         assert!(offset <= self.len, "an offset lies within its reservation");
@@ -85,30 +103,21 @@ impl Mapping {
         unsafe { self.start.add(offset) }
     }
 
-    /// Turns the page at `offset` into a guard and says which kind it became.
-    pub(super) fn guard(
-        &self,
-        offset: usize,
-        kind: GuardKind,
-        wanted: usize,
-    ) -> Result<GuardKind, StackError> {
-        let page = self.at(offset).as_ptr().cast::<c_void>();
-        assert!(offset + page_size() <= self.len, "a guard page lies within its reservation");
-        if kind != GuardKind::Protect {
-            match install_marker(page) {
-                Ok(()) => return Ok(GuardKind::Marker),
-                // An older kernel, or the pages are locked in memory (`mlockall`).
-                Err(Errno::INVAL | Errno::NOSYS) => {}
-                Err(_) => return Err(StackError::OutOfMemory),
-            }
-        }
-        // SAFETY: the page lies in this reservation, and no slot reaches into it: `Slab::make` cuts
-        // slots above it.
-        match unsafe { mm::mprotect(page, page_size(), MprotectFlags::empty()) } {
-            Ok(()) => Ok(GuardKind::Protect),
-            // This is how the kernel says that there are too many mappings already.
-            Err(_) => Err(out_of_mappings(wanted)),
-        }
+    /// Marks `len` bytes at `offset` as a guard zone. Answers `false` where markers cannot be had
+    /// or are not to be believed; what the zone is then is unknown.
+    pub(super) fn mark_guard(&self, offset: usize, len: usize) -> Result<bool, StackError> {
+        assert!(len <= self.len - offset, "a guard zone lies within its reservation");
+        mark_guard(self.at(offset), len)
+    }
+
+    /// Opens the `len` bytes of a stack at `offset` of a closed reservation.
+    pub(super) fn open(&self, offset: usize, len: usize, wanted: usize) -> Result<(), StackError> {
+        assert!(len <= self.len - offset, "a stack lies within its reservation");
+        let start = self.at(offset).as_ptr().cast::<c_void>();
+        let allowed = MprotectFlags::READ | MprotectFlags::WRITE;
+        // SAFETY: the range lies in this reservation, and nothing points into a range that was
+        // never open.
+        unsafe { mm::mprotect(start, len, allowed) }.map_err(|_| refusal(wanted))
     }
 }
 
@@ -121,42 +130,140 @@ impl Drop for Mapping {
     }
 }
 
+/// Whether this process has been seen to fault on a guard marker: not yet asked, yes, or no.
+///
+/// Emulators pass the advice on or accept whatever advice they do not know, and guard nothing. So
+/// the first zone of a process is put to the test.
 #[cfg(target_os = "linux")]
-fn install_marker(page: *mut c_void) -> Result<(), Errno> {
-    /// `MADV_GUARD_INSTALL`, which rustix does not name.
+static MARKERS_HOLD: AtomicU8 = AtomicU8::new(UNASKED);
+#[cfg(target_os = "linux")]
+const UNASKED: u8 = 0;
+#[cfg(target_os = "linux")]
+const HOLD: u8 = 1;
+#[cfg(target_os = "linux")]
+const HOLD_NOT: u8 = 2;
+
+#[cfg(target_os = "linux")]
+fn mark_guard(start: NonNull<u8>, len: usize) -> Result<bool, StackError> {
+    /// `MADV_GUARD_INSTALL`, which the libraries do not name yet.
     const GUARD_INSTALL: core::ffi::c_int = 102;
 
-    unsafe extern "C" {
-        fn madvise(addr: *mut c_void, len: usize, advice: core::ffi::c_int) -> core::ffi::c_int;
+    let known = MARKERS_HOLD.load(Ordering::Relaxed);
+    #[cfg(test)]
+    let known = if lie::is_told() { UNASKED } else { known };
+    if known == HOLD_NOT {
+        return Ok(false);
     }
-
-    // SAFETY: the caller passes a page of its own reservation that no slot uses. The call either
-    // makes it fault from now on or does nothing.
-    match unsafe { madvise(page, page_size(), GUARD_INSTALL) } {
-        0 => Ok(()),
-        _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL)),
+    let advise = || {
+        #[cfg(test)]
+        if lie::is_told() {
+            return 0;
+        }
+        // SAFETY: the caller passes a zone of its own reservation that no slot uses. The call
+        // either makes it fault from now on or does nothing.
+        unsafe { libc::madvise(start.as_ptr().cast(), len, GUARD_INSTALL) }
+    };
+    if advise() != 0 {
+        return match errno::errno().0 {
+            // An older kernel, or the pages are locked in memory (`mlockall`).
+            libc::EINVAL | libc::ENOSYS => Ok(false),
+            _ => Err(StackError::OutOfMemory),
+        };
     }
+    if known == HOLD {
+        return Ok(true);
+    }
+    let Some(holds) = faults_at_both_ends(start, len) else { return Ok(false) };
+    #[cfg(test)]
+    if lie::is_told() {
+        return Ok(holds);
+    }
+    MARKERS_HOLD.store(if holds { HOLD } else { HOLD_NOT }, Ordering::Relaxed);
+    Ok(holds)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn install_marker(_page: *mut c_void) -> Result<(), Errno> {
-    Err(Errno::NOSYS)
+fn mark_guard(_start: NonNull<u8>, _len: usize) -> Result<bool, StackError> {
+    Ok(false)
 }
 
-/// Gives the memory of an idle stack back to the system. Its guard stays.
-pub(super) fn forget_contents(slot: &Slot) {
+/// Whether the system refuses to read the first and the last byte of the zone; nothing if there is
+/// no descriptor left to try it with.
+#[cfg(target_os = "linux")]
+fn faults_at_both_ends(start: NonNull<u8>, len: usize) -> Option<bool> {
+    use std::os::fd::AsRawFd as _;
+
+    // A pipe, because it reads what it is given: `/dev/null` does not look.
+    let (_reader, writer) = std::io::pipe().ok()?;
+    let faults = |offset| {
+        // SAFETY: the zone is `len` bytes of one reservation, and both offsets are below that.
+        let byte = unsafe { start.add(offset) };
+        // SAFETY: the kernel reads the byte for us, and answers EFAULT where it cannot.
+        let written = unsafe { libc::write(writer.as_raw_fd(), byte.as_ptr().cast(), 1) };
+        written == -1 && errno::errno().0 == libc::EFAULT
+    };
+    Some(faults(0) && faults(len - 1))
+}
+
+/// A kernel that says yes to `MADV_GUARD_INSTALL` and guards nothing, as some emulators are.
+#[cfg(all(test, target_os = "linux"))]
+pub(super) mod lie {
+    use core::cell::Cell;
+
+    thread_local! {
+        static TOLD: Cell<bool> = const { Cell::new(false) };
+    }
+
+    pub(super) fn is_told() -> bool {
+        TOLD.get()
+    }
+
+    /// Calls `f` while guard markers of this thread do nothing.
+    pub(in crate::fiber) fn tell<R>(f: impl FnOnce() -> R) -> R {
+        TOLD.set(true);
+        let result = f();
+        TOLD.set(false);
+        result
+    }
+}
+
+/// Gives the memory of a range back to the system, which then holds zeros. Answers `false` if the
+/// range is as before: locked memory is not given back.
+///
+/// # Safety
+///
+/// The range lies in one open stack that no fiber is on, and starts and ends with a page.
+pub(super) unsafe fn give_back_memory(start: NonNull<u8>, len: usize) -> bool {
     #[cfg(target_os = "linux")]
     {
-        // The page that holds the header and the top of the stack goes as well: an idle slot has no
-        // header.
-        let len = (slot.usable() + 1).next_multiple_of(page_size());
-        let start = slot.limit().as_ptr().cast();
-        // SAFETY: `limit` is page-aligned, the range ends where the slot ends, and the slot is
-        // idle: nobody relies on its contents, which become zeros.
-        let _ = unsafe { mm::madvise(start, len, mm::Advice::LinuxDontNeed) };
+        let advice = mm::Advice::LinuxDontNeed;
+        // SAFETY: nobody relies on the contents of the range, says the caller.
+        unsafe { mm::madvise(start.as_ptr().cast(), len, advice) }.is_ok()
     }
     #[cfg(not(target_os = "linux"))]
-    let _ = slot;
+    {
+        let _ = (start, len);
+        false
+    }
+}
+
+/// Writes down for each page from `start` on whether it is in memory: lowest bit set. Answers
+/// `false` where the system does not say.
+///
+/// A page that was never touched is not in memory, and neither is one that was swapped out.
+pub(super) fn pages_in_memory(start: NonNull<u8>, pages: &mut [u8]) -> bool {
+    #[cfg(target_os = "linux")]
+    {
+        let len = pages.len() * page_size();
+        // SAFETY: the call writes a byte for each page of the range to `pages`, which has that
+        // many, and touches nothing else.
+        unsafe { libc::mincore(start.as_ptr().cast(), len, pages.as_mut_ptr()) == 0 }
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = (start, pages);
+        false
+    }
 }
 
 /// How many more mappings this process may make, less a reserve.
@@ -164,7 +271,11 @@ pub(super) fn forget_contents(slot: &Slot) {
 pub(super) fn mapping_headroom(wanted: usize) -> Result<usize, StackError> {
     let (limit, used) = mapping_limit_and_use();
     let left = limit.saturating_sub(used).saturating_sub(SPARE_MAPPINGS);
-    if left < 2 { Err(out_of_mappings(wanted)) } else { Ok(left.min(2 * MAX_BETWEEN_CHECKS)) }
+    if left < 2 {
+        Err(out_of_mappings(wanted, limit, used))
+    } else {
+        Ok(left.min(2 * MAX_BETWEEN_CHECKS))
+    }
 }
 
 /// Stacks made before the mappings are counted again: others in the process make some, too.
@@ -188,13 +299,20 @@ fn mapping_limit_and_use() -> (usize, usize) {
 }
 
 #[cfg(target_os = "linux")]
-fn out_of_mappings(wanted: usize) -> StackError {
-    let (limit, used) = mapping_limit_and_use();
+fn out_of_mappings(wanted: usize, limit: usize, used: usize) -> StackError {
     let needed = wanted.saturating_mul(2).saturating_add(used + SPARE_MAPPINGS);
     StackError::OutOfMappings { limit, needed: needed.max(limit + 1) }
 }
 
+/// Why a stack was not opened: the kernel has one answer for too many mappings and for too little
+/// memory.
+#[cfg(target_os = "linux")]
+fn refusal(wanted: usize) -> StackError {
+    let (limit, used) = mapping_limit_and_use();
+    if used + 2 < limit { StackError::OutOfMemory } else { out_of_mappings(wanted, limit, used) }
+}
+
 #[cfg(not(target_os = "linux"))]
-fn out_of_mappings(_wanted: usize) -> StackError {
+fn refusal(_wanted: usize) -> StackError {
     StackError::OutOfMemory
 }

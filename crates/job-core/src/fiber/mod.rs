@@ -1,8 +1,8 @@
 //! Everything unsafe: stacks, and switching between them.
 //!
-//! The rest of the crate is safe code on top of four things: a [`Slab`] that makes and keeps
-//! [`Slot`]s (stacks that nobody runs on), a [`Fiber`] that is a closure on a slot, [`here`] and
-//! [`find`] for code that runs on one, and [`on_parent_stack`].
+//! The rest of the crate is safe code on top of five things: a [`Slab`] that makes and keeps
+//! [`Slot`]s (stacks without a fiber), a [`Fiber`] that is a closure on a slot, [`here`] and
+//! [`find`] for code that runs on one, [`on_parent_stack`], and [`report_overflows`].
 //!
 //! # Why it is sound
 //!
@@ -24,8 +24,16 @@
 //!    says `detached`, and `suspend` refuses.
 //! 6. **No unwinding crosses a switch.** The closure runs under `catch_unwind`; what it caught is
 //!    handed over as a value.
-//! 7. **A fiber that is done owns nothing.** Its body hands the value over, suspends a last time
-//!    and is then reset, not unwound: that suspension has only plain data around it.
+//! 7. **A fiber that is done owns nothing on its stack.** Its body has written the value where the
+//!    resumer wanted it, or left the payload of its panic in the header, and has returned: its
+//!    frames are gone. corosensei's coroutine stays in the header and is not dropped, for one that
+//!    is done has nothing to drop; [`Remains`](switch::Remains) moves out of the header what is
+//!    left, each part once.
+//! 8. **Below every stack is a guard zone**, and no slot is handed out without one: guard markers
+//!    that were seen to fault in this process, or closed memory. What that is worth is said at
+//!    [`GUARD_ZONE`](slot::GUARD_ZONE).
+//! 9. **Old frames are read as bytes with values only behind an opaque write**, see
+//!    [`settled`](slot::settled): they hold padding.
 //!
 //! # What safe code can still get wrong
 //!
@@ -39,13 +47,17 @@
 
 mod capability;
 mod map;
+mod overflow;
 mod slab;
+mod slot;
 mod switch;
 mod thread_exit;
 
 pub(crate) use capability::is_capable;
 pub(crate) use map::{GuardKind, StackError};
-pub(crate) use slab::{Slab, Slot};
+pub(crate) use overflow::report_overflows;
+pub(crate) use slab::Slab;
+pub(crate) use slot::Slot;
 pub(crate) use switch::{
     Fiber, Here, Switch, count_running, find, here, on_fiber_stack, on_parent_stack,
     on_thread_stack,

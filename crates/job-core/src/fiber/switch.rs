@@ -4,7 +4,6 @@ use core::any::Any;
 use core::cell::{Cell, UnsafeCell};
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
-use core::num::NonZeroUsize;
 use core::ptr::{self, NonNull};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -12,7 +11,7 @@ use std::rc::Rc;
 use corosensei::stack::{Stack, StackPointer};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 
-use super::slab::Slot;
+use super::slot::Slot;
 use crate::context::{JobContext, Leftovers};
 use crate::job::JobId;
 use crate::pool::PoolInner;
@@ -59,7 +58,7 @@ enum Outcome {
     Running,
     /// The value is where the resumer wanted it.
     Returned,
-    /// The payload is in the frame.
+    /// The payload is in the header.
     Panicked,
 }
 
@@ -76,25 +75,36 @@ pub(crate) enum Switch<T> {
     Panicked(Panic),
 }
 
-/// A fiber's stack, as corosensei wants it. The slot itself is in the header.
-struct FiberStack(NonNull<Header>);
+/// A fiber's stack, as corosensei wants it: two numbers. The slot itself is in the header.
+///
+/// Numbers and not a way to the header, because corosensei asks for both while it prepares the
+/// stack, before there is a header.
+struct FiberStack {
+    base: StackPointer,
+    /// Where the guard zone begins, which counts.
+    limit: StackPointer,
+}
 
-// SAFETY: a slot has a guard page below its limit, at least `MIN_STACK_SIZE` usable bytes (the
-// pool's builder refuses less), a base aligned to 64 bytes, and memory that belongs to nobody else.
-// The header stays in place for as long as corosensei holds the stack: `Fiber::retire` takes both
-// apart together.
+impl FiberStack {
+    #[inline]
+    fn of(slot: &Slot) -> Self {
+        Self { base: slot.base().addr(), limit: slot.guard_start() }
+    }
+}
+
+// SAFETY: both numbers are of one slot, which the fiber owns for as long as corosensei uses the
+// stack: `Fiber::retire` takes the slot back only from a coroutine that is done. Below the usable
+// bytes of a slot is its guard zone (`Slab::make` hands out no slot without one), there are at least
+// `MIN_STACK_SIZE` of them (`Slab::new` asserts it), and both ends are aligned to 64 bytes.
 unsafe impl Stack for FiberStack {
     #[inline]
     fn base(&self) -> StackPointer {
-        self.0.addr()
+        self.base
     }
 
+    #[inline]
     fn limit(&self) -> StackPointer {
-        // SAFETY: see above; nobody holds a mutable reference to a header.
-        let slot = &unsafe { self.0.as_ref() }.slot;
-        // The guard page counts.
-        let lowest = slot.limit().addr().get() - super::map::page_size();
-        NonZeroUsize::new(lowest).expect("a mapping does not start at address zero")
+        self.limit
     }
 }
 
@@ -141,7 +151,8 @@ impl<T: 'static> Fiber<T> {
             };
             header.outcome.set(outcome);
         };
-        let coroutine = UnsafeCell::new(Coroutine::with_stack(FiberStack(header), body));
+        let stack = FiberStack::of(&slot);
+        let coroutine = UnsafeCell::new(Coroutine::with_stack(stack, body));
         let content = Header {
             context,
             parent: Cell::new(ptr::null()),
@@ -153,8 +164,9 @@ impl<T: 'static> Fiber<T> {
             panic: Cell::new(None),
             slot,
         };
-        // SAFETY: the slab leaves `HEADER_ROOM` bytes above every base, aligned to 64 bytes, and
-        // the slot is ours.
+        // SAFETY: a slot has `HEADER_ROOM` bytes above its base, aligned to 64 bytes, and this one
+        // is ours. Nothing has read the header yet: the body does at its first resume, and
+        // corosensei only knows the two numbers.
         unsafe { header.write(content) };
         Self { header, returns: PhantomData }
     }
@@ -181,10 +193,17 @@ impl<T: 'static> Fiber<T> {
         if switched == CoroutineResult::Yield(()) {
             return Switch::Paused;
         }
-        match (header.outcome.get(), header.panic.take()) {
-            (Outcome::Panicked, Some(panic)) => Switch::Panicked(panic),
-            // SAFETY: written by the body, right before it said so and returned.
-            _ => Switch::Returned(unsafe { value.assume_init() }),
+        match header.outcome.get() {
+            Outcome::Returned => {
+                // SAFETY: the body has written a `T` where `header.value` pointed, which this call
+                // had set to `value`, and only then said `Returned`. It has run since: a fiber that
+                // is done cannot be resumed.
+                Switch::Returned(unsafe { value.assume_init() })
+            }
+            Outcome::Panicked => {
+                Switch::Panicked(header.panic.take().expect("the body leaves the payload first"))
+            }
+            Outcome::Running => unreachable!("a body says what it has come to before it ends"),
         }
     }
 
@@ -335,6 +354,24 @@ pub(crate) fn count_running(matches: impl Fn(&JobContext) -> bool) -> usize {
         header = running.parent.get();
     }
     count
+}
+
+/// The running job of this thread in whose guard zone `address` lies, and the bytes its frames had.
+///
+/// Async-signal-safe: it reads one thread-local pointer and headers of fibers that are running, and
+/// nothing writes to what it reads while they do.
+pub(super) fn overflowed(address: usize) -> Option<(JobId, usize)> {
+    let mut header = CURRENT.get();
+    while !header.is_null() {
+        // SAFETY: as in `find`.
+        let running = unsafe { &*header };
+        let zone = running.slot.guard_start().get()..running.slot.limit().addr().get();
+        if zone.contains(&address) {
+            return Some((running.context.id(), running.slot.usable()));
+        }
+        header = running.parent.get();
+    }
+    None
 }
 
 /// Runs `f` on the stack from which the current fiber was resumed, or right here if there is none.

@@ -1,12 +1,14 @@
 //! Where jobs run: reuse, limits, guards, wiping.
 
 use std::hint::black_box;
-use std::io::Write as _;
-use std::process::Command;
 
 use job_core::{Guard, JobPool, Pause, StartRefused, pause};
 
 use crate::paused;
+
+mod bytes;
+mod frames;
+mod overflow;
 
 /// An address on the stack of whoever calls.
 #[inline(never)]
@@ -94,6 +96,25 @@ fn a_stack_that_does_not_fit_into_memory_is_refused_with_the_closure() {
 }
 
 #[test]
+fn a_job_has_256_kib_for_its_frames_in_every_build_profile() {
+    /// Goes down so many bytes.
+    #[inline(never)]
+    fn descend(top: usize, bytes: usize) -> usize {
+        let block = black_box([1_u8; 64]);
+        let depth = top - (&raw const block as usize);
+        if depth >= bytes { depth } else { descend(top, bytes) + usize::from(block[0] - 1) }
+    }
+
+    let pool = JobPool::new();
+    // What is between the base and the closure is the switch's, and some frames of the test's.
+    let bytes = 256 * 1024 - 2048;
+    let depth = pool.start(move || descend(here(), bytes)).unwrap().finished().unwrap();
+    assert!(depth >= bytes);
+    let seen = pool.stats().stack_high_water;
+    assert!((bytes..260 * 1024).contains(&seen), "{seen}");
+}
+
+#[test]
 fn large_and_strictly_aligned_closures_and_values_arrive_whole() {
     #[repr(align(128))]
     #[derive(Clone, Copy)]
@@ -123,46 +144,6 @@ fn fill(blocks: usize) -> usize {
     if blocks == 0 { 0 } else { fill(blocks - 1) + usize::from(block[blocks % 1024]) }
 }
 
-const GAP: usize = 32 * 1024;
-
-/// Fills blocks below a frame that is never written.
-#[inline(never)]
-fn hide(blocks: usize) -> usize {
-    let gap = core::mem::MaybeUninit::<[u8; GAP]>::uninit();
-    black_box(&gap);
-    fill(blocks)
-}
-
-/// A pool whose mark is somewhere in what will be the gap.
-fn marked_pool() -> JobPool {
-    let pool = JobPool::builder().stack_size(256 * 1024).build().unwrap();
-    pool.start(|| fill(2)).unwrap().finished().unwrap();
-    pool
-}
-
-#[test]
-fn a_wipe_on_request_looks_for_what_a_gap_hid() {
-    let pool = marked_pool();
-    pool.start(|| hide(4)).unwrap().finished().unwrap();
-    let before = pool.stats().stack_high_water;
-    pool.wipe();
-    let after = pool.stats().stack_high_water;
-    assert!(before < GAP && after > GAP, "{before} and then {after}");
-}
-
-#[test]
-fn one_wipe_in_64_looks_for_what_a_gap_hid() {
-    let pool = marked_pool();
-    let wipes = (1..=200).find(|_| {
-        let on_top = paused(pool.start(pause).unwrap());
-        pool.start(|| hide(4)).unwrap().finished().unwrap();
-        // Comes back on top of the other, which is wiped.
-        assert_eq!(on_top.resume().finished(), Some(Pause::Resumed));
-        pool.stats().stack_high_water > GAP
-    });
-    assert_eq!(wipes, Some(64));
-}
-
 #[test]
 fn a_pool_that_does_not_wipe_does_not_look_at_stacks_either() {
     for (wipe, looks) in [(true, true), (false, false)] {
@@ -181,55 +162,5 @@ fn a_job_that_goes_deeper_than_any_before_raises_the_mark_when_it_ends() {
         pool.start(move || fill(blocks)).unwrap().finished().unwrap();
         let after = pool.stats().stack_high_water;
         assert!(after > before && after >= blocks * 1024, "{blocks}: {before}, {after}");
-    }
-}
-
-const STACK: usize = 128 * 1024;
-
-/// The child of the test below, which is run again in a process of its own.
-#[test]
-fn overflow_in_a_child() {
-    /// Goes down without end and says how far it is.
-    #[inline(never)]
-    fn descend(top: usize, told: usize) -> usize {
-        let block = black_box([1_u8; 256]);
-        let depth = top - (&raw const block as usize);
-        let told = if depth >= told + 1024 {
-            let mut stdout = std::io::stdout().lock();
-            writeln!(stdout, "depth {depth}").unwrap();
-            stdout.flush().unwrap();
-            depth
-        } else {
-            told
-        };
-        if told > 1 << 30 { 0 } else { descend(top, told) + usize::from(block[told % 256]) }
-    }
-
-    let Ok(guard) = std::env::var("JOB_CORE_OVERFLOW") else { return };
-    let guard = if guard == "protect" { Guard::Protect } else { Guard::Auto };
-    let pool = JobPool::builder().stack_size(STACK).guard(guard).build().unwrap();
-    // Neighbours on both sides.
-    let _below = [pool.start(pause).unwrap(), pool.start(pause).unwrap()];
-    pool.start(|| descend(here(), 0)).unwrap().finished();
-    unreachable!("the stack has no end");
-}
-
-#[test]
-fn a_stack_overflow_faults_on_the_guard_page() {
-    use std::os::unix::process::ExitStatusExt as _;
-
-    for guard in ["auto", "protect"] {
-        let output = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "stacks::overflow_in_a_child", "--nocapture", "--test-threads=1"])
-            .env("JOB_CORE_OVERFLOW", guard)
-            .output()
-            .unwrap();
-        // SIGSEGV on Linux, SIGBUS elsewhere; Rust's own handler may turn either into an abort.
-        assert!(matches!(output.status.signal(), Some(6 | 10 | 11)), "{:?}", output.status);
-        let text = String::from_utf8(output.stdout).unwrap();
-        let depths = text.lines().filter_map(|line| line.strip_prefix("depth "));
-        let deepest = depths.map(|depth| depth.parse::<usize>().unwrap()).max().unwrap();
-        assert!(deepest < STACK, "the neighbour was overwritten: {deepest}");
-        assert!(deepest > STACK / 2, "the guard came too early: {deepest}");
     }
 }
