@@ -5,6 +5,7 @@
 use core::fmt;
 use core::time::Duration;
 
+use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
 use crate::completion::ServiceClass;
@@ -150,6 +151,8 @@ pub enum Trigger {
     Nth(u64),
     /// At every nth.
     Every(u64),
+    /// At one of each n, which one the generator draws.
+    OneIn(u64),
     /// At this time if the fault concerns the whole instance, else at the first opportunity from
     /// then on. Strikes once.
     At(Duration),
@@ -207,7 +210,7 @@ impl FaultPlan {
                 Trigger::Chance(chance) if !(0.0..=1.0).contains(&chance) => {
                     return Err(ConfigError::FaultChance { index, value: chance });
                 }
-                Trigger::Nth(0) | Trigger::Every(0) => {
+                Trigger::Nth(0) | Trigger::Every(0) | Trigger::OneIn(0) => {
                     return Err(ConfigError::FaultZeroth { index });
                 }
                 _ => {}
@@ -243,6 +246,8 @@ pub(crate) struct Faults {
 struct RuleState {
     rule: FaultRule,
     seen: u64,
+    /// Of [`Trigger::OneIn`]: how many of the present n go by before the one that is struck.
+    passes: u64,
     left: u32,
 }
 
@@ -264,7 +269,7 @@ impl Faults {
             .iter()
             .map(|rule| {
                 let left = if once(rule) { rule.budget.min(1) } else { rule.budget };
-                RuleState { rule: *rule, seen: 0, left }
+                RuleState { rule: *rule, seen: 0, passes: 0, left }
             })
             .collect();
         Self { rules, left, injected: Vec::new(), rng }
@@ -314,6 +319,13 @@ impl Faults {
                 Trigger::Chance(chance) => unit(&mut self.rng) < chance,
                 Trigger::Nth(nth) => state.seen >= nth,
                 Trigger::Every(nth) => state.seen.is_multiple_of(nth),
+                Trigger::OneIn(n) => {
+                    let place = (state.seen - 1) % n;
+                    if place == 0 {
+                        state.passes = self.rng.random_range(0..n);
+                    }
+                    place == state.passes
+                }
                 Trigger::At(at) => at <= now,
             };
             if triggered && state.left > 0 && strike.is_none() {

@@ -1,5 +1,7 @@
 //! Virtual time: the same worker and engine as in real time, the same run every time.
 
+use std::collections::BTreeSet;
+
 use handshake_lab::{
     report::{Results, RowReport, verdict},
     scenario::{BUILTINS, DEFAULT, SWARM},
@@ -82,6 +84,32 @@ fn every_scenario_in_virtual_time_comes_out_as_it_says() {
         assert!(results.ledger.entries().iter().all(|(_, level)| level.now == 0));
         assert_eq!(results.clock, "virtual", "{}", builtin.name);
         assert!(results.cost_profile.is_some() && results.trace_sha256.is_some());
+    }
+}
+
+#[test]
+fn l9_every_scenario_of_faults_holds_under_fifty_seeds_and_no_two_seeds_run_alike() {
+    const OF_FAULTS: [&str; 9] = [
+        "ring-full",
+        "device-reset",
+        "heartbeat-loss",
+        "lost-completion",
+        "late-completion",
+        "corrupt-signature",
+        "reorder",
+        "peer-hangup",
+        "deadline-fallback",
+    ];
+    for name in OF_FAULTS {
+        let mut traces = BTreeSet::new();
+        for seed in 1..=50 {
+            let seed = format!("seed={seed}");
+            let results = run(name, &["load.handshakes=profiled", &seed]);
+            let verdict = verdict(&results);
+            assert!(verdict.good, "{name}, {seed}: {}", verdict.sentence);
+            traces.insert(results.trace_sha256.expect("virtual time has a trace"));
+        }
+        assert_eq!(traces.len(), 50, "{name}: two seeds with one trace");
     }
 }
 

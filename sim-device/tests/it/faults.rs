@@ -1,6 +1,8 @@
 //! Each fault by itself, with the times at which it shows.
 
-use sim_device::{Card, Fault, FaultPlan, FaultRule, InstanceConfig, InterruptMode, Outcome};
+use sim_device::{
+    Card, Fault, FaultPlan, FaultRule, Instance, InstanceConfig, InterruptMode, Outcome,
+};
 use sim_device::{Presence, Refused, Trigger};
 
 use crate::{SIGN, TICKET, device, drain, group, run_dry, simple, tags, us, with_fault, with_rule};
@@ -395,4 +397,29 @@ fn the_longer_of_two_standstills_of_the_heart_counts() {
     device.inject(us(50), Fault::HeartbeatLoss { lasts: us(10) });
     assert_eq!(device.heartbeat(us(109)), 0);
     assert_eq!(device.heartbeat(us(110)), 1);
+}
+
+/// Which of a hundred responses are corrupt, one in each ten.
+fn corrupt_of_a_hundred(seed: u64) -> Vec<usize> {
+    let rule = FaultRule::new(Fault::Corrupt, Trigger::OneIn(10)).budget(100);
+    let mut device = Instance::new(with_rule(rule), seed).expect("a valid configuration");
+    let mut responses = Vec::new();
+    for n in 0..10 {
+        for name in ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"] {
+            device.submit(us(n * 1_000), SIGN, name).expect("the ring has room");
+        }
+        responses.extend(run_dry(&mut device));
+    }
+    let corrupt = |at: &usize| responses[*at].outcome == Outcome::Corrupt;
+    (0..responses.len()).filter(corrupt).collect()
+}
+
+#[test]
+fn one_in_n_strikes_once_in_each_n_at_a_place_that_the_seed_draws() {
+    let struck = corrupt_of_a_hundred(1);
+    let tens: Vec<usize> = struck.iter().map(|at| at / 10).collect();
+    assert_eq!(tens, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    assert!(struck.iter().any(|at| at % 10 != struck[0] % 10), "always the same: {struck:?}");
+    assert_eq!(struck, corrupt_of_a_hundred(1));
+    assert_ne!(struck, corrupt_of_a_hundred(2));
 }

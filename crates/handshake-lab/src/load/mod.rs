@@ -16,7 +16,6 @@ use std::{
     collections::BTreeMap,
     io,
     net::SocketAddr,
-    num::NonZeroU64,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -24,7 +23,12 @@ use std::{
 use hdrhistogram::Histogram;
 use mio::{Events, Interest, Poll, Token, net::TcpStream};
 
-use crate::{cpu::thread_cpu, recording::Outcomes, report::Progress, scenario::ConnectionKind};
+use crate::{
+    cpu::thread_cpu,
+    recording::Outcomes,
+    report::Progress,
+    scenario::{ConnectionKind, HangUps},
+};
 pub(crate) use client::{ClientError, TlsClient};
 
 pub use clients::Clients;
@@ -48,8 +52,8 @@ pub struct LoadPlan {
     pub time_box: Duration,
     /// How long handshakes under way may then still take; what is not done by then is given up.
     pub drain: Duration,
-    /// Every n-th client hangs up as soon as it has said hello.
-    pub hang_up_every: Option<NonZeroU64>,
+    /// Which clients hang up as soon as they have said hello.
+    pub hang_ups: Option<HangUps>,
     /// What each client offers and checks.
     pub clients: Arc<Clients>,
     /// Tells when the run is to be broken off.
@@ -197,12 +201,12 @@ impl<'a> Generator<'a> {
         let mut socket = TcpStream::connect(self.plan.target)?;
         let interest = Interest::READABLE | Interest::WRITABLE;
         self.poll.registry().register(&mut socket, Token(place), interest)?;
-        let kind = self.plan.clients.kind(self.opened);
+        let number = self.opened;
+        let kind = self.plan.clients.kind(number);
         self.places[place].kind = Some(kind);
         self.opened += 1;
         let mut client = self.plan.clients.client(kind, socket)?;
-        client.hangs_up =
-            self.plan.hang_up_every.is_some_and(|every| self.opened.is_multiple_of(every.get()));
+        client.hangs_up = self.plan.hang_ups.is_some_and(|hang_ups| hang_ups.strike(number));
         Ok(client)
     }
 

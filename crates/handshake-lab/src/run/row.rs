@@ -72,7 +72,7 @@ pub(super) fn run(
         time_box: plan.time_box,
         // A worker that waits serves its queue one by one; what is in it when the time is over is given up.
         drain: if plan.mode == Mode::Blocking { std::time::Duration::ZERO } else { plan.drain },
-        hang_up_every: plan.hang_up_every,
+        hang_ups: plan.hang_ups,
         clients: Arc::new(Clients::new(&plan.mix, ca, &verified)?),
         stop: Some(progress.clone()),
     };

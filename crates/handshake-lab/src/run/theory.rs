@@ -27,7 +27,8 @@ pub(super) fn queue_wait(plan: &RowPlan) -> Option<Duration> {
         && plan.faults.is_empty()
         && plan.slow_every == 0
         && plan.engine.offload_beyond == 0
-        && plan.hang_up_every.is_none();
+        && plan.hang_ups.is_none()
+        && plan.first_connect.is_zero();
     let service = device.latency().as_secs_f64();
     let wait = match (plan.stream, plan.rounds) {
         _ if !is_known => None,

@@ -32,7 +32,7 @@ impl FaultSpec {
         };
         let trigger = match self.every {
             0 => Trigger::At(millis(self.at_ms)),
-            every => Trigger::Every(every),
+            every => Trigger::OneIn(every),
         };
         FaultRule::new(fault, trigger).budget(self.budget)
     }

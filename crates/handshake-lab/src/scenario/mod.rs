@@ -37,7 +37,7 @@ pub use error::{ScenarioError, nearest};
 pub use field::{Absent, Accepts, Field, Section};
 pub use kinds::{Kinds, Rings, RowKinds};
 pub use mix::{ConnectionKind, Mix, Mixed, OrMix, Resumption, Shares};
-pub use plan::{RowPlan, Stream};
+pub use plan::{HangUps, RowPlan, Stream};
 pub use schema::SECTIONS;
 pub use several::{Routing, Serves, Spread};
 pub use types::{
@@ -180,6 +180,13 @@ impl Scenario {
                 field: "load.arrivals".to_owned(),
                 value: format!("\"{}\" under the clock \"real\"", self.load.arrivals),
                 remedy: "give clock = \"virtual\" too, or \"closed\"".to_owned(),
+            });
+        }
+        if self.clock == ClockMode::Real && self.load.first_connect_ms > 0.0 {
+            return Err(ScenarioError::NotBuilt {
+                field: "load.first_connect_ms".to_owned(),
+                value: format!("{} under the clock \"real\"", self.load.first_connect_ms),
+                remedy: "give clock = \"virtual\" too".to_owned(),
             });
         }
         if self.clock == ClockMode::Virtual && !matches!(self.server.wake, Wake::Ready | Wake::Poll)

@@ -2,6 +2,9 @@
 
 use std::{num::NonZeroU64, time::Duration};
 
+use rand::{RngExt as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+
 use super::{
     kinds::Kinds,
     mix::Mix,
@@ -26,8 +29,10 @@ pub struct RowPlan {
     pub time_box: Duration,
     /// Handshakes per connection; `None` for as many as fit into the time.
     pub rounds: Option<u64>,
-    /// Every n-th client hangs up in the middle of the handshake.
-    pub hang_up_every: Option<NonZeroU64>,
+    /// Which clients hang up in the middle of the handshake; `None` for none.
+    pub hang_ups: Option<HangUps>,
+    /// How long it takes until all clients of a closed loop have connected for the first time.
+    pub first_connect: Duration,
     /// How long handshakes under way may take to end once the row is over.
     pub drain: Duration,
     /// What stands for TLS.
@@ -54,6 +59,26 @@ pub struct RowPlan {
     pub routing: Routing,
     /// Seeds the service times.
     pub seed: u64,
+}
+
+/// Clients that hang up in the middle of the handshake: one in each `every`, which one the seed draws.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HangUps {
+    /// How many clients there are for each that hangs up.
+    pub every: NonZeroU64,
+    /// Draws which.
+    pub seed: u64,
+}
+
+impl HangUps {
+    /// Whether the client of this number, counted from 0, hangs up: the same for the same seed.
+    #[must_use]
+    pub fn strike(self, number: u64) -> bool {
+        // Not the draws of devices, arrivals and mixes, which have the same seed.
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed ^ 0x6861_6e67_2075_7073);
+        rng.set_stream(number / self.every);
+        number % self.every == rng.random_range(0..self.every.get())
+    }
 }
 
 /// Clients that come by a rate, whatever becomes of those before them.
@@ -90,7 +115,9 @@ impl Scenario {
             stream: self.stream(row),
             time_box: Duration::from_secs_f64(row.seconds.unwrap_or(self.load.seconds)),
             rounds: (rounds > 0).then_some(rounds),
-            hang_up_every: NonZeroU64::new(self.load.hang_up_every),
+            hang_ups: NonZeroU64::new(self.load.hang_up_every)
+                .map(|every| HangUps { every, seed: self.seed }),
+            first_connect: Duration::from_secs_f64(self.load.first_connect_ms / 1e3),
             drain: Duration::from_secs_f64(self.server.drain_seconds),
             handshakes: self.load.handshakes,
             mix: Mix::of(&self.load, &self.mix, self.seed),

@@ -189,10 +189,17 @@ const LOAD: Section = Section {
         },
         Field {
             key: "hang_up_every",
-            meaning: "Every n-th client hangs up as soon as it has said hello, in the middle of the handshake; 0 for none.",
+            meaning: "One client in n hangs up as soon as it has said hello, in the middle of the handshake; the seed draws which one. 0 for none.",
             unit: "clients",
             accepts: Accepts::Integer { min: 0, max: 1_000_000 },
             absent: Default("0"),
+        },
+        Field {
+            key: "first_connect_ms",
+            meaning: "The clients of a closed loop connect for the first time within this time, each at a moment that the seed draws; 0 for all at once. In virtual time only.",
+            unit: "ms",
+            accepts: LATENCY,
+            absent: Default("0.0"),
         },
         Field {
             key: "slow_every",

@@ -23,7 +23,7 @@ pub struct Scenario {
     pub clock: ClockMode,
     /// How long a run usually takes, in seconds.
     pub usual_seconds: u32,
-    /// Seeds the service times of the devices.
+    /// Draws service times, arrivals, mixes, and what faults and hang-ups strike.
     pub seed: u64,
     /// The clients.
     pub load: Load,
@@ -125,7 +125,7 @@ pub struct FaultSpec {
     pub kind: FaultKind,
     /// From when on, in milliseconds.
     pub at_ms: f64,
-    /// At every so-manyth opportunity; 0 for once.
+    /// At one in n opportunities, which one the seed draws; 0 for once.
     pub every: u64,
     /// How often at most.
     pub budget: u32,
@@ -212,8 +212,10 @@ pub struct Load {
     pub seconds: f64,
     /// Handshakes per connection, 0 for as many as fit.
     pub rounds: u64,
-    /// Every n-th client hangs up in the middle of the handshake, 0 for none.
+    /// One client in n hangs up in the middle of the handshake, 0 for none.
     pub hang_up_every: u64,
+    /// How long it takes until all clients of a closed loop have connected once, in milliseconds.
+    pub first_connect_ms: f64,
     /// Every n-th handshake needs the slow kind of signature, 0 for none.
     pub slow_every: u64,
 }

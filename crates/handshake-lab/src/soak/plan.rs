@@ -6,8 +6,8 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use crate::scenario::{
-    Device, EngineTerms, Expect, FallbackTo, FaultKind, FaultSpec, Handshakes, KeyType, Mix, Mode,
-    Polling, Routing, RowPlan, Service, TlsVersion, Wake,
+    Device, EngineTerms, Expect, FallbackTo, FaultKind, FaultSpec, Handshakes, HangUps, KeyType,
+    Mix, Mode, Polling, Routing, RowPlan, Service, TlsVersion, Wake,
 };
 
 /// Handshakes begun in one round.
@@ -27,7 +27,8 @@ pub(super) fn plan(seed: u64) -> RowPlan {
         // Never reached: the rounds are the end.
         time_box: Duration::from_secs(120),
         rounds: Some(ROUND / connections as u64),
-        hang_up_every: NonZeroU64::new(rng.random_range(5..40)),
+        hang_ups: NonZeroU64::new(rng.random_range(5..40)).map(|every| HangUps { every, seed }),
+        first_connect: Duration::ZERO,
         drain: Duration::from_secs(60),
         handshakes: Handshakes::Real,
         // The certificate is made once for all rounds.

@@ -52,6 +52,18 @@ impl StreamOfArrivals {
     }
 }
 
+/// When each place of a closed loop connects for the first time: at moments spread evenly over `within`, drawn from the
+/// seed.
+pub(super) fn first(places: usize, within: Duration, seed: u64) -> Vec<Duration> {
+    // Not the draws of the device or of a stream, which have the same seed.
+    let mut rng = ChaCha8Rng::seed_from_u64(seed ^ 0x6669_7273_7420_636e);
+    let mut at = || {
+        let share: f64 = rng.random_range(0.0..1.0);
+        within.mul_f64(share)
+    };
+    (0..places).map(|_| if within.is_zero() { Duration::ZERO } else { at() }).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,12 +1,15 @@
 //! What a world is built from.
 
-use std::{num::NonZeroU64, rc::Rc, sync::Arc, time::Duration};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use engine_core::Engine;
 use job_core::JobPool;
 use sim_engine::SteppedCard;
 
-use crate::{report::Progress, scenario::Routing};
+use crate::{
+    report::Progress,
+    scenario::{HangUps, Routing},
+};
 
 use super::{
     arrivals::StreamOfArrivals, beats::Beats, cost::Costs, protocol::Protocol, time::Time,
@@ -22,11 +25,13 @@ pub(super) enum Load {
         rounds: Option<u64>,
         /// After this none begins.
         time_box: Duration,
-        /// Every n-th client hangs up as soon as it has said hello.
-        hang_up_every: Option<NonZeroU64>,
+        /// Which clients hang up as soon as they have said hello.
+        hang_ups: Option<HangUps>,
+        /// When each place connects for the first time.
+        first: Vec<Duration>,
     },
     /// They come by a rate; at most so many are there at a time, and one more is turned away.
-    Stream { places: usize, arrivals: Box<StreamOfArrivals>, hang_up_every: Option<NonZeroU64> },
+    Stream { places: usize, arrivals: Box<StreamOfArrivals>, hang_ups: Option<HangUps> },
     /// Each of these connects once.
     Open(Vec<Visit>),
 }

@@ -18,7 +18,7 @@ use sim_engine::{Compute, SimConfig, SteppedCard};
 use ssl_async::SslContext;
 
 use super::{
-    arrivals::StreamOfArrivals,
+    arrivals::{self, StreamOfArrivals},
     beats::Beats,
     build::{Fibers, Load, Setting, Station},
     clock::VirtualClock,
@@ -93,13 +93,14 @@ pub(crate) fn run(
         Some(stream) => Load::Stream {
             places: plan.connections,
             arrivals: Box::new(StreamOfArrivals::new(stream, plan.time_box, plan.seed)),
-            hang_up_every: plan.hang_up_every,
+            hang_ups: plan.hang_ups,
         },
         None => Load::Closed {
             places: plan.connections,
             rounds: plan.rounds,
             time_box: plan.time_box,
-            hang_up_every: plan.hang_up_every,
+            hang_ups: plan.hang_ups,
+            first: arrivals::first(plan.connections, plan.first_connect, plan.seed),
         },
     };
     let setting = Setting {
@@ -252,10 +253,7 @@ where
             None => {
                 let (standby, computed) = (Arc::clone(compute), Arc::clone(computed));
                 Arc::new(Inline::new(move |work: &P::Work| {
-                    // What is done in the completion of a device takes no time of a worker's.
-                    if job_core::current().is_some() {
-                        computed.fetch_add(1, Ordering::Relaxed);
-                    }
+                    computed.fetch_add(1, Ordering::Relaxed);
                     standby.compute(work)
                 }))
             }

@@ -25,7 +25,8 @@ pub(super) struct Time {
     pub(super) trace: RefCell<Trace>,
     /// What is remembered beyond the trace's hash, if anything is: not in a swarm.
     pub(super) recorder: OnceCell<RefCell<Recorder>>,
-    /// Signatures that software has made on a worker and that have not been charged. With the standbys of the engines.
+    /// Signatures that software has made since the worker that runs was resumed, and that it has not been charged for.
+    /// With the standbys of the engines.
     pub(super) computed: Arc<AtomicU32>,
     /// From one end of a wire to the other.
     latency: Duration,

@@ -1,6 +1,6 @@
 //! A worker as the world has it: its desk and its job; and which of them have something to do.
 
-use std::{io, rc::Rc};
+use std::{io, rc::Rc, sync::atomic::Ordering};
 
 use job_core::{Job, Step};
 use wait_ctx::WaitCtx;
@@ -12,6 +12,8 @@ pub(super) struct Worker {
     pub(super) desk: Rc<Desk>,
     pub(super) job: Option<Job<io::Result<WorkerReport>>>,
     pub(super) report: Option<WorkerReport>,
+    /// Signatures that software had made on this worker when it paused, and that it has not been charged for.
+    pub(super) computed: u32,
     /// The engine's way to the worker's job, where a session blocks it. Kept for as long as the job lives.
     pub(super) _wait_ctx: WaitCtx,
 }
@@ -19,7 +21,11 @@ pub(super) struct Worker {
 impl Worker {
     pub(super) fn go_on(&mut self) -> io::Result<()> {
         match self.job.take() {
-            Some(job) => self.take(job.resume()),
+            Some(job) => {
+                // What completions of a device have had computed meanwhile takes no time of a worker's.
+                self.desk.time.computed.store(self.computed, Ordering::Relaxed);
+                self.take(job.resume())
+            }
             None => Ok(()),
         }
     }
@@ -40,6 +46,7 @@ impl Worker {
             Step::Paused(job) => self.job = Some(job),
             Step::Finished(report) => self.report = Some(report?),
         }
+        self.computed = self.desk.time.computed.swap(0, Ordering::Relaxed);
         self.desk.note();
         Ok(())
     }

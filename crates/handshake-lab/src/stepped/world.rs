@@ -135,9 +135,10 @@ impl<P: Protocol> World<P> {
         let mut free = Vec::new();
         let mut horizon = Duration::MAX;
         match &setting.load {
-            Load::Closed { .. } => {
-                (0..places)
-                    .for_each(|place| setting.time.enter(Duration::ZERO, Event::Arrival(place)));
+            Load::Closed { first, .. } => {
+                for (place, at) in first.iter().enumerate() {
+                    setting.time.enter(*at, Event::Arrival(place));
+                }
             }
             Load::Stream { .. } => {
                 free = (0..places).rev().collect();
@@ -213,7 +214,7 @@ impl<P: Protocol> World<P> {
         };
         let step =
             jobs.start_with(&wait_ctx, body).map_err(|refused| io::Error::other(refused.reason))?;
-        let mut worker = Worker { desk, job: None, report: None, _wait_ctx: wait_ctx };
+        let mut worker = Worker { desk, job: None, report: None, computed: 0, _wait_ctx: wait_ctx };
         worker.take(step)?;
         self.workers.push(worker);
         Ok(())

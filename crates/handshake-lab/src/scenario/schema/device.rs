@@ -179,14 +179,14 @@ pub(super) const FAULT: Section = Section {
         },
         Field {
             key: "at_ms",
-            meaning: "From when on. Faults of the whole device strike then; others at every so-manyth opportunity.",
+            meaning: "From when on. Faults of the whole device strike then; others at one in `every` opportunities.",
             unit: "ms",
             accepts: LATENCY,
             absent: Default("0.0"),
         },
         Field {
             key: "every",
-            meaning: "Strikes at every so-manyth submission or completion; 0 for once, at at_ms.",
+            meaning: "Strikes at one in n submissions or completions; the seed draws which one of each n. 0 for once, at at_ms.",
             unit: "opportunities",
             accepts: Accepts::Integer { min: 0, max: 1_000_000 },
             absent: Default("0"),

@@ -59,9 +59,9 @@ impl<P: Protocol> World<P> {
                 return;
             }
         };
-        if let Load::Closed { hang_up_every: Some(every), .. }
-        | Load::Stream { hang_up_every: Some(every), .. } = &self.setting.load
-            && self.wires.is_multiple_of(every.get())
+        if let Load::Closed { hang_ups: Some(hang_ups), .. }
+        | Load::Stream { hang_ups: Some(hang_ups), .. } = &self.setting.load
+            && hang_ups.strike(number)
         {
             self.setting.time.enter(now, Event::HangUp(Rc::clone(&wire)));
         }
