@@ -5,51 +5,42 @@
 
 use core::cell::{Cell, RefCell};
 use core::task::Waker;
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 
-/// The queue of one pool.
+/// The queue of one pool. Any place may be given up at any time, so each is found in O(log n).
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
-    waiting: RefCell<VecDeque<Waiter>>,
+    /// The waker of each place; absent once it was taken to be woken.
+    waiting: RefCell<BTreeMap<Ticket, Option<Waker>>>,
     next: Cell<u64>,
 }
 
-#[derive(Debug)]
-struct Waiter {
-    ticket: Ticket,
-    /// Absent once it was taken to be woken.
-    waker: Option<Waker>,
-}
-
-/// A place in the queue.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A place in the queue. Smaller ones come first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Ticket(u64);
 
 impl Queue {
-    /// Whether somebody else comes first.
+    /// Whether another place comes first.
     pub(crate) fn is_ahead_of(&self, ticket: Option<Ticket>) -> bool {
-        self.waiting.borrow().front().is_some_and(|first| Some(first.ticket) != ticket)
+        self.waiting.borrow().keys().next().is_some_and(|first| Some(*first) != ticket)
     }
 
     /// Takes a place in the queue, or keeps the one it has, with the waker to wake when it is the
     /// first. Also gives back the waker that this one replaces.
     pub(crate) fn enter(&self, ticket: Option<Ticket>, waker: Waker) -> (Ticket, Option<Waker>) {
-        let mut waiting = self.waiting.borrow_mut();
-        if let Some(waiter) = waiting.iter_mut().find(|waiter| Some(waiter.ticket) == ticket) {
-            return (waiter.ticket, waiter.waker.replace(waker));
-        }
-        let ticket = Ticket(self.next.get());
-        self.next.set(ticket.0 + 1);
-        waiting.push_back(Waiter { ticket, waker: Some(waker) });
-        (ticket, None)
+        let ticket = ticket.unwrap_or_else(|| {
+            let next = self.next.get();
+            self.next.set(next + 1);
+            Ticket(next)
+        });
+        let before = self.waiting.borrow_mut().insert(ticket, Some(waker));
+        (ticket, before.flatten())
     }
 
     /// Gives up a place, and gives back its waker. The job that became free may have been meant for
     /// it: see to it that the next one hears.
     pub(crate) fn leave(&self, ticket: Ticket) -> Option<Waker> {
-        let mut waiting = self.waiting.borrow_mut();
-        let place = waiting.iter().position(|waiter| waiter.ticket == ticket);
-        place.and_then(|place| waiting.remove(place))?.waker
+        self.waiting.borrow_mut().remove(&ticket).flatten()
     }
 
     #[inline]
@@ -61,7 +52,8 @@ impl Queue {
     /// woken and has not been polled since.
     pub(crate) fn take_first_waker(&self) -> Option<(Ticket, Waker)> {
         let mut waiting = self.waiting.borrow_mut();
-        let first = waiting.front_mut()?;
-        first.waker.take().map(|waker| (first.ticket, waker))
+        let mut first = waiting.first_entry()?;
+        let waker = first.get_mut().take()?;
+        Some((*first.key(), waker))
     }
 }

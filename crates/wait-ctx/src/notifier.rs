@@ -68,7 +68,8 @@ impl Notifier {
 
     /// A `Waker` that takes the same routes, for futures awaited inside a job. It costs a reference count.
     ///
-    /// Such wakes belong to no request. Anybody may make any number of them.
+    /// Such wakes belong to no request. Anybody may make any number of them; on a ready queue they coalesce, as they do in
+    /// an executor.
     pub fn waker(&self) -> Waker {
         Waker::from(Arc::clone(&self.shared))
     }

@@ -8,7 +8,12 @@
 //!
 //! The descriptor is written at most once per sleep, and only while the thread sleeps. A thread that is busy is never
 //! interrupted, and a push from the serving thread itself costs no system call.
+//!
+//! A request wakes once, but a future may wake any number of times before it is polled again. Wakes of futures coalesce:
+//! while one of a token is in the queue, more of that token add nothing, so the queue never grows with the number of
+//! wakes. Nothing is lost by it (law L3): the token is in the queue, so its session is resumed after the wake.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -30,6 +35,8 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Queue {
     ready: Vec<Token>,
+    /// The tokens in `ready` that the wake of a future has put there.
+    of_futures: BTreeSet<Token>,
     /// The consumer found the queue empty and sleeps, or is about to.
     sleeping: bool,
     /// The descriptor was written since the consumer last woke up.
@@ -76,9 +83,12 @@ impl ReadyQueue {
         ReadySender { shared: Arc::clone(&self.shared) }
     }
 
-    /// Appends every token pushed so far to `into`, oldest first. A token can appear more than once.
+    /// Appends every token pushed so far to `into`, oldest first. A token appears once for each request that was
+    /// settled and each [`push`](ReadySender::push), and at most once for all wakes of futures.
     pub fn drain(&mut self, into: &mut Vec<Token>) {
-        into.append(&mut lock(&self.shared.queue).ready);
+        let mut queue = lock(&self.shared.queue);
+        into.append(&mut queue.ready);
+        queue.of_futures.clear();
     }
 
     /// Announces that this thread is about to wait for the descriptor. False if there are tokens to drain first.
@@ -123,6 +133,7 @@ impl Drop for ReadyQueue {
         let mut queue = lock(&self.shared.queue);
         queue.closed = true;
         queue.ready = Vec::new();
+        queue.of_futures.clear();
     }
 }
 
@@ -135,7 +146,16 @@ pub struct ReadySender {
 impl ReadySender {
     /// Queues `token`, and wakes the serving thread if it sleeps. False if the queue is gone.
     pub fn push(&self, token: Token) -> bool {
+        self.put(token, &mut lock(&self.shared.queue))
+    }
+
+    /// As [`push`](Self::push), for the wake of a future. False also if one for the same token is in the queue already.
+    pub(crate) fn push_of_future(&self, token: Token) -> bool {
         let mut queue = lock(&self.shared.queue);
+        !queue.closed && queue.of_futures.insert(token) && self.put(token, &mut queue)
+    }
+
+    fn put(&self, token: Token, queue: &mut Queue) -> bool {
         if queue.closed {
             return false;
         }

@@ -37,7 +37,7 @@ pub struct NotifierCounters {
     pub callback: u64,
     /// Writes to the session's own descriptor.
     pub fd: u64,
-    /// Tokens pushed onto a ready queue.
+    /// Tokens pushed onto a ready queue. Wakes of futures that found their token there already added none.
     pub ready: u64,
     /// Tasks woken.
     pub waker: u64,
@@ -197,8 +197,11 @@ impl Shared {
         } else {
             match &routes.route {
                 Some(Shareable::Ready(sender, token)) => {
-                    sender.push(*token);
-                    routes.counters.ready += 1;
+                    let pushed = match due.reason {
+                        Reason::Future => sender.push_of_future(*token),
+                        _ => sender.push(*token),
+                    };
+                    routes.counters.ready += u64::from(pushed);
                 }
                 Some(Shareable::Waker(waker)) => {
                     let waker = Arc::clone(waker);

@@ -2,6 +2,7 @@
 //!
 //! One lock. A thread that works is never interrupted; one that sleeps is woken once, however much arrives.
 
+use core::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Wake;
 
@@ -38,7 +39,7 @@ struct State {
 #[derive(Default)]
 pub(crate) struct Batch {
     /// Packets that may go on.
-    pub(crate) ready: Vec<VisitId>,
+    pub(crate) ready: Vec<Arc<Doorbell>>,
     pub(crate) commands: Vec<Command>,
 }
 
@@ -105,9 +106,25 @@ impl Inbox {
 }
 
 /// Tells a shard that a packet may go on. What an engine or a future wakes.
+///
+/// However often it is rung before the shard answers, it is in the inbox once.
 pub(crate) struct Doorbell {
-    pub(crate) inbox: Arc<Inbox>,
-    pub(crate) visit: VisitId,
+    inbox: Arc<Inbox>,
+    visit: VisitId,
+    rung: AtomicBool,
+}
+
+impl Doorbell {
+    pub(crate) fn new(inbox: Arc<Inbox>, visit: VisitId) -> Arc<Self> {
+        Arc::new(Self { inbox, visit, rung: AtomicBool::new(false) })
+    }
+
+    /// The packet that may go on. From here on it can be rung again: call it before the packet is resumed, or a wake
+    /// during the resume would be lost.
+    pub(crate) fn answer(&self) -> VisitId {
+        self.rung.swap(false, Ordering::AcqRel);
+        self.visit
+    }
 }
 
 impl Wake for Doorbell {
@@ -116,7 +133,33 @@ impl Wake for Doorbell {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        // A shard that has ended has no packets.
-        let _ = self.inbox.put(self.visit, |batch, visit| batch.ready.push(visit));
+        if !self.rung.swap(true, Ordering::AcqRel) {
+            // A shard that has ended has no packets.
+            let _ = self.inbox.put(Arc::clone(self), |batch, bell| batch.ready.push(bell));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn l3_wakes_of_a_packet_coalesce_until_the_shard_answers() {
+        let inbox = Inbox::new();
+        let bell = Doorbell::new(Arc::clone(&inbox), VisitId::next());
+        let mut batch = Batch::default();
+        for _ in 0..2 {
+            (0..100_000).for_each(|_| Arc::clone(&bell).wake());
+            assert!(inbox.take(&mut batch));
+            assert_eq!(batch.ready.len(), 1);
+            for bell in batch.ready.drain(..) {
+                bell.answer();
+            }
+        }
+        // One that comes after the answer, and before the resume that it stands for, is kept.
+        bell.wake_by_ref();
+        assert!(inbox.take(&mut batch));
+        assert_eq!(batch.ready.len(), 1);
     }
 }

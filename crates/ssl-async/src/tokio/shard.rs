@@ -16,7 +16,7 @@
 //!    resumed, looks at the answer; one that is parked hears the command; one that is done is not there any more.
 //! 4. Jobs are begun, resumed and cancelled here and nowhere else; the compiler keeps them here.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::task::Waker;
@@ -35,13 +35,13 @@ pub(crate) fn serve(inbox: &Arc<Inbox>, pool: JobPool, max_parked: usize) {
         pool,
         max_parked,
         parked: HashMap::new(),
-        waiting: VecDeque::new(),
+        waiting: BTreeMap::new(),
     };
     let mut batch = Batch::default();
     while inbox.take(&mut batch) {
         // What is nearly done comes before what is new.
-        for id in batch.ready.drain(..) {
-            shard.resume(id);
+        for bell in batch.ready.drain(..) {
+            shard.resume(bell.answer());
         }
         for command in batch.commands.drain(..) {
             shard.obey(command);
@@ -57,8 +57,9 @@ struct Shard {
     pool: JobPool,
     max_parked: usize,
     parked: HashMap<VisitId, Parked>,
-    /// Packets without a job, for all are taken or as many are parked as may be; first come, first served.
-    waiting: VecDeque<Order>,
+    /// Packets without a job, for all are taken or the most that may be parked are parked; first come, first served. Any of
+    /// them may be given up, so each is found in O(log n).
+    waiting: BTreeMap<VisitId, Order>,
 }
 
 struct Parked {
@@ -70,13 +71,13 @@ impl Shard {
     fn obey(&mut self, command: Command) {
         match command {
             Command::Start(order) if self.waiting.is_empty() => self.begin(order),
-            Command::Start(order) => self.waiting.push_back(order),
+            Command::Start(order) => self.wait(order),
             Command::Cancel(id) => {
                 // The job ends before its visitor is gone.
                 if let Some(Parked { job, visitor }) = self.parked.remove(&id) {
                     visitor.span.in_scope(|| drop(job));
                 } else {
-                    self.waiting.retain(|order| order.id != id);
+                    self.waiting.remove(&id);
                 }
             }
             Command::Report(reply) => {
@@ -85,12 +86,17 @@ impl Shard {
         }
     }
 
+    /// Lets a packet wait for a job; in its old place, if it did before.
+    fn wait(&mut self, order: Order) {
+        self.waiting.insert(order.id, order);
+    }
+
     fn begin(&mut self, Order { id, work, visitor }: Order) {
         if visitor.has_gone() {
             return;
         }
         if self.parked.len() >= self.max_parked {
-            return self.waiting.push_front(Order { id, work, visitor });
+            return self.wait(Order { id, work, visitor });
         }
         let ctx = WaitCtx::new();
         let begun = visitor
@@ -99,10 +105,10 @@ impl Shard {
         match begun {
             Ok(Packet::Parked(job)) => {
                 self.parked.insert(id, Parked { job, visitor });
-                let bell = Doorbell { inbox: Arc::clone(&self.inbox), visit: id };
-                ctx.notifier().set_route(Route::Waker(Waker::from(Arc::new(bell))));
+                let bell = Doorbell::new(Arc::clone(&self.inbox), id);
+                ctx.notifier().set_route(Route::Waker(Waker::from(bell)));
             }
-            Ok(Packet::Unstarted(work)) => self.waiting.push_front(Order { id, work, visitor }),
+            Ok(Packet::Unstarted(work)) => self.wait(Order { id, work, visitor }),
             Ok(Packet::Done(processed)) => visitor.answer(Ok(processed)),
             Err(panic) => visitor.answer(Err(panic)),
         }
@@ -128,10 +134,9 @@ impl Shard {
 
     /// Begins what waited for a job, as long as there are jobs.
     fn admit(&mut self) {
-        while let Some(order) = self.waiting.pop_front() {
-            let id = order.id;
+        while let Some((id, order)) = self.waiting.pop_first() {
             self.begin(order);
-            if self.waiting.front().is_some_and(|first| first.id == id) {
+            if self.waiting.contains_key(&id) {
                 return;
             }
         }

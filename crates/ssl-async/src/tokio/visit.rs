@@ -15,12 +15,12 @@ use crate::packet::{Processed, Work};
 use crate::tokio::inbox::{Command, Inbox};
 use crate::tokio::shards::Place;
 
-/// The name of a stay, never used again: what comes too late for one finds nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// The name of a stay, never used again: what comes too late for one finds nothing. Smaller ones came first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct VisitId(u64);
 
 impl VisitId {
-    fn next() -> Self {
+    pub(crate) fn next() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         Self(NEXT.fetch_add(1, Ordering::Relaxed))
     }

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use wait_ctx::{Arm, Outcome, ReadyQueue, RequestState, Route, Status, Token, WaitCtx};
@@ -206,6 +206,58 @@ fn every_route_counts_as_a_delivery() {
     let mut tokens = Vec::new();
     ready.drain(&mut tokens);
     assert_eq!(tokens, [Token(1)]);
+}
+
+/// Between two drains the wakes of one future add one token, however many there are and whichever thread they are on.
+#[test]
+fn l3_wakes_of_a_future_coalesce_and_none_is_lost() {
+    const WAKES: u64 = 100_000;
+    let ctx = WaitCtx::new();
+    let mut queue = ReadyQueue::new().expect("a descriptor");
+    ctx.notifier().set_route(Route::Ready(queue.sender(), Token(usize::MAX)));
+    let waker = ctx.notifier().waker();
+    let mut tokens = Vec::new();
+    for round in 1..=2 {
+        (0..WAKES).for_each(|_| waker.wake_by_ref());
+        queue.drain(&mut tokens);
+        assert_eq!(tokens.drain(..).count(), 1);
+        assert_eq!(ctx.notifier().counters().ready, round);
+    }
+    // Each wake is followed by a drain that sees its token, or is before one that does.
+    let seen = AtomicU64::new(0);
+    let woken = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for n in 1..=WAKES {
+                woken.store(n, Ordering::SeqCst);
+                waker.wake_by_ref();
+            }
+        });
+        while seen.load(Ordering::SeqCst) < WAKES {
+            queue.drain(&mut tokens);
+            if tokens.drain(..).count() > 0 {
+                seen.store(woken.load(Ordering::SeqCst), Ordering::SeqCst);
+            } else {
+                std::thread::yield_now();
+            }
+        }
+    });
+}
+
+/// A completion has a token of its own: law L4 counts them.
+#[test]
+fn l4_a_completion_does_not_coalesce_with_the_wake_of_a_future() {
+    let ctx = WaitCtx::new();
+    let mut queue = ReadyQueue::new().expect("a descriptor");
+    ctx.notifier().set_route(Route::Ready(queue.sender(), Token(3)));
+    ctx.notifier().waker().wake();
+    let request = ctx.notifier().begin().expect("free");
+    assert_eq!(request.arm(), Arm::Armed);
+    assert!(request.claim(Outcome::Done).expect("the first").wake());
+    ctx.notifier().waker().wake();
+    let mut tokens = Vec::new();
+    queue.drain(&mut tokens);
+    assert_eq!(tokens, [Token(3), Token(3)]);
 }
 
 #[test]
