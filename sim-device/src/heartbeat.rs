@@ -19,7 +19,8 @@ impl Heartbeat {
 
     pub(crate) fn count(&self, now: Duration) -> u64 {
         let alive = now.saturating_sub(self.since).as_nanos();
-        self.beats + u64::try_from(alive / self.period.as_nanos()).unwrap_or(u64::MAX)
+        let beats = u64::try_from(alive / self.period.as_nanos()).unwrap_or(u64::MAX);
+        self.beats.saturating_add(beats)
     }
 
     pub(crate) fn is_beating(&self, now: Duration) -> bool {

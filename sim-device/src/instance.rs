@@ -31,7 +31,8 @@ use crate::units::{Pool, Seat, UnitGroup};
 ///
 /// # Time
 /// Every `now` is the time since the start, and must not go back (an earlier one is taken as the
-/// latest seen). [`submit`](Self::submit) and [`take_interrupt`](Self::take_interrupt) first
+/// latest seen). No time is too late: what would be after [`Duration::MAX`] happens then.
+/// [`submit`](Self::submit) and [`take_interrupt`](Self::take_interrupt) first
 /// [`advance`](Self::advance) to their `now`; [`poll_responses`](Self::poll_responses) only looks
 /// at what is on the ring.
 ///
@@ -238,7 +239,7 @@ impl<P> Instance<P> {
         self.stats.submitted += 1;
         self.stats.peak_occupancy = self.stats.peak_occupancy.max(self.entries.len());
         self.record(Event::Submitted { entry: id, class });
-        self.rung.push_back((self.now + self.doorbell, slot));
+        self.rung.push_back((self.now.saturating_add(self.doorbell), slot));
         if self.doorbell.is_zero() {
             self.advance(self.now);
         }
@@ -416,7 +417,7 @@ impl<P> Instance<P> {
     }
 
     fn record(&mut self, event: Event) {
-        tracing::trace!(device = %self.name, at_ns = self.now.as_nanos() as u64, %event, "device.event");
+        tracing::trace!(device = %self.name, at_ns = u64::try_from(self.now.as_nanos()).unwrap_or(u64::MAX), %event, "device.event");
         if self.trace.on {
             self.trace.records.push(TraceRecord { at: self.now, event });
         }

@@ -53,7 +53,7 @@ impl InterruptLine {
             return self.fire();
         }
         if self.timer.is_none() {
-            self.timer = Some(now + delay);
+            self.timer = Some(now.saturating_add(delay));
         }
         Signal::Nothing
     }
@@ -79,7 +79,7 @@ impl InterruptLine {
 
     /// Sends an interrupt on its way.
     pub(crate) fn raise(&mut self, now: Duration) {
-        self.arrives = Some(now + self.latency);
+        self.arrives = Some(now.saturating_add(self.latency));
     }
 
     /// The software found the ring empty: nothing is left to announce.

@@ -94,7 +94,8 @@ impl ServiceTime {
             Self::Empirical(samples) => {
                 let total: u64 = samples.iter().map(|(_, weight)| u64::from(*weight)).sum();
                 let share = |weight: u32| f64::from(weight) / total.max(1) as f64;
-                samples.iter().map(|(time, weight)| scale(*time, share(*weight))).sum()
+                let parts = samples.iter().map(|(time, weight)| scale(*time, share(*weight)));
+                parts.fold(Duration::ZERO, Duration::saturating_add)
             }
         }
     }

@@ -70,13 +70,13 @@ impl UnitGroup {
     /// The first in the queue, if a unit of the group is to begin with it now.
     pub(crate) fn next(&self, now: Duration) -> Option<Slot> {
         let (slot, since) = *self.queue.front().filter(|_| self.has_idle())?;
-        (self.has_full_batch() || since + self.batch.timeout <= now).then_some(slot)
+        (self.has_full_batch() || since.saturating_add(self.batch.timeout) <= now).then_some(slot)
     }
 
     /// When a unit begins with fewer than it could take, for the first has waited long enough.
     pub(crate) fn timeout_at(&self) -> Option<Duration> {
         let (_, since) = self.queue.front().filter(|_| self.has_idle())?;
-        Some(*since + self.batch.timeout)
+        Some(since.saturating_add(self.batch.timeout))
     }
 
     /// Whether a unit ever waits although there is work.

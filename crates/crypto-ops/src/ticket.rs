@@ -161,13 +161,10 @@ pub struct TicketRotation {
 }
 
 impl TicketRotation {
-    /// A rotation that begins `now` with `first`.
-    ///
-    /// # Panics
-    ///
-    /// If `period` is zero.
+    /// A rotation that begins `now` with `first`. A `period` of zero is taken as a nanosecond; one that is longer than time
+    /// lasts never ends.
     pub fn new(period: Duration, first: TicketKey, now: Duration) -> Self {
-        assert!(!period.is_zero(), "the period of a ticket rotation must be longer than nothing");
+        let period = period.max(Duration::from_nanos(1));
         Self { period, current: first, since: now, previous: None }
     }
 
@@ -187,10 +184,10 @@ impl TicketRotation {
             return;
         }
         let age = now - self.since;
-        let sealed_lately = age < 2 * self.period;
+        let sealed_lately = age < self.period.saturating_mul(2);
         let retired = std::mem::replace(&mut self.current, fresh);
         self.previous = sealed_lately.then_some(retired);
-        self.since = if sealed_lately { self.since + self.period } else { now };
+        self.since = if sealed_lately { self.since.saturating_add(self.period) } else { now };
     }
 
     /// The key that seals.
@@ -201,7 +198,7 @@ impl TicketRotation {
     /// The key that opens `ticket`, if it is one of ours and has not expired `now`.
     pub fn opening_key(&self, ticket: &[u8], now: Duration) -> Option<&TicketKey> {
         let age = now.saturating_sub(self.since);
-        let current = Some(&self.current).filter(|_| age < 2 * self.period);
+        let current = Some(&self.current).filter(|_| age < self.period.saturating_mul(2));
         let previous = self.previous.as_ref().filter(|_| age < self.period);
         current.into_iter().chain(previous).find(|key| key.is_named_by(ticket))
     }

@@ -40,6 +40,9 @@ pub struct JobPool {
     inner: Rc<PoolInner>,
 }
 
+/// How many stacks are made in advance at a time: what a mistaken number may cost in page tables.
+const MOST_PREALLOCATED: usize = 1 << 16;
+
 impl JobPool {
     /// A pool with the default settings: no limit, stacks of 256 KiB.
     pub fn new() -> Self {
@@ -147,9 +150,10 @@ impl JobPool {
     }
 
     /// Makes `n` stacks in advance and answers how many there are now that were not there before:
-    /// fewer than `n` if the system gives no more or the pool's limit is reached. They take address
-    /// space, and memory once used.
+    /// fewer than `n` if the system gives no more or the pool's limit is reached, and at most
+    /// 65,536 at a time. They take address space, and memory once used.
     pub fn preallocate(&self, n: usize) -> usize {
+        let n = n.min(MOST_PREALLOCATED);
         let mut slab = self.inner.slab.borrow_mut();
         let room = self.inner.max_jobs.saturating_sub(slab.made());
         slab.preallocate(n.min(room))

@@ -28,8 +28,9 @@ use crate::polling::Polling;
 pub struct SimConfig {
     /// Rings, service units, service times, interrupts and faults of each instance.
     pub instance: InstanceConfig,
-    /// How many instances the card has, each with rings, units and faults of its own; at least 1. A request goes to
-    /// the one with the most room. Default 1.
+    /// How many instances the card has, each with rings, units and faults of its own; 1 to
+    /// [`MOST_INSTANCES`](Self::MOST_INSTANCES), of which it takes the nearest. A request goes to the one with the most
+    /// room. Default 1.
     pub instances: usize,
     /// When finished work is collected.
     pub polling: Polling,
@@ -46,6 +47,9 @@ pub struct SimConfig {
 }
 
 impl SimConfig {
+    /// The most instances of a card; real ones have a few dozen.
+    pub const MOST_INSTANCES: usize = 1024;
+
     /// A card with `units` service units for each kind of signature, each taking exactly `latency`, behind a ring of
     /// `ring_depth` entries for each kind.
     ///

@@ -9,7 +9,7 @@ use sim_device::{Completion, EntryId, InstanceId, InstanceStats, Refused, Servic
 
 use crate::config::SimConfig;
 use crate::error::SimError;
-use crate::polling::{Occasion, Poller};
+use crate::polling::{Occasion, Poller, SHORTEST_PAUSE};
 
 /// When the hardware looks again by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +81,7 @@ struct Pulse {
 
 impl<W: Work> Hardware<W> {
     pub(crate) fn new(config: &SimConfig, poller: Poller) -> Result<Self, SimError> {
-        let instances = config.instances.max(1);
+        let instances = config.instances.clamp(1, SimConfig::MOST_INSTANCES);
         let configs = (0..instances).map(|n| {
             let mut instance = config.instance.clone();
             if instances > 1 {
@@ -142,7 +142,7 @@ impl<W: Work> Hardware<W> {
                 Ok(entry) => {
                     self.inside.insert(number, (id, entry));
                     if let Some(timeout) = self.response_timeout {
-                        self.overdue.push_back((now + timeout, number));
+                        self.overdue.push_back((now.saturating_add(timeout), number));
                     }
                     return Ok(());
                 }
@@ -212,7 +212,9 @@ impl<W: Work> Hardware<W> {
     /// Asks after requests whose response is overdue; those that the device has lost end here.
     fn reclaim(&mut self, now: Duration, batch: &mut Batch<W>) {
         let Some(timeout) = self.response_timeout else { return };
-        while let Some(&(due, id)) = self.overdue.front() {
+        // Each is asked after once: what is not lost comes back to the end of the queue, perhaps due at once.
+        for _ in 0..self.overdue.len() {
+            let Some(&(due, id)) = self.overdue.front() else { return };
             let inside = self.inside.get(&id).copied();
             if inside.is_some() && due > now {
                 return;
@@ -225,7 +227,10 @@ impl<W: Work> Hardware<W> {
                     batch.lost.push(request);
                 }
                 // Late, or still at work.
-                None => self.overdue.push_back((now + timeout, id)),
+                None => {
+                    let again = now.saturating_add(timeout.max(SHORTEST_PAUSE));
+                    self.overdue.push_back((again, id));
+                }
             }
         }
     }
@@ -251,7 +256,10 @@ impl<W: Work> Hardware<W> {
     }
 
     pub(crate) fn credits(&self, class: ServiceClass) -> Option<usize> {
-        self.card.iter().filter_map(|(_, instance)| instance.credits(class)).reduce(|a, b| a + b)
+        self.card
+            .iter()
+            .filter_map(|(_, instance)| instance.credits(class))
+            .reduce(usize::saturating_add)
     }
 
     /// Whether the heart of any instance beats. One that has not moved for two periods has stopped.
@@ -262,7 +270,7 @@ impl<W: Work> Hardware<W> {
             if beats != pulse.beats {
                 *pulse = Pulse { beats, seen: now };
             }
-            alive |= now < pulse.seen + 2 * period;
+            alive |= now.saturating_sub(pulse.seen) < period.saturating_mul(2);
         }
         alive
     }

@@ -11,6 +11,8 @@ use core::time::Duration;
 /// | [`Heuristic`](Self::Heuristic) | the serving thread, when it has nothing else to do | a timer |
 /// | [`Inline`](Self::Inline) | the serving thread, at every poll | polls that find nothing |
 ///
+/// A time of zero is taken as a microsecond: who asked to be polled again at once would keep time from going on.
+///
 /// With all but the first, completions run where [`Engine::poll`](engine_core::Engine::poll) is called: by the event
 /// loop, or by an engine's [driver](engine_core::Engine::spawn_driver).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +36,9 @@ pub enum Polling {
     /// At every poll; and the engine asks to be polled every so often while anything is in flight.
     Inline(Duration),
 }
+
+/// The shortest time after which anything is looked at again.
+pub(crate) const SHORTEST_PAUSE: Duration = Duration::from_micros(1);
 
 impl Default for Polling {
     /// By interrupt, with a watchdog of 10 ms.
@@ -85,11 +90,12 @@ impl Poller {
         match self.policy {
             None => true,
             Some(Polling::Interrupt { watchdog }) => {
-                interrupt || ready && now >= self.last + watchdog
+                interrupt || ready && now >= self.last.saturating_add(watchdog)
             }
-            Some(Polling::Interval(every)) => now >= self.last + every,
+            Some(Polling::Interval(every)) => now >= self.last.saturating_add(every),
             Some(Polling::Heuristic { threshold, at_latest }) => {
-                in_flight >= threshold.min(active.max(1)) || now >= self.last + at_latest
+                in_flight >= threshold.min(active.max(1))
+                    || now >= self.last.saturating_add(at_latest)
             }
             Some(Polling::Inline(_)) => true,
         }
@@ -102,14 +108,18 @@ impl Poller {
 
     /// When to look next, for the policy's own reasons. `None` if something else will give cause.
     pub(crate) fn next(&self, now: Duration, occasion: Occasion) -> Option<Duration> {
-        let after = |pause: Duration, wanted: bool| wanted.then(|| (self.last + pause).max(now));
+        let after = |pause: Duration, wanted: bool| {
+            wanted.then(|| self.last.saturating_add(pause.max(SHORTEST_PAUSE)).max(now))
+        };
         let in_flight = occasion.in_flight > 0;
         match self.policy {
             None => None,
             Some(Polling::Interrupt { watchdog }) => after(watchdog, occasion.ready),
             Some(Polling::Interval(every)) => after(every, in_flight),
             Some(Polling::Heuristic { at_latest, .. }) => after(at_latest, in_flight),
-            Some(Polling::Inline(every)) => in_flight.then(|| now + every),
+            Some(Polling::Inline(every)) => {
+                in_flight.then(|| now.saturating_add(every.max(SHORTEST_PAUSE)))
+            }
         }
     }
 }

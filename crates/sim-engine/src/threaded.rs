@@ -231,7 +231,11 @@ impl<W: Work> Shared<W> {
             // An error says that the alarm went off before the doorbell did; either way it is time to look.
             match self.card.service(self.start.elapsed(), &mut batch, done) {
                 Alarm::Now => {}
-                Alarm::At(at) => drop(heard.recv_deadline(self.start + at)),
+                Alarm::At(at) => match self.start.checked_add(at) {
+                    Some(at) => drop(heard.recv_deadline(at)),
+                    // Later than the machine's clock can tell.
+                    None => drop(heard.recv()),
+                },
                 Alarm::Never => drop(heard.recv()),
             }
         }

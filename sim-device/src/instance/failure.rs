@@ -144,7 +144,7 @@ impl<P> Instance<P> {
             }
             Fault::Late { by } => {
                 self.entries[slot].stage = Stage::Late;
-                self.work.enter(self.now + by, Work::AnswerLate(slot));
+                self.work.enter(self.now.saturating_add(by), Work::AnswerLate(slot));
                 self.leave_unit(seat);
             }
             Fault::Reordered { behind } => {
@@ -180,26 +180,28 @@ impl<P> Instance<P> {
             return;
         }
         let now = self.now;
+        // Faults injected by hand may last for ever.
+        let after = |time: Duration| now.saturating_add(time);
         match fault {
             Fault::RingStuck { lasts } => {
-                self.stuck_until = self.stuck_until.max(now + lasts);
-                self.changes.enter(now + lasts, Change::Recover);
+                self.stuck_until = self.stuck_until.max(after(lasts));
+                self.changes.enter(after(lasts), Change::Recover);
             }
             Fault::HeartbeatLoss { lasts } => {
-                self.heartbeat.stop(now, now + lasts);
-                self.changes.enter(now + lasts, Change::Recover);
+                self.heartbeat.stop(now, after(lasts));
+                self.changes.enter(after(lasts), Change::Recover);
             }
             Fault::Hang { lasts } => {
-                self.hung_until = self.hung_until.max(now + lasts);
-                self.heartbeat.stop(now, now + lasts);
-                self.changes.enter(now + lasts, Change::Recover);
+                self.hung_until = self.hung_until.max(after(lasts));
+                self.heartbeat.stop(now, after(lasts));
+                self.changes.enter(after(lasts), Change::Recover);
             }
             Fault::Reset { downtime } => {
-                let until = now + downtime;
+                let until = after(downtime);
                 self.leave(Presence::Resetting { until }, Some(until), Outcome::Reset);
             }
             Fault::Removal { absent } => {
-                let until = absent.map(|absent| now + absent);
+                let until = absent.map(after);
                 self.leave(Presence::Removed { until }, until, Outcome::Removed);
             }
             _ => unreachable!("not a fault of whole instances"),

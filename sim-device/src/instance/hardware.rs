@@ -117,7 +117,7 @@ impl<P> Instance<P> {
             entry.started = Some(self.now);
             let id = entry.id;
             let finish = Work::Finish { slot, unit: start.unit, last: left == 0 };
-            self.work.enter(self.now + start.service, finish);
+            self.work.enter(self.now.saturating_add(start.service), finish);
             self.record(Event::Started { entry: id });
         }
         true
@@ -130,10 +130,10 @@ impl<P> Instance<P> {
         let started = entry.started.expect("finished work has been started");
         let class = &mut self.stats.classes[group];
         class.finished += 1;
-        class.waited += started - entry.submitted;
+        class.waited = class.waited.saturating_add(started.saturating_sub(entry.submitted));
         if last {
             class.services += 1;
-            class.busy += self.now - started;
+            class.busy = class.busy.saturating_add(self.now.saturating_sub(started));
         }
         self.stats.finished += 1;
         self.record(Event::Finished { entry: id });

@@ -2,6 +2,7 @@
 
 mod batch;
 mod build;
+mod extremes;
 mod faults;
 mod interrupts;
 mod laws;

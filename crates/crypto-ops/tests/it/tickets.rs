@@ -119,6 +119,32 @@ proptest! {
     }
 }
 
+fn extreme() -> impl Strategy<Value = Duration> {
+    prop_oneof![
+        Just(Duration::ZERO),
+        Just(Duration::from_nanos(1)),
+        Just(Duration::MAX),
+        Just(Duration::MAX - Duration::from_nanos(1)),
+        any::<Duration>(),
+    ]
+}
+
+proptest! {
+    /// A time may also go back, as a caller's does that is read on several threads.
+    #[test]
+    fn no_period_and_no_time_makes_a_rotation_panic(
+        period in extreme(), start in extreme(), times in prop::collection::vec(extreme(), 1..10),
+    ) {
+        let mut rotation = TicketRotation::new(period, key(0), start);
+        let ticket = sealed(&key(0), b"state");
+        for now in times {
+            rotation.rotate(key(1), now);
+            prop_assert!(rotation.period() >= Duration::from_nanos(1));
+            let _ = (rotation.is_due(now), rotation.opening_key(&ticket, now));
+        }
+    }
+}
+
 #[test]
 fn a_key_nobody_rotated_expires_all_the_same() {
     let rotation = TicketRotation::new(Duration::from_secs(10), key(0), Duration::ZERO);

@@ -4,6 +4,7 @@ use job_core::{Job, Step};
 
 mod bridge;
 mod cancel;
+mod extremes;
 mod inside;
 mod jobs;
 mod model;

@@ -16,6 +16,8 @@ use crate::rustls23::openings;
 /// opens for one more. It must not be wrapped into rustls's `TicketRotator`, whose lock would be held while the job is
 /// parked.
 ///
+/// A `period` is a second to seven days, the longest that TLS 1.3 allows; any other is taken as the nearest of these.
+///
 /// A ticket that cannot be sealed is not sent, and one that cannot be opened leads to a full handshake: an engine's
 /// failure here never ends a session.
 ///
@@ -44,21 +46,23 @@ use crate::rustls23::openings;
 /// # Errors
 ///
 /// [`GetRandomFailed`] if the provider has no randomness for the first key.
-///
-/// # Panics
-///
-/// If `period` is shorter than a second.
 pub fn offload_tickets(
     engine: Arc<Engine<CryptoOp>>,
     provider: &CryptoProvider,
     period: Duration,
 ) -> Result<Arc<dyn ProducesTickets>, GetRandomFailed> {
-    assert!(period.as_secs() > 0, "the period of ticket keys must be at least a second");
+    let period = period.clamp(SHORTEST_PERIOD, LONGEST_PERIOD);
     let random = provider.secure_random;
     let first = fresh_key(random)?;
     let rotation = Mutex::new(TicketRotation::new(period, first, engine.now()));
     Ok(Arc::new(OffloadedTicketer { engine, random, rotation }))
 }
+
+/// Clients are told whole seconds.
+const SHORTEST_PERIOD: Duration = Duration::from_secs(1);
+
+/// The longest lifetime of a ticket that TLS 1.3 allows (RFC 8446, section 4.6.1).
+const LONGEST_PERIOD: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 #[derive(Debug)]
 struct OffloadedTicketer {

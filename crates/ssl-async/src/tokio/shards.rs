@@ -149,9 +149,12 @@ impl fmt::Debug for Shards {
 }
 
 impl ShardsBuilder {
-    /// How many threads; at least 1.
+    /// The most shards; more are taken as this many. More than the machine has cores are of little use.
+    pub const MAX_THREADS: usize = 1024;
+
+    /// How many threads; at least 1, at most [`MAX_THREADS`](Self::MAX_THREADS).
     pub fn threads(mut self, threads: usize) -> Self {
-        self.threads = threads.max(1);
+        self.threads = threads.clamp(1, Self::MAX_THREADS);
         self
     }
 

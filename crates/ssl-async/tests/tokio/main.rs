@@ -2,6 +2,7 @@
 //! command.
 
 mod bounds;
+mod extremes;
 mod faults;
 mod handshake;
 mod hyper;

@@ -30,9 +30,9 @@ fn pairs() -> impl Iterator<Item = (RequestState, RequestEvent)> {
     RequestState::ALL.into_iter().flat_map(|s| RequestEvent::ALL.map(|e| (s, e)))
 }
 
-/// A script of at most `max_steps` steps, which shrinks by leaving steps out.
+/// A script of at most `max_steps` steps (1 to 65,536, of which it takes the nearest), which shrinks by leaving steps out.
 pub fn script(max_steps: usize) -> impl Strategy<Value = Vec<Step>> {
-    prop::collection::vec(step(), 1..=max_steps.max(1))
+    prop::collection::vec(step(), 1..=max_steps.clamp(1, 1 << 16))
 }
 
 fn step() -> impl Strategy<Value = Step> {
