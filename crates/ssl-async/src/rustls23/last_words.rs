@@ -137,3 +137,48 @@ fn has_alert_in_the_clear(mut records: &[u8]) -> bool {
     }
     false
 }
+
+#[cfg(all(test, feature = "aws-lc-rs"))]
+mod tests {
+    use super::*;
+    use rustls::crypto::aws_lc_rs;
+    use rustls::{ClientConfig, RootCertStore};
+    use std::sync::Arc;
+
+    #[test]
+    fn what_was_queued_before_the_packet_goes_before_what_it_ends_with() {
+        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(RootCertStore::empty())
+            .with_no_client_auth();
+        let Ok(mut tls) = Tls::client(Arc::new(config), "localhost".try_into().unwrap()) else {
+            panic!("the configuration is good")
+        };
+        // The hello has not left, and the peer has answered something.
+        tls.fill(&mut &b"HTTP/1.1 400 Bad Request"[..]).unwrap();
+        assert!(tls.process().is_err());
+        let mut sent = Vec::new();
+        tls.flush(&mut sent).unwrap();
+        assert!(!tls.wants_write());
+        assert_eq!((sent[0], sent[5]), (22, 1), "the hello");
+        let (hello, alert) = sent.split_at(sent.len() - 7);
+        assert_eq!(hello.len(), 5 + usize::from(u16::from_be_bytes([sent[3], sent[4]])));
+        assert_eq!(alert[0], 21, "the alert behind it");
+
+        // Given up, it ends with ours.
+        tls.give_up();
+        tls.flush(&mut sent).unwrap();
+        assert_eq!(sent[sent.len() - 7..], INTERNAL_ERROR);
+    }
+
+    #[test]
+    fn an_alert_in_the_clear_is_found_among_records() {
+        assert!(!has_alert_in_the_clear(&[]));
+        assert!(!has_alert_in_the_clear(&[22, 3, 3, 0, 2, 21, 3, 23, 3, 3, 0, 1, 0]));
+        assert!(has_alert_in_the_clear(&[22, 3, 3, 0, 1, 0, 21, 3, 3, 0, 2, 2, 47]));
+        // An encrypted one of TLS 1.2 is longer; and what is cut off is none.
+        assert!(!has_alert_in_the_clear(&[21, 3, 3, 0, 3, 1, 2, 3]));
+        assert!(!has_alert_in_the_clear(&[22, 3, 3, 0, 9, 0]));
+    }
+}

@@ -7,6 +7,7 @@
 
 mod accept;
 mod awaiting;
+mod early;
 mod exchange;
 mod gather;
 mod groups;
@@ -94,8 +95,9 @@ impl Tls {
     /// Reads ciphertext, as much as one read gives.
     pub(crate) fn fill(&mut self, io: &mut dyn Read) -> io::Result<usize> {
         let is_tls13 = self.0.connection.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+        let one_record = self.reads_one_record();
         let gather = &mut self.0.gather;
-        self.0.connection.read_tls(&mut Observed { io, gather, is_tls13, one_record: false })
+        self.0.connection.read_tls(&mut Observed { io, gather, is_tls13, one_record })
     }
 
     /// What the bytes filled in since the last call are due.

@@ -33,30 +33,6 @@ impl Tls {
         self.0.connection.reader().consume(n);
     }
 
-    /// Takes data to be sent with the hello, as much as the server has allowed in an earlier session.
-    pub(crate) fn write_early(&mut self, data: &[u8]) -> io::Result<usize> {
-        match &mut self.0.connection {
-            Connection::Client(client) => match client.early_data() {
-                Some(mut early) => early.write(data),
-                None => Ok(0),
-            },
-            Connection::Server(_) => Ok(0),
-        }
-    }
-
-    /// Whether the server took the early data.
-    pub(crate) fn is_early_data_accepted(&self) -> bool {
-        matches!(&self.0.connection, Connection::Client(client) if client.is_early_data_accepted())
-    }
-
-    /// Reads the client's early data.
-    pub(crate) fn read_early(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        match &mut self.0.connection {
-            Connection::Server(server) => server.early_data().map_or(Ok(0), |mut e| e.read(into)),
-            Connection::Client(_) => Ok(0),
-        }
-    }
-
     /// The name that the client asked for.
     pub(crate) fn server_name(&self) -> Option<&str> {
         match &self.0.connection {

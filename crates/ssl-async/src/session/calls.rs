@@ -7,17 +7,18 @@ use crate::error::{ClosedDuring, SslError};
 use crate::outcome::Outcome;
 use crate::rustls23::Tls;
 use crate::session::Ssl;
-use crate::session::machine::Here;
 
+/// The connection; else the caller waits until it is back.
 macro_rules! here {
     ($self:ident) => {
         match $self.here()? {
-            Here::Tls(tls) => tls,
-            Here::WantAsync => return Ok(Outcome::WantAsync),
-            Here::WantAsyncJob => return Ok(Outcome::WantAsyncJob),
+            $crate::session::machine::Here::Tls(tls) => tls,
+            $crate::session::machine::Here::WantAsync => return Ok(Outcome::WantAsync),
+            $crate::session::machine::Here::WantAsyncJob => return Ok(Outcome::WantAsyncJob),
         }
     };
 }
+pub(super) use here;
 
 impl<S: Read + Write> Ssl<S> {
     /// Carries the handshake on as far as it goes (`SSL_do_handshake`).

@@ -128,7 +128,11 @@ impl<S: Read + Write> Ssl<S> {
                 self.state = State::Parked(job);
             }
             Packet::Unstarted(work) => self.state = State::Unstarted(work),
-            Packet::Done(Ok(tls)) => {
+            Packet::Done(Ok(mut tls)) => {
+                if !self.established {
+                    self.is_early_accepted = tls.is_early_data_accepted();
+                    tls.take_early(self.early.end());
+                }
                 self.established |= !tls.is_handshaking();
                 self.state = State::Idle(tls);
             }

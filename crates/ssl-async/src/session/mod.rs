@@ -2,6 +2,7 @@
 
 mod asynchronous;
 mod calls;
+mod early;
 mod machine;
 
 use core::fmt;
@@ -20,6 +21,7 @@ use crate::packet;
 use crate::read_ahead::ReadAhead;
 use crate::rustls23::{ClientConfig, Connection, KeyExchange, ServerConfig, ServerName, Tls};
 
+use early::Received;
 pub(crate) use machine::State;
 
 /// The number of a session, unique within the process. What an [`AsyncCallback`](crate::AsyncCallback) is told.
@@ -78,6 +80,8 @@ pub struct Ssl<S> {
     exchange: KeyExchange,
     state: State,
     ahead: ReadAhead,
+    early: Received,
+    is_early_accepted: bool,
     /// Whether a packet has completed the handshake.
     established: bool,
     /// Whether the peer takes an alert in the clear while the connection is not here.
@@ -173,6 +177,8 @@ impl<S: Read + Write> Ssl<S> {
             exchange: KeyExchange::of(settings),
             state,
             ahead: ReadAhead::default(),
+            early: Received::default(),
+            is_early_accepted: false,
             established: false,
             in_the_clear: true,
             answered: false,
@@ -204,6 +210,8 @@ impl<S: Read + Write> Ssl<S> {
             }
         }
         self.ahead = ReadAhead::default();
+        self.early = Received::default();
+        self.is_early_accepted = false;
         self.established = false;
         self.in_the_clear = true;
         self.answered = false;
