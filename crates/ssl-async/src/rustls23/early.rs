@@ -37,6 +37,7 @@ impl Tls {
     }
 
     /// Reads the client's early data. 0 if there is none now.
+    #[cfg(feature = "tokio")]
     pub(crate) fn read_early(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match &mut self.0.connection {
             Connection::Server(server) => server.early_data().map_or(Ok(0), |mut e| e.read(into)),

@@ -5,6 +5,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Child, ChildStdout};
+use std::time::Duration;
 
 use job_core::JobPool;
 use rustls::pki_types::ServerName;
@@ -170,6 +171,27 @@ fn l15_every_client_is_told_when_an_operation_fails() {
                 let seen = seen + &String::from_utf8_lossy(&output.stdout).to_lowercase();
                 assert!(seen.contains("internal error"), "{told}");
             }
+        }
+    }
+}
+
+#[test]
+fn every_client_is_told_when_the_handshake_takes_too_long() {
+    for peer in [OPENSSL, CURL, GNUTLS].iter().filter(|peer| peer.is_installed()) {
+        for version in VERSIONS {
+            let world = World::new();
+            let (mut child, mut ssl) = accept(&world, peer, "cert.pem", version, &[]);
+            let stdin = child.stdin.take();
+            world.parks(&mut ssl);
+            assert!(matches!(ssl.time_out(Duration::from_secs(60)), SslError::TimedOut(_)));
+            drop(ssl);
+            let output = child.wait_with_output().unwrap();
+            drop(stdin);
+            let told = format!("{} {version:?}: {output:?}", peer.name);
+            assert!(!output.status.success(), "{told}");
+            let seen = String::from_utf8_lossy(&output.stderr).to_lowercase();
+            let seen = seen + &String::from_utf8_lossy(&output.stdout).to_lowercase();
+            assert!(seen.contains("internal error"), "{told}");
         }
     }
 }

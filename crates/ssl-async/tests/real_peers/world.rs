@@ -126,6 +126,18 @@ impl World {
         panic!("the handshake does not end: {ssl:?}")
     }
 
+    /// Goes on until the session is parked for the first time.
+    pub(crate) fn parks(&self, ssl: &mut Ssl<TcpStream>) {
+        for _ in 0..100 {
+            match ssl.do_handshake().unwrap() {
+                Outcome::WantAsync => return,
+                outcome => assert_eq!(outcome, Outcome::WantRead),
+            }
+            wait_until_readable(ssl.io());
+        }
+        panic!("the handshake does not park: {ssl:?}")
+    }
+
     /// Answers everything until the peer, which does not trust us, ends it; with TLS 1.3 that may be after the handshake.
     pub(crate) fn refused(&self, ssl: &mut Ssl<TcpStream>) -> SslError {
         for _ in 0..100 {
