@@ -187,7 +187,7 @@ impl Accelerator<Fused> for Device {
     fn poll(&self, _: Duration) -> Option<Duration> {
         self.fuse.strike("poll");
         loop {
-            let Some(request) = self.ring.lock().unwrap().pop() else { return None };
+            let request = self.ring.lock().unwrap().pop()?;
             request.complete(Ok(self.fuse.output()));
             self.fuse.strike("poll, having answered one");
         }

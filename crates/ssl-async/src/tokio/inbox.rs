@@ -8,6 +8,7 @@ use std::task::Wake;
 
 use job_core::PoolStats;
 use tokio::sync::oneshot;
+use wait_ctx::contain_drop;
 
 use crate::tokio::visit::{Order, VisitId};
 
@@ -97,7 +98,9 @@ impl Inbox {
     pub(crate) fn abandon(&self) {
         self.close();
         let left = core::mem::take(&mut self.lock().batch);
-        drop(left);
+        for command in left.commands {
+            contain_drop("a packet that a shard has not begun", command);
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use std::task::Waker;
 
 use job_core::{Job, JobPool};
-use wait_ctx::{Route, WaitCtx};
+use wait_ctx::{Route, WaitCtx, contain};
 
 use crate::packet::{self, Packet, Processed};
 use crate::tokio::inbox::{Batch, Command, Doorbell, Inbox};
@@ -41,15 +41,23 @@ pub(crate) fn serve(inbox: &Arc<Inbox>, pool: JobPool, max_parked: usize) {
     while inbox.take(&mut batch) {
         // What is nearly done comes before what is new.
         for bell in batch.ready.drain(..) {
-            shard.resume(bell.answer());
+            alone(|| shard.resume(bell.answer()));
         }
         for command in batch.commands.drain(..) {
-            shard.obey(command);
+            alone(|| shard.obey(command));
         }
-        shard.admit();
+        alone(|| shard.admit());
     }
-    drop(batch);
+    for command in batch.commands {
+        alone(|| drop(command));
+    }
     shard.end();
+}
+
+/// Does something for one packet, whose panics are no other packet's business: in a waker of the task that is answered,
+/// and in the `Drop` of what a connection owns. A panic of the packet itself goes to its task.
+fn alone(step: impl FnOnce()) {
+    let _ = contain("a packet at a shard", step);
 }
 
 struct Shard {
@@ -144,11 +152,15 @@ impl Shard {
 
     /// Cancels everything. Whoever still waits hears how its packet ended, if the packet can tell.
     fn end(self) {
-        drop(self.waiting);
+        for order in self.waiting.into_values() {
+            alone(|| drop(order));
+        }
         for Parked { job, visitor } in self.parked.into_values() {
-            if let Some(processed) = visitor.span.in_scope(|| job.cancel()) {
-                visitor.answer(Ok(processed));
-            }
+            alone(|| {
+                if let Some(processed) = visitor.span.in_scope(|| job.cancel()) {
+                    visitor.answer(Ok(processed));
+                }
+            });
         }
     }
 }

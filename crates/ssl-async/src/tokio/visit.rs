@@ -5,11 +5,11 @@ use core::pin::Pin;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::task::{Context, Poll, ready};
 use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 use tracing::Span;
+use wait_ctx::contain_drop;
 
 use crate::packet::{Processed, Work};
 use crate::tokio::inbox::{Command, Inbox};
@@ -51,10 +51,9 @@ impl Visitor {
     }
 
     pub(crate) fn answer(self, reply: Reply) {
-        // If the task has gone meanwhile, the connection ends here. What it owns is the user's code, and must not end
-        // the shard.
+        // If the task has gone meanwhile, the connection ends here.
         if let Err(unwanted) = self.reply.send(reply) {
-            let _ = catch_unwind(AssertUnwindSafe(|| drop(unwanted)));
+            contain_drop("what a connection owns", unwanted);
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Whatever happens to a handshake, it ends, nothing is left of it, and the server serves again.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake};
 
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -108,6 +109,47 @@ fn l10_a_panic_in_a_hook_reaches_the_task_and_no_other() {
         let panic = tokio::spawn(acceptor.accept(ours)).await.unwrap_err().into_panic();
         assert_eq!(panic.downcast_ref(), Some(&"a bug in a resolver"));
         assert!(client.await.unwrap().is_err());
+        world.is_empty().await;
+        world.serves().await;
+    });
+}
+
+/// The waker of a task that panics when it is woken.
+struct BadTask(Arc<AtomicBool>);
+
+impl Wake for BadTask {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::SeqCst);
+        std::panic::resume_unwind(Box::new("on purpose"));
+    }
+}
+
+/// A shard wakes the task that it has an answer for, and a waker is anybody's code.
+#[test]
+fn l10_a_waker_that_panics_as_it_is_woken_does_not_end_the_shard() {
+    current_thread().block_on(async {
+        let shards = Shards::builder().threads(1).build().unwrap();
+        let world = world_on(4, shards);
+        let (ours, theirs) = wire();
+        let client = tokio::spawn(world.client(theirs));
+        let mut accept = Box::pin(world.acceptor.accept(ours));
+        // By a task that behaves until it waits for the shard alone.
+        poll_fn(|cx| {
+            assert!(accept.as_mut().poll(cx).is_pending());
+            if world.fixture.device.held() == 1 {
+                return Poll::Ready(());
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+        let woken = Arc::<AtomicBool>::default();
+        let bad = std::task::Waker::from(Arc::new(BadTask(Arc::clone(&woken))));
+        assert!(accept.as_mut().poll(&mut Context::from_waker(&bad)).is_pending());
+        world.fixture.device.answer();
+        until(|| woken.load(Ordering::SeqCst)).await;
+        accept.await.expect("the answer was there before the wake");
+        client.await.unwrap().expect("client");
         world.is_empty().await;
         world.serves().await;
     });
