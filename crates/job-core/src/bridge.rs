@@ -1,5 +1,6 @@
 //! Between jobs and futures: a job as a future, and a future awaited inside a job.
 
+use core::any::TypeId;
 use core::fmt;
 use core::future::Future;
 use core::pin::{Pin, pin};
@@ -113,7 +114,7 @@ where
     F: FnOnce() -> T + 'static,
     T: 'static,
 {
-    Run { pool: pool.clone(), ctx: None, ticket: None, state: State::Waiting(Box::new(f)) }
+    Run::new(pool, None, f)
 }
 
 /// The same, with a wait context that belongs to the job until it ends. While the future is polled
@@ -123,12 +124,7 @@ where
     F: FnOnce() -> T + 'static,
     T: 'static,
 {
-    Run {
-        pool: pool.clone(),
-        ctx: Some(ctx.clone()),
-        ticket: None,
-        state: State::Waiting(Box::new(f)),
-    }
+    Run::new(pool, Some(ctx.clone()), f)
 }
 
 /// A job as a future. Made by [`run`].
@@ -143,6 +139,8 @@ where
 pub struct Run<T: 'static> {
     pool: JobPool,
     ctx: Option<WaitCtx>,
+    /// The type of the closure.
+    kind: TypeId,
     /// Its place in the queue, once the pool was found full.
     ticket: Option<Ticket>,
     state: State<T>,
@@ -192,6 +190,11 @@ impl<T: 'static> Future for Run<T> {
 }
 
 impl<T: 'static> Run<T> {
+    fn new<F: FnOnce() -> T + 'static>(pool: &JobPool, ctx: Option<WaitCtx>, f: F) -> Self {
+        let state = State::Waiting(Box::new(f) as Body<T>);
+        Self { pool: pool.clone(), ctx, kind: TypeId::of::<F>(), ticket: None, state }
+    }
+
     /// Makes a fiber of the closure, or queues for one.
     fn start(&mut self, task: &Waker) -> Poll<Result<Fiber<T>, StartRefused>> {
         let pool = Rc::clone(self.pool.inner());
@@ -205,6 +208,7 @@ impl<T: 'static> Run<T> {
         };
         self.wake_through(task);
         let waker = task.clone();
+        pool.note_kind(self.kind);
         let State::Waiting(f) = core::mem::replace(&mut self.state, State::Done) else {
             unreachable!("only a future that waits is started")
         };

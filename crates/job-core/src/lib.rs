@@ -188,13 +188,13 @@
 //! The second pattern is detected as far as a destructor can tell. A job that was paused when its
 //! thread began to destroy its thread-local variables is never switched to again: dropped or
 //! cancelled, it is put in quarantine; resumed, it stays paused. The thread knows that it has begun
-//! by *marks*, destructors that it registers after the first 1,024 pauses of its jobs and after
-//! ever fewer later ones, and that run before those of all variables that were initialised earlier.
-//! The job is missed, and the program above has undefined behaviour, only if both `JOB` and `NAME`
-//! were first used after the last mark: within the latest 256th of all the pauses on a thread that
-//! has had more than 1,024. (Off GNU/Linux only the first pause has a mark.) So end jobs before
-//! their thread ends, and keep them in a local variable, which is dropped before any thread-local
-//! variable is.
+//! by *marks*, destructors that run before those of all variables that were initialised earlier. It
+//! registers one after each of the first 1,024 pauses of its jobs, after later ones whenever their
+//! number has grown by a 256th, and after the first pause in a pool since a closure of a type that
+//! is new to the thread (the first 32 are) was started there. The job is missed, and the
+//! program above has undefined behaviour, only if both `JOB` and `NAME` were first used after the
+//! last mark. (Off GNU/Linux only the first pause has one.) So end jobs before their thread ends, and
+//! keep them in a local variable, which is dropped before any thread-local variable is.
 //!
 //! A job may be started, resumed and ended inside the destructor of a thread-local variable. It
 //! does not outlive that destructor.

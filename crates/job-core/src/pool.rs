@@ -1,5 +1,6 @@
 //! The pool: where jobs start and where their stacks come back to.
 
+use core::any::TypeId;
 use core::cell::{Cell, RefCell};
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -72,6 +73,8 @@ impl JobPool {
                 counts: Counts::default(),
                 queue: Queue::default(),
                 next_mark: Cell::new(0),
+                has_news: Cell::new(false),
+                last_kind: Cell::new(None),
             }),
         }
     }
@@ -124,6 +127,7 @@ impl JobPool {
         F: FnOnce() -> T + 'static,
         T: 'static,
     {
+        self.inner.note_kind(TypeId::of::<F>());
         match self.prepare(lease, f) {
             Ok(fiber) => Ok(job::run(fiber)),
             Err(error) => Err(error),
@@ -209,6 +213,10 @@ pub(crate) struct PoolInner {
     queue: Queue,
     /// At how many resumes to ask for another mark of thread exit.
     next_mark: Cell<u64>,
+    /// Whether the next pause may be the first of a new kind of job.
+    has_news: Cell<bool>,
+    /// The type of the closure that was started last.
+    last_kind: Cell<Option<TypeId>>,
 }
 
 /// How a job left the pool.
@@ -300,7 +308,24 @@ impl PoolInner {
     #[cold]
     fn mark(&self) {
         self.next_mark.set(fiber::next_mark(self.counts.resumes.get()));
-        fiber::mark_if_due();
+        fiber::mark_if_due(self.has_news.replace(false));
+    }
+
+    /// A closure of this type is about to start. The first of its type may use thread-local
+    /// variables that no job has used before, so its first pause is noted for the end of the thread.
+    #[inline]
+    pub(crate) fn note_kind(&self, kind: TypeId) {
+        if self.last_kind.replace(Some(kind)) != Some(kind) {
+            self.note_other_kind(kind);
+        }
+    }
+
+    #[cold]
+    fn note_other_kind(&self, kind: TypeId) {
+        if fiber::is_new_kind(kind) {
+            self.next_mark.set(0);
+            self.has_news.set(true);
+        }
     }
 
     /// Runs foreign code, and counts a panic of it.

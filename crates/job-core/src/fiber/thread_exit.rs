@@ -14,20 +14,24 @@
 //! paused after the last mark was registered.
 //!
 //! Marks are registered after a pause. Registering takes a lock of the dynamic loader, and a mark
-//! takes 48 bytes until the thread ends, so not every pause has one: the first 1,024 of a thread
-//! have (and its first in each pool, while those are few), later ones when their number has grown
-//! by another 256th. What is missed, then: a job that paused inside `with` of a variable, if
-//! neither that variable nor the holder of the job was in use at the latest of these pauses. A
+//! takes 48 bytes until the thread ends, so not every pause has one. These have: the first 1,024 of
+//! a thread; later ones when their number has grown by another 256th; and the first pause in a pool
+//! after a job of a new kind was started there, that is, one whose closure is of a type that is new
+//! to the thread (up to 32 of them). What is missed, then: a job that paused inside `with` of a variable,
+//! if neither that variable nor the holder of the job was in use at the latest of these pauses. A
 //! start in the middle of thread exit also registers a mark: such a job may be resumed until the
 //! destructor that started it returns.
 //!
 //! Off GNU/Linux there is one mark for each thread, registered after its first pause.
 
+use core::any::TypeId;
 use core::cell::Cell;
 
 thread_local! {
     /// How many marks of this thread were destroyed. 0 until the thread ends.
     static EPOCH: Cell<u32> = const { Cell::new(0) };
+    /// The kinds of jobs that have started on this thread, then `None`.
+    static KINDS: [Cell<Option<TypeId>>; MAX_KINDS] = const { [const { Cell::new(None) }; MAX_KINDS] };
     /// When to register the next mark.
     static SCHEDULE: Cell<Schedule> = const { Cell::new(Schedule { asked: 0, next: 0 }) };
 }
@@ -37,6 +41,18 @@ thread_local! {
 struct Schedule {
     asked: u64,
     next: u64,
+}
+
+/// How many kinds of jobs a thread tells apart.
+const MAX_KINDS: usize = 32;
+
+/// Whether this is the first job of its kind on this thread. The kind is the type of its closure.
+#[cold]
+pub(crate) fn is_new_kind(kind: TypeId) -> bool {
+    let is_it_or_free = |known: &&Cell<Option<TypeId>>| known.get().is_none_or(|it| it == kind);
+    KINDS.with(|kinds| {
+        kinds.iter().find(is_it_or_free).is_some_and(|known| known.replace(Some(kind)).is_none())
+    })
 }
 
 /// The occasion after the `n`th at which to register a mark: the next one at first, later when `n`
@@ -51,13 +67,18 @@ pub(crate) fn epoch() -> u32 {
     EPOCH.get()
 }
 
-/// An occasion to register a mark: a job of this thread has paused.
+/// An occasion to register a mark: a job of this thread has paused. It is news if it may be the
+/// first of its kind.
 #[cold]
-pub(crate) fn mark_if_due() {
-    let Schedule { asked, next } = SCHEDULE.get();
-    let due = asked >= next;
-    SCHEDULE.set(Schedule { asked: asked + 1, next: if due { next_mark(asked) } else { next } });
-    if due {
+pub(crate) fn mark_if_due(is_news: bool) {
+    let mut schedule = SCHEDULE.get();
+    let is_due = is_news || schedule.asked >= schedule.next;
+    if is_due {
+        schedule.next = next_mark(schedule.asked);
+    }
+    schedule.asked += 1;
+    SCHEDULE.set(schedule);
+    if is_due {
         mark();
     }
 }

@@ -141,7 +141,7 @@ fn l5_a_job_whose_thread_local_variable_may_be_gone_is_leaked_and_counted() {
 
 #[test]
 fn l5_so_is_one_after_many_others() {
-    for warm_up in [1, 10, 100, 1000] {
+    for warm_up in [1, 10, 100, 1000, 5000] {
         for in_new_pools in [false, true] {
             let seen = exit_with_a_job_in_the_holder(AtExit::Drop, move |pool| {
                 for _ in 0..warm_up {
