@@ -26,9 +26,9 @@
 //!    handed over as a value.
 //! 7. **A fiber that is done owns nothing on its stack.** Its body has written the value where the
 //!    resumer wanted it, or left the payload of its panic in the header, and has returned: its
-//!    frames are gone. corosensei's coroutine stays in the header and is not dropped, for one that
-//!    is done has nothing to drop; [`Remains`](switch::Remains) moves out of the header what is
-//!    left, each part once.
+//!    frames are gone. [`Fiber::retire`] takes corosensei's coroutine apart, which owns nothing
+//!    else by then, and [`Remains`](switch::Remains) moves out of the header what is left, each
+//!    part once.
 //! 8. **Below every stack is a guard zone**, and no slot is handed out without one: guard markers
 //!    that were seen to fault in this process, or closed memory. What that is worth is said at
 //!    [`GUARD_ZONE`](slot::GUARD_ZONE).

@@ -16,8 +16,9 @@
 //! # Wiping
 //!
 //! The mark is the deepest use known. A stack that another comes back on top of is overwritten down
-//! to the mark, so that a wipe costs what the jobs use and not what a stack could hold. A job that
-//! goes deeper shows below the mark, and four looks of growing reach and cost find it:
+//! to the mark, or down to the page that was the lowest this stack has used so far, so that a wipe
+//! costs what the jobs use and not what a stack could hold. A job that goes deeper shows below that,
+//! and four looks of growing reach and cost find it:
 //! - at every return the next cache line;
 //! - at every wipe the rest of the page, a kilobyte at least. A return address lies at the end of
 //!   each frame, so the two overlook only what is below a frame that spans their reach and left it
@@ -46,9 +47,6 @@ const MAX_CHUNK: usize = 1024;
 const LOOK_EVERY: u32 = 64;
 /// Every return of a stack looks for traces so far below the mark: one cache line.
 const TRIPWIRE: usize = 64;
-/// A wipe touches at most so many bytes that are not known to be in memory; where the mark is
-/// deeper, the kernel is asked for the pages that are.
-const BLIND_WIPE: usize = 16 * 1024;
 
 /// The idle stacks of a pool, last in first out, and the reservation that new ones are cut from.
 #[derive(Debug)]
@@ -159,14 +157,13 @@ impl Slab {
     fn retire(&mut self, mut slot: Slot) {
         let mut looked_at = false;
         if self.wipe {
-            let warm = slot.warm();
-            if self.mark > warm + BLIND_WIPE
-                || slot.is_used_beyond(self.mark, slot.window(self.mark))
-            {
+            // No page that this stack has not used yet is written to.
+            let known = self.mark.min(slot.warm());
+            if slot.is_used_beyond(known, slot.window(known)) {
                 self.note_depth(slot.clean());
                 looked_at = true;
             } else {
-                slot.wipe(self.mark);
+                slot.wipe(known);
             }
         }
         self.idle.push(Idle { slot, looked_at });
@@ -578,9 +575,9 @@ mod tests {
         let slots = [slab.take(1).unwrap(), slab.take(1).unwrap()];
         let at = |base| slots.iter().find(|slot| slot.base() == base).unwrap();
         assert!(resident(at(deep)) >= 60 * 1024);
-        // The top page, and one in which the look at every return reads: that maps the page of zeros
-        // that all processes share.
-        let few = 2 * map::page_size();
+        // The top page, and two in which looks have read, at the mark and below the top page: that
+        // maps the page of zeros that all processes share, and takes no memory.
+        let few = 3 * map::page_size();
         assert!(resident(at(shallow)) <= few, "{}", resident(at(shallow)));
     }
 

@@ -77,7 +77,7 @@ pub(super) struct Chunk {
     registrations: RefCell<Vec<ValgrindStackRegistration>>,
     mapping: Mapping,
     shape: Shape,
-    /// For each slot, how many pages from its top are known to be in memory without a gap.
+    /// For each slot, how many pages from its top are known to have been written to, without a gap.
     warm_pages: Box<[Cell<u32>]>,
 }
 
@@ -179,19 +179,17 @@ impl Slot {
         WINDOW.max(lowest % map::page_size())
     }
 
-    /// Overwrites the highest `depth` bytes with zeros.
+    /// Overwrites the highest `depth` bytes with zeros, [`warm`](Self::warm) at most.
     pub(super) fn wipe(&mut self, depth: usize) {
-        debug_assert!(depth <= self.usable());
+        debug_assert!(depth <= self.usable() && depth <= self.warm());
         // SAFETY: `depth` is at most `usable`, so the result stays within the slot.
         let from = unsafe { self.base.sub(depth) };
         // SAFETY: `from..base` is writable memory of this slot, and no fiber is on it.
         unsafe { from.write_bytes(0, depth) };
-        let touched = (depth + HEADER_ROOM).div_ceil(map::page_size());
-        self.note_warm_pages(touched.max(self.warm_pages()));
     }
 
-    /// Bytes below the base that are known to be in memory: a wipe so deep touches no page that was
-    /// never touched.
+    /// How deep the stack is known to have been used, whole pages: a wipe so deep touches no page
+    /// that no job wrote to.
     pub(super) fn warm(&self) -> usize {
         (self.warm_pages() * map::page_size()).saturating_sub(HEADER_ROOM)
     }
@@ -200,8 +198,8 @@ impl Slot {
     /// lowest trace. Looks at all of it, [`MAX_LOOK`] at most.
     pub(super) fn depth(&self) -> usize {
         let mut deepest = 0;
-        self.visit_pages(MAX_LOOK, |page, len, in_memory| {
-            if !in_memory {
+        self.visit_pages(MAX_LOOK, |page, len, may_hold| {
+            if may_hold == MayHold::Nothing {
                 return true;
             }
             // SAFETY: as `visit_pages` says, the range is memory of this slot.
@@ -221,21 +219,28 @@ impl Slot {
 
     fn clean_down_to(&mut self, reach: usize) -> usize {
         let mut deepest = 0;
-        self.visit_pages(reach, |page, len, in_memory| {
-            if !in_memory {
+        // Pages in use without a gap, up to where we are.
+        let mut run = 0;
+        self.visit_pages(reach, |page, len, may_hold| {
+            if may_hold == MayHold::Nothing {
+                run = 0;
                 return true;
             }
             // SAFETY: as `visit_pages` says, the range is memory of this slot.
             let words = unsafe { settled(page, len) };
-            if let Some(dirty) = first_trace(words) {
+            let dirty = first_trace(words);
+            if let Some(dirty) = dirty {
                 let depth = self.base.addr().get() - page.addr().get() - dirty;
                 deepest = deepest.max(depth);
                 // SAFETY: `len` bytes from `page` on are writable memory of this slot, and no fiber
                 // is on it.
                 unsafe { page.write_bytes(0, len) };
             }
+            // A page that is in memory and holds zeros was most likely only read.
+            run = if dirty.is_some() || may_hold == MayHold::WasWarm { run + 1 } else { 0 };
             true
         });
+        self.note_warm_pages(run);
         deepest
     }
 
@@ -253,11 +258,11 @@ impl Slot {
                 let _ = unsafe { map::give_back_memory(start, len) };
             }
         };
-        self.visit_pages(MAX_LOOK, |page, _, in_memory| {
-            absent = match (in_memory, absent.take()) {
-                (false, None) => Some((page, page_size)),
-                (false, Some((start, len))) => Some((start, len + page_size)),
-                (true, run) => {
+        self.visit_pages(MAX_LOOK, |page, _, may_hold| {
+            absent = match (may_hold, absent.take()) {
+                (MayHold::Nothing, None) => Some((page, page_size)),
+                (MayHold::Nothing, Some((start, len))) => Some((start, len + page_size)),
+                (_, run) => {
                     drop_run(run);
                     None
                 }
@@ -290,36 +295,37 @@ impl Slot {
 
     /// Calls `visit` with each page of the highest `reach` bytes, from the lowest, as long as it
     /// answers `true`: where it begins, how many bytes of it lie below the base, and whether it may
-    /// hold anything. A page that was never touched does not.
-    ///
-    /// Pages that were in memory before are taken to hold something: the system may have swapped
-    /// them out.
-    fn visit_pages(&self, reach: usize, mut visit: impl FnMut(NonNull<u8>, usize, bool) -> bool) {
+    /// hold anything.
+    fn visit_pages(
+        &self,
+        reach: usize,
+        mut visit: impl FnMut(NonNull<u8>, usize, MayHold) -> bool,
+    ) {
         let page_size = map::page_size();
         let pages = self.usable().div_ceil(page_size);
         let lowest = pages - pages.min(reach.div_ceil(page_size));
         let warm_from = pages.saturating_sub(self.warm_pages());
-        // Without a gap up to the top, as far as we have come.
-        let mut warm = 0;
         let mut states = [0; PAGES_AT_ONCE];
         for first in (lowest..pages).step_by(PAGES_AT_ONCE) {
             let states = &mut states[..PAGES_AT_ONCE.min(pages - first)];
             // SAFETY: `first` is below `pages`, so the result stays within the slot.
             let start = unsafe { self.limit().add(first * page_size) };
             let told = map::pages_in_memory(start, states);
-            for (nth, state) in states.iter().enumerate() {
-                let in_memory = !told || state & 1 == 1;
-                warm = if in_memory { warm + 1 } else { 0 };
-                let offset = (first + nth) * page_size;
+            for (nth, state) in (first..).zip(&*states) {
+                let may_hold = match (nth >= warm_from, told && state & 1 == 0) {
+                    (true, _) => MayHold::WasWarm,
+                    (false, true) => MayHold::Nothing,
+                    (false, false) => MayHold::Something,
+                };
+                let offset = nth * page_size;
                 // SAFETY: below `usable`, so the result stays within the slot.
                 let page = unsafe { self.limit().add(offset) };
                 let len = page_size.min(self.usable() - offset);
-                if !visit(page, len, in_memory || first + nth >= warm_from) {
+                if !visit(page, len, may_hold) {
                     return;
                 }
             }
         }
-        self.note_warm_pages(warm.max(self.warm_pages()));
     }
 
     fn warm_pages(&self) -> usize {
@@ -334,6 +340,17 @@ impl Slot {
         let from_start = self.base.addr().get() - self.chunk.mapping.at(0).addr().get();
         from_start / self.chunk.shape.stride
     }
+}
+
+/// Whether a page of a stack may hold anything but zeros.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum MayHold {
+    /// It was never touched, or was swapped out before it was ever seen in use.
+    Nothing,
+    /// It is in memory, or the system does not say.
+    Something,
+    /// It was in use before, and is in memory or was swapped out.
+    WasWarm,
 }
 
 /// Where in there the first cache line is that is not all zero, in bytes.
