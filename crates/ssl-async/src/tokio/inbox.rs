@@ -20,6 +20,10 @@ pub(crate) enum Command {
     Cancel(VisitId),
     /// Say how the jobs are.
     Report(oneshot::Sender<PoolStats>),
+    /// Wipe the idle stacks, then say so.
+    Wipe(oneshot::Sender<()>),
+    /// Give memory of idle stacks back, then say how many are gone.
+    Shrink(oneshot::Sender<usize>),
 }
 
 /// The inbox of one shard.

@@ -91,6 +91,13 @@ impl Shard {
             Command::Report(reply) => {
                 let _ = reply.send(self.pool.stats());
             }
+            Command::Wipe(reply) => {
+                self.pool.wipe();
+                let _ = reply.send(());
+            }
+            Command::Shrink(reply) => {
+                let _ = reply.send(self.pool.shrink());
+            }
         }
     }
 

@@ -121,14 +121,37 @@ impl Shards {
 
     /// The figures of each shard's jobs; none of a shard that has ended.
     pub async fn stats(&self) -> Vec<PoolStats> {
-        let mut all = Vec::with_capacity(self.inner.inboxes.len());
-        for inbox in &self.inner.inboxes {
-            let (reply, stats) = oneshot::channel();
+        self.ask_all(Command::Report).await
+    }
+
+    /// Overwrites every idle stack of every shard, as deep as it was used
+    /// ([`JobPool::wipe`]), between two packets. Keys pass through stacks: something to do when the load is over, and
+    /// after a key was withdrawn. Done when the last shard has done it; a future that is dropped earlier has asked all
+    /// of them if it was polled once.
+    pub async fn wipe(&self) {
+        self.ask_all(Command::Wipe).await;
+    }
+
+    /// Gives memory of the idle stacks of every shard back to the system ([`JobPool::shrink`]), after a burst for
+    /// instance, and answers how many stacks ceased to exist.
+    pub async fn shrink(&self) -> usize {
+        self.ask_all(Command::Shrink).await.into_iter().sum()
+    }
+
+    /// Asks all shards at once and waits for their answers; a shard that has ended has none.
+    async fn ask_all<R>(&self, command: impl Fn(oneshot::Sender<R>) -> Command) -> Vec<R> {
+        let ask = |inbox: &Arc<Inbox>| {
+            let (reply, answer) = oneshot::channel();
             // A command that comes back takes its sender with it.
-            let _ = inbox.send(Command::Report(reply));
-            all.extend(stats.await);
+            let _ = inbox.send(command(reply));
+            answer
+        };
+        let asked: Vec<_> = self.inner.inboxes.iter().map(ask).collect();
+        let mut answers = Vec::with_capacity(asked.len());
+        for answer in asked {
+            answers.extend(answer.await);
         }
-        all
+        answers
     }
 
     /// Sends a packet to a shard.

@@ -8,6 +8,7 @@ mod handshake;
 mod hyper;
 mod last_words;
 mod signers;
+mod stacks;
 mod stream;
 
 #[allow(
