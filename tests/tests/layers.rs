@@ -50,7 +50,7 @@ const LAYERS: &[Row] = &[
                     tracing-subscriber" },
     Row { layer: 5, name: "handshake-lab",
           ours:    "sim-engine ssl-async crypto-ops engine-core job-core sim-device wait-ctx",
-          others:  "aws-lc-rs clap comfy-table hdrhistogram indicatif mio plotters rand rand_chacha rcgen rustix rustls \
+          others:  "aws-lc-rs clap comfy-table hdrhistogram httparse httpdate indicatif mio plotters rand rand_chacha rcgen rustix rustls \
                     serde serde_json signal-hook strsim thiserror toml tracing tracing-subscriber \
                     corosensei? libloading? tokio? tokio-rustls?",
           testing: "" },

@@ -14,6 +14,7 @@ use rustls::{
     pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer},
     server::{
         NoServerSessionStorage, ProducesTickets, ResolvesServerCert, ResolvesServerCertUsingSni,
+        ServerSessionMemoryCache,
     },
     sign::{CertifiedKey, Signer, SigningKey, SingleCertAndKey},
 };
@@ -65,6 +66,22 @@ pub fn fleet_config(
 pub fn tickets() -> Result<Arc<dyn ProducesTickets>, Error> {
     rustls::crypto::aws_lc_rs::Ticketer::new()
 }
+
+/// The configuration of a server on the network: clients that come again resume, by ticket or by session id; HTTP/1.1 is
+/// agreed on by ALPN; and among the cipher suites that both know the server's order decides.
+///
+/// # Errors
+/// What rustls says about the versions or the provider, and when there are no random numbers.
+pub fn https_config(resolver: Arc<dyn ResolvesServerCert>) -> Result<ServerConfig, Error> {
+    let mut config = config(resolver, Some(tickets()?))?;
+    config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
+    config.alpn_protocols = vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()];
+    config.ignore_client_order = true;
+    Ok(config)
+}
+
+/// Sessions of TLS 1.2 without tickets that are kept to be resumed.
+const SESSIONS: usize = 10_240;
 
 fn config(
     resolver: Arc<dyn ResolvesServerCert>,

@@ -18,6 +18,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, error::ErrorKind};
 
+use crate::serve::log;
+
 pub use serve::ServeArgs;
 pub use sim::SimArgs;
 
@@ -163,7 +165,15 @@ fn start_tracing(command: &Command) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| {
         tracing_subscriber::EnvFilter::new(if swarms { "error" } else { "warn" })
     });
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if matches!(command, Command::Serve(_)) {
+        // Without a thread for the log the server has none either, and says so.
+        let _ = log::start(filter);
+        return;
+    }
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(log::is_colourful())
+        .with_writer(std::io::stderr);
     // Fails only if a subscriber is set already.
     let _ = subscriber.try_init();
 }

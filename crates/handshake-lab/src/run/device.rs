@@ -111,6 +111,11 @@ impl Device {
         self.engine.snapshot()
     }
 
+    /// The engine, for its counters.
+    pub(crate) fn engine_handle(&self) -> Arc<Engine<CryptoOp>> {
+        Arc::clone(&self.engine)
+    }
+
     /// What engine and device show now.
     #[must_use]
     pub fn reading(&self) -> Reading {

@@ -19,7 +19,7 @@ use crate::{
     recording::RowTimeline,
     report::Progress,
     scenario::{Mode, RowPlan},
-    server::{Ending, Server, ServerPlan, Service},
+    server::{Ending, Limits, Server, ServerPlan, Service},
 };
 
 /// Connections that may wait to be accepted; all of a row's arrive at once, and one that finds no room tries again only
@@ -58,7 +58,7 @@ pub(super) fn run(
             service: Service::HandshakeOnly,
             unprompted_every: Some(UNPROMPTED_EVERY),
             collector: device.as_ref().and_then(Device::collector),
-            handshake_timeout: None,
+            limits: Limits::default(),
         },
     )
     .map_err(system)?;

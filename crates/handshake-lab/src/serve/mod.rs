@@ -1,15 +1,22 @@
 //! The HTTPS server of `lab serve`: the same workers and sessions as in the scenarios, a page behind them.
 
+mod certificate;
 mod chain;
 mod identity;
+pub(crate) mod log;
+mod metrics;
 mod offload;
 
 use std::{
     io,
     net::{SocketAddr, TcpListener},
+    path::Path,
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
+
+use crypto_ops::{KeyHandle, SoftwareKeys};
+use rustls::sign::CertifiedKey;
 
 use serde::Serialize;
 use ssl_async::SslContext;
@@ -19,12 +26,14 @@ use crate::{
     report::Ledger,
     run::{Device, ledger},
     scenario,
-    server::{Ending, LiveCounters, Server, ServerPlan, Service},
+    server::{Ending, Limits, LiveCounters, Server, ServerPlan, Service, Timeouts},
 };
 
 pub use identity::{Identity, IdentityError};
 pub use offload::Threads;
 
+use certificate::Current;
+use metrics::{Metrics, Source};
 use offload::Offload;
 
 /// Where the server's key is used.
@@ -42,16 +51,20 @@ pub enum EngineChoice {
 /// A server that can be started.
 #[derive(Debug)]
 pub struct ServePlan {
-    /// Where to listen; port 0 takes any free one.
-    pub listen: SocketAddr,
+    /// Where to listen: the first of these addresses that can be had; port 0 takes any free one.
+    pub listen: Vec<SocketAddr>,
+    /// Where to tell metrics and health, over HTTP without TLS; nowhere if there is no address.
+    pub metrics: Vec<SocketAddr>,
     /// Certificate and key.
     pub identity: Identity,
     /// Where the key is used.
     pub engine: EngineChoice,
     /// Event loops.
     pub workers: usize,
-    /// How long a handshake may take. It has to be longer than the key does.
-    pub handshake_timeout: Duration,
+    /// How long sessions may wait for their peers.
+    pub limits: Limits,
+    /// How long a drain may take. It ends with the last session.
+    pub drain: Duration,
 }
 
 /// A server that could not be started or ended.
@@ -59,8 +72,10 @@ pub struct ServePlan {
 #[non_exhaustive]
 pub enum ServeError {
     /// The address cannot be listened on.
-    #[error("--listen {address}: {reason}")]
+    #[error("{option} {address}: {reason}")]
     Listen {
+        /// `--listen` or `--metrics`.
+        option: &'static str,
         /// The address.
         address: SocketAddr,
         /// Why, and what to do.
@@ -73,8 +88,22 @@ pub enum ServeError {
     #[error("--cert and --key: {0}; give a certificate and the key that it was made for")]
     Tls(#[from] rustls::Error),
     /// The system has no thread or descriptor left.
-    #[error("the server cannot run: {0}")]
-    System(#[from] io::Error),
+    #[error("the server cannot run: {source}{}", raise(source))]
+    System {
+        /// What the system said.
+        #[from]
+        source: io::Error,
+    },
+}
+
+/// The command that mends a want of descriptors.
+fn raise(error: &io::Error) -> &'static str {
+    // EMFILE and ENFILE.
+    if matches!(error.raw_os_error(), Some(23 | 24)) {
+        "; raise the limit of open files, for instance with `ulimit -n 65536`"
+    } else {
+        ""
+    }
 }
 
 /// A server that runs.
@@ -83,6 +112,14 @@ pub struct Serving {
     server: Server,
     offload: Option<Offload>,
     drain: Duration,
+    certificate: Arc<Current>,
+    keys: Arc<SoftwareKeys>,
+    handle: KeyHandle,
+    /// Keys that were replaced, and when: handshakes that began before may still ask for them.
+    replaced: Vec<(Instant, KeyHandle)>,
+    handshake_limit: Duration,
+    /// Told until the last session has ended.
+    metrics: Option<Metrics>,
 }
 
 /// What a server did, printed as one line of JSON when it has ended.
@@ -94,6 +131,8 @@ pub struct ServeReport {
     pub failed: u64,
     /// Sessions whose peer hung up, before or after the handshake.
     pub hung_up: u64,
+    /// Sessions that waited for their peers longer than they may, by what for.
+    pub timed_out: Timeouts,
     /// Sessions still there when the time to drain was over.
     pub abandoned: u64,
     /// Workers that did not end; their accounts are not in here.
@@ -104,12 +143,14 @@ pub struct ServeReport {
     pub ops: u64,
     /// Operations given up because their session ended.
     pub cancelled: u64,
+    /// Of these, those that the device still worked on at the end. Nothing waits for them.
+    pub in_device: u64,
     /// What is left over (all zero if all is well), and what was held at most.
     pub ledger: Ledger,
 }
 
-/// How long sessions under way may take to end, beside the device's latency.
-const DRAIN: Duration = Duration::from_secs(5);
+/// How long the device may take, after the last session has ended, for operations that nothing waits for.
+const DEVICE_PATIENCE: Duration = Duration::from_millis(100);
 
 /// How long a worker may take to notice that the drain is over.
 const LAST_PATIENCE: Duration = Duration::from_secs(2);
@@ -126,29 +167,28 @@ impl Serving {
     /// # Errors
     /// See [`ServeError`].
     pub fn start(plan: ServePlan) -> Result<Self, ServeError> {
-        let ServePlan { listen, identity, engine, workers, handshake_timeout } = plan;
-        let mut drain = DRAIN;
+        let ServePlan { listen, metrics, identity, engine, workers, limits, drain } = plan;
+        let keys = Arc::clone(&identity.keys);
         let (offload, name) = match &engine {
             EngineChoice::Inline => (None, "inline"),
             EngineChoice::Threads(threads) => {
-                drain += threads.latency * 2;
-                let keys = Arc::clone(&identity.keys);
-                (Some(Offload::threads(threads, QUEUE_BOUND, keys)), "threads")
+                (Some(Offload::threads(threads, QUEUE_BOUND, Arc::clone(&keys))), "threads")
             }
             EngineChoice::Sim(device) => {
-                drain += device.latency() * 2;
-                let keys = Arc::clone(&identity.keys);
                 let terms = scenario::EngineTerms::default();
+                let keys = Arc::clone(&keys);
                 let device = Device::start(device, &[], 1, QUEUE_BOUND, keys, &terms)?;
                 (Some(Offload::Sim(device)), "sim")
             }
         };
-        let key = match &offload {
-            None => keys::in_place(Arc::clone(&identity.keys), identity.handle.clone()),
-            Some(offload) => offload.signing_key(identity.handle.clone()),
+        let key = signing_key(offload.as_ref(), &keys, &identity.handle);
+        let certificate = Arc::new(Current::new(CertifiedKey::new(identity.chain, key)));
+        let config = keys::https_config(Arc::clone(&certificate) as _)?;
+        let listener = listen_on("--listen", &listen)?;
+        let metrics_listener = match metrics.is_empty() {
+            true => None,
+            false => Some(listen_on("--metrics", &metrics)?),
         };
-        let config = keys::server_config(identity.chain, key)?;
-        let listener = listen_on(listen)?;
         let server = Server::start(
             &listener,
             ServerPlan {
@@ -158,10 +198,58 @@ impl Serving {
                 service: Service::Page { engine: name.into() },
                 unprompted_every: None,
                 collector: None,
-                handshake_timeout: Some(handshake_timeout),
+                limits,
             },
         )?;
-        Ok(Self { server, offload, drain })
+        let source = Source {
+            live: Arc::clone(server.live()),
+            engine: offload.as_ref().map(Offload::engine),
+        };
+        let metrics =
+            metrics_listener.map(|listener| Metrics::start(listener, source)).transpose()?;
+        Ok(Self {
+            server,
+            offload,
+            drain,
+            certificate,
+            keys,
+            handle: identity.handle,
+            replaced: Vec::new(),
+            handshake_limit: limits.handshake.unwrap_or(Duration::MAX),
+            metrics,
+        })
+    }
+
+    /// Reads certificate and key anew. Handshakes that begin from now on get them; those under way, also parked ones, go on
+    /// with what they have.
+    ///
+    /// # Errors
+    /// Why the files are of no use; the server then keeps the certificate and key that it has.
+    pub fn reload(&mut self, certificate: &Path, key: &Path) -> Result<(), IdentityError> {
+        let identity = Identity::from_files_into(Arc::clone(&self.keys), certificate, key)?;
+        let key = signing_key(self.offload.as_ref(), &self.keys, &identity.handle);
+        self.certificate.replace(CertifiedKey::new(identity.chain, key));
+        if identity.handle != self.handle {
+            let before = std::mem::replace(&mut self.handle, identity.handle);
+            self.replaced.push((Instant::now(), before));
+        }
+        let (current, limit) = (&self.handle, self.handshake_limit);
+        let (old, rest) = self.replaced.drain(..).partition(|(since, _)| since.elapsed() > limit);
+        self.replaced = rest;
+        let old: Vec<(Instant, KeyHandle)> = old;
+        for (_, key) in old {
+            let in_use = key == *current || self.replaced.iter().any(|(_, other)| *other == key);
+            if !in_use {
+                self.keys.forget(&key);
+            }
+        }
+        Ok(())
+    }
+
+    /// Where it tells its metrics.
+    #[must_use]
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref().map(Metrics::address)
     }
 
     /// Where it listens.
@@ -176,45 +264,77 @@ impl Serving {
         self.server.live()
     }
 
-    /// Takes no new connection, lets those there end in good order, and ends.
+    /// Takes no new connection, answers a request of every connection that has been accepted, and ends with the last of
+    /// them, or when the time to drain is over.
     ///
     /// # Errors
     /// What a worker failed with.
     pub fn drain(self) -> io::Result<ServeReport> {
         let requests = Arc::clone(self.server.live());
         let ended = self.server.end(Ending::Drain(self.drain), LAST_PATIENCE)?;
+        drop(self.metrics);
         let workers = ended.workers;
-        let snapshot = self.offload.map(|offload| offload.end(self.drain));
+        let snapshot = self.offload.map(|offload| offload.end(DEVICE_PATIENCE));
         let engine = snapshot.as_ref();
+        let mut ledger = ledger(&workers, engine.as_slice());
+        // With every session ended nothing waits for what is left.
+        let in_device = if ended.stuck == 0 { std::mem::take(&mut ledger.requests.now) } else { 0 };
+        let timeouts = workers.iter().map(|worker| worker.timeouts);
         Ok(ServeReport {
             handshakes: workers.iter().map(|worker| worker.handshakes).sum(),
             failed: workers.iter().map(|worker| worker.failed).sum(),
             hung_up: workers.iter().map(|worker| worker.hung_up).sum(),
+            timed_out: timeouts.fold(Timeouts::default(), Timeouts::and),
             abandoned: workers.iter().map(|worker| worker.abandoned).sum(),
             stuck: ended.stuck,
             requests: requests.requests(),
             ops: engine.map_or(0, |engine| engine.completed),
             cancelled: engine.map_or(0, |engine| engine.cancelled),
-            ledger: ledger(&workers, engine.as_slice()),
+            in_device,
+            ledger,
         })
     }
 }
 
-fn listen_on(address: SocketAddr) -> Result<TcpListener, ServeError> {
-    let refuse = |error: io::Error| {
-        let reason = match error.kind() {
-            io::ErrorKind::AddrInUse => {
-                "the port is in use; stop whoever uses it or give port 0".to_owned()
-            }
-            io::ErrorKind::PermissionDenied => "not permitted; give a port above 1023".to_owned(),
-            io::ErrorKind::AddrNotAvailable => {
-                "no such address on this machine; give 127.0.0.1 or one of its own".to_owned()
-            }
-            _ => format!("{error}; give another address"),
-        };
-        ServeError::Listen { address, reason }
+/// The key `handle` where its signatures are computed.
+fn signing_key(
+    offload: Option<&Offload>,
+    keys: &Arc<SoftwareKeys>,
+    handle: &KeyHandle,
+) -> Arc<dyn rustls::sign::SigningKey> {
+    match offload {
+        None => keys::in_place(Arc::clone(keys), handle.clone()),
+        Some(offload) => offload.signing_key(handle.clone()),
+    }
+}
+
+/// Listens on the first of these addresses that can be had; the last refusal if none can.
+fn listen_on(option: &'static str, addresses: &[SocketAddr]) -> Result<TcpListener, ServeError> {
+    let listen = |address: &SocketAddr| {
+        let listener = TcpListener::bind(address)?;
+        rustix::net::listen(&listener, BACKLOG)?;
+        Ok(listener)
     };
-    let listener = TcpListener::bind(address).map_err(refuse)?;
-    rustix::net::listen(&listener, BACKLOG).map_err(|error| refuse(error.into()))?;
-    Ok(listener)
+    let mut refused = None;
+    for address in addresses {
+        match listen(address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => refused = Some((*address, error)),
+        }
+    }
+    let (address, error) = refused.unwrap_or_else(|| {
+        (SocketAddr::from(([0, 0, 0, 0], 0)), io::Error::other("the name has no address"))
+    });
+    let reason = match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "the port is in use; stop whoever uses it or give port 0".to_owned()
+        }
+        io::ErrorKind::PermissionDenied => "not permitted; give a port above 1023".to_owned(),
+        io::ErrorKind::AddrNotAvailable => {
+            "no such address on this machine; give 127.0.0.1 or one of its own".to_owned()
+        }
+        _ if !raise(&error).is_empty() => format!("{error}{}", raise(&error)),
+        _ => format!("{error}; give another address"),
+    };
+    Err(ServeError::Listen { option, address, reason })
 }

@@ -44,6 +44,14 @@ impl Offload {
         Self::Threads(Engine::builder(Arc::new(pool)).queue_bound(queue_bound).build())
     }
 
+    /// The engine, for its counters.
+    pub(super) fn engine(&self) -> Arc<Engine<CryptoOp>> {
+        match self {
+            Self::Sim(device) => device.engine_handle(),
+            Self::Threads(engine) => Arc::clone(engine),
+        }
+    }
+
     pub(super) fn signing_key(&self, key: KeyHandle) -> Arc<dyn SigningKey> {
         match self {
             Self::Sim(device) => device.signing_key(key),

@@ -11,9 +11,9 @@ use mio::{Interest, Registry, Token, unix::SourceFd};
 use ssl_async::{Outcome, Ssl, SslError};
 
 use super::{
-    http::{self, Parsed, Request, Status},
+    page::{End, Page, ready},
     service::{LiveCounters, Service},
-    session::{Milestone, Progress, Session},
+    session::{Cause, Milestone, Phase, Progress, Session},
 };
 
 /// A connection of a worker over the transport `T`.
@@ -24,6 +24,7 @@ pub(crate) struct Connection<T> {
     /// The poller that is to watch the session's own descriptor, until it does.
     watch: Option<Watch>,
     stage: Stage,
+    draining: bool,
 }
 
 /// A poller that watches a session's own descriptor from the first time that it parks.
@@ -44,34 +45,17 @@ enum Stage {
     Handshake,
     Page(Page),
     /// Saying goodbye.
-    Closing,
+    Closing(End),
+    /// Reading on, after the goodbye, until the peer is done; the bytes read.
+    Lingering(usize),
 }
 
-/// An HTTP conversation.
-#[derive(Debug, Default)]
-struct Page {
-    received: Vec<u8>,
-    response: Vec<u8>,
-    sent: usize,
-    last: bool,
-}
-
-/// Unwraps what is ready; for what is not, returns what the connection waits for.
-macro_rules! ready {
-    ($outcome:expr) => {
-        match $outcome? {
-            Outcome::Ready(value) => value,
-            Outcome::WantAsyncJob => return Ok(Progress::WaitsForJob.into()),
-            Outcome::WantRead | Outcome::WantWrite | Outcome::WantAsync => {
-                return Ok(Progress::Waits.into());
-            }
-        }
-    };
-}
+/// Bytes that are read after the goodbye from a peer that goes on sending.
+const LONGEST_GOODBYE: usize = 1024 * 1024;
 
 impl<T: Read + Write> Connection<T> {
     pub(crate) fn new(ssl: Ssl<T>, service: Service, watch: Option<Watch>) -> Self {
-        Self { ssl, service, watch, stage: Stage::Handshake }
+        Self { ssl, service, watch, stage: Stage::Handshake, draining: false }
     }
 }
 
@@ -82,22 +66,43 @@ impl<T: Read + Write> Session for Connection<T> {
         loop {
             match &mut self.stage {
                 Stage::Handshake => {
-                    ready!(self.ssl.do_handshake());
-                    live.handshake();
-                    self.stage = match self.service {
-                        Service::HandshakeOnly => Stage::Closing,
-                        Service::Page { .. } => Stage::Page(Page::default()),
-                    };
-                }
-                Stage::Page(page) => {
-                    if let Some(waits) = page.advance(&mut self.ssl, &self.service, live)? {
+                    if let Err(waits) = ready(self.ssl.do_handshake()?) {
                         return Ok(waits);
                     }
-                    self.stage = Stage::Closing;
+                    live.handshake();
+                    self.stage = match self.service {
+                        Service::HandshakeOnly => Stage::Closing(End::Complete),
+                        Service::Page { .. } => {
+                            let mut page = Page::default();
+                            if self.draining {
+                                page.drain();
+                            }
+                            Stage::Page(page)
+                        }
+                    };
                 }
-                Stage::Closing => {
-                    ready!(self.ssl.shutdown());
-                    return Ok(Progress::Ended);
+                Stage::Page(page) => match page.advance(&mut self.ssl, &self.service, live)? {
+                    Ok(end) => self.stage = Stage::Closing(end),
+                    Err(waits) => return Ok(waits),
+                },
+                Stage::Closing(end) => {
+                    if let Err(waits) = ready(self.ssl.shutdown()?) {
+                        return Ok(waits);
+                    }
+                    if *end == End::Complete {
+                        return Ok(Progress::Ended);
+                    }
+                    self.stage = Stage::Lingering(0);
+                }
+                Stage::Lingering(read) => {
+                    let mut buffer = [0; 4096];
+                    match self.ssl.read(&mut buffer) {
+                        Ok(Outcome::Ready(n)) if n > 0 && *read < LONGEST_GOODBYE => *read += n,
+                        // However the peer ends, everything has been said.
+                        Ok(Outcome::Ready(_)) | Err(_) => return Ok(Progress::Ended),
+                        Ok(Outcome::WantAsyncJob) => return Ok(Progress::WaitsForJob),
+                        Ok(_) => return Ok(Progress::Waits),
+                    }
                 }
             }
         }
@@ -118,8 +123,20 @@ impl<T: Read + Write> Session for Connection<T> {
         self.ssl.watch_peer()
     }
 
-    fn time_out(&mut self, limit: Duration) {
-        let _timed_out = self.ssl.time_out(limit);
+    fn time_out(&mut self, limit: Duration) -> bool {
+        match &mut self.stage {
+            Stage::Handshake => {
+                let _timed_out = self.ssl.time_out(limit);
+                false
+            }
+            Stage::Page(page) => {
+                if !page.time_out() {
+                    self.stage = Stage::Closing(End::Complete);
+                }
+                true
+            }
+            Stage::Closing(_) | Stage::Lingering(_) => false,
+        }
     }
 
     fn milestone(&self) -> Milestone {
@@ -134,12 +151,20 @@ impl<T: Read + Write> Session for Connection<T> {
         }
     }
 
-    fn close_if_idle(&mut self) -> bool {
-        if let Stage::Page(page) = &self.stage
-            && page.received.is_empty()
-            && page.sent == page.response.len()
+    fn phase(&self) -> Phase {
+        match &self.stage {
+            Stage::Handshake => Phase::Handshake,
+            Stage::Page(page) => page.phase(),
+            Stage::Closing(_) | Stage::Lingering(_) => Phase::Closing,
+        }
+    }
+
+    fn drain(&mut self) -> bool {
+        self.draining = true;
+        if let Stage::Page(page) = &mut self.stage
+            && page.drain()
         {
-            self.stage = Stage::Closing;
+            self.stage = Stage::Closing(End::Complete);
             return true;
         }
         false
@@ -156,6 +181,16 @@ impl<T: Read + Write> Session for Connection<T> {
             _ => false,
         }
     }
+
+    fn cause(failure: &SslError) -> Cause {
+        match failure {
+            failure if Self::has_hung_up(failure) => Cause::HungUp,
+            SslError::Tls(_) => Cause::Tls,
+            SslError::Failed(_) => Cause::Key,
+            SslError::TimedOut(_) => Cause::TimedOut,
+            _ => Cause::Other,
+        }
+    }
 }
 
 /// Whether an error of the transport means that the peer went away.
@@ -164,64 +199,5 @@ fn is_hang_up(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | TimedOut
-    )
-}
-
-impl Page {
-    /// Answers requests until the conversation is over (`None`) or has to wait.
-    fn advance<T: Read + Write>(
-        &mut self,
-        ssl: &mut Ssl<T>,
-        service: &Service,
-        live: &LiveCounters,
-    ) -> Result<Option<Progress>, SslError> {
-        loop {
-            while self.sent < self.response.len() {
-                self.sent += ready!(ssl.write(&self.response[self.sent..]));
-            }
-            if self.last {
-                return Ok(None);
-            }
-            let request = match http::parse(&self.received) {
-                Parsed::Request(request, taken) => {
-                    self.received.drain(..taken);
-                    request
-                }
-                Parsed::Bad(status) => Request::refused(status),
-                Parsed::Partial => {
-                    let mut buffer = [0; 2048];
-                    match ready!(ssl.read(&mut buffer)) {
-                        0 => return Ok(None),
-                        n => self.received.extend_from_slice(&buffer[..n]),
-                    }
-                    continue;
-                }
-            };
-            live.request();
-            let page =
-                if request.status == Status::Ok { page(ssl, service, live) } else { String::new() };
-            self.response = http::respond(&request, &page);
-            self.sent = 0;
-            self.last = !request.keep_alive;
-        }
-    }
-}
-
-/// The page: what this connection runs on.
-fn page<T: Read + Write>(ssl: &Ssl<T>, service: &Service, live: &LiveCounters) -> String {
-    let engine = match service {
-        Service::HandshakeOnly => "none",
-        Service::Page { engine } => engine,
-    };
-    let connection = ssl.connection();
-    let protocol = connection.and_then(|connection| connection.protocol_version());
-    let cipher = connection.and_then(|connection| connection.negotiated_cipher_suite());
-    let unknown = || "unknown".to_owned();
-    format!(
-        "Layby: a TLS server whose handshakes park while the key is slow.\n\n\
-         engine      {engine}\nprotocol    {}\ncipher      {}\nhandshakes  {} so far\n",
-        protocol.map_or_else(unknown, |version| format!("{version:?}")),
-        cipher.map_or_else(unknown, |suite| format!("{:?}", suite.suite())),
-        live.handshakes(),
     )
 }

@@ -1,107 +1,285 @@
-//! The smallest HTTP/1.1 that browsers and command-line clients are content with: requests without bodies, one page.
+//! Requests and responses of HTTP/1.1 (RFC 9112), as far as a server of one page has to know them. `httparse` reads the
+//! syntax; what is decided here is how large a request may be, where its body ends, and which status it gets.
+
+use std::time::SystemTime;
 
 /// What the bytes received so far amount to.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Parsed {
+pub(crate) enum Parsed {
     /// Not a whole request yet.
     Partial,
-    /// A request, and how many bytes it took.
+    /// The head of a request, and its length. Its body follows.
     Request(Request, usize),
-    /// Not a request that this server will ever answer otherwise than with this status; the connection is to be closed.
+    /// Never a request that can be answered otherwise than with this status; then the connection has to be closed, as the
+    /// end of the request is not known.
     Bad(Status),
 }
 
 /// A request, as far as it matters here.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Request {
-    pub(super) status: Status,
-    /// Whether the client wants no body (`HEAD`).
-    pub(super) head: bool,
+pub(crate) struct Request {
+    pub(crate) status: Status,
+    /// What it asks for, if the status is [`Status::Ok`].
+    pub(crate) target: Target,
+    /// Whether the client wants no content (`HEAD`).
+    pub(crate) head: bool,
     /// Whether the connection stays open afterwards.
-    pub(super) keep_alive: bool,
+    pub(crate) keep_alive: bool,
+    /// Bytes of the body that follow the head.
+    pub(crate) body: u64,
 }
 
+/// What a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Status {
+pub(crate) enum Target {
+    /// `/`.
+    Page,
+    /// `/health`.
+    Health,
+    /// `/metrics`.
+    Metrics,
+    /// Anything else.
+    Other,
+}
+
+/// Statuses that are given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Status {
     Ok,
     BadRequest,
     NotFound,
     MethodNotAllowed,
+    RequestTimeout,
+    LengthRequired,
+    ContentTooLarge,
+    UriTooLong,
     HeadersTooLarge,
-    BodyRefused,
+    NotImplemented,
+    Unavailable,
+    VersionNotSupported,
 }
 
-/// Longest request head accepted, in bytes. Browsers send less than 2 KiB.
-pub(super) const LONGEST_HEAD: usize = 8 * 1024;
+/// Longest request line, in bytes (RFC 9112, 3, asks for 8,000).
+pub(crate) const LONGEST_LINE: usize = 8 * 1024;
 
-/// Reads one request from the start of `bytes`.
-pub(super) fn parse(bytes: &[u8]) -> Parsed {
-    let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
-        return if bytes.len() > LONGEST_HEAD {
-            Parsed::Bad(Status::HeadersTooLarge)
-        } else {
-            Parsed::Partial
-        };
+/// Longest head of a request: the line and all header fields, in bytes. Browsers send less than 2 KiB.
+pub(crate) const LONGEST_HEAD: usize = 16 * 1024;
+
+/// Most header fields.
+const MOST_FIELDS: usize = 100;
+
+/// Longest body that is read, and not looked at, so that the connection can be kept. In bytes.
+pub(crate) const LONGEST_BODY: u64 = 64 * 1024;
+
+/// Methods that exist and are not allowed here; any other is not implemented (RFC 9110, 9.1).
+const METHODS: [&str; 7] = ["POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+
+/// Reads the head of a request from the start of `bytes`. Lines may end in a bare line feed (RFC 9112, 2.2).
+pub(crate) fn parse(bytes: &[u8]) -> Parsed {
+    let mut fields = [httparse::EMPTY_HEADER; MOST_FIELDS];
+    let mut request = httparse::Request::new(&mut fields);
+    let length = match request.parse(bytes) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) => {
+            return too_large(bytes).map_or(Parsed::Partial, Parsed::Bad);
+        }
+        Err(error) => {
+            let status = match error {
+                httparse::Error::TooManyHeaders => Status::HeadersTooLarge,
+                httparse::Error::Version if asks_for_another_version(bytes) => {
+                    Status::VersionNotSupported
+                }
+                _ => too_large(bytes).unwrap_or(Status::BadRequest),
+            };
+            return Parsed::Bad(status);
+        }
     };
-    if end > LONGEST_HEAD {
-        return Parsed::Bad(Status::HeadersTooLarge);
+    if let Some(status) = bytes.get(..length).and_then(too_large) {
+        return Parsed::Bad(status);
     }
-    let Ok(head) = std::str::from_utf8(&bytes[..end]) else {
-        return Parsed::Bad(Status::BadRequest);
-    };
-    let mut lines = head.split("\r\n");
-    let mut words = lines.next().unwrap_or_default().split(' ');
-    let (Some(method), Some(path), Some(version), None) =
-        (words.next(), words.next(), words.next(), words.next())
+    let (Some(method), Some(path), Some(minor)) = (request.method, request.path, request.version)
     else {
         return Parsed::Bad(Status::BadRequest);
     };
-    let mut keep_alive = match version {
-        "HTTP/1.1" => true,
-        "HTTP/1.0" => false,
-        _ => return Parsed::Bad(Status::BadRequest),
+    let fields = match Fields::read(request.headers, minor) {
+        Ok(fields) => fields,
+        Err(status) => return Parsed::Bad(status),
     };
-    for line in lines {
-        let Some((name, value)) = line.split_once(':') else {
-            return Parsed::Bad(Status::BadRequest);
-        };
-        let value = value.trim();
-        if name.eq_ignore_ascii_case("connection") {
-            let says =
-                |word: &str| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(word));
-            keep_alive = !says("close") && (keep_alive || says("keep-alive"));
-        } else if name.eq_ignore_ascii_case("transfer-encoding")
-            || (name.eq_ignore_ascii_case("content-length") && value != "0")
-        {
-            // Without reading the body, what follows would be taken for a request.
-            return Parsed::Bad(Status::BodyRefused);
-        }
-    }
-    let path = path.split('?').next().unwrap_or_default();
-    let status = match (method, path) {
-        ("GET" | "HEAD", "/") => Status::Ok,
-        ("GET" | "HEAD", _) => Status::NotFound,
-        _ => Status::MethodNotAllowed,
+    let target = target(path);
+    let status = match (method, target) {
+        ("GET" | "HEAD", Target::Other) => Status::NotFound,
+        ("GET" | "HEAD", _) => Status::Ok,
+        (method, _) if METHODS.contains(&method) => Status::MethodNotAllowed,
+        _ => Status::NotImplemented,
     };
-    Parsed::Request(Request { status, head: method == "HEAD", keep_alive }, end + 4)
+    let Fields { keep_alive, body, .. } = fields;
+    Parsed::Request(Request { status, target, head: method == "HEAD", keep_alive, body }, length)
 }
 
-/// A response; `page` is its body when the status is [`Status::Ok`].
-pub(super) fn respond(request: &Request, page: &str) -> Vec<u8> {
-    let (line, body) = match request.status {
-        Status::Ok => ("200 OK", page),
-        Status::BadRequest => ("400 Bad Request", "this is not an HTTP/1.1 request\n"),
-        Status::NotFound => ("404 Not Found", "there is one page here: /\n"),
-        Status::MethodNotAllowed => ("405 Method Not Allowed", "GET and HEAD only\n"),
-        Status::HeadersTooLarge => ("431 Request Header Fields Too Large", "at most 8 KiB\n"),
-        Status::BodyRefused => ("413 Content Too Large", "requests with a body are not taken\n"),
+/// What the header fields say of the connection and the body.
+struct Fields {
+    keep_alive: bool,
+    body: u64,
+    expects: bool,
+}
+
+impl Fields {
+    /// Reads the fields of a request of version 1.`minor`.
+    fn read(fields: &[httparse::Header<'_>], minor: u8) -> Result<Self, Status> {
+        let mut read = Self { keep_alive: minor == 1, body: 0, expects: false };
+        let (mut hosts, mut length, mut coding) = (0, None, None);
+        for field in fields {
+            let is = |name: &str| field.name.eq_ignore_ascii_case(name);
+            let value = field.value.trim_ascii();
+            if is("host") {
+                hosts += 1;
+            } else if is("connection") {
+                let says = |word: &str| {
+                    let mut words = value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+                    words.any(|one| one.eq_ignore_ascii_case(word.as_bytes()))
+                };
+                read.keep_alive = !says("close") && (read.keep_alive || says("keep-alive"));
+            } else if is("content-length") {
+                let digits = !value.is_empty() && value.iter().all(u8::is_ascii_digit);
+                let text = digits.then(|| String::from_utf8_lossy(value));
+                let text = text.ok_or(Status::BadRequest)?;
+                // More than a number can hold is more than is taken.
+                let bytes = text.parse().unwrap_or(u64::MAX);
+                if length.replace(bytes).is_some_and(|other| other != bytes) {
+                    return Err(Status::BadRequest);
+                }
+            } else if is("transfer-encoding") {
+                coding = Some(value);
+            } else if is("expect") {
+                read.expects = true;
+            }
+        }
+        if hosts > 1 {
+            return Err(Status::BadRequest);
+        }
+        match (coding, length) {
+            (None, _) => {}
+            // Where the body ends is in dispute: requests are smuggled so (RFC 9112, 6.1).
+            (Some(_), Some(_)) => return Err(Status::BadRequest),
+            (Some(_), None) if minor == 0 => return Err(Status::BadRequest),
+            (Some(coding), None) if coding.eq_ignore_ascii_case(b"chunked") => {
+                return Err(Status::LengthRequired);
+            }
+            (Some(_), None) => return Err(Status::NotImplemented),
+        }
+        read.body = length.unwrap_or(0);
+        if read.body > LONGEST_BODY {
+            return Err(Status::ContentTooLarge);
+        }
+        // A client that waits for leave to send a body may send it or not after another answer.
+        if read.expects && read.body > 0 {
+            read.keep_alive = false;
+        }
+        Ok(read)
+    }
+}
+
+/// Why a head, whole or not, is larger than any that is taken.
+fn too_large(head: &[u8]) -> Option<Status> {
+    // Empty lines before a request are passed over (RFC 9112, 2.2).
+    let start = head.iter().position(|byte| !b"\r\n".contains(byte)).unwrap_or(head.len());
+    let line = head.get(start..)?;
+    let line = line.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    if line.len() > LONGEST_LINE {
+        Some(Status::UriTooLong)
+    } else if head.len() > LONGEST_HEAD {
+        Some(Status::HeadersTooLarge)
+    } else {
+        None
+    }
+}
+
+/// Whether the request line ends in a version of HTTP that is not 1.0 or 1.1.
+fn asks_for_another_version(bytes: &[u8]) -> bool {
+    let line = bytes.trim_ascii_start().split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let version = line.trim_ascii_end().rsplit(|&byte| byte == b' ').next().unwrap_or_default();
+    let number = version.strip_prefix(b"HTTP/").unwrap_or_default();
+    matches!(number, [major, rest @ ..] if major.is_ascii_digit() && !number.starts_with(b"1.")
+        && rest.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.'))
+}
+
+/// What a path, or a whole URI, names (RFC 9112, 3.2).
+fn target(path: &str) -> Target {
+    let path = match path.split_once("://") {
+        Some(("http" | "https", rest)) => rest.find(['/', '?']).map_or("/", |at| &rest[at..]),
+        _ => path,
+    };
+    match path.split('?').next().unwrap_or_default() {
+        // The second of a URI without a path but with a query.
+        "/" | "" => Target::Page,
+        "/health" => Target::Health,
+        "/metrics" => Target::Metrics,
+        _ => Target::Other,
+    }
+}
+
+impl Request {
+    /// What stands for a request that could not be read: answered with `status`, then closed.
+    pub(crate) const fn refused(status: Status) -> Self {
+        Self { status, target: Target::Other, head: false, keep_alive: false, body: 0 }
+    }
+}
+
+impl Status {
+    /// Its line, and the content that goes with it but for [`Status::Ok`].
+    const fn words(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Ok => ("200 OK", ""),
+            Self::BadRequest => ("400 Bad Request", "this is not an HTTP/1.1 request\n"),
+            Self::NotFound => ("404 Not Found", "there are two pages here: / and /health\n"),
+            Self::MethodNotAllowed => ("405 Method Not Allowed", "GET and HEAD only\n"),
+            Self::RequestTimeout => ("408 Request Timeout", "the request did not end in time\n"),
+            Self::LengthRequired => ("411 Length Required", "send a Content-Length\n"),
+            Self::ContentTooLarge => ("413 Content Too Large", "at most 64 KiB\n"),
+            Self::UriTooLong => ("414 URI Too Long", "at most 8 KiB in the request line\n"),
+            Self::HeadersTooLarge => {
+                ("431 Request Header Fields Too Large", "at most 16 KiB in at most 100 fields\n")
+            }
+            Self::NotImplemented => ("501 Not Implemented", "GET and HEAD only\n"),
+            Self::Unavailable => ("503 Service Unavailable", "draining\n"),
+            Self::VersionNotSupported => {
+                ("505 HTTP Version Not Supported", "HTTP/1.1 and HTTP/1.0 only\n")
+            }
+        }
+    }
+}
+
+/// The content of a response with [`Status::Ok`].
+#[derive(Debug)]
+pub(crate) struct Content {
+    /// Its media type.
+    pub(crate) kind: &'static str,
+    pub(crate) text: String,
+}
+
+impl Content {
+    /// A plain text.
+    pub(crate) const fn plain(text: String) -> Self {
+        Self { kind: PLAIN, text }
+    }
+}
+
+const PLAIN: &str = "text/plain; charset=utf-8";
+
+/// A response at the time `now`; `content` is its content when the status is [`Status::Ok`].
+pub(crate) fn respond(request: &Request, content: &Content, now: SystemTime) -> Vec<u8> {
+    let (line, words) = request.status.words();
+    let (kind, body) = match request.status {
+        Status::Ok => (content.kind, content.text.as_str()),
+        _ => (PLAIN, words),
     };
     let connection = if request.keep_alive { "keep-alive" } else { "close" };
     let allow =
         if request.status == Status::MethodNotAllowed { "Allow: GET, HEAD\r\n" } else { "" };
     let mut response = format!(
-        "HTTP/1.1 {line}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
+        "HTTP/1.1 {line}\r\nDate: {}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\n\
          Cache-Control: no-store\r\n{allow}Connection: {connection}\r\n\r\n",
+        httpdate::fmt_http_date(now),
         body.len()
     )
     .into_bytes();
@@ -111,71 +289,5 @@ pub(super) fn respond(request: &Request, page: &str) -> Vec<u8> {
     response
 }
 
-impl Request {
-    /// What stands for a request that could not be read: answered with `status`, then closed.
-    pub(super) const fn refused(status: Status) -> Self {
-        Self { status, head: false, keep_alive: false }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn one(text: &str) -> Request {
-        match parse(text.as_bytes()) {
-            Parsed::Request(request, taken) => {
-                assert_eq!(taken, text.len());
-                request
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn versions_and_headers_decide_whether_the_connection_stays() {
-        assert!(one("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").keep_alive);
-        assert!(!one("GET / HTTP/1.1\r\nConnection: Close\r\n\r\n").keep_alive);
-        assert!(!one("GET / HTTP/1.0\r\n\r\n").keep_alive);
-        assert!(one("GET / HTTP/1.0\r\nconnection: foo, keep-alive\r\n\r\n").keep_alive);
-    }
-
-    #[test]
-    fn each_request_gets_the_status_it_deserves() {
-        assert_eq!(one("GET /?q HTTP/1.1\r\n\r\n").status, Status::Ok);
-        assert_eq!(one("GET /x HTTP/1.1\r\n\r\n").status, Status::NotFound);
-        assert_eq!(one("POST / HTTP/1.1\r\n\r\n").status, Status::MethodNotAllowed);
-        assert!(one("HEAD / HTTP/1.1\r\n\r\n").head);
-        for bad in ["GET /\r\n\r\n", "GET / HTTP/2\r\n\r\n", "GET / HTTP/1.1\r\nno colon\r\n\r\n"] {
-            assert_eq!(parse(bad.as_bytes()), Parsed::Bad(Status::BadRequest), "{bad}");
-        }
-        let body = b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello";
-        assert_eq!(parse(body), Parsed::Bad(Status::BodyRefused));
-        assert_eq!(parse(&vec![b'a'; LONGEST_HEAD + 1]), Parsed::Bad(Status::HeadersTooLarge));
-    }
-
-    #[test]
-    fn a_response_tells_its_length() {
-        let request = one("GET / HTTP/1.1\r\n\r\n");
-        let text = String::from_utf8(respond(&request, "hello\n")).unwrap();
-        assert!(
-            text.contains("Content-Length: 6\r\n") && text.ends_with("\r\n\r\nhello\n"),
-            "{text}"
-        );
-    }
-
-    proptest! {
-        #[test]
-        fn no_bytes_whatever_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _ = parse(&bytes);
-        }
-
-        #[test]
-        fn a_request_is_partial_until_its_last_byte(cut in 0..40_usize) {
-            let text = b"GET / HTTP/1.1\r\nHost: localhost:8443\r\n\r\n";
-            prop_assert_eq!(parse(&text[..cut.min(text.len() - 1)]), Parsed::Partial);
-        }
-    }
-}
+mod tests;

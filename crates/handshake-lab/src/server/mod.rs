@@ -22,7 +22,9 @@ mod tokens;
 pub(crate) mod worker_core;
 
 mod connection;
-mod http;
+pub(crate) mod http;
+mod limits;
+mod page;
 mod service;
 
 mod worker;
@@ -33,6 +35,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicU8, Ordering},
+        mpsc,
     },
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -48,8 +51,10 @@ use worker::Worker;
 pub(crate) use connection::Connection;
 pub(crate) use session::{Charge, Milestone, Progress, Session};
 
+pub use limits::Limits;
 pub use service::{Collect, LiveCounters, Service};
-pub use tally::{SessionChecks, WorkerReport};
+pub use session::Cause;
+pub use tally::{SessionChecks, Timeouts, WorkerReport};
 
 /// What a server serves and how.
 #[derive(Debug)]
@@ -66,8 +71,8 @@ pub struct ServerPlan {
     pub unprompted_every: Option<u64>,
     /// Who has to be asked for the answers of the device, if they do not come by themselves.
     pub collector: Option<Arc<dyn Collect>>,
-    /// How long a handshake may take, from the connection on; then it is closed. For ever without it.
-    pub handshake_timeout: Option<Duration>,
+    /// How long sessions may wait for their peers.
+    pub limits: Limits,
 }
 
 /// A running server.
@@ -135,18 +140,40 @@ impl Server {
         let plan = Arc::new(plan);
         let live = Arc::new(LiveCounters::default());
         let mut workers = Vec::with_capacity(plan.workers);
+        let (ready, started) = mpsc::channel();
         for number in 0..plan.workers {
             let poll = Poll::new()?;
             let waker = Waker::new(poll.registry(), CONTROL)?;
             let control = Arc::new(Control::default());
             let listener = mio::net::TcpListener::from_std(listener.try_clone()?);
             let (plan, told, live) = (Arc::clone(&plan), Arc::clone(&control), Arc::clone(&live));
-            let thread = std::thread::Builder::new()
-                .name(format!("worker-{number}"))
-                .spawn(move || Worker::new(poll, listener, plan, told, live)?.run())?;
+            let ready = ready.clone();
+            let thread =
+                std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
+                    match Worker::new(poll, listener, plan, told, live) {
+                        Ok(worker) => {
+                            // Nobody listens any more if another worker could not be made.
+                            let _ = ready.send(Ok(()));
+                            worker.run()
+                        }
+                        Err(error) => {
+                            let _ = ready.send(Err(error));
+                            Err(io::Error::other("the worker was never made"))
+                        }
+                    }
+                })?;
             workers.push(Running { control, waker, thread });
         }
-        Ok(Self { address: listener.local_addr()?, live, workers })
+        drop(ready);
+        let server = Self { address: listener.local_addr()?, live, workers };
+        for _ in 0..server.workers.len() {
+            // One that ends without a word has panicked, which its join tells.
+            if let Ok(Err(error)) = started.recv() {
+                let _ = server.tell(Ending::Abandon);
+                return Err(error);
+            }
+        }
+        Ok(server)
     }
 
     /// Where it listens.
@@ -207,6 +234,7 @@ impl Server {
             Ending::Drain(_) => DRAIN,
             Ending::Abandon => ABANDON,
         };
+        self.live.drain();
         for worker in &self.workers {
             worker.control.say(what);
             worker.waker.wake()?;

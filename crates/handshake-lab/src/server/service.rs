@@ -2,9 +2,14 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicU64, AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
 };
 use std::{fmt, time::Duration};
+
+use super::{
+    session::{Cause, Phase},
+    tally::Timeouts,
+};
 
 /// What a session is for.
 #[derive(Debug, Clone)]
@@ -29,10 +34,18 @@ pub trait Collect: fmt::Debug + Send + Sync {
 #[derive(Debug, Default)]
 pub struct LiveCounters {
     handshakes: AtomicU64,
-    failed: AtomicU64,
+    /// By [`Cause`].
+    failed: [AtomicU64; Cause::ALL.len()],
     requests: AtomicU64,
+    /// Connections accepted.
+    accepted: AtomicU64,
+    /// Times that no connection could be accepted for want of descriptors or memory.
+    accept_pauses: AtomicU64,
+    /// By what was waited for: handshake, request, response, next request.
+    timeouts: [AtomicU64; 4],
     /// Sessions that there are.
     sessions: AtomicUsize,
+    draining: AtomicBool,
 }
 
 impl LiveCounters {
@@ -45,7 +58,13 @@ impl LiveCounters {
     /// Sessions that ended in an error, those included whose peer hung up.
     #[must_use]
     pub fn failed(&self) -> u64 {
-        self.failed.load(Ordering::Relaxed)
+        Cause::ALL.into_iter().map(|cause| self.failures(cause)).sum()
+    }
+
+    /// Sessions that ended in an error of this kind.
+    #[must_use]
+    pub fn failures(&self, cause: Cause) -> u64 {
+        self.failed[cause as usize].load(Ordering::Relaxed)
     }
 
     /// HTTP requests answered.
@@ -54,13 +73,58 @@ impl LiveCounters {
         self.requests.load(Ordering::Relaxed)
     }
 
+    /// Connections accepted.
+    #[must_use]
+    pub fn accepted(&self) -> u64 {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
+    /// Times that a worker stopped accepting for a while, for want of descriptors or memory.
+    #[must_use]
+    pub fn accept_pauses(&self) -> u64 {
+        self.accept_pauses.load(Ordering::Relaxed)
+    }
+
+    /// Sessions that waited for their peers longer than they may.
+    #[must_use]
+    pub fn timeouts(&self) -> Timeouts {
+        let [handshakes, requests, responses, idle] =
+            self.timeouts.each_ref().map(|count| count.load(Ordering::Relaxed));
+        Timeouts { handshakes, requests, responses, idle }
+    }
+
+    /// Whether the server takes no new connections any more.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
     /// Sessions that there are now.
     #[must_use]
     pub fn sessions(&self) -> usize {
         self.sessions.load(Ordering::Relaxed)
     }
 
+    pub(super) fn accept_pause(&self) {
+        self.accept_pauses.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn timed_out(&self, phase: Phase) {
+        let at = match phase {
+            Phase::Handshake => 0,
+            Phase::Request(_) => 1,
+            Phase::Response(_) | Phase::Closing => 2,
+            Phase::Idle(_) => 3,
+        };
+        self.timeouts[at].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
     pub(super) fn opened(&self) {
+        self.accepted.fetch_add(1, Ordering::Relaxed);
         self.sessions.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -72,8 +136,8 @@ impl LiveCounters {
         self.handshakes.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn failure(&self) {
-        self.failed.fetch_add(1, Ordering::Relaxed);
+    pub(super) fn failure(&self, cause: Cause) {
+        self.failed[cause as usize].fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn request(&self) {

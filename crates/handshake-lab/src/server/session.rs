@@ -30,16 +30,26 @@ pub(crate) trait Session {
         false
     }
 
-    /// Its handshake has not been done within `limit`: the peer is told, and the session is about to be dropped.
-    fn time_out(&mut self, limit: Duration) {
+    /// What it waits for has not come within `limit`: the peer is told, as far as it can be. True if the session goes on,
+    /// to say its goodbye; false if it is to be dropped.
+    fn time_out(&mut self, limit: Duration) -> bool {
         let _ = limit;
+        false
     }
 
     /// How far its handshake has come.
     fn milestone(&self) -> Milestone;
 
-    /// Ends the conversation if it is between two requests; says whether it was.
-    fn close_if_idle(&mut self) -> bool;
+    /// What it waits for, which says how long it may: the time begins anew whenever this changes.
+    fn phase(&self) -> Phase {
+        match self.milestone() {
+            Milestone::Established => Phase::Idle(0),
+            _ => Phase::Handshake,
+        }
+    }
+
+    /// From now on it ends with its next answer. True if it is between two requests, so that it ends now.
+    fn drain(&mut self) -> bool;
 
     /// Its number in logs, if it has one.
     fn id(&self) -> Option<u64> {
@@ -48,6 +58,43 @@ pub(crate) trait Session {
 
     /// Whether it failed because the peer went away.
     fn has_hung_up(failure: &Self::Failure) -> bool;
+
+    /// Why it failed, as failures are counted.
+    fn cause(failure: &Self::Failure) -> Cause {
+        if Self::has_hung_up(failure) { Cause::HungUp } else { Cause::Other }
+    }
+}
+
+/// Why a session failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The peer went away.
+    HungUp,
+    /// The peer broke the protocol, or nothing could be agreed on.
+    Tls,
+    /// The key's operation failed.
+    Key,
+    /// It was not done in time.
+    TimedOut,
+    /// Anything else, as a transport that fails.
+    Other,
+}
+
+impl Cause {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::HungUp, Self::Tls, Self::Key, Self::TimedOut, Self::Other];
+
+    /// Its name in metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::HungUp => "hung_up",
+            Self::Tls => "tls",
+            Self::Key => "key",
+            Self::TimedOut => "timed_out",
+            Self::Other => "other",
+        }
+    }
 }
 
 /// What a session came to.
@@ -59,6 +106,21 @@ pub(crate) enum Progress {
     WaitsForJob,
     /// It has ended in good order.
     Ended,
+}
+
+/// What a session waits for. The number tells one wait of a kind from the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The end of its handshake.
+    Handshake,
+    /// The end of a request: the first one, or one that has begun.
+    Request(u64),
+    /// That the peer takes a response.
+    Response(u64),
+    /// The next request.
+    Idle(u64),
+    /// That the peer takes the goodbye.
+    Closing,
 }
 
 /// Stations of a server's handshake. Between two of them lies work that costs about the same every time.

@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, time::Duration};
 use hdrhistogram::Histogram;
 use job_core::PoolStats;
 
+use super::session::Phase;
+
 /// What one worker has done, after its end.
 #[derive(Debug, Clone)]
 pub struct WorkerReport {
@@ -18,8 +20,8 @@ pub struct WorkerReport {
     pub hung_up: u64,
     /// Sessions given up one by one, wherever they were.
     pub given_up: u64,
-    /// Handshakes given up because they were not done in time.
-    pub timed_out: u64,
+    /// Sessions that waited for their peers longer than they may.
+    pub timeouts: Timeouts,
     /// Sessions given up because the server was told to end.
     pub abandoned: u64,
     /// Turns of the event loop, each of which polls once.
@@ -46,6 +48,42 @@ pub struct WorkerReport {
     pub calls_on_job_stack: u64,
     /// What failures said, with how often each was seen.
     pub failures: BTreeMap<String, u64>,
+}
+
+/// Sessions that waited for their peers longer than they may, by what for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Timeouts {
+    /// The end of the handshake.
+    pub handshakes: u64,
+    /// The end of a request.
+    pub requests: u64,
+    /// That the peer takes a response, or the goodbye.
+    pub responses: u64,
+    /// The next request: idle connections.
+    pub idle: u64,
+}
+
+impl Timeouts {
+    pub(super) fn count(&mut self, phase: Phase) {
+        let counter = match phase {
+            Phase::Handshake => &mut self.handshakes,
+            Phase::Request(_) => &mut self.requests,
+            Phase::Response(_) | Phase::Closing => &mut self.responses,
+            Phase::Idle(_) => &mut self.idle,
+        };
+        *counter += 1;
+    }
+
+    /// With another worker's.
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self {
+            handshakes: self.handshakes + other.handshakes,
+            requests: self.requests + other.requests,
+            responses: self.responses + other.responses,
+            idle: self.idle + other.idle,
+        }
+    }
 }
 
 /// Laws that are checked session by session, when the session ends.

@@ -32,6 +32,13 @@ use super::{
 };
 use crate::{cpu::thread_cpu, scenario::Wake};
 
+/// How long accepting pauses for want of descriptors or memory, unless a session ends before that. Others may free
+/// them, too.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Connections that the system keeps for a listener at most.
+const LONGEST_BACKLOG: usize = 65_536;
+
 /// One worker. It stays on the thread that runs it, for its jobs do.
 #[derive(Debug)]
 pub(super) struct Worker {
@@ -47,9 +54,9 @@ pub(super) struct Worker {
     calls_on_job_stack: Arc<AtomicU64>,
     /// More connections may be waiting to be accepted than were in the last turn.
     more_to_accept: bool,
-    /// How many sessions there were when a connection could not be accepted for want of descriptors; tried again when
-    /// one has ended.
-    out_of_descriptors: Option<usize>,
+    /// Set when a connection could not be accepted for want of descriptors or memory: how many sessions there were, and
+    /// when it is tried again at the latest.
+    accept_pause: Option<(usize, Duration)>,
     /// What times are counted from.
     began: Instant,
 }
@@ -65,7 +72,7 @@ impl Worker {
         let policy = Policy {
             unprompted_every: plan.unprompted_every,
             polls: plan.wake == Wake::Poll,
-            handshake_timeout: plan.handshake_timeout,
+            limits: plan.limits,
         };
         let ready = ReadyQueue::new()?;
         let core = Core::new(JobPool::new(), ready, Arc::clone(&live), policy, RealTime);
@@ -83,7 +90,7 @@ impl Worker {
             live,
             calls_on_job_stack: Arc::default(),
             more_to_accept: false,
-            out_of_descriptors: None,
+            accept_pause: None,
             began: Instant::now(),
         })
     }
@@ -103,7 +110,8 @@ impl Worker {
             }
             let next_poll = self.core.polls().then_some(next_poll);
             let next_look = self.collect().map(|pause| now + pause);
-            let alarms = [self.core.expire(now), next_poll, next_look];
+            let next_accept = self.accept_pause.map(|(_, until)| until);
+            let alarms = [self.core.expire(now), next_poll, next_look, next_accept];
             let alarm = alarms.into_iter().flatten().min();
             // Asleep only when the ready queue is really empty; then a push writes its descriptor.
             let sleeps =
@@ -115,6 +123,7 @@ impl Worker {
             };
             let polled = self.poll.poll(&mut events, timeout);
             self.core.awake();
+            self.core.set_now(self.began.elapsed());
             match polled {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -154,6 +163,16 @@ impl Worker {
         if self.control.abandoned() {
             return true;
         }
+        if self.control.draining() && self.listener.is_some() {
+            // The peers of those in the backlog have a connection: they are served like those before them.
+            self.more_to_accept = true;
+            for _ in 0..LONGEST_BACKLOG / NEW_A_TURN {
+                if !self.more_to_accept {
+                    break;
+                }
+                self.accept();
+            }
+        }
         if self.control.draining()
             && let Some(mut listener) = self.listener.take()
         {
@@ -177,9 +196,11 @@ impl Worker {
     }
 
     fn wants_to_accept(&mut self) -> bool {
-        if self.out_of_descriptors.is_some_and(|sessions| self.core.len() < sessions) {
-            self.out_of_descriptors = None;
-            self.more_to_accept = true;
+        if let Some((sessions, until)) = self.accept_pause
+            && (self.core.len() < sessions || self.began.elapsed() >= until)
+        {
+            self.accept_pause = None;
+            self.more_to_accept = self.listener.is_some();
         }
         self.more_to_accept
     }
@@ -195,8 +216,13 @@ impl Worker {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     if error.kind() != io::ErrorKind::WouldBlock {
-                        tracing::warn!(%error, "accept.failed");
-                        self.out_of_descriptors = Some(self.core.len());
+                        tracing::warn!(
+                            %error,
+                            "accept.paused: no connection can be accepted; raise the limit of open files (ulimit -n)"
+                        );
+                        self.live.accept_pause();
+                        let until = self.began.elapsed() + ACCEPT_PAUSE;
+                        self.accept_pause = Some((self.core.len(), until));
                     }
                     self.more_to_accept = false;
                     return;

@@ -17,10 +17,11 @@ use job_core::{JobPool, PoolStats};
 use wait_ctx::{ReadyQueue, ReadySender, Route, Token};
 
 use super::{
+    limits::{Alarms, Limits},
     service::LiveCounters,
-    session::{Charge, Milestone, Progress, Session},
+    session::{Cause, Charge, Milestone, Phase, Progress, Session},
     slots::Slots,
-    tally::{SessionChecks, SessionTally, WorkerReport},
+    tally::{SessionChecks, SessionTally, Timeouts, WorkerReport},
 };
 use crate::plant::{self, Bug};
 
@@ -35,8 +36,8 @@ pub(crate) struct Policy {
     pub(crate) unprompted_every: Option<u64>,
     /// No wake is asked for: parked sessions are called again until they are done.
     pub(crate) polls: bool,
-    /// How long a handshake may take; for ever without it.
-    pub(crate) handshake_timeout: Option<Duration>,
+    /// How long sessions may wait for their peers.
+    pub(crate) limits: Limits,
 }
 
 /// How often parked sessions are called again where nothing wakes them.
@@ -57,9 +58,10 @@ pub(crate) struct Core<S, C: Charge> {
     jobs_freed: usize,
     draining: bool,
     policy: Policy,
-    /// When the handshakes that have begun are to be done, oldest first. Those that are done, or gone, are in it until
-    /// their time has come.
-    deadlines: VecDeque<(Duration, usize)>,
+    /// When to look after sessions that wait for their peers.
+    alarms: Alarms,
+    /// The time, as the driver last said it.
+    now: Duration,
     live: Arc<LiveCounters>,
     /// Kept between drains so that one allocates nothing.
     tokens: Vec<Token>,
@@ -79,6 +81,12 @@ struct Held<S, T> {
     starved: bool,
     /// Up to where its time has been charged.
     charged: Milestone,
+    /// What it waits for ...
+    phase: Phase,
+    /// ... until when at most ...
+    due: Option<Duration>,
+    /// ... and when it is looked at next, which is then or before.
+    alarm: Option<Duration>,
 }
 
 impl<S: Session, C: Charge> Core<S, C> {
@@ -102,7 +110,8 @@ impl<S: Session, C: Charge> Core<S, C> {
             jobs_freed: 0,
             draining: false,
             policy,
-            deadlines: VecDeque::new(),
+            alarms: Alarms::default(),
+            now: Duration::ZERO,
             live,
             tokens: Vec::new(),
             charge,
@@ -119,6 +128,7 @@ impl<S: Session, C: Charge> Core<S, C> {
         make: impl FnOnce(usize, &JobPool, Option<Route>) -> Option<S>,
     ) -> Option<usize> {
         self.report.accepted += 1;
+        self.now = now;
         let (pool, sender, polls) = (&self.pool, &self.sender, self.policy.polls);
         let inserted = self.sessions.insert_with(|key| {
             let route = (!polls).then(|| Route::Ready(sender.clone(), Token(key)));
@@ -131,49 +141,100 @@ impl<S: Session, C: Charge> Core<S, C> {
                 begun: false,
                 starved: false,
                 charged: Milestone::Accepted,
+                phase: Phase::Handshake,
+                due: None,
+                alarm: None,
             })
         });
         if inserted.is_some() {
             self.live.opened();
         } else {
             self.report.failed += 1;
-            self.live.failure();
+            self.live.failure(Cause::Other);
             *self.report.failures.entry("no session could be made".to_owned()).or_default() += 1;
         }
-        if let (Some(key), Some(limit)) = (inserted, self.policy.handshake_timeout) {
-            self.deadlines.push_back((now + limit, key));
+        if let Some(key) = inserted {
+            self.begin_wait(key);
+            if self.draining
+                && let Some(held) = self.sessions.by_key(key)
+            {
+                held.session.drain();
+            }
         }
         inserted
     }
 
-    /// Gives up the handshakes that should have been done by `now`, and says when to look again.
+    /// The driver's clock. Waits that begin from now on are counted from here.
+    pub(crate) fn set_now(&mut self, now: Duration) {
+        self.now = now;
+    }
+
+    /// A session begins to wait for something: its time runs from now on.
+    fn begin_wait(&mut self, key: usize) {
+        let Some(held) = self.sessions.by_key(key) else { return };
+        held.due = self.policy.limits.of(held.phase).map(|limit| self.now.saturating_add(limit));
+        if let Some(due) = held.due
+            && held.alarm.is_none_or(|alarm| due < alarm)
+        {
+            held.alarm = Some(due);
+            self.alarms.set(due, key);
+        }
+    }
+
+    /// Ends the waits that should have been over by `now`, and says when to look again.
     pub(crate) fn expire(&mut self, now: Duration) -> Option<Duration> {
-        while let Some(&(deadline, key)) = self.deadlines.front() {
-            let shaking = self
-                .sessions
-                .by_key(key)
-                .is_some_and(|held| held.session.milestone() != Milestone::Established);
-            if shaking && deadline > now {
-                return Some(deadline);
+        self.now = now;
+        let sessions = &mut self.sessions;
+        self.alarms.tidy(sessions.len(), |at, key| {
+            sessions.by_key(key).is_some_and(|held| held.alarm == Some(at))
+        });
+        let mut next = None;
+        while let Some((at, key)) = self.alarms.first() {
+            let alarm = self.sessions.by_key(key).and_then(|held| held.alarm);
+            if alarm == Some(at) && at > now {
+                next = Some(at);
+                break;
             }
-            self.deadlines.pop_front();
-            if shaking {
-                if let (Some(held), Some(limit)) =
-                    (self.sessions.by_key(key), self.policy.handshake_timeout)
-                {
-                    let was_parked = held.session.is_parked();
-                    held.session.time_out(limit);
-                    self.jobs_freed += usize::from(was_parked && !held.session.is_parked());
+            self.alarms.take_first();
+            // One that was set anew for an earlier time, or whose session has ended, is of no use.
+            if let Some(held) = self.sessions.by_key(key)
+                && held.alarm == Some(at)
+            {
+                held.alarm = held.due.filter(|&due| due > now);
+                match held.alarm {
+                    Some(due) => self.alarms.set(due, key),
+                    None if held.due.is_some() => self.time_out(key),
+                    None => {}
                 }
-                self.report.timed_out += 1;
-                self.live.failure();
-                *self.report.failures.entry(TOO_SLOW.to_owned()).or_default() += 1;
-                self.end(key, false);
-                self.charge.step_ended();
             }
         }
         self.feed_starved();
-        None
+        next
+    }
+
+    /// A session has waited for its peer as long as it may.
+    fn time_out(&mut self, key: usize) {
+        let Some(held) = self.sessions.by_key(key) else { return };
+        let (phase, was_parked) = (held.phase, held.session.is_parked());
+        held.due = None;
+        let limit = self.policy.limits.of(phase).unwrap_or_default();
+        let goes_on = match phase {
+            Phase::Response(_) | Phase::Closing => false,
+            Phase::Handshake | Phase::Request(_) | Phase::Idle(_) => held.session.time_out(limit),
+        };
+        self.jobs_freed += usize::from(was_parked && !held.session.is_parked());
+        self.report.timeouts.count(phase);
+        self.live.timed_out(phase);
+        if phase == Phase::Handshake {
+            self.live.failure(Cause::TimedOut);
+            *self.report.failures.entry(TOO_SLOW.to_owned()).or_default() += 1;
+        }
+        if goes_on {
+            self.advance(key);
+        } else {
+            self.end(key, false);
+            self.charge.step_ended();
+        }
     }
 
     /// Whether parked sessions are to be called again before long, for nothing will wake them.
@@ -288,11 +349,12 @@ impl<S: Session, C: Charge> Core<S, C> {
         self.sessions.len()
     }
 
-    /// No new session will come: those that only wait for a next request are closed, now and from now on.
+    /// No new session will come, but for those that the driver has accepted already: every session ends with its next
+    /// answer, and those between two requests end now.
     pub(crate) fn begin_drain(&mut self) {
         self.draining = true;
         for key in self.sessions.keys() {
-            if self.sessions.by_key(key).is_some_and(|held| held.session.close_if_idle()) {
+            if self.sessions.by_key(key).is_some_and(|held| held.session.drain()) {
                 self.advance(key);
             }
         }
@@ -348,10 +410,10 @@ impl<S: Session, C: Charge> Core<S, C> {
         let Some(held) = self.sessions.by_key(key) else { return };
         let parked_before = held.session.is_parked();
         let established_before = held.session.milestone() == Milestone::Established;
-        let mut result = held.session.advance(&self.live);
-        if self.draining && matches!(result, Ok(Progress::Waits)) && held.session.close_if_idle() {
-            result = held.session.advance(&self.live);
-        }
+        let result = held.session.advance(&self.live);
+        let phase = held.session.phase();
+        let waits_anew = phase != held.phase;
+        held.phase = phase;
         let parked = held.session.is_parked();
         let milestone = held.session.milestone();
         // Also if the peer has gone away right after it.
@@ -365,6 +427,9 @@ impl<S: Session, C: Charge> Core<S, C> {
                 self.report.parks += 1;
             }
             self.charge_to(key, milestone);
+            if waits_anew {
+                self.begin_wait(key);
+            }
         }
         self.jobs_freed += usize::from(parked_before && !parked);
         if parked != parked_before {
@@ -423,7 +488,7 @@ impl<S: Session, C: Charge> Core<S, C> {
         } else {
             self.report.failed += 1;
         }
-        self.live.failure();
+        self.live.failure(S::cause(failure));
         let ssl = self.sessions.by_key(key).and_then(|held| held.session.id());
         tracing::debug!(ssl, error = %failure, "connection.failed");
         *self.report.failures.entry(failure.to_string()).or_default() += 1;
@@ -469,7 +534,7 @@ impl WorkerReport {
             failed: 0,
             hung_up: 0,
             given_up: 0,
-            timed_out: 0,
+            timeouts: Timeouts::default(),
             abandoned: 0,
             turns: 0,
             parks: 0,

@@ -474,7 +474,7 @@ impl Session for OutlineSession {
         }
     }
 
-    fn close_if_idle(&mut self) -> bool {
+    fn drain(&mut self) -> bool {
         false
     }
 

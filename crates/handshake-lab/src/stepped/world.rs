@@ -35,7 +35,7 @@ use crate::{
     recording::{Ending, Outcomes, Reading},
     report::Progress,
     run::{DeviceReport, Harm},
-    server::{LiveCounters, WorkerReport, worker_core::Policy},
+    server::{Limits, LiveCounters, WorkerReport, worker_core::Policy},
 };
 
 /// What came of a world.
@@ -208,7 +208,7 @@ impl<P: Protocol> World<P> {
             let policy = Policy {
                 unprompted_every: setting.unprompted_every,
                 polls: setting.polls,
-                handshake_timeout: None,
+                limits: Limits::default(),
             };
             move || worker::serve(&*protocol, &desk, (pool, ready), policy, costs, live)
         };

@@ -13,7 +13,7 @@ use crate::{
     report::{Ledger, Level},
     run::{Device, Harm},
     scenario::Scenario,
-    server::{SessionChecks, WorkerReport},
+    server::{SessionChecks, Timeouts, WorkerReport},
 };
 
 /// A row in which everything went well, ten handshakes of it.
@@ -39,7 +39,7 @@ fn healthy(mode: &str) -> RowEvidence {
         failed: 0,
         hung_up: 0,
         given_up: 0,
-        timed_out: 0,
+        timeouts: Timeouts::default(),
         abandoned: 0,
         turns: 40,
         parks: parked,

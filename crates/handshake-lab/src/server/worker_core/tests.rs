@@ -1,4 +1,4 @@
-//! Handshakes that take too long, without a clock.
+//! Sessions whose peers take too long, without a clock.
 
 use std::convert::Infallible;
 
@@ -9,6 +9,137 @@ use crate::server::session::RealTime;
 
 /// A session that gets as far as it is told.
 struct Fake(Milestone);
+
+/// A session past its handshake, in the phases that are put before it.
+struct Talking {
+    phase: Phase,
+    next: VecDeque<Phase>,
+    timed_out: bool,
+}
+
+impl Session for Talking {
+    type Failure = Infallible;
+
+    fn advance(&mut self, _live: &LiveCounters) -> Result<Progress, Infallible> {
+        if self.timed_out && self.next.is_empty() {
+            return Ok(Progress::Ended);
+        }
+        self.phase = self.next.pop_front().unwrap_or(self.phase);
+        Ok(Progress::Waits)
+    }
+
+    fn is_parked(&self) -> bool {
+        false
+    }
+
+    fn watch_peer(&mut self) -> Result<(), Infallible> {
+        Ok(())
+    }
+
+    fn time_out(&mut self, _limit: Duration) -> bool {
+        self.timed_out = true;
+        !matches!(self.phase, Phase::Handshake)
+    }
+
+    fn milestone(&self) -> Milestone {
+        Milestone::Established
+    }
+
+    fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    fn drain(&mut self) -> bool {
+        false
+    }
+
+    fn has_hung_up(failure: &Infallible) -> bool {
+        match *failure {}
+    }
+}
+
+const REQUEST: Duration = Duration::from_secs(10);
+const IDLE: Duration = Duration::from_secs(60);
+
+/// A core with one session that goes through these phases, one each time that its transport is ready.
+fn talking(phases: &[Phase]) -> (Core<Talking, RealTime>, usize) {
+    let limits = Limits { handshake: Some(LIMIT), request: Some(REQUEST), idle: Some(IDLE) };
+    let policy = Policy { unprompted_every: None, polls: false, limits };
+    let ready = ReadyQueue::new().expect("a descriptor");
+    let mut core = Core::new(JobPool::new(), ready, Arc::default(), policy, RealTime);
+    let next = phases.iter().copied().collect();
+    let session = Talking { phase: Phase::Handshake, next, timed_out: false };
+    let key = core.welcome(Duration::ZERO, (), |_, _, _| Some(session)).expect("a place");
+    (core, key)
+}
+
+/// Says at `now` that the transport is ready, as the loop of a driver does.
+fn ready(core: &mut Core<Talking, RealTime>, key: usize, now: Duration) {
+    core.set_now(now);
+    core.transport_ready(key, true);
+    while core.begin_one() {}
+}
+
+#[test]
+fn each_wait_of_a_session_has_its_own_limit_and_begins_anew() {
+    use Phase::{Idle, Request, Response};
+    let second = Duration::from_secs(1);
+    let (mut core, key) =
+        talking(&[Request(0), Idle(1), Request(1), Request(1), Response(2), Idle(2)]);
+    // The handshake is done after one second, and the first answer sent after another nine.
+    ready(&mut core, key, second);
+    assert_eq!(core.expire(second * 2), Some(LIMIT));
+    assert_eq!(core.expire(LIMIT), Some(second + REQUEST));
+    ready(&mut core, key, second * 10);
+    assert_eq!(core.expire(second * 11), Some(second * 10 + IDLE));
+    // Bytes of a request do not give it more time.
+    ready(&mut core, key, second * 60);
+    ready(&mut core, key, second * 65);
+    assert_eq!(core.expire(second * 69), Some(second * 70));
+    ready(&mut core, key, second * 69);
+    ready(&mut core, key, second * 69);
+    assert_eq!(core.expire(second * 128), Some(second * 129));
+    assert_eq!((core.len(), core.report.timeouts), (1, Timeouts::default()));
+    // Its time is over: it says goodbye, and is dropped if the peer does not take that either.
+    assert_eq!(core.expire(second * 129), None);
+    let idle = Timeouts { idle: 1, ..Timeouts::default() };
+    assert_eq!((core.len(), core.report.timeouts, core.report.failed), (0, idle, 0));
+}
+
+#[test]
+fn a_peer_that_takes_no_goodbye_is_dropped() {
+    let (mut core, key) = talking(&[Phase::Request(0), Phase::Closing]);
+    ready(&mut core, key, Duration::ZERO);
+    let next = core.expire(REQUEST).expect("it says goodbye");
+    assert_eq!((core.len(), core.report.timeouts.requests), (1, 1));
+    assert_eq!(core.expire(next), None);
+    assert_eq!((core.len(), core.report.timeouts.responses), (0, 1));
+}
+
+#[test]
+fn a_peer_that_takes_no_answer_is_dropped() {
+    let (mut core, key) = talking(&[Phase::Response(1)]);
+    ready(&mut core, key, Duration::ZERO);
+    assert_eq!(core.expire(Duration::ZERO), Some(LIMIT));
+    assert_eq!(core.expire(LIMIT), Some(IDLE));
+    assert_eq!(core.expire(IDLE), None);
+    assert_eq!((core.len(), core.report.timeouts.responses), (0, 1));
+}
+
+#[test]
+fn alarms_of_sessions_that_have_ended_do_not_pile_up() {
+    let (mut core, first) = talking(&[]);
+    for _ in 0..10_000 {
+        let session = Talking { phase: Phase::Handshake, next: VecDeque::new(), timed_out: false };
+        let key = core.welcome(Duration::ZERO, (), |_, _, _| Some(session)).expect("a place");
+        core.give_up(key);
+        core.expire(Duration::ZERO);
+    }
+    assert!(core.alarms.len() < 2_000, "{} alarms", core.alarms.len());
+    assert!(core.sessions.by_key(first).is_some());
+    assert_eq!(core.expire(LIMIT), None);
+    assert_eq!(core.report.timeouts.handshakes, 1);
+}
 
 impl Session for Fake {
     type Failure = Infallible;
@@ -30,7 +161,7 @@ impl Session for Fake {
         self.0
     }
 
-    fn close_if_idle(&mut self) -> bool {
+    fn drain(&mut self) -> bool {
         false
     }
 
@@ -40,7 +171,8 @@ impl Session for Fake {
 }
 
 fn core(handshake_timeout: Option<Duration>) -> Core<Fake, RealTime> {
-    let policy = Policy { unprompted_every: None, polls: false, handshake_timeout };
+    let limits = Limits { handshake: handshake_timeout, ..Limits::default() };
+    let policy = Policy { unprompted_every: None, polls: false, limits };
     let ready = ReadyQueue::new().expect("a descriptor");
     Core::new(JobPool::new(), ready, Arc::default(), policy, RealTime)
 }
@@ -54,7 +186,7 @@ fn a_hello_that_is_never_finished_is_given_up_when_its_time_is_over() {
     assert_eq!(core.expire(LIMIT - Duration::from_nanos(1)), Some(LIMIT));
     assert_eq!(core.len(), 1);
     assert_eq!(core.expire(LIMIT), None);
-    assert_eq!((core.len(), core.report.timed_out, core.report.failed), (0, 1, 0));
+    assert_eq!((core.len(), core.report.timeouts.handshakes, core.report.failed), (0, 1, 0));
 }
 
 #[test]
@@ -96,6 +228,6 @@ proptest! {
         let limit = LIMIT.as_millis() as u64;
         let in_time = all.iter().filter(|(arrives, done)| done.is_some_and(|done| done <= arrives + limit));
         prop_assert_eq!(core.len(), in_time.count());
-        prop_assert_eq!(core.report.timed_out as usize, all.len() - core.len());
+        prop_assert_eq!(core.report.timeouts.handshakes as usize, all.len() - core.len());
     }
 }
