@@ -26,8 +26,8 @@
 //!    handed over as a value.
 //! 7. **A fiber that is done owns nothing on its stack.** Its body has written the value where the
 //!    resumer wanted it, or left the payload of its panic in the header, and has returned: its
-//!    frames are gone. [`Fiber::retire`] takes corosensei's coroutine apart, which owns nothing
-//!    else by then, and [`Remains`](switch::Remains) moves out of the header what is left, each
+//!    frames are gone. [`Fiber::retire`] drops corosensei's coroutine, after asserting that it is
+//!    done, and [`Remains`](switch::Remains) moves out of the header what is left, each
 //!    part once.
 //! 8. **Below every stack is a guard zone**, and no slot is handed out without one: guard markers
 //!    that were seen to fault in this process, or closed memory. What that is worth is said at
