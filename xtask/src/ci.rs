@@ -5,7 +5,8 @@
 //! those with the same features share what they build; only the oldest compiler, loom, which is another
 //! `--cfg`, and packaging have their own.
 
-use std::process::ExitCode;
+use std::path::Path;
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant, SystemTime};
 use std::{env, fmt, fs};
 
@@ -20,8 +21,8 @@ pub(crate) struct CiArgs {
     #[arg(value_name = "STEP")]
     only: Vec<String>,
 
-    /// Also the slow steps: the oldest compiler, loom, longer property tests, mutants, the pages in a browser,
-    /// the soak, and libFuzzer
+    /// Also the slow steps: the oldest compiler, loom, the sanitizers, longer property tests, mutants, the pages
+    /// in a browser, the soak, and libFuzzer
     #[arg(long)]
     full: bool,
 
@@ -49,6 +50,15 @@ struct Step {
     fresh: bool,
     /// The package that has this command of cargo, if it does not come with Rust.
     needs: Option<&'static str>,
+    /// What it runs with, if that is not the usual toolchain.
+    toolchain: Option<Toolchain>,
+}
+
+/// A toolchain of rustup's that is not the usual one.
+struct Toolchain {
+    name: &'static str,
+    /// Whether the sources of the standard library have to be there.
+    sources: bool,
 }
 
 enum Action {
@@ -80,6 +90,11 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
         )
         .env("RUSTDOCFLAGS", "-D warnings"),
         cargo("test", "all tests, doctests included", "test --workspace --no-fail-fast"),
+        cargo(
+            "release-stacks",
+            "what jobs do to their stacks in optimised code, which has other frames",
+            "test --release --package job-core --test it stacks",
+        ),
     ];
     for member in &workspace.members {
         for example in &member.examples {
@@ -116,7 +131,7 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
 }
 
 /// What takes too long for every change, or needs what does not come with Rust.
-fn slow_steps(workspace: &Workspace) -> [Step; 7] {
+fn slow_steps(workspace: &Workspace) -> [Step; 9] {
     let oldest = "the oldest compiler that the manifest names; rustup has to have it";
     let loom = "every interleaving of waking and waiting, as far as loom can see";
     let proptest = "a hundred times more cases of every property";
@@ -132,6 +147,8 @@ fn slow_steps(workspace: &Workspace) -> [Step; 7] {
         )
         .env("RUSTFLAGS", "--cfg loom")
         .slow(),
+        address_sanitizer(),
+        thread_sanitizer(),
         cargo("proptest", proptest, "test --workspace --exclude layby-tests --release")
             .env("PROPTEST_CASES", "25600")
             .slow(),
@@ -151,6 +168,47 @@ fn slow_steps(workspace: &Workspace) -> [Step; 7] {
         cargo("soak", soak, "run --release --package handshake-lab --bin lab -- soak").slow(),
         check("fuzz", "five minutes of libFuzzer, if there is one", fuzz::check).slow(),
     ]
+}
+
+/// job-core's suite under the address sanitizer, which corosensei's feature tells of every switch.
+///
+/// Left out are the tests that count mappings or limit address space, for the sanitizer has its own; and
+/// those of stacks of a terabyte, for which it would have to keep books.
+fn address_sanitizer() -> Step {
+    cargo(
+        "asan",
+        "no access to memory that is not there, on the stacks of jobs either",
+        "test --package job-core --features corosensei/sanitizer --no-fail-fast \
+         --lib --test it --test locked --test panics --test c_frames --test tracing \
+         --target x86_64-unknown-linux-gnu --target-dir target/asan \
+         -- --skip a_stack_that_does_not_fit --skip a_stack_that_cannot_be_had",
+    )
+    .toolchain(Toolchain { name: "nightly", sources: false })
+    .env("RUSTFLAGS", "-Zsanitizer=address")
+    // A job in quarantine is leaked on purpose. Locals stay on the stack, where the tests look for them.
+    // Overflows are for the handlers that are tested.
+    .env(
+        "ASAN_OPTIONS",
+        "detect_leaks=0:detect_stack_use_after_return=0:handle_segv=0:handle_sigbus=0",
+    )
+    .slow()
+}
+
+/// The tests of the crates whose state threads share under the thread sanitizer.
+///
+/// The standard library is built for it as well: otherwise its locks are not seen, and everything under
+/// them looks like a race. Left out is what takes minutes and has one thread.
+fn thread_sanitizer() -> Step {
+    cargo(
+        "tsan",
+        "no two threads at the same memory without an order between them",
+        "test -Zbuild-std --package wait-ctx --package engine-core --no-fail-fast --lib --tests \
+         --target x86_64-unknown-linux-gnu --target-dir target/tsan \
+         -- --skip ten_thousand",
+    )
+    .toolchain(Toolchain { name: "nightly", sources: true })
+    .env("RUSTFLAGS", "-Zsanitizer=thread")
+    .slow()
 }
 
 /// Packages whatever is meant for a registry, and builds each package from its own archive.
@@ -189,12 +247,28 @@ fn manifests(workspace: &Workspace) -> Vec<String> {
 fn cargo(name: &str, why: &'static str, line: &str) -> Step {
     let args = line.split_whitespace().map(str::to_owned).collect();
     let action = Action::Cargo { args, env: Vec::new() };
-    Step { name: name.to_owned(), why, action, slow: false, fresh: false, needs: None }
+    Step {
+        name: name.to_owned(),
+        why,
+        action,
+        slow: false,
+        fresh: false,
+        needs: None,
+        toolchain: None,
+    }
 }
 
 fn check(name: &str, why: &'static str, check: fn(&Workspace) -> Vec<String>) -> Step {
     let action = Action::Check(check);
-    Step { name: name.to_owned(), why, action, slow: false, fresh: false, needs: None }
+    Step {
+        name: name.to_owned(),
+        why,
+        action,
+        slow: false,
+        fresh: false,
+        needs: None,
+        toolchain: None,
+    }
 }
 
 impl Step {
@@ -214,6 +288,12 @@ impl Step {
 
     fn needs(mut self, package: &'static str) -> Self {
         self.needs = Some(package);
+        self
+    }
+
+    /// Runs with that toolchain; where it is not installed, the step is skipped.
+    fn toolchain(mut self, toolchain: Toolchain) -> Self {
+        self.toolchain = Some(toolchain);
         self
     }
 
@@ -246,7 +326,15 @@ impl Step {
                     finding.iter().for_each(|finding| eprintln!("{finding}"));
                     return finding.is_none();
                 }
-                let mut command = lab::cargo();
+                if let Some(toolchain) = &self.toolchain
+                    && !toolchain.is_installed()
+                {
+                    let Toolchain { name, .. } = toolchain;
+                    let finding = absent(name, &toolchain.remedy());
+                    finding.iter().for_each(|finding| eprintln!("{finding}"));
+                    return finding.is_none();
+                }
+                let mut command = self.toolchain.as_ref().map_or_else(lab::cargo, Toolchain::cargo);
                 command
                     .args(args)
                     .envs(env.iter().map(|(key, value)| (key, value)))
@@ -289,6 +377,28 @@ pub(crate) fn absent(tool: &str, remedy: &str) -> Option<String> {
 fn is_installed(subcommand: &str) -> bool {
     let output = lab::cargo().args([subcommand, "--version"]).output();
     output.is_ok_and(|output| output.status.success())
+}
+
+impl Toolchain {
+    /// Cargo of this toolchain: the variable `CARGO` names the usual one.
+    fn cargo(&self) -> Command {
+        let mut command = Command::new("rustup");
+        command.args(["run", self.name, "cargo"]);
+        command
+    }
+
+    fn is_installed(&self) -> bool {
+        let rustc =
+            Command::new("rustup").args(["run", self.name, "rustc", "--print", "sysroot"]).output();
+        let Some(rustc) = rustc.ok().filter(|output| output.status.success()) else { return false };
+        let sysroot = String::from_utf8_lossy(&rustc.stdout).trim().to_owned();
+        !self.sources || Path::new(&sysroot).join("lib/rustlib/src/rust/library").is_dir()
+    }
+
+    fn remedy(&self) -> String {
+        let component = if self.sources { " --component rust-src" } else { "" };
+        format!("rustup toolchain install {}{component}", self.name)
+    }
 }
 
 impl fmt::Display for Action {
