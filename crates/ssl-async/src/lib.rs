@@ -109,7 +109,17 @@
 //!
 //! Every call answers [`Outcome::WantAsync`], whichever it is: no call and no buffer of the caller is ever parked. The
 //! connection is away with its packet, so its properties are not to be had and nothing can be sent. Call
-//! [`Ssl::watch_peer`] when the transport becomes readable: it notices the peer's close and cancels.
+//! [`Ssl::watch_peer`] when the transport becomes readable: it reads ahead, and notices that the peer has closed.
+//!
+//! A close is the end of what the peer says, and no more: its last flight, data or an alert may come before it, and after a
+//! half-close it still reads. So the packet comes to its end, then what the peer has sent is processed, answered and readable,
+//! and then the close counts, as in plain rustls. A packet is cancelled at once where its result can reach no peer: when the
+//! transport has failed, and when the peer has closed before its last flight can have been sent, as a client that hangs up
+//! while the server waits for its signature.
+//!
+//! Up to 64 KiB are read ahead, and for a server in addition twice what early data its configuration allows. A peer that sends
+//! more before the `ServerHello` is refused, so a close is seen there whatever comes before it, over every transport. Later the
+//! rest stays in the transport, and a reset behind it is seen when the packet is done.
 //!
 //! # Failure
 //!
@@ -154,6 +164,7 @@ mod outcome;
 // The session, and the one packet of it that may be parked.
 mod packet;
 mod read_ahead;
+mod records;
 mod session;
 
 // Everything that depends on the version of rustls.

@@ -9,17 +9,33 @@
 //!    +---- Unstarted <----+
 //! ```
 
-use std::io::Write;
+use std::io::{self, Read, Write};
 
 use job_core::{Job, JobPool, StartRefused, Step};
 use wait_ctx::WaitCtx;
 
 use crate::error::SslError;
+use crate::read_ahead::{READ_AHEAD, ReadAhead};
 use crate::rustls23::{self, KeyExchange, Tls, TlsError, openings};
 use crate::session::SslId;
 
 /// How a packet's work ended: with the connection back, or broken.
-pub(crate) type Processed = Result<Tls, Broken>;
+pub(crate) type Processed = Result<Back, Broken>;
+
+/// A connection that can go on.
+pub(crate) struct Back {
+    pub(crate) tls: Tls,
+    /// What came behind the record that completed the handshake, or behind `close_notify`.
+    pub(crate) unprocessed: Vec<u8>,
+    /// It has received `close_notify`: it processes nothing more.
+    pub(crate) closed: bool,
+}
+
+impl From<Tls> for Back {
+    fn from(tls: Tls) -> Self {
+        Self { tls, unprocessed: Vec::new(), closed: false }
+    }
+}
 
 /// A connection that cannot go on.
 pub(crate) struct Broken {
@@ -36,20 +52,81 @@ pub(crate) enum Remains {
 }
 
 impl Broken {
-    /// Tells the peer with what is left of the connection, as far as the transport takes it, and says why it ended.
-    pub(crate) fn dismiss(self, id: SslId, io: &mut dyn Write) -> SslError {
+    /// Why it is broken, and what the peer is to be told.
+    pub(crate) fn part(self) -> Parting {
         let error = match rustls23::unwrap(&self.error) {
             Some(cause) => SslError::Failed(cause),
             None => SslError::Tls(self.error),
         };
-        let sent = match self.remains {
-            Remains::Connection(mut tls) => tls.flush(io),
-            Remains::Alert(alert) => io.write_all(&alert),
+        let words = match self.remains {
+            Remains::Connection(mut tls) => tls.take_output(),
+            Remains::Alert(alert) => alert,
         };
-        if let Err(unsent) = sent.and_then(|()| io.flush()) {
-            tracing::debug!(ssl = id.as_u64(), %unsent, "ssl.alert_unsent");
+        Parting::saying(words, error)
+    }
+}
+
+/// A session that has failed and has not told its peer yet: an alert, as a rule, which must not be cut off.
+#[derive(Debug)]
+pub(crate) struct Parting {
+    pub(crate) error: SslError,
+    words: Vec<u8>,
+    sent: usize,
+    /// How much more of what the peer sends is read and forgotten.
+    to_drain: usize,
+}
+
+impl Parting {
+    /// What the peer is told.
+    pub(crate) fn into_words(self) -> Vec<u8> {
+        self.words
+    }
+
+    /// Says nothing.
+    pub(crate) fn silent(error: SslError) -> Self {
+        Self::saying(Vec::new(), error)
+    }
+
+    /// Says these records.
+    pub(crate) fn saying(words: Vec<u8>, error: SslError) -> Self {
+        Self { error, words, sent: 0, to_drain: READ_AHEAD }
+    }
+
+    /// Sends what is to be said. False if the transport takes no more now. A transport that fails ends it, too: the peer
+    /// does not listen any more.
+    ///
+    /// What the transport has received is read and forgotten meanwhile: a peer may not read before it has sent everything,
+    /// and a close with unread bytes before it would reset the connection, and with it the alert.
+    pub(crate) fn send<S: Read + Write>(
+        &mut self,
+        id: SslId,
+        io: &mut S,
+        ahead: &mut ReadAhead,
+    ) -> bool {
+        if self.words.is_empty() {
+            return true;
         }
-        error
+        let sent = self.try_send(io);
+        ahead.drain(io, &mut self.to_drain);
+        match sent {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
+            Err(why) => tracing::debug!(ssl = id.as_u64(), %why, "ssl.alert_unsent"),
+            Ok(()) => {}
+        }
+        self.words.clear();
+        true
+    }
+
+    fn try_send(&mut self, io: &mut dyn Write) -> io::Result<()> {
+        while self.sent < self.words.len() {
+            match io.write(&self.words[self.sent..]) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => self.sent += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        io.flush()
     }
 }
 
@@ -67,11 +144,27 @@ pub(crate) enum Packet {
     Unstarted(Work),
 }
 
-/// The work of processing what `tls` has read. Key exchanges in it find the engine of `exchange`.
-pub(crate) fn process(mut tls: Tls, exchange: KeyExchange) -> Work {
+/// The work of processing these records, up to the end of the handshake. Key exchanges in it find the engine of
+/// `exchange`.
+pub(crate) fn process(mut tls: Tls, records: Vec<u8>, exchange: KeyExchange) -> Work {
     create(
-        move || match tls.process() {
-            Ok(()) => Ok(tls),
+        move || match tls.process_records(&records) {
+            Ok((n, closed)) => {
+                let mut unprocessed = records;
+                unprocessed.drain(..n);
+                Ok(Back { tls, unprocessed, closed })
+            }
+            Err(error) => Err(Broken { error, remains: Remains::Connection(tls) }),
+        },
+        exchange,
+    )
+}
+
+/// The work of processing what `tls` has read after its handshake.
+pub(crate) fn process_data(mut tls: Tls, exchange: KeyExchange) -> Work {
+    create(
+        move || match tls.process_data() {
+            Ok(()) => Ok(tls.into()),
             Err(error) => Err(Broken { error, remains: Remains::Connection(tls) }),
         },
         exchange,

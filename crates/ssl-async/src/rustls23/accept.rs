@@ -1,19 +1,19 @@
 //! A server's session that sees the client's hello before it chooses its configuration.
 
-use core::{fmt, mem};
-use std::io::{self, Read, Write};
-use std::sync::Arc;
+use core::fmt;
+use std::io::{Read, Write};
 
 use job_core::JobPool;
-use rustls::server::{self, AcceptedAlert, ClientHello};
+use rustls::server::ClientHello;
 
 use crate::context::SslContext;
-use crate::error::{ClosedDuring, SslError};
+use crate::error::SslError;
 use crate::outcome::Outcome;
-use crate::packet::{Broken, Processed, Remains};
-use crate::rustls23::gather::{Gather, Observed};
-use crate::rustls23::{ServerConfig, Tls, TlsError, last_words};
-use crate::session::Ssl;
+use crate::packet::Parting;
+use crate::read_ahead::ReadAhead;
+use crate::rustls23::ServerConfig;
+use crate::rustls23::hello::{Hello, HelloReader};
+use crate::session::{Ssl, SslId};
 
 /// Reads a client's hello, so that the configuration can be chosen by it.
 ///
@@ -25,9 +25,11 @@ use crate::session::Ssl;
 ///
 /// Nothing pauses before there is a session: reading a hello reaches no hook.
 pub struct Acceptor<S> {
-    inner: server::Acceptor,
-    /// Follows what is read.
-    gather: Gather,
+    reader: HelloReader,
+    ahead: ReadAhead,
+    /// What the peer is told before the caller is.
+    parting: Option<Parting>,
+    id: SslId,
     /// Absent once the hello was handed out.
     io: Option<S>,
 }
@@ -35,10 +37,12 @@ pub struct Acceptor<S> {
 impl<S: Read + Write> Acceptor<S> {
     /// Waits for a hello on `io`, which must not block.
     pub fn new(io: S) -> Self {
-        Self { inner: server::Acceptor::default(), gather: Gather::default(), io: Some(io) }
+        let (reader, ahead) = (HelloReader::default(), ReadAhead::default());
+        Self { reader, ahead, parting: None, id: SslId::next(), io: Some(io) }
     }
 
-    /// Reads on, until the hello is there.
+    /// Reads on, until the hello is there. [`Outcome::WantRead`] until then, and [`Outcome::WantWrite`] until the alert for
+    /// what is no hello has left.
     ///
     /// # Errors
     ///
@@ -50,33 +54,25 @@ impl<S: Read + Write> Acceptor<S> {
     /// If the hello was handed out already.
     pub fn accept(&mut self) -> Result<Outcome<Accepted<S>>, SslError> {
         let mut io = self.io.take().expect("this acceptor has handed its client's hello out");
-        loop {
-            match self.inner.accept() {
-                Ok(Some(inner)) => {
-                    let gather = mem::take(&mut self.gather);
-                    return Ok(Outcome::Ready(Accepted { inner, gather, io }));
+        if self.parting.is_none() {
+            match self.reader.read(&mut self.ahead, &mut io) {
+                Ok(Ok(inner)) => {
+                    let ahead = core::mem::take(&mut self.ahead);
+                    return Ok(Outcome::Ready(Accepted { inner, ahead, io }));
                 }
-                Ok(None) => {}
-                Err((error, mut alert)) => {
-                    if let Err(unsent) = alert.write_all(&mut io) {
-                        tracing::debug!(%unsent, "ssl.alert_unsent");
-                    }
-                    return Err(SslError::Tls(error));
-                }
-            }
-            let (io_now, gather) = (&mut io, &mut self.gather);
-            let mut observed = Observed { io: io_now, gather, is_tls13: false, one_record: false };
-            match self.inner.read_tls(&mut observed) {
-                Ok(0) => return Err(SslError::PeerClosed(ClosedDuring::Handshake)),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Ok(Err(parting)) => self.parting = Some(parting),
+                Err(_would_block) => {
                     self.io = Some(io);
                     return Ok(Outcome::WantRead);
                 }
-                Err(error) => return Err(error.into()),
             }
         }
+        let mut parting = self.parting.take().expect("it is no hello");
+        if !parting.send(self.id, &mut io, &mut self.ahead) {
+            (self.parting, self.io) = (Some(parting), Some(io));
+            return Ok(Outcome::WantWrite);
+        }
+        Err(parting.error)
     }
 
     /// The transport, until the hello was handed out.
@@ -93,8 +89,9 @@ impl<S> fmt::Debug for Acceptor<S> {
 
 /// A client's hello, with its transport. Made by [`Acceptor::accept`].
 pub struct Accepted<S> {
-    inner: server::Accepted,
-    gather: Gather,
+    inner: Hello,
+    /// What was read behind the hello.
+    ahead: ReadAhead,
     io: S,
 }
 
@@ -106,9 +103,9 @@ impl<S: Read + Write> Accepted<S> {
 
     /// The session, under the configuration that was chosen. Its first call goes on from the hello.
     pub fn into_session(self, context: &SslContext<ServerConfig>, pool: &JobPool) -> Ssl<S> {
-        let Self { inner, gather, io } = self;
+        let Self { inner, ahead, io } = self;
         let config = context.config().clone();
-        Ssl::accepted(context, pool, io, move || go_on(inner, gather, config))
+        Ssl::accepted(context, pool, io, ahead, move || inner.go_on(config))
     }
 
     /// The transport.
@@ -116,7 +113,7 @@ impl<S: Read + Write> Accepted<S> {
         &self.io
     }
 
-    /// Gives the client up and the transport back.
+    /// Gives the client up and the transport back. Its hello was read from it.
     pub fn into_io(self) -> S {
         self.io
     }
@@ -126,28 +123,4 @@ impl<S> fmt::Debug for Accepted<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Accepted").finish_non_exhaustive()
     }
-}
-
-/// Goes on from a hello, whose bytes `gather` has followed. It chooses the certificate and signs, so it runs in a job like
-/// a packet.
-pub(super) fn go_on(
-    hello: server::Accepted,
-    gather: Gather,
-    config: Arc<ServerConfig>,
-) -> Processed {
-    let connection = hello.into_connection(config).map_err(broken)?;
-    let mut tls = Tls::new(connection, gather);
-    // What came behind the hello in the same read, early data for instance, is with rustls already.
-    let _processed_here = tls.due();
-    match tls.process() {
-        Ok(()) => Ok(tls),
-        Err(error) => Err(Broken { error, remains: Remains::Connection(tls) }),
-    }
-}
-
-/// What is left of a hello that led to no connection. Nothing of the first flight has left (law L15).
-fn broken((error, mut alert): (TlsError, AcceptedAlert)) -> Broken {
-    let mut queued = Vec::new();
-    alert.write_all(&mut queued).expect("a vector takes everything");
-    Broken { remains: Remains::Alert(last_words::of_first_flight(queued, &error)), error }
 }

@@ -55,9 +55,9 @@ impl Tls {
         }
     }
 
-    /// Whether a read must not go beyond its record: early data is then processed, and can be read, before what comes behind
-    /// it, which may park.
-    pub(super) fn reads_one_record(&mut self) -> bool {
+    /// Whether a packet ends with the record: early data is then processed, and can be read, before what comes behind it, which
+    /// may park.
+    pub(super) fn stops_at_a_record(&mut self) -> bool {
         match &mut self.0.connection {
             Connection::Server(server) => server.is_handshaking() && server.early_data().is_some(),
             Connection::Client(_) => false,

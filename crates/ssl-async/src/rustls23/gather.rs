@@ -12,8 +12,6 @@
 //!
 //! The bounds are rustls's: it refuses a record by its header, and a message by its length.
 
-use std::io::{self, Read};
-
 use rustls::{ContentType, ProtocolVersion};
 
 /// rustls refuses a record of this length and above.
@@ -34,7 +32,7 @@ pub(crate) enum Due {
 }
 
 /// Follows the records of one connection, in the order in which they are read.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Gather {
     due: Due,
     header: Partial<HEADER>,
@@ -54,7 +52,7 @@ pub(crate) struct Gather {
 }
 
 /// The first bytes of a header.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Partial<const N: usize> {
     bytes: [u8; N],
     n: usize,
@@ -111,11 +109,6 @@ impl Gather {
         core::mem::take(&mut self.due)
     }
 
-    /// How many bytes may be read so that no byte of a further record is among them.
-    pub(crate) fn within_record(&self) -> usize {
-        if self.body == 0 { HEADER - self.header.n } else { self.body }
-    }
-
     /// Whether rustls refuses the header, as far as it has been read.
     fn is_refused(&self) -> bool {
         let Partial { bytes: [kind, major, minor, high, low], n } = self.header;
@@ -166,25 +159,6 @@ impl Gather {
                 self.whole = true;
             }
         }
-    }
-}
-
-/// A transport whose bytes are followed as they are read.
-pub(crate) struct Observed<'a> {
-    pub(crate) io: &'a mut dyn Read,
-    pub(crate) gather: &'a mut Gather,
-    pub(crate) is_tls13: bool,
-    /// Whether a read ends with the record at the latest.
-    pub(crate) one_record: bool,
-}
-
-impl Read for Observed<'_> {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let room = if self.one_record { self.gather.within_record() } else { into.len() };
-        let room = room.min(into.len());
-        let n = self.io.read(&mut into[..room])?;
-        self.gather.observe(&into[..n], self.is_tls13);
-        Ok(n)
     }
 }
 
@@ -293,20 +267,6 @@ mod tests {
             prop_assert_eq!(whole.refused, cut.refused);
             if !whole.refused {
                 prop_assert_eq!(format!("{whole:?}"), format!("{cut:?}"));
-            }
-        }
-
-        /// A read that is kept within its record never has a byte of the next.
-        #[test]
-        fn a_read_within_the_record_ends_with_it(stream in stream()) {
-            let mut gather = Gather::default();
-            let mut rest = &stream[..];
-            while !rest.is_empty() && !gather.refused {
-                let n = gather.within_record().min(rest.len());
-                prop_assert!(n > 0);
-                gather.observe(&rest[..n], false);
-                rest = &rest[n..];
-                prop_assert!(gather.take() != Due::Nothing || gather.within_record() > 0);
             }
         }
     }

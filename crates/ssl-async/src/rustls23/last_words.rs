@@ -141,6 +141,7 @@ fn has_alert_in_the_clear(mut records: &[u8]) -> bool {
 #[cfg(all(test, feature = "aws-lc-rs"))]
 mod tests {
     use super::*;
+    use crate::packet::Back;
     use rustls::crypto::aws_lc_rs;
     use rustls::{ClientConfig, RootCertStore};
     use std::sync::Arc;
@@ -152,12 +153,13 @@ mod tests {
             .unwrap()
             .with_root_certificates(RootCertStore::empty())
             .with_no_client_auth();
-        let Ok(mut tls) = Tls::client(Arc::new(config), "localhost".try_into().unwrap()) else {
+        let Ok(Back { mut tls, .. }) =
+            Tls::client(Arc::new(config), "localhost".try_into().unwrap())
+        else {
             panic!("the configuration is good")
         };
         // The hello has not left, and the peer has answered something.
-        tls.fill(&mut &b"HTTP/1.1 400 Bad Request"[..]).unwrap();
-        assert!(tls.process().is_err());
+        assert!(tls.process_records(b"HTTP/1.1 400 Bad Request").is_err());
         let mut sent = Vec::new();
         tls.flush(&mut sent).unwrap();
         assert!(!tls.wants_write());

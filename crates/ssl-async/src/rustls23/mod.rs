@@ -11,6 +11,7 @@ mod early;
 mod exchange;
 mod gather;
 mod groups;
+mod hello;
 mod last_words;
 pub(crate) mod openings;
 mod public_key;
@@ -27,10 +28,13 @@ use std::io::{self, BufRead, Read, Write};
 use std::sync::Arc;
 
 use engine_core::EngineError;
-use rustls::{ClientConnection, OtherError, ProtocolVersion, ServerConnection};
+use rustls::{
+    ClientConnection, HandshakeKind, InvalidMessage, OtherError, ProtocolVersion, ServerConnection,
+};
 
 use crate::packet::{Broken, Processed, Remains};
-use gather::{Gather, Observed};
+use crate::records::{self, Front};
+use gather::Gather;
 
 pub use accept::{Accepted, Acceptor};
 pub(crate) use exchange::KeyExchange;
@@ -46,17 +50,20 @@ pub(crate) use rustls::{ClientConfig, Connection, ServerConfig};
 pub use sign::offload_key;
 pub use signing_key::{SigningWork, offload_signing_key, offload_signing_key_of};
 pub use slow_key::{SlowKey, SlowKeyBuilder};
-#[cfg(feature = "tokio")]
-pub(crate) use streaming::{ClientHello, Hello, HelloReader};
 pub use ticketer::offload_tickets;
 pub use verify::{PeerCertificate, verify_client_async, verify_server_async};
+#[cfg(feature = "tokio")]
+pub(crate) use {
+    hello::{Hello, HelloReader},
+    rustls::server::ClientHello,
+};
 
 /// A TLS connection, boxed: it is larger than what can be passed by value onto a fiber.
 pub(crate) struct Tls(Box<Inner>);
 
 struct Inner {
     connection: Connection,
-    /// Follows what is read.
+    /// Follows what is processed.
     gather: Gather,
     /// To be sent before anything that rustls has queued. Empty but for a packet that found something unsent, or failed.
     unsent: Vec<u8>,
@@ -65,44 +72,95 @@ struct Inner {
 impl Tls {
     /// A server's connection. Reaches no hook.
     pub(crate) fn server(config: Arc<ServerConfig>) -> Result<Self, TlsError> {
-        ServerConnection::new(config).map(|connection| Self::new(connection, Gather::default()))
+        ServerConnection::new(config).map(Self::new)
     }
 
     /// A client's connection. Starts the key exchange, so it belongs in a job.
     pub(crate) fn client(config: Arc<ClientConfig>, name: ServerName<'static>) -> Processed {
         match ClientConnection::new(config, name) {
-            Ok(connection) => Ok(Self::new(connection, Gather::default())),
+            Ok(connection) => Ok(Self::new(connection).into()),
             // The server waits for a hello, and hears why there is none.
             Err(error) => Err(Broken { error, remains: Remains::Alert(INTERNAL_ERROR.to_vec()) }),
         }
     }
 
-    /// A connection; `gather` has followed what it has read.
-    fn new(connection: impl Into<Connection>, gather: Gather) -> Self {
-        Self(Box::new(Inner { connection: connection.into(), gather, unsent: Vec::new() }))
+    fn new(connection: impl Into<Connection>) -> Self {
+        let (connection, gather) = (connection.into(), Gather::default());
+        Self(Box::new(Inner { connection, gather, unsent: Vec::new() }))
     }
 
-    /// Processes what has been read. Reaches hooks if it is due as a packet, so it belongs in a job then.
-    pub(crate) fn process(&mut self) -> Result<(), TlsError> {
-        if !self.is_handshaking() {
-            return self.0.connection.process_new_packets().map(drop);
-        }
+    /// What these records are due, which are to be processed next.
+    pub(crate) fn due(&self, records: &[u8]) -> Due {
+        let mut gather = self.0.gather.clone();
+        gather.observe(records, self.is_tls13());
+        gather.take()
+    }
+
+    fn is_tls13(&self) -> bool {
+        self.0.connection.protocol_version() == Some(ProtocolVersion::TLSv1_3)
+    }
+
+    /// Processes records of a handshake one by one, and stops behind the one that completes it or is `close_notify`, and
+    /// behind each while there may be early data: how far that is, and whether it was `close_notify`. Reaches hooks if they are due as a packet, so it belongs in a job then.
+    pub(crate) fn process_records(&mut self, records: &[u8]) -> Result<(usize, bool), TlsError> {
         let before = self.before_packet();
-        let processed = self.0.connection.process_new_packets().map(drop);
+        let processed = self.process_one_by_one(records);
         processed.inspect_err(|error| self.queue_last_words(&before, error))
     }
 
-    /// Reads ciphertext, as much as one read gives.
-    pub(crate) fn fill(&mut self, io: &mut dyn Read) -> io::Result<usize> {
-        let is_tls13 = self.0.connection.protocol_version() == Some(ProtocolVersion::TLSv1_3);
-        let one_record = self.reads_one_record();
-        let gather = &mut self.0.gather;
-        self.0.connection.read_tls(&mut Observed { io, gather, is_tls13, one_record })
+    fn process_one_by_one(&mut self, bytes: &[u8]) -> Result<(usize, bool), TlsError> {
+        let mut at = 0;
+        while at < bytes.len() {
+            let mut record = match records::front(&bytes[at..]) {
+                Front::Record(n) => &bytes[at..at + n],
+                // What is no record comes last, and is processed as far as it goes.
+                Front::Partial | Front::Foreign => &bytes[at..],
+            };
+            at += record.len();
+            let is_tls13 = self.is_tls13();
+            self.0.gather.observe(record, is_tls13);
+            let _processed_here = self.0.gather.take();
+            let connection = &mut self.0.connection;
+            while !record.is_empty() {
+                // Its buffer is full of a message that never ends.
+                let too_large = |_| TlsError::from(InvalidMessage::HandshakePayloadTooLarge);
+                connection.read_tls(&mut record).map_err(too_large)?;
+            }
+            let closed = connection.process_new_packets()?.peer_has_closed();
+            if closed || !connection.is_handshaking() || self.stops_at_a_record() {
+                return Ok((at, closed));
+            }
+        }
+        Ok((at, false))
     }
 
-    /// What the bytes filled in since the last call are due.
-    pub(crate) fn due(&mut self) -> Due {
-        self.0.gather.take()
+    /// Processes what has been read after the handshake.
+    pub(crate) fn process_data(&mut self) -> Result<(), TlsError> {
+        self.0.connection.process_new_packets().map(drop)
+    }
+
+    /// Whether a server has sent a HelloRetryRequest, and the `ServerHello` is still to come.
+    pub(crate) fn awaits_second_hello(&self) -> bool {
+        let connection = &self.0.connection;
+        connection.handshake_kind() == Some(HandshakeKind::FullWithHelloRetryRequest)
+            && connection.negotiated_key_exchange_group().is_none()
+    }
+
+    /// Takes the ciphertext that is to be sent.
+    pub(crate) fn take_output(&mut self) -> Vec<u8> {
+        let mut output = Vec::new();
+        self.flush(&mut output).expect("a vector takes everything");
+        output
+    }
+
+    /// Whether there is plaintext to be read.
+    pub(crate) fn has_plaintext(&mut self) -> bool {
+        self.0.connection.reader().fill_buf().is_ok_and(|plaintext| !plaintext.is_empty())
+    }
+
+    /// Reads ciphertext after the handshake, as much as one read gives.
+    pub(crate) fn fill(&mut self, io: &mut dyn Read) -> io::Result<usize> {
+        self.0.connection.read_tls(io)
     }
 
     pub(crate) fn wants_write(&self) -> bool {
@@ -158,6 +216,9 @@ impl Tls {
         &self.0.connection
     }
 }
+
+/// An alert `unexpected_message` as a record in the clear: for a peer that sends too much before it is answered.
+pub(crate) const UNEXPECTED_MESSAGE: [u8; 7] = [21, 3, 3, 0, 2, 2, 10];
 
 /// Sends an engine's error through rustls. [`unwrap`] finds it again on the other side.
 fn wrap(error: EngineError) -> TlsError {

@@ -15,6 +15,7 @@ macro_rules! here {
             $crate::session::machine::Here::Tls(tls) => tls,
             $crate::session::machine::Here::WantAsync => return Ok(Outcome::WantAsync),
             $crate::session::machine::Here::WantAsyncJob => return Ok(Outcome::WantAsyncJob),
+            $crate::session::machine::Here::WantWrite => return Ok(Outcome::WantWrite),
         }
     };
 }
@@ -34,14 +35,13 @@ impl<S: Read + Write> Ssl<S> {
         self.take_up()?;
         loop {
             let handshaking = here!(self).is_handshaking();
-            if !self.flush_here()? {
-                return Ok(Outcome::WantWrite);
-            }
+            let flushed = self.flush_here()?;
             if !handshaking {
-                return Ok(Outcome::Ready(()));
+                return Ok(if flushed { Outcome::Ready(()) } else { Outcome::WantWrite });
             }
+            // A transport that takes no more now does not keep the peer's bytes from being read.
             if !self.fill_and_process()? {
-                return Ok(Outcome::WantRead);
+                return Ok(if flushed { Outcome::WantRead } else { Outcome::WantWrite });
             }
         }
     }
@@ -51,7 +51,8 @@ impl<S: Read + Write> Ssl<S> {
     ///
     /// # Errors
     ///
-    /// Any [`SslError`]; [`SslError::PeerClosed`] if the transport ended without `close_notify`.
+    /// Any [`SslError`]; [`SslError::PeerClosed`] if the transport ended without `close_notify`. Good data that came before
+    /// what breaks the connection is read first.
     ///
     /// # Panics
     ///
@@ -79,7 +80,13 @@ impl<S: Read + Write> Ssl<S> {
     ) -> Result<Outcome<usize>, SslError> {
         self.take_up()?;
         loop {
-            match take(here!(self)) {
+            let taken = take(here!(self));
+            if taken.is_err()
+                && let Some(error) = self.doomed.take()
+            {
+                return Err(self.fail(error));
+            }
+            match taken {
                 Ok(n) => return Ok(Outcome::Ready(n)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
@@ -88,7 +95,7 @@ impl<S: Read + Write> Ssl<S> {
                 Err(error) => return Err(self.fail(error.into())),
             }
             // A full send buffer does not keep the peer's data from being read.
-            let _written = self.flush_here()?;
+            self.flush_before_read()?;
             if !self.fill_and_process()? {
                 return Ok(Outcome::WantRead);
             }
@@ -115,6 +122,10 @@ impl<S: Read + Write> Ssl<S> {
             self.take_up()?;
         }
         let shut_down = self.shut_down;
+        // Nothing is sent over a broken connection; a caller that writes before it reads learns of that here.
+        if let Some(error) = self.doomed.take() {
+            return Err(self.fail(error));
+        }
         let tls = here!(self);
         // The peer reads nothing that comes behind our `close_notify`.
         if shut_down {

@@ -1,4 +1,6 @@
 //! The machine behind the calls: where the connection is, and how it gets back.
+//!
+//! What the peer's close means while a packet is parked is decided in [`read_ahead`](crate::read_ahead).
 
 use core::mem;
 use std::io::{self, Read, Write};
@@ -6,10 +8,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use job_core::Job;
 
-use crate::error::{ClosedDuring, SslError};
-use crate::packet::{self, Packet, Processed, Work};
-use crate::read_ahead::Peer;
-use crate::rustls23::{Due, INTERNAL_ERROR, Tls};
+use crate::error::SslError;
+use crate::packet::{self, Broken, Packet, Parting, Processed, Remains, Work};
+use crate::read_ahead::{Awaited, Next, PacketAt};
+use crate::rustls23::{self, Due, Tls};
 use crate::session::{Origin, Ssl};
 
 /// Where the connection is. The picture is in [`packet`].
@@ -20,8 +22,19 @@ pub(crate) enum State {
     Parked(Job<Processed>),
     /// In a packet that has no job yet.
     Unstarted(Work),
+    /// Nowhere any more, and the peer is still to be told.
+    Parting(Parting, Patience),
     /// Nowhere any more.
     Failed(SslError),
+}
+
+/// Whether calls wait until the peer was told why the session has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// They do: the caller learns of the failure when the alert has left.
+    Waits,
+    /// The caller knows already; each call sends what the transport takes.
+    Reports,
 }
 
 impl State {
@@ -30,6 +43,7 @@ impl State {
             Self::Idle(_) => "idle",
             Self::Parked(_) => "parked",
             Self::Unstarted(_) => "unstarted",
+            Self::Parting(..) => "parting",
             Self::Failed(_) => "failed",
         }
     }
@@ -40,29 +54,53 @@ pub(crate) enum Here<'a> {
     Tls(&'a mut Tls),
     WantAsync,
     WantAsyncJob,
+    WantWrite,
 }
 
 impl<S: Read + Write> Ssl<S> {
-    /// Looks after the peer while a packet is parked, without resuming it: reads at most one record ahead, and cancels
-    /// the packet if the peer has closed the connection. What an event loop calls when the transport of a parked
-    /// session becomes readable.
+    /// Looks after the peer while a packet is parked, without resuming it: reads ahead, and cancels the packet if the peer
+    /// has closed the connection so that the packet's result could reach no peer. What an event loop calls when the
+    /// transport of a parked session becomes readable.
+    ///
+    /// A close that the peer's last flight may precede cancels nothing: the packet is finished, then what the peer has sent
+    /// is processed, and then the close counts. A transport that has failed cancels in any case.
     ///
     /// # Errors
     ///
-    /// [`SslError::PeerClosed`] or [`SslError::Io`]; the session is over then.
+    /// [`SslError::PeerClosed`] or [`SslError::Io`]; [`SslError::Tls`] if the peer sends more than 64 KiB and what early
+    /// data is allowed before it was answered. The session is over then.
     pub fn watch_peer(&mut self) -> Result<(), SslError> {
-        if !matches!(self.state, State::Parked(_) | State::Unstarted(_)) || self.peer_closed {
-            return Ok(());
-        }
-        match self.ahead.watch(&mut self.io) {
-            Ok(Peer::There) => Ok(()),
-            // Its last flight may be in the packet, and data behind it: a close after those is no failure.
-            Ok(Peer::Closed) if self.established || self.answered && self.is_server() => {
-                self.peer_closed = true;
-                Ok(())
+        let packet = match self.state {
+            State::Parked(_) => PacketAt::Parked,
+            State::Unstarted(_) => PacketAt::Waiting,
+            State::Idle(_) | State::Parting(..) | State::Failed(_) => return Ok(()),
+        };
+        let awaited = self.awaited();
+        self.ahead.watch(&mut self.io, awaited);
+        // After the handshake nothing is cancelled: the peer's data comes first.
+        match self.ahead.hopeless(awaited, packet) {
+            Some(error) if !self.established => {
+                let parting = match error {
+                    SslError::Tls(_)
+                        if matches!(awaited, Awaited::ClientBeforeServerHello { .. }) =>
+                    {
+                        Parting::saying(rustls23::UNEXPECTED_MESSAGE.to_vec(), error)
+                    }
+                    _ => Parting::silent(error),
+                };
+                Err(self.part(parting, Patience::Reports))
             }
-            Ok(Peer::Closed) => Err(self.fail(SslError::PeerClosed(ClosedDuring::Handshake))),
-            Err(error) => Err(self.fail(error.into())),
+            _ => Ok(()),
+        }
+    }
+
+    fn awaited(&self) -> Awaited {
+        match &self.origin {
+            Origin::Server(config) if !self.answered => {
+                Awaited::ClientBeforeServerHello { max_early_data: config.max_early_data_size }
+            }
+            Origin::Server(_) => Awaited::Client,
+            Origin::Client(..) => Awaited::Server,
         }
     }
 
@@ -81,6 +119,15 @@ impl<S: Read + Write> Ssl<S> {
                 Some(self.run(|_| Packet::from(job.resume())))
             }
             State::Unstarted(work) => Some(self.run(|this| this.begin(work))),
+            State::Parting(mut parting, patience) => {
+                if parting.send(self.id, &mut self.io, &mut self.ahead) {
+                    self.state = State::Failed(parting.error.clone());
+                    return Err(parting.error);
+                }
+                let error = parting.error.clone();
+                self.state = State::Parting(parting, patience);
+                return if patience == Patience::Waits { Ok(()) } else { Err(error) };
+            }
             State::Failed(error) => {
                 self.state = State::Failed(error.clone());
                 return Err(error);
@@ -96,19 +143,16 @@ impl<S: Read + Write> Ssl<S> {
             State::Idle(tls) => Ok(Here::Tls(tls)),
             State::Parked(_) => Ok(Here::WantAsync),
             State::Unstarted(_) => Ok(Here::WantAsyncJob),
+            State::Parting(..) => Ok(Here::WantWrite),
             State::Failed(error) => Err(error.clone()),
         }
-    }
-
-    fn is_server(&self) -> bool {
-        matches!(self.origin, Origin::Server(_))
     }
 
     /// Runs a packet. Should a hook in it panic, the peer is told before the panic goes on to the caller (law L10).
     fn run(&mut self, step: impl FnOnce(&Self) -> Packet) -> Packet {
         catch_unwind(AssertUnwindSafe(|| step(self))).unwrap_or_else(|panic| {
-            let told = self.tell_in_the_clear();
-            self.log_unsent(told);
+            let parting = Parting::saying(self.in_the_clear_words(), SslError::Panicked);
+            self.part(parting, Patience::Reports);
             resume_unwind(panic)
         })
     }
@@ -128,106 +172,138 @@ impl<S: Read + Write> Ssl<S> {
                 self.state = State::Parked(job);
             }
             Packet::Unstarted(work) => self.state = State::Unstarted(work),
-            Packet::Done(Ok(mut tls)) => {
+            Packet::Done(Ok(mut back)) => {
                 if !self.established {
-                    self.is_early_accepted = tls.is_early_data_accepted();
-                    tls.take_early(self.early.end());
+                    self.is_early_accepted = back.tls.is_early_data_accepted();
+                    back.tls.take_early(self.early.end());
                 }
-                self.established |= !tls.is_handshaking();
-                self.state = State::Idle(tls);
+                self.ahead.unread(back.unprocessed);
+                if back.closed {
+                    self.ahead.close_by_tls();
+                }
+                self.established |= !back.tls.is_handshaking();
+                self.state = State::Idle(back.tls);
             }
-            Packet::Done(Err(broken)) => {
-                let error = broken.dismiss(self.id, &mut self.io);
-                return Err(self.fail(error));
-            }
+            Packet::Done(Err(broken)) => self.broke(broken)?,
         }
         Ok(())
     }
 
-    /// Ends the session; a parked packet is cancelled.
-    pub(super) fn fail(&mut self, error: SslError) -> SslError {
-        tracing::debug!(ssl = self.id.0, %error, "ssl.failed");
-        self.state = State::Failed(error.clone());
-        error
+    /// A packet has broken the connection.
+    fn broke(&mut self, mut broken: Broken) -> Result<(), SslError> {
+        if !self.established {
+            return match self.part(broken.part(), Patience::Waits) {
+                error if matches!(self.state, State::Failed(_)) => Err(error),
+                _told_later => Ok(()),
+            };
+        }
+        if let Remains::Connection(tls) = &mut broken.remains
+            && tls.has_plaintext()
+        {
+            // Good data came before the bad: it is read first.
+            let _unsent = tls.flush(&mut self.io);
+            let Broken { error, remains: Remains::Connection(tls) } = broken else {
+                unreachable!()
+            };
+            self.doomed = Some(SslError::Tls(error));
+            self.state = State::Idle(tls);
+            return Ok(());
+        }
+        Err(self.part(broken.part(), Patience::Reports))
     }
 
-    /// Ends the session, a parked packet with it, and tells the peer as far as the transport takes it.
+    /// Ends the session; a parked packet is cancelled. What the connection had to say is sent, now and by later calls.
+    pub(super) fn fail(&mut self, error: SslError) -> SslError {
+        let words = match &mut self.state {
+            State::Idle(tls) => tls.take_output(),
+            _ => Vec::new(),
+        };
+        self.part(Parting::saying(words, error), Patience::Reports)
+    }
+
+    /// Ends the session, a parked packet with it, and tells the peer.
     pub(super) fn give_up(&mut self, error: SslError) -> SslError {
-        let told = match mem::replace(&mut self.state, State::Failed(SslError::Panicked)) {
+        let words = match mem::replace(&mut self.state, State::Failed(SslError::Panicked)) {
             State::Failed(error) => {
                 self.state = State::Failed(error.clone());
                 return error;
             }
-            State::Idle(tls) => self.part_from(tls),
+            State::Parting(parting, _) => return self.part(parting, Patience::Reports),
+            State::Idle(tls) => give_up(tls),
             State::Parked(job) => match job.cancel() {
                 // As the engine's answer that the operation was cancelled: the packet knows what the peer takes.
-                Some(Err(broken)) => {
-                    broken.dismiss(self.id, &mut self.io);
-                    Ok(())
-                }
-                Some(Ok(tls)) => self.part_from(tls),
-                None => self.tell_in_the_clear(),
+                Some(Err(broken)) => broken.part().into_words(),
+                Some(Ok(back)) => give_up(back.tls),
+                None => self.in_the_clear_words(),
             },
-            State::Unstarted(_) => self.tell_in_the_clear(),
+            State::Unstarted(_) => self.in_the_clear_words(),
         };
-        self.log_unsent(told);
-        self.fail(error)
+        self.part(Parting::saying(words, error), Patience::Reports)
     }
 
-    fn log_unsent(&self, told: io::Result<()>) {
-        if let Err(unsent) = told {
-            tracing::debug!(ssl = self.id.0, %unsent, "ssl.alert_unsent");
+    /// What tells the peer that something failed on this side, when the connection is lost; if a record in the clear is
+    /// what it takes (law L15).
+    fn in_the_clear_words(&self) -> Vec<u8> {
+        if self.in_the_clear { rustls23::INTERNAL_ERROR.to_vec() } else { Vec::new() }
+    }
+
+    /// Ends the session and tells the peer, as far as the transport takes it now.
+    fn part(&mut self, mut parting: Parting, patience: Patience) -> SslError {
+        tracing::debug!(ssl = self.id.0, error = %parting.error, "ssl.failed");
+        let error = parting.error.clone();
+        if parting.send(self.id, &mut self.io, &mut self.ahead) {
+            self.state = State::Failed(error.clone());
+        } else {
+            self.state = State::Parting(parting, patience);
         }
-    }
-
-    fn part_from(&mut self, mut tls: Tls) -> io::Result<()> {
-        tls.give_up();
-        tls.flush(&mut self.io).and_then(|()| self.io.flush())
-    }
-
-    /// Tells the peer that something failed on this side, when the connection is lost; if a record in the clear is what it
-    /// takes.
-    fn tell_in_the_clear(&mut self) -> io::Result<()> {
-        if !self.in_the_clear {
-            return Ok(());
-        }
-        self.io.write_all(&INTERNAL_ERROR).and_then(|()| self.io.flush())
+        error
     }
 
     /// Reads once and processes it. False if the transport has nothing now.
     pub(super) fn fill_and_process(&mut self) -> Result<bool, SslError> {
         let State::Idle(tls) = &mut self.state else { return Ok(true) };
-        let read = if !self.ahead.is_empty() {
-            tls.fill(&mut self.ahead)
-        } else if self.peer_closed {
-            tls.fill(&mut io::empty())
-        } else {
-            tls.fill(&mut self.io)
-        };
-        let due = match read {
-            Ok(0) if tls.is_handshaking() => {
-                return Err(self.fail(SslError::PeerClosed(ClosedDuring::Handshake)));
-            }
-            Ok(n) => {
-                // The end of the transport is looked at, too.
-                let due = if n == 0 { Due::Packet } else { tls.due() };
-                if due == Due::Nothing {
-                    return Ok(true);
+        let mut records = None;
+        if tls.is_handshaking() {
+            match self.ahead.next(&mut self.io) {
+                Ok(Next::Records(bytes)) => records = Some(bytes),
+                Ok(Next::End(error)) => {
+                    let error = self.unsendable.take().unwrap_or(error);
+                    return Err(self.fail(error));
                 }
-                due
+                // Only a transport that would block is an error here.
+                Err(_would_block) => match self.unsendable.take() {
+                    Some(error) => return Err(self.fail(error)),
+                    None => return Ok(false),
+                },
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(true),
-            Err(error) => return Err(self.fail(error.into())),
-        };
+        } else {
+            let read = tls.fill(&mut self.ahead.established(&mut self.io));
+            match read {
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(true),
+                Err(error) => return Err(self.fail(error.into())),
+            }
+        }
         if let State::Idle(tls) = mem::replace(&mut self.state, State::Failed(SslError::Panicked)) {
             // What a client's packet has made of the keys is not known until it is back.
-            self.in_the_clear = self.is_server() && tls.speaks_in_the_clear();
-            let work = packet::process(tls, self.exchange.clone());
-            // Part of a message reaches no hook, and is not worth a job.
-            let packet = match due {
-                Due::Packet => self.run(|this| this.begin(work)),
-                _ => Packet::Done(work()),
+            let is_server = matches!(self.origin, Origin::Server(_));
+            self.in_the_clear = is_server && tls.speaks_in_the_clear();
+            let exchange = self.exchange.clone();
+            let packet = match records {
+                Some(records) => {
+                    let due = tls.due(&records);
+                    let work = packet::process(tls, records, exchange);
+                    // Part of a message reaches no hook, and is not worth a job.
+                    match due {
+                        Due::Packet => self.run(|this| this.begin(work)),
+                        Due::Fragment | Due::Nothing => Packet::Done(work()),
+                    }
+                }
+                None => {
+                    let work = packet::process_data(tls, exchange);
+                    self.run(|this| this.begin(work))
+                }
             };
             self.settle(packet)?;
         }
@@ -235,13 +311,46 @@ impl<S: Read + Write> Ssl<S> {
     }
 
     /// Sends what the connection has to send. False if the transport takes no more now.
+    ///
+    /// A transport that takes nothing any more may still hold what the peer has said, an alert perhaps. So in a handshake
+    /// its error waits until that is read.
     pub(super) fn flush_here(&mut self) -> Result<bool, SslError> {
         let State::Idle(tls) = &mut self.state else { return Ok(true) };
-        self.answered |= tls.wants_write();
+        let handshaking = tls.is_handshaking();
+        self.answered |= tls.wants_write() && !tls.awaits_second_hello();
+        if let Some(error) = self.unsendable.take_if(|_| !handshaking) {
+            return Err(self.fail(error));
+        }
+        if self.unsendable.is_some() {
+            return Ok(true);
+        }
         match tls.flush(&mut self.io) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) if handshaking => {
+                self.unsendable = Some(error.into());
+                Ok(true)
+            }
             Err(error) => Err(self.fail(error.into())),
         }
     }
+
+    /// As [`flush_here`](Self::flush_here), before a read: a transport that takes nothing any more does not keep what the
+    /// peer has sent from being read.
+    pub(super) fn flush_before_read(&mut self) -> Result<(), SslError> {
+        match &mut self.state {
+            State::Idle(tls) if !tls.is_handshaking() => {
+                // The next write meets the same error.
+                let _written = tls.flush(&mut self.io);
+                Ok(())
+            }
+            _ => self.flush_here().map(drop),
+        }
+    }
+}
+
+/// What a connection that is given up says to its peer, what it had to say before included.
+fn give_up(mut tls: Tls) -> Vec<u8> {
+    tls.give_up();
+    tls.take_output()
 }

@@ -17,7 +17,7 @@ use wait_ctx::WaitCtx;
 
 use crate::context::{Settings, SslContext};
 use crate::error::SslError;
-use crate::packet;
+use crate::packet::{self, Parting};
 use crate::read_ahead::ReadAhead;
 use crate::rustls23::{ClientConfig, Connection, KeyExchange, ServerConfig, ServerName, Tls};
 
@@ -86,12 +86,14 @@ pub struct Ssl<S> {
     established: bool,
     /// Whether the peer takes an alert in the clear while the connection is not here.
     in_the_clear: bool,
-    /// Whether the peer was sent something: from then on it may finish the handshake from its side, and half-close.
+    /// Whether the peer was sent what its last flight answers: from then on that may come.
     answered: bool,
     /// Whether our `close_notify` was queued.
     shut_down: bool,
-    /// What the peer did while a packet was parked; acted on when the packet is done, for its data may come first.
-    peer_closed: bool,
+    /// The transport took nothing any more during the handshake. Counts when what the peer has sent is processed.
+    unsendable: Option<SslError>,
+    /// What broke the connection, while there is still plaintext from before it.
+    doomed: Option<SslError>,
 }
 
 /// What makes a session stay on its thread. The pool and the job would do, but their names help nobody. `Send` is not our
@@ -138,7 +140,7 @@ impl<S: Read + Write> Ssl<S> {
     ) -> Result<Self, SslError> {
         let origin = Origin::Server(Arc::clone(context.config()));
         let state = origin.open(&KeyExchange::of(context.settings()))?;
-        Ok(Self::new(context.settings(), pool, io, origin, state))
+        Ok(Self::new(context.settings(), pool, io, ReadAhead::default(), origin, state))
     }
 
     /// A client's session with the server `name`. Nothing happens until the first call.
@@ -150,22 +152,31 @@ impl<S: Read + Write> Ssl<S> {
     ) -> Self {
         let state = client(context.config(), &name, &KeyExchange::of(context.settings()));
         let origin = Origin::Client(Arc::clone(context.config()), name);
-        Self::new(context.settings(), pool, io, origin, state)
+        Self::new(context.settings(), pool, io, ReadAhead::default(), origin, state)
     }
 
-    /// A server's session that goes on from a client's hello: `make` makes its connection.
+    /// A server's session that goes on from a client's hello: `make` makes its connection, and `ahead` was read behind the
+    /// hello.
     pub(crate) fn accepted(
         context: &SslContext<ServerConfig>,
         pool: &JobPool,
         io: S,
+        ahead: ReadAhead,
         make: impl FnOnce() -> packet::Processed + Send + 'static,
     ) -> Self {
         let origin = Origin::Server(Arc::clone(context.config()));
         let work = packet::create(make, KeyExchange::of(context.settings()));
-        Self::new(context.settings(), pool, io, origin, State::Unstarted(work))
+        Self::new(context.settings(), pool, io, ahead, origin, State::Unstarted(work))
     }
 
-    fn new(settings: &Settings, pool: &JobPool, io: S, origin: Origin, state: State) -> Self {
+    fn new(
+        settings: &Settings,
+        pool: &JobPool,
+        io: S,
+        ahead: ReadAhead,
+        origin: Origin,
+        state: State,
+    ) -> Self {
         let session = Self {
             stays: PhantomData,
             id: SslId::next(),
@@ -176,14 +187,15 @@ impl<S: Read + Write> Ssl<S> {
             async_mode: settings.async_mode,
             exchange: KeyExchange::of(settings),
             state,
-            ahead: ReadAhead::default(),
+            ahead,
             early: Received::default(),
             is_early_accepted: false,
             established: false,
             in_the_clear: true,
             answered: false,
             shut_down: false,
-            peer_closed: false,
+            unsendable: None,
+            doomed: None,
         };
         session.set_async_callback(settings.callback.clone());
         session.set_async_callback_arg(settings.callback_arg.clone());
@@ -191,7 +203,8 @@ impl<S: Read + Write> Ssl<S> {
     }
 
     /// Makes the session fit for another connection of the same kind, over the transport `io` (`SSL_clear`). A parked
-    /// packet is cancelled first. The old transport comes back.
+    /// packet is cancelled first. The old transport comes back, with what was read from it and not processed, as from
+    /// [`into_io`](Self::into_io).
     ///
     /// The session keeps its id, callback, routes and descriptors, and the status of its last operation until the next
     /// one begins.
@@ -199,7 +212,7 @@ impl<S: Read + Write> Ssl<S> {
     /// # Errors
     ///
     /// [`SslError::Tls`] if the configuration is not fit for use.
-    pub fn clear(&mut self, io: S) -> Result<S, SslError> {
+    pub fn clear(&mut self, io: S) -> Result<(S, Vec<u8>), SslError> {
         // The old state goes first: it may hold the job that holds the wait context.
         self.state = State::Failed(SslError::Panicked);
         match self.origin.open(&self.exchange) {
@@ -209,15 +222,16 @@ impl<S: Read + Write> Ssl<S> {
                 return Err(error);
             }
         }
-        self.ahead = ReadAhead::default();
+        let unprocessed = core::mem::take(&mut self.ahead).into_bytes();
         self.early = Received::default();
         self.is_early_accepted = false;
         self.established = false;
         self.in_the_clear = true;
         self.answered = false;
         self.shut_down = false;
-        self.peer_closed = false;
-        Ok(core::mem::replace(&mut self.io, io))
+        self.unsendable = None;
+        self.doomed = None;
+        Ok((core::mem::replace(&mut self.io, io), unprocessed))
     }
 }
 
@@ -244,7 +258,8 @@ impl<S> Ssl<S> {
     /// The engine's error that ended the session, if one did.
     pub fn failure(&self) -> Option<&EngineError> {
         match &self.state {
-            State::Failed(SslError::Failed(cause)) => Some(cause),
+            State::Failed(SslError::Failed(cause))
+            | State::Parting(Parting { error: SslError::Failed(cause), .. }, _) => Some(cause),
             _ => None,
         }
     }
@@ -259,9 +274,12 @@ impl<S> Ssl<S> {
         &mut self.io
     }
 
-    /// Ends the session and gives the transport back. A parked packet is cancelled.
-    pub fn into_io(self) -> S {
-        self.io
+    /// Ends the session and gives the transport back, with what was read from it and not processed: what came behind
+    /// `close_notify`, or behind the record that completed the handshake. A parked packet is cancelled.
+    ///
+    /// Another protocol on the same transport begins with those bytes.
+    pub fn into_io(self) -> (S, Vec<u8>) {
+        (self.io, self.ahead.into_bytes())
     }
 }
 

@@ -1,19 +1,20 @@
 //! A handshake as a state machine of its task: all reads and writes are here, packets are at a shard.
 //!
 //! ```text
-//!            flush, read                  answer: the connection
-//!   Here <----------------+    +-----------------------------------+
-//!    |                    |    v                                   |
-//!    +-- read something --+-> Away -- answer: broken --> alert --> over
-//!    |                         |
-//!    | done, and flushed       +-- deadline --> alert --+
-//!    |                         +-- peer closed, drop ---+--> Cancel to the shard --> over
-//!    v
+//!          answer: the connection
+//!   Here <---------------------------+
+//!    |                               |
+//!    +-- read whole records ------> Away -- answer: broken --> Parting -- alert sent --> over
+//!    |                               |
+//!    | done, and flushed             +-- drop --> Cancel to the shard ----------------> over
+//!    |                               +-- deadline --> Cancel to the shard, alert -----> over
+//!    v                               +-- peer closed --> Abandon -- answer -----------> over
 //!   TlsStream
 //! ```
 //!
 //! Nothing about the transport is known at the shard, so the peer's close, a deadline and a shutdown are what they are
-//! for any task: something that it is polled for.
+//! for any task: something that it is polled for. What the peer's close means for a packet that is away is decided in
+//! [`read_ahead`](crate::read_ahead); whether the packet is parked, only its shard knows, so the shard is asked.
 
 use core::fmt;
 use core::pin::Pin;
@@ -30,10 +31,10 @@ use tokio::runtime::Handle;
 use tokio::time::Sleep;
 use tracing::Span;
 
-use crate::error::{ClosedDuring, SslError};
-use crate::packet::{self, Work};
-use crate::read_ahead::{Peer, ReadAhead};
-use crate::rustls23::{Due, INTERNAL_ERROR, KeyExchange, ServerConfig, Tls};
+use crate::error::SslError;
+use crate::packet::{self, Back, Parting, Work};
+use crate::read_ahead::{Awaited, Next, PacketAt, ReadAhead};
+use crate::rustls23::{self, Due, Hello, KeyExchange, ServerConfig, Tls};
 use crate::session::SslId;
 use crate::tokio::early::EarlyData;
 use crate::tokio::shards::Shards;
@@ -79,12 +80,16 @@ pub(crate) struct Handshake<IO> {
     deadline: Deadline,
     /// Whether the peer takes an alert in the clear while the connection is not here.
     in_the_clear: bool,
-    /// Whether the peer was sent something: from then on it may finish the handshake from its side, and half-close.
+    /// How much early data a server takes; none, a client.
+    max_early_data: u32,
+    /// Whether the peer was sent what its last flight answers: from then on that may come.
     answered: bool,
     /// Whether the transport holds something that it may not have sent.
     unflushed: bool,
-    /// What the peer did while a packet was away; acted on when it is back, for its data may come first.
-    peer_closed: bool,
+    /// Why the shard was asked to give the packet up.
+    abandoned: Option<SslError>,
+    /// The transport takes nothing any more. Counts when what the peer has sent is processed.
+    unsendable: Option<SslError>,
     span: Span,
 }
 
@@ -96,6 +101,8 @@ enum Place {
     Unmade(Work),
     Here(Tls),
     Away(Visit),
+    /// Nowhere any more, and the peer is still to be told.
+    Parting(Parting),
     /// Nowhere any more.
     Over,
 }
@@ -103,12 +110,21 @@ enum Place {
 impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
     /// A server's, on an accepted transport.
     pub(crate) fn server(io: IO, terms: Terms, config: Arc<ServerConfig>) -> Self {
-        Self::new(Role::Server, io, terms, Place::Plain(config))
+        let max_early_data = config.max_early_data_size;
+        Self { max_early_data, ..Self::new(Role::Server, io, terms, Place::Plain(config)) }
     }
 
-    /// A server's that goes on from a hello: `make` makes the connection, at a shard.
-    pub(crate) fn accepted(io: IO, terms: Terms, make: Work) -> Self {
-        Self::new(Role::Server, io, terms, Place::Unmade(make))
+    /// A server's that goes on from a hello, which is taken from the front of `io` with what is in `ahead`.
+    pub(crate) fn accepted(
+        io: IO,
+        ahead: ReadAhead,
+        terms: Terms,
+        config: Arc<ServerConfig>,
+        hello: Hello,
+    ) -> Self {
+        let max_early_data = config.max_early_data_size;
+        let make = packet::create(move || hello.go_on(config), terms.exchange.clone());
+        Self { max_early_data, ahead, ..Self::new(Role::Server, io, terms, Place::Unmade(make)) }
     }
 
     /// A client's: `make` makes the connection, at a shard.
@@ -133,9 +149,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
             early: EarlyData::default(),
             deadline: Deadline::default(),
             in_the_clear: true,
+            max_early_data: 0,
             answered: false,
             unflushed: false,
-            peer_closed: false,
+            abandoned: None,
+            unsendable: None,
             span: tracing::debug_span!("handshake", ssl = id.as_u64()),
         }
     }
@@ -147,10 +165,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
         let result = match self.advance(cx) {
             Poll::Ready(result) => result,
             Poll::Pending => match self.poll_deadline(cx) {
-                Poll::Ready(late) => {
-                    self.give_up(cx);
-                    Err(SslError::TimedOut(late))
-                }
+                Poll::Ready(late) => Err(self.give_up(SslError::TimedOut(late), cx)),
                 Poll::Pending => return Poll::Pending,
             },
         };
@@ -182,12 +197,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
                 Place::Unmade(work) => self.place = Place::Away(self.terms.shards.visit(work)),
                 Place::Away(mut visit) => match Pin::new(&mut visit).poll(cx) {
                     Poll::Ready(answer) => {
-                        let mut tls = self.settle(answer, cx)?;
-                        self.early.send_with_hello(&mut tls);
-                        self.place = Place::Here(tls);
+                        let gave_up = self.abandoned.take();
+                        self.place = self.settle(answer, gave_up, cx)?;
                     }
                     Poll::Pending => {
-                        self.watch_peer(cx)?;
+                        self.watch_peer(&visit, cx);
                         self.place = Place::Away(visit);
                         return Poll::Pending;
                     }
@@ -197,7 +211,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
                     if done {
                         self.early.send_behind(&mut tls);
                     }
-                    if self.poll_flush(&mut tls, cx)?.is_pending() {
+                    let flushed = self.poll_flush(&mut tls, done, cx)?;
+                    if done && flushed.is_pending() {
                         self.place = Place::Here(tls);
                         return Poll::Pending;
                     }
@@ -208,125 +223,164 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
                         self.place = Place::Here(tls);
                         continue;
                     }
-                    let Poll::Ready(due) = self.poll_fill(&mut tls, cx)? else {
+                    // A transport that takes no more now does not keep the peer's bytes from being read.
+                    let Poll::Ready(records) = self.poll_next(cx)? else {
                         self.place = Place::Here(tls);
                         return Poll::Pending;
                     };
                     // What a client's packet has made of the keys is not known until it is back.
                     self.in_the_clear = self.role == Role::Server && tls.speaks_in_the_clear();
-                    let work = packet::process(tls, self.terms.exchange.clone());
+                    let due = tls.due(&records);
+                    let work = packet::process(tls, records, self.terms.exchange.clone());
                     self.place = match due {
                         Due::Packet => Place::Away(self.terms.shards.visit(work)),
                         // Part of a message reaches no hook, and is not worth the trip.
-                        _ => Place::Here(self.settle(Some(Ok(work())), cx)?),
+                        Due::Fragment | Due::Nothing => {
+                            self.settle(Some(Reply::Processed(work())), None, cx)?
+                        }
                     };
+                }
+                Place::Parting(mut parting) => {
+                    if self.send(&mut parting, cx) {
+                        return Poll::Ready(Err(parting.error));
+                    }
+                    self.place = Place::Parting(parting);
+                    return Poll::Pending;
                 }
                 Place::Over => panic!("a handshake was polled after it had ended"),
             }
         }
     }
 
-    /// What the shard has answered.
-    fn settle(&mut self, answer: Option<Reply>, cx: &mut Context<'_>) -> Result<Tls, SslError> {
+    /// What the shard has answered, after it was perhaps asked to give the packet up.
+    fn settle(
+        &mut self,
+        answer: Option<Reply>,
+        gave_up: Option<SslError>,
+        cx: &mut Context<'_>,
+    ) -> Result<Place, SslError> {
         match answer {
-            Some(Ok(Ok(tls))) => Ok(tls),
-            Some(Ok(Err(broken))) => Err(broken.dismiss(self.id, &mut self.sync_io(cx))),
+            Some(Reply::Processed(Ok(back))) => {
+                let Back { mut tls, unprocessed, closed } = back;
+                self.ahead.unread(unprocessed);
+                if closed {
+                    self.ahead.close_by_tls();
+                }
+                self.early.send_with_hello(&mut tls);
+                Ok(Place::Here(tls))
+            }
+            Some(Reply::Processed(Err(broken))) => Ok(Place::Parting(broken.part())),
             // Law L10: it surfaces in whoever resumed the job, and that is this task.
-            Some(Err(panic)) => {
-                self.tell_in_the_clear(cx);
+            Some(Reply::Panicked(panic)) => {
+                let mut parting = Parting::saying(self.in_the_clear_words(), SslError::Panicked);
+                let _told = self.send(&mut parting, cx);
                 resume_unwind(panic)
             }
+            Some(Reply::Abandoned) => {
+                let error = gave_up.expect("a packet is abandoned for a reason");
+                Ok(Place::Parting(match error {
+                    SslError::Tls(_) if self.role == Role::Server && !self.answered => {
+                        Parting::saying(rustls23::UNEXPECTED_MESSAGE.to_vec(), error)
+                    }
+                    _ => Parting::silent(error),
+                }))
+            }
             None => {
-                self.tell_in_the_clear(cx);
-                Err(SslError::Failed(EngineError::Gone))
+                let error = gave_up.unwrap_or(SslError::Failed(EngineError::Gone));
+                Ok(Place::Parting(Parting::saying(self.in_the_clear_words(), error)))
             }
         }
     }
 
     /// Gives the handshake up; a packet that is away is cancelled. The peer is told, as far as the transport takes it now.
-    fn give_up(&mut self, cx: &mut Context<'_>) {
-        match core::mem::replace(&mut self.place, Place::Over) {
+    fn give_up(&mut self, error: SslError, cx: &mut Context<'_>) -> SslError {
+        let words = match core::mem::replace(&mut self.place, Place::Over) {
             Place::Here(mut tls) => {
                 tls.give_up();
-                let mut io = self.sync_io(cx);
-                let told = tls.flush(&mut io).and_then(|()| io.flush());
-                self.log_unsent(told);
+                tls.take_output()
             }
-            Place::Plain(_) | Place::Unmade(_) | Place::Away(_) => self.tell_in_the_clear(cx),
-            Place::Over => {}
-        }
+            Place::Plain(_) | Place::Unmade(_) | Place::Away(_) => self.in_the_clear_words(),
+            Place::Parting(parting) => return parting.error,
+            Place::Over => return error,
+        };
+        let mut parting = Parting::saying(words, error);
+        let _told = self.send(&mut parting, cx);
+        parting.error
     }
 
-    /// Tells the peer that something failed on this side, when the connection is lost; if a record in the clear is what
-    /// it takes (law L15).
-    fn tell_in_the_clear(&mut self, cx: &mut Context<'_>) {
-        if self.in_the_clear {
-            let mut io = self.sync_io(cx);
-            let told = io.write_all(&INTERNAL_ERROR).and_then(|()| io.flush());
-            self.log_unsent(told);
-        }
-    }
-
-    fn log_unsent(&self, told: io::Result<()>) {
-        if let Err(unsent) = told {
-            tracing::debug!(ssl = self.id.as_u64(), %unsent, "ssl.alert_unsent");
-        }
-    }
-
-    /// Looks after the peer while the connection is away: reads at most one record ahead.
-    fn watch_peer(&mut self, cx: &mut Context<'_>) -> Result<(), SslError> {
-        if self.peer_closed {
-            return Ok(());
-        }
+    fn send(&mut self, parting: &mut Parting, cx: &mut Context<'_>) -> bool {
         let io = self.io.as_mut().expect(HAS_IO);
-        match self.ahead.watch(&mut SyncIo::new(io, cx))? {
-            Peer::There => Ok(()),
-            // Its last flight may be in the packet, and data behind it: a close after those is no failure.
-            Peer::Closed if self.answered && self.role == Role::Server => {
-                self.peer_closed = true;
-                Ok(())
+        parting.send(self.id, &mut SyncIo::new(io, cx), &mut self.ahead)
+    }
+
+    /// What tells the peer that something failed on this side, when the connection is lost; if a record in the clear is
+    /// what it takes (law L15).
+    fn in_the_clear_words(&self) -> Vec<u8> {
+        if self.in_the_clear { rustls23::INTERNAL_ERROR.to_vec() } else { Vec::new() }
+    }
+
+    /// Looks after the peer while the connection is away: reads ahead.
+    fn watch_peer(&mut self, visit: &Visit, cx: &mut Context<'_>) {
+        let awaited = match self.role {
+            Role::Server if !self.answered => {
+                Awaited::ClientBeforeServerHello { max_early_data: self.max_early_data }
             }
-            Peer::Closed => Err(SslError::PeerClosed(ClosedDuring::Handshake)),
+            Role::Server => Awaited::Client,
+            Role::Client => Awaited::Server,
+        };
+        let io = self.io.as_mut().expect(HAS_IO);
+        self.ahead.watch(&mut SyncIo::new(io, cx), awaited);
+        if self.abandoned.is_none() {
+            // The stricter of the two: the shard may have no job for it yet.
+            self.abandoned = self.ahead.hopeless(awaited, PacketAt::Waiting);
+            if self.abandoned.is_some() {
+                visit.abandon();
+            }
         }
     }
 
     /// Sends all there is to send.
-    fn poll_flush(&mut self, tls: &mut Tls, cx: &mut Context<'_>) -> Result<Poll<()>, SslError> {
-        if tls.wants_write() {
-            self.answered = true;
-            self.unflushed = true;
+    ///
+    /// A transport that takes nothing any more may still hold what the peer has said, an alert perhaps. So its error waits
+    /// until that is read, or the handshake is `done`.
+    fn poll_flush(
+        &mut self,
+        tls: &mut Tls,
+        done: bool,
+        cx: &mut Context<'_>,
+    ) -> Result<Poll<()>, SslError> {
+        if let Some(error) = self.unsendable.take_if(|_| done) {
+            return Err(error);
         }
-        if !self.unflushed {
+        if tls.wants_write() {
+            self.unflushed = true;
+            self.answered |= !tls.awaits_second_hello();
+        }
+        if !self.unflushed || self.unsendable.is_some() {
             return Ok(Poll::Ready(()));
         }
         let mut io = self.sync_io(cx);
-        let flushed = pending(tls.flush(&mut io).and_then(|()| io.flush()))?;
-        self.unflushed = flushed.is_pending();
-        Ok(flushed)
+        match pending(tls.flush(&mut io).and_then(|()| io.flush())) {
+            Ok(flushed) => {
+                self.unflushed = flushed.is_pending();
+                Ok(flushed)
+            }
+            Err(error) if done => Err(error.into()),
+            Err(error) => {
+                self.unsendable = Some(error.into());
+                Ok(Poll::Ready(()))
+            }
+        }
     }
 
-    /// Reads until something can be processed.
-    fn poll_fill(&mut self, tls: &mut Tls, cx: &mut Context<'_>) -> Result<Poll<Due>, SslError> {
-        loop {
-            let read = if !self.ahead.is_empty() {
-                tls.fill(&mut self.ahead)
-            } else if self.peer_closed {
-                Ok(0)
-            } else {
-                tls.fill(&mut self.sync_io(cx))
-            };
-            match read {
-                Ok(0) => return Err(SslError::PeerClosed(ClosedDuring::Handshake)),
-                Ok(_) => match tls.due() {
-                    Due::Nothing => {}
-                    due => return Ok(Poll::Ready(due)),
-                },
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Ok(Poll::Pending);
-                }
-                Err(error) => return Err(error.into()),
-            }
+    /// The next records.
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Result<Poll<Vec<u8>>, SslError> {
+        let io = self.io.as_mut().expect(HAS_IO);
+        match self.ahead.next(&mut SyncIo::new(io, cx)) {
+            Ok(Next::Records(records)) => Ok(Poll::Ready(records)),
+            Ok(Next::End(error)) => Err(self.unsendable.take().unwrap_or(error)),
+            // Only a transport that would block is an error here.
+            Err(_would_block) => self.unsendable.take().map_or(Ok(Poll::Pending), Err),
         }
     }
 
@@ -357,6 +411,7 @@ impl<IO> fmt::Debug for Handshake<IO> {
             Place::Plain(_) | Place::Unmade(_) => "not begun",
             Place::Here(_) => "here",
             Place::Away(_) => "away",
+            Place::Parting(_) => "parting",
             Place::Over => "over",
         };
         f.debug_struct("Handshake")

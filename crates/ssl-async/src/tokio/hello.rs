@@ -2,19 +2,20 @@
 
 use core::fmt;
 use core::future::poll_fn;
-use core::task::{Context, Poll};
+use core::task::{Poll, ready};
 use core::time::Duration;
-use std::io::{self, Write};
 use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use crate::error::{ClosedDuring, SslError};
-use crate::packet;
+use crate::error::SslError;
+use crate::packet::Parting;
+use crate::read_ahead::ReadAhead;
 use crate::rustls23::{ClientHello, Hello, HelloReader, INTERNAL_ERROR};
+use crate::session::SslId;
 use crate::tokio::accept::Accept;
 use crate::tokio::endpoint::TlsAcceptor;
-use crate::tokio::handshake::{DEADLINE, Deadline, Handshake, pending};
+use crate::tokio::handshake::{DEADLINE, Deadline, Handshake};
 use crate::tokio::sync_io::SyncIo;
 
 /// A client's hello, with its transport. Choose a configuration by it, by an `.await` if need be, and go on with the
@@ -38,11 +39,15 @@ use crate::tokio::sync_io::SyncIo;
 /// [`read_within`](Self::read_within) as many as you say.
 pub struct StartHandshake<IO> {
     hello: Hello,
+    /// What was read behind the hello.
+    ahead: ReadAhead,
     io: IO,
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> StartHandshake<IO> {
     /// Waits for a client's hello on `io`, for 60 seconds at most. Reaches no hook, so no shard is visited.
+    ///
+    /// What is no hello gets its alert before this returns, however little the transport takes at a time.
     ///
     /// # Errors
     ///
@@ -66,25 +71,41 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> StartHandshake<IO> {
     ///
     /// As [`read`](Self::read), but not with `None`.
     pub async fn read_within(mut io: IO, limit: Option<Duration>) -> Result<Self, SslError> {
-        let (mut reader, mut deadline) = (HelloReader::default(), Deadline::default());
-        let hello = poll_fn(|cx| match poll_hello(&mut reader, &mut io, cx) {
-            Poll::Ready(read) => Poll::Ready(read),
-            Poll::Pending => deadline.poll(limit, cx).map(|late| {
-                tell(&mut SyncIo::new(&mut io, cx), &INTERNAL_ERROR);
-                Err(SslError::TimedOut(late))
-            }),
+        let (mut reader, mut ahead) = (HelloReader::default(), ReadAhead::default());
+        let (mut deadline, mut parting) = (Deadline::default(), None::<Parting>);
+        let id = SslId::next();
+        let hello = poll_fn(|cx| {
+            loop {
+                if let Some(parting) = &mut parting {
+                    let late = match parting.send(id, &mut SyncIo::new(&mut io, cx), &mut ahead) {
+                        true => Poll::Ready(()),
+                        false => deadline.poll(limit, cx).map(drop),
+                    };
+                    return late.map(|()| Err(parting.error.clone()));
+                }
+                match reader.read(&mut ahead, &mut SyncIo::new(&mut io, cx)) {
+                    Ok(Ok(hello)) => return Poll::Ready(Ok(hello)),
+                    Ok(Err(refusal)) => parting = Some(refusal),
+                    Err(_would_block) => {
+                        let late = ready!(deadline.poll(limit, cx));
+                        let words = INTERNAL_ERROR.to_vec();
+                        let mut told = Parting::saying(words, SslError::TimedOut(late));
+                        let _as_far_as_it_goes =
+                            told.send(id, &mut SyncIo::new(&mut io, cx), &mut ahead);
+                        return Poll::Ready(Err(told.error));
+                    }
+                }
+            }
         });
         let hello = hello.await?;
-        Ok(Self { hello, io })
+        Ok(Self { hello, ahead, io })
     }
 
     /// The handshake under the acceptor that was chosen. Goes on from the hello.
     pub fn accept(self, acceptor: &TlsAcceptor) -> Accept<IO> {
-        let Self { hello, io } = self;
-        let config = Arc::clone(acceptor.config());
-        let terms = acceptor.terms().clone();
-        let make = packet::create(move || hello.go_on(config), terms.exchange.clone());
-        Accept(Handshake::accepted(io, terms, make))
+        let Self { hello, ahead, io } = self;
+        let (terms, config) = (acceptor.terms().clone(), Arc::clone(acceptor.config()));
+        Accept(Handshake::accepted(io, ahead, terms, config, hello))
     }
 }
 
@@ -99,7 +120,7 @@ impl<IO> StartHandshake<IO> {
         &self.io
     }
 
-    /// Gives the client up and the transport back.
+    /// Gives the client up and the transport back. Its hello was read from it.
     pub fn into_io(self) -> IO {
         self.io
     }
@@ -108,39 +129,5 @@ impl<IO> StartHandshake<IO> {
 impl<IO> fmt::Debug for StartHandshake<IO> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StartHandshake").finish_non_exhaustive()
-    }
-}
-
-fn poll_hello<IO: AsyncRead + AsyncWrite + Unpin>(
-    reader: &mut HelloReader,
-    io: &mut IO,
-    cx: &mut Context<'_>,
-) -> Poll<Result<Hello, SslError>> {
-    let mut io = SyncIo::new(io, cx);
-    loop {
-        match reader.take() {
-            Ok(Some(hello)) => return Poll::Ready(Ok(hello)),
-            Ok(None) => {}
-            Err((error, alert)) => {
-                tell(&mut io, &alert);
-                return Poll::Ready(Err(SslError::Tls(error)));
-            }
-        }
-        match reader.fill(&mut io) {
-            Ok(0) => return Poll::Ready(Err(SslError::PeerClosed(ClosedDuring::Handshake))),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => match pending(Err(error)) {
-                Ok(_) => return Poll::Pending,
-                Err(error) => return Poll::Ready(Err(error.into())),
-            },
-        }
-    }
-}
-
-/// Sends an alert, as far as the transport takes it now.
-fn tell(io: &mut impl Write, alert: &[u8]) {
-    if let Err(unsent) = io.write_all(alert).and_then(|()| io.flush()) {
-        tracing::debug!(%unsent, "ssl.alert_unsent");
     }
 }

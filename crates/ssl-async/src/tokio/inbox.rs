@@ -18,6 +18,8 @@ pub(crate) enum Command {
     Start(Order),
     /// Nobody waits for this packet any more.
     Cancel(VisitId),
+    /// The result of this packet's operation can reach no peer: if it is parked or has no job yet, it ends here.
+    Abandon(VisitId),
     /// Say how the jobs are.
     Report(oneshot::Sender<PoolStats>),
     /// Wipe the idle stacks, then say so.

@@ -7,7 +7,7 @@
 //!  | owns the transport; all reads, all writes  |        |                                             |
 //!  |   read ---> the connection with its bytes -+------->| rustls: process_new_packets, in a job       |
 //!  |                                            |        |   hook: sign ---> Engine::run, pauses       |
-//!  |   reads one record ahead: has the peer     |        |                     :                       |
+//!  |   reads ahead, up to 64 KiB: has the peer  |        |                     :                       |
 //!  |   gone? deadline? dropped?  ----- Cancel --+------->|   cancelled here    : ready <-- device done |
 //!  |                                            |        |                     v                       |
 //!  |   write <--- the connection <--------------+--------| resumed, done                               |
@@ -82,6 +82,7 @@ mod endpoint;
 mod handshake;
 mod hello;
 mod inbox;
+mod rewind;
 mod shard;
 mod shards;
 mod stream;
@@ -93,6 +94,7 @@ pub use accept::{Accept, FallibleHandshake};
 pub use connect::Connect;
 pub use endpoint::{TlsAcceptor, TlsConnector, TlsEndpoint};
 pub use hello::StartHandshake;
+pub use rewind::Rewind;
 pub use shards::{Shards, ShardsBuilder};
 pub use stream::TlsStream;
 pub use task_device::TaskDevice;

@@ -3,7 +3,7 @@
 //! ```text
 //!   Start ---> begin in a job -----> done: answer, stack back, next waiting
 //!     |          |        ^            ^
-//!     | no job   | paused | ready      | Cancel, or the shard ends: cancelled on this thread
+//!     | no job   | paused | ready      | Cancel, Abandon, or the shard ends: cancelled on this thread
 //!     v          v        |            |
 //!   waiting    parked ----+------------+
 //! ```
@@ -26,7 +26,7 @@ use wait_ctx::{Route, WaitCtx, contain};
 
 use crate::packet::{self, Packet, Processed};
 use crate::tokio::inbox::{Batch, Command, Doorbell, Inbox};
-use crate::tokio::visit::{Order, VisitId, Visitor};
+use crate::tokio::visit::{Order, Reply, VisitId, Visitor};
 
 /// Serves `inbox` until it is closed; then cancels what is left. At most `max_parked` packets are parked at a time.
 pub(crate) fn serve(inbox: &Arc<Inbox>, pool: JobPool, max_parked: usize) {
@@ -88,6 +88,14 @@ impl Shard {
                     self.waiting.remove(&id);
                 }
             }
+            Command::Abandon(id) => {
+                if let Some(Parked { job, visitor }) = self.parked.remove(&id) {
+                    visitor.span.in_scope(|| drop(job));
+                    visitor.answer(Reply::Abandoned);
+                } else if let Some(order) = self.waiting.remove(&id) {
+                    order.visitor.answer(Reply::Abandoned);
+                }
+            }
             Command::Report(reply) => {
                 let _ = reply.send(self.pool.stats());
             }
@@ -124,8 +132,8 @@ impl Shard {
                 ctx.notifier().set_route(Route::Waker(Waker::from(bell)));
             }
             Ok(Packet::Unstarted(work)) => self.wait(Order { id, work, visitor }),
-            Ok(Packet::Done(processed)) => visitor.answer(Ok(processed)),
-            Err(panic) => visitor.answer(Err(panic)),
+            Ok(Packet::Done(processed)) => visitor.answer(Reply::Processed(processed)),
+            Err(panic) => visitor.answer(Reply::Panicked(panic)),
         }
     }
 
@@ -141,9 +149,9 @@ impl Shard {
             Ok(Packet::Parked(job)) => {
                 self.parked.insert(id, Parked { job, visitor });
             }
-            Ok(Packet::Done(processed)) => visitor.answer(Ok(processed)),
+            Ok(Packet::Done(processed)) => visitor.answer(Reply::Processed(processed)),
             Ok(Packet::Unstarted(_)) => unreachable!("a job that was begun is not unbegun"),
-            Err(panic) => visitor.answer(Err(panic)),
+            Err(panic) => visitor.answer(Reply::Panicked(panic)),
         }
     }
 
@@ -165,7 +173,7 @@ impl Shard {
         for Parked { job, visitor } in self.parked.into_values() {
             alone(|| {
                 if let Some(processed) = visitor.span.in_scope(|| job.cancel()) {
-                    visitor.answer(Ok(processed));
+                    visitor.answer(Reply::Processed(processed));
                 }
             });
         }

@@ -12,6 +12,7 @@ use crate::read_ahead::ReadAhead;
 use crate::rustls23::{Connection, Tls};
 use crate::session::SslId;
 use crate::tokio::handshake::pending;
+use crate::tokio::rewind::Rewind;
 use crate::tokio::sync_io::SyncIo;
 
 /// A TLS connection after its handshake, a server's or a client's. Implements `AsyncRead`, `AsyncBufRead` and
@@ -26,8 +27,10 @@ pub struct TlsStream<IO> {
     id: SslId,
     io: IO,
     tls: Tls,
-    /// Read while the last packet of the handshake was away.
+    /// Read and not processed: while the last packet of the handshake was away, or behind `close_notify`.
     ahead: ReadAhead,
+    /// What broke the connection. Plaintext from before it is read first.
+    doomed: Option<SslError>,
     /// Whether the transport holds something that it may not have sent.
     unflushed: bool,
     /// The transport took no more, and wakes whoever writes. A read must not write then: it would be woken instead.
@@ -37,7 +40,8 @@ pub struct TlsStream<IO> {
 
 impl<IO> TlsStream<IO> {
     pub(crate) fn new(id: SslId, io: IO, tls: Tls, ahead: ReadAhead) -> Self {
-        Self { id, io, tls, ahead, unflushed: false, blocked: false, shut_down: false }
+        let doomed = None;
+        Self { id, io, tls, ahead, doomed, unflushed: false, blocked: false, shut_down: false }
     }
 
     /// The transport, and the connection: protocol version, cipher suite, ALPN, the peer's certificates.
@@ -51,9 +55,14 @@ impl<IO> TlsStream<IO> {
         (&mut self.io, self.tls.connection_mut())
     }
 
-    /// Gives both. What was read from the transport and not yet processed is lost.
-    pub fn into_inner(self) -> (IO, Connection) {
-        (self.io, self.tls.into_connection())
+    /// Gives both. What was read from the transport and not processed is the first that is read from the [`Rewind`]: what
+    /// comes behind `close_notify`, if that was received, or behind the record that completed the handshake, if nothing was
+    /// read since.
+    ///
+    /// So another protocol may begin there, and the connection may go on by itself as well: the records that it has read
+    /// are processed or in its buffer, and the others are in the [`Rewind`].
+    pub fn into_inner(self) -> (Rewind<IO>, Connection) {
+        (Rewind::new(self.ahead.into_bytes(), self.io), self.tls.into_connection())
     }
 
     /// The name that the client asked for (SNI); `None` on a client.
@@ -79,16 +88,20 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
         loop {
             match self.tls.plaintext() {
                 Ok(_) => return Poll::Ready(Ok(())),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
+                Err(error)
+                    if error.kind() != io::ErrorKind::WouldBlock && self.doomed.is_none() =>
+                {
+                    return Poll::Ready(Err(error));
+                }
+                Err(_) => {}
             }
-            let read = if self.ahead.is_empty() {
-                self.tls.fill(&mut SyncIo::new(&mut self.io, cx))
-            } else {
-                self.tls.fill(&mut self.ahead)
-            };
+            if let Some(error) = &self.doomed {
+                return Poll::Ready(Err(error.clone().into()));
+            }
+            let mut io = SyncIo::new(&mut self.io, cx);
+            let read = self.tls.fill(&mut self.ahead.established(&mut io));
             match read {
-                Ok(_) => self.process(cx)?,
+                Ok(_) => self.process(cx),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     ready!(pending(Err(error))?);
@@ -97,15 +110,16 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
         }
     }
 
-    fn process(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        let processed = self.tls.process_data();
-        // An answer to a key update, or the alert that is due. The next write sends it if this does not.
-        let sent = if self.blocked { Ok(Poll::Pending) } else { self.poll_send(cx) };
-        if let Err(error) = processed {
+    fn process(&mut self, cx: &mut Context<'_>) {
+        if let Err(error) = self.tls.process_data() {
             tracing::debug!(ssl = self.id.as_u64(), %error, "ssl.failed");
-            return Err(SslError::Tls(error).into());
+            self.doomed = Some(SslError::Tls(error));
         }
-        sent.map(drop)
+        // An answer to a key update, or the alert that is due. The next write sends it if this does not, and meets the error
+        // of a transport that takes nothing any more: what the peer has sent is read nevertheless.
+        if !self.blocked {
+            let _next_write_tells = self.poll_send(cx);
+        }
     }
 
     /// Sends what the connection has to send, into the transport.

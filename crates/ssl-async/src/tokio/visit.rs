@@ -26,8 +26,15 @@ impl VisitId {
     }
 }
 
-/// What the shard answers: the packet's end, or the panic that was its end.
-pub(crate) type Reply = Result<Processed, Box<dyn Any + Send>>;
+/// What the shard answers.
+pub(crate) enum Reply {
+    /// The packet's end.
+    Processed(Processed),
+    /// The panic that was its end.
+    Panicked(Box<dyn Any + Send>),
+    /// It was parked, or had no job yet, when it was [abandoned](Visit::abandon).
+    Abandoned,
+}
 
 /// A packet on its way to a shard.
 pub(crate) struct Order {
@@ -74,6 +81,14 @@ impl Visit {
         // An order that comes back is dropped, and the answer is that there is none.
         let _ = inbox.send(Command::Start(Order { id, work, visitor }));
         Self { id, inbox: Arc::clone(inbox), reply, answered: false }
+    }
+}
+
+impl Visit {
+    /// Gives the packet up if it is parked or has no job yet, and not if it is done before that: the answer says which.
+    pub(crate) fn abandon(&self) {
+        // A shard that has ended has answered.
+        let _ = self.inbox.send(Command::Abandon(self.id));
     }
 }
 

@@ -3,6 +3,7 @@
 mod accept;
 mod any_key;
 mod callback_matrix;
+mod closing;
 mod early_data;
 mod exchange;
 mod faults;

@@ -2,6 +2,7 @@
 //! command.
 
 mod bounds;
+mod closing;
 mod extremes;
 mod faults;
 mod handshake;
@@ -20,3 +21,14 @@ mod stream;
 mod support;
 mod tonic;
 mod world;
+
+/// The model of a peer that closes, shared with the tests of sessions.
+#[allow(dead_code, reason = "shared with the tests of sessions, which use all of it")]
+#[path = "../it/peer_bytes"]
+mod peer_bytes {
+    pub(crate) mod clear;
+    pub(crate) mod closing;
+    pub(crate) mod gates;
+    pub(crate) mod program;
+    pub(crate) mod world;
+}

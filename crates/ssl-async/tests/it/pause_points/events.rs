@@ -59,7 +59,7 @@ pub(super) fn happens(
         }
         Event::Cancel => {
             let sent = peer.io.peek();
-            let mut io = ssl.into_io();
+            let (mut io, _read_ahead) = ssl.into_io();
             assert_eq!((world.pool.stats().live, world.count(|c| c.cancelled)), (0, 1));
             assert_eq!(peer.io.peek(), sent, "the peer is not told of it");
             std::io::Write::write_all(&mut io, b"the transport is the caller's").unwrap();

@@ -3,7 +3,7 @@
 //! Nothing that the peer sends depends on what we have sent, but for the random values that it has to repeat. Everything
 //! else is rustls's usual: its state machines do not know the difference. (BoringSSL has a mode like this.)
 
-use std::cell::Cell;
+use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::LazyLock;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -67,21 +67,22 @@ static SUITES: LazyLock<Vec<SupportedCipherSuite>> = LazyLock::new(|| {
     ]
 });
 
-/// Randomness that is the same after each [`begin_again`]. One sequence a thread.
+/// Randomness that is the same after each [`begin_again`]. One sequence for the process, for a handshake may visit other
+/// threads: tests that use it take turns.
 #[derive(Debug)]
 struct Again;
 
-thread_local!(static DRAWN: Cell<u64> = const { Cell::new(0) });
+static DRAWN: AtomicU64 = AtomicU64::new(0);
 
 /// From here on the same random values come again.
 pub(crate) fn begin_again() {
-    DRAWN.set(0);
+    DRAWN.store(0, Ordering::Relaxed);
 }
 
 impl SecureRandom for Again {
     fn fill(&self, buffer: &mut [u8]) -> Result<(), GetRandomFailed> {
         for byte in buffer {
-            let n = DRAWN.replace(DRAWN.get() + 1);
+            let n = DRAWN.fetch_add(1, Ordering::Relaxed);
             *byte = (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8;
         }
         Ok(())
@@ -150,7 +151,7 @@ impl Prf for Constant {
 /// Records in the clear, with one byte behind them that has to be right.
 struct Clear;
 
-const TAG: u8 = 0xa5;
+pub(crate) const TAG: u8 = 0xa5;
 
 impl Clear {
     fn seal(msg: &OutboundPlainMessage<'_>, inner_type: Option<ContentType>) -> PrefixedPayload {

@@ -18,6 +18,11 @@ mod program;
 mod world;
 
 #[cfg(test)]
+#[allow(dead_code, reason = "the tests of tasks use the rest")]
+mod closing;
+#[cfg(test)]
+mod closing_sessions;
+#[cfg(test)]
 mod recording;
 #[cfg(test)]
 mod tests;

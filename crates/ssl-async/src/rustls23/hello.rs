@@ -1,0 +1,80 @@
+//! A client's hello that is read before the configuration is chosen.
+
+use std::io::{self, Read};
+use std::sync::Arc;
+
+use rustls::server::{Accepted, AcceptedAlert, Acceptor, ClientHello};
+
+use crate::packet::{Broken, Parting, Processed, Remains};
+use crate::read_ahead::{Next, ReadAhead};
+use crate::records::{self, Front};
+use crate::rustls23::{ServerConfig, Tls, TlsError, last_words};
+
+/// Reads a client's hello. Reaches no hook.
+#[derive(Default)]
+pub(crate) struct HelloReader(Acceptor);
+
+impl HelloReader {
+    /// Reads on, until the hello is there, or what there is to say to its sender. What comes behind the hello is left in
+    /// `ahead`.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if the transport has no more now.
+    pub(crate) fn read(
+        &mut self,
+        ahead: &mut ReadAhead,
+        io: &mut dyn Read,
+    ) -> io::Result<Result<Hello, Parting>> {
+        loop {
+            let mut records = match ahead.next(io)? {
+                Next::Records(records) => records,
+                Next::End(error) => return Ok(Err(Parting::silent(error))),
+            };
+            let mut at = 0;
+            while at < records.len() {
+                let mut record = match records::front(&records[at..]) {
+                    Front::Record(n) => &records[at..at + n],
+                    Front::Partial | Front::Foreign => &records[at..],
+                };
+                at += record.len();
+                while !record.is_empty() {
+                    if let Err(error) = self.0.read_tls(&mut record) {
+                        return Ok(Err(Parting::silent(error.into())));
+                    }
+                }
+                match self.0.accept() {
+                    Ok(Some(accepted)) => {
+                        records.drain(..at);
+                        ahead.unread(records);
+                        return Ok(Ok(Hello(accepted)));
+                    }
+                    Ok(None) => {}
+                    Err(refused) => return Ok(Err(broken(refused).part())),
+                }
+            }
+        }
+    }
+}
+
+/// A client's hello.
+pub(crate) struct Hello(Accepted);
+
+impl Hello {
+    pub(crate) fn client_hello(&self) -> ClientHello<'_> {
+        self.0.client_hello()
+    }
+
+    /// Goes on from it. That chooses the certificate and signs, so it belongs in a job, like a packet.
+    pub(crate) fn go_on(self, config: Arc<ServerConfig>) -> Processed {
+        let made = self.0.into_connection(config);
+        made.map(|connection| Tls::new(connection).into()).map_err(broken)
+    }
+}
+
+/// What is left of a hello that led to no connection. Nothing of the first flight has left (law L15).
+fn broken((error, mut alert): (TlsError, AcceptedAlert)) -> Broken {
+    let mut queued = Vec::new();
+    alert.write_all(&mut queued).expect("a vector takes everything");
+    Broken { remains: Remains::Alert(last_words::of_first_flight(queued, &error)), error }
+}

@@ -1,0 +1,95 @@
+//! A transport from which something was read that is to be read again.
+
+use core::pin::Pin;
+use core::task::{Context, Poll};
+use std::io::{self, IoSlice};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// A transport, and bytes that were read from it and not used: they are read first. Writes go to the transport.
+///
+/// Made by [`TlsStream::into_inner`](super::TlsStream::into_inner).
+#[derive(Debug)]
+pub struct Rewind<IO> {
+    /// What was read, and how much of it was read again.
+    unread: Vec<u8>,
+    taken: usize,
+    io: IO,
+}
+
+impl<IO> Rewind<IO> {
+    pub(crate) fn new(unread: Vec<u8>, io: IO) -> Self {
+        Self { unread, taken: 0, io }
+    }
+
+    /// The bytes that are read before those of the transport.
+    pub fn unread(&self) -> &[u8] {
+        &self.unread[self.taken..]
+    }
+
+    /// The transport.
+    pub fn get_ref(&self) -> &IO {
+        &self.io
+    }
+
+    /// The transport. Reading from it overtakes [`unread`](Self::unread).
+    pub fn get_mut(&mut self) -> &mut IO {
+        &mut self.io
+    }
+
+    /// The transport, and the bytes that come before it.
+    pub fn into_parts(mut self) -> (IO, Vec<u8>) {
+        self.unread.drain(..self.taken);
+        (self.io, self.unread)
+    }
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for Rewind<IO> {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.unread().is_empty() {
+            return Pin::new(&mut this.io).poll_read(cx, into);
+        }
+        let n = this.unread().len().min(into.remaining());
+        into.put_slice(&this.unread()[..n]);
+        this.taken += n;
+        if this.unread().is_empty() {
+            (this.unread, this.taken) = (Vec::new(), 0);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> AsyncWrite for Rewind<IO> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().io).poll_write(cx, data)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().io).poll_write_vectored(cx, data)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+    }
+}
