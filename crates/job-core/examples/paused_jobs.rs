@@ -1,7 +1,8 @@
 //! How many jobs can be paused at once, and what each costs in memory, page tables included.
 //!
-//! `cargo run --release -p job-core --example paused_jobs [COUNT]`; without a count it is a
-//! million (a tenth of it without optimisation), or what fits into two thirds of the free memory.
+//! `cargo run --release -p job-core --example paused_jobs [COUNT [KIB]]`; without a count it is a
+//! million (a tenth of it without optimisation), or what fits into two thirds of the free memory;
+//! without a size of the stack it is the pool's own default.
 
 use std::fs;
 
@@ -14,7 +15,11 @@ fn main() {
     let fits = kilobytes("/proc/meminfo", "MemAvailable:") * 2 / 3 / 5;
     let count = wanted.unwrap_or_else(|| fits.min(MOST));
 
-    let pool = JobPool::new();
+    let mut settings = JobPool::builder();
+    if let Some(kib) = std::env::args().nth(2) {
+        settings = settings.stack_size(kib.parse::<usize>().expect("kilobytes of stack") * 1024);
+    }
+    let pool = settings.build().expect("a size that a stack can have");
     let mut jobs = Vec::with_capacity(count);
     let before = resident();
     for _ in 0..count {
