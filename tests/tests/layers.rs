@@ -46,7 +46,7 @@ const LAYERS: &[Row] = &[
     Row { layer: 4, name: "ssl-async",
           ours:    "crypto-ops engine-core job-core wait-ctx",
           others:  "aws-lc-rs? rustls thiserror tracing tokio?",
-          testing: "http-body-util hyper hyper-util mio rcgen tokio tonic tonic-health tower \
+          testing: "http-body-util hyper hyper-util libc libloading mio rcgen tokio tokio-rustls tonic tonic-health tower \
                     tracing-subscriber" },
     Row { layer: 5, name: "handshake-lab",
           ours:    "sim-engine ssl-async crypto-ops engine-core job-core sim-device wait-ctx",

@@ -92,7 +92,9 @@ const LAWS: &[Law] = &[
                  a destructor can tell. Two things stay undefined behaviour, in safe code that pauses inside the standard \
                  library's: a pause in a `thread_local!` initialiser, and a pause inside `LocalKey::with` by a job that \
                  is alive when its thread ends and is missed by that (`docs/what-runs-in-a-job.md` has both). Late \
-                 completions are counted, wiped and dropped." },
+                 completions are counted, wiped and dropped. No drop of ours joins a thread, blocks, panics or aborts, on any \
+                 thread, in any process: what is under way ends by itself and is counted; `shutdown(deadline)` is the call \
+                 that waits." },
     Law { number: 6, title: "Threads",
           text: "A job is `!Send` and resumes where it started. Wakers are `Send + Sync`." },
     Law { number: 7, title: "No spin",

@@ -4,6 +4,7 @@ use core::fmt;
 use core::time::Duration;
 use std::sync::Arc;
 
+use crate::error::DeviceError;
 use crate::request::Request;
 use crate::threads::Shutdown;
 use crate::work::{Kind, Work};
@@ -62,6 +63,17 @@ pub trait Accelerator<W: Work>: Send + Sync + fmt::Debug {
         Capabilities::default()
     }
 
+    /// How a thread that is in no job waits for the device's answers. By default it simply blocks. A device whose work is
+    /// done by threads that may be the very ones that wait names a scope to wait in, where others take over from them, or
+    /// refuses: a wait that would never end fails at once.
+    ///
+    /// # Errors
+    ///
+    /// What the operation fails with, if this thread must not wait.
+    fn blocking(&self) -> Result<Option<BlockingScope>, DeviceError> {
+        Ok(None)
+    }
+
     /// Ends the device's own threads, and waits for them, at most `deadline`: called by
     /// [`Engine::shutdown`](crate::Engine::shutdown) when nothing is submitted any more. `None` says that the device cannot
     /// tell, or goes on, for other engines use it; then the requests count that it has not answered. That is the default.
@@ -70,6 +82,9 @@ pub trait Accelerator<W: Work>: Send + Sync + fmt::Debug {
         None
     }
 }
+
+/// Calls its argument, which blocks, once and before it returns. An error says that it was not called.
+pub type BlockingScope = fn(&mut dyn FnMut()) -> Result<(), DeviceError>;
 
 /// What an engine may rely on in a device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -12,6 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 
 use wait_ctx::{InFlight, RequestState};
 
+use crate::accelerator::BlockingScope;
 use crate::breaker::{self, Breaker, BreakerState, Tripped};
 use crate::cell::Cell;
 use crate::driver::Bell;
@@ -312,6 +313,15 @@ impl<W: Work> Core<W> {
         let lane = self.lane(role);
         lane.note_room();
         lane.pump(self);
+    }
+
+    /// How a thread in no job waits for an answer, which may come from either device.
+    pub(crate) fn blocking(&self) -> Result<Option<BlockingScope>, DeviceError> {
+        let mut scope = None;
+        for lane in self.lanes() {
+            scope = scope.or(lane.device.blocking()?);
+        }
+        Ok(scope)
     }
 
     /// Whether the breaker is open.

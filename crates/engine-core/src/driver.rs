@@ -54,6 +54,7 @@ impl Driver {
             }
             post.turn += 1;
             post.alarm = Alarm::Awake { rung: false };
+            post.polls = true;
             post.turn
         };
         // Made first: if there is no thread, its drop takes the post back.
@@ -110,6 +111,8 @@ struct Post {
     /// Counts the drivers. One that finds a later turn has been dismissed.
     turn: u64,
     alarm: Alarm,
+    /// The driver of this turn polls, and so may be in a call of the device's.
+    polls: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,7 +136,7 @@ impl Bell {
         Self {
             state: Arc::new(BellState {
                 attached: AtomicBool::new(false),
-                post: Mutex::new(Post { turn: 0, alarm: Alarm::Closed }),
+                post: Mutex::new(Post { turn: 0, alarm: Alarm::Closed, polls: false }),
                 rung: Condvar::new(),
                 threads: OwnedThreads::new(),
             }),
@@ -176,7 +179,11 @@ impl Bell {
 
     /// Waits until the drivers have ended.
     pub(crate) fn join(&self, deadline: Duration) -> Shutdown {
-        self.state.threads.join(deadline)
+        let state = &self.state;
+        // One that sleeps only has to wake up; one that polls may be in a call that does not return.
+        let polls = lock(&state.post).polls || state.threads.n_alive() > 1;
+        let grace = if polls { Duration::ZERO } else { OwnedThreads::A_MOMENT };
+        state.threads.join(deadline.max(grace))
     }
 }
 
@@ -217,10 +224,12 @@ impl BellState {
         if post.turn != turn {
             return Heard::Close;
         }
+        post.polls = false;
         match post.alarm {
             Alarm::Closed => return Heard::Close,
             Alarm::Awake { rung: true } => {
                 post.alarm = Alarm::Awake { rung: false };
+                post.polls = true;
                 return Heard::Work;
             }
             Alarm::Awake { rung: false } | Alarm::Asleep { .. } => {}
@@ -232,6 +241,7 @@ impl BellState {
         }
         // A spurious wakeup of the condition variable costs one poll.
         post.alarm = Alarm::Awake { rung: false };
+        post.polls = true;
         Heard::Work
     }
 

@@ -14,7 +14,7 @@ use crate::dispatch::Core;
 use crate::driver::{Driver, DriverError};
 use crate::error::{EngineError, Refused};
 use crate::meter::EngineSnapshot;
-use crate::pending::Pending;
+use crate::pending::{Pending, may_pause};
 use crate::submission::Submission;
 use crate::terms::Terms;
 use crate::threads::{Shutdown, ShuttingDown};
@@ -58,6 +58,10 @@ impl<W: Work> Engine<W> {
         // Cancelled is sticky: a job on its way out submits nothing more (law L5).
         if job_core::current().is_some_and(|job| job.is_cancelled()) {
             return Err(EngineError::Cancelled);
+        }
+        if !may_pause() {
+            // A device that must not be waited for here gets no request.
+            let _scope = self.core.blocking().map_err(EngineError::Device)?;
         }
         self.offer(work).map_err(|refused| EngineError::Refused(refused.reason))?.wait()
     }

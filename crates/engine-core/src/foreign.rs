@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use wait_ctx::{Panicked, contain, contain_drop};
 
-use crate::accelerator::{Accelerator, Health, Rejected};
+use crate::accelerator::{Accelerator, BlockingScope, Health, Rejected};
+use crate::error::DeviceError;
 use crate::meter::Meter;
 use crate::request::Request;
 use crate::threads::Shutdown;
@@ -98,6 +99,10 @@ impl<W: Work> Device<W> {
 
     pub(crate) fn health(&self, now: Duration) -> Health {
         self.call("Accelerator::health", |device| device.health(now)).unwrap_or_default()
+    }
+
+    pub(crate) fn blocking(&self) -> Result<Option<BlockingScope>, DeviceError> {
+        self.call("Accelerator::blocking", |device| device.blocking()).unwrap_or(Ok(None))
     }
 
     /// Ends the device's own threads; one that panics has left one of them where it was.

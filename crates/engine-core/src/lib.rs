@@ -189,7 +189,7 @@ mod timekeeping;
 mod waiting_room;
 mod work;
 
-pub use accelerator::{Accelerator, Capabilities, Health, Rejected, RoomNotice};
+pub use accelerator::{Accelerator, BlockingScope, Capabilities, Health, Rejected, RoomNotice};
 pub use breaker::{BreakerPolicy, BreakerState};
 pub use builder::{CheckPolicy, EngineBuilder};
 pub use clock::{Clock, MonotonicClock};

@@ -154,13 +154,25 @@ impl<W: Work> Pending<W> {
             // Submitted before a fork, in the parent: no thread of this process will answer.
             return;
         }
-        while !cell.is_settled() {
-            // Nobody else may be polling: the waiting thread does.
-            let timeout = cell.core.upgrade().and_then(|core| {
-                let next = core.poll()?;
-                Some(next.saturating_sub(core.meter.now()))
-            });
-            cell.block(timeout);
+        // Neither engine nor device is kept alive by the wait: it ends when they go.
+        let scope = match cell.core.upgrade() {
+            Some(core) if !cell.is_settled() => core.blocking(),
+            _ => Ok(None),
+        };
+        let waited = scope.and_then(|scope| {
+            let mut wait = || block_until_settled(cell);
+            match scope {
+                Some(scope) => scope(&mut wait),
+                None => {
+                    wait();
+                    Ok(())
+                }
+            }
+        });
+        if let Err(error) = waited
+            && let Some(core) = cell.core.upgrade()
+        {
+            cell.fail(&core, EngineError::Device(error));
         }
     }
 
@@ -203,9 +215,20 @@ impl<W: Work> fmt::Debug for Pending<W> {
     }
 }
 
+fn block_until_settled<W: Work>(cell: &Cell<W>) {
+    while !cell.is_settled() {
+        // Nobody else may be polling: the waiting thread does.
+        let timeout = cell.core.upgrade().and_then(|core| {
+            let next = core.poll()?;
+            Some(next.saturating_sub(core.meter.now()))
+        });
+        cell.block(timeout);
+    }
+}
+
 /// Whether [`job_core::pause`] would pause. Asked first, so that a request whose thread blocks is never armed and
 /// wakes nobody else.
-fn may_pause() -> bool {
+pub(crate) fn may_pause() -> bool {
     !std::thread::panicking() && job_core::current().is_some_and(|job| !job.is_blocked())
 }
 

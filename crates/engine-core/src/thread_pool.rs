@@ -113,6 +113,13 @@ struct State<W: Work> {
     ending: bool,
 }
 
+impl<W: Work> State<W> {
+    /// How many threads are in a call, those included that have been replaced.
+    fn n_busy(&self) -> usize {
+        self.workers.values().filter(|worker| worker.kind.is_some()).count()
+    }
+}
+
 type WorkerId = u64;
 
 /// A thread, as long as it lives.
@@ -409,17 +416,29 @@ impl<W: Work> Shared<W> {
         }
         self.closed.store(true, Ordering::Release);
         let wait = Wait::at_most(deadline);
+        self.wait_for(wait, |state| state.rings.values().all(VecDeque::is_empty));
+        self.end();
+        let me = self.threads.contains_current();
+        let n_busy = self.wait_for(wait, |state| state.n_busy() <= usize::from(me));
+        if n_busy > usize::from(me) {
+            // Those that are in no call end, and are joined behind this.
+            let _others = self.threads.join(Duration::ZERO);
+            return Shutdown::of(n_busy);
+        }
+        self.threads.join(wait.left().max(OwnedThreads::A_MOMENT))
+    }
+
+    /// Waits, while the pool is closed, until something holds. Returns how many threads are in a call then.
+    fn wait_for(&self, wait: Wait, holds: impl Fn(&State<W>) -> bool) -> usize {
         let mut state = self.lock();
-        while state.rings.values().any(|ring| !ring.is_empty()) {
+        while !holds(&state) {
             let late;
             (state, late) = wait.on(&self.settled, state);
             if late {
                 break;
             }
         }
-        drop(state);
-        self.end();
-        self.threads.join(wait.left())
+        state.n_busy()
     }
 
     /// Tells the threads to end, and drops what waits.

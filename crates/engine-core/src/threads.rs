@@ -30,9 +30,6 @@ use crate::home::HomeProcess;
 /// Threads whose owner was dropped and that have not ended yet.
 static ENDING: AtomicUsize = AtomicUsize::new(0);
 
-/// What a thread needs to end that is in no call.
-const MOMENT: Duration = Duration::from_millis(50);
-
 /// How many threads of this process have lost their owner to a drop and have not ended yet: each is in a call that has
 /// not returned, or on its way out.
 pub fn threads_ending() -> usize {
@@ -106,6 +103,9 @@ struct Owned {
 }
 
 impl OwnedThreads {
+    /// What a thread that is in no call needs to end, on a machine that is short of processors.
+    pub const A_MOMENT: Duration = Duration::from_secs(1);
+
     /// No threads yet.
     pub fn new() -> Self {
         Self { shared: Arc::default(), home: HomeProcess::current() }
@@ -140,6 +140,12 @@ impl OwnedThreads {
         Ok(())
     }
 
+    /// Whether the caller runs on one of these threads.
+    pub fn contains_current(&self) -> bool {
+        let me = thread::current().id();
+        lock(&self.shared.state).threads.iter().any(|owned| owned.is(me))
+    }
+
     /// How many of the threads have not ended.
     pub fn n_alive(&self) -> usize {
         lock(&self.shared.state).alive
@@ -161,14 +167,14 @@ impl OwnedThreads {
     /// Waits, at most `deadline`, until all threads have ended, and joins them. Returns how many have not been joined by
     /// then. Tell them to end before.
     ///
-    /// Waits at least 50 ms if it must: a thread that is in no call needs a moment to end. On one of these threads it does
-    /// not wait for that one, which counts as not joined. In another process than the one they were started in there is
-    /// nothing to wait for.
+    /// A thread that is in no call still needs a moment to end: [`A_MOMENT`](Self::A_MOMENT) is long enough. On one of these
+    /// threads it does not wait for that one, which counts as not joined. In another process than the one they were started
+    /// in there is nothing to wait for.
     pub fn join(&self, deadline: Duration) -> Shutdown {
         if !self.home.is_here() {
             return Shutdown::Drained;
         }
-        let (wait, shared) = (Wait::at_most(deadline.max(MOMENT)), &self.shared);
+        let (wait, shared) = (Wait::at_most(deadline), &self.shared);
         let me = thread::current().id();
         let mut state = lock(&shared.state);
         if state.threads.is_empty() && state.joining == 0 {

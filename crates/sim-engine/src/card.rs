@@ -140,6 +140,11 @@ impl<W: Work> Card<W> {
         self.rooms().push(room);
     }
 
+    /// Whether an engine over the card still takes work on.
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.rooms().iter().any(RoomNotice::is_open)
+    }
+
     fn rooms(&self) -> MutexGuard<'_, Vec<RoomNotice>> {
         // Nothing panics while they are locked, so they are whole.
         self.rooms.lock().unwrap_or_else(PoisonError::into_inner)

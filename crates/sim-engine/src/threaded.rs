@@ -2,14 +2,14 @@
 
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use core::time::Duration;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, SendError, Sender, bounded, unbounded};
 use crypto_ops::CryptoOp;
 use engine_core::{
-    Accelerator, Capabilities, Health, Kind, Rejected, Request, RoomNotice, Work, contain,
+    Accelerator, Capabilities, Health, Kind, MADE_ELSEWHERE, OwnedThreads, Rejected, Request,
+    RoomNotice, Shutdown, ShuttingDown, Work, contain,
 };
 use sim_device::{Fault, InstanceStats};
 
@@ -26,10 +26,12 @@ use crate::polling::{Occasion, Poller, Polling};
 /// keys. With [`Polling::Interrupt`] it also completes it; with any other policy it writes it to a response ring in
 /// memory, which whoever polls the engine drains.
 ///
-/// Dropping the card, or [`stop`](Self::stop), ends the thread; what is in flight then is reported lost.
+/// [`shutdown`](Self::shutdown) lets what is in flight finish until a deadline, ends the thread and joins it;
+/// [`stop`](Self::stop) gives up what is in flight. Dropping the card does so, too, and waits for nothing: the thread ends by
+/// itself.
 pub struct SimCard<W: Work = CryptoOp> {
     shared: Arc<Shared<W>>,
-    thread: Mutex<Option<JoinHandle<()>>>,
+    thread: OwnedThreads,
     ring: Option<ResponseRing<W>>,
 }
 
@@ -46,6 +48,10 @@ struct Shared<W: Work> {
     /// One slot: a doorbell that has not been heard need not ring twice.
     doorbell: Sender<()>,
     stopping: AtomicBool,
+    /// Nothing is taken any more; set before `stopping`.
+    closed: AtomicBool,
+    /// What waits until nothing is in flight, once `closed`.
+    idle: (Mutex<()>, Condvar),
     /// Requests between submission and completion, those on the response ring included.
     in_flight: AtomicUsize,
 }
@@ -75,6 +81,8 @@ impl<W: Work> SimCard<W> {
             start: Instant::now(),
             doorbell,
             stopping: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            idle: (Mutex::new(()), Condvar::new()),
             in_flight: AtomicUsize::new(0),
         });
         // Not bounded: it never holds more than the device has accepted.
@@ -83,24 +91,45 @@ impl<W: Work> SimCard<W> {
             .then(|| ResponseRing { answers, poller: Mutex::new(Poller::new(polling)) });
         let written = ring.is_some().then_some(written);
         let hardware = Arc::clone(&shared);
-        let thread = thread::Builder::new()
-            .name(name)
-            .spawn(move || hardware.run(&heard, written.as_ref()))?;
-        Ok(Arc::new(Self { shared, thread: Mutex::new(Some(thread)), ring }))
+        let thread = OwnedThreads::new();
+        thread.spawn(name, move || hardware.run(&heard, written.as_ref()))?;
+        Ok(Arc::new(Self { shared, thread, ring }))
     }
 
-    /// Ends the hardware queue thread and waits for it. Requests that the card holds are reported lost, later ones are
-    /// refused as unavailable. Does nothing the second time.
+    /// Takes nothing more, lets what is in flight finish until `deadline`, ends the hardware queue thread and joins it.
+    /// Requests that the card holds then are reported lost, later ones refused as unavailable. With a polling policy
+    /// somebody has to poll the engine meanwhile.
+    ///
+    /// The work begins at once, on a thread of its own; the future is of any executor, and may be dropped.
+    pub fn shutdown(self: &Arc<Self>, deadline: Duration) -> ShuttingDown {
+        if !self.thread.home().is_here() {
+            return ShuttingDown::ready(Shutdown::Drained);
+        }
+        self.shared.closed.store(true, Ordering::SeqCst);
+        let card = Arc::clone(self);
+        ShuttingDown::on_own_thread(deadline, move |deadline| card.shutdown_blocking(deadline))
+    }
+
+    /// As [`shutdown`](Self::shutdown), and blocks until then.
+    pub fn shutdown_blocking(&self, deadline: Duration) -> Shutdown {
+        if !self.thread.home().is_here() {
+            return Shutdown::Drained;
+        }
+        let end = Instant::now().checked_add(deadline);
+        let left =
+            || end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
+        self.shared.closed.store(true, Ordering::SeqCst);
+        self.shared.wait_idle(&left);
+        self.shared.stop();
+        self.thread.join(left().max(OwnedThreads::A_MOMENT))
+    }
+
+    /// Ends the hardware queue thread and waits for it, but not on that thread itself. Requests that the card holds are
+    /// reported lost, later ones are refused as unavailable. Does nothing the second time.
     pub fn stop(&self) {
-        self.shared.stopping.store(true, Ordering::Release);
-        self.shared.ring();
-        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(thread) = thread
-            // The last owner of the engine may have been a completion on that very thread.
-            && thread.thread().id() != thread::current().id()
-            && thread.join().is_err()
-        {
-            tracing::error!("the hardware queue thread panicked");
+        if self.thread.home().is_here() {
+            self.shared.stop();
+            let _joined = self.thread.join(Duration::MAX);
         }
     }
 
@@ -139,14 +168,18 @@ impl<W: Work> core::fmt::Debug for SimCard<W> {
 
 impl<W: Work> Accelerator<W> for SimCard<W> {
     fn submit(&self, request: Request<W>) -> Result<(), Rejected<W>> {
-        if self.shared.stopping.load(Ordering::Acquire) {
+        // An engine over a card that interrupts has asked before.
+        if self.ring.is_some() && !self.thread.home().is_here() {
+            return Err(Rejected::Unavailable(request, MADE_ELSEWHERE));
+        }
+        if self.shared.closed.load(Ordering::Acquire) {
             return Err(Rejected::Unavailable(request, "the card has been stopped"));
         }
         // Counted before, for the answer may be faster than the return.
         self.shared.in_flight.fetch_add(1, Ordering::AcqRel);
         let (taken, doorbell) = self.shared.card.submit(self.shared.start.elapsed(), request);
         if taken.is_err() {
-            self.shared.in_flight.fetch_sub(1, Ordering::AcqRel);
+            self.shared.left();
         }
         if doorbell == Doorbell::Ring {
             self.shared.ring();
@@ -173,7 +206,7 @@ impl<W: Work> Accelerator<W> for SimCard<W> {
         };
         if due {
             for (request, answer) in ring.answers.try_iter() {
-                self.shared.in_flight.fetch_sub(1, Ordering::AcqRel);
+                self.shared.left();
                 request.complete(answer);
             }
         }
@@ -196,15 +229,54 @@ impl<W: Work> Accelerator<W> for SimCard<W> {
         let polled = self.ring.is_some();
         Capabilities { completion_thread: !polled, needs_poll: polled }
     }
+
+    /// Unless another engine still uses the card: the last one ends it.
+    fn end(&self, deadline: Duration) -> Option<Shutdown> {
+        (!self.shared.card.is_in_use()).then(|| {
+            // The engine has waited for its requests, and nobody polls any more.
+            let deadline = if self.ring.is_some() { Duration::ZERO } else { deadline };
+            self.shutdown_blocking(deadline)
+        })
+    }
 }
 
 impl<W: Work> Drop for SimCard<W> {
+    /// Waits for nothing: a completion on that very thread may have dropped it.
     fn drop(&mut self) {
-        self.stop();
+        if self.thread.home().is_here() {
+            self.shared.stop();
+        }
     }
 }
 
 impl<W: Work> Shared<W> {
+    /// Tells the thread to end.
+    fn stop(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+        self.stopping.store(true, Ordering::Release);
+        self.ring();
+    }
+
+    /// A request has left the card.
+    fn left(&self) {
+        // In one order with `closed` and the look at the count: either this sees the one, or `wait_idle` the other.
+        if self.in_flight.fetch_sub(1, Ordering::SeqCst) == 1 && self.closed.load(Ordering::SeqCst)
+        {
+            drop(self.idle.0.lock().unwrap_or_else(PoisonError::into_inner));
+            self.idle.1.notify_all();
+        }
+    }
+
+    /// Waits, once closed, until nothing is in flight, or no time is left.
+    fn wait_idle(&self, left: &dyn Fn() -> Duration) {
+        let (lock, idle) = &self.idle;
+        let mut guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
+        while self.in_flight.load(Ordering::SeqCst) > 0 && !left().is_zero() {
+            let wait = left().min(Duration::from_secs(86_400));
+            guard = idle.wait_timeout(guard, wait).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
     fn ring(&self) {
         // Full: it has been rung already. Disconnected: the thread has ended.
         let _ = self.doorbell.try_send(());
@@ -223,7 +295,7 @@ impl<W: Work> Shared<W> {
                     }
                 }
                 None => {
-                    self.in_flight.fetch_sub(1, Ordering::AcqRel);
+                    self.left();
                     let (request, answer) = answered;
                     request.complete(answer);
                 }

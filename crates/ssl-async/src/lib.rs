@@ -177,7 +177,10 @@ pub mod tokio;
 pub use context::{AsyncCallback, SslContext};
 pub use crypto_ops::{CryptoOp, KeyHandle};
 pub use engine_core;
-pub use engine_core::{Clock, DriverError, Engine, EngineError, ThreadPoolBuilder};
+pub use engine_core::{
+    Clock, DriverError, Engine, EngineError, Shutdown, ShuttingDown, ThreadPoolBuilder,
+    threads_ending,
+};
 pub use error::{ClosedDuring, SslError};
 pub use job_core::JobPool;
 pub use outcome::Outcome;

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, mpsc};
 use std::task::Wake;
 
-use engine_core::{CheckPolicy, DeviceError, EngineError};
+use engine_core::{CheckPolicy, DeviceError, EngineError, Shutdown};
 use sim_engine::{CryptoOp, Engine, ServiceTime, SimCard};
 use wait_ctx::{Notifier, Route};
 
@@ -98,4 +98,29 @@ fn l5_the_last_owner_may_go_on_the_hardware_thread_itself() {
             assert!(pending.poll_result().is_ready());
         }
     }
+}
+
+#[test]
+fn l8_a_card_that_is_shut_down_finishes_what_it_holds_and_joins_its_thread() {
+    for deadline in [PATIENCE, std::time::Duration::MAX] {
+        let card = SimCard::start(config(2, 64), keys()).unwrap();
+        let engine = Engine::builder(card.clone()).build();
+        let pending: Vec<_> = (0..20).map(|n| engine.offer(sign(n)).unwrap()).collect();
+        assert_eq!(card.shutdown_blocking(deadline), Shutdown::Drained);
+        for pending in pending {
+            assert!(pending.wait().is_ok());
+        }
+        let error = engine.run(sign(9)).unwrap_err();
+        assert!(matches!(error, EngineError::Device(DeviceError::Unavailable(_))), "{error}");
+        assert_eq!(engine.shutdown_blocking(deadline), Shutdown::Drained);
+    }
+}
+
+#[test]
+fn l8_an_engine_that_is_shut_down_ends_its_card_unless_another_uses_it() {
+    let card = SimCard::start(config(2, 64), keys()).unwrap();
+    let [one, other] = [(); 2].map(|()| Engine::builder(card.clone()).build());
+    assert_eq!(one.shutdown_blocking(PATIENCE), Shutdown::Drained);
+    assert_eq!(verified(&other, 1), Ok(()));
+    assert_eq!(other.shutdown_blocking(PATIENCE), Shutdown::Drained);
 }

@@ -5,8 +5,8 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use engine_core::{
-    Accelerator, Clock, Driver, DriverError, Engine, EngineSnapshot, Fallback, Terms,
-    ThreadPoolBuilder,
+    Accelerator, Clock, Driver, DriverError, Engine, EngineSnapshot, Fallback, Shutdown,
+    ShuttingDown, Terms, ThreadPoolBuilder,
 };
 use rustls::client::ResolvesClientCert;
 use rustls::crypto::CryptoProvider;
@@ -48,6 +48,10 @@ use crate::rustls23::signing_key::{Key, OffloadedSigningKey, SigningWork};
 /// # }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// Dropping the last handle waits for nothing, on whatever thread: calls under way end by themselves. To end a key at a time
+/// of your own, and to know that it has ended, use [`shutdown`](Self::shutdown). A key with threads belongs to the process
+/// that made it: in a child made by `fork` its signatures fail at once, so make it after the fork.
 ///
 /// The signatures are checked with the certificate's key before they leave (law L12): always those of an RSA key, and
 /// the others where that does not cost the serving thread.
@@ -120,6 +124,21 @@ impl SlowKey {
     /// The engine that the signatures go through: to close, drain and watch it.
     pub fn engine(&self) -> &Arc<Engine<SigningWork>> {
         &self.engine
+    }
+
+    /// Ends the key: takes no more signatures on, lets those under way finish until `deadline`, fails the rest, ends the
+    /// threads and joins them. After [`Shutdown::Drained`] nothing of the key runs any more, and the process may end, or
+    /// unload the library behind it; after [`Shutdown::Stuck`] that many calls have not returned: end the process by `_exit`.
+    ///
+    /// The intake ends at once; the future is of any executor, and the shutdown goes on if it is dropped. See
+    /// [`Engine::shutdown`].
+    pub fn shutdown(&self, deadline: Duration) -> ShuttingDown {
+        self.engine.shutdown(deadline)
+    }
+
+    /// As [`shutdown`](Self::shutdown), and blocks until then: not for a thread of a runtime that has tasks of the key.
+    pub fn shutdown_blocking(&self, deadline: Duration) -> Shutdown {
+        self.engine.shutdown_blocking(deadline)
     }
 
     /// What has been counted: signatures, failures, deadlines, and where the time went.

@@ -25,7 +25,6 @@ use std::io::{self, Write};
 use std::panic::resume_unwind;
 use std::sync::Arc;
 
-use engine_core::EngineError;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Handle;
 use tokio::time::Sleep;
@@ -37,7 +36,7 @@ use crate::read_ahead::{Awaited, Next, PacketAt, ReadAhead};
 use crate::rustls23::{self, Due, Hello, KeyExchange, ServerConfig, Tls};
 use crate::session::SslId;
 use crate::tokio::early::EarlyData;
-use crate::tokio::shards::Shards;
+use crate::tokio::shards::{Shards, UnderWay};
 use crate::tokio::stream::TlsStream;
 use crate::tokio::sync_io::SyncIo;
 use crate::tokio::visit::{Reply, Visit};
@@ -91,6 +90,7 @@ pub(crate) struct Handshake<IO> {
     /// The transport takes nothing any more. Counts when what the peer has sent is processed.
     unsendable: Option<SslError>,
     span: Span,
+    _under_way: UnderWay,
 }
 
 /// Where the connection is.
@@ -140,6 +140,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
     fn new(role: Role, io: IO, terms: Terms, place: Place) -> Self {
         let id = SslId::next();
         Self {
+            _under_way: terms.shards.begin_handshake(),
             id,
             role,
             io: Some(io),
@@ -286,7 +287,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
                 }))
             }
             None => {
-                let error = gave_up.unwrap_or(SslError::Failed(EngineError::Gone));
+                let why_gone = || SslError::Failed(self.terms.shards.why_gone());
+                let error = gave_up.unwrap_or_else(why_gone);
                 Ok(Place::Parting(Parting::saying(self.in_the_clear_words(), error)))
             }
         }

@@ -56,8 +56,8 @@
 //! # Cancellation and drop
 //!
 //! Every future may be dropped at any time. The shard hears of it and cancels the packet on its own thread, soon but not
-//! at once: [`Shards::quiesce`] waits for that. A handshake that a [deadline](TlsAcceptor::deadline) ends, or that is
-//! under `tokio::time::timeout`, is dropped like any other.
+//! at once: [`Shards::quiesce`] waits for that, and [`Shards::shutdown`] ends everything. A handshake that a
+//! [deadline](TlsAcceptor::deadline) ends, or that is under `tokio::time::timeout`, is dropped like any other.
 //!
 //! # Bounds
 //!

@@ -1,14 +1,17 @@
 //! The shards: threads with a pool of jobs each, where packets that may pause are processed.
 
 use core::fmt;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::time::Duration;
 use std::io;
 use std::num::NonZero;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::Instant;
 
+use engine_core::{EngineError, OwnedThreads, RefusedReason, Shutdown, ShuttingDown};
 use job_core::{JobPool, PoolBuilder, PoolStats};
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{Notify, oneshot};
 
 use crate::packet::Work;
 use crate::tokio::inbox::{Command, Inbox};
@@ -24,19 +27,24 @@ use crate::tokio::visit::Visit;
 /// # Who ends them
 ///
 /// Every acceptor, connector and unfinished handshake holds a handle. When the last handle goes the threads are told to
-/// end; they cancel nothing then, for there is nothing left, and nobody waits for them. To end them at a time of your
-/// own, and to know that they have ended:
+/// end; they cancel nothing then, for there is nothing left, and nobody waits for them:
+/// [`threads_ending`](engine_core::threads_ending) counts them until they have ended. To end them at a time of your own, and
+/// to know that they have ended:
 ///
 /// ```
 /// # #[cfg(feature = "aws-lc-rs")] {
 /// # use core::time::Duration;
-/// # async fn stop(shards: ssl_async::tokio::Shards) {
-/// // Stopped accepting before. What is parked has ten seconds.
-/// let _late = tokio::time::timeout(Duration::from_secs(10), shards.quiesce()).await;
-/// shards.shutdown().await; // cancels the rest and joins the threads
+/// # async fn stop(shards: ssl_async::tokio::Shards, key: std::sync::Arc<ssl_async::SlowKey>) {
+/// // Stopped accepting before. Handshakes under way have ten seconds, and the key what is left of a call.
+/// let deadline = Duration::from_secs(10);
+/// let ended = shards.shutdown(deadline).await.and(key.shutdown(deadline).await);
+/// println!("{ended:?}"); // Drained: it is safe to return from main
 /// # }
 /// # }
 /// ```
+///
+/// In a child made by `fork` the threads do not exist: handshakes fail with
+/// [`RefusedReason::MadeElsewhere`](engine_core::RefusedReason::MadeElsewhere). Build shards after the fork.
 #[derive(Clone)]
 pub struct Shards {
     inner: Arc<Inner>,
@@ -44,18 +52,21 @@ pub struct Shards {
 
 struct Inner {
     inboxes: Box<[Arc<Inbox>]>,
-    threads: Mutex<Vec<JoinHandle<()>>>,
-    /// How many threads have not ended.
-    alive: watch::Receiver<usize>,
+    threads: OwnedThreads,
     next: AtomicUsize,
     visits: Arc<Visits>,
 }
 
-/// How many packets are at the shards.
+/// How many packets are at the shards, and how many handshakes are under way.
 #[derive(Default)]
 struct Visits {
     now: AtomicUsize,
     none: Notify,
+    handshakes: AtomicUsize,
+    /// A shutdown waits on `idle`.
+    awaited: AtomicBool,
+    lock: Mutex<()>,
+    idle: Condvar,
 }
 
 /// Settings of [`Shards`].
@@ -102,21 +113,26 @@ impl Shards {
         }
     }
 
-    /// Ends the threads and waits until they have ended. What is parked is cancelled: its handshake fails, with
-    /// [`EngineError::Cancelled`](crate::EngineError::Cancelled) as a rule. Handshakes that need a shard from now on
-    /// fail with [`EngineError::Gone`](crate::EngineError::Gone). Established streams go on.
-    pub async fn shutdown(&self) {
-        self.inner.close();
-        let mut alive = self.inner.alive.clone();
-        // An error would mean that the last thread is gone, too.
-        let _ = alive.wait_for(|alive| *alive == 0).await;
-        let threads = core::mem::take(&mut *self.inner.lock_threads());
-        for thread in threads {
-            // It has left its last statement: this does not wait.
-            if thread.join().is_err() {
-                tracing::error!("a shard panicked");
-            }
+    /// Ends the shards: lets handshakes under way finish until `deadline`, cancels what is left, ends the threads and joins
+    /// them. What is cancelled fails with [`EngineError::Cancelled`](crate::EngineError::Cancelled) as a rule, and handshakes
+    /// that need a shard afterwards with [`EngineError::Gone`](crate::EngineError::Gone). Established streams go on. Stop
+    /// accepting before: a handshake that begins meanwhile is waited for as well.
+    ///
+    /// A hook that does not return holds its thread, which is then counted in [`Shutdown::Stuck`]. The threads have at least a
+    /// second to cancel what they hold, whatever the deadline.
+    ///
+    /// The work begins at once, on a thread of its own; the future is of any executor, and may be dropped.
+    pub fn shutdown(&self, deadline: Duration) -> ShuttingDown {
+        if !self.inner.threads.home().is_here() {
+            return ShuttingDown::ready(Shutdown::Drained);
         }
+        let inner = Arc::clone(&self.inner);
+        ShuttingDown::on_own_thread(deadline, move |deadline| inner.shut_down(deadline))
+    }
+
+    /// As [`shutdown`](Self::shutdown), and blocks until then: not for a thread of the runtime that the handshakes need.
+    pub fn shutdown_blocking(&self, deadline: Duration) -> Shutdown {
+        self.inner.shut_down(deadline)
     }
 
     /// The figures of each shard's jobs; none of a shard that has ended.
@@ -140,6 +156,10 @@ impl Shards {
 
     /// Asks all shards at once and waits for their answers; a shard that has ended has none.
     async fn ask_all<R>(&self, command: impl Fn(oneshot::Sender<R>) -> Command) -> Vec<R> {
+        // In a child made by fork the shards are not there.
+        if !self.inner.threads.home().is_here() {
+            return Vec::new();
+        }
         let ask = |inbox: &Arc<Inbox>| {
             let (reply, answer) = oneshot::channel();
             // A command that comes back takes its sender with it.
@@ -154,9 +174,28 @@ impl Shards {
         answers
     }
 
+    /// Counts a handshake as under way until the answer is dropped.
+    pub(crate) fn begin_handshake(&self) -> UnderWay {
+        UnderWay::count(&self.inner.visits)
+    }
+
+    /// Why a packet gets no answer.
+    pub(crate) fn why_gone(&self) -> EngineError {
+        if self.inner.threads.home().is_here() {
+            EngineError::Gone
+        } else {
+            EngineError::Refused(RefusedReason::MadeElsewhere)
+        }
+    }
+
     /// Sends a packet to a shard.
     pub(crate) fn visit(&self, work: Work) -> Visit {
-        let Inner { inboxes, next, visits, .. } = &*self.inner;
+        let Inner { inboxes, next, visits, threads } = &*self.inner;
+        // Before any lock: in a child made by fork it may be held for ever.
+        if !threads.home().is_here() {
+            drop(work);
+            return Visit::refused();
+        }
         let inbox = &inboxes[next.fetch_add(1, Ordering::Relaxed) % inboxes.len()];
         Visit::begin(inbox, Place::take(visits), work)
     }
@@ -210,26 +249,21 @@ impl ShardsBuilder {
         // Only to see whether it can be: each thread makes its own.
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
         drop(self.jobs.clone().build().map_err(invalid)?);
-        let (ends, alive) = watch::channel(0);
-        let ends = Arc::new(ends);
         let inboxes: Box<[_]> = (0..self.threads).map(|_| Inbox::new()).collect();
         let inner = Inner {
             inboxes,
-            threads: Mutex::default(),
-            alive,
+            threads: OwnedThreads::new(),
             next: AtomicUsize::new(0),
             visits: Arc::default(),
         };
         // Should a start fail, dropping `inner` ends those that were started.
         for inbox in &inner.inboxes {
             let max_parked = self.max_parked.unwrap_or_else(|| (MAX_PARKED / self.threads).max(1));
-            let (jobs, end) = (self.jobs.clone(), End::of(&ends, inbox));
-            let thread =
-                thread::Builder::new().name(String::from("ssl-shard")).spawn(move || {
-                    let pool = jobs.build().expect("the settings made a pool before");
-                    shard::serve(&end.inbox, pool, max_parked);
-                })?;
-            inner.lock_threads().push(thread);
+            let (jobs, end) = (self.jobs.clone(), End(Arc::clone(inbox)));
+            inner.threads.spawn(String::from("ssl-shard"), move || {
+                let pool = jobs.build().expect("the settings made a pool before");
+                shard::serve(&end.0, pool, max_parked);
+            })?;
         }
         Ok(Shards { inner: Arc::new(inner) })
     }
@@ -240,35 +274,78 @@ impl Inner {
         self.inboxes.iter().for_each(|inbox| inbox.close());
     }
 
-    fn lock_threads(&self) -> std::sync::MutexGuard<'_, Vec<JoinHandle<()>>> {
-        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    fn shut_down(&self, deadline: Duration) -> Shutdown {
+        if !self.threads.home().is_here() {
+            return Shutdown::Drained;
+        }
+        let end = Instant::now().checked_add(deadline);
+        let left =
+            || end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
+        self.visits.wait_idle(&left);
+        self.close();
+        self.threads.join(left().max(OwnedThreads::A_MOMENT))
     }
 }
 
 impl Drop for Inner {
     /// May run on any thread, one of the shards included, so it waits for none.
     fn drop(&mut self) {
-        self.close();
+        // In another process the locks may be held by threads that are not there.
+        if self.threads.home().is_here() {
+            self.close();
+        }
     }
 }
 
-/// Counts a thread until it has ended, however it ends.
-struct End {
-    alive: Arc<watch::Sender<usize>>,
-    inbox: Arc<Inbox>,
-}
+impl Visits {
+    fn is_idle(&self) -> bool {
+        self.now.load(Ordering::SeqCst) == 0 && self.handshakes.load(Ordering::SeqCst) == 0
+    }
 
-impl End {
-    fn of(alive: &Arc<watch::Sender<usize>>, inbox: &Arc<Inbox>) -> Self {
-        alive.send_modify(|alive| *alive += 1);
-        Self { alive: Arc::clone(alive), inbox: Arc::clone(inbox) }
+    /// Waits until no packet is here and no handshake under way, or no time is left.
+    fn wait_idle(&self, left: &dyn Fn() -> Duration) {
+        self.awaited.store(true, Ordering::SeqCst);
+        let mut guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        while !self.is_idle() && !left().is_zero() {
+            let wait = left().min(Duration::from_secs(86_400));
+            guard = self.idle.wait_timeout(guard, wait).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// A count has come to zero.
+    fn note_zero(&self) {
+        // In one order with the counts: either this sees the waiter, or the waiter the zero.
+        if self.awaited.load(Ordering::SeqCst) && self.is_idle() {
+            drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
+            self.idle.notify_all();
+        }
     }
 }
+
+/// Closes a thread's inbox when it has ended, however it ends.
+struct End(Arc<Inbox>);
 
 impl Drop for End {
     fn drop(&mut self) {
-        self.inbox.abandon();
-        self.alive.send_modify(|alive| *alive -= 1);
+        self.0.abandon();
+    }
+}
+
+/// A handshake under way, until it is dropped.
+pub(crate) struct UnderWay(Arc<Visits>);
+
+impl UnderWay {
+    fn count(visits: &Arc<Visits>) -> Self {
+        visits.handshakes.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(visits))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        if self.0.handshakes.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.0.note_zero();
+        }
     }
 }
 
@@ -277,15 +354,16 @@ pub(crate) struct Place(Arc<Visits>);
 
 impl Place {
     fn take(visits: &Arc<Visits>) -> Self {
-        visits.now.fetch_add(1, Ordering::AcqRel);
+        visits.now.fetch_add(1, Ordering::SeqCst);
         Self(Arc::clone(visits))
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        if self.0.now.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if self.0.now.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.0.none.notify_waiters();
+            self.0.note_zero();
         }
     }
 }

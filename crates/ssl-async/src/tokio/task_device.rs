@@ -3,15 +3,20 @@
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use core::time::Duration;
-use std::sync::Arc;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, ThreadId};
+use std::time::Instant;
 
 use engine_core::{
-    Accelerator, Capabilities, DeviceError, Kind, Rejected, Request, RoomNotice, Work,
+    Accelerator, BlockingScope, Capabilities, DeviceError, Kind, Rejected, Request, RoomNotice,
+    Shutdown, Work,
 };
 use rustls::SignatureScheme;
-use tokio::runtime::Handle;
+use tokio::runtime::{Builder, Handle, Runtime, RuntimeFlavor};
 
 use crate::rustls23::SigningWork;
 
@@ -53,11 +58,33 @@ use crate::rustls23::SigningWork;
 /// The task runs on the runtime that the device was made in, not on a fiber: it may use whatever that runtime offers. A
 /// handshake that is dropped is not waited for: its task ends at its next attempt, or with this one. If the runtime is
 /// gone, requests fail.
+///
+/// # Outside our acceptors
+///
+/// A key over a task device may also be given to code that signs where it stands: a stock tokio-rustls acceptor, hyper,
+/// reqwest. The thread then waits for the task. If that is a thread of the very runtime, a multi-thread runtime moves
+/// its other tasks to another thread ([`tokio::task::block_in_place`]); that works, and costs a thread for each wait. The
+/// only thread of a current-thread runtime cannot wait for its own task: the signature fails at once, with a sentence that
+/// names the remedies, [`TlsAcceptor`](super::TlsAcceptor), [`TlsConnector`](super::TlsConnector), or
+/// [`own_runtime`](Self::own_runtime). Both are said in the log, once for each device, as `task_device.blocks`.
 pub struct TaskDevice<W: Work> {
     call: Arc<Call<W>>,
     runtime: Handle,
+    /// Ends with the device, if the runtime is its own.
+    own: Option<OwnRuntime>,
     policy: Policy,
     shared: Arc<Shared>,
+}
+
+/// A runtime that waits for nothing when it is dropped.
+struct OwnRuntime(Option<Runtime>);
+
+impl Drop for OwnRuntime {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 type Call<W> =
@@ -74,8 +101,16 @@ struct Policy {
 #[derive(Default)]
 struct Shared {
     in_flight: AtomicUsize,
+    /// Nothing is taken any more, and a shutdown waits on `idle`.
+    closed: AtomicBool,
+    lock: Mutex<()>,
+    idle: Condvar,
     /// One for each engine over this device.
-    rooms: std::sync::Mutex<Vec<RoomNotice>>,
+    rooms: Mutex<Vec<RoomNotice>>,
+    /// The thread that runs the tasks, if there is only one; none until it has run the first.
+    executor: Mutex<Option<ThreadId>>,
+    executor_known: Condvar,
+    warned: AtomicBool,
 }
 
 impl TaskDevice<SigningWork> {
@@ -111,7 +146,31 @@ impl<W: Work> TaskDevice<W> {
     {
         let call: Arc<Call<W>> = Arc::new(move |work| Box::pin(call(work)));
         let policy = Policy { attempts: 1, attempt_deadline: None, in_flight: 1024 };
-        Self { call, runtime: Handle::current(), policy, shared: Arc::default() }
+        let shared = Arc::<Shared>::default();
+        let runtime = Handle::current();
+        if runtime.runtime_flavor() == RuntimeFlavor::CurrentThread {
+            let told = Arc::clone(&shared);
+            drop(runtime.spawn(async move { told.tell_executor() }));
+        }
+        Self { call, runtime, own: None, policy, shared }
+    }
+
+    /// Runs the tasks on a small runtime of the device's own, with one thread: for keys that are used by code that signs
+    /// where it stands, on a current-thread runtime. What `call` awaits has to be made there too: a client with pooled
+    /// connections belongs to the runtime that it was first used in.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system that gives no thread.
+    pub fn own_runtime(mut self) -> io::Result<Self> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("task-device")
+            .enable_all()
+            .build()?;
+        self.runtime = runtime.handle().clone();
+        self.own = Some(OwnRuntime(Some(runtime)));
+        Ok(self)
     }
 
     /// How often a request is tried before it fails, at least once; 10 ms lie between the first two attempts, and twice as
@@ -148,20 +207,30 @@ struct Place(Arc<Shared>);
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::AcqRel);
+        // In one order with `closed`: either this sees the waiter, or the waiter the zero.
+        if self.0.in_flight.fetch_sub(1, Ordering::SeqCst) == 1
+            && self.0.closed.load(Ordering::SeqCst)
+        {
+            drop(locked(&self.0.lock));
+            self.0.idle.notify_all();
+        }
     }
 }
 
 impl<W: Work + Sync> Accelerator<W> for TaskDevice<W> {
     fn submit(&self, request: Request<W>) -> Result<(), Rejected<W>> {
+        if self.shared.closed.load(Ordering::SeqCst) {
+            return Err(Rejected::Unavailable(request, "the device was shut down"));
+        }
         let (policy, bound) = (self.policy, self.policy.in_flight);
         let more = |now| (now < bound).then_some(now + 1);
-        if self.shared.in_flight.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_err() {
+        if self.shared.in_flight.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_err() {
             return Err(Rejected::Full(request));
         }
         let under_way = UnderWay { _place: Place(Arc::clone(&self.shared)), request };
         let (call, shared) = (Arc::clone(&self.call), Arc::clone(&self.shared));
         drop(self.runtime.spawn(async move {
+            under_way.request.begin();
             let answer = attempt(&*call, &under_way.request, policy).await;
             let UnderWay { _place: place, request } = under_way;
             drop(place);
@@ -184,11 +253,107 @@ impl<W: Work + Sync> Accelerator<W> for TaskDevice<W> {
     fn capabilities(&self) -> Capabilities {
         Capabilities { completion_thread: true, needs_poll: false }
     }
+
+    /// The task may need the very thread that waits.
+    fn blocking(&self) -> Result<Option<BlockingScope>, DeviceError> {
+        let same = Handle::try_current().is_ok_and(|current| current.id() == self.runtime.id());
+        if !same {
+            return Ok(None);
+        }
+        match self.runtime.runtime_flavor() {
+            RuntimeFlavor::CurrentThread if self.shared.is_executor() => {
+                self.shared.warn(NEEDS_THIS_THREAD);
+                Err(DeviceError::Unsupported(NEEDS_THIS_THREAD))
+            }
+            RuntimeFlavor::CurrentThread => Ok(None),
+            _ => {
+                self.shared.warn(
+                    "a thread of the runtime waits for a signature, because it was asked for outside of \
+                     ssl_async::tokio's acceptor and connector; another thread takes over its tasks meanwhile",
+                );
+                Ok(Some(wait_in_place))
+            }
+        }
+    }
+
+    /// Waits for the tasks of this device, unless another engine still uses it.
+    fn end(&self, deadline: Duration) -> Option<Shutdown> {
+        if self.shared.rooms().iter().any(RoomNotice::is_open) {
+            return None;
+        }
+        self.shared.closed.store(true, Ordering::SeqCst);
+        Some(self.shared.wait_idle(deadline))
+    }
+}
+
+/// The only thread of the runtime waits for a task of that runtime.
+const NEEDS_THIS_THREAD: &str = "its task needs the runtime's only thread, which would wait for it; accept with \
+    ssl_async::tokio::TlsAcceptor (connect with TlsConnector), or give the device a runtime by TaskDevice::own_runtime, \
+    or use a multi-thread runtime";
+
+/// Waits while another thread of the runtime takes over the tasks of this one.
+fn wait_in_place(wait: &mut dyn FnMut()) -> Result<(), DeviceError> {
+    let mut begun = false;
+    // Inside a LocalSet it panics, before it calls anything: no other thread can take those tasks over.
+    let waited = catch_unwind(AssertUnwindSafe(|| {
+        tokio::task::block_in_place(|| {
+            begun = true;
+            wait();
+        });
+    }));
+    match waited {
+        Ok(()) => Ok(()),
+        Err(panic) if begun => resume_unwind(panic),
+        Err(_) => Err(DeviceError::Unsupported(NEEDS_THIS_THREAD)),
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shared {
-    fn rooms(&self) -> std::sync::MutexGuard<'_, Vec<RoomNotice>> {
-        self.rooms.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn rooms(&self) -> MutexGuard<'_, Vec<RoomNotice>> {
+        locked(&self.rooms)
+    }
+
+    fn warn(&self, why: &'static str) {
+        if !self.warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(why, "task_device.blocks");
+        }
+    }
+
+    /// Called by a task: which thread runs them.
+    fn tell_executor(&self) {
+        *locked(&self.executor) = Some(thread::current().id());
+        self.executor_known.notify_all();
+    }
+
+    /// Whether this thread is the one that runs the tasks of a current-thread runtime. As long as none has run, it is, or
+    /// no thread is yet: a moment later a thread that is another one would have run the first.
+    fn is_executor(&self) -> bool {
+        let unknown = |executor: &mut Option<ThreadId>| executor.is_none();
+        let (executor, _) = self
+            .executor_known
+            .wait_timeout_while(locked(&self.executor), Duration::from_millis(100), unknown)
+            .unwrap_or_else(PoisonError::into_inner);
+        executor.is_none_or(|executor| executor == thread::current().id())
+    }
+
+    /// Waits, once closed, until no task is under way.
+    fn wait_idle(&self, deadline: Duration) -> Shutdown {
+        let end = Instant::now().checked_add(deadline);
+        let left =
+            || end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
+        let mut guard = locked(&self.lock);
+        loop {
+            let n = self.in_flight.load(Ordering::SeqCst);
+            if n == 0 || left().is_zero() {
+                return Shutdown::of(n);
+            }
+            let wait = left().min(Duration::from_secs(86_400));
+            guard = self.idle.wait_timeout(guard, wait).unwrap_or_else(PoisonError::into_inner).0;
+        }
     }
 
     /// The completion has told its own engine; the room may be wanted by another one.
@@ -239,6 +404,7 @@ impl<W: Work> fmt::Debug for TaskDevice<W> {
         f.debug_struct("TaskDevice")
             .field("policy", &self.policy)
             .field("in_flight", &self.shared.in_flight)
+            .field("own_runtime", &self.own.is_some())
             .finish_non_exhaustive()
     }
 }

@@ -68,7 +68,8 @@ impl Visitor {
 /// A packet that is at a shard. Ready with the answer; `None` if the shard has ended. Dropping it cancels the packet.
 pub(crate) struct Visit {
     id: VisitId,
-    inbox: Arc<Inbox>,
+    /// Absent if it was refused.
+    inbox: Option<Arc<Inbox>>,
     reply: oneshot::Receiver<Reply>,
     answered: bool,
 }
@@ -80,15 +81,21 @@ impl Visit {
         let visitor = Visitor { reply: sender, span: Span::current(), _place: place };
         // An order that comes back is dropped, and the answer is that there is none.
         let _ = inbox.send(Command::Start(Order { id, work, visitor }));
-        Self { id, inbox: Arc::clone(inbox), reply, answered: false }
+        Self { id, inbox: Some(Arc::clone(inbox)), reply, answered: false }
     }
-}
 
-impl Visit {
+    /// A packet that goes to no shard: there is no answer.
+    pub(crate) fn refused() -> Self {
+        let (_, reply) = oneshot::channel();
+        Self { id: VisitId::next(), inbox: None, reply, answered: false }
+    }
+
     /// Gives the packet up if it is parked or has no job yet, and not if it is done before that: the answer says which.
     pub(crate) fn abandon(&self) {
         // A shard that has ended has answered.
-        let _ = self.inbox.send(Command::Abandon(self.id));
+        if let Some(inbox) = &self.inbox {
+            let _ = inbox.send(Command::Abandon(self.id));
+        }
     }
 }
 
@@ -108,7 +115,9 @@ impl Drop for Visit {
             // First, so that a packet not yet begun is not begun, even if it is taken up before the command is.
             self.reply.close();
             // A shard that has ended has cancelled it already.
-            let _ = self.inbox.send(Command::Cancel(self.id));
+            if let Some(inbox) = &self.inbox {
+                let _ = inbox.send(Command::Cancel(self.id));
+            }
         }
     }
 }

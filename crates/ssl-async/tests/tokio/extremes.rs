@@ -87,7 +87,7 @@ async fn handshake(settings: &Settings) -> Result<(), SslError> {
     let (ours, theirs) = wire();
     let (server, client) = tokio::join!(acceptor.accept(ours), world.client(theirs));
     exchange(&mut client.map_err(|_| SslError::ShutDown)?, &mut server?).await;
-    shards.shutdown().await;
+    assert_eq!(shards.shutdown(Duration::ZERO).await, engine_core::Shutdown::Drained);
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine_core::EngineError;
+use engine_core::{EngineError, Shutdown};
 use job_core::JobPool;
 use ssl_async::tokio::{Accept, Connect, Shards, StartHandshake, TlsAcceptor, TlsStream};
 use ssl_async::{ClosedDuring, SslError};
@@ -175,7 +175,7 @@ fn a_shutdown_cancels_what_is_parked_and_refuses_what_comes() {
         let server = tokio::spawn(world.acceptor.accept(ours));
         let client = tokio::spawn(world.client(theirs));
         until(|| world.fixture.device.held() == 1).await;
-        world.shards.shutdown().await;
+        assert_eq!(world.shards.shutdown(Duration::ZERO).await, Shutdown::Drained);
         let error = server.await.unwrap().unwrap_err();
         assert!(matches!(error, SslError::Failed(EngineError::Cancelled)), "{error}");
         assert!(client.await.unwrap().is_err());
@@ -185,7 +185,7 @@ fn a_shutdown_cancels_what_is_parked_and_refuses_what_comes() {
         let error = world.client(theirs).await.unwrap_err();
         assert!(matches!(error, SslError::Failed(EngineError::Gone)), "{error}");
         // Again is as good as once.
-        world.shards.shutdown().await;
+        assert_eq!(world.shards.shutdown(Duration::ZERO).await, Shutdown::Drained);
         world.fixture.device.answer();
         assert_eq!(world.fixture.engine.snapshot().requests.now, 0);
     });

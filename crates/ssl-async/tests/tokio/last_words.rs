@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use engine_core::Shutdown;
 use rustls::version::{TLS12, TLS13};
 use rustls::{AlertDescription, ClientConfig, ClientConnection, Error, SupportedProtocolVersion};
 use ssl_async::SslError;
@@ -83,7 +84,7 @@ fn l15_a_client_is_told_internal_error_when_the_shards_end() {
         let device = world.fixture.device.clone();
         let ends = tokio::spawn(async move {
             until(|| device.held() == 1).await;
-            shards.shutdown().await;
+            assert_eq!(shards.shutdown(Duration::ZERO).await, Shutdown::Drained);
         });
         let error = told(&world, &TLS13, |io| async move { acceptor.accept(io).await.map(drop) });
         assert!(matches!(error.await, Ok(SslError::Failed(_))));

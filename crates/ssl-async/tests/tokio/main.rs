@@ -3,6 +3,7 @@
 
 mod bounds;
 mod closing;
+mod endings;
 mod extremes;
 mod faults;
 mod handshake;
@@ -10,6 +11,7 @@ mod hyper;
 mod last_words;
 mod signers;
 mod stacks;
+mod stock;
 mod stream;
 
 #[allow(

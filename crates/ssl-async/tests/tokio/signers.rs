@@ -20,12 +20,12 @@ use crate::support::{Identity, TestClock, provider};
 use crate::world::{PATIENCE, World, current_thread, exchange, multi_thread, until, wire, world};
 
 /// A key in software, for the closures to sign with.
-fn software(identity: &Identity) -> Arc<dyn SigningKey> {
+pub(crate) fn software(identity: &Identity) -> Arc<dyn SigningKey> {
     let key = PrivateKeyDer::from_pem_slice(identity.pem.as_bytes()).unwrap();
     any_supported_type(&key).unwrap()
 }
 
-fn sign(
+pub(crate) fn sign(
     key: &dyn SigningKey,
     scheme: SignatureScheme,
     message: &[u8],
@@ -33,7 +33,7 @@ fn sign(
     key.choose_scheme(&[scheme]).expect("a scheme of this key").sign(message)
 }
 
-fn builder(identity: &Identity) -> SlowKeyBuilder {
+pub(crate) fn builder(identity: &Identity) -> SlowKeyBuilder {
     SlowKey::builder_with_provider(vec![identity.certificate.clone()], &provider()).unwrap()
 }
 

@@ -94,7 +94,10 @@ fn shards_wipe_every_idle_stack_on_request_and_give_its_memory_back() {
         assert_eq!(created(world.shards.stats().await), 0);
         world.serves().await;
 
-        world.shards.shutdown().await;
+        assert_eq!(
+            world.shards.shutdown(std::time::Duration::ZERO).await,
+            engine_core::Shutdown::Drained
+        );
         world.shards.wipe().await;
         assert_eq!(world.shards.shrink().await, 0, "shards that have ended have no stacks");
     });

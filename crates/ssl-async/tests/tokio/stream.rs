@@ -2,7 +2,9 @@
 
 use std::io::{ErrorKind, IoSlice};
 use std::sync::Arc;
+use std::time::Duration;
 
+use engine_core::Shutdown;
 use rustls::{ClientConfig, ServerConfig, version::TLS13};
 use ssl_async::tokio::{TlsAcceptor, TlsConnector};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -59,7 +61,7 @@ fn after_the_handshake_no_packet_visits_a_shard() {
         let (ours, theirs) = wire();
         let (server, client) = tokio::join!(world.acceptor.accept(ours), world.client(theirs));
         let (mut server, mut client) = (server.unwrap(), client.unwrap());
-        world.shards.shutdown().await;
+        assert_eq!(world.shards.shutdown(Duration::ZERO).await, Shutdown::Drained);
         // Tickets come behind the handshake, and a key update; the shards are gone, and nothing asks for them.
         server.get_mut().1.refresh_traffic_keys().unwrap();
         exchange(&mut client, &mut server).await;
