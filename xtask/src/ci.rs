@@ -93,7 +93,12 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
         cargo(
             "release-stacks",
             "what jobs do to their stacks in optimised code, which has other frames",
-            "test --release --package job-core --test it stacks",
+            "test --release --package job-core --test it --test c_frames --test panics",
+        ),
+        cargo(
+            "release-tls",
+            "every scheme, key and chain on the stacks of optimised code, under both providers of rustls",
+            "test --release --package ssl-async --features ring --test stacks --test ring",
         ),
     ];
     for member in &workspace.members {
