@@ -1,6 +1,7 @@
 //! A server's session that sees the client's hello before it chooses its configuration.
 
 use core::fmt;
+use core::time::Duration;
 use std::io::{Read, Write};
 
 use job_core::JobPool;
@@ -11,8 +12,8 @@ use crate::error::SslError;
 use crate::outcome::Outcome;
 use crate::packet::Parting;
 use crate::read_ahead::ReadAhead;
-use crate::rustls23::ServerConfig;
 use crate::rustls23::hello::{Hello, HelloReader};
+use crate::rustls23::{INTERNAL_ERROR, ServerConfig};
 use crate::session::{Ssl, SslId};
 
 /// Reads a client's hello, so that the configuration can be chosen by it.
@@ -75,6 +76,15 @@ impl<S: Read + Write> Acceptor<S> {
         Err(parting.error)
     }
 
+    /// Gives up a client whose hello has taken longer than `limit`, by the caller's clock, and tells it by the alert
+    /// `internal_error`, as far as the transport takes it now.
+    pub fn time_out(mut self, limit: Duration) -> SslError {
+        match self.io.take() {
+            Some(io) => tell(self.id, io, self.ahead, limit),
+            None => SslError::TimedOut(limit),
+        }
+    }
+
     /// The transport, until the hello was handed out.
     pub fn io(&self) -> Option<&S> {
         self.io.as_ref()
@@ -113,6 +123,12 @@ impl<S: Read + Write> Accepted<S> {
         &self.io
     }
 
+    /// Gives the client up because the choice of its configuration has taken longer than `limit`, by the caller's clock, and
+    /// tells it by the alert `internal_error`, as far as the transport takes it now.
+    pub fn time_out(self, limit: Duration) -> SslError {
+        tell(SslId::next(), self.io, self.ahead, limit)
+    }
+
     /// Gives the client up and the transport back. Its hello was read from it.
     pub fn into_io(self) -> S {
         self.io
@@ -123,4 +139,11 @@ impl<S> fmt::Debug for Accepted<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Accepted").finish_non_exhaustive()
     }
+}
+
+/// Tells a client that has been sent nothing yet that it has run out of time.
+fn tell<S: Read + Write>(id: SslId, mut io: S, mut ahead: ReadAhead, limit: Duration) -> SslError {
+    let mut parting = Parting::saying(INTERNAL_ERROR.to_vec(), SslError::TimedOut(limit));
+    let _as_far_as_it_goes = parting.send(id, &mut io, &mut ahead);
+    parting.error
 }

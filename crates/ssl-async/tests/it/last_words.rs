@@ -1,5 +1,6 @@
 //! What the peer is told when an operation fails (law L15): the alert `internal_error`, wherever the protocol allows it.
 
+use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs::kx_group};
 use rustls::server::WebPkiClientVerifier;
 use rustls::version::{TLS12, TLS13};
 use rustls::{AlertDescription, ClientConfig, Error, ServerConfig};
-use ssl_async::{Outcome, Ssl, SslContext, SslError, offload_key, offload_key_exchange};
+use ssl_async::{Acceptor, Outcome, Ssl, SslContext, SslError, offload_key, offload_key_exchange};
 
 use crate::support::{
     Fixture, KeyType, ManualDevice, Pipe, PlainPeer, Version, client_config, fixture, localhost,
@@ -257,4 +258,22 @@ fn a_client_is_told_when_a_hook_of_the_server_panics() {
         assert_eq!(client.io.peek(), INTERNAL_ERROR);
         assert!(matches!(ssl.do_handshake(), Err(SslError::Panicked)));
     }
+}
+
+#[test]
+fn a_client_is_told_when_its_hello_or_the_choice_of_its_configuration_takes_too_long() {
+    let (fixture, limit) = (fixture(KeyType::P256, 4), Duration::from_secs(60));
+    let (ours, mut theirs) = pipe();
+    let mut acceptor = Acceptor::new(ours);
+    theirs.write_all(&[22, 3, 1, 0, 200, 1]).unwrap();
+    assert!(matches!(acceptor.accept().unwrap(), Outcome::WantRead));
+    assert!(matches!(acceptor.time_out(limit), SslError::TimedOut(after) if after == limit));
+    assert_eq!(theirs.peek(), INTERNAL_ERROR);
+
+    let (ours, theirs) = pipe();
+    let mut client = fixture.client(&TLS13, theirs);
+    client.step();
+    let accepted = Acceptor::new(ours).accept().unwrap().ready().unwrap();
+    assert!(matches!(accepted.time_out(limit), SslError::TimedOut(after) if after == limit));
+    assert_eq!(client.io.peek(), INTERNAL_ERROR);
 }
