@@ -33,7 +33,8 @@ pub enum WaitForError {
     Cancelled,
     /// The job may not pause here.
     #[error(
-        "the job may not pause here: drop the block_pause guard before waiting, and do not wait inside on_parent_stack"
+        "the job may not pause here: drop the block_pause guard before waiting, and do not wait inside on_parent_stack \
+         or inside the block_on or enter of a runtime"
     )]
     Blocked,
     /// The thread is unwinding.

@@ -39,6 +39,7 @@ pub struct PoolBuilder {
     pub(crate) guard: Guard,
     pub(crate) wipe_stacks: bool,
     pub(crate) unwind: bool,
+    pub(crate) may_pause: Option<fn() -> bool>,
     pub(crate) capable: bool,
 }
 
@@ -69,6 +70,7 @@ impl Default for PoolBuilder {
             guard: Guard::Auto,
             wipe_stacks: true,
             unwind: false,
+            may_pause: None,
             capable: fiber::is_capable(),
         }
     }
@@ -147,6 +149,19 @@ impl PoolBuilder {
     /// pause in a callback of C code.
     pub fn unwind(mut self, unwind: bool) -> Self {
         self.unwind = unwind;
+        self
+    }
+
+    /// Asks `check` before each pause: where it answers `false`, [`pause`](crate::pause) answers
+    /// [`Pause::Blocked`](crate::Pause::Blocked) as under [`block_pause`](crate::block_pause). Without
+    /// it a job may pause wherever it is not blocked.
+    ///
+    /// For code that marks its thread as busy while it calls back, if that can be seen. On a thread
+    /// without a runtime of its own, `|| tokio::runtime::Handle::try_current().is_err()` keeps jobs
+    /// from pausing inside `Handle::block_on` or under its `enter` guard, where the next job that does
+    /// the same would panic. The check runs on the job's stack and costs its time at every pause.
+    pub fn may_pause(mut self, check: fn() -> bool) -> Self {
+        self.may_pause = Some(check);
         self
     }
 

@@ -130,7 +130,7 @@
 //!   for ever;
 //! - inside `Handle::block_on` of tokio or under its `enter` guard, or any other code that marks
 //!   its thread as busy: the next job that does the same panics. `wait_for` in the job, or a task
-//!   on the runtime, does not need them;
+//!   on the runtime, does not need them, and [`PoolBuilder::may_pause`] can refuse such pauses;
 //! - inside a scoped thread-local (`scoped_tls::ScopedKey::set` and its like), or other unsafe code
 //!   that keeps a pointer to its stack in a thread-local variable: **undefined behaviour**;
 //! - in the initialiser of a `thread_local!`, or inside `LocalKey::with` if the job may still be

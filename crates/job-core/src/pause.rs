@@ -20,8 +20,9 @@ pub enum Pause {
     Cancelled,
     /// Nothing happened: no job is running here. Wait in some other way.
     NotInJob,
-    /// Nothing happened: a [`block_pause`] guard is alive, or this code runs [on the parent's
-    /// stack](on_parent_stack). Wait in some other way; calling again in a loop would spin.
+    /// Nothing happened: a [`block_pause`] guard is alive, this code runs [on the parent's
+    /// stack](on_parent_stack), or the pool's [check](crate::PoolBuilder::may_pause) forbids it here.
+    /// Wait in some other way; calling again in a loop would spin.
     Blocked,
     /// Nothing happened: this is a destructor, and the thread is unwinding.
     Panicking,
@@ -47,7 +48,7 @@ pub fn pause() -> Pause {
         if thread::panicking() {
             return Pause::Panicking;
         }
-        if here.is_detached() || context.is_blocked() {
+        if here.is_detached() || context.is_blocked() || !context.pool().may_pause() {
             return Pause::Blocked;
         }
         here.suspend();

@@ -66,6 +66,7 @@ impl JobPool {
             inner: Rc::new(PoolInner {
                 max_jobs: settings.max_jobs,
                 capable: settings.capable,
+                may_pause: settings.may_pause,
                 can_unwind: settings.unwind && cfg!(panic = "unwind"),
                 slab: RefCell::new(slab),
                 next_id: Cell::new(0),
@@ -206,6 +207,7 @@ pub(crate) struct PoolInner {
     max_jobs: usize,
     capable: bool,
     can_unwind: bool,
+    may_pause: Option<fn() -> bool>,
     slab: RefCell<Slab>,
     next_id: Cell<u64>,
     ids_end: Cell<u64>,
@@ -291,6 +293,12 @@ impl PoolInner {
         if ending == Ending::Cancelled {
             self.counts.cancelled.set(self.counts.cancelled.get() + 1);
         }
+    }
+
+    /// Whether the pool's check allows a pause here.
+    #[inline]
+    pub(crate) fn may_pause(&self) -> bool {
+        self.may_pause.is_none_or(|check| check())
     }
 
     pub(crate) fn can_unwind(&self) -> bool {

@@ -8,6 +8,7 @@ mod extremes;
 mod inside;
 mod jobs;
 mod model;
+mod runtimes;
 mod stacks;
 mod thread;
 mod thread_exit;

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use engine_core::{EngineError, OwnedThreads, RefusedReason, Shutdown, ShuttingDown};
 use job_core::{JobPool, PoolBuilder, PoolStats};
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 
 use crate::packet::Work;
@@ -221,6 +222,9 @@ impl ShardsBuilder {
     }
 
     /// The pool of jobs that each thread makes: its limit, its stacks. A packet that finds all jobs taken waits for one.
+    ///
+    /// Its [`may_pause`](PoolBuilder::may_pause) is the shard's: a hook does not pause inside `Handle::block_on` or under an
+    /// `enter` guard, where another session's hook that does the same would panic. What would wait there blocks the shard.
     pub fn jobs(mut self, jobs: PoolBuilder) -> Self {
         self.jobs = jobs;
         self
@@ -261,6 +265,8 @@ impl ShardsBuilder {
             let max_parked = self.max_parked.unwrap_or_else(|| (MAX_PARKED / self.threads).max(1));
             let (jobs, end) = (self.jobs.clone(), End(Arc::clone(inbox)));
             inner.threads.spawn(String::from("ssl-shard"), move || {
+                // The thread is in no runtime, unless a hook has entered one.
+                let jobs = jobs.may_pause(|| Handle::try_current().is_err());
                 let pool = jobs.build().expect("the settings made a pool before");
                 shard::serve(&end.0, pool, max_parked);
             })?;

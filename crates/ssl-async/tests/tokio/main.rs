@@ -9,6 +9,7 @@ mod faults;
 mod handshake;
 mod hyper;
 mod last_words;
+mod runtimes;
 mod signers;
 mod stacks;
 mod stock;
