@@ -9,12 +9,13 @@
 use std::{
     collections::{BTreeMap, VecDeque},
     os::fd::{AsFd, BorrowedFd},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::Arc,
     time::Duration,
 };
 
 use job_core::{JobPool, PoolStats};
-use wait_ctx::{ReadyQueue, ReadySender, Route, Token};
+use wait_ctx::{ReadyQueue, ReadySender, Route, Token, contain};
 
 use super::{
     limits::{Alarms, Limits},
@@ -410,7 +411,9 @@ impl<S: Session, C: Charge> Core<S, C> {
         let Some(held) = self.sessions.by_key(key) else { return };
         let parked_before = held.session.is_parked();
         let established_before = held.session.milestone() == Milestone::Established;
-        let result = held.session.advance(&self.live);
+        let Some(result) = alone(|| held.session.advance(&self.live)) else {
+            return self.panicked(key, parked_before);
+        };
         let phase = held.session.phase();
         let waits_anew = phase != held.phase;
         held.phase = phase;
@@ -495,11 +498,38 @@ impl<S: Session, C: Charge> Core<S, C> {
         self.end(key, !hung_up);
     }
 
+    /// A session has panicked: it ends, and the others go on.
+    fn panicked(&mut self, key: usize, parked_before: bool) {
+        let parked = self.sessions.by_key(key).is_some_and(|held| held.session.is_parked());
+        self.jobs_freed += usize::from(parked_before && !parked);
+        if parked_before {
+            self.charge.parked(key, false);
+        }
+        self.report.failed += 1;
+        self.live.failure(Cause::Other);
+        *self.report.failures.entry("the session panicked".to_owned()).or_default() += 1;
+        self.end(key, true);
+        self.charge.step_ended();
+    }
+
     fn end(&mut self, key: usize, harmed: bool) {
         if let Some(held) = self.sessions.remove(key) {
             self.live.closed();
             self.jobs_freed += usize::from(held.session.is_parked());
             self.report.sessions.take(&held.tally, harmed);
+            let _ = alone(|| drop(held.session));
+        }
+    }
+}
+
+/// Does something for one session. A panic ends neither the others nor their worker, and is logged. On this stack, for
+/// the worker may be a job that a blocking operation pauses.
+fn alone<R>(step: impl FnOnce() -> R) -> Option<R> {
+    match catch_unwind(AssertUnwindSafe(step)) {
+        Ok(done) => Some(done),
+        Err(payload) => {
+            let _logged = contain("a session of the server", || resume_unwind(payload)).is_err();
+            None
         }
     }
 }

@@ -141,10 +141,24 @@ fn alarms_of_sessions_that_have_ended_do_not_pile_up() {
     assert_eq!(core.report.timeouts.handshakes, 1);
 }
 
+/// What it is told that its code panics in, when it advances and when it is dropped.
+const PANICS: Milestone = Milestone::Signing;
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        if self.0 == PANICS {
+            resume_unwind(Box::new("as it is dropped"));
+        }
+    }
+}
+
 impl Session for Fake {
     type Failure = Infallible;
 
     fn advance(&mut self, _live: &LiveCounters) -> Result<Progress, Infallible> {
+        if self.0 == PANICS {
+            resume_unwind(Box::new("as it goes on"));
+        }
         self.0 = Milestone::Established;
         Ok(Progress::Waits)
     }
@@ -187,6 +201,20 @@ fn a_hello_that_is_never_finished_is_given_up_when_its_time_is_over() {
     assert_eq!(core.len(), 1);
     assert_eq!(core.expire(LIMIT), None);
     assert_eq!((core.len(), core.report.timeouts.handshakes, core.report.failed), (0, 1, 0));
+}
+
+#[test]
+fn l10_a_session_that_panics_ends_and_its_worker_goes_on() {
+    let mut core = core(None);
+    let mut keys = [PANICS, Milestone::Accepted].map(|milestone| {
+        core.welcome(Duration::ZERO, (), |_, _, _| Some(Fake(milestone))).expect("a session")
+    });
+    for key in &mut keys {
+        core.transport_ready(*key, true);
+    }
+    while core.begin_one() {}
+    assert_eq!((core.len(), core.report.failed, core.report.handshakes), (1, 1, 1));
+    assert_eq!(core.live.sessions(), 1);
 }
 
 #[test]
