@@ -19,6 +19,13 @@ use crate::work::{Kind, Work};
 /// - The device frees the ring entry *first* and completes the request *then*: a completion is what makes the engine
 ///   try the requests that wait for an entry.
 /// - `complete` is called without a lock that `submit` takes.
+///
+/// # Where it runs, and panics
+///
+/// The engine calls a device on the thread that submits, polls or completes, but never on the stack of a job: there is no
+/// current job in its methods, and a pause in them is refused. A panic in one of them is logged, and the caller goes on. A
+/// request that was dropped by it has ended as lost; a device that has panicked in [`poll`](Self::poll) is to be polled
+/// again after a tenth of a second.
 pub trait Accelerator<W: Work>: Send + Sync + fmt::Debug {
     /// Takes a request, or hands it back at once.
     ///

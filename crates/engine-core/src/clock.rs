@@ -10,7 +10,7 @@ use std::time::Instant;
 /// Time is a [`Duration`] since a start that the clock chooses, so that the same code runs under the machine's clock
 /// and under a simulated one. Everything that shares an engine must share its clock.
 pub trait Clock: Send + Sync + fmt::Debug {
-    /// The time since this clock's start.
+    /// The time since this clock's start. Must not panic: it is read in the middle of everything.
     fn now(&self) -> Duration;
 }
 

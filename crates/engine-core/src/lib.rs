@@ -141,8 +141,30 @@
 //!
 //! # Panics
 //!
-//! A panic in [`Work::check`] counts as a failed check; one in the closure of a [`ThreadPool`] or an [`Inline`] device as
-//! a failed computation.
+//! What a user brings may panic, and no thread of the engine's, of a device's or of another user's ends by it. Each panic
+//! is logged once, with its message, as the event `foreign.panic`; no counter is wrong after it.
+//!
+//! | a panic in | means |
+//! | --- | --- |
+//! | [`Work::check`] | the check has failed |
+//! | the closure of a [`ThreadPool`] or of an [`Inline`] device | the computation has failed |
+//! | [`Accelerator::submit`] | the device has taken the request: lost, unless the device still has it |
+//! | [`Accelerator::poll`] | the device is to be polled again after a tenth of a second |
+//! | [`Accelerator::credits`], [`Accelerator::health`] | it cannot tell |
+//! | [`Work::erase`], [`Work::duplicate`] | it is done; there is no copy |
+//! | a callback, or the waker of a task | the session counts as woken |
+//! | the `Drop` of work, of a result, a device, a waker, a callback, or of the payload of a panic | nothing |
+//! | [`Work::kind`], [`Work::must_check`] | it is the caller's, who has asked for nothing yet |
+//!
+//! A value whose fields panic *twice* while it is dropped ends the process, as anywhere in Rust. A [`Clock`] must not
+//! panic.
+//!
+//! # Stacks
+//!
+//! An engine may be called from inside a job: to submit, to poll, to give up. What comes along then belongs to others, and
+//! never runs on the job's stack but on that of the thread: callbacks, wakers, devices, checks, wipes, and what an
+//! [`Inline`] device computes, also for the job itself. There is no current job in it, and a pause answers
+//! [`Blocked`](job_core::Pause::Blocked) (law L4). A job pays some fifteen nanoseconds for it with each submission.
 //!
 //! # Features
 //!

@@ -41,10 +41,11 @@ pub trait Work: Sized + Send + 'static {
     /// What the device computes.
     type Output: Send + 'static;
 
-    /// Which queue, counter and service unit this work belongs to.
+    /// Which queue, counter and service unit this work belongs to. Asked once, by the caller: a panic is the caller's.
     fn kind(&self) -> Kind;
 
-    /// Checks a result before anybody sees it. Runs on the completion side, never on a fiber.
+    /// Checks a result before anybody sees it. Runs on the thread that completes the request, and on the stack of that
+    /// thread, whichever job submits or polls there (law L4); a pause in it is refused. A panic counts as a failed check.
     ///
     /// # Errors
     ///
@@ -64,7 +65,8 @@ pub trait Work: Sized + Send + 'static {
         None
     }
 
-    /// Takes a result that nobody waits for any more. The place to wipe secrets; the default drops it.
+    /// Takes a result that nobody waits for any more. The place to wipe secrets; the default drops it. Runs where
+    /// [`check`](Self::check) does; a panic ends there and is logged.
     fn erase(output: Self::Output) {
         drop(output);
     }

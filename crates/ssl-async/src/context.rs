@@ -11,8 +11,9 @@ use crate::rustls23::{ClientConfig, ServerConfig};
 use crate::session::SslId;
 
 /// Called when a session has a reason to be called again: with the session's id, and with why, the status of that
-/// moment and the callback's argument. Runs on the thread that completed the operation, never on a fiber: it must be
-/// short and must not block (`SSL_async_callback_fn`).
+/// moment and the callback's argument. Runs on the thread that completed the operation, which may be one that another
+/// session's job runs on, but never on the stack of a job: it must be short and must not block, and a pause in it answers
+/// [`Blocked`](job_core::Pause::Blocked) there (`SSL_async_callback_fn`).
 pub type AsyncCallback = Arc<dyn Fn(SslId, &Notification<'_>) + Send + Sync>;
 
 /// What sessions are made from: the counterpart of `SSL_CTX`. Cheap to clone and shared freely between threads.

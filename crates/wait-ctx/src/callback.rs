@@ -8,7 +8,8 @@ use crate::request::Status;
 use crate::sync::{ThreadId, thread};
 
 /// A completion callback. It runs on whatever thread completes the request, so it must be short and must not block:
-/// latch the wake and return. It cannot resume, pause or drop its session, because a [`WaitCtx`](crate::WaitCtx) is
+/// latch the wake and return. It never runs on the stack of a job, whichever job completes or wakes there, and a panic in
+/// it or in the drop of what it owns is [contained](crate::contain). It cannot resume, pause or drop its session, because a [`WaitCtx`](crate::WaitCtx) is
 /// neither `Send` nor `Sync` and so cannot be captured.
 pub type Callback = Arc<dyn Fn(&Notification<'_>) + Send + Sync>;
 

@@ -84,7 +84,8 @@
 //!
 //! # Threads, panics, drop
 //! [`WaitCtx`] belongs to one thread. [`Notifier`], [`InFlight`] and [`ReadySender`] go anywhere. A callback runs on the
-//! thread that completes the request, with no lock held; a panic in it is caught and counted. After
+//! thread that completes the request, with no lock held, and not on the stack of a job; a panic in it is
+//! [contained](contain) and counted, as are panics of wakers, and in the drop of either. After
 //! [`unset_callback`](WaitCtx::unset_callback), [`cancel`](InFlight::cancel) or the drop of the session no call *begins*;
 //! one that had begun may still be running, and [`unset_and_wait`](WaitCtx::unset_and_wait) waits for it. A call has begun
 //! once its wake has taken the armed bit, and the callback from its place. Dropping the last [`WaitCtx`] cancels the request
