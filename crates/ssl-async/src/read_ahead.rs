@@ -285,8 +285,10 @@ impl Read for Behind<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let ahead = &mut *self.ahead;
         if ahead.len() > 0 {
-            let n = (&ahead.bytes[ahead.taken..]).read(into)?;
-            let n = until_alert(&mut ahead.fed, &into[..n]);
+            let unread = &ahead.bytes[ahead.taken..];
+            let room = unread.len().min(into.len());
+            let n = until_alert(&mut ahead.fed, &unread[..room]);
+            into[..n].copy_from_slice(&unread[..n]);
             ahead.taken += n;
             if ahead.len() == 0 {
                 (ahead.bytes, ahead.taken) = (Vec::new(), 0);

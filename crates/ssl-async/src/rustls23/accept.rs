@@ -129,9 +129,10 @@ impl<S: Read + Write> Accepted<S> {
         tell(SslId::next(), self.io, self.ahead, limit)
     }
 
-    /// Gives the client up and the transport back. Its hello was read from it.
-    pub fn into_io(self) -> S {
-        self.io
+    /// Gives the client up and the transport back, with what was read from it: the hello, and what came behind it. A proxy
+    /// hands both to another server.
+    pub fn into_io(self) -> (S, Vec<u8>) {
+        (self.io, self.inner.unread(self.ahead))
     }
 }
 

@@ -12,7 +12,11 @@ use crate::rustls23::{ServerConfig, Tls, TlsError, last_words};
 
 /// Reads a client's hello. Reaches no hook.
 #[derive(Default)]
-pub(crate) struct HelloReader(Acceptor);
+pub(crate) struct HelloReader {
+    acceptor: Acceptor,
+    /// What it has read.
+    bytes: Vec<u8>,
+}
 
 impl HelloReader {
     /// Reads on, until the hello is there, or what there is to say to its sender. What comes behind the hello is left in
@@ -39,35 +43,47 @@ impl HelloReader {
                 };
                 at += record.len();
                 while !record.is_empty() {
-                    if let Err(error) = self.0.read_tls(&mut record) {
+                    if let Err(error) = self.acceptor.read_tls(&mut record) {
                         return Ok(Err(Parting::silent(error.into())));
                     }
                 }
-                match self.0.accept() {
+                match self.acceptor.accept() {
                     Ok(Some(accepted)) => {
-                        records.drain(..at);
+                        self.bytes.extend(records.drain(..at));
                         ahead.unread(records);
-                        return Ok(Ok(Hello(accepted)));
+                        let bytes = core::mem::take(&mut self.bytes);
+                        return Ok(Ok(Hello { accepted, bytes }));
                     }
                     Ok(None) => {}
                     Err(refused) => return Ok(Err(broken(refused).part())),
                 }
             }
+            self.bytes.append(&mut records);
         }
     }
 }
 
 /// A client's hello.
-pub(crate) struct Hello(Accepted);
+pub(crate) struct Hello {
+    accepted: Accepted,
+    /// What it was read from.
+    bytes: Vec<u8>,
+}
 
 impl Hello {
     pub(crate) fn client_hello(&self) -> ClientHello<'_> {
-        self.0.client_hello()
+        self.accepted.client_hello()
+    }
+
+    /// Puts it back before what was read behind it.
+    pub(crate) fn unread(self, mut ahead: ReadAhead) -> Vec<u8> {
+        ahead.unread(self.bytes);
+        ahead.into_bytes()
     }
 
     /// Goes on from it. That chooses the certificate and signs, so it belongs in a job, like a packet.
     pub(crate) fn go_on(self, config: Arc<ServerConfig>) -> Processed {
-        let made = self.0.into_connection(config);
+        let made = self.accepted.into_connection(config);
         made.map(|connection| Tls::new(connection).into()).map_err(broken)
     }
 }

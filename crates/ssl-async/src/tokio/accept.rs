@@ -61,7 +61,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Future for Accept<IO> {
     }
 }
 
-/// A handshake that gives the transport back if it fails. Made by `into_fallible`.
+/// A handshake that gives the transport back if it fails. Made by `into_fallible`. What the handshake has read from the
+/// transport is not read again.
 #[derive(Debug)]
 #[must_use = "a future does nothing unless it is awaited"]
 pub struct FallibleHandshake<IO>(pub(crate) Handshake<IO>);

@@ -16,6 +16,7 @@ use crate::session::SslId;
 use crate::tokio::accept::Accept;
 use crate::tokio::endpoint::TlsAcceptor;
 use crate::tokio::handshake::{DEADLINE, Deadline, Handshake};
+use crate::tokio::rewind::Rewind;
 use crate::tokio::sync_io::SyncIo;
 
 /// A client's hello, with its transport. Choose a configuration by it, by an `.await` if need be, and go on with the
@@ -120,9 +121,10 @@ impl<IO> StartHandshake<IO> {
         &self.io
     }
 
-    /// Gives the client up and the transport back. Its hello was read from it.
-    pub fn into_io(self) -> IO {
-        self.io
+    /// Gives the client up and the transport back. The hello, and what came behind it, is the first that is read from the
+    /// [`Rewind`]: a proxy hands it to another server.
+    pub fn into_io(self) -> Rewind<IO> {
+        Rewind::new(self.hello.unread(self.ahead), self.io)
     }
 }
 

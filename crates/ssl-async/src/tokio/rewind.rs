@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// A transport, and bytes that were read from it and not used: they are read first. Writes go to the transport.
 ///
-/// Made by [`TlsStream::into_inner`](super::TlsStream::into_inner).
+/// Made by [`TlsStream::into_inner`](super::TlsStream::into_inner) and [`StartHandshake::into_io`](super::StartHandshake::into_io).
 #[derive(Debug)]
 pub struct Rewind<IO> {
     /// What was read, and how much of it was read again.

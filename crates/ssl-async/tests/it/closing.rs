@@ -269,3 +269,16 @@ fn a_refusing_servers_alert_is_read_although_the_server_has_reset_the_connection
     let error = ssl.do_handshake().unwrap_err();
     assert!(matches!(error, SslError::Tls(rustls::Error::AlertReceived(_))), "{error}");
 }
+
+#[test]
+fn a_hello_that_was_looked_at_is_given_back_with_what_came_behind_it() {
+    let fixture = fixture(KeyType::P256, 4);
+    let (ours, theirs) = pipe();
+    let mut client = fixture.client(&TLS13, theirs);
+    client.step();
+    client.io.write_all(b"and more").unwrap();
+    let accepted = Acceptor::new(ours).accept().unwrap().ready().unwrap();
+    let (_io, bytes) = accepted.into_io();
+    assert_eq!((bytes[0], bytes[5]), (22, 1), "a hello");
+    assert!(bytes.ends_with(b"and more"));
+}

@@ -5,6 +5,7 @@ use core::task::{Context, Poll};
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
+use job_core::JobPool;
 use proptest::prelude::*;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::kx_group;
@@ -27,7 +28,7 @@ use crate::support::{
     KeyType, PlainPeer, Version, client_config, fixture, localhost, pipe, provider, server_config,
     turn,
 };
-use crate::world::{current_thread, until, wire, world};
+use crate::world::{current_thread, until, wire, world, world_on};
 
 /// The transport of a script, for a task.
 struct TaskWire(Wire);
@@ -502,6 +503,106 @@ fn what_follows_the_last_record_is_the_first_that_is_read_from_the_transport() {
                 io.read_to_string(&mut text).await.unwrap();
                 assert_eq!(text, "next protocol", "{reads}");
             }
+        }
+    });
+}
+
+#[test]
+fn a_hello_that_was_looked_at_is_read_again_from_the_transport() {
+    current_thread().block_on(async {
+        let world = world(4);
+        world.fixture.device.set_answers_at_once(true);
+        let (ours, theirs) = duplex(100);
+        let client = world.client(theirs);
+        let client = tokio::spawn(async move {
+            let mut text = String::new();
+            client.await?.read_to_string(&mut text).await?;
+            Ok::<_, io::Error>(text)
+        });
+        let start = StartHandshake::read(ours).await.unwrap();
+        assert_eq!(start.client_hello().server_name(), Some("localhost"));
+        // Another server goes on with it.
+        let server = world.acceptor.accept(start.into_io()).await;
+        let mut server = server.unwrap();
+        server.write_all(b"hello").await.unwrap();
+        server.shutdown().await.unwrap();
+        assert_eq!(client.await.unwrap().unwrap(), "hello");
+    });
+}
+
+/// The one job is taken: a client that has said hello and hangs up is forgotten at once, and what is no hello gets its alert
+/// when it has its turn.
+#[test]
+fn a_hang_up_is_noticed_while_the_packet_waits_for_a_job() {
+    current_thread().block_on(async {
+        let jobs = JobPool::builder().max_jobs(1);
+        let world = world_on(8, Shards::builder().threads(1).jobs(jobs).build().unwrap());
+        let (unused, _) = pipe();
+        let mut client = PlainPeer::client(world.fixture.client_config(&TLS13), unused);
+        let mut hello = Vec::new();
+        client.tls.write_tls(&mut hello).unwrap();
+        let begin = async |said: Vec<u8>| {
+            let (ours, mut theirs) = wire();
+            theirs.write_all(&said).await.unwrap();
+            (tokio::spawn(world.acceptor.accept(ours)), theirs)
+        };
+        let (first, _theirs) = begin(hello.clone()).await;
+        until(|| world.fixture.device.held() == 1).await;
+        let (second, mut theirs) = begin(hello).await;
+        let (third, mut request) = begin(b"GET / HTTP/1.1\r\n\r\n".to_vec()).await;
+        until(|| world.shards.n_visits() == 3).await;
+        theirs.shutdown().await.unwrap();
+        request.shutdown().await.unwrap();
+        let error = second.await.unwrap().unwrap_err();
+        assert!(matches!(error, SslError::PeerClosed(ClosedDuring::Handshake)), "{error}");
+        assert!(!third.is_finished());
+        world.fixture.device.answer();
+        let error = third.await.unwrap().unwrap_err();
+        assert!(matches!(error, SslError::Tls(_)), "{error}");
+        let mut heard = Vec::new();
+        request.read_to_end(&mut heard).await.unwrap();
+        assert_eq!((heard.len(), heard[0]), (7, 21));
+        first.abort();
+        let _given_up = first.await;
+        world.is_empty().await;
+    });
+}
+
+/// Over TCP, where a close with unread bytes before it is a reset.
+#[test]
+fn over_tcp_a_refused_client_gets_the_alert_and_a_reset_ends_a_parked_handshake() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let world = world(16);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = Arc::new(world.fixture.server_config(&[&TLS12]));
+        let acceptor = TlsAcceptor::new(server, &world.shards);
+        for _ in 0..100 {
+            let tcp = tokio::net::TcpStream::connect(address).await.unwrap();
+            let client = tokio::spawn(world.connector.connect(localhost(), tcp));
+            let (tcp, _) = listener.accept().await.unwrap();
+            assert!(acceptor.accept(tcp).await.is_err());
+            let refused = client.await.unwrap().unwrap_err();
+            let alert = matches!(refused, SslError::Tls(rustls::Error::AlertReceived(_)));
+            assert!(alert, "{refused}");
+        }
+        for more in [0, 20_000] {
+            let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
+            let (tcp, _) = listener.accept().await.unwrap();
+            let server = tokio::spawn(world.acceptor.accept(tcp));
+            let (unused, _) = pipe();
+            let mut tls = PlainPeer::client(world.fixture.client_config(&TLS13), unused);
+            let mut hello = Vec::new();
+            tls.tls.write_tls(&mut hello).unwrap();
+            client.write_all(&hello).await.unwrap();
+            until(|| world.fixture.device.held() == 1).await;
+            client.write_all(&vec![23; more]).await.unwrap();
+            client.set_zero_linger().unwrap();
+            drop(client);
+            let error = server.await.unwrap().unwrap_err();
+            assert!(matches!(error, SslError::Io(_)), "{error}");
+            world.is_empty().await;
         }
     });
 }
