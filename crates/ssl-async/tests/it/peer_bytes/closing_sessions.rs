@@ -103,7 +103,9 @@ fn go_on(ssl: &mut Ssl<Wire>, read: &mut Vec<u8>) -> Option<Outcome> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(ProptestConfig {
+        cases: 256, failure_persistence: None, ..ProptestConfig::default()
+    })]
 
     #[test]
     fn a_session_makes_of_a_peer_that_closes_what_plain_rustls_does(
