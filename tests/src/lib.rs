@@ -16,4 +16,4 @@ pub use bounded::{LIMIT, Run, run};
 pub use browser::{chromium, headless};
 pub use client::Client;
 pub use identity::{Identity, KeyType};
-pub use server::Server;
+pub use server::{Server, Signal};

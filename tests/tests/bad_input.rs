@@ -67,7 +67,7 @@ const LAB: &[(&str, &str)] = &[
     ("serve --listen 127.0.0.1:0 --drain-seconds -1",
      "--drain-seconds -1: not a whole number; give 0 to 3600 seconds"),
     ("serve --listen localhost:0 --metrics IN_USE --cert cert.pem --key key.pem",
-     "--metrics IN_USE: the port is in use; stop whoever uses it or give port 0"),
+     "--metrics IN_USE: the port is in use; stop the program that uses it or give port 0"),
     ("serve --listen 127.0.0.1:0",
      "--cert is missing; give --cert PEM and --key PEM, or --self-signed"),
     ("serve --listen 127.0.0.1:0 --cert cert.pem",
@@ -99,7 +99,7 @@ const LAB: &[(&str, &str)] = &[
     ("serve --listen 127.0.0.1:0 --cert cert.pem --key key.pem --units 70000",
      "--units 70000: above the largest value 65536; give 1 to 65536 units"),
     ("serve --listen IN_USE --cert cert.pem --key key.pem",
-     "--listen IN_USE: the port is in use; stop whoever uses it or give port 0"),
+     "--listen IN_USE: the port is in use; stop the program that uses it or give port 0"),
 ];
 
 /// What xtask says, without building the lab.

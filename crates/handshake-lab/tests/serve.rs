@@ -136,7 +136,7 @@ fn a_drain_answers_every_request_whose_handshake_was_accepted() {
 }
 
 #[test]
-fn the_end_does_not_wait_for_a_key_whose_result_nobody_wants() {
+fn the_end_does_not_wait_for_a_signature_whose_client_hung_up() {
     let pki = TestPki::generate(KeyType::P256).expect("certificates");
     let hour = 3_600_000;
     let serving = serving(&pki, threads(hour));

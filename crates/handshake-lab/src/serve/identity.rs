@@ -145,10 +145,10 @@ impl Identity {
         if place > 0 || chain.len() < count {
             tracing::warn!(
                 file = %certificate.display(),
-                "serve.chain_reordered: certificate {} of {count} is the key's own and is sent first, with {} of its \
-                 issuers behind it; put them into the file in this order",
-                place + 1,
-                chain.len() - 1,
+                first = place + 1,
+                sent = chain.len(),
+                found = count,
+                "serve.chain_reordered"
             );
         }
         Ok(Self { chain, keys, handle })

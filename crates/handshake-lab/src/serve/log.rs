@@ -39,8 +39,8 @@ struct Log {
     repeats: Arc<Mutex<Repeats<Identifier>>>,
 }
 
-/// From now on events, and what [`say`] is given, go to standard error by a thread. Events as `filter` has them; in colour
-/// if somebody looks.
+/// Starts the log: a thread writes to standard error the events that pass `filter`, and the lines given to [`say`]. Events
+/// are coloured on a terminal.
 ///
 /// # Errors
 /// When the system has no thread left.
@@ -132,7 +132,7 @@ impl Lines {
 
 fn write(lines: &Receiver<Message>, mut out: impl Write, lost: &AtomicU64) {
     for message in lines {
-        // Where nothing can be written there is nobody to tell.
+        // There is no other place to report a failed write to standard error.
         match message {
             Message::Line(line) => drop(out.write_all(&line)),
             Message::Flush(written) => drop(written.try_send(())),
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_writer_that_takes_nothing_holds_nobody_up_and_the_lost_lines_are_counted() {
+    fn a_writer_that_takes_nothing_blocks_no_sender_and_the_lost_lines_are_counted() {
         let (open, closed) = mpsc::channel();
         let (written, texts) = mpsc::channel();
         let lines = Lines::start(Stuck(closed, written)).expect("a thread");

@@ -158,7 +158,7 @@ const LAST_PATIENCE: Duration = Duration::from_secs(2);
 /// Connections that may wait to be accepted.
 const BACKLOG: i32 = 4096;
 
-/// Operations that may wait for the device's ring: as many as connections of a busy server.
+/// Operations that may wait for the device's ring: the connections of a busy server.
 const QUEUE_BOUND: usize = 65_536;
 
 impl Serving {
@@ -327,7 +327,7 @@ fn listen_on(option: &'static str, addresses: &[SocketAddr]) -> Result<TcpListen
     });
     let reason = match error.kind() {
         io::ErrorKind::AddrInUse => {
-            "the port is in use; stop whoever uses it or give port 0".to_owned()
+            "the port is in use; stop the program that uses it or give port 0".to_owned()
         }
         io::ErrorKind::PermissionDenied => "not permitted; give a port above 1023".to_owned(),
         io::ErrorKind::AddrNotAvailable => {

@@ -152,7 +152,7 @@ impl Server {
                 std::thread::Builder::new().name(format!("worker-{number}")).spawn(move || {
                     match Worker::new(poll, listener, plan, told, live) {
                         Ok(worker) => {
-                            // Nobody listens any more if another worker could not be made.
+                            // Fails if the start has been given up because of another worker.
                             let _ = ready.send(Ok(()));
                             worker.run()
                         }

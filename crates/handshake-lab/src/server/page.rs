@@ -36,8 +36,7 @@ pub(super) struct Page {
 pub(super) enum End {
     /// Nothing is left to be read.
     Complete,
-    /// The peer may be sending something that nobody reads. Were the connection closed before it is done, the peer would
-    /// be sent a reset, and could lose the answer.
+    /// The peer may still be sending. Closing the connection now would send it a reset, and it could lose the answer.
     PeerMaySend,
 }
 

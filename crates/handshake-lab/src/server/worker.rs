@@ -216,10 +216,8 @@ impl Worker {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     if error.kind() != io::ErrorKind::WouldBlock {
-                        tracing::warn!(
-                            %error,
-                            "accept.paused: no connection can be accepted; raise the limit of open files (ulimit -n)"
-                        );
+                        let remedy = "raise the limit of open files, for instance by ulimit -n";
+                        tracing::warn!(%error, remedy, "accept.paused");
                         self.live.accept_pause();
                         let until = self.began.elapsed() + ACCEPT_PAUSE;
                         self.accept_pause = Some((self.core.len(), until));

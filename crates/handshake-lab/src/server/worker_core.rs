@@ -156,10 +156,8 @@ impl<S: Session, C: Charge> Core<S, C> {
         }
         if let Some(key) = inserted {
             self.begin_wait(key);
-            if self.draining
-                && let Some(held) = self.sessions.by_key(key)
-            {
-                held.session.drain();
+            if self.draining {
+                self.drain_one(key);
             }
         }
         inserted
@@ -174,6 +172,12 @@ impl<S: Session, C: Charge> Core<S, C> {
     fn begin_wait(&mut self, key: usize) {
         let Some(held) = self.sessions.by_key(key) else { return };
         held.due = self.policy.limits.of(held.phase).map(|limit| self.now.saturating_add(limit));
+        self.set_alarm(key);
+    }
+
+    /// Sees to it that a session is looked at when its time is over.
+    fn set_alarm(&mut self, key: usize) {
+        let Some(held) = self.sessions.by_key(key) else { return };
         if let Some(due) = held.due
             && held.alarm.is_none_or(|alarm| due < alarm)
         {
@@ -355,9 +359,22 @@ impl<S: Session, C: Charge> Core<S, C> {
     pub(crate) fn begin_drain(&mut self) {
         self.draining = true;
         for key in self.sessions.keys() {
-            if self.sessions.by_key(key).is_some_and(|held| held.session.drain()) {
-                self.advance(key);
-            }
+            self.drain_one(key);
+        }
+    }
+
+    /// A session ends with its next answer. One that has said nothing yet has no longer for its hello than for a request:
+    /// clients connect ahead of need, and would hold up the end for as long as a slow key may take.
+    fn drain_one(&mut self, key: usize) {
+        let Some(held) = self.sessions.by_key(key) else { return };
+        if held.session.drain() {
+            self.advance(key);
+        } else if !held.begun
+            && let Some(limit) = self.policy.limits.request
+        {
+            let due = self.now.saturating_add(limit);
+            held.due = Some(held.due.map_or(due, |before| before.min(due)));
+            self.set_alarm(key);
         }
     }
 

@@ -127,6 +127,29 @@ fn a_peer_that_takes_no_answer_is_dropped() {
 }
 
 #[test]
+fn l3_a_drain_waits_no_longer_for_a_hello_than_for_a_request() {
+    let (mut core, spoken) = talking(&[Phase::Handshake]);
+    core.policy.limits.handshake = Some(IDLE);
+    let silent = |core: &mut Core<Talking, RealTime>, now| {
+        let session = Talking { phase: Phase::Handshake, next: VecDeque::new(), timed_out: false };
+        core.welcome(now, (), |_, _, _| Some(session)).expect("a place")
+    };
+    core.end(spoken, false);
+    let spoken = silent(&mut core, Duration::ZERO);
+    ready(&mut core, spoken, Duration::ZERO);
+    let before = silent(&mut core, Duration::ZERO);
+    core.begin_drain();
+    let after = silent(&mut core, LIMIT);
+    assert_eq!(core.expire(REQUEST), Some(LIMIT + REQUEST));
+    assert!(core.sessions.by_key(before).is_none());
+    // The one whose handshake has begun has its whole time.
+    assert_eq!(core.expire(LIMIT + REQUEST), Some(IDLE));
+    assert!(core.sessions.by_key(after).is_none());
+    assert!(core.sessions.by_key(spoken).is_some());
+    assert_eq!(core.report.timeouts.handshakes, 2);
+}
+
+#[test]
 fn alarms_of_sessions_that_have_ended_do_not_pile_up() {
     let (mut core, first) = talking(&[]);
     for _ in 0..10_000 {
