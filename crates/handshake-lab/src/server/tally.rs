@@ -50,6 +50,33 @@ pub struct WorkerReport {
     pub failures: BTreeMap<String, u64>,
 }
 
+impl WorkerReport {
+    /// The report of a worker that has done nothing yet, whose pool is in this state.
+    pub(super) fn new(pool: PoolStats) -> Self {
+        Self {
+            accepted: 0,
+            handshakes: 0,
+            failed: 0,
+            hung_up: 0,
+            given_up: 0,
+            timeouts: Timeouts::default(),
+            abandoned: 0,
+            turns: 0,
+            parks: 0,
+            tokens: 0,
+            resumes: 0,
+            unprompted_resumes: 0,
+            fd_writes: 0,
+            sessions: SessionChecks::default(),
+            cpu: Duration::ZERO,
+            beat_late_us: None,
+            calls_on_job_stack: 0,
+            pool,
+            failures: BTreeMap::new(),
+        }
+    }
+}
+
 /// Sessions that waited for their peers longer than they may, by what for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
 pub struct Timeouts {

@@ -7,7 +7,7 @@
 //! handshakes a turn, so that a flood of them does not starve those under way.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
     os::fd::{AsFd, BorrowedFd},
     panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     sync::Arc,
@@ -22,7 +22,7 @@ use super::{
     service::LiveCounters,
     session::{Cause, Charge, Milestone, Phase, Progress, Session},
     slots::Slots,
-    tally::{SessionChecks, SessionTally, Timeouts, WorkerReport},
+    tally::{SessionTally, WorkerReport},
 };
 use crate::plant::{self, Bug};
 
@@ -571,32 +571,6 @@ fn since(before: &PoolStats, mut now: PoolStats) -> PoolStats {
     now.swallowed_unwinds -= before.swallowed_unwinds;
     now.quarantined -= before.quarantined;
     now
-}
-
-impl WorkerReport {
-    fn new(pool: PoolStats) -> Self {
-        Self {
-            accepted: 0,
-            handshakes: 0,
-            failed: 0,
-            hung_up: 0,
-            given_up: 0,
-            timeouts: Timeouts::default(),
-            abandoned: 0,
-            turns: 0,
-            parks: 0,
-            tokens: 0,
-            resumes: 0,
-            unprompted_resumes: 0,
-            fd_writes: 0,
-            sessions: SessionChecks::default(),
-            cpu: Duration::ZERO,
-            beat_late_us: None,
-            calls_on_job_stack: 0,
-            pool,
-            failures: BTreeMap::new(),
-        }
-    }
 }
 
 #[cfg(test)]

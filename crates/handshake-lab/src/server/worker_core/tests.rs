@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use proptest::prelude::*;
 
 use super::*;
-use crate::server::session::RealTime;
+use crate::server::{session::RealTime, tally::Timeouts};
 
 /// A session that gets as far as it is told.
 struct Fake(Milestone);
