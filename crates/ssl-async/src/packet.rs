@@ -53,47 +53,48 @@ pub(crate) enum Remains {
 
 impl Broken {
     /// Why it is broken, and what the peer is to be told.
-    pub(crate) fn part(self) -> Parting {
+    pub(crate) fn into_alert(self) -> FinalAlert {
         let error = match rustls23::unwrap(&self.error) {
             Some(cause) => SslError::Failed(cause),
             None => SslError::Tls(self.error),
         };
-        let words = match self.remains {
+        let bytes = match self.remains {
             Remains::Connection(mut tls) => tls.take_output(),
             Remains::Alert(alert) => alert,
         };
-        Parting::saying(words, error)
+        FinalAlert::new(bytes, error)
     }
 }
 
-/// A session that has failed and has not told its peer yet: an alert, as a rule, which must not be cut off.
+/// The end of a failed session: why it failed, and the records that tell the peer, an alert as a rule. A transport that takes
+/// little at a time must not cut them off.
 #[derive(Debug)]
-pub(crate) struct Parting {
+pub(crate) struct FinalAlert {
     pub(crate) error: SslError,
-    words: Vec<u8>,
+    bytes: Vec<u8>,
     sent: usize,
     /// How much more of what the peer sends is read and forgotten.
     to_drain: usize,
 }
 
-impl Parting {
-    /// What the peer is told.
-    pub(crate) fn into_words(self) -> Vec<u8> {
-        self.words
+impl FinalAlert {
+    /// The records.
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
     }
 
-    /// Says nothing.
-    pub(crate) fn silent(error: SslError) -> Self {
-        Self::saying(Vec::new(), error)
+    /// No record: the peer does not listen, or knows.
+    pub(crate) fn none(error: SslError) -> Self {
+        Self::new(Vec::new(), error)
     }
 
-    /// Says these records.
-    pub(crate) fn saying(words: Vec<u8>, error: SslError) -> Self {
-        Self { error, words, sent: 0, to_drain: READ_AHEAD }
+    /// These records.
+    pub(crate) fn new(bytes: Vec<u8>, error: SslError) -> Self {
+        Self { error, bytes, sent: 0, to_drain: READ_AHEAD }
     }
 
-    /// Sends what is to be said. False if the transport takes no more now. A transport that fails ends it, too: the peer
-    /// does not listen any more.
+    /// Sends the records. False if the transport takes no more now. A transport that fails ends it, too: the peer does not
+    /// listen any more.
     ///
     /// What the transport has received is read and forgotten meanwhile: a peer may not read before it has sent everything,
     /// and a close with unread bytes before it would reset the connection, and with it the alert.
@@ -103,7 +104,7 @@ impl Parting {
         io: &mut S,
         ahead: &mut ReadAhead,
     ) -> bool {
-        if self.words.is_empty() {
+        if self.bytes.is_empty() {
             return true;
         }
         let sent = self.try_send(io);
@@ -113,13 +114,13 @@ impl Parting {
             Err(why) => tracing::debug!(ssl = id.as_u64(), %why, "ssl.alert_unsent"),
             Ok(()) => {}
         }
-        self.words.clear();
+        self.bytes.clear();
         true
     }
 
     fn try_send(&mut self, io: &mut dyn Write) -> io::Result<()> {
-        while self.sent < self.words.len() {
-            match io.write(&self.words[self.sent..]) {
+        while self.sent < self.bytes.len() {
+            match io.write(&self.bytes[self.sent..]) {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(n) => self.sent += n,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

@@ -144,7 +144,7 @@ impl ReadAhead {
 
     /// Why a packet that is parked, or has no job yet, is to be cancelled at once. `None`: it decides. The rule is in the
     /// documentation of [this module](self).
-    pub(crate) fn hopeless(&self, awaited: Awaited, packet: PacketAt) -> Option<SslError> {
+    pub(crate) fn reason_to_cancel(&self, awaited: Awaited, packet: PacketAt) -> Option<SslError> {
         let incomplete = match (awaited, packet) {
             (Awaited::ClientBeforeServerHello { .. }, PacketAt::Parked) => true,
             // What is no hello never parks, and its sender is told so when the packet has its turn.
@@ -373,7 +373,7 @@ mod tests {
     fn cancels(awaited: Awaited, sent: &[&[u8]]) -> bool {
         let mut ahead = ReadAhead::default();
         ahead.watch(&mut Pieces::closed([&sent.concat()]), awaited);
-        ahead.hopeless(awaited, PacketAt::Parked).is_some()
+        ahead.reason_to_cancel(awaited, PacketAt::Parked).is_some()
     }
 
     #[test]
@@ -409,7 +409,7 @@ mod tests {
         for awaited in [UNANSWERED, Awaited::Client, Awaited::Server] {
             let mut ahead = ReadAhead::default();
             ahead.watch(&mut Pieces::reset([CHANGE_CIPHER_SPEC, HELLO, DATA]), awaited);
-            let error = ahead.hopeless(awaited, PacketAt::Parked);
+            let error = ahead.reason_to_cancel(awaited, PacketAt::Parked);
             assert!(matches!(error, Some(SslError::Io(_))), "{error:?}");
         }
     }
@@ -418,10 +418,10 @@ mod tests {
     fn what_is_no_hello_waits_for_its_job() {
         let mut ahead = ReadAhead::default();
         ahead.watch(&mut Pieces::closed([b"GET / HTTP/1.1\r\n\r\n"]), UNANSWERED);
-        assert!(ahead.hopeless(UNANSWERED, PacketAt::Waiting).is_none());
+        assert!(ahead.reason_to_cancel(UNANSWERED, PacketAt::Waiting).is_none());
         let mut ahead = ReadAhead::default();
         ahead.watch(&mut Pieces::closed([HELLO, b"GET / HTTP/1.1\r\n\r\n"]), UNANSWERED);
-        assert!(ahead.hopeless(UNANSWERED, PacketAt::Waiting).is_some());
+        assert!(ahead.reason_to_cancel(UNANSWERED, PacketAt::Waiting).is_some());
     }
 
     #[test]
@@ -432,7 +432,7 @@ mod tests {
             let mut ahead = ReadAhead::default();
             ahead.watch(&mut Pieces::silent([HELLO, DATA, &flood]), awaited);
             assert!(ahead.len() < ReadAhead::limit(awaited) + CHUNK, "{awaited:?}");
-            let error = ahead.hopeless(awaited, PacketAt::Parked);
+            let error = ahead.reason_to_cancel(awaited, PacketAt::Parked);
             assert_eq!(matches!(error, Some(SslError::Tls(_))), refused, "{awaited:?}");
         }
     }

@@ -10,7 +10,7 @@ use rustls::server::ClientHello;
 use crate::context::SslContext;
 use crate::error::SslError;
 use crate::outcome::Outcome;
-use crate::packet::Parting;
+use crate::packet::FinalAlert;
 use crate::read_ahead::ReadAhead;
 use crate::rustls23::hello::{Hello, HelloReader};
 use crate::rustls23::{INTERNAL_ERROR, ServerConfig};
@@ -29,7 +29,7 @@ pub struct Acceptor<S> {
     reader: HelloReader,
     ahead: ReadAhead,
     /// What the peer is told before the caller is.
-    parting: Option<Parting>,
+    alert: Option<FinalAlert>,
     id: SslId,
     /// Absent once the hello was handed out.
     io: Option<S>,
@@ -39,7 +39,7 @@ impl<S: Read + Write> Acceptor<S> {
     /// Waits for a hello on `io`, which must not block.
     pub fn new(io: S) -> Self {
         let (reader, ahead) = (HelloReader::default(), ReadAhead::default());
-        Self { reader, ahead, parting: None, id: SslId::next(), io: Some(io) }
+        Self { reader, ahead, alert: None, id: SslId::next(), io: Some(io) }
     }
 
     /// Reads on, until the hello is there. [`Outcome::WantRead`] until then, and [`Outcome::WantWrite`] until the alert for
@@ -55,25 +55,25 @@ impl<S: Read + Write> Acceptor<S> {
     /// If the hello was handed out already.
     pub fn accept(&mut self) -> Result<Outcome<Accepted<S>>, SslError> {
         let mut io = self.io.take().expect("this acceptor has handed its client's hello out");
-        if self.parting.is_none() {
+        if self.alert.is_none() {
             match self.reader.read(&mut self.ahead, &mut io) {
                 Ok(Ok(inner)) => {
                     let ahead = core::mem::take(&mut self.ahead);
                     return Ok(Outcome::Ready(Accepted { inner, ahead, io }));
                 }
-                Ok(Err(parting)) => self.parting = Some(parting),
+                Ok(Err(alert)) => self.alert = Some(alert),
                 Err(_would_block) => {
                     self.io = Some(io);
                     return Ok(Outcome::WantRead);
                 }
             }
         }
-        let mut parting = self.parting.take().expect("it is no hello");
-        if !parting.send(self.id, &mut io, &mut self.ahead) {
-            (self.parting, self.io) = (Some(parting), Some(io));
+        let mut alert = self.alert.take().expect("it is no hello");
+        if !alert.send(self.id, &mut io, &mut self.ahead) {
+            (self.alert, self.io) = (Some(alert), Some(io));
             return Ok(Outcome::WantWrite);
         }
-        Err(parting.error)
+        Err(alert.error)
     }
 
     /// Gives up a client whose hello has taken longer than `limit`, by the caller's clock, and tells it by the alert
@@ -144,7 +144,7 @@ impl<S> fmt::Debug for Accepted<S> {
 
 /// Tells a client that has been sent nothing yet that it has run out of time.
 fn tell<S: Read + Write>(id: SslId, mut io: S, mut ahead: ReadAhead, limit: Duration) -> SslError {
-    let mut parting = Parting::saying(INTERNAL_ERROR.to_vec(), SslError::TimedOut(limit));
-    let _as_far_as_it_goes = parting.send(id, &mut io, &mut ahead);
-    parting.error
+    let mut alert = FinalAlert::new(INTERNAL_ERROR.to_vec(), SslError::TimedOut(limit));
+    let _as_far_as_it_goes = alert.send(id, &mut io, &mut ahead);
+    alert.error
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustls::server::{Accepted, AcceptedAlert, Acceptor, ClientHello};
 
-use crate::packet::{Broken, Parting, Processed, Remains};
+use crate::packet::{Broken, FinalAlert, Processed, Remains};
 use crate::read_ahead::{Next, ReadAhead};
 use crate::records::{self, Front};
 use crate::rustls23::{ServerConfig, Tls, TlsError, last_words};
@@ -29,11 +29,11 @@ impl HelloReader {
         &mut self,
         ahead: &mut ReadAhead,
         io: &mut dyn Read,
-    ) -> io::Result<Result<Hello, Parting>> {
+    ) -> io::Result<Result<Hello, FinalAlert>> {
         loop {
             let mut records = match ahead.next(io)? {
                 Next::Records(records) => records,
-                Next::End(error) => return Ok(Err(Parting::silent(error))),
+                Next::End(error) => return Ok(Err(FinalAlert::none(error))),
             };
             let mut at = 0;
             while at < records.len() {
@@ -44,7 +44,7 @@ impl HelloReader {
                 at += record.len();
                 while !record.is_empty() {
                     if let Err(error) = self.acceptor.read_tls(&mut record) {
-                        return Ok(Err(Parting::silent(error.into())));
+                        return Ok(Err(FinalAlert::none(error.into())));
                     }
                 }
                 match self.acceptor.accept() {
@@ -55,7 +55,7 @@ impl HelloReader {
                         return Ok(Ok(Hello { accepted, bytes }));
                     }
                     Ok(None) => {}
-                    Err(refused) => return Ok(Err(broken(refused).part())),
+                    Err(refused) => return Ok(Err(broken(refused).into_alert())),
                 }
             }
             self.bytes.append(&mut records);

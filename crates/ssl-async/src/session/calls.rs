@@ -82,7 +82,7 @@ impl<S: Read + Write> Ssl<S> {
         loop {
             let taken = take(here!(self));
             if taken.is_err()
-                && let Some(error) = self.doomed.take()
+                && let Some(error) = self.broken_by.take()
             {
                 return Err(self.fail(error));
             }
@@ -123,7 +123,7 @@ impl<S: Read + Write> Ssl<S> {
         }
         let shut_down = self.shut_down;
         // Nothing is sent over a broken connection; a caller that writes before it reads learns of that here.
-        if let Some(error) = self.doomed.take() {
+        if let Some(error) = self.broken_by.take() {
             return Err(self.fail(error));
         }
         let tls = here!(self);

@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use job_core::Job;
 
 use crate::error::SslError;
-use crate::packet::{self, Broken, Packet, Parting, Processed, Remains, Work};
+use crate::packet::{self, Broken, FinalAlert, Packet, Processed, Remains, Work};
 use crate::read_ahead::{Awaited, Next, PacketAt};
 use crate::rustls23::{self, Due, Tls};
 use crate::session::{Origin, Ssl};
@@ -22,19 +22,19 @@ pub(crate) enum State {
     Parked(Job<Processed>),
     /// In a packet that has no job yet.
     Unstarted(Work),
-    /// Nowhere any more, and the peer is still to be told.
-    Parting(Parting, Patience),
+    /// Lost, and the records that tell the peer have not all left.
+    SendingAlert(FinalAlert, Report),
     /// Nowhere any more.
     Failed(SslError),
 }
 
-/// Whether calls wait until the peer was told why the session has failed.
+/// When the caller learns why the session has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Patience {
-    /// They do: the caller learns of the failure when the alert has left.
-    Waits,
-    /// The caller knows already; each call sends what the transport takes.
-    Reports,
+pub(crate) enum Report {
+    /// When the alert has left; until then calls want to write.
+    WhenSent,
+    /// At once; every later call sends what the transport takes.
+    AtOnce,
 }
 
 impl State {
@@ -43,7 +43,7 @@ impl State {
             Self::Idle(_) => "idle",
             Self::Parked(_) => "parked",
             Self::Unstarted(_) => "unstarted",
-            Self::Parting(..) => "parting",
+            Self::SendingAlert(..) => "sending its alert",
             Self::Failed(_) => "failed",
         }
     }
@@ -73,22 +73,22 @@ impl<S: Read + Write> Ssl<S> {
         let packet = match self.state {
             State::Parked(_) => PacketAt::Parked,
             State::Unstarted(_) => PacketAt::Waiting,
-            State::Idle(_) | State::Parting(..) | State::Failed(_) => return Ok(()),
+            State::Idle(_) | State::SendingAlert(..) | State::Failed(_) => return Ok(()),
         };
         let awaited = self.awaited();
         self.ahead.watch(&mut self.io, awaited);
         // After the handshake nothing is cancelled: the peer's data comes first.
-        match self.ahead.hopeless(awaited, packet) {
+        match self.ahead.reason_to_cancel(awaited, packet) {
             Some(error) if !self.established => {
-                let parting = match error {
+                let alert = match error {
                     SslError::Tls(_)
                         if matches!(awaited, Awaited::ClientBeforeServerHello { .. }) =>
                     {
-                        Parting::saying(rustls23::UNEXPECTED_MESSAGE.to_vec(), error)
+                        FinalAlert::new(rustls23::UNEXPECTED_MESSAGE.to_vec(), error)
                     }
-                    _ => Parting::silent(error),
+                    _ => FinalAlert::none(error),
                 };
-                Err(self.part(parting, Patience::Reports))
+                Err(self.end_with(alert, Report::AtOnce))
             }
             _ => Ok(()),
         }
@@ -119,14 +119,14 @@ impl<S: Read + Write> Ssl<S> {
                 Some(self.run(|_| Packet::from(job.resume())))
             }
             State::Unstarted(work) => Some(self.run(|this| this.begin(work))),
-            State::Parting(mut parting, patience) => {
-                if parting.send(self.id, &mut self.io, &mut self.ahead) {
-                    self.state = State::Failed(parting.error.clone());
-                    return Err(parting.error);
+            State::SendingAlert(mut alert, report) => {
+                if alert.send(self.id, &mut self.io, &mut self.ahead) {
+                    self.state = State::Failed(alert.error.clone());
+                    return Err(alert.error);
                 }
-                let error = parting.error.clone();
-                self.state = State::Parting(parting, patience);
-                return if patience == Patience::Waits { Ok(()) } else { Err(error) };
+                let error = alert.error.clone();
+                self.state = State::SendingAlert(alert, report);
+                return if report == Report::WhenSent { Ok(()) } else { Err(error) };
             }
             State::Failed(error) => {
                 self.state = State::Failed(error.clone());
@@ -143,7 +143,7 @@ impl<S: Read + Write> Ssl<S> {
             State::Idle(tls) => Ok(Here::Tls(tls)),
             State::Parked(_) => Ok(Here::WantAsync),
             State::Unstarted(_) => Ok(Here::WantAsyncJob),
-            State::Parting(..) => Ok(Here::WantWrite),
+            State::SendingAlert(..) => Ok(Here::WantWrite),
             State::Failed(error) => Err(error.clone()),
         }
     }
@@ -151,8 +151,8 @@ impl<S: Read + Write> Ssl<S> {
     /// Runs a packet. Should a hook in it panic, the peer is told before the panic goes on to the caller (law L10).
     fn run(&mut self, step: impl FnOnce(&Self) -> Packet) -> Packet {
         catch_unwind(AssertUnwindSafe(|| step(self))).unwrap_or_else(|panic| {
-            let parting = Parting::saying(self.in_the_clear_words(), SslError::Panicked);
-            self.part(parting, Patience::Reports);
+            let alert = FinalAlert::new(self.alert_in_the_clear(), SslError::Panicked);
+            self.end_with(alert, Report::AtOnce);
             resume_unwind(panic)
         })
     }
@@ -192,7 +192,7 @@ impl<S: Read + Write> Ssl<S> {
     /// A packet has broken the connection.
     fn broke(&mut self, mut broken: Broken) -> Result<(), SslError> {
         if !self.established {
-            return match self.part(broken.part(), Patience::Waits) {
+            return match self.end_with(broken.into_alert(), Report::WhenSent) {
                 error if matches!(self.state, State::Failed(_)) => Err(error),
                 _told_later => Ok(()),
             };
@@ -205,56 +205,56 @@ impl<S: Read + Write> Ssl<S> {
             let Broken { error, remains: Remains::Connection(tls) } = broken else {
                 unreachable!()
             };
-            self.doomed = Some(SslError::Tls(error));
+            self.broken_by = Some(SslError::Tls(error));
             self.state = State::Idle(tls);
             return Ok(());
         }
-        Err(self.part(broken.part(), Patience::Reports))
+        Err(self.end_with(broken.into_alert(), Report::AtOnce))
     }
 
     /// Ends the session; a parked packet is cancelled. What the connection had to say is sent, now and by later calls.
     pub(super) fn fail(&mut self, error: SslError) -> SslError {
-        let words = match &mut self.state {
+        let bytes = match &mut self.state {
             State::Idle(tls) => tls.take_output(),
             _ => Vec::new(),
         };
-        self.part(Parting::saying(words, error), Patience::Reports)
+        self.end_with(FinalAlert::new(bytes, error), Report::AtOnce)
     }
 
     /// Ends the session, a parked packet with it, and tells the peer.
     pub(super) fn give_up(&mut self, error: SslError) -> SslError {
-        let words = match mem::replace(&mut self.state, State::Failed(SslError::Panicked)) {
+        let bytes = match mem::replace(&mut self.state, State::Failed(SslError::Panicked)) {
             State::Failed(error) => {
                 self.state = State::Failed(error.clone());
                 return error;
             }
-            State::Parting(parting, _) => return self.part(parting, Patience::Reports),
+            State::SendingAlert(alert, _) => return self.end_with(alert, Report::AtOnce),
             State::Idle(tls) => give_up(tls),
             State::Parked(job) => match job.cancel() {
                 // As the engine's answer that the operation was cancelled: the packet knows what the peer takes.
-                Some(Err(broken)) => broken.part().into_words(),
+                Some(Err(broken)) => broken.into_alert().into_bytes(),
                 Some(Ok(back)) => give_up(back.tls),
-                None => self.in_the_clear_words(),
+                None => self.alert_in_the_clear(),
             },
-            State::Unstarted(_) => self.in_the_clear_words(),
+            State::Unstarted(_) => self.alert_in_the_clear(),
         };
-        self.part(Parting::saying(words, error), Patience::Reports)
+        self.end_with(FinalAlert::new(bytes, error), Report::AtOnce)
     }
 
     /// What tells the peer that something failed on this side, when the connection is lost; if a record in the clear is
     /// what it takes (law L15).
-    fn in_the_clear_words(&self) -> Vec<u8> {
+    fn alert_in_the_clear(&self) -> Vec<u8> {
         if self.in_the_clear { rustls23::INTERNAL_ERROR.to_vec() } else { Vec::new() }
     }
 
     /// Ends the session and tells the peer, as far as the transport takes it now.
-    fn part(&mut self, mut parting: Parting, patience: Patience) -> SslError {
-        tracing::debug!(ssl = self.id.0, error = %parting.error, "ssl.failed");
-        let error = parting.error.clone();
-        if parting.send(self.id, &mut self.io, &mut self.ahead) {
+    fn end_with(&mut self, mut alert: FinalAlert, report: Report) -> SslError {
+        tracing::debug!(ssl = self.id.0, error = %alert.error, "ssl.failed");
+        let error = alert.error.clone();
+        if alert.send(self.id, &mut self.io, &mut self.ahead) {
             self.state = State::Failed(error.clone());
         } else {
-            self.state = State::Parting(parting, patience);
+            self.state = State::SendingAlert(alert, report);
         }
         error
     }

@@ -17,7 +17,7 @@ use wait_ctx::WaitCtx;
 
 use crate::context::{Settings, SslContext};
 use crate::error::SslError;
-use crate::packet::{self, Parting};
+use crate::packet::{self, FinalAlert};
 use crate::read_ahead::ReadAhead;
 use crate::rustls23::{ClientConfig, Connection, KeyExchange, ServerConfig, ServerName, Tls};
 
@@ -93,7 +93,7 @@ pub struct Ssl<S> {
     /// The transport took nothing any more during the handshake. Counts when what the peer has sent is processed.
     unsendable: Option<SslError>,
     /// What broke the connection, while there is still plaintext from before it.
-    doomed: Option<SslError>,
+    broken_by: Option<SslError>,
 }
 
 /// What makes a session stay on its thread. The pool and the job would do, but their names help nobody. `Send` is not our
@@ -195,7 +195,7 @@ impl<S: Read + Write> Ssl<S> {
             answered: false,
             shut_down: false,
             unsendable: None,
-            doomed: None,
+            broken_by: None,
         };
         session.set_async_callback(settings.callback.clone());
         session.set_async_callback_arg(settings.callback_arg.clone());
@@ -230,7 +230,7 @@ impl<S: Read + Write> Ssl<S> {
         self.answered = false;
         self.shut_down = false;
         self.unsendable = None;
-        self.doomed = None;
+        self.broken_by = None;
         Ok((core::mem::replace(&mut self.io, io), unprocessed))
     }
 }
@@ -259,7 +259,9 @@ impl<S> Ssl<S> {
     pub fn failure(&self) -> Option<&EngineError> {
         match &self.state {
             State::Failed(SslError::Failed(cause))
-            | State::Parting(Parting { error: SslError::Failed(cause), .. }, _) => Some(cause),
+            | State::SendingAlert(FinalAlert { error: SslError::Failed(cause), .. }, _) => {
+                Some(cause)
+            }
             _ => None,
         }
     }

@@ -4,7 +4,7 @@
 //!          answer: the connection
 //!   Here <---------------------------+
 //!    |                               |
-//!    +-- read whole records ------> Away -- answer: broken --> Parting -- alert sent --> over
+//!    +-- read whole records ------> Away -- answer: broken --> SendingAlert -- sent --> over
 //!    |                               |
 //!    | done, and flushed             +-- drop --> Cancel to the shard ----------------> over
 //!    |                               +-- deadline --> Cancel to the shard, alert -----> over
@@ -31,7 +31,7 @@ use tokio::time::Sleep;
 use tracing::Span;
 
 use crate::error::SslError;
-use crate::packet::{self, Back, Parting, Work};
+use crate::packet::{self, Back, FinalAlert, Work};
 use crate::read_ahead::{Awaited, Next, PacketAt, ReadAhead};
 use crate::rustls23::{self, Due, Hello, KeyExchange, ServerConfig, Tls};
 use crate::session::SslId;
@@ -101,8 +101,8 @@ enum Place {
     Unmade(Work),
     Here(Tls),
     Away(Visit),
-    /// Nowhere any more, and the peer is still to be told.
-    Parting(Parting),
+    /// Lost, and the records that tell the peer have not all left.
+    SendingAlert(FinalAlert),
     /// Nowhere any more.
     Over,
 }
@@ -241,11 +241,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
                         }
                     };
                 }
-                Place::Parting(mut parting) => {
-                    if self.send(&mut parting, cx) {
-                        return Poll::Ready(Err(parting.error));
+                Place::SendingAlert(mut alert) => {
+                    if self.send(&mut alert, cx) {
+                        return Poll::Ready(Err(alert.error));
                     }
-                    self.place = Place::Parting(parting);
+                    self.place = Place::SendingAlert(alert);
                     return Poll::Pending;
                 }
                 Place::Over => panic!("a handshake was polled after it had ended"),
@@ -270,54 +270,54 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
                 self.early.send_with_hello(&mut tls);
                 Ok(Place::Here(tls))
             }
-            Some(Reply::Processed(Err(broken))) => Ok(Place::Parting(broken.part())),
+            Some(Reply::Processed(Err(broken))) => Ok(Place::SendingAlert(broken.into_alert())),
             // Law L10: it surfaces in whoever resumed the job, and that is this task.
             Some(Reply::Panicked(panic)) => {
-                let mut parting = Parting::saying(self.in_the_clear_words(), SslError::Panicked);
-                let _told = self.send(&mut parting, cx);
+                let mut alert = FinalAlert::new(self.alert_in_the_clear(), SslError::Panicked);
+                let _told = self.send(&mut alert, cx);
                 resume_unwind(panic)
             }
             Some(Reply::Abandoned) => {
                 let error = gave_up.expect("a packet is abandoned for a reason");
-                Ok(Place::Parting(match error {
+                Ok(Place::SendingAlert(match error {
                     SslError::Tls(_) if self.role == Role::Server && !self.answered => {
-                        Parting::saying(rustls23::UNEXPECTED_MESSAGE.to_vec(), error)
+                        FinalAlert::new(rustls23::UNEXPECTED_MESSAGE.to_vec(), error)
                     }
-                    _ => Parting::silent(error),
+                    _ => FinalAlert::none(error),
                 }))
             }
             None => {
                 let why_gone = || SslError::Failed(self.terms.shards.why_gone());
                 let error = gave_up.unwrap_or_else(why_gone);
-                Ok(Place::Parting(Parting::saying(self.in_the_clear_words(), error)))
+                Ok(Place::SendingAlert(FinalAlert::new(self.alert_in_the_clear(), error)))
             }
         }
     }
 
     /// Gives the handshake up; a packet that is away is cancelled. The peer is told, as far as the transport takes it now.
     fn give_up(&mut self, error: SslError, cx: &mut Context<'_>) -> SslError {
-        let words = match core::mem::replace(&mut self.place, Place::Over) {
+        let bytes = match core::mem::replace(&mut self.place, Place::Over) {
             Place::Here(mut tls) => {
                 tls.give_up();
                 tls.take_output()
             }
-            Place::Plain(_) | Place::Unmade(_) | Place::Away(_) => self.in_the_clear_words(),
-            Place::Parting(parting) => return parting.error,
+            Place::Plain(_) | Place::Unmade(_) | Place::Away(_) => self.alert_in_the_clear(),
+            Place::SendingAlert(alert) => return alert.error,
             Place::Over => return error,
         };
-        let mut parting = Parting::saying(words, error);
-        let _told = self.send(&mut parting, cx);
-        parting.error
+        let mut alert = FinalAlert::new(bytes, error);
+        let _told = self.send(&mut alert, cx);
+        alert.error
     }
 
-    fn send(&mut self, parting: &mut Parting, cx: &mut Context<'_>) -> bool {
+    fn send(&mut self, alert: &mut FinalAlert, cx: &mut Context<'_>) -> bool {
         let io = self.io.as_mut().expect(HAS_IO);
-        parting.send(self.id, &mut SyncIo::new(io, cx), &mut self.ahead)
+        alert.send(self.id, &mut SyncIo::new(io, cx), &mut self.ahead)
     }
 
     /// What tells the peer that something failed on this side, when the connection is lost; if a record in the clear is
     /// what it takes (law L15).
-    fn in_the_clear_words(&self) -> Vec<u8> {
+    fn alert_in_the_clear(&self) -> Vec<u8> {
         if self.in_the_clear { rustls23::INTERNAL_ERROR.to_vec() } else { Vec::new() }
     }
 
@@ -334,7 +334,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
         self.ahead.watch(&mut SyncIo::new(io, cx), awaited);
         if self.abandoned.is_none() {
             // The stricter of the two: the shard may have no job for it yet.
-            self.abandoned = self.ahead.hopeless(awaited, PacketAt::Waiting);
+            self.abandoned = self.ahead.reason_to_cancel(awaited, PacketAt::Waiting);
             if self.abandoned.is_some() {
                 visit.abandon();
             }
@@ -413,7 +413,7 @@ impl<IO> fmt::Debug for Handshake<IO> {
             Place::Plain(_) | Place::Unmade(_) => "not begun",
             Place::Here(_) => "here",
             Place::Away(_) => "away",
-            Place::Parting(_) => "parting",
+            Place::SendingAlert(_) => "sending its alert",
             Place::Over => "over",
         };
         f.debug_struct("Handshake")

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::error::SslError;
-use crate::packet::Parting;
+use crate::packet::FinalAlert;
 use crate::read_ahead::ReadAhead;
 use crate::rustls23::{ClientHello, Hello, HelloReader, INTERNAL_ERROR};
 use crate::session::SslId;
@@ -73,24 +73,24 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> StartHandshake<IO> {
     /// As [`read`](Self::read), but not with `None`.
     pub async fn read_within(mut io: IO, limit: Option<Duration>) -> Result<Self, SslError> {
         let (mut reader, mut ahead) = (HelloReader::default(), ReadAhead::default());
-        let (mut deadline, mut parting) = (Deadline::default(), None::<Parting>);
+        let (mut deadline, mut alert) = (Deadline::default(), None::<FinalAlert>);
         let id = SslId::next();
         let hello = poll_fn(|cx| {
             loop {
-                if let Some(parting) = &mut parting {
-                    let late = match parting.send(id, &mut SyncIo::new(&mut io, cx), &mut ahead) {
+                if let Some(alert) = &mut alert {
+                    let late = match alert.send(id, &mut SyncIo::new(&mut io, cx), &mut ahead) {
                         true => Poll::Ready(()),
                         false => deadline.poll(limit, cx).map(drop),
                     };
-                    return late.map(|()| Err(parting.error.clone()));
+                    return late.map(|()| Err(alert.error.clone()));
                 }
                 match reader.read(&mut ahead, &mut SyncIo::new(&mut io, cx)) {
                     Ok(Ok(hello)) => return Poll::Ready(Ok(hello)),
-                    Ok(Err(refusal)) => parting = Some(refusal),
+                    Ok(Err(refusal)) => alert = Some(refusal),
                     Err(_would_block) => {
                         let late = ready!(deadline.poll(limit, cx));
-                        let words = INTERNAL_ERROR.to_vec();
-                        let mut told = Parting::saying(words, SslError::TimedOut(late));
+                        let bytes = INTERNAL_ERROR.to_vec();
+                        let mut told = FinalAlert::new(bytes, SslError::TimedOut(late));
                         let _as_far_as_it_goes =
                             told.send(id, &mut SyncIo::new(&mut io, cx), &mut ahead);
                         return Poll::Ready(Err(told.error));

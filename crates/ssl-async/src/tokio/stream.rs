@@ -30,7 +30,7 @@ pub struct TlsStream<IO> {
     /// Read and not processed: while the last packet of the handshake was away, or behind `close_notify`.
     ahead: ReadAhead,
     /// What broke the connection. Plaintext from before it is read first.
-    doomed: Option<SslError>,
+    broken_by: Option<SslError>,
     /// Whether the transport holds something that it may not have sent.
     unflushed: bool,
     /// The transport took no more, and wakes whoever writes. A read must not write then: it would be woken instead.
@@ -40,8 +40,8 @@ pub struct TlsStream<IO> {
 
 impl<IO> TlsStream<IO> {
     pub(crate) fn new(id: SslId, io: IO, tls: Tls, ahead: ReadAhead) -> Self {
-        let doomed = None;
-        Self { id, io, tls, ahead, doomed, unflushed: false, blocked: false, shut_down: false }
+        let broken_by = None;
+        Self { id, io, tls, ahead, broken_by, unflushed: false, blocked: false, shut_down: false }
     }
 
     /// The transport, and the connection: protocol version, cipher suite, ALPN, the peer's certificates.
@@ -89,13 +89,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
             match self.tls.plaintext() {
                 Ok(_) => return Poll::Ready(Ok(())),
                 Err(error)
-                    if error.kind() != io::ErrorKind::WouldBlock && self.doomed.is_none() =>
+                    if error.kind() != io::ErrorKind::WouldBlock && self.broken_by.is_none() =>
                 {
                     return Poll::Ready(Err(error));
                 }
                 Err(_) => {}
             }
-            if let Some(error) = &self.doomed {
+            if let Some(error) = &self.broken_by {
                 return Poll::Ready(Err(error.clone().into()));
             }
             let mut io = SyncIo::new(&mut self.io, cx);
@@ -113,7 +113,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
     fn process(&mut self, cx: &mut Context<'_>) {
         if let Err(error) = self.tls.process_data() {
             tracing::debug!(ssl = self.id.as_u64(), %error, "ssl.failed");
-            self.doomed = Some(SslError::Tls(error));
+            self.broken_by = Some(SslError::Tls(error));
         }
         // An answer to a key update, or the alert that is due. The next write sends it if this does not, and meets the error
         // of a transport that takes nothing any more: what the peer has sent is read nevertheless.
