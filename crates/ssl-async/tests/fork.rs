@@ -10,7 +10,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::SigningKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SignatureScheme};
-use ssl_async::tokio::{Shards, TlsAcceptor, TlsConnector};
+use ssl_async::tokio::{Shards, TaskDevice, TlsAcceptor, TlsConnector};
 use ssl_async::{SigningWork, SlowKey};
 
 const MODE: &str = "LAYBY_FORK";
@@ -31,8 +31,9 @@ fn run(mode: &str) -> String {
 
 #[test]
 fn l5_a_key_made_before_a_fork_says_so_in_the_child_and_is_dropped_at_once() {
-    // Never used, used before, and with a device of the user's, of which only the deadlines have a thread.
-    for mode in ["key", "warm", "driver"] {
+    // Never used, used before, with a device of the user's, of which only the deadlines have a thread, and with tasks on a
+    // runtime of its own.
+    for mode in ["key", "warm", "driver", "tasks"] {
         let text = run(mode);
         assert!(text.contains(CURE), "{mode}: {text}");
     }
@@ -82,6 +83,15 @@ fn slow_key(identity: &Identity, mode: &str) -> Arc<SlowKey> {
         return builder.accelerator(Arc::new(Silent::default())).unwrap();
     }
     let key = Arc::clone(&identity.key);
+    if mode == "tasks" {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let _inside = runtime.enter();
+        let device = TaskDevice::signing(move |scheme, message: Vec<u8>| {
+            let signed = key.choose_scheme(&[scheme]).unwrap().sign(&message);
+            async move { signed }
+        });
+        return builder.accelerator(Arc::new(device.own_runtime().unwrap())).unwrap();
+    }
     builder
         .blocking(move |scheme, message| key.choose_scheme(&[scheme]).unwrap().sign(message))
         .unwrap()
@@ -117,7 +127,7 @@ fn the_process_that_forks() {
     let Ok(mode) = std::env::var(MODE) else { return };
     let identity = identity();
     let key = slow_key(&identity, &mode);
-    if matches!(&*mode, "warm" | "after") {
+    if matches!(&*mode, "warm" | "after" | "tasks") {
         let scheme = SignatureScheme::ECDSA_NISTP256_SHA256;
         key.certified_key().key.choose_scheme(&[scheme]).unwrap().sign(b"before").unwrap();
     }

@@ -64,8 +64,8 @@ impl Offload {
         match self {
             Self::Sim(device) => device.end(patience).engine,
             Self::Threads(engine) => {
-                engine.close();
-                engine.quiesce(patience);
+                // Said in the log if a signer has not returned.
+                let _ended = engine.shutdown_blocking(patience);
                 engine.snapshot()
             }
         }

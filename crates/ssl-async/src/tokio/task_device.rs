@@ -12,8 +12,8 @@ use std::thread::{self, ThreadId};
 use std::time::Instant;
 
 use engine_core::{
-    Accelerator, BlockingScope, Capabilities, DeviceError, Kind, Rejected, Request, RoomNotice,
-    Shutdown, Work,
+    Accelerator, BlockingScope, Capabilities, DeviceError, HomeProcess, Kind, Rejected, Request,
+    RoomNotice, Shutdown, Work,
 };
 use rustls::SignatureScheme;
 use tokio::runtime::{Builder, Handle, Runtime, RuntimeFlavor};
@@ -77,12 +77,17 @@ pub struct TaskDevice<W: Work> {
 }
 
 /// A runtime that waits for nothing when it is dropped.
-struct OwnRuntime(Option<Runtime>);
+struct OwnRuntime {
+    runtime: Option<Runtime>,
+    home: HomeProcess,
+}
 
 impl Drop for OwnRuntime {
     fn drop(&mut self) {
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
+        match self.runtime.take() {
+            Some(runtime) if self.home.is_here() => runtime.shutdown_background(),
+            // In a child made by fork its threads do not exist, and its locks may be theirs.
+            runtime => core::mem::forget(runtime),
         }
     }
 }
@@ -169,7 +174,7 @@ impl<W: Work> TaskDevice<W> {
             .enable_all()
             .build()?;
         self.runtime = runtime.handle().clone();
-        self.own = Some(OwnRuntime(Some(runtime)));
+        self.own = Some(OwnRuntime { runtime: Some(runtime), home: HomeProcess::current() });
         Ok(self)
     }
 
