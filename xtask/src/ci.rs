@@ -153,7 +153,7 @@ fn slow_steps(workspace: &Workspace) -> [Step; 9] {
         .env("RUSTFLAGS", "--cfg loom")
         .slow(),
         address_sanitizer(),
-        thread_sanitizer(),
+        thread_sanitizer(workspace),
         cargo("proptest", proptest, "test --workspace --exclude layby-tests --release")
             .env("PROPTEST_CASES", "25600")
             .slow(),
@@ -177,14 +177,14 @@ fn slow_steps(workspace: &Workspace) -> [Step; 9] {
 
 /// job-core's suite under the address sanitizer, which corosensei's feature tells of every switch.
 ///
-/// Left out are the tests that count mappings or limit address space, for the sanitizer has its own; and
-/// those of stacks of a terabyte, for which it would have to keep books.
+/// Left out are the tests that count mappings, limit address space or lock all memory, for the sanitizer has
+/// terabytes of its own; and those of stacks of a terabyte, for which it would have to keep books.
 fn address_sanitizer() -> Step {
     cargo(
         "asan",
         "no access to memory that is not there, on the stacks of jobs either",
         "test --package job-core --features corosensei/sanitizer --no-fail-fast \
-         --lib --test it --test locked --test panics --test c_frames --test tracing \
+         --lib --test it --test panics --test c_frames --test tracing \
          --target x86_64-unknown-linux-gnu --target-dir target/asan \
          -- --skip a_stack_that_does_not_fit --skip a_stack_that_cannot_be_had",
     )
@@ -202,8 +202,9 @@ fn address_sanitizer() -> Step {
 /// The tests of the crates whose state threads share under the thread sanitizer.
 ///
 /// The standard library is built for it as well: otherwise its locks are not seen, and everything under
-/// them looks like a race. Left out is what takes minutes and has one thread.
-fn thread_sanitizer() -> Step {
+/// them looks like a race. Left out is what takes minutes and has one thread, and what `tsan.supp` names.
+fn thread_sanitizer(workspace: &Workspace) -> Step {
+    let options = format!("suppressions={}", workspace.root.join("xtask/tsan.supp").display());
     cargo(
         "tsan",
         "no two threads at the same memory without an order between them",
@@ -213,6 +214,7 @@ fn thread_sanitizer() -> Step {
     )
     .toolchain(Toolchain { name: "nightly", sources: true })
     .env("RUSTFLAGS", "-Zsanitizer=thread")
+    .env("TSAN_OPTIONS", &options)
     .slow()
 }
 
@@ -317,6 +319,15 @@ impl Step {
             args.push("--allow-dirty".to_owned());
         }
         self
+    }
+
+    /// What it does, as one would type it.
+    fn line(&self) -> String {
+        let line = self.action.to_string();
+        match &self.toolchain {
+            Some(Toolchain { name, .. }) => line.replacen("cargo ", &format!("cargo +{name} "), 1),
+            None => line,
+        }
     }
 
     /// Runs to the end; whether all was well.
@@ -434,8 +445,8 @@ pub(crate) fn run(workspace: &Workspace, args: &CiArgs) -> ExitCode {
         steps.retain(|step| args.only.contains(&step.name));
     }
     if args.list {
-        for Step { name, why, action, .. } in &steps {
-            println!("{name}\n    {why}\n    {action}");
+        for step in &steps {
+            println!("{}\n    {}\n    {}", step.name, step.why, step.line());
         }
         return ExitCode::SUCCESS;
     }
@@ -443,7 +454,7 @@ pub(crate) fn run(workspace: &Workspace, args: &CiArgs) -> ExitCode {
     let outcomes: Vec<(bool, Duration)> = steps
         .iter()
         .map(|step| {
-            eprintln!("\n=== {}: {}\n    {}", step.name, step.why, step.action);
+            eprintln!("\n=== {}: {}\n    {}", step.name, step.why, step.line());
             let started = Instant::now();
             (step.run(workspace), started.elapsed())
         })
