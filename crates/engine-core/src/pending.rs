@@ -5,7 +5,7 @@ use core::task::Poll;
 use std::sync::Arc;
 
 use job_core::Pause;
-use wait_ctx::Arm;
+use wait_ctx::{Arm, contain};
 
 use crate::cell::Cell;
 use crate::dispatch::Core;
@@ -162,7 +162,8 @@ impl<W: Work> Pending<W> {
         let waited = scope.and_then(|scope| {
             let mut wait = || block_until_settled(cell);
             match scope {
-                Some(scope) => scope(&mut wait),
+                Some(scope) => contain("the blocking scope of a device", || scope(&mut wait))
+                    .unwrap_or(Err(DeviceError::Failed("its blocking scope panicked"))),
                 None => {
                     wait();
                     Ok(())

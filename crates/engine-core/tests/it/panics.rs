@@ -10,9 +10,9 @@ use std::thread;
 use std::time::Duration;
 
 use engine_core::{
-    Accelerator, BreakerPolicy, Capabilities, CheckFailed, CheckPolicy, DeviceError, Engine,
-    EngineError, Fallback, Health, Inline, Kind, OnFull, Pending, Rejected, Request, RoomNotice,
-    Submission, Terms, ThreadPoolBuilder, Work,
+    Accelerator, BlockingScope, BreakerPolicy, Capabilities, CheckFailed, CheckPolicy, DeviceError,
+    Engine, EngineError, Fallback, Health, Inline, Kind, OnFull, Pending, Rejected, Request,
+    RoomNotice, Submission, Terms, ThreadPoolBuilder, Work,
 };
 use job_core::{Job, JobPool, Step};
 use proptest::prelude::*;
@@ -150,6 +150,10 @@ impl Work for Fused {
     }
 }
 
+thread_local! {
+    static SCOPE_PANICS: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
 /// A ring, answered when it is polled.
 #[derive(Debug)]
 struct Device {
@@ -201,6 +205,21 @@ impl Accelerator<Fused> for Device {
     fn health(&self, _: Duration) -> Health {
         self.fuse.strike("health");
         Health::Alive
+    }
+
+    fn blocking(&self) -> Result<Option<BlockingScope>, DeviceError> {
+        self.fuse.strike("blocking");
+        // The scope is a plain function.
+        if own(|| self.fuse.strike("blocking scope")).is_none() {
+            SCOPE_PANICS.set(true);
+        }
+        Ok(Some(|wait| {
+            if SCOPE_PANICS.take() {
+                resume_unwind(Box::new(Endless));
+            }
+            wait();
+            Ok(())
+        }))
     }
 
     fn attach(&self, room: RoomNotice) {
@@ -408,6 +427,21 @@ fn l10_a_panic_in_the_callers_own_work_is_the_callers_and_leaves_no_request() {
         let offered = own(|| scene.engine.offer_on(ctx.notifier(), scene.fuse.work()).is_ok());
         assert_eq!(offered, None, "{at}");
         assert_eq!(ctx.status(), Status::Unsupported, "{at}: nothing was begun");
+        scene.expect_well(at);
+    }
+}
+
+#[test]
+fn l10_a_panic_in_the_way_a_device_blocks_leaves_no_request() {
+    for at in ["blocking", "blocking scope"] {
+        let scene = Scene::new(1, OnFull::Queue);
+        scene.fuse.set(Set::At(at));
+        let failed = DeviceError::Failed("its blocking scope panicked");
+        match scene.engine.run(scene.fuse.work()) {
+            Ok(_) => assert_eq!(at, "blocking", "the thread waits by itself"),
+            Err(error) => assert_eq!(error, EngineError::Device(failed), "{at}"),
+        }
+        scene.engine.poll();
         scene.expect_well(at);
     }
 }
