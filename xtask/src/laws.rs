@@ -87,11 +87,13 @@ const LAWS: &[Law] = &[
                  job the engine is called, and a pause in them answers `Blocked`; a panic in a callback is caught and counted." },
     Law { number: 5, title: "Drop is sound",
           text: "Cancelled is sticky. A cancelled job is resumed under our own `catch_unwind` and told so at every pause; \
-                 one that does not end is quarantined and counted, or unwound in a pool that asks for that. A job that \
+                 one that does not end is quarantined and counted, or unwound in a pool that asks for that and accepts \
+                 that an unwind aborts in a frame of C or a destructor that panics. A job that \
                  was paused when its thread began to destroy its thread-local variables is leaked and counted, as far as \
                  a destructor can tell. Two things stay undefined behaviour, in safe code that pauses inside the standard \
                  library's: a pause in a `thread_local!` initialiser, and a pause inside `LocalKey::with` by a job that \
-                 is alive when its thread ends and is missed by that (`docs/what-runs-in-a-job.md` has both). Late \
+                 is alive when its thread ends and is missed by that (`docs/what-runs-in-a-job.md` has both); so does a \
+                 pause inside a scoped thread-local of another crate. Late \
                  completions are counted, wiped and dropped. No drop of ours joins a thread, blocks, panics or aborts, on any \
                  thread, in any process: what is under way ends by itself and is counted; `shutdown(deadline)` is the call \
                  that waits." },

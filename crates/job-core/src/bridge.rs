@@ -1,6 +1,5 @@
 //! Between jobs and futures: a job as a future, and a future awaited inside a job.
 
-use core::any::TypeId;
 use core::fmt;
 use core::future::Future;
 use core::pin::{Pin, pin};
@@ -11,7 +10,7 @@ use std::thread;
 use wait_ctx::{Route, WaitCtx};
 
 use crate::cancel::PATIENCE;
-use crate::fiber::{self, Fiber};
+use crate::fiber::{self, Fiber, Kind};
 use crate::job::{self, Job, Step};
 use crate::pause::{Pause, pause};
 use crate::pool::JobPool;
@@ -141,7 +140,7 @@ pub struct Run<T: 'static> {
     pool: JobPool,
     ctx: Option<WaitCtx>,
     /// The type of the closure.
-    kind: TypeId,
+    kind: Kind,
     /// Its place in the queue, once the pool was found full.
     ticket: Option<Ticket>,
     state: State<T>,
@@ -193,7 +192,7 @@ impl<T: 'static> Future for Run<T> {
 impl<T: 'static> Run<T> {
     fn new<F: FnOnce() -> T + 'static>(pool: &JobPool, ctx: Option<WaitCtx>, f: F) -> Self {
         let state = State::Waiting(Box::new(f) as Body<T>);
-        Self { pool: pool.clone(), ctx, kind: TypeId::of::<F>(), ticket: None, state }
+        Self { pool: pool.clone(), ctx, kind: Kind::of::<F>(), ticket: None, state }
     }
 
     /// Makes a fiber of the closure, or queues for one.

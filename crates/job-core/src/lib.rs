@@ -244,10 +244,11 @@
 //!
 //! # Tracing
 //!
-//! Target `job_core`. Each job has the span `job` with the field `job` (level debug). `cancelling`
-//! is a debug event, quarantine a warning with the field `unwinds`; both name the job in the field
-//! `job`. A pool built with stacks of less than 128 KiB is a warning, `pool.small_stacks`, with the
-//! fields `stack_size` and `measured_need`.
+//! Target `job_core`. Each job has the span `job` with the field `job` (level debug). `job.cancel`
+//! is a debug event, `job.quarantined` a warning with the fields `unwinds` and `reason`; both name
+//! the job in the field `job`. A panic of foreign code is the error `foreign.panic`. A pool built
+//! with stacks of less than 128 KiB is a warning, `pool.small_stacks`, with the fields `stack_size`
+//! and `measured_need`.
 //!
 //! The crate has no features.
 #![deny(unsafe_code)]

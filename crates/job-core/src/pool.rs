@@ -1,6 +1,5 @@
 //! The pool: where jobs start and where their stacks come back to.
 
-use core::any::TypeId;
 use core::cell::{Cell, RefCell};
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -11,7 +10,7 @@ use wait_ctx::{Lease, WaitCtx};
 
 use crate::builder::{Guard, PoolBuilder};
 use crate::context::JobContext;
-use crate::fiber::{self, Fiber, GuardKind, Slab, Slot};
+use crate::fiber::{self, Fiber, GuardKind, Kind, Slab, Slot};
 use crate::job::{self, JobId, Step};
 use crate::queue::{Queue, Ticket};
 use crate::start::{StartError, StartRefused};
@@ -75,7 +74,7 @@ impl JobPool {
                 queue: Queue::default(),
                 next_mark: Cell::new(0),
                 has_news: Cell::new(false),
-                last_kind: Cell::new(None),
+                last_kind: Cell::new(Kind::NONE),
             }),
         }
     }
@@ -128,7 +127,7 @@ impl JobPool {
         F: FnOnce() -> T + 'static,
         T: 'static,
     {
-        self.inner.note_kind(TypeId::of::<F>());
+        self.inner.note_kind(Kind::of::<F>());
         match self.prepare(lease, f) {
             Ok(fiber) => Ok(job::run(fiber)),
             Err(error) => Err(error),
@@ -218,7 +217,7 @@ pub(crate) struct PoolInner {
     /// Whether the next pause may be the first of a new kind of job.
     has_news: Cell<bool>,
     /// The type of the closure that was started last.
-    last_kind: Cell<Option<TypeId>>,
+    last_kind: Cell<Kind>,
 }
 
 /// How a job left the pool.
@@ -322,15 +321,16 @@ impl PoolInner {
     /// A closure of this type is about to start. The first of its type may use thread-local
     /// variables that no job has used before, so its first pause is noted for the end of the thread.
     #[inline]
-    pub(crate) fn note_kind(&self, kind: TypeId) {
-        if self.last_kind.replace(Some(kind)) != Some(kind) {
+    pub(crate) fn note_kind(&self, kind: Kind) {
+        if self.last_kind.get() != kind {
             self.note_other_kind(kind);
         }
     }
 
     #[cold]
-    fn note_other_kind(&self, kind: TypeId) {
-        if fiber::is_new_kind(kind) {
+    fn note_other_kind(&self, kind: Kind) {
+        self.last_kind.set(kind);
+        if kind.is_new() {
             self.next_mark.set(0);
             self.has_news.set(true);
         }

@@ -62,4 +62,4 @@ pub(crate) use switch::{
     Fiber, Here, Switch, count_running, find, here, on_fiber_stack, on_parent_stack,
     on_thread_stack,
 };
-pub(crate) use thread_exit::{epoch, is_new_kind, mark_if_due, mark_in_exit, next_mark};
+pub(crate) use thread_exit::{Kind, epoch, mark_if_due, mark_in_exit, next_mark};

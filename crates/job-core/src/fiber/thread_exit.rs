@@ -26,12 +26,13 @@
 
 use core::any::TypeId;
 use core::cell::Cell;
+use core::hash::{Hash as _, Hasher};
 
 thread_local! {
     /// How many marks of this thread were destroyed. 0 until the thread ends.
     static EPOCH: Cell<u32> = const { Cell::new(0) };
-    /// The kinds of jobs that have started on this thread, then `None`.
-    static KINDS: [Cell<Option<TypeId>>; MAX_KINDS] = const { [const { Cell::new(None) }; MAX_KINDS] };
+    /// The kinds of jobs that have started on this thread, then [`Kind::NONE`].
+    static KINDS: [Cell<Kind>; MAX_KINDS] = const { [const { Cell::new(Kind::NONE) }; MAX_KINDS] };
     /// When to register the next mark.
     static SCHEDULE: Cell<Schedule> = const { Cell::new(Schedule { asked: 0, next: 0 }) };
 }
@@ -46,13 +47,44 @@ struct Schedule {
 /// How many kinds of jobs a thread tells apart.
 const MAX_KINDS: usize = 32;
 
-/// Whether this is the first job of its kind on this thread. The kind is the type of its closure.
-#[cold]
-pub(crate) fn is_new_kind(kind: TypeId) -> bool {
-    let is_it_or_free = |known: &&Cell<Option<TypeId>>| known.get().is_none_or(|it| it == kind);
-    KINDS.with(|kinds| {
-        kinds.iter().find(is_it_or_free).is_some_and(|known| known.replace(Some(kind)).is_none())
-    })
+/// A kind of job: a number for the type of its closure. Two types may have the same one, but hardly
+/// ever do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Kind(u64);
+
+impl Kind {
+    /// No job is of this kind.
+    pub(crate) const NONE: Self = Self(0);
+
+    /// The kind of jobs that run an `F`. Computed by the compiler.
+    #[inline]
+    pub(crate) fn of<F: 'static>() -> Self {
+        struct LastWord(u64);
+        impl Hasher for LastWord {
+            fn write(&mut self, bytes: &[u8]) {
+                bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+            }
+            fn write_u64(&mut self, word: u64) {
+                self.0 = word;
+            }
+            fn finish(&self) -> u64 {
+                self.0
+            }
+        }
+        let mut hasher = LastWord(0);
+        TypeId::of::<F>().hash(&mut hasher);
+        Self(hasher.finish() | 1)
+    }
+
+    /// Whether this is the first job of its kind on this thread.
+    #[cold]
+    pub(crate) fn is_new(self) -> bool {
+        let is_it_or_free = |known: &&Cell<Self>| [self, Self::NONE].contains(&known.get());
+        KINDS.with(|kinds| {
+            let known = kinds.iter().find(is_it_or_free);
+            known.is_some_and(|known| known.replace(self) == Self::NONE)
+        })
+    }
 }
 
 /// The occasion after the `n`th at which to register a mark: the next one at first, later when `n`
@@ -134,7 +166,16 @@ fn mark() {
 
 #[cfg(test)]
 mod tests {
-    use super::next_mark;
+    use super::{Kind, next_mark};
+
+    #[test]
+    fn each_kind_is_new_once_and_others_are_told_apart() {
+        let kinds = [Kind::of::<u8>(), Kind::of::<u16>(), Kind::of::<fn()>(), Kind::of::<String>()];
+        for (at, kind) in kinds.iter().enumerate() {
+            assert!(!kinds[..at].contains(kind));
+            assert!(kind.is_new() && !kind.is_new());
+        }
+    }
 
     #[test]
     fn marks_are_dense_at_first_and_few_in_all() {
