@@ -93,7 +93,7 @@ fn bad_input_is_one_line_with_status_two() {
     );
     refused(
         &["serve", "--listen", "here"],
-        "--listen here: not an address; give IP:PORT, for example 127.0.0.1:8443",
+        "--listen here: not an address; give HOST:PORT, for example 127.0.0.1:8443",
     );
     let serve = ["serve", "--listen", "127.0.0.1:0"];
     let with = |more: &[&'static str]| [&serve, more].concat();

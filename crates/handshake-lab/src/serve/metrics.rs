@@ -11,7 +11,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    thread,
+    thread::{self, JoinHandle},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -31,11 +31,12 @@ pub(super) struct Source {
     pub(super) engine: Option<Arc<Engine<CryptoOp>>>,
 }
 
-/// The listener of the metrics; dropped, it ends.
+/// The listener of the metrics. It ends by [`end`](Self::end), or with the process.
 #[derive(Debug)]
 pub(super) struct Metrics {
     address: SocketAddr,
     ended: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
 }
 
 /// How long one request may take, answer included.
@@ -53,22 +54,24 @@ impl Metrics {
         let address = listener.local_addr()?;
         let ended = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&ended);
-        thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("metrics".to_owned())
             .spawn(move || accept(&listener, &source, &told))?;
-        Ok(Self { address, ended })
+        Ok(Self { address, ended, thread })
+    }
+
+    /// Closes the listener. Requests under way end by themselves.
+    pub(super) fn end(self) {
+        self.ended.store(true, Ordering::Release);
+        // The thread sees the end with its next connection. Without one it is left to the end of the process.
+        if TcpStream::connect_timeout(&self.address, Duration::from_millis(100)).is_ok() {
+            // It has panicked if this fails, and the listener is closed as well.
+            let _ = self.thread.join();
+        }
     }
 
     pub(super) const fn address(&self) -> SocketAddr {
         self.address
-    }
-}
-
-impl Drop for Metrics {
-    fn drop(&mut self) {
-        self.ended.store(true, Ordering::Release);
-        // The thread sees the end with its next connection; if there is none, it ends with the process.
-        let _ = TcpStream::connect_timeout(&self.address, Duration::from_millis(100));
     }
 }
 

@@ -272,7 +272,9 @@ impl Serving {
     pub fn drain(self) -> io::Result<ServeReport> {
         let requests = Arc::clone(self.server.live());
         let ended = self.server.end(Ending::Drain(self.drain), LAST_PATIENCE)?;
-        drop(self.metrics);
+        if let Some(metrics) = self.metrics {
+            metrics.end();
+        }
         let workers = ended.workers;
         let snapshot = self.offload.map(|offload| offload.end(DEVICE_PATIENCE));
         let engine = snapshot.as_ref();
