@@ -27,6 +27,9 @@ pub struct Device {
     _driver: Option<Driver>,
 }
 
+/// How long the driver's thread may take to end.
+const DRIVER_PATIENCE: Duration = Duration::from_secs(2);
+
 /// A device that has to be asked for its answers, with its engine.
 #[derive(Debug)]
 struct Collector(Arc<Engine<CryptoOp>>, Arc<SimCard>);
@@ -145,6 +148,9 @@ impl Device {
         // A wake is counted when it has been made, so the count is whole when the thread that makes them has ended. What
         // was in flight until then counts as lost behind that, and is to be told of.
         let engine = if quiet { self.engine.snapshot() } else { left };
+        // Joins the driver. With requests left there is nothing to wait for: the card has stopped.
+        let patience = if quiet { DRIVER_PATIENCE } else { Duration::ZERO };
+        let _threads_ended = self.engine.shutdown_blocking(patience);
         DeviceReport { name: self.name, engine, card: self.card.stats(), elapsed, quiet }
     }
 }
