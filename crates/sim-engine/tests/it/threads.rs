@@ -1,10 +1,11 @@
 //! The card with a thread, and how it ends.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::task::Wake;
 
 use engine_core::{CheckPolicy, DeviceError, EngineError, Shutdown};
-use sim_engine::{CryptoOp, Engine, ServiceTime, SimCard};
+use sim_engine::{Compute, CryptoOp, CryptoOutput, Engine, ServiceTime, SimCard, SoftwareKeys};
 use wait_ctx::{Notifier, Route};
 
 use crate::rig::{Card, PATIENCE, Rig, config, keys, sign, verified};
@@ -24,6 +25,35 @@ fn l11_threads_that_block_are_served_as_well() {
     });
     assert_eq!(rig.engine.snapshot().blocking_waits, 40);
     rig.settle();
+}
+
+/// Panics at its first computation.
+#[derive(Debug)]
+struct PanicsOnce(Arc<SoftwareKeys>, AtomicBool);
+
+impl Compute for PanicsOnce {
+    type Work = CryptoOp;
+
+    fn compute(&self, work: &CryptoOp) -> Result<CryptoOutput, DeviceError> {
+        if !self.1.swap(true, Ordering::SeqCst) {
+            std::panic::resume_unwind(Box::new("on purpose"));
+        }
+        self.0.compute(work)
+    }
+
+    fn spoil(&self, output: CryptoOutput) -> CryptoOutput {
+        self.0.spoil(output)
+    }
+}
+
+#[test]
+fn l10_a_computation_that_panics_fails_its_request_and_the_cards_thread_goes_on() {
+    let compute = PanicsOnce(keys(), AtomicBool::new(false));
+    let card = SimCard::start(config(1, 4), Arc::new(compute)).unwrap();
+    let engine = Engine::builder(card).build();
+    let failed = EngineError::Device(DeviceError::Failed("the computation panicked"));
+    assert_eq!(engine.run(sign(0)).unwrap_err(), failed);
+    assert_eq!(verified(&engine, 1), Ok(()));
 }
 
 #[test]
