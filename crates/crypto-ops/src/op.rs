@@ -25,7 +25,7 @@ impl CryptoOp {
     /// A worthless output of the right shape, at no cost; see [`SignOp::garbage`].
     pub fn garbage(&self) -> CryptoOutput {
         match self {
-            Self::Sign(op) => CryptoOutput::Signature(op.garbage()),
+            Self::Sign(op) => CryptoOutput::Signature(op.garbage().into()),
             Self::Agree(op) => op.garbage(),
             Self::Ticket(op) => op.garbage(),
         }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use zeroize::Zeroize;
+use zeroize::{Zeroize, Zeroizing};
 
 use crate::ephemeral::EphemeralKey;
 use crate::secret::Secret;
@@ -11,8 +11,9 @@ use crate::secret::Secret;
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CryptoOutput {
-    /// A signature, encoded as the scheme asks: DER for ECDSA, plain bytes for the others.
-    Signature(Vec<u8>),
+    /// A signature, encoded as the scheme asks: DER for ECDSA, plain bytes for the others. Wiped when it is dropped, for an
+    /// unchecked one may give the key away.
+    Signature(Zeroizing<Vec<u8>>),
     /// A key exchange has begun.
     Started {
         /// Our share, for the peer.
@@ -41,7 +42,7 @@ impl CryptoOutput {
     /// The signature, if it is one.
     pub fn into_signature(self) -> Option<Vec<u8>> {
         match self {
-            Self::Signature(signature) => Some(signature),
+            Self::Signature(mut signature) => Some(std::mem::take(&mut *signature)),
             _ => None,
         }
     }
@@ -50,7 +51,8 @@ impl CryptoOutput {
     #[must_use]
     pub fn spoiled(mut self) -> Self {
         let bytes = match &mut self {
-            Self::Signature(bytes) | Self::Sealed(bytes) => bytes.as_mut_slice(),
+            Self::Signature(bytes) => bytes.as_mut_slice(),
+            Self::Sealed(bytes) => bytes.as_mut_slice(),
             Self::Started { share, .. } => share,
             Self::Secret(secret) | Self::Agreed { secret, .. } | Self::Opened(Some(secret)) => {
                 secret.expose_mut()
@@ -67,7 +69,8 @@ impl CryptoOutput {
 impl Zeroize for CryptoOutput {
     fn zeroize(&mut self) {
         match self {
-            Self::Signature(bytes) | Self::Sealed(bytes) => bytes.zeroize(),
+            Self::Signature(bytes) => bytes.zeroize(),
+            Self::Sealed(bytes) => bytes.zeroize(),
             Self::Secret(secret) | Self::Agreed { secret, .. } | Self::Opened(Some(secret)) => {
                 secret.zeroize();
             }

@@ -2,10 +2,11 @@
 
 use std::fmt;
 
+use subtle::ConstantTimeEq as _;
 use zeroize::{Zeroize, Zeroizing};
 
-/// A secret: wiped when it is dropped, and never shown.
-#[derive(Clone, PartialEq, Eq)]
+/// A secret: wiped when it is dropped, and never shown. Compared in a time that depends on its length alone.
+#[derive(Clone)]
 pub struct Secret(Zeroizing<Vec<u8>>);
 
 impl Secret {
@@ -23,6 +24,14 @@ impl Secret {
         &mut self.0
     }
 }
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.expose().ct_eq(other.expose()).into()
+    }
+}
+
+impl Eq for Secret {}
 
 impl From<&[u8]> for Secret {
     fn from(bytes: &[u8]) -> Self {

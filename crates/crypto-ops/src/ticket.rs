@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use engine_core::CheckFailed;
+use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 use crate::output::CryptoOutput;
@@ -13,11 +14,20 @@ use crate::secret::Secret;
 /// A key that seals session tickets with AES-256-GCM.
 ///
 /// Unlike a signing key it is made by software and travels with the operation: all servers of a farm must have it, and
-/// it lives for hours. It is wiped when the last clone is dropped.
+/// it lives for hours. It is wiped when the last clone is dropped, and compared in constant time.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TicketKey(Arc<Inner>);
 
-#[derive(PartialEq, Eq)]
+impl PartialEq for Inner {
+    fn eq(&self, other: &Self) -> bool {
+        let secrets = self.secret.as_slice().ct_eq(other.secret.as_slice());
+        // Every ticket shows the name.
+        bool::from(secrets) && self.name == other.name
+    }
+}
+
+impl Eq for Inner {}
+
 struct Inner {
     name: [u8; TicketKey::NAME_LEN],
     secret: Zeroizing<[u8; TicketKey::SECRET_LEN]>,

@@ -242,6 +242,7 @@ impl<W: Work> Cell<W> {
             Some(error) => {
                 self.meter.count(|c| &c.failed);
                 tracing::debug!(request = self.id.0, kind = self.kind.name(), %error, "request.failed");
+                self.meter.complain(self.kind, &error);
             }
         }
         self.record_times();

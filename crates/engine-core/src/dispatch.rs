@@ -224,6 +224,9 @@ impl<W: Work> Core<W> {
         }
         self.meter.count(|c| &c.fallbacks);
         tracing::debug!(request = cell.id.0, kind = cell.kind.name(), %error, "request.fall_back");
+        if *error != EngineError::Device(SHUT_OFF) {
+            self.meter.complain(cell.kind, error);
+        }
         if let Some(deadline) = deadline {
             self.bell.want(deadline);
         }

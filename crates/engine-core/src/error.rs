@@ -1,6 +1,7 @@
 //! Why an operation ended without a result, sorted by whose doing it was.
 
 use core::fmt;
+use std::sync::Arc;
 
 use crate::work::{CheckFailed, Work};
 
@@ -95,7 +96,7 @@ impl<W> fmt::Display for Refused<W> {
 impl<W: Work> std::error::Error for Refused<W> {}
 
 /// A failure that the device itself reported.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DeviceError {
     /// The device does not know this kind of work, or not this key.
@@ -104,6 +105,9 @@ pub enum DeviceError {
     /// The computation failed.
     #[error("it could not compute the result: {0}")]
     Failed(&'static str),
+    /// The device has said in its own words why it failed, for example by the text of a security module's library.
+    #[error("it said: {0}")]
+    Reported(Arc<str>),
     /// The device was reset with the request in flight.
     #[error("it was reset with the request in flight")]
     Reset,
@@ -113,4 +117,13 @@ pub enum DeviceError {
     /// The device was removed, or dropped the request without an answer.
     #[error("it dropped the request without an answer")]
     Lost,
+}
+
+impl DeviceError {
+    /// [`Reported`](Self::Reported) with the text of `error`: on one line, and cut off after 500 characters.
+    pub fn reported(error: &dyn fmt::Display) -> Self {
+        let text = error.to_string();
+        let line = text.chars().take(500).map(|c| if c.is_control() { ' ' } else { c });
+        Self::Reported(line.collect::<String>().into())
+    }
 }

@@ -8,7 +8,10 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use wait_ctx::Gauge;
 
 use crate::clock::{Clock, Wait};
+use crate::complaints::Complaints;
+use crate::error::EngineError;
 use crate::histogram::{Histogram, HistogramSnapshot};
+use crate::work::Kind;
 
 /// The live counters of one engine. Shared by the engine and every request of it, so that a request that outlives the
 /// engine is still counted.
@@ -23,6 +26,7 @@ pub(crate) struct Meter {
     pub(crate) queue_wait: Histogram,
     pub(crate) device_time: Histogram,
     pub(crate) resume_delay: Histogram,
+    complaints: Complaints,
     /// How many wait for `idle`.
     idle_waiters: Mutex<usize>,
     idle: Condvar,
@@ -141,6 +145,7 @@ impl Meter {
             queue_wait: Histogram::new(),
             device_time: Histogram::new(),
             resume_delay: Histogram::new(),
+            complaints: Complaints::default(),
             idle_waiters: Mutex::new(0),
             idle: Condvar::new(),
         }
@@ -148,6 +153,11 @@ impl Meter {
 
     pub(crate) fn now(&self) -> Duration {
         self.clock.now()
+    }
+
+    /// Says aloud that the device has failed an operation; not more than once a second for each cause.
+    pub(crate) fn complain(&self, kind: Kind, error: &EngineError) {
+        self.complaints.complain(self.now(), kind, error);
     }
 
     /// The time after `duration` from now, by the engine's clock. No duration is too long: what would be later than the

@@ -26,6 +26,7 @@ use std::thread::{self, JoinHandle, ThreadId};
 use crate::clock::Wait;
 use crate::dispatch::lock;
 use crate::home::HomeProcess;
+use crate::signals::spawn_without_signals;
 
 /// Threads whose owner was dropped and that have not ended yet.
 static ENDING: AtomicUsize = AtomicUsize::new(0);
@@ -127,7 +128,7 @@ impl OwnedThreads {
         }
         // Dropped with the closure if the thread cannot be started.
         let end = End { shared: Arc::clone(&self.shared), ended: Arc::clone(&ended) };
-        let handle = thread::Builder::new().name(name).spawn(move || {
+        let handle = spawn_without_signals(thread::Builder::new().name(name), move || {
             let _end = end;
             let _contained = wait_ctx::contain("a thread", run);
         })?;
@@ -183,8 +184,10 @@ impl OwnedThreads {
         if !state.reaping {
             state.reaping = true;
             let reaper = Arc::clone(shared);
-            let started =
-                thread::Builder::new().name(String::from("reaper")).spawn(move || reaper.reap());
+            let started = spawn_without_signals(
+                thread::Builder::new().name(String::from("reaper")),
+                move || reaper.reap(),
+            );
             if let Err(error) = started {
                 state.reaping = false;
                 tracing::error!(%error, "threads.no_reaper");
@@ -311,12 +314,15 @@ impl ShuttingDown {
         // Shared, so that it is not lost with a thread that was not to be had.
         let job = Arc::new(Mutex::new(Some(shut_down)));
         let (theirs, done) = (Arc::clone(&job), Arc::clone(&slot));
-        let spawned = thread::Builder::new().name(String::from("shutdown")).spawn(move || {
-            let job = lock(&theirs).take();
-            if let Some(shut_down) = job {
-                finish(&done, wait_ctx::contain("a shutdown", || shut_down(deadline)));
-            }
-        });
+        let spawned = spawn_without_signals(
+            thread::Builder::new().name(String::from("shutdown")),
+            move || {
+                let job = lock(&theirs).take();
+                if let Some(shut_down) = job {
+                    finish(&done, wait_ctx::contain("a shutdown", || shut_down(deadline)));
+                }
+            },
+        );
         if let Err(error) = spawned {
             tracing::error!(%error, "shutdown.no_thread");
             let job = lock(&job).take();

@@ -246,7 +246,16 @@ impl<W: Work> Drop for SimCard<W> {
         if self.thread.home().is_here() {
             self.shared.stop();
         }
+        if let Some(ring) = &self.ring {
+            ring.answers.try_iter().for_each(lose);
+        }
     }
+}
+
+/// An answer that nobody will collect: the request ends as lost, and what was computed is wiped.
+fn lose<W: Work>((request, answer): Answered<W>) {
+    drop(request);
+    let _ = contain("Work::erase", || answer.map(W::erase));
 }
 
 impl<W: Work> Shared<W> {
@@ -287,11 +296,9 @@ impl<W: Work> Shared<W> {
         while !self.stopping.load(Ordering::Acquire) {
             let done = |answered: Answered<W>| match ring {
                 Some(ring) => {
-                    if let Err(SendError((request, answer))) = ring.send(answered) {
-                        // Gone with its card: what it held is lost, and what was computed is wiped.
-                        drop(request);
-                        let wipe = || answer.map(W::erase);
-                        let _ = contain("Work::erase", wipe);
+                    // Gone with its card.
+                    if let Err(SendError(answered)) = ring.send(answered) {
+                        lose(answered);
                     }
                 }
                 None => {

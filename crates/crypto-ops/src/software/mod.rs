@@ -87,7 +87,9 @@ impl SoftwareKeys {
     /// crypto library fails.
     pub fn execute(&self, op: &CryptoOp) -> Result<CryptoOutput, OpError> {
         match op {
-            CryptoOp::Sign(op) => self.sign(op).map(CryptoOutput::Signature),
+            CryptoOp::Sign(op) => {
+                self.sign(op).map(|signature| CryptoOutput::Signature(signature.into()))
+            }
             CryptoOp::Agree(op) => agree::execute(op),
             CryptoOp::Ticket(op) => ticket::execute(op),
         }

@@ -208,7 +208,7 @@ proptest! {
         let complete = CryptoOp::from(AgreeOp::complete(key.clone(), &answer).unwrap());
         for output in [
             CryptoOutput::Started { share, key },
-            CryptoOutput::Signature(vec![1]),
+            CryptoOutput::Signature(vec![1].into()),
             CryptoOutput::Opened(None),
         ] {
             prop_assert!(both.check(&output).is_err());

@@ -76,9 +76,9 @@ proptest! {
 
         let op = CryptoOp::from(op);
         prop_assert!(op.must_check());
-        prop_assert_eq!(op.check(&CryptoOutput::Signature(good)), Ok(()));
+        prop_assert_eq!(op.check(&CryptoOutput::Signature(good.into())), Ok(()));
         prop_assert_eq!(
-            op.check(&CryptoOutput::Signature(faulty)),
+            op.check(&CryptoOutput::Signature(faulty.into())),
             Err(CheckFailed("the signature does not verify with the public key"))
         );
     }

@@ -13,12 +13,12 @@ proptest! {
     fn every_signature_passes_its_check(op in any_sign_op()) {
         let signature = signature(&op);
         prop_assert!(signature.len() <= op.key().max_signature_len());
-        prop_assert_eq!(CryptoOp::from(op).check(&CryptoOutput::Signature(signature)), Ok(()));
+        prop_assert_eq!(CryptoOp::from(op).check(&CryptoOutput::Signature(signature.into())), Ok(()));
     }
 
     #[test]
     fn a_flipped_bit_in_the_message_is_caught(op in any_sign_op(), at in any::<prop::sample::Index>()) {
-        let output = CryptoOutput::Signature(signature(&op));
+        let output = CryptoOutput::Signature(signature(&op).into());
         let mut message = op.message().to_vec();
         let bit = at.index(message.len() * 8);
         message[bit / 8] ^= 1 << (bit % 8);
@@ -31,9 +31,9 @@ proptest! {
         let op = CryptoOp::from(op);
         let mut long = good.clone();
         long.push(0);
-        prop_assert!(op.check(&CryptoOutput::Signature(long)).is_err());
+        prop_assert!(op.check(&CryptoOutput::Signature(long.into())).is_err());
         let short = good[..cut.index(good.len())].to_vec();
-        prop_assert!(op.check(&CryptoOutput::Signature(short)).is_err());
+        prop_assert!(op.check(&CryptoOutput::Signature(short.into())).is_err());
     }
 
     #[test]
@@ -86,7 +86,7 @@ fn l1_an_operation_owns_all_it_needs_and_crosses_threads() {
     };
     let device = std::thread::spawn(move || {
         let CryptoOp::Sign(sign) = &op else { panic!("a signature was asked for") };
-        let output = CryptoOutput::Signature(signature(sign));
+        let output = CryptoOutput::Signature(signature(sign).into());
         (op, output)
     });
     let (op, output) = device.join().expect("the device does not panic");
@@ -133,11 +133,11 @@ fn a_scheme_of_another_algorithm_is_refused_and_the_message_handed_back() {
 
 #[test]
 fn an_output_can_be_wiped_and_shows_only_its_length() {
-    let mut output = CryptoOutput::Signature(vec![0xab; 3]);
+    let mut output = CryptoOutput::Signature(vec![0xab; 3].into());
     assert_eq!(format!("{output:?}"), "Signature(3 bytes)");
     output.zeroize();
-    assert_eq!(output, CryptoOutput::Signature(Vec::new()));
-    CryptoOp::erase(CryptoOutput::Signature(vec![1, 2, 3]));
+    assert_eq!(output, CryptoOutput::Signature(Vec::new().into()));
+    CryptoOp::erase(CryptoOutput::Signature(vec![1, 2, 3].into()));
 }
 
 #[test]

@@ -9,6 +9,7 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
 use rustls::sign::{Signer, SigningKey};
 use rustls::{SignatureAlgorithm, SignatureScheme};
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::rustls23::public_key::{ProviderVerifier, PublicKeyError, spki_of};
 use crate::rustls23::sign::{algorithm_of, code_point};
@@ -78,6 +79,10 @@ fn offload(
 }
 
 /// A signature to be made: by a key of rustls's, or by whatever the device knows.
+///
+/// The result is encoded as TLS has it: for ECDSA the DER of `SEQUENCE { r, s }`, not the two numbers side by side, which
+/// is what PKCS#11 (`CKM_ECDSA`) and WebCrypto give; for RSA and Ed25519 the plain bytes. The message is wiped when the work
+/// is dropped, and a signature that nobody gets before it is freed.
 #[derive(Clone)]
 pub struct SigningWork {
     /// Absent if the key is the device's.
@@ -85,7 +90,7 @@ pub struct SigningWork {
     scheme: SignatureScheme,
     is_rsa: bool,
     verifier: Arc<ProviderVerifier>,
-    message: Vec<u8>,
+    message: Zeroizing<Vec<u8>>,
 }
 
 impl SigningWork {
@@ -93,13 +98,12 @@ impl SigningWork {
     ///
     /// # Errors
     ///
-    /// [`DeviceError::Failed`]; what the key said is logged. [`DeviceError::Unsupported`] if the key is not a key of
-    /// rustls's.
+    /// [`DeviceError::Reported`] with what the key said. [`DeviceError::Unsupported`] if the key is not a key of rustls's.
     pub fn sign(&self) -> Result<Vec<u8>, DeviceError> {
         let Some(signer) = &self.signer else {
             return Err(DeviceError::Unsupported("the key is the device's, not one of rustls's"));
         };
-        signer.sign(&self.message).map_err(|error| self.failed(&error))
+        signer.sign(&self.message).map_err(|error| DeviceError::reported(&error))
     }
 
     /// The scheme to sign under.
@@ -112,10 +116,15 @@ impl SigningWork {
         &self.message
     }
 
-    /// Logs what a key said, and makes it a device's error.
-    pub(crate) fn failed(&self, error: &dyn fmt::Display) -> DeviceError {
-        tracing::warn!(scheme = ?self.scheme, %error, "ssl.key_failed");
-        DeviceError::Failed("the key did not sign")
+    /// Whether `signature` looks like the two numbers of an ECDSA signature side by side.
+    fn is_raw_ecdsa(&self, signature: &[u8]) -> bool {
+        let len = match self.scheme {
+            SignatureScheme::ECDSA_NISTP256_SHA256 => 64,
+            SignatureScheme::ECDSA_NISTP384_SHA384 => 96,
+            SignatureScheme::ECDSA_NISTP521_SHA512 => 132,
+            _ => return false,
+        };
+        signature.len() == len
     }
 }
 
@@ -130,8 +139,12 @@ impl Work for SigningWork {
     fn check(&self, signature: &Vec<u8>) -> Result<(), CheckFailed> {
         if self.verifier.verifies(self.scheme(), &self.message, signature) {
             Ok(())
+        } else if self.is_raw_ecdsa(signature) {
+            Err(CheckFailed(
+                "the signature looks like r and s side by side: encode it as DER, SEQUENCE { INTEGER r, INTEGER s }",
+            ))
         } else {
-            Err(CheckFailed("the signature does not verify with the public key"))
+            Err(CheckFailed("the signature does not verify with the public key of the certificate"))
         }
     }
 
@@ -142,6 +155,11 @@ impl Work for SigningWork {
 
     fn duplicate(&self) -> Option<Self> {
         Some(self.clone())
+    }
+
+    /// Overwrites the signature: an unchecked RSA signature may be as good as the private key.
+    fn erase(mut signature: Vec<u8>) {
+        signature.zeroize();
     }
 }
 
@@ -238,7 +256,7 @@ impl Signer for OffloadedSigner {
             scheme: self.scheme,
             is_rsa: self.is_rsa,
             verifier: Arc::clone(&self.verifier),
-            message: message.to_vec(),
+            message: Zeroizing::new(message.to_vec()),
         };
         self.engine.run(work).map_err(wrap)
     }

@@ -5,8 +5,8 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use engine_core::{
-    Accelerator, Clock, Driver, DriverError, Engine, EngineSnapshot, Fallback, Shutdown,
-    ShuttingDown, Terms, ThreadPoolBuilder,
+    Accelerator, Clock, DeviceError, Driver, DriverError, Engine, EngineSnapshot, Fallback,
+    Shutdown, ShuttingDown, Terms, ThreadPoolBuilder,
 };
 use rustls::client::ResolvesClientCert;
 use rustls::crypto::CryptoProvider;
@@ -192,7 +192,8 @@ impl SlowKeyBuilder {
     }
 
     /// The key is behind a closure that blocks: the library of a security module, a command, a lock around a token. It
-    /// gets the whole message, not a digest.
+    /// gets the whole message, not a digest, and answers with the signature as TLS has it: for ECDSA the DER of `SEQUENCE { r, s
+    /// }`, not the two numbers side by side. What it says when it fails is logged, and in the error of the handshake.
     ///
     /// # Errors
     ///
@@ -203,7 +204,7 @@ impl SlowKeyBuilder {
         F: Fn(SignatureScheme, &[u8]) -> Result<Vec<u8>, E> + Send + Sync + 'static,
     {
         let device = self.pool.clone().build(move |work: &SigningWork| {
-            sign(work.scheme(), work.message()).map_err(|error| work.failed(&error))
+            sign(work.scheme(), work.message()).map_err(|error| DeviceError::reported(&error))
         });
         self.accelerator(Arc::new(device))
     }

@@ -83,14 +83,14 @@ impl Shard {
             Command::Cancel(id) => {
                 // The job ends before its visitor is gone.
                 if let Some(Parked { job, visitor }) = self.parked.remove(&id) {
-                    visitor.span.in_scope(|| drop(job));
+                    visitor.enter(|| drop(job));
                 } else {
                     self.waiting.remove(&id);
                 }
             }
             Command::Abandon(id) => {
                 if let Some(Parked { job, visitor }) = self.parked.remove(&id) {
-                    visitor.span.in_scope(|| drop(job));
+                    visitor.enter(|| drop(job));
                     visitor.answer(Reply::Abandoned);
                 } else if let Some(order) = self.waiting.remove(&id) {
                     order.visitor.answer(Reply::Abandoned);
@@ -123,8 +123,7 @@ impl Shard {
         }
         let ctx = WaitCtx::new();
         let begun = visitor
-            .span
-            .in_scope(|| catch_unwind(AssertUnwindSafe(|| packet::begin(work, &self.pool, &ctx))));
+            .enter(|| catch_unwind(AssertUnwindSafe(|| packet::begin(work, &self.pool, &ctx))));
         match begun {
             Ok(Packet::Parked(job)) => {
                 self.parked.insert(id, Parked { job, visitor });
@@ -141,10 +140,10 @@ impl Shard {
         // Done, or cancelled: the wake was for nobody.
         let Some(Parked { job, visitor }) = self.parked.remove(&id) else { return };
         if visitor.has_gone() {
-            visitor.span.in_scope(|| drop(job));
+            visitor.enter(|| drop(job));
             return;
         }
-        let step = visitor.span.in_scope(|| catch_unwind(AssertUnwindSafe(|| job.resume())));
+        let step = visitor.enter(|| catch_unwind(AssertUnwindSafe(|| job.resume())));
         match step.map(Packet::from) {
             Ok(Packet::Parked(job)) => {
                 self.parked.insert(id, Parked { job, visitor });
@@ -172,7 +171,7 @@ impl Shard {
         }
         for Parked { job, visitor } in self.parked.into_values() {
             alone(|| {
-                if let Some(processed) = visitor.span.in_scope(|| job.cancel()) {
+                if let Some(processed) = visitor.enter(|| job.cancel()) {
                     visitor.answer(Reply::Processed(processed));
                 }
             });

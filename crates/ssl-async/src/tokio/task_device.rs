@@ -119,8 +119,9 @@ struct Shared {
 }
 
 impl TaskDevice<SigningWork> {
-    /// A device that signs by awaiting `sign`, which gets the whole message, not a digest. What it says when it fails is
-    /// logged.
+    /// A device that signs by awaiting `sign`, which gets the whole message, not a digest, and answers with the signature as
+    /// TLS has it: for ECDSA the DER of `SEQUENCE { r, s }`, not the two numbers side by side. What it says when it fails is
+    /// logged, and in the error of the handshake.
     ///
     /// # Panics
     ///
@@ -132,8 +133,8 @@ impl TaskDevice<SigningWork> {
         E: fmt::Display + 'static,
     {
         Self::new(move |work: &SigningWork| {
-            let (signature, work) = (sign(work.scheme(), work.message().to_vec()), work.clone());
-            async move { signature.await.map_err(|error| work.failed(&error)) }
+            let signature = sign(work.scheme(), work.message().to_vec());
+            async move { signature.await.map_err(|error| DeviceError::reported(&error)) }
         })
     }
 }
@@ -204,9 +205,33 @@ impl<W: Work> TaskDevice<W> {
 
 /// A request under way. Its place is free before the request is completed, also if the runtime drops its task.
 struct UnderWay<W: Work> {
-    _place: Place,
-    request: Request<W>,
+    place: Option<Place>,
+    /// Absent once completed.
+    request: Option<Request<W>>,
 }
+
+impl<W: Work> UnderWay<W> {
+    fn complete(&mut self, answer: Result<W::Output, DeviceError>) {
+        drop(self.place.take());
+        if let Some(request) = self.request.take() {
+            request.complete(answer);
+        }
+    }
+}
+
+/// The runtime has dropped the task: with its own end, or because the future panicked.
+impl<W: Work> Drop for UnderWay<W> {
+    fn drop(&mut self) {
+        self.complete(Err(if thread::panicking() {
+            DeviceError::Failed("its async fn panicked")
+        } else {
+            DeviceError::Unavailable(RUNTIME_ENDED)
+        }));
+    }
+}
+
+const RUNTIME_ENDED: &str = "the tokio runtime that the TaskDevice was made in has ended: make it in one that lives as \
+                             long as the key is used";
 
 struct Place(Arc<Shared>);
 
@@ -232,14 +257,15 @@ impl<W: Work + Sync> Accelerator<W> for TaskDevice<W> {
         if self.shared.in_flight.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_err() {
             return Err(Rejected::Full(request));
         }
-        let under_way = UnderWay { _place: Place(Arc::clone(&self.shared)), request };
+        let place = Some(Place(Arc::clone(&self.shared)));
+        let mut under_way = UnderWay { place, request: Some(request) };
         let (call, shared) = (Arc::clone(&self.call), Arc::clone(&self.shared));
         drop(self.runtime.spawn(async move {
-            under_way.request.begin();
-            let answer = attempt(&*call, &under_way.request, policy).await;
-            let UnderWay { _place: place, request } = under_way;
-            drop(place);
-            request.complete(answer);
+            if let Some(request) = &under_way.request {
+                request.begin();
+                let answer = attempt(&*call, request, policy).await;
+                under_way.complete(answer);
+            }
             shared.announce();
         }));
         Ok(())

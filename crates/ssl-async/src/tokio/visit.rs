@@ -47,7 +47,7 @@ pub(crate) struct Order {
 pub(crate) struct Visitor {
     pub(crate) reply: oneshot::Sender<Reply>,
     /// Entered whenever the packet runs.
-    pub(crate) span: Span,
+    span: Span,
     pub(crate) _place: Place,
 }
 
@@ -55,6 +55,11 @@ impl Visitor {
     /// Whether nobody waits any more.
     pub(crate) fn has_gone(&self) -> bool {
         self.reply.is_closed()
+    }
+
+    /// Runs the packet, or ends it, in the span of the task that waits for it.
+    pub(crate) fn enter<R>(&self, run: impl FnOnce() -> R) -> R {
+        self.span.in_scope(run)
     }
 
     pub(crate) fn answer(self, reply: Reply) {

@@ -1,0 +1,281 @@
+//! No secret is left in freed memory, whatever becomes of an operation: an allocator looks at each block that is freed.
+//! One test, for the allocator is that of the whole process.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crypto_ops::{
+    AgreeOp, CryptoOp, CryptoOutput, Group, Secret, SoftwareKeys, TicketKey, TicketOp,
+};
+use engine_core::{
+    Accelerator, CheckPolicy, Clock, DeviceError, Engine, Fallback, Rejected, Request, Terms,
+};
+use zeroize::Zeroizing;
+
+/// Looks for a pattern in every block that is freed.
+struct Watching;
+
+/// Nothing else that these tests free looks like this.
+const PATTERN: [u8; 24] = *b"\xA5secret to be wiped!\x5A\xC3\x3C\xFE";
+
+static FOUND: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call goes to the system's allocator, and the only addition reads a block before it is freed.
+unsafe impl GlobalAlloc for Watching {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller keeps the contract of `alloc`.
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        let mut matched = 0;
+        for at in 0..layout.size() {
+            // SAFETY: `at` is within the block.
+            let byte = unsafe { block.add(at) };
+            // SAFETY: the block is alive, and its bytes were initialised when it was allocated.
+            let byte = unsafe { byte.read_volatile() };
+            matched = if byte == PATTERN[matched] {
+                matched + 1
+            } else {
+                usize::from(byte == PATTERN[0])
+            };
+            if matched == PATTERN.len() {
+                FOUND.fetch_add(1, Ordering::SeqCst);
+                matched = 0;
+            }
+        }
+        // SAFETY: the caller keeps the contract of `dealloc`.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Watching = Watching;
+
+fn pattern() -> Vec<u8> {
+    PATTERN.to_vec()
+}
+
+/// How often the pattern was freed while `run` ran.
+fn freed(run: impl FnOnce()) -> usize {
+    let before = FOUND.load(Ordering::SeqCst);
+    run();
+    FOUND.load(Ordering::SeqCst) - before
+}
+
+/// Holds one request until it is told to answer.
+#[derive(Debug, Default)]
+struct Held(Mutex<Option<Request<CryptoOp>>>);
+
+impl Held {
+    fn answer(&self, answer: Result<CryptoOutput, DeviceError>) {
+        if let Some(request) = { self.0.lock().unwrap().take() } {
+            request.complete(answer);
+        }
+    }
+}
+
+impl Accelerator<CryptoOp> for Held {
+    fn submit(&self, request: Request<CryptoOp>) -> Result<(), Rejected<CryptoOp>> {
+        let mut held = self.0.lock().unwrap();
+        if held.is_some() {
+            return Err(Rejected::Full(request));
+        }
+        *held = Some(request);
+        Ok(())
+    }
+}
+
+#[derive(Debug, Default)]
+struct HandClock(AtomicUsize);
+
+impl Clock for HandClock {
+    fn now(&self) -> Duration {
+        Duration::from_secs(self.0.load(Ordering::SeqCst) as u64)
+    }
+}
+
+/// Everything that can become of an operation after its device has taken it.
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    Collected,
+    NotCollected,
+    GivenUpBefore,
+    Late,
+    BothAnswer,
+    EngineDropped,
+    DeviceFails,
+    DeviceDropsIt,
+    GivenUpInTheQueue,
+    Refused,
+}
+
+const FATES: [Fate; 10] = [
+    Fate::Collected,
+    Fate::NotCollected,
+    Fate::GivenUpBefore,
+    Fate::Late,
+    Fate::BothAnswer,
+    Fate::EngineDropped,
+    Fate::DeviceFails,
+    Fate::DeviceDropsIt,
+    Fate::GivenUpInTheQueue,
+    Fate::Refused,
+];
+
+fn meet(fate: Fate, op: CryptoOp, output: impl Fn() -> CryptoOutput, checks: CheckPolicy) {
+    let (device, standby) = (Arc::new(Held::default()), Arc::new(Held::default()));
+    let clock = Arc::<HandClock>::default();
+    let fallback =
+        if matches!(fate, Fate::BothAnswer) { Fallback::Standby } else { Fallback::Fail };
+    let engine = Engine::builder(device.clone())
+        .standby(standby.clone())
+        .clock(clock.clone())
+        .checks(checks)
+        .terms(Terms::new().deadline(Duration::from_secs(1)).fallback(fallback))
+        .build();
+    let time_passes = || {
+        clock.0.fetch_add(2, Ordering::SeqCst);
+        engine.poll();
+    };
+    if let Fate::Refused = fate {
+        engine.close();
+        drop(engine.offer(op).unwrap_err());
+        return;
+    }
+    let pending = engine.offer(op.clone()).unwrap();
+    match fate {
+        Fate::Collected => {
+            device.answer(Ok(output()));
+            drop(pending.wait());
+        }
+        Fate::NotCollected => {
+            device.answer(Ok(output()));
+            drop(pending);
+        }
+        Fate::GivenUpBefore => {
+            drop(pending);
+            device.answer(Ok(output()));
+        }
+        Fate::Late => {
+            time_passes();
+            device.answer(Ok(output()));
+            drop(pending.wait());
+        }
+        Fate::BothAnswer => {
+            time_passes();
+            standby.answer(Ok(output()));
+            device.answer(Ok(output()));
+            drop(pending.wait());
+        }
+        Fate::EngineDropped => {
+            drop(engine);
+            device.answer(Ok(output()));
+            drop(pending);
+        }
+        Fate::DeviceFails => {
+            device.answer(Err(DeviceError::Reset));
+            drop(pending.wait());
+        }
+        Fate::DeviceDropsIt => {
+            drop(device.0.lock().unwrap().take());
+            drop(pending.wait());
+        }
+        Fate::GivenUpInTheQueue => {
+            drop(engine.offer(op).unwrap());
+            device.answer(Ok(output()));
+            drop(pending);
+        }
+        Fate::Refused => unreachable!("it ended before"),
+    }
+}
+
+/// The bytes that `Opened` has to have for a ticket: those of the pattern.
+fn ticket() -> Vec<u8> {
+    vec![0; PATTERN.len() + TicketKey::OVERHEAD]
+}
+
+#[test]
+fn l5_no_output_and_no_input_is_freed_unwiped_whatever_becomes_of_the_operation() {
+    assert_eq!(freed(|| drop(pattern())), 1, "the allocator sees what is not wiped");
+
+    let pem = rcgen::KeyPair::generate().unwrap().serialize_pem();
+    let key = SoftwareKeys::new().load_pem(&pem).unwrap();
+    let scheme = key.schemes()[0];
+    let sign = CryptoOp::from(crypto_ops::SignOp::new(key, scheme, vec![1; 100]).unwrap());
+    let agree = CryptoOp::from(AgreeOp::start(Group::P256));
+    let secret = || {
+        let mut bytes = Zeroizing::new([0; TicketKey::SECRET_LEN]);
+        bytes[..PATTERN.len()].copy_from_slice(&PATTERN);
+        bytes
+    };
+    let seal = || TicketOp::Seal {
+        key: TicketKey::new([7; TicketKey::NAME_LEN], secret()),
+        state: Secret::new(pattern()),
+    };
+    let open = || TicketOp::Open {
+        key: TicketKey::new([7; TicketKey::NAME_LEN], secret()),
+        ticket: ticket(),
+    };
+    let share = || vec![4; 65];
+    type Output = Box<dyn Fn() -> CryptoOutput>;
+    type Case<'a> = (&'static str, Box<dyn Fn() -> CryptoOp + 'a>, Output);
+    let cases: [Case<'_>; 6] = [
+        (
+            "a signature",
+            Box::new(|| sign.clone()),
+            Box::new(|| CryptoOutput::Signature(pattern().into())),
+        ),
+        (
+            "a secret of another kind",
+            Box::new(|| agree.clone()),
+            Box::new(|| CryptoOutput::Secret(Secret::new(pattern()))),
+        ),
+        (
+            "an agreement",
+            Box::new(|| sign.clone()),
+            Box::new(move || CryptoOutput::Agreed {
+                share: share(),
+                secret: Secret::new(pattern()),
+            }),
+        ),
+        (
+            "an opened ticket",
+            Box::new(|| open().into()),
+            Box::new(|| CryptoOutput::Opened(Some(Secret::new(pattern())))),
+        ),
+        (
+            "a sealed ticket",
+            Box::new(|| seal().into()),
+            Box::new(|| CryptoOutput::Sealed(vec![7; 30])),
+        ),
+        (
+            "an answer of the wrong kind",
+            Box::new(|| seal().into()),
+            Box::new(|| CryptoOutput::Signature(pattern().into())),
+        ),
+    ];
+    for (what, op, output) in &cases {
+        for fate in FATES {
+            // With and without the check, which none of these signatures passes.
+            for checks in [CheckPolicy::Always, CheckPolicy::Required] {
+                let found = freed(|| meet(fate, op(), output, checks));
+                assert_eq!(found, 0, "{what}, {fate:?}, {checks:?}");
+            }
+        }
+    }
+    // Values that never see an engine.
+    assert_eq!(freed(|| drop(CryptoOutput::Signature(pattern().into()).spoiled())), 0);
+    assert_eq!(freed(|| drop((Secret::new(pattern()).clone(), seal(), open()))), 0);
+}
+
+#[test]
+fn secrets_and_ticket_keys_are_equal_by_their_bytes() {
+    let secret = |byte| Secret::new(vec![byte; 40]);
+    assert!(secret(1) == secret(1) && secret(1) != secret(2));
+    assert!(Secret::new(vec![1; 39]) != secret(1));
+    let key = |name, byte| TicketKey::new([name; 16], Zeroizing::new([byte; 32]));
+    assert!(key(1, 1) == key(1, 1) && key(1, 1) != key(1, 2) && key(1, 1) != key(2, 1));
+}
