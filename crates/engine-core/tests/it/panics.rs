@@ -1,4 +1,5 @@
 //! Panics in everything that a user brings: the caller goes on, the counters come out right, and what comes later works.
+//! It is long because one device, one work and one session panic in every way, for the single cases and for the property test.
 
 use std::any::Any;
 use std::mem;

@@ -1,5 +1,5 @@
-//! Peers that hang up, close behind their data, or are refused: what tasks notice, read and send. Long, because the model and
-//! the single cases stand on the same transports and peers.
+//! Peers that hang up, close behind their data, or are refused: what tasks notice, read and send. It is long because the model
+//! and the single cases stand on the same transports and peers.
 
 use core::pin::Pin;
 use core::task::{Context, Poll};
