@@ -162,6 +162,8 @@ mod error;
 mod outcome;
 
 // The session, and the one packet of it that may be parked.
+#[cfg(feature = "tokio")]
+mod hook_runtime;
 mod packet;
 mod read_ahead;
 mod records;

@@ -1,6 +1,6 @@
 //! A hook of rustls's that awaits a future.
 
-use core::future::Future;
+use core::future::{Future, poll_fn};
 use core::pin::{Pin, pin};
 use core::task::{Context, Poll, Waker};
 use std::sync::Arc;
@@ -10,9 +10,14 @@ use std::thread::{self, Thread};
 use engine_core::EngineError;
 use job_core::{WaitForError, wait_for};
 
-/// Awaits `future` by parking the session; where nothing can be parked, by blocking the thread (law L11).
-pub(crate) fn wait<F: Future>(future: F) -> Result<F::Output, EngineError> {
-    let mut future = pin!(future);
+#[cfg(feature = "tokio")]
+use crate::hook_runtime::enter as in_the_runtime;
+
+/// Awaits the future that `hook` makes by parking the session; where nothing can be parked, by blocking the thread (law L11).
+/// Both the call of the hook and each poll find the runtime of the task that waits for the packet, if there is one.
+pub(crate) fn wait<F: Future>(hook: impl FnOnce() -> F) -> Result<F::Output, EngineError> {
+    let mut future = pin!(in_the_runtime(hook));
+    let mut future = pin!(poll_fn(|cx| in_the_runtime(|| future.as_mut().poll(cx))));
     match wait_for(future.as_mut()) {
         Ok(output) => Ok(output),
         Err(WaitForError::Cancelled) => Err(EngineError::Cancelled),
@@ -21,6 +26,11 @@ pub(crate) fn wait<F: Future>(future: F) -> Result<F::Output, EngineError> {
             Ok(block_on(future))
         }
     }
+}
+
+#[cfg(not(feature = "tokio"))]
+fn in_the_runtime<R>(poll: impl FnOnce() -> R) -> R {
+    poll()
 }
 
 fn block_on<F: Future>(mut future: Pin<&mut F>) -> F::Output {

@@ -52,7 +52,7 @@ where
 {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let host = hello.server_name().map(str::to_owned);
-        let chosen = wait(self.0(hello)).ok()?;
+        let chosen = wait(|| self.0(hello)).ok()?;
         if chosen.is_none() {
             complain_of_no_certificate(host.as_deref());
         }
@@ -125,7 +125,7 @@ where
         authorities: &[&[u8]],
         schemes: &[SignatureScheme],
     ) -> Option<Arc<CertifiedKey>> {
-        wait(self.0(CertificateRequest { authorities, schemes })).ok()?
+        wait(|| self.0(CertificateRequest { authorities, schemes })).ok()?
     }
 
     fn has_certs(&self) -> bool {

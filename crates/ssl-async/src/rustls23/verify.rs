@@ -134,7 +134,7 @@ where
         )?;
         let server_name = Some(server_name);
         let peer = PeerCertificate { end_entity, intermediates, server_name, ocsp_response, now };
-        wait((self.verify)(peer)).map_err(wrap)??;
+        wait(|| (self.verify)(peer)).map_err(wrap)??;
         Ok(verified)
     }
 
@@ -205,7 +205,7 @@ where
         let verified = self.inner.verify_client_cert(end_entity, intermediates, now)?;
         let (server_name, ocsp_response) = (None, &[][..]);
         let peer = PeerCertificate { end_entity, intermediates, server_name, ocsp_response, now };
-        wait((self.verify)(peer)).map_err(wrap)??;
+        wait(|| (self.verify)(peer)).map_err(wrap)??;
         Ok(verified)
     }
 

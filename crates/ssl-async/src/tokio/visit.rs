@@ -7,10 +7,12 @@ use core::task::{Context, Poll, ready};
 use std::any::Any;
 use std::sync::Arc;
 
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 use tracing::Span;
 use wait_ctx::contain_drop;
 
+use crate::hook_runtime;
 use crate::packet::{Processed, Work};
 use crate::tokio::inbox::{Command, Inbox};
 use crate::tokio::shards::Place;
@@ -48,6 +50,8 @@ pub(crate) struct Visitor {
     pub(crate) reply: oneshot::Sender<Reply>,
     /// Entered whenever the packet runs.
     span: Span,
+    /// That of the task, for hooks.
+    runtime: Option<Handle>,
     pub(crate) _place: Place,
 }
 
@@ -57,9 +61,9 @@ impl Visitor {
         self.reply.is_closed()
     }
 
-    /// Runs the packet, or ends it, in the span of the task that waits for it.
+    /// Runs the packet, or ends it, in the span of the task that waits for it, and lends its hooks the task's runtime.
     pub(crate) fn enter<R>(&self, run: impl FnOnce() -> R) -> R {
-        self.span.in_scope(run)
+        hook_runtime::lend(self.runtime.as_ref(), || self.span.in_scope(run))
     }
 
     pub(crate) fn answer(self, reply: Reply) {
@@ -83,7 +87,8 @@ impl Visit {
     pub(crate) fn begin(inbox: &Arc<Inbox>, place: Place, work: Work) -> Self {
         let (sender, reply) = oneshot::channel();
         let id = VisitId::next();
-        let visitor = Visitor { reply: sender, span: Span::current(), _place: place };
+        let runtime = Handle::try_current().ok();
+        let visitor = Visitor { reply: sender, span: Span::current(), runtime, _place: place };
         // An order that comes back is dropped, and the answer is that there is none.
         let _ = inbox.send(Command::Start(Order { id, work, visitor }));
         Self { id, inbox: Some(Arc::clone(inbox)), reply, answered: false }

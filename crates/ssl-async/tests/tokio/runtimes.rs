@@ -1,14 +1,51 @@
 //! Hooks that enter a runtime while a shard processes their packet.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use job_core::{Pause, pause};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use ssl_async::resolve_async;
 use ssl_async::tokio::{Shards, TlsAcceptor};
 use tokio::runtime::Handle;
 
-use crate::world::{exchange, multi_thread, wire, world_on};
+use crate::world::{current_thread, exchange, multi_thread, wire, world_on};
+
+/// A resolver that is an `async fn`, and works as one does under tokio: it spawns, and sleeps.
+fn spawns(inner: Arc<dyn ResolvesServerCert>) -> Arc<dyn ResolvesServerCert> {
+    let chosen = Arc::new(Mutex::new(None));
+    // What the plain resolver answers, taken where there is a hello for it.
+    resolve_async(async move |hello: ClientHello<'_>| {
+        *chosen.lock().unwrap() = inner.resolve(hello);
+        let asked = Arc::clone(&chosen);
+        let task = tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_nanos(1)).await;
+            asked.lock().unwrap().take()
+        });
+        tokio::task::yield_now().await;
+        task.await.expect("the task ends")
+    })
+}
+
+#[test]
+fn an_async_hook_spawns_on_the_runtime_of_its_task_and_sleeps() {
+    for runtime in [current_thread(), multi_thread()] {
+        runtime.block_on(async {
+            let world = world_on(4, Shards::builder().threads(1).build().unwrap());
+            world.fixture.device.set_answers_at_once(true);
+            let mut config = (**world.acceptor.config()).clone();
+            config.cert_resolver = spawns(Arc::clone(&config.cert_resolver));
+            let acceptor = TlsAcceptor::new(Arc::new(config), &world.shards);
+            for _ in 0..2 {
+                let (ours, theirs) = wire();
+                let (server, client) = tokio::join!(acceptor.accept(ours), world.client(theirs));
+                exchange(&mut client.expect("client"), &mut server.expect("server")).await;
+            }
+            world.is_empty().await;
+        });
+    }
+}
 
 /// Waits in the places where it must not, and notes the answers.
 #[derive(Debug)]
