@@ -99,9 +99,9 @@ fn every_peer_fetches_the_page_in_both_versions_with_both_keys_from_both_engines
     let required = env::var("LAYBY_REQUIRE").unwrap_or_default();
     let required: Vec<&str> = required.split(',').filter(|name| !name.is_empty()).collect();
     for name in &required {
-        // Not peers: the tests of wait-ctx and of the pages require them.
-        let known =
-            ["libcrypto", "chromium"].contains(name) || PEERS.iter().any(|peer| peer.name == *name);
+        // Not peers: the tests of wait-ctx, of job-core and of the pages require them.
+        let known = ["libcrypto", "libsqlite3", "libcurl", "chromium"].contains(name)
+            || PEERS.iter().any(|peer| peer.name == *name);
         assert!(known, "LAYBY_REQUIRE names {name}, which no test knows");
     }
     let (present, missing) = peers();
