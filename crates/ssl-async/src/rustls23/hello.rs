@@ -8,7 +8,7 @@ use rustls::server::{Accepted, AcceptedAlert, Acceptor, ClientHello};
 use crate::packet::{Broken, FinalAlert, Processed, Remains};
 use crate::read_ahead::{Next, ReadAhead};
 use crate::records::{self, Front};
-use crate::rustls23::{ServerConfig, Tls, TlsError, last_words};
+use crate::rustls23::{ServerConfig, Tls, TlsError, last_words, no_certificate};
 
 /// Reads a client's hello. Reaches no hook.
 #[derive(Default)]
@@ -83,8 +83,12 @@ impl Hello {
 
     /// Goes on from it. That chooses the certificate and signs, so it belongs in a job, like a packet.
     pub(crate) fn go_on(self, config: Arc<ServerConfig>) -> Processed {
+        let host = self.client_hello().server_name().map(str::to_owned);
         let made = self.accepted.into_connection(config);
-        made.map(|connection| Tls::new(connection).into()).map_err(broken)
+        made.map(|connection| Tls::new(connection).into()).map_err(|refused| {
+            no_certificate::complain(&refused.0, host.as_deref());
+            broken(refused)
+        })
     }
 }
 

@@ -13,6 +13,7 @@ mod gather;
 mod groups;
 mod hello;
 mod last_words;
+mod no_certificate;
 pub(crate) mod openings;
 mod public_key;
 mod resolve;
@@ -105,7 +106,12 @@ impl Tls {
     pub(crate) fn process_records(&mut self, records: &[u8]) -> Result<(usize, bool), TlsError> {
         let before = self.before_packet();
         let processed = self.process_one_by_one(records);
-        processed.inspect_err(|error| self.queue_last_words(&before, error))
+        processed.inspect_err(|error| {
+            self.queue_last_words(&before, error);
+            if let Connection::Server(server) = &self.0.connection {
+                no_certificate::complain(error, server.server_name());
+            }
+        })
     }
 
     fn process_one_by_one(&mut self, bytes: &[u8]) -> Result<(usize, bool), TlsError> {

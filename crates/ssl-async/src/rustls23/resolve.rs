@@ -4,10 +4,8 @@
 //! Outside a job, with async mode off for instance, the thread blocks until the future is ready.
 
 use core::fmt;
-use std::sync::{Arc, LazyLock};
-use std::time::Instant;
+use std::sync::Arc;
 
-use engine_core::LogLimit;
 use rustls::SignatureScheme;
 use rustls::client::ResolvesClientCert;
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -51,23 +49,7 @@ where
     F: AsyncFn(ClientHello<'_>) -> Option<Arc<CertifiedKey>> + Send + Sync,
 {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let host = hello.server_name().map(str::to_owned);
-        let chosen = wait(|| self.0(hello)).ok()?;
-        if chosen.is_none() {
-            complain_of_no_certificate(host.as_deref());
-        }
-        chosen
-    }
-}
-
-/// Says aloud for which host there was no certificate; not more than once a second.
-fn complain_of_no_certificate(host: Option<&str>) {
-    static LIMIT: LogLimit = LogLimit::new();
-    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-    if let Some(held_back) = LIMIT.admit(START.elapsed()) {
-        let host = host.unwrap_or("none named");
-        let remedy = "the resolver answered None: give it a certificate for this host, or one for hosts it does not know";
-        tracing::warn!(host, remedy, held_back, "ssl.no_certificate");
+        wait(|| self.0(hello)).ok()?
     }
 }
 
