@@ -49,6 +49,11 @@ impl SessionModel {
         self.wakes
     }
 
+    /// Whether the current request is armed: its next event wakes the session.
+    pub fn is_armed(&self) -> bool {
+        self.armed
+    }
+
     /// A request begins. False, and nothing happens, while one is live.
     pub fn begin(&mut self) -> bool {
         let begun = self.take(RequestEvent::Begin);

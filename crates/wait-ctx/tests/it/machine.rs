@@ -75,16 +75,29 @@ struct Model {
     owed: bool,
     by_callback: u64,
     by_route: u64,
+    /// The wake of a future is in the ready queue: another adds nothing until the queue is drained.
+    future_queued: bool,
     /// Requests that a cancel has settled, and claims that were won. Together they never exceed the requests.
     cancelled: u64,
     won: u64,
 }
 
+/// What a wake comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wake {
+    OfRequest,
+    OfFuture,
+}
+
 impl Model {
-    fn deliver(&mut self) {
+    fn deliver(&mut self, wake: Wake) {
         match (self.callback, self.route) {
             (true, _) => self.by_callback += 1,
-            (false, true) => self.by_route += 1,
+            (false, true) => {
+                let coalesces =
+                    wake == Wake::OfFuture && std::mem::replace(&mut self.future_queued, true);
+                self.by_route += u64::from(!coalesces);
+            }
             (false, false) => self.owed = true,
         }
     }
@@ -94,7 +107,7 @@ impl Model {
         let before = self.session.wakes();
         let answer = change(&mut self.session);
         for _ in before..self.session.wakes() {
-            self.deliver();
+            self.deliver(Wake::OfRequest);
         }
         answer
     }
@@ -143,7 +156,7 @@ impl Model {
             Call::Retry { age } if self.is_current(*age) && !self.claimed => {
                 self.session(SessionModel::retry);
             }
-            Call::WakeByFuture => self.deliver(),
+            Call::WakeByFuture => self.deliver(Wake::OfFuture),
             Call::SetCallback(set) => {
                 self.callback = *set;
                 self.pay();
@@ -160,7 +173,13 @@ impl Model {
     fn pay(&mut self) {
         if self.owed && (self.callback || self.route) {
             self.owed = false;
-            self.deliver();
+            // An owed wake is one, whatever it was made of. Where no request can have made it, a future did.
+            let state = self.session.state();
+            let by_retry = state == RequestState::Queued && !self.session.is_armed();
+            self.deliver(match state.is_settled() || by_retry {
+                true => Wake::OfRequest,
+                false => Wake::OfFuture,
+            });
         }
     }
 }
@@ -178,6 +197,8 @@ impl ReferenceStateMachine for Model {
     }
 
     fn apply(mut state: Self, call: &Call) -> Self {
+        // The real queue is drained after every call.
+        state.future_queued = false;
         state.call(call);
         state
     }
