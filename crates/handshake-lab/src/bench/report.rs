@@ -1,5 +1,7 @@
 //! The document that `lab bench` prints.
 
+use core::fmt;
+
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
@@ -102,6 +104,22 @@ impl Bench {
     }
 }
 
+/// The row in one line, for people who wait for the others.
+impl fmt::Display for Bench {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(value) = self.value else {
+            return write!(f, "{}: {}", self.name, self.note.as_deref().unwrap_or("no value"));
+        };
+        write!(f, "{}: {} {}", self.name, plain(value), self.unit)?;
+        match (self.rival, self.rival_value, self.ratio) {
+            (Some(rival), Some(theirs), Some(ratio)) => {
+                write!(f, ", {rival} {}, ratio {ratio:.2}", plain(theirs))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// All rows.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Document {
@@ -140,6 +158,7 @@ fn plain(value: f64) -> String {
     match value.abs() {
         x if x >= 1000.0 => format!("{value:.0}"),
         x if x >= 100.0 => format!("{value:.1}"),
-        _ => format!("{value:.2}"),
+        x if x >= 1.0 => format!("{value:.2}"),
+        _ => format!("{value:.4}"),
     }
 }

@@ -1,7 +1,7 @@
 //! `lab bench`.
 
 use super::Stop;
-use crate::bench;
+use crate::bench::{self, Said};
 
 /// Measures what things cost, each beside the best known rival or a limit.
 #[derive(Debug, clap::Args)]
@@ -12,6 +12,9 @@ pub(super) struct BenchArgs {
     /// Print one JSON document on stdout and nothing else there
     #[arg(long)]
     json: bool,
+    /// Print the benches and about how long each takes, and run nothing
+    #[arg(long)]
+    list: bool,
 }
 
 /// One arm of a bench that needs a process of its own.
@@ -22,7 +25,21 @@ pub(super) struct BenchChildArgs {
 }
 
 pub(super) fn run(args: &BenchArgs) -> Result<(), Stop> {
-    let document = bench::run(&args.names, |name| eprintln!("{name} ...")).map_err(Stop::usage)?;
+    if args.list {
+        let benches = bench::list(&args.names).map_err(Stop::usage)?;
+        for (name, seconds) in &benches {
+            println!("{name:28} about {seconds} s");
+        }
+        let all: u32 = benches.iter().map(|(_, seconds)| seconds).sum();
+        println!("{:28} about {all} s", "together");
+        return Ok(());
+    }
+    let document = bench::run(&args.names, |said| match said {
+        Said::Next(name, seconds) => eprintln!("{name} ... (about {seconds} s)"),
+        Said::Again(name, why) => eprintln!("  {name} failed and is tried again: {why}"),
+        Said::Result(bench) => eprintln!("  {bench}"),
+    })
+    .map_err(Stop::usage)?;
     if args.json {
         let text = serde_json::to_string_pretty(&document).expect("plain data");
         println!("{text}");

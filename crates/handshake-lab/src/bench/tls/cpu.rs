@@ -187,8 +187,13 @@ impl Arm for Parking {
         Ours::new(&self.context, &self.pool, wire).route(route)
     }
 
-    fn greeted(&mut self, _seat: usize, stood: Stood) {
-        assert_eq!(stood, Stood::Parked);
+    fn greeted(&mut self, seat: usize, stood: Stood) {
+        match stood {
+            Stood::Parked => {}
+            // On a busy machine this thread may have stood still for so long that the answer was there first.
+            Stood::WaitsForPeer => self.due.push_back(seat),
+            Stood::Done => unreachable!("the client has only said hello"),
+        }
     }
 
     fn due(&mut self, idle: bool, into: &mut Vec<usize>) -> Result<(), String> {
