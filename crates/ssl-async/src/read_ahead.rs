@@ -24,6 +24,7 @@
 //! transport. Later a peer may send any amount behind its `Finished`; what exceeds the limit stays in the transport, and a
 //! reset behind it is seen when the packet is done.
 
+use core::cell::Cell;
 use std::io::{self, Read};
 use std::sync::Arc;
 
@@ -260,18 +261,33 @@ impl ReadAhead {
     /// Reads once. An end of the stream is taken note of.
     fn read_once(&mut self, io: &mut dyn Read) -> io::Result<()> {
         // Most peers are silent while a packet is away: nothing is allocated until something comes.
-        let mut chunk = [0; CHUNK];
-        match io.read(&mut chunk) {
-            Ok(0) => self.end = Some(End::Closed),
-            Ok(n) => {
-                self.seen.see(&chunk[..n]);
-                self.bytes.extend_from_slice(&chunk[..n]);
+        with_chunk(|chunk| {
+            match io.read(chunk) {
+                Ok(0) => self.end = Some(End::Closed),
+                Ok(n) => {
+                    self.seen.see(&chunk[..n]);
+                    self.bytes.extend_from_slice(&chunk[..n]);
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-        Ok(())
+            Ok(())
+        })
     }
+}
+
+/// Calls `f` with [`CHUNK`] bytes, those of the thread: to zero as many for each read would cost more than all else that a read
+/// does. A transport that reads another session in its own `read` finds them taken, and gets new ones.
+fn with_chunk<T>(f: impl FnOnce(&mut [u8]) -> T) -> T {
+    thread_local! {
+        static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+    }
+    // Gone, where a thread that ends reads in the destructor of a variable of its own.
+    let mut chunk = SPARE.try_with(Cell::take).unwrap_or_default();
+    chunk.resize(CHUNK, 0);
+    let done = f(&mut chunk);
+    let _gone = SPARE.try_with(|spare| spare.set(chunk));
+    done
 }
 
 /// First what was read ahead, then the transport. A read ends behind a record that may be an alert: behind `close_notify`
