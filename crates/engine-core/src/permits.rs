@@ -8,7 +8,9 @@
 //! Pure bookkeeping; every step costs O(log n).
 
 use core::time::Duration;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
+
+use rustc_hash::FxHashMap;
 
 use crate::fifo::Position;
 use crate::request::RequestId;
@@ -20,7 +22,7 @@ pub(crate) const PERMIT_TIME: Duration = Duration::from_millis(100);
 
 /// Permits that were granted and not yet used. `T` is what is known of the request.
 pub(crate) struct Permits<T> {
-    all: HashMap<RequestId, Permit<T>>,
+    all: FxHashMap<RequestId, Permit<T>>,
     /// How many of each kind keep room. No entry is zero.
     reserved: BTreeMap<Kind, usize>,
     /// Those that keep room, by the time when they no longer do.
@@ -36,7 +38,7 @@ struct Permit<T> {
 
 impl<T> Permits<T> {
     pub(crate) fn new() -> Self {
-        Self { all: HashMap::new(), reserved: BTreeMap::new(), expiries: BTreeSet::new() }
+        Self { all: FxHashMap::default(), reserved: BTreeMap::new(), expiries: BTreeSet::new() }
     }
 
     /// Grants a permit that keeps room until `until`.

@@ -16,7 +16,9 @@
 //! O(log n) in the number of those who wait, [`take_turns`](WaitingRoom::take_turns) excepted.
 
 use core::time::Duration;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
+
+use rustc_hash::FxHashMap;
 
 use crate::fifo::{Fifo, Position};
 use crate::permits::{PERMIT_TIME, Permits};
@@ -28,8 +30,8 @@ use crate::work::Kind;
 /// `R` is a request. `T` is a turn: what is known of a request that its owner keeps until it is told to submit it.
 pub(crate) struct WaitingRoom<R, T> {
     fifo: Fifo<(RequestId, Waiting<R, T>)>,
-    /// Where in `fifo` each one is, by its number.
-    queued: HashMap<RequestId, Position>,
+    /// Where in `fifo` each one is, by its number, which counts up here and is no stranger's choice.
+    queued: FxHashMap<RequestId, Position>,
     /// Turns whose owners were told to submit and have not done so yet.
     granted: Permits<T>,
     /// Requests that are being offered to the device.
@@ -80,7 +82,7 @@ impl<R, T: Clone> WaitingRoom<R, T> {
     pub(crate) fn new(bound: usize) -> Self {
         Self {
             fifo: Fifo::new(bound),
-            queued: HashMap::new(),
+            queued: FxHashMap::default(),
             granted: Permits::new(),
             in_hand: 0,
             tried: BTreeSet::new(),
