@@ -33,7 +33,7 @@ pub struct BreakerPolicy {
     pub check_every: Duration,
 }
 
-/// More often than this, asking would be all that whoever keeps the time does.
+/// The shortest interval: a driver that asked more often would do nothing else.
 const SHORTEST_CHECK: Duration = Duration::from_millis(1);
 
 impl Default for BreakerPolicy {

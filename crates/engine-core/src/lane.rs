@@ -338,7 +338,7 @@ impl<W: Work> Lane<W> {
         while let Some(cell) = { self.lock().expire(now) } {
             core.meter.count(|c| &c.permits_expired);
             if self.is_over(&cell) {
-                // Its session has gone, and its job was leaked: nobody will ever use it.
+                // Its session was dropped and its job was leaked: the permit will never be used.
                 drop(self.update(core, |room| room.withdraw(cell.id)));
             }
         }
@@ -391,7 +391,7 @@ impl<W: Work> Lane<W> {
         let now = core.meter.now();
         match self.update(core, |room| room.grant(position, credits, now)) {
             Granting::Granted { until } => {
-                // Whoever keeps the deadlines takes the room back from an owner that does not come.
+                // The thread that keeps the deadlines takes the room back from an owner that does not come.
                 core.bell.want(until);
                 // Asked first: who begins to look in between is woken.
                 let looks = cell.in_flight.is_armed();

@@ -218,7 +218,7 @@ impl<W: Work> fmt::Debug for Pending<W> {
 
 fn block_until_settled<W: Work>(cell: &Cell<W>) {
     while !cell.is_settled() {
-        // Nobody else may be polling: the waiting thread does.
+        // There may be no other thread that polls: the waiting thread does.
         let timeout = cell.core.upgrade().and_then(|core| {
             let next = core.poll()?;
             Some(next.saturating_sub(core.meter.now()))

@@ -70,7 +70,7 @@ pub enum OnFull {
     /// operation that found the ring full. Threads that block have nobody to wake, and queue. Whoever waits for something
     /// else when its turn comes keeps its place, but leaves the room to others until it looks. So does a job that was
     /// woken and has not come within 100 ms, say because it was leaked (law L13): that time is kept as deadlines are, by
-    /// whoever calls [`Engine::poll`](crate::Engine::poll).
+    /// the thread that calls [`Engine::poll`](crate::Engine::poll).
     Notify,
 }
 

@@ -34,7 +34,7 @@ use crate::work::{Kind, Work};
 ///
 /// A slow kind never takes all threads from a fast one: as long as there are as many threads as kinds, one is kept for
 /// each kind that no thread works on, so a kind that uses all others leaves that one alone. Kinds are known from their
-/// first request on, or by [`kinds`](ThreadPoolBuilder::kinds) from the start. A kind that nobody has named, and whose
+/// first request on, or by [`kinds`](ThreadPoolBuilder::kinds) from the start. A kind that was not named, and whose
 /// first request comes while all threads are busy, waits until the first of them is free. With fewer threads than kinds,
 /// and with a single thread, the kinds take turns: each waits for at most one call of every other. Where a call may take
 /// longer than that is bearable, use [`threads_per_kind`](ThreadPoolBuilder::threads_per_kind).
@@ -163,7 +163,7 @@ impl ThreadPoolBuilder {
         self
     }
 
-    /// Gives each kind of work so many threads of its own instead, at least 1: `n` kinds have `n` times as many. For
+    /// Gives each kind of work this number of threads of its own instead, at least 1: `n` kinds have `n` times that number. For
     /// devices with separate units, and for kinds whose calls may take so long that no other should wait for them.
     pub fn threads_per_kind(mut self, threads: usize) -> Self {
         self.limit = Limit::PerKind(bounded(threads));

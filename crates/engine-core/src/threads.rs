@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Rules:
-//! 1. Only a reaper joins, and a reaper is a thread that runs nothing else. Whoever shuts down waits for its count, so a
+//! 1. Only a reaper joins, and a reaper is a thread that runs nothing else. A caller that shuts down waits for its count, so a
 //!    deadline holds even where a thread is stuck in the destructor of a thread-local.
 //! 2. A drop in another process than the owner's touches neither lock nor thread: both may belong to threads that do not
 //!    exist there.

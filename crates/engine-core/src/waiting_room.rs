@@ -12,8 +12,8 @@
 //! ```
 //!
 //! Pure bookkeeping, generic over what waits; a [`Lane`](crate::lane::Lane) keeps it behind one lock. Each call leaves
-//! it whole, so whatever order threads call it in: nobody is in two places, and nobody is lost. None costs more than
-//! O(log n) in the number of those who wait, [`take_turns`](WaitingRoom::take_turns) excepted.
+//! it whole, so whatever order threads call it in: no request is in two places, and none is lost. No step costs more than
+//! O(log n) in the number of waiting requests, [`take_turns`](WaitingRoom::take_turns) excepted.
 
 use core::time::Duration;
 use std::collections::BTreeSet;
@@ -170,7 +170,7 @@ impl<R, T: Clone> WaitingRoom<R, T> {
         Granting::Granted { until }
     }
 
-    /// Nobody was looking when this turn was granted. It keeps its place, but not the room: it may be long before its
+    /// No caller was waiting when this turn was granted. It keeps its place, but not the room: it may be long before its
     /// owner looks.
     pub(crate) fn note_unheard(&mut self, id: RequestId) {
         self.granted.release(id);
@@ -182,7 +182,7 @@ impl<R, T: Clone> WaitingRoom<R, T> {
         self.granted.expire(now).cloned()
     }
 
-    /// When a permit loses its room; not while nobody waits for that.
+    /// When a permit loses its room; `None` while no request waits for that room.
     pub(crate) fn next_expiry(&self) -> Option<Duration> {
         self.granted.next_expiry().filter(|_| self.n_waiting() > 0)
     }

@@ -65,7 +65,7 @@ pub trait Work: Sized + Send + 'static {
         None
     }
 
-    /// Takes a result that nobody waits for any more. The place to wipe secrets; the default drops it. Runs where
+    /// Takes a result whose session does not wait for it any more. The place to wipe secrets; the default drops it. Runs where
     /// [`check`](Self::check) does; a panic ends there and is logged.
     fn erase(output: Self::Output) {
         drop(output);

@@ -240,7 +240,7 @@ fn l7_the_loop_turns_for_events_and_not_for_the_time_that_passes() {
     assert!(worker.fd_writes <= 10, "{} writes for 10 completions", worker.fd_writes);
 }
 
-/// Limits so short that whoever does not answer at once is too late. What they are counted from is tested without a clock.
+/// Limits so short that a client which does not answer at once is too late. What they are counted from is tested without a clock.
 fn at_once() -> Option<Duration> {
     Some(Duration::from_millis(1))
 }

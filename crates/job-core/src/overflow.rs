@@ -15,7 +15,7 @@ use crate::fiber;
 ///
 /// (It is one line; the number of the job is its [`JobId`](crate::JobId).) This installs a handler
 /// of `SIGSEGV` and `SIGBUS` that does only what a signal handler may do, and then hands on: to the
-/// handler that was there before, or to the default action. So whoever installs a handler of their
+/// handler that was there before, or to the default action. So a program that installs a handler of its
 /// own (crash reporters, language runtimes) does it before this, or hands on, too.
 ///
 /// # Threads

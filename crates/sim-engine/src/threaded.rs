@@ -233,7 +233,7 @@ impl<W: Work> Accelerator<W> for SimCard<W> {
     /// Unless another engine still uses the card: the last one ends it.
     fn end(&self, deadline: Duration) -> Option<Shutdown> {
         (!self.shared.card.is_in_use()).then(|| {
-            // The engine has waited for its requests, and nobody polls any more.
+            // The engine has waited for its requests, and polls no more.
             let deadline = if self.ring.is_some() { Duration::ZERO } else { deadline };
             self.shutdown_blocking(deadline)
         })
@@ -252,7 +252,7 @@ impl<W: Work> Drop for SimCard<W> {
     }
 }
 
-/// An answer that nobody will collect: the request ends as lost, and what was computed is wiped.
+/// An answer that will not be collected: the request ends as lost, and what was computed is wiped.
 fn lose<W: Work>((request, answer): Answered<W>) {
     drop(request);
     let _ = contain("Work::erase", || answer.map(W::erase));

@@ -1,7 +1,7 @@
 //! The tokio runtime that an `async` hook finds: that of the task which waits for the packet.
 //!
 //! A shard is no thread of a runtime, so a hook there would panic in `tokio::spawn` or `tokio::time::sleep`. The shard lends
-//! the task's runtime to each packet for as long as it runs, and whoever polls a hook's future enters it. It is entered for
+//! the task's runtime to each packet for as long as it runs, and the poll of a hook's future enters it. It is entered for
 //! a single poll and never across a pause: guards of [`Handle::enter`] end in the reverse of the order in which they began,
 //! and jobs do not.
 

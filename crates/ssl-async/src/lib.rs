@@ -127,7 +127,7 @@
 //! `internal_error` goes in its place, also when a hook panics ([`SslError::Failed`] has the exceptions, which are in TLS
 //! 1.3). Every later call returns the same [`SslError`]. There is no way to cancel an operation and keep the session.
 //!
-//! A session has no clock. Whoever drives it and finds that a handshake takes too long calls [`Ssl::time_out`]; the futures
+//! A session has no clock. An event loop that finds that a handshake takes too long calls [`Ssl::time_out`]; the futures
 //! of the module `tokio` do that by themselves.
 //!
 //! # Drop

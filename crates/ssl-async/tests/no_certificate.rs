@@ -1,4 +1,4 @@
-//! A resolver without a certificate for a host: the log names the host, whoever calls. A process of its own, because what
+//! A resolver without a certificate for a host: the log names the host. A process of its own, because what
 //! collects the events is the process's.
 
 use std::fmt::Debug;

@@ -55,7 +55,7 @@ impl Fuse {
 
     /// Panics if it is time to. No panic hook is told, so none has to be silenced.
     fn strike(&self, at: &str) {
-        // Two panics at a time would end the process, and it would be the fault of whoever panicked second.
+        // Two panics at a time would end the process, and it would be the fault of the second.
         if thread::panicking() {
             return;
         }
@@ -387,7 +387,7 @@ fn strike(on_full: OnFull, at: &'static str, before: bool) {
         scene.clock.advance(SECOND);
         let _ = [&mut second, &mut third].map(look);
     }
-    assert!(second.is_none() && third.is_none(), "{told}: nobody waits for ever");
+    assert!(second.is_none() && third.is_none(), "{told}: no request waits for ever");
     drop((ctx, woken));
     assert!(matches!(*scene.fuse.set.lock().unwrap(), Set::Off), "{told}: it was not come to");
     scene.expect_well(&told);
@@ -476,7 +476,7 @@ fn l10_a_pools_only_thread_outlives_every_panic() {
         assert_eq!(result.map(drop), expected, "{at}");
         assert!(engine.run(fuse.work()).is_ok(), "{at}: the one after it");
     }
-    // One that nobody waits for any more is wiped there, or not computed at all.
+    // One whose session was dropped is wiped there, or not computed at all.
     fuse.set(Set::At("erase"));
     drop(engine.offer(fuse.work()).unwrap());
     assert!(engine.run(fuse.work()).is_ok());

@@ -107,7 +107,7 @@ fn l13_a_permit_whose_owner_never_comes_is_passed_on() {
         assert_eq!(world.engine.snapshot().permits_expired, 4);
         // The four exist, and nothing waits for them.
         assert_eq!(world.engine.snapshot().requests.now, 4);
-        assert_eq!(world.engine.poll(), None, "no timer for what nobody waits for");
+        assert_eq!(world.engine.poll(), None, "no timer while no request waits");
     }
 }
 

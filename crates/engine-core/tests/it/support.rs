@@ -390,7 +390,7 @@ pub(crate) fn wait_for<F: Future>(future: F) -> F::Output {
             Poll::Ready(output) => return output,
             Poll::Pending => {
                 thread::park_timeout(PATIENCE);
-                assert!(std::time::Instant::now() < end, "nobody woke the future");
+                assert!(std::time::Instant::now() < end, "the future was not woken");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! On whose stack foreign code runs: never on that of a job, whoever polls, submits or gives up (law L4).
+//! On whose stack foreign code runs: never on that of a job, whichever thread polls, submits or gives up (law L4).
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

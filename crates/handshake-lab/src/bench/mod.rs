@@ -100,7 +100,7 @@ pub(crate) fn list(wanted: &[String]) -> Result<Vec<(&'static str, u32)>, String
 
 /// What [`run`] says while it runs.
 pub(crate) enum Said<'a> {
-    /// This bench comes next, and takes about so many seconds.
+    /// This bench comes next, and takes about this number of seconds.
     Next(&'static str, u32),
     /// It failed and is tried again.
     Again(&'static str, &'a str),

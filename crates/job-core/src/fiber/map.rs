@@ -237,7 +237,7 @@ pub(super) unsafe fn give_back_memory(start: NonNull<u8>, len: usize) -> bool {
     #[cfg(target_os = "linux")]
     {
         let advice = mm::Advice::LinuxDontNeed;
-        // SAFETY: nobody relies on the contents of the range, says the caller.
+        // SAFETY: no code relies on the contents of the range, says the caller.
         unsafe { mm::madvise(start.as_ptr().cast(), len, advice) }.is_ok()
     }
     #[cfg(not(target_os = "linux"))]

@@ -43,7 +43,7 @@ use super::slot::{Chunk, Shape, Slot};
 const MIN_CHUNK: usize = 16;
 /// Stacks in the largest reservation.
 const MAX_CHUNK: usize = 1024;
-/// One return in so many looks at the whole of what was wiped since the last such look.
+/// One return in this number looks at the whole of what was wiped since the last such look.
 const LOOK_EVERY: u32 = 64;
 /// Every return of a stack looks for traces so far below the mark: one cache line.
 const TRIPWIRE: usize = 64;

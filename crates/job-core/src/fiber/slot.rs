@@ -108,7 +108,7 @@ impl Chunk {
     }
 }
 
-/// A stack nobody is running on: the right to put one fiber on it.
+/// A stack on which no fiber runs: the right to put one there.
 ///
 /// Everything between [`limit`](Self::limit) and [`base`](Self::base) is mapped, writable and
 /// belongs to this value alone; below the limit is the guard zone.

@@ -97,7 +97,7 @@ fn a_stack_that_does_not_fit_into_memory_is_refused_with_the_closure() {
 
 #[test]
 fn a_job_has_256_kib_for_its_frames_in_every_build_profile() {
-    /// Goes down so many bytes.
+    /// Goes down this number of bytes.
     #[inline(never)]
     fn descend(top: usize, bytes: usize) -> usize {
         let block = black_box([1_u8; 64]);

@@ -96,7 +96,7 @@ proptest! {
         drop(driver);
         card.stop();
         drop(waiting);
-        // What the card holds ends with its thread, which so has not died before; but for answers that nobody collects.
+        // What the card holds ends with its thread, which so has not died before; but for answers that are not collected.
         prop_assert!(!by_interrupt || engine.quiesce(PATIENCE));
     }
 }

@@ -82,7 +82,7 @@ fn offload(
 ///
 /// The result is encoded as TLS has it: for ECDSA the DER of `SEQUENCE { r, s }`, not the two numbers side by side, which
 /// is what PKCS#11 (`CKM_ECDSA`) and WebCrypto give; for RSA and Ed25519 the plain bytes. The message is wiped when the work
-/// is dropped, and a signature that nobody gets before it is freed.
+/// is dropped, and a signature that no session gets before it is freed.
 #[derive(Clone)]
 pub struct SigningWork {
     /// Absent if the key is the device's.

@@ -1,6 +1,6 @@
 //! Early data: what a client sends before its handshake is done (TLS 1.3, resumed sessions).
 //!
-//! Whoever has recorded it can send it again, as often as they like (RFC 8446, section 8): it is for requests that do no harm
+//! An attacker who has recorded it can send it again, any number of times (RFC 8446, section 8): it is for requests that do no harm
 //! when they are carried out twice. So it has calls of its own, and never comes out of `read`.
 
 use std::io::{self, Read, Write};

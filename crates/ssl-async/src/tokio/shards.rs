@@ -28,7 +28,7 @@ use crate::tokio::visit::Visit;
 /// # Who ends them
 ///
 /// Every acceptor, connector and unfinished handshake holds a handle. When the last handle goes the threads are told to
-/// end; they cancel nothing then, for there is nothing left, and nobody waits for them:
+/// end; they cancel nothing then, for there is nothing left, and no thread waits for them:
 /// [`threads_ending`](engine_core::threads_ending) counts them until they have ended. To end them at a time of your own, and
 /// to know that they have ended:
 ///
@@ -230,7 +230,7 @@ impl ShardsBuilder {
         self
     }
 
-    /// At most so many packets are parked at a shard; at least 1. Without this it is 4,096 divided by the number of
+    /// The most packets that are parked at a shard; at least 1. Without this it is 4,096 divided by the number of
     /// threads, as many as wait in an engine's queue by default, so that the queue has a place for each.
     ///
     /// A packet beyond waits for the place of another, first come first served, while its handshake's deadline runs; the

@@ -67,7 +67,7 @@ impl Visitor {
     }
 
     pub(crate) fn answer(self, reply: Reply) {
-        // If the task has gone meanwhile, the connection ends here.
+        // If the task was dropped meanwhile, the connection ends here.
         if let Err(unwanted) = self.reply.send(reply) {
             contain_drop("what a connection owns", unwanted);
         }

@@ -167,7 +167,7 @@ fn an_honest_client_is_served_while_one_parks_all_it_can() {
         for greedy in servers {
             assert!(matches!(greedy.await.unwrap(), Err(SslError::TimedOut(_))));
         }
-        // What was asked for the others is answered to nobody.
+        // What was asked for the others reaches no session.
         until(|| {
             while world.fixture.device.held() > 0 {
                 world.fixture.device.answer();

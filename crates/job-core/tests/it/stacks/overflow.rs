@@ -65,7 +65,7 @@ fn a_stack_overflow_faults_on_the_guard_zone() {
         // What is rounded up to a page is the job's, too.
         assert!(deepest < STACK + 4096, "the guard was overwritten: {deepest}");
         assert!(deepest > STACK / 2, "the guard came too early: {deepest}");
-        // The report is only for those who asked for it.
+        // The report is only for a program that asked for it.
         assert!(!String::from_utf8_lossy(&output.stderr).contains("raise stack_size"));
     }
 }
