@@ -260,7 +260,7 @@ mod tests {
     use crate::accelerator::{Accelerator, Rejected};
     use crate::request::Request;
     use crate::work::{CheckFailed, Kind};
-    use crate::{Engine, Terms};
+    use crate::{Engine, OnFull, Terms};
 
     struct Nothing;
 
@@ -316,5 +316,47 @@ mod tests {
         // As it sleeps, nobody but the engine's end wakes it.
         drop(engine);
         comes_to(|| driver.bell.threads.n_alive() == 0);
+    }
+
+    /// Has one entry, and says so.
+    #[derive(Debug, Default)]
+    struct OneEntry(Mutex<Option<Request<Nothing>>>);
+
+    impl Accelerator<Nothing> for OneEntry {
+        fn submit(&self, request: Request<Nothing>) -> Result<(), Rejected<Nothing>> {
+            let mut entry = lock(&self.0);
+            if entry.is_some() {
+                return Err(Rejected::Full(request));
+            }
+            *entry = Some(request);
+            Ok(())
+        }
+
+        fn credits(&self, _: Kind) -> Option<usize> {
+            Some(usize::from(lock(&self.0).is_none()))
+        }
+    }
+
+    #[test]
+    fn l3_a_driver_that_sleeps_hears_of_a_request_that_waits_for_an_unused_permit() {
+        let device = Arc::new(OneEntry::default());
+        let engine = Engine::builder(device.clone()).on_full(OnFull::Notify).build();
+        let driver = engine.spawn_driver().unwrap();
+        let _first = engine.offer(Nothing).unwrap();
+        // In a job, which looks for its turn before it pauses.
+        let (pool, ctx, inside) =
+            (job_core::JobPool::new(), wait_ctx::WaitCtx::new(), engine.clone());
+        let told = pool
+            .start_with(&ctx, move || inside.run(Nothing))
+            .ok()
+            .and_then(job_core::Step::paused);
+        let held = lock(&device.0).take().expect("the first");
+        held.complete(Ok(()));
+        // The second has its permit now. No request waits for that, so the driver needs no timer.
+        comes_to(|| matches!(lock(&driver.bell.post).alarm, Alarm::Asleep { until: None }));
+        assert!(told.is_some());
+        core::mem::forget(told);
+        let _last = engine.offer(Nothing).unwrap();
+        comes_to(|| engine.snapshot().permits_expired == 1);
     }
 }

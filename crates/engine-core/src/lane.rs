@@ -162,6 +162,7 @@ impl<W: Work> Lane<W> {
         core.meter.count(|c| &c.queued);
         // The device may have emptied its ring between the refusal and the push, and then nothing else would pump.
         self.pump(core);
+        self.watch_permits(core);
         Ok(kept)
     }
 
@@ -191,6 +192,7 @@ impl<W: Work> Lane<W> {
             }
         };
         self.pump(core);
+        self.watch_permits(core);
         retried
     }
 
@@ -341,6 +343,14 @@ impl<W: Work> Lane<W> {
                 // Its session was dropped and its job was leaked: the permit will never be used.
                 drop(self.update(core, |room| room.withdraw(cell.id)));
             }
+        }
+    }
+
+    /// Tells the driver when the next permit ends that a request has begun to wait for. While none waits, the driver has no
+    /// reason to wake up for permits, so it may be asleep. Not for the pump to call: the driver's own poll pumps.
+    fn watch_permits(&self, core: &Core<W>) {
+        if let Some(at) = self.next_expiry() {
+            core.bell.want(at);
         }
     }
 

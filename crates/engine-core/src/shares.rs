@@ -1,8 +1,11 @@
 //! Which kind of work the next free thread of a pool takes up.
 //!
 //! Pure bookkeeping: how much of each kind waits and how many threads are busy with it. The rules:
-//! 1. With `n` threads in total, each known kind that no thread works on has one thread reserved, as far as they go:
-//!    another kind takes a thread only if enough are left for those. So with two kinds each has at most `n - 1`.
+//! 1. With `n` threads in total, each known kind that no thread works on has one thread reserved: another kind takes a
+//!    thread only if enough are left for those. So with two kinds each has at most `n - 1`. With more kinds than threads
+//!    that cannot hold for all, and at most half of the threads are reserved. A kind that was not served for
+//!    [`RECENT`] turns has none reserved until it is served again, unless it was named from the start: kinds that a peer
+//!    chose once do not take threads from the others for ever.
 //! 2. Among the kinds that may have a thread, the one served longest ago is next. So with one thread, or more kinds than
 //!    threads, they take turns.
 //! 3. With a share for each kind, no kind ever waits for another.
@@ -21,6 +24,9 @@ pub(crate) enum Limit {
     PerKind(NonZero<usize>),
 }
 
+/// For how many turns a kind counts as in use.
+const RECENT: u64 = 1_024;
+
 #[derive(Debug)]
 pub(crate) struct Shares {
     limit: Limit,
@@ -36,11 +42,14 @@ struct Share {
     busy: usize,
     /// The turn in which it was served last.
     served: u64,
+    /// It was named from the start.
+    named: bool,
 }
 
 impl Shares {
     pub(crate) fn new(limit: Limit, known: impl IntoIterator<Item = Kind>) -> Self {
-        let kinds = known.into_iter().map(|kind| (kind, Share::default())).collect();
+        let named = || Share { named: true, ..Share::default() };
+        let kinds = known.into_iter().map(|kind| (kind, named())).collect();
         Self { limit, kinds, busy: 0, turn: 0 }
     }
 
@@ -77,11 +86,20 @@ impl Shares {
             Limit::PerKind(n) => share.busy < n.get(),
             Limit::Total(n) => {
                 let free = n.get().saturating_sub(self.busy);
-                let idle_kinds = self.kinds.values().filter(|share| share.busy == 0).count();
                 // A kind that no thread works on takes its own reserved one.
-                free > if share.busy == 0 { 0 } else { idle_kinds }
+                free > if share.busy == 0 { 0 } else { self.n_reserved(n.get()) }
             }
         }
+    }
+
+    /// How many of `n` threads are kept for kinds that none works on.
+    fn n_reserved(&self, n: usize) -> usize {
+        let in_use =
+            |share: &&Share| share.named || share.waiting > 0 || self.turn - share.served < RECENT;
+        let used = self.kinds.values().filter(in_use);
+        let (kinds, idle) = used
+            .fold((0, 0), |(kinds, idle), share| (kinds + 1, idle + usize::from(share.busy == 0)));
+        if kinds > n { idle.min(n / 2) } else { idle }
     }
 
     /// A thread takes up one of this kind.
@@ -150,6 +168,35 @@ mod tests {
         })
         .collect();
         assert_eq!(served, [KINDS, KINDS, KINDS].concat());
+    }
+
+    #[test]
+    fn kinds_that_came_once_do_not_keep_threads_for_ever() {
+        let mut shares = total(4);
+        for kind in &KINDS[1..] {
+            shares.arrive(*kind);
+            let taken = take(&mut shares);
+            shares.end(taken.expect("a free pool"));
+        }
+        let all_of_a = |shares: &mut Shares| {
+            (0..4).for_each(|_| shares.arrive(A));
+            let taken = core::iter::from_fn(|| take(shares)).count();
+            (0..taken).for_each(|_| shares.end(A));
+            shares.clear();
+            taken
+        };
+        assert_eq!(all_of_a(&mut shares), 1, "one is kept for each of the others");
+        for _ in 0..RECENT {
+            all_of_a(&mut shares);
+        }
+        assert_eq!(all_of_a(&mut shares), 4);
+    }
+
+    #[test]
+    fn with_more_kinds_than_threads_one_kind_has_half_of_them() {
+        let mut shares = Shares::new(Limit::Total(NonZero::new(2).unwrap()), KINDS);
+        (0..4).for_each(|_| shares.arrive(A));
+        assert_eq!(core::iter::from_fn(|| take(&mut shares)).count(), 1);
     }
 
     #[test]

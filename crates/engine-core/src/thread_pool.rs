@@ -516,7 +516,9 @@ impl<W: Work> Accelerator<W> for ThreadPool<W> {
 
     /// Unless another engine still uses the pool: the last one ends it.
     fn end(&self, deadline: Duration) -> Option<Shutdown> {
-        let in_use = lock(&self.shared.rooms).iter().any(RoomNotice::is_open);
+        // A copy: the last handle of an engine may go with the answer, and what it drops is foreign.
+        let rooms = lock(&self.shared.rooms).clone();
+        let in_use = rooms.iter().any(RoomNotice::is_open);
         (!in_use).then(|| self.shared.shut_down(deadline))
     }
 }

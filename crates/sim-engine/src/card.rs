@@ -142,7 +142,9 @@ impl<W: Work> Card<W> {
 
     /// Whether an engine over the card still takes work on.
     pub(crate) fn is_in_use(&self) -> bool {
-        self.rooms().iter().any(RoomNotice::is_open)
+        // A copy: the last handle of an engine may go with the answer, and what it drops is foreign.
+        let rooms = self.rooms().clone();
+        rooms.iter().any(RoomNotice::is_open)
     }
 
     fn rooms(&self) -> MutexGuard<'_, Vec<RoomNotice>> {

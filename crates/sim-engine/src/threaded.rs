@@ -262,8 +262,11 @@ impl<W: Work> Shared<W> {
     /// Tells the thread to end.
     fn stop(&self) {
         self.closed.store(true, Ordering::SeqCst);
-        self.stopping.store(true, Ordering::Release);
+        self.stopping.store(true, Ordering::SeqCst);
         self.ring();
+        // Under the lock, so that it comes neither before a look at `stopping` nor between that and the wait.
+        drop(self.idle.0.lock().unwrap_or_else(PoisonError::into_inner));
+        self.idle.1.notify_all();
     }
 
     /// A request has left the card.
@@ -276,11 +279,15 @@ impl<W: Work> Shared<W> {
         }
     }
 
-    /// Waits, once closed, until nothing is in flight, or no time is left.
+    /// Waits, once closed, until nothing is in flight, the card was stopped, or no time is left.
     fn wait_idle(&self, left: &dyn Fn() -> Duration) {
         let (lock, idle) = &self.idle;
         let mut guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
-        while self.in_flight.load(Ordering::SeqCst) > 0 && !left().is_zero() {
+        // A card that was stopped meanwhile answers nothing more.
+        while self.in_flight.load(Ordering::SeqCst) > 0
+            && !self.stopping.load(Ordering::SeqCst)
+            && !left().is_zero()
+        {
             let wait = left().min(Duration::from_secs(86_400));
             guard = idle.wait_timeout(guard, wait).unwrap_or_else(PoisonError::into_inner).0;
         }

@@ -154,3 +154,22 @@ fn l8_an_engine_that_is_shut_down_ends_its_card_unless_another_uses_it() {
     assert_eq!(verified(&other, 1), Ok(()));
     assert_eq!(other.shutdown_blocking(PATIENCE), Shutdown::Drained);
 }
+
+#[test]
+fn l5_a_shutdown_ends_when_the_card_is_stopped_meanwhile() {
+    let mut config = config(1, 4);
+    // Nothing will be finished before the stop.
+    config.instance.units.iter_mut().for_each(|unit| {
+        unit.service = ServiceTime::fixed(PATIENCE * 10).unwrap();
+    });
+    config.response_timeout = None;
+    let rig = Rig::threaded(config, |builder| builder);
+    let Card::Threaded(card, _) = &rig.card else { unreachable!() };
+    let held = rig.engine.offer(sign(0)).unwrap();
+    std::thread::scope(|scope| {
+        let waits = scope.spawn(|| card.shutdown_blocking(std::time::Duration::MAX));
+        card.stop();
+        assert_eq!(waits.join().unwrap(), Shutdown::Drained);
+    });
+    assert!(held.wait().is_err());
+}
