@@ -118,7 +118,8 @@ impl PemBlock {
         if let Some(flaw) = self.flaw {
             return Err(flaw);
         }
-        let (begin, end) = ("-----BEGIN CERTIFICATE-----\n", "-----END CERTIFICATE-----\n");
+        // The label is ours, whatever the block's: the library decodes private keys, and only those, in constant time.
+        let (begin, end) = ("-----BEGIN PRIVATE KEY-----\n", "-----END PRIVATE KEY-----\n");
         let mut text =
             Zeroizing::new(Vec::with_capacity(begin.len() + self.body.len() + end.len()));
         text.extend_from_slice(begin.as_bytes());

@@ -200,7 +200,8 @@ impl ReadAhead {
     fn take_records(&mut self) -> Option<Vec<u8>> {
         let bytes = &self.bytes[self.taken..];
         let mut whole = 0;
-        while whole < bytes.len() {
+        // Few at a time: a connection may stop behind each of them, and what it leaves is moved every time.
+        while whole < bytes.len().min(CHUNK) {
             match records::front(&bytes[whole..]) {
                 Front::Record(n) => whole += n,
                 Front::Partial => break,

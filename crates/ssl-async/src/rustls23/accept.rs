@@ -78,10 +78,16 @@ impl<S: Read + Write> Acceptor<S> {
 
     /// Gives up a client whose hello has taken longer than `limit`, by the caller's clock, and tells it by the alert
     /// `internal_error`, as far as the transport takes it now.
+    ///
+    /// A client that was refused before, and whose alert has not left whole, keeps its alert and its error.
     pub fn time_out(mut self, limit: Duration) -> SslError {
-        match self.io.take() {
-            Some(io) => tell(self.id, io, self.ahead, limit),
-            None => SslError::TimedOut(limit),
+        match (self.alert.take(), self.io.take()) {
+            (Some(mut alert), Some(mut io)) => {
+                let _as_far_as_it_goes = alert.send(self.id, &mut io, &mut self.ahead);
+                alert.error
+            }
+            (_, Some(io)) => tell(self.id, io, self.ahead, limit),
+            (_, None) => SslError::TimedOut(limit),
         }
     }
 

@@ -95,7 +95,12 @@ impl Tls {
     /// Tells the peer that the handshake is given up, between two packets of it: `internal_error`, or `close_notify` where
     /// only rustls can encrypt it. What was not sent yet goes first.
     pub(crate) fn give_up(&mut self) {
-        if self.speaks_in_the_clear() {
+        // A client whose early data is under way has keys for it, which the server has, too.
+        let sends_early_data = match &mut self.0.connection {
+            Connection::Client(client) => client.early_data().is_some(),
+            Connection::Server(_) => false,
+        };
+        if self.speaks_in_the_clear() && !sends_early_data {
             let mut queued = self.take_queued();
             self.0.unsent.append(&mut queued);
             self.0.unsent.extend(INTERNAL_ERROR);
