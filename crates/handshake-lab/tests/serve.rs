@@ -147,7 +147,9 @@ fn the_end_does_not_wait_for_a_signature_whose_client_hung_up() {
     }
     drop(client);
     let report = serving.drain().expect("it ends");
-    assert_eq!((report.hung_up, report.cancelled, report.in_device), (1, 1, 1));
+    assert_eq!((report.hung_up, report.cancelled), (1, 1));
+    // None if the client was faster than the thread that would have signed.
+    assert!(report.in_device <= 1, "{report:?}");
     assert!(is_empty(&report), "{report:?}");
 }
 
