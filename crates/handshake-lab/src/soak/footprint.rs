@@ -46,14 +46,17 @@ mod tests {
 
     #[test]
     fn what_is_held_is_counted() {
-        let before = Footprint::now().unwrap();
-        // Tests run beside each other, so that only a lot of it shows for certain.
-        let files: Vec<_> = (0..200).map(|_| fs::File::open("/dev/null").unwrap()).collect();
-        let memory = std::hint::black_box(vec![1_u8; 64 << 20]);
-        let after = Footprint::now().unwrap();
-        assert!(after.descriptors >= before.descriptors + 150, "{before:?} {after:?}");
-        assert!(after.resident_kib >= before.resident_kib + (32 << 10), "{before:?} {after:?}");
-        assert!(after.threads >= 1);
-        drop((files, memory));
+        // Tests run beside each other, and one that lets go of as much in the same moment hides it: once is enough.
+        let counted = (0..20).any(|_| {
+            let before = Footprint::now().unwrap();
+            let files: Vec<_> = (0..200).map(|_| fs::File::open("/dev/null").unwrap()).collect();
+            let memory = std::hint::black_box(vec![1_u8; 64 << 20]);
+            let after = Footprint::now().unwrap();
+            drop((files, memory));
+            assert!(after.threads >= 1);
+            after.descriptors >= before.descriptors + 150
+                && after.resident_kib >= before.resident_kib + (32 << 10)
+        });
+        assert!(counted);
     }
 }
