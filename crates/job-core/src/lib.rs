@@ -220,7 +220,7 @@
 //! than 4,900 bytes in all ([`PoolBuilder::stack_size`] has a table). Stacks are reused last in,
 //! first out. Idle ones, but for the last that came back, are overwritten down to the high-water
 //! mark ([`PoolBuilder::wipe_stacks`] says what may stay for how long), and given back to the system
-//! by [`JobPool::shrink`]. Deep code that never waits can run [on the stack of whoever resumed the
+//! by [`JobPool::shrink`]. Deep code that never waits can run [on the stack that resumed the
 //! job](on_parent_stack).
 //!
 //! An overflow faults on the guard zone and ends the process by `SIGSEGV`; [`report_overflows`] has

@@ -93,7 +93,7 @@ impl Drop for BlockGuard {
     }
 }
 
-/// Runs `f` on the stack of whoever resumed the job: for code that needs a deep stack and never
+/// Runs `f` on the stack from which the job was resumed: for code that needs a deep stack and never
 /// waits.
 ///
 /// While `f` runs there is no current job and [`pause`] answers [`Pause::Blocked`], so operations

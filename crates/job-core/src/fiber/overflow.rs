@@ -157,8 +157,8 @@ impl Line {
     }
 
     fn write_to_stderr(&self) {
-        // In one call, so that lines of several threads do not mix. There is nobody to tell that it
-        // failed.
+        // In one call, so that lines of several threads do not mix. A failure is
+        // ignored: the process is about to die.
         // SAFETY: the range is the initialised part of our own buffer.
         let _ = unsafe { libc::write(libc::STDERR_FILENO, self.bytes.as_ptr().cast(), self.len) };
     }

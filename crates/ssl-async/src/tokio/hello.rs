@@ -37,7 +37,7 @@ use crate::tokio::sync_io::SyncIo;
 ///
 /// Acceptors that share their [`Shards`](super::Shards) cost no more than their configurations. Each has its own
 /// deadline, which begins with the hello read; [`read`](Self::read) itself has 60 seconds, and
-/// [`read_within`](Self::read_within) as many as you say.
+/// [`read_within`](Self::read_within) takes another limit.
 pub struct StartHandshake<IO> {
     hello: Hello,
     /// What was read behind the hello.

@@ -79,8 +79,8 @@ pub struct ShardsBuilder {
     max_parked: Option<usize>,
 }
 
-/// How many packets all shards together park, unless the program says otherwise: as many as wait in an engine's queue by
-/// default. So one that parks has its place in the queue, and no client is refused because others have filled it; and what is
+/// How many packets all shards together park, unless the program says otherwise: the default bound of an
+/// engine's queue. So one that parks has its place in the queue, and no client is refused because others have filled it; and what is
 /// parked stays within some 200 MiB.
 const MAX_PARKED: usize = 4096;
 
@@ -231,7 +231,7 @@ impl ShardsBuilder {
     }
 
     /// The most packets that are parked at a shard; at least 1. Without this it is 4,096 divided by the number of
-    /// threads, as many as wait in an engine's queue by default, so that the queue has a place for each.
+    /// threads, which is the default bound of an engine's queue, so that the queue has a place for each.
     ///
     /// A packet beyond waits for the place of another, first come first served, while its handshake's deadline runs; the
     /// connections that are parked leave theirs when the key has answered, when the client hangs up, or at their deadlines.

@@ -105,7 +105,10 @@ fn l8_a_shutdown_of_a_key_of_tasks_waits_for_its_tasks() {
             let count = Arc::clone(&counted);
             async move {
                 count.fetch_add(1, Ordering::SeqCst);
-                tokio::time::sleep(Duration::from_millis(5)).await;
+                // Still under way when the shutdown begins, which takes a few turns of the runtime.
+                for _ in 0..1_000 {
+                    tokio::task::yield_now().await;
+                }
                 count.fetch_add(1, Ordering::SeqCst);
                 Err::<Vec<u8>, _>("no")
             }
