@@ -19,7 +19,7 @@ const MAX_STACK_SIZE: usize = 1 << 40;
 /// How the zone below a stack is guarded. It is the same 120 KiB or a page more either way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Guard {
+pub enum StackGuard {
     /// Guard markers where the kernel has them (Linux 6.13 and later), page protection elsewhere.
     /// Markers are believed once the process has seen one fault, since emulators accept them and
     /// guard nothing.
@@ -36,7 +36,7 @@ pub enum Guard {
 pub struct PoolBuilder {
     pub(crate) max_jobs: usize,
     pub(crate) stack_size: usize,
-    pub(crate) guard: Guard,
+    pub(crate) guard: StackGuard,
     pub(crate) wipe_stacks: bool,
     pub(crate) unwind: bool,
     pub(crate) may_pause: Option<fn() -> bool>,
@@ -67,7 +67,7 @@ impl Default for PoolBuilder {
         Self {
             max_jobs: usize::MAX,
             stack_size: DEFAULT_STACK_SIZE,
-            guard: Guard::Auto,
+            guard: StackGuard::Auto,
             wipe_stacks: true,
             unwind: false,
             may_pause: None,
@@ -105,8 +105,8 @@ impl PoolBuilder {
         self
     }
 
-    /// How stacks are guarded; [`Guard::Auto`] if not set.
-    pub fn guard(mut self, guard: Guard) -> Self {
+    /// How stacks are guarded; [`StackGuard::Auto`] if not set.
+    pub fn guard(mut self, guard: StackGuard) -> Self {
         self.guard = guard;
         self
     }

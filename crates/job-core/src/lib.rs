@@ -285,7 +285,7 @@ mod overflow;
 mod fiber;
 
 pub use bridge::{Run, WaitForError, run, run_with, wait_for};
-pub use builder::{Guard, PoolBuilder, PoolError};
+pub use builder::{PoolBuilder, PoolError, StackGuard};
 pub use current::{Current, current};
 pub use job::{Job, JobId, Step};
 pub use overflow::report_overflows;

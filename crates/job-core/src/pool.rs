@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use wait_ctx::{Lease, WaitCtx};
 
-use crate::builder::{Guard, PoolBuilder};
+use crate::builder::{PoolBuilder, StackGuard};
 use crate::context::JobContext;
 use crate::fiber::{self, Fiber, GuardKind, Kind, Slab, Slot};
 use crate::job::{self, JobId, Step};
@@ -56,8 +56,8 @@ impl JobPool {
 
     pub(crate) fn from_settings(settings: &PoolBuilder) -> Self {
         let guard = match settings.guard {
-            Guard::Auto => GuardKind::Auto,
-            Guard::Protect => GuardKind::Protect,
+            StackGuard::Auto => GuardKind::Auto,
+            StackGuard::Protect => GuardKind::Protect,
         };
         wait_ctx::set_stack_switch(fiber::on_thread_stack);
         let slab = Slab::new(settings.stack_size, guard, settings.wipe_stacks);

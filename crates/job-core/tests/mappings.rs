@@ -3,7 +3,7 @@
 
 #![cfg(target_os = "linux")]
 
-use job_core::{Guard, JobPool, StartRefused, pause};
+use job_core::{JobPool, StackGuard, StartRefused, pause};
 
 fn max_map_count() -> usize {
     let text = std::fs::read_to_string("/proc/sys/vm/max_map_count").unwrap();
@@ -17,7 +17,7 @@ fn protected_stacks_stop_before_the_kernels_limit_with_an_error_that_says_so() {
     if limit > 200_000 {
         return;
     }
-    let pool = JobPool::builder().guard(Guard::Protect).stack_size(16 * 1024).build().unwrap();
+    let pool = JobPool::builder().guard(StackGuard::Protect).stack_size(16 * 1024).build().unwrap();
     let made = pool.preallocate(limit);
     assert!(made < limit / 2, "{made} stacks of two mappings each within {limit}");
     assert!(made > limit / 2 - 2_000, "stopped far from the wall: {made} of {limit}");

@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use job_core::{Guard, JobPool, Pause, StartRefused, pause};
+use job_core::{JobPool, Pause, StackGuard, StartRefused, pause};
 
 use crate::paused;
 
@@ -65,7 +65,7 @@ fn shrinking_keeps_the_stacks_beside_one_in_use() {
 
 #[test]
 fn a_stack_that_was_emptied_can_be_used_again() {
-    for guard in [Guard::Auto, Guard::Protect] {
+    for guard in [StackGuard::Auto, StackGuard::Protect] {
         let pool = JobPool::builder().guard(guard).build().unwrap();
         let keeps = paused(pool.start(pause).unwrap());
         let ends = paused(pool.start(pause).unwrap());

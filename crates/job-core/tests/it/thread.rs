@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use job_core::{Guard, JobPool, Pause, pause};
+use job_core::{JobPool, Pause, StackGuard, pause};
 
 use crate::paused;
 
@@ -89,7 +89,7 @@ fn errno() -> Option<i32> {
 
 #[test]
 fn l6_errno_is_the_threads_before_and_after_every_switch() {
-    for guard in [Guard::Auto, Guard::Protect] {
+    for guard in [StackGuard::Auto, StackGuard::Protect] {
         let pool = JobPool::builder().guard(guard).build().unwrap();
         let outer = set_errno("/no/such/file");
         // The first start makes a stack.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
-use job_core::{Guard, JobPool, pause};
+use job_core::{JobPool, StackGuard, pause};
 use libloading::Library;
 
 use super::here;
@@ -92,8 +92,8 @@ fn frame_in_a_child() {
     let kib = kib.parse().unwrap();
     let frames = Frames::load().expect("the parent has compiled them");
     let guard = match &*std::env::var(GUARD).unwrap() {
-        "protect" => Guard::Protect,
-        _ => Guard::Auto,
+        "protect" => StackGuard::Protect,
+        _ => StackGuard::Auto,
     };
     let pool = JobPool::builder().guard(guard).build().unwrap();
     let canary = || {

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, Output};
 
-use job_core::{Guard, JobPool, current, pause, report_overflows};
+use job_core::{JobPool, StackGuard, current, pause, report_overflows};
 
 use super::here;
 
@@ -39,14 +39,14 @@ fn descend(top: usize, told: usize) -> usize {
     if told > 1 << 30 { 0 } else { descend(top, told) + usize::from(block[told % 256]) }
 }
 
-fn pool(guard: Guard) -> JobPool {
+fn pool(guard: StackGuard) -> JobPool {
     JobPool::builder().stack_size(STACK).guard(guard).build().unwrap()
 }
 
 #[test]
 fn overflow_in_a_child() {
     let Ok(guard) = std::env::var(CASE) else { return };
-    let pool = pool(if guard == "protect" { Guard::Protect } else { Guard::Auto });
+    let pool = pool(if guard == "protect" { StackGuard::Protect } else { StackGuard::Auto });
     // Neighbours on both sides.
     let _below = [pool.start(pause).unwrap(), pool.start(pause).unwrap()];
     pool.start(|| descend(here(), 0)).unwrap().finished();
@@ -103,7 +103,7 @@ fn report_in_a_child() {
     }
     report_overflows().unwrap();
     report_overflows().unwrap();
-    let pool = pool(if case == "protect" { Guard::Protect } else { Guard::Auto });
+    let pool = pool(if case == "protect" { StackGuard::Protect } else { StackGuard::Auto });
     let overflow = || {
         eprintln!("this is job {}", current().unwrap().id());
         run_away(0)
@@ -115,7 +115,7 @@ fn report_in_a_child() {
         }
         "on another thread" => {
             let thread = std::thread::spawn(|| {
-                let own = self::pool(Guard::Auto);
+                let own = self::pool(StackGuard::Auto);
                 own.start(|| {
                     eprintln!("this is job {}", current().unwrap().id());
                     run_away(0)
@@ -130,7 +130,7 @@ fn report_in_a_child() {
         }
         "parents stack" => {
             let run = || job_core::on_parent_stack(|| run_away(0));
-            std::thread::spawn(move || self::pool(Guard::Auto).start(run).unwrap().finished())
+            std::thread::spawn(move || self::pool(StackGuard::Auto).start(run).unwrap().finished())
                 .join()
                 .unwrap();
         }
