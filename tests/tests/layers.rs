@@ -56,7 +56,7 @@ const LAYERS: &[Row] = &[
           testing: "" },
     Row { layer: 6, name: "layby-tests",
           ours:    "",
-          others:  "base64 cargo_metadata rcgen rustix rustls serde_json tempfile",
+          others:  "base64 cargo_metadata proc-macro2 rcgen rustix rustls serde_json syn tempfile",
           testing: "" },
     Row { layer: 0, name: "xtask",
           ours:    "",
