@@ -49,11 +49,11 @@ fn threads(latency_ms: u64) -> EngineChoice {
 }
 
 fn sim(latency_ms: f64) -> EngineChoice {
-    EngineChoice::Sim(scenario::Device {
+    EngineChoice::Sim(scenario::DeviceSpec {
         latency_ms,
         ring: 64,
         units: 64,
-        ..scenario::Device::default()
+        ..scenario::DeviceSpec::default()
     })
 }
 

@@ -38,9 +38,13 @@ impl Site {
         let pki = TestPki::generate(KeyType::P256).expect("certificates");
         let store = Arc::new(SoftwareKeys::new());
         let handle = store.load_pem(&pki.key_pem).expect("a fresh key");
-        let device =
-            scenario::Device { latency_ms, ring: 16, units: 16, ..scenario::Device::default() };
-        let device = Device::start(&device, &[], 1, 64, store, &scenario::EngineTerms::default())
+        let device = scenario::DeviceSpec {
+            latency_ms,
+            ring: 16,
+            units: 16,
+            ..scenario::DeviceSpec::default()
+        };
+        let device = Device::start(&device, &[], 1, 64, store, &scenario::EngineOptions::default())
             .expect("a device");
         let config = keys::server_config(vec![pki.certificate.clone()], device.signing_key(handle));
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");

@@ -180,11 +180,11 @@ fn engine(args: &ServeArgs) -> Result<EngineChoice, Stop> {
             ring: whole("--ring", &args.ring, LARGEST, "requests")?,
             latency: Duration::from_secs_f64(latency("0")? / 1e3),
         })),
-        "sim" => Ok(EngineChoice::Sim(scenario::Device {
+        "sim" => Ok(EngineChoice::Sim(scenario::DeviceSpec {
             latency_ms: latency("10")?,
             ring: whole("--ring", &args.ring, LARGEST, "requests")?,
             units: whole("--units", &args.units, LARGEST, "units")?,
-            ..scenario::Device::default()
+            ..scenario::DeviceSpec::default()
         })),
         "pkcs11" => Err(Stop::Usage(format!("--engine pkcs11: not built yet; {GIVE}"))),
         other => {

@@ -11,7 +11,7 @@ use sim_engine::{Compute as _, InstanceStats, ServiceTime, SimCard, SimConfig, S
 
 use crate::{
     recording::Reading,
-    scenario::{self, EngineTerms, Polling, Service},
+    scenario::{self, EngineOptions, PollingMode, Service},
     server::Collect,
 };
 
@@ -65,12 +65,12 @@ impl Device {
     /// # Errors
     /// When the device cannot be built so.
     pub fn start(
-        device: &scenario::Device,
+        device: &scenario::DeviceSpec,
         faults: &[scenario::FaultSpec],
         seed: u64,
         queue_bound: usize,
         keys: Arc<SoftwareKeys>,
-        terms: &EngineTerms,
+        terms: &EngineOptions,
     ) -> Result<Self, SimError> {
         let mut config = sim_config(device, faults, seed)?;
         let deadlines = terms.deadline_ms > 0.0;
@@ -81,7 +81,7 @@ impl Device {
         let card = SimCard::start(config, Arc::clone(&keys))?;
         // Law L12, also for what the standby computes on a thread that waits: a device whose answers the workers collect
         // is trusted no more than one with a thread for them.
-        let trusted = !card.capabilities().needs_poll && *terms == EngineTerms::default();
+        let trusted = !card.capabilities().needs_poll && *terms == EngineOptions::default();
         let mut engine = Engine::builder(Arc::clone(&card) as Arc<_>)
             .queue_bound(queue_bound)
             .checks(if trusted { CheckPolicy::Auto } else { CheckPolicy::Always })
@@ -157,7 +157,7 @@ impl Device {
 
 /// The device that a scenario describes.
 pub(crate) fn sim_config(
-    device: &scenario::Device,
+    device: &scenario::DeviceSpec,
     faults: &[scenario::FaultSpec],
     seed: u64,
 ) -> Result<SimConfig, SimError> {
@@ -189,14 +189,14 @@ pub(crate) fn sim_config(
     let every = Duration::from_secs_f64(device.poll_us / 1e6);
     config.polling = match (device.polling, &config.instance.interrupts) {
         // One that never interrupts has to be asked.
-        (Polling::Interval, _) | (Polling::Interrupt, InterruptMode::Polling) => {
+        (PollingMode::Interval, _) | (PollingMode::Interrupt, InterruptMode::Polling) => {
             sim_engine::Polling::Interval(every)
         }
-        (Polling::Interrupt, _) => config.polling,
-        (Polling::Heuristic, _) => {
+        (PollingMode::Interrupt, _) => config.polling,
+        (PollingMode::Heuristic, _) => {
             sim_engine::Polling::Heuristic { threshold: device.poll_threshold, at_latest: every }
         }
-        (Polling::Inline, _) => sim_engine::Polling::Inline(every),
+        (PollingMode::Inline, _) => sim_engine::Polling::Inline(every),
     };
     config.instance.rings = match device.profile.known() {
         Some(_) => config.instance.rings,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use engine_core::{BreakerPolicy, Fallback, Offload, Terms};
 use sim_device::{Fault, FaultPlan, FaultRule, Trigger};
 
-use super::types::{EngineTerms, FallbackTo, FaultKind, FaultSpec};
+use super::types::{EngineOptions, FallbackTo, FaultKind, FaultSpec};
 
 /// The plan of faults of the device of this name.
 pub(crate) fn plan(faults: &[FaultSpec], device: &str) -> FaultPlan {
@@ -38,7 +38,7 @@ impl FaultSpec {
     }
 }
 
-impl EngineTerms {
+impl EngineOptions {
     /// The terms of an operation.
     #[must_use]
     pub fn terms(&self) -> Terms {

@@ -41,9 +41,9 @@ pub use plan::{HangUps, RowPlan, Stream};
 pub use schema::SECTIONS;
 pub use several::{Routing, Serves, Spread};
 pub use types::{
-    Arrivals, ClockMode, Departures, Device, DeviceProfile, EngineTerms, Expect, FallbackTo,
-    FaultKind, FaultSpec, Handshakes, KeyType, Load, Mode, Polling, Remains, Row, Scenario, Server,
-    Service, TlsVersion, Wake,
+    Arrivals, ClockMode, Departures, DeviceProfile, DeviceSpec, EngineOptions, Expect, FallbackTo,
+    FaultKind, FaultSpec, Handshakes, KeyType, Load, Mode, PollingMode, Row, Scenario, SeedSubset,
+    Server, Service, TlsVersion, Wake,
 };
 
 impl Scenario {

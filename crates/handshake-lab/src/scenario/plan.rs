@@ -10,7 +10,8 @@ use super::{
     mix::Mix,
     several::{Routing, Serves},
     types::{
-        Arrivals, Device, EngineTerms, Expect, FaultSpec, Handshakes, Mode, Row, Scenario, Wake,
+        Arrivals, DeviceSpec, EngineOptions, Expect, FaultSpec, Handshakes, Mode, Row, Scenario,
+        Wake,
     },
 };
 
@@ -44,7 +45,7 @@ pub struct RowPlan {
     /// How a completion reaches the event loop.
     pub wake: Wake,
     /// On which terms operations are carried out.
-    pub engine: EngineTerms,
+    pub engine: EngineOptions,
     /// How often another task of each event loop is due.
     pub beat: Option<Duration>,
     /// Every n-th handshake needs the slow kind of signature; 0 for none.
@@ -54,7 +55,7 @@ pub struct RowPlan {
     /// What has to come of it.
     pub expect: Expect,
     /// The accelerators, at least one; used when the mode needs one.
-    pub devices: Vec<Device>,
+    pub devices: Vec<DeviceSpec>,
     /// Which of them signs for which connection.
     pub routing: Routing,
     /// Seeds the service times.
@@ -104,7 +105,7 @@ impl Scenario {
     }
 
     fn plan_row(&self, row: &Row) -> RowPlan {
-        let devices: Vec<Device> =
+        let devices: Vec<DeviceSpec> =
             self.devices.iter().map(|device| row.changes(device.clone())).collect();
         let serves: Vec<Serves> = devices.iter().map(|device| device.serves).collect();
         let rounds = row.rounds.unwrap_or(self.load.rounds);
@@ -123,7 +124,7 @@ impl Scenario {
             mix: Mix::of(&self.load, &self.mix, self.seed),
             workers: row.workers.unwrap_or(self.server.workers),
             wake: self.server.wake,
-            engine: EngineTerms {
+            engine: EngineOptions {
                 offload_beyond: row.offload_beyond.unwrap_or(self.engine.offload_beyond),
                 ..self.engine
             },
@@ -156,8 +157,8 @@ impl Scenario {
 
 impl Row {
     /// A device as this row has it.
-    fn changes(&self, device: Device) -> Device {
-        Device {
+    fn changes(&self, device: DeviceSpec) -> DeviceSpec {
+        DeviceSpec {
             latency_ms: self.latency_ms.unwrap_or(device.latency_ms),
             ring: self.ring.unwrap_or(device.ring),
             units: self.units.unwrap_or(device.units),
@@ -172,7 +173,7 @@ impl Row {
 impl RowPlan {
     /// The first device.
     #[must_use]
-    pub fn device(&self) -> &Device {
+    pub fn device(&self) -> &DeviceSpec {
         &self.devices[0]
     }
 
@@ -183,7 +184,7 @@ impl RowPlan {
     }
 }
 
-impl Device {
+impl DeviceSpec {
     /// The mean service time.
     #[must_use]
     pub fn latency(&self) -> Duration {

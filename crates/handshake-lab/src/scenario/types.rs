@@ -32,10 +32,10 @@ pub struct Scenario {
     /// The server.
     pub server: Server,
     /// The engines.
-    pub engine: EngineTerms,
+    pub engine: EngineOptions,
     /// The accelerators.
     #[serde(rename = "device")]
-    pub devices: Vec<Device>,
+    pub devices: Vec<DeviceSpec>,
     /// What goes wrong.
     #[serde(rename = "fault", default, skip_serializing_if = "Vec::is_empty")]
     pub faults: Vec<FaultSpec>,
@@ -45,12 +45,12 @@ pub struct Scenario {
     /// What has to come of it.
     pub expect: Expect,
     /// What is left of the plan of each seed of a swarm.
-    pub swarm: Remains,
+    pub swarm: SeedSubset,
 }
 
 /// What is left of the plan of a seed of the swarm.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Remains {
+pub struct SeedSubset {
     /// The connections that come; `None` for all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub visits: Option<Vec<usize>>,
@@ -77,7 +77,7 @@ pub enum Departures {
 
 /// On which terms operations are carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct EngineTerms {
+pub struct EngineOptions {
     /// How long one may take, in milliseconds; 0 for as long as it likes.
     pub deadline_ms: f64,
     /// What happens to one that the device does not carry out.
@@ -90,7 +90,7 @@ pub struct EngineTerms {
     pub offload_beyond: usize,
 }
 
-impl Default for EngineTerms {
+impl Default for EngineOptions {
     /// As a scenario has it that says nothing of its engine.
     fn default() -> Self {
         Self {
@@ -237,7 +237,7 @@ pub struct Server {
 
 /// One accelerator.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Device {
+pub struct DeviceSpec {
     /// Its name.
     pub name: String,
     /// The kind of device.
@@ -253,7 +253,7 @@ pub struct Device {
     /// Operations at the same time.
     pub units: usize,
     /// When finished work is collected.
-    pub polling: Polling,
+    pub polling: PollingMode,
     /// The interval of polling, in microseconds.
     pub poll_us: f64,
     /// How many of it the card has.
@@ -270,7 +270,7 @@ pub struct Device {
     pub kinds: Kinds,
 }
 
-impl Default for Device {
+impl Default for DeviceSpec {
     /// As a scenario has it that says nothing of its device.
     fn default() -> Self {
         Self {
@@ -281,7 +281,7 @@ impl Default for Device {
             latency_ms: 10.0,
             ring: 64,
             units: 64,
-            polling: Polling::Interrupt,
+            polling: PollingMode::Interrupt,
             poll_us: 100.0,
             instances: 1,
             serves: Serves::All,
@@ -319,7 +319,7 @@ pub struct Row {
     pub units: Option<usize>,
     /// When finished work is collected.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub polling: Option<Polling>,
+    pub polling: Option<PollingMode>,
     /// How units of the device take several requests at once.
     #[serde(flatten)]
     pub batching: RowBatching,
@@ -400,7 +400,7 @@ impl std::fmt::Display for DeviceProfile {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
-pub enum Polling {
+pub enum PollingMode {
     /// When it interrupts.
     Interrupt,
     /// Every so often.

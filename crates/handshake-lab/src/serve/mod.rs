@@ -45,7 +45,7 @@ pub enum EngineChoice {
     /// On threads that may block.
     Threads(Threads),
     /// On a simulated device.
-    Sim(scenario::Device),
+    Sim(scenario::DeviceSpec),
 }
 
 /// A server that can be started.
@@ -175,7 +175,7 @@ impl Serving {
                 (Some(Offload::threads(threads, QUEUE_BOUND, Arc::clone(&keys))), "threads")
             }
             EngineChoice::Sim(device) => {
-                let terms = scenario::EngineTerms::default();
+                let terms = scenario::EngineOptions::default();
                 let keys = Arc::clone(&keys);
                 let device = Device::start(device, &[], 1, QUEUE_BOUND, keys, &terms)?;
                 (Some(Offload::Sim(device)), "sim")

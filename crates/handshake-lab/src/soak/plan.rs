@@ -6,8 +6,8 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use crate::scenario::{
-    Device, EngineTerms, Expect, FallbackTo, FaultKind, FaultSpec, Handshakes, HangUps, KeyType,
-    Mix, Mode, Polling, Routing, RowPlan, Service, TlsVersion, Wake,
+    DeviceSpec, EngineOptions, Expect, FallbackTo, FaultKind, FaultSpec, Handshakes, HangUps,
+    KeyType, Mix, Mode, PollingMode, Routing, RowPlan, Service, TlsVersion, Wake,
 };
 
 /// Handshakes begun in one round.
@@ -35,23 +35,23 @@ pub(super) fn plan(seed: u64) -> RowPlan {
         mix: Mix::uniform(pick(rng, &[TlsVersion::Tls12, TlsVersion::Tls13]), KeyType::P256),
         workers: rng.random_range(1..3),
         wake,
-        engine: EngineTerms {
+        engine: EngineOptions {
             deadline_ms: f64::from(rng.random_range(20..60_u32)),
             fallback: pick(rng, &[FallbackTo::Fail, FallbackTo::Software]),
             // Each fault is to reach its operation.
-            ..EngineTerms::default()
+            ..EngineOptions::default()
         },
         beat: None,
         slow_every: 0,
         faults,
         expect: Expect::default(),
-        devices: vec![Device {
+        devices: vec![DeviceSpec {
             service: pick(rng, &[Service::Fixed, Service::Exponential, Service::LogNormal]),
             latency_ms: pick(rng, &[0.05, 0.2, 1.0]),
             ring: pick(rng, &[1, 4, 16, 64]),
             units: pick(rng, &[2, 8, 64]),
-            polling: pick(rng, &[Polling::Interrupt, Polling::Interval]),
-            ..Device::default()
+            polling: pick(rng, &[PollingMode::Interrupt, PollingMode::Interval]),
+            ..DeviceSpec::default()
         }],
         routing: Routing::even(1),
         seed,

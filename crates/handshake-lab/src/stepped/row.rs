@@ -38,7 +38,9 @@ use crate::{
     recording::{RowTimeline, Story},
     report::Progress,
     run::{Fleet, RowEvidence, RunError, engines, ledger, sim_config},
-    scenario::{Device, DeviceProfile, Handshakes, KeyType, Mode, Polling, RowPlan, Serves, Wake},
+    scenario::{
+        DeviceProfile, DeviceSpec, Handshakes, KeyType, Mode, PollingMode, RowPlan, Serves, Wake,
+    },
 };
 
 /// From a client to the server and back half of it: two machines in one data centre.
@@ -110,7 +112,7 @@ pub(crate) fn run(
         unprompted_every: Some(unprompted_every),
         beats: plan.beat.map(|every| Beats::new(every, plan.time_box)),
         collects: plan.mode.uses_device()
-            && plan.devices.iter().any(|device| device.polling == Polling::Heuristic),
+            && plan.devices.iter().any(|device| device.polling == PollingMode::Heuristic),
         polls: plan.wake == Wake::Poll,
         load,
         workers: plan.workers,
@@ -166,7 +168,7 @@ pub(crate) fn run(
 
 /// Signatures of the outline go where the real ones of the same key go; the slow kind, where there is one, has a class
 /// beside that.
-fn outline(plan: &RowPlan, device: &Device, config: &mut SimConfig) {
+fn outline(plan: &RowPlan, device: &DeviceSpec, config: &mut SimConfig) {
     let class = |key: KeyType| {
         let wanted = key.algorithm().sign_kind();
         config.classes.iter().find(|(kind, _)| *kind == wanted).map(|(_, class)| *class)
@@ -192,7 +194,7 @@ fn contexts(
     if stations.is_empty() {
         return Ok(vec![servers.context(|_, _| None)?]);
     }
-    let of = |(station, device): (&Station<Real>, &Device)| {
+    let of = |(station, device): (&Station<Real>, &DeviceSpec)| {
         servers.context(|key, handle| {
             let engine = Arc::clone(&station.engine);
             device.serves.covers(key).then(|| ssl_async::offload_key(engine, handle))
@@ -203,7 +205,7 @@ fn contexts(
 
 /// The class of the slow kind of operation, beside that of the others: with units and service times of its own, unless
 /// the device is of a kind that has its own for RSA.
-fn slow_class(device: &Device, config: &mut SimConfig, class: ServiceClass) -> ServiceClass {
+fn slow_class(device: &DeviceSpec, config: &mut SimConfig, class: ServiceClass) -> ServiceClass {
     if device.profile != DeviceProfile::Custom {
         return Profile::RSA_SIGN;
     }
@@ -224,7 +226,7 @@ fn stations<P: Protocol>(
     compute: &Arc<impl Compute<Work = P::Work> + 'static>,
     clock: &Arc<VirtualClock>,
     computed: &Arc<AtomicU32>,
-    change: impl Fn(&Device, &mut SimConfig),
+    change: impl Fn(&DeviceSpec, &mut SimConfig),
 ) -> Result<Vec<Station<P>>, RunError>
 where
     P::Work: Work,
@@ -246,7 +248,7 @@ where
         cards.push((SteppedCard::new(config, Arc::clone(compute), Arc::clone(&clock))?, depth));
     }
     let other = plan.devices.iter().position(|device| device.serves == Serves::Standby);
-    let station = |(number, device): (usize, &Device)| {
+    let station = |(number, device): (usize, &DeviceSpec)| {
         let (card, depth) = &cards[number];
         let standby: Arc<dyn Accelerator<P::Work>> = match other {
             Some(other) => Arc::clone(&cards[other].0) as Arc<_>,

@@ -22,7 +22,7 @@ use crate::{
     certs::TestPki,
     report::{LawReport, Machine, Progress},
     run::{Laws, RowEvidence, RunError},
-    scenario::{Remains, RowPlan, Scenario},
+    scenario::{RowPlan, Scenario, SeedSubset},
     stepped::{self, CostProfile, Fibers, TraceSummary},
 };
 
@@ -54,7 +54,7 @@ struct Recipe {
     scenario: String,
     row: RowPlan,
     costs: CostProfile,
-    remains: Remains,
+    remains: SeedSubset,
     pki: TestPki,
 }
 
@@ -187,7 +187,7 @@ impl Swarm {
         let whole = SeedPlan::of(failure.seed);
         let (law, from) = (failure.law.clone(), self.recipe.remains.clone());
         let stacks = Stacks::new();
-        let fails = |remains: &Remains| -> Result<bool, SwarmError> {
+        let fails = |remains: &SeedSubset| -> Result<bool, SwarmError> {
             let plan = shrink::left_of(whole.clone(), remains);
             let outcome = self.recipe.seed(&stacks, &plan)?;
             Ok(outcome.laws.iter().any(|broken| !broken.held && broken.law == law))

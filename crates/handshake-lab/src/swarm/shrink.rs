@@ -1,6 +1,6 @@
 //! From a seed that breaks a law to the least of its plan that still does, and to a file that runs it again.
 
-use crate::scenario::{Departures, Remains};
+use crate::scenario::{Departures, SeedSubset};
 
 use super::{plan::SeedPlan, report::Failure};
 
@@ -13,13 +13,13 @@ pub struct Shrunk {
     /// What it breaks.
     pub failure: Failure,
     /// What is left.
-    pub remains: Remains,
+    pub remains: SeedSubset,
     /// The plan of what is left.
     pub left: SeedPlan,
 }
 
 /// The plan of a seed without what is not left of it.
-pub(super) fn left_of(mut plan: SeedPlan, remains: &Remains) -> SeedPlan {
+pub(super) fn left_of(mut plan: SeedPlan, remains: &SeedSubset) -> SeedPlan {
     let kept = |list: &Option<Vec<usize>>, number: usize| {
         list.as_ref().is_none_or(|list| list.contains(&number))
     };
@@ -51,13 +51,13 @@ pub(super) fn left_of(mut plan: SeedPlan, remains: &Remains) -> SeedPlan {
 /// Takes away whatever can go while `fails` still says that the law breaks.
 pub(super) fn shrink<E>(
     whole: &SeedPlan,
-    from: Remains,
-    mut fails: impl FnMut(&Remains) -> Result<bool, E>,
-) -> Result<Remains, E> {
+    from: SeedSubset,
+    mut fails: impl FnMut(&SeedSubset) -> Result<bool, E>,
+) -> Result<SeedSubset, E> {
     let rules = whole.devices.iter().map(|device| device.faults.rules.len()).sum();
     let mut best = from;
     let mut tries = TRIES;
-    let mut attempt = |next: Remains, best: &mut Remains| -> Result<bool, E> {
+    let mut attempt = |next: SeedSubset, best: &mut SeedSubset| -> Result<bool, E> {
         if tries == 0 {
             return Ok(false);
         }
@@ -68,11 +68,11 @@ pub(super) fn shrink<E>(
         }
         Ok(smaller)
     };
-    attempt(Remains { departures: Departures::None, ..best.clone() }, &mut best)?;
-    attempt(Remains { workers: 1, ..best.clone() }, &mut best)?;
+    attempt(SeedSubset { departures: Departures::None, ..best.clone() }, &mut best)?;
+    attempt(SeedSubset { workers: 1, ..best.clone() }, &mut best)?;
     best.visits.get_or_insert_with(|| (0..whole.visits.len()).collect());
     best.faults.get_or_insert_with(|| (0..rules).collect());
-    let lists: [fn(&mut Remains) -> &mut Vec<usize>; 2] = [
+    let lists: [fn(&mut SeedSubset) -> &mut Vec<usize>; 2] = [
         |remains| remains.faults.get_or_insert_with(Vec::new),
         |remains| remains.visits.get_or_insert_with(Vec::new),
     ];
@@ -170,12 +170,12 @@ mod tests {
         #[test]
         fn what_makes_it_fail_is_found_among_everything_else(seed in 0..500_u64, a in 0..50_usize, b in 0..50_usize) {
             let whole = SeedPlan::of(seed);
-            let needs = |remains: &Remains| -> Result<bool, Infallible> {
+            let needs = |remains: &SeedSubset| -> Result<bool, Infallible> {
                 let visits = remains.visits.as_deref();
                 let here = |n| visits.is_none_or(|visits| visits.contains(&n));
                 Ok(here(a) && here(b))
             };
-            let Ok(least) = shrink(&whole, Remains::default(), needs);
+            let Ok(least) = shrink(&whole, SeedSubset::default(), needs);
             let mut wanted = vec![a, b];
             wanted.sort_unstable();
             wanted.dedup();
