@@ -5,15 +5,16 @@
 //! those with the same features share what they build; only the oldest compiler, loom, which is another
 //! `--cfg`, and packaging have their own.
 
-use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
-use std::{env, fmt, fs};
+use std::{fmt, fs};
 
 use clap::Args;
 
+use crate::tools::{Toolchain, has_subcommand, missing};
+use crate::usage::usage_error;
 use crate::workspace::Workspace;
-use crate::{fuzz, lab, tidy, usage_error};
+use crate::{fuzz, lab, tidy};
 
 #[derive(Args, Debug)]
 pub(crate) struct CiArgs {
@@ -52,13 +53,6 @@ struct Step {
     needs: Option<&'static str>,
     /// What it runs with, if that is not the usual toolchain.
     toolchain: Option<Toolchain>,
-}
-
-/// A toolchain of rustup's that is not the usual one.
-struct Toolchain {
-    name: &'static str,
-    /// Whether the sources of the standard library have to be there.
-    sources: bool,
 }
 
 enum Action {
@@ -336,10 +330,10 @@ impl Step {
         match &self.action {
             Action::Cargo { args, env } => {
                 if let Some(package) = self.needs
-                    && !is_installed(&args[0])
+                    && !has_subcommand(&args[0])
                 {
                     let remedy = format!("cargo install --locked {package}");
-                    let finding = absent(package, &remedy);
+                    let finding = missing(package, &remedy);
                     finding.iter().for_each(|finding| eprintln!("{finding}"));
                     return finding.is_none();
                 }
@@ -347,7 +341,7 @@ impl Step {
                     && !toolchain.is_installed()
                 {
                     let Toolchain { name, .. } = toolchain;
-                    let finding = absent(name, &toolchain.remedy());
+                    let finding = missing(name, &toolchain.remedy());
                     finding.iter().for_each(|finding| eprintln!("{finding}"));
                     return finding.is_none();
                 }
@@ -375,46 +369,6 @@ impl Step {
                 findings.is_empty()
             }
         }
-    }
-}
-
-/// A tool that does not come with Rust is not there, and `remedy` would get it. Its step is skipped, unless
-/// `LAYBY_REQUIRE` names the tool: then that is the finding.
-pub(crate) fn absent(tool: &str, remedy: &str) -> Option<String> {
-    let required = env::var("LAYBY_REQUIRE").unwrap_or_default();
-    let required = required.split(',').any(|name| name == tool);
-    let told = format!("there is no {tool}; {remedy}");
-    if !required {
-        eprintln!("skipped: {told}");
-    }
-    required.then_some(told)
-}
-
-/// Whether cargo has this subcommand.
-fn is_installed(subcommand: &str) -> bool {
-    let output = lab::cargo().args([subcommand, "--version"]).output();
-    output.is_ok_and(|output| output.status.success())
-}
-
-impl Toolchain {
-    /// Cargo of this toolchain: the variable `CARGO` names the usual one.
-    fn cargo(&self) -> Command {
-        let mut command = Command::new("rustup");
-        command.args(["run", self.name, "cargo"]);
-        command
-    }
-
-    fn is_installed(&self) -> bool {
-        let rustc =
-            Command::new("rustup").args(["run", self.name, "rustc", "--print", "sysroot"]).output();
-        let Some(rustc) = rustc.ok().filter(|output| output.status.success()) else { return false };
-        let sysroot = String::from_utf8_lossy(&rustc.stdout).trim().to_owned();
-        !self.sources || Path::new(&sysroot).join("lib/rustlib/src/rust/library").is_dir()
-    }
-
-    fn remedy(&self) -> String {
-        let component = if self.sources { " --component rust-src" } else { "" };
-        format!("rustup toolchain install {}{component}", self.name)
     }
 }
 

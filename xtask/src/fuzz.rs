@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::ci::absent;
+use crate::tools::missing;
 use crate::workspace::Workspace;
 
 const TARGET: &str = "peer_bytes";
@@ -20,7 +20,7 @@ const PATIENCE: u32 = 300;
 pub(crate) fn check(workspace: &Workspace) -> Vec<String> {
     if !is_installed() {
         let remedy = "rustup toolchain install nightly; cargo install cargo-fuzz";
-        return absent("cargo-fuzz", remedy).into_iter().collect();
+        return missing("cargo-fuzz", remedy).into_iter().collect();
     }
     let out = workspace.target_dir().join("fuzz");
     let (corpus, artifacts) = (out.join("corpus"), out.join("artifacts"));

@@ -9,7 +9,7 @@ use std::io::{self, BufRead, BufReader, IsTerminal};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 
-use crate::usage_error;
+use crate::usage::usage_error;
 use crate::workspace::Workspace;
 
 /// Builds the lab and runs `lab COMMAND ARGS...`; answers `--help` without building.

@@ -17,6 +17,8 @@ mod parity;
 mod scenarios;
 mod sim;
 mod tidy;
+mod tools;
+mod usage;
 mod workspace;
 
 use std::ffi::OsString;
@@ -24,6 +26,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::usage::usage_error;
 use crate::workspace::Workspace;
 
 /// The commands of this repository.
@@ -100,10 +103,4 @@ fn refuse(refusal: &clap::Error) -> ExitCode {
     let told: Vec<&str> = told.map(str::trim).filter(|line| !line.is_empty()).collect();
     let problem = told.join("; ");
     usage_error(&format!("{} (see --help)", problem.trim_start_matches("error: ")))
-}
-
-/// Says what is wrong, in one line, and ends with the status of a usage error.
-fn usage_error(problem: &str) -> ExitCode {
-    eprintln!("error: {problem}");
-    ExitCode::from(2)
 }

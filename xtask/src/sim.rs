@@ -10,8 +10,9 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use crate::usage::usage_error;
 use crate::workspace::Workspace;
-use crate::{lab, scenarios, usage_error};
+use crate::{lab, scenarios};
 
 /// The scenario of a bare `cargo xtask sim`.
 const DEFAULT: &str = "offload-modes";
