@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         card.poll_responses(64, &mut answers);
         for answer in answers.drain(..) {
             let key = answer.payload.expect("no duplicates are planned");
-            if answer.outcome.claims_success() {
+            if answer.status.claims_success() {
                 signed.push(key);
             } else {
                 // The reset will be over.

@@ -41,7 +41,7 @@ impl fmt::Display for EntryId {
 /// How the device says a request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Outcome {
+pub enum CompletionStatus {
     /// The work was done. The owner of the payload computes the result now.
     Finished,
     /// The device reports success, but the result is wrong. The owner of the payload spoils it.
@@ -54,7 +54,7 @@ pub enum Outcome {
     Removed,
 }
 
-impl Outcome {
+impl CompletionStatus {
     /// Whether the device *claims* success; [`Corrupt`](Self::Corrupt) does too, since a device
     /// that knew better would report an error.
     #[must_use]
@@ -63,7 +63,7 @@ impl Outcome {
     }
 }
 
-impl fmt::Display for Outcome {
+impl fmt::Display for CompletionStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Finished => "finished",
@@ -88,7 +88,7 @@ pub struct Completion<P> {
     /// The request, back from the device. `None` in a duplicate: the payload came with the first.
     pub payload: Option<P>,
     /// How it ended.
-    pub outcome: Outcome,
+    pub status: CompletionStatus,
     /// When the request was written to the ring.
     pub submitted: Duration,
     /// When a unit began to work on it; `None` if a reset or removal came first.
@@ -118,7 +118,7 @@ impl<P> fmt::Debug for Completion<P> {
         f.debug_struct("Completion")
             .field("entry", &self.entry)
             .field("class", &self.class)
-            .field("outcome", &self.outcome)
+            .field("status", &self.status)
             .field("submitted", &self.submitted)
             .field("started", &self.started)
             .field("finished", &self.finished)
@@ -129,7 +129,7 @@ impl<P> fmt::Debug for Completion<P> {
 /// A request that the instance did not take, with the payload to try again elsewhere or later.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Refused<P> {
+pub enum SubmitError<P> {
     /// The request ring has no free entry. Drain the response ring, then try again.
     RingFull(P),
     /// The instance has no unit of that class. A mistake of the caller: retrying is pointless.
@@ -141,7 +141,7 @@ pub enum Refused<P> {
     Removed(P),
 }
 
-impl<P> Refused<P> {
+impl<P> SubmitError<P> {
     /// The payload, as it was given.
     pub fn into_payload(self) -> P {
         match self {
@@ -171,13 +171,13 @@ impl<P> Refused<P> {
 }
 
 /// Leaves the payload out: it may hold key material.
-impl<P> fmt::Debug for Refused<P> {
+impl<P> fmt::Debug for SubmitError<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Refused({})", self.reason())
+        write!(f, "SubmitError({})", self.reason())
     }
 }
 
-impl<P> fmt::Display for Refused<P> {
+impl<P> fmt::Display for SubmitError<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::RingFull(_) => "the request ring is full: drain the response ring, then retry",
@@ -188,4 +188,4 @@ impl<P> fmt::Display for Refused<P> {
     }
 }
 
-impl<P> core::error::Error for Refused<P> {}
+impl<P> core::error::Error for SubmitError<P> {}

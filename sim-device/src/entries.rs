@@ -4,7 +4,7 @@
 use core::ops::{Index, IndexMut};
 use core::time::Duration;
 
-use crate::completion::{EntryId, Outcome, ServiceClass};
+use crate::completion::{CompletionStatus, EntryId, ServiceClass};
 
 /// Where an entry is stored; reused after the entry has left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -42,7 +42,7 @@ pub(crate) enum Stage {
     /// The unit is done and free again; no response will ever be written.
     Lost,
     /// On the response ring, or waiting for a place there.
-    Answered(Outcome),
+    Answered(CompletionStatus),
 }
 
 impl Stage {

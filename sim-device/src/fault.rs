@@ -40,15 +40,15 @@ pub enum Fault {
         /// How many others.
         behind: u32,
     },
-    /// At a completion: reported as [`Corrupt`](crate::Outcome::Corrupt).
+    /// At a completion: reported as [`Corrupt`](crate::CompletionStatus::Corrupt).
     Corrupt,
     /// At a completion: the tag is exchanged with that of the oldest other request under way, which
     /// will carry this one's tag unless a reset or removal brings it back. Does not strike if there
     /// is none.
     Misdirected,
-    /// At a completion: reported as [`DeviceError`](crate::Outcome::DeviceError).
+    /// At a completion: reported as [`DeviceError`](crate::CompletionStatus::DeviceError).
     DeviceError,
-    /// At a submission: everything inside comes back with [`Reset`](crate::Outcome::Reset), and
+    /// At a submission: everything inside comes back with [`Reset`](crate::CompletionStatus::Reset), and
     /// requests are refused for a while.
     Reset {
         /// How long.
@@ -65,7 +65,7 @@ pub enum Fault {
         lasts: Duration,
     },
     /// At a submission: surprise removal. Everything inside comes back with
-    /// [`Removed`](crate::Outcome::Removed), and requests are refused until the return.
+    /// [`Removed`](crate::CompletionStatus::Removed), and requests are refused until the return.
     Removal {
         /// How long; `None` for good.
         absent: Option<Duration>,

@@ -14,7 +14,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
 use crate::calendar::Calendar;
-use crate::completion::{Completion, EntryId, Outcome, Refused, ServiceClass};
+use crate::completion::{Completion, CompletionStatus, EntryId, ServiceClass, SubmitError};
 use crate::config::{ConfigError, InstanceConfig, RingLayout};
 use crate::entries::{Entries, Entry, Slot, Stage};
 use crate::fault::Faults;
@@ -125,7 +125,7 @@ enum Response {
     Duplicate {
         tag: EntryId,
         class: ServiceClass,
-        outcome: Outcome,
+        status: CompletionStatus,
         submitted: Duration,
         started: Option<Duration>,
         finished: Duration,
@@ -197,16 +197,16 @@ impl<P> Instance<P> {
     /// Writes a request to the ring of its class and rings the doorbell.
     ///
     /// # Errors
-    /// [`Refused`] with the payload, if the ring is full or the instance takes no such request now.
+    /// [`SubmitError`] with the payload, if the ring is full or the instance takes no such request now.
     pub fn submit(
         &mut self,
         now: Duration,
         class: ServiceClass,
         payload: P,
-    ) -> Result<EntryId, Refused<P>> {
+    ) -> Result<EntryId, SubmitError<P>> {
         self.advance(now);
         let Some(group) = self.groups.iter().position(|group| group.class == class) else {
-            return Err(self.refuse(class, Refused::NoSuchUnit(payload)));
+            return Err(self.refuse(class, SubmitError::NoSuchUnit(payload)));
         };
         if self.presence == Presence::Present {
             self.meet_submission(class);
@@ -214,11 +214,13 @@ impl<P> Instance<P> {
         let ring = self.groups[group].ring;
         match self.presence {
             Presence::Resetting { .. } => {
-                return Err(self.refuse(class, Refused::Resetting(payload)));
+                return Err(self.refuse(class, SubmitError::Resetting(payload)));
             }
-            Presence::Removed { .. } => return Err(self.refuse(class, Refused::Removed(payload))),
+            Presence::Removed { .. } => {
+                return Err(self.refuse(class, SubmitError::Removed(payload)));
+            }
             Presence::Present if self.is_stuck() || self.credits[ring] == 0 => {
-                return Err(self.refuse(class, Refused::RingFull(payload)));
+                return Err(self.refuse(class, SubmitError::RingFull(payload)));
             }
             Presence::Present => {}
         }
@@ -364,11 +366,11 @@ impl<P> Instance<P> {
     }
 
     /// Counts a refusal on its way out.
-    fn refuse(&mut self, class: ServiceClass, refused: Refused<P>) -> Refused<P> {
+    fn refuse(&mut self, class: ServiceClass, refused: SubmitError<P>) -> SubmitError<P> {
         match refused {
-            Refused::RingFull(_) => self.stats.refused_full += 1,
-            Refused::Resetting(_) | Refused::Removed(_) => self.stats.refused_away += 1,
-            Refused::NoSuchUnit(_) => {}
+            SubmitError::RingFull(_) => self.stats.refused_full += 1,
+            SubmitError::Resetting(_) | SubmitError::Removed(_) => self.stats.refused_away += 1,
+            SubmitError::NoSuchUnit(_) => {}
         }
         self.record(Event::Refused { class, reason: refused.reason() });
         refused
@@ -378,26 +380,26 @@ impl<P> Instance<P> {
         let completion = match response {
             Response::Entry(slot) => {
                 let entry = self.release(slot);
-                let Stage::Answered(outcome) = entry.stage else {
+                let Stage::Answered(status) = entry.stage else {
                     unreachable!("only answered entries are on the response ring")
                 };
                 Completion {
                     entry: entry.tag,
                     class: entry.class,
                     payload: Some(entry.payload),
-                    outcome,
+                    status,
                     submitted: entry.submitted,
                     started: entry.started,
                     finished: entry.finished,
                 }
             }
-            Response::Duplicate { tag, class, outcome, submitted, started, finished } => {
+            Response::Duplicate { tag, class, status, submitted, started, finished } => {
                 self.stats.duplicates += 1;
                 Completion {
                     entry: tag,
                     class,
                     payload: None,
-                    outcome,
+                    status,
                     submitted,
                     started,
                     finished,

@@ -102,7 +102,7 @@
 //! - Doorbell latency; interrupts with coalescing by count and delay, and their latency; polling.
 //! - Faults by rule and budget: see [`Fault`]. Reset by the driver, surprise removal and return,
 //!   heartbeat.
-//! - Several instances on one [`Card`], and four device [`Profile`]s.
+//! - Several instances on one [`InstanceSet`], and four device [`Profile`]s.
 //!
 //! # What is refused
 //!
@@ -117,7 +117,7 @@
 //!
 //! # Divergences from real hardware
 //!
-//! - *Results* are not computed by the device; [`Outcome::Corrupt`] asks the owner to spoil one.
+//! - *Results* are not computed by the device; [`CompletionStatus::Corrupt`] asks the owner to spoil one.
 //! - *Reset and removal* return payloads at once and in order. Real drivers wait until the bus is
 //!   quiet, and make up error responses likewise.
 //! - *[`Instance::reclaim`]* knows that a response is lost. Real software can only assume it.
@@ -138,9 +138,9 @@ mod fault;
 mod profile;
 mod service;
 
-mod card;
 mod completion;
 mod instance;
+mod instance_set;
 mod stats;
 mod trace;
 
@@ -151,14 +151,14 @@ mod interrupt;
 mod units;
 
 pub use batch::Batch;
-pub use card::{Card, InstanceId};
-pub use completion::{Completion, EntryId, Outcome, Refused, ServiceClass};
+pub use completion::{Completion, CompletionStatus, EntryId, ServiceClass, SubmitError};
 pub use config::{
     ConfigError, DEEPEST_RING, InstanceConfig, InterruptMode, LONGEST_FAULT, LONGEST_LATENCY,
     RingLayout, UnitConfig,
 };
 pub use fault::{Fault, FaultPlan, FaultRule, Trigger};
 pub use instance::{Instance, Presence};
+pub use instance_set::{InstanceId, InstanceSet};
 pub use profile::{Profile, UnknownProfile};
 pub use service::{LONGEST_SERVICE, ServiceTime, ServiceTimeError};
 pub use stats::{ClassStats, InstanceStats};

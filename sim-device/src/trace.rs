@@ -3,7 +3,7 @@
 use core::fmt;
 use core::time::Duration;
 
-use crate::completion::{EntryId, Outcome, ServiceClass};
+use crate::completion::{CompletionStatus, EntryId, ServiceClass};
 use crate::fault::Fault;
 
 /// One event and when it happened.
@@ -39,7 +39,7 @@ pub enum Event {
     Refused {
         /// Its class.
         class: ServiceClass,
-        /// [`Refused::reason`](crate::Refused::reason).
+        /// [`SubmitError::reason`](crate::SubmitError::reason).
         reason: &'static str,
     },
     /// A unit began to work on a request.
@@ -56,8 +56,8 @@ pub enum Event {
     Answered {
         /// The tag reported.
         entry: EntryId,
-        /// The outcome reported.
-        outcome: Outcome,
+        /// The status reported.
+        status: CompletionStatus,
     },
     /// The response ring was full, so the unit that made the response keeps it.
     Stalled {
@@ -87,8 +87,8 @@ pub enum Event {
     },
     /// A reset or removal took the instance out of service.
     WentAway {
-        /// The outcome of every request inside.
-        outcome: Outcome,
+        /// The status of every request inside.
+        status: CompletionStatus,
     },
     /// A stuck ring, a hang or a standstill of the heart is over.
     Recovered,
@@ -107,8 +107,8 @@ impl fmt::Display for Event {
             }
             Self::Started { entry } => write!(f, "started entry={}", entry.0),
             Self::Finished { entry } => write!(f, "finished entry={}", entry.0),
-            Self::Answered { entry, outcome } => {
-                write!(f, "answered entry={} outcome={outcome}", entry.0)
+            Self::Answered { entry, status } => {
+                write!(f, "answered entry={} outcome={status}", entry.0)
             }
             Self::Stalled { entry } => write!(f, "stalled entry={}", entry.0),
             Self::Drained { entry, payload } => {
@@ -120,7 +120,7 @@ impl fmt::Display for Event {
                 write!(f, "struck entry={} fault={fault}", entry.0)
             }
             Self::Struck { fault, entry: None } => write!(f, "struck fault={fault}"),
-            Self::WentAway { outcome } => write!(f, "went-away outcome={outcome}"),
+            Self::WentAway { status } => write!(f, "went-away outcome={status}"),
             Self::Recovered => f.write_str("recovered"),
             Self::Returned => f.write_str("returned"),
         }

@@ -6,7 +6,7 @@ use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use engine_core::{DeviceError, Health, Kind, Rejected, Request, RoomNotice, Work, contain};
-use sim_device::{Completion, Fault, InstanceId, InstanceStats, Outcome, TraceRecord};
+use sim_device::{Completion, CompletionStatus, Fault, InstanceId, InstanceStats, TraceRecord};
 
 use crate::compute::Compute;
 use crate::config::SimConfig;
@@ -96,7 +96,7 @@ impl<W: Work> Card<W> {
             device = %self.config.instance.name,
             request = request.id().as_u64(),
             kind = request.kind().name(),
-            outcome = %completion.outcome,
+            outcome = %completion.status,
             queue_us = completion.queue_wait().as_micros() as u64,
             service_us = completion.service_time().as_micros() as u64,
             "device.complete"
@@ -106,12 +106,12 @@ impl<W: Work> Card<W> {
         let answer = if request.is_abandoned() && works_for_nobody() != Ok(true) {
             Err(DeviceError::Lost)
         } else {
-            match completion.outcome {
-                Outcome::Finished => self.run(|compute| compute.compute(request.work())),
-                Outcome::Corrupt => self.run(|compute| {
+            match completion.status {
+                CompletionStatus::Finished => self.run(|compute| compute.compute(request.work())),
+                CompletionStatus::Corrupt => self.run(|compute| {
                     compute.compute(request.work()).map(|output| compute.spoil(output))
                 }),
-                Outcome::Reset | Outcome::Removed => Err(DeviceError::Reset),
+                CompletionStatus::Reset | CompletionStatus::Removed => Err(DeviceError::Reset),
                 _ => Err(DeviceError::Failed("the device reported an error")),
             }
         };

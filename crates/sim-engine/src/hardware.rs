@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use engine_core::{Rejected, Request, RequestId, Work};
-use sim_device::{Completion, EntryId, InstanceId, InstanceStats, Refused, ServiceClass};
+use sim_device::{Completion, EntryId, InstanceId, InstanceStats, ServiceClass, SubmitError};
 
 use crate::config::SimConfig;
 use crate::error::SimError;
@@ -53,7 +53,7 @@ impl<W: Work> Batch<W> {
 
 pub(crate) struct Hardware<W: Work> {
     /// The device owns the requests inside it (law L1).
-    card: sim_device::Card<Request<W>>,
+    card: sim_device::InstanceSet<Request<W>>,
     poller: Poller,
     alarm: Alarm,
     /// What is inside, by the number of the request: the tag in a response may be another's.
@@ -89,7 +89,7 @@ impl<W: Work> Hardware<W> {
             }
             instance
         });
-        let mut card = sim_device::Card::new(configs.collect(), config.seed)?;
+        let mut card = sim_device::InstanceSet::new(configs.collect(), config.seed)?;
         for (_, instance) in card.iter_mut() {
             instance.set_trace(config.trace);
         }
@@ -146,14 +146,14 @@ impl<W: Work> Hardware<W> {
                     }
                     return Ok(());
                 }
-                Err(Refused::RingFull(back)) => {
+                Err(SubmitError::RingFull(back)) => {
                     if instance.is_stuck() {
                         self.stuck.insert(id);
                     }
                     full = true;
                     request = back;
                 }
-                Err(refused @ Refused::NoSuchUnit(_)) => {
+                Err(refused @ SubmitError::NoSuchUnit(_)) => {
                     let why = refused.reason();
                     return Err(Rejected::Unsupported(refused.into_payload(), why));
                 }

@@ -4,7 +4,7 @@
 use core::time::Duration;
 
 use super::{Change, Instance, Presence, Response, Work};
-use crate::completion::{EntryId, Outcome, ServiceClass};
+use crate::completion::{CompletionStatus, EntryId, ServiceClass};
 use crate::entries::{Slot, Stage};
 use crate::fault::{Fault, Opportunity};
 use crate::trace::Event;
@@ -25,7 +25,7 @@ impl<P> Instance<P> {
     }
 
     /// Advances to `now`, and resets the instance, as a driver does with one that hangs: everything
-    /// inside comes back with [`Outcome::Reset`], and requests are refused for `downtime`.
+    /// inside comes back with [`CompletionStatus::Reset`], and requests are refused for `downtime`.
     ///
     /// Does nothing while the instance is unplugged.
     pub fn reset(&mut self, now: Duration, downtime: Duration) {
@@ -106,7 +106,7 @@ impl<P> Instance<P> {
         let class = self.entries[slot].class;
         let Some(strike) = self.faults.decide(Opportunity::Completion, Some(class), self.now)
         else {
-            self.answer(slot, Outcome::Finished, Some(seat));
+            self.answer(slot, CompletionStatus::Finished, Some(seat));
             return;
         };
         let partner = match strike.fault {
@@ -116,31 +116,31 @@ impl<P> Instance<P> {
         };
         // A fault that needs another request waits for an opportunity with one.
         let Some(partner) = partner else {
-            self.answer(slot, Outcome::Finished, Some(seat));
+            self.answer(slot, CompletionStatus::Finished, Some(seat));
             return;
         };
         self.faults.spend(strike);
         self.meet(strike.fault, Some(self.entries[slot].id));
         match strike.fault {
-            Fault::Corrupt => self.answer(slot, Outcome::Corrupt, Some(seat)),
-            Fault::DeviceError => self.answer(slot, Outcome::DeviceError, Some(seat)),
+            Fault::Corrupt => self.answer(slot, CompletionStatus::Corrupt, Some(seat)),
+            Fault::DeviceError => self.answer(slot, CompletionStatus::DeviceError, Some(seat)),
             Fault::Duplicate => {
                 let entry = &self.entries[slot];
                 let copy = Response::Duplicate {
                     tag: entry.tag,
                     class,
-                    outcome: Outcome::Finished,
+                    status: CompletionStatus::Finished,
                     submitted: entry.submitted,
                     started: entry.started,
                     finished: entry.finished,
                 };
-                self.answer(slot, Outcome::Finished, Some(seat));
+                self.answer(slot, CompletionStatus::Finished, Some(seat));
                 self.respond(copy, None);
             }
             Fault::Misdirected => {
                 let tag = self.entries[slot].tag;
                 self.entries[slot].tag = core::mem::replace(&mut self.entries[partner].tag, tag);
-                self.answer(slot, Outcome::Finished, Some(seat));
+                self.answer(slot, CompletionStatus::Finished, Some(seat));
             }
             Fault::Late { by } => {
                 self.entries[slot].stage = Stage::Late;
@@ -198,11 +198,11 @@ impl<P> Instance<P> {
             }
             Fault::Reset { downtime } => {
                 let until = after(downtime);
-                self.leave(Presence::Resetting { until }, Some(until), Outcome::Reset);
+                self.leave(Presence::Resetting { until }, Some(until), CompletionStatus::Reset);
             }
             Fault::Removal { absent } => {
                 let until = absent.map(after);
-                self.leave(Presence::Removed { until }, until, Outcome::Removed);
+                self.leave(Presence::Removed { until }, until, CompletionStatus::Removed);
             }
             _ => unreachable!("not a fault of whole instances"),
         }
@@ -235,7 +235,7 @@ impl<P> Instance<P> {
             stays
         });
         for slot in turn {
-            self.answer(slot, Outcome::Finished, None);
+            self.answer(slot, CompletionStatus::Finished, None);
         }
     }
 
@@ -249,9 +249,9 @@ impl<P> Instance<P> {
 
     /// Takes the instance out of service. What it held comes back, oldest first: this is the
     /// driver's work, so it is not bound by the response ring.
-    fn leave(&mut self, presence: Presence, until: Option<Duration>, outcome: Outcome) {
+    fn leave(&mut self, presence: Presence, until: Option<Duration>, status: CompletionStatus) {
         self.presence = presence;
-        self.record(Event::WentAway { outcome });
+        self.record(Event::WentAway { status });
         self.changes.retain(|change| !matches!(change, Change::Return | Change::Recover));
         if let Some(until) = until {
             self.changes.enter(until, Change::Return);
@@ -267,17 +267,17 @@ impl<P> Instance<P> {
         if let Some(pool) = &mut self.pool {
             pool.clear();
         }
-        self.abort_all(outcome);
+        self.abort_all(status);
     }
 
-    fn abort_all(&mut self, outcome: Outcome) {
+    fn abort_all(&mut self, status: CompletionStatus) {
         // Responses that units still kept are lost with them, and duplicates with those; what an
         // earlier reset has brought back stays as it is.
         let stalled = core::mem::take(&mut self.stalled);
         for (response, seat) in stalled {
             let Response::Entry(slot) = response else { continue };
             match self.entries[slot].stage {
-                Stage::Answered(Outcome::Reset | Outcome::Removed) => {
+                Stage::Answered(CompletionStatus::Reset | CompletionStatus::Removed) => {
                     self.stalled.push_back((response, seat));
                 }
                 _ => self.entries[slot].stage = Stage::Queued,
@@ -295,7 +295,7 @@ impl<P> Instance<P> {
             // The driver knows whose memory it gives back, whatever the device would have said.
             entry.tag = id;
             entry.finished = self.now;
-            self.answer(slot, outcome, None);
+            self.answer(slot, status, None);
         }
     }
 

@@ -4,7 +4,7 @@
 use core::time::Duration;
 
 use super::{Change, Instance, Response, Work};
-use crate::completion::Outcome;
+use crate::completion::CompletionStatus;
 use crate::entries::{Slot, Stage};
 use crate::interrupt::Signal;
 use crate::trace::Event;
@@ -64,7 +64,7 @@ impl<P> Instance<P> {
             },
             Source::Work => match self.work.take_next().expect("named as next") {
                 Work::Finish { slot, unit, last } => self.handle_finish(slot, unit, last),
-                Work::AnswerLate(slot) => self.answer(slot, Outcome::Finished, None),
+                Work::AnswerLate(slot) => self.answer(slot, CompletionStatus::Finished, None),
             },
             Source::Doorbell => {
                 let (_, slot) = self.rung.pop_front().expect("named as next");
@@ -142,11 +142,11 @@ impl<P> Instance<P> {
 
     /// Writes the response of an entry; the unit that keeps it, if one is named, has one less as
     /// soon as it is written.
-    pub(super) fn answer(&mut self, slot: Slot, outcome: Outcome, seat: Option<Seat>) {
+    pub(super) fn answer(&mut self, slot: Slot, status: CompletionStatus, seat: Option<Seat>) {
         let entry = &mut self.entries[slot];
-        entry.stage = Stage::Answered(outcome);
+        entry.stage = Stage::Answered(status);
         let tag = entry.tag;
-        self.record(Event::Answered { entry: tag, outcome });
+        self.record(Event::Answered { entry: tag, status });
         self.respond(Response::Entry(slot), seat);
         if !self.held_back.is_empty() {
             self.let_overtake(1);

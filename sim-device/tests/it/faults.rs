@@ -1,9 +1,10 @@
 //! Each fault by itself, with the times at which it shows.
 
 use sim_device::{
-    Card, Fault, FaultPlan, FaultRule, Instance, InstanceConfig, InterruptMode, Outcome,
+    CompletionStatus, Fault, FaultPlan, FaultRule, Instance, InstanceConfig, InstanceSet,
+    InterruptMode,
 };
-use sim_device::{Presence, Refused, Trigger};
+use sim_device::{Presence, SubmitError, Trigger};
 
 use crate::{SIGN, TICKET, device, drain, group, run_dry, simple, tags, us, with_fault, with_rule};
 
@@ -11,7 +12,7 @@ use crate::{SIGN, TICKET, device, drain, group, run_dry, simple, tags, us, with_
 fn a_stuck_ring_refuses_although_it_is_empty_and_says_when_it_is_ready() {
     let fault = Fault::RingStuck { lasts: us(100) };
     let mut device = device(with_fault(fault, Trigger::Nth(1)));
-    assert_eq!(device.submit(us(5), SIGN, "a"), Err(Refused::RingFull("a")));
+    assert_eq!(device.submit(us(5), SIGN, "a"), Err(SubmitError::RingFull("a")));
     assert_eq!((device.is_stuck(), device.credits(SIGN)), (true, Some(0)));
     assert_eq!(device.next_deadline(), Some(us(105)));
     assert!(device.submit(us(104), SIGN, "a").unwrap_err().is_ring_full());
@@ -42,7 +43,7 @@ fn a_lost_response_comes_back_with_a_reset() {
     assert!(run_dry(&mut device).is_empty());
     device.reset(us(50), us(10));
     let back = drain(&mut device);
-    assert_eq!((back[0].payload, back[0].outcome), (Some("a"), Outcome::Reset));
+    assert_eq!((back[0].payload, back[0].status), (Some("a"), CompletionStatus::Reset));
 }
 
 #[test]
@@ -87,14 +88,15 @@ fn a_reordered_response_with_nobody_left_to_overtake_it_is_written() {
 
 #[test]
 fn corruption_and_device_errors_show_in_the_outcome() {
-    for (fault, outcome) in
-        [(Fault::Corrupt, Outcome::Corrupt), (Fault::DeviceError, Outcome::DeviceError)]
-    {
+    for (fault, outcome) in [
+        (Fault::Corrupt, CompletionStatus::Corrupt),
+        (Fault::DeviceError, CompletionStatus::DeviceError),
+    ] {
         let mut device = device(with_fault(fault, Trigger::Nth(2)));
         device.submit(us(0), SIGN, "a").unwrap();
         device.submit(us(0), SIGN, "b").unwrap();
-        let outcomes: Vec<_> = run_dry(&mut device).iter().map(|done| done.outcome).collect();
-        assert_eq!(outcomes, [Outcome::Finished, outcome]);
+        let outcomes: Vec<_> = run_dry(&mut device).iter().map(|done| done.status).collect();
+        assert_eq!(outcomes, [CompletionStatus::Finished, outcome]);
         assert_eq!(outcome.claims_success(), fault == Fault::Corrupt);
     }
 }
@@ -132,14 +134,17 @@ fn a_reset_brings_everything_back_oldest_first_and_refuses_for_a_while() {
     device.advance(us(15));
     assert_eq!(device.presence(), Presence::Resetting { until: us(115) });
     let back = drain(&mut device);
-    let outcomes: Vec<_> = back.iter().map(|done| done.outcome).collect();
-    assert_eq!(outcomes, [Outcome::Finished, Outcome::Reset, Outcome::Reset]);
+    let outcomes: Vec<_> = back.iter().map(|done| done.status).collect();
+    assert_eq!(
+        outcomes,
+        [CompletionStatus::Finished, CompletionStatus::Reset, CompletionStatus::Reset]
+    );
     assert_eq!(tags(&back), [0, 1, 2]);
     assert_eq!((back[1].started, back[2].started), (Some(us(11)), None));
-    assert_eq!(device.submit(us(20), SIGN, "d"), Err(Refused::Resetting("d")));
+    assert_eq!(device.submit(us(20), SIGN, "d"), Err(SubmitError::Resetting("d")));
     assert_eq!(device.next_deadline(), Some(us(115)));
     device.submit(us(115), SIGN, "d").expect("the reset is over");
-    assert_eq!(run_dry(&mut device)[0].outcome, Outcome::Finished);
+    assert_eq!(run_dry(&mut device)[0].status, CompletionStatus::Finished);
 }
 
 #[test]
@@ -152,10 +157,14 @@ fn a_reset_also_brings_back_what_units_kept_for_want_of_room() {
     device.reset(us(50), us(1));
     // More than the response ring holds: this is the driver's work, not the device's.
     let back = drain(&mut device);
-    let outcomes: Vec<_> = back.iter().map(|done| (done.payload, done.outcome)).collect();
+    let outcomes: Vec<_> = back.iter().map(|done| (done.payload, done.status)).collect();
     assert_eq!(
         outcomes,
-        [(Some("a"), Outcome::Finished), (Some("b"), Outcome::Reset), (Some("c"), Outcome::Reset)]
+        [
+            (Some("a"), CompletionStatus::Finished),
+            (Some("b"), CompletionStatus::Reset),
+            (Some("c"), CompletionStatus::Reset)
+        ]
     );
     device.submit(us(51), SIGN, "d").unwrap();
     assert_eq!(tags(&run_dry(&mut device)), [3]);
@@ -166,14 +175,14 @@ fn a_removed_instance_gives_its_requests_back_and_returns() {
     let fault = Fault::Removal { absent: Some(us(1_000)) };
     let mut device = device(with_fault(fault, Trigger::Nth(2)));
     device.submit(us(0), SIGN, "a").unwrap();
-    assert_eq!(device.submit(us(5), SIGN, "b"), Err(Refused::Removed("b")));
+    assert_eq!(device.submit(us(5), SIGN, "b"), Err(SubmitError::Removed("b")));
     assert_eq!(device.presence(), Presence::Removed { until: Some(us(1_005)) });
     let back = drain(&mut device);
-    assert_eq!((back[0].payload, back[0].outcome), (Some("a"), Outcome::Removed));
+    assert_eq!((back[0].payload, back[0].status), (Some("a"), CompletionStatus::Removed));
     device.reset(us(10), us(1));
     assert_eq!(device.stats().faults, 1, "there is nothing to reset");
     device.submit(us(1_005), SIGN, "b").expect("it is plugged in again");
-    assert_eq!(run_dry(&mut device)[0].outcome, Outcome::Finished);
+    assert_eq!(run_dry(&mut device)[0].status, CompletionStatus::Finished);
 }
 
 #[test]
@@ -220,7 +229,7 @@ fn a_reset_ends_a_hang() {
     device.submit(us(0), SIGN, "a").unwrap();
     device.inject(us(1), Fault::Hang { lasts: us(1_000_000) });
     device.reset(us(2), us(10));
-    assert_eq!(drain(&mut device)[0].outcome, Outcome::Reset);
+    assert_eq!(drain(&mut device)[0].status, CompletionStatus::Reset);
     device.submit(us(12), SIGN, "b").unwrap();
     assert_eq!(run_dry(&mut device)[0].finished, us(23));
     assert!(device.is_sound());
@@ -251,7 +260,7 @@ fn a_rule_for_one_class_spares_the_others() {
     device.submit(us(0), SIGN, "a").unwrap();
     device.submit(us(0), TICKET, "b").unwrap();
     for done in run_dry(&mut device) {
-        assert_eq!(done.outcome == Outcome::Corrupt, done.class == TICKET);
+        assert_eq!(done.status == CompletionStatus::Corrupt, done.class == TICKET);
     }
 }
 
@@ -267,14 +276,14 @@ fn a_budget_bounds_the_strikes_of_a_rule_and_of_the_plan() {
     }
     let struck: Vec<_> = run_dry(&mut device)
         .iter()
-        .filter(|done| done.outcome != Outcome::Finished)
-        .map(|done| (done.entry.as_u64(), done.outcome))
+        .filter(|done| done.status != CompletionStatus::Finished)
+        .map(|done| (done.entry.as_u64(), done.status))
         .collect();
     let expected = [
-        (1, Outcome::Corrupt),
-        (2, Outcome::DeviceError),
-        (3, Outcome::Corrupt),
-        (5, Outcome::DeviceError),
+        (1, CompletionStatus::Corrupt),
+        (2, CompletionStatus::DeviceError),
+        (3, CompletionStatus::Corrupt),
+        (5, CompletionStatus::DeviceError),
     ];
     assert_eq!(struck, expected);
     assert_eq!((device.faults_left(), device.is_sound()), (0, true));
@@ -291,7 +300,7 @@ fn disarmed_faults_never_strike_not_even_at_their_time() {
     assert_eq!(device.next_deadline(), None);
     device.submit(us(0), SIGN, ()).unwrap();
     device.advance(us(100));
-    assert_eq!(drain(&mut device)[0].outcome, Outcome::Finished);
+    assert_eq!(drain(&mut device)[0].status, CompletionStatus::Finished);
     assert_eq!(device.stats().faults, 0);
 }
 
@@ -301,8 +310,8 @@ fn a_fault_injected_by_hand_waits_for_its_opportunity() {
     device.inject(us(0), Fault::DeviceError);
     device.submit(us(0), SIGN, "a").unwrap();
     device.submit(us(0), SIGN, "b").unwrap();
-    let outcomes: Vec<_> = run_dry(&mut device).iter().map(|done| done.outcome).collect();
-    assert_eq!(outcomes, [Outcome::DeviceError, Outcome::Finished]);
+    let outcomes: Vec<_> = run_dry(&mut device).iter().map(|done| done.status).collect();
+    assert_eq!(outcomes, [CompletionStatus::DeviceError, CompletionStatus::Finished]);
 }
 
 #[test]
@@ -322,7 +331,7 @@ fn a_fault_rule_leaves_service_times_as_they_were() {
 
 #[test]
 fn a_card_fails_as_a_whole_and_its_instances_one_by_one() {
-    let mut card = Card::new(vec![simple(), simple()], 3).unwrap();
+    let mut card = InstanceSet::new(vec![simple(), simple()], 3).unwrap();
     let ids: Vec<_> = card.ids().collect();
     for id in &ids {
         card.instance_mut(*id).submit(us(0), SIGN, id.index()).unwrap();
@@ -333,9 +342,8 @@ fn a_card_fails_as_a_whole_and_its_instances_one_by_one() {
     assert!(card.iter().all(|(_, instance)| instance.presence() == Presence::Present));
 
     card.inject_everywhere(us(7), Fault::Removal { absent: None });
-    let outcomes: Vec<_> =
-        card.iter_mut().map(|(_, instance)| drain(instance)[0].outcome).collect();
-    assert_eq!(outcomes, [Outcome::Removed, Outcome::Reset]);
+    let outcomes: Vec<_> = card.iter_mut().map(|(_, instance)| drain(instance)[0].status).collect();
+    assert_eq!(outcomes, [CompletionStatus::Removed, CompletionStatus::Reset]);
     assert_eq!(card.occupancy(), 0);
 }
 
@@ -374,7 +382,9 @@ fn what_a_removal_brought_back_is_not_brought_back_again_by_a_reset() {
     device.inject(us(5), Fault::Removal { absent: Some(us(10)) });
     device.reset(us(20), us(1));
     let back = drain(&mut device);
-    assert!(back.iter().all(|done| (done.outcome, done.finished) == (Outcome::Removed, us(5))));
+    assert!(
+        back.iter().all(|done| (done.status, done.finished) == (CompletionStatus::Removed, us(5)))
+    );
     assert_eq!(tags(&back), [0, 1]);
 }
 
@@ -385,8 +395,8 @@ fn after_a_misdirection_a_reset_gives_the_other_request_back_under_its_own_tag()
     device.submit(us(0), SIGN, "b").unwrap();
     device.reset(us(12), us(1));
     let back = drain(&mut device);
-    assert_eq!((back[0].payload, back[0].outcome), (Some("a"), Outcome::Finished));
-    assert_eq!((back[1].payload, back[1].outcome), (Some("b"), Outcome::Reset));
+    assert_eq!((back[0].payload, back[0].status), (Some("a"), CompletionStatus::Finished));
+    assert_eq!((back[1].payload, back[1].status), (Some("b"), CompletionStatus::Reset));
     assert_eq!(tags(&back), [1, 1]);
 }
 
@@ -410,7 +420,7 @@ fn corrupt_of_a_hundred(seed: u64) -> Vec<usize> {
         }
         responses.extend(run_dry(&mut device));
     }
-    let corrupt = |at: &usize| responses[*at].outcome == Outcome::Corrupt;
+    let corrupt = |at: &usize| responses[*at].status == CompletionStatus::Corrupt;
     (0..responses.len()).filter(corrupt).collect()
 }
 

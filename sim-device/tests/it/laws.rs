@@ -179,7 +179,7 @@ impl Driver {
         let mut drained = Vec::new();
         self.device.poll_responses(max, &mut drained);
         for completion in drained {
-            let Completion { entry, class, payload, outcome, submitted, started, finished } =
+            let Completion { entry, class, payload, status, submitted, started, finished } =
                 completion;
             let without = payload.as_ref().map(|_| ());
             assert!(started.is_none_or(|at| submitted <= at && at <= finished));
@@ -190,7 +190,7 @@ impl Driver {
                 entry,
                 class,
                 payload: without,
-                outcome,
+                status,
                 submitted,
                 started,
                 finished,
@@ -354,7 +354,7 @@ proptest! {
         let stats = driver.device.stats();
         prop_assert_eq!(stats.submitted, stats.finished);
         prop_assert_eq!(stats.submitted, stats.drained);
-        prop_assert!(driver.completions.iter().all(|done| done.outcome.claims_success()));
+        prop_assert!(driver.completions.iter().all(|done| done.status.claims_success()));
     }
 }
 

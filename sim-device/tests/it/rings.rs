@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use sim_device::{InstanceConfig, Outcome, Refused, RingLayout, ServiceClass};
+use sim_device::{CompletionStatus, InstanceConfig, RingLayout, ServiceClass, SubmitError};
 
 use crate::{SIGN, TICKET, device, drain, group, run_dry, simple, tags, us};
 
@@ -13,7 +13,7 @@ fn a_request_takes_doorbell_and_service_time() {
     let done = run_dry(&mut device);
     assert_eq!(done.len(), 1);
     assert_eq!(done[0].payload, Some("a"));
-    assert_eq!(done[0].outcome, Outcome::Finished);
+    assert_eq!(done[0].status, CompletionStatus::Finished);
     assert_eq!(
         (done[0].submitted, done[0].started, done[0].finished),
         (us(5), Some(us(6)), us(16))
@@ -26,7 +26,7 @@ fn a_full_ring_gives_the_payload_back_and_a_drained_response_makes_room() {
     let mut device = device(InstanceConfig { ring_depth: 2, ..simple() });
     device.submit(us(0), SIGN, 1).unwrap();
     device.submit(us(0), SIGN, 2).unwrap();
-    assert_eq!(device.submit(us(0), SIGN, 3), Err(Refused::RingFull(3)));
+    assert_eq!(device.submit(us(0), SIGN, 3), Err(SubmitError::RingFull(3)));
 
     // Finished is not enough: the entry is free when the software has seen the response.
     device.advance(us(11));

@@ -96,7 +96,7 @@ impl Trace {
             DeviceEvent::Refused { class, .. } => (1, u64::from(class.0)),
             DeviceEvent::Started { entry } => (2, entry.as_u64()),
             DeviceEvent::Finished { entry } => (3, entry.as_u64()),
-            DeviceEvent::Answered { entry, outcome } => (4 + outcome as u8, entry.as_u64()),
+            DeviceEvent::Answered { entry, status } => (4 + status as u8, entry.as_u64()),
             DeviceEvent::Stalled { entry } => (16, entry.as_u64()),
             DeviceEvent::Drained { entry, payload } => (17 + u8::from(payload), entry.as_u64()),
             DeviceEvent::Reclaimed { entry } => (19, entry.as_u64()),
@@ -105,7 +105,7 @@ impl Trace {
                 (21, entry.map_or(u64::MAX, sim_device::EntryId::as_u64))
             }
             DeviceEvent::Recovered => (22, 0),
-            DeviceEvent::WentAway { outcome } => (24, outcome as u64),
+            DeviceEvent::WentAway { status } => (24, status as u64),
             DeviceEvent::Returned => (23, 0),
             // One that is younger than this list: its time at least.
             _ => (31, 0),

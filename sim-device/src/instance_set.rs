@@ -24,10 +24,10 @@ use crate::instance::Instance;
 ///
 /// ```
 /// use core::time::Duration;
-/// use sim_device::{Card, Fault, Presence, Profile};
+/// use sim_device::{InstanceSet, Fault, Presence, Profile};
 ///
 /// let config = Profile::AcceleratorCard.instance_config();
-/// let mut card = Card::new(vec![config.clone(), config], 7)?;
+/// let mut card = InstanceSet::new(vec![config.clone(), config], 7)?;
 /// let [first, second] = card.ids().collect::<Vec<_>>()[..] else { panic!("two instances") };
 ///
 /// card.instance_mut(first).submit(Duration::ZERO, Profile::SYMMETRIC, "ticket")?;
@@ -41,11 +41,11 @@ use crate::instance::Instance;
 /// assert_eq!(back[0].payload, Some("ticket"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub struct Card<P> {
+pub struct InstanceSet<P> {
     instances: Vec<Instance<P>>,
 }
 
-/// Which instance of a [`Card`], counted from zero in the order of their configurations.
+/// Which instance of an [`InstanceSet`], counted from zero in the order of their configurations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InstanceId(u32);
 
@@ -63,7 +63,7 @@ impl fmt::Display for InstanceId {
     }
 }
 
-impl<P> Card<P> {
+impl<P> InstanceSet<P> {
     /// Builds all instances, each with a seed of its own drawn from `seed`.
     ///
     /// # Errors
@@ -132,7 +132,7 @@ impl<P> Card<P> {
     }
 }
 
-impl<P> fmt::Debug for Card<P> {
+impl<P> fmt::Debug for InstanceSet<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(&self.instances).finish()
     }
