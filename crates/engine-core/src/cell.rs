@@ -21,7 +21,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use core::time::Duration;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 
-use wait_ctx::{InFlight, Outcome, RequestState};
+use wait_ctx::{Ending, InFlight, RequestPhase};
 
 use crate::dispatch::{Core, FellBack};
 use crate::error::EngineError;
@@ -120,12 +120,12 @@ impl<W: Work> Cell<W> {
     }
 
     pub(crate) fn is_settled(&self) -> bool {
-        !matches!(self.in_flight.state(), RequestState::Queued | RequestState::Submitted)
+        !matches!(self.in_flight.phase(), RequestPhase::Queued | RequestPhase::Submitted)
     }
 
     /// Whether it may be in a queue. Once submitted to a device, it can only be in that of the standby.
     fn may_wait(&self) -> bool {
-        self.in_flight.state() == RequestState::Queued || self.is_on_standby()
+        self.in_flight.phase() == RequestPhase::Queued || self.is_on_standby()
     }
 
     pub(crate) fn is_on_standby(&self) -> bool {
@@ -224,7 +224,7 @@ impl<W: Work> Cell<W> {
         result: Result<W::Output, EngineError>,
     ) -> bool {
         self.times.completed.store(self.meter.now_ns(), Ordering::Relaxed);
-        let outcome = if result.is_ok() { Outcome::Done } else { Outcome::Failed };
+        let outcome = if result.is_ok() { Ending::Done } else { Ending::Failed };
         let mut slot = self.lock();
         let claim = self.in_flight.claim(outcome);
         if claim.is_none() && !self.takes_more() {
@@ -269,9 +269,9 @@ impl<W: Work> Cell<W> {
 
     /// Whether a planted bug lets a request that has its outcome be completed once more.
     fn takes_more(&self) -> bool {
-        match self.in_flight.state() {
-            RequestState::Done | RequestState::Failed => plant::armed(Bug::DoubleCompletion),
-            RequestState::Cancelled => plant::armed(Bug::CompletionAfterCancel),
+        match self.in_flight.phase() {
+            RequestPhase::Done | RequestPhase::Failed => plant::armed(Bug::DoubleCompletion),
+            RequestPhase::Cancelled => plant::armed(Bug::CompletionAfterCancel),
             _ => false,
         }
     }

@@ -10,7 +10,7 @@
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 
-use wait_ctx::{InFlight, RequestState};
+use wait_ctx::{InFlight, RequestPhase};
 
 use crate::accelerator::BlockingScope;
 use crate::breaker::{self, Breaker, BreakerState, Tripped};
@@ -295,7 +295,7 @@ impl<W: Work> Core<W> {
         if self.standby_for(cell.terms).is_none() || cell.is_on_standby() {
             return false;
         }
-        let waits = cell.in_flight.state() == RequestState::Queued;
+        let waits = cell.in_flight.phase() == RequestPhase::Queued;
         let in_queue = || self.device.take_work(self, cell.id);
         let Some(work) = cell.take_spare().or_else(in_queue) else { return false };
         let rescued = !matches!(self.fall_back(cell, work, error), FellBack::Never);

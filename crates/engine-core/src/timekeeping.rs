@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::sync::Arc;
 
-use wait_ctx::RequestState;
+use wait_ctx::RequestPhase;
 
 use crate::accelerator::Health;
 use crate::breaker::Tripped;
@@ -77,7 +77,7 @@ impl<W: Work> Core<W> {
             return;
         }
         self.meter.count(|c| &c.deadlines);
-        let device_sat_on_it = cell.in_flight.state() == RequestState::Submitted && !on_standby;
+        let device_sat_on_it = cell.in_flight.phase() == RequestPhase::Submitted && !on_standby;
         let rescued = self.rescue(cell, &EngineError::Deadline);
         // Somebody else may have given it to the standby since, where it has its time again.
         if !rescued && cell.is_on_standby() == on_standby {

@@ -6,7 +6,7 @@ use std::mem::ManuallyDrop;
 use crate::callback::Reason;
 use crate::notifier::Notifier;
 use crate::plant::{self, Bug};
-use crate::request::{Outcome, RequestEvent, RequestState};
+use crate::request::{Ending, RequestEvent, RequestPhase};
 use crate::routes::Due;
 use crate::word::{Flag, Generation, Word};
 
@@ -29,7 +29,7 @@ pub enum Arm {
     /// Do not pause: a retry was announced meanwhile. Submit again.
     Retry,
     /// Do not pause: the request has its outcome and no wake will come.
-    Settled(RequestState),
+    Settled(RequestPhase),
 }
 
 /// Not an event for this word: it is another request's, or settled, or claimed.
@@ -53,8 +53,8 @@ impl InFlight {
     /// The state; `Cancelled` if a later request was begun. After `Done` or `Failed` the result, stored before, is
     /// visible to this thread.
     #[inline]
-    pub fn state(&self) -> RequestState {
-        self.own(self.notifier.word().load()).map_or(RequestState::Cancelled, Word::state)
+    pub fn phase(&self) -> RequestPhase {
+        self.own(self.notifier.word().load()).map_or(RequestPhase::Cancelled, Word::phase)
     }
 
     /// The device took the request. Does nothing if the completion was faster, or the request is gone.
@@ -68,7 +68,7 @@ impl InFlight {
     /// Called by the job right before it pauses. It may be called again after a resume that brought nothing.
     #[inline]
     pub fn arm(&self) -> Arm {
-        let armed = self.update(|word| match word.state().is_live() {
+        let armed = self.update(|word| match word.phase().is_live() {
             true if word.has(Flag::Retry) => Ok(word.without(Flag::Retry).without(Flag::Owed)),
             true => Ok(word.with(Flag::Armed).without(Flag::Owed)),
             false => Err(Refused),
@@ -76,7 +76,7 @@ impl InFlight {
         match armed {
             Ok((before, _)) if before.has(Flag::Retry) => Arm::Retry,
             Ok(_) => Arm::Armed,
-            Err(Refused) => Arm::Settled(self.state()),
+            Err(Refused) => Arm::Settled(self.phase()),
         }
     }
 
@@ -89,9 +89,9 @@ impl InFlight {
     ///
     /// The winner stores the result and then calls [`Claim::wake`]. Until then the state stays what it was.
     #[inline]
-    pub fn claim(&self, outcome: Outcome) -> Option<Claim<'_>> {
+    pub fn claim(&self, outcome: Ending) -> Option<Claim<'_>> {
         let claimed = self.update(|word| {
-            if word.state().is_live() && !word.has(Flag::Claimed) {
+            if word.phase().is_live() && !word.has(Flag::Claimed) {
                 Ok(word.with(Flag::Claimed))
             } else {
                 Err(Refused)
@@ -119,17 +119,17 @@ impl InFlight {
     /// It wakes once per [`arm`](Self::arm), and only while the status is `Again`. Announced to a job that is not armed
     /// yet, it makes the next `arm` answer [`Arm::Retry`] instead.
     pub fn notify_retry(&self) -> bool {
-        let retry = self.update(|word| match word.state() {
-            RequestState::Queued if word.has(Flag::Claimed) => Err(Refused),
-            RequestState::Queued if word.has(Flag::Armed) => {
+        let retry = self.update(|word| match word.phase() {
+            RequestPhase::Queued if word.has(Flag::Claimed) => Err(Refused),
+            RequestPhase::Queued if word.has(Flag::Armed) => {
                 Ok(owing_if_unrouted(word).without(Flag::Armed))
             }
-            RequestState::Queued => Ok(word.with(Flag::Retry)),
+            RequestPhase::Queued => Ok(word.with(Flag::Retry)),
             _ => Err(Refused),
         });
         match retry {
             Ok((before, _)) if before.has(Flag::Armed) => {
-                self.deliver(before, Reason::Retry, RequestState::Queued)
+                self.deliver(before, Reason::Retry, RequestPhase::Queued)
             }
             _ => false,
         }
@@ -137,7 +137,7 @@ impl InFlight {
 
     /// Publishes the outcome of a claim and wakes the job if it was armed.
     #[inline]
-    fn settle(&self, claimed: Word, outcome: Outcome) -> bool {
+    fn settle(&self, claimed: Word, outcome: Ending) -> bool {
         // Nearly always the word is as the claim has left it.
         let settled = self.notifier.word().update_from(claimed, |word| {
             let word = self.own(word).ok_or(Refused)?;
@@ -147,13 +147,13 @@ impl InFlight {
         });
         match settled {
             Ok((before, after)) if before.has(Flag::Armed) => {
-                self.deliver(before, Reason::Settled, after.state())
+                self.deliver(before, Reason::Settled, after.phase())
             }
             Ok(_) | Err(Refused) => false,
         }
     }
 
-    fn deliver(&self, before: Word, reason: Reason, state: RequestState) -> bool {
+    fn deliver(&self, before: Word, reason: Reason, state: RequestPhase) -> bool {
         let shared = self.notifier.shared();
         if !before.has(Flag::Routed) {
             shared.count_unrouted();
@@ -193,7 +193,7 @@ impl fmt::Debug for InFlight {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("InFlight")
             .field("generation", &self.generation())
-            .field("state", &self.state())
+            .field("phase", &self.phase())
             .finish_non_exhaustive()
     }
 }
@@ -206,7 +206,7 @@ impl fmt::Debug for InFlight {
 #[must_use = "store the result, then call wake"]
 pub struct Claim<'a> {
     request: &'a InFlight,
-    outcome: Outcome,
+    outcome: Ending,
     /// The word as the claim left it.
     word: Word,
 }
@@ -222,6 +222,6 @@ impl Claim<'_> {
 
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
-        self.request.settle(self.word, Outcome::Failed);
+        self.request.settle(self.word, Ending::Failed);
     }
 }

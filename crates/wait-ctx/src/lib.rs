@@ -24,7 +24,7 @@
 //! # Example
 //! ```
 //! use std::sync::{Arc, Mutex};
-//! use wait_ctx::{Arm, Outcome, ReadyQueue, RequestState, Route, Status, Token, WaitCtx};
+//! use wait_ctx::{Arm, Ending, ReadyQueue, RequestPhase, Route, Status, Token, WaitCtx};
 //!
 //! # fn main() -> std::io::Result<()> {
 //! // Once per serving thread; once per session.
@@ -38,7 +38,7 @@
 //! let device = std::thread::spawn({
 //!     let (request, result) = (request.clone(), Arc::clone(&result));
 //!     move || {
-//!         if let Some(claim) = request.claim(Outcome::Done) {
+//!         if let Some(claim) = request.claim(Ending::Done) {
 //!             *result.lock().unwrap() = Some("signature");
 //!             claim.wake();
 //!         }
@@ -60,7 +60,7 @@
 //!     }
 //!     assert_eq!(ready, [Token(42)]);
 //! }
-//! assert_eq!(request.state(), RequestState::Done);
+//! assert_eq!(request.phase(), RequestPhase::Done);
 //! assert_eq!(result.lock().unwrap().take(), Some("signature"));
 //! # device.join().unwrap();
 //! # Ok(())
@@ -156,7 +156,7 @@ pub use notifier::{Notifier, RequestLive};
 pub use openssl_view::{OpenSslChanges, OpenSslView};
 pub use ready::{ReadyQueue, ReadySender, Token};
 pub use request::{
-    IllegalTransition, Outcome, RequestEvent, RequestState, Status, UnknownStatus, transition,
+    Ending, IllegalTransition, RequestEvent, RequestPhase, Status, UnknownStatus, transition,
 };
 pub use routes::{NotifierCounters, Route};
 pub use seen::{FdDiff, FdList, FdListIntoIter, Seen};

@@ -9,7 +9,7 @@ use loom::thread;
 
 use crate::signal::Signal;
 use crate::sync::{Mutex, lock};
-use crate::{Arm, Notifier, Outcome, ReadyQueue, RequestState, Route, Token, WaitCtx};
+use crate::{Arm, Ending, Notifier, ReadyQueue, RequestPhase, Route, Token, WaitCtx};
 
 /// Counts the callbacks of `notifier`. The counters are plain `std` ones: loom need not interleave around them.
 fn counting(notifier: &Notifier) -> Arc<AtomicUsize> {
@@ -31,18 +31,18 @@ fn l3_a_completion_races_the_pause_and_is_never_lost() {
         let device = thread::spawn({
             let (request, result) = (request.clone(), Arc::clone(&result));
             move || {
-                let claim = request.claim(Outcome::Done).unwrap();
+                let claim = request.claim(Ending::Done).unwrap();
                 *lock(&result) = Some(42);
                 claim.wake()
             }
         });
         request.accept();
         let arm = request.arm();
-        if arm == Arm::Settled(RequestState::Done) {
+        if arm == Arm::Settled(RequestPhase::Done) {
             assert_eq!(*lock(&result), Some(42));
         }
         let woken = device.join().unwrap();
-        assert_eq!(request.state(), RequestState::Done);
+        assert_eq!(request.phase(), RequestPhase::Done);
         assert_eq!(arm == Arm::Armed, woken);
         assert_eq!(calls.load(Ordering::Relaxed), usize::from(woken));
     });
@@ -57,14 +57,14 @@ fn l4_two_completions_race_and_one_wins() {
         assert_eq!(request.arm(), Arm::Armed);
         let other = thread::spawn({
             let request = request.clone();
-            move || request.claim(Outcome::Failed).map(|claim| claim.wake())
+            move || request.claim(Ending::Failed).map(|claim| claim.wake())
         });
-        let mine = request.claim(Outcome::Done).map(|claim| claim.wake());
+        let mine = request.claim(Ending::Done).map(|claim| claim.wake());
         let theirs = other.join().unwrap();
         assert_ne!(mine, theirs);
         assert_eq!(calls.load(Ordering::Relaxed), 1);
-        let expected = if mine.is_some() { RequestState::Done } else { RequestState::Failed };
-        assert_eq!(request.state(), expected);
+        let expected = if mine.is_some() { RequestPhase::Done } else { RequestPhase::Failed };
+        assert_eq!(request.phase(), expected);
     });
 }
 
@@ -82,7 +82,7 @@ fn l4_a_cancel_and_a_completion_race_and_one_settles() {
         let device = thread::spawn({
             let old = old.clone();
             move || {
-                let claim = old.claim(Outcome::Done);
+                let claim = old.claim(Ending::Done);
                 (claim.is_some(), claim.is_some_and(|claim| claim.wake()))
             }
         });
@@ -94,7 +94,7 @@ fn l4_a_cancel_and_a_completion_race_and_one_settles() {
         assert_ne!(claimed, cancelled);
         assert!(claimed || !woken);
         assert_ne!(latest.load(Ordering::Relaxed), new.generation());
-        assert_eq!(new.state(), RequestState::Queued);
+        assert_eq!(new.phase(), RequestPhase::Queued);
     });
 }
 
@@ -115,13 +115,13 @@ fn l4_no_call_runs_after_unset_and_wait() {
         assert_eq!(request.arm(), Arm::Armed);
         let device = thread::spawn({
             let request = request.clone();
-            move || request.claim(Outcome::Done).unwrap().wake()
+            move || request.claim(Ending::Done).unwrap().wake()
         });
         notifier.shared().unset_and_wait().unwrap();
         unset.store(true, Ordering::Relaxed);
         device.join().unwrap();
         assert!(!late.load(Ordering::Relaxed));
-        assert_eq!(request.state(), RequestState::Done);
+        assert_eq!(request.phase(), RequestPhase::Done);
     });
 }
 
@@ -133,7 +133,7 @@ fn l3_a_route_set_while_the_wake_is_under_way_gets_it_exactly_once() {
         assert_eq!(request.arm(), Arm::Armed);
         let device = thread::spawn({
             let request = request.clone();
-            move || request.claim(Outcome::Done).unwrap().wake()
+            move || request.claim(Ending::Done).unwrap().wake()
         });
         let calls = counting(&notifier);
         device.join().unwrap();
@@ -150,7 +150,7 @@ fn l3_a_route_taken_away_and_set_again_loses_no_wake() {
         assert_eq!(request.arm(), Arm::Armed);
         let device = thread::spawn({
             let request = request.clone();
-            move || request.claim(Outcome::Done).unwrap().wake()
+            move || request.claim(Ending::Done).unwrap().wake()
         });
         notifier.shared().unset_callback();
         let second = counting(&notifier);
@@ -199,12 +199,12 @@ fn l5_a_session_dropped_while_it_is_woken_is_cancelled_or_told() {
         assert_eq!(request.arm(), Arm::Armed);
         let device = thread::spawn({
             let request = request.clone();
-            move || request.claim(Outcome::Done).is_some_and(|claim| claim.wake())
+            move || request.claim(Ending::Done).is_some_and(|claim| claim.wake())
         });
         drop(ctx);
         let woken = device.join().unwrap();
         assert_eq!(calls.load(Ordering::Relaxed), usize::from(woken));
-        assert!(request.state().is_settled());
+        assert!(request.phase().is_settled());
     });
 }
 
@@ -217,7 +217,7 @@ fn l3_the_descriptor_is_readable_until_the_resume_that_finds_the_result() {
         let request = notifier.begin().unwrap();
         let device = thread::spawn({
             let request = request.clone();
-            move || request.claim(Outcome::Done).unwrap().wake()
+            move || request.claim(Ending::Done).unwrap().wake()
         });
         // A resume without a wake drains first and looks afterwards.
         notifier.shared().drain_signal();
@@ -225,7 +225,7 @@ fn l3_the_descriptor_is_readable_until_the_resume_that_finds_the_result() {
             signal.wait();
             notifier.shared().drain_signal();
         }
-        assert_eq!(request.state(), RequestState::Done);
+        assert_eq!(request.phase(), RequestPhase::Done);
         device.join().unwrap();
     });
 }
@@ -264,7 +264,7 @@ fn l3_the_ready_queue_carries_a_wake_across_threads() {
         let request = notifier.begin().unwrap();
         let device = thread::spawn({
             let request = request.clone();
-            move || request.claim(Outcome::Done).unwrap().wake()
+            move || request.claim(Ending::Done).unwrap().wake()
         });
         let mut ready = Vec::new();
         if request.arm() == Arm::Armed {
@@ -276,7 +276,7 @@ fn l3_the_ready_queue_carries_a_wake_across_threads() {
                 queue.drain(&mut ready);
             }
         }
-        assert_eq!(request.state(), RequestState::Done);
+        assert_eq!(request.phase(), RequestPhase::Done);
         device.join().unwrap();
     });
 }

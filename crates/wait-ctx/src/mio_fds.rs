@@ -13,7 +13,7 @@ use crate::seen::Seen;
 ///
 /// ```
 /// use mio::{Events, Poll, Token};
-/// use wait_ctx::{Arm, MioFds, Outcome, WaitCtx};
+/// use wait_ctx::{Arm, MioFds, Ending, WaitCtx};
 ///
 /// # fn main() -> std::io::Result<()> {
 /// let (mut poll, mut events) = (Poll::new()?, Events::with_capacity(8));
@@ -24,7 +24,7 @@ use crate::seen::Seen;
 ///
 /// let request = ctx.notifier().begin().expect("the first one");
 /// assert_eq!(request.arm(), Arm::Armed);
-/// request.claim(Outcome::Done).expect("not cancelled").wake();
+/// request.claim(Ending::Done).expect("not cancelled").wake();
 ///
 /// poll.poll(&mut events, None)?;
 /// assert_eq!(events.iter().next().map(|event| event.token()), Some(Token(5)));

@@ -43,7 +43,7 @@ impl Notifier {
     /// The status of the current request, or of the last one. One atomic load, on any thread.
     #[inline]
     pub fn status(&self) -> Status {
-        self.shared.word.load().state().into()
+        self.shared.word.load().phase().into()
     }
 
     /// Begins a request, in the state `Queued`. Whatever still carries an earlier request can no longer wake anybody.
@@ -97,7 +97,7 @@ impl fmt::Debug for Notifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let word = self.shared.word.load();
         f.debug_struct("Notifier")
-            .field("state", &word.state())
+            .field("phase", &word.phase())
             .field("generation", &word.generation().as_u64())
             .field("counters", &self.counters())
             .finish_non_exhaustive()

@@ -21,7 +21,7 @@ use std::fmt;
 /// edge from `Queued` straight to `Done`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
-pub enum RequestState {
+pub enum RequestPhase {
     /// No request was ever begun here.
     Free = 0,
     /// Begun, and not (yet) accepted by the device.
@@ -36,7 +36,7 @@ pub enum RequestState {
     Cancelled = 5,
 }
 
-impl RequestState {
+impl RequestPhase {
     /// Every state, in the order of the committed table.
     pub const ALL: [Self; 6] =
         [Self::Free, Self::Queued, Self::Submitted, Self::Done, Self::Failed, Self::Cancelled];
@@ -81,7 +81,7 @@ impl RequestEvent {
 #[error("a request that is {from:?} cannot take the event {event:?}")]
 pub struct IllegalTransition {
     /// The state the event met.
-    pub from: RequestState,
+    pub from: RequestPhase,
     /// The event.
     pub event: RequestEvent,
 }
@@ -89,13 +89,13 @@ pub struct IllegalTransition {
 /// The state after `event`, for every pair of state and event.
 ///
 /// # Errors
-/// [`IllegalTransition`] for every pair that the picture at [`RequestState`] does not show.
+/// [`IllegalTransition`] for every pair that the picture at [`RequestPhase`] does not show.
 pub const fn transition(
-    from: RequestState,
+    from: RequestPhase,
     event: RequestEvent,
-) -> Result<RequestState, IllegalTransition> {
+) -> Result<RequestPhase, IllegalTransition> {
     use RequestEvent as E;
-    use RequestState as S;
+    use RequestPhase as S;
     match (from, event) {
         (S::Free | S::Done | S::Failed | S::Cancelled, E::Begin) => Ok(S::Queued),
         (S::Queued, E::Full) => Ok(S::Queued),
@@ -114,7 +114,7 @@ pub const fn transition(
 
 /// What an application is told about the request of its session: the values of `ASYNC_WAIT_CTX_get_status` in OpenSSL.
 ///
-/// It is a projection of [`RequestState`], so it can never be stale or published late, and it belongs to one request:
+/// It is a projection of [`RequestPhase`], so it can never be stale or published late, and it belongs to one request:
 /// beginning the next one replaces it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(i32)]
@@ -129,13 +129,13 @@ pub enum Status {
     Again = 3,
 }
 
-impl From<RequestState> for Status {
-    fn from(state: RequestState) -> Self {
+impl From<RequestPhase> for Status {
+    fn from(state: RequestPhase) -> Self {
         match state {
-            RequestState::Free => Self::Unsupported,
-            RequestState::Queued => Self::Again,
-            RequestState::Submitted | RequestState::Done => Self::Ok,
-            RequestState::Failed | RequestState::Cancelled => Self::Err,
+            RequestPhase::Free => Self::Unsupported,
+            RequestPhase::Queued => Self::Again,
+            RequestPhase::Submitted | RequestPhase::Done => Self::Ok,
+            RequestPhase::Failed | RequestPhase::Cancelled => Self::Err,
         }
     }
 }
@@ -178,14 +178,14 @@ impl fmt::Display for Status {
 
 /// How a request was completed, as the completing side reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// With a result: the state becomes [`RequestState::Done`].
+pub enum Ending {
+    /// With a result: the state becomes [`RequestPhase::Done`].
     Done,
-    /// With an error: the state becomes [`RequestState::Failed`].
+    /// With an error: the state becomes [`RequestPhase::Failed`].
     Failed,
 }
 
-impl Outcome {
+impl Ending {
     pub(crate) const fn event(self) -> RequestEvent {
         match self {
             Self::Done => RequestEvent::Complete,

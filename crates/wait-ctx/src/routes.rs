@@ -15,7 +15,7 @@ use crate::callback::{Callback, CallbackArg, InsideCallback, Notification, Reaso
 use crate::contain::{contain, contain_drop};
 use crate::plant::{self, Bug};
 use crate::ready::{ReadySender, Token};
-use crate::request::{RequestEvent, RequestState, Status};
+use crate::request::{RequestEvent, RequestPhase, Status};
 use crate::signal::Signal;
 use crate::sync::{Condvar, Mutex, lock};
 use crate::word::{AtomicWord, Flag, Generation, Word};
@@ -328,14 +328,14 @@ impl Shared {
         };
         if let Some(word) = owed {
             // The word does not say which wake it was. A queued request whose armed bit is gone was told to retry.
-            let reason = match word.state() {
-                RequestState::Done | RequestState::Failed | RequestState::Cancelled => {
+            let reason = match word.phase() {
+                RequestPhase::Done | RequestPhase::Failed | RequestPhase::Cancelled => {
                     Reason::Settled
                 }
-                RequestState::Queued if !word.has(Flag::Armed) => Reason::Retry,
+                RequestPhase::Queued if !word.has(Flag::Armed) => Reason::Retry,
                 _ => Reason::Future,
             };
-            let status = word.state().into();
+            let status = word.phase().into();
             self.deliver(Due { reason, status, generation: word.generation() });
         }
     }
@@ -355,7 +355,7 @@ impl Wake for Shared {
 
     fn wake_by_ref(self: &Arc<Self>) {
         let word = self.word.load();
-        let status = word.state().into();
+        let status = word.phase().into();
         self.deliver(Due { reason: Reason::Future, status, generation: word.generation() });
     }
 }

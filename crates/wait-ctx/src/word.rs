@@ -15,7 +15,7 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::request::{IllegalTransition, RequestEvent, RequestState, transition};
+use crate::request::{IllegalTransition, RequestEvent, RequestPhase, transition};
 use crate::sync::AtomicU64;
 
 const STATE_MASK: u64 = 0b111;
@@ -47,14 +47,14 @@ impl Generation {
 pub(crate) struct Word(u64);
 
 impl Word {
-    pub(crate) const fn state(self) -> RequestState {
+    pub(crate) const fn phase(self) -> RequestPhase {
         match self.0 & STATE_MASK {
-            0 => RequestState::Free,
-            1 => RequestState::Queued,
-            2 => RequestState::Submitted,
-            3 => RequestState::Done,
-            4 => RequestState::Failed,
-            _ => RequestState::Cancelled,
+            0 => RequestPhase::Free,
+            1 => RequestPhase::Queued,
+            2 => RequestPhase::Submitted,
+            3 => RequestPhase::Done,
+            4 => RequestPhase::Failed,
+            _ => RequestPhase::Cancelled,
         }
     }
 
@@ -76,7 +76,7 @@ impl Word {
 
     /// Applies an event to the state; the flags stay.
     pub(crate) const fn after(self, event: RequestEvent) -> Result<Self, IllegalTransition> {
-        match transition(self.state(), event) {
+        match transition(self.phase(), event) {
             Ok(state) => Ok(Self(self.0 & !STATE_MASK | state as u64)),
             Err(illegal) => Err(illegal),
         }
@@ -159,10 +159,10 @@ mod tests {
             for left in 0..1 << GENERATION_SHIFT {
                 let word = Word(generation << GENERATION_SHIFT | left);
                 let Ok(next) = word.next() else {
-                    assert!(word.state().is_live());
+                    assert!(word.phase().is_live());
                     continue;
                 };
-                assert_eq!(next.state(), RequestState::Queued);
+                assert_eq!(next.phase(), RequestPhase::Queued);
                 assert_eq!(next.generation().0, (generation + 1) % (1 << 56));
                 let routed = word.has(Flag::Routed);
                 assert_eq!(next.without(Flag::Routed).0 & 0xf8, 0);

@@ -32,7 +32,7 @@ fn the_document_shows_the_engine_that_passes() {
     assert!(document.contains(engine), "docs/test-your-engine.md must quote {engine}");
     let implementation: Vec<_> = engine
         .lines()
-        .skip_while(|line| !line.starts_with("impl Engine for"))
+        .skip_while(|line| !line.starts_with("impl TestedEngine for"))
         .take_while(|line| *line != "}")
         .collect();
     assert!(implementation.len() <= 60, "{} lines", implementation.len());

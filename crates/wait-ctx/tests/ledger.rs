@@ -36,5 +36,5 @@ fn l8_descriptors_are_counted_until_the_last_one_who_may_know_them_is_gone() {
     drop(seen);
     assert_eq!(fds_gauge().now(), 0);
     assert_eq!(fds_gauge().peak(), 10 * (1 + per_signal));
-    assert!(request.state().is_settled());
+    assert!(request.phase().is_settled());
 }

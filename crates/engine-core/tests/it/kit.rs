@@ -26,13 +26,13 @@ impl Kit {
     }
 }
 
-impl testing::Engine for Kit {
+impl testing::TestedEngine for Kit {
     type Request = Pending<Negate>;
 
-    fn on_full(&self) -> testing::OnFull {
+    fn on_full(&self) -> testing::FullPolicy {
         match self.on_full {
-            OnFull::Notify => testing::OnFull::Notify,
-            _ => testing::OnFull::Queue,
+            OnFull::Notify => testing::FullPolicy::Notify,
+            _ => testing::FullPolicy::Queue,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::hint::black_box;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use wait_ctx::{Arm, InFlight, Key, Outcome, Seen, WaitCtx, WaitFd};
+use wait_ctx::{Arm, Ending, InFlight, Key, Seen, WaitCtx, WaitFd};
 
 use super::Bench;
 use super::measure::{in_turn, nanoseconds_each};
@@ -54,7 +54,7 @@ pub(super) fn notify_eventfd() -> Vec<Bench> {
         requests.iter().for_each(|request| assert_eq!(request.arm(), Arm::Armed));
         let each = nanoseconds_each(SESSIONS, || {
             for request in &requests {
-                black_box(request.claim(Outcome::Done).expect("the first claim").wake());
+                black_box(request.claim(Ending::Done).expect("the first claim").wake());
             }
         });
         sessions.iter().for_each(WaitCtx::drain_notify);
@@ -82,7 +82,7 @@ pub(super) fn notify_unlistened() -> Vec<Bench> {
         let requests: Vec<InFlight> = sessions.iter().map(begin).collect();
         nanoseconds_each(SESSIONS, || {
             for request in &requests {
-                black_box(request.claim(Outcome::Done).expect("the first claim").wake());
+                black_box(request.claim(Ending::Done).expect("the first claim").wake());
             }
         })
     };

@@ -6,7 +6,7 @@ use std::fmt;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
 use super::run::run_script;
-use super::script::{Engine, Step};
+use super::script::{ScriptStep, TestedEngine};
 use super::shortest::{Failing, shortest};
 use super::strategy::script;
 
@@ -14,7 +14,7 @@ use super::strategy::script;
 ///
 /// # Errors
 /// The shortest script found on which the engine breaks a law.
-pub fn conformance<E: Engine>(make: impl Fn() -> E) -> Result<Report, Box<NonConformance>> {
+pub fn conformance<E: TestedEngine>(make: impl Fn() -> E) -> Result<Coverage, Box<NonConformance>> {
     Conformance::default().run(make)
 }
 
@@ -39,9 +39,9 @@ impl Default for Conformance {
 /// What a successful run covered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Report {
-    /// How often each kind of step took effect, by [`Step::kind`].
-    pub steps: [u64; Step::N_KINDS],
+pub struct Coverage {
+    /// How often each kind of step took effect, by [`ScriptStep::kind`].
+    pub steps: [u64; ScriptStep::N_KINDS],
     /// Wakes that were due, and came.
     pub wakes: u64,
     /// Results collected.
@@ -55,7 +55,7 @@ pub struct NonConformance {
     /// What went wrong.
     pub broken: String,
     /// The steps that lead there, with those by which the kit lets everything finish.
-    pub script: Vec<Step>,
+    pub script: Vec<ScriptStep>,
 }
 
 impl fmt::Display for NonConformance {
@@ -75,7 +75,10 @@ impl Conformance {
     ///
     /// # Errors
     /// The shortest script found on which the engine breaks a law, or panics.
-    pub fn run<E: Engine>(&self, make: impl Fn() -> E) -> Result<Report, Box<NonConformance>> {
+    pub fn run<E: TestedEngine>(
+        &self,
+        make: impl Fn() -> E,
+    ) -> Result<Coverage, Box<NonConformance>> {
         let config = Config {
             cases: self.scripts,
             max_shrink_iters: 20_000,
@@ -83,8 +86,8 @@ impl Conformance {
             ..Config::default()
         };
         let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &self.seed);
-        let total = RefCell::new(Report::default());
-        let run = |steps: &[Step]| run_script(make(), steps);
+        let total = RefCell::new(Coverage::default());
+        let run = |steps: &[ScriptStep]| run_script(make(), steps);
         let mut runner = TestRunner::new_with_rng(config, rng);
         let outcome = runner.run(&script(self.max_steps), |steps| {
             total
@@ -107,7 +110,7 @@ impl Conformance {
     }
 }
 
-impl Report {
+impl Coverage {
     fn add(&mut self, other: &Self) {
         for (sum, n) in self.steps.iter_mut().zip(other.steps) {
             *sum += n;

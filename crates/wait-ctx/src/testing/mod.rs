@@ -5,9 +5,9 @@
 //! submissions, polls, cancellations and device events, checks the laws after every step, and shrinks a failure to the
 //! shortest script that still shows it.
 //!
-//! All it needs is the small trait [`Engine`]: submit with a notifier, poll the result, cancel, and one method through
+//! All it needs is the small trait [`TestedEngine`]: submit with a notifier, poll the result, cancel, and one method through
 //! which the kit tells the engine's device what to do. No jobs and no fibers are involved. An engine with threads of its
-//! own implements [`Engine::settle`], so that every step has taken effect before the kit looks.
+//! own implements [`TestedEngine::settle`], so that every step has taken effect before the kit looks.
 
 mod conformance;
 mod model;
@@ -18,7 +18,7 @@ mod strategy;
 
 pub use proptest;
 
-pub use conformance::{Conformance, NonConformance, Report, conformance};
+pub use conformance::{Conformance, Coverage, NonConformance, conformance};
 pub use model::{ModelArm, SessionModel};
-pub use script::{Answer, DeviceEvent, Engine, Failed, OnFull, Order, Step, Tag};
+pub use script::{Answer, DeviceEvent, Failed, FullPolicy, Order, ScriptStep, Tag, TestedEngine};
 pub use strategy::{illegal_transition, legal_transition, request_event, request_state, script};

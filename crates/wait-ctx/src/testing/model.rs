@@ -1,11 +1,11 @@
 //! The reference model of one session: what its status is and when it is woken, in plain sequential code.
 
-use crate::{Outcome, RequestEvent, RequestState, Status, transition};
+use crate::{Ending, RequestEvent, RequestPhase, Status, transition};
 
 /// One session without atomics, routes or threads. Each method says whether a wake is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionModel {
-    state: RequestState,
+    state: RequestPhase,
     armed: bool,
     retry: bool,
     wakes: u64,
@@ -24,7 +24,7 @@ pub enum ModelArm {
 
 impl Default for SessionModel {
     fn default() -> Self {
-        Self { state: RequestState::Free, armed: false, retry: false, wakes: 0 }
+        Self { state: RequestPhase::Free, armed: false, retry: false, wakes: 0 }
     }
 }
 
@@ -35,7 +35,7 @@ impl SessionModel {
     }
 
     /// The state of its request.
-    pub const fn state(&self) -> RequestState {
+    pub const fn phase(&self) -> RequestPhase {
         self.state
     }
 
@@ -83,10 +83,10 @@ impl SessionModel {
     }
 
     /// A completion arrives. True if it is the first, false if it is late or a duplicate.
-    pub fn settle(&mut self, outcome: Outcome) -> bool {
+    pub fn settle(&mut self, outcome: Ending) -> bool {
         let first = self.take(match outcome {
-            Outcome::Done => RequestEvent::Complete,
-            Outcome::Failed => RequestEvent::Fail,
+            Ending::Done => RequestEvent::Complete,
+            Ending::Failed => RequestEvent::Fail,
         });
         if first {
             self.wake_if_armed();
@@ -104,9 +104,9 @@ impl SessionModel {
         cancelled
     }
 
-    /// A retry is announced, with the policy [`OnFull::Notify`](super::OnFull::Notify).
+    /// A retry is announced, with the policy [`FullPolicy::Notify`](super::OnFull::Notify).
     pub fn retry(&mut self) {
-        if self.state == RequestState::Queued && !self.wake_if_armed() {
+        if self.state == RequestPhase::Queued && !self.wake_if_armed() {
             self.retry = true;
         }
     }

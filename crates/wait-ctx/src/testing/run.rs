@@ -6,14 +6,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 
-use super::conformance::Report;
+use super::conformance::Coverage;
 use super::model::{ModelArm, SessionModel};
-use super::script::{Answer, DeviceEvent, Engine, Failed, OnFull, Order, Step, Tag};
+use super::script::{
+    Answer, DeviceEvent, Failed, FullPolicy, Order, ScriptStep, Tag, TestedEngine,
+};
 use super::shortest::Failing;
-use crate::{Outcome, RequestState, WaitCtx};
+use crate::{Ending, RequestPhase, WaitCtx};
 
 /// Runs one script to its end, and lets everything finish.
-pub(super) fn run_script<E: Engine>(engine: E, steps: &[Step]) -> Result<Report, Failing> {
+pub(super) fn run_script<E: TestedEngine>(
+    engine: E,
+    steps: &[ScriptStep],
+) -> Result<Coverage, Failing> {
     let mut run = Run::new(engine);
     let checked = catch_unwind(AssertUnwindSafe(|| {
         steps.iter().try_for_each(|&step| run.step(step))?;
@@ -32,18 +37,18 @@ pub(super) fn run_script<E: Engine>(engine: E, steps: &[Step]) -> Result<Report,
 }
 
 /// One script under way.
-struct Run<E: Engine> {
+struct Run<E: TestedEngine> {
     engine: E,
     /// The steps that took effect.
-    trace: Vec<Step>,
-    sessions: [Session<E::Request>; Step::N_SESSIONS],
+    trace: Vec<ScriptStep>,
+    sessions: [Session<E::Request>; ScriptStep::N_SESSIONS],
     next_tag: u64,
     full: bool,
     /// Submissions that the device must have taken.
     taken: u64,
     /// Those of them that it has not ended yet, oldest first.
     held: VecDeque<Tag>,
-    report: Report,
+    report: Coverage,
 }
 
 struct Session<R> {
@@ -76,16 +81,16 @@ impl<R> Session<R> {
     }
 
     /// The tag of the current request, if its state is this one.
-    fn tag_in(&self, state: RequestState) -> Option<Tag> {
+    fn tag_in(&self, state: RequestPhase) -> Option<Tag> {
         let (tag, _) = self.current.as_ref()?;
-        (self.model.state() == state).then_some(*tag)
+        (self.model.phase() == state).then_some(*tag)
     }
 }
 
 /// What law is broken, and how.
 type Checked<T = ()> = Result<T, String>;
 
-impl<E: Engine> Run<E> {
+impl<E: TestedEngine> Run<E> {
     fn new(engine: E) -> Self {
         let sessions = std::array::from_fn(|_| Session::new());
         Self {
@@ -96,26 +101,26 @@ impl<E: Engine> Run<E> {
             full: false,
             taken: 0,
             held: VecDeque::new(),
-            report: Report::default(),
+            report: Coverage::default(),
         }
     }
 
     /// Takes a step, if it makes sense here, and checks everything that can be seen from outside.
-    fn step(&mut self, step: Step) -> Checked {
+    fn step(&mut self, step: ScriptStep) -> Checked {
         // Entered before, so that it is there if the engine panics.
         self.trace.push(step);
         let took_effect = match step {
-            Step::Submit(session, answer) => self.submit(session, answer),
-            Step::Poll(session) => self.poll(session)?,
-            Step::Cancel(session) => self.cancel(session),
-            Step::Complete(session) => self.settle(session, Outcome::Done)?,
-            Step::Fail(session) => self.settle(session, Outcome::Failed)?,
-            Step::Duplicate(session) => {
+            ScriptStep::Submit(session, answer) => self.submit(session, answer),
+            ScriptStep::Poll(session) => self.poll(session)?,
+            ScriptStep::Cancel(session) => self.cancel(session),
+            ScriptStep::Complete(session) => self.settle(session, Ending::Done)?,
+            ScriptStep::Fail(session) => self.settle(session, Ending::Failed)?,
+            ScriptStep::Duplicate(session) => {
                 let tag = self.sessions[session].finished;
                 tag.is_some_and(|tag| self.engine.device(DeviceEvent::Duplicate(tag)))
             }
-            Step::Late(session) => self.late(session),
-            Step::Room => self.room(),
+            ScriptStep::Late(session) => self.late(session),
+            ScriptStep::Room => self.room(),
         };
         if took_effect {
             self.report.steps[step.kind().0] += 1;
@@ -140,7 +145,7 @@ impl<E: Engine> Run<E> {
             return false;
         }
         if let Some(step) = self.trace.last_mut() {
-            *step = Step::Submit(index, answer);
+            *step = ScriptStep::Submit(index, answer);
         }
         let tag = Tag(self.next_tag);
         self.next_tag += 1;
@@ -153,13 +158,13 @@ impl<E: Engine> Run<E> {
                 self.held.push_back(tag);
             }
             Answer::Early => {
-                session.model.settle(Outcome::Done);
+                session.model.settle(Ending::Done);
                 session.finished = Some(tag);
                 self.taken += 1;
             }
             Answer::Full => self.full = true,
             Answer::Fatal => {
-                session.model.settle(Outcome::Failed);
+                session.model.settle(Ending::Failed);
             }
         }
         true
@@ -170,17 +175,17 @@ impl<E: Engine> Run<E> {
         let Some((tag, request)) = &mut session.current else { return Ok(false) };
         let polled = self.engine.poll(request);
         // An engine that leaves retries to the poll submits here; with room the device then takes it.
-        let queued = session.model.state() == RequestState::Queued;
-        if queued && self.engine.on_full() == OnFull::Notify && !self.full {
+        let queued = session.model.phase() == RequestPhase::Queued;
+        if queued && self.engine.on_full() == FullPolicy::Notify && !self.full {
             session.model.accept();
             self.taken += 1;
             self.held.push_back(*tag);
         }
         // A retry may have been announced, and the room taken by somebody else: then it is refused again.
         while session.model.arm() == ModelArm::Retry {}
-        let expected = match session.model.state() {
-            RequestState::Done => Poll::Ready(Ok(*tag)),
-            RequestState::Failed => Poll::Ready(Err(Failed)),
+        let expected = match session.model.phase() {
+            RequestPhase::Done => Poll::Ready(Ok(*tag)),
+            RequestPhase::Failed => Poll::Ready(Err(Failed)),
             _ => Poll::Pending,
         };
         if polled != expected {
@@ -201,7 +206,7 @@ impl<E: Engine> Run<E> {
 
     fn cancel(&mut self, index: usize) -> bool {
         let session = &mut self.sessions[index];
-        let held = session.tag_in(RequestState::Submitted);
+        let held = session.tag_in(RequestPhase::Submitted);
         let Some((_, request)) = session.current.take() else { return false };
         session.cancelled.extend(held);
         self.engine.cancel(request);
@@ -210,15 +215,15 @@ impl<E: Engine> Run<E> {
     }
 
     /// The device completes or fails a request that it holds.
-    fn settle(&mut self, index: usize, outcome: Outcome) -> Checked<bool> {
+    fn settle(&mut self, index: usize, outcome: Ending) -> Checked<bool> {
         let session = &mut self.sessions[index];
-        let Some(tag) = session.tag_in(RequestState::Submitted) else { return Ok(false) };
+        let Some(tag) = session.tag_in(RequestPhase::Submitted) else { return Ok(false) };
         if !may_end(self.engine.order(), &self.held, tag) {
             return Ok(false);
         }
         let event = match outcome {
-            Outcome::Done => DeviceEvent::Complete(tag),
-            Outcome::Failed => DeviceEvent::Fail(tag),
+            Ending::Done => DeviceEvent::Complete(tag),
+            Ending::Failed => DeviceEvent::Fail(tag),
         };
         if !self.engine.device(event) {
             return Err(format!(
@@ -252,13 +257,13 @@ impl<E: Engine> Run<E> {
         let on_full = self.engine.on_full();
         let mut taken = Vec::new();
         for session in &mut self.sessions {
-            if let Some(tag) = session.tag_in(RequestState::Queued) {
+            if let Some(tag) = session.tag_in(RequestPhase::Queued) {
                 match on_full {
-                    OnFull::Queue => {
+                    FullPolicy::Queue => {
                         session.model.accept();
                         taken.push(tag);
                     }
-                    OnFull::Notify => session.model.retry(),
+                    FullPolicy::Notify => session.model.retry(),
                 }
             }
         }
@@ -302,14 +307,14 @@ impl<E: Engine> Run<E> {
 
     /// Makes room, completes everything, and collects it.
     fn finish(&mut self) -> Checked {
-        self.step(Step::Room)?;
+        self.step(ScriptStep::Room)?;
         // Each round ends at least the oldest request that the device holds.
         while self.sessions.iter().any(|s| s.current.is_some() || !s.cancelled.is_empty()) {
-            for session in 0..Step::N_SESSIONS {
-                self.step(Step::Poll(session))?;
-                self.step(Step::Complete(session))?;
-                self.step(Step::Poll(session))?;
-                self.step(Step::Late(session))?;
+            for session in 0..ScriptStep::N_SESSIONS {
+                self.step(ScriptStep::Poll(session))?;
+                self.step(ScriptStep::Complete(session))?;
+                self.step(ScriptStep::Poll(session))?;
+                self.step(ScriptStep::Late(session))?;
             }
         }
         self.report.wakes = self.sessions.iter().map(|session| session.model.wakes()).sum();

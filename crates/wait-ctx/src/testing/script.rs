@@ -41,7 +41,7 @@ pub enum DeviceEvent {
 
 /// What an engine does about a full device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnFull {
+pub enum FullPolicy {
     /// Keeps the request and submits it when there is room. No wake: the status turns from `Again` to `Ok`.
     Queue,
     /// Wakes the session when there is room, with the status `Again`; the next poll submits.
@@ -59,13 +59,13 @@ pub enum Order {
 }
 
 /// An engine under test, with its device. Keep it short: the kit's worked example takes fewer than sixty lines.
-pub trait Engine {
+pub trait TestedEngine {
     /// What the session holds of its request.
     type Request;
 
     /// The policy for a full device.
-    fn on_full(&self) -> OnFull {
-        OnFull::Queue
+    fn on_full(&self) -> FullPolicy {
+        FullPolicy::Queue
     }
 
     /// The order in which the device ends what it holds.
@@ -97,7 +97,7 @@ pub trait Engine {
 /// One step of a script. A step that makes no sense where it stands is passed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Step {
+pub enum ScriptStep {
     /// A session without a request submits one.
     Submit(usize, Answer),
     /// The session looks for its result, with or without having been woken.
@@ -116,7 +116,7 @@ pub enum Step {
     Room,
 }
 
-impl Step {
+impl ScriptStep {
     /// How many sessions a script uses.
     pub const N_SESSIONS: usize = 2;
 
@@ -141,7 +141,7 @@ impl Step {
     }
 }
 
-impl fmt::Display for Step {
+impl fmt::Display for ScriptStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Submit(s, Answer::Accept) => write!(f, "session {s} submits; the device accepts"),

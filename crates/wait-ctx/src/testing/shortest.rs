@@ -1,19 +1,19 @@
 //! The last stage of shrinking. Proptest leaves steps out one after the other and never looks back; this goes on until
 //! nothing can be left out or made simpler any more, and counts every step that took effect.
 
-use super::script::{Answer, Step};
+use super::script::{Answer, ScriptStep};
 
 /// A script that breaks a law, as its effective steps, and what it breaks.
 #[derive(Debug, Clone)]
 pub(super) struct Failing {
     pub(super) broken: String,
-    pub(super) script: Vec<Step>,
+    pub(super) script: Vec<ScriptStep>,
 }
 
 /// The simplest failing script that can be reached from `failing` by small changes.
 pub(super) fn shortest(
     mut failing: Failing,
-    fails: impl Fn(&[Step]) -> Option<Failing>,
+    fails: impl Fn(&[ScriptStep]) -> Option<Failing>,
 ) -> Failing {
     // Each round makes the cost smaller, so it ends.
     loop {
@@ -28,26 +28,26 @@ pub(super) fn shortest(
 }
 
 /// Fewer steps first, then plainer ones.
-fn cost(script: &[Step]) -> (usize, usize) {
+fn cost(script: &[ScriptStep]) -> (usize, usize) {
     (script.len(), script.iter().map(|&step| complexity(step)).sum())
 }
 
-fn complexity(step: Step) -> usize {
+fn complexity(step: ScriptStep) -> usize {
     match step {
-        Step::Submit(session, Answer::Accept) => session,
-        Step::Submit(session, Answer::Early) => 4 + session,
-        Step::Submit(session, Answer::Full | Answer::Fatal) => 8 + session,
-        Step::Poll(session)
-        | Step::Cancel(session)
-        | Step::Complete(session)
-        | Step::Fail(session)
-        | Step::Duplicate(session)
-        | Step::Late(session) => session,
-        Step::Room => 0,
+        ScriptStep::Submit(session, Answer::Accept) => session,
+        ScriptStep::Submit(session, Answer::Early) => 4 + session,
+        ScriptStep::Submit(session, Answer::Full | Answer::Fatal) => 8 + session,
+        ScriptStep::Poll(session)
+        | ScriptStep::Cancel(session)
+        | ScriptStep::Complete(session)
+        | ScriptStep::Fail(session)
+        | ScriptStep::Duplicate(session)
+        | ScriptStep::Late(session) => session,
+        ScriptStep::Room => 0,
     }
 }
 
-fn candidates(script: &[Step]) -> impl Iterator<Item = Vec<Step>> {
+fn candidates(script: &[ScriptStep]) -> impl Iterator<Item = Vec<ScriptStep>> {
     let without = (0..script.len()).map(|at| {
         let mut shorter = script.to_vec();
         shorter.remove(at);
@@ -55,9 +55,9 @@ fn candidates(script: &[Step]) -> impl Iterator<Item = Vec<Step>> {
     });
     let swapped = std::iter::once(script.iter().map(|&step| on_other_session(step)).collect());
     let accepted = (0..script.len()).filter_map(|at| {
-        let Step::Submit(session, _) = script[at] else { return None };
+        let ScriptStep::Submit(session, _) = script[at] else { return None };
         let mut plainer = script.to_vec();
-        plainer[at] = Step::Submit(session, Answer::Accept);
+        plainer[at] = ScriptStep::Submit(session, Answer::Accept);
         Some(plainer)
     });
     let moved = (0..script.len()).map(|at| {
@@ -68,16 +68,16 @@ fn candidates(script: &[Step]) -> impl Iterator<Item = Vec<Step>> {
     without.chain(swapped).chain(accepted).chain(moved)
 }
 
-fn on_other_session(step: Step) -> Step {
-    let other = |session: usize| (session + 1) % Step::N_SESSIONS;
+fn on_other_session(step: ScriptStep) -> ScriptStep {
+    let other = |session: usize| (session + 1) % ScriptStep::N_SESSIONS;
     match step {
-        Step::Submit(session, answer) => Step::Submit(other(session), answer),
-        Step::Poll(session) => Step::Poll(other(session)),
-        Step::Cancel(session) => Step::Cancel(other(session)),
-        Step::Complete(session) => Step::Complete(other(session)),
-        Step::Fail(session) => Step::Fail(other(session)),
-        Step::Duplicate(session) => Step::Duplicate(other(session)),
-        Step::Late(session) => Step::Late(other(session)),
-        Step::Room => Step::Room,
+        ScriptStep::Submit(session, answer) => ScriptStep::Submit(other(session), answer),
+        ScriptStep::Poll(session) => ScriptStep::Poll(other(session)),
+        ScriptStep::Cancel(session) => ScriptStep::Cancel(other(session)),
+        ScriptStep::Complete(session) => ScriptStep::Complete(other(session)),
+        ScriptStep::Fail(session) => ScriptStep::Fail(other(session)),
+        ScriptStep::Duplicate(session) => ScriptStep::Duplicate(other(session)),
+        ScriptStep::Late(session) => ScriptStep::Late(other(session)),
+        ScriptStep::Room => ScriptStep::Room,
     }
 }

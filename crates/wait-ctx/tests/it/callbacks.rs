@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
-use wait_ctx::{Arm, InFlight, InsideCallback, NotifierCounters, Outcome, Reason, Status, WaitCtx};
+use wait_ctx::{Arm, Ending, InFlight, InsideCallback, NotifierCounters, Reason, Status, WaitCtx};
 
 fn finish(ctx: &WaitCtx) -> bool {
     let request = ctx.notifier().begin().expect("nothing in flight");
     request.accept();
     assert_eq!(request.arm(), Arm::Armed);
-    request.claim(Outcome::Done).expect("first").wake()
+    request.claim(Ending::Done).expect("first").wake()
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn told_later(wake: impl FnOnce(&WaitCtx, &InFlight)) -> Vec<Reason> {
 fn a_callback_that_comes_late_is_told_why_the_wake_was_due() {
     assert_eq!(told_later(|ctx, _| ctx.notifier().waker().wake()), [Reason::Future]);
     assert_eq!(told_later(|_, request| assert!(!request.notify_retry())), [Reason::Retry]);
-    for outcome in [Outcome::Done, Outcome::Failed] {
+    for outcome in [Ending::Done, Ending::Failed] {
         let settle = |_: &WaitCtx, request: &InFlight| {
             request.claim(outcome).expect("first").wake();
         };
@@ -77,7 +77,7 @@ fn c13_a_retry_calls_back_with_status_again_and_a_completion_with_ok_or_error() 
     request.accept();
     assert_eq!(request.arm(), Arm::Armed);
     assert!(!request.notify_retry(), "it was accepted: nothing to retry");
-    assert!(request.claim(Outcome::Failed).expect("first").wake());
+    assert!(request.claim(Ending::Failed).expect("first").wake());
     let calls: Vec<_> = told.try_iter().collect();
     let generation = request.generation();
     let expected =
@@ -113,7 +113,7 @@ fn l4_unset_and_wait_waits_for_a_call_that_has_begun() {
     assert_eq!(request.arm(), Arm::Armed);
     let device = thread::spawn({
         let request = request.clone();
-        move || request.claim(Outcome::Done).expect("first").wake()
+        move || request.claim(Ending::Done).expect("first").wake()
     });
     has_begun.recv().expect("the callback runs");
     assert!(ctx.unset_callback().is_some(), "returns although it runs");
@@ -175,7 +175,7 @@ fn c6_a_callback_set_or_unset_while_paused_moves_the_wake() {
     assert_eq!(request.arm(), Arm::Armed);
     ctx.set_callback(|_| {});
     ctx.unset_callback();
-    assert!(request.claim(Outcome::Done).expect("first").wake());
+    assert!(request.claim(Ending::Done).expect("first").wake());
     assert_eq!(ctx.notifier().counters().fd, 1);
     let mut byte = [0; 8];
     assert!(rustix::io::read(fd, &mut byte).is_ok(), "it is readable");
@@ -194,7 +194,7 @@ fn c10_a_wake_after_the_session_is_gone_does_nothing() {
     let waker = ctx.notifier().waker();
     drop(ctx);
     assert_eq!(Arc::strong_count(&calls), 1, "the callback is gone with its session");
-    assert!(request.claim(Outcome::Done).is_none());
+    assert!(request.claim(Ending::Done).is_none());
     waker.wake();
     assert_eq!(calls.load(Ordering::Relaxed), 0);
 }

@@ -7,7 +7,7 @@ use std::task::{RawWaker, RawWakerVTable, Waker};
 use std::{ptr, thread};
 
 use wait_ctx::{
-    Arm, Key, Notifier, Outcome, Panicked, RequestState, Route, WaitCtx, WaitFd, contain,
+    Arm, Ending, Key, Notifier, Panicked, RequestPhase, Route, WaitCtx, WaitFd, contain,
     contain_drop,
 };
 
@@ -66,8 +66,8 @@ fn complete_elsewhere(notifier: &Notifier) -> thread::JoinHandle<bool> {
     request.accept();
     assert_eq!(request.arm(), Arm::Armed);
     thread::spawn(move || {
-        let woken = request.claim(Outcome::Done).expect("first").wake();
-        woken && request.state() == RequestState::Done
+        let woken = request.claim(Ending::Done).expect("first").wake();
+        woken && request.phase() == RequestPhase::Done
     })
 }
 
@@ -106,7 +106,7 @@ fn l10_a_callback_taken_away_by_itself_may_panic_as_it_is_dropped() {
     });
     let request = ctx.notifier().begin().expect("nothing in flight");
     assert_eq!(request.arm(), Arm::Armed);
-    assert!(request.claim(Outcome::Done).expect("first").wake());
+    assert!(request.claim(Ending::Done).expect("first").wake());
     assert_eq!(ctx.notifier().counters().panics, 1);
     assert!(ctx.unset_and_wait().is_ok_and(|callback| callback.is_none()));
     SESSION.set(None);

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::task::Poll;
 use std::thread::JoinHandle;
 
-use wait_ctx::testing::{Answer, Conformance, DeviceEvent, Engine, Failed, Tag};
-use wait_ctx::{Arm, InFlight, Notifier, Outcome};
+use wait_ctx::testing::{Answer, Conformance, DeviceEvent, Failed, Tag, TestedEngine};
+use wait_ctx::{Arm, Ending, InFlight, Notifier};
 
 type Slot = Arc<Mutex<Option<Result<Tag, Failed>>>>;
 
@@ -73,13 +73,13 @@ impl Device {
                 (answer, true)
             }
             Command::Submit(request, Answer::Fatal, answer) => {
-                complete(&request, Outcome::Failed);
+                complete(&request, Ending::Failed);
                 (answer, true)
             }
             Command::Submit(request, how, answer) => {
                 // A device can finish before the engine has seen that it took the request.
                 if how == Answer::Early {
-                    complete(&request, Outcome::Done);
+                    complete(&request, Ending::Done);
                 }
                 self.take(request);
                 (answer, true)
@@ -97,11 +97,11 @@ impl Device {
 
     fn event(&mut self, event: DeviceEvent) -> bool {
         let (tag, outcome) = match event {
-            DeviceEvent::Complete(tag) | DeviceEvent::Duplicate(tag) => (tag, Outcome::Done),
-            DeviceEvent::Fail(tag) => (tag, Outcome::Failed),
+            DeviceEvent::Complete(tag) | DeviceEvent::Duplicate(tag) => (tag, Ending::Done),
+            DeviceEvent::Fail(tag) => (tag, Ending::Failed),
             DeviceEvent::Room => {
                 for request in std::mem::take(&mut self.refused) {
-                    if request.in_flight.state().is_live() {
+                    if request.in_flight.phase().is_live() {
                         self.take(request);
                     }
                 }
@@ -112,15 +112,15 @@ impl Device {
     }
 }
 
-fn complete(request: &Request, outcome: Outcome) {
+fn complete(request: &Request, outcome: Ending) {
     if let Some(claim) = request.in_flight.claim(outcome) {
-        let result = if outcome == Outcome::Done { Ok(request.tag) } else { Err(Failed) };
+        let result = if outcome == Ending::Done { Ok(request.tag) } else { Err(Failed) };
         *request.result.lock().expect("nobody panics") = Some(result);
         claim.wake();
     }
 }
 
-impl Engine for Gated {
+impl TestedEngine for Gated {
     type Request = Request;
 
     fn submit(&mut self, notifier: &Notifier, tag: Tag, answer: Answer) -> Request {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use proptest::prelude::*;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
 use wait_ctx::testing::{ModelArm, SessionModel};
-use wait_ctx::{Arm, InFlight, Outcome, ReadyQueue, RequestState, Route, Token, WaitCtx};
+use wait_ctx::{Arm, Ending, InFlight, ReadyQueue, RequestPhase, Route, Token, WaitCtx};
 
 /// What is done to a request. Ages count back from the newest one, which has age 0.
 #[derive(Debug, Clone)]
@@ -22,7 +22,7 @@ enum Call {
     /// A completion, and what happens between its claim and its wake.
     Complete {
         age: usize,
-        outcome: Outcome,
+        outcome: Ending,
         between: Vec<Self>,
     },
     /// A completion that dies before it has stored its result.
@@ -53,7 +53,7 @@ fn call() -> impl Strategy<Value = Call> {
         2 => any::<bool>().prop_map(Call::SetCallback),
         2 => any::<bool>().prop_map(Call::SetRoute),
     ];
-    let outcome = prop_oneof![Just(Outcome::Done), Just(Outcome::Failed)];
+    let outcome = prop_oneof![Just(Ending::Done), Just(Ending::Failed)];
     let between = prop::collection::vec(leaf.clone(), 0..3);
     let complete = (age, outcome, between).prop_map(|(age, outcome, between)| Call::Complete {
         age,
@@ -131,7 +131,7 @@ impl Model {
             Call::Complete { age, outcome, between } => {
                 let generation = self.n_requests;
                 let claims =
-                    self.is_current(*age) && self.session.state().is_live() && !self.claimed;
+                    self.is_current(*age) && self.session.phase().is_live() && !self.claimed;
                 self.claimed |= claims;
                 self.won += u64::from(claims);
                 for call in between {
@@ -144,7 +144,7 @@ impl Model {
                 }
             }
             Call::Abandon { age } if self.is_current(*age) && !self.claimed => {
-                let first = self.session(|session| session.settle(Outcome::Failed));
+                let first = self.session(|session| session.settle(Ending::Failed));
                 self.won += u64::from(first);
             }
             Call::Cancel { age } if self.is_current(*age) => {
@@ -174,8 +174,8 @@ impl Model {
         if self.owed && (self.callback || self.route) {
             self.owed = false;
             // An owed wake is one, whatever it was made of. Where no request can have made it, a future did.
-            let state = self.session.state();
-            let by_retry = state == RequestState::Queued && !self.session.is_armed();
+            let state = self.session.phase();
+            let by_retry = state == RequestPhase::Queued && !self.session.is_armed();
             self.deliver(match state.is_settled() || by_retry {
                 true => Wake::OfRequest,
                 false => Wake::OfFuture,
@@ -223,7 +223,7 @@ impl Session {
     fn call(&mut self, call: Call) {
         match call {
             Call::Begin => {
-                let live = self.request(0).is_some_and(|request| request.state().is_live());
+                let live = self.request(0).is_some_and(|request| request.phase().is_live());
                 match self.ctx.notifier().begin() {
                     Ok(request) => {
                         assert!(!live);
@@ -238,8 +238,8 @@ impl Session {
             Call::Arm { age } => {
                 let Some(request) = self.request(age) else { return };
                 match request.arm() {
-                    Arm::Armed | Arm::Retry => assert!(request.state().is_live()),
-                    Arm::Settled(state) => assert!(state.is_settled() && state == request.state()),
+                    Arm::Armed | Arm::Retry => assert!(request.phase().is_live()),
+                    Arm::Settled(state) => assert!(state.is_settled() && state == request.phase()),
                 }
             }
             Call::Complete { age, outcome, between } => {
@@ -247,12 +247,12 @@ impl Session {
                     between.into_iter().for_each(|call| self.call(call));
                     return;
                 };
-                let state = request.state();
+                let state = request.phase();
                 let claim = request.claim(outcome);
                 assert!(state.is_live() || claim.is_none());
                 self.won += u64::from(claim.is_some());
                 // Nothing shows before the result is stored.
-                assert_eq!(request.state(), state);
+                assert_eq!(request.phase(), state);
                 between.into_iter().for_each(|call| self.call(call));
                 if let Some(claim) = claim {
                     claim.wake();
@@ -260,16 +260,16 @@ impl Session {
             }
             Call::Abandon { age } => {
                 if let Some(request) = self.request(age) {
-                    self.won += u64::from(request.claim(Outcome::Done).is_some());
+                    self.won += u64::from(request.claim(Ending::Done).is_some());
                 }
             }
             Call::Cancel { age } => {
                 if let Some(request) = self.request(age) {
-                    let live = request.state().is_live();
+                    let live = request.phase().is_live();
                     let cancelled = request.cancel();
                     self.cancelled += u64::from(cancelled);
                     assert!(live || !cancelled);
-                    assert!(request.state().is_settled());
+                    assert!(request.phase().is_settled());
                 }
             }
             Call::Retry { age } => {
@@ -324,8 +324,8 @@ impl StateMachineTest for Requests {
         assert_eq!(session.ctx.status(), model.session.status());
         assert_eq!(session.requests.len(), model.n_requests);
         if let Some((current, old)) = session.requests.split_last() {
-            assert_eq!(current.state(), model.session.state());
-            assert!(old.iter().all(|request| request.state() == RequestState::Cancelled));
+            assert_eq!(current.phase(), model.session.phase());
+            assert!(old.iter().all(|request| request.phase() == RequestPhase::Cancelled));
         }
         session
     }

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use mio::{Events, Poll, Token};
-use wait_ctx::{Arm, Key, MioFds, Outcome, WaitCtx, WaitFd};
+use wait_ctx::{Arm, Ending, Key, MioFds, WaitCtx, WaitFd};
 
 struct Loop {
     poll: Poll,
@@ -28,7 +28,7 @@ impl Loop {
 fn finish(ctx: &WaitCtx) {
     let request = ctx.notifier().begin().expect("nothing in flight");
     assert_eq!(request.arm(), Arm::Armed);
-    assert!(request.claim(Outcome::Done).expect("first").wake());
+    assert!(request.claim(Ending::Done).expect("first").wake());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
-use wait_ctx::{RequestEvent, RequestState, Status, transition};
+use wait_ctx::{RequestEvent, RequestPhase, Status, transition};
 
 fn table() -> String {
     let mut table = format!("{:<10}", "");
@@ -12,7 +12,7 @@ fn table() -> String {
         write!(table, "{:<11}", format!("{event:?}")).expect("a string takes everything");
     }
     table.push_str("status\n");
-    for state in RequestState::ALL {
+    for state in RequestPhase::ALL {
         write!(table, "{:<10}", format!("{state:?}")).expect("a string takes everything");
         for event in RequestEvent::ALL {
             let cell = transition(state, event)
@@ -32,21 +32,21 @@ fn the_state_table_is_the_committed_one() {
 
 #[test]
 fn a_walk_through_random_events_visits_every_cell_a_hundred_times() {
-    let mut visits = [[0_u32; RequestEvent::ALL.len()]; RequestState::ALL.len()];
+    let mut visits = [[0_u32; RequestEvent::ALL.len()]; RequestPhase::ALL.len()];
     let visited = std::cell::RefCell::new(&mut visits);
     let config = Config { cases: 1_000, failure_persistence: None, ..Config::default() };
     let mut runner =
         TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     let walks = prop::collection::vec(prop::sample::select(&RequestEvent::ALL[..]), 1..64);
     let walked = runner.run(&walks, |events| {
-        let mut state = RequestState::Free;
+        let mut state = RequestPhase::Free;
         for event in events {
             visited.borrow_mut()[state as usize][event as usize] += 1;
             match transition(state, event) {
                 Ok(next) => {
                     // A live request is begun exactly once and settled exactly once.
                     prop_assert_eq!(next.is_live(), !next.is_settled());
-                    prop_assert!(next != RequestState::Free);
+                    prop_assert!(next != RequestPhase::Free);
                     state = next;
                 }
                 Err(illegal) => prop_assert_eq!((illegal.from, illegal.event), (state, event)),
@@ -56,7 +56,7 @@ fn a_walk_through_random_events_visits_every_cell_a_hundred_times() {
     });
     walked.expect("the table is consistent");
     // Nothing leads back to `Free`, so its row is visited at the start of each walk only.
-    for (row, state) in visits.iter().zip(RequestState::ALL) {
+    for (row, state) in visits.iter().zip(RequestPhase::ALL) {
         for (&n, event) in row.iter().zip(RequestEvent::ALL) {
             assert!(n >= 100, "{state:?} x {event:?} was visited {n} times");
         }

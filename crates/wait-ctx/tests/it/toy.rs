@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
-use wait_ctx::testing::{Answer, DeviceEvent, Engine, Failed, OnFull, Tag};
-use wait_ctx::{Arm, InFlight, Notifier, Outcome};
+use wait_ctx::testing::{Answer, DeviceEvent, Failed, FullPolicy, Tag, TestedEngine};
+use wait_ctx::{Arm, Ending, InFlight, Notifier};
 
 /// A request, as session and device share it.
 #[derive(Debug, Clone)]
@@ -17,9 +17,9 @@ pub(crate) struct Request {
 
 impl Request {
     /// What a completion does, on whatever thread it arrives: claim, store, wake.
-    fn complete(&self, outcome: Outcome) {
+    fn complete(&self, outcome: Ending) {
         if let Some(claim) = self.in_flight.claim(outcome) {
-            let result = if outcome == Outcome::Done { Ok(self.tag) } else { Err(Failed) };
+            let result = if outcome == Ending::Done { Ok(self.tag) } else { Err(Failed) };
             *self.result.lock().unwrap() = Some(result);
             claim.wake();
         }
@@ -47,11 +47,11 @@ impl Toy {
     }
 }
 
-impl Engine for Toy {
+impl TestedEngine for Toy {
     type Request = Request;
 
-    fn on_full(&self) -> OnFull {
-        if self.notify_on_full { OnFull::Notify } else { OnFull::Queue }
+    fn on_full(&self) -> FullPolicy {
+        if self.notify_on_full { FullPolicy::Notify } else { FullPolicy::Queue }
     }
 
     fn submit(&mut self, notifier: &Notifier, tag: Tag, answer: Answer) -> Request {
@@ -62,13 +62,13 @@ impl Engine for Toy {
             Answer::Early => {
                 self.taken += 1;
                 self.held.insert(tag, request.clone());
-                request.complete(Outcome::Done);
+                request.complete(Ending::Done);
             }
             Answer::Full => {
                 self.full = true;
                 self.refused.push(request.clone());
             }
-            Answer::Fatal => request.complete(Outcome::Failed),
+            Answer::Fatal => request.complete(Ending::Failed),
         }
         request
     }
@@ -96,8 +96,8 @@ impl Engine for Toy {
 
     fn device(&mut self, event: DeviceEvent) -> bool {
         let (tag, outcome) = match event {
-            DeviceEvent::Complete(tag) | DeviceEvent::Duplicate(tag) => (tag, Outcome::Done),
-            DeviceEvent::Fail(tag) => (tag, Outcome::Failed),
+            DeviceEvent::Complete(tag) | DeviceEvent::Duplicate(tag) => (tag, Ending::Done),
+            DeviceEvent::Fail(tag) => (tag, Ending::Failed),
             DeviceEvent::Room if self.notify_on_full => {
                 self.full = false;
                 for request in &self.refused {

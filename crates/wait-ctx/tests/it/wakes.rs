@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use rustix::event::{PollFd, PollFlags, poll};
-use wait_ctx::{Arm, Outcome, ReadyQueue, RequestState, Route, Status, Token, WaitCtx};
+use wait_ctx::{Arm, Ending, ReadyQueue, RequestPhase, Route, Status, Token, WaitCtx};
 
 fn readable(fd: &impl AsFd) -> bool {
     let mut fds = [PollFd::new(fd, PollFlags::IN)];
@@ -44,10 +44,10 @@ fn l3_no_lost_wakeup_when_the_completion_comes_after_the_pause() {
     request.accept();
     assert_eq!(ctx.status(), Status::Ok);
     assert_eq!(request.arm(), Arm::Armed);
-    let claim = request.claim(Outcome::Done).expect("first");
-    assert_eq!(request.state(), RequestState::Submitted);
+    let claim = request.claim(Ending::Done).expect("first");
+    assert_eq!(request.phase(), RequestPhase::Submitted);
     assert!(claim.wake());
-    assert_eq!(request.state(), RequestState::Done);
+    assert_eq!(request.phase(), RequestPhase::Done);
     assert_eq!(calls.load(Ordering::Relaxed), 1);
 }
 
@@ -56,9 +56,9 @@ fn l4_a_completion_seen_before_the_pause_needs_no_wake() {
     let ctx = WaitCtx::new();
     let calls = counting(&ctx);
     let request = ctx.notifier().begin().expect("nothing in flight");
-    assert!(!request.claim(Outcome::Done).expect("first").wake());
+    assert!(!request.claim(Ending::Done).expect("first").wake());
     request.accept();
-    assert_eq!(request.arm(), Arm::Settled(RequestState::Done));
+    assert_eq!(request.arm(), Arm::Settled(RequestPhase::Done));
     assert_eq!(calls.load(Ordering::Relaxed), 0);
 }
 
@@ -68,16 +68,16 @@ fn l4_late_and_duplicate_completions_do_nothing() {
     let calls = counting(&ctx);
     let old = ctx.notifier().begin().expect("nothing in flight");
     assert_eq!(old.arm(), Arm::Armed);
-    assert!(old.claim(Outcome::Done).expect("first").wake());
-    assert!(old.claim(Outcome::Failed).is_none());
+    assert!(old.claim(Ending::Done).expect("first").wake());
+    assert!(old.claim(Ending::Failed).is_none());
     let new = ctx.notifier().begin().expect("the old one is done");
     assert_eq!(new.arm(), Arm::Armed);
-    assert!(old.claim(Outcome::Failed).is_none());
+    assert!(old.claim(Ending::Failed).is_none());
     assert!(!old.cancel());
-    assert_eq!(old.state(), RequestState::Cancelled);
-    assert_eq!(new.state(), RequestState::Queued);
+    assert_eq!(old.phase(), RequestPhase::Cancelled);
+    assert_eq!(new.phase(), RequestPhase::Queued);
     assert!(new.cancel());
-    assert!(new.claim(Outcome::Done).is_none());
+    assert!(new.claim(Ending::Done).is_none());
     assert_eq!(calls.load(Ordering::Relaxed), 1);
 }
 
@@ -86,7 +86,7 @@ fn l3_a_wake_without_a_route_is_delivered_by_the_first_route_added() {
     let ctx = WaitCtx::new();
     let request = ctx.notifier().begin().expect("nothing in flight");
     assert_eq!(request.arm(), Arm::Armed);
-    assert!(!request.claim(Outcome::Failed).expect("first").wake());
+    assert!(!request.claim(Ending::Failed).expect("first").wake());
     let calls = counting(&ctx);
     assert_eq!(calls.load(Ordering::Relaxed), 1);
     assert_eq!(ctx.status(), Status::Err);
@@ -101,7 +101,7 @@ fn l4_one_route_per_wake_callback_before_fd_before_ready_queue() {
     let finish = || {
         let request = ctx.notifier().begin().expect("nothing in flight");
         assert_eq!(request.arm(), Arm::Armed);
-        assert!(request.claim(Outcome::Done).expect("first").wake());
+        assert!(request.claim(Ending::Done).expect("first").wake());
     };
 
     finish();
@@ -158,7 +158,7 @@ fn notifiers_and_requests_of_two_sessions_are_two() {
         (one.notifier().begin().expect("free"), other.notifier().begin().expect("free"));
     assert!(first == first.clone() && first != second);
     assert!(first.notifier().same(one.notifier()) && !first.notifier().same(other.notifier()));
-    assert!(first.claim(Outcome::Done).is_some_and(|claim| !claim.wake()), "nobody waited");
+    assert!(first.claim(Ending::Done).is_some_and(|claim| !claim.wake()), "nobody waited");
     let next = one.notifier().begin().expect("free");
     assert!(next.generation() > first.generation() && next != first);
 }
@@ -170,7 +170,7 @@ fn l4_a_retry_is_for_who_waits_for_room_and_has_no_result_coming() {
     let request = ctx.notifier().begin().expect("free");
     assert!(!request.notify_retry(), "nobody is armed: told by the next arm");
     assert_eq!((request.arm(), request.arm()), (Arm::Retry, Arm::Armed));
-    let claim = request.claim(Outcome::Done).expect("the first");
+    let claim = request.claim(Ending::Done).expect("the first");
     assert!(!request.notify_retry(), "the result is on its way");
     assert_eq!(wakes.load(Ordering::Relaxed), 0);
     assert!(claim.wake());
@@ -253,7 +253,7 @@ fn l4_a_completion_does_not_coalesce_with_the_wake_of_a_future() {
     ctx.notifier().waker().wake();
     let request = ctx.notifier().begin().expect("free");
     assert_eq!(request.arm(), Arm::Armed);
-    assert!(request.claim(Outcome::Done).expect("the first").wake());
+    assert!(request.claim(Ending::Done).expect("the first").wake());
     ctx.notifier().waker().wake();
     let mut tokens = Vec::new();
     queue.drain(&mut tokens);
@@ -292,7 +292,7 @@ fn after_every_resume_the_descriptor_is_unreadable_to_poll_and_to_select() {
         let request = ctx.notifier().begin().expect("nothing in flight");
         assert_eq!(request.arm(), Arm::Armed);
         assert!(!readable(&fd) && !selectable(&fd));
-        assert!(request.claim(Outcome::Done).expect("first").wake());
+        assert!(request.claim(Ending::Done).expect("first").wake());
         assert!(readable(&fd) && selectable(&fd));
         ctx.drain_notify();
         assert!(!readable(&fd) && !selectable(&fd));
@@ -313,10 +313,10 @@ fn with_neither_descriptor_nor_callback_the_application_polls_by_calling_again()
         }
         let device = std::thread::spawn({
             let request = request.clone();
-            move || request.claim(Outcome::Done).expect("first").wake()
+            move || request.claim(Ending::Done).expect("first").wake()
         });
         assert!(!device.join().expect("no panic"), "there is nobody to wake");
-        assert_eq!(request.arm(), Arm::Settled(RequestState::Done));
+        assert_eq!(request.arm(), Arm::Settled(RequestPhase::Done));
         assert_eq!(ctx.notifier().counters().unrouted, round + 1);
         assert!(ctx.all_fds().is_empty());
     }
@@ -336,7 +336,7 @@ fn a_task_is_a_route_too_and_a_panicking_waker_is_contained() {
     for _ in 0..2 {
         let request = ctx.notifier().begin().expect("nothing in flight");
         assert_eq!(request.arm(), Arm::Armed);
-        assert!(request.claim(Outcome::Done).expect("first").wake());
+        assert!(request.claim(Ending::Done).expect("first").wake());
     }
     let counters = ctx.notifier().counters();
     assert_eq!((counters.waker, counters.panics, counters.delivered()), (2, 1, 2));
@@ -352,13 +352,13 @@ fn a_claim_dropped_while_its_result_is_stored_fails_the_request_and_wakes() {
     let device = std::thread::spawn({
         let request = request.clone();
         move || {
-            let _claim = request.claim(Outcome::Done).expect("first");
+            let _claim = request.claim(Ending::Done).expect("first");
             panic!("planned, while storing");
         }
     });
     assert!(device.join().is_err());
     assert_eq!(calls.load(Ordering::Relaxed), 1);
-    assert_eq!(request.state(), RequestState::Failed);
+    assert_eq!(request.phase(), RequestPhase::Failed);
 }
 
 #[test]

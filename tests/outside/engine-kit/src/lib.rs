@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::task::Poll;
 
-use wait_ctx::testing::{Answer, DeviceEvent, Engine, Failed, Tag};
-use wait_ctx::{Arm, InFlight, Notifier, Outcome};
+use wait_ctx::testing::{Answer, DeviceEvent, TestedEngine, Failed, Tag};
+use wait_ctx::{Arm, InFlight, Notifier, Ending};
 
 /// A request, as the session and the device both hold it.
 #[derive(Clone)]
@@ -19,7 +19,7 @@ pub struct Request {
 impl Request {
     /// A completion: claim the request, store the result, wake the session.
     fn complete(&self, result: Result<Tag, Failed>) {
-        let outcome = if result.is_ok() { Outcome::Done } else { Outcome::Failed };
+        let outcome = if result.is_ok() { Ending::Done } else { Ending::Failed };
         if let Some(claim) = self.in_flight.claim(outcome) {
             self.result.set(Some(result));
             claim.wake();
@@ -38,7 +38,7 @@ pub struct Echo {
 impl Echo {
     /// Submits what waits, in order, except what was cancelled meanwhile.
     fn drain(&mut self) {
-        for (tag, request) in self.waiting.drain(..).filter(|(_, r)| r.in_flight.state().is_live())
+        for (tag, request) in self.waiting.drain(..).filter(|(_, r)| r.in_flight.phase().is_live())
         {
             request.in_flight.accept();
             self.device.insert(tag, request);
@@ -47,7 +47,7 @@ impl Echo {
     }
 }
 
-impl Engine for Echo {
+impl TestedEngine for Echo {
     type Request = Request;
 
     fn submit(&mut self, notifier: &Notifier, tag: Tag, answer: Answer) -> Request {

@@ -4,7 +4,7 @@ use std::task::Poll;
 
 use engine_kit_example::{Echo, Request};
 use wait_ctx::Notifier;
-use wait_ctx::testing::{Answer, DeviceEvent, Engine, Failed, Tag, conformance};
+use wait_ctx::testing::{Answer, DeviceEvent, TestedEngine, Failed, Tag, conformance};
 
 #[test]
 fn the_engine_keeps_the_laws() {
@@ -48,7 +48,7 @@ fn planted(bug: Bug) -> String {
     failure.to_string()
 }
 
-impl Engine for Planted {
+impl TestedEngine for Planted {
     type Request = Request;
 
     fn submit(&mut self, notifier: &Notifier, tag: Tag, answer: Answer) -> Request {
@@ -76,7 +76,7 @@ impl Engine for Planted {
         match (self.bug, event) {
             (Bug::RefusedForgotten, DeviceEvent::Room) => true,
             (Bug::LateCompletionHitsTheNext, DeviceEvent::Complete(tag)) => {
-                let is_live = self.requests[tag.0 as usize].in_flight.state().is_live();
+                let is_live = self.requests[tag.0 as usize].in_flight.phase().is_live();
                 let newest = Tag(self.requests.len() as u64 - 1);
                 self.engine.device(DeviceEvent::Complete(if is_live { tag } else { newest }))
             }

@@ -268,10 +268,10 @@ impl Drop for Gated {
     }
 }
 
-impl testing::Engine for Gated {
+impl testing::TestedEngine for Gated {
     type Request = Ticket;
 
-    fn on_full(&self) -> testing::OnFull {
+    fn on_full(&self) -> testing::FullPolicy {
         self.session.on_full()
     }
 

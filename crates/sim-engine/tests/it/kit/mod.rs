@@ -11,7 +11,7 @@ use std::task::Poll;
 use engine_core::{CheckFailed, CheckPolicy, Engine, EngineBuilder, OnFull, Pending, Work};
 use sim_engine::{InstanceConfig, Kind, ServiceClass, ServiceTime, SimConfig, UnitConfig};
 use wait_ctx::Notifier;
-use wait_ctx::testing::{self, Conformance, Failed, Report, Tag};
+use wait_ctx::testing::{self, Conformance, Coverage, Failed, Tag};
 
 /// The work: to give a number back.
 #[derive(Debug)]
@@ -62,10 +62,10 @@ impl Session {
         Self { engine, on_full }
     }
 
-    fn on_full(&self) -> testing::OnFull {
+    fn on_full(&self) -> testing::FullPolicy {
         match self.on_full {
-            OnFull::Notify => testing::OnFull::Notify,
-            _ => testing::OnFull::Queue,
+            OnFull::Notify => testing::FullPolicy::Notify,
+            _ => testing::FullPolicy::Queue,
         }
     }
 
@@ -89,7 +89,7 @@ impl Ticket {
 }
 
 /// Runs so many scripts, and sees to it that they have come to something.
-fn passes<E: testing::Engine>(scripts: u32, make: impl Fn() -> E) -> Report {
+fn passes<E: testing::TestedEngine>(scripts: u32, make: impl Fn() -> E) -> Coverage {
     let mut conformance = Conformance::default();
     conformance.scripts = scripts;
     let report = conformance.run(make).unwrap_or_else(|broken| panic!("{broken}"));
@@ -99,7 +99,7 @@ fn passes<E: testing::Engine>(scripts: u32, make: impl Fn() -> E) -> Report {
 }
 
 /// Runs scripts until one fails, and says how. Each planted bug has to be found with few steps.
-fn found<E: testing::Engine>(make: impl Fn() -> E) -> String {
+fn found<E: testing::TestedEngine>(make: impl Fn() -> E) -> String {
     let failure = Conformance::default().run(make).expect_err("the bug is found");
     assert!(failure.script.len() <= 6, "{failure}");
     failure.to_string()

@@ -123,10 +123,10 @@ impl Stepped {
     }
 }
 
-impl testing::Engine for Stepped {
+impl testing::TestedEngine for Stepped {
     type Request = Ticket;
 
-    fn on_full(&self) -> testing::OnFull {
+    fn on_full(&self) -> testing::FullPolicy {
         self.session.on_full()
     }
 
