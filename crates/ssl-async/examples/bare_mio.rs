@@ -9,7 +9,10 @@ use std::{thread, time::Duration};
 use mio::{Events, Interest, Poll, net::TcpListener, unix::SourceFd};
 use rustls::crypto::aws_lc_rs::{self, sign::any_ecdsa_type};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
-use ssl_async::{JobPool, Outcome, ReadyQueue, Route, SlowKey, Ssl, SslContext, Token};
+use ssl_async::{
+    JobPool, Outcome, SlowKey, Ssl, SslContext,
+    wait_ctx::{ReadyQueue, Route, Token},
+};
 
 const CLIENTS: usize = 50;
 const LISTENER: usize = CLIENTS;

@@ -12,7 +12,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::crypto::aws_lc_rs::{self, sign::any_ecdsa_type};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use ssl_async::tokio::{TlsAcceptor, TlsConnector};
+use ssl_async::task::{TlsAcceptor, TlsConnector};
 use ssl_async::{SlowKey, SslError};
 use tokio::net::{TcpListener, TcpStream};
 

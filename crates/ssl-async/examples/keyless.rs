@@ -8,7 +8,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::crypto::aws_lc_rs::{self, sign::any_ecdsa_type};
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SignatureScheme};
-use ssl_async::{SlowKey, tokio::TaskDevice, tokio::TlsAcceptor, tokio::TlsConnector};
+use ssl_async::{SlowKey, task::TaskDevice, task::TlsAcceptor, task::TlsConnector};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::Arc;

@@ -10,7 +10,7 @@ use crypto_ops::{CryptoOp, SoftwareKeys};
 use engine_core::{Accelerator, Engine, OnFull, Rejected, Request};
 use job_core::JobPool;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, crypto::aws_lc_rs, sign};
-use ssl_async::{Outcome, Ssl, SslContext, offload_key};
+use ssl_async::{Outcome, Ssl, SslContext, offload};
 
 /// A device whose ring is a channel with one entry. Its keys are used where the example says that it is done.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub(crate) fn run(mut out: impl Write) -> Result<(), Box<dyn Error>> {
     let (ring, requests) = sync_channel(1);
     let engine = Engine::builder(Arc::new(Device(ring))).on_full(OnFull::Notify).build();
     let chain = vec![identity.cert.der().clone()];
-    let certified = sign::CertifiedKey::new(chain.clone(), offload_key(engine, key));
+    let certified = sign::CertifiedKey::new(chain.clone(), offload::key_handle(engine, key));
     let _in_place_already = aws_lc_rs::default_provider().install_default();
     let server = ServerConfig::builder()
         .with_no_client_auth()

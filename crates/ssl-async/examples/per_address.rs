@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use rustls::crypto::aws_lc_rs::{self, sign::any_ecdsa_type};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig};
 use ssl_async::SlowKey;
-use ssl_async::tokio::{TlsAcceptor, TlsConnector};
+use ssl_async::task::{TlsAcceptor, TlsConnector};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 

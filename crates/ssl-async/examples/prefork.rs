@@ -15,8 +15,8 @@ use std::time::Duration;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use ssl_async::tokio::{Shards, TlsAcceptor, TlsConnector};
-use ssl_async::{Shutdown, SlowKey};
+use ssl_async::task::{Shards, TlsAcceptor, TlsConnector};
+use ssl_async::{SlowKey, engine_core::Shutdown};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 type Failure = Box<dyn Error + Send + Sync>;

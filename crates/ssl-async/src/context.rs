@@ -78,7 +78,7 @@ impl<C> SslContext<C> {
     }
 
     /// The engine for the key exchange of sessions whose configuration was built with
-    /// [`offload_key_exchange`](crate::offload_key_exchange). Without it they compute it on their own thread.
+    /// [`offload::key_exchange`](crate::offload::key_exchange). Without it they compute it on their own thread.
     #[must_use]
     pub fn key_exchange(mut self, engine: Arc<Engine<CryptoOp>>) -> Self {
         self.settings.key_exchange = Some(engine);

@@ -30,7 +30,7 @@
 //! use engine_core::{DeviceError, Engine, ThreadPoolBuilder};
 //! use rustls::sign::{CertifiedKey, SingleCertAndKey};
 //! use rustls::{ClientConfig, RootCertStore, ServerConfig, crypto::aws_lc_rs};
-//! use ssl_async::{JobPool, Outcome, Ssl, SslContext, offload_key};
+//! use ssl_async::{JobPool, Outcome, Ssl, SslContext, offload};
 //!
 //! // The slow key: a closure that may block. Here it waits until it is told to sign.
 //! let identity = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
@@ -47,7 +47,7 @@
 //! // rustls is configured as ever; the key is ours.
 //! let provider = Arc::new(aws_lc_rs::default_provider());
 //! let chain = vec![identity.cert.der().clone()];
-//! let certified = CertifiedKey::new(chain.clone(), offload_key(engine, key));
+//! let certified = CertifiedKey::new(chain.clone(), offload::key_handle(engine, key));
 //! let config = ServerConfig::builder_with_provider(provider.clone())
 //!     .with_safe_default_protocol_versions()?
 //!     .with_no_client_auth()
@@ -89,13 +89,13 @@
 //!
 //! | work | how |
 //! | --- | --- |
-//! | signatures of a key with a handle | [`offload_key`] |
+//! | signatures of a key with a handle | [`offload::key_handle`] |
 //! | signatures by a closure that blocks, an `async fn` or a device of your own | [`SlowKey`] |
-//! | signatures of any rustls `SigningKey` | [`offload_signing_key`] |
-//! | key exchange | [`offload_key_exchange`] and [`SslContext::key_exchange`] |
-//! | session tickets | [`offload_tickets`] |
-//! | the choice of a certificate | [`resolve_async`] or [`Acceptor`]; a client's: [`resolve_client_async`] |
-//! | the verdict on the peer's certificate | [`verify_server_async`], [`verify_client_async`] |
+//! | signatures of any rustls `SigningKey` | [`offload::signing_key`] |
+//! | key exchange | [`offload::key_exchange`] and [`SslContext::key_exchange`] |
+//! | session tickets | [`offload::tickets`] |
+//! | the choice of a certificate | [`resolve::server_certificate`] or [`Acceptor`]; a client's: [`resolve::client_certificate`] |
+//! | the verdict on the peer's certificate | [`verify::server_certificate`], [`verify::client_certificate`] |
 //!
 //! Each is chosen on its own. Whatever is not offloaded runs as in plain rustls.
 //!
@@ -128,7 +128,7 @@
 //! 1.3). Every later call returns the same [`SslError`]. There is no way to cancel an operation and keep the session.
 //!
 //! A session has no clock. An event loop that finds that a handshake takes too long calls [`Ssl::time_out`]; the futures
-//! of the module `tokio` do that by themselves.
+//! of the module `task` do that by themselves.
 //!
 //! # Drop
 //!
@@ -149,7 +149,7 @@
 //! - `aws-lc-rs` (default): rustls's provider over aws-lc, and the software implementation of all operations.
 //! - `ring`: rustls's provider over ring. With it alone, results are checked by that provider's algorithms, and there is
 //!   no aws-lc in the dependency tree.
-//! - `tokio`: the module [`tokio`](https://docs.rs/ssl-async/latest/ssl_async/tokio), acceptor, connector and stream for
+//! - `tokio`: the module [`task`](https://docs.rs/ssl-async/latest/ssl_async/task), acceptor, connector and stream for
 //!   tasks.
 //!
 //! Features are additive. With both providers, name the provider when a configuration is built, for rustls cannot guess it.
@@ -174,26 +174,38 @@ mod rustls23;
 
 // Sessions for tasks that move between threads.
 #[cfg(feature = "tokio")]
-pub mod tokio;
+pub mod task;
 
 pub use context::{AsyncCallback, SslContext};
-pub use crypto_ops::{CryptoOp, KeyHandle};
-pub use engine_core;
-pub use engine_core::{
-    Clock, DriverError, Engine, EngineError, Shutdown, ShuttingDown, ThreadPoolBuilder,
-    threads_ending,
-};
 pub use error::{ClosedDuring, SslError};
 pub use job_core::JobPool;
 pub use outcome::Outcome;
-pub use rustls;
-pub use rustls23::{
-    Accepted, Acceptor, CertificateRequest, PeerCertificate, PublicKeyError, SigningWork, SlowKey,
-    SlowKeyBuilder, TlsError, key_of_certificate, offload_key, offload_key_exchange,
-    offload_signing_key, offload_signing_key_of, offload_tickets, resolve_async,
-    resolve_client_async, verify_client_async, verify_server_async,
-};
+pub use rustls23::{Accepted, Acceptor, SlowKey, SlowKeyBuilder, TlsError};
 pub use session::{Ssl, SslId};
-pub use wait_ctx::{
-    CallbackArg, FdDiff, FdHandle, Notification, ReadyQueue, Reason, Route, Status, Token, WaitCtx,
-};
+
+// The crates whose types stand in the signatures above, so that one dependency is enough.
+pub use {crypto_ops, engine_core, job_core, rustls, wait_ctx};
+
+/// Hooks of rustls that an engine computes. For a signing key, start with [`SlowKey`]; these are the parts, for an engine of
+/// your own.
+pub mod offload {
+    pub use crate::rustls23::groups::key_exchange;
+    pub use crate::rustls23::public_key::{PublicKeyError, handle_of_certificate};
+    pub use crate::rustls23::sign::key_handle;
+    pub use crate::rustls23::signing_key::{
+        SigningWork, signing_key, signing_key_with_certificate,
+    };
+    pub use crate::rustls23::ticketer::tickets;
+}
+
+/// The choice of the own certificate as an `async fn`.
+pub mod resolve {
+    pub use crate::rustls23::resolve::{
+        CertificateRequest, client_certificate, server_certificate,
+    };
+}
+
+/// The verdict on the peer's certificate as an `async fn`.
+pub mod verify {
+    pub use crate::rustls23::verify::{PeerCertificate, client_certificate, server_certificate};
+}

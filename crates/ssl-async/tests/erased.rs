@@ -10,7 +10,7 @@ use engine_core::{Accelerator, Capabilities, Clock, DeviceError, Rejected, Reque
 use job_core::{JobPool, Step};
 use rustls::SignatureScheme::ECDSA_NISTP256_SHA256;
 use rustls::crypto::aws_lc_rs;
-use ssl_async::{SigningWork, SlowKey};
+use ssl_async::{SlowKey, offload::SigningWork};
 
 /// Looks for a pattern in every block that is freed.
 struct Watching;

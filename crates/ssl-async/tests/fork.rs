@@ -10,8 +10,8 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::SigningKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SignatureScheme};
-use ssl_async::tokio::{Shards, TaskDevice, TlsAcceptor, TlsConnector};
-use ssl_async::{SigningWork, SlowKey};
+use ssl_async::task::{Shards, TaskDevice, TlsAcceptor, TlsConnector};
+use ssl_async::{SlowKey, offload::SigningWork};
 
 const MODE: &str = "LAYBY_FORK";
 const CURE: &str = "after the fork";

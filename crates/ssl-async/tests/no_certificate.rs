@@ -8,7 +8,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use ssl_async::tokio::{StartHandshake, TlsAcceptor, TlsConnector};
+use ssl_async::task::{StartHandshake, TlsAcceptor, TlsConnector};
 use tokio::io::duplex;
 use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
@@ -55,7 +55,7 @@ fn the_log_names_the_host_and_what_to_do() {
         Arc::new(ServerConfig::builder().with_no_client_auth().with_cert_resolver(resolver))
     };
     let synchronous = with(Arc::new(Nothing));
-    let asynchronous = with(ssl_async::resolve_async(async |_| None));
+    let asynchronous = with(ssl_async::resolve::server_certificate(async |_| None));
     let client = ClientConfig::builder()
         .with_root_certificates(RootCertStore::empty())
         .with_no_client_auth();

@@ -14,7 +14,10 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig};
-use ssl_async::{Outcome, SigningWork, Ssl, SslContext, key_of_certificate, offload_signing_key};
+use ssl_async::{
+    Outcome, Ssl, SslContext,
+    offload::{self, SigningWork},
+};
 
 /// Holds requests until the test answers them.
 #[derive(Debug, Default)]
@@ -53,7 +56,7 @@ fn a_handshake_parks_in_its_signature_and_the_signature_is_checked() {
         let provider = Arc::new(ring::default_provider());
         let device = Arc::new(Device::default());
         let engine = Engine::builder(device.clone()).checks(CheckPolicy::Always).build();
-        let key = offload_signing_key(engine.clone(), key, &provider).unwrap();
+        let key = offload::signing_key(engine.clone(), key, &provider).unwrap();
         let certified = CertifiedKey::new(vec![certificate.clone()], key);
         let server = ServerConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
@@ -107,7 +110,8 @@ fn would_block(error: io::Error) {
 fn l12_a_key_named_by_its_certificate_tells_a_good_signature_from_a_bad_one() {
     for algorithm in [&rcgen::PKCS_ECDSA_P384_SHA384, &rcgen::PKCS_RSA_SHA256] {
         let (certificate, key) = identity(algorithm);
-        let named = key_of_certificate(&certificate, &ring::default_provider()).unwrap();
+        let named =
+            offload::handle_of_certificate(&certificate, &ring::default_provider()).unwrap();
         for &scheme in named.schemes() {
             let signer = key.choose_scheme(&[scheme.to_u16().into()]).unwrap();
             let mut signature = signer.sign(b"message").unwrap();

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use rustls::crypto::aws_lc_rs;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use ssl_async::SlowKey;
-use ssl_async::tokio::{TlsAcceptor, TlsConnector};
+use ssl_async::task::{TlsAcceptor, TlsConnector};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry::{LookupSpan, Registry};
 

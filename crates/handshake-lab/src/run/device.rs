@@ -105,7 +105,7 @@ impl Device {
     /// The key `key`, whose signatures this device computes.
     #[must_use]
     pub fn signing_key(&self, key: KeyHandle) -> Arc<dyn rustls::sign::SigningKey> {
-        ssl_async::offload_key(Arc::clone(&self.engine), key)
+        ssl_async::offload::key_handle(Arc::clone(&self.engine), key)
     }
 
     /// What the engine has counted so far.

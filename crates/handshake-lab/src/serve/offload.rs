@@ -55,7 +55,7 @@ impl Offload {
     pub(super) fn signing_key(&self, key: KeyHandle) -> Arc<dyn SigningKey> {
         match self {
             Self::Sim(device) => device.signing_key(key),
-            Self::Threads(engine) => ssl_async::offload_key(Arc::clone(engine), key),
+            Self::Threads(engine) => ssl_async::offload::key_handle(Arc::clone(engine), key),
         }
     }
 

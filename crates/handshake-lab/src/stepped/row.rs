@@ -197,7 +197,7 @@ fn contexts(
     let of = |(station, device): (&Station<Real>, &DeviceSpec)| {
         servers.context(|key, handle| {
             let engine = Arc::clone(&station.engine);
-            device.serves.covers(key).then(|| ssl_async::offload_key(engine, handle))
+            device.serves.covers(key).then(|| ssl_async::offload::key_handle(engine, handle))
         })
     };
     stations.iter().zip(&plan.devices).map(of).collect()

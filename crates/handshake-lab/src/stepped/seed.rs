@@ -69,7 +69,7 @@ pub(crate) fn run(
         let stations: Vec<Station<Real>> = stations(plan, &kinds, &store, &clock)?;
         let (asked, verified) = (Asked::default(), Verified::default());
         let context = |station: &Station<Real>| {
-            let key = ssl_async::offload_key(Arc::clone(&station.engine), handle.clone());
+            let key = ssl_async::offload::key_handle(Arc::clone(&station.engine), handle.clone());
             let chain = vec![pki.certificate.clone()];
             let config = keys::server_config(chain, keys::counted(key, &asked))?;
             Ok(SslContext::server(Arc::new(config)).async_mode(parks))

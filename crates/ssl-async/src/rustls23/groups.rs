@@ -28,12 +28,12 @@ use crate::rustls23::{KeyExchange, TlsError, wrap};
 /// # #[cfg(feature = "aws-lc-rs")] {
 /// use std::sync::Arc;
 /// use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs};
-/// use ssl_async::{Engine, SslContext, offload_key_exchange};
+/// use ssl_async::{SslContext, engine_core::Engine, offload};
 /// # let keys = crypto_ops::SoftwareKeys::new();
 /// # let device = Arc::new(engine_core::Inline::new(move |op: &crypto_ops::CryptoOp| keys.execute(op).map_err(|_| engine_core::DeviceError::Lost)));
 ///
 /// let engine = Engine::builder(device).build();
-/// let provider = offload_key_exchange(aws_lc_rs::default_provider());
+/// let provider = offload::key_exchange(aws_lc_rs::default_provider());
 /// let config = ClientConfig::builder_with_provider(Arc::new(provider))
 ///     .with_safe_default_protocol_versions()?
 ///     .with_root_certificates(RootCertStore::empty())
@@ -42,7 +42,7 @@ use crate::rustls23::{KeyExchange, TlsError, wrap};
 /// # }
 /// # Ok::<(), rustls::Error>(())
 /// ```
-pub fn offload_key_exchange(mut provider: CryptoProvider) -> CryptoProvider {
+pub fn key_exchange(mut provider: CryptoProvider) -> CryptoProvider {
     for group in &mut provider.kx_groups {
         *group = intern(*group);
     }

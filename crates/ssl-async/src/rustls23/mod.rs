@@ -10,20 +10,20 @@ mod awaiting;
 mod early;
 mod exchange;
 mod gather;
-mod groups;
+pub(crate) mod groups;
 mod hello;
 mod last_words;
 mod no_certificate;
 pub(crate) mod openings;
-mod public_key;
-mod resolve;
-mod sign;
-mod signing_key;
+pub(crate) mod public_key;
+pub(crate) mod resolve;
+pub(crate) mod sign;
+pub(crate) mod signing_key;
 mod slow_key;
 #[cfg(feature = "tokio")]
 mod streaming;
-mod ticketer;
-mod verify;
+pub(crate) mod ticketer;
+pub(crate) mod verify;
 
 use std::io::{self, BufRead, Read, Write};
 use std::sync::Arc;
@@ -40,19 +40,12 @@ use gather::Gather;
 pub use accept::{Accepted, Acceptor};
 pub(crate) use exchange::KeyExchange;
 pub(crate) use gather::Due;
-pub use groups::offload_key_exchange;
 pub(crate) use last_words::INTERNAL_ERROR;
-pub use public_key::{PublicKeyError, key_of_certificate};
-pub use resolve::{CertificateRequest, resolve_async, resolve_client_async};
 /// An error of the TLS implementation.
 pub use rustls::Error as TlsError;
 pub(crate) use rustls::pki_types::ServerName;
 pub(crate) use rustls::{ClientConfig, Connection, ServerConfig};
-pub use sign::offload_key;
-pub use signing_key::{SigningWork, offload_signing_key, offload_signing_key_of};
 pub use slow_key::{SlowKey, SlowKeyBuilder};
-pub use ticketer::offload_tickets;
-pub use verify::{PeerCertificate, verify_client_async, verify_server_async};
 #[cfg(feature = "tokio")]
 pub(crate) use {
     hello::{Hello, HelloReader},

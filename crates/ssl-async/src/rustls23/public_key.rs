@@ -42,7 +42,7 @@ pub enum PublicKeyError {
 /// # Errors
 ///
 /// Any [`PublicKeyError`] but [`Absent`](PublicKeyError::Absent).
-pub fn key_of_certificate(
+pub fn handle_of_certificate(
     certificate: &CertificateDer<'_>,
     provider: &CryptoProvider,
 ) -> Result<KeyHandle, PublicKeyError> {

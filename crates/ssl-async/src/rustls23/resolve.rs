@@ -23,7 +23,7 @@ use crate::rustls23::awaiting::wait;
 /// # use rustls::{ServerConfig, crypto::aws_lc_rs, sign::CertifiedKey};
 /// # async fn fetch(name: String) -> Option<Arc<CertifiedKey>> { None }
 /// // Ask the certificate store over the network, by the name that the client wants.
-/// let resolver = ssl_async::resolve_async(async |hello| {
+/// let resolver = ssl_async::resolve::server_certificate(async |hello| {
 ///     let name = hello.server_name()?.to_owned();
 ///     fetch(name).await
 /// });
@@ -35,7 +35,7 @@ use crate::rustls23::awaiting::wait;
 /// # }
 /// # Ok::<(), rustls::Error>(())
 /// ```
-pub fn resolve_async<F>(resolve: F) -> Arc<dyn ResolvesServerCert>
+pub fn server_certificate<F>(resolve: F) -> Arc<dyn ResolvesServerCert>
 where
     F: AsyncFn(ClientHello<'_>) -> Option<Arc<CertifiedKey>> + Send + Sync + 'static,
 {
@@ -78,7 +78,7 @@ pub struct CertificateRequest<'a> {
 /// # use std::sync::Arc;
 /// # use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs, sign::CertifiedKey};
 /// # async fn fetch(authority: &[u8]) -> Option<Arc<CertifiedKey>> { None }
-/// let resolver = ssl_async::resolve_client_async(async |wanted| {
+/// let resolver = ssl_async::resolve::client_certificate(async |wanted| {
 ///     fetch(wanted.authorities.first()?).await
 /// });
 /// let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -89,7 +89,7 @@ pub struct CertificateRequest<'a> {
 /// # }
 /// # Ok::<(), rustls::Error>(())
 /// ```
-pub fn resolve_client_async<F>(resolve: F) -> Arc<dyn ResolvesClientCert>
+pub fn client_certificate<F>(resolve: F) -> Arc<dyn ResolvesClientCert>
 where
     F: AsyncFn(CertificateRequest<'_>) -> Option<Arc<CertifiedKey>> + Send + Sync + 'static,
 {

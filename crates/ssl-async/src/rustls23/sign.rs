@@ -16,7 +16,7 @@ use crate::rustls23::{TlsError, wrap};
 /// Within a job of a session with async mode on, `sign` pauses; elsewhere it blocks.
 ///
 /// `scheme`s are offered in the order of [`KeyHandle::schemes`].
-pub fn offload_key(engine: Arc<Engine<CryptoOp>>, key: KeyHandle) -> Arc<dyn SigningKey> {
+pub fn key_handle(engine: Arc<Engine<CryptoOp>>, key: KeyHandle) -> Arc<dyn SigningKey> {
     Arc::new(OffloadedKey { engine, key })
 }
 

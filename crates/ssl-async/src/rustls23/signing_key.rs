@@ -18,7 +18,7 @@ use crate::rustls23::{TlsError, wrap};
 /// Any key of rustls's, used elsewhere: `sign` becomes [`SigningWork`] for `engine`, whose device calls
 /// [`SigningWork::sign`] on a thread that may block. The key's schemes stay what they are.
 ///
-/// Signatures are checked by the algorithms of `provider`, as [`offload_key`](crate::offload_key)'s are by the
+/// Signatures are checked by the algorithms of `provider`, as [`offload::key_handle`](crate::offload::key_handle)'s are by the
 /// engine's rules.
 ///
 /// ```
@@ -26,7 +26,7 @@ use crate::rustls23::{TlsError, wrap};
 /// use std::sync::Arc;
 /// use engine_core::ThreadPoolBuilder;
 /// use rustls::crypto::aws_lc_rs;
-/// use ssl_async::{Engine, SigningWork, offload_signing_key};
+/// use ssl_async::{engine_core::Engine, offload::{self, SigningWork}};
 /// # use rustls::pki_types::{PrivateKeyDer, pem::PemObject};
 /// # let pem = rcgen::KeyPair::generate()?.serialize_pem();
 /// # let key = aws_lc_rs::sign::any_supported_type(&PrivateKeyDer::from_pem_slice(pem.as_bytes())?)?;
@@ -34,7 +34,7 @@ use crate::rustls23::{TlsError, wrap};
 /// // `key` is any key of rustls's, however slow.
 /// let pool = ThreadPoolBuilder::new().threads(8).build(SigningWork::sign);
 /// let engine = Engine::builder(Arc::new(pool)).build();
-/// let key = offload_signing_key(engine, key, &aws_lc_rs::default_provider())?;
+/// let key = offload::signing_key(engine, key, &aws_lc_rs::default_provider())?;
 /// # let signer = key.choose_scheme(&[rustls::SignatureScheme::ECDSA_NISTP256_SHA256]).unwrap();
 /// assert!(signer.sign(b"a transcript").is_ok());
 /// # }
@@ -44,8 +44,8 @@ use crate::rustls23::{TlsError, wrap};
 /// # Errors
 ///
 /// [`PublicKeyError::Absent`] if the key does not tell its public half: use
-/// [`offload_signing_key_of`] then.
-pub fn offload_signing_key(
+/// [`signing_key_with_certificate`] then.
+pub fn signing_key(
     engine: Arc<Engine<SigningWork>>,
     key: Arc<dyn SigningKey>,
     provider: &CryptoProvider,
@@ -54,15 +54,15 @@ pub fn offload_signing_key(
     offload(engine, key, spki, provider)
 }
 
-/// As [`offload_signing_key`], for a key that does not tell its public half; its certificate does.
+/// As [`signing_key`], for a key that does not tell its public half; its certificate does.
 ///
 /// # Errors
 ///
 /// [`PublicKeyError::Certificate`] or [`PublicKeyError::Malformed`].
-pub fn offload_signing_key_of(
-    certificate: &CertificateDer<'_>,
+pub fn signing_key_with_certificate(
     engine: Arc<Engine<SigningWork>>,
     key: Arc<dyn SigningKey>,
+    certificate: &CertificateDer<'_>,
     provider: &CryptoProvider,
 ) -> Result<Arc<dyn SigningKey>, PublicKeyError> {
     offload(engine, key, spki_of(certificate)?, provider)

@@ -15,7 +15,9 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, Signer, SigningKey};
 use rustls::{ServerConfig, SignatureAlgorithm, SignatureScheme};
 
-use crate::rustls23::public_key::{ProviderVerifier, PublicKeyError, key_of_certificate, spki_of};
+use crate::rustls23::public_key::{
+    ProviderVerifier, PublicKeyError, handle_of_certificate, spki_of,
+};
 use crate::rustls23::signing_key::{Key, OffloadedSigningKey, SigningWork};
 
 /// A certificate whose key is used elsewhere and takes its time: behind a closure that blocks, an `async fn`, or a device.
@@ -99,7 +101,7 @@ impl SlowKey {
         provider: &CryptoProvider,
     ) -> Result<SlowKeyBuilder, PublicKeyError> {
         let certificate = chain.first().ok_or(PublicKeyError::NoCertificate)?;
-        let handle = key_of_certificate(certificate, provider)?;
+        let handle = handle_of_certificate(certificate, provider)?;
         let spki = spki_of(certificate)?;
         let verifier = Arc::new(ProviderVerifier::new(&spki, provider)?);
         let (pool, terms) = (ThreadPoolBuilder::new().name("slow-key"), Terms::new());
@@ -220,7 +222,7 @@ impl SlowKeyBuilder {
     }
 
     /// The key is on a device that takes [`SigningWork`]: an `async fn` as a
-    /// [`TaskDevice`](https://docs.rs/ssl-async/latest/ssl_async/tokio/struct.TaskDevice.html), or an accelerator of your own.
+    /// [`TaskDevice`](https://docs.rs/ssl-async/latest/ssl_async/task/struct.TaskDevice.html), or an accelerator of your own.
     ///
     /// # Errors
     ///

@@ -30,13 +30,13 @@ use crate::rustls23::openings;
 /// use core::time::Duration;
 /// use std::sync::Arc;
 /// use rustls::crypto::aws_lc_rs;
-/// use ssl_async::{Engine, offload_tickets};
+/// use ssl_async::{engine_core::Engine, offload};
 /// # let keys = crypto_ops::SoftwareKeys::new();
 /// # let device = Arc::new(engine_core::Inline::new(move |op: &crypto_ops::CryptoOp| keys.execute(op).map_err(|_| engine_core::DeviceError::Lost)));
 ///
 /// let engine = Engine::builder(device).build();
 /// let six_hours = Duration::from_secs(6 * 60 * 60);
-/// let ticketer = offload_tickets(engine, &aws_lc_rs::default_provider(), six_hours)?;
+/// let ticketer = offload::tickets(engine, &aws_lc_rs::default_provider(), six_hours)?;
 /// let ticket = ticketer.encrypt(b"a session").expect("the engine works");
 /// assert_eq!(ticketer.decrypt(&ticket).as_deref(), Some(&b"a session"[..]));
 /// # }
@@ -46,7 +46,7 @@ use crate::rustls23::openings;
 /// # Errors
 ///
 /// [`GetRandomFailed`] if the provider has no randomness for the first key.
-pub fn offload_tickets(
+pub fn tickets(
     engine: Arc<Engine<CryptoOp>>,
     provider: &CryptoProvider,
     period: Duration,

@@ -46,7 +46,7 @@ pub struct PeerCertificate<'a> {
 /// let provider = Arc::new(aws_lc_rs::default_provider());
 /// let chain_is_good =
 ///     WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build()?;
-/// let verifier = ssl_async::verify_server_async(chain_is_good, async |peer| {
+/// let verifier = ssl_async::verify::server_certificate(chain_is_good, async |peer| {
 ///     match is_revoked(peer.end_entity).await {
 ///         true => Err(CertificateError::Revoked.into()),
 ///         false => Ok(()),
@@ -61,7 +61,7 @@ pub struct PeerCertificate<'a> {
 /// # }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn verify_server_async<F>(
+pub fn server_certificate<F>(
     inner: Arc<dyn ServerCertVerifier>,
     verify: F,
 ) -> Arc<dyn ServerCertVerifier>
@@ -86,7 +86,7 @@ where
 /// let provider = Arc::new(aws_lc_rs::default_provider());
 /// let chain_is_good =
 ///     WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build()?;
-/// let verifier = ssl_async::verify_client_async(chain_is_good, async |peer| {
+/// let verifier = ssl_async::verify::client_certificate(chain_is_good, async |peer| {
 ///     match may_enter(peer.end_entity).await {
 ///         true => Ok(()),
 ///         false => Err(CertificateError::ApplicationVerificationFailure.into()),
@@ -98,7 +98,7 @@ where
 /// # }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-pub fn verify_client_async<F>(
+pub fn client_certificate<F>(
     inner: Arc<dyn ClientCertVerifier>,
     verify: F,
 ) -> Arc<dyn ClientCertVerifier>

@@ -56,7 +56,7 @@ impl fmt::Display for SslId {
 ///
 /// `!Send`: a parked packet holds a fiber of this thread. A task that a runtime moves between threads cannot hold a
 /// session across an `.await`; with the feature `tokio` there is
-/// [`tokio::TlsAcceptor`](https://docs.rs/ssl-async/latest/ssl_async/tokio/type.TlsAcceptor.html) for it, whose futures
+/// [`task::TlsAcceptor`](https://docs.rs/ssl-async/latest/ssl_async/task/type.TlsAcceptor.html) for it, whose futures
 /// and streams are `Send`. The compiler says so, too, as well as it can: what it finds not to be `Send` in a session is
 /// called `StaysOnItsThreadUseTokioTlsAcceptor`.
 ///

@@ -11,8 +11,8 @@ use rustls::sign::{Signer, SigningKey};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ALL_VERSIONS, SignatureAlgorithm, SignatureScheme};
 use ssl_async::{
-    Outcome, PublicKeyError, SigningWork, Ssl, SslContext, SslError, key_of_certificate,
-    offload_key, offload_signing_key, offload_signing_key_of,
+    Outcome, Ssl, SslContext, SslError,
+    offload::{self, PublicKeyError, SigningWork},
 };
 
 use crate::support::{
@@ -42,7 +42,7 @@ fn any_key_of_any_algorithm_signs_on_a_device_and_its_signature_is_checked() {
     for key_type in [KeyType::P256, KeyType::P384, KeyType::Ed25519, KeyType::Rsa2048] {
         let (fixture, (device, engine)) = (fixture(key_type, 4), device());
         let plain = plain_key(&fixture.identity);
-        let key = offload_signing_key(engine.clone(), plain, &provider()).unwrap();
+        let key = offload::signing_key(engine.clone(), plain, &provider()).unwrap();
         for version in [&TLS12, &TLS13] {
             let (ours, theirs) = pipe();
             let mut peer = fixture.client(version, theirs);
@@ -99,14 +99,15 @@ impl Signer for Nonsense {
 fn a_key_without_a_public_half_is_refused_unless_its_certificate_is_given() {
     let (fixture, (_, engine)) = (fixture(KeyType::P256, 4), device());
     let odd = || Arc::new(Odd { inner: plain_key(&fixture.identity), nonsense: false });
-    let refused = offload_signing_key(engine.clone(), odd(), &provider()).unwrap_err();
+    let refused = offload::signing_key(engine.clone(), odd(), &provider()).unwrap_err();
     assert!(matches!(refused, PublicKeyError::Absent));
     assert_eq!(
         refused.to_string(),
         "the key does not tell its public half: give the certificate too"
     );
     let certificate = &fixture.identity.certificate;
-    let key = offload_signing_key_of(certificate, engine, odd(), &provider()).unwrap();
+    let key =
+        offload::signing_key_with_certificate(engine, odd(), certificate, &provider()).unwrap();
     assert!(key.public_key().is_some());
 }
 
@@ -115,7 +116,7 @@ fn l12_nonsense_from_an_rsa_key_never_leaves_the_engine() {
     let (fixture, (device, engine)) = (fixture(KeyType::Rsa2048, 4), device());
     let odd = Arc::new(Odd { inner: plain_key(&fixture.identity), nonsense: true });
     let certificate = &fixture.identity.certificate;
-    let key = offload_signing_key_of(certificate, engine, odd, &provider()).unwrap();
+    let key = offload::signing_key_with_certificate(engine, odd, certificate, &provider()).unwrap();
     let (ours, theirs) = pipe();
     let mut peer = fixture.client(&TLS13, theirs);
     peer.step();
@@ -130,9 +131,10 @@ fn l12_nonsense_from_an_rsa_key_never_leaves_the_engine() {
 fn a_key_named_by_its_certificate_is_the_same_key_and_is_checked_by_the_provider() {
     for key_type in [KeyType::P256, KeyType::P384, KeyType::Ed25519, KeyType::Rsa2048] {
         let fixture = fixture(key_type, 4);
-        let named = key_of_certificate(&fixture.identity.certificate, &provider()).unwrap();
+        let named =
+            offload::handle_of_certificate(&fixture.identity.certificate, &provider()).unwrap();
         assert_eq!(named, fixture.keys.load_pem(&fixture.identity.pem).unwrap());
-        let key = offload_key(Arc::clone(&fixture.engine), named.clone());
+        let key = offload::key_handle(Arc::clone(&fixture.engine), named.clone());
         let (ours, theirs) = pipe();
         let mut peer = fixture.client(&TLS13, theirs);
         let mut ssl = Ssl::accept(&context(&fixture, &key), &JobPool::new(), ours).unwrap();
@@ -147,7 +149,7 @@ fn a_key_named_by_its_certificate_is_the_same_key_and_is_checked_by_the_provider
 fn a_key_that_refuses_to_sign_ends_the_session_as_a_device_error() {
     let (fixture, (device, engine)) = (fixture(KeyType::P256, 4), device());
     let plain = plain_key(&fixture.identity);
-    let key = offload_signing_key(engine, plain, &provider()).unwrap();
+    let key = offload::signing_key(engine, plain, &provider()).unwrap();
     let (ours, theirs) = pipe();
     let mut peer = PlainPeer::client(fixture.client_config(&TLS13), theirs);
     peer.step();
@@ -166,11 +168,11 @@ fn a_key_that_has_no_operation_of_its_own_signs_all_the_same() {
         .and_then(|params| params.self_signed(&pair))
         .unwrap();
     let (certificate, pem) = (certificate.der().clone(), pair.serialize_pem());
-    assert!(key_of_certificate(&certificate, &provider()).is_err());
+    assert!(offload::handle_of_certificate(&certificate, &provider()).is_err());
     let identity = Identity { certificate, pem };
     let device = ManualDevice::doing(4, SigningWork::sign);
     let engine = Engine::builder(device.clone()).checks(CheckPolicy::Always).build();
-    let key = offload_signing_key(engine.clone(), plain_key(&identity), &provider()).unwrap();
+    let key = offload::signing_key(engine.clone(), plain_key(&identity), &provider()).unwrap();
     let config = server_config(provider(), ALL_VERSIONS, &identity, &key);
     let context = SslContext::server(Arc::new(config));
     let (ours, theirs) = pipe();

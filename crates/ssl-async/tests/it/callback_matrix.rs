@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use job_core::JobPool;
 use proptest::prelude::*;
 use rustls::version::TLS13;
-use ssl_async::{AsyncCallback, CallbackArg, Outcome, Ssl, SslContext};
+use ssl_async::{AsyncCallback, Outcome, Ssl, SslContext, wait_ctx::CallbackArg};
 
 use crate::support::{KeyType, Pipe, fixture, pipe};
 

@@ -11,7 +11,7 @@ use rustls::crypto::aws_lc_rs::kx_group::{SECP384R1, X25519};
 use rustls::server::{ServerSessionMemoryCache, StoresServerSessions};
 use rustls::version::TLS13;
 use rustls::{AlertDescription, ClientConfig, Connection, ServerConfig};
-use ssl_async::{Acceptor, Outcome, Ssl, SslContext, SslError, offload_key_exchange};
+use ssl_async::{Acceptor, Outcome, Ssl, SslContext, SslError, offload};
 
 use crate::support::{
     Fixture, KeyType, ManualDevice, Pipe, PlainPeer, client_config, fixture, localhost, pipe,
@@ -36,7 +36,7 @@ impl World {
         fixture.device.set_answers_at_once(true);
         let device = ManualDevice::new(Arc::clone(&fixture.keys), 4);
         let engine = Engine::builder(device.clone()).build();
-        let groups = |kx_groups| offload_key_exchange(CryptoProvider { kx_groups, ..provider() });
+        let groups = |kx_groups| offload::key_exchange(CryptoProvider { kx_groups, ..provider() });
         let server = groups(vec![X25519, SECP384R1]);
         let mut server = server_config(server, &[&TLS13], &fixture.identity, &fixture.key);
         server.max_early_data_size = u32::try_from(MOST).unwrap();

@@ -10,7 +10,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{AlertDescription, ClientConfig, NamedGroup, ServerConfig};
-use ssl_async::{Outcome, Ssl, SslContext, SslError, offload_key_exchange};
+use ssl_async::{Outcome, Ssl, SslContext, SslError, offload};
 
 use crate::support::{
     Fixture, Identity, KeyType, ManualDevice, Pipe, PlainPeer, Version, client_config,
@@ -27,7 +27,7 @@ fn with_groups(groups: &[&'static dyn SupportedKxGroup]) -> CryptoProvider {
 
 /// A server's session whose signature and key exchange are on the fixture's device.
 fn server(fixture: &Fixture, pool: &JobPool, io: Pipe) -> Ssl<Pipe> {
-    let provider = offload_key_exchange(with_groups(&GROUPS));
+    let provider = offload::key_exchange(with_groups(&GROUPS));
     let versions = [&TLS12, &TLS13];
     let config = server_config(provider, &versions, &fixture.identity, &fixture.key);
     let context = SslContext::server(Arc::new(config)).key_exchange(Arc::clone(&fixture.engine));
@@ -42,7 +42,7 @@ fn client(
     engine: &Arc<Engine<CryptoOp>>,
     io: Pipe,
 ) -> Ssl<Pipe> {
-    let config = client_config(offload_key_exchange(with_groups(groups)), version, identity);
+    let config = client_config(offload::key_exchange(with_groups(groups)), version, identity);
     let context = SslContext::client(Arc::new(config)).key_exchange(Arc::clone(engine));
     Ssl::connect(&context, &JobPool::new(), localhost(), io)
 }
@@ -174,7 +174,7 @@ fn l8_a_client_dropped_between_the_two_operations_frees_its_device_handle() {
 fn without_an_engine_or_with_async_mode_off_the_same_provider_computes_on_the_spot() {
     let _turn = turn();
     let (fixture, pool) = (fixture(KeyType::P256, 4), JobPool::new());
-    let provider = offload_key_exchange(with_groups(&GROUPS));
+    let provider = offload::key_exchange(with_groups(&GROUPS));
     let config = Arc::new(server_config(provider, &[&TLS13], &fixture.identity, &fixture.key));
     let (ours, theirs) = pipe();
     let mut peer = fixture.client(&TLS13, theirs);
@@ -229,9 +229,9 @@ fn a_wrong_secret_fails_at_the_peer_and_not_in_silence() {
 
 #[test]
 fn wrapping_twice_and_in_several_providers_gives_one_wrapper_a_group() {
-    let once = offload_key_exchange(provider());
-    let twice = offload_key_exchange(once.clone());
-    let anew = offload_key_exchange(provider());
+    let once = offload::key_exchange(provider());
+    let twice = offload::key_exchange(once.clone());
+    let anew = offload::key_exchange(provider());
     for ((a, b), c) in once.kx_groups.iter().zip(&twice.kx_groups).zip(&anew.kx_groups) {
         assert!(core::ptr::addr_eq(*a, *b) && core::ptr::addr_eq(*a, *c));
         assert_ne!(a.name(), NamedGroup::Unknown(0));
@@ -265,7 +265,7 @@ fn a_session_used_within_a_hook_of_another_has_its_own_engine_and_leaves_the_oth
     let (outer, inner) = (fixture(KeyType::P256, 4), fixture(KeyType::P256, 4));
     inner.device.set_answers_at_once(true);
     for async_mode in [false, true] {
-        let provider = || offload_key_exchange(with_groups(&[kx_group::X25519]));
+        let provider = || offload::key_exchange(with_groups(&[kx_group::X25519]));
         let inner_config = server_config(provider(), &[&TLS13], &inner.identity, &inner.key);
         let chain = vec![outer.identity.certificate.clone()];
         let hook = HandshakesFirst {

@@ -10,10 +10,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ALL_VERSIONS, CertificateError, ClientConfig, ServerConfig};
-use ssl_async::{
-    Outcome, Ssl, SslContext, SslError, TlsError, resolve_async, verify_client_async,
-    verify_server_async,
-};
+use ssl_async::{Outcome, Ssl, SslContext, SslError, TlsError, resolve, verify};
 use wait_ctx::{ReadyQueue, Reason, Route, Status, Token};
 
 use crate::support::{Fixture, KeyType, Pipe, PlainPeer, fixture, localhost, pipe, provider};
@@ -72,7 +69,7 @@ fn asking_server(fixture: &Fixture, gate: &Gate) -> Arc<ServerConfig> {
     let chain = vec![fixture.identity.certificate.clone()];
     let certified = Arc::new(CertifiedKey::new(chain, Arc::clone(&fixture.key)));
     let gate = gate.clone();
-    let resolver = resolve_async(async move |hello| {
+    let resolver = resolve::server_certificate(async move |hello| {
         gate.pass().await;
         assert_eq!(hello.server_name(), Some("localhost"));
         Some(Arc::clone(&certified))
@@ -157,7 +154,7 @@ fn a_servers_certificate_is_judged_while_the_clients_session_is_parked() {
                 Arc::new(provider()),
             );
             let (waits, answer) = (gate.clone(), verdict.clone());
-            let verifier = verify_server_async(inner.build().unwrap(), async move |peer| {
+            let verifier = verify::server_certificate(inner.build().unwrap(), async move |peer| {
                 assert_eq!(peer.server_name, Some(&localhost()));
                 waits.pass().await;
                 answer.clone()
@@ -197,7 +194,7 @@ fn a_clients_certificate_is_judged_while_the_servers_session_is_parked() {
             Arc::new(provider()),
         );
         let waits = gate.clone();
-        let verifier = verify_client_async(inner.build().unwrap(), async move |peer| {
+        let verifier = verify::client_certificate(inner.build().unwrap(), async move |peer| {
             assert!(peer.server_name.is_none() && peer.intermediates.is_empty());
             waits.pass().await;
             Ok(())
@@ -226,7 +223,7 @@ fn what_the_inner_verifier_refuses_is_not_asked_about() {
         stranger.identity.roots(),
         Arc::new(provider()),
     );
-    let verifier = verify_server_async(inner.build().unwrap(), async |_peer| {
+    let verifier = verify::server_certificate(inner.build().unwrap(), async |_peer| {
         panic!("a certificate from nowhere was let through")
     });
     let config = ClientConfig::builder_with_provider(Arc::new(provider()))

@@ -11,7 +11,7 @@ use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs::kx_group};
 use rustls::server::WebPkiClientVerifier;
 use rustls::version::{TLS12, TLS13};
 use rustls::{AlertDescription, ClientConfig, Error, ServerConfig};
-use ssl_async::{Acceptor, Outcome, Ssl, SslContext, SslError, offload_key, offload_key_exchange};
+use ssl_async::{Acceptor, Outcome, Ssl, SslContext, SslError, offload};
 
 use crate::support::{
     Fixture, KeyType, ManualDevice, Pipe, PlainPeer, Version, client_config, fixture, localhost,
@@ -66,7 +66,7 @@ fn server(
     version: Version,
     groups: &[&'static dyn SupportedKxGroup],
 ) -> SslContext {
-    let provider = offload_key_exchange(with_groups(groups));
+    let provider = offload::key_exchange(with_groups(groups));
     let config = ServerConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&[version])
         .unwrap()
@@ -147,8 +147,8 @@ fn client(
     let device = ManualDevice::new(Arc::clone(&fixture.keys), 4);
     let engine = Engine::builder(device.clone()).build();
     let handle = fixture.keys.load_pem(&fixture.identity.pem).unwrap();
-    let key = offload_key(Arc::clone(&engine), handle);
-    let provider = Arc::new(offload_key_exchange(with_groups(groups)));
+    let key = offload::key_handle(Arc::clone(&engine), handle);
+    let provider = Arc::new(offload::key_exchange(with_groups(groups)));
     let config = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[version])
         .unwrap()

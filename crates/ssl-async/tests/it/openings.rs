@@ -11,7 +11,7 @@ use rustls::crypto::aws_lc_rs::kx_group::{SECP384R1, X25519};
 use rustls::server::NoServerSessionStorage;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
-use ssl_async::{Acceptor, Outcome, Ssl, SslContext, offload_tickets};
+use ssl_async::{Acceptor, Outcome, Ssl, SslContext, offload};
 
 use crate::support::{
     Fixture, KeyType, ManualDevice, Pipe, PlainPeer, fixture, localhost, pipe, provider,
@@ -41,7 +41,7 @@ impl World {
         let groups = CryptoProvider { kx_groups, ..provider() };
         let mut config = server_config(groups, &[&TLS13], &fixture.identity, &fixture.key);
         let hour = Duration::from_secs(3600);
-        config.ticketer = offload_tickets(Arc::clone(&engine), &provider(), hour).unwrap();
+        config.ticketer = offload::tickets(Arc::clone(&engine), &provider(), hour).unwrap();
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 4;
         let kx_groups = vec![X25519, SECP384R1];

@@ -10,7 +10,7 @@ use job_core::{JobPool, Pause, current, pause};
 use rustls::sign::{Signer, SigningKey};
 use rustls::version::TLS13;
 use rustls::{SignatureAlgorithm, SignatureScheme};
-use ssl_async::{Outcome, Ssl, SslContext, Status, TlsError};
+use ssl_async::{Outcome, Ssl, SslContext, TlsError, wait_ctx::Status};
 use wait_ctx::{Key, Seen, WaitFd};
 
 use crate::support::{Fixture, KeyType, Pipe, PlainPeer, fixture, pipe, server_config};

@@ -8,7 +8,7 @@ use job_core::JobPool;
 use rustls::server::NoServerSessionStorage;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, HandshakeKind};
-use ssl_async::{Ssl, SslContext, offload_tickets};
+use ssl_async::{Ssl, SslContext, offload};
 
 use crate::support::{
     Fixture, KeyType, ManualDevice, PlainPeer, TestClock, Version, exchange_data, fixture, pipe,
@@ -32,7 +32,7 @@ impl World {
         fixture.device.set_answers_at_once(true);
         let device = ManualDevice::new(Arc::clone(&fixture.keys), 16);
         let engine = Engine::builder(device.clone()).clock(Arc::new(clock.clone())).build();
-        let ticketer = offload_tickets(engine, &provider(), PERIOD).unwrap();
+        let ticketer = offload::tickets(engine, &provider(), PERIOD).unwrap();
         assert!(ticketer.enabled());
         assert_eq!(ticketer.lifetime(), 3600);
         let mut config = fixture.server_config(&[version]);

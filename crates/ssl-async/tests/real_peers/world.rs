@@ -13,9 +13,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::server::WebPkiClientVerifier;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
-use ssl_async::{
-    Outcome, Ssl, SslContext, SslError, offload_key, offload_key_exchange, offload_tickets,
-};
+use ssl_async::{Outcome, Ssl, SslContext, SslError, offload};
 
 pub(crate) type Version = &'static SupportedProtocolVersion;
 
@@ -59,7 +57,7 @@ impl World {
         let key = keys.load_pem(&pem).unwrap();
         let device = Arc::new(Device::default());
         let engine = Engine::builder(device.clone()).build();
-        let signer = offload_key(Arc::clone(&engine), key);
+        let signer = offload::key_handle(Arc::clone(&engine), key);
         let certified = CertifiedKey::new(vec![certificate.clone()], signer);
         let certified = Arc::new(SingleCertAndKey::from(certified));
         Self { files, certificate, keys, device, engine, certified }
@@ -73,10 +71,10 @@ impl World {
 
     /// A server that wants a client's certificate.
     pub(crate) fn server(&self, version: Version) -> SslContext {
-        let provider = Arc::new(offload_key_exchange(aws_lc_rs::default_provider()));
+        let provider = Arc::new(offload::key_exchange(aws_lc_rs::default_provider()));
         let verifier = WebPkiClientVerifier::builder_with_provider(self.roots(), provider.clone());
         let hour = Duration::from_secs(3600);
-        let ticketer = offload_tickets(Arc::clone(&self.engine), &provider, hour).unwrap();
+        let ticketer = offload::tickets(Arc::clone(&self.engine), &provider, hour).unwrap();
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[version])
             .unwrap()
@@ -87,7 +85,7 @@ impl World {
     }
 
     pub(crate) fn client(&self, version: Version) -> SslContext<ClientConfig> {
-        let provider = Arc::new(offload_key_exchange(aws_lc_rs::default_provider()));
+        let provider = Arc::new(offload::key_exchange(aws_lc_rs::default_provider()));
         let config = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[version])
             .unwrap()

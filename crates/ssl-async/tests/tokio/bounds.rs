@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustls::ClientConnection;
 use rustls::version::TLS13;
 use ssl_async::SslError;
-use ssl_async::tokio::{Shards, StartHandshake};
+use ssl_async::task::{Shards, StartHandshake};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::runtime::{Builder, Runtime};
 
@@ -161,7 +161,7 @@ fn an_honest_client_is_served_while_one_parks_all_it_can() {
         let (ours, theirs) = wire();
         let other = Shards::builder().threads(1).build().unwrap();
         let config = client_config(provider(), &TLS13, &world.fixture.identity);
-        let connector = ssl_async::tokio::TlsConnector::new(Arc::new(config), &other);
+        let connector = ssl_async::task::TlsConnector::new(Arc::new(config), &other);
         let client = tokio::spawn(connector.connect(localhost(), theirs));
         let server = tokio::spawn(world.acceptor.accept(ours));
         for greedy in servers {

@@ -13,7 +13,7 @@ use rustls::crypto::aws_lc_rs::kx_group;
 use rustls::server::WebPkiClientVerifier;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ServerConfig};
-use ssl_async::tokio::{Shards, StartHandshake, TlsAcceptor, TlsConnector, TlsStream};
+use ssl_async::task::{Shards, StartHandshake, TlsAcceptor, TlsConnector, TlsStream};
 use ssl_async::{ClosedDuring, SslError};
 use tokio::io::{
     AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex,

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use engine_core::{EngineError, Shutdown, threads_ending};
-use ssl_async::tokio::{TaskDevice, TlsAcceptor};
+use ssl_async::task::{TaskDevice, TlsAcceptor};
 use ssl_async::{SlowKey, SslError};
 
 use crate::signers::{builder, sign, software};

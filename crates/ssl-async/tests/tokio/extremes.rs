@@ -9,7 +9,7 @@ use job_core::JobPool;
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
-use ssl_async::tokio::{Shards, TaskDevice, TlsAcceptor};
+use ssl_async::task::{Shards, TaskDevice, TlsAcceptor};
 use ssl_async::{SlowKey, SslError};
 
 use crate::support::provider;

@@ -8,8 +8,8 @@ use std::task::{Context, Poll, Wake};
 
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use ssl_async::resolve_async;
-use ssl_async::tokio::{Shards, TlsAcceptor};
+use ssl_async::resolve;
+use ssl_async::task::{Shards, TlsAcceptor};
 
 use crate::support::{provider, server_config};
 use crate::world::{current_thread, multi_thread, until, wire, world, world_on};
@@ -187,7 +187,7 @@ fn a_certificate_chosen_by_an_async_function() {
     multi_thread().block_on(async {
         let world = world(4);
         let (ask, mut asked) = tokio::sync::mpsc::unbounded_channel();
-        let resolver = resolve_async(async move |_hello| {
+        let resolver = resolve::server_certificate(async move |_hello| {
             let (answer, answered) = tokio::sync::oneshot::channel();
             ask.send(answer).unwrap();
             answered.await.ok()

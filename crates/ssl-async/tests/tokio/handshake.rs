@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use engine_core::{EngineError, Shutdown};
 use job_core::JobPool;
-use ssl_async::tokio::{Accept, Connect, Shards, StartHandshake, TlsAcceptor, TlsStream};
+use ssl_async::task::{Accept, Connect, Shards, StartHandshake, TlsAcceptor, TlsStream};
 use ssl_async::{ClosedDuring, SslError};
 use tokio::net::TcpStream;
 
@@ -118,7 +118,7 @@ fn packets_beyond_the_limit_of_jobs_wait_their_turn() {
             &world.fixture.identity,
         );
         let other = Shards::builder().threads(1).build().unwrap();
-        let connector = ssl_async::tokio::TlsConnector::new(Arc::new(client), &other);
+        let connector = ssl_async::task::TlsConnector::new(Arc::new(client), &other);
         let (mut servers, mut clients) = (Vec::new(), Vec::new());
         for _ in 0..3 {
             let (ours, theirs) = wire();

@@ -8,7 +8,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response, Version};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::version::TLS13;
-use ssl_async::tokio::{TlsAcceptor, TlsConnector, TlsStream};
+use ssl_async::task::{TlsAcceptor, TlsConnector, TlsStream};
 use tokio::io::DuplexStream;
 
 use crate::support::{client_config, localhost, provider, server_config};

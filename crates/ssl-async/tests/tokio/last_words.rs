@@ -7,7 +7,7 @@ use engine_core::Shutdown;
 use rustls::version::{TLS12, TLS13};
 use rustls::{AlertDescription, ClientConfig, ClientConnection, Error, SupportedProtocolVersion};
 use ssl_async::SslError;
-use ssl_async::tokio::{StartHandshake, TlsAcceptor};
+use ssl_async::task::{StartHandshake, TlsAcceptor};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::task::JoinError;
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use job_core::{Pause, pause};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use ssl_async::resolve_async;
-use ssl_async::tokio::{Shards, TlsAcceptor};
+use ssl_async::resolve;
+use ssl_async::task::{Shards, TlsAcceptor};
 use tokio::runtime::Handle;
 
 use crate::world::{current_thread, exchange, multi_thread, wire, world_on};
@@ -16,7 +16,7 @@ use crate::world::{current_thread, exchange, multi_thread, wire, world_on};
 fn spawns(inner: Arc<dyn ResolvesServerCert>) -> Arc<dyn ResolvesServerCert> {
     let chosen = Arc::new(Mutex::new(None));
     // What the plain resolver answers, taken where there is a hello for it.
-    resolve_async(async move |hello: ClientHello<'_>| {
+    resolve::server_certificate(async move |hello: ClientHello<'_>| {
         *chosen.lock().unwrap() = inner.resolve(hello);
         let asked = Arc::clone(&chosen);
         let task = tokio::spawn(async move {

@@ -13,8 +13,8 @@ use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::sign::SigningKey;
-use ssl_async::tokio::{TaskDevice, TlsAcceptor};
-use ssl_async::{SigningWork, SlowKey, SlowKeyBuilder, SslError};
+use ssl_async::task::{TaskDevice, TlsAcceptor};
+use ssl_async::{SlowKey, SlowKeyBuilder, SslError, offload::SigningWork};
 
 use crate::support::{Identity, TestClock, provider};
 use crate::world::{PATIENCE, World, current_thread, exchange, multi_thread, until, wire, world};

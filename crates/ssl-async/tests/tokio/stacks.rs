@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use ssl_async::tokio::{Shards, TlsAcceptor};
+use ssl_async::task::{Shards, TlsAcceptor};
 
 use crate::world::{current_thread, exchange, until, wire, world_on};
 

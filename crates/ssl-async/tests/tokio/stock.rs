@@ -8,8 +8,8 @@ use std::time::Duration;
 use engine_core::{DeviceError, EngineError, Shutdown};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use ssl_async::tokio::TaskDevice;
-use ssl_async::{SigningWork, SlowKey};
+use ssl_async::task::TaskDevice;
+use ssl_async::{SlowKey, offload::SigningWork};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::signers::{sign, software};

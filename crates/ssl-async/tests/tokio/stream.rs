@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use engine_core::Shutdown;
 use rustls::{ClientConfig, ServerConfig, version::TLS13};
-use ssl_async::tokio::{TlsAcceptor, TlsConnector};
+use ssl_async::task::{TlsAcceptor, TlsConnector};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::support::{client_config, localhost, provider, server_config};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use engine_core::EngineSnapshot;
 use rustls::client::Resumption;
 use rustls::version::TLS13;
-use ssl_async::tokio::{Shards, TlsAcceptor, TlsConnector, TlsStream};
+use ssl_async::task::{Shards, TlsAcceptor, TlsConnector, TlsStream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::runtime::{Builder, Runtime};
 

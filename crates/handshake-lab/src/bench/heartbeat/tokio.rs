@@ -20,8 +20,8 @@ pub(super) fn offloaded(
     setting: &Setting,
     stop: &Arc<AtomicBool>,
 ) -> io::Result<Beats> {
-    let shards = ssl_async::tokio::Shards::builder().threads(1).build()?;
-    let acceptor = ssl_async::tokio::TlsAcceptor::new(Arc::clone(&setting.offloaded), &shards);
+    let shards = ssl_async::task::Shards::builder().threads(1).build()?;
+    let acceptor = ssl_async::task::TlsAcceptor::new(Arc::clone(&setting.offloaded), &shards);
     let runtime = Builder::new_current_thread().enable_all().build()?;
     serve(runtime, listener, stop, move |tcp| acceptor.accept(tcp))
 }

@@ -9,7 +9,7 @@ use rustls::crypto::aws_lc_rs::{default_provider, kx_group};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
-use ssl_async::{JobPool, Outcome, Ssl, SslContext, offload_key};
+use ssl_async::{JobPool, Outcome, Ssl, SslContext, offload};
 use wait_ctx::Route;
 
 use crate::certs::SERVER_NAME;
@@ -77,7 +77,7 @@ impl Fixture {
 
     /// Our server, whose signature `engine` makes.
     pub(super) fn ours(&self, engine: Arc<Engine<CryptoOp>>) -> Result<SslContext, String> {
-        let key = offload_key(engine, self.handle.clone());
+        let key = offload::key_handle(engine, self.handle.clone());
         let config = keys::server_config(self.chain.clone(), key).map_err(text)?;
         Ok(SslContext::server(Arc::new(config)))
     }

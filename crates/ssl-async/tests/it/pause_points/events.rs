@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use engine_core::{DeviceError, EngineError};
-use ssl_async::{Outcome, Ssl, SslError, Status, TlsError};
+use ssl_async::{Outcome, Ssl, SslError, TlsError, wait_ctx::Status};
 
 use super::world::World;
 use crate::support::{Pipe, PlainPeer, Version, pipe};

@@ -13,10 +13,7 @@ use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SigningKey};
 use rustls::{CertificateError, ClientConfig, ServerConfig};
-use ssl_async::{
-    Acceptor, Outcome, Ssl, SslContext, TlsError, offload_key, offload_key_exchange,
-    offload_tickets, resolve_async, resolve_client_async, verify_client_async, verify_server_async,
-};
+use ssl_async::{Acceptor, Outcome, Ssl, SslContext, TlsError, offload, resolve, verify};
 
 use crate::support::{
     Identity, KeyType, ManualDevice, Pipe, PlainPeer, TestClock, Version, exchange_data, localhost,
@@ -88,7 +85,7 @@ impl World {
             Engine::builder(device.clone()).clock(Arc::new(clock.clone())).terms(terms).build();
         let service =
             Engine::builder(remote.clone()).clock(Arc::new(clock.clone())).terms(terms).build();
-        let key = offload_key(Arc::clone(&engine), handle);
+        let key = offload::key_handle(Arc::clone(&engine), handle);
         let (pool, called_back) = (JobPool::new(), Arc::default());
         Self { ours, theirs, keys, device, engine, key, remote, service, clock, pool, called_back }
     }
@@ -104,25 +101,25 @@ impl World {
             let keys = Arc::clone(&self.keys);
             move |op: &CryptoOp| keys.execute(op).map_err(|_| engine_core::DeviceError::Lost)
         }));
-        offload_key(Engine::builder(inline).build(), key)
+        offload::key_handle(Engine::builder(inline).build(), key)
     }
 
     fn server(&self, version: Version) -> SslContext {
-        let provider = Arc::new(offload_key_exchange(Self::provider(&[kx_group::X25519])));
+        let provider = Arc::new(offload::key_exchange(Self::provider(&[kx_group::X25519])));
         let inner =
             WebPkiClientVerifier::builder_with_provider(self.theirs.roots(), provider.clone());
         let service = Arc::clone(&self.service);
-        let verifier = verify_client_async(inner.build().unwrap(), async move |_peer| {
+        let verifier = verify::client_certificate(inner.build().unwrap(), async move |_peer| {
             judged(says_yes(&service, "client certificate").await)
         });
         let chain = vec![self.ours.certificate.clone()];
         let certified = Arc::new(CertifiedKey::new(chain, Arc::clone(&self.key)));
         let service = Arc::clone(&self.service);
-        let resolver = resolve_async(async move |_hello| {
+        let resolver = resolve::server_certificate(async move |_hello| {
             says_yes(&service, "resolve").await.then(|| Arc::clone(&certified))
         });
         let period = Duration::from_secs(3600);
-        let ticketer = offload_tickets(Arc::clone(&self.engine), &provider, period).unwrap();
+        let ticketer = offload::tickets(Arc::clone(&self.engine), &provider, period).unwrap();
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[version])
             .unwrap()
@@ -137,17 +134,17 @@ impl World {
     fn client(&self, version: Version) -> SslContext<ClientConfig> {
         // The server does not want the first group: TLS 1.3 needs a second hello.
         let groups = [kx_group::SECP384R1, kx_group::X25519];
-        let provider = Arc::new(offload_key_exchange(Self::provider(&groups)));
+        let provider = Arc::new(offload::key_exchange(Self::provider(&groups)));
         let inner =
             WebPkiServerVerifier::builder_with_provider(self.theirs.roots(), provider.clone());
         let service = Arc::clone(&self.service);
-        let verifier = verify_server_async(inner.build().unwrap(), async move |_peer| {
+        let verifier = verify::server_certificate(inner.build().unwrap(), async move |_peer| {
             judged(says_yes(&service, "server certificate").await)
         });
         let chain = vec![self.ours.certificate.clone()];
         let certified = Arc::new(CertifiedKey::new(chain, Arc::clone(&self.key)));
         let service = Arc::clone(&self.service);
-        let resolver = resolve_client_async(async move |wanted| {
+        let resolver = resolve::client_certificate(async move |wanted| {
             assert!(!wanted.authorities.is_empty() && !wanted.schemes.is_empty());
             says_yes(&service, "resolve client").await.then(|| Arc::clone(&certified))
         });

@@ -10,10 +10,7 @@ use rustls::client::Resumption;
 use rustls::server::{NoClientAuth, NoServerSessionStorage, danger::ClientCertVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{ALL_VERSIONS, CertificateError, ClientConfig, ServerConfig};
-use ssl_async::{
-    SslContext, TlsError, offload_key, offload_key_exchange, offload_tickets, resolve_async,
-    resolve_client_async, verify_client_async, verify_server_async,
-};
+use ssl_async::{SslContext, TlsError, offload, resolve, verify};
 
 use super::clear::{Credulous, OFFERED, Standstill, WANTED, provider};
 use super::gates::Gates;
@@ -66,7 +63,7 @@ impl World {
 }
 
 fn certified(engine: &Arc<Engine<CryptoOp>>) -> Arc<CertifiedKey> {
-    let key = offload_key(Arc::clone(engine), OURS.handle.clone());
+    let key = offload::key_handle(Arc::clone(engine), OURS.handle.clone());
     Arc::new(CertifiedKey::new(vec![OURS.identity.certificate.clone()], key))
 }
 
@@ -77,21 +74,21 @@ fn judged(good: bool) -> Result<(), TlsError> {
 fn server(setup: Setup, engine: &Arc<Engine<CryptoOp>>, gates: &Gates) -> SslContext {
     let exchange = setup.has(Setup::EXCHANGE);
     let usual = provider(&WANTED);
-    let provider = Arc::new(if exchange { offload_key_exchange(usual) } else { usual });
+    let provider = Arc::new(if exchange { offload::key_exchange(usual) } else { usual });
     let hooks = setup.has(Setup::HOOKS);
     let verifier: Arc<dyn ClientCertVerifier> = match (setup.has(Setup::MUTUAL), hooks) {
         (false, _) => Arc::new(NoClientAuth),
         (true, false) => Arc::new(Credulous),
         (true, true) => {
             let gates = gates.clone();
-            verify_client_async(Arc::new(Credulous), async move |_peer| {
+            verify::client_certificate(Arc::new(Credulous), async move |_peer| {
                 judged(gates.ask("client certificate").await)
             })
         }
     };
     let certified = certified(engine);
     let gates = gates.clone();
-    let resolver = resolve_async(async move |_hello| {
+    let resolver = resolve::server_certificate(async move |_hello| {
         (!hooks || gates.ask("resolve").await).then(|| Arc::clone(&certified))
     });
     let mut config = ServerConfig::builder_with_details(provider.clone(), Arc::new(Standstill))
@@ -103,7 +100,7 @@ fn server(setup: Setup, engine: &Arc<Engine<CryptoOp>>, gates: &Gates) -> SslCon
     config.send_tls13_tickets = 1;
     if setup.has(Setup::TICKETS) {
         let period = Duration::from_secs(3600);
-        config.ticketer = offload_tickets(Arc::clone(engine), &provider, period).expect("a key");
+        config.ticketer = offload::tickets(Arc::clone(engine), &provider, period).expect("a key");
     }
     let context = SslContext::server(Arc::new(config));
     if exchange { context.key_exchange(Arc::clone(engine)) } else { context }
@@ -112,10 +109,10 @@ fn server(setup: Setup, engine: &Arc<Engine<CryptoOp>>, gates: &Gates) -> SslCon
 fn client(setup: Setup, engine: &Arc<Engine<CryptoOp>>, gates: &Gates) -> SslContext<ClientConfig> {
     let exchange = setup.has(Setup::EXCHANGE);
     let usual = provider(&OFFERED);
-    let provider = Arc::new(if exchange { offload_key_exchange(usual) } else { usual });
+    let provider = Arc::new(if exchange { offload::key_exchange(usual) } else { usual });
     let hooks = setup.has(Setup::HOOKS);
     let asked = gates.clone();
-    let verifier = verify_server_async(Arc::new(Credulous), async move |_peer| {
+    let verifier = verify::server_certificate(Arc::new(Credulous), async move |_peer| {
         judged(!hooks || asked.ask("server certificate").await)
     });
     let builder = ClientConfig::builder_with_details(provider, Arc::new(Standstill))
@@ -125,7 +122,7 @@ fn client(setup: Setup, engine: &Arc<Engine<CryptoOp>>, gates: &Gates) -> SslCon
         .with_custom_certificate_verifier(verifier);
     let mut config = if setup.has(Setup::MUTUAL) {
         let (certified, gates) = (certified(engine), gates.clone());
-        builder.with_client_cert_resolver(resolve_client_async(async move |_wanted| {
+        builder.with_client_cert_resolver(resolve::client_certificate(async move |_wanted| {
             (!hooks || gates.ask("resolve client").await).then(|| Arc::clone(&certified))
         }))
     } else {

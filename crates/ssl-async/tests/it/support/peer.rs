@@ -14,7 +14,7 @@ use rustls::{
     ALL_VERSIONS, ClientConfig, ClientConnection, Connection, RootCertStore, ServerConfig,
     ServerConnection, SignatureAlgorithm, SignatureScheme, SupportedProtocolVersion,
 };
-use ssl_async::{Outcome, Ssl, SslContext, SslError, offload_key};
+use ssl_async::{Outcome, Ssl, SslContext, SslError, offload};
 
 use super::{ManualDevice, Pipe};
 
@@ -81,7 +81,7 @@ pub(crate) fn fixture(key_type: KeyType, ring: usize) -> Fixture {
     let handle = keys.load_pem(&identity.pem).expect("a key that the store takes");
     let device = ManualDevice::new(Arc::clone(&keys), ring);
     let engine = Engine::builder(device.clone()).build();
-    let key = offload_key(Arc::clone(&engine), handle);
+    let key = offload::key_handle(Arc::clone(&engine), handle);
     let config = server_config(provider(), ALL_VERSIONS, &identity, &key);
     let server = SslContext::server(Arc::new(config));
     Fixture { keys, device, engine, server, identity, key }

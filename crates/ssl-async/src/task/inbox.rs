@@ -10,7 +10,7 @@ use job_core::PoolStats;
 use tokio::sync::oneshot;
 use wait_ctx::contain_drop;
 
-use crate::tokio::visit::{Order, VisitId};
+use crate::task::visit::{Order, VisitId};
 
 /// What a task wants of a shard.
 pub(crate) enum Command {

@@ -14,8 +14,8 @@ use wait_ctx::contain_drop;
 
 use crate::hook_runtime;
 use crate::packet::{Processed, Work};
-use crate::tokio::inbox::{Command, Inbox};
-use crate::tokio::shards::Place;
+use crate::task::inbox::{Command, Inbox};
+use crate::task::shards::Place;
 
 /// The name of a stay, never used again: what comes too late for one finds nothing. Smaller ones came first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

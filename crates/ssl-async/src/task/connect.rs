@@ -10,10 +10,10 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use crate::error::SslError;
 use crate::packet;
 use crate::rustls23::{ServerName, Tls};
-use crate::tokio::accept::FallibleHandshake;
-use crate::tokio::endpoint::TlsConnector;
-use crate::tokio::handshake::Handshake;
-use crate::tokio::stream::TlsStream;
+use crate::task::accept::FallibleHandshake;
+use crate::task::endpoint::TlsConnector;
+use crate::task::handshake::Handshake;
+use crate::task::stream::TlsStream;
 
 impl TlsConnector {
     /// The handshake with the server `name` on `io`, to be awaited. Nothing happens before that.

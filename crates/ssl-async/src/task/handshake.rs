@@ -35,11 +35,11 @@ use crate::packet::{self, Back, FinalAlert, Work};
 use crate::read_ahead::{Awaited, Next, PacketAt, ReadAhead};
 use crate::rustls23::{self, Due, Hello, KeyExchange, ServerConfig, Tls};
 use crate::session::SslId;
-use crate::tokio::early::EarlyData;
-use crate::tokio::shards::{Shards, UnderWay};
-use crate::tokio::stream::TlsStream;
-use crate::tokio::sync_io::SyncIo;
-use crate::tokio::visit::{Reply, Visit};
+use crate::task::early::EarlyData;
+use crate::task::shards::{Shards, UnderWay};
+use crate::task::stream::TlsStream;
+use crate::task::sync_io::SyncIo;
+use crate::task::visit::{Reply, Visit};
 
 /// Which side of the handshake this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,18 +13,18 @@ use crate::packet::FinalAlert;
 use crate::read_ahead::ReadAhead;
 use crate::rustls23::{ClientHello, Hello, HelloReader, INTERNAL_ERROR};
 use crate::session::SslId;
-use crate::tokio::accept::Accept;
-use crate::tokio::endpoint::TlsAcceptor;
-use crate::tokio::handshake::{DEADLINE, Deadline, Handshake};
-use crate::tokio::rewind::Rewind;
-use crate::tokio::sync_io::SyncIo;
+use crate::task::accept::Accept;
+use crate::task::endpoint::TlsAcceptor;
+use crate::task::handshake::{DEADLINE, Deadline, Handshake};
+use crate::task::rewind::Rewind;
+use crate::task::sync_io::SyncIo;
 
 /// A client's hello, with its transport. Choose a configuration by it, by an `.await` if need be, and go on with the
 /// acceptor of that configuration.
 ///
 /// ```
 /// # #[cfg(feature = "aws-lc-rs")] {
-/// # use ssl_async::tokio::{StartHandshake, TlsAcceptor, TlsStream};
+/// # use ssl_async::task::{StartHandshake, TlsAcceptor, TlsStream};
 /// # use tokio::net::TcpStream;
 /// # async fn acceptor_for(name: Option<&str>) -> TlsAcceptor { std::future::pending().await }
 /// async fn accept(tcp: TcpStream) -> Result<TlsStream<TcpStream>, ssl_async::SslError> {

@@ -8,8 +8,8 @@ use crypto_ops::CryptoOp;
 use engine_core::Engine;
 
 use crate::rustls23::{ClientConfig, KeyExchange, ServerConfig};
-use crate::tokio::handshake::Terms;
-use crate::tokio::shards::Shards;
+use crate::task::handshake::Terms;
+use crate::task::shards::Shards;
 
 /// Makes TLS streams of one rustls configuration `C` on a task: a [`TlsAcceptor`], or a [`TlsConnector`]. Cheap to clone,
 /// `Send` and `Sync`.
@@ -26,7 +26,7 @@ pub type TlsAcceptor = TlsEndpoint<ServerConfig>;
 /// Makes TLS connections on a task. Cheap to clone, and made from an ordinary rustls configuration.
 ///
 /// Worth its while for a client whose own key is slow, or whose verdict on the server is an `async fn`
-/// ([`verify_server_async`](crate::verify_server_async)).
+/// ([`verify::server_certificate`](crate::verify::server_certificate)).
 pub type TlsConnector = TlsEndpoint<ClientConfig>;
 
 impl<C> From<Arc<C>> for TlsEndpoint<C> {
@@ -68,7 +68,7 @@ impl<C> TlsEndpoint<C> {
     }
 
     /// The engine for the key exchange, if the configuration was built with
-    /// [`offload_key_exchange`](crate::offload_key_exchange).
+    /// [`offload::key_exchange`](crate::offload::key_exchange).
     #[must_use]
     pub fn key_exchange(mut self, engine: Arc<Engine<CryptoOp>>) -> Self {
         self.terms.exchange = KeyExchange::by(engine);

@@ -25,8 +25,8 @@ use job_core::{Job, JobPool};
 use wait_ctx::{Route, WaitCtx, contain};
 
 use crate::packet::{self, Packet, Processed};
-use crate::tokio::inbox::{Batch, Command, Doorbell, Inbox};
-use crate::tokio::visit::{Order, Reply, VisitId, Visitor};
+use crate::task::inbox::{Batch, Command, Doorbell, Inbox};
+use crate::task::visit::{Order, Reply, VisitId, Visitor};
 
 /// Serves `inbox` until it is closed; then cancels what is left. At most `max_parked` packets are parked at a time.
 pub(crate) fn serve(inbox: &Arc<Inbox>, pool: JobPool, max_parked: usize) {

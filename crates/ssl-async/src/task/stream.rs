@@ -11,9 +11,9 @@ use crate::error::SslError;
 use crate::read_ahead::ReadAhead;
 use crate::rustls23::{Connection, Tls};
 use crate::session::SslId;
-use crate::tokio::handshake::pending;
-use crate::tokio::rewind::Rewind;
-use crate::tokio::sync_io::SyncIo;
+use crate::task::handshake::pending;
+use crate::task::rewind::Rewind;
+use crate::task::sync_io::SyncIo;
 
 /// A TLS connection after its handshake, a server's or a client's. Implements `AsyncRead`, `AsyncBufRead` and
 /// `AsyncWrite`, is `Send` if its transport is, and splits with `tokio::io::split`.

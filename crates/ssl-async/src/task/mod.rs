@@ -25,7 +25,7 @@
 //! use std::{io, sync::Arc};
 //!
 //! use rustls::ServerConfig;
-//! use ssl_async::tokio::TlsAcceptor;
+//! use ssl_async::task::TlsAcceptor;
 //! use tokio::{io::AsyncWriteExt, net::TcpListener};
 //!
 //! /// The certificate resolver of `config` is a [`SlowKey`](ssl_async::SlowKey).

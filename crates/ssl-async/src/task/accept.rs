@@ -8,9 +8,9 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::error::SslError;
-use crate::tokio::endpoint::TlsAcceptor;
-use crate::tokio::handshake::Handshake;
-use crate::tokio::stream::TlsStream;
+use crate::task::endpoint::TlsAcceptor;
+use crate::task::handshake::Handshake;
+use crate::task::stream::TlsStream;
 
 impl TlsAcceptor {
     /// The handshake with a client on `io`, to be awaited. Nothing happens before that.

@@ -18,7 +18,7 @@ use engine_core::{
 use rustls::SignatureScheme;
 use tokio::runtime::{Builder, Handle, Runtime, RuntimeFlavor};
 
-use crate::rustls23::SigningWork;
+use crate::rustls23::signing_key::SigningWork;
 
 /// Runs an `async fn` for each request, as a task of a runtime: the way to use a key that is behind the network, in a
 /// KMS, a Vault or a keyless server.
@@ -27,7 +27,7 @@ use crate::rustls23::SigningWork;
 /// # #[cfg(feature = "aws-lc-rs")] {
 /// use std::sync::Arc;
 /// use std::time::Duration;
-/// use ssl_async::tokio::TaskDevice;
+/// use ssl_async::task::TaskDevice;
 /// use ssl_async::{SlowKey, rustls::SignatureScheme};
 /// # use std::io;
 /// # struct Kms; impl Kms { async fn sign(&self, scheme: SignatureScheme, message: &[u8]) -> io::Result<Vec<u8>> { Ok(Vec::new()) } }
@@ -300,7 +300,7 @@ impl<W: Work + Sync> Accelerator<W> for TaskDevice<W> {
             _ => {
                 self.shared.warn(
                     "a thread of the runtime waits for a signature, because it was asked for outside of \
-                     ssl_async::tokio's acceptor and connector; another thread takes over its tasks meanwhile",
+                     ssl_async::task's acceptor and connector; another thread takes over its tasks meanwhile",
                 );
                 Ok(Some(wait_in_place))
             }
@@ -319,7 +319,7 @@ impl<W: Work + Sync> Accelerator<W> for TaskDevice<W> {
 
 /// The only thread of the runtime waits for a task of that runtime.
 const NEEDS_THIS_THREAD: &str = "its task needs the runtime's only thread, which would wait for it; accept with \
-    ssl_async::tokio::TlsAcceptor (connect with TlsConnector), or give the device a runtime by TaskDevice::own_runtime, \
+    ssl_async::task::TlsAcceptor (connect with TlsConnector), or give the device a runtime by TaskDevice::own_runtime, \
     or use a multi-thread runtime";
 
 /// Waits while another thread of the runtime takes over the tasks of this one.

@@ -15,9 +15,9 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot};
 
 use crate::packet::Work;
-use crate::tokio::inbox::{Command, Inbox};
-use crate::tokio::shard;
-use crate::tokio::visit::Visit;
+use crate::task::inbox::{Command, Inbox};
+use crate::task::shard;
+use crate::task::visit::Visit;
 
 /// A set of threads on which packets pause. A clone is another handle to the same threads.
 ///
@@ -35,7 +35,7 @@ use crate::tokio::visit::Visit;
 /// ```
 /// # #[cfg(feature = "aws-lc-rs")] {
 /// # use core::time::Duration;
-/// # async fn stop(shards: ssl_async::tokio::Shards, key: std::sync::Arc<ssl_async::SlowKey>) {
+/// # async fn stop(shards: ssl_async::task::Shards, key: std::sync::Arc<ssl_async::SlowKey>) {
 /// // Stopped accepting before. Handshakes under way have ten seconds, and the key what is left of a call.
 /// let deadline = Duration::from_secs(10);
 /// let ended = shards.shutdown(deadline).await.and(key.shutdown(deadline).await);
@@ -115,8 +115,8 @@ impl Shards {
     }
 
     /// Ends the shards: lets handshakes under way finish until `deadline`, cancels what is left, ends the threads and joins
-    /// them. What is cancelled fails with [`EngineError::Cancelled`](crate::EngineError::Cancelled) as a rule, and handshakes
-    /// that need a shard afterwards with [`EngineError::Gone`](crate::EngineError::Gone). Established streams go on. Stop
+    /// them. What is cancelled fails with [`EngineError::Cancelled`](engine_core::EngineError::Cancelled) as a rule, and handshakes
+    /// that need a shard afterwards with [`EngineError::Gone`](engine_core::EngineError::Gone). Established streams go on. Stop
     /// accepting before: a handshake that begins meanwhile is waited for as well.
     ///
     /// A hook that does not return holds its thread, which is then counted in [`Shutdown::Stuck`]. The threads have at least a
