@@ -143,29 +143,6 @@ impl AgreeOp {
             _ => Err(CheckFailed("the result is not that of the step of the key exchange")),
         }
     }
-
-    /// Results of the right form and nothing else right about them.
-    pub(crate) fn garbage(&self) -> CryptoOutput {
-        let bytes = |len: usize| {
-            let mut bytes = vec![0x5a; len];
-            if let (Some(first), Group::P256 | Group::P384) = (bytes.first_mut(), self.group) {
-                *first = 4;
-            }
-            bytes
-        };
-        let secret = || Secret::new(vec![0x5a; self.group.secret_len()]);
-        match self.step {
-            AgreeStep::Start => CryptoOutput::Started {
-                share: bytes(self.group.client_share_len()),
-                key: EphemeralKey::new(self.group, ()),
-            },
-            AgreeStep::Complete { .. } => CryptoOutput::Secret(secret()),
-            AgreeStep::StartAndComplete { .. } => CryptoOutput::Agreed {
-                share: bytes(self.group.server_share_len()),
-                secret: secret(),
-            },
-        }
-    }
 }
 
 impl fmt::Debug for AgreeOp {

@@ -20,11 +20,11 @@
 //!
 //! # Example
 //!
-//! Sign with a key in memory, check, and see that a wrong result is caught:
+//! Sign with a key in memory, check, and see that a wrong signature is rejected:
 //!
 //! ```
 //! # #[cfg(feature = "aws-lc-rs")] {
-//! use crypto_ops::{Algorithm, CryptoOp, Scheme, SignOp, SoftwareKeys, Work};
+//! use crypto_ops::{Algorithm, CryptoOp, CryptoOutput, Scheme, SignOp, SoftwareKeys, Work};
 //!
 //! # let pem = rcgen::KeyPair::generate()?.serialize_pem();
 //! let store = SoftwareKeys::new();
@@ -37,7 +37,7 @@
 //!
 //! let output = store.execute(&op)?;
 //! assert_eq!(op.check(&output), Ok(()));
-//! assert!(op.check(&op.garbage()).is_err());
+//! assert!(op.check(&CryptoOutput::Signature(vec![0; 70].into())).is_err());
 //! # }
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -77,6 +77,7 @@
 //!
 //! - `aws-lc-rs` (default): `SoftwareKeys`, and `KeyHandle::from_spki_der`. Without it, keys are named with
 //!   [`KeyHandle::with_verifier`], and no cryptography is in the dependency tree.
+//! - `testing`: the module `testing`, with outputs that are fake or wrong, for simulated devices and tests.
 //!
 //! # Threads and panics
 //!
@@ -114,6 +115,8 @@ mod pem;
 mod software;
 
 mod error;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use agree::{AgreeOp, AgreeStep, MalformedShare};
 #[cfg(feature = "aws-lc-rs")]

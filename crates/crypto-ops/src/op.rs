@@ -21,17 +21,6 @@ pub enum CryptoOp {
     Ticket(TicketOp),
 }
 
-impl CryptoOp {
-    /// A worthless output of the right shape, at no cost; see [`SignOp::garbage`].
-    pub fn garbage(&self) -> CryptoOutput {
-        match self {
-            Self::Sign(op) => CryptoOutput::Signature(op.garbage().into()),
-            Self::Agree(op) => op.garbage(),
-            Self::Ticket(op) => op.garbage(),
-        }
-    }
-}
-
 impl From<SignOp> for CryptoOp {
     fn from(op: SignOp) -> Self {
         Self::Sign(op)

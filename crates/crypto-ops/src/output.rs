@@ -46,24 +46,6 @@ impl CryptoOutput {
             _ => None,
         }
     }
-
-    /// This result with one bit wrong, as a faulty unit of a device would give it. For simulated devices.
-    #[must_use]
-    pub fn spoiled(mut self) -> Self {
-        let bytes = match &mut self {
-            Self::Signature(bytes) => bytes.as_mut_slice(),
-            Self::Sealed(bytes) => bytes.as_mut_slice(),
-            Self::Started { share, .. } => share,
-            Self::Secret(secret) | Self::Agreed { secret, .. } | Self::Opened(Some(secret)) => {
-                secret.expose_mut()
-            }
-            Self::BadShare | Self::Opened(None) => &mut [],
-        };
-        if let Some(byte) = bytes.last_mut() {
-            *byte ^= 1;
-        }
-        self
-    }
 }
 
 impl Zeroize for CryptoOutput {

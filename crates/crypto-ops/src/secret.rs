@@ -20,6 +20,7 @@ impl Secret {
         &self.0
     }
 
+    #[cfg(feature = "testing")]
     pub(crate) fn expose_mut(&mut self) -> &mut [u8] {
         &mut self.0
     }

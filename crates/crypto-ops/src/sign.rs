@@ -45,30 +45,6 @@ impl SignOp {
     pub fn message(&self) -> &[u8] {
         &self.message
     }
-
-    /// A worthless signature at no cost: shaped as the scheme asks, of the usual length, and wrong.
-    ///
-    /// With it a benchmark shows what handshakes would cost if signatures were free, with a peer
-    /// that does not check. [`KeyHandle::check`] refuses it.
-    pub fn garbage(&self) -> Vec<u8> {
-        // Below every modulus and every group order, as their top bit or top byte is set.
-        const FILL: u8 = 0x5a;
-        let ecdsa = |scalar: u8| {
-            let integer = |out: &mut Vec<u8>| {
-                out.extend([0x02, scalar]);
-                out.resize(out.len() + usize::from(scalar), FILL);
-            };
-            let mut out = vec![0x30, 2 * (2 + scalar)];
-            integer(&mut out);
-            integer(&mut out);
-            out
-        };
-        match self.key.algorithm() {
-            Algorithm::EcdsaP256 => ecdsa(32),
-            Algorithm::EcdsaP384 => ecdsa(48),
-            Algorithm::Ed25519 | Algorithm::Rsa => vec![FILL; self.key.max_signature_len()],
-        }
-    }
 }
 
 impl fmt::Debug for SignOp {

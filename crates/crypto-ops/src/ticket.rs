@@ -127,17 +127,6 @@ impl TicketOp {
         };
         if right { Ok(()) } else { Err(CheckFailed("the result has not the form of a ticket's")) }
     }
-
-    pub(crate) fn garbage(&self) -> CryptoOutput {
-        match self {
-            Self::Seal { key, state } => {
-                let mut ticket = key.name().to_vec();
-                ticket.resize(state.expose().len() + TicketKey::OVERHEAD, 0x5a);
-                CryptoOutput::Sealed(ticket)
-            }
-            Self::Open { .. } => CryptoOutput::Opened(None),
-        }
-    }
 }
 
 impl fmt::Debug for TicketOp {
