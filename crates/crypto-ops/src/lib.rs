@@ -121,8 +121,10 @@ pub mod testing;
 pub use agree::{AgreeOp, AgreeStep, MalformedShare};
 #[cfg(feature = "aws-lc-rs")]
 pub use der_kind::DerKind;
-pub use engine_core::{CheckFailed, Kind, Work};
+pub use engine_core::{CheckFailed, Kind, Level, Work};
 pub use ephemeral::{EphemeralKey, device_handles};
+#[cfg(feature = "aws-lc-rs")]
+pub use error::KeyFileError;
 pub use error::{KeyError, OpError};
 pub use group::Group;
 pub use key::{KeyHandle, subject_public_key};
@@ -130,10 +132,10 @@ pub use key_id::KeyId;
 pub use op::CryptoOp;
 pub use output::CryptoOutput;
 #[cfg(feature = "aws-lc-rs")]
-pub use pem::{NoBlocks, PemBlock, PemFile, PemFlaw};
+pub use pem::{NotPem, PemBlock, PemError, PemFile};
 pub use scheme::{Algorithm, Scheme};
 pub use secret::Secret;
-pub use sign::{SignOp, UnfitScheme};
+pub use sign::{SchemeMismatch, SignOp};
 #[cfg(feature = "aws-lc-rs")]
 pub use software::SoftwareKeys;
 pub use ticket::{TicketKey, TicketOp, TicketRotation};

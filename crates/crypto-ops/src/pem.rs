@@ -16,7 +16,7 @@ use crate::der_kind::DerKind;
 /// The content is wiped when the value is dropped, for it may be a private key. `Debug` shows labels only.
 pub struct PemFile {
     blocks: Vec<PemBlock>,
-    without_blocks: Option<NoBlocks>,
+    not_pem: Option<NotPem>,
 }
 
 /// One block of a PEM file.
@@ -25,12 +25,12 @@ pub struct PemBlock {
     /// The lines of base64.
     body: Zeroizing<Vec<u8>>,
     encrypted: bool,
-    flaw: Option<PemFlaw>,
+    flaw: Option<PemError>,
 }
 
 /// What a file without any PEM block is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoBlocks {
+pub enum NotPem {
     /// It has no bytes, or only white space.
     Empty,
     /// It is one DER structure.
@@ -39,25 +39,19 @@ pub enum NoBlocks {
     Unknown,
 }
 
-/// What is wrong with a block.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PemFlaw {
+/// Error for a block that is not well-formed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PemError {
     /// The line that begins it does not end in five hyphens.
+    #[error("its -----BEGIN line is not well-formed")]
     BadBegin,
-    /// The line that ends it is not there.
+    /// The line that ends it is missing.
+    #[error("it has no -----END line")]
     NoEnd,
     /// Its content is not base64.
+    #[error("it is not base64")]
     NotBase64,
-}
-
-impl fmt::Display for PemFlaw {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::BadBegin => "its -----BEGIN line is not well-formed",
-            Self::NoEnd => "it has no -----END line",
-            Self::NotBase64 => "it is not base64",
-        })
-    }
 }
 
 impl PemFile {
@@ -66,12 +60,12 @@ impl PemFile {
         let decoded = from_utf16(bytes);
         let bytes = decoded.as_ref().map_or(bytes, |decoded| decoded.as_slice());
         let blocks = blocks(bytes);
-        let without_blocks = blocks.is_empty().then(|| match DerKind::of(bytes) {
-            _ if bytes.iter().all(u8::is_ascii_whitespace) => NoBlocks::Empty,
-            Some(kind) => NoBlocks::Der(kind),
-            None => NoBlocks::Unknown,
+        let not_pem = blocks.is_empty().then(|| match DerKind::of(bytes) {
+            _ if bytes.iter().all(u8::is_ascii_whitespace) => NotPem::Empty,
+            Some(kind) => NotPem::Der(kind),
+            None => NotPem::Unknown,
         });
-        Self { blocks, without_blocks }
+        Self { blocks, not_pem }
     }
 
     /// The blocks, in their order.
@@ -80,16 +74,16 @@ impl PemFile {
     }
 
     /// What the file is instead, if it has no block.
-    pub fn without_blocks(&self) -> Option<NoBlocks> {
-        self.without_blocks
+    pub fn not_pem(&self) -> Option<NotPem> {
+        self.not_pem
     }
 
     /// What the file holds, for a message: the labels of its blocks, or words for their absence.
     pub fn found(&self) -> String {
-        match self.without_blocks {
-            Some(NoBlocks::Empty) => "an empty file".to_owned(),
-            Some(NoBlocks::Der(kind)) => kind.to_string(),
-            Some(NoBlocks::Unknown) => "no -----BEGIN line at all".to_owned(),
+        match self.not_pem {
+            Some(NotPem::Empty) => "an empty file".to_owned(),
+            Some(NotPem::Der(kind)) => kind.to_string(),
+            Some(NotPem::Unknown) => "no -----BEGIN line at all".to_owned(),
             None => {
                 let labels: Vec<&str> = self.blocks.iter().map(PemBlock::label).collect();
                 labels.join(", ")
@@ -113,8 +107,8 @@ impl PemBlock {
     ///
     /// # Errors
     ///
-    /// What is wrong with the block; nothing of its content is in the error.
-    pub fn der(&self) -> Result<Zeroizing<Vec<u8>>, PemFlaw> {
+    /// [`PemError`] when the block is not well-formed. The error quotes nothing of the content.
+    pub fn der(&self) -> Result<Zeroizing<Vec<u8>>, PemError> {
         if let Some(flaw) = self.flaw {
             return Err(flaw);
         }
@@ -129,7 +123,7 @@ impl PemBlock {
             Ok((_, der)) => Ok(Zeroizing::new(der)),
             // An empty body is no section to the library.
             Err(pem::Error::NoItemsFound) => Ok(Zeroizing::default()),
-            Err(_) => Err(PemFlaw::NotBase64),
+            Err(_) => Err(PemError::NotBase64),
         }
     }
 }
@@ -160,7 +154,7 @@ fn blocks(mut bytes: &[u8]) -> Vec<PemBlock> {
         let name = first.get(BEGIN.len()..).unwrap_or_default();
         let Some(name_end) = find(name, HYPHENS) else {
             let label = printable(without_hyphens(name.trim_ascii_end()));
-            let flaw = Some(PemFlaw::BadBegin);
+            let flaw = Some(PemError::BadBegin);
             blocks.push(PemBlock { label, body: Zeroizing::default(), encrypted: false, flaw });
             bytes = rest;
             continue;
@@ -175,8 +169,8 @@ fn blocks(mut bytes: &[u8]) -> Vec<PemBlock> {
             (Some(until), next) if next.is_none_or(|next| until < next) => {
                 (&inside[..until], &inside[until + end.len()..], None)
             }
-            (_, Some(next)) => (&inside[..next], &inside[next..], Some(PemFlaw::NoEnd)),
-            (_, None) => (inside, &inside[inside.len()..], Some(PemFlaw::NoEnd)),
+            (_, Some(next)) => (&inside[..next], &inside[next..], Some(PemError::NoEnd)),
+            (_, None) => (inside, &inside[inside.len()..], Some(PemError::NoEnd)),
         };
         let (encrypted, body) = body(content);
         blocks.push(PemBlock { label: printable(name), body, encrypted, flaw });

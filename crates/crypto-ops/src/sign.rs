@@ -22,11 +22,11 @@ impl SignOp {
     ///
     /// # Errors
     ///
-    /// [`UnfitScheme`], with the message in it, when `scheme` is not one of
+    /// [`SchemeMismatch`], with the message in it, when `scheme` is not one of
     /// [`KeyHandle::schemes`].
-    pub fn new(key: KeyHandle, scheme: Scheme, message: Vec<u8>) -> Result<Self, UnfitScheme> {
+    pub fn new(key: KeyHandle, scheme: Scheme, message: Vec<u8>) -> Result<Self, SchemeMismatch> {
         if scheme.algorithm() != key.algorithm() {
-            return Err(UnfitScheme { scheme, algorithm: key.algorithm(), message });
+            return Err(SchemeMismatch { scheme, algorithm: key.algorithm(), message });
         }
         Ok(Self { key, scheme, message })
     }
@@ -60,13 +60,13 @@ impl fmt::Debug for SignOp {
 /// A key cannot sign under this scheme.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("an {algorithm} key cannot sign with {scheme}: choose from the key's own schemes")]
-pub struct UnfitScheme {
+pub struct SchemeMismatch {
     scheme: Scheme,
     algorithm: Algorithm,
     message: Vec<u8>,
 }
 
-impl UnfitScheme {
+impl SchemeMismatch {
     /// The scheme asked for.
     pub fn scheme(&self) -> Scheme {
         self.scheme
@@ -83,9 +83,9 @@ impl UnfitScheme {
     }
 }
 
-impl fmt::Debug for UnfitScheme {
+impl fmt::Debug for SchemeMismatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UnfitScheme")
+        f.debug_struct("SchemeMismatch")
             .field("scheme", &self.scheme)
             .field("algorithm", &self.algorithm)
             .field("message_len", &self.message.len())

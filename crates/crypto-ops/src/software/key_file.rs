@@ -8,16 +8,16 @@ use aws_lc_rs::signature::{
 
 use crate::der::{self, Envelope, Found};
 use crate::der_kind::DerKind;
-use crate::error::KeyError;
+use crate::error::{KeyError, KeyFileError};
 use crate::key::KeyHandle;
-use crate::pem::{NoBlocks, PemBlock, PemFile};
+use crate::pem::{NotPem, PemBlock, PemFile};
 use crate::software::private_key::PrivateKey;
 
 /// The private key in the content of a PEM file; of several, the first that fits.
 pub(crate) fn private_key(
     bytes: &[u8],
     fits: impl Fn(&KeyHandle) -> bool,
-) -> Result<PrivateKey, KeyError> {
+) -> Result<PrivateKey, KeyFileError> {
     let file = PemFile::parse(bytes);
     let mut keys: Vec<(KeyHandle, PrivateKey)> = Vec::new();
     let mut refusals = Vec::new();
@@ -42,27 +42,29 @@ pub(crate) fn private_key(
     match (chosen, refusals.into_iter().next()) {
         (Some(at), _) => Ok(keys.swap_remove(at).1),
         (None, Some(refusal)) => Err(refusal),
-        (None, None) if count > 1 => Err(KeyError::SeveralPrivateKeys { count }),
-        (None, None) => Err(KeyError::NoPrivateKey { found: file.found(), remedy: remedy(&file) }),
+        (None, None) if count > 1 => Err(KeyFileError::SeveralPrivateKeys { count }),
+        (None, None) => {
+            Err(KeyFileError::NoPrivateKey { found: file.found(), remedy: remedy(&file) })
+        }
     }
 }
 
 /// The private key in a block; `None` if the block is of another kind.
-fn from_block(block: &PemBlock) -> Option<Result<PrivateKey, KeyError>> {
+fn from_block(block: &PemBlock) -> Option<Result<PrivateKey, KeyFileError>> {
     const ENCRYPTED: &str = "ENCRYPTED PRIVATE KEY";
     let read: fn(&[u8]) -> Result<PrivateKey, KeyError> = match block.label() {
-        ENCRYPTED => return Some(Err(KeyError::Encrypted { label: ENCRYPTED })),
+        ENCRYPTED => return Some(Err(KeyFileError::Encrypted { label: ENCRYPTED })),
         "PRIVATE KEY" => from_pkcs8,
         "RSA PRIVATE KEY" => rsa_from_pkcs1,
         "EC PRIVATE KEY" => ecdsa_from_sec1,
         _ => return None,
     };
     if block.is_encrypted() {
-        return Some(Err(KeyError::Encrypted { label: "Proc-Type: 4,ENCRYPTED" }));
+        return Some(Err(KeyFileError::Encrypted { label: "Proc-Type: 4,ENCRYPTED" }));
     }
     Some(match block.der() {
-        Ok(der) => read(&der),
-        Err(flaw) => Err(KeyError::Pem { label: block.label().to_owned(), flaw }),
+        Ok(der) => read(&der).map_err(KeyFileError::Key),
+        Err(error) => Err(KeyFileError::Damaged { label: block.label().to_owned(), error }),
     })
 }
 
@@ -71,18 +73,18 @@ fn remedy(file: &PemFile) -> &'static str {
     const GIVE: &str = "give the file with the private key";
     const PUBLIC: &str = "this is the public half: give the private key";
     const OF_CERTIFICATE: &str = "give the private key that the certificate was made for";
-    match file.without_blocks() {
-        Some(NoBlocks::Der(DerKind::PrivateKey)) => {
+    match file.not_pem() {
+        Some(NotPem::Der(DerKind::PrivateKey)) => {
             "convert it with `openssl pkey -inform DER -in KEY -out KEY.pem`"
         }
-        Some(NoBlocks::Der(DerKind::EncryptedPrivateKey)) => {
+        Some(NotPem::Der(DerKind::EncryptedPrivateKey)) => {
             "decrypt it with `openssl pkcs8 -inform DER -in KEY -out KEY.pem`"
         }
-        Some(NoBlocks::Der(DerKind::Pkcs12)) => {
+        Some(NotPem::Der(DerKind::Pkcs12)) => {
             "take the key out of it with `openssl pkcs12 -in KEY -nocerts -nodes -out KEY.pem`"
         }
-        Some(NoBlocks::Der(DerKind::PublicKey)) => PUBLIC,
-        Some(NoBlocks::Der(DerKind::Certificate | DerKind::Pkcs7)) => OF_CERTIFICATE,
+        Some(NotPem::Der(DerKind::PublicKey)) => PUBLIC,
+        Some(NotPem::Der(DerKind::Certificate | DerKind::Pkcs7)) => OF_CERTIFICATE,
         Some(_) => GIVE,
         None => {
             let labels = file.blocks().iter().map(PemBlock::label);

@@ -11,7 +11,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use aws_lc_rs::error::Unspecified;
 
-use crate::error::{KeyError, OpError};
+use crate::error::{KeyError, KeyFileError, OpError};
 use crate::key::KeyHandle;
 use crate::key_id::KeyId;
 use crate::op::CryptoOp;
@@ -44,8 +44,8 @@ impl SoftwareKeys {
     ///
     /// # Errors
     ///
-    /// A [`KeyError`] that says what was found and what is accepted.
-    pub fn load_pem(&self, pem: &(impl AsRef<[u8]> + ?Sized)) -> Result<KeyHandle, KeyError> {
+    /// A [`KeyFileError`] that says what was found and what is accepted.
+    pub fn load_pem(&self, pem: &(impl AsRef<[u8]> + ?Sized)) -> Result<KeyHandle, KeyFileError> {
         self.load_pem_where(pem, |_| false)
     }
 
@@ -55,14 +55,14 @@ impl SoftwareKeys {
     ///
     /// # Errors
     ///
-    /// A [`KeyError`]; if several keys are there and none fits, that of the first which cannot be read, or
-    /// [`KeyError::SeveralPrivateKeys`].
+    /// A [`KeyFileError`]; if several keys are there and none fits, that of the first which cannot be read, or
+    /// [`KeyFileError::SeveralPrivateKeys`].
     pub fn load_pem_where(
         &self,
         pem: &(impl AsRef<[u8]> + ?Sized),
         fits: impl Fn(&KeyHandle) -> bool,
-    ) -> Result<KeyHandle, KeyError> {
-        self.insert(key_file::private_key(pem.as_ref(), fits)?)
+    ) -> Result<KeyHandle, KeyFileError> {
+        Ok(self.insert(key_file::private_key(pem.as_ref(), fits)?)?)
     }
 
     /// Loads a private key from the DER of an unencrypted PKCS #8 structure (RFC 5208, RFC 5958).
@@ -74,8 +74,8 @@ impl SoftwareKeys {
         self.insert(key_file::from_pkcs8(der)?)
     }
 
-    /// Forgets a key; says whether it was there.
-    pub fn forget(&self, key: &KeyHandle) -> bool {
+    /// Removes a key, and returns whether the store held it.
+    pub fn remove(&self, key: &KeyHandle) -> bool {
         self.keys.write().unwrap_or_else(PoisonError::into_inner).remove(&key.id()).is_some()
     }
 
@@ -107,7 +107,7 @@ impl SoftwareKeys {
                 algorithm: op.key().algorithm(),
             })?;
         key.sign(op.scheme(), op.message())
-            .map_err(|Unspecified| OpError::Failed { scheme: op.scheme() })
+            .map_err(|Unspecified| OpError::SignFailed { scheme: op.scheme() })
     }
 
     fn insert(&self, key: PrivateKey) -> Result<KeyHandle, KeyError> {

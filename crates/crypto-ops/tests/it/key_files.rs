@@ -1,9 +1,9 @@
 //! Key files: three structures that name one key, and refusals that say what was found.
 
-use crypto_ops::{Algorithm, KeyError, KeyHandle, PemFile, SoftwareKeys};
+use crypto_ops::{Algorithm, KeyError, KeyFileError, KeyHandle, PemFile, SoftwareKeys};
 use proptest::prelude::*;
 
-fn load(pem: &str) -> Result<KeyHandle, KeyError> {
+fn load(pem: &str) -> Result<KeyHandle, KeyFileError> {
     SoftwareKeys::new().load_pem(pem)
 }
 
@@ -285,9 +285,9 @@ fn a_damaged_file_is_refused_without_quoting_it() {
 #[test]
 fn a_label_that_lies_is_refused() {
     let lying = key!("rsa2048.pkcs1").replace("RSA PRIVATE KEY", "EC PRIVATE KEY");
-    assert_eq!(load(&lying), Err(KeyError::Malformed { format: "ECPrivateKey (SEC 1)" }));
+    assert_eq!(load(&lying), Err(KeyError::Malformed { format: "ECPrivateKey (SEC 1)" }.into()));
     let lying = key!("p256.pkcs8").replace("PRIVATE KEY", "RSA PRIVATE KEY");
-    assert_eq!(load(&lying), Err(KeyError::Malformed { format: "RSAPrivateKey (PKCS #1)" }));
+    assert_eq!(load(&lying), Err(KeyError::Malformed { format: "RSAPrivateKey (PKCS #1)" }.into()));
 }
 
 proptest! {

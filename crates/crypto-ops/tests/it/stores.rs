@@ -13,14 +13,14 @@ const PEMS: [&str; 3] = [key!("p256.pkcs8"), key!("p384.sec1"), key!("ed25519.pk
 #[derive(Clone, Debug)]
 enum Step {
     Load(usize),
-    Forget(usize),
+    Remove(usize),
     Sign(usize),
 }
 
 fn any_step() -> impl Strategy<Value = Step> {
     (0..3_usize, 0..PEMS.len()).prop_map(|(step, key)| match step {
         0 => Step::Load(key),
-        1 => Step::Forget(key),
+        1 => Step::Remove(key),
         _ => Step::Sign(key),
     })
 }
@@ -56,8 +56,8 @@ proptest! {
                     prop_assert_eq!(&store.load_pem(PEMS[key]).expect("a good key"), &KEYS[key]);
                     model.insert(key);
                 }
-                Step::Forget(key) => {
-                    prop_assert_eq!(store.forget(&KEYS[key]), model.remove(&key));
+                Step::Remove(key) => {
+                    prop_assert_eq!(store.remove(&KEYS[key]), model.remove(&key));
                 }
                 Step::Sign(key) => {
                     prop_assert_eq!(signs(&store, &KEYS[key]), model.contains(&key));
@@ -79,7 +79,7 @@ fn a_store_serves_many_threads_while_keys_come_and_go() {
         .collect();
     for _ in 0..50 {
         let comes = store.load_pem(PEMS[2]).expect("a good key");
-        assert!(store.forget(&comes));
+        assert!(store.remove(&comes));
     }
     for signer in signers {
         assert_eq!(signer.join().expect("no panic"), 50);

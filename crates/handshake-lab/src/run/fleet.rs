@@ -34,7 +34,7 @@ impl<'a> Fleet<'a> {
         asked: &Asked,
     ) -> Result<Self, RunError> {
         let load = |pki: &'a TestPki| Ok((pki, store.load_pem(&pki.key_pem)?));
-        let members = fleet.iter().map(load).collect::<Result<_, crypto_ops::KeyError>>()?;
+        let members = fleet.iter().map(load).collect::<Result<_, crypto_ops::KeyFileError>>()?;
         // The same for all that serve the row: a client may come back to another one.
         let tickets = plan.mix.resumes().then(keys::tickets).transpose()?;
         Ok(Self { plan, members, asked: asked.clone(), tickets })

@@ -44,7 +44,7 @@ pub enum RunError {
     Certificates(#[from] rcgen::Error),
     /// The key store of the device refuses the key.
     #[error("load.key: {0}")]
-    Key(#[from] crypto_ops::KeyError),
+    Key(#[from] crypto_ops::KeyFileError),
     /// The TLS configuration.
     #[error("TLS configuration: {0}")]
     Tls(#[from] rustls::Error),

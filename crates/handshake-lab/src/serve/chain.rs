@@ -1,6 +1,6 @@
 //! The certificates of a PEM file, and the chain among them that belongs to a key.
 
-use crypto_ops::{DerKind, NoBlocks, PemBlock, PemFile};
+use crypto_ops::{DerKind, NotPem, PemBlock, PemFile};
 use rustls::pki_types::CertificateDer;
 
 /// The certificates of a file, in its order.
@@ -92,17 +92,17 @@ fn remedy(file: &PemFile) -> &'static str {
     const GIVE: &str = "give a file with -----BEGIN CERTIFICATE-----";
     const REQUEST: &str =
         "this only asks for one: give the certificate that the authority made of it";
-    match file.without_blocks() {
-        Some(NoBlocks::Der(DerKind::Certificate)) => {
+    match file.not_pem() {
+        Some(NotPem::Der(DerKind::Certificate)) => {
             "convert it with `openssl x509 -inform DER -in CERT -out CERT.pem`"
         }
-        Some(NoBlocks::Der(DerKind::Pkcs7)) => {
+        Some(NotPem::Der(DerKind::Pkcs7)) => {
             "convert it with `openssl pkcs7 -inform DER -in CERT -print_certs -out CERT.pem`"
         }
-        Some(NoBlocks::Der(DerKind::Pkcs12)) => {
+        Some(NotPem::Der(DerKind::Pkcs12)) => {
             "take the certificates out of it with `openssl pkcs12 -in CERT -nokeys -out CERT.pem`"
         }
-        Some(NoBlocks::Der(DerKind::Request)) => REQUEST,
+        Some(NotPem::Der(DerKind::Request)) => REQUEST,
         Some(_) => GIVE,
         None => {
             let labels = file.blocks().iter().map(PemBlock::label);

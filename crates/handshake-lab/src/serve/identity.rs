@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use crypto_ops::{KeyError, KeyHandle, PemFile, Secret, SoftwareKeys};
+use crypto_ops::{KeyError, KeyFileError, KeyHandle, PemFile, Secret, SoftwareKeys};
 use rustls::pki_types::CertificateDer;
 
 use super::chain::{Certificates, Unfit};
@@ -70,7 +70,7 @@ pub enum IdentityError {
         /// The file.
         path: PathBuf,
         /// What is wrong.
-        source: KeyError,
+        source: KeyFileError,
     },
     /// Key and certificate are not a pair.
     #[error(
@@ -90,9 +90,9 @@ pub enum IdentityError {
 }
 
 /// The command that makes a key in the place of one that is of no use.
-fn make_another(error: &KeyError) -> &'static str {
+fn make_another(error: &KeyFileError) -> &'static str {
     match error {
-        KeyError::Unsupported { .. } | KeyError::RsaSize { .. } => {
+        KeyFileError::Key(KeyError::Unsupported { .. } | KeyError::RsaSize { .. }) => {
             "; make one with `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out NEW.key` \
              and have a certificate issued for it"
         }
@@ -158,7 +158,7 @@ impl Identity {
     ///
     /// # Errors
     /// When the device's key store refuses the key, for which there is no reason.
-    pub fn of(pki: &TestPki) -> Result<Self, KeyError> {
+    pub fn of(pki: &TestPki) -> Result<Self, KeyFileError> {
         let keys = Arc::new(SoftwareKeys::new());
         let handle = keys.load_pem(&pki.key_pem)?;
         Ok(Self { chain: vec![pki.certificate.clone()], keys, handle })

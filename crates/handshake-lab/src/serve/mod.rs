@@ -240,7 +240,7 @@ impl Serving {
         for (_, key) in old {
             let in_use = key == *current || self.replaced.iter().any(|(_, other)| *other == key);
             if !in_use {
-                self.keys.forget(&key);
+                self.keys.remove(&key);
             }
         }
         Ok(())
