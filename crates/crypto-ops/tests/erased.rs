@@ -11,7 +11,8 @@ use crypto_ops::{
     AgreeOp, CryptoOp, CryptoOutput, Group, Secret, SoftwareKeys, TicketKey, TicketOp,
 };
 use engine_core::{
-    Accelerator, CheckPolicy, Clock, DeviceError, Engine, Fallback, Rejected, Request, Terms,
+    Accelerator, CheckPolicy, Clock, DeviceError, DeviceRefused, Engine, Fallback, Request,
+    RequestOptions,
 };
 use zeroize::Zeroizing;
 
@@ -79,10 +80,10 @@ impl Held {
 }
 
 impl Accelerator<CryptoOp> for Held {
-    fn submit(&self, request: Request<CryptoOp>) -> Result<(), Rejected<CryptoOp>> {
+    fn submit(&self, request: Request<CryptoOp>) -> Result<(), DeviceRefused<CryptoOp>> {
         let mut held = self.0.lock().unwrap();
         if held.is_some() {
-            return Err(Rejected::Full(request));
+            return Err(DeviceRefused::Full(request));
         }
         *held = Some(request);
         Ok(())
@@ -135,7 +136,7 @@ fn meet(fate: Fate, op: CryptoOp, output: impl Fn() -> CryptoOutput, checks: Che
         .standby(standby.clone())
         .clock(clock.clone())
         .checks(checks)
-        .terms(Terms::new().deadline(Duration::from_secs(1)).fallback(fallback))
+        .options(RequestOptions::new().deadline(Duration::from_secs(1)).fallback(fallback))
         .build();
     let time_passes = || {
         clock.0.fetch_add(2, Ordering::SeqCst);
@@ -143,10 +144,10 @@ fn meet(fate: Fate, op: CryptoOp, output: impl Fn() -> CryptoOutput, checks: Che
     };
     if let Fate::Refused = fate {
         engine.close();
-        drop(engine.offer(op).unwrap_err());
+        drop(engine.submit(op).unwrap_err());
         return;
     }
-    let pending = engine.offer(op.clone()).unwrap();
+    let pending = engine.submit(op.clone()).unwrap();
     match fate {
         Fate::Collected => {
             device.answer(Ok(output()));
@@ -185,7 +186,7 @@ fn meet(fate: Fate, op: CryptoOp, output: impl Fn() -> CryptoOutput, checks: Che
             drop(pending.wait());
         }
         Fate::GivenUpInTheQueue => {
-            drop(engine.offer(op).unwrap());
+            drop(engine.submit(op).unwrap());
             device.answer(Ok(output()));
             drop(pending);
         }

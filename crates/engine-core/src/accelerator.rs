@@ -31,10 +31,10 @@ pub trait Accelerator<W: Work>: Send + Sync + fmt::Debug {
     ///
     /// # Errors
     ///
-    /// [`Rejected::Full`] while there is no free ring entry: the engine keeps the request and tries again when a
-    /// request completes. [`Rejected::Unavailable`] if the device is away, [`Rejected::Unsupported`] if it never will
+    /// [`DeviceRefused::Full`] while there is no free ring entry: the engine keeps the request and tries again when a
+    /// request completes. [`DeviceRefused::Unavailable`] if the device is away, [`DeviceRefused::Unsupported`] if it never will
     /// take the request: the operation falls back, or fails.
-    fn submit(&self, request: Request<W>) -> Result<(), Rejected<W>>;
+    fn submit(&self, request: Request<W>) -> Result<(), DeviceRefused<W>>;
 
     /// Moves the device to `now`, completes what is due, and says when to call again: by what it holds at the end, for
     /// a completion or a notice of room may have submitted more. A device that has a thread of its own does nothing
@@ -153,7 +153,7 @@ impl fmt::Debug for RoomNotice {
 }
 
 /// A request that the device did not take.
-pub enum Rejected<W: Work> {
+pub enum DeviceRefused<W: Work> {
     /// No ring entry is free now.
     Full(Request<W>),
     /// The device takes no request for the time being, say after a reset.
@@ -162,7 +162,7 @@ pub enum Rejected<W: Work> {
     Unsupported(Request<W>, &'static str),
 }
 
-impl<W: Work> fmt::Debug for Rejected<W> {
+impl<W: Work> fmt::Debug for DeviceRefused<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Full(request) => f.debug_tuple("Full").field(request).finish(),

@@ -11,7 +11,7 @@ use crate::engine::Engine;
 use crate::foreign::Device;
 use crate::lane::{Lane, Role};
 use crate::meter::Meter;
-use crate::terms::{Offload, OnFull, Terms};
+use crate::options::{Offload, OnFull, RequestOptions};
 use crate::work::Work;
 
 /// Which results are checked before they leave the engine (law L12). Work that
@@ -48,7 +48,7 @@ pub struct EngineBuilder<W: Work> {
     clock: Arc<dyn Clock>,
     queue_bound: usize,
     checks: CheckPolicy,
-    terms: Terms,
+    options: RequestOptions,
     on_full: OnFull,
     breaker: Option<BreakerPolicy>,
     offload: Offload,
@@ -62,7 +62,7 @@ impl<W: Work> EngineBuilder<W> {
             clock: Arc::new(MonotonicClock::new()),
             queue_bound: DEFAULT_QUEUE_BOUND,
             checks: CheckPolicy::Auto,
-            terms: Terms::new(),
+            options: RequestOptions::new(),
             on_full: OnFull::Queue,
             breaker: None,
             offload: Offload::Always,
@@ -88,13 +88,13 @@ impl<W: Work> EngineBuilder<W> {
         self
     }
 
-    /// On which terms operations are carried out. No deadline and no fallback by default.
-    pub fn terms(mut self, terms: Terms) -> Self {
-        self.terms = terms;
+    /// How operations are carried out. No deadline and no fallback by default.
+    pub fn options(mut self, options: RequestOptions) -> Self {
+        self.options = options;
         self
     }
 
-    /// Who carries out what the device does not, for operations whose terms say so: software, or another device. None
+    /// Who carries out what the device does not, for operations whose options say so: software, or another device. None
     /// by default.
     pub fn standby(mut self, standby: Arc<dyn Accelerator<W>>) -> Self {
         self.standby = Some(standby);
@@ -139,7 +139,7 @@ impl<W: Work> EngineBuilder<W> {
             let (core, role) = (Arc::downgrade(&core), lane.role());
             lane.device.get().attach(RoomNotice::new(Room { core, role }));
         }
-        Arc::new(Engine::new(core, self.terms))
+        Arc::new(Engine::new(core, self.options))
     }
 }
 

@@ -10,7 +10,7 @@
 //! ```
 //!
 //! Who may touch what, when:
-//! 1. The work belongs to `Request` alone, from submission to completion. A copy for the standby, if the terms ask for
+//! 1. The work belongs to `Request` alone, from submission to completion. A copy for the standby, if the options ask for
 //!    one, lies in the slot until it is used or the request is settled.
 //! 2. The result slot is written by the one caller whose [`InFlight::claim`] won, while it holds the slot's lock; so
 //!    whoever sees a settled word and then takes the lock finds the result.
@@ -28,10 +28,10 @@ use crate::error::EngineError;
 use crate::foreign::{self, Foreign};
 use crate::lane::Role;
 use crate::meter::Meter;
+use crate::options::RequestOptions;
 use crate::plant::{self, Bug};
 use crate::request::RequestId;
 use crate::roster::Place;
-use crate::terms::Terms;
 use crate::work::{CheckFailed, Kind, Work};
 
 pub(crate) struct Cell<W: Work> {
@@ -39,7 +39,7 @@ pub(crate) struct Cell<W: Work> {
     pub(crate) kind: Kind,
     /// What [`Work::must_check`] says.
     pub(crate) must_check: bool,
-    pub(crate) terms: Terms,
+    pub(crate) options: RequestOptions,
     pub(crate) in_flight: InFlight,
     /// Weak, for a device owned by the engine holds requests.
     pub(crate) core: Weak<Core<W>>,
@@ -88,7 +88,7 @@ impl<W: Work> Cell<W> {
         id: RequestId,
         kind: Kind,
         must_check: bool,
-        terms: Terms,
+        options: RequestOptions,
         in_flight: InFlight,
         core: &Arc<Core<W>>,
     ) -> Arc<Self> {
@@ -102,7 +102,7 @@ impl<W: Work> Cell<W> {
             id,
             kind,
             must_check,
-            terms,
+            options,
             in_flight,
             core: Arc::downgrade(core),
             meter,

@@ -20,11 +20,11 @@ use crate::error::{DeviceError, EngineError, Refused, RefusedReason};
 use crate::foreign::{self, Foreign};
 use crate::lane::{Lane, Role};
 use crate::meter::Meter;
-use crate::pending::Pending;
+use crate::options::{Fallback, Offload, RequestOptions};
+use crate::pending::{Pending, WakesBy};
 use crate::plant::{self, Bug};
 use crate::request::{Request, RequestId};
 use crate::roster::{Place, Roster};
-use crate::terms::{Fallback, Offload, Terms};
 use crate::work::Work;
 
 /// What the engine's requests refer back to.
@@ -56,7 +56,7 @@ pub(crate) enum FellBack {
     Now,
     /// It had been there before.
     Before,
-    /// Its terms do not allow it, or there is no standby.
+    /// Its options do not allow it, or there is no standby.
     Never,
 }
 
@@ -87,16 +87,16 @@ impl<W: Work> Core<W> {
         }
     }
 
-    pub(crate) fn offer(
+    pub(crate) fn submit(
         self: &Arc<Self>,
         work: W,
-        begin: impl FnOnce() -> InFlight,
-        terms: Terms,
+        begin: impl FnOnce() -> (InFlight, WakesBy),
+        options: RequestOptions,
     ) -> Result<Pending<W>, Refused<W>> {
         // The caller's code, which may panic: before there is anything that it could leave half done.
         let (kind, must_check) = (work.kind(), work.must_check());
         let work = Foreign::new(work);
-        let in_flight = begin();
+        let (in_flight, wakes_by) = begin();
         // Before any lock, which a thread may hold that is not in this process.
         if self.is_elsewhere() {
             return Err(self.refuse(work, &in_flight, RefusedReason::MadeElsewhere));
@@ -104,15 +104,15 @@ impl<W: Work> Core<W> {
         if self.closed.load(Ordering::Acquire) {
             return Err(self.refuse(work, &in_flight, RefusedReason::Closed));
         }
-        let Some(role) = self.route(terms) else {
+        let Some(role) = self.route(options) else {
             return Err(self.refuse(work, &in_flight, RefusedReason::Unavailable));
         };
         let id = RequestId(self.next_id.fetch_add(1, Ordering::Relaxed));
-        let cell = Cell::new(id, kind, must_check, terms, in_flight.clone(), self);
+        let cell = Cell::new(id, kind, must_check, options, in_flight.clone(), self);
         if plant::strikes(Bug::LeakRequest, id) {
             core::mem::forget(Arc::clone(&cell));
         }
-        if role == Role::Device && self.standby_for(terms).is_some() {
+        if role == Role::Device && self.standby_for(options).is_some() {
             let copy = foreign::call(&self.meter, "Work::duplicate", || work.duplicate());
             cell.set_spare(copy.unwrap_or_default().map(Foreign::new));
         }
@@ -125,7 +125,7 @@ impl<W: Work> Core<W> {
         let request = self.request(work, &cell, role);
         let handed = self.lane(role).hand_over(self, request).or_else(|request| {
             // The device is swamped: the standby may do it.
-            match self.standby_for(terms) {
+            match self.standby_for(options) {
                 Some(standby) if role == Role::Device => {
                     let work = request.into_work().expect(HAS_WORK);
                     if cell.on_standby.swap(true, Ordering::AcqRel) {
@@ -141,7 +141,7 @@ impl<W: Work> Core<W> {
         match handed {
             Ok(kept) => {
                 self.meter.count(|c| &c.submitted);
-                Ok(Pending::new(cell, kept))
+                Ok(Pending::new(cell, kept, wakes_by))
             }
             Err(request) => {
                 let bound = self.lane(role).bound();
@@ -163,9 +163,9 @@ impl<W: Work> Core<W> {
         Request::new(work, Arc::clone(cell), role, check)
     }
 
-    /// Which device a new operation goes to; none while the breaker is open and the terms allow no other.
-    fn route(&self, terms: Terms) -> Option<Role> {
-        let may_stand_by = self.standby_for(terms).is_some();
+    /// Which device a new operation goes to; none while the breaker is open and the options allow no other.
+    fn route(&self, options: RequestOptions) -> Option<Role> {
+        let may_stand_by = self.standby_for(options).is_some();
         if may_stand_by
             && let Offload::Beyond(under_way) = self.offload
             && self.n_others() < under_way
@@ -187,8 +187,8 @@ impl<W: Work> Core<W> {
         }
     }
 
-    fn standby_for(&self, terms: Terms) -> Option<&Lane<W>> {
-        self.standby.as_ref().filter(|_| terms.fallback == Fallback::Standby)
+    fn standby_for(&self, options: RequestOptions) -> Option<&Lane<W>> {
+        self.standby.as_ref().filter(|_| options.fallback == Fallback::Standby)
     }
 
     pub(crate) fn lane(&self, role: Role) -> &Lane<W> {
@@ -209,8 +209,8 @@ impl<W: Work> Core<W> {
         work: Foreign<W>,
         error: &EngineError,
     ) -> FellBack {
-        let Some(standby) = self.standby_for(cell.terms) else { return FellBack::Never };
-        let deadline = cell.terms.deadline.map(|deadline| self.meter.after(deadline));
+        let Some(standby) = self.standby_for(cell.options) else { return FellBack::Never };
+        let deadline = cell.options.deadline.map(|deadline| self.meter.after(deadline));
         {
             let mut roster = self.roster();
             // Under the lock, so that nobody takes the old deadline for that of the standby; and a place seen under it is
@@ -292,7 +292,7 @@ impl<W: Work> Core<W> {
 
     /// Sends an operation to the standby although the device has not given it back. False if that cannot be done.
     pub(crate) fn rescue(&self, cell: &Arc<Cell<W>>, error: &EngineError) -> bool {
-        if self.standby_for(cell.terms).is_none() || cell.is_on_standby() {
+        if self.standby_for(cell.options).is_none() || cell.is_on_standby() {
             return false;
         }
         let waits = cell.in_flight.phase() == RequestPhase::Queued;
@@ -339,7 +339,7 @@ impl<W: Work> Core<W> {
 
     /// Lists a request. False if the engine has been closed.
     fn enroll(&self, cell: &Arc<Cell<W>>) -> bool {
-        let deadline = cell.terms.deadline.map(|deadline| self.meter.after(deadline));
+        let deadline = cell.options.deadline.map(|deadline| self.meter.after(deadline));
         {
             let mut roster = self.roster();
             // Under the lock: once a shutdown has found nobody under way, nobody comes.

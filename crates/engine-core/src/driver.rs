@@ -257,10 +257,10 @@ impl BellState {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::accelerator::{Accelerator, Rejected};
+    use crate::accelerator::{Accelerator, DeviceRefused};
     use crate::request::Request;
     use crate::work::{CheckFailed, Kind};
-    use crate::{Engine, OnFull, Terms};
+    use crate::{Engine, OnFull, RequestOptions};
 
     struct Nothing;
 
@@ -281,7 +281,7 @@ mod tests {
     struct Drawer(Mutex<Vec<Request<Nothing>>>);
 
     impl Accelerator<Nothing> for Drawer {
-        fn submit(&self, request: Request<Nothing>) -> Result<(), Rejected<Nothing>> {
+        fn submit(&self, request: Request<Nothing>) -> Result<(), DeviceRefused<Nothing>> {
             lock(&self.0).push(request);
             Ok(())
         }
@@ -306,10 +306,10 @@ mod tests {
         };
         sleeps(&|until| until.is_none());
         let hour = Duration::from_secs(3600);
-        let within = |hours| engine.with_terms(Terms::new().deadline(hours * hour));
-        let _late = within(9).offer(Nothing).unwrap();
+        let within = |hours| engine.with_options(RequestOptions::new().deadline(hours * hour));
+        let _late = within(9).submit(Nothing).unwrap();
         sleeps(&|until| until.is_some());
-        let _early = within(1).offer(Nothing).unwrap();
+        let _early = within(1).submit(Nothing).unwrap();
         let between = engine.now() + 5 * hour;
         sleeps(&|until| until.is_some_and(|until| until < between));
 
@@ -323,10 +323,10 @@ mod tests {
     struct OneEntry(Mutex<Option<Request<Nothing>>>);
 
     impl Accelerator<Nothing> for OneEntry {
-        fn submit(&self, request: Request<Nothing>) -> Result<(), Rejected<Nothing>> {
+        fn submit(&self, request: Request<Nothing>) -> Result<(), DeviceRefused<Nothing>> {
             let mut entry = lock(&self.0);
             if entry.is_some() {
-                return Err(Rejected::Full(request));
+                return Err(DeviceRefused::Full(request));
             }
             *entry = Some(request);
             Ok(())
@@ -342,7 +342,7 @@ mod tests {
         let device = Arc::new(OneEntry::default());
         let engine = Engine::builder(device.clone()).on_full(OnFull::Notify).build();
         let driver = engine.spawn_driver().unwrap();
-        let _first = engine.offer(Nothing).unwrap();
+        let _first = engine.submit(Nothing).unwrap();
         // In a job, which looks for its turn before it pauses.
         let (pool, ctx, inside) =
             (job_core::JobPool::new(), wait_ctx::WaitCtx::new(), engine.clone());
@@ -356,7 +356,7 @@ mod tests {
         comes_to(|| matches!(lock(&driver.bell.post).alarm, Alarm::Asleep { until: None }));
         assert!(told.is_some());
         core::mem::forget(told);
-        let _last = engine.offer(Nothing).unwrap();
-        comes_to(|| engine.snapshot().permits_expired == 1);
+        let _last = engine.submit(Nothing).unwrap();
+        comes_to(|| engine.stats().permits_expired == 1);
     }
 }

@@ -13,10 +13,9 @@ use crate::builder::EngineBuilder;
 use crate::dispatch::Core;
 use crate::driver::{Driver, DriverError};
 use crate::error::{EngineError, Refused};
-use crate::meter::EngineSnapshot;
-use crate::pending::{Pending, may_pause};
-use crate::submission::Submission;
-use crate::terms::Terms;
+use crate::meter::EngineStats;
+use crate::options::RequestOptions;
+use crate::pending::{Pending, WakesBy, may_pause};
 use crate::threads::{Shutdown, ShuttingDown};
 use crate::work::Work;
 
@@ -26,7 +25,7 @@ use crate::work::Work;
 /// Shared freely between threads. Each completion wakes the thread that asked.
 pub struct Engine<W: Work> {
     core: Arc<Core<W>>,
-    terms: Terms,
+    options: RequestOptions,
 }
 
 impl<W: Work> Engine<W> {
@@ -35,15 +34,15 @@ impl<W: Work> Engine<W> {
         EngineBuilder::new(device)
     }
 
-    pub(crate) fn new(core: Arc<Core<W>>, terms: Terms) -> Self {
-        Self { core, terms }
+    pub(crate) fn new(core: Arc<Core<W>>, options: RequestOptions) -> Self {
+        Self { core, options }
     }
 
-    /// The same engine on other terms, for operations that are in more of a hurry, or less. It counts and closes
+    /// The same engine on other options, for operations that are in more of a hurry, or less. It counts and closes
     /// together with this one.
     #[must_use]
-    pub fn with_terms(&self, terms: Terms) -> Self {
-        Self { core: Arc::clone(&self.core), terms }
+    pub fn with_options(&self, options: RequestOptions) -> Self {
+        Self { core: Arc::clone(&self.core), options }
     }
 
     /// Carries out `work` and returns its result, as a synchronous function would.
@@ -53,7 +52,7 @@ impl<W: Work> Engine<W> {
     ///
     /// # Errors
     ///
-    /// Any [`EngineError`]. To get the work back when the engine refuses it, use [`offer`](Self::offer).
+    /// Any [`EngineError`]. To get the work back when the engine refuses it, use [`submit`](Self::submit).
     pub fn run(&self, work: W) -> Result<W::Output, EngineError> {
         // Cancelled is sticky: a job on its way out submits nothing more (law L5).
         if job_core::current().is_some_and(|job| job.is_cancelled()) {
@@ -63,38 +62,29 @@ impl<W: Work> Engine<W> {
             // A device that must not be waited for here gets no request.
             let _scope = self.core.blocking().map_err(EngineError::Device)?;
         }
-        self.offer(work).map_err(|refused| EngineError::Refused(refused.reason))?.wait()
+        self.submit(work).map_err(|refused| EngineError::Refused(refused.reason))?.wait()
     }
 
-    /// Takes `work` on without waiting for it.
+    /// Takes `work` on without waiting for it. The [`Pending`] is awaited as a future, waited for with
+    /// [`Pending::wait`], or polled; dropping it cancels the request.
     ///
     /// Inside a job with a wait context the request reports its status and its wake there.
     ///
     /// # Errors
     ///
     /// [`Refused`] with the work, if its queue is full, the engine is closed or its breaker open.
-    pub fn offer(&self, work: W) -> Result<Pending<W>, Refused<W>> {
-        self.core.offer(work, session_request, self.terms)
+    pub fn submit(&self, work: W) -> Result<Pending<W>, Refused<W>> {
+        self.core.submit(work, session_request, self.options)
     }
 
-    /// Takes `work` on and reports status and wake through `notifier`, for callers that drive themselves; see
+    /// As [`submit`](Self::submit), and reports status and wake through `notifier`, for callers that drive themselves; see
     /// [`Pending::poll_result`]. If the notifier has a live request already, this one only wakes through it.
     ///
     /// # Errors
     ///
-    /// As of [`offer`](Self::offer).
-    pub fn offer_on(&self, notifier: &Notifier, work: W) -> Result<Pending<W>, Refused<W>> {
-        self.core.offer(work, || request_on(notifier), self.terms)
-    }
-
-    /// Takes `work` on as a future, for callers that have an executor. Dropping the future cancels the request.
-    ///
-    /// # Errors
-    ///
-    /// As of [`offer`](Self::offer). The future itself yields any other [`EngineError`].
-    pub fn submit(&self, work: W) -> Result<Submission<W>, Refused<W>> {
-        let begin = || first_request(&Notifier::new());
-        self.core.offer(work, begin, self.terms).map(Submission::new)
+    /// As of [`submit`](Self::submit).
+    pub fn submit_on(&self, notifier: &Notifier, work: W) -> Result<Pending<W>, Refused<W>> {
+        self.core.submit(work, || (request_on(notifier), WakesBy::Session), self.options)
     }
 
     /// Does what is due: moves devices that have no thread of their own to the present, submits what waits, ends or
@@ -128,8 +118,8 @@ impl<W: Work> Engine<W> {
     }
 
     /// What the engine has counted.
-    pub fn snapshot(&self) -> EngineSnapshot {
-        self.core.meter.snapshot()
+    pub fn stats(&self) -> EngineStats {
+        self.core.meter.stats()
     }
 
     /// The state of the circuit breaker; closed if the engine has none.
@@ -179,16 +169,16 @@ impl<W: Work> fmt::Debug for Engine<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine")
             .field("device", &self.core.device.device)
-            .field("terms", &self.terms)
+            .field("options", &self.options)
             .finish_non_exhaustive()
     }
 }
 
-/// A request of the current job's wait context; or a free-standing one that nobody else watches.
-fn session_request() -> InFlight {
+/// A request of the current job's wait context; outside a job, one with a notifier of its own.
+fn session_request() -> (InFlight, WakesBy) {
     match job_core::current().and_then(|job| job.wait_ctx()) {
-        Some(ctx) => request_on(ctx.notifier()),
-        None => first_request(&Notifier::new()),
+        Some(ctx) => (request_on(ctx.notifier()), WakesBy::Session),
+        None => (first_request(&Notifier::new()), WakesBy::OwnWaker),
     }
 }
 

@@ -63,7 +63,7 @@ pub enum RefusedReason {
         "it was made in another process, whose threads are not in this one; make the key, the engine or the shards after the fork"
     )]
     MadeElsewhere,
-    /// The breaker is open, and the terms name no standby.
+    /// The breaker is open, and the options name no standby.
     #[error(
         "its circuit breaker is open after too many failures; try later, or give the engine a standby"
     )]

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use wait_ctx::{Panicked, contain, contain_drop};
 
-use crate::accelerator::{Accelerator, BlockingScope, Health, Rejected};
+use crate::accelerator::{Accelerator, BlockingScope, DeviceRefused, Health};
 use crate::error::DeviceError;
 use crate::meter::Meter;
 use crate::request::Request;
@@ -84,7 +84,7 @@ impl<W: Work> Device<W> {
     }
 
     /// Offers a request. A device that panics has taken it: if it was dropped, it has ended as lost.
-    pub(crate) fn submit(&self, request: Request<W>) -> Result<(), Rejected<W>> {
+    pub(crate) fn submit(&self, request: Request<W>) -> Result<(), DeviceRefused<W>> {
         self.call("Accelerator::submit", |device| device.submit(request)).unwrap_or(Ok(()))
     }
 

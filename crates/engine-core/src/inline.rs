@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use wait_ctx::contain;
 
-use crate::accelerator::{Accelerator, Rejected};
+use crate::accelerator::{Accelerator, DeviceRefused};
 use crate::error::DeviceError;
 use crate::request::Request;
 use crate::threads::Shutdown;
@@ -46,7 +46,7 @@ where
     W: Work,
     F: Fn(&W) -> Result<W::Output, DeviceError> + Send + Sync,
 {
-    fn submit(&self, request: Request<W>) -> Result<(), Rejected<W>> {
+    fn submit(&self, request: Request<W>) -> Result<(), DeviceRefused<W>> {
         carry_out(&self.compute, request);
         Ok(())
     }

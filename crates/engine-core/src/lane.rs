@@ -16,15 +16,15 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::accelerator::Rejected;
+use crate::accelerator::DeviceRefused;
 use crate::cell::Cell;
 use crate::dispatch::Core;
 use crate::error::{DeviceError, EngineError};
 use crate::fifo::Position;
 use crate::foreign::{Device, Foreign};
+use crate::options::OnFull;
 use crate::plant::{self, Bug};
 use crate::request::{Request, RequestId};
-use crate::terms::OnFull;
 use crate::waiting_room::{Granting, Replaced, Waiting, WaitingRoom, Withdrawn};
 use crate::work::{Kind, Work};
 
@@ -260,26 +260,26 @@ impl<W: Work> Lane<W> {
                 }
                 Ok(())
             }
-            Err(Rejected::Full(request)) => {
+            Err(DeviceRefused::Full(request)) => {
                 core.meter.count(|c| &c.ring_full);
                 Err(request)
             }
-            Err(Rejected::Unavailable(request, why)) => {
+            Err(DeviceRefused::Unavailable(request, why)) => {
                 request.complete(Err(DeviceError::Unavailable(why)));
                 Ok(())
             }
-            Err(Rejected::Unsupported(request, why)) => {
+            Err(DeviceRefused::Unsupported(request, why)) => {
                 request.complete(Err(DeviceError::Unsupported(why)));
                 Ok(())
             }
         }
     }
 
-    fn offer(&self, core: &Core<W>, mut request: Request<W>) -> Result<(), Rejected<W>> {
+    fn offer(&self, core: &Core<W>, mut request: Request<W>) -> Result<(), DeviceRefused<W>> {
         let in_vain = if plant::armed(Bug::SpinOnFull) { 99 } else { 0 };
         for _ in 0..in_vain {
             match self.device.submit(request) {
-                Err(Rejected::Full(back)) => request = back,
+                Err(DeviceRefused::Full(back)) => request = back,
                 other => return other,
             }
             core.meter.count(|c| &c.ring_full);

@@ -19,7 +19,7 @@
 //!
 //! ```
 //! use std::sync::{Arc, mpsc};
-//! use engine_core::{Accelerator, CheckFailed, Engine, Kind, Rejected, Request, Work};
+//! use engine_core::{Accelerator, CheckFailed, Engine, Kind, DeviceRefused, Request, Work};
 //! use job_core::{JobPool, Step};
 //!
 //! struct Double(u32);
@@ -34,7 +34,7 @@
 //! #[derive(Debug)]
 //! struct Device(mpsc::Sender<Request<Double>>);
 //! impl Accelerator<Double> for Device {
-//!     fn submit(&self, request: Request<Double>) -> Result<(), Rejected<Double>> {
+//!     fn submit(&self, request: Request<Double>) -> Result<(), DeviceRefused<Double>> {
 //!         // A device that has gone away drops the request, and the engine reports it lost.
 //!         let _ = self.0.send(request);
 //!         Ok(())
@@ -66,7 +66,7 @@
 //!     }
 //! };
 //! assert_eq!(answer, Ok(42));
-//! assert_eq!(engine.snapshot().requests.now, 0);
+//! assert_eq!(engine.stats().requests.now, 0);
 //! # drop(engine);
 //! # device.join().unwrap();
 //! ```
@@ -80,7 +80,7 @@
 //!
 //! # Deadlines, fallback and the breaker
 //!
-//! [`Terms`] say how long an operation may take, and whether a *standby* takes over when the device fails, answers
+//! [`RequestOptions`] say how long an operation may take, and whether a *standby* takes over when the device fails, answers
 //! wrongly, is swamped or too slow: a second device, a [`ThreadPool`], or software called [`Inline`]. The first good
 //! result wins; the other is wiped. A [breaker](EngineBuilder::breaker) leaves a failing device alone for a while, and
 //! sends to the standby what the device still holds.
@@ -89,7 +89,7 @@
 //! use core::time::Duration;
 //! use std::sync::Arc;
 //! use engine_core::{
-//!     Accelerator, CheckFailed, Engine, Fallback, Inline, Kind, Rejected, Request, Terms, Work,
+//!     Accelerator, CheckFailed, Engine, Fallback, Inline, Kind, DeviceRefused, Request, RequestOptions, Work,
 //! };
 //! # #[derive(Clone)]
 //! # struct Double(u32);
@@ -104,7 +104,7 @@
 //! #[derive(Debug, Default)]
 //! struct Silent(std::sync::Mutex<Vec<Request<Double>>>);
 //! impl Accelerator<Double> for Silent {
-//!     fn submit(&self, request: Request<Double>) -> Result<(), Rejected<Double>> {
+//!     fn submit(&self, request: Request<Double>) -> Result<(), DeviceRefused<Double>> {
 //!         self.0.lock().unwrap().push(request);
 //!         Ok(())
 //!     }
@@ -112,10 +112,10 @@
 //!
 //! let engine = Engine::builder(Arc::new(Silent::default()))
 //!     .standby(Arc::new(Inline::new(|work: &Double| Ok(2 * work.0))))
-//!     .terms(Terms::new().deadline(Duration::from_millis(1)).fallback(Fallback::Standby))
+//!     .options(RequestOptions::new().deadline(Duration::from_millis(1)).fallback(Fallback::Standby))
 //!     .build();
 //! assert_eq!(engine.run(Double(21)), Ok(42));
-//! assert_eq!(engine.snapshot().fallbacks, 1);
+//! assert_eq!(engine.stats().fallbacks, 1);
 //! ```
 //!
 //! Time passes for an engine only when somebody calls [`Engine::poll`]: an event loop, a thread that blocks in
@@ -123,8 +123,8 @@
 //!
 //! # Cancellation, drop and shutdown
 //!
-//! A cancelled job gets [`EngineError::Cancelled`] at once and from then on. Dropping a [`Pending`] or a
-//! [`Submission`] gives the request up. Either way the device keeps what it owns, and its late answer is counted,
+//! A cancelled job gets [`EngineError::Cancelled`] at once and from then on. Dropping a [`Pending`]
+//! cancels the request. Either way the device keeps what it owns, and its late answer is counted,
 //! wiped by [`Work::erase`] and dropped. [`Engine::shutdown`] takes on nothing more, lets what is under way finish for
 //! a while, ends the rest, and joins every thread of the engine and its devices. Dropping an engine, a [`ThreadPool`] or a
 //! [`Driver`] waits for nothing, on any thread: what is left ends by itself and counts in [`threads_ending`] until then.
@@ -168,7 +168,7 @@
 //!
 //! # Features
 //!
-//! - `metrics`: `EngineSnapshot::publish`, for the facade of that name.
+//! - `metrics`: `EngineStats::publish`, for the facade of that name.
 //! - `plant`: bugs planted on purpose, to show that the laws are checked. For tests of this system only.
 
 #![forbid(unsafe_code)]
@@ -191,6 +191,7 @@ mod home;
 mod inline;
 mod lane;
 mod meter;
+mod options;
 mod pending;
 mod permits;
 #[cfg(feature = "plant")]
@@ -205,15 +206,15 @@ mod shares;
 mod shutdown;
 mod signals;
 mod stuck;
-mod submission;
-mod terms;
 mod thread_pool;
 mod threads;
 mod timekeeping;
 mod waiting_room;
 mod work;
 
-pub use accelerator::{Accelerator, BlockingScope, Capabilities, Health, Rejected, RoomNotice};
+pub use accelerator::{
+    Accelerator, BlockingScope, Capabilities, DeviceRefused, Health, RoomNotice,
+};
 pub use breaker::{BreakerPolicy, BreakerState};
 pub use builder::{CheckPolicy, EngineBuilder};
 pub use clock::{Clock, MonotonicClock};
@@ -224,11 +225,10 @@ pub use error::{DeviceError, EngineError, Refused, RefusedReason};
 pub use histogram::HistogramSnapshot;
 pub use home::{HomeProcess, MADE_ELSEWHERE};
 pub use inline::Inline;
-pub use meter::{EngineSnapshot, Level};
+pub use meter::{EngineStats, Level};
+pub use options::{Fallback, Offload, OnFull, RequestOptions};
 pub use pending::Pending;
 pub use request::{Request, RequestId};
-pub use submission::Submission;
-pub use terms::{Fallback, Offload, OnFull, Terms};
 pub use thread_pool::{ThreadPool, ThreadPoolBuilder};
 pub use threads::{OwnedThreads, Shutdown, ShuttingDown, threads_ending};
 /// For devices: runs code of their users' as the engine does.

@@ -41,7 +41,7 @@ macro_rules! counters {
         /// only while nothing is in flight.
         #[derive(Clone, Debug, PartialEq, Eq)]
         #[non_exhaustive]
-        pub struct EngineSnapshot {
+        pub struct EngineStats {
             $($(#[$doc])* pub $name: u64,)+
             /// Requests that exist now, those included that nobody waits for but a device still holds.
             pub requests: Level,
@@ -56,7 +56,7 @@ macro_rules! counters {
             pub resume_delay: HistogramSnapshot,
         }
 
-        impl EngineSnapshot {
+        impl EngineStats {
             /// The counters by name, for whoever passes them on.
             pub fn counters(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [$((stringify!($name), self.$name)),+].into_iter()
@@ -64,8 +64,8 @@ macro_rules! counters {
         }
 
         impl Meter {
-            pub(crate) fn snapshot(&self) -> EngineSnapshot {
-                EngineSnapshot {
+            pub(crate) fn stats(&self) -> EngineStats {
+                EngineStats {
                     $($name: self.counters.$name.load(Ordering::Relaxed),)+
                     requests: Level::of(&self.requests),
                     waiters: Level::of(&self.waiters),

@@ -1,11 +1,13 @@
 //! The waiting half of a request.
 
 use core::fmt;
-use core::task::Poll;
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll};
 use std::sync::Arc;
 
 use job_core::Pause;
-use wait_ctx::{Arm, contain};
+use wait_ctx::{Arm, Route, contain};
 
 use crate::cell::Cell;
 use crate::dispatch::Core;
@@ -15,18 +17,33 @@ use crate::plant::{self, Bug};
 use crate::request::{Request, RequestId};
 use crate::work::{Kind, Work};
 
-/// A request in flight, seen by whoever waits for it. Dropping it gives the request up.
+/// A request in flight, as its caller holds it: to be awaited, [waited for](Self::wait) or
+/// [polled](Self::poll_result). Dropping it cancels the request.
+///
+/// As a future it registers the waker of its task. A request that was submitted in a job with a wait context, or on a
+/// notifier, wakes that session instead: await it where the session's wakes arrive. Polling the future again after it
+/// has yielded its result panics.
 #[must_use = "dropping a pending request cancels it"]
 pub struct Pending<W: Work> {
     /// `None` once the result is taken.
     cell: Option<Arc<Cell<W>>>,
     /// The request itself, while the ring is full and this side is to submit it.
     kept: Option<Request<W>>,
+    wakes_by: WakesBy,
+}
+
+/// How the completion of a request wakes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WakesBy {
+    /// By the routes of a session, which this request leaves as they are.
+    Session,
+    /// By the waker of the task that awaits it.
+    OwnWaker,
 }
 
 impl<W: Work> Pending<W> {
-    pub(crate) fn new(cell: Arc<Cell<W>>, kept: Option<Request<W>>) -> Self {
-        Self { cell: Some(cell), kept }
+    pub(crate) fn new(cell: Arc<Cell<W>>, kept: Option<Request<W>>, wakes_by: WakesBy) -> Self {
+        Self { cell: Some(cell), kept, wakes_by }
     }
 
     /// The request's number.
@@ -185,18 +202,30 @@ impl<W: Work> Pending<W> {
     pub(crate) fn cell(&self) -> &Arc<Cell<W>> {
         self.cell.as_ref().expect("the result of this request has been taken")
     }
+}
 
-    /// Lets go of the task that a future wakes; the device may hold the request for long.
-    pub(crate) fn clear_route(&self) {
-        if let Some(cell) = &self.cell {
-            cell.in_flight.notifier().clear_route();
+impl<W: Work> Future for Pending<W> {
+    type Output = Result<W::Output, EngineError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if self.wakes_by == WakesBy::OwnWaker {
+            // The waker first: once armed, a completion on another thread uses it.
+            self.cell().in_flight.notifier().set_route(Route::Waker(cx.waker().clone()));
         }
+        self.poll_result()
     }
 }
+
+/// Nothing in it is ever pinned.
+impl<W: Work> Unpin for Pending<W> {}
 
 impl<W: Work> Drop for Pending<W> {
     fn drop(&mut self) {
         if let Some(cell) = self.cell.take() {
+            if self.wakes_by == WakesBy::OwnWaker {
+                // Drops the task's waker now: the device may hold the request for long.
+                cell.in_flight.notifier().clear_route();
+            }
             cell.abandon();
         }
         if let Some(request) = self.kept.take() {

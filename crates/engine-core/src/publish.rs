@@ -3,12 +3,12 @@
 use metrics::{SharedString, counter, gauge};
 
 use crate::histogram::HistogramSnapshot;
-use crate::meter::EngineSnapshot;
+use crate::meter::EngineStats;
 
 /// Those that people alert on.
 const QUANTILES: [(f64, &str); 3] = [(0.5, "0.5"), (0.99, "0.99"), (0.999, "0.999")];
 
-impl EngineSnapshot {
+impl EngineStats {
     /// Hands this snapshot to the recorder that is installed, under the name `engine`. Call it before each scrape. The
     /// names are listed in `docs/events.md`, and are interface.
     ///

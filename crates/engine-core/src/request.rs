@@ -63,7 +63,7 @@ impl<W: Work> Request<W> {
     }
 
     /// Says that work on it begins now: until here it waited, in the device too. Tells
-    /// [`queue_wait`](crate::EngineSnapshot::queue_wait) from [`device_time`](crate::EngineSnapshot::device_time); a device
+    /// [`queue_wait`](crate::EngineStats::queue_wait) from [`device_time`](crate::EngineStats::device_time); a device
     /// that does not call it counts as working from the submission on.
     pub fn begin(&self) {
         self.begun_before(Duration::ZERO);

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use crate::accelerator::{Accelerator, Capabilities, Rejected, RoomNotice};
+use crate::accelerator::{Accelerator, Capabilities, DeviceRefused, RoomNotice};
 use crate::clock::Wait;
 use crate::dispatch::lock;
 use crate::error::DeviceError;
@@ -43,7 +43,7 @@ use crate::work::{Kind, Work};
 ///
 /// A panic in the closure fails its request and nothing else, whatever else panics with it: the check, the sink of late
 /// results, the drop of a value. A closure that does not return holds its thread for good: the deadline of the
-/// [terms](crate::Terms) ends the request, and [`stuck_after`](ThreadPoolBuilder::stuck_after) puts another thread in the
+/// [options](crate::RequestOptions) ends the request, and [`stuck_after`](ThreadPoolBuilder::stuck_after) puts another thread in the
 /// place of that one.
 ///
 /// # Its end
@@ -473,14 +473,14 @@ impl<W: Work> Drop for Listed<W> {
 }
 
 impl<W: Work> Accelerator<W> for ThreadPool<W> {
-    fn submit(&self, request: Request<W>) -> Result<(), Rejected<W>> {
+    fn submit(&self, request: Request<W>) -> Result<(), DeviceRefused<W>> {
         let kind = request.kind();
         let mut state = self.shared.lock();
         if self.shared.closed.load(Ordering::Acquire) {
-            return Err(Rejected::Unavailable(request, "the pool of threads was shut down"));
+            return Err(DeviceRefused::Unavailable(request, "the pool of threads was shut down"));
         }
         if state.shares.n_waiting(kind) >= self.shared.settings.ring {
-            return Err(Rejected::Full(request));
+            return Err(DeviceRefused::Full(request));
         }
         state.shares.arrive(kind);
         state.rings.entry(kind).or_default().push_back(request);

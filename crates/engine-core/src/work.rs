@@ -59,7 +59,7 @@ pub trait Work: Sized + Send + 'static {
     }
 
     /// A copy to send to the standby while the device still holds the original. Asked only if the
-    /// [terms](crate::Terms) name the standby; the default has none, and then a request that the device sits on fails
+    /// [options](crate::RequestOptions) name the standby; the default has none, and then a request that the device sits on fails
     /// at its deadline.
     fn duplicate(&self) -> Option<Self> {
         None

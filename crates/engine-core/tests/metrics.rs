@@ -87,7 +87,7 @@ impl Work for Double {
 fn every_counter_level_and_quantile_is_published() {
     let engine = Engine::builder(Arc::new(Inline::new(|work: &Double| Ok(2 * work.0)))).build();
     assert_eq!(engine.run(Double(4)), Ok(8));
-    let (seen, snapshot) = (Seen::default(), engine.snapshot());
+    let (seen, snapshot) = (Seen::default(), engine.stats());
     metrics::with_local_recorder(&seen, || snapshot.publish("hsm"));
     let seen = seen.0.lock().unwrap();
     assert_eq!(seen["layby_completed_total hsm"], 1.0);

@@ -92,7 +92,7 @@ impl Site {
     }
 
     /// Ends it, and holds the ledger to be empty.
-    fn end(self, how: Ending) -> (Ended, engine_core::EngineSnapshot) {
+    fn end(self, how: Ending) -> (Ended, engine_core::EngineStats) {
         let ended = self.server.end(how, LIMIT).expect("it ends");
         let device = self.device.end(LIMIT);
         assert_eq!(ended.stuck, 0);

@@ -5,7 +5,7 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use engine_core::{DeviceError, Health, Kind, Rejected, Request, RoomNotice, Work, contain};
+use engine_core::{DeviceError, DeviceRefused, Health, Kind, Request, RoomNotice, Work, contain};
 use sim_device::{Completion, CompletionStatus, Fault, InstanceId, InstanceStats, TraceRecord};
 
 use crate::compute::Compute;
@@ -44,12 +44,12 @@ impl<W: Work> Card<W> {
         &self,
         now: Duration,
         request: Request<W>,
-    ) -> (Result<(), Rejected<W>>, Doorbell) {
+    ) -> (Result<(), DeviceRefused<W>>, Doorbell) {
         match self.config.class_of(request.kind()) {
             Some(class) => self.lock().submit(now, class, request),
             None => {
                 let why = "this card has no unit for that kind of work";
-                (Err(Rejected::Unsupported(request, why)), Doorbell::Silent)
+                (Err(DeviceRefused::Unsupported(request, why)), Doorbell::Silent)
             }
         }
     }
@@ -102,8 +102,8 @@ impl<W: Work> Card<W> {
             "device.complete"
         );
         // A card does not sign for somebody who has gone; the answer would only be wiped.
-        let works_for_nobody = || self.run(|compute| Ok(compute.works_for_nobody()));
-        let answer = if request.is_abandoned() && works_for_nobody() != Ok(true) {
+        let computes_cancelled = || self.run(|compute| Ok(compute.computes_cancelled()));
+        let answer = if request.is_abandoned() && computes_cancelled() != Ok(true) {
             Err(DeviceError::Lost)
         } else {
             match completion.status {

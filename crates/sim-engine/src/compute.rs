@@ -23,7 +23,7 @@ pub trait Compute: Send + Sync + fmt::Debug {
 
     /// Whether it computes also for requests that nobody waits for any more, as hardware does that cannot be called back.
     /// Not by default: the result would only be wiped.
-    fn works_for_nobody(&self) -> bool {
+    fn computes_cancelled(&self) -> bool {
         false
     }
 

@@ -4,7 +4,7 @@
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use engine_core::{Rejected, Request, RequestId, Work};
+use engine_core::{DeviceRefused, Request, RequestId, Work};
 use sim_device::{Completion, EntryId, InstanceId, InstanceStats, ServiceClass, SubmitError};
 
 use crate::config::SimConfig;
@@ -116,7 +116,7 @@ impl<W: Work> Hardware<W> {
         now: Duration,
         class: ServiceClass,
         request: Request<W>,
-    ) -> (Result<(), Rejected<W>>, Doorbell) {
+    ) -> (Result<(), DeviceRefused<W>>, Doorbell) {
         let taken = self.offer(now, class, request);
         (taken, self.doorbell())
     }
@@ -126,9 +126,9 @@ impl<W: Work> Hardware<W> {
         now: Duration,
         class: ServiceClass,
         request: Request<W>,
-    ) -> Result<(), Rejected<W>> {
+    ) -> Result<(), DeviceRefused<W>> {
         if self.shut {
-            return Err(Rejected::Unavailable(request, "the card has been stopped"));
+            return Err(DeviceRefused::Unavailable(request, "the card has been stopped"));
         }
         self.card.advance(now);
         let mut request = request;
@@ -155,7 +155,7 @@ impl<W: Work> Hardware<W> {
                 }
                 Err(refused @ SubmitError::NoSuchUnit(_)) => {
                     let why = refused.reason();
-                    return Err(Rejected::Unsupported(refused.into_payload(), why));
+                    return Err(DeviceRefused::Unsupported(refused.into_payload(), why));
                 }
                 Err(refused) => {
                     away = refused.reason();
@@ -163,7 +163,11 @@ impl<W: Work> Hardware<W> {
                 }
             }
         }
-        Err(if full { Rejected::Full(request) } else { Rejected::Unavailable(request, away) })
+        Err(if full {
+            DeviceRefused::Full(request)
+        } else {
+            DeviceRefused::Unavailable(request, away)
+        })
     }
 
     /// Those with the most room for `class` first; of equal ones, the first.

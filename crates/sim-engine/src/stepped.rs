@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crypto_ops::CryptoOp;
 use engine_core::{
-    Accelerator, Capabilities, Clock, Health, Kind, Rejected, Request, RoomNotice, Work,
+    Accelerator, Capabilities, Clock, DeviceRefused, Health, Kind, Request, RoomNotice, Work,
 };
 use sim_device::{Fault, InstanceId, InstanceStats, TraceRecord};
 
@@ -79,7 +79,7 @@ impl<W: Work> core::fmt::Debug for SteppedCard<W> {
 }
 
 impl<W: Work> Accelerator<W> for SteppedCard<W> {
-    fn submit(&self, request: Request<W>) -> Result<(), Rejected<W>> {
+    fn submit(&self, request: Request<W>) -> Result<(), DeviceRefused<W>> {
         // Whoever polls asks for the next deadline anew: no doorbell.
         self.card.submit(self.clock.now(), request).0
     }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, SendError, Sender, bounded, unbounded};
 use crypto_ops::CryptoOp;
 use engine_core::{
-    Accelerator, Capabilities, Health, Kind, MADE_ELSEWHERE, OwnedThreads, Rejected, Request,
+    Accelerator, Capabilities, DeviceRefused, Health, Kind, MADE_ELSEWHERE, OwnedThreads, Request,
     RoomNotice, Shutdown, ShuttingDown, Work, contain,
 };
 use sim_device::{Fault, InstanceStats};
@@ -167,13 +167,13 @@ impl<W: Work> core::fmt::Debug for SimCard<W> {
 }
 
 impl<W: Work> Accelerator<W> for SimCard<W> {
-    fn submit(&self, request: Request<W>) -> Result<(), Rejected<W>> {
+    fn submit(&self, request: Request<W>) -> Result<(), DeviceRefused<W>> {
         // An engine over a card that interrupts has asked before.
         if self.ring.is_some() && !self.thread.home().is_here() {
-            return Err(Rejected::Unavailable(request, MADE_ELSEWHERE));
+            return Err(DeviceRefused::Unavailable(request, MADE_ELSEWHERE));
         }
         if self.shared.closed.load(Ordering::Acquire) {
-            return Err(Rejected::Unavailable(request, "the card has been stopped"));
+            return Err(DeviceRefused::Unavailable(request, "the card has been stopped"));
         }
         // Counted before, for the answer may be faster than the return.
         self.shared.in_flight.fetch_add(1, Ordering::AcqRel);

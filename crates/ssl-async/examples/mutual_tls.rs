@@ -64,6 +64,6 @@ async fn main() -> Result<(), Box<dyn Error>> {
     serving.await??;
 
     assert_eq!(heard, "I have seen 1 certificate");
-    println!("{heard}; its key signed {} time", key.snapshot().completed);
+    println!("{heard}; its key signed {} time", key.stats().completed);
     Ok(())
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError, channel, sync_channel};
 
 use crypto_ops::{CryptoOp, SoftwareKeys};
-use engine_core::{Accelerator, Engine, OnFull, Rejected, Request};
+use engine_core::{Accelerator, DeviceRefused, Engine, OnFull, Request};
 use job_core::JobPool;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, crypto::aws_lc_rs, sign};
 use ssl_async::{Outcome, Ssl, SslContext, offload};
@@ -17,9 +17,11 @@ use ssl_async::{Outcome, Ssl, SslContext, offload};
 struct Device(SyncSender<Request<CryptoOp>>);
 
 impl Accelerator<CryptoOp> for Device {
-    fn submit(&self, request: Request<CryptoOp>) -> Result<(), Rejected<CryptoOp>> {
+    fn submit(&self, request: Request<CryptoOp>) -> Result<(), DeviceRefused<CryptoOp>> {
         self.0.try_send(request).map_err(|full| match full {
-            TrySendError::Full(back) | TrySendError::Disconnected(back) => Rejected::Full(back),
+            TrySendError::Full(back) | TrySendError::Disconnected(back) => {
+                DeviceRefused::Full(back)
+            }
         })
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use engine_core::{Accelerator, Capabilities, Clock, DeviceError, Rejected, Request};
+use engine_core::{Accelerator, Capabilities, Clock, DeviceError, DeviceRefused, Request};
 use job_core::{JobPool, Step};
 use rustls::SignatureScheme::ECDSA_NISTP256_SHA256;
 use rustls::crypto::aws_lc_rs;
@@ -85,10 +85,10 @@ impl Held {
 }
 
 impl Accelerator<SigningWork> for Held {
-    fn submit(&self, request: Request<SigningWork>) -> Result<(), Rejected<SigningWork>> {
+    fn submit(&self, request: Request<SigningWork>) -> Result<(), DeviceRefused<SigningWork>> {
         let mut held = self.request.lock().unwrap();
         if held.is_some() {
-            return Err(Rejected::Full(request));
+            return Err(DeviceRefused::Full(request));
         }
         *held = Some(request);
         Ok(())

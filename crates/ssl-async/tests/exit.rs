@@ -126,7 +126,7 @@ fn the_process_that_ends() {
         });
     }
     let under_way = || match &*mode {
-        "stalled" => key.snapshot().accepted > 0,
+        "stalled" => key.stats().accepted > 0,
         _ => begun.load(Ordering::SeqCst),
     };
     while !under_way() {

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine_core::{Accelerator, Rejected, Request, Shutdown};
+use engine_core::{Accelerator, DeviceRefused, Request, Shutdown};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::SigningKey;
@@ -68,7 +68,7 @@ fn identity() -> Identity {
 struct Silent(std::sync::Mutex<Vec<Request<SigningWork>>>);
 
 impl Accelerator<SigningWork> for Silent {
-    fn submit(&self, request: Request<SigningWork>) -> Result<(), Rejected<SigningWork>> {
+    fn submit(&self, request: Request<SigningWork>) -> Result<(), DeviceRefused<SigningWork>> {
         self.0.lock().unwrap().push(request);
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use crypto_ops::{Scheme, SignOp};
-use engine_core::{Accelerator, CheckPolicy, Engine, Rejected, Request};
+use engine_core::{Accelerator, CheckPolicy, DeviceRefused, Engine, Request};
 use job_core::JobPool;
 use rustls::crypto::ring;
 use rustls::crypto::ring::sign::any_supported_type;
@@ -24,7 +24,7 @@ use ssl_async::{
 struct Device(Mutex<Vec<Request<SigningWork>>>);
 
 impl Accelerator<SigningWork> for Device {
-    fn submit(&self, request: Request<SigningWork>) -> Result<(), Rejected<SigningWork>> {
+    fn submit(&self, request: Request<SigningWork>) -> Result<(), DeviceRefused<SigningWork>> {
         self.0.lock().unwrap().push(request);
         Ok(())
     }
@@ -88,7 +88,7 @@ fn a_handshake_parks_in_its_signature_and_the_signature_is_checked() {
         step(&mut client, &mut theirs);
         let mut received = [0; 7];
         client.reader().read_exact(&mut received).unwrap();
-        assert_eq!((&received, engine.snapshot().checked), (b"checked", 1));
+        assert_eq!((&received, engine.stats().checked), (b"checked", 1));
     }
 }
 

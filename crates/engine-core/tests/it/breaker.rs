@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use engine_core::{
     BreakerPolicy, BreakerState, DeviceError, Engine, EngineBuilder, EngineError, Fallback, Health,
-    RefusedReason, Terms,
+    RefusedReason, RequestOptions,
 };
 
 use crate::support::{Answer, Bench, Mode, Negate, end};
@@ -17,7 +17,7 @@ fn bench() -> Bench {
 
 fn builder(bench: &Bench, fallback: Fallback) -> EngineBuilder<Negate> {
     bench
-        .builder(Terms::new().fallback(fallback))
+        .builder(RequestOptions::new().fallback(fallback))
         .breaker(BreakerPolicy::default().failures(3).pause(PAUSE))
 }
 
@@ -27,21 +27,21 @@ fn l14_a_device_that_fails_in_a_row_is_left_alone_and_comes_back() {
     let engine = builder(&bench, Fallback::Standby).build();
     let mut pending = Vec::new();
     for (n, answer) in [Answer::Fail, Answer::Wrong, Answer::Drop].into_iter().enumerate() {
-        pending.push(engine.offer(bench.work(n as u64)).unwrap());
+        pending.push(engine.submit(bench.work(n as u64)).unwrap());
         bench.device.answer_first(answer);
     }
     assert_eq!(engine.breaker(), BreakerState::Open);
-    pending.push(engine.offer(bench.work(3)).unwrap());
+    pending.push(engine.submit(bench.work(3)).unwrap());
     assert_eq!(bench.standby.taken(), [0, 1, 2, 3]);
 
     bench.clock.advance(PAUSE);
     assert_eq!(engine.breaker(), BreakerState::HalfOpen);
-    pending.push(engine.offer(bench.work(4)).unwrap());
-    pending.push(engine.offer(bench.work(5)).unwrap());
+    pending.push(engine.submit(bench.work(4)).unwrap());
+    pending.push(engine.submit(bench.work(5)).unwrap());
     assert_eq!(bench.device.taken(), [0, 1, 2, 4], "one probe");
     bench.device.answer_first(Answer::Right);
     assert_eq!(engine.breaker(), BreakerState::Closed);
-    pending.push(engine.offer(bench.work(6)).unwrap());
+    pending.push(engine.submit(bench.work(6)).unwrap());
     assert_eq!(bench.device.taken(), [0, 1, 2, 4, 6]);
     bench.device.answer_first(Answer::Right);
 
@@ -49,7 +49,7 @@ fn l14_a_device_that_fails_in_a_row_is_left_alone_and_comes_back() {
     for (pending, n) in pending.into_iter().zip(0..) {
         assert_eq!(pending.wait().unwrap().value, !n);
     }
-    let snapshot = engine.snapshot();
+    let snapshot = engine.stats();
     // Three that the device failed, one while it was shut off, and one beside the probe.
     assert_eq!((snapshot.trips, snapshot.fallbacks), (1, 5));
 }
@@ -59,7 +59,7 @@ fn a_device_is_not_asked_how_it_is_while_nothing_is_under_way() {
     let bench = bench();
     let engine = builder(&bench, Fallback::Fail).build();
     assert_eq!(engine.poll(), None);
-    let pending = engine.offer(bench.work(0)).unwrap();
+    let pending = engine.submit(bench.work(0)).unwrap();
     assert!(engine.poll().is_some());
     bench.device.answer_first(Answer::Right);
     assert_eq!((engine.poll(), pending.wait().unwrap().value), (None, !0));
@@ -70,13 +70,13 @@ fn a_device_is_not_asked_how_it_is_while_nothing_is_under_way() {
 fn l14_what_a_trip_moves_to_the_standby_has_its_time_there() {
     let bench = bench();
     let deadline = Duration::from_millis(5);
-    let terms = Terms::new().deadline(deadline).fallback(Fallback::Standby);
+    let options = RequestOptions::new().deadline(deadline).fallback(Fallback::Standby);
     let breaker = BreakerPolicy::default().failures(2).pause(PAUSE);
-    let engine = bench.builder(terms).breaker(breaker).build();
-    let pending: Vec<_> = (0..3).map(|n| engine.offer(bench.work(n)).unwrap()).collect();
+    let engine = bench.builder(options).breaker(breaker).build();
+    let pending: Vec<_> = (0..3).map(|n| engine.submit(bench.work(n)).unwrap()).collect();
     bench.clock.advance(deadline);
     engine.poll();
-    assert_eq!(engine.snapshot().trips, 1);
+    assert_eq!(engine.stats().trips, 1);
     for (pending, n) in pending.into_iter().zip(0..) {
         end(bench.standby.find(n).unwrap(), Answer::Right);
         assert_eq!(pending.wait().unwrap().value, !n);
@@ -87,15 +87,15 @@ fn l14_what_a_trip_moves_to_the_standby_has_its_time_there() {
 fn l14_when_the_heart_stops_those_in_flight_are_rescued_at_once() {
     let bench = bench();
     let engine = builder(&bench, Fallback::Standby).build();
-    let held: Vec<_> = (0..4).map(|n| engine.offer(bench.work(n)).unwrap()).collect();
-    let stuck = engine.with_terms(Terms::new()).offer(bench.work(9)).unwrap();
+    let held: Vec<_> = (0..4).map(|n| engine.submit(bench.work(n)).unwrap()).collect();
+    let stuck = engine.with_options(RequestOptions::new()).submit(bench.work(9)).unwrap();
     bench.device.set_health(Health::Dead);
     let next = engine.poll().expect("the health is to be asked for");
     bench.clock.advance(next);
     engine.poll();
     assert_eq!(engine.breaker(), BreakerState::Open);
     assert_eq!(bench.standby.taken(), [0, 1, 2, 3]);
-    assert!(!stuck_ended(&engine), "whose terms name no standby waits on");
+    assert!(!stuck_ended(&engine), "without a standby in its options it waits on");
 
     for n in 0..4 {
         end(bench.standby.find(n).unwrap(), Answer::Right);
@@ -114,14 +114,14 @@ fn l14_when_the_heart_stops_those_in_flight_are_rescued_at_once() {
     end(bench.device.find(9).unwrap(), Answer::Right);
     assert_eq!(stuck.wait().unwrap().value, !9);
     assert_eq!(engine.breaker(), BreakerState::HalfOpen, "an answer from before is no probe");
-    let probe = engine.offer(bench.work(10)).unwrap();
+    let probe = engine.submit(bench.work(10)).unwrap();
     end(bench.device.find(10).unwrap(), Answer::Right);
     assert_eq!(probe.wait().unwrap().value, !10);
     assert_eq!(engine.breaker(), BreakerState::Closed);
 }
 
 fn stuck_ended(engine: &Engine<Negate>) -> bool {
-    engine.snapshot().completed + engine.snapshot().failed > 0
+    engine.stats().completed + engine.stats().failed > 0
 }
 
 #[test]
@@ -129,17 +129,17 @@ fn l14_without_a_standby_an_open_breaker_refuses_and_gives_the_work_back() {
     let bench = bench();
     let engine = builder(&bench, Fallback::Fail).build();
     for n in 0..3 {
-        let pending = engine.offer(bench.work(n)).unwrap();
+        let pending = engine.submit(bench.work(n)).unwrap();
         bench.device.answer_first(Answer::Fail);
         assert!(pending.wait().is_err());
     }
-    let refused = engine.offer(bench.work(3)).unwrap_err();
+    let refused = engine.submit(bench.work(3)).unwrap_err();
     assert_eq!((refused.work.n, refused.reason), (3, RefusedReason::Unavailable));
     let error = engine.run(bench.work(4)).unwrap_err();
     assert_eq!(error, EngineError::Refused(RefusedReason::Unavailable));
-    assert_eq!(engine.snapshot().fallbacks, 0);
+    assert_eq!(engine.stats().fallbacks, 0);
     bench.clock.advance(PAUSE);
-    let probe = engine.offer(bench.work(5)).unwrap();
+    let probe = engine.submit(bench.work(5)).unwrap();
     bench.device.answer_first(Answer::Right);
     assert_eq!(probe.wait().unwrap().value, !5);
     assert_eq!(engine.breaker(), BreakerState::Closed);
@@ -149,10 +149,10 @@ fn l14_without_a_standby_an_open_breaker_refuses_and_gives_the_work_back() {
 fn what_waits_before_a_device_that_is_shut_off_goes_elsewhere_or_fails() {
     let bench = bench();
     let engine = builder(&bench, Fallback::Fail).build();
-    let held: Vec<_> = (0..8).map(|n| engine.offer(bench.work(n)).unwrap()).collect();
-    let waiting = engine.offer(bench.work(8)).unwrap();
-    let saved = engine.with_terms(Terms::new().fallback(Fallback::Standby));
-    let saved = saved.offer(bench.work(9)).unwrap();
+    let held: Vec<_> = (0..8).map(|n| engine.submit(bench.work(n)).unwrap()).collect();
+    let waiting = engine.submit(bench.work(8)).unwrap();
+    let saved = engine.with_options(RequestOptions::new().fallback(Fallback::Standby));
+    let saved = saved.submit(bench.work(9)).unwrap();
     bench.device.set_mode(Mode::Stuck);
     for _ in 0..3 {
         bench.device.answer_first(Answer::Fail);
@@ -161,7 +161,7 @@ fn what_waits_before_a_device_that_is_shut_off_goes_elsewhere_or_fails() {
     assert!(matches!(error, EngineError::Device(DeviceError::Unavailable(_))), "{error}");
     bench.standby.answer_first(Answer::Right);
     assert_eq!(saved.wait().unwrap().value, !9);
-    assert_eq!(engine.snapshot().waiters.now, 0);
+    assert_eq!(engine.stats().waiters.now, 0);
     drop(held);
 }
 
@@ -169,44 +169,45 @@ fn what_waits_before_a_device_that_is_shut_off_goes_elsewhere_or_fails() {
 #[test]
 fn l14_what_waits_is_rescued_at_its_deadline_even_without_a_copy() {
     let bench = Bench::with_rings(1, 1);
-    let terms = Terms::new().deadline(PAUSE).fallback(Fallback::Standby);
-    let engine = bench.builder(terms).build();
+    let options = RequestOptions::new().deadline(PAUSE).fallback(Fallback::Standby);
+    let engine = bench.builder(options).build();
     let work = |n| Negate { copies: false, ..bench.work(n) };
-    let on_ring = engine.offer(work(0)).unwrap();
-    let waiting = engine.offer(work(1)).unwrap();
+    let on_ring = engine.submit(work(0)).unwrap();
+    let waiting = engine.submit(work(1)).unwrap();
     bench.clock.advance(PAUSE);
     engine.poll();
     assert_eq!(bench.standby.taken(), [1]);
     bench.standby.answer_first(Answer::Right);
     assert_eq!(waiting.wait().unwrap().value, !1);
     assert_eq!(on_ring.wait().unwrap_err(), EngineError::Deadline);
-    assert_eq!((engine.snapshot().waiters.now, engine.now()), (0, PAUSE));
+    assert_eq!((engine.stats().waiters.now, engine.now()), (0, PAUSE));
 }
 
 #[test]
 fn l14_a_deadline_counts_against_a_device_that_sat_on_the_request() {
     let bench = Bench::with_rings(1, 1);
     let breaker = BreakerPolicy::default().failures(2).pause(PAUSE);
-    let engine = bench.builder(Terms::new()).breaker(breaker).build();
-    let short = Terms::new().deadline(PAUSE / 4);
+    let engine = bench.builder(RequestOptions::new()).breaker(breaker).build();
+    let short = RequestOptions::new().deadline(PAUSE / 4);
     let pass = || {
         bench.clock.advance(PAUSE / 4);
         engine.poll();
     };
     // Once by the device, and not again by the standby that took over.
-    let saved = engine.with_terms(short.fallback(Fallback::Standby)).offer(bench.work(0)).unwrap();
+    let saved =
+        engine.with_options(short.fallback(Fallback::Standby)).submit(bench.work(0)).unwrap();
     pass();
     assert_eq!(bench.standby.taken(), [0]);
     pass();
     assert_eq!(saved.wait().unwrap_err(), EngineError::Deadline);
     // The ring is still taken, so this one waits before it.
-    let waiting = engine.with_terms(short).offer(bench.work(1)).unwrap();
+    let waiting = engine.with_options(short).submit(bench.work(1)).unwrap();
     pass();
     assert_eq!(waiting.wait().unwrap_err(), EngineError::Deadline);
     assert_eq!(engine.breaker(), BreakerState::Closed);
 
     end(bench.device.find(0).unwrap(), Answer::Drop);
-    let sat_on = engine.with_terms(short).offer(bench.work(2)).unwrap();
+    let sat_on = engine.with_options(short).submit(bench.work(2)).unwrap();
     pass();
     assert_eq!(sat_on.wait().unwrap_err(), EngineError::Deadline);
     assert_eq!(engine.breaker(), BreakerState::Open);
@@ -216,7 +217,7 @@ fn l14_a_deadline_counts_against_a_device_that_sat_on_the_request() {
 fn what_waits_before_a_device_that_is_well_goes_to_it() {
     let bench = Bench::with_rings(1, 1);
     let engine = builder(&bench, Fallback::Standby).build();
-    let pending: Vec<_> = (0..2).map(|n| engine.offer(bench.work(n)).unwrap()).collect();
+    let pending: Vec<_> = (0..2).map(|n| engine.submit(bench.work(n)).unwrap()).collect();
     bench.device.answer_first(Answer::Right);
     assert_eq!((bench.device.taken(), bench.standby.taken()), (vec![0, 1], vec![]));
     drop(pending);

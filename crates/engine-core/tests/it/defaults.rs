@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine_core::{
-    Accelerator, Capabilities, CheckFailed, Engine, Health, Kind, Rejected, Request, Work,
+    Accelerator, Capabilities, CheckFailed, DeviceRefused, Engine, Health, Kind, Request, Work,
 };
 
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl Work for Plain {
 struct AtOnce;
 
 impl Accelerator<Plain> for AtOnce {
-    fn submit(&self, request: Request<Plain>) -> Result<(), Rejected<Plain>> {
+    fn submit(&self, request: Request<Plain>) -> Result<(), DeviceRefused<Plain>> {
         request.complete(Ok(7));
         Ok(())
     }
@@ -38,7 +38,7 @@ impl Accelerator<Plain> for AtOnce {
 fn work_need_not_be_checked_and_has_no_copy() {
     let engine = Engine::builder(Arc::new(AtOnce)).build();
     assert_eq!(engine.run(Plain).unwrap(), 7);
-    assert_eq!(engine.snapshot().checked, 0);
+    assert_eq!(engine.stats().checked, 0);
     assert!(Plain.duplicate().is_none());
 }
 

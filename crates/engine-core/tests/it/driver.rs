@@ -5,7 +5,8 @@ use std::task::{Poll, Wake};
 use std::time::Duration;
 
 use engine_core::{
-    Accelerator, Capabilities, Driver, Engine, EngineError, Rejected, Request, Shutdown, Terms,
+    Accelerator, Capabilities, DeviceRefused, Driver, Engine, EngineError, Request, RequestOptions,
+    Shutdown,
 };
 use wait_ctx::{Notifier, Route};
 
@@ -19,7 +20,7 @@ struct Lazy {
 }
 
 impl Accelerator<Negate> for Lazy {
-    fn submit(&self, request: Request<Negate>) -> Result<(), Rejected<Negate>> {
+    fn submit(&self, request: Request<Negate>) -> Result<(), DeviceRefused<Negate>> {
         self.ring.lock().unwrap().push(request);
         Ok(())
     }
@@ -46,7 +47,7 @@ fn l3_a_driver_that_sleeps_hears_of_a_submission() {
     let engine = Engine::builder(device).build();
     let driver = engine.spawn_driver().unwrap();
     for n in 0..20 {
-        let mut pending = engine.offer(Negate::new(n, &outputs)).unwrap();
+        let mut pending = engine.submit(Negate::new(n, &outputs)).unwrap();
         let result = loop {
             if let Poll::Ready(result) = pending.poll_result() {
                 break result;
@@ -65,7 +66,7 @@ fn l3_a_driver_that_sleeps_hears_of_a_submission() {
 struct Bomb(Mutex<Vec<Request<Negate>>>);
 
 impl Accelerator<Negate> for Bomb {
-    fn submit(&self, request: Request<Negate>) -> Result<(), Rejected<Negate>> {
+    fn submit(&self, request: Request<Negate>) -> Result<(), DeviceRefused<Negate>> {
         self.0.lock().unwrap().push(request);
         Ok(())
     }
@@ -87,14 +88,14 @@ impl Drop for Spiteful {
 #[test]
 fn l14_a_driver_keeps_deadlines_over_a_device_that_panics_when_polled() {
     let outputs = Arc::<Outputs>::default();
-    let terms = Terms::new().deadline(Duration::from_millis(1));
-    let engine = Engine::builder(Arc::new(Bomb::default())).terms(terms).build();
+    let options = RequestOptions::new().deadline(Duration::from_millis(1));
+    let engine = Engine::builder(Arc::new(Bomb::default())).options(options).build();
     let driver = engine.spawn_driver().unwrap();
     let notifier = Notifier::new();
     let (wake, woken) = mpsc::channel();
     notifier.set_route(Route::Waker(Arc::new(Tell(Mutex::new(wake))).into()));
     for n in 0..3 {
-        let mut pending = engine.offer_on(&notifier, Negate::new(n, &outputs)).unwrap();
+        let mut pending = engine.submit_on(&notifier, Negate::new(n, &outputs)).unwrap();
         let error = loop {
             match pending.poll_result() {
                 Poll::Ready(result) => break result.unwrap_err(),
@@ -125,8 +126,8 @@ struct Gated {
 }
 
 impl Accelerator<Negate> for Gated {
-    fn submit(&self, request: Request<Negate>) -> Result<(), Rejected<Negate>> {
-        Err(Rejected::Unavailable(request, "only polled"))
+    fn submit(&self, request: Request<Negate>) -> Result<(), DeviceRefused<Negate>> {
+        Err(DeviceRefused::Unavailable(request, "only polled"))
     }
 
     fn poll(&self, _: Duration) -> Option<Duration> {
@@ -169,14 +170,14 @@ impl Wake for DropsAll {
 #[test]
 fn l5_a_callback_on_the_drivers_thread_may_drop_the_driver_and_the_engine() {
     let outputs = Arc::<Outputs>::default();
-    let terms = Terms::new().deadline(Duration::from_millis(1));
-    let engine = Engine::builder(Manual::new(1)).terms(terms).build();
+    let options = RequestOptions::new().deadline(Duration::from_millis(1));
+    let engine = Engine::builder(Manual::new(1)).options(options).build();
     let driver = engine.spawn_driver().unwrap();
     let notifier = Notifier::new();
     let (told, hears) = mpsc::channel();
     let wake = DropsAll(Mutex::new(Some((driver, Arc::clone(&engine), told))));
     notifier.set_route(Route::Waker(Arc::new(wake).into()));
-    let mut pending = engine.offer_on(&notifier, Negate::new(1, &outputs)).unwrap();
+    let mut pending = engine.submit_on(&notifier, Negate::new(1, &outputs)).unwrap();
     drop(engine);
     if pending.poll_result().is_pending() {
         hears.recv_timeout(PATIENCE).expect("the driver joins itself");

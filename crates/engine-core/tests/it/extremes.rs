@@ -6,8 +6,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use engine_core::{
-    Accelerator, BreakerPolicy, Clock, Engine, Fallback, Health, Offload, OnFull, Shutdown, Terms,
-    ThreadPoolBuilder,
+    Accelerator, BreakerPolicy, Clock, Engine, Fallback, Health, Offload, OnFull, RequestOptions,
+    Shutdown, ThreadPoolBuilder,
 };
 use proptest::prelude::*;
 
@@ -81,12 +81,12 @@ proptest! {
             .failures(settings.failures)
             .pause(settings.pause)
             .check_every(settings.check_every);
-        let mut terms = Terms::new().fallback(Fallback::Standby);
-        terms.deadline = settings.deadline;
+        let mut options = RequestOptions::new().fallback(Fallback::Standby);
+        options.deadline = settings.deadline;
         let engine = Engine::builder(device.clone())
             .standby(standby.clone())
             .clock(Arc::new(Stopped(settings.now)))
-            .terms(terms)
+            .options(options)
             .breaker(breaker)
             .queue_bound(settings.bound)
             .offload(Offload::Beyond(settings.beyond))
@@ -95,7 +95,7 @@ proptest! {
         engine.set_active(active);
         let outputs = Arc::<Outputs>::default();
         let mut waiting: Vec<_> =
-            (0..4).filter_map(|n| engine.offer(Negate::new(n, &outputs)).ok()).collect();
+            (0..4).filter_map(|n| engine.submit(Negate::new(n, &outputs)).ok()).collect();
         for round in 0..8 {
             waiting.retain_mut(|pending| pending.poll_result().is_pending());
             engine.poll();
@@ -104,7 +104,7 @@ proptest! {
         }
         prop_assert!(waiting.iter_mut().all(|pending| matches!(pending.poll_result(), Poll::Ready(_))));
         drop(waiting);
-        let _ = engine.snapshot().device_time.mean();
+        let _ = engine.stats().device_time.mean();
         prop_assert_eq!(engine.shutdown_blocking(timeouts.0), Shutdown::Drained);
         prop_assert!(engine.quiesce(timeouts.1));
     }
@@ -145,11 +145,12 @@ proptest! {
 #[test]
 fn a_wait_of_the_longest_time_ends_when_the_work_does() {
     let device = Manual::new(4);
-    let engine =
-        Engine::builder(device.clone()).terms(Terms::new().deadline(Duration::MAX)).build();
+    let engine = Engine::builder(device.clone())
+        .options(RequestOptions::new().deadline(Duration::MAX))
+        .build();
     let _driver = engine.spawn_driver().unwrap();
     let outputs = Arc::<Outputs>::default();
-    let held = engine.offer(Negate::new(1, &outputs)).unwrap();
+    let held = engine.submit(Negate::new(1, &outputs)).unwrap();
     let begun = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let quiet = scope.spawn(|| {

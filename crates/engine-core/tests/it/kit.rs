@@ -43,7 +43,7 @@ impl testing::TestedEngine for Kit {
             testing::Answer::Full => Mode::Stuck,
             testing::Answer::Fatal => Mode::Unsupported,
         });
-        let pending = self.engine.offer_on(notifier, Negate::new(tag.0, &self.outputs)).unwrap();
+        let pending = self.engine.submit_on(notifier, Negate::new(tag.0, &self.outputs)).unwrap();
         if answer != testing::Answer::Full {
             self.device.set_mode(Mode::Take);
         }

@@ -35,7 +35,7 @@ fn l1_the_device_owns_the_work_when_the_caller_is_long_gone() {
     assert_eq!(request.work().n, 7);
     end(request, Answer::Right);
     assert_eq!((outputs.made(), outputs.erased()), (1, 1));
-    assert_eq!((engine.snapshot().late, engine.snapshot().requests.now), (1, 0));
+    assert_eq!((engine.stats().late, engine.stats().requests.now), (1, 0));
 }
 
 #[test]
@@ -50,7 +50,7 @@ fn l2_a_hundred_extra_resumes_submit_nothing() {
     device.answer_first(Answer::Right);
     assert_eq!(job.resume().finished().unwrap().unwrap().value, !7);
     assert_eq!(device.taken(), [7]);
-    assert_eq!(engine.snapshot().spurious_resumes, 100);
+    assert_eq!(engine.stats().spurious_resumes, 100);
 }
 
 #[test]
@@ -81,13 +81,13 @@ fn l3_no_lost_wakeup_when_the_completion_comes_before_the_pause() {
     let ctx = WaitCtx::new();
     let (asked, card, work) = (Arc::clone(&engine), device.clone(), Negate::new(7, &outputs));
     let step = JobPool::new().start_with(&ctx, move || {
-        let pending = asked.offer(work).unwrap();
+        let pending = asked.submit(work).unwrap();
         card.answer_first(Answer::Right);
         pending.wait()
     });
     assert_eq!(step.unwrap().finished().expect("no pause").unwrap().value, !7);
     // L4: nobody was armed, so nobody is woken.
-    assert_eq!(engine.snapshot().wakes, 0);
+    assert_eq!(engine.stats().wakes, 0);
     assert_eq!(ctx.status(), Status::Ok);
 }
 
@@ -148,7 +148,7 @@ fn l3_l7_jobs_resumed_only_on_a_wake_all_finish_while_another_thread_completes()
     completer.join().unwrap();
     assert_eq!(finished, JOBS);
 
-    let snapshot = engine.snapshot();
+    let snapshot = engine.stats();
     assert_eq!(snapshot.submitted, 3 * JOBS as u64);
     assert_eq!(snapshot.accepted, snapshot.submitted);
     assert_eq!(snapshot.resumes, snapshot.wakes, "every resume had its wake");
@@ -194,11 +194,11 @@ fn l5_a_cancelled_job_gets_cancelled_from_every_later_run() {
 fn l5_a_cancelled_request_that_waits_never_reaches_the_device() {
     let (device, outputs) = (Manual::new(1), Arc::default());
     let engine = engine(&device);
-    let on_device = engine.offer(Negate::new(0, &outputs)).unwrap();
-    let waiting = engine.offer(Negate::new(1, &outputs)).unwrap();
-    let last = engine.offer(Negate::new(2, &outputs)).unwrap();
+    let on_device = engine.submit(Negate::new(0, &outputs)).unwrap();
+    let waiting = engine.submit(Negate::new(1, &outputs)).unwrap();
+    let last = engine.submit(Negate::new(2, &outputs)).unwrap();
     drop(waiting);
-    assert_eq!(engine.snapshot().waiters.now, 1);
+    assert_eq!(engine.stats().waiters.now, 1);
     device.answer_first(Answer::Right);
     assert_eq!(device.taken(), [0, 2]);
     drop((on_device, last));
@@ -208,12 +208,12 @@ fn l5_a_cancelled_request_that_waits_never_reaches_the_device() {
 fn l5_what_is_given_up_while_it_is_offered_does_not_wait_again() {
     let (device, outputs) = (Manual::new(1), Arc::default());
     let engine = engine(&device);
-    let first = engine.offer(Negate::new(0, &outputs)).unwrap();
-    let second = engine.offer(Negate::new(1, &outputs)).unwrap();
+    let first = engine.submit(Negate::new(0, &outputs)).unwrap();
+    let second = engine.submit(Negate::new(1, &outputs)).unwrap();
     device.set_mode(Mode::Stuck);
     device.during_offer(move || drop(second));
     device.answer_first(Answer::Right);
-    assert_eq!((engine.snapshot().ring_full, engine.snapshot().waiters.now), (3, 0));
+    assert_eq!((engine.stats().ring_full, engine.stats().waiters.now), (3, 0));
     assert_eq!(first.wait().unwrap().value, !0);
 }
 
@@ -221,8 +221,8 @@ fn l5_what_is_given_up_while_it_is_offered_does_not_wait_again() {
 fn l5_requests_of_an_engine_that_was_dropped_are_gone() {
     let (device, outputs) = (Manual::new(1), Arc::default());
     let engine = engine(&device);
-    let on_device = engine.offer(Negate::new(0, &outputs)).unwrap();
-    let waiting = engine.offer(Negate::new(1, &outputs)).unwrap();
+    let on_device = engine.submit(Negate::new(0, &outputs)).unwrap();
+    let waiting = engine.submit(Negate::new(1, &outputs)).unwrap();
     drop(engine);
     assert_eq!(waiting.wait().unwrap_err(), EngineError::Gone);
     // This device outlives the engine and still answers.
@@ -234,8 +234,8 @@ fn l5_requests_of_an_engine_that_was_dropped_are_gone() {
 fn l5_a_device_that_goes_with_its_engine_leaves_nobody_waiting() {
     let (device, outputs) = (Manual::new(1), Arc::default());
     let engine = Engine::builder(device).build();
-    let on_device = engine.offer(Negate::new(0, &outputs)).unwrap();
-    let waiting = engine.offer(Negate::new(1, &outputs)).unwrap();
+    let on_device = engine.submit(Negate::new(0, &outputs)).unwrap();
+    let waiting = engine.submit(Negate::new(1, &outputs)).unwrap();
     thread::scope(|scope| {
         let first = scope.spawn(|| on_device.wait().unwrap_err());
         let second = scope.spawn(|| waiting.wait().unwrap_err());
@@ -249,7 +249,7 @@ fn l5_a_device_that_goes_with_its_engine_leaves_nobody_waiting() {
 fn l8_quiesce_waits_for_what_nobody_else_waits_for() {
     let (device, outputs) = (Manual::new(1), Arc::default());
     let engine = engine(&device);
-    drop(engine.offer(Negate::new(0, &outputs)).unwrap());
+    drop(engine.submit(Negate::new(0, &outputs)).unwrap());
     assert!(!engine.quiesce(Duration::ZERO), "the device still holds it");
     thread::scope(|scope| {
         let waiter = scope.spawn(|| engine.quiesce(PATIENCE));
@@ -310,15 +310,15 @@ fn l11_where_pausing_is_refused_the_thread_waits_itself() {
 
     drop(asked);
     completer.join().unwrap();
-    assert_eq!(engine.snapshot().blocking_waits, 4);
-    assert_eq!((engine.snapshot().wakes, engine.snapshot().resumes), (0, 0));
+    assert_eq!(engine.stats().blocking_waits, 4);
+    assert_eq!((engine.stats().wakes, engine.stats().resumes), (0, 0));
 }
 
 #[test]
 fn l12_a_check_that_panics_is_a_check_that_failed() {
     let (device, outputs) = (Manual::new(4), Arc::default());
     let engine = engine(&device);
-    let pending = engine.offer(Negate::new(PANICS, &outputs)).unwrap();
+    let pending = engine.submit(Negate::new(PANICS, &outputs)).unwrap();
     device.answer_first(Answer::Right);
     let invalid = EngineError::Invalid(CheckFailed("the check panicked"));
     assert_eq!(pending.wait().unwrap_err(), invalid);
@@ -331,7 +331,7 @@ fn l12_the_policy_says_what_is_checked_and_must_is_must() {
         let (device, outputs) = (Manual::new(4), Arc::default());
         let engine = Engine::builder(device.clone()).checks(policy).build();
         let work = Negate { must_check, ..Negate::new(7, &outputs) };
-        let pending = engine.offer(work).unwrap();
+        let pending = engine.submit(work).unwrap();
         device.answer_first(Answer::Wrong);
         pending.wait().is_ok()
     };
@@ -346,7 +346,7 @@ fn l12_the_policy_says_what_is_checked_and_must_is_must() {
 fn requests_have_numbers_of_their_own() {
     let (device, outputs) = (Manual::new(2), Arc::<Outputs>::default());
     let engine = Engine::builder(device).build();
-    let ids = [1, 2].map(|n| engine.offer(Negate::new(n, &outputs)).unwrap().id());
+    let ids = [1, 2].map(|n| engine.submit(Negate::new(n, &outputs)).unwrap().id());
     assert!(ids[0] < ids[1] && ids[0].as_u64() < ids[1].as_u64());
 }
 
@@ -354,16 +354,17 @@ fn requests_have_numbers_of_their_own() {
 fn l13_past_its_bound_a_queue_gives_the_work_back() {
     let (device, outputs) = (Manual::new(1), Arc::default());
     let engine = Engine::builder(device.clone()).queue_bound(2).build();
-    let pending: Vec<_> = (0..3).map(|n| engine.offer(Negate::new(n, &outputs)).unwrap()).collect();
-    let refused = engine.offer(Negate::new(3, &outputs)).unwrap_err();
+    let pending: Vec<_> =
+        (0..3).map(|n| engine.submit(Negate::new(n, &outputs)).unwrap()).collect();
+    let refused = engine.submit(Negate::new(3, &outputs)).unwrap_err();
     assert_eq!(refused.work.n, 3);
     assert_eq!(refused.reason, RefusedReason::QueueFull { bound: 2 });
     // The other kind has a queue and a ring of its own.
     let other = Negate { kind: KINDS[1], ..Negate::new(4, &outputs) };
-    let other = engine.offer(other).unwrap();
+    let other = engine.submit(other).unwrap();
     assert_eq!(device.taken(), [0, 4], "the full kind does not hold up the other");
     engine.close();
-    let refused = engine.offer(Negate::new(5, &outputs)).unwrap_err();
+    let refused = engine.submit(Negate::new(5, &outputs)).unwrap_err();
     assert_eq!((refused.work.n, refused.reason), (5, RefusedReason::Closed));
     drop((pending, other));
 }
@@ -372,11 +373,11 @@ fn l13_past_its_bound_a_queue_gives_the_work_back() {
 fn l13_without_a_queue_a_full_ring_refuses() {
     let (device, outputs) = (Manual::new(1), Arc::default());
     let engine = Engine::builder(device.clone()).queue_bound(0).build();
-    let _first = engine.offer(Negate::new(0, &outputs)).unwrap();
-    let refused = engine.offer(Negate::new(1, &outputs)).unwrap_err();
+    let _first = engine.submit(Negate::new(0, &outputs)).unwrap();
+    let refused = engine.submit(Negate::new(1, &outputs)).unwrap_err();
     assert_eq!(refused.reason, RefusedReason::QueueFull { bound: 0 });
     device.answer_first(Answer::Right);
-    assert!(engine.offer(Negate::new(2, &outputs)).is_ok());
+    assert!(engine.submit(Negate::new(2, &outputs)).is_ok());
 }
 
 /// The pump calls the device, which completes, which calls the pump: a chain of thousands needs no stack.
@@ -387,14 +388,14 @@ fn a_device_that_completes_inside_submit_empties_a_long_queue_without_recursion(
     let engine = engine(&device);
     device.set_mode(Mode::Stuck);
     let pending: Vec<_> =
-        (0..LONG).map(|n| engine.offer(Negate::new(n, &outputs)).unwrap()).collect();
+        (0..LONG).map(|n| engine.submit(Negate::new(n, &outputs)).unwrap()).collect();
     device.set_mode(Mode::Early(Answer::Right));
     engine.poll();
     assert_eq!(device.taken(), (0..LONG).collect::<Vec<_>>());
     for (pending, n) in pending.into_iter().zip(0..) {
         assert_eq!(pending.wait().unwrap().value, !n);
     }
-    assert_eq!(engine.snapshot().requests.now, 0);
+    assert_eq!(engine.stats().requests.now, 0);
 }
 
 #[test]
@@ -423,8 +424,8 @@ fn a_job_may_have_several_requests_in_flight() {
     });
     let (asked, kept) = (Arc::clone(&engine), Arc::clone(&outputs));
     let job = JobPool::new().start_with(&ctx, move || {
-        let first = asked.offer(Negate::new(1, &kept)).unwrap();
-        let second = asked.offer(Negate::new(2, &kept)).unwrap();
+        let first = asked.submit(Negate::new(1, &kept)).unwrap();
+        let second = asked.submit(Negate::new(2, &kept)).unwrap();
         (second.wait().unwrap().value, first.wait().unwrap().value)
     });
     let job = job.unwrap().paused().unwrap();

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use engine_core::{CheckPolicy, DeviceError, Engine, EngineError, Fallback, Submission, Terms};
+use engine_core::{
+    CheckPolicy, DeviceError, Engine, EngineError, Fallback, Pending, RequestOptions,
+};
 use job_core::{Job, JobPool, Step as JobStep};
 use proptest_state_machine::StateMachineTest;
 use wait_ctx::{Status, WaitCtx};
@@ -42,7 +44,7 @@ struct Slot {
 
 enum Waiting {
     Job(Job<Outcome>),
-    Future(Pin<Box<Submission<Negate>>>),
+    Future(Pin<Box<Pending<Negate>>>),
 }
 
 impl Slot {
@@ -95,12 +97,12 @@ impl Machine {
         if let Some(answer) = submit.early {
             self.device.set_mode(Mode::Early(answer));
         }
-        let mut terms = Terms::new();
-        terms.deadline = submit.deadline.map(Duration::from_millis);
+        let mut options = RequestOptions::new();
+        options.deadline = submit.deadline.map(Duration::from_millis);
         if submit.fallback {
-            terms = terms.fallback(Fallback::Standby);
+            options = options.fallback(Fallback::Standby);
         }
-        let engine = self.engine.with_terms(terms);
+        let engine = self.engine.with_options(options);
         let finished = match submit.how {
             How::Job => {
                 let ctx = &self.slots[submit.slot].ctx;
@@ -198,7 +200,7 @@ impl Machine {
             KINDS.iter().flat_map(|&kind| self.standby.ring(kind)).collect();
         standby.sort_unstable();
         let expected: Vec<u64> = model.standby.iter().map(|entry| entry.n).collect();
-        let deadlines = self.engine.snapshot().deadlines;
+        let deadlines = self.engine.stats().deadlines;
         assert_eq!(deadlines, model.counts.deadlines, "L14: deadlines");
         assert_eq!(standby, expected, "L14: the requests of the standby");
         let taken = (self.device.taken().len() + self.standby.taken().len()) as u64;
@@ -209,7 +211,7 @@ impl Machine {
         assert!(woken >= model.counts.wakes, "L3: {woken} wakes, {} due", model.counts.wakes);
         assert!(woken <= model.counts.wakes, "L4: {woken} wakes, {} due", model.counts.wakes);
 
-        let snapshot = self.engine.snapshot();
+        let snapshot = self.engine.stats();
         assert_eq!(snapshot.requests.now, model.n_requests() as u64, "L8: requests");
         assert_eq!(snapshot.waiters.now, model.n_queued() as u64, "L8: waiters");
         assert_eq!(self.engine.quiesce(Duration::ZERO), model.n_requests() == 0, "L8: quiesce");
@@ -311,7 +313,7 @@ impl StateMachineTest for Machine {
             while machine.device.answer(kind, 0, Answer::Right) {}
             while machine.standby.answer(kind, 0, Answer::Right) {}
         }
-        let snapshot = machine.engine.snapshot();
+        let snapshot = machine.engine.stats();
         assert_eq!((snapshot.requests.now, snapshot.waiters.now), (0, 0), "L8: at the end");
         assert_eq!(machine.pool.stats().live, 0, "L8: jobs at the end");
         assert_eq!(

@@ -9,6 +9,7 @@ mod laws;
 mod machine;
 mod model;
 mod notify;
+mod options;
 mod panics;
 mod permits;
 mod polling;
@@ -16,7 +17,6 @@ mod races;
 mod session;
 mod shutdown;
 mod support;
-mod terms;
 mod thread_pool;
 mod whose_stack;
 

@@ -31,7 +31,7 @@ pub(crate) struct Submit {
     pub(crate) early: Option<Answer>,
     /// In milliseconds.
     pub(crate) deadline: Option<u64>,
-    /// The terms name the standby.
+    /// The options name the standby.
     pub(crate) fallback: bool,
 }
 
@@ -364,8 +364,8 @@ fn submit() -> impl Strategy<Value = Submit> {
         1 => any::<bool>().prop_map(|polled| How::Future { polled }),
     ];
     let early = prop_oneof![5 => Just(None), 1 => answer().prop_map(Some)];
-    let terms = (prop::option::weighted(0.3, 1..10u64), prop::bool::weighted(0.3));
-    (0..N_SLOTS, 0..2usize, how, any::<bool>(), early, terms).prop_map(
+    let options = (prop::option::weighted(0.3, 1..10u64), prop::bool::weighted(0.3));
+    (0..N_SLOTS, 0..2usize, how, any::<bool>(), early, options).prop_map(
         |(slot, kind, how, must_check, early, (deadline, fallback))| Submit {
             slot,
             kind,

@@ -5,7 +5,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use engine_core::{
-    BreakerPolicy, Engine, EngineBuilder, EngineError, Fallback, Kind, OnFull, RefusedReason, Terms,
+    BreakerPolicy, Engine, EngineBuilder, EngineError, Fallback, Kind, OnFull, RefusedReason,
+    RequestOptions,
 };
 use job_core::{Job, JobPool, Step};
 use wait_ctx::{Reason, Route, Status, WaitCtx};
@@ -30,7 +31,7 @@ struct Jobs {
 
 fn notifying(depth: usize, bound: usize) -> (Bench, Jobs) {
     let bench = Bench::with_rings(depth, 1);
-    let jobs = Jobs::of(&bench, bench.builder(Terms::new()).queue_bound(bound));
+    let jobs = Jobs::of(&bench, bench.builder(RequestOptions::new()).queue_bound(bound));
     (bench, jobs)
 }
 
@@ -102,7 +103,7 @@ fn l4_one_wake_for_the_retry_with_status_again_and_one_for_the_completion() {
     bench.device.answer_first(Answer::Right);
     assert_eq!(second.told(), [SETTLED]);
     assert_eq!(second.resume().unwrap().unwrap().value, !1);
-    let snapshot = jobs.engine.snapshot();
+    let snapshot = jobs.engine.stats();
     assert_eq!((snapshot.retries, snapshot.retry_wakes, snapshot.wakes), (1, 1, 2));
     assert_eq!((snapshot.resumes, snapshot.spurious_resumes), (13, 10));
     assert_eq!((snapshot.requests.now, snapshot.waiters.now), (0, 0));
@@ -125,7 +126,7 @@ fn l13_turns_come_in_the_order_of_asking_and_new_requests_do_not_overtake() {
     assert_eq!(late.told(), [RETRY]);
     assert_eq!(bench.device.taken(), [0, 1, 2, 3]);
     drop((late, sessions));
-    assert_eq!(jobs.engine.snapshot().waiters.now, 0);
+    assert_eq!(jobs.engine.stats().waiters.now, 0);
 }
 
 /// Nobody waits any more, and the room belongs to whoever was told.
@@ -201,13 +202,13 @@ fn l7_a_device_that_refuses_although_it_tells_of_room_is_not_asked_again_before_
     bench.device.tell_credits();
     bench.device.set_mode(Mode::Lying);
     let mut sessions: Vec<_> = (0..2).map(|n| jobs.session(n)).collect();
-    let refusals = jobs.engine.snapshot().ring_full;
+    let refusals = jobs.engine.stats().ring_full;
     assert!(refusals <= 4, "{refusals} for two requests");
     for session in &mut sessions {
         assert!(session.resume().is_none());
     }
     jobs.engine.poll();
-    assert!(jobs.engine.snapshot().ring_full <= refusals + 2, "not again for nothing");
+    assert!(jobs.engine.stats().ring_full <= refusals + 2, "not again for nothing");
     bench.device.set_mode(Mode::Take);
     bench.device.announce_room();
     for session in &mut sessions {
@@ -222,7 +223,7 @@ fn l3_a_completion_of_another_kind_makes_the_word_of_the_device_count_again() {
     let (bench, jobs) = notifying(2, 8);
     bench.device.tell_credits();
     let other = Negate { kind: KINDS[1], ..bench.work(0) };
-    let other = jobs.engine.offer(other).unwrap();
+    let other = jobs.engine.submit(other).unwrap();
     bench.device.set_mode(Mode::Lying);
     let mut session = jobs.session(1);
     assert!(session.resume().is_none());
@@ -276,8 +277,8 @@ fn l3_a_completion_of_another_kind_is_told_to_who_was_refused() {
 fn l13_a_turn_whose_operation_went_to_the_standby_meanwhile_is_passed_on() {
     let bench = Bench::with_rings(1, 1);
     let deadline = Duration::from_millis(1);
-    let terms = Terms::new().deadline(deadline).fallback(Fallback::Standby);
-    let jobs = Jobs::of(&bench, bench.builder(terms));
+    let options = RequestOptions::new().deadline(deadline).fallback(Fallback::Standby);
+    let jobs = Jobs::of(&bench, bench.builder(options));
     let mut first = jobs.session(0);
     let mut second = jobs.session(1);
     let (clock, engine) = (Arc::clone(&bench.clock), Arc::clone(&jobs.engine));
@@ -294,7 +295,7 @@ fn l13_a_turn_whose_operation_went_to_the_standby_meanwhile_is_passed_on() {
 
     let _third = jobs.session(2);
     assert_eq!(bench.device.taken(), [0, 2], "nobody else has a claim on the room");
-    assert_eq!(jobs.engine.snapshot().waiters.now, 0);
+    assert_eq!(jobs.engine.stats().waiters.now, 0);
 }
 
 /// The job has the only copy of the work, so nobody can send it anywhere else.
@@ -302,12 +303,12 @@ fn l13_a_turn_whose_operation_went_to_the_standby_meanwhile_is_passed_on() {
 fn l14_a_turn_whose_work_has_no_copy_outlives_a_trip_of_the_breaker() {
     let bench = Bench::with_rings(1, 1);
     let breaker = BreakerPolicy::default().failures(1).pause(Duration::from_millis(1));
-    let builder = bench.builder(Terms::new().fallback(Fallback::Standby)).breaker(breaker);
+    let builder = bench.builder(RequestOptions::new().fallback(Fallback::Standby)).breaker(breaker);
     let jobs = Jobs::of(&bench, builder);
     let mut first = jobs.session_for(Negate { copies: false, ..bench.work(0) });
     let mut second = jobs.session_for(Negate { copies: false, ..bench.work(1) });
     bench.device.answer_first(Answer::Fail);
-    assert_eq!(jobs.engine.snapshot().trips, 1);
+    assert_eq!(jobs.engine.stats().trips, 1);
     bench.standby.answer_first(Answer::Right);
     assert_eq!(first.resume().unwrap().unwrap().value, !0);
 
@@ -323,28 +324,28 @@ fn l13_the_turn_of_a_session_that_has_gone_is_passed_on() {
     let (bench, jobs) = notifying(1, 8);
     let _first = jobs.session(0);
     let ctx = WaitCtx::new();
-    let mut second = jobs.engine.offer_on(ctx.notifier(), bench.work(1)).unwrap();
+    let mut second = jobs.engine.submit_on(ctx.notifier(), bench.work(1)).unwrap();
     assert!(second.poll_result().is_pending());
     bench.device.answer_first(Answer::Right);
     drop(ctx);
     drop(second);
     let _third = jobs.session(2);
     assert_eq!(bench.device.taken(), [0, 2]);
-    assert_eq!(jobs.engine.snapshot().waiters.now, 0);
+    assert_eq!(jobs.engine.stats().waiters.now, 0);
 }
 
 /// The same where the request itself waits.
 #[test]
 fn l5_the_request_of_a_session_that_has_gone_waits_no_longer() {
     let bench = Bench::with_rings(1, 1);
-    let engine = bench.builder(Terms::new()).build();
-    let _first = engine.offer(bench.work(0)).unwrap();
+    let engine = bench.builder(RequestOptions::new()).build();
+    let _first = engine.submit(bench.work(0)).unwrap();
     let ctx = WaitCtx::new();
-    let second = engine.offer_on(ctx.notifier(), bench.work(1)).unwrap();
+    let second = engine.submit_on(ctx.notifier(), bench.work(1)).unwrap();
     drop(ctx);
-    assert_eq!(engine.snapshot().waiters.now, 1);
+    assert_eq!(engine.stats().waiters.now, 1);
     drop(second);
-    assert_eq!((engine.snapshot().waiters.now, engine.snapshot().requests.now), (0, 1));
+    assert_eq!((engine.stats().waiters.now, engine.stats().requests.now), (0, 1));
 }
 
 /// Who waits for one thing does not see that it is the turn of another.
@@ -352,8 +353,8 @@ fn l5_the_request_of_a_session_that_has_gone_waits_no_longer() {
 fn l13_a_turn_at_which_nobody_looks_holds_nobody_up() {
     let (bench, jobs) = notifying(1, 8);
     let _first = jobs.session(0);
-    let mut second = jobs.engine.offer(bench.work(1)).unwrap();
-    let mut third = jobs.engine.offer(bench.work(2)).unwrap();
+    let mut second = jobs.engine.submit(bench.work(1)).unwrap();
+    let mut third = jobs.engine.submit(bench.work(2)).unwrap();
     assert!(third.poll_result().is_pending());
     bench.device.answer_first(Answer::Right);
     assert!(third.poll_result().is_pending());
@@ -370,12 +371,12 @@ fn l13_a_turn_at_which_nobody_looks_holds_nobody_up() {
 #[test]
 fn l5_turns_of_an_engine_that_was_dropped_are_gone() {
     let (bench, jobs) = notifying(1, 8);
-    let first = jobs.engine.offer(bench.work(0)).unwrap();
+    let first = jobs.engine.submit(bench.work(0)).unwrap();
     let [parked, waiting] = [WaitCtx::new(), WaitCtx::new()];
     let wakes = Arc::new(Counter::default());
     parked.notifier().set_route(Route::Waker(wakes.waker()));
-    let mut second = jobs.engine.offer_on(parked.notifier(), bench.work(1)).unwrap();
-    let mut third = jobs.engine.offer_on(waiting.notifier(), bench.work(2)).unwrap();
+    let mut second = jobs.engine.submit_on(parked.notifier(), bench.work(1)).unwrap();
+    let mut third = jobs.engine.submit_on(waiting.notifier(), bench.work(2)).unwrap();
     assert!(second.poll_result().is_pending());
     drop(jobs);
     assert_eq!(wakes.wakes(), 1);
@@ -405,13 +406,13 @@ fn l3_a_device_that_panics_once_does_not_stop_the_queue() {
 #[test]
 fn l13_a_blocking_caller_keeps_its_place_in_the_queue() {
     let (bench, jobs) = notifying(1, 8);
-    let mut first = jobs.engine.offer(bench.work(0)).unwrap();
-    let mut second = jobs.engine.offer(bench.work(1)).unwrap();
-    let third = jobs.engine.offer(bench.work(2)).unwrap();
+    let mut first = jobs.engine.submit(bench.work(0)).unwrap();
+    let mut second = jobs.engine.submit(bench.work(1)).unwrap();
+    let third = jobs.engine.submit(bench.work(2)).unwrap();
     assert!(second.poll_result().is_pending(), "it looks for its turn");
     std::thread::scope(|scope| {
         let waiter = scope.spawn(|| third.wait().unwrap().value);
-        while jobs.engine.snapshot().blocking_waits == 0 {
+        while jobs.engine.stats().blocking_waits == 0 {
             std::thread::yield_now();
         }
         // Nothing is asserted before all have ended: a panic here would wait for the other thread.
@@ -436,15 +437,15 @@ fn l13_a_blocking_caller_keeps_its_place_in_the_queue() {
 #[test]
 fn l3_a_caller_that_blocks_when_its_turn_comes_is_not_lost() {
     let (bench, jobs) = notifying(1, 8);
-    let first = jobs.engine.offer(bench.work(0)).unwrap();
-    let second = jobs.engine.offer(bench.work(1)).unwrap();
+    let first = jobs.engine.submit(bench.work(0)).unwrap();
+    let second = jobs.engine.submit(bench.work(1)).unwrap();
     let (go, waits) = std::sync::mpsc::channel();
     let engine = Arc::clone(&jobs.engine);
     bench.device.tell_credits();
     bench.device.meanwhile(move || {
         go.send(()).unwrap();
         // What comes after the count cannot be seen; given time, it happens here.
-        let blocks = |_: &u32| engine.snapshot().blocking_waits > 0;
+        let blocks = |_: &u32| engine.stats().blocking_waits > 0;
         (0..).find(blocks);
         (0..1000).for_each(|_| std::thread::yield_now());
     });
@@ -465,9 +466,9 @@ fn l3_a_caller_that_blocks_when_its_turn_comes_is_not_lost() {
 #[test]
 fn a_blocking_caller_queues_and_the_bound_holds() {
     let (bench, jobs) = notifying(1, 1);
-    let first = jobs.engine.offer(bench.work(0)).unwrap();
-    let second = jobs.engine.offer(bench.work(1)).unwrap();
-    let refused = jobs.engine.offer(bench.work(2)).unwrap_err();
+    let first = jobs.engine.submit(bench.work(0)).unwrap();
+    let second = jobs.engine.submit(bench.work(1)).unwrap();
+    let refused = jobs.engine.submit(bench.work(2)).unwrap_err();
     assert_eq!((refused.work.n, refused.reason), (2, RefusedReason::QueueFull { bound: 1 }));
     std::thread::scope(|scope| {
         let waiter = scope.spawn(|| second.wait().unwrap().value);

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use engine_core::{
     Accelerator, BlockingScope, BreakerPolicy, Capabilities, CheckFailed, CheckPolicy, DeviceError,
-    Engine, EngineError, Fallback, Health, Inline, Kind, OnFull, Pending, Rejected, Request,
-    RoomNotice, Submission, Terms, ThreadPoolBuilder, Work,
+    DeviceRefused, Engine, EngineError, Fallback, Health, Inline, Kind, OnFull, Pending, Request,
+    RequestOptions, RoomNotice, ThreadPoolBuilder, Work,
 };
 use job_core::{Job, JobPool, Step};
 use proptest::prelude::*;
@@ -177,11 +177,11 @@ impl Device {
 }
 
 impl Accelerator<Fused> for Device {
-    fn submit(&self, request: Request<Fused>) -> Result<(), Rejected<Fused>> {
+    fn submit(&self, request: Request<Fused>) -> Result<(), DeviceRefused<Fused>> {
         self.fuse.strike("submit");
         let mut ring = self.ring.lock().unwrap();
         if ring.len() >= self.depth {
-            return Err(Rejected::Full(request));
+            return Err(DeviceRefused::Full(request));
         }
         ring.push(request);
         drop(ring);
@@ -292,7 +292,7 @@ impl Scene {
     }
 
     fn offer(&self) -> Pending<Fused> {
-        self.engine.offer(self.fuse.work()).expect("there is room in the queue")
+        self.engine.submit(self.fuse.work()).expect("there is room in the queue")
     }
 
     fn ctx(&self) -> WaitCtx {
@@ -336,13 +336,13 @@ impl Scene {
             }
             assert!(operations.iter().all(Option::is_none), "{at}: one was not carried out");
         }
-        assert_eq!(self.engine.snapshot().out_of_order, 0, "{at}");
+        assert_eq!(self.engine.stats().out_of_order, 0, "{at}");
         self.expect_empty(at);
     }
 
     #[track_caller]
     fn expect_empty(&self, at: &str) {
-        let counted = self.engine.snapshot();
+        let counted = self.engine.stats();
         assert_eq!((counted.requests.now, counted.waiters.now), (0, 0), "{at}");
         assert_eq!(counted.on_job_stack, 0, "{at}");
         let alive = |count: &AtomicI64| count.load(Ordering::SeqCst);
@@ -365,18 +365,18 @@ fn look(operation: &mut Option<Pending<Fused>>) {
 fn strike(on_full: OnFull, at: &'static str, before: bool) {
     let told = format!("{at}, {on_full:?}, before the submissions: {before}");
     let scene = Scene::new(1, on_full);
-    let fallback = Terms::new().fallback(Fallback::Standby);
-    let standing_by = scene.engine.with_terms(fallback);
+    let fallback = RequestOptions::new().fallback(Fallback::Standby);
+    let standing_by = scene.engine.with_options(fallback);
     let (ctx, woken) = (scene.ctx(), Notifier::new());
     woken.set_route(Route::Waker(scene.waker()));
     let arm = || scene.fuse.set(Set::At(at));
     if before {
         arm();
     }
-    let first = scene.engine.offer(scene.fuse.work()).unwrap();
-    let mut second = Some(standing_by.offer_on(ctx.notifier(), scene.fuse.work()).unwrap());
-    let mut third = Some(scene.engine.offer_on(&woken, scene.fuse.work()).unwrap());
-    let fourth = scene.engine.offer(scene.fuse.work()).unwrap();
+    let first = scene.engine.submit(scene.fuse.work()).unwrap();
+    let mut second = Some(standing_by.submit_on(ctx.notifier(), scene.fuse.work()).unwrap());
+    let mut third = Some(scene.engine.submit_on(&woken, scene.fuse.work()).unwrap());
+    let fourth = scene.engine.submit(scene.fuse.work()).unwrap();
     let _ = [&mut second, &mut third].map(look);
     if !before {
         arm();
@@ -425,7 +425,7 @@ fn l10_a_panic_in_the_callers_own_work_is_the_callers_and_leaves_no_request() {
         let scene = Scene::new(1, OnFull::Queue);
         let ctx = WaitCtx::new();
         scene.fuse.set(Set::At(at));
-        let offered = own(|| scene.engine.offer_on(ctx.notifier(), scene.fuse.work()).is_ok());
+        let offered = own(|| scene.engine.submit_on(ctx.notifier(), scene.fuse.work()).is_ok());
         assert_eq!(offered, None, "{at}");
         assert_eq!(ctx.status(), Status::Unsupported, "{at}: nothing was begun");
         scene.expect_well(at);
@@ -478,7 +478,7 @@ fn l10_a_pools_only_thread_outlives_every_panic() {
     }
     // One whose session was dropped is wiped there, or not computed at all.
     fuse.set(Set::At("erase"));
-    drop(engine.offer(fuse.work()).unwrap());
+    drop(engine.submit(fuse.work()).unwrap());
     assert!(engine.run(fuse.work()).is_ok());
 }
 
@@ -495,7 +495,7 @@ fn l5_a_callback_may_drop_the_engine_that_calls_it() {
         let engine: Option<Arc<Engine<Fused>>> = held.lock().unwrap().take();
         tell.send(engine.map(|engine| Arc::strong_count(&engine))).unwrap();
     });
-    let mut pending = engine.offer_on(ctx.notifier(), work).unwrap();
+    let mut pending = engine.submit_on(ctx.notifier(), work).unwrap();
     *last.lock().unwrap() = Some(engine);
     // If the answer is there already nothing calls back, and there is nothing to see.
     if pending.poll_result().is_pending() {
@@ -555,7 +555,7 @@ type Outcome = Result<Output, EngineError>;
 enum Waiter {
     Caller(Pending<Fused>, WaitCtx, Notifier),
     Job(Job<Option<Outcome>>, WaitCtx),
-    Task(Submission<Fused>),
+    Task(Pending<Fused>),
 }
 
 impl Waiter {
@@ -589,9 +589,9 @@ impl Waiter {
 fn run(ops: &[Op], on_full: OnFull, random: u64, chance: u64) {
     let scene = Scene::new(2, on_full);
     let pool = JobPool::new();
-    let terms = Terms::new().deadline(3 * SECOND);
+    let options = RequestOptions::new().deadline(3 * SECOND);
     let engines = [Fallback::Fail, Fallback::Standby]
-        .map(|fallback| Arc::new(scene.engine.with_terms(terms.fallback(fallback))));
+        .map(|fallback| Arc::new(scene.engine.with_options(options.fallback(fallback))));
     let engine = |fallback: bool| &engines[usize::from(fallback)];
     scene.fuse.set(Set::Anywhere { random, chance });
     let mut waiters: Vec<Waiter> = Vec::new();
@@ -602,7 +602,7 @@ fn run(ops: &[Op], on_full: OnFull, random: u64, chance: u64) {
                 scene.set_callback(&ctx);
                 notifier.set_route(Route::Waker(scene.waker()));
                 let on = if *by_task { &notifier } else { ctx.notifier() };
-                let pending = engine(*fallback).offer_on(on, scene.fuse.work()).ok()?;
+                let pending = engine(*fallback).submit_on(on, scene.fuse.work()).ok()?;
                 Some(Waiter::Caller(pending, ctx, notifier))
             }),
             Op::Job { fallback } => own(|| {

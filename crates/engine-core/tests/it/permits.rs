@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use engine_core::{Engine, EngineError, OnFull, Terms};
+use engine_core::{Engine, EngineError, OnFull, RequestOptions};
 use job_core::{Job, JobPool, Step};
 use proptest::prelude::*;
 use wait_ctx::WaitCtx;
@@ -31,7 +31,7 @@ impl World {
         if tells {
             bench.device.tell_credits();
         }
-        let engine = bench.builder(Terms::new()).on_full(OnFull::Notify).build();
+        let engine = bench.builder(RequestOptions::new()).on_full(OnFull::Notify).build();
         Self { bench, engine, pool: JobPool::new(), sessions: Vec::new() }
     }
 
@@ -103,10 +103,10 @@ fn l13_a_permit_whose_owner_never_comes_is_passed_on() {
         (2..6).for_each(|nth| world.forget(nth));
         world.run(1000);
         assert_eq!(world.n_parked(), 0, "credits told: {tells}");
-        assert_eq!(world.engine.snapshot().completed, 8);
-        assert_eq!(world.engine.snapshot().permits_expired, 4);
+        assert_eq!(world.engine.stats().completed, 8);
+        assert_eq!(world.engine.stats().permits_expired, 4);
         // The four exist, and nothing waits for them.
-        assert_eq!(world.engine.snapshot().requests.now, 4);
+        assert_eq!(world.engine.stats().requests.now, 4);
         assert_eq!(world.engine.poll(), None, "no timer while no request waits");
     }
 }
@@ -136,7 +136,7 @@ fn l13_an_owner_that_comes_late_is_served_in_its_place() {
     world.run(100);
     assert_eq!(world.bench.device.taken(), [0, 2, 1, 3]);
     assert_eq!(world.n_parked(), 0);
-    assert_eq!(world.engine.snapshot().out_of_order, 0);
+    assert_eq!(world.engine.stats().out_of_order, 0);
 }
 
 /// A session that ends while what waits for it was leaked leaves no permit behind.
@@ -145,16 +145,16 @@ fn l13_a_permit_that_was_leaked_ends_with_its_session() {
     let mut world = World::new(1, false);
     world.begin();
     let ctx = WaitCtx::new();
-    let mut leaked = world.engine.offer_on(ctx.notifier(), world.bench.work(1)).unwrap();
+    let mut leaked = world.engine.submit_on(ctx.notifier(), world.bench.work(1)).unwrap();
     assert!(leaked.poll_result().is_pending());
     core::mem::forget(leaked);
     assert!(world.answer_all());
     drop(ctx);
     world.begin();
-    assert_eq!(world.engine.snapshot().waiters.now, 2);
+    assert_eq!(world.engine.stats().waiters.now, 2);
     world.run(100);
     assert_eq!(world.n_parked(), 0);
-    assert_eq!(world.engine.snapshot().waiters.now, 0);
+    assert_eq!(world.engine.stats().waiters.now, 0);
 }
 
 #[derive(Clone, Debug)]
@@ -200,7 +200,7 @@ proptest! {
         }
         world.run(2000);
         prop_assert_eq!(world.n_parked(), 0);
-        prop_assert_eq!(world.engine.snapshot().out_of_order, 0);
+        prop_assert_eq!(world.engine.stats().out_of_order, 0);
         prop_assert_eq!(world.engine.poll(), None);
     }
 }

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use engine_core::{
-    Accelerator, BreakerPolicy, Capabilities, Clock, Engine, Fallback, Health, Rejected, Request,
-    RoomNotice, Terms,
+    Accelerator, BreakerPolicy, Capabilities, Clock, DeviceRefused, Engine, Fallback, Health,
+    Request, RequestOptions, RoomNotice,
 };
 
 use crate::support::{Answer, Bench, HandClock, Negate, end};
@@ -45,7 +45,7 @@ impl Polled {
 }
 
 impl Accelerator<Negate> for Polled {
-    fn submit(&self, request: Request<Negate>) -> Result<(), Rejected<Negate>> {
+    fn submit(&self, request: Request<Negate>) -> Result<(), DeviceRefused<Negate>> {
         let (now, mut state) = (self.clock.now(), self.state.lock().unwrap());
         if state.inside.is_none()
             && let Some(lasts) = state.will_be_stuck.take()
@@ -53,7 +53,7 @@ impl Accelerator<Negate> for Polled {
             state.stuck_until = Some(now + lasts);
         }
         if state.inside.is_some() || state.stuck_until.is_some() {
-            return Err(Rejected::Full(request));
+            return Err(DeviceRefused::Full(request));
         }
         state.inside = Some((now + MS, request));
         Ok(())
@@ -99,7 +99,7 @@ fn l3_the_answer_knows_of_a_fault_that_a_refused_submission_brought_down() {
     let device = Polled::new(&bench.clock);
     let engine = Engine::builder(device.clone()).clock(bench.clock.clone()).build();
     device.set(|state| state.will_be_stuck = Some(5 * MS));
-    let pending = engine.offer(bench.work(0)).unwrap();
+    let pending = engine.submit(bench.work(0)).unwrap();
     assert_eq!(engine.poll(), Some(5 * MS));
     // The ring opens without a word, and the poll offers the request that waits: the fault strikes again.
     device.set(|state| (state.mute, state.will_be_stuck) = (true, Some(5 * MS)));
@@ -118,7 +118,7 @@ fn l7_a_poll_with_a_full_ring_asks_the_device_twice_at_most() {
     let bench = Bench::with_rings(1, 1);
     let device = Polled::new(&bench.clock);
     let engine = Engine::builder(device.clone()).clock(bench.clock.clone()).build();
-    let pending: Vec<_> = (0..3).map(|n| engine.offer(bench.work(n)).unwrap()).collect();
+    let pending: Vec<_> = (0..3).map(|n| engine.submit(bench.work(n)).unwrap()).collect();
     let before = device.polls.load(Ordering::SeqCst);
     assert_eq!(engine.poll(), Some(MS));
     assert!(device.polls.load(Ordering::SeqCst) - before <= 2);
@@ -132,10 +132,10 @@ fn l14_the_answer_knows_of_what_a_trip_has_sent_to_the_standby() {
     let engine = Engine::builder(device.clone())
         .standby(standby)
         .clock(bench.clock.clone())
-        .terms(Terms::new().fallback(Fallback::Standby))
+        .options(RequestOptions::new().fallback(Fallback::Standby))
         .breaker(BreakerPolicy::default().check_every(4 * MS))
         .build();
-    let pending = engine.offer(bench.work(0)).unwrap();
+    let pending = engine.submit(bench.work(0)).unwrap();
     device.set(|state| {
         state.dead = true;
         state.inside.as_mut().unwrap().0 = 9 * MS;

@@ -6,7 +6,8 @@ use std::thread;
 use std::time::Duration;
 
 use engine_core::{
-    BreakerPolicy, CheckPolicy, Engine, EngineError, Fallback, OnFull, Terms, ThreadPoolBuilder,
+    BreakerPolicy, CheckPolicy, Engine, EngineError, Fallback, OnFull, RequestOptions,
+    ThreadPoolBuilder,
 };
 use job_core::{JobPool, Step};
 use wait_ctx::WaitCtx;
@@ -29,14 +30,14 @@ fn answer(n: u64) -> Answer {
     }
 }
 
-fn terms(n: u64) -> Terms {
+fn options(n: u64) -> RequestOptions {
     // Around the time that an answer takes, so that either may be first.
-    let terms = Terms::new().deadline(Duration::from_micros(50 + scramble(n) % 400));
+    let options = RequestOptions::new().deadline(Duration::from_micros(50 + scramble(n) % 400));
     match scramble(n) % 4 {
-        0 => Terms::new(),
-        1 => terms,
-        2 => Terms::new().fallback(Fallback::Standby),
-        _ => terms.fallback(Fallback::Standby),
+        0 => RequestOptions::new(),
+        1 => options,
+        2 => RequestOptions::new().fallback(Fallback::Standby),
+        _ => options.fallback(Fallback::Standby),
     }
 }
 
@@ -84,7 +85,7 @@ fn everything_at_once(on_full: OnFull) {
     drop(driver);
 
     assert!(engine.quiesce(PATIENCE), "L8: requests");
-    let snapshot = engine.snapshot();
+    let snapshot = engine.stats();
     assert_eq!(snapshot.waiters.now, 0, "L8: waiters");
     assert_eq!(snapshot.submitted, 2 * ROUNDS * JOBS - snapshot.refused);
     let ended = snapshot.completed + snapshot.failed + snapshot.cancelled;
@@ -109,7 +110,7 @@ fn serve(
             let n = (thread * rounds + round) * jobs + job;
             let kind = KINDS[n as usize % 2];
             let work = Negate { kind, ..Negate::new(n, outputs) };
-            let engine = engine.with_terms(terms(n));
+            let engine = engine.with_options(options(n));
             let ctx = WaitCtx::new();
             let step = pool.start_with(&ctx, move || engine.run(work));
             running.push((n, ctx, Some(step.unwrap())));

@@ -6,8 +6,8 @@ use std::thread;
 use std::time::Duration;
 
 use engine_core::{
-    CheckFailed, Engine, EngineError, Fallback, Inline, Kind, RefusedReason, Shutdown, Terms,
-    ThreadPoolBuilder, Work,
+    CheckFailed, Engine, EngineError, Fallback, Inline, Kind, RefusedReason, RequestOptions,
+    Shutdown, ThreadPoolBuilder, Work,
 };
 use job_core::JobPool;
 use wait_ctx::{Notifier, Route};
@@ -29,14 +29,14 @@ fn l8_a_shutdown_that_runs_out_of_time_ends_everybody_and_the_ledger_is_zero_aft
     for job in jobs {
         assert_eq!(job.resume().finished().unwrap().unwrap_err(), EngineError::Gone);
     }
-    let refused = engine.offer(Negate::new(9, &outputs)).unwrap_err();
+    let refused = engine.submit(Negate::new(9, &outputs)).unwrap_err();
     assert_eq!(refused.reason, RefusedReason::Closed);
-    assert_eq!((engine.snapshot().waiters.now, engine.snapshot().requests.now), (0, 2));
+    assert_eq!((engine.stats().waiters.now, engine.stats().requests.now), (0, 2));
     assert!(!engine.quiesce(Duration::ZERO), "the device still has two");
     while device.answer(KINDS[0], 0, Answer::Right) {}
     assert!(engine.quiesce(Duration::ZERO));
     assert_eq!((outputs.made(), outputs.erased()), (2, 2));
-    assert_eq!((engine.snapshot().shut_down, pool.stats().live), (5, 0));
+    assert_eq!((engine.stats().shut_down, pool.stats().live), (5, 0));
 }
 
 /// Work that shuts its engine down while it is being taken on.
@@ -64,13 +64,13 @@ impl Work for Last {
 #[test]
 fn l8_nothing_begins_after_a_shutdown_has_found_nothing_under_way() {
     let device = || Arc::new(Inline::new(|_: &Last| Ok(())));
-    let terms = Terms::new().fallback(Fallback::Standby);
-    let engine = Engine::builder(device()).standby(device()).terms(terms).build();
+    let options = RequestOptions::new().fallback(Fallback::Standby);
+    let engine = Engine::builder(device()).standby(device()).options(options).build();
     let own = Arc::<OnceLock<_>>::default();
     own.set(Arc::clone(&engine)).unwrap();
-    let refused = engine.offer(Last(own)).unwrap_err();
+    let refused = engine.submit(Last(own)).unwrap_err();
     assert_eq!(refused.reason, RefusedReason::Closed);
-    assert_eq!((engine.snapshot().submitted, engine.snapshot().requests.now), (0, 0));
+    assert_eq!((engine.stats().submitted, engine.stats().requests.now), (0, 0));
 }
 
 #[test]
@@ -78,11 +78,11 @@ fn a_shutdown_waits_for_what_is_under_way_and_for_no_longer() {
     let (device, outputs) = (Manual::new(1), Arc::<Outputs>::default());
     let engine = Engine::builder(device.clone()).build();
     let pending: Vec<_> =
-        (0..20).map(|n| engine.offer(Negate::new(n, &outputs)).unwrap()).collect();
+        (0..20).map(|n| engine.submit(Negate::new(n, &outputs)).unwrap()).collect();
     thread::scope(|scope| {
         // Who is not told of the end would wait for ever.
         let shutdown = scope.spawn(|| engine.shutdown_blocking(Duration::MAX));
-        while engine.offer(Negate::new(99, &outputs)).is_ok() {
+        while engine.submit(Negate::new(99, &outputs)).is_ok() {
             thread::yield_now();
         }
         let mut answered = 0;
@@ -115,12 +115,12 @@ fn l8_a_shutdown_finishes_what_is_under_way_and_joins_every_thread() {
     let engine = Engine::builder(Arc::new(pool)).build();
     let driver = engine.spawn_driver().unwrap();
     let pending: Vec<_> =
-        (0..200).map(|n| engine.offer(Negate::new(n, &outputs)).unwrap()).collect();
+        (0..200).map(|n| engine.submit(Negate::new(n, &outputs)).unwrap()).collect();
     assert_eq!(wait_for(engine.shutdown(Duration::MAX)), Shutdown::Drained);
     for (pending, n) in pending.into_iter().zip(0..) {
         assert_eq!(pending.wait().unwrap().value, !n);
     }
-    let refused = engine.offer(Negate::new(999, &outputs)).unwrap_err();
+    let refused = engine.submit(Negate::new(999, &outputs)).unwrap_err();
     assert_eq!(refused.reason, RefusedReason::Closed);
     assert_eq!(engine.shutdown_blocking(Duration::ZERO), Shutdown::Drained, "once more");
     drop((driver, engine));
@@ -140,7 +140,7 @@ fn l8_a_shutdown_with_a_call_that_does_not_return_says_so_at_its_deadline() {
     });
     let pool = Arc::new(pool);
     let engine = Engine::builder(pool.clone()).build();
-    let stalled = engine.offer(Negate::new(0, &outputs)).unwrap();
+    let stalled = engine.submit(Negate::new(0, &outputs)).unwrap();
     assert_eq!(engine.run(Negate::new(1, &outputs)).unwrap().value, !1);
     let end = wait_for(engine.shutdown(Duration::from_millis(1)));
     assert_eq!(end, Shutdown::Stuck { n: 1 });
@@ -173,7 +173,7 @@ fn l5_a_callback_that_shuts_down_its_own_thread_does_not_wait_for_itself() {
     let (told, hears) = mpsc::channel();
     let wake = OnWake(Mutex::new(Some((Arc::clone(&engine), told))));
     notifier.set_route(Route::Waker(Arc::new(wake).into()));
-    let mut pending = engine.offer_on(&notifier, Negate::new(1, &outputs)).unwrap();
+    let mut pending = engine.submit_on(&notifier, Negate::new(1, &outputs)).unwrap();
     if pending.poll_result().is_pending() {
         let end = hears.recv_timeout(PATIENCE).expect("it waits for itself");
         assert_eq!(end, Shutdown::Stuck { n: 1 });

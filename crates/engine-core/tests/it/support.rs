@@ -10,8 +10,8 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use engine_core::{
-    Accelerator, Capabilities, CheckFailed, CheckPolicy, Clock, DeviceError, Engine, EngineBuilder,
-    Health, Kind, Rejected, Request, RoomNotice, Terms, Work,
+    Accelerator, Capabilities, CheckFailed, CheckPolicy, Clock, DeviceError, DeviceRefused, Engine,
+    EngineBuilder, Health, Kind, Request, RequestOptions, RoomNotice, Work,
 };
 
 pub(crate) const KINDS: [Kind; 2] = [Kind::new("slow"), Kind::new("fast")];
@@ -279,7 +279,7 @@ impl Manual {
 }
 
 impl Accelerator<Negate> for Manual {
-    fn submit(&self, request: Request<Negate>) -> Result<(), Rejected<Negate>> {
+    fn submit(&self, request: Request<Negate>) -> Result<(), DeviceRefused<Negate>> {
         let meanwhile = self.during_offer.lock().unwrap().take();
         if let Some(happens) = meanwhile {
             happens();
@@ -291,7 +291,7 @@ impl Accelerator<Negate> for Manual {
                 let n = request.work().n;
                 let ring = state.rings.entry(request.kind()).or_default();
                 if ring.len() >= depth {
-                    return Err(Rejected::Full(request));
+                    return Err(DeviceRefused::Full(request));
                 }
                 ring.push(request);
                 state.taken.push(n);
@@ -301,9 +301,9 @@ impl Accelerator<Negate> for Manual {
                 drop(state);
                 end(request, answer);
             }
-            Mode::Stuck | Mode::Lying => return Err(Rejected::Full(request)),
-            Mode::Away => return Err(Rejected::Unavailable(request, "told to")),
-            Mode::Unsupported => return Err(Rejected::Unsupported(request, "told to")),
+            Mode::Stuck | Mode::Lying => return Err(DeviceRefused::Full(request)),
+            Mode::Away => return Err(DeviceRefused::Unavailable(request, "told to")),
+            Mode::Unsupported => return Err(DeviceRefused::Unsupported(request, "told to")),
         }
         Ok(())
     }
@@ -410,12 +410,12 @@ impl Bench {
         Self { device, standby, clock: Arc::default(), outputs: Arc::default() }
     }
 
-    pub(crate) fn builder(&self, terms: Terms) -> EngineBuilder<Negate> {
+    pub(crate) fn builder(&self, options: RequestOptions) -> EngineBuilder<Negate> {
         Engine::builder(self.device.clone())
             .standby(self.standby.clone())
             .clock(self.clock.clone())
             .checks(CheckPolicy::Always)
-            .terms(terms)
+            .options(options)
     }
 
     pub(crate) fn work(&self, n: u64) -> Negate {

@@ -8,8 +8,8 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use engine_core::{
-    Accelerator, CheckFailed, DeviceError, Engine, EngineError, Kind, Shutdown, Submission, Terms,
-    ThreadPoolBuilder, Work, threads_ending,
+    Accelerator, CheckFailed, DeviceError, Engine, EngineError, Kind, Pending, RequestOptions,
+    Shutdown, ThreadPoolBuilder, Work, threads_ending,
 };
 
 use crate::support::{HandClock, KINDS, Negate, Outputs, PATIENCE, Secret};
@@ -34,8 +34,8 @@ fn many_callers_get_their_own_results() {
         }
     });
     assert!(engine.quiesce(PATIENCE));
-    assert_eq!(engine.snapshot().completed, 400);
-    assert_eq!(engine.snapshot().checked, 400, "L12: it has a thread to check on");
+    assert_eq!(engine.stats().completed, 400);
+    assert_eq!(engine.stats().checked, 400, "L12: it has a thread to check on");
 }
 
 /// Also what need not be checked, for a pool has threads to check on.
@@ -50,7 +50,8 @@ fn l12_a_pool_checks_everything_and_tells_its_room() {
     }));
     assert_eq!(device.credits(KINDS[0]), Some(3));
     let engine = Engine::builder(device.clone()).build();
-    let offer = |n| engine.offer(Negate { must_check: false, ..Negate::new(n, &outputs) }).unwrap();
+    let offer =
+        |n| engine.submit(Negate { must_check: false, ..Negate::new(n, &outputs) }).unwrap();
     let first = offer(0);
     // Until the thread has it.
     while device.credits(KINDS[0]) != Some(3) {
@@ -62,7 +63,7 @@ fn l12_a_pool_checks_everything_and_tells_its_room() {
     for (pending, n) in core::iter::once(first).chain(others).zip(0..) {
         assert_eq!(pending.wait().unwrap().value, !n);
     }
-    assert_eq!(engine.snapshot().checked, 3);
+    assert_eq!(engine.stats().checked, 3);
 }
 
 /// All threads that the slow kind may have are held at a gate; the fast kind is served meanwhile, and before.
@@ -87,12 +88,12 @@ fn slow_and_fast(pool: ThreadPoolBuilder) {
         Ok(work.right())
     });
     let engine = Engine::builder(Arc::new(device)).build();
-    let slow: Vec<_> = (0..20).map(|n| engine.offer(Negate::new(n, &outputs)).unwrap()).collect();
+    let slow: Vec<_> = (0..20).map(|n| engine.submit(Negate::new(n, &outputs)).unwrap()).collect();
     for n in 100..150 {
         let fast = Negate { kind: KINDS[1], ..Negate::new(n, &outputs) };
         assert_eq!(engine.run(fast).unwrap().value, !n);
     }
-    assert_eq!(engine.snapshot().completed, 50);
+    assert_eq!(engine.stats().completed, 50);
     drop(open);
     for (pending, n) in slow.into_iter().zip(0..) {
         assert_eq!(pending.wait().unwrap().value, !n);
@@ -109,7 +110,8 @@ fn as_many_are_computed_at_a_time_as_there_are_threads() {
     });
     let engine = Engine::builder(Arc::new(device)).build();
     // Would hang if fewer than three ran at a time.
-    let pending: Vec<_> = (0..9).map(|n| engine.offer(Negate::new(n, &outputs)).unwrap()).collect();
+    let pending: Vec<_> =
+        (0..9).map(|n| engine.submit(Negate::new(n, &outputs)).unwrap()).collect();
     for (pending, n) in pending.into_iter().zip(0..) {
         assert_eq!(pending.wait().unwrap().value, !n);
     }
@@ -173,7 +175,8 @@ fn l5_a_pool_that_goes_away_drops_what_waits_and_finishes_what_it_computes() {
         Ok(work.right())
     });
     let engine = Engine::builder(Arc::new(device)).queue_bound(2).build();
-    let pending: Vec<_> = (0..6).map(|n| engine.offer(Negate::new(n, &outputs)).unwrap()).collect();
+    let pending: Vec<_> =
+        (0..6).map(|n| engine.submit(Negate::new(n, &outputs)).unwrap()).collect();
     assert_eq!(starts.recv_timeout(PATIENCE), Ok(0));
     std::thread::scope(|scope| {
         let dropper = scope.spawn(|| drop(engine));
@@ -207,13 +210,13 @@ fn l13_engines_that_share_a_pool_hear_of_each_others_room() {
     });
     let pool = Arc::new(pool);
     let [one, other] = [(); 2].map(|()| Engine::builder(pool.clone()).build());
-    let first: Vec<_> = (0..8).map(|n| one.offer(Negate::new(n, &outputs)).unwrap()).collect();
-    assert!(one.snapshot().waiters.now > 0, "the ring is full");
+    let first: Vec<_> = (0..8).map(|n| one.submit(Negate::new(n, &outputs)).unwrap()).collect();
+    assert!(one.stats().waiters.now > 0, "the ring is full");
     // Whoever blocks polls the engine meanwhile, and would find the room by itself; a task is told or waits for ever.
     let second: Vec<_> = (8..12).map(|n| other.submit(Negate::new(n, &outputs)).unwrap()).collect();
     drop(open);
-    for (submission, n) in second.into_iter().zip(8..) {
-        assert_eq!(wait_as_a_task(submission).value, !n);
+    for (pending, n) in second.into_iter().zip(8..) {
+        assert_eq!(wait_as_a_task(pending).value, !n);
     }
     for (pending, n) in first.into_iter().zip(0..) {
         assert_eq!(pending.wait().unwrap().value, !n);
@@ -221,11 +224,11 @@ fn l13_engines_that_share_a_pool_hear_of_each_others_room() {
 }
 
 /// Polls only when it is woken.
-fn wait_as_a_task(mut submission: Submission<Negate>) -> Secret {
+fn wait_as_a_task(mut pending: Pending<Negate>) -> Secret {
     let (wake, woken) = mpsc::channel();
     let waker = Waker::from(Arc::new(Ring(wake)));
     loop {
-        match Pin::new(&mut submission).poll(&mut Context::from_waker(&waker)) {
+        match Pin::new(&mut pending).poll(&mut Context::from_waker(&waker)) {
             Poll::Ready(result) => return result.unwrap(),
             Poll::Pending => woken.recv_timeout(PATIENCE).expect("nobody told it of room"),
         }
@@ -257,10 +260,10 @@ fn a_stuck_thread_is_counted_and_replaced_up_to_a_cap() {
         Ok(work.right())
     }));
     let clock = Arc::<HandClock>::default();
-    let terms = Terms::new().deadline(Duration::from_secs(1));
-    let engine = Engine::builder(device.clone()).clock(clock.clone()).terms(terms).build();
+    let options = RequestOptions::new().deadline(Duration::from_secs(1));
+    let engine = Engine::builder(device.clone()).clock(clock.clone()).options(options).build();
 
-    let pending = engine.offer(Negate::new(0, &outputs)).unwrap();
+    let pending = engine.submit(Negate::new(0, &outputs)).unwrap();
     assert_eq!(begins.recv().unwrap(), 0);
     assert_eq!(engine.poll(), Some(Duration::from_secs(1)), "the deadline comes first");
     clock.advance(Duration::from_secs(5));
@@ -269,7 +272,7 @@ fn a_stuck_thread_is_counted_and_replaced_up_to_a_cap() {
     assert_eq!(pending.wait().unwrap_err(), EngineError::Deadline);
 
     // The replacement serves, and hangs, too.
-    let hangs = engine.offer(Negate::new(1, &outputs)).unwrap();
+    let hangs = engine.submit(Negate::new(1, &outputs)).unwrap();
     assert_eq!(begins.recv().unwrap(), 1);
     assert_eq!(engine.poll(), Some(Duration::from_secs(6)));
     clock.advance(Duration::from_secs(5));
@@ -301,7 +304,7 @@ fn a_pool_that_goes_away_does_not_wait_for_a_thread_that_is_stuck() {
     });
     let clock = Arc::<HandClock>::default();
     let engine = Engine::builder(Arc::new(device)).clock(clock.clone()).build();
-    let pending = engine.offer(Negate::new(0, &outputs)).unwrap();
+    let pending = engine.submit(Negate::new(0, &outputs)).unwrap();
     begins.recv().unwrap();
     engine.poll();
     clock.advance(Duration::from_secs(5));
@@ -332,12 +335,12 @@ fn queue_wait_ends_when_a_thread_takes_the_request_up() {
     });
     let engine = Engine::builder(Arc::new(device)).clock(clock).build();
     let pending: Vec<_> =
-        (0..60).map(|n| engine.offer(Negate::new(n, &outputs)).unwrap()).collect();
+        (0..60).map(|n| engine.submit(Negate::new(n, &outputs)).unwrap()).collect();
     barriers.0.wait();
     for (pending, n) in pending.into_iter().zip(0..) {
         assert_eq!(pending.wait().unwrap().value, !n);
     }
-    let snapshot = engine.snapshot();
+    let snapshot = engine.stats();
     assert_eq!(snapshot.device_time.mean(), Duration::from_millis(10));
     // Fifteen rounds: the last four wait for 140 ms, the mean is 70.
     assert_eq!(snapshot.queue_wait.mean(), Duration::from_millis(70));
@@ -361,7 +364,7 @@ fn threads_are_the_total_over_all_kinds_unless_each_is_given_its_own() {
         let engine = Engine::builder(device.clone()).build();
         let pending: Vec<_> = (0..400)
             .map(|n| Negate { kind: FOUR[n as usize % 4], ..Negate::new(n, &outputs) })
-            .map(|work| engine.offer(work).unwrap())
+            .map(|work| engine.submit(work).unwrap())
             .collect();
         for (pending, n) in pending.into_iter().zip(0..) {
             assert_eq!(pending.wait().unwrap().value, !n);
@@ -426,7 +429,7 @@ fn l10_a_worker_survives_whatever_panics_on_it_and_the_pool_counts_right() {
     let engine = Engine::builder(device.clone()).build();
     for round in 0..10 {
         for n in 0..4 {
-            let pending = engine.offer(Hostile(n)).unwrap();
+            let pending = engine.submit(Hostile(n)).unwrap();
             begins.recv_timeout(PATIENCE).expect("the worker has died");
             if n == 3 && round % 2 == 0 {
                 // Given up: its result goes to the sink, which panics.
@@ -441,7 +444,7 @@ fn l10_a_worker_survives_whatever_panics_on_it_and_the_pool_counts_right() {
         assert_eq!((device.n_threads(), device.n_stuck()), (1, 0));
     }
     assert_eq!(engine.shutdown_blocking(Duration::MAX), Shutdown::Drained);
-    assert_eq!(engine.snapshot().requests.now, 0);
+    assert_eq!(engine.stats().requests.now, 0);
 }
 
 /// The pool and its engine are dropped while a call does not return: that waits for nothing, and the thread is counted.
@@ -457,8 +460,8 @@ fn l5_dropping_a_pool_waits_for_no_call_and_counts_its_thread_until_it_ends() {
         Ok(work.right())
     });
     let engine = Engine::builder(Arc::new(device)).build();
-    let pending = engine.offer(Negate::new(0, &outputs)).unwrap();
-    let waits = engine.offer(Negate::new(1, &outputs)).unwrap();
+    let pending = engine.submit(Negate::new(0, &outputs)).unwrap();
+    let waits = engine.submit(Negate::new(1, &outputs)).unwrap();
     begins.recv_timeout(PATIENCE).unwrap();
     drop(engine);
     assert_eq!(waits.wait().unwrap_err(), EngineError::Gone);

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use engine_core::{
-    Accelerator, BreakerPolicy, Capabilities, CheckFailed, CheckPolicy, Engine, Fallback, Health,
-    Inline, Kind, OnFull, Rejected, Request, Terms, Work,
+    Accelerator, BreakerPolicy, Capabilities, CheckFailed, CheckPolicy, DeviceRefused, Engine,
+    Fallback, Health, Inline, Kind, OnFull, Request, RequestOptions, Work,
 };
 use job_core::{JobPool, Pause, Step, block_pause, on_job_stack, on_parent_stack, pause};
 use wait_ctx::{Route, WaitCtx};
@@ -87,11 +87,11 @@ impl Device {
 }
 
 impl Accelerator<Probe> for Device {
-    fn submit(&self, request: Request<Probe>) -> Result<(), Rejected<Probe>> {
+    fn submit(&self, request: Request<Probe>) -> Result<(), DeviceRefused<Probe>> {
         self.seen.note("submit");
         let mut ring = self.ring.lock().unwrap();
         if ring.len() >= self.depth {
-            return Err(Rejected::Full(request));
+            return Err(DeviceRefused::Full(request));
         }
         ring.push(request);
         Ok(())
@@ -143,7 +143,7 @@ impl Scene {
             .clock(clock.clone())
             .checks(CheckPolicy::Always)
             .on_full(on_full)
-            .terms(Terms::new().fallback(Fallback::Standby))
+            .options(RequestOptions::new().fallback(Fallback::Standby))
             .build();
         Self { seen, device, clock, engine, pool: JobPool::new() }
     }
@@ -175,7 +175,7 @@ impl Scene {
     fn expect_five_served(&self, own: usize, parked: Vec<(WaitCtx, job_core::Job<bool>)>) {
         assert_eq!(self.seen.n("callback"), 5);
         assert_eq!((self.seen.n("compute"), self.seen.n("check")), (5 + own, 5 + own));
-        assert_eq!(self.engine.snapshot().on_job_stack, 0);
+        assert_eq!(self.engine.stats().on_job_stack, 0);
         self.seen.expect_off_stacks(true);
         for (_, job) in parked {
             assert_eq!(job.resume().finished(), Some(true));
@@ -261,7 +261,7 @@ fn l4_what_a_full_ring_makes_a_job_submit_and_give_up_is_done_off_its_stack() {
         let (engine, works) = (Arc::clone(&scene.engine), [(); 3].map(|()| scene.work()));
         let device = Arc::clone(&scene.device);
         let step = scene.pool.start(move || {
-            let [first, second, third] = works.map(|work| engine.offer(work).unwrap());
+            let [first, second, third] = works.map(|work| engine.submit(work).unwrap());
             // The second goes to the device in place of the first, whose answer is late; the third waits no longer.
             drop(first);
             drop(third);
@@ -272,7 +272,7 @@ fn l4_what_a_full_ring_makes_a_job_submit_and_give_up_is_done_off_its_stack() {
         });
         assert!(matches!(step.unwrap(), Step::Finished(())), "{on_full:?}");
         assert!(seen.n("erase") >= 1 && seen.n("drop work") >= 1, "{on_full:?}");
-        assert_eq!(scene.engine.snapshot().on_job_stack, 0);
+        assert_eq!(scene.engine.stats().on_job_stack, 0);
         seen.expect_off_stacks(true);
     }
 }

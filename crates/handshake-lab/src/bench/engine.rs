@@ -6,7 +6,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use engine_core::{Accelerator, CheckFailed, Engine, Kind, Rejected, Request, Work};
+use engine_core::{Accelerator, CheckFailed, DeviceRefused, Engine, Kind, Request, Work};
 use job_core::{JobPool, Pause, Step, pause};
 use wait_ctx::{ReadyQueue, Route, Token, WaitCtx};
 
@@ -43,10 +43,10 @@ impl Held {
 }
 
 impl Accelerator<Nothing> for Held {
-    fn submit(&self, request: Request<Nothing>) -> Result<(), Rejected<Nothing>> {
+    fn submit(&self, request: Request<Nothing>) -> Result<(), DeviceRefused<Nothing>> {
         let mut held = self.0.lock().expect("never held across a panic");
         if held.is_some() {
-            return Err(Rejected::Full(request));
+            return Err(DeviceRefused::Full(request));
         }
         *held = Some(request);
         Ok(())
@@ -163,11 +163,11 @@ pub(super) fn mass_cancel() -> Vec<Bench> {
 fn cancel_all(nth: impl Fn(usize) -> usize) -> f64 {
     let device = Arc::new(Held::default());
     let engine = Engine::builder(device.clone()).queue_bound(WAITING).build();
-    let held = engine.offer(Nothing).expect("an idle device");
-    let offer = |_| Some(engine.offer(Nothing).expect("within its bound"));
+    let held = engine.submit(Nothing).expect("an idle device");
+    let offer = |_| Some(engine.submit(Nothing).expect("within its bound"));
     let mut waiting: Vec<_> = (0..WAITING).map(offer).collect();
     let took = nanoseconds_each(1, || (0..WAITING).for_each(|n| drop(waiting[nth(n)].take())));
-    assert_eq!(engine.snapshot().waiters.now, 0, "all were given up");
+    assert_eq!(engine.stats().waiters.now, 0, "all were given up");
     device.answer();
     assert_eq!(held.wait(), Ok(()));
     took

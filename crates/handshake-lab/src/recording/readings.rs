@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use engine_core::EngineSnapshot;
+use engine_core::EngineStats;
 use sim_engine::InstanceStats;
 
 use super::timeline::{BINS, Bin, Timeline};
@@ -30,7 +30,7 @@ pub struct Reading {
 
 impl Reading {
     /// Adds what another engine and its device show.
-    pub fn add(&mut self, engine: &EngineSnapshot, card: &InstanceStats) {
+    pub fn add(&mut self, engine: &EngineStats, card: &InstanceStats) {
         self.in_flight += engine.requests.now;
         self.waiting += engine.waiters.now;
         self.ring +=

@@ -4,7 +4,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use crypto_ops::{CryptoOp, KeyHandle, SoftwareKeys};
 use engine_core::{
-    Accelerator as _, CheckPolicy, Driver, DriverError, Engine, EngineSnapshot, Inline,
+    Accelerator as _, CheckPolicy, Driver, DriverError, Engine, EngineStats, Inline,
 };
 use sim_device::InterruptMode;
 use sim_engine::{Compute as _, InstanceStats, ServiceTime, SimCard, SimConfig, SimError};
@@ -49,7 +49,7 @@ pub struct DeviceReport {
     /// The device's name.
     pub name: String,
     /// The engine's side.
-    pub engine: EngineSnapshot,
+    pub engine: EngineStats,
     /// The device's side.
     pub card: InstanceStats,
     /// How long the device ran; in virtual time, until the last client had gone.
@@ -59,7 +59,7 @@ pub struct DeviceReport {
 }
 
 impl Device {
-    /// Starts a device as a scenario describes it, with these faults in store and these keys inside. If the terms say so,
+    /// Starts a device as a scenario describes it, with these faults in store and these keys inside. If the options say so,
     /// software has the same keys.
     ///
     /// # Errors
@@ -70,25 +70,25 @@ impl Device {
         seed: u64,
         queue_bound: usize,
         keys: Arc<SoftwareKeys>,
-        terms: &EngineOptions,
+        options: &EngineOptions,
     ) -> Result<Self, SimError> {
         let mut config = sim_config(device, faults, seed)?;
-        let deadlines = terms.deadline_ms > 0.0;
+        let deadlines = options.deadline_ms > 0.0;
         if deadlines {
             // What is not there long after its deadline is lost.
-            config.response_timeout = Some(Duration::from_secs_f64(terms.deadline_ms / 500.0));
+            config.response_timeout = Some(Duration::from_secs_f64(options.deadline_ms / 500.0));
         }
         let card = SimCard::start(config, Arc::clone(&keys))?;
         // Law L12, also for what the standby computes on a thread that waits: a device whose answers the workers collect
         // is trusted no more than one with a thread for them.
-        let trusted = !card.capabilities().needs_poll && *terms == EngineOptions::default();
+        let trusted = !card.capabilities().needs_poll && *options == EngineOptions::default();
         let mut engine = Engine::builder(Arc::clone(&card) as Arc<_>)
             .queue_bound(queue_bound)
             .checks(if trusted { CheckPolicy::Auto } else { CheckPolicy::Always })
-            .terms(terms.terms())
+            .options(options.request_options())
             .standby(Arc::new(Inline::new(move |op: &CryptoOp| keys.compute(op))))
-            .offload(terms.offload());
-        if let Some(policy) = terms.breaker() {
+            .offload(options.offload());
+        if let Some(policy) = options.breaker() {
             engine = engine.breaker(policy);
         }
         let engine = engine.build();
@@ -98,7 +98,7 @@ impl Device {
                 other => io::Error::other(other),
             })
         })?;
-        let opportunistic = terms.offload_beyond > 0;
+        let opportunistic = options.offload_beyond > 0;
         Ok(Self { name: device.name.clone(), engine, card, opportunistic, _driver: driver })
     }
 
@@ -110,8 +110,8 @@ impl Device {
 
     /// What the engine has counted so far.
     #[must_use]
-    pub fn engine(&self) -> EngineSnapshot {
-        self.engine.snapshot()
+    pub fn engine(&self) -> EngineStats {
+        self.engine.stats()
     }
 
     /// The engine, for its counters.
@@ -123,7 +123,7 @@ impl Device {
     #[must_use]
     pub fn reading(&self) -> Reading {
         let mut reading = Reading::default();
-        reading.add(&self.engine.snapshot(), &self.card.stats());
+        reading.add(&self.engine.stats(), &self.card.stats());
         reading
     }
 
@@ -143,11 +143,11 @@ impl Device {
         let quiet = self.engine.quiesce(patience);
         drop(driver);
         let elapsed = self.card.elapsed();
-        let left = self.engine.snapshot();
+        let left = self.engine.stats();
         self.card.stop();
         // A wake is counted when it has been made, so the count is whole when the thread that makes them has ended. What
         // was in flight until then counts as lost behind that, and is to be told of.
-        let engine = if quiet { self.engine.snapshot() } else { left };
+        let engine = if quiet { self.engine.stats() } else { left };
         // Joins the driver. With requests left there is nothing to wait for: the card has stopped.
         let patience = if quiet { DRIVER_PATIENCE } else { Duration::ZERO };
         let _threads_ended = self.engine.shutdown_blocking(patience);

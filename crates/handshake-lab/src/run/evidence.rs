@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use engine_core::EngineSnapshot;
+use engine_core::EngineStats;
 use hdrhistogram::Histogram;
 use sim_device::Fault;
 use sim_engine::InstanceStats;
@@ -101,7 +101,7 @@ fn millis(time: Duration) -> f64 {
 impl RowEvidence {
     /// What all engines counted together.
     #[must_use]
-    pub fn engines(&self, of: fn(&EngineSnapshot) -> u64) -> u64 {
+    pub fn engines(&self, of: fn(&EngineStats) -> u64) -> u64 {
         self.devices.iter().map(|device| of(&device.engine)).sum()
     }
 

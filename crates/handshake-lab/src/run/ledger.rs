@@ -1,6 +1,6 @@
 //! The ledger of a server: what it holds and held, gathered from whoever keeps each account.
 
-use engine_core::EngineSnapshot;
+use engine_core::EngineStats;
 
 use super::device::DeviceReport;
 use crate::{
@@ -9,13 +9,13 @@ use crate::{
 };
 
 /// The engines' accounts of these devices.
-pub(crate) fn engines(devices: &[DeviceReport]) -> Vec<&EngineSnapshot> {
+pub(crate) fn engines(devices: &[DeviceReport]) -> Vec<&EngineStats> {
     devices.iter().map(|device| &device.engine).collect()
 }
 
 /// Gathers the ledger after the workers' end.
 #[must_use]
-pub fn ledger(workers: &[WorkerReport], engines: &[&EngineSnapshot]) -> Ledger {
+pub fn ledger(workers: &[WorkerReport], engines: &[&EngineStats]) -> Ledger {
     let level = |now: usize, peak: usize| Level { now: now as u64, peak: peak as u64 };
     let jobs = |worker: &WorkerReport| level(worker.pool.live, worker.pool.peak_live);
     // A stack is in use exactly as long as its job lives, so their peaks are the same.
@@ -23,7 +23,7 @@ pub fn ledger(workers: &[WorkerReport], engines: &[&EngineSnapshot]) -> Ledger {
     let fds = wait_ctx::fds_gauge();
     // Keys of half-finished key exchanges that devices hold. Signatures leave nothing open.
     let handles = crypto_ops::device_handles();
-    let engine_level = |of: fn(&EngineSnapshot) -> engine_core::Level| {
+    let engine_level = |of: fn(&EngineStats) -> engine_core::Level| {
         let levels = engines.iter().map(|engine| of(engine));
         let levels = levels.map(|level| Level { now: level.now, peak: level.peak });
         levels.fold(Level::default(), Level::beside)

@@ -1,8 +1,8 @@
-//! The faults of a scenario as rules of the device, and the terms as the engine has them.
+//! The faults of a scenario as rules of the device, and the options as the engine has them.
 
 use std::time::Duration;
 
-use engine_core::{BreakerPolicy, Fallback, Offload, Terms};
+use engine_core::{BreakerPolicy, Fallback, Offload, RequestOptions};
 use sim_device::{Fault, FaultPlan, FaultRule, Trigger};
 
 use super::types::{EngineOptions, FallbackTo, FaultKind, FaultSpec};
@@ -39,14 +39,14 @@ impl FaultSpec {
 }
 
 impl EngineOptions {
-    /// The terms of an operation.
+    /// The options of an operation.
     #[must_use]
-    pub fn terms(&self) -> Terms {
-        let terms = Terms::new().fallback(match self.fallback {
+    pub fn request_options(&self) -> RequestOptions {
+        let options = RequestOptions::new().fallback(match self.fallback {
             FallbackTo::Fail => Fallback::Fail,
             FallbackTo::Software | FallbackTo::OtherDevice => Fallback::Standby,
         });
-        if self.deadline_ms > 0.0 { terms.deadline(millis(self.deadline_ms)) } else { terms }
+        if self.deadline_ms > 0.0 { options.deadline(millis(self.deadline_ms)) } else { options }
     }
 
     /// Which operations the device gets.

@@ -172,7 +172,7 @@ pub(super) fn page(source: &Source) -> String {
     );
     page.gauge("layby_draining", "1 while the server drains.", u64::from(live.is_draining()));
     if let Some(engine) = &source.engine {
-        let snapshot = engine.snapshot();
+        let snapshot = engine.stats();
         for (name, count) in snapshot.counters() {
             let name = format!("layby_engine_{name}_total");
             page.counter(&name, "A counter of the engine; docs/events.md explains it.", count);

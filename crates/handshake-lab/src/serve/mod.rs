@@ -175,9 +175,9 @@ impl Serving {
                 (Some(Offload::threads(threads, QUEUE_BOUND, Arc::clone(&keys))), "threads")
             }
             EngineChoice::Sim(device) => {
-                let terms = scenario::EngineOptions::default();
+                let options = scenario::EngineOptions::default();
                 let keys = Arc::clone(&keys);
-                let device = Device::start(device, &[], 1, QUEUE_BOUND, keys, &terms)?;
+                let device = Device::start(device, &[], 1, QUEUE_BOUND, keys, &options)?;
                 (Some(Offload::Sim(device)), "sim")
             }
         };

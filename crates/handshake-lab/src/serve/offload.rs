@@ -3,7 +3,7 @@
 use std::{sync::Arc, thread, time::Duration};
 
 use crypto_ops::{CryptoOp, KeyHandle, SoftwareKeys};
-use engine_core::{DeviceError, Engine, EngineSnapshot, ThreadPoolBuilder};
+use engine_core::{DeviceError, Engine, EngineStats, ThreadPoolBuilder};
 use rustls::sign::SigningKey;
 
 use crate::run::Device;
@@ -60,13 +60,13 @@ impl Offload {
     }
 
     /// Waits, for at most `patience`, until no request is left, and ends.
-    pub(super) fn end(self, patience: Duration) -> EngineSnapshot {
+    pub(super) fn end(self, patience: Duration) -> EngineStats {
         match self {
             Self::Sim(device) => device.end(patience).engine,
             Self::Threads(engine) => {
                 // Said in the log if a signer has not returned.
                 let _ended = engine.shutdown_blocking(patience);
-                engine.snapshot()
+                engine.stats()
             }
         }
     }

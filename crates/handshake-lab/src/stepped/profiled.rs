@@ -127,7 +127,7 @@ impl Compute for Checksums {
         Ok(work.checksum())
     }
 
-    fn works_for_nobody(&self) -> bool {
+    fn computes_cancelled(&self) -> bool {
         true
     }
 

@@ -264,7 +264,7 @@ where
             .queue_bound(plan.connections)
             // As with a device that has a thread for its completions.
             .checks(CheckPolicy::Always)
-            .terms(plan.engine.terms())
+            .options(plan.engine.request_options())
             .offload(plan.engine.offload())
             .clock(Arc::clone(&clock));
         // The standby has an engine of its own, which gives it nothing to do but looks after it.

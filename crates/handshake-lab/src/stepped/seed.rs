@@ -125,7 +125,7 @@ fn stations<P: Protocol>(
         let mut engine = Engine::builder(Arc::clone(&card) as Arc<_>)
             .queue_bound(plan.queue_bound)
             .checks(CheckPolicy::Always)
-            .terms(plan.terms)
+            .options(plan.terms)
             .on_full(plan.on_full)
             .standby(Arc::new(Inline::new(move |work: &P::Work| standby.compute(work))))
             .clock(clock);

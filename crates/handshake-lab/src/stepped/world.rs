@@ -309,7 +309,7 @@ impl<P: Protocol> World<P> {
     fn reading(&self) -> Reading {
         let mut reading = Reading::default();
         for station in &self.stations {
-            reading.add(&station.engine.snapshot(), &station.card.stats());
+            reading.add(&station.engine.stats(), &station.card.stats());
         }
         reading
     }
@@ -463,7 +463,7 @@ impl<P: Protocol> World<P> {
     /// Operations that have begun and not ended.
     fn unsettled(&self) -> u64 {
         let open = |station: &Station<P>| {
-            let engine = station.engine.snapshot();
+            let engine = station.engine.stats();
             engine.submitted.saturating_sub(engine.completed + engine.failed + engine.cancelled)
         };
         self.stations.iter().map(open).sum()
@@ -486,7 +486,7 @@ impl<P: Protocol> World<P> {
         let workers = self.workers.drain(..).filter_map(|worker| worker.report).collect();
         let devices = self.stations.drain(..).map(|station| {
             station.engine.close();
-            let engine = station.engine.snapshot();
+            let engine = station.engine.stats();
             DeviceReport {
                 name: station.name,
                 quiet: engine.requests.now == 0,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use engine_core::{BreakerPolicy, Fallback, OnFull, Terms};
+use engine_core::{BreakerPolicy, Fallback, OnFull, RequestOptions};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use sim_device::{
@@ -41,7 +41,7 @@ pub struct SeedPlan {
     /// Requests that may wait for each device and kind.
     pub queue_bound: usize,
     /// How long operations may take, and what then.
-    pub terms: Terms,
+    pub terms: RequestOptions,
     /// Who keeps an operation that found the ring full.
     pub on_full: OnFull,
     /// When a device is left alone; `None` for never.
@@ -82,10 +82,12 @@ impl SeedPlan {
         let real_tls = seed.is_multiple_of(REAL_TLS_EVERY);
         let mode = if one_in(rng, 12) { Mode::Blocking } else { Mode::Async };
         let terms = match rng.random_range(0..4) {
-            0 => Terms::new(),
-            1 => Terms::new().deadline(micros(rng, 4_000..20_000)),
-            2 => Terms::new().deadline(micros(rng, 4_000..20_000)).fallback(Fallback::Standby),
-            _ => Terms::new().fallback(Fallback::Standby),
+            0 => RequestOptions::new(),
+            1 => RequestOptions::new().deadline(micros(rng, 4_000..20_000)),
+            2 => RequestOptions::new()
+                .deadline(micros(rng, 4_000..20_000))
+                .fallback(Fallback::Standby),
+            _ => RequestOptions::new().fallback(Fallback::Standby),
         };
         let devices = (0..rng.random_range(2..4)).map(|number| device(rng, number)).collect();
         let window = micros(rng, 2_000..30_000);

@@ -64,7 +64,7 @@ proptest! {
         let card = SteppedCard::new(settings, keys(), clock.clone()).unwrap();
         card.set_active(active);
         let engine = Engine::builder(card.clone()).clock(clock.clone()).build();
-        let waiting: Vec<_> = (0..3).map(|n| engine.offer(sign(n)).unwrap()).collect();
+        let waiting: Vec<_> = (0..3).map(|n| engine.submit(sign(n)).unwrap()).collect();
         for step in 0..200 {
             if step == 3 {
                 card.inject(Fault::Hang { lasts });
@@ -90,7 +90,7 @@ proptest! {
         card.set_active(active);
         let engine = Engine::builder(card.clone()).build();
         let driver = engine.spawn_driver().unwrap();
-        let waiting: Vec<_> = (0..3).map(|n| engine.offer(sign(n)).unwrap()).collect();
+        let waiting: Vec<_> = (0..3).map(|n| engine.submit(sign(n)).unwrap()).collect();
         card.inject(Fault::Hang { lasts });
         let _ = engine.poll();
         drop(driver);

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine_core::{
-    BreakerPolicy, BreakerState, DeviceError, EngineBuilder, EngineError, Fallback, Inline, Terms,
+    BreakerPolicy, BreakerState, DeviceError, EngineBuilder, EngineError, Fallback, Inline,
+    RequestOptions,
 };
 use sim_engine::{CryptoOp, Fault, FaultPlan, FaultRule, SimConfig, Trigger};
 
@@ -26,7 +27,7 @@ fn with_standby(builder: EngineBuilder<CryptoOp>) -> EngineBuilder<CryptoOp> {
     let software = Inline::new(move |op: &CryptoOp| {
         keys.execute(op).map_err(|_| DeviceError::Failed("the software key"))
     });
-    builder.standby(Arc::new(software)).terms(Terms::new().fallback(Fallback::Standby))
+    builder.standby(Arc::new(software)).options(RequestOptions::new().fallback(Fallback::Standby))
 }
 
 /// Runs 30 jobs under both clocks and counts the errors.
@@ -91,7 +92,7 @@ fn l14_with_a_software_key_standing_by_no_fault_reaches_anybody() {
     for (fault, trigger) in faults {
         for rig in Rig::both(&faulty(fault, trigger, 6), with_standby) {
             assert!(rig.sign_many(30).iter().all(Result::is_ok), "{fault}");
-            assert!(rig.engine.snapshot().fallbacks > 0, "{fault}");
+            assert!(rig.engine.stats().fallbacks > 0, "{fault}");
             rig.settle();
         }
     }
@@ -104,7 +105,7 @@ fn l3_a_ring_that_was_stuck_lets_those_in_who_wait() {
     for rig in Rig::both(&stuck, |builder| builder) {
         assert!(rig.sign_many(5).iter().all(Result::is_ok));
         // In real time the ring may open between two of them.
-        assert!(rig.engine.snapshot().queued >= 1, "nobody had to wait");
+        assert!(rig.engine.stats().queued >= 1, "nobody had to wait");
         rig.settle();
     }
 }
@@ -147,7 +148,7 @@ fn l14_heartbeat_loss_opens_the_breaker_and_its_return_closes_it() {
     // In flight when the heart stops.
     assert!(rig.sign_many(12).iter().all(Result::is_ok));
     assert_eq!(rig.engine.breaker(), BreakerState::Open);
-    assert_eq!(rig.engine.snapshot().trips, 1);
+    assert_eq!(rig.engine.stats().trips, 1);
     let asked = rig.stats().submitted;
     assert!(rig.sign_many(3).iter().all(Result::is_ok));
     assert_eq!(rig.stats().submitted, asked, "the device is not even asked");

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, mpsc};
 use std::time::Duration;
 
-use engine_core::{CheckPolicy, Clock, Driver, EngineBuilder, EngineError, EngineSnapshot};
+use engine_core::{CheckPolicy, Clock, Driver, EngineBuilder, EngineError, EngineStats};
 use job_core::{Job, JobPool, Step};
 use sim_engine::{
     CryptoOp, Engine, InstanceStats, KeyHandle, SignOp, SimCard, SimConfig, SoftwareKeys,
@@ -132,7 +132,7 @@ impl Rig {
 
     /// Runs `n` jobs that sign one message each, resumed only when woken, and checks the ledger and the laws at the end.
     pub(crate) fn sign_many(&self, n: usize) -> Vec<Outcome> {
-        let before = self.engine.snapshot();
+        let before = self.engine.stats();
         let pool = JobPool::new();
         let (wake, woken) = mpsc::channel::<usize>();
         let contexts: Vec<WaitCtx> = (0..n).map(|_| WaitCtx::new()).collect();
@@ -175,14 +175,14 @@ impl Rig {
         panic!("L3: nobody was woken in a million events")
     }
 
-    fn check(&self, before: &EngineSnapshot) {
+    fn check(&self, before: &EngineStats) {
         if let Card::Threaded(..) = self.card {
             // A completion counts after it has woken; it is over when its request is gone.
             assert!(self.engine.quiesce(PATIENCE), "L8: requests");
         }
-        let after = self.engine.snapshot();
+        let after = self.engine.stats();
         assert_eq!(after.waiters.now, 0, "L8: waiters");
-        let wakes = |snapshot: &EngineSnapshot| snapshot.wakes + snapshot.retry_wakes;
+        let wakes = |snapshot: &EngineStats| snapshot.wakes + snapshot.retry_wakes;
         assert_eq!(after.resumes - before.resumes, wakes(&after) - wakes(before), "L7: resumes");
         assert_eq!(after.spurious_resumes, 0, "L7");
         assert_eq!(after.out_of_order, 0, "L13");

@@ -13,7 +13,7 @@ fn l1_l3_l7_more_jobs_than_ring_entries_all_get_their_own_signature() {
     for rig in Rig::both(&config(2, 4), |builder| builder) {
         let outcomes = rig.sign_many(40);
         assert!(outcomes.iter().all(Result::is_ok));
-        let snapshot = rig.engine.snapshot();
+        let snapshot = rig.engine.stats();
         assert_eq!((snapshot.accepted, snapshot.completed, snapshot.checked), (40, 40, 40));
         assert!(snapshot.queued > 0 && snapshot.ring_full > 0, "the ring was full");
         rig.settle();
@@ -24,7 +24,7 @@ fn l1_l3_l7_more_jobs_than_ring_entries_all_get_their_own_signature() {
 fn l4_the_same_with_the_jobs_submitting_again_themselves() {
     let rig = Rig::stepped(config(2, 4), |builder| builder.on_full(OnFull::Notify));
     assert!(rig.sign_many(40).iter().all(Result::is_ok));
-    let snapshot = rig.engine.snapshot();
+    let snapshot = rig.engine.stats();
     assert_eq!((snapshot.accepted, snapshot.retries, snapshot.retry_wakes), (40, 36, 36));
     rig.settle();
 }
@@ -96,9 +96,9 @@ fn l13_engines_that_share_a_card_hear_of_each_others_room() {
             true => builder().build(),
             false => builder().clock(clock.clone()).build(),
         });
-        let first: Vec<_> = (0..6).map(|n| one.offer(sign(n)).unwrap()).collect();
-        let second: Vec<_> = (6..9).map(|n| other.offer(sign(n)).unwrap()).collect();
-        assert_eq!(other.snapshot().waiters.now, 3);
+        let first: Vec<_> = (0..6).map(|n| one.submit(sign(n)).unwrap()).collect();
+        let second: Vec<_> = (6..9).map(|n| other.submit(sign(n)).unwrap()).collect();
+        assert_eq!(other.stats().waiters.now, 3);
         // Of a stepped card only one engine's time is asked for.
         for _ in 0..1_000 {
             let Some(next) = one.poll() else { break };

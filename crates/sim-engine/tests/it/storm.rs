@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use engine_core::{CheckFailed, Clock, DeviceError, Engine, EngineSnapshot, Kind, OnFull, Work};
+use engine_core::{CheckFailed, Clock, DeviceError, Engine, EngineStats, Kind, OnFull, Work};
 use job_core::{Job, JobPool, Step};
 use sim_engine::{
     Compute, InstanceConfig, InstanceStats, ServiceClass, ServiceTime, SimConfig, SteppedCard,
@@ -82,7 +82,7 @@ struct Account {
 
 struct Storm {
     accounts: Vec<Account>,
-    engine: EngineSnapshot,
+    engine: EngineStats,
     card: InstanceStats,
     /// Jobs in the order in which the card computed for them.
     served: Vec<usize>,
@@ -144,7 +144,7 @@ fn storm(on_full: OnFull) -> Storm {
     let stats = pool.stats();
     assert_eq!((stats.live, stats.stacks_in_use), (0, 0), "L8: jobs");
     let served = std::mem::take(&mut *served.0.lock().unwrap());
-    Storm { accounts, engine: engine.snapshot(), card: card.stats(), served, polls, took }
+    Storm { accounts, engine: engine.stats(), card: card.stats(), served, polls, took }
 }
 
 fn nobody_is_lost_and_nothing_is_left(storm: &Storm) {

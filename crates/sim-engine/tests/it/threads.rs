@@ -23,7 +23,7 @@ fn l11_threads_that_block_are_served_as_well() {
             });
         }
     });
-    assert_eq!(rig.engine.snapshot().blocking_waits, 40);
+    assert_eq!(rig.engine.stats().blocking_waits, 40);
     rig.settle();
 }
 
@@ -66,8 +66,8 @@ fn l5_a_card_that_is_stopped_loses_what_it_holds_and_takes_no_more() {
     config.response_timeout = None;
     let rig = Rig::threaded(config, |builder| builder);
     let Card::Threaded(card, _) = &rig.card else { unreachable!() };
-    let held: Vec<_> = (0..4).map(|n| rig.engine.offer(sign(n)).unwrap()).collect();
-    let waiting: Vec<_> = (4..8).map(|n| rig.engine.offer(sign(n)).unwrap()).collect();
+    let held: Vec<_> = (0..4).map(|n| rig.engine.submit(sign(n)).unwrap()).collect();
+    let waiting: Vec<_> = (4..8).map(|n| rig.engine.submit(sign(n)).unwrap()).collect();
     card.stop();
     card.stop();
     for pending in held {
@@ -88,7 +88,7 @@ fn l5_an_engine_dropped_with_requests_in_flight_leaves_nobody_waiting() {
     });
     let card = SimCard::start(config, keys()).unwrap();
     let engine = Engine::builder(card).build();
-    let pending: Vec<_> = (0..8).map(|n| engine.offer(sign(n)).unwrap()).collect();
+    let pending: Vec<_> = (0..8).map(|n| engine.submit(sign(n)).unwrap()).collect();
     drop(engine);
     for pending in pending {
         let error = pending.wait().unwrap_err();
@@ -121,7 +121,7 @@ fn l5_the_last_owner_may_go_on_the_hardware_thread_itself() {
         let (told, hears) = mpsc::channel();
         let wake = OnWake(Mutex::new(Some((Arc::clone(&engine), told))));
         notifier.set_route(Route::Waker(Arc::new(wake).into()));
-        let mut pending = engine.offer_on(&notifier, sign(1)).unwrap();
+        let mut pending = engine.submit_on(&notifier, sign(1)).unwrap();
         drop(engine);
         if pending.poll_result().is_pending() {
             hears.recv_timeout(PATIENCE).expect("L3: a wake was lost");
@@ -135,7 +135,7 @@ fn l8_a_card_that_is_shut_down_finishes_what_it_holds_and_joins_its_thread() {
     for deadline in [PATIENCE, std::time::Duration::MAX] {
         let card = SimCard::start(config(2, 64), keys()).unwrap();
         let engine = Engine::builder(card.clone()).build();
-        let pending: Vec<_> = (0..20).map(|n| engine.offer(sign(n)).unwrap()).collect();
+        let pending: Vec<_> = (0..20).map(|n| engine.submit(sign(n)).unwrap()).collect();
         assert_eq!(card.shutdown_blocking(deadline), Shutdown::Drained);
         for pending in pending {
             assert!(pending.wait().is_ok());
@@ -165,7 +165,7 @@ fn l5_a_shutdown_ends_when_the_card_is_stopped_meanwhile() {
     config.response_timeout = None;
     let rig = Rig::threaded(config, |builder| builder);
     let Card::Threaded(card, _) = &rig.card else { unreachable!() };
-    let held = rig.engine.offer(sign(0)).unwrap();
+    let held = rig.engine.submit(sign(0)).unwrap();
     std::thread::scope(|scope| {
         let waits = scope.spawn(|| card.shutdown_blocking(std::time::Duration::MAX));
         card.stop();

@@ -5,8 +5,8 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use engine_core::{
-    Accelerator, Clock, DeviceError, Driver, DriverError, Engine, EngineSnapshot, Fallback,
-    Shutdown, ShuttingDown, Terms, ThreadPoolBuilder,
+    Accelerator, Clock, DeviceError, Driver, DriverError, Engine, EngineStats, Fallback,
+    RequestOptions, Shutdown, ShuttingDown, ThreadPoolBuilder,
 };
 use rustls::client::ResolvesClientCert;
 use rustls::crypto::CryptoProvider;
@@ -45,7 +45,7 @@ use crate::rustls23::signing_key::{Key, OffloadedSigningKey, SigningWork};
 ///     .blocking(move |scheme, message| hsm.sign(scheme, message))?;
 /// # let signer = key.certified_key().key.choose_scheme(&[rustls::SignatureScheme::ECDSA_NISTP256_SHA256]).unwrap();
 /// # assert!(signer.sign(b"a transcript").is_ok());
-/// assert_eq!(key.snapshot().failed, 0);
+/// assert_eq!(key.stats().failed, 0);
 /// let config = ServerConfig::builder().with_no_client_auth().with_cert_resolver(key);
 /// # }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -63,7 +63,7 @@ pub struct SlowKey {
     certified: Arc<CertifiedKey>,
 }
 
-/// Where a [`SlowKey`] is, and on which terms.
+/// Where a [`SlowKey`] is, and with which options.
 #[must_use = "a builder makes no key until it is told where the key is"]
 pub struct SlowKeyBuilder {
     chain: Vec<CertificateDer<'static>>,
@@ -71,7 +71,7 @@ pub struct SlowKeyBuilder {
     spki: SubjectPublicKeyInfoDer<'static>,
     verifier: Arc<ProviderVerifier>,
     pool: ThreadPoolBuilder,
-    terms: Terms,
+    options: RequestOptions,
     standby: Option<Arc<dyn Accelerator<SigningWork>>>,
     clock: Option<Arc<dyn Clock>>,
 }
@@ -104,14 +104,14 @@ impl SlowKey {
         let handle = handle_of_certificate(certificate, provider)?;
         let spki = spki_of(certificate)?;
         let verifier = Arc::new(ProviderVerifier::new(&spki, provider)?);
-        let (pool, terms) = (ThreadPoolBuilder::new().name("slow-key"), Terms::new());
+        let (pool, options) = (ThreadPoolBuilder::new().name("slow-key"), RequestOptions::new());
         Ok(SlowKeyBuilder {
             chain,
             handle,
             spki,
             verifier,
             pool,
-            terms,
+            options,
             standby: None,
             clock: None,
         })
@@ -144,15 +144,15 @@ impl SlowKey {
     }
 
     /// What has been counted: signatures, failures, deadlines, and where the time went.
-    pub fn snapshot(&self) -> EngineSnapshot {
-        self.engine.snapshot()
+    pub fn stats(&self) -> EngineStats {
+        self.engine.stats()
     }
 }
 
 impl fmt::Debug for SlowKeyBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SlowKeyBuilder")
-            .field("terms", &self.terms)
+            .field("options", &self.options)
             .field("standby", &self.standby)
             .finish_non_exhaustive()
     }
@@ -161,7 +161,7 @@ impl fmt::Debug for SlowKeyBuilder {
 impl SlowKeyBuilder {
     /// How long a signature may take; the handshake fails then. Without this, for ever.
     pub fn deadline(mut self, deadline: Duration) -> Self {
-        self.terms = self.terms.deadline(deadline);
+        self.options = self.options.deadline(deadline);
         self
     }
 
@@ -169,7 +169,7 @@ impl SlowKeyBuilder {
     /// purpose. It has the deadline again.
     pub fn standby(mut self, standby: Arc<dyn Accelerator<SigningWork>>) -> Self {
         self.standby = Some(standby);
-        self.terms = self.terms.fallback(Fallback::Standby);
+        self.options = self.options.fallback(Fallback::Standby);
         self
     }
 
@@ -240,9 +240,9 @@ impl SlowKeyBuilder {
         key: Key,
         device: Arc<dyn Accelerator<SigningWork>>,
     ) -> Result<Arc<SlowKey>, DriverError> {
-        let Self { chain, spki, verifier, terms, standby, clock, .. } = self;
+        let Self { chain, spki, verifier, options, standby, clock, .. } = self;
         let by_real_time = clock.is_none();
-        let mut builder = Engine::builder(device).terms(terms);
+        let mut builder = Engine::builder(device).options(options);
         if let Some(clock) = clock {
             builder = builder.clock(clock);
         }

@@ -12,8 +12,8 @@ use std::thread::{self, ThreadId};
 use std::time::Instant;
 
 use engine_core::{
-    Accelerator, BlockingScope, Capabilities, DeviceError, HomeProcess, Kind, Rejected, Request,
-    RoomNotice, Shutdown, Work,
+    Accelerator, BlockingScope, Capabilities, DeviceError, DeviceRefused, HomeProcess, Kind,
+    Request, RoomNotice, Shutdown, Work,
 };
 use rustls::SignatureScheme;
 use tokio::runtime::{Builder, Handle, Runtime, RuntimeFlavor};
@@ -248,14 +248,14 @@ impl Drop for Place {
 }
 
 impl<W: Work + Sync> Accelerator<W> for TaskDevice<W> {
-    fn submit(&self, request: Request<W>) -> Result<(), Rejected<W>> {
+    fn submit(&self, request: Request<W>) -> Result<(), DeviceRefused<W>> {
         if self.shared.closed.load(Ordering::SeqCst) {
-            return Err(Rejected::Unavailable(request, "the device was shut down"));
+            return Err(DeviceRefused::Unavailable(request, "the device was shut down"));
         }
         let (policy, bound) = (self.policy, self.policy.in_flight);
         let more = |now| (now < bound).then_some(now + 1);
         if self.shared.in_flight.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_err() {
-            return Err(Rejected::Full(request));
+            return Err(DeviceRefused::Full(request));
         }
         let place = Some(Place(Arc::clone(&self.shared)));
         let mut under_way = UnderWay { place, request: Some(request) };

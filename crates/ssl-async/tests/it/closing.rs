@@ -44,7 +44,7 @@ fn a_hang_up_is_noticed_while_parked_whatever_was_sent_before() {
             assert!(matches!(error, SslError::Tls(_)), "{more}: {error}");
             assert_eq!(client.io.peek(), [21, 3, 3, 0, 2, 2, 10], "an alert");
         }
-        assert_eq!((pool.stats().live, fixture.engine.snapshot().cancelled), (0, 1));
+        assert_eq!((pool.stats().live, fixture.engine.stats().cancelled), (0, 1));
     }
 }
 
@@ -67,7 +67,7 @@ fn a_hang_up_is_noticed_after_a_hello_retry_request_too() {
     client.io.close();
     let error = ssl.watch_peer().unwrap_err();
     assert!(matches!(error, SslError::PeerClosed(ClosedDuring::Handshake)), "{error}");
-    assert_eq!((pool.stats().live, fixture.engine.snapshot().cancelled), (0, 1));
+    assert_eq!((pool.stats().live, fixture.engine.stats().cancelled), (0, 1));
 }
 
 /// Passes at most two bytes a call, and would block at every other write.

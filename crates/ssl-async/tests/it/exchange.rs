@@ -167,7 +167,7 @@ fn l8_a_client_dropped_between_the_two_operations_frees_its_device_handle() {
     assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantAsync);
     drop(ssl);
     fixture.device.answer();
-    assert_eq!((device_handles().now, fixture.engine.snapshot().requests.now), (0, 0));
+    assert_eq!((device_handles().now, fixture.engine.stats().requests.now), (0, 0));
 }
 
 #[test]
@@ -184,12 +184,12 @@ fn without_an_engine_or_with_async_mode_off_the_same_provider_computes_on_the_sp
     fixture.device.set_answers_at_once(true);
     let context =
         SslContext::server(config).key_exchange(Arc::clone(&fixture.engine)).async_mode(false);
-    let before = fixture.engine.snapshot().accepted;
+    let before = fixture.engine.stats().accepted;
     let (ours, theirs) = pipe();
     let mut peer = fixture.client(&TLS13, theirs);
     let mut ssl = Ssl::accept(&context, &pool, ours).unwrap();
     assert!(shake(&mut ssl, &mut peer, &fixture.device).unwrap().is_empty());
-    assert_eq!(fixture.engine.snapshot().accepted, before + 1, "the signature alone");
+    assert_eq!(fixture.engine.stats().accepted, before + 1, "the signature alone");
 }
 
 #[test]
@@ -284,9 +284,9 @@ fn a_session_used_within_a_hook_of_another_has_its_own_engine_and_leaves_the_oth
         let (ours, theirs) = pipe();
         let mut peer = outer.client(&TLS13, theirs);
         let mut ssl = Ssl::accept(&context, &JobPool::new(), ours).unwrap();
-        let before = inner.engine.snapshot().accepted;
+        let before = inner.engine.stats().accepted;
         let parked = shake(&mut ssl, &mut peer, &outer.device).unwrap();
         assert_eq!(parked, ["agree-x25519", "sign-ecdsa-p256"]);
-        assert_eq!(inner.engine.snapshot().accepted, before + 2, "agreement and signature");
+        assert_eq!(inner.engine.stats().accepted, before + 2, "agreement and signature");
     }
 }

@@ -19,7 +19,7 @@ fn parked(fixture: &Fixture, pool: &JobPool) -> (Ssl<Pipe>, PlainPeer) {
 }
 
 fn assert_ledger_is_zero(fixture: &Fixture, pool: &JobPool) {
-    let (jobs, engine) = (pool.stats(), fixture.engine.snapshot());
+    let (jobs, engine) = (pool.stats(), fixture.engine.stats());
     assert_eq!((jobs.live, jobs.stacks_in_use, jobs.quarantined), (0, 0, 0));
     assert_eq!((engine.requests.now, engine.waiters.now), (0, 0));
 }
@@ -57,7 +57,7 @@ fn l12_a_wrong_rsa_signature_never_leaves_the_engine() {
     let Err(SslError::Failed(EngineError::Invalid(CheckFailed(_)))) = ssl.do_handshake() else {
         panic!("the wrong signature was sent")
     };
-    assert_eq!(fixture.engine.snapshot().check_failures, 1);
+    assert_eq!(fixture.engine.stats().check_failures, 1);
     assert_ledger_is_zero(&fixture, &pool);
 }
 
@@ -70,10 +70,10 @@ fn the_peers_close_is_noticed_while_parked_and_cancels() {
     drop(client);
     let closed = ssl.watch_peer();
     assert!(matches!(closed, Err(SslError::PeerClosed(ClosedDuring::Handshake))));
-    assert_eq!((pool.stats().live, fixture.engine.snapshot().cancelled), (0, 1));
+    assert_eq!((pool.stats().live, fixture.engine.stats().cancelled), (0, 1));
     // The device still has the request; its answer goes to the sink.
     fixture.device.answer();
-    assert_eq!(fixture.engine.snapshot().late, 1);
+    assert_eq!(fixture.engine.stats().late, 1);
     assert_ledger_is_zero(&fixture, &pool);
 }
 
@@ -96,9 +96,9 @@ fn l5_dropping_a_parked_session_cancels_it() {
     let pool = JobPool::new();
     let (first, _client1) = parked(&fixture, &pool);
     let (second, _client2) = parked(&fixture, &pool);
-    assert_eq!(fixture.engine.snapshot().waiters.now, 1, "the ring holds one; the second waits");
+    assert_eq!(fixture.engine.stats().waiters.now, 1, "the ring holds one; the second waits");
     drop(second);
-    assert_eq!(fixture.engine.snapshot().waiters.now, 0);
+    assert_eq!(fixture.engine.stats().waiters.now, 0);
     drop(first);
     assert_eq!(fixture.device.held(), 1, "what the device owns stays there");
     fixture.device.answer();

@@ -360,7 +360,7 @@ proptest! {
             world.act(action);
         }
         world.settle();
-        prop_assert_eq!((world.pool.stats().live, world.engine.snapshot().requests.now), (0, 0));
+        prop_assert_eq!((world.pool.stats().live, world.engine.stats().requests.now), (0, 0));
     }
 }
 
@@ -388,7 +388,7 @@ fn while_a_ticket_or_a_key_is_awaited_every_call_waits_and_nothing_is_sent_twice
         assert_eq!(world.write(b", sent behind"), Some(13));
         world.settle();
         assert_eq!(world.ours, b"sent before, sent behind");
-        assert_eq!(world.engine.snapshot().accepted, parks as u64, "law L2");
+        assert_eq!(world.engine.stats().accepted, parks as u64, "law L2");
     }
 }
 
@@ -434,7 +434,7 @@ fn l5_a_session_cleared_with_a_packet_parked_after_its_handshake_leaves_nothing(
         assert!(cleared.is_ok() && world.ssl.is_handshaking());
         assert_eq!((world.pool.stats().live, world.pool.stats().quarantined), (0, 0));
         world.device.answer();
-        let counted = world.engine.snapshot();
+        let counted = world.engine.stats();
         assert_eq!((counted.cancelled, counted.late, counted.requests.now), (1, 1, 0));
     }
 }

@@ -220,7 +220,7 @@ fn a_handshake_that_times_out_is_told_so_wherever_it_stands() {
         assert_eq!(timed_out(&mut ssl, &mut other), internal_error);
         // It waits for its key.
         assert_eq!(timed_out(&mut parked, &mut client), internal_error);
-        assert_eq!((pool.stats().live, fixture.engine.snapshot().cancelled), (0, 1));
+        assert_eq!((pool.stats().live, fixture.engine.stats().cancelled), (0, 1));
         fixture.device.answer();
         // It waits for the client's last flight.
         let (mut ssl, mut client) = open();

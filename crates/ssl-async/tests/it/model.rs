@@ -142,7 +142,7 @@ impl World {
     fn check_call(&mut self, call: Call) {
         let at_once = self.fixture.device.answers_at_once();
         let result = self.call(call);
-        let asked = self.fixture.engine.snapshot().accepted - self.asked;
+        let asked = self.fixture.engine.stats().accepted - self.asked;
         self.asked += asked;
         self.asked_of_connection += asked;
         assert!(self.asked_of_connection <= 1, "a handshake has one signature");
@@ -287,7 +287,7 @@ impl World {
         while fixture.device.held() > 0 {
             fixture.device.answer();
         }
-        let (jobs, engine) = (pool.stats(), fixture.engine.snapshot());
+        let (jobs, engine) = (pool.stats(), fixture.engine.stats());
         assert_eq!((jobs.live, jobs.stacks_in_use, jobs.quarantined), (0, 0, 0));
         assert_eq!((engine.requests.now, engine.waiters.now), (0, 0));
     }

@@ -75,7 +75,7 @@ impl World {
 
     /// How many operations the device has been asked for.
     fn asked(&self) -> u64 {
-        self.engine.snapshot().accepted
+        self.engine.stats().accepted
     }
 
     /// Answers all until the session has sent its answer.

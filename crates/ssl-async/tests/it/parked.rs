@@ -26,7 +26,7 @@ fn a_cleared_session_serves_another_client_and_keeps_its_id_and_descriptor() {
     drop(ssl.clear(ours).unwrap());
     assert!(!ssl.waiting_for_async() && ssl.is_handshaking());
     assert_eq!(ssl.async_status(), Status::Err, "the last operation was cancelled");
-    assert_eq!((pool.stats().live, fixture.engine.snapshot().cancelled), (0, 1));
+    assert_eq!((pool.stats().live, fixture.engine.stats().cancelled), (0, 1));
 
     client.step();
     assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantAsync);
@@ -38,7 +38,7 @@ fn a_cleared_session_serves_another_client_and_keeps_its_id_and_descriptor() {
     client.step();
     assert_eq!(ssl.do_handshake().unwrap(), Outcome::Ready(()));
     assert_eq!((ssl.id(), ssl.async_fd().map(|fd| format!("{fd:?}")).unwrap()), (id, fd));
-    assert_eq!(fixture.engine.snapshot().late, 1);
+    assert_eq!(fixture.engine.stats().late, 1);
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn where_no_job_can_be_had_the_operation_blocks_and_the_handshake_succeeds() {
     answering.join().unwrap();
     client.step();
     assert_eq!(ssl.do_handshake().unwrap(), Outcome::Ready(()));
-    assert_eq!((pool.stats().started, fixture.engine.snapshot().blocking_waits), (0, 1));
+    assert_eq!((pool.stats().started, fixture.engine.stats().blocking_waits), (0, 1));
 }
 
 #[test]
@@ -179,5 +179,5 @@ fn with_async_mode_off_a_session_used_inside_a_job_pauses_that_job() {
     assert_eq!((outcome, ssl.async_status()), (Outcome::WantRead, Status::Unsupported));
     client.step();
     assert_eq!(ssl.do_handshake().unwrap(), Outcome::Ready(()));
-    assert_eq!(fixture.engine.snapshot().blocking_waits, 0);
+    assert_eq!(fixture.engine.stats().blocking_waits, 0);
 }

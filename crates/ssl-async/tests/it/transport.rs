@@ -182,7 +182,7 @@ proptest! {
         while fixture.device.held() > 0 {
             fixture.device.answer();
         }
-        let (jobs, engine) = (pool.stats(), fixture.engine.snapshot());
+        let (jobs, engine) = (pool.stats(), fixture.engine.stats());
         prop_assert_eq!((jobs.live, jobs.stacks_in_use, jobs.quarantined), (0, 0, 0));
         prop_assert_eq!((engine.requests.now, engine.waiters.now), (0, 0));
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crypto_ops::{CryptoOp, SoftwareKeys};
-use engine_core::{Accelerator, DeviceError, Engine, Rejected, Request, Work};
+use engine_core::{Accelerator, DeviceError, DeviceRefused, Engine, Request, Work};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -22,7 +22,7 @@ pub(crate) type Version = &'static SupportedProtocolVersion;
 pub(crate) struct Device(Mutex<Vec<Request<CryptoOp>>>);
 
 impl Accelerator<CryptoOp> for Device {
-    fn submit(&self, request: Request<CryptoOp>) -> Result<(), Rejected<CryptoOp>> {
+    fn submit(&self, request: Request<CryptoOp>) -> Result<(), DeviceRefused<CryptoOp>> {
         self.0.lock().unwrap().push(request);
         Ok(())
     }

@@ -135,7 +135,7 @@ fn ours(script: &Script, parks: bool) -> Seen {
         world.device.answer();
     }
     while world.gates.answer(true) {}
-    let engine = world.engine.snapshot();
+    let engine = world.engine.stats();
     assert_eq!((engine.requests.now, engine.waiters.now), (0, 0));
     let established = matches!(outcome, Outcome::Closed | Outcome::Truncated) || !read.is_empty();
     Seen { outcome, established, read, sent: wire.sent(), cancelled }

@@ -133,7 +133,7 @@ fn packets_beyond_the_limit_of_jobs_wait_their_turn() {
         for n in 1..=2 {
             until(|| world.fixture.device.held() == 1).await;
             world.fixture.device.answer();
-            until(|| world.fixture.engine.snapshot().completed == n).await;
+            until(|| world.fixture.engine.stats().completed == n).await;
         }
         for server in servers {
             server.await.unwrap().unwrap();
@@ -187,6 +187,6 @@ fn a_shutdown_cancels_what_is_parked_and_refuses_what_comes() {
         // Again is as good as once.
         assert_eq!(world.shards.shutdown(Duration::ZERO).await, Shutdown::Drained);
         world.fixture.device.answer();
-        assert_eq!(world.fixture.engine.snapshot().requests.now, 0);
+        assert_eq!(world.fixture.engine.stats().requests.now, 0);
     });
 }

@@ -85,7 +85,7 @@ impl Slow {
 
     async fn is_empty(&self) {
         self.world.is_empty().await;
-        until(|| self.key.snapshot().requests.now == 0).await;
+        until(|| self.key.stats().requests.now == 0).await;
     }
 }
 
@@ -149,7 +149,7 @@ fn a_blocking_signer_that_fails_panics_hangs_and_lies_ends_its_handshake_and_no_
         // The one that hung comes back: late, and for nobody.
         open.send(()).unwrap();
         slow.is_empty().await;
-        let snapshot = slow.key.snapshot();
+        let snapshot = slow.key.stats();
         assert_eq!((snapshot.completed, snapshot.late, snapshot.deadlines), (5, 1, 1));
     });
 }
@@ -160,7 +160,7 @@ fn a_key_of_rustls_on_a_pool_of_threads() {
         let slow = Slow::new(|builder, key| builder.threads(2).signing_key(key).unwrap());
         slow.handshake().await.unwrap();
         slow.is_empty().await;
-        assert_eq!(slow.key.snapshot().completed, 1);
+        assert_eq!(slow.key.stats().completed, 1);
     });
 }
 
@@ -187,7 +187,7 @@ fn an_accelerator_that_answers_when_the_client_has_gone() {
         slow.world.is_empty().await;
         device.answer();
         slow.is_empty().await;
-        assert_eq!(slow.key.snapshot().late, 1);
+        assert_eq!(slow.key.stats().late, 1);
         device.set_answers_at_once(true);
         slow.handshake().await.unwrap();
     });
@@ -270,7 +270,7 @@ fn an_async_signer_is_tried_again_and_then_the_other_region_is_asked() {
         slow.handshake().await.unwrap();
         assert_eq!(asked(), (4, 1), "both attempts took too long: the other region");
         slow.is_empty().await;
-        assert_eq!(slow.key.snapshot().fallbacks, 1);
+        assert_eq!(slow.key.stats().fallbacks, 1);
     });
 }
 
@@ -312,7 +312,7 @@ fn an_async_signer_whose_runtime_is_gone_fails_the_handshake() {
     };
     current_thread().block_on(async {
         let ends = async {
-            until(|| slow.key.snapshot().accepted == 1).await;
+            until(|| slow.key.stats().accepted == 1).await;
             theirs.shutdown_background();
         };
         let (error, ()) = tokio::join!(slow.handshake(), ends);

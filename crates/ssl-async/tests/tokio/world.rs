@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use engine_core::EngineSnapshot;
+use engine_core::EngineStats;
 use rustls::client::Resumption;
 use rustls::version::TLS13;
 use ssl_async::task::{Shards, TlsAcceptor, TlsConnector, TlsStream};
@@ -99,7 +99,7 @@ impl World {
     }
 
     /// Laws L5 and L8: nothing is left, once the device has answered what it holds.
-    pub(crate) async fn is_empty(&self) -> EngineSnapshot {
+    pub(crate) async fn is_empty(&self) -> EngineStats {
         self.shards.quiesce().await;
         assert_eq!(self.shards.n_visits(), 0);
         for stats in self.shards.stats().await {
@@ -108,7 +108,7 @@ impl World {
         while self.fixture.device.held() > 0 {
             self.fixture.device.answer();
         }
-        let snapshot = self.fixture.engine.snapshot();
+        let snapshot = self.fixture.engine.stats();
         assert_eq!((snapshot.requests.now, snapshot.waiters.now), (0, 0));
         // A wake that came before its route was owed: the engine has not counted it, so its own count is not compared.
         assert_eq!(snapshot.spurious_resumes, 0, "L7: no resume without a reason");

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 
 use crypto_ops::CryptoOp;
-use engine_core::{Accelerator, Engine, Rejected, Request};
+use engine_core::{Accelerator, DeviceRefused, Engine, Request};
 use ssl_async::JobPool;
 
 use super::party::{Fixture, Ours, Plain, Server, Stood, Suite, Wire};
@@ -34,7 +34,7 @@ fn row(suite: Suite) -> Bench {
 struct Keeper(Mutex<Vec<Request<CryptoOp>>>);
 
 impl Accelerator<CryptoOp> for Keeper {
-    fn submit(&self, request: Request<CryptoOp>) -> Result<(), Rejected<CryptoOp>> {
+    fn submit(&self, request: Request<CryptoOp>) -> Result<(), DeviceRefused<CryptoOp>> {
         self.0.lock().expect("never held across a panic").push(request);
         Ok(())
     }

@@ -81,7 +81,7 @@ fn healthy(mode: &str) -> RowEvidence {
     }
 }
 
-fn engine(row: &mut RowEvidence) -> &mut engine_core::EngineSnapshot {
+fn engine(row: &mut RowEvidence) -> &mut engine_core::EngineStats {
     &mut row.devices[0].engine
 }
 

@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use engine_core::{
-    Accelerator, Capabilities, DeviceError, Engine, OnFull, Rejected, Request, RoomNotice,
+    Accelerator, Capabilities, DeviceError, DeviceRefused, Engine, OnFull, Request, RoomNotice,
     ThreadPoolBuilder,
 };
 use sim_engine::SimCard;
@@ -152,13 +152,13 @@ impl Valve {
 }
 
 impl Accelerator<Echo> for Valve {
-    fn submit(&self, request: Request<Echo>) -> Result<(), Rejected<Echo>> {
+    fn submit(&self, request: Request<Echo>) -> Result<(), DeviceRefused<Echo>> {
         if self.is_shut() {
-            return Err(Rejected::Full(request));
+            return Err(DeviceRefused::Full(request));
         }
         let n = request.work().n;
         if request.kind() != KNOWN {
-            return Err(Rejected::Unsupported(request, "no unit for that"));
+            return Err(DeviceRefused::Unsupported(request, "no unit for that"));
         }
         self.inner.submit(request)?;
         let early = {
@@ -196,7 +196,7 @@ impl Accelerator<Echo> for Valve {
 struct Probed(Arc<dyn Accelerator<Echo>>);
 
 impl Accelerator<Echo> for Probed {
-    fn submit(&self, request: Request<Echo>) -> Result<(), Rejected<Echo>> {
+    fn submit(&self, request: Request<Echo>) -> Result<(), DeviceRefused<Echo>> {
         self.0.submit(request)
     }
 }

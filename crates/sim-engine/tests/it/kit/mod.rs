@@ -71,7 +71,7 @@ impl Session {
 
     fn submit(&self, notifier: &Notifier, tag: Tag, answer: testing::Answer) -> Ticket {
         let kind = if answer == testing::Answer::Fatal { UNKNOWN } else { KNOWN };
-        let pending = self.engine.offer_on(notifier, Echo { n: tag.0, kind }).unwrap();
+        let pending = self.engine.submit_on(notifier, Echo { n: tag.0, kind }).unwrap();
         Ticket { tag, pending }
     }
 }

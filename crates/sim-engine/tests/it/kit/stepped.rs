@@ -7,7 +7,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use engine_core::{
-    Accelerator, Capabilities, Clock, DeviceError, Engine, OnFull, Rejected, Request, RoomNotice,
+    Accelerator, Capabilities, Clock, DeviceError, DeviceRefused, Engine, OnFull, Request,
+    RoomNotice,
 };
 use sim_engine::{Fault, Polling, SteppedCard};
 use wait_ctx::Notifier;
@@ -31,7 +32,7 @@ impl sim_engine::Compute for Mirror {
         Ok(work.n)
     }
 
-    fn works_for_nobody(&self) -> bool {
+    fn computes_cancelled(&self) -> bool {
         true
     }
 
@@ -49,7 +50,7 @@ struct Listed {
 }
 
 impl Accelerator<Echo> for Listed {
-    fn submit(&self, request: Request<Echo>) -> Result<(), Rejected<Echo>> {
+    fn submit(&self, request: Request<Echo>) -> Result<(), DeviceRefused<Echo>> {
         let n = request.work().n;
         self.card.submit(request)?;
         self.held.lock().unwrap().push_back(n);

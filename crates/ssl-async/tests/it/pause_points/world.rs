@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use crypto_ops::{CryptoOp, SoftwareKeys, device_handles};
-use engine_core::{CheckFailed, Engine, EngineSnapshot, Kind, Terms, Work};
+use engine_core::{CheckFailed, Engine, EngineStats, Kind, RequestOptions, Work};
 use job_core::JobPool;
 use rustls::client::WebPkiServerVerifier;
 use rustls::crypto::aws_lc_rs::kx_group;
@@ -80,11 +80,11 @@ impl World {
         let handle = keys.load_pem(&ours.pem).unwrap();
         let device = ManualDevice::new(Arc::clone(&keys), 8);
         let remote = ManualDevice::doing(8, |_question: &Question| Ok(()));
-        let (clock, terms) = (TestClock::default(), Terms::new().deadline(DEADLINE));
+        let (clock, terms) = (TestClock::default(), RequestOptions::new().deadline(DEADLINE));
         let engine =
-            Engine::builder(device.clone()).clock(Arc::new(clock.clone())).terms(terms).build();
+            Engine::builder(device.clone()).clock(Arc::new(clock.clone())).options(terms).build();
         let service =
-            Engine::builder(remote.clone()).clock(Arc::new(clock.clone())).terms(terms).build();
+            Engine::builder(remote.clone()).clock(Arc::new(clock.clone())).options(terms).build();
         let key = offload::key_handle(Arc::clone(&engine), handle);
         let (pool, called_back) = (JobPool::new(), Arc::default());
         Self { ours, theirs, keys, device, engine, key, remote, service, clock, pool, called_back }
@@ -267,8 +267,8 @@ impl World {
     }
 
     /// A counter of both engines together.
-    pub(super) fn count(&self, counter: impl Fn(&EngineSnapshot) -> u64) -> u64 {
-        counter(&self.engine.snapshot()) + counter(&self.service.snapshot())
+    pub(super) fn count(&self, counter: impl Fn(&EngineStats) -> u64) -> u64 {
+        counter(&self.engine.stats()) + counter(&self.service.stats())
     }
 
     /// Time passes, past the deadline of whatever is under way.
@@ -309,7 +309,7 @@ impl World {
         self.answer_too_late();
         let jobs = self.pool.stats();
         assert_eq!((jobs.live, jobs.stacks_in_use, jobs.quarantined), (0, 0, 0), "{what}");
-        let (engine, service) = (self.engine.snapshot(), self.service.snapshot());
+        let (engine, service) = (self.engine.stats(), self.service.stats());
         assert_eq!((engine.requests.now, engine.waiters.now), (0, 0), "{what}");
         assert_eq!((service.requests.now, service.waiters.now), (0, 0), "{what}");
         assert_eq!(device_handles().now, 0, "{what}");

@@ -55,7 +55,7 @@ fn ours(script: &Script, parks: bool) -> Seen {
         world.device.answer();
     }
     while world.gates.answer(true) {}
-    let (jobs, engine) = (world.pool.stats(), world.engine.snapshot());
+    let (jobs, engine) = (world.pool.stats(), world.engine.stats());
     assert_eq!((jobs.live, jobs.stacks_in_use, jobs.quarantined), (0, 0, 0));
     assert_eq!((engine.requests.now, engine.waiters.now), (0, 0));
     Seen { outcome, established, read, sent: wire.sent(), cancelled }

@@ -303,7 +303,7 @@ impl Driver {
             return;
         }
         let takes_up = which != Event::WatchPeer;
-        let before = self.world.engine.snapshot().submitted;
+        let before = self.world.engine.stats().submitted;
         let Stage::Open(ssl) = &mut self.stage else { return };
         let was_waiting = ssl.waiting_for_async();
         let unprompted = was_waiting && !self.settled;
@@ -319,7 +319,7 @@ impl Driver {
             Err(panic) => resume_unwind(panic),
         };
         let (waiting, id) = (ssl.waiting_for_async(), ssl.id());
-        let submitted = self.world.engine.snapshot().submitted;
+        let submitted = self.world.engine.stats().submitted;
         if unprompted && takes_up && result.is_ok() {
             assert_eq!(submitted, before, "{which:?} of {id} submitted something unprompted");
             assert!(waiting, "{which:?} of {id} went on before its operation was settled");
@@ -375,7 +375,7 @@ impl Driver {
             // See `is_rustls_assertion`; any other panic has ended the run.
             SslError::Panicked => self.shut_down,
             SslError::Failed(_) => {
-                let counted = self.world.engine.snapshot();
+                let counted = self.world.engine.stats();
                 counted.failed + counted.refused > 0
             }
             _ => false,
@@ -426,7 +426,7 @@ impl Driver {
             self.world.device.answer();
         }
         while self.world.gates.answer(true) {}
-        let (jobs, engine) = (self.world.pool.stats(), self.world.engine.snapshot());
+        let (jobs, engine) = (self.world.pool.stats(), self.world.engine.stats());
         assert_eq!((jobs.live, jobs.stacks_in_use, jobs.quarantined), (0, 0, 0));
         // What is cancelled after a shutdown runs into the same assertion of rustls's.
         let known = cfg!(debug_assertions) && self.ever_shut_down;

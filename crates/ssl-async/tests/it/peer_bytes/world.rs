@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::sync::{Arc, LazyLock};
 
 use crypto_ops::{CryptoOp, KeyHandle, SoftwareKeys};
-use engine_core::{Engine, Terms};
+use engine_core::{Engine, RequestOptions};
 use job_core::JobPool;
 use rustls::client::Resumption;
 use rustls::server::{NoClientAuth, NoServerSessionStorage, danger::ClientCertVerifier};
@@ -51,7 +51,7 @@ impl World {
         let clock = TestClock::default();
         let engine = Engine::builder(device.clone())
             .clock(Arc::new(clock.clone()))
-            .terms(Terms::new().deadline(DEADLINE))
+            .options(RequestOptions::new().deadline(DEADLINE))
             .build();
         let gates = Gates::default();
         let jobs = if setup.has(Setup::ONE_JOB) { 1 } else { 8 };

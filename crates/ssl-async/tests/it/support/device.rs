@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 
 use crypto_ops::{CryptoOp, CryptoOutput, SoftwareKeys};
-use engine_core::{Accelerator, DeviceError, Rejected, Request, Work};
+use engine_core::{Accelerator, DeviceError, DeviceRefused, Request, Work};
 
 type Execute<W> = dyn Fn(&W) -> Result<<W as Work>::Output, DeviceError> + Send + Sync;
 
@@ -106,14 +106,14 @@ impl<W: Work> ManualDevice<W> {
 }
 
 impl<W: Work> Accelerator<W> for ManualDevice<W> {
-    fn submit(&self, request: Request<W>) -> Result<(), Rejected<W>> {
+    fn submit(&self, request: Request<W>) -> Result<(), DeviceRefused<W>> {
         if self.answers_at_once() {
             self.complete(request);
             return Ok(());
         }
         let mut requests = self.requests.lock().unwrap();
         if requests.len() == self.ring {
-            return Err(Rejected::Full(request));
+            return Err(DeviceRefused::Full(request));
         }
         requests.push_back(request);
         self.arrived.notify_all();

@@ -1,10 +1,10 @@
-//! On which terms an operation is carried out: how long it may take, and what happens when that fails (law L14).
+//! Options of a request: how long it may take, and what happens when that fails (law L14).
 
 use core::time::Duration;
 
 /// How long an operation may take, and what happens if the device does not deliver. Set for a whole engine by
-/// [`EngineBuilder::terms`](crate::EngineBuilder::terms), or for some of its operations by
-/// [`Engine::with_terms`](crate::Engine::with_terms).
+/// [`EngineBuilder::options`](crate::EngineBuilder::options), or for some of its operations by
+/// [`Engine::with_options`](crate::Engine::with_options).
 ///
 /// | policy | deadline | fallback | standby |
 /// | --- | --- | --- | --- |
@@ -17,7 +17,7 @@ use core::time::Duration;
 /// [driver](crate::Engine::spawn_driver), or the thread that waits in a blocking [`run`](crate::Engine::run).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Terms {
+pub struct RequestOptions {
     /// How long after its submission an operation may take. If the standby takes over, it has the same time again;
     /// then the operation ends with [`EngineError::Deadline`](crate::EngineError::Deadline). [`Duration::MAX`] is as good
     /// as none. None by default.
@@ -26,7 +26,7 @@ pub struct Terms {
     pub fallback: Fallback,
 }
 
-impl Terms {
+impl RequestOptions {
     /// No deadline, no fallback.
     pub const fn new() -> Self {
         Self { deadline: None, fallback: Fallback::Fail }
@@ -74,7 +74,7 @@ pub enum OnFull {
     Notify,
 }
 
-/// Which operations go to the device, of those whose terms have the standby as their
+/// Which operations go to the device, of those whose options have the standby as their
 /// [fallback](Fallback::Standby). The others always go to the device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
