@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 
-use crypto_ops::{CryptoOp, CryptoOutput, SoftwareKeys};
+use crypto_ops::{CryptoOp, SoftwareKeys};
 use engine_core::{Accelerator, DeviceError, DeviceRefused, Request, Work};
 
 type Execute<W> = dyn Fn(&W) -> Result<<W as Work>::Output, DeviceError> + Send + Sync;
@@ -30,7 +30,7 @@ impl ManualDevice {
     pub(crate) fn answer_wrongly(&self) {
         let request = self.take();
         let answer = (self.execute)(request.work());
-        request.complete(answer.map(CryptoOutput::spoiled));
+        request.complete(answer.map(crypto_ops::testing::flip_bit));
     }
 }
 
