@@ -9,7 +9,7 @@ use crate::group::Group;
 use crate::output::CryptoOutput;
 use crate::secret::Secret;
 
-/// A step of a key exchange, or a whole one.
+/// A key exchange, or one step of it.
 ///
 /// ```text
 ///   client:  start ------------> its share, an EphemeralKey
@@ -17,16 +17,15 @@ use crate::secret::Secret;
 ///   server:  start_and_complete(peer's share) -> its share, the secret
 /// ```
 ///
-/// A server of TLS 1.3 needs a single operation. A server of TLS 1.2 sends its share first and goes the client's way.
-/// For the hybrid group the parts are not alike (a key one way, a ciphertext the other), so that one is always started
-/// by the client.
+/// A TLS 1.3 server needs a single operation. A TLS 1.2 server sends its share first, so it takes the same steps as a
+/// client. In the hybrid group the client sends a key and the server a ciphertext, so only a client can start.
 #[derive(Clone)]
 pub struct AgreeOp {
     group: Group,
     step: AgreeStep,
 }
 
-/// Which step of a key exchange is asked for. The result is in brackets.
+/// The step of a key exchange to compute, with its result in parentheses.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum AgreeStep {
@@ -35,19 +34,20 @@ pub enum AgreeStep {
     /// Combine the ephemeral key with the peer's share ([`CryptoOutput::Secret`], or
     /// [`BadShare`](CryptoOutput::BadShare)).
     Complete {
-        /// The key. Of the operation's group, or of the hybrid group of which that is the classical half.
+        /// The key: of the operation's group, or of the hybrid group whose classical half that is.
         key: EphemeralKey,
         /// The peer's share.
         peer: Vec<u8>,
     },
-    /// Both, for a share that is already there ([`CryptoOutput::Agreed`], or [`BadShare`](CryptoOutput::BadShare)).
+    /// Make an ephemeral key and combine it with the peer's share ([`CryptoOutput::Agreed`], or
+    /// [`BadShare`](CryptoOutput::BadShare)).
     StartAndComplete {
         /// The peer's share.
         peer: Vec<u8>,
     },
 }
 
-/// The peer's share cannot be one of this group. That is the peer's doing, and ends the handshake.
+/// Error for a peer's share that does not have the form of its group. The peer violates the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the peer's key share is no {group} share")]
 pub struct MalformedShare {
@@ -56,27 +56,27 @@ pub struct MalformedShare {
 }
 
 impl AgreeOp {
-    /// Starts an exchange.
+    /// Makes the operation that starts an exchange.
     pub const fn start(group: Group) -> Self {
         Self { group, step: AgreeStep::Start }
     }
 
-    /// Completes an exchange that was started.
+    /// Makes the operation that completes an exchange with the server's share `peer`.
     ///
     /// # Errors
     ///
-    /// [`MalformedShare`] when `peer` has not the form of a server's share.
+    /// [`MalformedShare`] when `peer` does not have the form of a server's share.
     pub fn complete(key: EphemeralKey, peer: &[u8]) -> Result<Self, MalformedShare> {
         let group = key.group();
         Self::complete_in(group, key, peer)
     }
 
-    /// Completes the classical half of a hybrid exchange alone, as a server without the hybrid group asks for.
+    /// Makes the operation that completes only the classical half of a hybrid exchange, with a server that chose that.
     ///
     /// # Errors
     ///
-    /// [`MalformedShare`] when `peer` has not the form of a server's share in that half's group, or the exchange is
-    /// not hybrid.
+    /// [`MalformedShare`] when `peer` does not have the form of a server's share in that half's group, or the exchange
+    /// is not hybrid.
     pub fn complete_classical_half(key: EphemeralKey, peer: &[u8]) -> Result<Self, MalformedShare> {
         let hybrid = key.group();
         let half = hybrid.classical_half().ok_or(MalformedShare { group: hybrid })?;
@@ -90,11 +90,11 @@ impl AgreeOp {
         Ok(Self { group, step: AgreeStep::Complete { key, peer: peer.to_vec() } })
     }
 
-    /// Starts and completes an exchange in one operation.
+    /// Makes the operation that starts an exchange and completes it with the client's share `peer`.
     ///
     /// # Errors
     ///
-    /// [`MalformedShare`] when `peer` has not the form of a client's share.
+    /// [`MalformedShare`] when `peer` does not have the form of a client's share.
     pub fn start_and_complete(group: Group, peer: &[u8]) -> Result<Self, MalformedShare> {
         if !group.is_client_share(peer) {
             return Err(MalformedShare { group });
@@ -107,22 +107,21 @@ impl AgreeOp {
         self.group
     }
 
-    /// What is asked for.
+    /// The step.
     pub fn step(&self) -> &AgreeStep {
         &self.step
     }
 
-    /// Checks the form of a result. Whether the secret is right shows when the peer uses it: the handshake's
-    /// `Finished` does not verify with a wrong one.
+    /// Checks the form of a result. A wrong secret of the right form is found later, when `Finished` does not verify.
     pub(crate) fn check(&self, output: &CryptoOutput) -> Result<(), CheckFailed> {
         let secret = |secret: &Secret| match self.group.is_secret(secret.expose()) {
             true => Ok(()),
-            false => Err(CheckFailed("the shared secret has not the form of its group")),
+            false => Err(CheckFailed("the shared secret does not have the form of its group")),
         };
         match (&self.step, output) {
             (AgreeStep::Start, CryptoOutput::Started { share, key }) => {
                 if key.group() != self.group || !self.group.is_client_share(share) {
-                    return Err(CheckFailed("the key share has not the form of its group"));
+                    return Err(CheckFailed("the key share does not have the form of its group"));
                 }
                 Ok(())
             }
@@ -132,7 +131,7 @@ impl AgreeOp {
                 CryptoOutput::Agreed { share, secret: output },
             ) => {
                 if !self.group.is_server_share(share) {
-                    return Err(CheckFailed("the key share has not the form of its group"));
+                    return Err(CheckFailed("the key share does not have the form of its group"));
                 }
                 secret(output)
             }

@@ -1,30 +1,32 @@
-//! Just enough DER to say what a key is: its algorithm identifier and, for RSA, its size.
+//! A reader of the parts of DER that identify a structure, and of a key's algorithm and size.
 //!
-//! Nothing here decides whether a key is good; the crypto library does. What is read here picks
-//! the right parser and lets a refusal name what was found.
+//! It selects the parser of the crypto library, which validates the key, and lets error messages name what was found.
 
-/// Where a key's algorithm identifier stands.
+#[cfg(any(feature = "aws-lc-rs", test))]
+use std::fmt;
+
+/// The structure around an algorithm identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Envelope {
-    /// PKCS #8 `PrivateKeyInfo` (RFC 5208, RFC 5958): a version goes before the identifier.
+    /// PKCS #8 `PrivateKeyInfo` (RFC 5208, RFC 5958): a version precedes the identifier.
     Pkcs8,
     /// X.509 `SubjectPublicKeyInfo` (RFC 5280): the identifier comes first.
     Spki,
 }
 
-/// What an algorithm identifier names.
+/// The algorithm that an identifier names.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(crate) enum DerAlgorithm {
     Rsa,
     P256,
     P384,
     Ed25519,
-    /// Known, but not one we accept.
+    /// Not accepted; a phrase that names it.
     Other(String),
 }
 
-/// The algorithm named in `der`, or `None` when `der` is not such an envelope.
-pub(crate) fn algorithm(envelope: Envelope, der: &[u8]) -> Option<Found> {
+/// The algorithm that `der` names, or `None` when `der` is not such an envelope.
+pub(crate) fn algorithm(envelope: Envelope, der: &[u8]) -> Option<DerAlgorithm> {
     let (mut body, rest) = element(der, SEQUENCE)?;
     if !rest.is_empty() {
         return None;
@@ -35,23 +37,23 @@ pub(crate) fn algorithm(envelope: Envelope, der: &[u8]) -> Option<Found> {
     let (identifier, _) = element(body, SEQUENCE)?;
     let (oid, parameters) = element(identifier, OBJECT_IDENTIFIER)?;
     Some(match oid {
-        RSA_ENCRYPTION => Found::Rsa,
+        RSA_ENCRYPTION => DerAlgorithm::Rsa,
         EC_PUBLIC_KEY => curve(parameters),
-        ED25519 => Found::Ed25519,
-        RSASSA_PSS => Found::Other("an RSA key bound to PSS (id-RSASSA-PSS)".into()),
-        ED448 => Found::Other("an Ed448 key".into()),
-        X25519 => Found::Other("an X25519 key, which cannot sign".into()),
-        DSA => Found::Other("a DSA key".into()),
-        other => Found::Other(format!("a key with algorithm {}", dotted(other))),
+        ED25519 => DerAlgorithm::Ed25519,
+        RSASSA_PSS => DerAlgorithm::Other("an RSA key bound to PSS (id-RSASSA-PSS)".into()),
+        ED448 => DerAlgorithm::Other("an Ed448 key".into()),
+        X25519 => DerAlgorithm::Other("an X25519 key, which cannot sign".into()),
+        DSA => DerAlgorithm::Other("a DSA key".into()),
+        other => DerAlgorithm::Other(format!("a key with algorithm {}", dotted(other))),
     })
 }
 
 /// The curve of a SEC 1 `ECPrivateKey` (RFC 5915), or `None` when `der` is not one.
 ///
-/// A key that names no curve is taken for one on the curve of its length that is used: the public half then tells
-/// whether it is.
+/// For a key that names no curve this is the usual curve of its length. A key on another curve of that length is rejected
+/// when it is parsed, because its public half does not match.
 #[cfg(any(feature = "aws-lc-rs", test))]
-pub(crate) fn sec1_curve(der: &[u8]) -> Option<Found> {
+pub(crate) fn sec1_curve(der: &[u8]) -> Option<DerAlgorithm> {
     let (body, rest) = element(der, SEQUENCE)?;
     if !rest.is_empty() {
         return None;
@@ -62,14 +64,14 @@ pub(crate) fn sec1_curve(der: &[u8]) -> Option<Found> {
         return Some(curve(parameters));
     }
     match scalar.len() {
-        32 => Some(Found::P256),
-        48 => Some(Found::P384),
+        32 => Some(DerAlgorithm::P256),
+        48 => Some(DerAlgorithm::P384),
         66 => Some(curve_p521()),
         _ => None,
     }
 }
 
-/// The bits of the modulus in a PKCS #1 `RSAPrivateKey` (RFC 8017, appendix A.1.2).
+/// The length in bits of the modulus in a PKCS #1 `RSAPrivateKey` (RFC 8017, appendix A.1.2).
 #[cfg(any(feature = "aws-lc-rs", test))]
 pub(crate) fn rsa_modulus_bits(pkcs1: &[u8]) -> Option<usize> {
     let (body, _) = element(pkcs1, SEQUENCE)?;
@@ -78,7 +80,7 @@ pub(crate) fn rsa_modulus_bits(pkcs1: &[u8]) -> Option<usize> {
     significant_bits(modulus)
 }
 
-/// The key inside a `SubjectPublicKeyInfo`.
+/// The bare key in a `SubjectPublicKeyInfo`.
 pub(crate) fn spki_public_key(spki: &[u8]) -> Option<&[u8]> {
     let (body, _) = element(spki, SEQUENCE)?;
     let (_, body) = element(body, SEQUENCE)?;
@@ -87,14 +89,14 @@ pub(crate) fn spki_public_key(spki: &[u8]) -> Option<&[u8]> {
     bits.get(1..)
 }
 
-/// The bits of the modulus in a `SubjectPublicKeyInfo` around a PKCS #1 `RSAPublicKey`.
+/// The length in bits of the modulus in a `SubjectPublicKeyInfo` around a PKCS #1 `RSAPublicKey`.
 pub(crate) fn spki_rsa_modulus_bits(spki: &[u8]) -> Option<usize> {
     let (body, _) = element(spki_public_key(spki)?, SEQUENCE)?;
     let (modulus, _) = element(body, INTEGER)?;
     significant_bits(modulus)
 }
 
-/// The private key inside a PKCS #8 envelope, itself DER.
+/// The private key in a PKCS #8 envelope, which is DER itself.
 #[cfg(any(feature = "aws-lc-rs", test))]
 pub(crate) fn pkcs8_private_key(der: &[u8]) -> Option<&[u8]> {
     let (body, _) = element(der, SEQUENCE)?;
@@ -104,11 +106,76 @@ pub(crate) fn pkcs8_private_key(der: &[u8]) -> Option<&[u8]> {
     Some(key)
 }
 
-/// Whether a PKCS #8 envelope is of version 2 (RFC 5958), which may have the public key beside the private one.
+/// Whether a PKCS #8 envelope has version 2 (RFC 5958), which may contain the public key, too.
 #[cfg(any(feature = "aws-lc-rs", test))]
 pub(crate) fn is_pkcs8_version_2(der: &[u8]) -> bool {
     let version = element(der, SEQUENCE).and_then(|(body, _)| element(body, INTEGER));
     version.is_some_and(|(version, _)| version == [1])
+}
+
+/// The structure that a DER file contains.
+#[cfg(any(feature = "aws-lc-rs", test))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DerKind {
+    /// An X.509 certificate.
+    Certificate,
+    /// A certificate request (PKCS #10).
+    Request,
+    /// A public key (`SubjectPublicKeyInfo`).
+    PublicKey,
+    /// A private key: PKCS #8, PKCS #1 or SEC 1.
+    PrivateKey,
+    /// An encrypted private key (PKCS #8).
+    EncryptedPrivateKey,
+    /// A bundle of certificates (PKCS #7).
+    Pkcs7,
+    /// A password-protected key with its certificates (PKCS #12).
+    Pkcs12,
+}
+
+#[cfg(any(feature = "aws-lc-rs", test))]
+impl DerKind {
+    /// Identifies `bytes`; `None` unless they are exactly one such structure.
+    pub(crate) fn of(bytes: &[u8]) -> Option<Self> {
+        let (body, rest) = element(bytes, SEQUENCE)?;
+        if !rest.is_empty() {
+            return None;
+        }
+        let (tag, first, rest) = any_element(body)?;
+        let next = any_element(rest).map(|(tag, ..)| tag);
+        match (tag, first, next) {
+            (INTEGER, [3], Some(SEQUENCE)) => Some(Self::Pkcs12),
+            (INTEGER, [0 | 1], Some(SEQUENCE | INTEGER | OCTET_STRING)) => Some(Self::PrivateKey),
+            (OBJECT_IDENTIFIER, ..) => Some(Self::Pkcs7),
+            (SEQUENCE, inner, next) => {
+                let (tag, ..) = any_element(inner)?;
+                match (tag, next) {
+                    (OBJECT_IDENTIFIER, Some(OCTET_STRING)) => Some(Self::EncryptedPrivateKey),
+                    (OBJECT_IDENTIFIER, _) => Some(Self::PublicKey),
+                    // A request begins with its version, zero; a version 1 certificate begins with its serial number.
+                    (INTEGER, _) if inner.starts_with(&[INTEGER, 1, 0]) => Some(Self::Request),
+                    _ => Some(Self::Certificate),
+                }
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(any(feature = "aws-lc-rs", test))]
+impl fmt::Display for DerKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Certificate => "a certificate in DER",
+            Self::Request => "a certificate request in DER",
+            Self::PublicKey => "a public key in DER",
+            Self::PrivateKey => "a private key in DER",
+            Self::EncryptedPrivateKey => "an encrypted private key in DER",
+            Self::Pkcs7 => "a PKCS #7 bundle in DER",
+            Self::Pkcs12 => "a PKCS #12 file",
+        })
+    }
 }
 
 fn significant_bits(number: &[u8]) -> Option<usize> {
@@ -116,36 +183,36 @@ fn significant_bits(number: &[u8]) -> Option<usize> {
     Some(significant.len() * 8 - significant[0].leading_zeros() as usize)
 }
 
-fn curve(parameters: &[u8]) -> Found {
+fn curve(parameters: &[u8]) -> DerAlgorithm {
     let Some((oid, _)) = element(parameters, OBJECT_IDENTIFIER) else {
-        return Found::Other("an EC key with explicit curve parameters".into());
+        return DerAlgorithm::Other("an EC key with explicit curve parameters".into());
     };
     match oid {
-        P256 => Found::P256,
-        P384 => Found::P384,
+        P256 => DerAlgorithm::P256,
+        P384 => DerAlgorithm::P384,
         P521 => curve_p521(),
-        SECP256K1 => Found::Other("an EC key on curve secp256k1".into()),
-        other => Found::Other(format!("an EC key on curve {}", dotted(other))),
+        SECP256K1 => DerAlgorithm::Other("an EC key on curve secp256k1".into()),
+        other => DerAlgorithm::Other(format!("an EC key on curve {}", dotted(other))),
     }
 }
 
-fn curve_p521() -> Found {
-    Found::Other("an EC key on curve P-521".into())
+fn curve_p521() -> DerAlgorithm {
+    DerAlgorithm::Other("an EC key on curve P-521".into())
 }
 
-/// Splits one element with tag `tag` off the front of `input`: its content, and what follows.
-pub(crate) fn element(input: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+/// Splits the first element off `input` if its tag is `tag`; returns its content and the rest.
+fn element(input: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (found, content, rest) = any_element(input)?;
     (found == tag).then_some((content, rest))
 }
 
-/// Splits one element off the front of `input`: its tag, its content, and what follows.
-pub(crate) fn any_element(input: &[u8]) -> Option<(u8, &[u8], &[u8])> {
+/// Splits the first element off `input`; returns its tag, its content and the rest.
+fn any_element(input: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (&tag, input) = input.split_first()?;
     let (&short, input) = input.split_first()?;
     let (length, input) = match short {
         0..=0x7f => (usize::from(short), input),
-        // Lengths of up to four bytes; no key is longer.
+        // Up to four bytes of length are enough for a key.
         0x81..=0x84 => {
             let (bytes, rest) = input.split_at_checked(usize::from(short & 0x7f))?;
             (bytes.iter().fold(0, |length, &byte| length << 8 | usize::from(byte)), rest)
@@ -156,7 +223,7 @@ pub(crate) fn any_element(input: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     Some((tag, content, rest))
 }
 
-/// An object identifier in the usual notation.
+/// An object identifier in dotted notation.
 fn dotted(oid: &[u8]) -> String {
     let mut arcs: Vec<u64> = Vec::new();
     let mut arc = 0_u64;
@@ -176,12 +243,12 @@ fn dotted(oid: &[u8]) -> String {
     arcs.iter().map(u64::to_string).collect::<Vec<_>>().join(".")
 }
 
-pub(crate) const INTEGER: u8 = 0x02;
+const INTEGER: u8 = 0x02;
 const BIT_STRING: u8 = 0x03;
 #[cfg(any(feature = "aws-lc-rs", test))]
-pub(crate) const OCTET_STRING: u8 = 0x04;
-pub(crate) const OBJECT_IDENTIFIER: u8 = 0x06;
-pub(crate) const SEQUENCE: u8 = 0x30;
+const OCTET_STRING: u8 = 0x04;
+const OBJECT_IDENTIFIER: u8 = 0x06;
+const SEQUENCE: u8 = 0x30;
 /// `[0] EXPLICIT`, the curve in an `ECPrivateKey`.
 #[cfg(any(feature = "aws-lc-rs", test))]
 const PARAMETERS: u8 = 0xa0;
@@ -208,12 +275,12 @@ mod tests {
     fn object_identifiers_are_written_with_dots() {
         assert_eq!(dotted(RSA_ENCRYPTION), "1.2.840.113549.1.1.1");
         assert_eq!(dotted(P384), "1.3.132.0.34");
-        // The only root arc whose second arc may exceed 39.
+        // Only under the root arc 2 may the second arc exceed 39.
         assert_eq!(dotted(&[0x88, 0x37]), "2.999");
     }
 
     #[test]
-    fn an_element_cut_short_is_no_element() {
+    fn a_truncated_element_is_not_read() {
         assert_eq!(element(&[0x30, 0x02, 1, 2, 3], SEQUENCE), Some((&[1, 2][..], &[3][..])));
         assert_eq!(element(&[0x30, 0x81, 0x02, 1, 2], SEQUENCE), Some((&[1, 2][..], &[][..])));
         assert_eq!(element(&[0x30, 0x02, 1], SEQUENCE), None);

@@ -1,4 +1,4 @@
-//! The private half of a key exchange under way, in the device that made it.
+//! Handles of ephemeral private keys, which stay in the device that made them.
 
 use std::any::Any;
 use std::fmt;
@@ -9,25 +9,25 @@ use engine_core::Level;
 
 use crate::group::Group;
 
-/// The private half of a key exchange that was started and not completed. It stays in the device; this is the handle.
+/// Handle of the private key of a key exchange that was started. The key stays in the device.
 ///
-/// What the device keeps behind the handle is its own: key material, or an object number with a destructor. It is
-/// dropped with the last clone of the handle, wherever that happens, so a device frees the object in that destructor.
+/// The device stores a value of its own behind the handle: key material, or an object number. The value is dropped with
+/// the last clone of the handle, on the thread that drops it, so a device frees the object in that value's `Drop`.
 /// [`device_handles`] counts the handles that exist.
 #[derive(Clone)]
-pub struct EphemeralKey(Arc<Held>);
+pub struct EphemeralKey(Arc<PrivateKey>);
 
-struct Held {
+struct PrivateKey {
     group: Group,
-    private: Box<dyn Any + Send + Sync>,
+    device_value: Box<dyn Any + Send + Sync>,
 }
 
 impl EphemeralKey {
-    /// A handle for what a device keeps of an exchange in `group`.
-    pub fn new(group: Group, private: impl Any + Send + Sync) -> Self {
+    /// Makes a handle for the private key of an exchange in `group`; `device_value` is the device's own.
+    pub fn new(group: Group, device_value: impl Any + Send + Sync) -> Self {
         let now = NOW.fetch_add(1, Ordering::Relaxed) + 1;
         PEAK.fetch_max(now, Ordering::Relaxed);
-        Self(Arc::new(Held { group, private: Box::new(private) }))
+        Self(Arc::new(PrivateKey { group, device_value: Box::new(device_value) }))
     }
 
     /// The group.
@@ -35,19 +35,19 @@ impl EphemeralKey {
         self.0.group
     }
 
-    /// What the device keeps, if it is of this type: a device must expect handles of another one.
+    /// The device's value, or `None` when it is of another type: the handle may be another device's.
     pub fn private<T: Any>(&self) -> Option<&T> {
-        self.0.private.downcast_ref()
+        self.0.device_value.downcast_ref()
     }
 }
 
-impl Drop for Held {
+impl Drop for PrivateKey {
     fn drop(&mut self) {
         NOW.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
-/// Two handles are equal when they are of the same exchange.
+/// Handles are equal when they are clones of one another.
 impl PartialEq for EphemeralKey {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
@@ -62,8 +62,8 @@ impl fmt::Debug for EphemeralKey {
     }
 }
 
-/// How many ephemeral keys devices hold in this process, now and at most so far. Zero when no session is alive (law
-/// L8).
+/// The number of ephemeral keys that devices hold in this process, now and at its highest. Zero when no session is alive
+/// ([law L8](https://github.com/layby-rs/layby/blob/main/docs/laws.md): nothing in flight, nothing held).
 pub fn device_handles() -> Level {
     let (now, peak) = (NOW.load(Ordering::Relaxed), PEAK.load(Ordering::Relaxed));
     Level { now: now as u64, peak: peak as u64 }

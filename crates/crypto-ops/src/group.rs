@@ -1,10 +1,10 @@
-//! Key-exchange groups: their numbers on the wire, and the form of what they exchange.
+//! Key-exchange groups: code points, and the form of shares and secrets.
 
 use std::fmt;
 
 use engine_core::Kind;
 
-/// A group for the key exchange of a handshake.
+/// A key-exchange group.
 ///
 /// The number is the `NamedGroup` code point of RFC 8446, section 4.2.7, and of the draft draft-ietf-tls-ecdhe-mlkem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,7 +22,7 @@ pub enum Group {
 }
 
 impl Group {
-    /// Every group there is.
+    /// Every group.
     pub const ALL: [Self; 4] = [Self::X25519, Self::P256, Self::P384, Self::X25519MlKem768];
 
     /// The TLS code point.
@@ -30,12 +30,12 @@ impl Group {
         self as u16
     }
 
-    /// The group with this TLS code point, if it is one of ours.
+    /// The group with this TLS code point, or `None` when it is not supported.
     pub fn from_u16(code_point: u16) -> Option<Self> {
         Self::ALL.into_iter().find(|group| group.to_u16() == code_point)
     }
 
-    /// The kind of work a key exchange in this group is, whichever step of it.
+    /// The [`Kind`] of each step of a key exchange in this group.
     pub const fn agree_kind(self) -> Kind {
         match self {
             Self::X25519 => Kind::new("agree-x25519"),
@@ -45,7 +45,7 @@ impl Group {
         }
     }
 
-    /// For a hybrid group its classical half, which a peer may choose alone; it is the last part of a client's share.
+    /// The classical half of a hybrid group, which a server may choose alone. Its share is the end of a client's share.
     pub const fn classical_half(self) -> Option<Self> {
         match self {
             Self::X25519MlKem768 => Some(Self::X25519),
@@ -53,7 +53,7 @@ impl Group {
         }
     }
 
-    /// The length in bytes of the share that starts an exchange, a client's.
+    /// The length in bytes of a client's share, which starts an exchange.
     pub const fn client_share_len(self) -> usize {
         match self {
             Self::X25519 => 32,
@@ -63,7 +63,7 @@ impl Group {
         }
     }
 
-    /// The length in bytes of the share that answers, a server's.
+    /// The length in bytes of a server's share, which answers a client's.
     pub const fn server_share_len(self) -> usize {
         match self {
             Self::X25519MlKem768 => ML_KEM_768_CIPHERTEXT_LEN + 32,
@@ -80,18 +80,18 @@ impl Group {
         }
     }
 
-    /// Whether a client's share has the form it must have. Its content may still be no public key.
+    /// Whether `share` has the form of a client's share. It may still not be a valid public key.
     pub fn is_client_share(self, share: &[u8]) -> bool {
         share.len() == self.client_share_len() && self.is_uncompressed(share)
     }
 
-    /// Whether a server's share has the form it must have. Its content may still be no public key.
+    /// Whether `share` has the form of a server's share. It may still not be a valid public key.
     pub fn is_server_share(self, share: &[u8]) -> bool {
         share.len() == self.server_share_len() && self.is_uncompressed(share)
     }
 
-    /// Whether a shared secret has the form it must have: its length, and not all zeros, which is what a point of
-    /// small order gives (RFC 7748, section 6.1; RFC 8446, section 7.4.2).
+    /// Whether `secret` has the form of a shared secret: the right length and not all zeros, the result of a point of
+    /// small order (RFC 7748, section 6.1; RFC 8446, section 7.4.2).
     pub fn is_secret(self, secret: &[u8]) -> bool {
         let is_zero = |half: &[u8]| half.iter().fold(0, |or, byte| or | byte) == 0;
         secret.len() == self.secret_len() && !secret.chunks(self.half_len()).any(is_zero)
@@ -105,7 +105,7 @@ impl Group {
         }
     }
 
-    /// TLS has points in no other form (RFC 8446, section 4.2.8.2; RFC 8422, section 5.4.1).
+    /// TLS allows no other encoding of points (RFC 8446, section 4.2.8.2; RFC 8422, section 5.4.1).
     fn is_uncompressed(self, share: &[u8]) -> bool {
         !matches!(self, Self::P256 | Self::P384) || share.first() == Some(&4)
     }

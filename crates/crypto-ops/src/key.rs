@@ -1,11 +1,11 @@
-//! A key as everybody but its store knows it.
+//! Handles of keys, with their public half.
 
 use std::fmt;
 use std::sync::Arc;
 
 use engine_core::CheckFailed;
 
-use crate::der::{self, Envelope, Found};
+use crate::der::{self, DerAlgorithm, Envelope};
 use crate::error::KeyError;
 use crate::key_id::KeyId;
 #[cfg(feature = "aws-lc-rs")]
@@ -13,17 +13,16 @@ use crate::parsed::{ParsedVerifier, sha256};
 use crate::scheme::{Algorithm, Scheme};
 use crate::verifier::Verifier;
 
-/// A key as everybody but its store knows it: its name and its public half.
+/// A key without its private half: its name, its public key, and the verifier of its signatures.
 ///
-/// The private half never leaves the store or device that holds it. A handle is one pointer to
-/// clone, and may be used from any thread. Two handles are equal when they name the same key.
+/// The private half never leaves the store or device that holds it. Cloning a handle copies one pointer. Handles are
+/// equal when they name the same key.
 #[derive(Clone)]
 pub struct KeyHandle(Arc<PublicHalf>);
 
 impl KeyHandle {
-    /// Makes the handle of a key that lies elsewhere, in a token for instance, from its public
-    /// half: the DER of a `SubjectPublicKeyInfo` (RFC 5280), as certificates carry it. Only the
-    /// usual encoding is accepted: uncompressed points, and NULL parameters for RSA.
+    /// Makes the handle of a key in another store, for instance a token, from its public half: the DER of a
+    /// `SubjectPublicKeyInfo` (RFC 5280), as in certificates. Points must be uncompressed, and RSA parameters NULL.
     ///
     /// # Errors
     ///
@@ -35,8 +34,8 @@ impl KeyHandle {
         Self::with_verifier(spki, sha256(spki), Arc::new(verifier))
     }
 
-    /// As `from_spki_der`, for a program that has its cryptography from elsewhere: `fingerprint` is the SHA-256
-    /// of `spki`, and `verifier` checks signatures with this public key. Both are trusted.
+    /// As `from_spki_der`, with the cryptography of the caller: `fingerprint` must be the SHA-256 of `spki`, and
+    /// `verifier` must verify signatures with this public key. Neither is checked.
     ///
     /// # Errors
     ///
@@ -57,11 +56,11 @@ impl KeyHandle {
 
     fn algorithm_of(spki: &[u8]) -> Result<Algorithm, KeyError> {
         match der::algorithm(Envelope::Spki, spki).ok_or(MALFORMED)? {
-            Found::P256 => Ok(Algorithm::EcdsaP256),
-            Found::P384 => Ok(Algorithm::EcdsaP384),
-            Found::Ed25519 => Ok(Algorithm::Ed25519),
-            Found::Rsa => Ok(Algorithm::Rsa),
-            Found::Other(found) => Err(KeyError::Unsupported { found }),
+            DerAlgorithm::P256 => Ok(Algorithm::EcdsaP256),
+            DerAlgorithm::P384 => Ok(Algorithm::EcdsaP384),
+            DerAlgorithm::Ed25519 => Ok(Algorithm::Ed25519),
+            DerAlgorithm::Rsa => Ok(Algorithm::Rsa),
+            DerAlgorithm::Other(found) => Err(KeyError::Unsupported { found }),
         }
     }
 
@@ -75,7 +74,7 @@ impl KeyHandle {
         self.0.algorithm
     }
 
-    /// The schemes this key signs with, best first.
+    /// The schemes this key can sign with, best first.
     pub fn schemes(&self) -> &'static [Scheme] {
         self.0.algorithm.schemes()
     }
@@ -85,11 +84,11 @@ impl KeyHandle {
         &self.0.spki
     }
 
-    /// The greatest length in bytes of a signature with this key. RSA and Ed25519 signatures
-    /// always have it; ECDSA signatures, being DER, may be a few bytes shorter.
+    /// The maximum length in bytes of a signature with this key. ECDSA signatures may be a few bytes shorter, because
+    /// they are DER; RSA and Ed25519 signatures always have this length.
     pub fn max_signature_len(&self) -> usize {
         match self.0.algorithm {
-            // SEQUENCE { r INTEGER, s INTEGER }, each perhaps with a leading zero byte.
+            // SEQUENCE { r INTEGER, s INTEGER }, with up to one leading zero byte in each.
             Algorithm::EcdsaP256 => 2 + 2 * (2 + 33),
             Algorithm::EcdsaP384 => 2 + 2 * (2 + 49),
             Algorithm::Ed25519 => 64,
@@ -97,12 +96,11 @@ impl KeyHandle {
         }
     }
 
-    /// Verifies with the public half that `signature` is this key's signature of `message` under
-    /// `scheme`.
+    /// Verifies that `signature` is this key's signature of `message` under `scheme`.
     ///
     /// # Errors
     ///
-    /// [`CheckFailed`] when it is not, or when `scheme` is none of this key's.
+    /// [`CheckFailed`] when it is not, or when this key cannot sign with `scheme`.
     pub fn check(
         &self,
         scheme: Scheme,
@@ -110,7 +108,7 @@ impl KeyHandle {
         signature: &[u8],
     ) -> Result<(), CheckFailed> {
         if scheme.algorithm() != self.algorithm() {
-            return Err(CheckFailed("the scheme is none of the key's"));
+            return Err(CheckFailed("the key cannot sign with this scheme"));
         }
         match self.0.verifier.verify(scheme, message, signature) {
             true => Ok(()),
@@ -136,8 +134,8 @@ impl fmt::Debug for KeyHandle {
     }
 }
 
-/// The key itself within the DER of a `SubjectPublicKeyInfo` (RFC 5280): a point, or a PKCS #1 `RSAPublicKey`. `None` if
-/// `spki` is no such structure.
+/// The bare key within the DER of a `SubjectPublicKeyInfo` (RFC 5280): a point, or a PKCS #1 `RSAPublicKey`. `None` when
+/// `spki` is not such a structure.
 pub fn subject_public_key(spki: &[u8]) -> Option<&[u8]> {
     der::spki_public_key(spki)
 }
@@ -147,13 +145,13 @@ struct PublicHalf {
     spki: Box<[u8]>,
     algorithm: Algorithm,
     verifier: Arc<dyn Verifier>,
-    /// The length of the modulus; 0 for a key that is not RSA.
+    /// The length of the modulus in bytes; 0 when the key is not RSA.
     rsa_bytes: usize,
 }
 
 const MALFORMED: KeyError = KeyError::Malformed { format: "SubjectPublicKeyInfo" };
 
-/// The length of an RSA modulus in bytes, once its length in bits is found acceptable.
+/// The length in bytes of an RSA modulus of an accepted size.
 fn rsa_bytes(spki: &[u8]) -> Result<usize, KeyError> {
     match der::spki_rsa_modulus_bits(spki) {
         Some(bits) if KeyError::RSA_BITS.contains(&bits) => Ok(bits.div_ceil(8)),

@@ -1,21 +1,21 @@
-//! The operations of a TLS handshake that an engine can carry to a device: what is to be done, by
-//! which key, and whether the result is right.
+//! The operations of a TLS handshake that a device can compute: signatures, key agreement and session tickets, with
+//! their keys, their results and the checks of those.
 //!
-//! An operation owns all that a device needs, so it may travel anywhere. It names its key by a
-//! handle, which knows the public half; the private half stays in its store or device. A result is
-//! checked with the public half, and RSA results always are. The crate carries nothing itself: that
-//! is `engine-core`'s part.
+//! An operation owns all the data that a device needs, so it can be sent to any thread. It names its key by a
+//! [`KeyHandle`], which holds the public key; the private key stays in its store or device. The handle verifies
+//! signatures, and RSA signatures are always verified. `engine-core` submits operations to devices and collects the
+//! results; this crate only defines them.
 //!
 //! ```text
 //!    KeyHandle ------> SignOp --+
-//!    name, public half          |
+//!    name, public key           |
 //!        |          AgreeOp ----+--> CryptoOp === engine ===> device
-//!        |          TicketOp ---+       |                       |  private half: SoftwareKeys,
+//!        |          TicketOp ---+       |                       |  private key: SoftwareKeys,
 //!        |                              |                       |  a card, a token
 //!        |                              v                       v
 //!        +-- verifies with ----> CryptoOp::check <====== CryptoOutput
-//!                                  right -- handed over
-//!                                  wrong -- CheckFailed; the engine erases it
+//!                                  passed -- returned to the caller
+//!                                  failed -- CheckFailed; the engine erases the output
 //! ```
 //!
 //! # Example
@@ -42,7 +42,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # What is served
+//! # Supported operations
 //!
 //! | operation | with | kind |
 //! | --- | --- | --- |
@@ -59,35 +59,34 @@
 //!
 //! # Checks
 //!
-//! A check of a signature is the whole verification that the peer will do, with the same public key. It costs
-//! little for RSA, and for ECDSA more than the signature; so RSA is always checked, because one
-//! faulty signature can give the private key away, and the others as the engine is told to.
+//! A signature is checked as the peer will check it, with the same public key. For RSA that is cheap and always done,
+//! because one faulty signature can reveal the private key. For ECDSA the check costs more than the signature;
+//! [`CheckPolicy`](engine_core::CheckPolicy) decides whether it is done.
 //!
-//! A shared secret and a ticket cannot be checked short of computing them again. Their form always is: lengths, the
-//! encoding of points, and that a secret is not all zeros. A wrong secret of the right form ends the handshake at the
-//! peer's `Finished`.
+//! A shared secret or a ticket could only be checked by computing it again. Its form is always checked: lengths, the
+//! encoding of points, and that a secret is not all zeros. With a wrong secret of the right form the handshake fails
+//! at the peer's `Finished`.
 //!
 //! # Secrets
 //!
-//! Private keys are wiped when they are forgotten, and results nobody takes are wiped too. Shared secrets, the state in
-//! a ticket and ticket keys are wiped when they are dropped. `Debug` shows names and lengths only, and so does every
-//! log line.
+//! Private keys, signatures, shared secrets, ticket keys and the state in a ticket are wiped when they are dropped.
+//! `Debug` shows names and lengths only, and so does every log line.
 //!
 //! # Features
 //!
-//! - `aws-lc-rs` (default): `SoftwareKeys`, and `KeyHandle::from_spki_der`. Without it, keys are named with
-//!   [`KeyHandle::with_verifier`], and no cryptography is in the dependency tree.
+//! - `aws-lc-rs` (default): `SoftwareKeys`, `KeyHandle::from_spki_der` and the reading of PEM files. Without it, handles
+//!   are made with [`KeyHandle::with_verifier`], and the dependency tree contains no crypto library.
 //! - `testing`: the module `testing`, with outputs that are fake or wrong, for simulated devices and tests.
 //!
 //! # Threads and panics
 //!
-//! Everything here is `Send + Sync`. `SoftwareKeys::execute` blocks for as long as the computation
-//! takes: run it on a device's or a pool's thread. Nothing panics, whatever bytes it is given.
+//! All types are `Send + Sync`. `SoftwareKeys::execute` blocks while it computes: call it on a thread of a device or a
+//! pool. No input makes a function panic.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
-// What travels.
+// Operations and their results.
 mod agree;
 mod op;
 mod output;
@@ -95,7 +94,7 @@ mod secret;
 mod sign;
 mod ticket;
 
-// Keys, as everybody knows them.
+// Public keys and algorithms.
 mod ephemeral;
 mod group;
 mod key;
@@ -105,10 +104,8 @@ mod parsed;
 mod scheme;
 mod verifier;
 
-// Private keys: reading them, keeping them, working with them.
+// Private keys: reading, storing and using them.
 mod der;
-#[cfg(feature = "aws-lc-rs")]
-mod der_kind;
 #[cfg(feature = "aws-lc-rs")]
 mod pem;
 #[cfg(feature = "aws-lc-rs")]
@@ -120,7 +117,7 @@ pub mod testing;
 
 pub use agree::{AgreeOp, AgreeStep, MalformedShare};
 #[cfg(feature = "aws-lc-rs")]
-pub use der_kind::DerKind;
+pub use der::DerKind;
 pub use engine_core::{CheckFailed, Kind, Level, Work};
 pub use ephemeral::{EphemeralKey, device_handles};
 #[cfg(feature = "aws-lc-rs")]

@@ -1,4 +1,4 @@
-//! What an engine carries to a device: an operation.
+//! The operation of a handshake, as an engine sees it.
 
 use engine_core::{CheckFailed, Kind, Work};
 use zeroize::Zeroize as _;
@@ -9,15 +9,15 @@ use crate::scheme::Algorithm;
 use crate::sign::SignOp;
 use crate::ticket::TicketOp;
 
-/// An operation of a TLS handshake that can be computed elsewhere and later.
+/// An operation of a TLS handshake that a device can compute.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum CryptoOp {
-    /// Sign.
+    /// Signs.
     Sign(SignOp),
-    /// Agree on a secret with the peer.
+    /// Agrees on a secret with the peer.
     Agree(AgreeOp),
-    /// Seal or open a session ticket.
+    /// Seals or opens a session ticket.
     Ticket(TicketOp),
 }
 
@@ -50,23 +50,22 @@ impl Work for CryptoOp {
         }
     }
 
-    /// Verifies a signature with the public key. The other results can only be checked for their form, short of
-    /// computing them again.
+    /// Verifies a signature with the public key, and checks the form of other results.
     fn check(&self, output: &CryptoOutput) -> Result<(), CheckFailed> {
         match (self, output) {
             (Self::Sign(op), CryptoOutput::Signature(signature)) => {
                 op.key().check(op.scheme(), op.message(), signature)
             }
-            (Self::Sign(_), _) => Err(CheckFailed("the result is no signature")),
+            (Self::Sign(_), _) => Err(CheckFailed("the result is not a signature")),
             (Self::Agree(op), output) => op.check(output),
             (Self::Ticket(op), output) => op.check(output),
         }
     }
 
-    /// True for RSA. Most implementations sign modulo each prime and join the halves; with one
-    /// half wrong, the signature and the public key together give the private key away (Boneh,
-    /// DeMillo and Lipton, 1997). For the other algorithms the engine's policy decides, as their
-    /// check costs more than their signature. Checks of form cost nothing, so they are always made.
+    /// True for RSA signatures and for checks of form, which are cheap.
+    ///
+    /// Most implementations of RSA sign modulo each prime and combine the halves. With one half wrong, the signature and
+    /// the public key together reveal the private key (Boneh, DeMillo and Lipton, 1997).
     fn must_check(&self) -> bool {
         match self {
             Self::Sign(op) => op.key().algorithm() == Algorithm::Rsa,
@@ -74,7 +73,7 @@ impl Work for CryptoOp {
         }
     }
 
-    /// A copy, but for the second step of a key exchange: only the device that made the first has the key.
+    /// A copy, or `None` for the second step of a key exchange: only the device of the first step has the key.
     fn duplicate(&self) -> Option<Self> {
         match self {
             Self::Agree(op) if matches!(op.step(), AgreeStep::Complete { .. }) => None,
@@ -82,7 +81,7 @@ impl Work for CryptoOp {
         }
     }
 
-    /// Overwrites the output: an unchecked RSA signature may be as good as the private key.
+    /// Overwrites the output: an unchecked RSA signature can reveal the private key.
     fn erase(mut output: CryptoOutput) {
         output.zeroize();
     }

@@ -1,4 +1,4 @@
-//! What an engine carries back from a device: an operation's result.
+//! The results of operations.
 
 use std::fmt;
 
@@ -7,39 +7,39 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::ephemeral::EphemeralKey;
 use crate::secret::Secret;
 
-/// What an operation gives.
+/// The result of a [`CryptoOp`](crate::CryptoOp).
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CryptoOutput {
-    /// A signature, encoded as the scheme asks: DER for ECDSA, plain bytes for the others. Wiped when it is dropped, for an
-    /// unchecked one may give the key away.
+    /// A signature, encoded as the scheme requires: DER for ECDSA, plain bytes otherwise. Wiped when it is dropped,
+    /// because an unchecked one can reveal the key.
     Signature(Zeroizing<Vec<u8>>),
-    /// A key exchange has begun.
+    /// The result of [`AgreeStep::Start`](crate::AgreeStep::Start).
     Started {
         /// Our share, for the peer.
         share: Vec<u8>,
-        /// The private half.
+        /// The handle of our private key.
         key: EphemeralKey,
     },
-    /// A key exchange is complete that had begun before.
+    /// The result of [`AgreeStep::Complete`](crate::AgreeStep::Complete).
     Secret(Secret),
-    /// A key exchange is complete.
+    /// The result of [`AgreeStep::StartAndComplete`](crate::AgreeStep::StartAndComplete).
     Agreed {
         /// Our share, for the peer.
         share: Vec<u8>,
         /// The secret.
         secret: Secret,
     },
-    /// The peer's share is no public key of the group. The device is in order; the peer is not.
+    /// The peer's share is not a public key of the group: the peer's fault, not the device's.
     BadShare,
-    /// A session's state as a ticket.
+    /// A ticket: the sealed state of a session.
     Sealed(Vec<u8>),
-    /// The state in a ticket; `None` if the ticket is not authentic.
+    /// The state in a ticket; `None` when the ticket is not authentic.
     Opened(Option<Secret>),
 }
 
 impl CryptoOutput {
-    /// The signature, if it is one.
+    /// The signature, or `None` for another result.
     pub fn into_signature(self) -> Option<Vec<u8>> {
         match self {
             Self::Signature(mut signature) => Some(std::mem::take(&mut *signature)),
@@ -56,13 +56,13 @@ impl Zeroize for CryptoOutput {
             Self::Secret(secret) | Self::Agreed { secret, .. } | Self::Opened(Some(secret)) => {
                 secret.zeroize();
             }
-            // The private half is the device's to wipe, when the handle is dropped.
+            // The device wipes its private key when the handle is dropped.
             Self::Started { .. } | Self::BadShare | Self::Opened(None) => {}
         }
     }
 }
 
-/// Shows lengths only: an unchecked signature does not belong in a log, and a secret never does.
+/// Shows lengths only, because secrets and unchecked signatures must not be logged.
 impl fmt::Debug for CryptoOutput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

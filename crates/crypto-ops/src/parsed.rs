@@ -1,4 +1,4 @@
-//! Public keys, and signatures checked with them.
+//! Verification of signatures with aws-lc-rs.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::encoding::AsDer;
@@ -8,9 +8,7 @@ use crate::error::KeyError;
 use crate::scheme::{Algorithm, Scheme};
 use crate::verifier::Verifier;
 
-/// A public key, parsed.
-///
-/// aws-lc-rs fixes the scheme when it parses, so a key is parsed once for each: cheaper than once for each check.
+/// A public key, parsed once for each of its schemes, because aws-lc-rs binds a parsed key to one scheme.
 pub(crate) struct ParsedVerifier(Box<[(Scheme, ParsedPublicKey)]>);
 
 impl ParsedVerifier {
@@ -22,7 +20,7 @@ impl ParsedVerifier {
             .map(|&scheme| Ok((scheme, ParsedPublicKey::new(verification(scheme), spki)?)))
             .collect::<Result<Box<[_]>, aws_lc_rs::error::KeyRejected>>()
             .map_err(|_| malformed())?;
-        // One key has one encoding, hence one fingerprint; the parser alone would let some others pass.
+        // The parser accepts several encodings of a key; each would have a fingerprint of its own.
         if parsed[0].1.as_der().map_err(|_| malformed())?.as_ref() != spki {
             return Err(malformed());
         }
@@ -32,7 +30,7 @@ impl ParsedVerifier {
 
 impl Verifier for ParsedVerifier {
     fn verify(&self, scheme: Scheme, message: &[u8], signature: &[u8]) -> bool {
-        let parsed = self.0.iter().find(|(own, _)| *own == scheme);
+        let parsed = self.0.iter().find(|(parsed_for, _)| *parsed_for == scheme);
         parsed.is_some_and(|(_, key)| key.verify_sig(message, signature).is_ok())
     }
 }

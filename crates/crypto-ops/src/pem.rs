@@ -1,19 +1,18 @@
-//! The blocks of a PEM file (RFC 7468), read from bytes as they come from other systems.
+//! A parser of PEM files (RFC 7468) that accepts the encodings of other systems.
 //!
-//! A file is bytes, not text: names beside the blocks may be in any encoding, lines may end in any way, a byte-order mark
-//! may come first, and a whole file may be in UTF-16. Blocks are found by their `-----BEGIN` lines; everything else is
-//! passed over.
+//! Text between the blocks may be in any encoding, lines may end in CR or CRLF, the file may begin with a byte-order mark,
+//! and it may be in UTF-16. Blocks are found by their `-----BEGIN` lines; text between them is ignored.
 
 use std::fmt;
 
 use rustls_pki_types::pem::{self, PemObject as _, SectionKind};
 use zeroize::Zeroizing;
 
-use crate::der_kind::DerKind;
+use crate::der::DerKind;
 
-/// A file with PEM blocks, or without any.
+/// The content of a file, parsed as PEM.
 ///
-/// The content is wiped when the value is dropped, for it may be a private key. `Debug` shows labels only.
+/// It is wiped when the value is dropped, because it may be a private key. `Debug` shows labels only.
 pub struct PemFile {
     blocks: Vec<PemBlock>,
     not_pem: Option<NotPem>,
@@ -22,20 +21,20 @@ pub struct PemFile {
 /// One block of a PEM file.
 pub struct PemBlock {
     label: String,
-    /// The lines of base64.
+    /// The base64, in lines.
     body: Zeroizing<Vec<u8>>,
     encrypted: bool,
-    flaw: Option<PemError>,
+    error: Option<PemError>,
 }
 
-/// What a file without any PEM block is.
+/// The kind of a file without any PEM block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotPem {
-    /// It has no bytes, or only white space.
+    /// Empty, or only white space.
     Empty,
-    /// It is one DER structure.
+    /// One DER structure.
     Der(DerKind),
-    /// It is something else.
+    /// Anything else.
     Unknown,
 }
 
@@ -43,19 +42,19 @@ pub enum NotPem {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PemError {
-    /// The line that begins it does not end in five hyphens.
+    /// The `-----BEGIN` line does not end in five hyphens.
     #[error("its -----BEGIN line is not well-formed")]
     BadBegin,
-    /// The line that ends it is missing.
+    /// The `-----END` line is missing.
     #[error("it has no -----END line")]
     NoEnd,
-    /// Its content is not base64.
+    /// The content is not base64.
     #[error("it is not base64")]
     NotBase64,
 }
 
 impl PemFile {
-    /// Finds the blocks in the content of a file. Nothing is decoded yet.
+    /// Finds the blocks in the content of a file, without decoding them.
     pub fn parse(bytes: &[u8]) -> Self {
         let decoded = from_utf16(bytes);
         let bytes = decoded.as_ref().map_or(bytes, |decoded| decoded.as_slice());
@@ -68,17 +67,17 @@ impl PemFile {
         Self { blocks, not_pem }
     }
 
-    /// The blocks, in their order.
+    /// The blocks, in file order.
     pub fn blocks(&self) -> &[PemBlock] {
         &self.blocks
     }
 
-    /// What the file is instead, if it has no block.
+    /// The kind of the file when it has no block.
     pub fn not_pem(&self) -> Option<NotPem> {
         self.not_pem
     }
 
-    /// What the file holds, for a message: the labels of its blocks, or words for their absence.
+    /// The content as a phrase for a message: the labels of the blocks, or the kind of a file without any.
     pub fn found(&self) -> String {
         match self.not_pem {
             Some(NotPem::Empty) => "an empty file".to_owned(),
@@ -103,16 +102,16 @@ impl PemBlock {
         self.encrypted
     }
 
-    /// The bytes inside.
+    /// Decodes the content.
     ///
     /// # Errors
     ///
     /// [`PemError`] when the block is not well-formed. The error quotes nothing of the content.
     pub fn der(&self) -> Result<Zeroizing<Vec<u8>>, PemError> {
-        if let Some(flaw) = self.flaw {
-            return Err(flaw);
+        if let Some(error) = self.error {
+            return Err(error);
         }
-        // The label is ours, whatever the block's: the library decodes private keys, and only those, in constant time.
+        // Only under this label does the library decode in constant time.
         let (begin, end) = ("-----BEGIN PRIVATE KEY-----\n", "-----END PRIVATE KEY-----\n");
         let mut text =
             Zeroizing::new(Vec::with_capacity(begin.len() + self.body.len() + end.len()));
@@ -121,7 +120,7 @@ impl PemBlock {
         text.extend_from_slice(end.as_bytes());
         match <(SectionKind, Vec<u8>)>::from_pem_slice(&text) {
             Ok((_, der)) => Ok(Zeroizing::new(der)),
-            // An empty body is no section to the library.
+            // The library does not accept a section with an empty body.
             Err(pem::Error::NoItemsFound) => Ok(Zeroizing::default()),
             Err(_) => Err(PemError::NotBase64),
         }
@@ -144,8 +143,8 @@ const BEGIN: &[u8] = b"-----BEGIN ";
 const HYPHENS: &[u8] = b"-----";
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-/// The blocks in `bytes`. One begins at the start of a line, or right behind the hyphens that end another: files without
-/// a last line end are often put together like that.
+/// The blocks in `bytes`. A block begins at the start of a line, or directly after the hyphens that end another, as in
+/// concatenated files without a final line end.
 fn blocks(mut bytes: &[u8]) -> Vec<PemBlock> {
     let mut blocks = Vec::new();
     while let Some(line) = next_begin(bytes) {
@@ -154,8 +153,8 @@ fn blocks(mut bytes: &[u8]) -> Vec<PemBlock> {
         let name = first.get(BEGIN.len()..).unwrap_or_default();
         let Some(name_end) = find(name, HYPHENS) else {
             let label = printable(without_hyphens(name.trim_ascii_end()));
-            let flaw = Some(PemError::BadBegin);
-            blocks.push(PemBlock { label, body: Zeroizing::default(), encrypted: false, flaw });
+            let error = Some(PemError::BadBegin);
+            blocks.push(PemBlock { label, body: Zeroizing::default(), encrypted: false, error });
             bytes = rest;
             continue;
         };
@@ -163,9 +162,9 @@ fn blocks(mut bytes: &[u8]) -> Vec<PemBlock> {
         let inside = line.get(BEGIN.len() + name_end + HYPHENS.len()..).unwrap_or_default();
         let end = [b"-----END ", name, HYPHENS].concat();
         let until = find(inside, &end);
-        // An end behind the beginning of the next block is that block's.
+        // An END line after the next BEGIN line belongs to that block.
         let next = next_begin(inside).map(|next| inside.len() - next.len());
-        let (content, after, flaw) = match (until, next) {
+        let (content, after, error) = match (until, next) {
             (Some(until), next) if next.is_none_or(|next| until < next) => {
                 (&inside[..until], &inside[until + end.len()..], None)
             }
@@ -173,13 +172,13 @@ fn blocks(mut bytes: &[u8]) -> Vec<PemBlock> {
             (_, None) => (inside, &inside[inside.len()..], Some(PemError::NoEnd)),
         };
         let (encrypted, body) = body(content);
-        blocks.push(PemBlock { label: printable(name), body, encrypted, flaw });
+        blocks.push(PemBlock { label: printable(name), body, encrypted, error });
         bytes = after;
     }
     blocks
 }
 
-/// `bytes` from the next beginning of a block.
+/// `bytes` from the start of the next block.
 fn next_begin(bytes: &[u8]) -> Option<&[u8]> {
     let mut from = 0;
     loop {
@@ -196,13 +195,13 @@ fn next_begin(bytes: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// Whether the header of a block says that it is encrypted, and the lines behind the header, trimmed.
+/// Whether the header of a block says that it is encrypted, and the trimmed lines after the header.
 fn body(content: &[u8]) -> (bool, Zeroizing<Vec<u8>>) {
     let mut encrypted = false;
     let mut body = Zeroizing::new(Vec::with_capacity(content.len() + 1));
     let mut in_header = false;
     for line in content.split(|byte| b"\r\n".contains(byte)).map(<[u8]>::trim_ascii) {
-        // A header's line has a colon, which base64 has not; one that goes on is indented, or follows a comma.
+        // A header line contains a colon, which is not base64. It continues until the next empty line.
         if line.contains(&b':') {
             in_header = true;
             encrypted |= line.starts_with(b"Proc-Type") && find(line, b"ENCRYPTED").is_some();
@@ -216,7 +215,7 @@ fn body(content: &[u8]) -> (bool, Zeroizing<Vec<u8>>) {
     (encrypted, body)
 }
 
-/// The text of a file in UTF-16, of either byte order, as UTF-8. `None` for any other file.
+/// Converts a file in UTF-16 of either byte order to UTF-8; `None` for any other file.
 fn from_utf16(bytes: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     const LITTLE: &[u8] = b"-\0-\0-\0-\0-\0";
     const BIG: &[u8] = b"\0-\0-\0-\0-\0-";
@@ -228,7 +227,7 @@ fn from_utf16(bytes: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
         _ if has(BIG) => u16::from_be_bytes,
         _ => return None,
     };
-    // Long enough from the start: a buffer that grows would leave its old content behind.
+    // Allocated once: a buffer that grows would leave a copy of the key in freed memory.
     let mut text = Zeroizing::new(Vec::with_capacity(bytes.len() * 2));
     let units = bytes.as_chunks::<2>().0.iter().map(|pair| unit(*pair));
     for char in char::decode_utf16(units.filter(|&unit| unit != 0xfeff)) {
@@ -242,7 +241,7 @@ fn find(bytes: &[u8], wanted: &[u8]) -> Option<usize> {
     bytes.windows(wanted.len()).position(|window| window == wanted)
 }
 
-/// A label as it may be printed: short, and without anything that a terminal would take for more than text.
+/// A label for a message: shortened, and without control characters.
 fn printable(label: &[u8]) -> String {
     const LONGEST: usize = 40;
     let char =
@@ -250,7 +249,7 @@ fn printable(label: &[u8]) -> String {
     label.iter().take(LONGEST).map(char).collect()
 }
 
-/// `bytes` without the hyphens at its end.
+/// `bytes` without trailing hyphens.
 fn without_hyphens(bytes: &[u8]) -> &[u8] {
     let end = bytes.iter().rposition(|&byte| byte != b'-').map_or(0, |at| at + 1);
     &bytes[..end]

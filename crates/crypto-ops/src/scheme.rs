@@ -1,10 +1,10 @@
-//! Key algorithms and signature schemes: which fits which, and their numbers on the wire.
+//! Key algorithms and signature schemes.
 
 use std::fmt;
 
 use engine_core::Kind;
 
-/// The algorithm of a key, which decides the schemes it can sign with.
+/// The algorithm of a key, which determines the schemes it can sign with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Algorithm {
@@ -19,13 +19,12 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    /// Every algorithm there is.
+    /// Every algorithm.
     pub const ALL: [Self; 4] = [Self::EcdsaP256, Self::EcdsaP384, Self::Ed25519, Self::Rsa];
 
-    /// The schemes a key of this algorithm signs with, best first.
+    /// The schemes a key of this algorithm can sign with, best first.
     ///
-    /// For RSA, PSS goes before PKCS #1 v1.5, which TLS 1.3 no longer accepts in a handshake
-    /// (RFC 8446, section 4.2.3).
+    /// For RSA, PSS comes before PKCS #1 v1.5, which TLS 1.3 does not accept in a handshake (RFC 8446, section 4.2.3).
     pub const fn schemes(self) -> &'static [Scheme] {
         match self {
             Self::EcdsaP256 => &[Scheme::EcdsaP256Sha256],
@@ -42,8 +41,8 @@ impl Algorithm {
         }
     }
 
-    /// The kind of work a signature with such a key is: one kind per algorithm, because the
-    /// algorithm decides how long a device takes.
+    /// The [`Kind`] of a signature with such a key: one per algorithm, because the algorithm determines how long a
+    /// device takes.
     pub const fn sign_kind(self) -> Kind {
         match self {
             Self::EcdsaP256 => Kind::new("sign-ecdsa-p256"),
@@ -65,10 +64,10 @@ impl fmt::Display for Algorithm {
     }
 }
 
-/// A signature scheme: algorithm, padding and digest in one, as TLS negotiates it.
+/// A signature scheme as TLS negotiates it: algorithm, padding and digest.
 ///
-/// The number is the `SignatureScheme` code point of RFC 8446, section 4.2.3. TLS 1.2 writes hash
-/// and signature algorithm in the same two bytes, so the numbers hold there too.
+/// The number is the `SignatureScheme` code point of RFC 8446, section 4.2.3. TLS 1.2 encodes hash and signature
+/// algorithm in the same two bytes, so the numbers are valid there too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 #[repr(u16)]
@@ -79,7 +78,7 @@ pub enum Scheme {
     EcdsaP384Sha384 = 0x0503,
     /// `ed25519`; the signature is 64 bytes.
     Ed25519 = 0x0807,
-    /// `rsa_pkcs1_sha256`; the signature is as long as the modulus, as for all of RSA.
+    /// `rsa_pkcs1_sha256`; as with every RSA scheme, the signature is as long as the modulus.
     RsaPkcs1Sha256 = 0x0401,
     /// `rsa_pkcs1_sha384`.
     RsaPkcs1Sha384 = 0x0501,
@@ -94,7 +93,7 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    /// Every scheme there is.
+    /// Every scheme.
     pub const ALL: [Self; 9] = [
         Self::EcdsaP256Sha256,
         Self::EcdsaP384Sha384,
@@ -112,12 +111,12 @@ impl Scheme {
         self as u16
     }
 
-    /// The scheme with this TLS code point, if it is one of ours.
+    /// The scheme with this TLS code point, or `None` when it is not supported.
     pub fn from_u16(code_point: u16) -> Option<Self> {
         Self::ALL.into_iter().find(|scheme| scheme.to_u16() == code_point)
     }
 
-    /// The algorithm a key must have to sign with this scheme.
+    /// The algorithm of the keys that can sign with this scheme.
     pub const fn algorithm(self) -> Algorithm {
         match self {
             Self::EcdsaP256Sha256 => Algorithm::EcdsaP256,

@@ -1,21 +1,21 @@
-//! Bytes that must not be seen.
+//! Secret bytes.
 
 use std::fmt;
 
 use subtle::ConstantTimeEq as _;
 use zeroize::{Zeroize, Zeroizing};
 
-/// A secret: wiped when it is dropped, and never shown. Compared in a time that depends on its length alone.
+/// Secret bytes: wiped when dropped, never shown, and compared in a time that depends only on their length.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<Vec<u8>>);
 
 impl Secret {
-    /// Takes the bytes over.
+    /// Takes ownership of `bytes`.
     pub fn new(bytes: Vec<u8>) -> Self {
         Self(Zeroizing::new(bytes))
     }
 
-    /// The bytes. Wiping a copy is the caller's part.
+    /// The bytes. The caller must wipe any copy.
     pub fn expose(&self) -> &[u8] {
         &self.0
     }

@@ -5,11 +5,11 @@ use std::fmt;
 use crate::key::KeyHandle;
 use crate::scheme::{Algorithm, Scheme};
 
-/// A signature to be made: by which key, under which scheme, of which message.
+/// A signature to compute: its key, its scheme and its message.
 ///
-/// It owns everything a device needs, so a device never touches memory of the caller. The message
-/// is what the scheme digests, not a digest; in TLS 1.3 the `CertificateVerify` content of
-/// RFC 8446, section 4.4.3. It is not secret.
+/// The operation owns its data, so a device never accesses memory of the caller. The message is the input of the
+/// scheme's digest, not the digest itself; in TLS 1.3 it is the `CertificateVerify` content of RFC 8446, section 4.4.3.
+/// It is not secret.
 #[derive(Clone)]
 pub struct SignOp {
     key: KeyHandle,
@@ -18,12 +18,11 @@ pub struct SignOp {
 }
 
 impl SignOp {
-    /// Asks for a signature of `message` by `key` under `scheme`.
+    /// Makes the operation that signs `message` with `key` under `scheme`.
     ///
     /// # Errors
     ///
-    /// [`SchemeMismatch`], with the message in it, when `scheme` is not one of
-    /// [`KeyHandle::schemes`].
+    /// [`SchemeMismatch`], which returns the message, when `scheme` is not one of [`KeyHandle::schemes`].
     pub fn new(key: KeyHandle, scheme: Scheme, message: Vec<u8>) -> Result<Self, SchemeMismatch> {
         if scheme.algorithm() != key.algorithm() {
             return Err(SchemeMismatch { scheme, algorithm: key.algorithm(), message });
@@ -57,7 +56,7 @@ impl fmt::Debug for SignOp {
     }
 }
 
-/// A key cannot sign under this scheme.
+/// Error for a key that cannot sign with the scheme.
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("an {algorithm} key cannot sign with {scheme}: choose from the key's own schemes")]
 pub struct SchemeMismatch {
@@ -67,7 +66,7 @@ pub struct SchemeMismatch {
 }
 
 impl SchemeMismatch {
-    /// The scheme asked for.
+    /// The requested scheme.
     pub fn scheme(&self) -> Scheme {
         self.scheme
     }
@@ -77,7 +76,7 @@ impl SchemeMismatch {
         self.algorithm
     }
 
-    /// Hands the message back.
+    /// The message.
     pub fn into_message(self) -> Vec<u8> {
         self.message
     }

@@ -1,4 +1,4 @@
-//! The ticket operation: session tickets sealed and opened, and the keys for it in rotation.
+//! Session tickets: the operation that seals or opens one, ticket keys, and their rotation.
 
 use core::time::Duration;
 use std::fmt;
@@ -13,15 +13,15 @@ use crate::secret::Secret;
 
 /// A key that seals session tickets with AES-256-GCM.
 ///
-/// Unlike a signing key it is made by software and travels with the operation: all servers of a farm must have it, and
-/// it lives for hours. It is wiped when the last clone is dropped, and compared in constant time.
+/// Unlike a signing key it is made by software and sent with the operation, because all servers of a cluster share it
+/// and it lives for hours. It is wiped when the last clone is dropped, and compared in constant time.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TicketKey(Arc<Inner>);
 
 impl PartialEq for Inner {
     fn eq(&self, other: &Self) -> bool {
         let secrets = self.secret.as_slice().ct_eq(other.secret.as_slice());
-        // Every ticket shows the name.
+        // Only the secret needs constant time: every ticket contains the name.
         bool::from(secrets) && self.name == other.name
     }
 }
@@ -38,19 +38,19 @@ impl TicketKey {
     pub const NAME_LEN: usize = 16;
     /// The length in bytes of a key.
     pub const SECRET_LEN: usize = 32;
-    /// By how many bytes a ticket is longer than what it seals.
+    /// The length in bytes of a ticket without the state it seals.
     pub const OVERHEAD: usize = Self::NAME_LEN + NONCE_LEN + TAG_LEN;
 
-    /// A key from random bytes: the name, which every ticket shows, and the secret.
+    /// Makes a key from random bytes: the name, which every ticket contains in the clear, and the secret.
     pub fn new(name: [u8; Self::NAME_LEN], secret: Zeroizing<[u8; Self::SECRET_LEN]>) -> Self {
         Self(Arc::new(Inner { name, secret }))
     }
 
-    /// A key from the bytes that `fill` gives, which must be random.
+    /// Makes a key; `fill` must fill its argument with random bytes.
     ///
     /// # Errors
     ///
-    /// Those of `fill`.
+    /// The error of `fill`.
     pub fn generate<E>(mut fill: impl FnMut(&mut [u8]) -> Result<(), E>) -> Result<Self, E> {
         let mut name = [0; Self::NAME_LEN];
         let mut secret = Zeroizing::new([0; Self::SECRET_LEN]);
@@ -64,12 +64,12 @@ impl TicketKey {
         &self.0.name
     }
 
-    /// The secret, for the device that uses it.
+    /// The secret, for a device.
     pub fn expose(&self) -> &[u8; Self::SECRET_LEN] {
         &self.0.secret
     }
 
-    /// Whether a ticket says that this key sealed it.
+    /// Whether `ticket` begins with the name of this key.
     pub fn is_named_by(&self, ticket: &[u8]) -> bool {
         ticket.len() >= Self::OVERHEAD && ticket.starts_with(self.name())
     }
@@ -80,7 +80,7 @@ pub(crate) const NONCE_LEN: usize = 12;
 /// The length in bytes of the tag in a ticket.
 pub(crate) const TAG_LEN: usize = 16;
 
-/// Shows the start of the name only.
+/// Shows only the start of the name.
 impl fmt::Debug for TicketKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b, c, d, ..] = self.0.name;
@@ -88,21 +88,21 @@ impl fmt::Debug for TicketKey {
     }
 }
 
-/// A ticket to be sealed or opened.
+/// A ticket to seal or to open.
 ///
-/// A ticket is laid out as RFC 5077, section 4, recommends: the key's name, the nonce, the sealed state, the tag. The
-/// name is authenticated too.
+/// A ticket has the layout that RFC 5077, section 4, recommends: the key's name, the nonce, the sealed state, the tag.
+/// The name is authenticated, too.
 #[derive(Clone)]
 #[non_exhaustive]
 pub enum TicketOp {
-    /// Seal a session's state under a nonce of the device's choice ([`CryptoOutput::Sealed`]).
+    /// Seals a session's state ([`CryptoOutput::Sealed`]). The device chooses the nonce.
     Seal {
         /// The key.
         key: TicketKey,
         /// The state.
         state: Secret,
     },
-    /// Open a ticket ([`CryptoOutput::Opened`]). Whoever has sent it may have made it up.
+    /// Opens a ticket ([`CryptoOutput::Opened`]), which may be forged.
     Open {
         /// The key that the ticket names.
         key: TicketKey,
@@ -125,7 +125,11 @@ impl TicketOp {
             (Self::Open { .. }, CryptoOutput::Opened(None)) => true,
             _ => false,
         };
-        if right { Ok(()) } else { Err(CheckFailed("the result has not the form of a ticket's")) }
+        if right {
+            Ok(())
+        } else {
+            Err(CheckFailed("the result does not have the form of a ticket's"))
+        }
     }
 }
 
@@ -139,7 +143,7 @@ impl fmt::Debug for TicketOp {
     }
 }
 
-/// Ticket keys in rotation: one seals for a period, and opens for one more.
+/// Ticket keys in rotation: each seals for one period, and opens until the end of the next.
 ///
 /// ```text
 ///   time       0 ......... period ........ 2 periods ....... 3 periods
@@ -148,8 +152,8 @@ impl fmt::Debug for TicketOp {
 ///                           [-- key B -----------------)
 /// ```
 ///
-/// It is pure: the time is told, and counts from wherever the caller likes. A ticket can be opened for at least one
-/// period and less than two, whether or not anybody calls meanwhile.
+/// The caller passes the time, as a duration since any fixed point. A ticket can be opened for at least one period and
+/// less than two, even when no method is called in between.
 #[derive(Debug)]
 pub struct TicketRotation {
     period: Duration,
@@ -160,41 +164,40 @@ pub struct TicketRotation {
 }
 
 impl TicketRotation {
-    /// A rotation that begins `now` with `first`. A `period` of zero is taken as a nanosecond; one that is longer than time
-    /// lasts never ends.
+    /// Makes a rotation that begins `now` with the key `first`. A `period` of zero counts as one nanosecond.
     pub fn new(period: Duration, first: TicketKey, now: Duration) -> Self {
         let period = period.max(Duration::from_nanos(1));
         Self { period, current: first, since: now, previous: None }
     }
 
-    /// How long a key seals, and a ticket can be opened at least.
+    /// How long a key seals, which is also the minimum lifetime of a ticket.
     pub fn period(&self) -> Duration {
         self.period
     }
 
-    /// Whether a new key is due `now`.
+    /// Whether the current key's period has ended.
     pub fn is_due(&self, now: Duration) -> bool {
         now.saturating_sub(self.since) >= self.period
     }
 
-    /// Takes up a new key `now`, if one is due.
+    /// Replaces the current key by `fresh` if its period has ended.
     pub fn rotate(&mut self, fresh: TicketKey, now: Duration) {
         if !self.is_due(now) {
             return;
         }
         let age = now - self.since;
-        let sealed_lately = age < self.period.saturating_mul(2);
+        let sealed_recently = age < self.period.saturating_mul(2);
         let retired = std::mem::replace(&mut self.current, fresh);
-        self.previous = sealed_lately.then_some(retired);
-        self.since = if sealed_lately { self.since.saturating_add(self.period) } else { now };
+        self.previous = sealed_recently.then_some(retired);
+        self.since = if sealed_recently { self.since.saturating_add(self.period) } else { now };
     }
 
-    /// The key that seals.
+    /// The current key.
     pub fn sealing_key(&self) -> &TicketKey {
         &self.current
     }
 
-    /// The key that opens `ticket`, if it is one of ours and has not expired `now`.
+    /// The key that opens `ticket`, unless it is unknown or has expired.
     pub fn opening_key(&self, ticket: &[u8], now: Duration) -> Option<&TicketKey> {
         let age = now.saturating_sub(self.since);
         let current = Some(&self.current).filter(|_| age < self.period.saturating_mul(2));

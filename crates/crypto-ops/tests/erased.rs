@@ -1,5 +1,5 @@
-//! No secret is left in freed memory, whatever becomes of an operation: an allocator looks at each block that is freed.
-//! One test, for the allocator is that of the whole process.
+//! No secret is left in freed memory, however an operation ends. The global allocator searches each block when it is
+//! freed, so this file has a process of its own.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,16 +16,16 @@ use engine_core::{
 };
 use zeroize::Zeroizing;
 
-/// Looks for a pattern in every block that is freed.
-struct Watching;
+/// An allocator that searches every block for a pattern when it is freed.
+struct SearchingAllocator;
 
-/// Nothing else that these tests free looks like this.
+/// Unlike anything else that these tests free.
 const PATTERN: [u8; 24] = *b"\xA5secret to be wiped!\x5A\xC3\x3C\xFE";
 
 static FOUND: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: every call goes to the system's allocator, and the only addition reads a block before it is freed.
-unsafe impl GlobalAlloc for Watching {
+// SAFETY: every call is forwarded to the system's allocator; `dealloc` only reads the block before.
+unsafe impl GlobalAlloc for SearchingAllocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller keeps the contract of `alloc`.
         unsafe { System.alloc_zeroed(layout) }
@@ -54,24 +54,24 @@ unsafe impl GlobalAlloc for Watching {
 }
 
 #[global_allocator]
-static ALLOCATOR: Watching = Watching;
+static ALLOCATOR: SearchingAllocator = SearchingAllocator;
 
 fn pattern() -> Vec<u8> {
     PATTERN.to_vec()
 }
 
-/// How often the pattern was freed while `run` ran.
-fn freed(run: impl FnOnce()) -> usize {
+/// The number of times that a block with the pattern was freed during `run`.
+fn freed_with_pattern(run: impl FnOnce()) -> usize {
     let before = FOUND.load(Ordering::SeqCst);
     run();
     FOUND.load(Ordering::SeqCst) - before
 }
 
-/// Holds one request until it is told to answer.
+/// A device that holds one request until `answer` is called.
 #[derive(Debug, Default)]
-struct Held(Mutex<Option<Request<CryptoOp>>>);
+struct HoldingDevice(Mutex<Option<Request<CryptoOp>>>);
 
-impl Held {
+impl HoldingDevice {
     fn answer(&self, answer: Result<CryptoOutput, DeviceError>) {
         if let Some(request) = { self.0.lock().unwrap().take() } {
             request.complete(answer);
@@ -79,7 +79,7 @@ impl Held {
     }
 }
 
-impl Accelerator<CryptoOp> for Held {
+impl Accelerator<CryptoOp> for HoldingDevice {
     fn submit(&self, request: Request<CryptoOp>) -> Result<(), DeviceRefused<CryptoOp>> {
         let mut held = self.0.lock().unwrap();
         if held.is_some() {
@@ -91,47 +91,51 @@ impl Accelerator<CryptoOp> for Held {
 }
 
 #[derive(Debug, Default)]
-struct HandClock(AtomicUsize);
+struct ManualClock(AtomicUsize);
 
-impl Clock for HandClock {
+impl Clock for ManualClock {
     fn now(&self) -> Duration {
         Duration::from_secs(self.0.load(Ordering::SeqCst) as u64)
     }
 }
 
-/// Everything that can become of an operation after its device has taken it.
+/// How an operation ends.
 #[derive(Clone, Copy, Debug)]
-enum Fate {
+enum Ending {
     Collected,
     NotCollected,
-    GivenUpBefore,
+    DroppedBefore,
     Late,
-    BothAnswer,
+    DeviceAndStandbyAnswer,
     EngineDropped,
     DeviceFails,
     DeviceDropsIt,
-    GivenUpInTheQueue,
+    DroppedInTheQueue,
     Refused,
 }
 
-const FATES: [Fate; 10] = [
-    Fate::Collected,
-    Fate::NotCollected,
-    Fate::GivenUpBefore,
-    Fate::Late,
-    Fate::BothAnswer,
-    Fate::EngineDropped,
-    Fate::DeviceFails,
-    Fate::DeviceDropsIt,
-    Fate::GivenUpInTheQueue,
-    Fate::Refused,
+const ENDINGS: [Ending; 10] = [
+    Ending::Collected,
+    Ending::NotCollected,
+    Ending::DroppedBefore,
+    Ending::Late,
+    Ending::DeviceAndStandbyAnswer,
+    Ending::EngineDropped,
+    Ending::DeviceFails,
+    Ending::DeviceDropsIt,
+    Ending::DroppedInTheQueue,
+    Ending::Refused,
 ];
 
-fn meet(fate: Fate, op: CryptoOp, output: impl Fn() -> CryptoOutput, checks: CheckPolicy) {
-    let (device, standby) = (Arc::new(Held::default()), Arc::new(Held::default()));
-    let clock = Arc::<HandClock>::default();
-    let fallback =
-        if matches!(fate, Fate::BothAnswer) { Fallback::Standby } else { Fallback::Fail };
+fn end_by(ending: Ending, op: CryptoOp, output: impl Fn() -> CryptoOutput, checks: CheckPolicy) {
+    let (device, standby) =
+        (Arc::new(HoldingDevice::default()), Arc::new(HoldingDevice::default()));
+    let clock = Arc::<ManualClock>::default();
+    let fallback = if matches!(ending, Ending::DeviceAndStandbyAnswer) {
+        Fallback::Standby
+    } else {
+        Fallback::Fail
+    };
     let engine = Engine::builder(device.clone())
         .standby(standby.clone())
         .clock(clock.clone())
@@ -142,66 +146,70 @@ fn meet(fate: Fate, op: CryptoOp, output: impl Fn() -> CryptoOutput, checks: Che
         clock.0.fetch_add(2, Ordering::SeqCst);
         engine.poll();
     };
-    if let Fate::Refused = fate {
+    if let Ending::Refused = ending {
         engine.close();
         drop(engine.submit(op).unwrap_err());
         return;
     }
     let pending = engine.submit(op.clone()).unwrap();
-    match fate {
-        Fate::Collected => {
+    match ending {
+        Ending::Collected => {
             device.answer(Ok(output()));
             drop(pending.wait());
         }
-        Fate::NotCollected => {
+        Ending::NotCollected => {
             device.answer(Ok(output()));
             drop(pending);
         }
-        Fate::GivenUpBefore => {
+        Ending::DroppedBefore => {
             drop(pending);
             device.answer(Ok(output()));
         }
-        Fate::Late => {
+        Ending::Late => {
             time_passes();
             device.answer(Ok(output()));
             drop(pending.wait());
         }
-        Fate::BothAnswer => {
+        Ending::DeviceAndStandbyAnswer => {
             time_passes();
             standby.answer(Ok(output()));
             device.answer(Ok(output()));
             drop(pending.wait());
         }
-        Fate::EngineDropped => {
+        Ending::EngineDropped => {
             drop(engine);
             device.answer(Ok(output()));
             drop(pending);
         }
-        Fate::DeviceFails => {
+        Ending::DeviceFails => {
             device.answer(Err(DeviceError::Reset));
             drop(pending.wait());
         }
-        Fate::DeviceDropsIt => {
+        Ending::DeviceDropsIt => {
             drop(device.0.lock().unwrap().take());
             drop(pending.wait());
         }
-        Fate::GivenUpInTheQueue => {
+        Ending::DroppedInTheQueue => {
             drop(engine.submit(op).unwrap());
             device.answer(Ok(output()));
             drop(pending);
         }
-        Fate::Refused => unreachable!("it ended before"),
+        Ending::Refused => unreachable!("handled above"),
     }
 }
 
-/// The bytes that `Opened` has to have for a ticket: those of the pattern.
+/// A ticket whose opened state is as long as the pattern.
 fn ticket() -> Vec<u8> {
     vec![0; PATTERN.len() + TicketKey::OVERHEAD]
 }
 
 #[test]
-fn l5_no_output_and_no_input_is_freed_unwiped_whatever_becomes_of_the_operation() {
-    assert_eq!(freed(|| drop(pattern())), 1, "the allocator sees what is not wiped");
+fn l5_no_output_and_no_input_is_freed_unwiped_however_the_operation_ends() {
+    assert_eq!(
+        freed_with_pattern(|| drop(pattern())),
+        1,
+        "the allocator finds a pattern that is not wiped"
+    );
 
     let pem = rcgen::KeyPair::generate().unwrap().serialize_pem();
     let key = SoftwareKeys::new().load_pem(&pem).unwrap();
@@ -260,17 +268,17 @@ fn l5_no_output_and_no_input_is_freed_unwiped_whatever_becomes_of_the_operation(
         ),
     ];
     for (what, op, output) in &cases {
-        for fate in FATES {
-            // With and without the check, which none of these signatures passes.
+        for ending in ENDINGS {
+            // With and without the check, which every one of these signatures fails.
             for checks in [CheckPolicy::Always, CheckPolicy::Required] {
-                let found = freed(|| meet(fate, op(), output, checks));
-                assert_eq!(found, 0, "{what}, {fate:?}, {checks:?}");
+                let found = freed_with_pattern(|| end_by(ending, op(), output, checks));
+                assert_eq!(found, 0, "{what}, {ending:?}, {checks:?}");
             }
         }
     }
-    // Values that never see an engine.
-    assert_eq!(freed(|| drop(flip_bit(CryptoOutput::Signature(pattern().into())))), 0);
-    assert_eq!(freed(|| drop((Secret::new(pattern()).clone(), seal(), open()))), 0);
+    // Values that are never given to an engine.
+    assert_eq!(freed_with_pattern(|| drop(flip_bit(CryptoOutput::Signature(pattern().into())))), 0);
+    assert_eq!(freed_with_pattern(|| drop((Secret::new(pattern()).clone(), seal(), open()))), 0);
 }
 
 #[test]

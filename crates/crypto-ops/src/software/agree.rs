@@ -10,13 +10,13 @@ use crate::group::{Group, ML_KEM_768_CIPHERTEXT_LEN, ML_KEM_768_KEY_LEN};
 use crate::output::CryptoOutput;
 use crate::secret::Secret;
 
-/// What stands behind an [`EphemeralKey`] made here. aws-lc wipes it when it is dropped.
-struct Private {
+/// The device value of an [`EphemeralKey`] made here. aws-lc wipes it when it is dropped.
+struct EphemeralSecret {
     classical: PrivateKey,
     post_quantum: Option<DecapsulationKey>,
 }
 
-/// Does one step of a key exchange.
+/// Computes one step of a key exchange.
 pub(super) fn execute(op: &AgreeOp) -> Result<CryptoOutput, OpError> {
     let group = op.group();
     let failed = OpError::AgreementFailed { group };
@@ -26,7 +26,7 @@ pub(super) fn execute(op: &AgreeOp) -> Result<CryptoOutput, OpError> {
             Ok(CryptoOutput::Started { share, key: EphemeralKey::new(group, private) })
         }
         AgreeStep::Complete { key, peer } => {
-            let private = key.private::<Private>().ok_or(OpError::ForeignKey { group })?;
+            let private = key.private::<EphemeralSecret>().ok_or(OpError::ForeignKey { group })?;
             Ok(complete(group, private, peer).map_or(CryptoOutput::BadShare, CryptoOutput::Secret))
         }
         AgreeStep::StartAndComplete { peer } => match group {
@@ -42,16 +42,16 @@ pub(super) fn execute(op: &AgreeOp) -> Result<CryptoOutput, OpError> {
     }
 }
 
-/// Makes a client's share. `None` if the library has no randomness or no memory.
-fn start(group: Group) -> Option<(Vec<u8>, Private)> {
+/// Makes a client's share. `None` when the library lacks randomness or memory.
+fn start(group: Group) -> Option<(Vec<u8>, EphemeralSecret)> {
     let (share, classical) = start_classical(group)?;
     if group != Group::X25519MlKem768 {
-        return Some((share, Private { classical, post_quantum: None }));
+        return Some((share, EphemeralSecret { classical, post_quantum: None }));
     }
     let decapsulation = DecapsulationKey::generate(&ML_KEM_768).ok()?;
     let encapsulation = decapsulation.encapsulation_key().ok()?.key_bytes().ok()?;
     let share = [encapsulation.as_ref(), &share].concat();
-    Some((share, Private { classical, post_quantum: Some(decapsulation) }))
+    Some((share, EphemeralSecret { classical, post_quantum: Some(decapsulation) }))
 }
 
 fn start_classical(group: Group) -> Option<(Vec<u8>, PrivateKey)> {
@@ -60,8 +60,8 @@ fn start_classical(group: Group) -> Option<(Vec<u8>, PrivateKey)> {
     Some((share, key))
 }
 
-/// Combines with a server's share. `None` if that is no public key.
-fn complete(group: Group, private: &Private, peer: &[u8]) -> Option<Secret> {
+/// Combines the key with a server's share. `None` when that is not a public key.
+fn complete(group: Group, private: &EphemeralSecret, peer: &[u8]) -> Option<Secret> {
     match (group, &private.post_quantum) {
         (Group::X25519MlKem768, Some(decapsulation)) => {
             let (ciphertext, point) = peer.split_at_checked(ML_KEM_768_CIPHERTEXT_LEN)?;
@@ -74,7 +74,7 @@ fn complete(group: Group, private: &Private, peer: &[u8]) -> Option<Secret> {
     }
 }
 
-/// Answers a client's share in the hybrid group. `None` if the library has no randomness or no memory.
+/// Answers a client's share in the hybrid group. `None` when the library lacks randomness or memory.
 fn answer_hybrid(peer: &[u8]) -> Option<CryptoOutput> {
     let group = Group::X25519MlKem768;
     let (encapsulation, point) = peer.split_at_checked(ML_KEM_768_KEY_LEN)?;
@@ -100,7 +100,7 @@ fn diffie_hellman(group: Group, key: &PrivateKey, peer: &[u8]) -> Option<Secret>
 }
 
 fn joined(post_quantum: &[u8], classical: &Secret) -> Secret {
-    // One allocation of the final size: growing would leave copies behind.
+    // Allocated once: a buffer that grows would leave a copy of the secret in freed memory.
     Secret::new([post_quantum, classical.expose()].concat())
 }
 

@@ -1,47 +1,44 @@
-//! Reading private keys: from a PEM file to DER, from DER to a key, with refusals that say what was found and what to
-//! do.
+//! Reads private keys from PEM files and DER, with errors that name what was found and the remedy.
 
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair,
     EcdsaSigningAlgorithm, Ed25519KeyPair, RsaKeyPair,
 };
 
-use crate::der::{self, Envelope, Found};
-use crate::der_kind::DerKind;
+use crate::der::{self, DerAlgorithm, DerKind, Envelope};
 use crate::error::{KeyError, KeyFileError};
 use crate::key::KeyHandle;
 use crate::pem::{NotPem, PemBlock, PemFile};
 use crate::software::private_key::PrivateKey;
 
-/// The private key in the content of a PEM file; of several, the first that fits.
+/// Reads the private key in the content of a PEM file. Of several keys it takes the first for which `fits` is true.
 pub(crate) fn private_key(
     bytes: &[u8],
     fits: impl Fn(&KeyHandle) -> bool,
 ) -> Result<PrivateKey, KeyFileError> {
     let file = PemFile::parse(bytes);
     let mut keys: Vec<(KeyHandle, PrivateKey)> = Vec::new();
-    let mut refusals = Vec::new();
+    let mut errors = Vec::new();
     for block in file.blocks() {
         match from_block(block) {
             None => {}
             Some(Ok(key)) => {
                 let handle = key.handle()?;
-                // The same key twice is one key.
                 if keys.iter().all(|(other, _)| *other != handle) {
                     keys.push((handle, key));
                 }
             }
-            Some(Err(refusal)) => refusals.push(refusal),
+            Some(Err(error)) => errors.push(error),
         }
     }
     let count = keys.len();
     let chosen = match count {
-        1 if refusals.is_empty() => Some(0),
+        1 if errors.is_empty() => Some(0),
         _ => keys.iter().position(|(handle, _)| fits(handle)),
     };
-    match (chosen, refusals.into_iter().next()) {
+    match (chosen, errors.into_iter().next()) {
         (Some(at), _) => Ok(keys.swap_remove(at).1),
-        (None, Some(refusal)) => Err(refusal),
+        (None, Some(error)) => Err(error),
         (None, None) if count > 1 => Err(KeyFileError::SeveralPrivateKeys { count }),
         (None, None) => {
             Err(KeyFileError::NoPrivateKey { found: file.found(), remedy: remedy(&file) })
@@ -49,7 +46,7 @@ pub(crate) fn private_key(
     }
 }
 
-/// The private key in a block; `None` if the block is of another kind.
+/// Reads the private key in a block; `None` when the block is of another kind.
 fn from_block(block: &PemBlock) -> Option<Result<PrivateKey, KeyFileError>> {
     const ENCRYPTED: &str = "ENCRYPTED PRIVATE KEY";
     let read: fn(&[u8]) -> Result<PrivateKey, KeyError> = match block.label() {
@@ -68,7 +65,7 @@ fn from_block(block: &PemBlock) -> Option<Result<PrivateKey, KeyFileError>> {
     })
 }
 
-/// What to do about a file without a private key.
+/// The remedy for a file without a private key.
 fn remedy(file: &PemFile) -> &'static str {
     const GIVE: &str = "give the file with the private key";
     const PUBLIC: &str = "this is the public half: give the private key";
@@ -102,10 +99,10 @@ fn remedy(file: &PemFile) -> &'static str {
     }
 }
 
-/// A key of any algorithm from PKCS #8.
+/// Reads a key of any algorithm from PKCS #8.
 pub(crate) fn from_pkcs8(der: &[u8]) -> Result<PrivateKey, KeyError> {
     const MALFORMED: KeyError = KeyError::Malformed { format: "PKCS #8" };
-    // The library reads the public key of version 2 for Ed25519 only; the private key inside says as much.
+    // The library accepts version 2 for Ed25519 only. For other algorithms the private key is parsed alone.
     let inner = der::pkcs8_private_key(der).filter(|_| der::is_pkcs8_version_2(der));
     let ecdsa = |algorithm: &'static EcdsaSigningAlgorithm| {
         let read = match inner {
@@ -115,42 +112,42 @@ pub(crate) fn from_pkcs8(der: &[u8]) -> Result<PrivateKey, KeyError> {
         read.map(PrivateKey::Ecdsa).map_err(|_| MALFORMED)
     };
     match der::algorithm(Envelope::Pkcs8, der).ok_or(MALFORMED)? {
-        Found::P256 => ecdsa(&ECDSA_P256_SHA256_ASN1_SIGNING),
-        Found::P384 => ecdsa(&ECDSA_P384_SHA384_ASN1_SIGNING),
-        Found::Ed25519 => Ed25519KeyPair::from_pkcs8_maybe_unchecked(der)
+        DerAlgorithm::P256 => ecdsa(&ECDSA_P256_SHA256_ASN1_SIGNING),
+        DerAlgorithm::P384 => ecdsa(&ECDSA_P384_SHA384_ASN1_SIGNING),
+        DerAlgorithm::Ed25519 => Ed25519KeyPair::from_pkcs8_maybe_unchecked(der)
             .map(PrivateKey::Ed25519)
             .map_err(|_| MALFORMED),
-        Found::Rsa => match inner {
+        DerAlgorithm::Rsa => match inner {
             None => RsaKeyPair::from_pkcs8(der),
             Some(inner) => RsaKeyPair::from_der(inner),
         }
         .map(PrivateKey::Rsa)
-        .map_err(|_| rsa_refusal(der::pkcs8_private_key(der), "PKCS #8")),
-        Found::Other(found) => Err(KeyError::Unsupported { found }),
+        .map_err(|_| rsa_error(der::pkcs8_private_key(der), "PKCS #8")),
+        DerAlgorithm::Other(found) => Err(KeyError::Unsupported { found }),
     }
 }
 
-/// An RSA key from PKCS #1.
+/// Reads an RSA key from PKCS #1.
 fn rsa_from_pkcs1(der: &[u8]) -> Result<PrivateKey, KeyError> {
     RsaKeyPair::from_der(der)
         .map(PrivateKey::Rsa)
-        .map_err(|_| rsa_refusal(Some(der), "RSAPrivateKey (PKCS #1)"))
+        .map_err(|_| rsa_error(Some(der), "RSAPrivateKey (PKCS #1)"))
 }
 
-/// An ECDSA key from SEC 1.
+/// Reads an ECDSA key from SEC 1.
 fn ecdsa_from_sec1(der: &[u8]) -> Result<PrivateKey, KeyError> {
     const MALFORMED: KeyError = KeyError::Malformed { format: "ECPrivateKey (SEC 1)" };
     let algorithm = match der::sec1_curve(der).ok_or(MALFORMED)? {
-        Found::P256 => &ECDSA_P256_SHA256_ASN1_SIGNING,
-        Found::P384 => &ECDSA_P384_SHA384_ASN1_SIGNING,
-        Found::Other(found) => return Err(KeyError::Unsupported { found }),
-        Found::Rsa | Found::Ed25519 => return Err(MALFORMED),
+        DerAlgorithm::P256 => &ECDSA_P256_SHA256_ASN1_SIGNING,
+        DerAlgorithm::P384 => &ECDSA_P384_SHA384_ASN1_SIGNING,
+        DerAlgorithm::Other(found) => return Err(KeyError::Unsupported { found }),
+        DerAlgorithm::Rsa | DerAlgorithm::Ed25519 => return Err(MALFORMED),
     };
     EcdsaKeyPair::from_private_key_der(algorithm, der).map(PrivateKey::Ecdsa).map_err(|_| MALFORMED)
 }
 
-/// Why the crypto library refused an RSA key: mostly its size.
-fn rsa_refusal(pkcs1: Option<&[u8]>, format: &'static str) -> KeyError {
+/// The error for an RSA key that the crypto library rejected.
+fn rsa_error(pkcs1: Option<&[u8]>, format: &'static str) -> KeyError {
     match pkcs1.and_then(der::rsa_modulus_bits) {
         Some(bits) if !KeyError::RSA_BITS.contains(&bits) => KeyError::RsaSize { bits },
         _ => KeyError::Malformed { format },

@@ -1,4 +1,4 @@
-//! The key store of a software device: private keys in memory, signatures by aws-lc-rs.
+//! A key store in memory, which computes operations with aws-lc-rs.
 
 mod agree;
 mod key_file;
@@ -19,43 +19,41 @@ use crate::output::CryptoOutput;
 use crate::sign::SignOp;
 use private_key::PrivateKey;
 
-/// Private keys in memory, and the operations done with them.
+/// Private keys in memory, with the software implementation of every operation.
 ///
-/// It stands behind the simulated card and behind a pool of threads, and is the fallback when a
-/// device fails. Each operation blocks for as long as the computation takes. Share it in an
-/// [`Arc`]: any thread may load, forget and execute at any time; an operation under way keeps its
-/// key until it is done.
+/// It computes for simulated devices and thread pools, and serves as the fallback of a failed device. Share it in an
+/// [`Arc`]: any thread may load, remove and execute at any time. A key that is removed during an operation is dropped
+/// after it.
 #[derive(Default)]
 pub struct SoftwareKeys {
     keys: RwLock<HashMap<KeyId, Arc<PrivateKey>>>,
 }
 
 impl SoftwareKeys {
-    /// A store without keys.
+    /// Makes an empty store.
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Loads the private key in the content of a PEM file: PKCS #8 (`PRIVATE KEY`), PKCS #1 (`RSA PRIVATE KEY`) or
-    /// SEC 1 (`EC PRIVATE KEY`). Certificates and parameters beside it are passed over, and so is what stands around
-    /// the blocks, whatever its encoding.
+    /// SEC 1 (`EC PRIVATE KEY`). Certificates, parameters and text around the blocks are ignored.
     ///
-    /// The decoded key is zeroised; wiping `pem` is the caller's part.
+    /// The decoded key is wiped; the caller must wipe `pem`.
     ///
     /// # Errors
     ///
-    /// A [`KeyFileError`] that says what was found and what is accepted.
+    /// [`KeyFileError`], whose message names what was found and what is accepted.
     pub fn load_pem(&self, pem: &(impl AsRef<[u8]> + ?Sized)) -> Result<KeyHandle, KeyFileError> {
         self.load_pem_where(pem, |_| false)
     }
 
     /// As [`load_pem`](Self::load_pem), for a file that may hold several private keys: loads the first for which `fits`
-    /// answers true, for example the one that a certificate was made for. A key that is the only one is loaded whether
-    /// it fits or not.
+    /// returns true, for example the one that belongs to a certificate. If the file holds only one key, `fits` is not
+    /// called.
     ///
     /// # Errors
     ///
-    /// A [`KeyFileError`]; if several keys are there and none fits, that of the first which cannot be read, or
+    /// [`KeyFileError`]. If there are several keys and none fits, the error of the first that cannot be read, or else
     /// [`KeyFileError::SeveralPrivateKeys`].
     pub fn load_pem_where(
         &self,
@@ -79,12 +77,12 @@ impl SoftwareKeys {
         self.keys.write().unwrap_or_else(PoisonError::into_inner).remove(&key.id()).is_some()
     }
 
-    /// Does an operation, here and now.
+    /// Computes an operation. Blocks until it is done.
     ///
     /// # Errors
     ///
-    /// [`OpError::UnknownKey`] and [`OpError::ForeignKey`] for a key this store does not hold, any other when the
-    /// crypto library fails.
+    /// [`OpError::UnknownKey`] and [`OpError::ForeignKey`] for a key that this store does not hold; any other variant
+    /// when the crypto library fails.
     pub fn execute(&self, op: &CryptoOp) -> Result<CryptoOutput, OpError> {
         match op {
             CryptoOp::Sign(op) => {
@@ -121,7 +119,7 @@ impl SoftwareKeys {
     }
 }
 
-/// Names the keys, never their content.
+/// Shows the names of the keys only.
 impl fmt::Debug for SoftwareKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! A private key in memory, and signatures with it.
+//! Private keys in memory.
 
 use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::error::Unspecified;
@@ -11,7 +11,7 @@ use crate::error::KeyError;
 use crate::key::KeyHandle;
 use crate::scheme::Scheme;
 
-/// A private key; aws-lc zeroises it when it is dropped.
+/// A private key. aws-lc wipes it when it is dropped.
 pub(crate) enum PrivateKey {
     Ecdsa(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
@@ -30,7 +30,7 @@ impl PrivateKey {
     }
 
     pub(crate) fn sign(&self, scheme: Scheme, message: &[u8]) -> Result<Vec<u8>, Unspecified> {
-        // Ignored by aws-lc, which has its own generator.
+        // aws-lc ignores this and uses its own generator.
         let rng = &SystemRandom::new();
         match self {
             Self::Ecdsa(key) => Ok(key.sign(rng, message)?.as_ref().to_vec()),

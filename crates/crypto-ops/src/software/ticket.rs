@@ -1,4 +1,4 @@
-//! Tickets sealed and opened in software.
+//! Session tickets in software.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::error::Unspecified;
@@ -10,7 +10,7 @@ use crate::output::CryptoOutput;
 use crate::secret::Secret;
 use crate::ticket::{NONCE_LEN, TAG_LEN, TicketKey, TicketOp};
 
-/// Seals or opens.
+/// Seals or opens a ticket.
 pub(super) fn execute(op: &TicketOp) -> Result<CryptoOutput, OpError> {
     match op {
         TicketOp::Seal { key, state } => {
@@ -32,7 +32,7 @@ fn seal(key: &TicketKey, state: &Secret) -> Result<Vec<u8>, Unspecified> {
     Ok([key.name().as_slice(), &nonce, &sealed].concat())
 }
 
-/// `None` if the ticket is not one that `key` has sealed.
+/// `None` when `key` did not seal the ticket.
 fn open(key: &TicketKey, ticket: &[u8]) -> Option<Secret> {
     let rest = ticket.strip_prefix(key.name())?;
     let (nonce, sealed) = rest.split_at_checked(NONCE_LEN)?;

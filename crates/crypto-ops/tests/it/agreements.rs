@@ -1,4 +1,4 @@
-//! Key agreement: both sides come to the same secret, and what has not the right form does not pass.
+//! Key agreement: both sides compute the same secret, and shares and results of the wrong form are rejected.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -9,15 +9,15 @@ use crypto_ops::{
 };
 use proptest::prelude::*;
 
-/// The gauge of handles is one for the process: tests that make any take turns.
-static TURN: Mutex<()> = Mutex::new(());
+/// The count of handles is global: tests that make any run one after the other.
+static HANDLES: Mutex<()> = Mutex::new(());
 
-fn turn() -> MutexGuard<'static, ()> {
-    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock_handles() -> MutexGuard<'static, ()> {
+    HANDLES.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Does an operation, as a device would, and checks the result, as the engine would.
-fn done(op: AgreeOp) -> CryptoOutput {
+/// Computes an operation as a device would, and checks the result as the engine would.
+fn execute(op: AgreeOp) -> CryptoOutput {
     let op = CryptoOp::from(op);
     assert!(op.must_check());
     let output = SoftwareKeys::new().execute(&op).expect("the library works");
@@ -26,21 +26,21 @@ fn done(op: AgreeOp) -> CryptoOutput {
 }
 
 fn started(group: Group) -> (Vec<u8>, EphemeralKey) {
-    match done(AgreeOp::start(group)) {
+    match execute(AgreeOp::start(group)) {
         CryptoOutput::Started { share, key } => (share, key),
         other => panic!("{other:?}"),
     }
 }
 
 fn answered(group: Group, share: &[u8]) -> (Vec<u8>, Secret) {
-    match done(AgreeOp::start_and_complete(group, share).unwrap()) {
+    match execute(AgreeOp::start_and_complete(group, share).unwrap()) {
         CryptoOutput::Agreed { share, secret } => (share, secret),
         other => panic!("{other:?}"),
     }
 }
 
 fn completed(op: AgreeOp) -> Secret {
-    match done(op) {
+    match execute(op) {
         CryptoOutput::Secret(secret) => secret,
         other => panic!("{other:?}"),
     }
@@ -51,8 +51,8 @@ fn any_group() -> impl Strategy<Value = Group> {
 }
 
 #[test]
-fn both_sides_come_to_the_same_secret_and_no_other_exchange_does() {
-    let _turn = turn();
+fn both_sides_compute_the_same_secret_and_no_other_exchange_does() {
+    let _handles = lock_handles();
     for group in Group::ALL {
         let mut secrets = Vec::new();
         for _ in 0..4 {
@@ -67,8 +67,8 @@ fn both_sides_come_to_the_same_secret_and_no_other_exchange_does() {
 }
 
 #[test]
-fn an_exchange_with_another_implementation_comes_to_the_same_secret() {
-    let _turn = turn();
+fn another_implementation_computes_the_same_secret() {
+    let _handles = lock_handles();
     use aws_lc_rs::agreement::{self, PrivateKey, UnparsedPublicKey};
     for (group, algorithm) in [
         (Group::X25519, &agreement::X25519),
@@ -86,7 +86,7 @@ fn an_exchange_with_another_implementation_comes_to_the_same_secret() {
 
 #[test]
 fn a_server_without_the_hybrid_group_may_answer_its_classical_half() {
-    let _turn = turn();
+    let _handles = lock_handles();
     let (share, key) = started(Group::X25519MlKem768);
     let half = &share[share.len() - Group::X25519.client_share_len()..];
     let (answer, theirs) = answered(Group::X25519, half);
@@ -99,7 +99,7 @@ fn a_server_without_the_hybrid_group_may_answer_its_classical_half() {
 
 #[test]
 fn l8_a_handle_is_counted_until_its_last_clone_is_dropped() {
-    let _turn = turn();
+    let _handles = lock_handles();
     let before = device_handles().now;
     let (share, key) = started(Group::X25519);
     assert_eq!(device_handles().now, before + 1);
@@ -114,8 +114,8 @@ fn l8_a_handle_is_counted_until_its_last_clone_is_dropped() {
 }
 
 #[test]
-fn what_a_device_keeps_behind_a_handle_is_dropped_with_it() {
-    let _turn = turn();
+fn the_devices_value_is_dropped_with_the_last_handle() {
+    let _handles = lock_handles();
     struct Object<'a>(&'a std::sync::atomic::AtomicBool);
     impl Drop for Object<'_> {
         fn drop(&mut self) {
@@ -132,7 +132,7 @@ fn what_a_device_keeps_behind_a_handle_is_dropped_with_it() {
 
 #[test]
 fn a_key_from_another_device_is_refused_by_name() {
-    let _turn = turn();
+    let _handles = lock_handles();
     let key = EphemeralKey::new(Group::X25519, 17_u32);
     let op = CryptoOp::from(AgreeOp::complete(key, &[9; 32]).unwrap());
     let refused = SoftwareKeys::new().execute(&op).unwrap_err();
@@ -141,7 +141,7 @@ fn a_key_from_another_device_is_refused_by_name() {
 
 #[test]
 fn a_point_of_small_order_or_off_the_curve_is_the_peers_fault() {
-    let _turn = turn();
+    let _handles = lock_handles();
     let keys = SoftwareKeys::new();
     let mut off_curve = [7; 65];
     off_curve[0] = 4;
@@ -154,13 +154,13 @@ fn a_point_of_small_order_or_off_the_curve_is_the_peers_fault() {
             let op = CryptoOp::from(op);
             let output = keys.execute(&op).unwrap();
             assert_eq!(output, CryptoOutput::BadShare);
-            assert_eq!(op.check(&output), Ok(()), "the device is in order");
+            assert_eq!(op.check(&output), Ok(()), "the device is not at fault");
         }
     }
     // The encapsulation key's coefficients are out of range.
     let hybrid = Group::X25519MlKem768;
     let op = AgreeOp::start_and_complete(hybrid, &vec![0xff; hybrid.client_share_len()]).unwrap();
-    assert_eq!(done(op), CryptoOutput::BadShare);
+    assert_eq!(execute(op), CryptoOutput::BadShare);
 }
 
 proptest! {
@@ -171,7 +171,7 @@ proptest! {
         group in any_group(),
         share in prop::collection::vec(any::<u8>(), 0..1300),
     ) {
-        let _turn = turn();
+        let _handles = lock_handles();
         let key = EphemeralKey::new(group, ());
         let fits = share.len() == group.client_share_len();
         prop_assert!(AgreeOp::start_and_complete(group, &share).is_err() || fits);
@@ -181,7 +181,7 @@ proptest! {
 
     #[test]
     fn l12_a_result_of_the_wrong_form_is_caught(group in any_group(), cut in 1..32_usize) {
-        let _turn = turn();
+        let _handles = lock_handles();
         let (share, key) = started(group);
         let start = CryptoOp::from(AgreeOp::start(group));
         let short = share[..share.len() - cut].to_vec();
@@ -221,7 +221,7 @@ proptest! {
 
     #[test]
     fn a_fake_output_has_the_right_form_and_a_flipped_bit_changes_a_secret(group in any_group()) {
-        let _turn = turn();
+        let _handles = lock_handles();
         let (share, key) = started(group);
         let (answer, secret) = answered(group, &share);
         for op in [
@@ -239,7 +239,7 @@ proptest! {
 
 #[test]
 fn nothing_secret_is_shown() {
-    let _turn = turn();
+    let _handles = lock_handles();
     let (share, key) = started(Group::P256);
     let (answer, secret) = answered(Group::P256, &share);
     assert_eq!(format!("{secret:?}"), "Secret(32 bytes)");
@@ -263,7 +263,7 @@ fn groups_have_the_numbers_of_the_registry_and_a_kind_of_their_own() {
 
 #[test]
 fn every_operation_may_be_sent_twice_but_the_one_that_needs_its_devices_key() {
-    let _turn = turn();
+    let _handles = lock_handles();
     let (share, key) = started(Group::X25519);
     let (answer, _) = answered(Group::X25519, &share);
     let twice = |op: AgreeOp| CryptoOp::from(op).duplicate().is_some();

@@ -1,8 +1,7 @@
-//! L12 at its sharpest: RSA signatures with a fault in one half of the Chinese remainder theorem.
+//! L12 for RSA signatures with a fault in one half of the Chinese remainder theorem.
 //!
-//! Such a value is right modulo one prime and wrong modulo the other, so its difference from the
-//! right one shares a prime with the public modulus. One that got out would give the key away.
-//! Adding a multiple of one prime to a good signature makes exactly such values.
+//! Such a value is right modulo one prime and wrong modulo the other, so its difference from the right one shares a prime
+//! with the public modulus: publishing it reveals the key. The tests add multiples of one prime to a good signature.
 
 use crypto_ops::{CheckFailed, CryptoOp, CryptoOutput, Work as _};
 use proptest::prelude::*;
@@ -84,7 +83,7 @@ proptest! {
     }
 }
 
-/// The arithmetic above, where the answer is known.
+/// Known results of the arithmetic above.
 #[test]
 fn the_test_adds_modulo_n() {
     let [n, p, q] = modulus_and_primes();

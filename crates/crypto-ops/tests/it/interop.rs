@@ -1,4 +1,4 @@
-//! Against another implementation: OpenSSL signed `tests/signatures/message` with the keys here.
+//! Signatures of another implementation: OpenSSL signed `tests/signatures/message` with these keys.
 
 use crypto_ops::{Scheme, SoftwareKeys};
 use rcgen::PublicKeyData as _;
@@ -28,7 +28,7 @@ fn by_openssl(scheme: Scheme) -> &'static [u8] {
 }
 
 #[test]
-fn signatures_by_openssl_pass_and_only_under_their_scheme() {
+fn signatures_by_openssl_pass_under_their_scheme_only() {
     for (key, scheme) in key_schemes() {
         if key == KEYS[4] {
             continue; // OpenSSL signed with the smaller RSA key.
@@ -41,7 +41,7 @@ fn signatures_by_openssl_pass_and_only_under_their_scheme() {
 }
 
 #[test]
-fn schemes_without_randomness_give_the_very_same_bytes() {
+fn deterministic_schemes_give_the_same_bytes() {
     let same = |index: usize, scheme| {
         let op = sign_op(&KEYS[index], scheme, MESSAGE);
         assert_eq!(signature(&op), by_openssl(scheme), "{scheme}");

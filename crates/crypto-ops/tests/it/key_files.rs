@@ -1,4 +1,4 @@
-//! Key files: three structures that name one key, and refusals that say what was found.
+//! Key files: three structures of one key, and errors that name what was found.
 
 use crypto_ops::{Algorithm, KeyError, KeyFileError, KeyHandle, PemFile, SoftwareKeys};
 use proptest::prelude::*;
@@ -7,9 +7,9 @@ fn load(pem: &str) -> Result<KeyHandle, KeyFileError> {
     SoftwareKeys::new().load_pem(pem)
 }
 
-/// The words of the refusal.
-fn refusal(pem: &str) -> String {
-    load(pem).expect_err("must be refused").to_string()
+/// The error's message.
+fn error_text(pem: &str) -> String {
+    load(pem).expect_err("must be rejected").to_string()
 }
 
 #[test]
@@ -27,7 +27,7 @@ fn one_key_has_one_name_in_every_structure() {
 }
 
 #[test]
-fn a_certificate_beside_the_key_is_passed_over() {
+fn a_certificate_beside_the_key_is_ignored() {
     let (key, certificate) = (key!("p256.pkcs8"), key!("p256.certificate"));
     let alone = load(key).expect("loads");
     assert_eq!(load(&format!("{certificate}{key}")), Ok(alone.clone()));
@@ -37,7 +37,7 @@ fn a_certificate_beside_the_key_is_passed_over() {
 }
 
 #[test]
-fn text_without_a_private_key_is_refused_by_what_it_holds() {
+fn text_without_a_private_key_is_rejected_with_what_it_holds() {
     let accepted = "accepted are PRIVATE KEY (PKCS #8), RSA PRIVATE KEY (PKCS #1) and \
                     EC PRIVATE KEY (SEC 1)";
     let (give, public) =
@@ -59,7 +59,7 @@ fn text_without_a_private_key_is_refused_by_what_it_holds() {
         ),
     ] {
         assert_eq!(
-            refusal(text),
+            error_text(text),
             format!("no private key in the PEM text: found {found}; {accepted}; {remedy}")
         );
     }
@@ -72,7 +72,7 @@ fn der(pem: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_key_in_der_is_refused_with_the_command_that_converts_it() {
+fn a_key_in_der_is_rejected_with_the_command_that_converts_it() {
     for (pem, found, command) in [
         (key!("p256.pkcs8"), "a private key in DER", "openssl pkey -inform DER"),
         (key!("rsa2048.pkcs1"), "a private key in DER", "openssl pkey -inform DER"),
@@ -95,7 +95,7 @@ fn text_around_a_key_and_its_encoding_do_not_matter() {
     };
     let lines = |end: &str| key.replace('\n', end).into_bytes();
     let variants = [
-        // Latin-1, as the attributes of a bag are written.
+        // The attributes of a PKCS #12 bag, in Latin-1.
         [b"Bag Attributes\n    friendlyName: B\xfcro\n", key.as_bytes()].concat(),
         [b"\xef\xbb\xbf", key.as_bytes()].concat(),
         wide(u16::to_le_bytes, &[0xfeff]),
@@ -106,7 +106,7 @@ fn text_around_a_key_and_its_encoding_do_not_matter() {
         lines("\r"),
         lines("  \n\t"),
         key.trim_end().as_bytes().to_vec(),
-        // Files without a last line end, put together.
+        // Concatenated files without a final line end.
         [key!("p256.certificate").trim_end(), key].concat().into_bytes(),
         [key!("p256.certificate"), "\u{feff}", key].concat().into_bytes(),
         // The same key twice.
@@ -114,7 +114,7 @@ fn text_around_a_key_and_its_encoding_do_not_matter() {
         ["-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n", key]
             .concat()
             .into_bytes(),
-        // A header that says nothing of encryption (RFC 1421).
+        // A header that does not mention encryption (RFC 1421).
         key.replacen("KEY-----\n", "KEY-----\nComment: ours,\n  and theirs\n\n", 1).into_bytes(),
     ];
     for variant in variants {
@@ -123,7 +123,7 @@ fn text_around_a_key_and_its_encoding_do_not_matter() {
     }
 }
 
-/// A PEM block around these bytes.
+/// A PEM block with these bytes.
 fn pem(label: &str, der: &[u8]) -> String {
     const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let base64: String = der
@@ -192,19 +192,19 @@ fn of_several_keys_the_one_that_fits_is_loaded() {
             assert!(store.load_pem(&both).is_err(), "{other}");
         }
     }
-    // The only one, fitting or not.
+    // A single key is loaded without asking.
     let alone = SoftwareKeys::new().load_pem_where(key!("p256.pkcs8"), |_| false);
     assert_eq!(alone, Ok(wanted));
 }
 
 #[test]
-fn an_encrypted_key_is_refused_with_the_remedy() {
+fn an_encrypted_key_is_rejected_with_the_remedy() {
     for (pem, label) in [
         (key!("encrypted.pkcs8"), "ENCRYPTED PRIVATE KEY"),
         (key!("encrypted.sec1"), "Proc-Type: 4,ENCRYPTED"),
     ] {
         assert_eq!(
-            refusal(pem),
+            error_text(pem),
             format!(
                 "the private key is encrypted ({label}): decrypt it first, \
                  for instance with `openssl pkey -in KEY -out PLAIN`"
@@ -214,16 +214,16 @@ fn an_encrypted_key_is_refused_with_the_remedy() {
 }
 
 #[test]
-fn two_private_keys_are_one_too_many() {
+fn two_private_keys_are_rejected() {
     let both = concat!(key!("p256.pkcs8"), key!("rsa2048.pkcs1"));
     assert_eq!(
-        refusal(both),
+        error_text(both),
         "2 private keys in the PEM text: keep the one that belongs to the certificate"
     );
 }
 
 #[test]
-fn a_key_of_another_kind_is_refused_by_name() {
+fn an_unsupported_key_is_rejected_by_name() {
     for (pem, found) in [
         (key!("p521.pkcs8"), "an EC key on curve P-521"),
         (key!("p521.sec1"), "an EC key on curve P-521"),
@@ -234,7 +234,7 @@ fn a_key_of_another_kind_is_refused_by_name() {
         (key!("rsa-pss.pkcs8"), "an RSA key bound to PSS (id-RSASSA-PSS)"),
     ] {
         assert_eq!(
-            refusal(pem),
+            error_text(pem),
             format!(
                 "found {found}; accepted are ECDSA P-256, ECDSA P-384, Ed25519, \
                  and RSA of 2048 to 8192 bits"
@@ -244,14 +244,17 @@ fn a_key_of_another_kind_is_refused_by_name() {
 }
 
 #[test]
-fn a_small_rsa_key_is_refused_by_size() {
+fn a_small_rsa_key_is_rejected_with_its_size() {
     for pem in [key!("rsa1024.pkcs8"), key!("rsa1024.pkcs1")] {
-        assert_eq!(refusal(pem), "found an RSA key of 1024 bits; accepted are 2048 to 8192 bits");
+        assert_eq!(
+            error_text(pem),
+            "found an RSA key of 1024 bits; accepted are 2048 to 8192 bits"
+        );
     }
 }
 
 #[test]
-fn a_damaged_file_is_refused_without_quoting_it() {
+fn a_damaged_file_is_rejected_without_quoting_it() {
     let key = key!("p256.pkcs8");
     let body = key.lines().nth(1).expect("a line of base64");
     for (damaged, reason) in [
@@ -261,7 +264,7 @@ fn a_damaged_file_is_refused_without_quoting_it() {
         (key.replace(body, "no base64!"), "it is not base64"),
     ] {
         assert_eq!(
-            refusal(&damaged),
+            error_text(&damaged),
             format!(
                 "the block PRIVATE KEY is damaged: {reason}; copy the file again from where it was made"
             )
@@ -272,22 +275,28 @@ fn a_damaged_file_is_refused_without_quoting_it() {
         (key!("rsa2048.pkcs1"), "RSAPrivateKey (PKCS #1)"),
         (key!("p256.sec1"), "ECPrivateKey (SEC 1)"),
     ] {
-        // The key's first line of base64 says what it is; without it the rest says nothing.
+        // Without the first line of base64 the structure cannot be identified.
         let begin = pem.rfind("-----BEGIN").expect("a section");
         let line = pem[begin..].lines().nth(1).expect("a line of base64");
         assert_eq!(
-            refusal(&pem.replace(line, "")),
+            error_text(&pem.replace(line, "")),
             format!("the {format} structure is damaged, or its numbers do not make a key")
         );
     }
 }
 
 #[test]
-fn a_label_that_lies_is_refused() {
-    let lying = key!("rsa2048.pkcs1").replace("RSA PRIVATE KEY", "EC PRIVATE KEY");
-    assert_eq!(load(&lying), Err(KeyError::Malformed { format: "ECPrivateKey (SEC 1)" }.into()));
-    let lying = key!("p256.pkcs8").replace("PRIVATE KEY", "RSA PRIVATE KEY");
-    assert_eq!(load(&lying), Err(KeyError::Malformed { format: "RSAPrivateKey (PKCS #1)" }.into()));
+fn a_wrong_label_is_rejected() {
+    let mislabelled = key!("rsa2048.pkcs1").replace("RSA PRIVATE KEY", "EC PRIVATE KEY");
+    assert_eq!(
+        load(&mislabelled),
+        Err(KeyError::Malformed { format: "ECPrivateKey (SEC 1)" }.into())
+    );
+    let mislabelled = key!("p256.pkcs8").replace("PRIVATE KEY", "RSA PRIVATE KEY");
+    assert_eq!(
+        load(&mislabelled),
+        Err(KeyError::Malformed { format: "RSAPrivateKey (PKCS #1)" }.into())
+    );
 }
 
 proptest! {
@@ -297,12 +306,10 @@ proptest! {
     }
 
     #[test]
-    fn any_text_is_refused_without_a_panic(text in "(-----(BEGIN|END) (RSA |EC )?PRIVATE KEY-----\n|[A-Za-z0-9+/=]{1,64}\n|.{0,10}\n){0,8}") {
+    fn any_text_is_rejected_without_a_panic(text in "(-----(BEGIN|END) (RSA |EC )?PRIVATE KEY-----\n|[A-Za-z0-9+/=]{1,64}\n|.{0,10}\n){0,8}") {
         prop_assert!(load(&text).is_err());
     }
 
-    /// A damaged key is refused, or is another key, or the same where the damage is to something
-    /// that says nothing about the key.
     #[test]
     fn a_damaged_structure_never_panics(
         at in any::<prop::sample::Index>(),

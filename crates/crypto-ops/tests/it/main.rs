@@ -1,6 +1,6 @@
-//! The operations and the key store, as an engine and an application see them.
+//! Tests of operations and the key store through the public API.
 
-/// The PEM text of a key in `tests/keys`. These keys are public and protect nothing.
+/// The PEM text of a key in `tests/keys`. These keys are public test data.
 macro_rules! key {
     ($name:literal) => {
         include_str!(concat!("../keys/", $name, ".pem"))

@@ -1,4 +1,4 @@
-//! Handles made from a public half alone, as for a key that lies in a token.
+//! Handles made from a public half alone, as for a key in a token.
 
 use crypto_ops::{KeyError, KeyHandle, SoftwareKeys};
 use rustls_pki_types::SubjectPublicKeyInfoDer;
@@ -49,7 +49,7 @@ fn keys_of_every_algorithm_have_different_names() {
 }
 
 #[test]
-fn a_public_half_not_accepted_is_refused_by_name() {
+fn an_unsupported_public_half_is_rejected_by_name() {
     assert_eq!(
         KeyHandle::from_spki_der(&spki(key!("p521.public"))),
         Err(KeyError::Unsupported { found: "an EC key on curve P-521".into() })
@@ -61,7 +61,7 @@ fn a_public_half_not_accepted_is_refused_by_name() {
 }
 
 #[test]
-fn a_bare_point_is_no_public_half() {
+fn a_bare_point_is_not_a_public_half() {
     let whole = spki(key!("p256.public"));
     let point = &whole[whole.len() - 65..];
     let malformed = Err(KeyError::Malformed { format: "SubjectPublicKeyInfo" });
@@ -84,7 +84,7 @@ fn a_handle_without_a_store_cannot_sign() {
 }
 
 #[test]
-fn a_public_half_with_any_bit_flipped_is_refused_or_is_another_key() {
+fn a_public_half_with_any_bit_flipped_is_rejected_or_is_another_key() {
     for key in &*KEYS {
         let mut damaged = key.public_key().to_vec();
         for bit in 0..damaged.len() * 8 {

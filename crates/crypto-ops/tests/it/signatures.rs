@@ -1,4 +1,4 @@
-//! Signatures, made and checked: what is right passes, and nothing else does.
+//! Signatures and their checks: good ones pass, and every changed one fails.
 
 use crypto_ops::testing::fake_output;
 use crypto_ops::{Algorithm, CryptoOp, CryptoOutput, SignOp, Work};
@@ -27,7 +27,7 @@ proptest! {
     }
 
     #[test]
-    fn a_signature_cut_short_or_drawn_out_is_caught(op in any_sign_op(), cut in any::<prop::sample::Index>()) {
+    fn a_shortened_or_lengthened_signature_is_caught(op in any_sign_op(), cut in any::<prop::sample::Index>()) {
         let good = signature(&op);
         let op = CryptoOp::from(op);
         let mut long = good.clone();
@@ -83,7 +83,7 @@ fn every_single_flipped_bit_in_a_signature_is_caught() {
 #[test]
 fn l1_an_operation_owns_all_it_needs_and_crosses_threads() {
     let op = {
-        let message = b"a message that is gone before the device reads it".to_vec();
+        let message = b"dropped before the device reads it".to_vec();
         CryptoOp::from(sign_op(&KEYS[0], KEYS[0].schemes()[0], &message))
     };
     let device = std::thread::spawn(move || {
@@ -116,11 +116,11 @@ fn one_kind_per_algorithm() {
 }
 
 #[test]
-fn a_scheme_of_another_algorithm_is_refused_and_the_message_handed_back() {
+fn a_scheme_of_another_algorithm_is_rejected_and_the_message_returned() {
     for key in &*KEYS {
         for (_, scheme) in key_schemes().filter(|(other, _)| other.algorithm() != key.algorithm()) {
-            let refused =
-                SignOp::new(key.clone(), scheme, b"mine".to_vec()).expect_err("does not fit");
+            let refused = SignOp::new(key.clone(), scheme, b"mine".to_vec())
+                .expect_err("the scheme does not fit the key");
             assert_eq!((refused.scheme(), refused.algorithm()), (scheme, key.algorithm()));
             assert_eq!(refused.into_message(), b"mine");
             assert!(key.check(scheme, b"mine", b"").is_err());
@@ -151,13 +151,12 @@ fn an_operation_shows_its_key_and_scheme_but_not_its_message() {
     );
 }
 
-/// A device may be on any thread, and handles are shared by all.
 #[test]
-fn operations_and_handles_may_go_anywhere() {
-    fn assert_anywhere<T: Send + Sync + 'static>() {}
-    assert_anywhere::<CryptoOp>();
-    assert_anywhere::<CryptoOutput>();
-    assert_anywhere::<crypto_ops::KeyHandle>();
-    assert_anywhere::<crypto_ops::SoftwareKeys>();
-    assert_anywhere::<crypto_ops::OpError>();
+fn operations_and_handles_are_send_and_sync() {
+    fn assert_send_sync<T: Send + Sync + 'static>() {}
+    assert_send_sync::<CryptoOp>();
+    assert_send_sync::<CryptoOutput>();
+    assert_send_sync::<crypto_ops::KeyHandle>();
+    assert_send_sync::<crypto_ops::SoftwareKeys>();
+    assert_send_sync::<crypto_ops::OpError>();
 }

@@ -1,4 +1,4 @@
-//! Key stores against a model: a store signs with exactly the keys it holds.
+//! Key stores against a model.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ fn any_step() -> impl Strategy<Value = Step> {
     })
 }
 
-/// Signs and checks; says whether the store knew the key.
+/// Signs and checks the signature; returns whether the store held the key.
 fn signs(store: &SoftwareKeys, key: &KeyHandle) -> bool {
     let op = CryptoOp::from(sign_op(key, key.schemes()[0], b"model"));
     match store.execute(&op) {
@@ -68,18 +68,18 @@ proptest! {
 }
 
 #[test]
-fn a_store_serves_many_threads_while_keys_come_and_go() {
+fn a_store_serves_many_threads_while_keys_are_loaded_and_removed() {
     let store = Arc::new(SoftwareKeys::new());
-    let stays = store.load_pem(PEMS[0]).expect("a good key");
+    let kept = store.load_pem(PEMS[0]).expect("a good key");
     let signers: Vec<_> = (0..4)
         .map(|_| {
-            let (store, key) = (Arc::clone(&store), stays.clone());
+            let (store, key) = (Arc::clone(&store), kept.clone());
             std::thread::spawn(move || (0..50).filter(|_| signs(&store, &key)).count())
         })
         .collect();
     for _ in 0..50 {
-        let comes = store.load_pem(PEMS[2]).expect("a good key");
-        assert!(store.remove(&comes));
+        let removed = store.load_pem(PEMS[2]).expect("a good key");
+        assert!(store.remove(&removed));
     }
     for signer in signers {
         assert_eq!(signer.join().expect("no panic"), 50);
@@ -87,7 +87,7 @@ fn a_store_serves_many_threads_while_keys_come_and_go() {
 }
 
 #[test]
-fn a_store_shows_names_and_nothing_of_its_keys() {
+fn debug_shows_names_only() {
     let store = SoftwareKeys::new();
     let key = store.load_pem(PEMS[2]).expect("a good key");
     assert_eq!(format!("{store:?}"), format!("SoftwareKeys {{ keys: [{:?}] }}", key.id()));

@@ -1,4 +1,4 @@
-//! Session tickets: what was sealed opens with the same key, and nothing else opens.
+//! Session tickets: a sealed ticket opens with its key, and nothing else opens.
 
 use core::time::Duration;
 
@@ -13,7 +13,7 @@ fn key(number: u8) -> TicketKey {
     TicketKey::new([number; 16], Zeroizing::new([number ^ 0x55; 32]))
 }
 
-fn done(op: TicketOp) -> CryptoOutput {
+fn execute(op: TicketOp) -> CryptoOutput {
     let op = CryptoOp::from(op);
     assert!(op.must_check());
     let output = SoftwareKeys::new().execute(&op).expect("the library works");
@@ -22,14 +22,14 @@ fn done(op: TicketOp) -> CryptoOutput {
 }
 
 fn sealed(key: &TicketKey, state: &[u8]) -> Vec<u8> {
-    match done(TicketOp::Seal { key: key.clone(), state: Secret::from(state) }) {
+    match execute(TicketOp::Seal { key: key.clone(), state: Secret::from(state) }) {
         CryptoOutput::Sealed(ticket) => ticket,
         other => panic!("{other:?}"),
     }
 }
 
 fn opened(key: &TicketKey, ticket: &[u8]) -> Option<Secret> {
-    match done(TicketOp::Open { key: key.clone(), ticket: ticket.to_vec() }) {
+    match execute(TicketOp::Open { key: key.clone(), ticket: ticket.to_vec() }) {
         CryptoOutput::Opened(state) => state,
         other => panic!("{other:?}"),
     }
@@ -62,7 +62,7 @@ proptest! {
     }
 
     #[test]
-    fn another_keys_ticket_stays_shut(state in prop::collection::vec(any::<u8>(), 0..50)) {
+    fn a_ticket_of_another_key_does_not_open(state in prop::collection::vec(any::<u8>(), 0..50)) {
         let ticket = sealed(&key(1), &state);
         prop_assert!(!key(2).is_named_by(&ticket));
         let namesake = TicketKey::new([1; 16], Zeroizing::new([9; 32]));
@@ -86,7 +86,7 @@ proptest! {
         prop_assert!(open.check(&CryptoOutput::Sealed(ticket)).is_err());
     }
 
-    /// Against the definition: the key of period `n` seals during it, and opens until the end of period `n + 1`.
+    /// The key of period `n` seals during it, and opens until the end of period `n + 1`.
     #[test]
     fn a_rotation_seals_for_one_period_and_opens_for_one_more(
         steps in prop::collection::vec(0..25_u64, 1..40),
@@ -96,22 +96,22 @@ proptest! {
         let mut now = start;
         let mut rotation = TicketRotation::new(PERIOD, key(0), now);
         let mut number = 0;
-        // Each key with the time when it began to seal.
-        let mut begun = vec![(key(0), now)];
+        // Each key with the start of its period.
+        let mut periods = vec![(key(0), now)];
         for step in steps {
             now += Duration::from_secs(step);
             if rotation.is_due(now) {
                 number += 1;
                 rotation.rotate(key(number), now);
-                let last = begun.last().expect("there is always one").1;
-                let lately = now - last < 2 * PERIOD;
-                begun.push((key(number), if lately { last + PERIOD } else { now }));
+                let last = periods.last().expect("there is always one").1;
+                let recently = now - last < 2 * PERIOD;
+                periods.push((key(number), if recently { last + PERIOD } else { now }));
             }
             prop_assert!(!rotation.is_due(now));
-            let (current, since) = begun.last().expect("there is always one");
+            let (current, since) = periods.last().expect("there is always one");
             prop_assert_eq!(rotation.sealing_key(), current);
             prop_assert!(now - *since < PERIOD);
-            for (key, since) in &begun {
+            for (key, since) in &periods {
                 let ticket = sealed(key, b"state");
                 let opens = rotation.opening_key(&ticket, now) == Some(key);
                 prop_assert_eq!(opens, now < *since + 2 * PERIOD);
@@ -131,7 +131,7 @@ fn extreme() -> impl Strategy<Value = Duration> {
 }
 
 proptest! {
-    /// A time may also go back, as a caller's does that is read on several threads.
+    /// Times are not monotonic here, as when a caller reads its clock on several threads.
     #[test]
     fn no_period_and_no_time_makes_a_rotation_panic(
         period in extreme(), start in extreme(), times in prop::collection::vec(extreme(), 1..10),
@@ -147,7 +147,7 @@ proptest! {
 }
 
 #[test]
-fn a_key_nobody_rotated_expires_all_the_same() {
+fn a_key_expires_without_a_rotation() {
     let rotation = TicketRotation::new(Duration::from_secs(10), key(0), Duration::ZERO);
     let ticket = sealed(&key(0), b"state");
     assert!(rotation.opening_key(&ticket, Duration::from_secs(19)).is_some());
@@ -155,7 +155,7 @@ fn a_key_nobody_rotated_expires_all_the_same() {
 }
 
 #[test]
-fn a_key_shows_the_start_of_its_name_only() {
+fn debug_shows_only_the_start_of_a_keys_name() {
     assert_eq!(format!("{:?}", key(0xab)), "TicketKey(abababab)");
     let op = TicketOp::Seal { key: key(1), state: Secret::from(&b"secret"[..]) };
     assert_eq!(format!("{op:?}"), "Seal { key: TicketKey(01010101), len: 6 }");
