@@ -92,7 +92,7 @@ impl Shards {
     }
 
     /// How many packets are at the shards now: waiting for a job, running, or parked.
-    pub fn n_visits(&self) -> usize {
+    pub fn n_packets(&self) -> usize {
         self.inner.visits.now.load(Ordering::Acquire)
     }
 
@@ -107,7 +107,7 @@ impl Shards {
             // Before the look, or the last one could go between the two.
             let mut none = core::pin::pin!(visits.none.notified());
             none.as_mut().enable();
-            if self.n_visits() == 0 {
+            if self.n_packets() == 0 {
                 return;
             }
             none.await;
@@ -206,7 +206,7 @@ impl fmt::Debug for Shards {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Shards")
             .field("threads", &self.inner.inboxes.len())
-            .field("visits", &self.n_visits())
+            .field("visits", &self.n_packets())
             .finish()
     }
 }

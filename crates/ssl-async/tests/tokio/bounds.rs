@@ -130,12 +130,12 @@ fn packets_beyond_those_that_may_be_parked_wait_their_turn() {
             servers.push(tokio::spawn(world.acceptor.accept(ours)));
             clients.push(theirs);
         }
-        until(|| world.shards.n_visits() == 6 && world.fixture.device.held() == 2).await;
+        until(|| world.shards.n_packets() == 6 && world.fixture.device.held() == 2).await;
         for left in (0..6usize).rev() {
             world.fixture.device.answer();
             until(|| world.fixture.device.held() == left.min(2)).await;
         }
-        until(|| world.shards.n_visits() == 0).await;
+        until(|| world.shards.n_packets() == 0).await;
         servers.iter().for_each(tokio::task::JoinHandle::abort);
         assert_eq!(world.shards.stats().await[0].peak_live, 2);
         drop(clients);
@@ -157,7 +157,7 @@ fn an_honest_client_is_served_while_one_parks_all_it_can() {
             servers.push(tokio::spawn(greedy.accept(ours)));
             clients.push(theirs);
         }
-        until(|| world.shards.n_visits() == 500).await;
+        until(|| world.shards.n_packets() == 500).await;
         let (ours, theirs) = wire();
         let other = Shards::builder().threads(1).build().unwrap();
         let config = client_config(provider(), &TLS13, &world.fixture.identity);

@@ -551,7 +551,7 @@ fn a_hang_up_is_noticed_while_the_packet_waits_for_a_job() {
         until(|| world.fixture.device.held() == 1).await;
         let (second, mut theirs) = begin(hello).await;
         let (third, mut request) = begin(b"GET / HTTP/1.1\r\n\r\n".to_vec()).await;
-        until(|| world.shards.n_visits() == 3).await;
+        until(|| world.shards.n_packets() == 3).await;
         theirs.shutdown().await.unwrap();
         request.shutdown().await.unwrap();
         let error = second.await.unwrap().unwrap_err();

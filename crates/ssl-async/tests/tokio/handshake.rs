@@ -34,7 +34,7 @@ fn while_a_handshake_waits_for_its_key_the_thread_does_something_else() {
         let client = tokio::spawn(world.client(theirs));
         until(|| world.fixture.device.held() == 1).await;
         assert!(!server.is_finished());
-        assert_eq!(world.shards.n_visits(), 1);
+        assert_eq!(world.shards.n_packets(), 1);
         world.fixture.device.answer();
         let (server, client) = (server.await.unwrap(), client.await.unwrap());
         exchange(&mut client.unwrap(), &mut server.unwrap()).await;
@@ -125,11 +125,11 @@ fn packets_beyond_the_limit_of_jobs_wait_their_turn() {
             servers.push(tokio::spawn(world.acceptor.accept(ours)));
             clients.push(tokio::spawn(connector.connect(localhost(), theirs)));
         }
-        until(|| world.shards.n_visits() == 3).await;
+        until(|| world.shards.n_packets() == 3).await;
         until(|| world.fixture.device.held() == 1).await;
         // The one that waits for a job can be given up, too.
         servers.pop().unwrap().abort();
-        until(|| world.shards.n_visits() == 2).await;
+        until(|| world.shards.n_packets() == 2).await;
         for n in 1..=2 {
             until(|| world.fixture.device.held() == 1).await;
             world.fixture.device.answer();
@@ -179,7 +179,7 @@ fn a_shutdown_cancels_what_is_parked_and_refuses_what_comes() {
         let error = server.await.unwrap().unwrap_err();
         assert!(matches!(error, SslError::Failed(EngineError::Cancelled)), "{error}");
         assert!(client.await.unwrap().is_err());
-        assert_eq!(world.shards.n_visits(), 0);
+        assert_eq!(world.shards.n_packets(), 0);
 
         let (_ours, theirs) = wire();
         let error = world.client(theirs).await.unwrap_err();

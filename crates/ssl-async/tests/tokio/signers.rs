@@ -239,7 +239,7 @@ fn an_async_signer_is_awaited_within_the_handshake() {
         });
         let allows = async {
             let allow: tokio::sync::oneshot::Sender<()> = asked.recv().await.unwrap();
-            until(|| slow.world.shards.n_visits() == 1).await;
+            until(|| slow.world.shards.n_packets() == 1).await;
             allow.send(()).unwrap();
         };
         let (done, ()) = tokio::join!(slow.handshake(), allows);

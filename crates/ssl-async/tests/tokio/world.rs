@@ -101,7 +101,7 @@ impl World {
     /// Laws L5 and L8: nothing is left, once the device has answered what it holds.
     pub(crate) async fn is_empty(&self) -> EngineStats {
         self.shards.quiesce().await;
-        assert_eq!(self.shards.n_visits(), 0);
+        assert_eq!(self.shards.n_packets(), 0);
         for stats in self.shards.stats().await {
             assert_eq!((stats.live, stats.stacks_in_use, stats.quarantined), (0, 0, 0));
         }
