@@ -7,8 +7,8 @@ use crypto_ops::CryptoOp;
 use engine_core::Engine;
 use wait_ctx::{CallbackArg, Notification};
 
-use crate::rustls23::{ClientConfig, ServerConfig};
-use crate::session::SslId;
+use crate::id::SslId;
+use crate::rustls23::{ClientConfig, KeyExchange, ServerConfig};
 
 /// Called when a session has a reason to be called again: with the session's id, and with why, the status of that
 /// moment and the callback's argument. Runs on the thread that completed the operation, which may be one that another
@@ -32,7 +32,7 @@ pub(crate) struct Settings {
     pub(crate) async_mode: bool,
     pub(crate) callback: Option<AsyncCallback>,
     pub(crate) callback_arg: Option<CallbackArg>,
-    pub(crate) key_exchange: Option<Arc<Engine<CryptoOp>>>,
+    pub(crate) exchange: KeyExchange,
 }
 
 impl SslContext<ServerConfig> {
@@ -51,8 +51,12 @@ impl SslContext<ClientConfig> {
 
 impl<C> SslContext<C> {
     fn new(config: Arc<C>) -> Self {
-        let settings =
-            Settings { async_mode: true, callback: None, callback_arg: None, key_exchange: None };
+        let settings = Settings {
+            async_mode: true,
+            callback: None,
+            callback_arg: None,
+            exchange: KeyExchange::default(),
+        };
         Self { config, settings }
     }
 
@@ -81,7 +85,7 @@ impl<C> SslContext<C> {
     /// [`offload::key_exchange`](crate::offload::key_exchange). Without it they compute it on their own thread.
     #[must_use]
     pub fn key_exchange(mut self, engine: Arc<Engine<CryptoOp>>) -> Self {
-        self.settings.key_exchange = Some(engine);
+        self.settings.exchange = KeyExchange::by(engine);
         self
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use engine_core::EngineError;
 
-use crate::rustls23;
+use crate::rustls23::TlsError;
 
 /// Why a session ended. Once a session has failed, every later call returns the same error (law L15). The exceptions are
 /// named.
@@ -24,7 +24,7 @@ pub enum SslError {
     /// The peer broke the protocol, or the two sides could not agree. The alert for it was sent if the peer still
     /// listened.
     #[error("TLS: {0}")]
-    Tls(rustls23::TlsError),
+    Tls(TlsError),
     /// The peer closed the connection in the middle of a handshake, or without `close_notify` after it.
     #[error("the peer closed the connection {0}")]
     PeerClosed(ClosedDuring),

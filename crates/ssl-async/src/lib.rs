@@ -159,9 +159,12 @@
 
 mod context;
 mod error;
+mod id;
 mod outcome;
 
 // The session, and the one packet of it that may be parked.
+mod accept;
+mod final_alert;
 #[cfg(feature = "tokio")]
 mod hook_runtime;
 mod packet;
@@ -176,12 +179,14 @@ mod rustls23;
 #[cfg(feature = "tokio")]
 pub mod task;
 
+pub use accept::{Accepted, Acceptor};
 pub use context::{AsyncCallback, SslContext};
 pub use error::{ClosedDuring, SslError};
+pub use id::SslId;
 pub use job_core::JobPool;
 pub use outcome::Outcome;
-pub use rustls23::{Accepted, Acceptor, SlowKey, SlowKeyBuilder, TlsError};
-pub use session::{Ssl, SslId};
+pub use rustls23::{SlowKey, SlowKeyBuilder, TlsError};
+pub use session::Ssl;
 
 // The crates whose types stand in the signatures above, so that one dependency is enough.
 pub use {crypto_ops, engine_core, job_core, rustls, wait_ctx};
@@ -189,7 +194,7 @@ pub use {crypto_ops, engine_core, job_core, rustls, wait_ctx};
 /// Hooks of rustls that an engine computes. For a signing key, start with [`SlowKey`]; these are the parts, for an engine of
 /// your own.
 pub mod offload {
-    pub use crate::rustls23::groups::key_exchange;
+    pub use crate::rustls23::key_exchange::key_exchange;
     pub use crate::rustls23::public_key::{PublicKeyError, handle_of_certificate};
     pub use crate::rustls23::sign::key_handle;
     pub use crate::rustls23::signing_key::{

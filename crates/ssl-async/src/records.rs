@@ -7,7 +7,13 @@ const HEADER: usize = 5;
 /// 6.2.3).
 const LARGEST_PAYLOAD: usize = (1 << 14) + 2048;
 
-/// What the outside of a record says that it is.
+/// The fatal alert `internal_error`, as a record in the clear.
+pub(crate) const INTERNAL_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 80];
+
+/// The fatal alert `unexpected_message`, as a record in the clear.
+pub(crate) const UNEXPECTED_MESSAGE: [u8; 7] = [21, 3, 3, 0, 2, 2, 10];
+
+/// The content type in a record's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Type {
     ChangeCipherSpec,

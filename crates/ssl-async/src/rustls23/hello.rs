@@ -1,72 +1,57 @@
 //! A client's hello that is read before the configuration is chosen.
 
-use std::io::{self, Read};
 use std::sync::Arc;
 
 use rustls::server::{Accepted, AcceptedAlert, Acceptor, ClientHello};
+use rustls::{Error, InvalidMessage, ServerConfig};
 
-use crate::packet::{Broken, FinalAlert, Processed, Remains};
-use crate::read_ahead::{Next, ReadAhead};
 use crate::records::{self, Front};
-use crate::rustls23::{ServerConfig, Tls, TlsError, last_words, no_certificate};
+use crate::rustls23::connection::{Broken, FinalOutput, Processed, Tls};
+use crate::rustls23::{failure_alert, no_certificate};
 
-/// Reads a client's hello. Reaches no hook.
+/// Collects a client's hello. Reaches no hook.
 #[derive(Default)]
 pub(crate) struct HelloReader {
     acceptor: Acceptor,
-    /// What it has read.
+    /// Everything it has read.
     bytes: Vec<u8>,
 }
 
 impl HelloReader {
-    /// Reads on, until the hello is there, or what there is to say to its sender. What comes behind the hello is left in
-    /// `ahead`.
-    ///
-    /// # Errors
-    ///
-    /// `WouldBlock` if the transport has no more now.
+    /// Reads records. Returns the hello once it is complete, with the bytes behind it.
     pub(crate) fn read(
         &mut self,
-        ahead: &mut ReadAhead,
-        io: &mut dyn Read,
-    ) -> io::Result<Result<Hello, FinalAlert>> {
-        loop {
-            let mut records = match ahead.next(io)? {
-                Next::Records(records) => records,
-                Next::End(error) => return Ok(Err(FinalAlert::none(error))),
+        mut records: Vec<u8>,
+    ) -> Result<Option<(Hello, Vec<u8>)>, Broken> {
+        let mut at = 0;
+        while at < records.len() {
+            let mut record = match records::front(&records[at..]) {
+                Front::Record(n) => &records[at..at + n],
+                Front::Partial | Front::Foreign => &records[at..],
             };
-            let mut at = 0;
-            while at < records.len() {
-                let mut record = match records::front(&records[at..]) {
-                    Front::Record(n) => &records[at..at + n],
-                    Front::Partial | Front::Foreign => &records[at..],
-                };
-                at += record.len();
-                while !record.is_empty() {
-                    if let Err(error) = self.acceptor.read_tls(&mut record) {
-                        return Ok(Err(FinalAlert::none(error.into())));
-                    }
-                }
-                match self.acceptor.accept() {
-                    Ok(Some(accepted)) => {
-                        self.bytes.extend(records.drain(..at));
-                        ahead.unread(records);
-                        let bytes = core::mem::take(&mut self.bytes);
-                        return Ok(Ok(Hello { accepted, bytes }));
-                    }
-                    Ok(None) => {}
-                    Err(refused) => return Ok(Err(broken(refused).into_alert())),
-                }
+            at += record.len();
+            while !record.is_empty() {
+                // rustls's buffer is full of a message that never ends.
+                self.acceptor.read_tls(&mut record).map_err(|_| Broken {
+                    error: InvalidMessage::HandshakePayloadTooLarge.into(),
+                    output: FinalOutput::Alert(Vec::new()),
+                })?;
             }
-            self.bytes.append(&mut records);
+            if let Some(accepted) = self.acceptor.accept().map_err(broken)? {
+                self.bytes.extend(records.drain(..at));
+                let bytes = core::mem::take(&mut self.bytes);
+                return Ok(Some((Hello { accepted, bytes }, records)));
+            }
         }
+        self.bytes.append(&mut records);
+        Ok(None)
     }
 }
 
 /// A client's hello.
 pub(crate) struct Hello {
     accepted: Accepted,
-    /// What it was read from.
+    /// The bytes it was read from.
     bytes: Vec<u8>,
 }
 
@@ -75,14 +60,12 @@ impl Hello {
         self.accepted.client_hello()
     }
 
-    /// Puts it back before what was read behind it.
-    pub(crate) fn unread(self, mut ahead: ReadAhead) -> Vec<u8> {
-        ahead.unread(self.bytes);
-        ahead.into_bytes()
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
     }
 
-    /// Goes on from it. That chooses the certificate and signs, so it belongs in a job, like a packet.
-    pub(crate) fn go_on(self, config: Arc<ServerConfig>) -> Processed {
+    /// Makes the connection. Chooses the certificate and signs, so it may pause.
+    pub(crate) fn into_processed(self, config: Arc<ServerConfig>) -> Processed {
         let host = self.client_hello().server_name().map(str::to_owned);
         let made = self.accepted.into_connection(config);
         made.map(|connection| Tls::new(connection).into()).map_err(|refused| {
@@ -92,9 +75,9 @@ impl Hello {
     }
 }
 
-/// What is left of a hello that led to no connection. Nothing of the first flight has left (law L15).
-fn broken((error, mut alert): (TlsError, AcceptedAlert)) -> Broken {
+/// A hello that led to no connection. Nothing of the first flight has left.
+fn broken((error, mut alert): (Error, AcceptedAlert)) -> Broken {
     let mut queued = Vec::new();
     alert.write_all(&mut queued).expect("a vector takes everything");
-    Broken { remains: Remains::Alert(last_words::of_first_flight(queued, &error)), error }
+    Broken { output: FinalOutput::Alert(failure_alert::of_first_flight(queued, &error)), error }
 }

@@ -4,19 +4,18 @@ use std::sync::LazyLock;
 use std::time::Instant;
 
 use engine_core::LogLimit;
-
-use crate::rustls23::TlsError;
+use rustls::Error;
 
 /// What rustls says of a resolver that answers `None`. A test holds it against rustls.
 const UNRESOLVED: &str = "no server certificate chain resolved";
 
 /// Logs the host for which there was no certificate, if that is the error; not more than once a second.
-pub(crate) fn complain(error: &TlsError, host: Option<&str>) {
+pub(crate) fn complain(error: &Error, host: Option<&str>) {
     static LIMIT: LogLimit = LogLimit::new();
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
     // A hook that was cancelled answers `None`, too, and is at no fault.
     let is_cancelled = || job_core::current().is_some_and(|job| job.is_cancelled());
-    if matches!(error, TlsError::General(text) if text == UNRESOLVED)
+    if matches!(error, Error::General(text) if text == UNRESOLVED)
         && !is_cancelled()
         && let Some(held_back) = LIMIT.admit(START.elapsed())
     {

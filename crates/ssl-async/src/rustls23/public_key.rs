@@ -3,14 +3,11 @@
 use std::sync::Arc;
 
 use crypto_ops::{KeyError, KeyHandle, Scheme, Verifier, subject_public_key};
-use rustls::SignatureScheme;
-use rustls::SupportedCipherSuite;
 use rustls::crypto::hash::HashAlgorithm;
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
 use rustls::server::ParsedCertificate;
-
-use crate::rustls23::TlsError;
+use rustls::{Error, SignatureScheme, SupportedCipherSuite};
 
 /// Why the public half of a key cannot serve to check its signatures. All of these are for whoever configured the key.
 #[derive(Debug, thiserror::Error)]
@@ -27,7 +24,7 @@ pub enum PublicKeyError {
     Malformed,
     /// The certificate cannot be read.
     #[error("the certificate cannot be read: {0}")]
-    Certificate(TlsError),
+    Certificate(Error),
     /// A key of a kind that this crate has no operation for.
     #[error(transparent)]
     Key(#[from] KeyError),

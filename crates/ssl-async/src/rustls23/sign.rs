@@ -7,9 +7,9 @@ use crypto_ops::{Algorithm, CryptoOp, KeyHandle, Scheme, SignOp};
 use engine_core::{CheckFailed, Engine, EngineError};
 use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::sign::{Signer, SigningKey};
-use rustls::{SignatureAlgorithm, SignatureScheme};
+use rustls::{Error, SignatureAlgorithm, SignatureScheme};
 
-use crate::rustls23::{TlsError, wrap};
+use crate::rustls23::engine_error::wrap;
 
 /// A signing key whose signatures an engine computes. Give it to rustls like any other, in a `CertifiedKey`.
 ///
@@ -49,10 +49,10 @@ struct OffloadedSigner {
 }
 
 impl Signer for OffloadedSigner {
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, TlsError> {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
         // The request owns a copy: the device must never read from this stack (law L1).
         let op = SignOp::new(self.key.clone(), self.scheme, message.to_vec())
-            .map_err(|unfit| TlsError::General(unfit.to_string()))?;
+            .map_err(|unfit| Error::General(unfit.to_string()))?;
         match self.engine.run(CryptoOp::Sign(op)) {
             Ok(output) => output.into_signature().ok_or_else(|| wrap(SHAPE)),
             Err(error) => Err(wrap(error)),

@@ -8,12 +8,12 @@ use engine_core::{CheckFailed, DeviceError, Engine, Kind, Work};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
 use rustls::sign::{Signer, SigningKey};
-use rustls::{SignatureAlgorithm, SignatureScheme};
+use rustls::{Error, SignatureAlgorithm, SignatureScheme};
 use zeroize::{Zeroize as _, Zeroizing};
 
+use crate::rustls23::engine_error::wrap;
 use crate::rustls23::public_key::{ProviderVerifier, PublicKeyError, spki_of};
 use crate::rustls23::sign::{algorithm_of, code_point};
-use crate::rustls23::{TlsError, wrap};
 
 /// Any key of rustls's, used elsewhere: `sign` becomes [`SigningWork`] for `engine`, whose device calls
 /// [`SigningWork::sign`] on a thread that may block. The key's schemes stay what they are.
@@ -249,7 +249,7 @@ struct OffloadedSigner {
 }
 
 impl Signer for OffloadedSigner {
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, TlsError> {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
         // The request owns a copy: the device must never read from this stack (law L1).
         let work = SigningWork {
             signer: self.signer.clone(),

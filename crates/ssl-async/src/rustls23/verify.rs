@@ -9,10 +9,10 @@ use std::sync::Arc;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, SignatureScheme};
+use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 
 use crate::rustls23::awaiting::wait;
-use crate::rustls23::{TlsError, wrap};
+use crate::rustls23::engine_error::wrap;
 
 /// A peer's certificate that an `async fn` is to judge. Its chain, its names and its dates have been found good.
 #[derive(Debug)]
@@ -66,7 +66,7 @@ pub fn server_certificate<F>(
     verify: F,
 ) -> Arc<dyn ServerCertVerifier>
 where
-    F: AsyncFn(PeerCertificate<'_>) -> Result<(), TlsError> + Send + Sync + 'static,
+    F: AsyncFn(PeerCertificate<'_>) -> Result<(), Error> + Send + Sync + 'static,
 {
     Arc::new(AsyncServerVerifier { inner, verify })
 }
@@ -103,7 +103,7 @@ pub fn client_certificate<F>(
     verify: F,
 ) -> Arc<dyn ClientCertVerifier>
 where
-    F: AsyncFn(PeerCertificate<'_>) -> Result<(), TlsError> + Send + Sync + 'static,
+    F: AsyncFn(PeerCertificate<'_>) -> Result<(), Error> + Send + Sync + 'static,
 {
     Arc::new(AsyncClientVerifier { inner, verify })
 }
@@ -115,7 +115,7 @@ struct AsyncServerVerifier<F> {
 
 impl<F> ServerCertVerifier for AsyncServerVerifier<F>
 where
-    F: AsyncFn(PeerCertificate<'_>) -> Result<(), TlsError> + Send + Sync,
+    F: AsyncFn(PeerCertificate<'_>) -> Result<(), Error> + Send + Sync,
 {
     fn verify_server_cert(
         &self,
@@ -124,7 +124,7 @@ where
         server_name: &ServerName<'_>,
         ocsp_response: &[u8],
         now: UnixTime,
-    ) -> Result<ServerCertVerified, TlsError> {
+    ) -> Result<ServerCertVerified, Error> {
         let verified = self.inner.verify_server_cert(
             end_entity,
             intermediates,
@@ -143,7 +143,7 @@ where
         message: &[u8],
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
+    ) -> Result<HandshakeSignatureValid, Error> {
         self.inner.verify_tls12_signature(message, cert, dss)
     }
 
@@ -152,7 +152,7 @@ where
         message: &[u8],
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
+    ) -> Result<HandshakeSignatureValid, Error> {
         self.inner.verify_tls13_signature(message, cert, dss)
     }
 
@@ -182,7 +182,7 @@ struct AsyncClientVerifier<F> {
 
 impl<F> ClientCertVerifier for AsyncClientVerifier<F>
 where
-    F: AsyncFn(PeerCertificate<'_>) -> Result<(), TlsError> + Send + Sync,
+    F: AsyncFn(PeerCertificate<'_>) -> Result<(), Error> + Send + Sync,
 {
     fn offer_client_auth(&self) -> bool {
         self.inner.offer_client_auth()
@@ -201,7 +201,7 @@ where
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
-    ) -> Result<ClientCertVerified, TlsError> {
+    ) -> Result<ClientCertVerified, Error> {
         let verified = self.inner.verify_client_cert(end_entity, intermediates, now)?;
         let (server_name, ocsp_response) = (None, &[][..]);
         let peer = PeerCertificate { end_entity, intermediates, server_name, ocsp_response, now };
@@ -214,7 +214,7 @@ where
         message: &[u8],
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
+    ) -> Result<HandshakeSignatureValid, Error> {
         self.inner.verify_tls12_signature(message, cert, dss)
     }
 
@@ -223,7 +223,7 @@ where
         message: &[u8],
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
+    ) -> Result<HandshakeSignatureValid, Error> {
         self.inner.verify_tls13_signature(message, cert, dss)
     }
 

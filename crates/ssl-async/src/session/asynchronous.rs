@@ -6,7 +6,8 @@ use std::os::fd::BorrowedFd;
 use wait_ctx::{CallbackArg, FdDiff, FdList, Status, WaitCtx};
 
 use crate::context::AsyncCallback;
-use crate::session::{Ssl, State};
+use crate::session::Ssl;
+use crate::session::state::State;
 
 impl<S> Ssl<S> {
     /// Whether a packet is parked on an operation of an engine (`SSL_waiting_for_async`).

@@ -1,4 +1,4 @@
-//! The calls that move the session on. Each takes up a parked packet first.
+//! The calls that advance the session. Each resumes a parked packet first.
 
 use core::time::Duration;
 use std::io::{self, Read, Write};
@@ -7,22 +7,10 @@ use crate::error::{ClosedDuring, SslError};
 use crate::outcome::Outcome;
 use crate::rustls23::Tls;
 use crate::session::Ssl;
-
-/// The connection; else the caller waits until it is back.
-macro_rules! here {
-    ($self:ident) => {
-        match $self.here()? {
-            $crate::session::machine::Here::Tls(tls) => tls,
-            $crate::session::machine::Here::WantAsync => return Ok(Outcome::WantAsync),
-            $crate::session::machine::Here::WantAsyncJob => return Ok(Outcome::WantAsyncJob),
-            $crate::session::machine::Here::WantWrite => return Ok(Outcome::WantWrite),
-        }
-    };
-}
-pub(super) use here;
+use crate::session::machine::ready;
 
 impl<S: Read + Write> Ssl<S> {
-    /// Carries the handshake on as far as it goes (`SSL_do_handshake`).
+    /// Advances the handshake as far as it goes (`SSL_do_handshake`).
     ///
     /// # Errors
     ///
@@ -30,12 +18,12 @@ impl<S: Read + Write> Ssl<S> {
     ///
     /// # Panics
     ///
-    /// A panic in the session's job is handed on (law L10); the session is over then.
+    /// With the panic of a hook in the session's job; the session is over then.
     pub fn do_handshake(&mut self) -> Result<Outcome<()>, SslError> {
-        self.take_up()?;
+        self.resume()?;
         loop {
-            let handshaking = here!(self).is_handshaking();
-            let flushed = self.flush_here()?;
+            let handshaking = ready!(self.tls()).is_handshaking();
+            let flushed = self.flush_output()?;
             if !handshaking {
                 return Ok(if flushed { Outcome::Ready(()) } else { Outcome::WantWrite });
             }
@@ -52,7 +40,7 @@ impl<S: Read + Write> Ssl<S> {
     /// # Errors
     ///
     /// Any [`SslError`]; [`SslError::PeerClosed`] if the transport ended without `close_notify`. Good data that came before
-    /// what breaks the connection is read first.
+    /// an error is read first.
     ///
     /// # Panics
     ///
@@ -78,11 +66,11 @@ impl<S: Read + Write> Ssl<S> {
         &mut self,
         mut take: impl FnMut(&mut Tls) -> io::Result<usize>,
     ) -> Result<Outcome<usize>, SslError> {
-        self.take_up()?;
+        self.resume()?;
         loop {
-            let taken = take(here!(self));
+            let taken = take(ready!(self.tls()));
             if taken.is_err()
-                && let Some(error) = self.broken_by.take()
+                && let Some(error) = self.progress.broken_by.take()
             {
                 return Err(self.fail(error));
             }
@@ -95,15 +83,15 @@ impl<S: Read + Write> Ssl<S> {
                 Err(error) => return Err(self.fail(error.into())),
             }
             // A full send buffer does not keep the peer's data from being read.
-            self.flush_before_read()?;
+            let _flushed = self.flush_before_read()?;
             if !self.fill_and_process()? {
                 return Ok(Outcome::WantRead);
             }
         }
     }
 
-    /// Takes plaintext to be sent (`SSL_write`); completes the handshake first. Returns how much was taken: what could
-    /// not be sent at once is sent by later calls of any kind, or by [`flush`](Self::flush).
+    /// Takes plaintext to send (`SSL_write`); completes the handshake first. Returns how much was taken. Taken data that the
+    /// transport has no room for is sent by later calls of any kind, or by [`flush`](Self::flush).
     ///
     /// # Errors
     ///
@@ -114,26 +102,23 @@ impl<S: Read + Write> Ssl<S> {
     /// As [`do_handshake`](Self::do_handshake).
     pub fn write(&mut self, data: &[u8]) -> Result<Outcome<usize>, SslError> {
         if self.is_handshaking() {
-            let outcome = self.do_handshake()?;
-            if !outcome.is_ready() {
-                return Ok(outcome.map(|()| 0));
-            }
+            ready!(self.do_handshake());
         } else {
-            self.take_up()?;
+            self.resume()?;
         }
-        let shut_down = self.shut_down;
-        // Nothing is sent over a broken connection; a caller that writes before it reads learns of that here.
-        if let Some(error) = self.broken_by.take() {
+        let shut_down = self.progress.shut_down;
+        // Nothing is sent over a broken connection; a caller that writes before it reads gets the error here.
+        if let Some(error) = self.progress.broken_by.take() {
             return Err(self.fail(error));
         }
-        let tls = here!(self);
-        // The peer reads nothing that comes behind our `close_notify`.
+        let tls = ready!(self.tls());
+        // The peer reads nothing behind our `close_notify`.
         if shut_down {
             return Err(SslError::ShutDown);
         }
         let taken = tls.write(data)?;
-        let flushed = self.flush_here()?;
-        // Nothing was taken because what was taken before has not left yet.
+        let flushed = self.flush_output()?;
+        // The buffer is full of data that has not left yet.
         if taken == 0 && !data.is_empty() && !flushed {
             return Ok(Outcome::WantWrite);
         }
@@ -146,9 +131,9 @@ impl<S: Read + Write> Ssl<S> {
     ///
     /// Any [`SslError`].
     pub fn flush(&mut self) -> Result<Outcome<()>, SslError> {
-        self.take_up()?;
-        let _tls = here!(self);
-        Ok(if self.flush_here()? { Outcome::Ready(()) } else { Outcome::WantWrite })
+        self.resume()?;
+        let _tls = ready!(self.tls());
+        self.flushed()
     }
 
     /// Sends `close_notify` (`SSL_shutdown`). The peer's own is seen by [`read`](Self::read).
@@ -157,30 +142,34 @@ impl<S: Read + Write> Ssl<S> {
     ///
     /// Any [`SslError`].
     pub fn shutdown(&mut self) -> Result<Outcome<()>, SslError> {
-        self.take_up()?;
-        here!(self).send_close_notify();
-        self.shut_down = true;
-        Ok(if self.flush_here()? { Outcome::Ready(()) } else { Outcome::WantWrite })
+        self.resume()?;
+        ready!(self.tls()).send_close_notify();
+        self.progress.shut_down = true;
+        self.flushed()
     }
 
-    /// Changes the keys of what is sent, and asks the peer to do likewise (`SSL_key_update`). TLS 1.3 only, after the
+    /// Changes the keys for sending, and asks the peer to do likewise (`SSL_key_update`). TLS 1.3 only, after the
     /// handshake.
     ///
     /// # Errors
     ///
     /// [`SslError::Tls`] if the connection cannot; it goes on nevertheless. Any [`SslError`] that ended the session.
     pub fn key_update(&mut self) -> Result<Outcome<()>, SslError> {
-        self.take_up()?;
-        here!(self).refresh_traffic_keys().map_err(SslError::Tls)?;
-        Ok(if self.flush_here()? { Outcome::Ready(()) } else { Outcome::WantWrite })
+        self.resume()?;
+        ready!(self.tls()).refresh_traffic_keys().map_err(SslError::Tls)?;
+        self.flushed()
     }
 
-    /// Ends a session whose handshake has taken longer than `limit`, by the caller's clock: a session has none of its own.
-    /// A parked packet is cancelled, and the peer is told as far as the transport takes it now: `internal_error`, or
-    /// `close_notify` once the peer expects what only rustls can encrypt. Answers the error that every later call returns,
+    fn flushed(&mut self) -> Result<Outcome<()>, SslError> {
+        Ok(if self.flush_output()? { Outcome::Ready(()) } else { Outcome::WantWrite })
+    }
+
+    /// Ends a session whose handshake has taken longer than `limit` by the caller's clock; a session has none of its own.
+    /// Cancels a parked packet, and tells the peer as far as the transport takes it now: `internal_error`, or
+    /// `close_notify` once the peer expects records that only rustls can encrypt. Returns the error of every later call,
     /// [`SslError::TimedOut`] or an earlier one.
     ///
-    /// For a session that is established this is an end without ceremony; [`shutdown`](Self::shutdown) is the usual one.
+    /// Ends an established session abruptly; [`shutdown`](Self::shutdown) is the usual way.
     pub fn time_out(&mut self, limit: Duration) -> SslError {
         self.give_up(SslError::TimedOut(limit))
     }

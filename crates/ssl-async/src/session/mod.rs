@@ -4,10 +4,10 @@ mod asynchronous;
 mod calls;
 mod early;
 mod machine;
+mod state;
 
 use core::fmt;
 use core::marker::PhantomData;
-use core::sync::atomic::{AtomicU64, Ordering};
 use std::io::{Read, Write};
 use std::sync::Arc;
 
@@ -17,48 +17,25 @@ use wait_ctx::WaitCtx;
 
 use crate::context::{Settings, SslContext};
 use crate::error::SslError;
-use crate::packet::{self, FinalAlert};
+use crate::id::SslId;
+use crate::packet::Work;
 use crate::read_ahead::ReadAhead;
-use crate::rustls23::{ClientConfig, Connection, KeyExchange, ServerConfig, ServerName, Tls};
+use crate::rustls23::{ClientConfig, Connection, KeyExchange, Processed, ServerConfig, ServerName};
 
-use early::Received;
-pub(crate) use machine::State;
-
-/// The number of a session, unique within the process. What an [`AsyncCallback`](crate::AsyncCallback) is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SslId(u64);
-
-impl SslId {
-    /// The bare number.
-    pub const fn as_u64(self) -> u64 {
-        self.0
-    }
-
-    pub(crate) fn next() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
-impl fmt::Display for SslId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
+use state::{Origin, Received, State};
 
 /// A TLS session over the transport `S`, which must not block.
 ///
-/// Every call first takes up a packet that is parked, and answers [`Outcome::WantAsync`](crate::Outcome::WantAsync)
-/// while it stays parked. No buffer and no operation of the caller is ever parked, only a packet, so any call may
-/// follow any other.
+/// Every call first resumes a parked packet, and returns [`Outcome::WantAsync`](crate::Outcome::WantAsync) while it stays
+/// parked. Only packets park, never a caller's buffer or operation, so any call may follow any other.
 ///
 /// Dropping the session cancels a parked packet. What the device still computes for it is discarded when it arrives.
 ///
 /// `!Send`: a parked packet holds a fiber of this thread. A task that a runtime moves between threads cannot hold a
 /// session across an `.await`; with the feature `tokio` there is
 /// [`task::TlsAcceptor`](https://docs.rs/ssl-async/latest/ssl_async/task/type.TlsAcceptor.html) for it, whose futures
-/// and streams are `Send`. The compiler says so, too, as well as it can: what it finds not to be `Send` in a session is
-/// called `StaysOnItsThreadUseTokioTlsAcceptor`.
+/// and streams are `Send`. The compiler's message points there: the type that it reports as not `Send` is called
+/// `StaysOnItsThreadUseTokioTlsAcceptor`.
 ///
 /// ```compile_fail
 /// fn needs_send<T: Send>() {}
@@ -69,8 +46,8 @@ impl fmt::Display for SslId {
 /// needs_nothing::<ssl_async::Ssl<std::net::TcpStream>>();
 /// ```
 pub struct Ssl<S> {
-    /// First, for the compiler complains of the fields in their order.
-    stays: PhantomData<*const StaysOnItsThreadUseTokioTlsAcceptor>,
+    /// Must be first: rustc reports the first `!Send` field.
+    not_send: PhantomData<*const StaysOnItsThreadUseTokioTlsAcceptor>,
     id: SslId,
     io: S,
     pool: JobPool,
@@ -80,53 +57,36 @@ pub struct Ssl<S> {
     exchange: KeyExchange,
     state: State,
     ahead: ReadAhead,
+    progress: Progress,
+}
+
+/// What has happened on the current connection. [`Ssl::clear`] resets all of it.
+#[derive(Default)]
+struct Progress {
     early: Received,
     is_early_accepted: bool,
-    /// Whether a packet has completed the handshake.
+    /// A packet has completed the handshake.
     established: bool,
-    /// Whether the peer takes an alert in the clear while the connection is not here.
-    in_the_clear: bool,
-    /// Whether the peer was sent what its last flight answers: from then on that may come.
+    /// A record of the handshake's own flights has not left yet.
+    flight_unsent: bool,
+    /// The peer may expect encrypted records, so an alert in the clear is of no use while the connection is away.
+    encrypted: bool,
+    /// The flight that the peer's last flight answers was sent, so that one may come.
     answered: bool,
-    /// Whether our `close_notify` was queued.
+    /// Our `close_notify` was queued.
     shut_down: bool,
-    /// The transport took nothing any more during the handshake. Counts when what the peer has sent is processed.
+    /// Writing failed during the handshake. Reported once the peer's bytes are processed.
     unsendable: Option<SslError>,
-    /// What broke the connection, while there is still plaintext from before it.
+    /// The error that broke the connection, while there is still plaintext from before it.
     broken_by: Option<SslError>,
 }
 
-/// What makes a session stay on its thread. The pool and the job would do, but their names help nobody. `Send` is not our
-/// trait, so `#[diagnostic::on_unimplemented]` cannot say what to do instead; what the compiler does print is the name of
-/// the type that it stumbles over.
+/// Makes a session `!Send`. The pool and the job would do that too, but their names would not tell the reader of the
+/// compiler's message what to use instead. (`#[diagnostic::on_unimplemented]` works for traits of one's own only.)
 enum StaysOnItsThreadUseTokioTlsAcceptor {}
 
-/// How the session's connection came about, so that [`Ssl::clear`] can make another one like it.
-enum Origin {
-    Server(Arc<ServerConfig>),
-    Client(Arc<ClientConfig>, ServerName<'static>),
-}
-
-impl Origin {
-    fn open(&self, exchange: &KeyExchange) -> Result<State, SslError> {
-        match self {
-            // Reaches no hook.
-            Self::Server(config) => {
-                Tls::server(Arc::clone(config)).map(State::Idle).map_err(SslError::Tls)
-            }
-            Self::Client(config, name) => Ok(client(config, name, exchange)),
-        }
-    }
-}
-
-/// A client's connection that is yet to be made: that starts the key exchange, so it runs in a job like a packet.
-fn client(config: &Arc<ClientConfig>, name: &ServerName<'static>, exchange: &KeyExchange) -> State {
-    let (config, name) = (Arc::clone(config), name.clone());
-    State::Unstarted(packet::create(move || Tls::client(config, name), exchange.clone()))
-}
-
 impl<S: Read + Write> Ssl<S> {
-    /// A server's session on an accepted transport. Nothing happens until the first call.
+    /// Makes a server's session on an accepted transport. Does no I/O before the first call.
     ///
     /// To see the client's hello before the configuration is chosen, use [`Acceptor`](crate::Acceptor).
     ///
@@ -139,33 +99,33 @@ impl<S: Read + Write> Ssl<S> {
         io: S,
     ) -> Result<Self, SslError> {
         let origin = Origin::Server(Arc::clone(context.config()));
-        let state = origin.open(&KeyExchange::of(context.settings()))?;
+        let state = origin.open(&context.settings().exchange)?;
         Ok(Self::new(context.settings(), pool, io, ReadAhead::default(), origin, state))
     }
 
-    /// A client's session with the server `name`. Nothing happens until the first call.
+    /// Makes a client's session with the server `name`. Does no I/O before the first call.
     pub fn connect(
         context: &SslContext<ClientConfig>,
         pool: &JobPool,
         name: ServerName<'static>,
         io: S,
     ) -> Self {
-        let state = client(context.config(), &name, &KeyExchange::of(context.settings()));
+        let state = State::client(context.config(), &name, &context.settings().exchange);
         let origin = Origin::Client(Arc::clone(context.config()), name);
         Self::new(context.settings(), pool, io, ReadAhead::default(), origin, state)
     }
 
-    /// A server's session that goes on from a client's hello: `make` makes its connection, and `ahead` was read behind the
+    /// Makes a server's session from a client's hello: `make` makes its connection, and `ahead` was read behind the
     /// hello.
     pub(crate) fn accepted(
         context: &SslContext<ServerConfig>,
         pool: &JobPool,
         io: S,
         ahead: ReadAhead,
-        make: impl FnOnce() -> packet::Processed + Send + 'static,
+        make: impl FnOnce() -> Processed + Send + 'static,
     ) -> Self {
         let origin = Origin::Server(Arc::clone(context.config()));
-        let work = packet::create(make, KeyExchange::of(context.settings()));
+        let work = Work::create(make, context.settings().exchange.clone());
         Self::new(context.settings(), pool, io, ahead, origin, State::Unstarted(work))
     }
 
@@ -178,33 +138,26 @@ impl<S: Read + Write> Ssl<S> {
         state: State,
     ) -> Self {
         let session = Self {
-            stays: PhantomData,
+            not_send: PhantomData,
             id: SslId::next(),
             io,
             pool: pool.clone(),
             wait_ctx: WaitCtx::new(),
             origin,
             async_mode: settings.async_mode,
-            exchange: KeyExchange::of(settings),
+            exchange: settings.exchange.clone(),
             state,
             ahead,
-            early: Received::default(),
-            is_early_accepted: false,
-            established: false,
-            in_the_clear: true,
-            answered: false,
-            shut_down: false,
-            unsendable: None,
-            broken_by: None,
+            progress: Progress::default(),
         };
         session.set_async_callback(settings.callback.clone());
         session.set_async_callback_arg(settings.callback_arg.clone());
         session
     }
 
-    /// Makes the session fit for another connection of the same kind, over the transport `io` (`SSL_clear`). A parked
-    /// packet is cancelled first. The old transport comes back, with what was read from it and not processed, as from
-    /// [`into_io`](Self::into_io).
+    /// Prepares the session for another connection of the same kind, over the transport `io` (`SSL_clear`). Cancels a
+    /// parked packet first. Returns the old transport and the bytes read from it but not processed, as
+    /// [`into_io`](Self::into_io) does.
     ///
     /// The session keeps its id, callback, routes and descriptors, and the status of its last operation until the next
     /// one begins.
@@ -213,7 +166,7 @@ impl<S: Read + Write> Ssl<S> {
     ///
     /// [`SslError::Tls`] if the configuration is not fit for use.
     pub fn clear(&mut self, io: S) -> Result<(S, Vec<u8>), SslError> {
-        // The old state goes first: it may hold the job that holds the wait context.
+        // Drops the old state before the new one is made: it may hold the job that holds the wait context.
         self.state = State::Failed(SslError::Panicked);
         match self.origin.open(&self.exchange) {
             Ok(state) => self.state = state,
@@ -223,14 +176,7 @@ impl<S: Read + Write> Ssl<S> {
             }
         }
         let unprocessed = core::mem::take(&mut self.ahead).into_bytes();
-        self.early = Received::default();
-        self.is_early_accepted = false;
-        self.established = false;
-        self.in_the_clear = true;
-        self.answered = false;
-        self.shut_down = false;
-        self.unsendable = None;
-        self.broken_by = None;
+        self.progress = Progress::default();
         Ok((core::mem::replace(&mut self.io, io), unprocessed))
     }
 }
@@ -243,11 +189,11 @@ impl<S> Ssl<S> {
 
     /// Whether the handshake is not done yet.
     pub fn is_handshaking(&self) -> bool {
-        !self.established
+        !self.progress.established
     }
 
     /// The connection's properties: protocol version, cipher suite, ALPN, SNI, certificates. `None` while a packet is
-    /// parked, for the connection is away with it, and after the session has ended.
+    /// parked, because the packet owns the connection, and after the session has ended.
     pub fn connection(&self) -> Option<&Connection> {
         match &self.state {
             State::Idle(tls) => Some(tls.connection()),
@@ -257,11 +203,13 @@ impl<S> Ssl<S> {
 
     /// The engine's error that ended the session, if one did.
     pub fn failure(&self) -> Option<&EngineError> {
-        match &self.state {
-            State::Failed(SslError::Failed(cause))
-            | State::SendingAlert(FinalAlert { error: SslError::Failed(cause), .. }, _) => {
-                Some(cause)
-            }
+        let error = match &self.state {
+            State::Failed(error) => error,
+            State::SendingAlert(alert, _) => &alert.error,
+            _ => return None,
+        };
+        match error {
+            SslError::Failed(cause) => Some(cause),
             _ => None,
         }
     }
@@ -276,8 +224,8 @@ impl<S> Ssl<S> {
         &mut self.io
     }
 
-    /// Ends the session and gives the transport back, with what was read from it and not processed: what came behind
-    /// `close_notify`, or behind the record that completed the handshake. A parked packet is cancelled.
+    /// Ends the session; cancels a parked packet. Returns the transport and the bytes read from it but not processed:
+    /// those behind `close_notify`, or behind the record that completed the handshake.
     ///
     /// Another protocol on the same transport begins with those bytes.
     pub fn into_io(self) -> (S, Vec<u8>) {
@@ -288,9 +236,9 @@ impl<S> Ssl<S> {
 impl<S> fmt::Debug for Ssl<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ssl")
-            .field("id", &self.id.0)
+            .field("id", &self.id.as_u64())
             .field("state", &self.state.name())
-            .field("established", &self.established)
+            .field("established", &self.progress.established)
             .finish_non_exhaustive()
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::error::SslError;
-use crate::packet;
+use crate::packet::Work;
 use crate::rustls23::{ServerName, Tls};
 use crate::task::accept::FallibleHandshake;
 use crate::task::endpoint::TlsConnector;
@@ -26,7 +26,7 @@ impl TlsConnector {
         let config = Arc::clone(self.config());
         let exchange = self.terms().exchange.clone();
         // It starts the key exchange, so it is a packet like any other.
-        let make = packet::create(move || Tls::client(config, name), exchange);
+        let make = Work::create(move || Tls::client(config, name), exchange);
         Connect(Handshake::client(io, self.terms().clone(), make))
     }
 }

@@ -31,10 +31,12 @@ use tokio::time::Sleep;
 use tracing::Span;
 
 use crate::error::SslError;
-use crate::packet::{self, Back, FinalAlert, Work};
+use crate::final_alert::FinalAlert;
+use crate::id::SslId;
+use crate::packet::Work;
 use crate::read_ahead::{Awaited, Next, PacketAt, ReadAhead};
-use crate::rustls23::{self, Due, Hello, KeyExchange, ServerConfig, Tls};
-use crate::session::SslId;
+use crate::records::{INTERNAL_ERROR, UNEXPECTED_MESSAGE};
+use crate::rustls23::{Hello, KeyExchange, Returned, ServerConfig, Tls};
 use crate::task::early::EarlyData;
 use crate::task::shards::{Shards, UnderWay};
 use crate::task::stream::TlsStream;
@@ -62,7 +64,7 @@ pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 impl Terms {
     pub(crate) fn new(shards: &Shards) -> Self {
-        Self { shards: shards.clone(), exchange: KeyExchange::none(), deadline: Some(DEADLINE) }
+        Self { shards: shards.clone(), exchange: KeyExchange::default(), deadline: Some(DEADLINE) }
     }
 }
 
@@ -123,7 +125,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
         hello: Hello,
     ) -> Self {
         let max_early_data = config.max_early_data_size;
-        let make = packet::create(move || hello.go_on(config), terms.exchange.clone());
+        let make = Work::create(move || hello.into_processed(config), terms.exchange.clone());
         Self { max_early_data, ahead, ..Self::new(Role::Server, io, terms, Place::Unmade(make)) }
     }
 
@@ -231,14 +233,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
                     };
                     // What a client's packet has made of the keys is not known until it is back.
                     self.in_the_clear = self.role == Role::Server && tls.speaks_in_the_clear();
-                    let due = tls.due(&records);
-                    let work = packet::process(tls, records, self.terms.exchange.clone());
-                    self.place = match due {
-                        Due::Packet => Place::Away(self.terms.shards.visit(work)),
-                        // Part of a message reaches no hook, and is not worth the trip.
-                        Due::Fragment | Due::Nothing => {
-                            self.settle(Some(Reply::Processed(work())), None, cx)?
-                        }
+                    let work = Work::records(tls, records, self.terms.exchange.clone());
+                    self.place = match work.may_pause() {
+                        true => Place::Away(self.terms.shards.visit(work)),
+                        false => self.settle(Some(Reply::Processed(work.run())), None, cx)?,
                     };
                 }
                 Place::SendingAlert(mut alert) => {
@@ -262,7 +260,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
     ) -> Result<Place, SslError> {
         match answer {
             Some(Reply::Processed(Ok(back))) => {
-                let Back { mut tls, unprocessed, closed } = back;
+                let Returned { mut tls, unprocessed, closed } = back;
                 self.ahead.unread(unprocessed);
                 if closed {
                     self.ahead.close_by_tls();
@@ -270,7 +268,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
                 self.early.send_with_hello(&mut tls);
                 Ok(Place::Here(tls))
             }
-            Some(Reply::Processed(Err(broken))) => Ok(Place::SendingAlert(broken.into_alert())),
+            Some(Reply::Processed(Err(broken))) => Ok(Place::SendingAlert(broken.into())),
             // Law L10: it surfaces in whoever resumed the job, and that is this task.
             Some(Reply::Panicked(panic)) => {
                 let mut alert = FinalAlert::new(self.alert_in_the_clear(), SslError::Panicked);
@@ -281,7 +279,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
                 let error = gave_up.expect("a packet is abandoned for a reason");
                 Ok(Place::SendingAlert(match error {
                     SslError::Tls(_) if self.role == Role::Server && !self.answered => {
-                        FinalAlert::new(rustls23::UNEXPECTED_MESSAGE.to_vec(), error)
+                        FinalAlert::new(UNEXPECTED_MESSAGE.to_vec(), error)
                     }
                     _ => FinalAlert::none(error),
                 }))
@@ -318,7 +316,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
     /// What tells the peer that something failed on this side, when the connection is lost; if a record in the clear is
     /// what it takes (law L15).
     fn alert_in_the_clear(&self) -> Vec<u8> {
-        if self.in_the_clear { rustls23::INTERNAL_ERROR.to_vec() } else { Vec::new() }
+        if self.in_the_clear { INTERNAL_ERROR.to_vec() } else { Vec::new() }
     }
 
     /// Looks after the peer while the connection is away: reads ahead.

@@ -8,11 +8,13 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use crate::accept::read_hello;
 use crate::error::SslError;
-use crate::packet::FinalAlert;
+use crate::final_alert::FinalAlert;
+use crate::id::SslId;
 use crate::read_ahead::ReadAhead;
-use crate::rustls23::{ClientHello, Hello, HelloReader, INTERNAL_ERROR};
-use crate::session::SslId;
+use crate::records::INTERNAL_ERROR;
+use crate::rustls23::{ClientHello, Hello, HelloReader};
 use crate::task::accept::Accept;
 use crate::task::endpoint::TlsAcceptor;
 use crate::task::handshake::{DEADLINE, Deadline, Handshake};
@@ -84,7 +86,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> StartHandshake<IO> {
                     };
                     return late.map(|()| Err(alert.error.clone()));
                 }
-                match reader.read(&mut ahead, &mut SyncIo::new(&mut io, cx)) {
+                match read_hello(&mut reader, &mut ahead, &mut SyncIo::new(&mut io, cx)) {
                     Ok(Ok(hello)) => return Poll::Ready(Ok(hello)),
                     Ok(Err(refusal)) => alert = Some(refusal),
                     Err(_would_block) => {
@@ -123,8 +125,9 @@ impl<IO> StartHandshake<IO> {
 
     /// Gives the client up and the transport back. The hello, and what came behind it, is the first that is read from the
     /// [`Rewind`]: a proxy hands it to another server.
-    pub fn into_io(self) -> Rewind<IO> {
-        Rewind::new(self.hello.unread(self.ahead), self.io)
+    pub fn into_io(mut self) -> Rewind<IO> {
+        self.ahead.unread(self.hello.into_bytes());
+        Rewind::new(self.ahead.into_bytes(), self.io)
     }
 }
 

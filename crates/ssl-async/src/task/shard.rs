@@ -24,7 +24,8 @@ use std::task::Waker;
 use job_core::{Job, JobPool};
 use wait_ctx::{Route, WaitCtx, contain};
 
-use crate::packet::{self, Packet, Processed};
+use crate::packet::{self, Packet, Parking};
+use crate::rustls23::Processed;
 use crate::task::inbox::{Batch, Command, Doorbell, Inbox};
 use crate::task::visit::{Order, Reply, VisitId, Visitor};
 
@@ -122,8 +123,9 @@ impl Shard {
             return self.wait(Order { id, work, visitor });
         }
         let ctx = WaitCtx::new();
-        let begun = visitor
-            .enter(|| catch_unwind(AssertUnwindSafe(|| packet::begin(work, &self.pool, &ctx))));
+        let begun = visitor.enter(|| {
+            catch_unwind(AssertUnwindSafe(|| packet::start(work, Parking::Fiber(&self.pool, &ctx))))
+        });
         match begun {
             Ok(Packet::Parked(job)) => {
                 self.parked.insert(id, Parked { job, visitor });

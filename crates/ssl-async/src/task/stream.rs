@@ -8,9 +8,9 @@ use std::io::{self, IoSlice, Write};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::error::SslError;
+use crate::id::SslId;
 use crate::read_ahead::ReadAhead;
 use crate::rustls23::{Connection, Tls};
-use crate::session::SslId;
 use crate::task::handshake::pending;
 use crate::task::rewind::Rewind;
 use crate::task::sync_io::SyncIo;

@@ -13,7 +13,8 @@ use tracing::Span;
 use wait_ctx::contain_drop;
 
 use crate::hook_runtime;
-use crate::packet::{Processed, Work};
+use crate::packet::Work;
+use crate::rustls23::Processed;
 use crate::task::inbox::{Command, Inbox};
 use crate::task::shards::Place;
 

@@ -1,5 +1,6 @@
-//! Key-exchange groups that compute in an engine where there is one.
+//! Key exchange by an engine.
 
+use core::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crypto_ops::{AgreeOp, CryptoOp, CryptoOutput, EphemeralKey, Group, MalformedShare, Secret};
@@ -8,21 +9,56 @@ use rustls::crypto::{
     ActiveKeyExchange, CompletedKeyExchange, CryptoProvider, SharedSecret, SupportedKxGroup,
 };
 use rustls::ffdhe_groups::FfdheGroup;
-use rustls::{NamedGroup, PeerMisbehaved, ProtocolVersion};
+use rustls::{Error, NamedGroup, PeerMisbehaved, ProtocolVersion};
 
-use crate::rustls23::{KeyExchange, TlsError, wrap};
+use crate::rustls23::engine_error::wrap;
 
-/// The same provider with key exchanges that an engine can compute: in sessions whose context
-/// [names one](crate::SslContext::key_exchange), and on the spot everywhere else.
+/// The engine for a session's key exchanges, if it has one.
 ///
-/// X25519, P-256, P-384 and X25519MLKEM768 are offloaded, whichever of them the provider has; its other groups stay as
-/// they are. A TLS 1.3 server needs one operation a handshake, a client two.
+/// rustls holds key-exchange groups as `&'static`, so they cannot hold an engine. They find it in the job that calls them.
+#[derive(Clone, Default)]
+pub(crate) struct KeyExchange(Option<Arc<Engine<CryptoOp>>>);
+
+impl KeyExchange {
+    pub(crate) fn by(engine: Arc<Engine<CryptoOp>>) -> Self {
+        Self(Some(engine))
+    }
+
+    /// Runs `work` with this engine in the current job. Without an engine or a job, just calls `work`.
+    pub(crate) fn during<T>(self, work: impl FnOnce() -> T) -> T {
+        let job = if self.0.is_some() { job_core::current() } else { None };
+        let Some(job) = job else { return work() };
+        let before = job.set_local(self);
+        let result = work();
+        // The job may be another session's, if a hook calls this one: restore what that session finds.
+        job.set_local(before.map_or_else(Self::default, |before| Self::clone(&before)));
+        result
+    }
+
+    /// The engine of the current job.
+    fn current() -> Option<Arc<Engine<CryptoOp>>> {
+        job_core::current()?.local::<Self>()?.0.clone()
+    }
+}
+
+impl fmt::Debug for KeyExchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("KeyExchange").field(&self.0).finish()
+    }
+}
+
+/// Replaces the key-exchange groups of `provider` by groups that an engine computes, in sessions whose context
+/// [names one](crate::SslContext::key_exchange). In other sessions the provider computes them.
+///
+/// Covers X25519, P-256, P-384 and X25519MLKEM768, as far as the provider has them; its other groups stay unchanged. A
+/// TLS 1.3 server needs one operation per handshake, a client two.
 ///
 /// An offloaded group never claims to be FIPS-approved: that depends on the device.
 ///
-/// On the spot means on the thread's stack, not on the job's: a server's handshake that is then parked in its signature
-/// holds 26 KB instead of 42 with X25519MLKEM768. So this is of use without an engine for the key exchange, too. A group
-/// of your own that pauses its job is not for this function: on the thread's stack a pause is refused.
+/// Without an engine the provider computes on the thread's stack, not on the job's: with X25519MLKEM768 a server's
+/// handshake that is then parked in its signature holds 26 KB instead of 42. So this function saves memory even where the
+/// key exchange is not offloaded. Do not use it with a group of your own that pauses its job: on the thread's stack a
+/// pause is refused.
 ///
 /// ```
 /// # #[cfg(feature = "aws-lc-rs")] {
@@ -55,8 +91,8 @@ fn intern(inner: &'static dyn SupportedKxGroup) -> &'static dyn SupportedKxGroup
     WRAPPERS.lock().unwrap_or_else(PoisonError::into_inner).of(inner)
 }
 
-/// One wrapper for each group that anybody ever wrapped. rustls wants groups for ever (`&'static`), so each is leaked;
-/// past [`MAX_WRAPPERS`] there are no more.
+/// Every wrapper of this process, one per group. rustls takes groups as `&'static`, so each is leaked, up to
+/// [`MAX_WRAPPERS`].
 struct Wrappers(Vec<&'static OffloadedGroup>);
 
 impl Wrappers {
@@ -76,7 +112,7 @@ impl Wrappers {
     }
 }
 
-/// Far more than there are providers; a bound on what a program can leak that makes groups at run time.
+/// Bounds the leak of a program that makes groups at run time.
 const MAX_WRAPPERS: usize = 64;
 
 #[derive(Debug)]
@@ -85,18 +121,17 @@ struct OffloadedGroup {
     group: Group,
 }
 
-/// Whether both are the same group: the same object in memory. The name is compared because an object may begin with
-/// another one, and for groups without fields, which may all share one address, so is the type's table of methods. (For
-/// the others that says nothing: a type may have several tables.)
+/// Whether both are the same object. Compares the names too, because an object may start with another one, and for groups
+/// without fields, which may share one address, the vtables. (Elsewhere vtables say nothing: a type may have several.)
 fn same(a: &'static dyn SupportedKxGroup, b: &'static dyn SupportedKxGroup) -> bool {
     let one_object = core::ptr::addr_eq(a, b) && size_of_val(a) == size_of_val(b);
     one_object && a.name() == b.name() && (size_of_val(a) > 0 || core::ptr::eq(a, b))
 }
 
 impl SupportedKxGroup for OffloadedGroup {
-    fn start(&self) -> Result<Box<dyn ActiveKeyExchange>, TlsError> {
+    fn start(&self) -> Result<Box<dyn ActiveKeyExchange>, Error> {
         let Some(engine) = KeyExchange::current() else {
-            return on_the_spot(|| self.inner.start());
+            return on_thread_stack(|| self.inner.start());
         };
         match run(&engine, AgreeOp::start(self.group))? {
             CryptoOutput::Started { share, key } => Ok(Box::new(Active { engine, share, key })),
@@ -104,9 +139,9 @@ impl SupportedKxGroup for OffloadedGroup {
         }
     }
 
-    fn start_and_complete(&self, peer: &[u8]) -> Result<CompletedKeyExchange, TlsError> {
+    fn start_and_complete(&self, peer: &[u8]) -> Result<CompletedKeyExchange, Error> {
         let Some(engine) = KeyExchange::current() else {
-            return on_the_spot(|| self.inner.start_and_complete(peer));
+            return on_thread_stack(|| self.inner.start_and_complete(peer));
         };
         let op = AgreeOp::start_and_complete(self.group, peer).map_err(misbehaved)?;
         match run(&engine, op)? {
@@ -132,13 +167,13 @@ impl SupportedKxGroup for OffloadedGroup {
     }
 }
 
-/// Computes without an engine, on the stack of the thread: a parked job keeps every page that it has touched, and ML-KEM
+/// Computes without an engine, on the thread's stack: a parked job keeps every page that it has touched, and ML-KEM
 /// touches four that nothing else in a handshake needs.
-fn on_the_spot<T>(f: impl FnOnce() -> T) -> T {
+fn on_thread_stack<T>(f: impl FnOnce() -> T) -> T {
     job_core::on_thread_stack(f)
 }
 
-/// An exchange whose private half is in a device.
+/// A key exchange whose private half is in a device.
 struct Active {
     engine: Arc<Engine<CryptoOp>>,
     share: Vec<u8>,
@@ -146,7 +181,7 @@ struct Active {
 }
 
 impl Active {
-    fn finish(self, op: Result<AgreeOp, MalformedShare>) -> Result<SharedSecret, TlsError> {
+    fn finish(self, op: Result<AgreeOp, MalformedShare>) -> Result<SharedSecret, Error> {
         match run(&self.engine, op.map_err(misbehaved)?)? {
             CryptoOutput::Secret(secret) => Ok(shared(&secret)),
             _ => Err(wrap(SHAPE)),
@@ -155,7 +190,7 @@ impl Active {
 }
 
 impl ActiveKeyExchange for Active {
-    fn complete(self: Box<Self>, peer: &[u8]) -> Result<SharedSecret, TlsError> {
+    fn complete(self: Box<Self>, peer: &[u8]) -> Result<SharedSecret, Error> {
         let op = AgreeOp::complete(self.key.clone(), peer);
         self.finish(op)
     }
@@ -166,7 +201,7 @@ impl ActiveKeyExchange for Active {
         Some((NamedGroup::from(half.to_u16()), &self.share[at..]))
     }
 
-    fn complete_hybrid_component(self: Box<Self>, peer: &[u8]) -> Result<SharedSecret, TlsError> {
+    fn complete_hybrid_component(self: Box<Self>, peer: &[u8]) -> Result<SharedSecret, Error> {
         let op = AgreeOp::complete_classical_half(self.key.clone(), peer);
         self.finish(op)
     }
@@ -184,7 +219,7 @@ impl ActiveKeyExchange for Active {
     }
 }
 
-fn run(engine: &Engine<CryptoOp>, op: AgreeOp) -> Result<CryptoOutput, TlsError> {
+fn run(engine: &Engine<CryptoOp>, op: AgreeOp) -> Result<CryptoOutput, Error> {
     let group = op.group();
     match engine.run(op.into()) {
         Ok(CryptoOutput::BadShare) => Err(misbehaved(MalformedShare { group })),
@@ -193,7 +228,7 @@ fn run(engine: &Engine<CryptoOp>, op: AgreeOp) -> Result<CryptoOutput, TlsError>
     }
 }
 
-fn misbehaved(share: MalformedShare) -> TlsError {
+fn misbehaved(share: MalformedShare) -> Error {
     tracing::debug!(%share, "ssl.bad_share");
     PeerMisbehaved::InvalidKeyShare.into()
 }
@@ -202,7 +237,7 @@ fn shared(secret: &Secret) -> SharedSecret {
     SharedSecret::from(secret.expose())
 }
 
-/// What a device's answer of another kind comes to, should the engine have let it through unchecked.
+/// A result of another kind that the engine let through unchecked.
 const SHAPE: EngineError = EngineError::Invalid(CheckFailed("the result is no key agreement's"));
 
 #[cfg(test)]
@@ -214,8 +249,8 @@ mod tests {
     struct Empty<const GROUP: u16>;
 
     impl<const GROUP: u16> SupportedKxGroup for Empty<GROUP> {
-        fn start(&self) -> Result<Box<dyn ActiveKeyExchange>, TlsError> {
-            Err(TlsError::General(GROUP.to_string()))
+        fn start(&self) -> Result<Box<dyn ActiveKeyExchange>, Error> {
+            Err(Error::General(GROUP.to_string()))
         }
 
         fn ffdhe_group(&self) -> Option<FfdheGroup<'static>> {
@@ -243,8 +278,8 @@ mod tests {
         struct Made(u8);
 
         impl SupportedKxGroup for Made {
-            fn start(&self) -> Result<Box<dyn ActiveKeyExchange>, TlsError> {
-                Err(TlsError::General(self.0.to_string()))
+            fn start(&self) -> Result<Box<dyn ActiveKeyExchange>, Error> {
+                Err(Error::General(self.0.to_string()))
             }
 
             fn name(&self) -> NamedGroup {
@@ -286,7 +321,7 @@ mod tests {
 
     #[test]
     fn outside_a_job_the_wrapped_group_computes_itself() {
-        let Err(TlsError::General(text)) = intern(&Empty::<24>).start() else {
+        let Err(Error::General(text)) = intern(&Empty::<24>).start() else {
             panic!("the group of the test refuses to start")
         };
         assert_eq!(text, "24");

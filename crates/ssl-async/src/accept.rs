@@ -2,19 +2,19 @@
 
 use core::fmt;
 use core::time::Duration;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 
 use job_core::JobPool;
-use rustls::server::ClientHello;
 
 use crate::context::SslContext;
 use crate::error::SslError;
+use crate::final_alert::FinalAlert;
+use crate::id::SslId;
 use crate::outcome::Outcome;
-use crate::packet::FinalAlert;
-use crate::read_ahead::ReadAhead;
-use crate::rustls23::hello::{Hello, HelloReader};
-use crate::rustls23::{INTERNAL_ERROR, ServerConfig};
-use crate::session::{Ssl, SslId};
+use crate::read_ahead::{Next, ReadAhead};
+use crate::records::INTERNAL_ERROR;
+use crate::rustls23::{ClientHello, Hello, HelloReader, ServerConfig};
+use crate::session::Ssl;
 
 /// Reads a client's hello, so that the configuration can be chosen by it.
 ///
@@ -56,10 +56,10 @@ impl<S: Read + Write> Acceptor<S> {
     pub fn accept(&mut self) -> Result<Outcome<Accepted<S>>, SslError> {
         let mut io = self.io.take().expect("this acceptor has handed its client's hello out");
         if self.alert.is_none() {
-            match self.reader.read(&mut self.ahead, &mut io) {
-                Ok(Ok(inner)) => {
+            match read_hello(&mut self.reader, &mut self.ahead, &mut io) {
+                Ok(Ok(hello)) => {
                     let ahead = core::mem::take(&mut self.ahead);
-                    return Ok(Outcome::Ready(Accepted { inner, ahead, io }));
+                    return Ok(Outcome::Ready(Accepted { hello, ahead, io }));
                 }
                 Ok(Err(alert)) => self.alert = Some(alert),
                 Err(_would_block) => {
@@ -105,8 +105,8 @@ impl<S> fmt::Debug for Acceptor<S> {
 
 /// A client's hello, with its transport. Made by [`Acceptor::accept`].
 pub struct Accepted<S> {
-    inner: Hello,
-    /// What was read behind the hello.
+    hello: Hello,
+    /// Bytes behind the hello.
     ahead: ReadAhead,
     io: S,
 }
@@ -114,14 +114,14 @@ pub struct Accepted<S> {
 impl<S: Read + Write> Accepted<S> {
     /// What the client asks for: server name, ALPN protocols, signature schemes and more.
     pub fn client_hello(&self) -> ClientHello<'_> {
-        self.inner.client_hello()
+        self.hello.client_hello()
     }
 
     /// The session, under the configuration that was chosen. Its first call goes on from the hello.
     pub fn into_session(self, context: &SslContext<ServerConfig>, pool: &JobPool) -> Ssl<S> {
-        let Self { inner, ahead, io } = self;
+        let Self { hello, ahead, io } = self;
         let config = context.config().clone();
-        Ssl::accepted(context, pool, io, ahead, move || inner.go_on(config))
+        Ssl::accepted(context, pool, io, ahead, move || hello.into_processed(config))
     }
 
     /// The transport.
@@ -137,14 +137,42 @@ impl<S: Read + Write> Accepted<S> {
 
     /// Gives the client up and the transport back, with what was read from it: the hello, and what came behind it. A proxy
     /// hands both to another server.
-    pub fn into_io(self) -> (S, Vec<u8>) {
-        (self.io, self.inner.unread(self.ahead))
+    pub fn into_io(mut self) -> (S, Vec<u8>) {
+        self.ahead.unread(self.hello.into_bytes());
+        (self.io, self.ahead.into_bytes())
     }
 }
 
 impl<S> fmt::Debug for Accepted<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Accepted").finish_non_exhaustive()
+    }
+}
+
+/// Reads until the hello is complete, or refused: then returns the alert for its sender. Bytes behind the hello stay in
+/// `ahead`.
+///
+/// # Errors
+///
+/// `WouldBlock` if the transport has no more now.
+pub(crate) fn read_hello(
+    reader: &mut HelloReader,
+    ahead: &mut ReadAhead,
+    io: &mut dyn Read,
+) -> io::Result<Result<Hello, FinalAlert>> {
+    loop {
+        let records = match ahead.next(io)? {
+            Next::Records(records) => records,
+            Next::End(error) => return Ok(Err(FinalAlert::none(error))),
+        };
+        match reader.read(records) {
+            Ok(Some((hello, behind))) => {
+                ahead.unread(behind);
+                return Ok(Ok(hello));
+            }
+            Ok(None) => {}
+            Err(broken) => return Ok(Err(broken.into())),
+        }
     }
 }
 
