@@ -37,6 +37,9 @@ impl<S: Read + Write> Ssl<S> {
     /// Reads plaintext (`SSL_read`); completes the handshake first. `Ready(0)` after the peer's `close_notify`, and for
     /// an empty buffer.
     ///
+    /// [`Outcome::WantWrite`] while a record of the handshake waits for the transport; data that [`write`](Self::write) has
+    /// taken does not keep a read from [`Outcome::WantRead`].
+    ///
     /// # Errors
     ///
     /// Any [`SslError`]; [`SslError::PeerClosed`] if the transport ended without `close_notify`. Good data that came before
@@ -83,9 +86,11 @@ impl<S: Read + Write> Ssl<S> {
                 Err(error) => return Err(self.fail(error.into())),
             }
             // A full send buffer does not keep the peer's data from being read.
-            let _flushed = self.flush_before_read()?;
+            let flushed = self.flush_before_read()?;
             if !self.fill_and_process()? {
-                return Ok(Outcome::WantRead);
+                // The peer waits for the rest of our flight before it sends anything.
+                let stuck = !flushed && (self.is_handshaking() || self.progress.flight_unsent);
+                return Ok(if stuck { Outcome::WantWrite } else { Outcome::WantRead });
             }
         }
     }

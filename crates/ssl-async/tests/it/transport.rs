@@ -1,13 +1,16 @@
 //! Transports that take and give little at a time, and peers that send nonsense.
 
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 
+use crypto_ops::CryptoOp;
+use engine_core::{DeviceError, Engine, Inline};
 use job_core::JobPool;
 use proptest::prelude::*;
 use rustls::version::{TLS12, TLS13};
-use ssl_async::{Outcome, Ssl};
+use ssl_async::{Outcome, Ssl, SslContext, SslError, offload};
 
-use crate::support::{KeyType, Pipe, fixture, pipe};
+use crate::support::{KeyType, Pipe, PlainPeer, fixture, localhost, pipe, provider, server_config};
 
 /// Passes at most so many bytes a call, and would block at every other call.
 struct Trickle {
@@ -98,6 +101,95 @@ proptest! {
             }
         }
         prop_assert!(received == sent && echoed == sent);
+    }
+}
+
+/// Takes `room` bytes, then would block until it is given more.
+struct Narrow {
+    inner: Pipe,
+    room: usize,
+    blocked: bool,
+}
+
+impl Read for Narrow {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.inner.read(into)
+    }
+}
+
+impl Write for Narrow {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let n = self.room.min(data.len());
+        self.blocked = n < data.len();
+        if n == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.room -= n;
+        self.inner.write(&data[..n])
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+type Call = fn(&mut Ssl<Narrow>) -> Result<Outcome<usize>, SslError>;
+
+#[test]
+fn a_call_wants_to_write_while_its_own_flight_has_not_left() {
+    let calls: [(&str, Call); 4] = [
+        ("do_handshake", |ssl| Ok(ssl.do_handshake()?.map(|()| 1))),
+        ("read", |ssl| ssl.read(&mut [0; 32])),
+        ("peek", |ssl| ssl.peek(&mut [0; 32])),
+        ("write", |ssl| ssl.write(b"x")),
+    ];
+    for (name, call) in calls {
+        for version in [&TLS12, &TLS13] {
+            for is_server in [false, true] {
+                let case = format!("{name}, {:?}, server: {is_server}", version.version);
+                let (fixture, pool) = (fixture(KeyType::P256, 4), JobPool::new());
+                let (ours, theirs) = pipe();
+                let io = Narrow { inner: ours, room: 0, blocked: false };
+                let (mut ssl, mut peer) = if is_server {
+                    let ssl = Ssl::accept(&fixture.server, &pool, io).unwrap();
+                    (ssl, fixture.client(version, theirs))
+                } else {
+                    let context = SslContext::client(Arc::new(fixture.client_config(version)));
+                    let key = fixture.keys.load_pem(&fixture.identity.pem).unwrap();
+                    let keys = Arc::clone(&fixture.keys);
+                    let inline = Inline::new(move |op: &CryptoOp| {
+                        keys.execute(op).map_err(|_| DeviceError::Lost)
+                    });
+                    let key = offload::key_handle(Engine::builder(Arc::new(inline)).build(), key);
+                    let config = server_config(provider(), &[version], &fixture.identity, &key);
+                    let ssl = Ssl::connect(&context, &pool, localhost(), io);
+                    (ssl, PlainPeer::server(config, theirs))
+                };
+                // The peer speaks as soon as it may, so that `read` comes to an end.
+                peer.tls.writer().write_all(b"hello").unwrap();
+                let mut waits = 0;
+                while peer.tls.is_handshaking() || ssl.is_handshaking() {
+                    peer.step();
+                    match call(&mut ssl).unwrap() {
+                        Outcome::WantWrite => {
+                            assert!(ssl.io().blocked, "{case}: nothing waits to be sent");
+                            ssl.io_mut().room = 100;
+                        }
+                        Outcome::WantAsync => fixture.device.answer(),
+                        Outcome::WantRead => {
+                            assert!(!ssl.io().blocked, "{case}: the peer waits for the rest");
+                        }
+                        Outcome::Ready(_) | Outcome::WantAsyncJob => {}
+                    }
+                    waits += 1;
+                    assert!(waits < 1000, "{case}: no end, {ssl:?}");
+                }
+                ssl.io_mut().room = 0;
+                assert_eq!(ssl.shutdown().unwrap(), Outcome::WantWrite, "{case}");
+                ssl.io_mut().room = 1000;
+                assert_eq!(ssl.shutdown().unwrap(), Outcome::Ready(()), "{case}");
+            }
+        }
     }
 }
 
