@@ -1,8 +1,7 @@
 //! The help of `cargo xtask` is what the lab would say, though nothing is built for it.
 //!
-//! The lab's texts are kept in `xtask/help` (that of `bench` is not compared, as only a lab with the
-//! feature `bench` would print it). After a change of the lab's command line,
-//! `LAYBY_BLESS=1 cargo test --package layby-tests --test help` writes them anew.
+//! The lab's texts are kept in `xtask/help` (a test of `lab-bench` compares that of `bench`). After a change of the lab's
+//! command line, `LAYBY_BLESS=1 cargo test --package layby-tests --test help` writes them anew.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -48,13 +48,21 @@ const LAYERS: &[Row] = &[
           others:  "aws-lc-rs? rustls thiserror tracing zeroize tokio?",
           testing: "http-body-util hyper hyper-util libc libloading mio rcgen tokio tokio-rustls tonic tonic-health tower \
                     tracing-subscriber" },
-    Row { layer: 5, name: "handshake-lab",
-          ours:    "sim-engine ssl-async crypto-ops engine-core job-core sim-device wait-ctx",
-          others:  "aws-lc-rs clap comfy-table hdrhistogram httparse httpdate indicatif mio plotters rand rand_chacha rcgen rustix rustls \
-                    serde serde_json signal-hook strsim thiserror toml tracing tracing-subscriber \
-                    corosensei? libloading? tokio? tokio-rustls?",
+    Row { layer: 5, name: "lab-report",
+          ours:    "engine-core sim-device",
+          others:  "comfy-table hdrhistogram indicatif plotters serde serde_json",
           testing: "" },
-    Row { layer: 6, name: "layby-tests",
+    Row { layer: 6, name: "handshake-lab",
+          ours:    "lab-report sim-engine ssl-async crypto-ops engine-core job-core sim-device wait-ctx",
+          others:  "aws-lc-rs clap comfy-table hdrhistogram httparse httpdate mio rand rand_chacha rcgen rustix rustls \
+                    serde serde_json signal-hook strsim thiserror toml tracing tracing-subscriber",
+          testing: "" },
+    Row { layer: 7, name: "lab-bench",
+          ours:    "handshake-lab lab-report sim-engine ssl-async crypto-ops engine-core job-core sim-device wait-ctx",
+          others:  "clap comfy-table corosensei libloading mio rcgen rustix rustls serde serde_json tokio tokio-rustls \
+                    tracing tracing-subscriber",
+          testing: "" },
+    Row { layer: 8, name: "layby-tests",
           ours:    "",
           others:  "base64 cargo_metadata proc-macro2 rcgen rustix rustls serde_json syn tempfile",
           testing: "" },
@@ -67,19 +75,19 @@ const LAYERS: &[Row] = &[
 /// What any crate may use in its tests.
 const TESTING: &str = "insta proptest proptest-state-machine tempfile";
 
-/// Crates that shape whoever names them: only these may, whatever their row says. The lab measures
-/// some of them as rivals, which is what its feature `bench` is for.
+/// Crates that shape every crate that names them: only these may, whatever their row says. `lab-bench` measures some of
+/// them as rivals.
 #[rustfmt::skip]
 const RESERVED: &[(&str, &str)] = &[
-    ("corosensei",        "job-core handshake-lab"),
+    ("corosensei",        "job-core lab-bench"),
     ("crossbeam-channel", "sim-engine"),
     ("aws-lc-rs",         "crypto-ops ssl-async handshake-lab"),
-    ("rustls",            "ssl-async handshake-lab layby-tests"),
+    ("rustls",            "ssl-async handshake-lab lab-bench layby-tests"),
     // In the row of ssl-async it is for testing only: an example shows the same server on a bare event loop.
-    ("mio",               "wait-ctx handshake-lab ssl-async"),
+    ("mio",               "wait-ctx handshake-lab lab-bench ssl-async"),
     // In the row of job-core it is for testing only: an example shows that jobs run under it, and a
     // library that a runtime must carry would be of no use under another.
-    ("tokio",             "ssl-async handshake-lab job-core"),
+    ("tokio",             "ssl-async lab-bench job-core"),
 ];
 
 /// An edge of the dependency graph, as a manifest states it.
@@ -196,8 +204,9 @@ fn a_forbidden_edge_is_refused_with_its_reason() {
         ("ssl-async", "sim-device", Normal, "not in the row of ssl-async"),
         ("ssl-async", "sim-engine", Development, "layer 4 may not see layer 4"),
         ("xtask", "wait-ctx", Normal, "layer 0 may not see layer 0"),
-        ("engine-core", "corosensei", Normal, "handshake-lab may name corosensei"),
-        ("handshake-lab", "corosensei", Normal, "make it optional"),
+        ("engine-core", "corosensei", Normal, "lab-bench may name corosensei"),
+        ("handshake-lab", "corosensei", Normal, "lab-bench may name corosensei"),
+        ("lab-report", "handshake-lab", Normal, "layer 5 may not see layer 6"),
         ("engine-core", "rustls", Development, "may name rustls"),
         ("wait-ctx", "mio", Normal, "make it optional"),
         ("job-core", "serde", Normal, "not in the row of job-core"),

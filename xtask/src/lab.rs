@@ -1,4 +1,4 @@
-//! The hand-over: build the lab binary in release mode, then become it.
+//! The hand-over: build a binary of the laboratory in release mode, then become it.
 //!
 //! `exec` leaves no process in between, so that signals, the terminal and the exit status (0 all
 //! well, 1 a law broken, 2 usage) are the lab's own.
@@ -12,57 +12,88 @@ use std::process::{Command, ExitCode, Stdio};
 use crate::usage::usage_error;
 use crate::workspace::Workspace;
 
+/// A binary of the laboratory.
+struct Binary {
+    package: &'static str,
+    name: &'static str,
+}
+
+const LAB: Binary = Binary { package: "handshake-lab", name: "lab" };
+const BENCH: Binary = Binary { package: "lab-bench", name: "lab-bench" };
+
 /// Builds the lab and runs `lab COMMAND ARGS...`; answers `--help` without building.
 pub(crate) fn hand_over(
     workspace: &Workspace,
     command: Option<&str>,
     args: Vec<OsString>,
 ) -> ExitCode {
-    let asks = |arg: &OsString| arg == "--help" || arg == "-h";
     let for_this_command =
         if command.is_some() { args.iter().any(asks) } else { asks_first(&args) };
     if for_this_command {
         print!("{}", help(command));
         return ExitCode::SUCCESS;
     }
-    match build(workspace, &features(command, &args)) {
+    become_binary(workspace, &LAB, features(&args), command, args)
+}
+
+/// Builds and runs `lab-bench ARGS...`; answers `--help` without building.
+pub(crate) fn bench(workspace: &Workspace, args: Vec<OsString>) -> ExitCode {
+    if args.iter().any(asks) {
+        print!("{}", include_str!("../help/bench.txt"));
+        return ExitCode::SUCCESS;
+    }
+    become_binary(workspace, &BENCH, &[], None, args)
+}
+
+fn asks(arg: &OsString) -> bool {
+    arg == "--help" || arg == "-h"
+}
+
+fn become_binary(
+    workspace: &Workspace,
+    binary: &Binary,
+    features: &[&str],
+    command: Option<&str>,
+    args: Vec<OsString>,
+) -> ExitCode {
+    match build(workspace, binary, features) {
         Ok(true) => {}
         Ok(false) => return ExitCode::FAILURE,
         Err(e) => return usage_error(&format!("cannot run cargo: {e}")),
     }
-    let binary = workspace.target_dir().join("release/lab");
+    let binary = workspace.target_dir().join("release").join(binary.name);
     let failure = Command::new(&binary).args(command).args(args).exec();
     usage_error(&format!("cannot run {}: {failure}", binary.display()))
 }
 
 /// `lab SUBCOMMAND --help` is the lab's own to answer, `lab --help` and a bare `lab` are ours.
 fn asks_first(args: &[OsString]) -> bool {
-    args.first().is_none_or(|arg| arg == "--help" || arg == "-h")
+    args.first().is_none_or(asks)
 }
 
 /// The lab's help texts; a test of the workspace compares them with what the lab prints.
 fn help(command: Option<&str>) -> &'static str {
     match command {
         Some("serve") => include_str!("../help/serve.txt"),
-        Some("bench") => include_str!("../help/bench.txt"),
         _ => include_str!("../help/lab.txt"),
     }
 }
 
 /// What the lab has to be built with beyond its usual self.
-fn features(command: Option<&str>, args: &[OsString]) -> Vec<&'static str> {
-    let mut words = command.into_iter().chain(args.iter().filter_map(|arg| arg.to_str()));
-    let bench = words.clone().next() == Some("bench");
-    let plant = words.any(|word| word == "--plant" || word.starts_with("--plant="));
-    let wanted = [("bench", bench), ("plant", plant)];
-    wanted.into_iter().filter(|(_, wanted)| *wanted).map(|(feature, _)| feature).collect()
+fn features(args: &[OsString]) -> &'static [&'static str] {
+    let mut words = args.iter().filter_map(|arg| arg.to_str());
+    if words.any(|word| word == "--plant" || word.starts_with("--plant=")) {
+        &["plant"]
+    } else {
+        &[]
+    }
 }
 
-/// Builds the lab; cargo's lines pass through only if there is something to build.
-fn build(workspace: &Workspace, features: &[&str]) -> io::Result<bool> {
+/// Builds the binary; cargo's lines pass through only if there is something to build.
+fn build(workspace: &Workspace, binary: &Binary, features: &[&str]) -> io::Result<bool> {
     let target_dir = workspace.target_dir();
     let mut cargo = cargo();
-    cargo.args(["build", "--release", "--package", "handshake-lab", "--bin", "lab"]);
+    cargo.args(["build", "--release", "--package", binary.package, "--bin", binary.name]);
     cargo.arg("--target-dir").arg(&target_dir).current_dir(&workspace.root);
     if !features.is_empty() {
         cargo.args(["--features", &features.join(",")]);
@@ -73,7 +104,7 @@ fn build(workspace: &Workspace, features: &[&str]) -> io::Result<bool> {
     if io::stderr().is_terminal() {
         cargo.env("CARGO_TERM_COLOR", "always");
     }
-    let why = if target_dir.join("release/lab").exists() {
+    let why = if target_dir.join("release").join(binary.name).exists() {
         "something changed since the last time"
     } else {
         "aws-lc, rustls; about three minutes the first time"
@@ -84,7 +115,7 @@ fn build(workspace: &Workspace, features: &[&str]) -> io::Result<bool> {
     for line in BufReader::new(child.stderr.take().expect("stderr is piped")).lines() {
         let line = line?;
         if !announced && ["Compiling ", "Downloading "].iter().any(|word| line.contains(word)) {
-            eprintln!("building the lab in release mode{with} ({why})");
+            eprintln!("building {} in release mode{with} ({why})", binary.name);
             announced = true;
         }
         if announced || !line.contains("Finished ") {
@@ -110,15 +141,12 @@ mod tests {
 
     #[test]
     fn the_lab_is_built_with_what_the_command_needs() {
-        let of = |command: Option<&str>, line: &str| {
+        let of = |line: &str| {
             let args: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
-            features(command, &args)
+            features(&args)
         };
-        assert!(of(Some("sim"), "offload-modes --seed 1").is_empty());
-        assert_eq!(of(Some("sim"), "offload-modes --plant lost-wake"), ["plant"]);
-        assert_eq!(of(None, "sim --plant=lost-wake"), ["plant"]);
-        assert_eq!(of(Some("bench"), ""), ["bench"]);
-        assert_eq!(of(None, "bench --json"), ["bench"]);
-        assert!(of(None, "sim bench").is_empty());
+        assert!(of("offload-modes --seed 1").is_empty());
+        assert_eq!(of("offload-modes --plant lost-wake"), ["plant"]);
+        assert_eq!(of("sim --plant=lost-wake"), ["plant"]);
     }
 }

@@ -1,7 +1,8 @@
 //! `cargo xtask`: the commands of this repository.
 //!
 //! ```text
-//!   cargo xtask sim | serve | bench | lab      built once, then handed over to the lab binary   lab.rs
+//!   cargo xtask sim | serve | lab              built once, then handed over to the lab binary   lab.rs
+//!   cargo xtask bench                          the same with the binary lab-bench               lab.rs
 //!   cargo xtask sim --list, any --help         answered here, without building anything         sim.rs, help/
 //!   cargo xtask ci                             the gate, as a list of named steps               ci.rs
 //!   cargo xtask laws                           writes docs/laws.md from the tests                laws.rs
@@ -75,7 +76,7 @@ fn main() -> ExitCode {
     match cli.command {
         Command::Sim(args) => sim::run(&workspace, *args),
         Command::Serve(rest) => lab::hand_over(&workspace, Some("serve"), rest.args),
-        Command::Bench(rest) => lab::hand_over(&workspace, Some("bench"), rest.args),
+        Command::Bench(rest) => lab::bench(&workspace, rest.args),
         Command::Lab(rest) => lab::hand_over(&workspace, None, rest.args),
         Command::Ci(args) => ci::run(&workspace, &args),
         Command::Laws => write_laws(&workspace),

@@ -19,6 +19,7 @@ use std::{
 };
 
 use job_core::JobPool;
+use lab_report::Machine;
 use mio::{Events, Interest, Poll, Token};
 use rustls::{
     client::Resumption,
@@ -31,7 +32,6 @@ use crate::{
     cpu::thread_cpu,
     keys,
     load::{ClientError, TlsClient, Verified, client_config},
-    report::Machine,
     scenario::{ConnectionKind, KeyType, TlsVersion},
     server::{Connection, LiveCounters, Milestone, Progress, Service, Session as _},
     stepped::{CostProfile, Segments, SignCosts},

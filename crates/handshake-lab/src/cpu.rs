@@ -6,7 +6,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// CPU time that the calling thread has used so far (`CLOCK_THREAD_CPUTIME_ID`).
 #[must_use]
-pub(crate) fn thread_cpu() -> Duration {
+pub fn thread_cpu() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
     let nanos = u32::try_from(time.tv_nsec).unwrap_or_default();

@@ -21,7 +21,8 @@
 //! A scenario of one row: 8 clients, two handshakes each, with a key that takes 2 ms.
 //!
 //! ```
-//! use handshake_lab::{report::Progress, run, scenario::Scenario};
+//! use handshake_lab::{run, scenario::Scenario};
+//! use lab_report::Progress;
 //!
 //! let scenario = Scenario::parse("example", r#"
 //!     name = "example"
@@ -98,11 +99,9 @@
 //!
 //! # Features
 //!
-//! - `bench`: `lab bench`, which measures unit costs beside their rivals.
 //! - `plant`: `lab sim --plant BUG` switches on a planted bug; the run must then fail and name the law it breaks.
 
-// Not `forbid`: with the feature `bench`, one module calls the C library that it measures.
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
 pub mod scenario;
@@ -118,16 +117,10 @@ pub mod soak;
 pub mod stepped;
 pub mod swarm;
 
-pub mod recording;
-pub mod report;
-
 pub mod calibrate;
 
 pub mod plant;
 
-#[cfg(feature = "bench")]
-mod bench;
-
 pub mod cli;
 
-mod cpu;
+pub mod cpu;

@@ -1,10 +1,8 @@
 //! Several devices in one scenario: who signs for whom, and who helps out.
 
-use handshake_lab::{
-    report::{DeviceRow, Progress, Results, RowReport, verdict},
-    run,
-    scenario::Scenario,
-};
+use lab_report::{DeviceRow, Progress, Results, RowReport, verdict};
+
+use handshake_lab::{run, scenario::Scenario};
 
 fn go(scenario: &Scenario) -> Results {
     let results = run::run(scenario, &Progress::silent()).expect("runs");

@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use handshake_lab::{
-    report::{KindReport, Progress, Results, RowReport, verdict},
-    run,
-    scenario::Scenario,
-};
+use lab_report::{KindReport, Progress, Results, RowReport, verdict};
+
+use handshake_lab::{run, scenario::Scenario};
 
 fn run(overrides: &[&str]) -> Results {
     let overrides: Vec<String> = overrides.iter().map(|&text| text.to_owned()).collect();

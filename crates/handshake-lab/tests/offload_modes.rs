@@ -1,7 +1,8 @@
 //! The scenario `offload-modes`, small: every row runs to its end, every law is checked and holds, nothing is left.
 
+use lab_report::{Progress, Results};
+
 use handshake_lab::{
-    report::{Progress, Results},
     run,
     scenario::{DEFAULT, Scenario},
 };

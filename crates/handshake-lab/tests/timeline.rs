@@ -1,6 +1,6 @@
 //! What is told of a run over time adds up to what is told of the whole.
 
-use handshake_lab::recording::RowTimeline;
+use lab_report::recording::RowTimeline;
 use support::run;
 
 mod support;

@@ -2,10 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use handshake_lab::{
-    report::{Results, RowReport, verdict},
-    scenario::{BUILTINS, DEFAULT, SWARM},
-};
+use lab_report::{Results, RowReport, verdict};
+
+use handshake_lab::scenario::{BUILTINS, DEFAULT, SWARM};
 use support::run;
 
 mod support;

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use super::{Stop, number};
-use crate::{calibrate::calibrate, report::ReportDir};
+use lab_report::ReportDir;
+
+use crate::calibrate::calibrate;
 
 /// Measures this machine into a cost profile for virtual time.
 #[derive(Debug, clap::Args)]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::Stop;
-use crate::report::{Comparison, ReportDir, Run};
+use lab_report::{Comparison, ReportDir, Run};
 
 /// Arguments of `lab diff`.
 #[derive(Debug, clap::Args)]

@@ -8,7 +8,7 @@ use signal_hook::{
 };
 
 use super::INTERRUPTED;
-use crate::report::Progress;
+use lab_report::Progress;
 
 /// From now on Ctrl-C and `SIGTERM` break the run off that tells `progress`; a second one ends the process.
 pub(super) fn listen(progress: &Progress) -> io::Result<()> {

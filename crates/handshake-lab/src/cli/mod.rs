@@ -3,8 +3,6 @@
 //! Exit status: 0 all well, 1 a law was broken or a handshake failed that should not, 2 usage, 130 broken off by Ctrl-C or
 //! `SIGTERM` with nothing wrong until then.
 
-#[cfg(feature = "bench")]
-mod bench;
 mod calibrate;
 mod diff;
 mod interrupt;
@@ -37,15 +35,6 @@ enum Command {
     Sim(SimArgs),
     /// Serve a small page over HTTPS until Ctrl-C.
     Serve(ServeArgs),
-    /// Measure what things cost, each beside a rival or a limit.
-    #[cfg(feature = "bench")]
-    Bench(bench::BenchArgs),
-    /// Measure what things cost (this build is without it).
-    #[cfg(not(feature = "bench"))]
-    Bench(Later),
-    #[cfg(feature = "bench")]
-    #[command(hide = true)]
-    BenchChild(bench::BenchChildArgs),
     /// Measure this machine into a cost profile for virtual time.
     Calibrate(calibrate::CalibrateArgs),
     /// Print the scenario language as a JSON Schema, or as a page.
@@ -54,15 +43,6 @@ enum Command {
     Diff(diff::DiffArgs),
     /// Very many handshakes under random faults, and what is left of them.
     Soak(soak::SoakArgs),
-}
-
-/// A command that this build is without; whatever follows it.
-#[cfg(not(feature = "bench"))]
-#[derive(Debug, clap::Args)]
-struct Later {
-    /// Whatever follows.
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
-    rest: Vec<String>,
 }
 
 /// What a shell gives a program that `SIGINT` has ended: 128 and the number of the signal.
@@ -96,15 +76,6 @@ pub fn main() -> ExitCode {
     let result = match cli.command {
         Command::Sim(args) => sim::run(&args),
         Command::Serve(args) => serve::run(&args),
-        #[cfg(feature = "bench")]
-        Command::Bench(args) => bench::run(&args),
-        #[cfg(feature = "bench")]
-        Command::BenchChild(args) => bench::run_child(&args),
-        #[cfg(not(feature = "bench"))]
-        Command::Bench(_) => Err(Stop::Usage(
-            "bench: this lab was built without the feature bench; cargo xtask bench builds it with"
-                .to_owned(),
-        )),
         Command::Calibrate(args) => calibrate::run(&args),
         Command::Schema(args) => schema::run(&args),
         Command::Diff(args) => diff::run(&args),
@@ -155,11 +126,10 @@ fn clap_says(error: &clap::Error) -> ExitCode {
 }
 
 /// Events on standard error as `RUST_LOG` asks for them; nothing without it but errors and warnings, and no warnings of
-/// what the swarm does to its devices on purpose, which a bench would measure as well.
+/// what the swarm does to its devices on purpose.
 fn start_tracing(command: &Command) {
     let swarms = match command {
         Command::Sim(args) => args.is_swarm(),
-        Command::Bench(_) => true,
         _ => false,
     };
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| {

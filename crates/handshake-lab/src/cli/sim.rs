@@ -2,11 +2,11 @@
 
 use std::{io::Write as _, num::NonZeroUsize, path::PathBuf};
 
+use lab_report::{Origin, Progress, ReportDir, knee, table, verdict};
+
 use super::{Stop, interrupt, number};
 use crate::{
-    plant,
-    report::{Origin, Progress, ReportDir, knee, table, verdict},
-    run,
+    plant, run,
     scenario::{BUILTINS, ClockMode, DEFAULT, SWARM, Scenario},
     stepped::CostProfile,
     swarm::Swarm,

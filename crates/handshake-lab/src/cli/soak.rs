@@ -1,7 +1,9 @@
 //! `lab soak`: very many handshakes under random faults, and what is left of them.
 
+use lab_report::Progress;
+
 use super::{Stop, interrupt, number};
-use crate::{report::Progress, soak};
+use crate::soak;
 
 /// Arguments of `lab soak`.
 #[derive(Debug, clap::Args)]

@@ -9,8 +9,9 @@ use rustls::{ClientConfig, ClientConnection, HandshakeKind, pki_types::ServerNam
 
 /// A client whose handshake is under way or just done, over the transport `T`.
 #[derive(Debug)]
-pub(crate) struct TlsClient<T> {
-    pub(super) transport: T,
+pub struct TlsClient<T> {
+    /// The transport.
+    pub transport: T,
     tls: ClientConnection,
     established: bool,
     /// It is to hang up once it has said hello.
@@ -19,19 +20,28 @@ pub(crate) struct TlsClient<T> {
 
 /// Why a client's handshake failed.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ClientError {
+#[non_exhaustive]
+pub enum ClientError {
+    /// The transport failed.
     #[error("transport: {0}")]
     Io(#[from] io::Error),
+    /// rustls refused what the server sent.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
+    /// The connection ended during the handshake.
     #[error("the server closed the connection before the handshake was done")]
     ClosedEarly,
+    /// The connection ended after the handshake, without an alert.
     #[error("the server closed the connection without close_notify")]
     ClosedAbruptly,
 }
 
 impl<T: Read + Write> TlsClient<T> {
-    pub(crate) fn new(
+    /// A client that has sent nothing yet.
+    ///
+    /// # Errors
+    /// What rustls says of the configuration or the name.
+    pub fn new(
         transport: T,
         config: &Arc<ClientConfig>,
         name: &ServerName<'static>,
@@ -41,12 +51,12 @@ impl<T: Read + Write> TlsClient<T> {
     }
 
     /// Whether its handshake is done, though the server may not have said goodbye yet.
-    pub(crate) const fn is_established(&self) -> bool {
+    pub const fn is_established(&self) -> bool {
         self.established
     }
 
     /// Whether its handshake, which is done, has resumed a session.
-    pub(crate) fn has_resumed(&self) -> bool {
+    pub fn has_resumed(&self) -> bool {
         self.tls.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
@@ -57,7 +67,10 @@ impl<T: Read + Write> TlsClient<T> {
 
     /// Goes on as far as the transport allows. True when all is done: the server has closed the session in good order
     /// after the handshake.
-    pub(crate) fn drive(&mut self) -> Result<bool, ClientError> {
+    ///
+    /// # Errors
+    /// Why the handshake failed; a transport that would block is none.
+    pub fn drive(&mut self) -> Result<bool, ClientError> {
         loop {
             while self.tls.wants_write() {
                 match self.tls.write_tls(&mut self.transport) {

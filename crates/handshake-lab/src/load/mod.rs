@@ -8,8 +8,6 @@ mod client;
 mod clients;
 mod kinds;
 mod limit;
-#[cfg(feature = "bench")]
-pub(crate) mod paced;
 mod verify;
 
 use std::{
@@ -21,23 +19,20 @@ use std::{
 };
 
 use hdrhistogram::Histogram;
+use lab_report::Progress;
+use lab_report::recording::Outcomes;
 use mio::{Events, Interest, Poll, Token, net::TcpStream};
 
 use crate::{
     cpu::thread_cpu,
-    recording::Outcomes,
-    report::Progress,
     scenario::{ConnectionKind, HangUps},
 };
-pub(crate) use client::{ClientError, TlsClient};
-
+pub use client::{ClientError, TlsClient};
 pub use clients::Clients;
 pub use kinds::{ByKind, KindCount};
 
 pub use limit::{FileLimitError, raise_file_limit};
-#[cfg(feature = "bench")]
-pub(crate) use verify::client_config_over;
-pub use verify::{Verified, client_config, is_bad_signature};
+pub use verify::{Verified, client_config, client_config_over, is_bad_signature};
 
 /// What the clients are to do.
 #[derive(Debug, Clone)]

@@ -47,8 +47,11 @@ pub fn client_config(
     client_config_over(provider, ca, tls, verified)
 }
 
-/// As [`client_config`], with whatever `provider` offers.
-pub(crate) fn client_config_over(
+/// As [`client_config`], with the key exchange groups and suites of `provider`.
+///
+/// # Errors
+/// As [`client_config`].
+pub fn client_config_over(
     provider: CryptoProvider,
     ca: Option<&CertificateDer<'static>>,
     tls: TlsVersion,

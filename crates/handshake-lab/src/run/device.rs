@@ -6,11 +6,11 @@ use crypto_ops::{CryptoOp, KeyHandle, SoftwareKeys};
 use engine_core::{
     Accelerator as _, CheckPolicy, Driver, DriverError, Engine, EngineStats, Inline,
 };
+use lab_report::recording::Reading;
 use sim_device::InterruptMode;
 use sim_engine::{Compute as _, InstanceStats, ServiceTime, SimCard, SimConfig, SimError};
 
 use crate::{
-    recording::Reading,
     scenario::{self, EngineOptions, PollingMode, Service},
     server::Collect,
 };

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use engine_core::EngineStats;
 use hdrhistogram::Histogram;
+use lab_report::{DeviceRow, KindReport, LatencyMs, Ledger, RowReport};
 use sim_device::Fault;
 use sim_engine::InstanceStats;
 
 use super::{device::DeviceReport, theory};
 use crate::{
-    load::LoadReport,
-    report::{DeviceRow, KindReport, LatencyMs, Ledger, RowReport},
-    scenario::RowPlan,
+    load::{KindCount, LoadReport},
+    scenario::{ConnectionKind, RowPlan},
     server::{SessionChecks, WorkerReport},
     stepped::{Answers, Calls},
 };
@@ -205,14 +205,14 @@ impl RowEvidence {
             cancelled: self.engines(|engine| engine.cancelled),
             device_utilisation: self.utilisation(),
             devices: if self.devices.len() > 1 {
-                DeviceRow::all(&self.devices)
+                self.devices.iter().map(device_row).collect()
             } else {
                 Vec::new()
             },
             kinds: if self.plan.mix.is_uniform() {
                 Vec::new()
             } else {
-                KindReport::all(&self.load.kinds)
+                self.load.kinds.iter().map(kind_report).collect()
             },
             mean_batch: self.mean_batch(),
             batch: self.plan.device().batching.batch,
@@ -223,5 +223,28 @@ impl RowEvidence {
             },
             client_cpu_us_per_handshake: each(self.load.cpu.as_secs_f64() * 1e6),
         }
+    }
+}
+
+fn device_row(device: &DeviceReport) -> DeviceRow {
+    DeviceRow {
+        name: device.name.clone(),
+        ops: device.card.finished,
+        utilisation: device.utilisation(),
+        queue_wait_ms: millis(device.mean_wait()),
+        ring_full: device.engine.ring_full,
+        faults: device.card.faults,
+        fallbacks: device.engine.fallbacks,
+    }
+}
+
+fn kind_report((kind, count): (&ConnectionKind, &KindCount)) -> KindReport {
+    KindReport {
+        key: kind.key.to_string(),
+        tls: kind.tls.to_string(),
+        resumed: kind.resumed,
+        handshakes: count.handshakes,
+        failed: count.failed,
+        latency_ms: LatencyMs::of_micros(&count.latency_us),
     }
 }

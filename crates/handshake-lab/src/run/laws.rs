@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use job_core::PoolStats;
+use lab_report::LawReport;
 
 use super::evidence::RowEvidence;
 use crate::{
-    report::LawReport,
     scenario::{Mode, Wake},
     stepped::{Answers, Calls, TraceSummary},
 };

@@ -1,12 +1,10 @@
 //! The ledger of a server: what it holds and held, gathered from whoever keeps each account.
 
 use engine_core::EngineStats;
+use lab_report::{Ledger, Level};
 
 use super::device::DeviceReport;
-use crate::{
-    report::{Ledger, Level},
-    server::WorkerReport,
-};
+use crate::server::WorkerReport;
 
 /// The engines' accounts of these devices.
 pub(crate) fn engines(devices: &[DeviceReport]) -> Vec<&EngineStats> {

@@ -10,10 +10,11 @@ mod row;
 mod theory;
 mod watch;
 
+use lab_report::{Ledger, Machine, Progress, Results, SCHEMA};
+
 use crate::{
     certs::TestPki,
     load::{FileLimitError, raise_file_limit},
-    report::{Ledger, Machine, Progress, Results, SCHEMA},
     scenario::{ClockMode, DeviceProfile, KeyType, RowPlan, Scenario, Wake},
     stepped::{self, CostProfile, TraceSummary, Watch},
 };
@@ -166,6 +167,20 @@ pub fn run_charging(
         trace_events: whole.map(|whole| whole.events),
         trace_sha256: whole.map(|whole| whole.hex()),
     })
+}
+
+/// Runs one row once in virtual time and records nothing over time, for measuring how fast that is.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_row_once(
+    plan: &RowPlan,
+    fleet: &[TestPki],
+    costs: &CostProfile,
+) -> Result<RowEvidence, RunError> {
+    let progress = Progress::silent();
+    let watch = Watch::Repeat(&progress);
+    Ok(stepped::run_row(plan, fleet, costs, UNPROMPTED_EVERY, watch)?.evidence)
 }
 
 fn describe(plan: &RowPlan) -> String {

@@ -3,6 +3,8 @@
 use std::{io, net::TcpListener, sync::Arc};
 
 use crypto_ops::SoftwareKeys;
+use lab_report::Progress;
+use lab_report::recording::RowTimeline;
 
 use super::{
     RunError, UNPROMPTED_EVERY,
@@ -16,8 +18,6 @@ use crate::{
     certs::TestPki,
     keys::Asked,
     load::{Clients, LoadPlan, Verified},
-    recording::RowTimeline,
-    report::Progress,
     scenario::{Mode, RowPlan},
     server::{Ending, Limits, Server, ServerPlan, Service},
 };

@@ -1,5 +1,7 @@
 //! Looking on while a row runs in real time: a thread beside the clients that reads engine and device now and then.
 
+use lab_report::Progress;
+use lab_report::recording::Readings;
 use std::{
     io, thread,
     time::{Duration, Instant},
@@ -8,8 +10,6 @@ use std::{
 use super::device::Device;
 use crate::{
     load::{self, LoadPlan, LoadReport},
-    recording::Readings,
-    report::Progress,
     server::LiveCounters,
 };
 

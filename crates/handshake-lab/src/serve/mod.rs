@@ -18,12 +18,12 @@ use std::{
 use crypto_ops::{KeyHandle, SoftwareKeys};
 use rustls::sign::CertifiedKey;
 
+use lab_report::Ledger;
 use serde::Serialize;
 use ssl_async::SslContext;
 
 use crate::{
     keys,
-    report::Ledger,
     run::{Device, ledger},
     scenario,
     server::{Ending, Limits, LiveCounters, Server, ServerPlan, Service, Timeouts},

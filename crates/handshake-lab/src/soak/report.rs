@@ -4,7 +4,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde::{Deserialize, Serialize};
 
 use super::footprint::Footprint;
-use crate::report::{LawReport, Ledger, Machine, laws_line, ledger_line};
+use lab_report::{LawReport, Ledger, Machine, laws_line, ledger_line};
 
 /// Names the shape of the document.
 pub(super) const SCHEMA: &str = "layby.soak/1";
@@ -163,7 +163,7 @@ impl SoakReport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::Level;
+    use lab_report::Level;
 
     fn good() -> SoakReport {
         let held = Footprint { descriptors: 5, threads: 1, resident_kib: 20_000 };

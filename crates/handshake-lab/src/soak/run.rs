@@ -2,6 +2,8 @@
 
 use std::io;
 
+use lab_report::{Ledger, Machine, Progress};
+
 use super::{
     footprint::Footprint,
     plan::{ROUND, plan},
@@ -9,7 +11,6 @@ use super::{
 };
 use crate::{
     load::raise_file_limit,
-    report::{Ledger, Machine, Progress},
     run::{Laws, RowEvidence, RowRunner, RunError},
     scenario::KeyType,
 };

@@ -4,12 +4,10 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 
 use engine_core::Engine;
 use job_core::JobPool;
+use lab_report::Progress;
 use sim_engine::SteppedCard;
 
-use crate::{
-    report::Progress,
-    scenario::{HangUps, Routing},
-};
+use crate::scenario::{HangUps, Routing};
 
 use super::{
     arrivals::StreamOfArrivals, beats::Beats, cost::Costs, protocol::Protocol, time::Time,

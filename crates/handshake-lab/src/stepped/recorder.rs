@@ -1,11 +1,9 @@
 //! What is remembered of a run in virtual time, beyond the hash of its trace.
 
-use std::time::Duration;
+use lab_report::Progress;
+use lab_report::recording::{Outcomes, Reading, Readings, Story};
 
-use crate::{
-    recording::{Outcomes, Reading, Readings, Story},
-    report::Progress,
-};
+use std::time::Duration;
 
 /// The series and stories of a run, while it runs.
 #[derive(Debug, Default)]

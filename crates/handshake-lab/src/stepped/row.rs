@@ -13,6 +13,8 @@ use std::{
 
 use crypto_ops::SoftwareKeys;
 use engine_core::{Accelerator, CheckPolicy, Clock, Engine, Inline, Work};
+use lab_report::Progress;
+use lab_report::recording::{RowTimeline, Story};
 use sim_device::{Profile, RingLayout, ServiceClass, ServiceTime};
 use sim_engine::{Compute, SimConfig, SteppedCard};
 use ssl_async::SslContext;
@@ -35,8 +37,6 @@ use crate::{
     certs::TestPki,
     keys::Asked,
     load::{Clients, Verified},
-    recording::{RowTimeline, Story},
-    report::Progress,
     run::{Fleet, RowEvidence, RunError, engines, ledger, sim_config},
     scenario::{
         DeviceProfile, DeviceSpec, Handshakes, KeyType, Mode, PollingMode, RowPlan, Serves, Wake,

@@ -14,6 +14,7 @@ use std::{
 
 use engine_core::Clock as _;
 use job_core::{JobPool, Pause};
+use lab_report::recording::Story;
 use wait_ctx::ReadyQueue;
 
 use super::{
@@ -25,7 +26,6 @@ use super::{
     wire::{End, Outbox, Wire},
 };
 use crate::{
-    recording::Story,
     scenario::ConnectionKind,
     server::{
         Charge, LiveCounters, Milestone, Session, WorkerReport,

@@ -19,6 +19,9 @@ use wait_ctx::{ReadyQueue, Route, Token, WaitCtx};
 
 mod clients;
 
+use lab_report::Progress;
+use lab_report::recording::{Ending, Outcomes, Reading};
+
 use super::{
     answers::Answers,
     build::{Fibers, Load, Setting, Station},
@@ -32,8 +35,6 @@ use super::{
 };
 use crate::{
     load::{ByKind, LoadReport},
-    recording::{Ending, Outcomes, Reading},
-    report::Progress,
     run::{DeviceReport, Harm},
     server::{Limits, LiveCounters, WorkerReport, worker_core::Policy},
 };

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::report::{Failure, SwarmReport};
-use crate::report::LawReport;
+use lab_report::LawReport;
 
 /// Names the shape of the line.
 const SCHEMA: &str = "layby.seed/1";

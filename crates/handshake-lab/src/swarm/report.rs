@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::report::{LawReport, Machine, laws_line};
+use lab_report::{LawReport, Machine, laws_line};
 
 /// Names the shape of the document.
 pub(super) const SCHEMA: &str = "layby.swarm/1";
@@ -98,7 +98,8 @@ impl SwarmReport {
     }
 
     /// Its threads in words.
-    pub(crate) fn on(&self) -> String {
+    #[must_use]
+    pub fn on(&self) -> String {
         match self.threads {
             1 => "one thread".to_owned(),
             threads => format!("{threads} threads"),

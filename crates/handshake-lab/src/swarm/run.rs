@@ -1,5 +1,6 @@
 //! Running seeds.
 
+use lab_report::{LawReport, Machine, Progress};
 use std::{
     io,
     num::NonZeroUsize,
@@ -20,7 +21,6 @@ use super::{
 };
 use crate::{
     certs::TestPki,
-    report::{LawReport, Machine, Progress},
     run::{Laws, RowEvidence, RunError},
     scenario::{RowPlan, Scenario, SeedSubset},
     stepped::{self, CostProfile, Fibers, TraceSummary},

@@ -1,10 +1,8 @@
 //! Runs of built-in scenarios, as every test file of virtual time needs them.
 
-use handshake_lab::{
-    report::{Progress, Results},
-    run,
-    scenario::Scenario,
-};
+use lab_report::{Progress, Results};
+
+use handshake_lab::{run, scenario::Scenario};
 
 /// Runs the built-in scenario `name`, changed by `overrides`.
 pub(crate) fn run(name: &str, overrides: &[&str]) -> Results {

@@ -5,12 +5,12 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use crypto_ops::SoftwareKeys;
 use hdrhistogram::Histogram;
 use job_core::PoolStats;
+use lab_report::recording::Outcomes;
+use lab_report::{Ledger, Level};
 
 use super::*;
 use crate::{
     load::{ByKind, LoadReport},
-    recording::Outcomes,
-    report::{Ledger, Level},
     run::{Device, Harm},
     scenario::Scenario,
     server::{SessionChecks, Timeouts, WorkerReport},

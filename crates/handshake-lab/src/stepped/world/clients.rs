@@ -3,10 +3,10 @@
 use std::rc::Rc;
 
 use engine_core::Clock as _;
+use lab_report::recording::Ending;
 
 use super::World;
 use crate::{
-    recording::Ending,
     scenario::ConnectionKind,
     stepped::{
         build::{Load, Visit},

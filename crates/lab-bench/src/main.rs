@@ -1,0 +1,99 @@
+//! `cargo xtask bench`: unit costs, each beside the best known rival or a limit, both measured in turn in one process.
+//!
+//! The ratios are the result: a ratio above 1 means that this workspace is ahead. Absolute numbers belong to the machine
+//! that printed them.
+//!
+//! Exit status: 0 if the benches ran, 2 for a command line that cannot be understood.
+
+mod clocks;
+mod device;
+mod engine;
+mod heartbeat;
+mod job;
+mod measure;
+mod openssl;
+mod paced;
+mod paused;
+mod report;
+mod sim;
+mod suite;
+mod tls;
+mod wait_ctx;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use suite::Said;
+
+/// Measures what things cost, each beside the best known rival or a limit
+#[derive(Debug, Parser)]
+#[command(name = "lab-bench", bin_name = "cargo xtask bench")]
+struct Args {
+    /// Only benches whose names begin so
+    #[arg(value_name = "NAME")]
+    names: Vec<String>,
+    /// Print one JSON document on stdout and nothing else there
+    #[arg(long)]
+    json: bool,
+    /// Print the benches and about how long each takes, and run nothing
+    #[arg(long)]
+    list: bool,
+    /// One arm of a bench that needs a process of its own, and its number of jobs or handshakes.
+    #[arg(long, hide = true, num_args = 2)]
+    child: Option<Vec<String>>,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("error: {problem}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<(), String> {
+    if let Some([arm, count]) = args.child.as_deref() {
+        let count = count.parse().map_err(|error| format!("--child {arm} {count}: {error}"))?;
+        return suite::child(arm, count);
+    }
+    if args.list {
+        let benches = suite::list(&args.names)?;
+        for (name, seconds) in &benches {
+            println!("{name:28} about {seconds} s");
+        }
+        let all: u32 = benches.iter().map(|(_, seconds)| seconds).sum();
+        println!("{:28} about {all} s", "together");
+        return Ok(());
+    }
+    let document = suite::run(&args.names, |said| match said {
+        Said::Next(name, seconds) => eprintln!("{name} ... (about {seconds} s)"),
+        Said::Again(name, why) => eprintln!("  {name} failed and is tried again: {why}"),
+        Said::Result(bench) => eprintln!("  {bench}"),
+    })?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&document).expect("plain data"));
+    } else {
+        println!("{}", document.table());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_help_is_the_text_that_xtask_prints_without_building() {
+        let help = Args::command().render_help().to_string();
+        assert_eq!(help, include_str!("../../../xtask/help/bench.txt"));
+    }
+}

@@ -1,0 +1,188 @@
+//! OpenSSL's own jobs and wait contexts, from the system's libcrypto.so.3, loaded at run time: nothing links to it.
+//!
+//! The only unsafe code of the lab. Every function has the type that its manual page gives it.
+
+#![allow(unsafe_code, reason = "a C library can be called in no other way")]
+
+use std::ffi::{c_int, c_void};
+use std::hint::black_box;
+use std::marker::PhantomData;
+use std::ptr;
+use std::sync::OnceLock;
+
+use libloading::{Library, Symbol};
+
+type Function = extern "C" fn(*mut c_void) -> c_int;
+type StartJob = unsafe extern "C" fn(
+    *mut *mut c_void,
+    *mut c_void,
+    *mut c_int,
+    Function,
+    *mut c_void,
+    usize,
+) -> c_int;
+type SetWaitFd =
+    unsafe extern "C" fn(*mut c_void, *const c_void, c_int, *mut c_void, *mut c_void) -> c_int;
+type ChangedFds =
+    unsafe extern "C" fn(*mut c_void, *mut c_int, *mut usize, *mut c_int, *mut usize) -> c_int;
+
+/// `ASYNC_pause_job`, for the bodies of jobs, which are given no context.
+static PAUSE_JOB: OnceLock<unsafe extern "C" fn() -> c_int> = OnceLock::new();
+
+const ASYNC_PAUSE: c_int = 2;
+const ASYNC_FINISH: c_int = 3;
+
+/// What a job of OpenSSL's does.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Body {
+    PauseOnce,
+    PauseForEver,
+}
+
+/// The functions used. Never unloaded, for its thread-local state outlives any scope of ours.
+pub(crate) struct LibCrypto {
+    start_job: StartJob,
+    cleanup_thread: unsafe extern "C" fn(),
+    wait_ctx_new: unsafe extern "C" fn() -> *mut c_void,
+    wait_ctx_free: unsafe extern "C" fn(*mut c_void),
+    set_wait_fd: SetWaitFd,
+    all_fds: unsafe extern "C" fn(*mut c_void, *mut c_int, *mut usize) -> c_int,
+    changed_fds: ChangedFds,
+    clear_fd: unsafe extern "C" fn(*mut c_void, *const c_void) -> c_int,
+    /// Every job of a bench shares it: they never register a descriptor.
+    shared_wait_ctx: *mut c_void,
+}
+
+impl LibCrypto {
+    pub(crate) fn load() -> Result<Self, String> {
+        Self::open().map_err(|why| format!("no libcrypto.so.3: {why}"))
+    }
+
+    fn open() -> Result<Self, libloading::Error> {
+        // SAFETY: libcrypto's initialisers may run at any time in any process.
+        let library = unsafe { Library::new("libcrypto.so.3") }?;
+        let library: &'static Library = Box::leak(Box::new(library));
+        PAUSE_JOB.get_or_init(|| {
+            find(library, "ASYNC_pause_job").expect("a libcrypto with jobs can pause them")
+        });
+        let wait_ctx_new: unsafe extern "C" fn() -> *mut c_void =
+            find(library, "ASYNC_WAIT_CTX_new")?;
+        Ok(Self {
+            start_job: find(library, "ASYNC_start_job")?,
+            cleanup_thread: find(library, "ASYNC_cleanup_thread")?,
+            wait_ctx_new,
+            wait_ctx_free: find(library, "ASYNC_WAIT_CTX_free")?,
+            set_wait_fd: find(library, "ASYNC_WAIT_CTX_set_wait_fd")?,
+            all_fds: find(library, "ASYNC_WAIT_CTX_get_all_fds")?,
+            changed_fds: find(library, "ASYNC_WAIT_CTX_get_changed_fds")?,
+            clear_fd: find(library, "ASYNC_WAIT_CTX_clear_fd")?,
+            // SAFETY: takes nothing. Leaked, as the library is.
+            shared_wait_ctx: unsafe { wait_ctx_new() },
+        })
+    }
+
+    /// A whole life of a wait context: new, set, all, changed, clear, free.
+    pub(crate) fn wait_ctx_life(&self) {
+        let key: *const c_void = ptr::from_ref(self).cast();
+        let (mut fds, mut removed) = ([0; 4], [0; 4]);
+        let (mut n_fds, mut n_removed) = (0, 0);
+        // SAFETY: takes nothing.
+        let ctx = unsafe { (self.wait_ctx_new)() };
+        // SAFETY: a live context; no data and no cleanup.
+        unsafe { (self.set_wait_fd)(ctx, key, 5, ptr::null_mut(), ptr::null_mut()) };
+        // SAFETY: one descriptor, room for four.
+        unsafe { (self.all_fds)(ctx, fds.as_mut_ptr(), &raw mut n_fds) };
+        let (added, deleted) = (fds.as_mut_ptr(), removed.as_mut_ptr());
+        // SAFETY: at most one in each list, room for four.
+        unsafe { (self.changed_fds)(ctx, added, &raw mut n_fds, deleted, &raw mut n_removed) };
+        // SAFETY: a live context.
+        unsafe { (self.clear_fd)(ctx, key) };
+        // SAFETY: freed once, never used again.
+        unsafe { (self.wait_ctx_free)(ctx) };
+        black_box((fds, removed, n_fds, n_removed));
+    }
+
+    /// A job that returns at once.
+    pub(crate) fn run_job(&self) {
+        let mut job = ptr::null_mut();
+        assert_eq!(self.call(&mut job, return_at_once), ASYNC_FINISH);
+    }
+
+    /// A job that pauses; `None` if there is none to be had.
+    pub(crate) fn start_job(&self, body: Body) -> Option<OpenSslJob<'_>> {
+        let function = match body {
+            Body::PauseOnce => pause_once,
+            Body::PauseForEver => pause_for_ever,
+        };
+        let mut handle = ptr::null_mut();
+        let paused = self.call(&mut handle, function) == ASYNC_PAUSE;
+        paused.then_some(OpenSslJob { libcrypto: self, handle, _thread: PhantomData })
+    }
+
+    /// Frees the jobs that are idle, with their stacks.
+    pub(crate) fn forget_idle_jobs(&self) {
+        // SAFETY: no job is paused or running on this thread where the benches call it.
+        unsafe { (self.cleanup_thread)() };
+    }
+
+    #[inline(never)]
+    fn call(&self, job: &mut *mut c_void, function: Function) -> c_int {
+        let mut result = 0;
+        // SAFETY: `job` is null or a paused job of this thread; the context lives for ever; no arguments.
+        unsafe {
+            (self.start_job)(
+                job,
+                self.shared_wait_ctx,
+                &raw mut result,
+                function,
+                ptr::null_mut(),
+                0,
+            )
+        }
+    }
+}
+
+/// A paused job of OpenSSL's. It stays on its thread. Dropping it abandons it, as there is no way to cancel one.
+pub(crate) struct OpenSslJob<'a> {
+    libcrypto: &'a LibCrypto,
+    handle: *mut c_void,
+    _thread: PhantomData<*mut ()>,
+}
+
+impl OpenSslJob<'_> {
+    /// Resumes it to its next pause.
+    pub(crate) fn resume(&mut self) {
+        assert_eq!(self.libcrypto.call(&mut self.handle, return_at_once), ASYNC_PAUSE);
+    }
+
+    /// Resumes it to its end.
+    pub(crate) fn finish(mut self) {
+        assert_eq!(self.libcrypto.call(&mut self.handle, return_at_once), ASYNC_FINISH);
+    }
+}
+
+extern "C" fn return_at_once(_args: *mut c_void) -> c_int {
+    1
+}
+
+extern "C" fn pause_once(_args: *mut c_void) -> c_int {
+    pause()
+}
+
+extern "C" fn pause_for_ever(_args: *mut c_void) -> c_int {
+    loop {
+        pause();
+    }
+}
+
+fn pause() -> c_int {
+    let pause_job = PAUSE_JOB.get().expect("loaded before any job was started");
+    // SAFETY: called inside a job.
+    unsafe { pause_job() }
+}
+
+fn find<T: Copy>(library: &Library, name: &str) -> Result<T, libloading::Error> {
+    // SAFETY: the callers name types as the manual pages give them.
+    let symbol: Symbol<'_, T> = unsafe { library.get(name.as_bytes()) }?;
+    Ok(*symbol)
+}

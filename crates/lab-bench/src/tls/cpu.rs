@@ -1,0 +1,284 @@
+//! CPU time of the serving thread when 1,024 handshakes wait for a key of 10 ms, beside rustls with a free signature and
+//! as many handshakes between hello and finish.
+//!
+//! ```text
+//!   turn:  whose answer is there   server: resume, answer   | client |  server: finish, drop
+//!          and as many new ones                             | client |  server: accept, hello, park
+//! ```
+//!
+//! The two arms differ in one thing: ours is due again when the device has answered, the free one when it is its turn.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crypto_ops::CryptoOp;
+use engine_core::{CheckPolicy, Engine};
+use rustix::time::{ClockId, clock_gettime};
+use rustls::ServerConfig;
+use sim_engine::{SimCard, SimConfig};
+use ssl_async::{JobPool, SslContext};
+use wait_ctx::{ReadyQueue, Route, Token};
+
+use super::party::{Client, Fixture, Ours, Plain, Server, Stood, Suite, Wire, text};
+use crate::measure::Measured;
+use crate::report::Bench;
+use handshake_lab::cpu::thread_cpu;
+
+const IN_FLIGHT: usize = 1024;
+const LATENCY: Duration = Duration::from_millis(10);
+/// Handshakes of one arm in one round.
+const HANDSHAKES: usize = 4096;
+/// Odd, so that the median is one of them.
+const ROUNDS: usize = 7;
+/// Sessions served one after the other before clients have their turn.
+const BATCH: usize = 32;
+
+/// `tls.cpu_vs_free_sign` and its variants.
+pub(crate) fn cpu_vs_free_sign() -> Vec<Bench> {
+    let mut rows = Vec::new();
+    for (suite, checks, suffix) in [
+        (Suite::P256, CheckPolicy::Auto, ""),
+        (Suite::P256, CheckPolicy::Required, ".unchecked"),
+        (Suite::Rsa2048, CheckPolicy::Auto, ""),
+        (Suite::MlKem, CheckPolicy::Auto, ""),
+    ] {
+        let name = format!("tls.cpu_vs_free_sign{}{suffix}", suite.suffix());
+        match measure(suite, checks) {
+            Ok([serving, process]) => {
+                rows.push(Bench::beside(&*name, RIVAL, serving).with_note(NOTE));
+                let whole = "CPU time of the whole process, the device's signatures and checks in";
+                rows.push(
+                    Bench::beside(format!("{name}.process"), RIVAL, process).with_note(whole),
+                );
+            }
+            Err(why) => rows.push(Bench::missing(name, "ns", why)),
+        }
+    }
+    rows
+}
+
+const RIVAL: &str = "rustls, free signature";
+const NOTE: &str = "CPU time of the serving thread for one handshake, clients out";
+
+type Pair = (Measured, Measured);
+
+/// The serving thread's time and the whole process's, ours and the rival's.
+fn measure(suite: Suite, checks: CheckPolicy) -> Result<[Pair; 2], String> {
+    let fixture = Fixture::new(suite)?;
+    let config = SimConfig::signer(LATENCY, IN_FLIGHT as u32, IN_FLIGHT).map_err(text)?;
+    let card = SimCard::start(config, Arc::clone(&fixture.keys)).map_err(text)?;
+    let engine: Arc<Engine<CryptoOp>> =
+        Engine::builder(card.clone() as Arc<_>).queue_bound(IN_FLIGHT).checks(checks).build();
+    let mut parking = Parking::new(fixture.ours(engine)?)?;
+    let mut free = Free { config: fixture.plain()?, due: VecDeque::new() };
+    let (mut ours, mut theirs) = (Rounds::default(), Rounds::default());
+    for round in 0..=ROUNDS {
+        let (free, parking) = (run(&fixture, &mut free)?, run(&fixture, &mut parking)?);
+        // The first of each is warm-up.
+        if round > 0 {
+            theirs.push(free);
+            ours.push(parking);
+        }
+    }
+    card.stop();
+    Ok([
+        (Measured::of(ours.serving), Measured::of(theirs.serving)),
+        (Measured::of(ours.process), Measured::of(theirs.process)),
+    ])
+}
+
+/// Nanoseconds for each handshake, round by round.
+#[derive(Default)]
+struct Rounds {
+    serving: Vec<f64>,
+    process: Vec<f64>,
+}
+
+impl Rounds {
+    fn push(&mut self, spent: Spent) {
+        let each = |time: Duration| time.as_nanos() as f64 / HANDSHAKES as f64;
+        self.serving.push(each(spent.serving));
+        self.process.push(each(spent.process));
+    }
+}
+
+struct Spent {
+    serving: Duration,
+    process: Duration,
+}
+
+/// How servers are made, and how it is known whose turn it is.
+trait Arm {
+    type Server: Server;
+
+    fn accept(&mut self, seat: usize, wire: Wire) -> Self::Server;
+
+    /// A server has worked its client's hello off.
+    fn greeted(&mut self, seat: usize, stood: Stood);
+
+    /// The seats whose turn it is, at most a batch; waits for the first if `idle`.
+    fn due(&mut self, idle: bool, into: &mut Vec<usize>) -> Result<(), String>;
+}
+
+/// The signature is there at once. A handshake is finished after all that came before it.
+struct Free {
+    config: Arc<ServerConfig>,
+    due: VecDeque<usize>,
+}
+
+impl Arm for Free {
+    type Server = Plain;
+
+    fn accept(&mut self, _seat: usize, wire: Wire) -> Plain {
+        Plain::new(&self.config, wire)
+    }
+
+    fn greeted(&mut self, seat: usize, stood: Stood) {
+        assert_eq!(stood, Stood::WaitsForPeer);
+        self.due.push_back(seat);
+    }
+
+    fn due(&mut self, idle: bool, into: &mut Vec<usize>) -> Result<(), String> {
+        // Not before as many are in flight as with the device.
+        if idle {
+            into.extend(self.due.drain(..self.due.len().min(BATCH)));
+        }
+        Ok(())
+    }
+}
+
+/// The device signs; wakes come by the ready queue.
+struct Parking {
+    context: SslContext,
+    pool: JobPool,
+    ready: ReadyQueue,
+    poll: mio::Poll,
+    events: mio::Events,
+    tokens: Vec<Token>,
+    due: VecDeque<usize>,
+}
+
+impl Parking {
+    fn new(context: SslContext) -> Result<Self, String> {
+        let (poll, ready) = (mio::Poll::new().map_err(text)?, ReadyQueue::new().map_err(text)?);
+        let fd = ready.as_fd().as_raw_fd();
+        let mut source = mio::unix::SourceFd(&fd);
+        let readable = mio::Interest::READABLE;
+        poll.registry().register(&mut source, mio::Token(0), readable).map_err(text)?;
+        Ok(Self {
+            context,
+            pool: JobPool::new(),
+            ready,
+            poll,
+            events: mio::Events::with_capacity(4),
+            tokens: Vec::new(),
+            due: VecDeque::new(),
+        })
+    }
+}
+
+impl Arm for Parking {
+    type Server = Ours;
+
+    fn accept(&mut self, seat: usize, wire: Wire) -> Ours {
+        let route = Route::Ready(self.ready.sender(), Token(seat));
+        Ours::new(&self.context, &self.pool, wire).route(route)
+    }
+
+    fn greeted(&mut self, seat: usize, stood: Stood) {
+        match stood {
+            Stood::Parked => {}
+            // On a busy machine this thread may have stood still for so long that the answer was there first.
+            Stood::WaitsForPeer => self.due.push_back(seat),
+            Stood::Done => unreachable!("the client has only said hello"),
+        }
+    }
+
+    fn due(&mut self, idle: bool, into: &mut Vec<usize>) -> Result<(), String> {
+        loop {
+            self.ready.drain(&mut self.tokens);
+            self.due.extend(self.tokens.drain(..).map(|token| token.0));
+            into.extend(self.due.drain(..self.due.len().min(BATCH)));
+            if !into.is_empty() || !idle {
+                return Ok(());
+            }
+            if self.ready.prepare_sleep() {
+                self.poll.poll(&mut self.events, None).map_err(text)?;
+            }
+            self.ready.awake();
+        }
+    }
+}
+
+/// A round of one arm.
+fn run<A: Arm>(fixture: &Fixture, arm: &mut A) -> Result<Spent, String> {
+    let mut seats: Vec<Option<(A::Server, Client)>> = Vec::new();
+    seats.resize_with(IN_FLIGHT, || None);
+    let mut empty: Vec<usize> = (0..IN_FLIGHT).rev().collect();
+    let (mut begun, mut done) = (0, 0);
+    let (mut due, mut hellos) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
+    let (process_before, thread_before) = (process_cpu(), thread_cpu());
+    let mut clients = Duration::ZERO;
+    while done < HANDSHAKES {
+        let idle = empty.is_empty() || begun == HANDSHAKES;
+        arm.due(idle, &mut due)?;
+        for &seat in &due {
+            let (server, _) = seats[seat].as_mut().expect("it is in flight");
+            server.step();
+        }
+        clients += timed(|| {
+            for &seat in &due {
+                let (server, client) = seats[seat].as_mut().expect("it is in flight");
+                client.step(server.wire());
+            }
+        });
+        for &seat in &due {
+            let (mut server, client) = seats[seat].take().expect("it is in flight");
+            assert_eq!(server.step(), Stood::Done);
+            drop(server);
+            empty.push(seat);
+            hellos.push((seat, client));
+        }
+        done += due.len();
+        due.clear();
+        // The clients that are through go, and new ones come.
+        clients += timed(|| {
+            hellos.clear();
+            while hellos.len() < BATCH && begun < HANDSHAKES {
+                let Some(seat) = empty.pop() else { break };
+                begun += 1;
+                hellos.push((seat, fixture.client()));
+            }
+        });
+        let mut wires = Vec::with_capacity(BATCH);
+        clients += timed(|| {
+            for (_, client) in &mut hellos {
+                let mut wire = Wire::default();
+                client.step(&mut wire);
+                wires.push(wire);
+            }
+        });
+        for ((seat, client), wire) in hellos.drain(..).zip(wires) {
+            let mut server = arm.accept(seat, wire);
+            let stood = server.step();
+            seats[seat] = Some((server, client));
+            arm.greeted(seat, stood);
+        }
+    }
+    let (process, thread) = (process_cpu() - process_before, thread_cpu() - thread_before);
+    Ok(Spent { serving: thread - clients, process: process - clients })
+}
+
+fn timed(work: impl FnOnce()) -> Duration {
+    let before = thread_cpu();
+    work();
+    thread_cpu() - before
+}
+
+/// CPU time of all threads (`CLOCK_PROCESS_CPUTIME_ID`).
+fn process_cpu() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
+}

@@ -1,0 +1,79 @@
+//! Memory of a handshake that is paused in its signature. Each arm runs in a process of its own, in which there are no
+//! clients: one hello, said once, is played to every server.
+
+use std::sync::{Arc, Mutex};
+
+use crypto_ops::CryptoOp;
+use engine_core::{Accelerator, DeviceRefused, Engine, Request};
+use ssl_async::JobPool;
+
+use super::party::{Fixture, Ours, Plain, Server, Stood, Suite, Wire};
+use crate::paused::{in_child, resident};
+use crate::report::{Bench, Better};
+
+const PAUSED: usize = 1024;
+
+/// `tls.paused_bytes` and its variant.
+pub(crate) fn paused_bytes() -> Vec<Bench> {
+    [Suite::P256, Suite::MlKem].map(row).into()
+}
+
+fn row(suite: Suite) -> Bench {
+    let name = format!("tls.paused_bytes{}", suite.suffix());
+    let arm = |who| in_child(&format!("memory-{who}{}", suite.suffix()), PAUSED);
+    match arm("ours").and_then(|ours| arm("plain").map(|plain| (ours.1, plain.1))) {
+        Err(why) => Bench::missing(name, "bytes", why),
+        Ok((ours, plain)) => Bench::figure(name, "bytes", Better::Lower, ours)
+            .with_rival("plain rustls, signature just made", plain)
+            .with_note("page tables in, clients out; plain rustls holds its answer, yet unsent"),
+    }
+}
+
+/// Keeps what it is given.
+#[derive(Debug, Default)]
+struct Keeper(Mutex<Vec<Request<CryptoOp>>>);
+
+impl Accelerator<CryptoOp> for Keeper {
+    fn submit(&self, request: Request<CryptoOp>) -> Result<(), DeviceRefused<CryptoOp>> {
+        self.0.lock().expect("never held across a panic").push(request);
+        Ok(())
+    }
+}
+
+/// One arm, in its own process: prints how many handshakes were paused, and bytes for each.
+pub(crate) fn child(arm: &str, paused: usize) -> Result<(), String> {
+    let suite = if arm.ends_with(Suite::MlKem.suffix()) { Suite::MlKem } else { Suite::P256 };
+    let fixture = Fixture::new(suite)?;
+    if arm.starts_with("memory-plain") {
+        let config = fixture.plain()?;
+        fill(&fixture, paused, |wire| {
+            let mut server = Plain::new(&config, wire);
+            server.process();
+            server
+        })
+    } else {
+        let engine = Engine::builder(Arc::<Keeper>::default()).build();
+        let (context, pool) = (fixture.ours(engine)?, JobPool::new());
+        fill(&fixture, paused, |wire| {
+            let mut server = Ours::new(&context, &pool, wire);
+            assert_eq!(server.step(), Stood::Parked);
+            server
+        })
+    }
+}
+
+fn fill<S>(fixture: &Fixture, paused: usize, begin: impl Fn(Wire) -> S) -> Result<(), String> {
+    let mut hello = Wire::default();
+    fixture.client().step(&mut hello);
+    let hear = || Wire { to_server: hello.to_server.clone(), ..Wire::default() };
+    let mut servers = Vec::with_capacity(paused + 1);
+    // What is made once for all is made by the first.
+    servers.push(begin(hear()));
+    let before = resident()?;
+    servers.extend((0..paused).map(|_| begin(hear())));
+    let bytes = resident()?.saturating_sub(before) as f64 / paused as f64;
+    println!("{paused} {bytes}");
+    // The process ends instead.
+    std::mem::forget(servers);
+    Ok(())
+}

@@ -1,0 +1,223 @@
+//! The two sides of a handshake in memory: a client, and a server that is ours or plain rustls.
+
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+use crypto_ops::{CryptoOp, KeyHandle, SoftwareKeys};
+use engine_core::Engine;
+use rustls::crypto::aws_lc_rs::{default_provider, kx_group};
+use rustls::crypto::{CryptoProvider, SupportedKxGroup};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
+use ssl_async::{JobPool, Outcome, Ssl, SslContext, offload};
+use wait_ctx::Route;
+
+use handshake_lab::certs::SERVER_NAME;
+use handshake_lab::keys;
+use handshake_lab::load::{Verified, client_config_over};
+use handshake_lab::scenario::TlsVersion;
+
+/// What a handshake is made with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Suite {
+    P256,
+    Rsa2048,
+    MlKem,
+}
+
+impl Suite {
+    /// What follows the name of a bench.
+    pub(crate) const fn suffix(self) -> &'static str {
+        match self {
+            Self::P256 => "",
+            Self::Rsa2048 => ".rsa2048",
+            Self::MlKem => ".x25519mlkem768",
+        }
+    }
+
+    fn group(self) -> &'static dyn SupportedKxGroup {
+        match self {
+            Self::P256 | Self::Rsa2048 => kx_group::X25519,
+            Self::MlKem => kx_group::X25519MLKEM768,
+        }
+    }
+}
+
+/// A key, its certificate, and clients that trust blindly: in most arms the signature is garbage.
+pub(crate) struct Fixture {
+    pub(crate) keys: Arc<SoftwareKeys>,
+    handle: KeyHandle,
+    chain: Vec<CertificateDer<'static>>,
+    client: Arc<ClientConfig>,
+}
+
+impl Fixture {
+    pub(crate) fn new(suite: Suite) -> Result<Self, String> {
+        let algorithm = match suite {
+            Suite::P256 | Suite::MlKem => &rcgen::PKCS_ECDSA_P256_SHA256,
+            Suite::Rsa2048 => &rcgen::PKCS_RSA_SHA256,
+        };
+        let pair = rcgen::KeyPair::generate_for(algorithm).map_err(text)?;
+        let params = rcgen::CertificateParams::new(vec![SERVER_NAME.to_owned()]).map_err(text)?;
+        let certificate = params.self_signed(&pair).map_err(text)?;
+        let keys = Arc::new(SoftwareKeys::new());
+        let handle = keys.load_pem(&pair.serialize_pem()).map_err(text)?;
+        let provider = CryptoProvider { kx_groups: vec![suite.group()], ..default_provider() };
+        let client = client_config_over(provider, None, TlsVersion::Tls13, &Verified::default())
+            .map_err(text)?;
+        let chain = vec![certificate.der().clone()];
+        Ok(Self { keys, handle, chain, client: Arc::new(client) })
+    }
+
+    /// rustls's own server whose signature is garbage at once.
+    pub(crate) fn plain(&self) -> Result<Arc<ServerConfig>, String> {
+        let key = keys::free_sign(self.handle.clone());
+        keys::server_config(self.chain.clone(), key).map(Arc::new).map_err(text)
+    }
+
+    /// Our server, whose signature `engine` makes.
+    pub(crate) fn ours(&self, engine: Arc<Engine<CryptoOp>>) -> Result<SslContext, String> {
+        let key = offload::key_handle(engine, self.handle.clone());
+        let config = keys::server_config(self.chain.clone(), key).map_err(text)?;
+        Ok(SslContext::server(Arc::new(config)))
+    }
+
+    pub(crate) fn client(&self) -> Client {
+        let name = ServerName::try_from(SERVER_NAME).expect("a DNS name");
+        let tls = ClientConnection::new(Arc::clone(&self.client), name);
+        Client(tls.expect("the same configuration made others"))
+    }
+}
+
+pub(crate) fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+/// A client. It goes on when told to, by way of the server's wire.
+pub(crate) struct Client(ClientConnection);
+
+impl Client {
+    /// Reads what has come and writes what is to go.
+    pub(crate) fn step(&mut self, wire: &mut Wire) {
+        let mut flight = wire.to_client.as_slice();
+        while !flight.is_empty() {
+            self.0.read_tls(&mut flight).expect("memory does not fail");
+            self.0.process_new_packets().expect("the client is content with anything");
+        }
+        wire.to_client.clear();
+        while self.0.wants_write() {
+            self.0.write_tls(&mut wire.to_server).expect("memory does not fail");
+        }
+    }
+}
+
+/// The server's end of a wire in memory.
+#[derive(Default)]
+pub(crate) struct Wire {
+    pub(crate) to_server: Vec<u8>,
+    pub(crate) to_client: Vec<u8>,
+}
+
+impl Read for Wire {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.to_server.is_empty() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let size = self.to_server.as_slice().read(into)?;
+        // What is on the wire is not the server's to hold.
+        if size == self.to_server.len() {
+            self.to_server = Vec::new();
+        } else {
+            self.to_server.drain(..size);
+        }
+        Ok(size)
+    }
+}
+
+impl Write for Wire {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.to_client.write(data)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// What a server came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stood {
+    WaitsForPeer,
+    Parked,
+    Done,
+}
+
+/// A server of one connection.
+pub(crate) trait Server {
+    fn step(&mut self) -> Stood;
+    fn wire(&mut self) -> &mut Wire;
+}
+
+/// rustls alone.
+pub(crate) struct Plain {
+    tls: Box<ServerConnection>,
+    wire: Wire,
+}
+
+impl Plain {
+    pub(crate) fn new(config: &Arc<ServerConfig>, wire: Wire) -> Self {
+        let tls = ServerConnection::new(Arc::clone(config)).expect("a valid configuration");
+        Self { tls: Box::new(tls), wire }
+    }
+
+    /// Reads and processes what has come; what there is to say stays in the connection.
+    pub(crate) fn process(&mut self) {
+        while !self.wire.to_server.is_empty() {
+            self.tls.read_tls(&mut self.wire).expect("memory does not fail");
+            self.tls.process_new_packets().expect("the server is content");
+        }
+    }
+}
+
+impl Server for Plain {
+    fn step(&mut self) -> Stood {
+        self.process();
+        while self.tls.wants_write() {
+            self.tls.write_tls(&mut self.wire).expect("memory does not fail");
+        }
+        if self.tls.is_handshaking() { Stood::WaitsForPeer } else { Stood::Done }
+    }
+
+    fn wire(&mut self) -> &mut Wire {
+        &mut self.wire
+    }
+}
+
+/// A session of ours.
+pub(crate) struct Ours(Ssl<Wire>);
+
+impl Ours {
+    pub(crate) fn new(context: &SslContext, pool: &JobPool, wire: Wire) -> Self {
+        Self(Ssl::accept(context, pool, wire).expect("a valid configuration"))
+    }
+
+    /// Sends its wakes there.
+    pub(crate) fn route(self, route: Route) -> Self {
+        self.0.wait_ctx().notifier().set_route(route);
+        self
+    }
+}
+
+impl Server for Ours {
+    fn step(&mut self) -> Stood {
+        match self.0.do_handshake().expect("the server is content") {
+            Outcome::Ready(()) => Stood::Done,
+            Outcome::WantAsync => Stood::Parked,
+            _ => Stood::WaitsForPeer,
+        }
+    }
+
+    fn wire(&mut self) -> &mut Wire {
+        self.0.io_mut()
+    }
+}

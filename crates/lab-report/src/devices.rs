@@ -1,0 +1,22 @@
+//! Rows device by device: what each of several devices did.
+
+use serde::{Deserialize, Serialize};
+
+/// One of several devices of a row.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct DeviceRow {
+    /// Its name.
+    pub name: String,
+    /// Operations that its units finished, for whatever engine.
+    pub ops: u64,
+    /// Busy time of its units over the time they had.
+    pub utilisation: f64,
+    /// The mean wait of an operation of its engine, from submission to service.
+    pub queue_wait_ms: f64,
+    /// How often its ring was full.
+    pub ring_full: u64,
+    /// Faults that struck it.
+    pub faults: u64,
+    /// Operations of its engine done elsewhere because it could not.
+    pub fallbacks: u64,
+}

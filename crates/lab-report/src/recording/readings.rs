@@ -1,0 +1,141 @@
+//! What engines and devices showed when they were looked at.
+
+use std::time::Duration;
+
+use engine_core::EngineStats;
+use sim_device::InstanceStats;
+
+use super::timeline::{BINS, Bin, Timeline};
+
+/// One look at the engines and devices of a row, added up over them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reading {
+    /// Requests that exist.
+    pub in_flight: u64,
+    /// Those of them that wait for a ring entry.
+    pub waiting: u64,
+    /// Ring entries in use.
+    pub ring: u64,
+    /// Units at work.
+    pub working: u64,
+    /// Units there are.
+    pub units: u64,
+    /// Wakes so far.
+    pub wakes: u64,
+    /// Full rings so far.
+    pub ring_full: u64,
+    /// Faults so far.
+    pub faults: u64,
+}
+
+impl Reading {
+    /// Adds what another engine and its device show.
+    pub fn add(&mut self, engine: &EngineStats, card: &InstanceStats) {
+        self.in_flight += engine.requests.now;
+        self.waiting += engine.waiters.now;
+        self.ring +=
+            (card.submitted + card.duplicates).saturating_sub(card.drained + card.reclaimed);
+        // Units of a kind that nobody has asked for are not idle: they are no part of the row.
+        for class in card.classes.iter().filter(|class| class.finished > 0 || class.working > 0) {
+            self.working += u64::from(class.working);
+            self.units += u64::from(class.units);
+        }
+        self.wakes += engine.wakes;
+        self.ring_full += engine.ring_full;
+        self.faults += card.faults;
+    }
+}
+
+/// What engines and devices show over time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Readings {
+    series: Timeline<ReadingBin>,
+    last: (Duration, Reading),
+    /// When to look next: kept, for it is asked at every event.
+    due: Duration,
+}
+
+impl Default for Readings {
+    fn default() -> Self {
+        let (series, last) = (Timeline::default(), (Duration::ZERO, Reading::default()));
+        let due = series.width() / LOOKS;
+        Self { series, last, due }
+    }
+}
+
+/// What was read in one stretch of time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ReadingBin {
+    /// Looks.
+    pub looks: u64,
+    /// Gauges, summed over the looks.
+    pub sums: Reading,
+    /// Ring entries in use, at most.
+    pub ring_most: u64,
+    /// Wakes, full rings and faults in this stretch.
+    pub wakes: u64,
+    /// How often a ring was full.
+    pub ring_full: u64,
+    /// Faults that struck.
+    pub faults: u64,
+}
+
+/// Looks for each bin.
+const LOOKS: u32 = 4;
+
+impl Readings {
+    /// When to look next.
+    #[must_use]
+    pub const fn due(&self) -> Duration {
+        self.due
+    }
+
+    /// Takes up a look. It stands for the time since the one before.
+    pub fn read(&mut self, now: Duration, reading: &Reading) {
+        let (before, last) = self.last;
+        let bin = self.series.at(before + now.saturating_sub(before) / 2);
+        bin.looks += 1;
+        bin.sums.in_flight += reading.in_flight;
+        bin.sums.waiting += reading.waiting;
+        bin.sums.ring += reading.ring;
+        bin.sums.working += reading.working;
+        bin.sums.units += reading.units;
+        bin.ring_most = bin.ring_most.max(reading.ring);
+        bin.wakes += reading.wakes.saturating_sub(last.wakes);
+        bin.ring_full += reading.ring_full.saturating_sub(last.ring_full);
+        bin.faults += reading.faults.saturating_sub(last.faults);
+        self.last = (now, *reading);
+        self.due = now + self.series.width() / LOOKS;
+    }
+
+    /// Takes up that nothing changes until `until`: one look for each that is due.
+    pub fn stand_still(&mut self, until: Duration, reading: &Reading) {
+        // A long wait is told in as many looks as a whole series has; bins merge on the way.
+        self.series.widen((until / u32::try_from(BINS).unwrap_or(u32::MAX)).min(until));
+        self.due = self.last.0 + self.series.width() / LOOKS;
+        while self.due <= until {
+            self.read(self.due, reading);
+        }
+    }
+
+    /// The series.
+    #[must_use]
+    pub const fn series(&self) -> &Timeline<ReadingBin> {
+        &self.series
+    }
+}
+
+impl Bin for ReadingBin {
+    fn absorb(&mut self, later: &Self) {
+        self.looks += later.looks;
+        self.sums.in_flight += later.sums.in_flight;
+        self.sums.waiting += later.sums.waiting;
+        self.sums.ring += later.sums.ring;
+        self.sums.working += later.sums.working;
+        self.sums.units += later.sums.units;
+        self.ring_most = self.ring_most.max(later.ring_most);
+        self.wakes += later.wakes;
+        self.ring_full += later.ring_full;
+        self.faults += later.faults;
+    }
+}

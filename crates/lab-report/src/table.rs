@@ -1,0 +1,84 @@
+//! The table on standard output.
+
+use std::fmt::Write as _;
+
+use comfy_table::{CellAlignment, Table, presets};
+
+use super::{
+    breakdown::{devices_table, kinds_table},
+    results::{LawReport, Ledger, Results, RowReport},
+};
+
+/// Rows, ledger and laws of a run as text that ends with a line feed.
+#[must_use]
+pub fn table(results: &Results) -> String {
+    let mut rows = Table::new();
+    rows.load_style(presets::ASCII_MARKDOWN);
+    rows.set_header([
+        "mode",
+        "handshakes",
+        "per second",
+        "p50 ms",
+        "p99 ms",
+        "server CPU us",
+        "client CPU us",
+        "wakes",
+        "device busy",
+        "failed",
+        "unfinished",
+    ]);
+    for row in &results.rows {
+        rows.add_row(cells(row));
+    }
+    for column in rows.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+
+    let mut out = String::new();
+    let _ = writeln!(out, "{rows}\n");
+    out.push_str(&kinds_table(results));
+    out.push_str(&devices_table(results));
+    if results.partial {
+        out.push_str("partial: the run was broken off; its last row is not whole\n");
+    }
+    let _ = writeln!(out, "{}\n{}", ledger_line(&results.ledger), laws_line(&results.laws));
+    out
+}
+
+/// What is left of everything counted, and what there was at most.
+#[must_use]
+pub fn ledger_line(ledger: &Ledger) -> String {
+    let mut line = "ledger (at the end / peak):".to_owned();
+    for (name, level) in ledger.entries() {
+        let _ = write!(line, "  {name} {}/{}", level.now, level.peak);
+    }
+    line
+}
+
+/// Which laws held.
+#[must_use]
+pub fn laws_line(laws: &[LawReport]) -> String {
+    let mut line = "laws:".to_owned();
+    for law in laws {
+        let verdict = if law.held { "held" } else { "BROKEN" };
+        let _ = write!(line, "  {} {verdict} ({} checks)", law.law, law.checked);
+    }
+    line
+}
+
+fn cells(row: &RowReport) -> Vec<String> {
+    vec![
+        row.mode.clone(),
+        row.handshakes.to_string(),
+        format!("{:.0}", row.handshakes_per_s),
+        format!("{:.1}", row.latency_ms.p50),
+        format!("{:.1}", row.latency_ms.p99),
+        format!("{:.0}", row.server_cpu_us_per_handshake),
+        format!("{:.0}", row.client_cpu_us_per_handshake),
+        row.wakes.to_string(),
+        row.device_utilisation
+            .map_or_else(|| "-".to_owned(), |busy| format!("{:.0} %", busy * 100.0)),
+        row.failed.to_string(),
+        row.unfinished.to_string(),
+    ]
+}
