@@ -1,4 +1,4 @@
-//! Between jobs and futures: a job as a future, and a future awaited inside a job.
+//! The bridge to futures: a job as a future, and a future awaited inside a job.
 
 use core::fmt;
 use core::future::Future;
@@ -10,14 +10,15 @@ use std::thread;
 use wait_ctx::{Route, WaitCtx};
 
 use crate::cancel::PATIENCE;
-use crate::fiber::{self, Fiber, Kind};
+use crate::context::{self, JobFiber};
+use crate::fiber::ClosureType;
 use crate::job::{self, Job, Step};
 use crate::pause::{Pause, pause};
 use crate::pool::JobPool;
 use crate::queue::Ticket;
 use crate::start::StartRefused;
 
-/// Why a future was not awaited to its end. The future has been dropped.
+/// Why [`wait_for`] did not await its future to the end. The future was dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum WaitForError {
@@ -27,7 +28,7 @@ pub enum WaitForError {
          job_core::run(&pool, || ..).await or JobPool::start, or await the future directly"
     )]
     NotInJob,
-    /// The job is being ended.
+    /// The job was cancelled.
     #[error("the job was cancelled while it waited: return an error to the caller")]
     Cancelled,
     /// The job may not pause here.
@@ -53,18 +54,18 @@ pub enum WaitForError {
 /// See [`WaitForError`]. A future that is ready at the first poll needs no pause and succeeds even
 /// where pausing is refused.
 pub fn wait_for<F: Future>(future: F) -> Result<F::Output, WaitForError> {
-    let told = fiber::here(|here| {
-        let context = here.context();
-        context.is_cancelled() && context.note_answer() < PATIENCE
+    // A cancelled job that asks too often goes on to `pause`, which ends it.
+    let cancelled = context::with_running(|job| {
+        job.context().is_cancelled() && job.context().note_answer() < PATIENCE
     });
-    match told {
+    match cancelled {
         None => return Err(WaitForError::NotInJob),
         Some(true) => return Err(WaitForError::Cancelled),
         Some(false) => {}
     }
     let mut future = pin!(future);
     loop {
-        // Asked for at every turn: a task may poll the job with another waker than before.
+        // Looked up for each poll: the task may have polled the job with another waker than before.
         let waker = TaskWaker(Some(waker_of_job()));
         if let Poll::Ready(output) = future.as_mut().poll(&mut waker.context()) {
             return Ok(output);
@@ -80,7 +81,7 @@ pub fn wait_for<F: Future>(future: F) -> Result<F::Output, WaitForError> {
     }
 }
 
-/// The waker that a future is polled with.
+/// The waker for one poll of a future.
 struct TaskWaker(Option<Waker>);
 
 impl TaskWaker {
@@ -93,22 +94,22 @@ impl Drop for TaskWaker {
     fn drop(&mut self) {
         let waker = self.0.take();
         if thread::panicking() {
-            // The poll has panicked. A second panic on top of that would abort the process.
+            // The poll panicked. A second panic would abort the process.
             wait_ctx::contain_drop("the Drop of a waker", waker);
         }
     }
 }
 
 fn waker_of_job() -> Waker {
-    fiber::here(|here| here.context().waker_to_use())
+    context::with_running(|job| job.context().waker_to_use())
         .flatten()
         .unwrap_or_else(|| Waker::noop().clone())
 }
 
-/// Runs `f` as a job of `pool`, as a future: inside it, [`wait_for`] awaits.
+/// Makes a future that runs `f` as a job of `pool`. Inside `f`, [`wait_for`] awaits other futures.
 ///
-/// The job starts at the first poll. If the pool's limit is reached the future waits its turn,
-/// first come, first served among futures. Dropping the future cancels the job.
+/// The job starts at the first poll. While the pool's limit is reached, futures queue for a job,
+/// first come, first served. Dropping the future cancels the job.
 pub fn run<F, T>(pool: &JobPool, f: F) -> Run<T>
 where
     F: FnOnce() -> T + 'static,
@@ -117,8 +118,8 @@ where
     Run::new(pool, None, f)
 }
 
-/// The same, with a wait context that belongs to the job until it ends. While the future is polled
-/// the context's wakes go to the task that polls it, unless it has a callback or a descriptor.
+/// As [`run`], with a wait context that belongs to the job until it ends. The context's wakes go to
+/// the task that polls the future, unless it has a callback or a descriptor.
 pub fn run_with<F, T>(pool: &JobPool, ctx: &WaitCtx, f: F) -> Run<T>
 where
     F: FnOnce() -> T + 'static,
@@ -129,29 +130,25 @@ where
 
 /// A job as a future. Made by [`run`].
 ///
-/// The output is the value of the closure, or the reason why there is no job: anything but
-/// [`NoJobs`](StartRefused::NoJobs), which it waits out.
+/// The output is the value of the closure, or the reason why no job was started. That is never
+/// [`NoJobs`](StartRefused::NoJobs): the future waits for a free job instead.
 ///
 /// # Panics
 ///
-/// Polling panics with the panic of the job, and if it is polled again after it was ready.
+/// A poll panics with the panic of the job, and after the future was ready.
 #[must_use = "a future does nothing unless it is polled"]
 pub struct Run<T: 'static> {
     pool: JobPool,
     ctx: Option<WaitCtx>,
-    /// The type of the closure.
-    kind: Kind,
-    /// Its place in the queue, once the pool was found full.
+    closure: ClosureType,
+    /// Its position in the queue, once the pool was found full.
     ticket: Option<Ticket>,
     state: State<T>,
 }
 
-/// What a job runs.
-type Body<T> = Box<dyn FnOnce() -> T>;
-
 enum State<T: 'static> {
     /// Not started.
-    Waiting(Body<T>),
+    Waiting(Box<dyn FnOnce() -> T>),
     Paused(Job<T>),
     Done,
 }
@@ -161,8 +158,8 @@ impl<T: 'static> Future for Run<T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        // Wakers are foreign code, and a panic of `clone` comes out of here. So they are cloned before
-        // anything is taken out of the future: it is then as it was, and may be polled again.
+        // A waker's `clone` may panic. So it is cloned before anything is taken out of the future,
+        // which may then be polled again.
         let step = match &this.state {
             State::Waiting(_) => match this.start(cx.waker()) {
                 Poll::Ready(Ok(fiber)) => job::run(fiber),
@@ -173,7 +170,7 @@ impl<T: 'static> Future for Run<T> {
                 this.wake_through(cx.waker());
                 job.fiber().context().set_waker(cx.waker());
                 let State::Paused(job) = core::mem::replace(&mut this.state, State::Done) else {
-                    unreachable!("the state was looked at above")
+                    unreachable!("matched above")
                 };
                 job.resume()
             }
@@ -191,30 +188,30 @@ impl<T: 'static> Future for Run<T> {
 
 impl<T: 'static> Run<T> {
     fn new<F: FnOnce() -> T + 'static>(pool: &JobPool, ctx: Option<WaitCtx>, f: F) -> Self {
-        let state = State::Waiting(Box::new(f) as Body<T>);
-        Self { pool: pool.clone(), ctx, kind: Kind::of::<F>(), ticket: None, state }
+        let state = State::Waiting(Box::new(f));
+        Self { pool: pool.clone(), ctx, closure: ClosureType::of::<F>(), ticket: None, state }
     }
 
     /// Makes a fiber of the closure, or queues for one.
-    fn start(&mut self, task: &Waker) -> Poll<Result<Fiber<T>, StartRefused>> {
+    fn start(&mut self, task: &Waker) -> Poll<Result<JobFiber<T>, StartRefused>> {
         let pool = Rc::clone(self.pool.inner());
-        if pool.is_others_turn(self.ticket) {
+        if pool.must_queue(self.ticket) {
             self.ticket = Some(pool.enqueue(self.ticket, task.clone()));
             return Poll::Pending;
         }
         let Ok(lease) = self.ctx.as_ref().map(WaitCtx::lease).transpose() else {
-            self.give_up_place();
+            self.leave_queue();
             return Poll::Ready(Err(StartRefused::WaitCtxBusy));
         };
         self.wake_through(task);
         let waker = task.clone();
-        pool.note_kind(self.kind);
+        pool.note_closure(self.closure);
         let State::Waiting(f) = core::mem::replace(&mut self.state, State::Done) else {
-            unreachable!("only a future that waits is started")
+            unreachable!("only called in this state")
         };
         let error = match self.pool.prepare(lease, f) {
             Ok(fiber) => {
-                self.give_up_place();
+                self.leave_queue();
                 fiber.context().set_first_waker(waker);
                 return Poll::Ready(Ok(fiber));
             }
@@ -226,12 +223,12 @@ impl<T: 'static> Run<T> {
             self.ticket = Some(pool.enqueue(self.ticket, waker));
             return Poll::Pending;
         }
-        self.give_up_place();
+        self.leave_queue();
         pool.contain("the Drop of a waker", || drop(waker));
         Poll::Ready(Err(reason))
     }
 
-    fn give_up_place(&mut self) {
+    fn leave_queue(&mut self) {
         if let Some(ticket) = self.ticket.take() {
             self.pool.inner().dequeue(ticket);
         }
@@ -247,7 +244,7 @@ impl<T: 'static> Run<T> {
 
 impl<T: 'static> Drop for Run<T> {
     fn drop(&mut self) {
-        self.give_up_place();
+        self.leave_queue();
         let pool = self.pool.inner();
         match core::mem::replace(&mut self.state, State::Done) {
             State::Waiting(f) => {

@@ -1,5 +1,4 @@
-//! What the crate knows about one job: lives beside its stack, read and written by its thread
-//! alone.
+//! The state of one job. It lies beside the job's stack; only the job's thread reads and writes it.
 
 use core::any::{Any, TypeId};
 use core::cell::{Cell, OnceCell, RefCell};
@@ -11,15 +10,54 @@ use tracing::Span;
 use tracing::level_filters::LevelFilter;
 use wait_ctx::{Lease, WaitCtx};
 
-use crate::fiber;
-use crate::job::JobId;
-use crate::pool::PoolInner;
+use crate::fiber::{self, Fiber, RunningFiber};
+use crate::id::JobId;
+use crate::pool_inner::PoolInner;
+
+/// The fiber of a job.
+pub(crate) type JobFiber<T> = Fiber<JobContext, T>;
+/// A running job, seen by code that runs in it.
+pub(crate) type RunningJob<'a> = RunningFiber<'a, JobContext>;
+
+impl<T> JobFiber<T> {
+    #[inline]
+    pub(crate) fn id(&self) -> JobId {
+        JobId(self.name())
+    }
+
+    #[inline]
+    pub(crate) fn context(&self) -> &JobContext {
+        self.payload()
+    }
+}
+
+impl<'a> RunningJob<'a> {
+    pub(crate) fn id(&self) -> JobId {
+        JobId(self.name())
+    }
+
+    #[inline]
+    pub(crate) fn context(&self) -> &'a JobContext {
+        self.payload()
+    }
+}
+
+/// Calls `f` with the innermost job that runs on this thread, if there is one.
+#[inline]
+pub(crate) fn with_running<R>(f: impl FnOnce(RunningJob<'_>) -> R) -> Option<R> {
+    fiber::with_running(f)
+}
+
+/// Calls `f` with the state of that job, if it runs on this thread, innermost or not.
+pub(crate) fn find_running<R>(job: JobId, f: impl FnOnce(&JobContext) -> R) -> Option<R> {
+    fiber::find_running(job.0, f)
+}
 
 /// The state of one job, from its start to the return of its stack.
 #[derive(Debug)]
 pub(crate) struct JobContext {
     pool: Rc<PoolInner>,
-    /// Absent when nobody listens, which is the common case.
+    /// Absent while no tracing subscriber is interested, which is the common case.
     span: Option<Box<Span>>,
     extras: OnceCell<Box<Extras>>,
     resumes: Cell<u64>,
@@ -30,12 +68,11 @@ pub(crate) struct JobContext {
     unwinds: Cell<u8>,
     /// The thread's epoch when the job started; a job is switched to in that epoch only.
     epoch: u32,
-    id: JobId,
-    /// The wait context, and the right of this job alone to use it.
+    /// The wait context, leased to this job alone.
     lease: Option<Lease>,
 }
 
-/// What a job leaves behind. Dropping it runs foreign code, so it is [discarded](Self::discard).
+/// The parts of an ended job whose destructors run foreign code. To be [discarded](Self::discard).
 #[derive(Debug)]
 #[must_use = "dropped as it is, two destructors that panic abort the process"]
 pub(crate) struct Leftovers {
@@ -45,7 +82,7 @@ pub(crate) struct Leftovers {
 }
 
 impl Leftovers {
-    /// Drops each part by itself, whatever the others do.
+    /// Drops each part by itself, and contains its panics.
     #[inline(never)]
     pub(crate) fn discard(self, pool: &PoolInner) {
         let Self { lease, extras, span } = self;
@@ -67,30 +104,30 @@ impl Leftovers {
     }
 }
 
-/// What few jobs need.
+/// State that few jobs need, allocated on first use.
 #[derive(Debug, Default)]
 struct Extras {
-    /// Pause blocks in force. Shared with the guards, which may outlive the job.
+    /// The number of live [`BlockGuard`](crate::BlockGuard)s, which may outlive the job.
     blocks: Rc<Cell<usize>>,
     locals: RefCell<Vec<(TypeId, Rc<dyn Any>)>>,
     waker: RefCell<Option<Waker>>,
-    /// Answers given to a cancelled job without unwinding it.
+    /// How often the job was told `Cancelled` without being unwound.
     answers: Cell<u32>,
 }
 
 impl JobContext {
-    // Inlined to the place where it is written: copied through the stack right after it was filled
-    // in field by field it would cost more than the switch.
+    // Inlined into the function that writes it to its place: a copy of the whole right after its
+    // fields were written would stall for longer than a switch takes.
     #[inline(always)]
     pub(crate) fn new(id: JobId, pool: Rc<PoolInner>, lease: Option<Lease>) -> Self {
         let span =
             if LevelFilter::current() >= LevelFilter::DEBUG { span_of(id, &pool) } else { None };
         let epoch = fiber::epoch();
         if epoch != 0 {
-            fiber::mark_in_exit();
+            // In a destructor at thread exit: when it returns, the job must not be resumed.
+            fiber::register_sentinel();
         }
         Self {
-            id,
             pool,
             lease,
             span,
@@ -101,11 +138,6 @@ impl JobContext {
             resumed_in_panic: Cell::new(false),
             extras: OnceCell::new(),
         }
-    }
-
-    #[inline]
-    pub(crate) fn id(&self) -> JobId {
-        self.id
     }
 
     #[inline]
@@ -122,7 +154,7 @@ impl JobContext {
         self.span.as_deref()
     }
 
-    /// Switches to the job so far, the first one included.
+    /// How often the job was switched to, the first time included.
     pub(crate) fn resumes(&self) -> u64 {
         self.resumes.get()
     }
@@ -142,7 +174,7 @@ impl JobContext {
         self.cancelled.get()
     }
 
-    /// Sticky: there is no way back.
+    /// Cannot be undone.
     pub(crate) fn set_cancelled(&self) {
         self.cancelled.set(true);
     }
@@ -155,20 +187,20 @@ impl JobContext {
         self.unwinds.set(self.unwinds.get().saturating_add(1));
     }
 
-    /// Counts one more answer to a cancelled job; the number of those before it.
+    /// Counts one more answer to a cancelled job. Returns the number before.
     pub(crate) fn note_answer(&self) -> u32 {
         let answers = &self.extras().answers;
         answers.replace(answers.get().saturating_add(1))
     }
 
-    /// Whether the thread has begun to destroy its local variables since the job started, so that
-    /// the job may be in the middle of using one that is gone. It must not be switched to.
+    /// Whether the thread has begun to destroy its thread-local variables since the job started. The
+    /// job may be using one that is gone, so it must not be switched to.
     #[inline]
     pub(crate) fn is_from_another_epoch(&self) -> bool {
         self.epoch != fiber::epoch()
     }
 
-    /// The pool, and everything that can run foreign code when it is dropped.
+    /// The pool, and the parts whose drop runs foreign code.
     #[inline(always)]
     pub(crate) fn into_parts(self) -> (Rc<PoolInner>, Option<Leftovers>) {
         let Self { pool, lease, span, extras, .. } = self;
@@ -209,7 +241,7 @@ impl JobContext {
         locals.iter().find(|(of, _)| *of == key).map(|(_, value)| Rc::clone(value))
     }
 
-    /// What wakes whoever resumes this job: the task that awaits it, or its wait context.
+    /// The waker of the task that awaits the job, else that of its wait context.
     pub(crate) fn waker_to_use(&self) -> Option<Waker> {
         let task = self.extras.get().and_then(|extras| extras.waker.borrow().clone());
         task.or_else(|| self.wait_ctx().map(|ctx| ctx.notifier().waker()))
@@ -220,8 +252,8 @@ impl JobContext {
         if slot.borrow().as_ref().is_some_and(|old| old.will_wake(waker)) {
             return;
         }
-        // Wakers are foreign code: none is cloned or dropped under a mutable borrow. A panic of
-        // `clone` comes out of here, with nothing changed.
+        // Foreign code: not cloned or dropped under a mutable borrow. If `clone` panics, nothing has
+        // changed.
         let waker = waker.clone();
         let old = slot.replace(Some(waker));
         if let Some(old) = old {
@@ -229,7 +261,7 @@ impl JobContext {
         }
     }
 
-    /// The waker of the task that is about to start the job.
+    /// As [`set_waker`](Self::set_waker), for a job that has none yet.
     pub(crate) fn set_first_waker(&self, waker: Waker) {
         self.extras().waker.replace(Some(waker));
     }

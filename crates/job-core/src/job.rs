@@ -1,35 +1,27 @@
-//! A paused job, and what a step of one gives.
+//! The handle to a paused job.
 
 use core::fmt;
 use std::panic::resume_unwind;
-use std::rc::Rc;
 
 use crate::cancel;
-use crate::fiber::{Fiber, Switch};
-use crate::pool::Ending;
+use crate::context::JobFiber;
+use crate::fiber::Switch;
+use crate::id::JobId;
+use crate::pool_inner::Ending;
+use crate::resume;
 
-/// The name of a job: unique in this process, never used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct JobId(pub(crate) u64);
-
-impl fmt::Display for JobId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-/// What starting or resuming a job has led to.
+/// The result of starting or resuming a job.
 #[derive(Debug)]
 #[must_use = "a paused job that is dropped is cancelled"]
 pub enum Step<T: 'static> {
-    /// The job has paused. Resume it when there is a reason to; a resume without one is harmless.
+    /// The job paused. A resume without a reason is harmless.
     Paused(Job<T>),
-    /// The job has returned this, and its stack is back in the pool.
+    /// The job returned this value, and its stack is back in the pool.
     Finished(T),
 }
 
 impl<T: 'static> Step<T> {
-    /// The job, if it has paused.
+    /// The job, if it paused.
     pub fn paused(self) -> Option<Job<T>> {
         match self {
             Self::Paused(job) => Some(job),
@@ -37,7 +29,7 @@ impl<T: 'static> Step<T> {
         }
     }
 
-    /// The value, if the job has returned.
+    /// The value, if the job returned.
     pub fn finished(self) -> Option<T> {
         match self {
             Self::Paused(_) => None,
@@ -67,19 +59,19 @@ impl<T: 'static> Step<T> {
 /// ```
 pub struct Job<T: 'static> {
     /// Absent once the job has been resumed or cancelled through this handle.
-    fiber: Option<Fiber<T>>,
+    fiber: Option<JobFiber<T>>,
 }
 
 impl<T: 'static> Job<T> {
-    /// Runs the job on, until it returns or pauses again.
+    /// Continues the job until it returns or pauses again.
     ///
-    /// While its thread destroys its thread-local variables the job [stays
-    /// paused](crate#thread-exit), since one that it uses may be gone already.
+    /// While the thread destroys its thread-local variables the job [stays
+    /// paused](crate#thread-exit), since it may be using one that is gone.
     ///
     /// # Panics
     ///
-    /// With the panic of the job, which has then ended. If a job that stays paused, as above, is
-    /// resumed 4,096 times.
+    /// With the panic of the job, which has then ended; and at the 4,096th resume of a job that
+    /// stays paused, as above, so that a loop of resumes ends.
     #[inline]
     pub fn resume(mut self) -> Step<T> {
         let fiber = self.fiber.take().expect(HAS_FIBER);
@@ -89,28 +81,27 @@ impl<T: 'static> Job<T> {
         run(fiber)
     }
 
-    /// Ends the job: its paused call returns [`Pause::Cancelled`](crate::Pause::Cancelled), and
-    /// whatever it does then, it does not get to pause again. The protocol is on the [crate
-    /// page](crate#cancellation).
+    /// Ends the job: its paused call returns [`Pause::Cancelled`](crate::Pause::Cancelled), and it
+    /// cannot pause again. The protocol is on the [crate page](crate#cancellation).
     ///
-    /// Answers the value if the job returned one, as a job does that treats the cancellation as an
+    /// Returns the job's value if it returned one, as a job does that treats the cancellation as an
     /// error. A panic of the job is swallowed, logged and counted.
     pub fn cancel(mut self) -> Option<T> {
         let fiber = self.fiber.take().expect(HAS_FIBER);
         cancel::cancel(fiber)
     }
 
-    /// The name of the job, the same as inside it.
+    /// The same id as [`Current::id`](crate::Current::id) in the job.
     pub fn id(&self) -> JobId {
-        self.fiber.as_ref().expect(HAS_FIBER).context().id()
+        self.fiber().id()
     }
 
     /// How often the job was switched to, the start included.
     pub fn resumes(&self) -> u64 {
-        self.fiber.as_ref().expect(HAS_FIBER).context().resumes()
+        self.fiber().context().resumes()
     }
 
-    pub(crate) fn fiber(&self) -> &Fiber<T> {
+    pub(crate) fn fiber(&self) -> &JobFiber<T> {
         self.fiber.as_ref().expect(HAS_FIBER)
     }
 }
@@ -133,8 +124,8 @@ impl<T: 'static> fmt::Debug for Job<T> {
     }
 }
 
-/// Refuses to resume a job while the thread ends. Code that resumes it in a loop until it has
-/// finished would never end: such a loop panics.
+/// Returns a job that must not be switched to while its thread ends. Panics if it is asked too
+/// often: a loop that resumes the job until it has finished would never end.
 #[cold]
 fn stay_paused<T>(job: Job<T>) -> Job<T> {
     assert!(
@@ -146,59 +137,21 @@ fn stay_paused<T>(job: Job<T>) -> Job<T> {
     job
 }
 
-/// Runs a fiber on and deals with what comes of it.
+/// Switches to a fiber that starts or continues, and ends it if it has finished.
 #[inline]
-pub(crate) fn run<T: 'static>(mut fiber: Fiber<T>) -> Step<T> {
-    match switch_to(&mut fiber) {
+pub(crate) fn run<T: 'static>(mut fiber: JobFiber<T>) -> Step<T> {
+    match resume::switch_to(&mut fiber) {
         Switch::Paused => {
             fiber.context().pool().note_pause();
             Step::Paused(Job { fiber: Some(fiber) })
         }
         Switch::Returned(value) => {
-            end(fiber);
+            resume::end(fiber, Ending::Finished);
             Step::Finished(value)
         }
         Switch::Panicked(panic) => {
-            end(fiber);
+            resume::end(fiber, Ending::Finished);
             resume_unwind(panic)
         }
     }
-}
-
-/// Puts away what is left of a job that ended by itself.
-#[inline]
-fn end<T: 'static>(fiber: Fiber<T>) {
-    let (slot, pool, leftovers) = fiber.retire().into_parts();
-    pool.take_back(slot, Ending::Finished);
-    pool.wake_next();
-    // What the job left behind may run foreign code, which may use the pool: it goes last.
-    if let Some(leftovers) = leftovers {
-        leftovers.discard(&pool);
-    }
-}
-
-/// One switch to a fiber, under its span.
-#[inline]
-pub(crate) fn switch_to<T: 'static>(fiber: &mut Fiber<T>) -> Switch<T> {
-    let context = fiber.context();
-    context.note_resume();
-    context.pool().note_resume();
-    if context.span().is_none() {
-        return fiber.resume();
-    }
-    switch_within_span(fiber)
-}
-
-#[cold]
-fn switch_within_span<T: 'static>(fiber: &mut Fiber<T>) -> Switch<T> {
-    let pool = Rc::clone(fiber.context().pool());
-    // Not with a guard: its drop would be a second panic if the subscriber panics in `enter`.
-    let enter = || fiber.context().span()?.with_subscriber(|(id, to)| to.enter(id));
-    let entered = pool.contain("a tracing subscriber", enter).is_some();
-    let switch = fiber.resume();
-    if entered {
-        let exit = || fiber.context().span()?.with_subscriber(|(id, to)| to.exit(id));
-        pool.contain("a tracing subscriber", exit);
-    }
-    switch
 }

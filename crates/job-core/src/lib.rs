@@ -257,42 +257,34 @@
 #[cfg(not(unix))]
 compile_error!("job-core maps and guards stacks as Unix does; other systems are not supported");
 
-mod builder;
-
-mod pool;
-
-mod stats;
-
-mod start;
-
-mod job;
-
-mod pause;
-
-mod current;
-
-mod cancel;
-
 mod bridge;
-
-mod queue;
-
+mod builder;
+mod cancel;
 mod context;
-
-mod overflow;
+mod current;
+mod id;
+mod job;
+mod pause;
+mod pool;
+mod pool_inner;
+mod queue;
+mod resume;
+mod start;
+mod stats;
 
 #[allow(unsafe_code, reason = "the one module that maps stacks and switches between them")]
 mod fiber;
 
 pub use bridge::{Run, WaitForError, run, run_with, wait_for};
-pub use builder::{PoolBuilder, PoolError, StackGuard};
+pub use builder::{PoolBuilder, PoolError};
 pub use current::{Current, current};
-pub use job::{Job, JobId, Step};
-pub use overflow::report_overflows;
+pub use fiber::{StackGuard, is_capable, report_overflows};
+pub use id::JobId;
+pub use job::{Job, Step};
 pub use pause::{
     BlockGuard, Pause, block_pause, on_job_stack, on_parent_stack, on_thread_stack, pause,
 };
 pub use pool::JobPool;
-pub use start::{StartError, StartRefused, is_capable};
+pub use start::{StartError, StartRefused};
 pub use stats::PoolStats;
 pub use wait_ctx::WaitCtx;

@@ -1,75 +1,84 @@
-//! Called inside a job: pause it, forbid pausing, leave its stack for a while.
+//! What code inside a job calls: pause it, forbid pauses, run something on another stack.
 
 use core::cell::Cell;
 use std::rc::Rc;
 use std::thread;
 
-use crate::cancel;
-use crate::fiber;
+use crate::context::{self, RunningJob};
+use crate::{cancel, fiber};
 
-/// What a call of [`pause`] did.
+/// The result of [`pause`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "only `Resumed` means that the job has waited"]
 #[non_exhaustive]
 pub enum Pause {
-    /// The job paused and was resumed. That is a hint to look again, not a promise that anything is
-    /// ready.
+    /// The job paused and was resumed. This does not mean that anything is ready: check again.
     Resumed,
-    /// The job is being ended: undo, return an error, do not pause again. Every later pause of the
-    /// job says so at once.
+    /// The job was cancelled: return an error and do not pause again. Every later pause of the job
+    /// returns this at once.
     Cancelled,
-    /// Nothing happened: no job is running here. Wait in some other way.
+    /// No job is running here, so nothing happened. Wait in some other way.
     NotInJob,
-    /// Nothing happened: a [`block_pause`] guard is alive, this code runs [on the parent's
-    /// stack](on_parent_stack), or the pool's [check](crate::PoolBuilder::may_pause) forbids it here.
+    /// Nothing happened, because a [`block_pause`] guard is alive, this code runs [on the parent's
+    /// stack](on_parent_stack), or the pool's [check](crate::PoolBuilder::may_pause) forbids it.
     /// Wait in some other way; calling again in a loop would spin.
     Blocked,
-    /// Nothing happened: this is a destructor, and the thread is unwinding.
+    /// Nothing happened, because this is a destructor and the thread is unwinding.
     Panicking,
 }
 
-/// Pauses the running job: whoever started or resumed it gets
+/// Pauses the running job: the call that started or resumed it returns
 /// [`Step::Paused`](crate::Step::Paused).
 ///
 /// Returns when the job is resumed or cancelled, or at once where pausing is refused. In a job that
-/// has been told [`Pause::Cancelled`] already it says so again; after 4,096 such answers, or at
-/// once in a pool that [unwinds](crate::PoolBuilder::unwind), it does not return.
+/// was told [`Pause::Cancelled`] before it returns that again; after 4,096 such answers, or at once
+/// in a pool that [unwinds](crate::PoolBuilder::unwind), it does not return.
 #[inline(never)]
 pub fn pause() -> Pause {
-    fiber::here(|here| {
-        let context = here.context();
+    context::with_running(|job| {
+        let context = job.context();
         if context.is_cancelled() {
-            return if here.is_detached() || context.is_blocked() {
-                Pause::Blocked
-            } else {
-                cancel::pause_again(here, context)
-            };
+            return pause_cancelled(job);
         }
         if thread::panicking() {
             return Pause::Panicking;
         }
-        if here.is_detached() || context.is_blocked() || !context.pool().may_pause() {
+        if job.is_detached() || context.is_blocked() || !context.pool().may_pause() {
             return Pause::Blocked;
         }
-        here.suspend();
+        job.suspend();
         if context.is_cancelled() { Pause::Cancelled } else { Pause::Resumed }
     })
     .unwrap_or(Pause::NotInJob)
 }
 
-/// Forbids the running job to pause, until the guard is dropped. Guards nest; each belongs to the
-/// job it was made in and has no effect on any other. Outside a job it does nothing.
+#[cold]
+fn pause_cancelled(job: RunningJob<'_>) -> Pause {
+    let context = job.context();
+    if job.is_detached() || context.is_blocked() {
+        return Pause::Blocked;
+    }
+    if thread::panicking() && !context.was_resumed_in_panic() {
+        // The job itself is unwinding.
+        return Pause::Panicking;
+    }
+    cancel::pause_again(job);
+    Pause::Cancelled
+}
+
+/// Forbids the running job to pause until the guard is dropped. Guards nest; each affects only the
+/// job it was made in. Outside a job it does nothing.
 ///
 /// For code that holds a lock which other jobs of the thread may want.
 pub fn block_pause() -> BlockGuard {
-    let blocks = fiber::here(|here| here.context().blocks());
+    let blocks = context::with_running(|job| job.context().blocks());
     if let Some(blocks) = &blocks {
         blocks.set(blocks.get() + 1);
     }
     BlockGuard { blocks }
 }
 
-/// Keeps one job from pausing while it lives. Made by [`block_pause`].
+/// Keeps a job from pausing while it lives. Made by [`block_pause`].
 ///
 /// ```compile_fail
 /// fn needs_send<T: Send>(_: T) {}
@@ -93,11 +102,11 @@ impl Drop for BlockGuard {
     }
 }
 
-/// Runs `f` on the stack from which the job was resumed: for code that needs a deep stack and never
-/// waits.
+/// Runs `f` on the stack from which the running job was resumed. For code that needs a deep stack
+/// and never waits.
 ///
-/// While `f` runs there is no current job and [`pause`] answers [`Pause::Blocked`], so operations
-/// in it complete synchronously. Outside a job `f` is simply called.
+/// While `f` runs there is no current job and [`pause`] answers [`Pause::Blocked`]. Outside a job
+/// `f` is simply called.
 ///
 /// # Panics
 ///
@@ -106,8 +115,8 @@ pub fn on_parent_stack<R>(f: impl FnOnce() -> R) -> R {
     fiber::on_parent_stack(f)
 }
 
-/// Runs `f` on the thread's own stack, also inside a job that was started by another job: for code
-/// that is not the job's own, such as callbacks.
+/// Runs `f` on the thread's own stack, also from a job inside another job. For code that is not the
+/// job's own, such as callbacks.
 ///
 /// While `f` runs there is no current job and [`pause`] answers [`Pause::Blocked`]. Outside a job
 /// `f` is simply called. [`wait_ctx::contain`] runs foreign code through this as soon as the
@@ -122,8 +131,8 @@ pub fn on_thread_stack<R>(f: impl FnOnce() -> R) -> R {
     result.expect("the closure was called")
 }
 
-/// Whether this code runs on the stack of a job. Not [on its parent's](on_parent_stack), unless
-/// that is a job too, and not [on the thread's](on_thread_stack).
+/// Whether this code runs on the stack of a job: `false` [on the parent's](on_parent_stack), unless
+/// that is a job, too, and [on the thread's](on_thread_stack).
 pub fn on_job_stack() -> bool {
     fiber::on_fiber_stack()
 }

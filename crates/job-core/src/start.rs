@@ -1,37 +1,27 @@
-//! Whether jobs can be started, and why one was not.
+//! The errors of a start.
 
 use core::fmt;
 
-use crate::fiber::{self, StackError};
+use crate::fiber::StackError;
 
-/// Whether this process can run fibers. Where it cannot, every start answers
-/// [`StartRefused::NotCapable`].
-///
-/// False if user-mode shadow stacks are on for this process; the answer does not change while it
-/// runs.
-pub fn is_capable() -> bool {
-    fiber::is_capable()
-}
-
-/// A start that was refused, with the closure that did not run.
+/// A refused start, with the closure that did not run.
 #[non_exhaustive]
 pub struct StartError<F> {
-    /// Why.
+    /// Why the start was refused.
     pub reason: StartRefused,
     closure: F,
 }
 
-/// Why a start was refused. Nothing has happened: no part of the closure ran.
+/// Why a start was refused. No part of the closure ran.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartRefused {
-    /// The wait context belongs to another live job. A context serves one job at a time, to the
-    /// job's end.
+    /// The wait context belongs to another live job, until that ends.
     #[error(
         "the wait context is in use by another live job: finish or cancel that one, or use a context of its own"
     )]
     WaitCtxBusy,
-    /// As many jobs are live as the pool allows. Retry when one of them has ended.
+    /// The pool's limit on live jobs is reached. Retry when one of them has ended.
     #[error("all {max_jobs} jobs of the pool are live: end one, or raise max_jobs")]
     NoJobs {
         /// The pool's limit.
@@ -45,11 +35,11 @@ pub enum StartRefused {
     OutOfMappings {
         /// The limit in force.
         limit: usize,
-        /// A value that is enough for the pool's `max_jobs`, or for twice the stacks it has if that
-        /// is unlimited.
+        /// A limit that is enough for the pool's `max_jobs`, or for twice its stacks if it has no
+        /// limit.
         needed: usize,
     },
-    /// The system gives no memory for another stack.
+    /// The system refused memory for another stack.
     #[error("no memory for another stack: end jobs, shrink pools, or lower stack_size")]
     OutOfMemory,
     /// This process cannot switch stacks: run the closure inline instead.
@@ -64,7 +54,7 @@ impl<F> StartError<F> {
         Self { reason, closure }
     }
 
-    /// The closure, unused.
+    /// The closure, which did not run.
     pub fn into_closure(self) -> F {
         self.closure
     }

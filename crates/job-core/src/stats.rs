@@ -2,13 +2,13 @@
 
 use core::cell::Cell;
 
-/// What a pool has done and has now. Stacks are counted whole; sizes are in bytes.
+/// A snapshot of a pool's counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolStats {
     /// Jobs that have started and not ended.
     pub live: usize,
-    /// Live jobs that are not running now.
+    /// Live jobs that are not running.
     pub paused: usize,
     /// Stacks waiting for a job.
     pub idle: usize,
@@ -20,26 +20,25 @@ pub struct PoolStats {
     pub created: usize,
     /// Jobs ever started.
     pub started: u64,
-    /// Jobs that ended by themselves: by returning, or by a panic that went to the resumer.
+    /// Jobs that returned, or panicked and passed the panic to the resumer.
     pub finished: u64,
-    /// Jobs that were cancelled, by call or by drop, including those in quarantine.
+    /// Jobs that were cancelled or dropped, including those in quarantine.
     pub cancelled: u64,
     /// Switches to jobs, starts and cancellations included.
     pub resumes: u64,
-    /// Panics that were contained: of jobs while they were being cancelled, of wakers and tracing
-    /// subscribers, and of the `Drop` of values, payloads and closures. Each is logged.
+    /// Panics that were caught and logged: of jobs being cancelled, of wakers and tracing
+    /// subscribers, and of the `Drop` of values, payloads and closures.
     pub swallowed_panics: u64,
     /// Times a job being cancelled caught the unwind meant to end it.
     pub swallowed_unwinds: u64,
-    /// Jobs that would not end, or that were paused when their thread ended: leaked, with their
-    /// stacks.
+    /// Jobs that were leaked with their stacks, because they did not end when cancelled or were
+    /// paused when their thread ended.
     pub quarantined: u64,
-    /// The deepest use of a stack seen so far, in bytes; 0 as long as stacks are not wiped.
+    /// The deepest use of a stack seen so far, in bytes; 0 in a pool that does not wipe stacks.
     ///
-    /// At most 64 returns behind, whatever a job left between its frames: stacks are looked at when
-    /// they come back and whole now and then, as
-    /// [`PoolBuilder::wipe_stacks`](crate::PoolBuilder::wipe_stacks) describes. A stack on which
-    /// another job has begun meanwhile is looked at when that one ends.
+    /// A job's use is seen within 64 returned stacks, as
+    /// [`PoolBuilder::wipe_stacks`](crate::PoolBuilder::wipe_stacks) describes; if another job runs
+    /// on its stack by then, when that one ends.
     pub stack_high_water: usize,
 }
 
@@ -48,23 +47,24 @@ pub struct PoolStats {
 pub(crate) struct Counts {
     pub(crate) live: Cell<usize>,
     pub(crate) peak_live: Cell<usize>,
-    pub(crate) started: Cell<u64>,
-    pub(crate) resumes: Cell<u64>,
-    pub(crate) cancelled: Cell<u64>,
+    pub(crate) started: Counter,
+    pub(crate) resumes: Counter,
+    pub(crate) cancelled: Counter,
     pub(crate) swallowed_panics: Counter,
     pub(crate) swallowed_unwinds: Counter,
-    pub(crate) quarantined: Cell<u64>,
+    pub(crate) quarantined: Counter,
 }
 
-/// A counter of one thread.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(Cell<u64>);
 
 impl Counter {
+    #[inline]
     pub(crate) fn add_one(&self) {
         self.0.set(self.0.get() + 1);
     }
 
+    #[inline]
     pub(crate) fn value(&self) -> u64 {
         self.0.get()
     }

@@ -2,24 +2,24 @@
 
 use std::sync::OnceLock;
 
-/// Whether this process can switch stacks; asked of the system once.
+/// Whether this process can run fibers. Where it cannot, every start answers
+/// [`StartRefused::NotCapable`](crate::StartRefused::NotCapable).
 ///
-/// The processor's user-mode shadow stack, where it is switched on, faults at the first return on a
-/// stack it does not know.
-pub(crate) fn is_capable() -> bool {
+/// `false` if user-mode shadow stacks are on for this process: the processor then faults at the
+/// first return on another stack. The answer does not change while the process runs.
+pub fn is_capable() -> bool {
     static CAPABLE: OnceLock<bool> = OnceLock::new();
     *CAPABLE.get_or_init(|| !has_shadow_stack())
 }
 
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 fn has_shadow_stack() -> bool {
-    // Without /proc nothing is known, and shadow stacks are off unless someone went out of their
-    // way.
+    // Without /proc: off, which is the default.
     std::fs::read_to_string("/proc/thread-self/status")
         .is_ok_and(|status| names_shadow_stack(&status))
 }
 
-/// Reads the line `x86_Thread_features:\tshstk wrss` of a thread's status.
+/// Parses the line `x86_Thread_features:\tshstk wrss` of a thread's status.
 #[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 fn names_shadow_stack(status: &str) -> bool {
     status
@@ -39,8 +39,8 @@ fn has_shadow_stack() -> bool {
 
     let mut status: core::ffi::c_ulong = 0;
     let none: core::ffi::c_ulong = 0;
-    // SAFETY: the option takes a pointer to a long to write and three zeros; kernels that do not
-    // know it say so.
+    // SAFETY: the option takes a pointer to a long to write and three zeros; kernels without it
+    // return an error.
     let answer = unsafe { prctl(PR_GET_SHADOW_STACK_STATUS, &raw mut status, none, none, none) };
     answer == 0 && status & PR_SHADOW_STACK_ENABLE != 0
 }

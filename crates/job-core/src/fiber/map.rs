@@ -13,17 +13,21 @@ use rustix::mm::{self, MapFlags, MprotectFlags, ProtFlags};
 #[cfg(target_os = "linux")]
 const SPARE_MAPPINGS: usize = 1024;
 
-/// How the zone below a stack is made to fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum GuardKind {
-    /// Guard markers in the page tables (Linux 6.13 and later), which leave the reservation one
-    /// mapping; page protection where there are none.
+/// How the guard zone below a stack is made. Its size is the same but for a page: 120 KiB at least.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StackGuard {
+    /// Guard markers in the page tables where the kernel has them (Linux 6.13 and later), page
+    /// protection elsewhere. Markers are trusted once one has faulted in this process, since
+    /// emulators accept them and guard nothing.
+    #[default]
     Auto,
-    /// `mprotect`: two mappings a stack, and the kernel allows some 65,530 in a process.
+    /// Page protection always: two memory mappings for each stack, of which Linux allows some 65,530
+    /// in a process.
     Protect,
 }
 
-/// Why there is no stack.
+/// Why no stack could be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StackError {
     OutOfMemory,

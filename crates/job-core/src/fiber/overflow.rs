@@ -1,4 +1,4 @@
-//! The signal handler that says which job has overflowed its stack.
+//! The signal handler that reports which job has overflowed its stack.
 
 use core::ffi::{c_int, c_void};
 use core::mem::MaybeUninit;
@@ -8,23 +8,45 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::switch;
 
-/// The signals of an access to memory that must not be accessed: the second is what some systems
-/// send for a closed page.
+/// The signals for a fault on a guard zone: some systems send the second for a protected page.
 const SIGNALS: [c_int; 2] = [libc::SIGSEGV, libc::SIGBUS];
 
-/// What was installed for each of [`SIGNALS`] before us.
+/// The action for each of [`SIGNALS`] before ours.
 static PREVIOUS: [OnceLock<Action>; SIGNALS.len()] = [OnceLock::new(), OnceLock::new()];
 
-/// An action of the process for a signal. It holds an address of code, which any thread may use.
+/// An action of the process for a signal.
 struct Action(libc::sigaction);
 
-// SAFETY: nothing in there is changed or belongs to one thread.
+// SAFETY: it holds the address of a function, flags and a mask: plain values of the process.
 unsafe impl Send for Action {}
 // SAFETY: as above.
 unsafe impl Sync for Action {}
 
-/// Installs the handler for this process. Once is enough; later calls do nothing.
-pub(crate) fn report_overflows() -> io::Result<()> {
+/// Installs a signal handler that names the job when a job overflows its stack. Later calls do
+/// nothing.
+///
+/// The process ends as without it, but first a line goes to standard error:
+///
+/// ```text
+/// job 17 has overflowed its stack of 265984 bytes: raise stack_size (job_core::PoolBuilder), or run
+/// the deep code with job_core::on_parent_stack
+/// ```
+///
+/// (It is one line; the number is the [`JobId`](crate::JobId).) The handler, of `SIGSEGV` and
+/// `SIGBUS`, is async-signal-safe. It passes the signal on to the handler that was there before, or
+/// to the default action. A program with a handler of its own (crash reporters, language runtimes)
+/// installs it before this call, or passes the signal on, too.
+///
+/// # Threads
+///
+/// The handler runs on the alternate signal stack of the thread that faulted. Rust gives one to the
+/// main thread and to every thread it starts. A thread started by another language has none unless
+/// it made one (`sigaltstack`); there the kernel ends the process without the line.
+///
+/// # Errors
+///
+/// Those of `sigaction`.
+pub fn report_overflows() -> io::Result<()> {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
     let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
@@ -33,12 +55,12 @@ pub(crate) fn report_overflows() -> io::Result<()> {
             continue;
         }
         let found = exchange(signal, None)?;
-        // The handler may run as soon as it is installed, and needs the one before it.
+        // Stored first: the handler needs it and may run as soon as it is installed.
         let Action(found) = previous.get_or_init(|| Action(found));
         let mut ours = *found;
         ours.sa_sigaction = on_fault as *const () as usize;
-        // On the thread's alternate stack, since there is none left of the job's. The rest is as it
-        // was asked for: the handler before us is called from ours.
+        // On the thread's alternate stack, since the job's is used up. The other flags are those of
+        // the previous handler, which is called from ours.
         ours.sa_flags = found.sa_flags & (libc::SA_NODEFER | libc::SA_RESTART)
             | libc::SA_SIGINFO
             | libc::SA_ONSTACK;
@@ -47,7 +69,7 @@ pub(crate) fn report_overflows() -> io::Result<()> {
     Ok(())
 }
 
-/// Replaces the action of the process for a signal, or leaves it; answers the one it found.
+/// Returns the action of the process for a signal, and replaces it if there is a new one.
 fn exchange(signal: c_int, new: Option<&libc::sigaction>) -> io::Result<libc::sigaction> {
     let mut found = MaybeUninit::<libc::sigaction>::zeroed();
     let new = new.map_or(ptr::null(), ptr::from_ref);
@@ -60,22 +82,21 @@ fn exchange(signal: c_int, new: Option<&libc::sigaction>) -> io::Result<libc::si
     Ok(unsafe { found.assume_init() })
 }
 
-/// Says what has happened if it was an overflow of a job's stack, and hands on to the handler that
-/// was there before.
+/// Reports an overflow of a job's stack, and passes every signal on to the previous handler.
 ///
-/// Everything in here is async-signal-safe: reading statics and a constant-initialised thread-local
-/// variable, `write` and `sigaction`. `errno` is what it was afterwards.
+/// Async-signal-safe: it reads statics and a constant-initialised thread-local variable, calls
+/// `write` and `sigaction`, and restores `errno`.
 extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     let errno = errno::errno();
     // SAFETY: the kernel passes information that lives as long as the handler runs to one with
     // `SA_SIGINFO`.
-    let told = unsafe { &*info };
+    let details = unsafe { &*info };
     // SAFETY: for these two signals the information has an address.
-    let address = unsafe { told.si_addr() } as usize;
+    let address = unsafe { details.si_addr() } as usize;
     if let Some((job, bytes)) = switch::overflowed(address) {
         let mut line = Line::new();
         line.text("job ");
-        line.number(job.0);
+        line.number(job);
         line.text(" has overflowed its stack of ");
         line.number(bytes as u64);
         line.text(
@@ -87,11 +108,11 @@ extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut 
     errno::set_errno(errno);
     let at = SIGNALS.iter().position(|&ours| ours == signal);
     let Some(Action(previous)) = at.and_then(|at| PREVIOUS[at].get()) else { return };
-    hand_on(previous, signal, info, context);
+    pass_on(previous, signal, info, context);
 }
 
-/// Does what would have been done without us.
-fn hand_on(
+/// Does what the previous action would have done.
+fn pass_on(
     previous: &libc::sigaction,
     signal: c_int,
     info: *mut libc::siginfo_t,
@@ -99,14 +120,14 @@ fn hand_on(
 ) {
     let handler = previous.sa_sigaction;
     if handler == libc::SIG_DFL || handler == libc::SIG_IGN {
-        // The faulting instruction runs again when we return, and the kernel ends the process: it
-        // does not let a fault be ignored. A signal that somebody sent is lost, as there is no
-        // instruction to run again; so it is sent once more.
+        // When the handler returns, the faulting instruction runs again, and the kernel ends the
+        // process: a fault cannot be ignored. A signal sent by a process has no such instruction,
+        // so it is sent again.
         let _ = exchange(signal, Some(previous));
         // SAFETY: as in `on_fault`.
-        let told = unsafe { &*info };
-        if told.si_code <= 0 && handler == libc::SIG_DFL {
-            // SAFETY: sends a signal to this thread; it comes when the handler returns.
+        let details = unsafe { &*info };
+        if details.si_code <= 0 && handler == libc::SIG_DFL {
+            // SAFETY: sends a signal to this thread, delivered when the handler returns.
             unsafe { libc::raise(signal) };
         }
         return;
@@ -124,7 +145,7 @@ fn hand_on(
     }
 }
 
-/// A line of text, put together without an allocation.
+/// A line of text, built without an allocation.
 struct Line {
     bytes: [u8; 256],
     len: usize,
@@ -135,7 +156,7 @@ impl Line {
         Self { bytes: [0; 256], len: 0 }
     }
 
-    /// Adds as much of the text as there is room for.
+    /// Appends the text, cut off where the line is full.
     fn text(&mut self, text: &str) {
         for &byte in text.as_bytes() {
             if let Some(free) = self.bytes.get_mut(self.len) {
@@ -157,8 +178,8 @@ impl Line {
     }
 
     fn write_to_stderr(&self) {
-        // In one call, so that lines of several threads do not mix. A failure is
-        // ignored: the process is about to die.
+        // In one call, so that lines of several threads do not mix. A failure is ignored: the
+        // process is about to end.
         // SAFETY: the range is the initialised part of our own buffer.
         let _ = unsafe { libc::write(libc::STDERR_FILENO, self.bytes.as_ptr().cast(), self.len) };
     }
@@ -169,7 +190,7 @@ mod tests {
     use super::Line;
 
     #[test]
-    fn a_line_is_put_together_and_cut_where_it_is_full() {
+    fn a_line_is_built_and_cut_off_where_it_is_full() {
         let mut line = Line::new();
         line.text("job ");
         line.number(0);

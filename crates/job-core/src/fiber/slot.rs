@@ -1,4 +1,4 @@
-//! One stack: where it lies, how deep it was used, and wiping it.
+//! One stack: its memory, the depth of its use, and wiping it.
 
 use core::cell::{Cell, RefCell};
 use core::num::NonZeroUsize;
@@ -8,27 +8,29 @@ use std::rc::Rc;
 use corosensei::stack::valgrind::ValgrindStackRegistration;
 
 use super::map::{self, Access, Mapping, StackError};
-use super::switch::HEADER_ROOM;
 
-/// Bytes below each stack that fault, at least.
+/// Bytes above the base of each stack for the fiber's header; whole cache lines.
+pub(super) const HEADER_ROOM: usize = 256;
+
+/// The least size of the guard zone below each stack, in bytes.
 ///
 /// Compiled C has no stack probes as a rule: a function moves the stack pointer down by its whole
-/// frame and writes wherever in there it likes. Frames of 59 KiB are in use in cryptography. A frame
-/// that begins above the limit and is at most this large, less what its caller had left, has its
-/// lowest byte in the zone or above it.
+/// frame and writes anywhere in it. Cryptography has frames of 59 KiB. A frame that begins above the
+/// limit and is at most as large as the zone has its lowest byte in the zone or above it.
 pub(super) const GUARD_ZONE: usize = 120 * 1024;
 
-/// Every wipe looks for traces at least so far below the mark, and on to the end of that page.
-const WINDOW: usize = 1024;
+/// The bytes below the high-water mark that every wipe checks, at least; it goes on to the end of
+/// that page.
+const WIPE_CHECK: usize = 1024;
 
-/// A look at the whole of a stack ends so far below its base. A page that was never touched costs
-/// next to nothing there, but a stack of a terabyte has many of them. A wipe on request goes on.
-const MAX_LOOK: usize = 64 << 20;
+/// A scan of a whole stack ends at this depth: a page that was never touched costs next to nothing,
+/// but a stack of a terabyte has many of them. A wipe on request goes on.
+const MAX_SCAN: usize = 64 << 20;
 
-/// The pages that the system is asked about at a time.
+/// The number of pages for one call of `mincore`.
 const PAGES_AT_ONCE: usize = 256;
 
-/// How stacks of one size are cut.
+/// The layout of stacks of one size.
 ///
 /// ```text
 ///    <------------------------- stride ---------------------->
@@ -42,7 +44,7 @@ pub(super) struct Shape {
     guard: usize,
     /// Bytes between the limit and the base.
     pub(super) usable: usize,
-    /// Those and the guard zone.
+    /// `guard` plus `usable`.
     below_base: usize,
     stride: usize,
 }
@@ -50,8 +52,9 @@ pub(super) struct Shape {
 impl Shape {
     /// The shape of stacks with at least `stack_size` bytes for frames.
     ///
-    /// The stride is an odd number of pages, by which the tops of stacks, the pages in use, spread
-    /// over all sets of the processor's translation buffer. The default comes to 95 pages of 4 KiB.
+    /// The stride is an odd number of pages, so that the tops of stacks, the pages in use, spread
+    /// over all sets of the processor's translation lookaside buffer. The default is 95 pages of
+    /// 4 KiB.
     pub(super) fn of(stack_size: usize) -> Self {
         let page = map::page_size();
         let open = (stack_size + HEADER_ROOM).next_multiple_of(page);
@@ -63,22 +66,22 @@ impl Shape {
         Self { guard, usable, below_base: guard + usable, stride: open + guard }
     }
 
-    /// Bytes that a job can touch, those of its header included: whole pages.
+    /// The bytes of a stack and its header: whole pages.
     fn open(self) -> usize {
         self.usable + HEADER_ROOM
     }
 }
 
-/// One reservation; unmapped when the last slot cut from it is gone.
+/// One reservation; unmapped when the last slot cut from it is dropped.
 #[derive(Debug)]
 pub(super) struct Chunk {
     /// Tell valgrind, if this runs under it, that a jump of the stack pointer into a slot is no
-    /// error. Here and not in the slots, which are to be moved in registers.
+    /// error. Not in the slots, so that these fit in two registers.
     registrations: RefCell<Vec<ValgrindStackRegistration>>,
     mapping: Mapping,
     shape: Shape,
-    /// For each slot, how many pages from its top are known to have been written to, without a gap.
-    warm_pages: Box<[Cell<u32>]>,
+    /// For each slot, how many pages from its top were written to, without a gap.
+    touched_pages: Box<[Cell<u32>]>,
 }
 
 impl Chunk {
@@ -87,15 +90,15 @@ impl Chunk {
         let len = shape.stride.checked_mul(stacks).ok_or(StackError::OutOfMemory)?;
         let mapping = Mapping::reserve(len, access)?;
         let registrations = RefCell::new(Vec::with_capacity(stacks));
-        Ok(Self { registrations, mapping, shape, warm_pages: vec![Cell::new(0); stacks].into() })
+        Ok(Self { registrations, mapping, shape, touched_pages: vec![Cell::new(0); stacks].into() })
     }
 
     pub(super) fn stacks(&self) -> usize {
         self.mapping.len() / self.shape.stride
     }
 
-    /// Makes the zone below slot `nth` a guard, with the slot open above it. Answers `false` where
-    /// guard markers are of no use.
+    /// Guards the zone below slot `nth`, and opens the slot above it. Returns `false` where guard
+    /// markers do not work.
     pub(super) fn guard(&self, nth: usize, wanted: usize) -> Result<bool, StackError> {
         let start = nth * self.shape.stride;
         match self.mapping.access() {
@@ -108,10 +111,10 @@ impl Chunk {
     }
 }
 
-/// A stack on which no fiber runs: the right to put one there.
+/// A stack without a fiber.
 ///
-/// Everything between [`limit`](Self::limit) and [`base`](Self::base) is mapped, writable and
-/// belongs to this value alone; below the limit is the guard zone.
+/// The memory between [`limit`](Self::limit) and [`base`](Self::base) and [`HEADER_ROOM`] above it is
+/// mapped, writable and owned by this value alone; below the limit is the guard zone.
 #[derive(Debug)]
 pub(crate) struct Slot {
     base: NonNull<u8>,
@@ -119,7 +122,7 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    /// Slot `nth` of a chunk, which has its guard and is cut once.
+    /// Slot `nth` of a chunk. The caller has guarded it and cuts it once.
     pub(super) fn cut(chunk: &Rc<Chunk>, nth: usize) -> Self {
         let Shape { stride, usable, .. } = chunk.shape;
         let base = chunk.mapping.at((nth + 1) * stride - HEADER_ROOM);
@@ -144,7 +147,7 @@ impl Slot {
     /// Where the guard zone below the limit begins.
     #[inline]
     pub(super) fn guard_start(&self) -> NonZeroUsize {
-        // Without a branch, for every start comes by here. No mapping starts at address zero.
+        // Without a branch, for the sake of a start's speed: no mapping starts at address zero.
         let lowest = self.base.addr().get() - self.chunk.shape.below_base;
         NonZeroUsize::new(lowest).unwrap_or(NonZeroUsize::MIN)
     }
@@ -159,76 +162,75 @@ impl Slot {
         &self.chunk
     }
 
-    /// Whether the `range` bytes below depth `known` show traces of use.
+    /// Whether any of the `range` bytes below depth `known` is not zero.
     #[inline]
-    pub(super) fn is_used_beyond(&self, known: usize, range: usize) -> bool {
-        let looked_at = (self.usable() - known).min(range);
+    pub(super) fn is_dirty_below(&self, known: usize, range: usize) -> bool {
+        let checked = (self.usable() - known).min(range);
         // SAFETY: at most `usable`, so the result stays within the slot.
-        let start = unsafe { self.base.sub(known + looked_at) };
-        // SAFETY: the range is `base - known - looked_at..base - known`: memory of this slot, which
+        let start = unsafe { self.base.sub(known + checked) };
+        // SAFETY: the range is `base - known - checked..base - known`: memory of this slot, which
         // no fiber uses. The base is aligned, and all three lengths are multiples of 64.
-        let words = unsafe { settled(start, looked_at) };
-        // Without an early exit: it is a few vector instructions, and hardly ever true.
-        words.iter().fold(0, |traces, &word| traces | word) != 0
+        let words = unsafe { frozen(start, checked) };
+        // Without an early exit: a few vector instructions, and hardly ever true.
+        words.iter().fold(0, |all, &word| all | word) != 0
     }
 
-    /// How far to look below depth `known` when the stack is wiped: its page is in memory and most
-    /// likely in the cache, the pages below would have to be brought there.
-    pub(super) fn window(&self, known: usize) -> usize {
+    /// How many bytes below depth `known` a wipe checks: to the end of the page, which is in memory
+    /// and most likely in the cache, unlike those below.
+    pub(super) fn wipe_check(&self, known: usize) -> usize {
         let lowest = self.base.addr().get() - known;
-        WINDOW.max(lowest % map::page_size())
+        WIPE_CHECK.max(lowest % map::page_size())
     }
 
-    /// Overwrites the highest `depth` bytes with zeros, [`warm`](Self::warm) at most.
+    /// Overwrites the highest `depth` bytes with zeros; at most [`touched`](Self::touched).
     pub(super) fn wipe(&mut self, depth: usize) {
-        debug_assert!(depth <= self.usable() && depth <= self.warm());
+        debug_assert!(depth <= self.usable() && depth <= self.touched());
         // SAFETY: `depth` is at most `usable`, so the result stays within the slot.
         let from = unsafe { self.base.sub(depth) };
         // SAFETY: `from..base` is writable memory of this slot, and no fiber is on it.
         unsafe { from.write_bytes(0, depth) };
     }
 
-    /// How deep the stack is known to have been used, whole pages: a wipe so deep touches no page
-    /// that no job wrote to.
-    pub(super) fn warm(&self) -> usize {
-        (self.warm_pages() * map::page_size()).saturating_sub(HEADER_ROOM)
+    /// The depth to which every page is known to have been written to, in bytes.
+    pub(super) fn touched(&self) -> usize {
+        (self.touched_pages() * map::page_size()).saturating_sub(HEADER_ROOM)
     }
 
-    /// The deepest use of the stack that can be seen, in bytes: the distance from the base to its
-    /// lowest trace. Looks at all of it, [`MAX_LOOK`] at most.
+    /// The distance from the base to the lowest byte that is not zero, in whole cache lines. Reads
+    /// all of the stack, [`MAX_SCAN`] at most.
     pub(super) fn depth(&self) -> usize {
         let mut deepest = 0;
-        self.visit_pages(MAX_LOOK, |page, len, may_hold| {
-            if may_hold == MayHold::Nothing {
+        self.for_each_page(MAX_SCAN, |page, len, state| {
+            if state == PageState::Untouched {
                 return true;
             }
-            // SAFETY: as `visit_pages` says, the range is memory of this slot.
-            let words = unsafe { settled(page, len) };
-            let Some(dirty) = first_trace(words) else { return true };
+            // SAFETY: as `for_each_page` says, the range is memory of this slot.
+            let words = unsafe { frozen(page, len) };
+            let Some(dirty) = first_nonzero(words) else { return true };
             deepest = self.base.addr().get() - page.addr().get() - dirty;
             false
         });
         deepest
     }
 
-    /// Overwrites everything with zeros that is not zero, down to [`MAX_LOOK`], and answers how deep
-    /// that reached. Pages that were never touched stay so.
+    /// Overwrites with zeros what is not zero, down to [`MAX_SCAN`], and returns the
+    /// [depth](Self::depth) before. Pages that were never touched stay so.
     pub(super) fn clean(&mut self) -> usize {
-        self.clean_down_to(MAX_LOOK)
+        self.clean_down_to(MAX_SCAN)
     }
 
     fn clean_down_to(&mut self, reach: usize) -> usize {
         let mut deepest = 0;
-        // Pages in use without a gap, up to where we are.
+        // The number of touched pages above, without a gap.
         let mut run = 0;
-        self.visit_pages(reach, |page, len, may_hold| {
-            if may_hold == MayHold::Nothing {
+        self.for_each_page(reach, |page, len, state| {
+            if state == PageState::Untouched {
                 run = 0;
                 return true;
             }
-            // SAFETY: as `visit_pages` says, the range is memory of this slot.
-            let words = unsafe { settled(page, len) };
-            let dirty = first_trace(words);
+            // SAFETY: as `for_each_page` says, the range is memory of this slot.
+            let words = unsafe { frozen(page, len) };
+            let dirty = first_nonzero(words);
             if let Some(dirty) = dirty {
                 let depth = self.base.addr().get() - page.addr().get() - dirty;
                 deepest = deepest.max(depth);
@@ -236,32 +238,31 @@ impl Slot {
                 // is on it.
                 unsafe { page.write_bytes(0, len) };
             }
-            // A page that is in memory and holds zeros was most likely only read.
-            run = if dirty.is_some() || may_hold == MayHold::WasWarm { run + 1 } else { 0 };
+            // A page in memory that holds zeros was most likely only read.
+            run = if dirty.is_some() || state == PageState::Touched { run + 1 } else { 0 };
             true
         });
-        self.note_warm_pages(run);
+        self.note_touched_pages(run);
         deepest
     }
 
-    /// As [`clean`](Self::clean), and gives what is not in memory back to the system: what was
-    /// swapped out is gone, too.
+    /// As [`clean`](Self::clean), and also discards pages that were swapped out.
     pub(super) fn clean_all(&mut self) -> usize {
         let deepest = self.clean();
         let page_size = map::page_size();
-        // The run of absent pages that was seen last.
+        // The latest run of pages that are not in memory.
         let mut absent: Option<(NonNull<u8>, usize)> = None;
         let drop_run = |run: Option<(NonNull<u8>, usize)>| {
             if let Some((start, len)) = run {
-                // Locked memory is not given back, but it is not swapped out either.
+                // Refused for locked memory, which is not swapped out.
                 // SAFETY: the range is whole pages of this slot, on which no fiber is.
                 let _ = unsafe { map::give_back_memory(start, len) };
             }
         };
-        self.visit_pages(MAX_LOOK, |page, _, may_hold| {
-            absent = match (may_hold, absent.take()) {
-                (MayHold::Nothing, None) => Some((page, page_size)),
-                (MayHold::Nothing, Some((start, len))) => Some((start, len + page_size)),
+        self.for_each_page(MAX_SCAN, |page, _, state| {
+            absent = match (state, absent.take()) {
+                (PageState::Untouched, None) => Some((page, page_size)),
+                (PageState::Untouched, Some((start, len))) => Some((start, len + page_size)),
                 (_, run) => {
                     drop_run(run);
                     None
@@ -270,7 +271,7 @@ impl Slot {
             true
         });
         drop_run(absent);
-        if let Some(beyond) = self.usable().checked_sub(MAX_LOOK) {
+        if let Some(beyond) = self.usable().checked_sub(MAX_SCAN) {
             let beyond = beyond.next_multiple_of(page_size).min(self.chunk.shape.open());
             // SAFETY: from the limit on, not more than the slot has, and no fiber is on it.
             if !unsafe { map::give_back_memory(self.limit(), beyond) } {
@@ -281,59 +282,56 @@ impl Slot {
     }
 
     /// Gives all memory of the slot back to the system, or overwrites it where that is refused.
-    pub(super) fn forget_contents(&mut self) {
-        // The page that holds the header and the top of the stack goes as well: an idle slot has no
-        // header.
-        // SAFETY: the limit is page-aligned, the range ends where the slot ends, and the slot is
-        // idle.
+    pub(super) fn discard(&mut self) {
+        // SAFETY: the limit is page-aligned, the range ends where the slot ends, and the slot has no
+        // fiber, so its header is unused, too.
         if unsafe { map::give_back_memory(self.limit(), self.chunk.shape.open()) } {
-            self.note_warm_pages(0);
+            self.note_touched_pages(0);
         } else {
             let _ = self.clean_down_to(usize::MAX);
         }
     }
 
-    /// Calls `visit` with each page of the highest `reach` bytes, from the lowest, as long as it
-    /// answers `true`: where it begins, how many bytes of it lie below the base, and whether it may
-    /// hold anything.
-    fn visit_pages(
+    /// Calls `f` with each page of the highest `reach` bytes, from the lowest, until it returns
+    /// `false`: with its start, how many bytes of it lie below the base, and its state.
+    fn for_each_page(
         &self,
         reach: usize,
-        mut visit: impl FnMut(NonNull<u8>, usize, MayHold) -> bool,
+        mut f: impl FnMut(NonNull<u8>, usize, PageState) -> bool,
     ) {
         let page_size = map::page_size();
         let pages = self.usable().div_ceil(page_size);
         let lowest = pages - pages.min(reach.div_ceil(page_size));
-        let warm_from = pages.saturating_sub(self.warm_pages());
+        let touched_from = pages.saturating_sub(self.touched_pages());
         let mut states = [0; PAGES_AT_ONCE];
         for first in (lowest..pages).step_by(PAGES_AT_ONCE) {
             let states = &mut states[..PAGES_AT_ONCE.min(pages - first)];
             // SAFETY: `first` is below `pages`, so the result stays within the slot.
             let start = unsafe { self.limit().add(first * page_size) };
-            let told = map::pages_in_memory(start, states);
+            let is_known = map::pages_in_memory(start, states);
             for (nth, state) in (first..).zip(&*states) {
-                let may_hold = match (nth >= warm_from, told && state & 1 == 0) {
-                    (true, _) => MayHold::WasWarm,
-                    (false, true) => MayHold::Nothing,
-                    (false, false) => MayHold::Something,
+                let state = match (nth >= touched_from, is_known && state & 1 == 0) {
+                    (true, _) => PageState::Touched,
+                    (false, true) => PageState::Untouched,
+                    (false, false) => PageState::InMemory,
                 };
                 let offset = nth * page_size;
                 // SAFETY: below `usable`, so the result stays within the slot.
                 let page = unsafe { self.limit().add(offset) };
                 let len = page_size.min(self.usable() - offset);
-                if !visit(page, len, may_hold) {
+                if !f(page, len, state) {
                     return;
                 }
             }
         }
     }
 
-    fn warm_pages(&self) -> usize {
-        self.chunk.warm_pages[self.nth()].get() as usize
+    fn touched_pages(&self) -> usize {
+        self.chunk.touched_pages[self.nth()].get() as usize
     }
 
-    fn note_warm_pages(&self, pages: usize) {
-        self.chunk.warm_pages[self.nth()].set(u32::try_from(pages).unwrap_or(u32::MAX));
+    fn note_touched_pages(&self, pages: usize) {
+        self.chunk.touched_pages[self.nth()].set(u32::try_from(pages).unwrap_or(u32::MAX));
     }
 
     fn nth(&self) -> usize {
@@ -342,36 +340,36 @@ impl Slot {
     }
 }
 
-/// Whether a page of a stack may hold anything but zeros.
+/// What is known of a page of a stack.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum MayHold {
-    /// It was never touched, or was swapped out before it was ever seen in use.
-    Nothing,
-    /// It is in memory, or the system does not say.
-    Something,
-    /// It was in use before, and is in memory or was swapped out.
-    WasWarm,
+enum PageState {
+    /// Not in memory: never touched, or swapped out before it was noted as touched.
+    Untouched,
+    /// In memory, or the system does not tell.
+    InMemory,
+    /// Noted as touched, in memory or swapped out.
+    Touched,
 }
 
-/// Where in there the first cache line is that is not all zero, in bytes.
-fn first_trace(words: &[u64]) -> Option<usize> {
+/// The offset in bytes of the first cache line that is not all zero.
+fn first_nonzero(words: &[u64]) -> Option<usize> {
     let line = 64 / size_of::<u64>();
     words.chunks(line).position(|line| line.iter().any(|&word| word != 0)).map(|nth| nth * 64)
 }
 
-/// The `len` bytes from `start` on, as the processor sees them.
+/// The `len` bytes from `start` on, as the processor sees them (LLVM's `freeze`, for memory).
 ///
-/// Frames leave bytes that were never initialised in the sense of the language: padding, buffers
-/// filled in part, what an optimiser did not write. To read those as integers is undefined, unless
-/// something has written them since. Here that is a piece of assembly which the compiler must
-/// assume to write all memory it can reach, and which leaves every byte as it is.
+/// Frames leave bytes that the language counts as uninitialised: padding, buffers filled in part,
+/// values that the optimiser did not write. To read those as integers is undefined behaviour, unless
+/// something has written them since. That is an empty assembly block here, which the compiler must
+/// assume to write all memory it can reach.
 ///
 /// # Safety
 ///
 /// The range is memory of one slot that no fiber is on, mapped and open; `start` and `len` are
-/// multiples of eight. Nothing writes there while the answer is in use.
+/// multiples of eight. Nothing writes there while the slice is in use.
 #[inline(always)]
-unsafe fn settled<'a>(start: NonNull<u8>, len: usize) -> &'a [u64] {
+unsafe fn frozen<'a>(start: NonNull<u8>, len: usize) -> &'a [u64] {
     let words = start.cast::<u64>().as_ptr();
     // SAFETY: no instruction at all.
     unsafe { core::arch::asm!("/* {0} */", in(reg) words, options(nostack, preserves_flags)) };
@@ -380,4 +378,4 @@ unsafe fn settled<'a>(start: NonNull<u8>, len: usize) -> &'a [u64] {
     unsafe { core::slice::from_raw_parts(words, len / size_of::<u64>()) }
 }
 
-const _: () = assert!(HEADER_ROOM.is_multiple_of(64) && align_of::<u64>() <= 64);
+const _: () = assert!(HEADER_ROOM.is_multiple_of(64));

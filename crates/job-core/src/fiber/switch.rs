@@ -1,62 +1,63 @@
-//! The fiber itself: a started closure on a slot, switched to and away from.
+//! Fibers: a closure on a stack of its own, switched to and away from.
 
-use core::any::Any;
+use core::any::{Any, TypeId};
 use core::cell::{Cell, UnsafeCell};
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::ptr::{self, NonNull};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::rc::Rc;
 
 use corosensei::stack::{Stack, StackPointer};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 
-use super::slot::Slot;
-use crate::context::{JobContext, Leftovers};
-use crate::job::JobId;
-use crate::pool::PoolInner;
+use super::slot::{HEADER_ROOM, Slot};
 
-/// Closures larger than this go to the heap: they are passed by value on the stack of the fiber.
+/// Closures larger than this are boxed: corosensei passes them by value on the fiber's stack.
 const MAX_INLINE_CLOSURE: usize = 512;
 
 thread_local! {
     /// The innermost running fiber of this thread.
-    static CURRENT: Cell<*const Header> = const { Cell::new(ptr::null()) };
+    static CURRENT: Cell<Option<NonNull<Head>>> = const { Cell::new(None) };
 }
 
-/// What lies at the base of a fiber's stack while the fiber exists.
+/// The header at the base of a fiber's stack, with the payload that the fiber was made with.
 ///
-/// Beside the frames, not in the handle: the handle is then one pointer, cheap to move, and
-/// switching to a fiber that has left the cache finds both close together. What a switch touches
-/// comes first.
+/// It lies beside the frames and not in the handle, so that the handle is one pointer and a switch
+/// to a fiber that is no longer cached finds both close together.
 #[repr(C, align(64))]
-pub(super) struct Header {
-    context: JobContext,
-    /// The fiber that resumed this one, or null. Meaningful while this fiber runs.
-    parent: Cell<*const Self>,
+struct Header<P> {
+    /// First, so that a pointer to the header is one to the head.
+    head: Head,
+    payload: P,
+}
+
+/// The part of the header that is the same for every payload. The first cache line is what a switch
+/// touches.
+#[repr(C)]
+struct Head {
+    /// The fiber that resumed this one. Meaningful while this fiber runs.
+    parent: Cell<Option<NonNull<Self>>>,
     coroutine: UnsafeCell<Coroutine<(), (), (), FiberStack>>,
-    /// Where the resumer wants the value: memory for a `T`. Set at every resume, valid until that
-    /// returns.
+    /// Memory of the resumer for the value, a `T`. Set at every resume, valid until that returns.
     value: Cell<*mut ()>,
-    /// Where the fiber switches back to. Set by the fiber as its first act, valid to its end.
+    /// Switches back to the resumer. Set by the fiber as its first act, valid to its end.
     yielder: Cell<*const Yielder<(), ()>>,
-    /// Whether the fiber's code is running on its parent's stack, from where it must not switch.
+    /// Whether the fiber's code runs on its parent's stack, from where it must not switch.
     detached: Cell<bool>,
     outcome: Cell<Outcome>,
+    /// The type of the payload.
+    payload_type: TypeId,
+    name: u64,
     panic: Cell<Option<Panic>>,
-    /// The stack, including the memory of this header.
+    /// The stack, which includes the memory of this header.
     slot: Slot,
 }
 
-/// Bytes to leave above the base of a stack for the header. Its alignment makes it whole cache
-/// lines.
-pub(super) const HEADER_ROOM: usize = size_of::<Header>();
-
-/// What the closure has come to.
+/// How the closure ended.
 #[derive(Clone, Copy, Debug)]
 enum Outcome {
     Running,
-    /// The value is where the resumer wanted it.
+    /// The value is in the resumer's memory.
     Returned,
     /// The payload is in the header.
     Panicked,
@@ -65,23 +66,19 @@ enum Outcome {
 /// The payload of a panic.
 type Panic = Box<dyn Any + Send>;
 
-/// What came of switching to a fiber.
+/// Result of a switch to a fiber.
 pub(crate) enum Switch<T> {
-    /// It has suspended itself.
+    /// The fiber suspended itself.
     Paused,
-    /// Its closure has returned.
     Returned(T),
-    /// Its closure has panicked.
     Panicked(Panic),
 }
 
-/// A fiber's stack, as corosensei wants it: two numbers. The slot itself is in the header.
-///
-/// Numbers and not a way to the header, because corosensei asks for both while it prepares the
-/// stack, before there is a header.
+/// Both ends of a fiber's stack, as corosensei asks for them while it prepares the stack, before
+/// there is a header.
 struct FiberStack {
     base: StackPointer,
-    /// Where the guard zone begins, which counts.
+    /// The start of the guard zone, which corosensei counts as part of the stack.
     limit: StackPointer,
 }
 
@@ -110,69 +107,70 @@ unsafe impl Stack for FiberStack {
 
 /// A fiber between two switches: about to start, suspended, or done.
 ///
-/// Dropping one **leaks** it, with its stack and everything on it. That is sound, and it is what
-/// quarantine means; ending a fiber properly is the business of the cancel protocol.
-pub(crate) struct Fiber<T: 'static> {
-    header: NonNull<Header>,
+/// Dropping one **leaks** it, with its stack and everything on it, which is sound.
+pub(crate) struct Fiber<P: 'static, T: 'static> {
+    header: NonNull<Header<P>>,
     returns: PhantomData<fn() -> T>,
 }
 
-impl<T: 'static> Fiber<T> {
-    /// Puts `f` on a stack. It runs at the first [`resume`](Self::resume).
+impl<P: 'static, T: 'static> Fiber<P, T> {
+    /// Puts `f` on a stack. It runs at the first [`resume`](Self::resume). `name` tells the fiber
+    /// from others of its thread.
     #[inline]
-    pub(crate) fn new<F: FnOnce() -> T + 'static>(slot: Slot, context: JobContext, f: F) -> Self {
+    pub(crate) fn new<F: FnOnce() -> T + 'static>(slot: Slot, name: u64, payload: P, f: F) -> Self {
         if size_of::<F>() > MAX_INLINE_CLOSURE {
-            Self::on_slot(slot, context, Box::new(f))
+            Self::on_slot(slot, name, payload, Box::new(f))
         } else {
-            Self::on_slot(slot, context, f)
+            Self::on_slot(slot, name, payload, f)
         }
     }
 
     #[inline]
-    fn on_slot<F: FnOnce() -> T + 'static>(slot: Slot, context: JobContext, f: F) -> Self {
-        let header = slot.base().cast::<Header>();
+    fn on_slot<F: FnOnce() -> T + 'static>(slot: Slot, name: u64, payload: P, f: F) -> Self {
+        const { assert!(size_of::<Header<P>>() <= HEADER_ROOM && align_of::<Header<P>>() == 64) };
+        let header = slot.base().cast::<Header<P>>();
         let body = move |yielder: &Yielder<(), ()>, ()| {
             // SAFETY: this runs on the fiber, and the header stays in place until the fiber is
             // done.
-            let header = unsafe { header.as_ref() };
-            header.yielder.set(yielder);
+            let head = unsafe { &header.as_ref().head };
+            head.yielder.set(yielder);
             let outcome = match catch_unwind(AssertUnwindSafe(f)) {
                 Ok(value) => {
-                    let wanted_at = header.value.get().cast::<T>();
-                    // SAFETY: whoever resumed us is in `Fiber::<T>::resume`, which pointed this at
-                    // its own memory for a `T`.
+                    let wanted_at = head.value.get().cast::<T>();
+                    // SAFETY: the resumer is in `Fiber::<P, T>::resume`, which pointed this at its
+                    // own memory for a `T`.
                     unsafe { wanted_at.write(value) };
                     Outcome::Returned
                 }
                 Err(panic) => {
-                    header.panic.set(Some(panic));
+                    head.panic.set(Some(panic));
                     Outcome::Panicked
                 }
             };
-            header.outcome.set(outcome);
+            head.outcome.set(outcome);
         };
         let stack = FiberStack::of(&slot);
-        let coroutine = UnsafeCell::new(Coroutine::with_stack(stack, body));
-        let content = Header {
-            context,
-            parent: Cell::new(ptr::null()),
-            coroutine,
+        let head = Head {
+            parent: Cell::new(None),
+            coroutine: UnsafeCell::new(Coroutine::with_stack(stack, body)),
             value: Cell::new(ptr::null_mut()),
             yielder: Cell::new(ptr::null()),
             detached: Cell::new(false),
             outcome: Cell::new(Outcome::Running),
+            payload_type: TypeId::of::<P>(),
+            name,
             panic: Cell::new(None),
             slot,
         };
-        // SAFETY: a slot has `HEADER_ROOM` bytes above its base, aligned to 64 bytes, and this one
-        // is ours. Nothing has read the header yet: the body does at its first resume, and
-        // corosensei only knows the two numbers.
-        unsafe { header.write(content) };
+        // SAFETY: a slot has `HEADER_ROOM` bytes above its base, aligned to 64 bytes, which is
+        // enough, says the assertion above, and this slot is ours. Nothing has read the header yet:
+        // the body does at its first resume, and corosensei only knows the two numbers.
+        unsafe { header.write(Header { head, payload }) };
         Self { header, returns: PhantomData }
     }
 
-    /// Runs the fiber until it suspends or its closure has ended. After that only
-    /// [`retire`](Self::retire) is left.
+    /// Runs the fiber until it suspends or its closure ends. After that only
+    /// [`retire`](Self::retire) is allowed.
     ///
     /// # Panics
     ///
@@ -180,107 +178,87 @@ impl<T: 'static> Fiber<T> {
     #[inline]
     pub(crate) fn resume(&mut self) -> Switch<T> {
         let mut value = MaybeUninit::<T>::uninit();
-        let header = self.header();
-        header.value.set(value.as_mut_ptr().cast());
-        let parent = CURRENT.replace(header);
-        header.parent.set(parent);
+        let head = &self.header().head;
+        head.value.set(value.as_mut_ptr().cast());
+        // Not a pointer to `head`: the payload is reached from this one, too.
+        let parent = CURRENT.replace(Some(self.header.cast()));
+        head.parent.set(parent);
         let restore = Restore(parent);
         // SAFETY: the only other use of the coroutine is in `retire`, which needs the fiber that is
         // mutably borrowed here, and code on the fiber itself never touches it.
-        let coroutine = unsafe { &mut *header.coroutine.get() };
+        let coroutine = unsafe { &mut *head.coroutine.get() };
         let switched = coroutine.resume(());
         drop(restore);
         if switched == CoroutineResult::Yield(()) {
             return Switch::Paused;
         }
-        match header.outcome.get() {
+        match head.outcome.get() {
             Outcome::Returned => {
-                // SAFETY: the body has written a `T` where `header.value` pointed, which this call
+                // SAFETY: the body has written a `T` where `head.value` pointed, which this call
                 // had set to `value`, and only then said `Returned`. It has run since: a fiber that
                 // is done cannot be resumed.
                 Switch::Returned(unsafe { value.assume_init() })
             }
             Outcome::Panicked => {
-                Switch::Panicked(header.panic.take().expect("the body leaves the payload first"))
+                Switch::Panicked(head.panic.take().expect("the body stores the payload first"))
             }
-            Outcome::Running => unreachable!("a body says what it has come to before it ends"),
+            Outcome::Running => unreachable!("a body stores its outcome before it ends"),
         }
     }
 
     /// Leaks the fiber, its stack and everything on it.
     pub(crate) fn abandon(self) {
-        // Nothing to do: there is no destructor. The header keeps its slot, and so the memory under
-        // itself, for ever.
+        // There is no destructor. The header keeps its slot, and so the memory under itself.
         let Self { header: _, returns: _ } = self;
     }
 
-    /// The job this fiber belongs to.
     #[inline]
-    pub(crate) fn context(&self) -> &JobContext {
-        &self.header().context
+    pub(crate) fn name(&self) -> u64 {
+        self.header().head.name
     }
 
     #[inline]
-    fn header(&self) -> &Header {
-        // SAFETY: written in `on_slot`, read out only after `retire`, which consumes the fiber. No
+    pub(crate) fn payload(&self) -> &P {
+        &self.header().payload
+    }
+
+    #[inline]
+    fn header(&self) -> &Header<P> {
+        // SAFETY: written in `on_slot`, moved out of only in `retire`, which consumes the fiber. No
         // mutable reference to it is ever made; what changes is in cells.
         unsafe { self.header.as_ref() }
     }
 
-    /// Puts a fiber away whose closure has ended.
+    /// Takes the stack and the payload back from a fiber whose closure has ended.
     ///
     /// # Panics
     ///
     /// If it has not: its frames would lose their stack.
-    #[inline]
-    pub(crate) fn retire(self) -> Remains {
+    // Inlined, so that of the payload only the fields in use are read: a copy of the whole, parts
+    // of which were just written, would stall.
+    #[inline(always)]
+    pub(crate) fn retire(self) -> (Slot, P) {
+        let header = self.header();
+        let coroutine = header.head.coroutine.get();
         // SAFETY: as in `resume`; a fiber that is owned is not borrowed.
-        let coroutine = unsafe { &*self.header().coroutine.get() };
-        assert!(coroutine.done(), "only a fiber that is done gives its stack back");
-        // One that is done has nothing to unwind and owns nothing. But this tells the address
-        // sanitizer, where there is one, that no frame is left on the stack.
+        let is_done = unsafe { &*coroutine }.done();
+        assert!(is_done, "only a fiber that is done gives its stack back");
+        // A coroutine that is done has nothing to unwind and owns nothing. But its drop tells the
+        // address sanitizer, where there is one, that no frame is left on the stack.
         // SAFETY: the fiber is consumed, so this happens once, and the coroutine is not used after
         // that.
-        unsafe { self.header().coroutine.get().drop_in_place() };
-        Remains { header: self.header }
-    }
-}
-
-/// What is left of a fiber that is done: its stack, and the state of its job.
-///
-/// The state stays where it is, since copying what was just written field by field would stall.
-/// Leaks if dropped.
-pub(crate) struct Remains {
-    header: NonNull<Header>,
-}
-
-impl Remains {
-    #[inline]
-    pub(crate) fn context(&self) -> &JobContext {
-        // SAFETY: the fiber that owned the header is gone, and its memory is ours until
-        // `into_parts`.
-        unsafe { &self.header.as_ref().context }
-    }
-
-    /// The stack, free for another job, its pool, and what the job leaves behind.
-    #[inline(always)]
-    pub(crate) fn into_parts(self) -> (Slot, Rc<PoolInner>, Option<Leftovers>) {
-        // SAFETY: as in `context`.
-        let header = unsafe { self.header.as_ref() };
-        // Field by field: a copy of the whole, parts of which were just written, would stall.
-        // SAFETY: `self` is consumed, so each of the two is read out once, and the header is not
+        unsafe { coroutine.drop_in_place() };
+        // SAFETY: the fiber is consumed, so each of the two is read out once, and the header is not
         // used after that.
-        let slot = unsafe { ptr::from_ref(&header.slot).read() };
+        let slot = unsafe { ptr::from_ref(&header.head.slot).read() };
         // SAFETY: as above.
-        let context = unsafe { ptr::from_ref(&header.context).read() };
-        let (pool, leftovers) = context.into_parts();
-        (slot, pool, leftovers)
+        let payload = unsafe { ptr::from_ref(&header.payload).read() };
+        (slot, payload)
     }
 }
 
-/// Puts the resumer back in the slot for the current fiber, also if the switch itself should
-/// unwind.
-struct Restore(*const Header);
+/// Makes the resumer the current fiber again, also if the switch itself unwinds.
+struct Restore(Option<NonNull<Head>>);
 
 impl Drop for Restore {
     #[inline]
@@ -289,153 +267,166 @@ impl Drop for Restore {
     }
 }
 
-/// The innermost running fiber, seen from the code that runs on it.
-#[derive(Clone, Copy)]
-pub(crate) struct Here<'a>(&'a Header);
+/// A running fiber with a payload of type `P`, seen by code that runs on it.
+pub(crate) struct RunningFiber<'a, P> {
+    head: &'a Head,
+    payload: &'a P,
+}
 
-impl<'a> Here<'a> {
-    pub(crate) fn context(self) -> &'a JobContext {
-        &self.0.context
+impl<'a, P: 'static> RunningFiber<'a, P> {
+    /// The fiber itself, if its payload is a `P`.
+    ///
+    /// # Safety
+    ///
+    /// `running` is [`CURRENT`] or an ancestor of it, and stays so during `'a`.
+    #[inline]
+    unsafe fn new(running: NonNull<Head>) -> Option<Self> {
+        // SAFETY: a running fiber is in the middle of a resume, and so is each that resumed it; the
+        // header of neither goes away before that.
+        let head: &Head = unsafe { running.as_ref() };
+        if head.payload_type != TypeId::of::<P>() {
+            return None;
+        }
+        // SAFETY: the pointer was made from one to a `Header` with that payload, in `resume`.
+        let payload = unsafe { &running.cast::<Header<P>>().as_ref().payload };
+        Some(Self { head, payload })
+    }
+
+    #[inline]
+    pub(crate) fn name(&self) -> u64 {
+        self.head.name
+    }
+
+    #[inline]
+    pub(crate) fn payload(&self) -> &'a P {
+        self.payload
     }
 
     /// Whether this code runs on the parent's stack.
     #[inline]
-    pub(crate) fn is_detached(self) -> bool {
-        self.0.detached.get()
+    pub(crate) fn is_detached(&self) -> bool {
+        self.head.detached.get()
     }
 
-    /// Switches to whoever resumed this fiber, and returns when it is resumed again.
+    /// Switches to the resumer of this fiber, and returns when the fiber is resumed again.
     ///
     /// # Panics
     ///
     /// If the code runs on the parent's stack.
     #[inline]
-    pub(crate) fn suspend(self) {
+    pub(crate) fn suspend(&self) {
         assert!(!self.is_detached(), "a fiber is not left from its parent's stack");
-        // SAFETY: a fiber that is current has started, so the yielder is set, and it lives on the
-        // fiber's stack.
-        let yielder = unsafe { &*self.0.yielder.get() };
-        yielder.suspend(());
+        self.head.yielder().suspend(());
     }
 }
 
-/// Calls `f` with the innermost fiber that runs on this thread, if there is one.
+/// Calls `f` with the innermost fiber that runs on this thread, if there is one and its payload is
+/// a `P`.
 #[inline]
-pub(crate) fn here<R>(f: impl FnOnce(Here<'_>) -> R) -> Option<R> {
-    // No borrow of the thread-local is held across a switch: `get` copies the pointer.
-    let header = CURRENT.get();
-    if header.is_null() {
-        return None;
-    }
-    // SAFETY: `CURRENT` points to a fiber that is running, below us on this thread. Its header
-    // cannot go away before it is done, that is, not before `f` has returned.
-    Some(f(Here(unsafe { &*header })))
+pub(crate) fn with_running<P: 'static, R>(f: impl FnOnce(RunningFiber<'_, P>) -> R) -> Option<R> {
+    // `get` copies the pointer: no borrow of the thread-local is held across a switch.
+    let current = CURRENT.get()?;
+    // SAFETY: it is the current fiber, and is again whenever `f` runs, which is on it.
+    unsafe { RunningFiber::new(current) }.map(f)
 }
 
-/// Calls `f` with the running job of that name, innermost or not, if it runs on this thread.
-pub(crate) fn find<R>(id: JobId, f: impl FnOnce(&JobContext) -> R) -> Option<R> {
-    let mut header = CURRENT.get();
-    while !header.is_null() {
-        // SAFETY: as in `here`; and the fibers that resumed a running fiber are in the middle of
-        // that call themselves.
-        let running = unsafe { &*header };
-        if running.context.id() == id {
-            return Some(f(&running.context));
+/// Calls `f` with each fiber that runs on this thread, innermost first, until it returns something.
+#[inline]
+fn find_map<R>(mut f: impl FnMut(NonNull<Head>, &Head) -> Option<R>) -> Option<R> {
+    let mut next = CURRENT.get();
+    while let Some(running) = next {
+        // SAFETY: as in `RunningFiber::new`.
+        let head = unsafe { running.as_ref() };
+        let found = f(running, head);
+        if found.is_some() {
+            return found;
         }
-        header = running.parent.get();
+        next = head.parent.get();
     }
     None
 }
 
-/// Counts the running fibers of this thread for which `matches` holds.
-pub(crate) fn count_running(matches: impl Fn(&JobContext) -> bool) -> usize {
+/// Calls `f` with the payload of the fiber of that name, if it runs on this thread, innermost or
+/// not.
+pub(crate) fn find_running<P: 'static, R>(name: u64, f: impl FnOnce(&P) -> R) -> Option<R> {
+    let running = find_map(|running, head| (head.name == name).then_some(running))?;
+    // SAFETY: found on the chain of running fibers just now; `f` does not outlast this call, which
+    // runs on the innermost of them.
+    unsafe { RunningFiber::new(running) }.map(|fiber| f(fiber.payload))
+}
+
+/// Counts the running fibers of this thread whose payload `matches`.
+pub(crate) fn count_running<P: 'static>(matches: impl Fn(&P) -> bool) -> usize {
     let mut count = 0;
-    let mut header = CURRENT.get();
-    while !header.is_null() {
-        // SAFETY: as in `find`.
-        let running = unsafe { &*header };
-        count += usize::from(matches(&running.context));
-        header = running.parent.get();
-    }
+    find_map(|running, _| {
+        // SAFETY: on the chain of running fibers, and dropped at once.
+        let fiber = unsafe { RunningFiber::<P>::new(running) };
+        count += usize::from(fiber.is_some_and(|fiber| matches(fiber.payload)));
+        None::<()>
+    });
     count
 }
 
-/// The running job of this thread in whose guard zone `address` lies, and the bytes its frames had.
+/// The name of the running fiber in whose guard zone `address` lies, and its usable stack in bytes.
 ///
-/// Async-signal-safe: it reads one thread-local pointer and headers of fibers that are running, and
-/// nothing writes to what it reads while they do.
-pub(super) fn overflowed(address: usize) -> Option<(JobId, usize)> {
-    let mut header = CURRENT.get();
-    while !header.is_null() {
-        // SAFETY: as in `find`.
-        let running = unsafe { &*header };
-        let zone = running.slot.guard_start().get()..running.slot.limit().addr().get();
-        if zone.contains(&address) {
-            return Some((running.context.id(), running.slot.usable()));
-        }
-        header = running.parent.get();
-    }
-    None
+/// Async-signal-safe: it reads a thread-local pointer and headers of running fibers, and nothing
+/// writes to what it reads while they run.
+pub(super) fn overflowed(address: usize) -> Option<(u64, usize)> {
+    find_map(|_, head| {
+        let zone = head.slot.guard_start().get()..head.slot.limit().addr().get();
+        zone.contains(&address).then(|| (head.name, head.slot.usable()))
+    })
 }
 
 /// Runs `f` on the stack from which the current fiber was resumed, or right here if there is none.
 pub(crate) fn on_parent_stack<R>(f: impl FnOnce() -> R) -> R {
-    let header = CURRENT.get();
-    if header.is_null() {
-        return f();
+    match CURRENT.get() {
+        // SAFETY: as in `RunningFiber::new`.
+        Some(current) => unsafe { current.as_ref() }.detach(f),
+        None => f(),
     }
-    // SAFETY: as in `here`.
-    let running = unsafe { &*header };
-    if running.detached.replace(true) {
-        return f();
-    }
-    let _attach = Attach(&running.detached);
-    // SAFETY: as in `Here::suspend`.
-    let yielder = unsafe { &*running.yielder.get() };
-    let f = Detached(f);
-    yielder.on_parent_stack(move || f.call())
 }
 
 /// Calls `f` on the thread's own stack: that from which the outermost running fiber was resumed.
 pub(crate) fn on_thread_stack(f: &mut dyn FnMut()) {
-    leave(CURRENT.get(), f);
+    detach_all(CURRENT.get(), f);
 }
 
-/// Leaves `header` and the fibers around it, one after the other, and calls `f` below them all.
-fn leave(header: *const Header, f: &mut dyn FnMut()) {
-    if header.is_null() {
-        return f();
+/// Calls `f` below `fiber` and all that resumed it.
+fn detach_all(fiber: Option<NonNull<Head>>, f: &mut dyn FnMut()) {
+    let Some(running) = fiber else { return f() };
+    // SAFETY: as in `RunningFiber::new`.
+    let head = unsafe { running.as_ref() };
+    head.detach(|| detach_all(head.parent.get(), f));
+}
+
+impl Head {
+    #[inline]
+    fn yielder(&self) -> &Yielder<(), ()> {
+        // SAFETY: only called on a running fiber. It has started, so the yielder is set, and it
+        // lives on the fiber's stack.
+        unsafe { &*self.yielder.get() }
     }
-    // SAFETY: as in `find`.
-    let running = unsafe { &*header };
-    let parent = running.parent.get();
-    // A fiber that is detached was left already, and all code since then has run below it.
-    if running.detached.replace(true) {
-        return leave(parent, f);
+
+    /// Runs `f` on the stack from which this running fiber was resumed. Every running fiber inside
+    /// this one is detached already, so the code runs on this fiber's stack or, if it is detached
+    /// too, below it.
+    fn detach<R>(&self, f: impl FnOnce() -> R) -> R {
+        if self.detached.replace(true) {
+            return f();
+        }
+        let _attach = Attach(&self.detached);
+        let f = Detached(f);
+        self.yielder().on_parent_stack(move || f.call())
     }
-    let _attach = Attach(&running.detached);
-    // SAFETY: as in `Here::suspend`. This code runs on the stack of that very fiber, since the
-    // fibers inside it were left before.
-    let yielder = unsafe { &*running.yielder.get() };
-    let f = Detached(move || leave(parent, f));
-    yielder.on_parent_stack(move || f.call());
 }
 
 /// Whether this code runs on the stack of a fiber.
 pub(crate) fn on_fiber_stack() -> bool {
-    let mut header = CURRENT.get();
-    while !header.is_null() {
-        // SAFETY: as in `find`.
-        let running = unsafe { &*header };
-        if !running.detached.get() {
-            return true;
-        }
-        header = running.parent.get();
-    }
-    false
+    find_map(|_, head| (!head.detached.get()).then_some(())).is_some()
 }
 
-/// Ends a stay on the parent's stack.
+/// Clears the flag when the code returns to the fiber's own stack.
 struct Attach<'a>(&'a Cell<bool>);
 
 impl Drop for Attach<'_> {
@@ -450,7 +441,7 @@ struct Detached<F>(F);
 // SAFETY: nothing is sent anywhere: the closure runs on the thread that made it, before
 // `on_parent_stack` returns. corosensei asks for `Send` to keep references to the yielder out of
 // the closure. Here no safe code ever sees one; the only way to it is `CURRENT`, and while
-// `detached` is set `Here::suspend` refuses.
+// `detached` is set `RunningFiber::suspend` refuses.
 unsafe impl<F> Send for Detached<F> {}
 
 impl<F: FnOnce() -> R, R> Detached<F> {
