@@ -186,6 +186,7 @@ mod engine;
 mod error;
 mod fifo;
 mod foreign;
+mod gauge;
 mod histogram;
 mod home;
 mod inline;

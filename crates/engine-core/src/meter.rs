@@ -5,11 +5,10 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
-use wait_ctx::Gauge;
-
 use crate::clock::{Clock, Wait};
 use crate::complaints::Complaints;
 use crate::error::EngineError;
+use crate::gauge::Gauge;
 use crate::histogram::{Histogram, HistogramSnapshot};
 use crate::work::Kind;
 

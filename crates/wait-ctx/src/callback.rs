@@ -7,20 +7,20 @@ use std::sync::Arc;
 use crate::request::Status;
 use crate::sync::{ThreadId, thread};
 
-/// A completion callback. It runs on whatever thread completes the request, so it must be short and must not block:
-/// latch the wake and return. It never runs on the stack of a job, whichever job completes or wakes there, and a panic in
-/// it or in the drop of what it owns is [contained](crate::contain). It cannot resume, pause or drop its session, because a [`WaitCtx`](crate::WaitCtx) is
-/// neither `Send` nor `Sync` and so cannot be captured.
+/// A completion callback. It runs on the thread that completes the request, so it must be short and must not block:
+/// record the wake and return. It never runs on the stack of a job, and a panic in it or in the drop of what it owns is
+/// [contained](crate::contain). It cannot resume, pause or drop its session: a [`WaitCtx`](crate::WaitCtx) is neither
+/// `Send` nor `Sync` and so cannot be captured.
 pub type Callback = Arc<dyn Fn(&Notification<'_>) + Send + Sync>;
 
-/// The argument that goes with a callback and can be replaced on its own.
+/// The argument of a callback, which can be replaced on its own.
 pub type CallbackArg = Arc<dyn Any + Send + Sync>;
 
 /// Why a session should be resumed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Reason {
-    /// Its request was completed or failed.
+    /// Its request was completed, with a result or an error.
     Settled,
     /// Its request found the device full and may be submitted again.
     Retry,
@@ -28,14 +28,14 @@ pub enum Reason {
     Future,
 }
 
-/// What a callback is told.
+/// The argument of a [`Callback`]: one wake.
 #[non_exhaustive]
 pub struct Notification<'a> {
-    /// Why the session should be resumed. For a wake that waited for a route, the best guess.
+    /// Why the session should be resumed. For a wake that was kept until a route was added, a guess from the phase.
     pub reason: Reason,
     /// The status of the request at the moment the wake was due: [`Status::Again`] tells a retry from a completion.
     pub status: Status,
-    /// Counts the requests of this session. Two wakes for one request have the same number.
+    /// Counts the requests of this session: wakes for one request have the same number.
     pub generation: u64,
     /// The argument set beside the callback.
     pub arg: Option<&'a CallbackArg>,
@@ -66,7 +66,7 @@ impl fmt::Debug for Notification<'_> {
 )]
 pub struct InsideCallback;
 
-/// Calls that have begun and not ended, by thread.
+/// The threads of the calls that have begun and not ended.
 #[derive(Debug, Default)]
 pub(crate) struct Running(Vec<ThreadId>);
 

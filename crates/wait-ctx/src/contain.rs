@@ -1,9 +1,9 @@
-//! Foreign code, contained: it runs on the thread's own stack, and a panic in it ends there.
+//! Runs foreign code on the thread's own stack and stops its panics.
 //!
-//! Foreign is what a user of these crates has written: callbacks, wakers, devices, checks, computations, and the `Drop`
-//! of every value of theirs, the payload of a panic included. Three rules hold wherever one of them is called:
-//! 1. No lock of ours is held.
-//! 2. It does not run on a job's stack, which is small and belongs to a session that may be another one (law L4).
+//! Foreign code is what users of these crates write: callbacks, wakers, devices, checks, computations, and the `Drop` of
+//! their values, the payload of a panic included. Three rules hold wherever it is called:
+//! 1. No lock of this crate is held.
+//! 2. It does not run on a job's stack, which is small and may belong to another session.
 //! 3. A panic in it is logged once, with its message, and changes nothing for the caller.
 
 use std::any::Any;
@@ -13,8 +13,8 @@ use std::sync::OnceLock;
 
 use crate::plant::{self, Bug};
 
-/// How to run something on the thread's own stack. It calls its argument once, before it returns.
-pub type StackSwitch = fn(&mut dyn FnMut());
+/// Runs its argument on the thread's own stack, once, before it returns.
+type StackSwitch = fn(&mut dyn FnMut());
 
 static SWITCH: OnceLock<StackSwitch> = OnceLock::new();
 
@@ -23,20 +23,19 @@ static SWITCH: OnceLock<StackSwitch> = OnceLock::new();
 #[error("{what} panicked: {cause}")]
 #[non_exhaustive]
 pub struct Panicked {
-    /// Which code, for example `Work::check`.
+    /// The code that panicked, for example `Work::check`.
     pub what: &'static str,
     /// The message of the panic.
     pub cause: String,
 }
 
-/// Runs foreign code on the thread's own stack, and lets no panic out of it. `what` names the code in the log.
+/// Runs foreign code on the thread's own stack, and catches a panic in it. `what` names the code in the log.
 ///
 /// A panic is logged as the event `foreign.panic`, at level error, with its message. Its payload is dropped; if that
-/// panics too, what it panicked with is leaked. For engines and devices; `job-core` provides the switch of stacks.
+/// panics too, the second payload is leaked. For engines and devices; `job-core` provides the switch of stacks.
 ///
 /// # Errors
-///
-/// [`Panicked`], if the code panicked. Whatever it was in the middle of changing is as the panic has left it.
+/// [`Panicked`], if the code panicked. What it was changing is as the panic left it.
 ///
 /// # Example
 /// ```
@@ -62,7 +61,7 @@ pub fn contain<R>(what: &'static str, foreign: impl FnOnce() -> R) -> Result<R, 
     outcome.expect("a stack switch runs what it is given")
 }
 
-/// Drops a foreign value as [`contain`] runs foreign code.
+/// Drops a foreign value under the rules of [`contain`].
 #[inline]
 pub fn contain_drop<T>(what: &'static str, value: T) {
     if mem::needs_drop::<T>() {
@@ -70,9 +69,10 @@ pub fn contain_drop<T>(what: &'static str, value: T) {
     }
 }
 
-/// Names the way off small stacks, for a library that runs code on such: from then on [`contain`] takes it, on every
-/// thread of the process. The first one named stays; `job-core` does this with its first pool.
-pub fn set_stack_switch(switch: StackSwitch) {
+/// Registers the switch from small stacks to the thread's own, for libraries that run code on small stacks. From then on
+/// [`contain`] uses it, on every thread of the process. `switch` must call its argument once before it returns. Only the
+/// first call has an effect; `job-core` makes it with its first pool.
+pub fn set_stack_switch(switch: fn(&mut dyn FnMut())) {
     let _ = SWITCH.set(switch);
 }
 
@@ -83,14 +83,14 @@ fn log(what: &'static str, payload: Box<dyn Any + Send>) -> Panicked {
         .or_else(|| payload.downcast_ref::<String>().cloned())
         .unwrap_or_else(|| "its payload is not text".to_owned());
     quietly(|| drop(payload));
-    // A subscriber is foreign code, too.
+    // A tracing subscriber is foreign code, too.
     quietly(|| tracing::error!(what, cause, "foreign.panic"));
     Panicked { what, cause }
 }
 
-/// Calls `f`. What it panics with may panic when it is dropped, and so on: it is not dropped.
+/// Calls `f`. The payload of a panic is leaked: its drop could panic again.
 fn quietly(f: impl FnOnce()) {
-    if let Err(endless) = catch_unwind(AssertUnwindSafe(f)) {
-        mem::forget(endless);
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
+        mem::forget(payload);
     }
 }

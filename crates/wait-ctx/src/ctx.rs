@@ -9,16 +9,15 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::callback::{Callback, CallbackArg, InsideCallback, Notification};
-use crate::contain::{contain, contain_drop};
-use crate::fds::FdTable;
+use crate::fd_handle::{CountedSignal, FdHandle};
+use crate::fds::{FdTable, Key, KeyInUse, WaitFd, clear, run_cleanups};
 use crate::notifier::Notifier;
 use crate::openssl_view::OpenSslView;
 use crate::request::Status;
 use crate::seen::{FdDiff, FdList, Seen};
 use crate::signal::Signal;
-use crate::wait_fd::{CountedSignal, FdHandle, Key, KeyInUse, WaitFd};
 
-/// The wait context of one session. Clones are the same context; the last one to go cleans up.
+/// The wait context of one session. Clones are the same context; dropping the last one cleans up.
 ///
 /// It is neither `Send` nor `Sync`: it lives on the session's thread. Other threads hold its [`Notifier`]. So a callback
 /// can look at its session, but not resume, pause or drop it:
@@ -40,7 +39,7 @@ pub struct WaitCtx {
 
 #[derive(Default)]
 struct Inner {
-    /// Made when somebody first asks for it.
+    /// Made by the first call that needs it.
     notifier: OnceCell<Notifier>,
     fds: RefCell<FdTable>,
     seen: RefCell<Seen>,
@@ -92,7 +91,7 @@ impl WaitCtx {
     #[inline]
     pub fn set_wait_fd(&self, key: Key, wait_fd: WaitFd) -> Result<(), KeyInUse> {
         let mut fds = self.inner.fds.borrow_mut();
-        if fds.find(key).is_some() {
+        if fds.contains(key) {
             return Err(KeyInUse { refused: wait_fd });
         }
         fds.add(key, wait_fd);
@@ -101,8 +100,7 @@ impl WaitCtx {
 
     /// The live descriptor of a key, with its owner's data.
     pub fn fd(&self, key: Key) -> Option<(FdHandle, Option<Rc<dyn Any>>)> {
-        let fds = self.inner.fds.borrow();
-        fds.find(key).map(|found| (found.fd.clone(), found.any_data()))
+        self.inner.fds.borrow().find(key)
     }
 
     /// Every live descriptor, newest first.
@@ -111,11 +109,10 @@ impl WaitCtx {
         FdList::of(self.inner.fds.borrow().list())
     }
 
-    /// Takes a registration back: descriptor and data. Its cleanup is dropped, not run.
+    /// Removes a registration and returns its descriptor and data. Its cleanup is dropped, not run.
     #[inline]
     pub fn clear_fd(&self, key: Key) -> Option<WaitFd> {
-        let cleared = self.inner.fds.borrow_mut().clear(key);
-        cleared.map(WaitFd::without_cleanup)
+        clear(&self.inner.fds, key)
     }
 
     /// The net changes since this was last called: [`diff`](Self::diff) for the usual single consumer.
@@ -123,26 +120,22 @@ impl WaitCtx {
         self.diff(&mut self.inner.seen.borrow_mut())
     }
 
-    /// The net changes since this consumer looked last.
+    /// The net changes since this consumer last called it with the same [`Seen`].
     #[inline]
     pub fn diff(&self, seen: &mut Seen) -> FdDiff {
         seen.advance(&self.inner.fds.borrow())
     }
 
     /// The same descriptors under OpenSSL's rules for windows, order and duplicate keys.
-    pub const fn openssl_view(&self) -> OpenSslView<'_> {
-        OpenSslView::new(self)
-    }
-
-    pub(crate) fn table(&self) -> &RefCell<FdTable> {
-        &self.inner.fds
+    pub fn openssl_view(&self) -> OpenSslView<'_> {
+        OpenSslView::new(&self.inner.fds)
     }
 
     /// The context's own descriptor, made by the first call. Wakes without a callback go there from then on; it is one
     /// of [`all_fds`](Self::all_fds) as long as the context lives.
     ///
     /// # Errors
-    /// Whatever the system says when it has no descriptor left.
+    /// The system's error, when it has no descriptor left.
     pub fn notify_fd(&self) -> io::Result<BorrowedFd<'_>> {
         if self.inner.signal.get().is_none() {
             let signal = Arc::new(Signal::new()?);
@@ -155,8 +148,8 @@ impl WaitCtx {
         Ok(self.inner.signal.get().expect("set above").0.as_fd())
     }
 
-    /// Makes the context's own descriptor unreadable again. Whoever resumes the job calls it before looking at the
-    /// request. Costs nothing while there is no such descriptor.
+    /// Makes the context's own descriptor unreadable again. Call it before the job is resumed: drained after the request
+    /// was looked at, it would swallow a wake. Costs nothing while there is no such descriptor.
     #[inline]
     pub fn drain_notify(&self) {
         if self.inner.signal.get().is_some() {
@@ -169,7 +162,7 @@ impl WaitCtx {
         self.notifier().shared().set_callback(Arc::new(callback));
     }
 
-    /// Sets the argument that every notification carries, or takes it away.
+    /// Sets or removes the argument that every notification carries.
     pub fn set_callback_arg(&self, arg: Option<CallbackArg>) {
         self.notifier().shared().set_callback_arg(arg);
     }
@@ -179,12 +172,12 @@ impl WaitCtx {
         self.notifier().shared().callback()
     }
 
-    /// Takes the callback away. No call begins after this has returned; one that has begun may still be running.
+    /// Removes the callback and returns it. No call begins after this has returned; one that has begun may still be running.
     pub fn unset_callback(&self) -> Option<Callback> {
         self.notifier().shared().unset_callback()
     }
 
-    /// Takes the callback away and waits until no call is running.
+    /// Removes the callback, waits until no call is running, and returns it.
     ///
     /// # Errors
     /// [`InsideCallback`] if this thread is inside a callback of this context; nothing is changed then.
@@ -208,7 +201,7 @@ impl fmt::Debug for WaitCtx {
     }
 }
 
-/// A context that belongs to a live job. Dropping it ends that.
+/// Reserves a context for one live job, until dropped.
 #[derive(Debug)]
 pub struct Lease {
     ctx: WaitCtx,
@@ -227,51 +220,6 @@ impl Drop for Lease {
     }
 }
 
-/// A context that is going away, as its cleanups see it.
-#[derive(Clone, Copy)]
-pub struct Teardown<'a> {
-    inner: &'a Inner,
-}
-
-impl Teardown<'_> {
-    /// The descriptor of a key whose cleanup has not run yet, with its owner's data.
-    pub fn fd(&self, key: Key) -> Option<(FdHandle, Option<Rc<dyn Any>>)> {
-        let fds = self.inner.fds.borrow();
-        fds.find(key).map(|found| (found.fd.clone(), found.any_data()))
-    }
-
-    /// Takes a registration back. Its cleanup will not run.
-    pub fn clear_fd(&self, key: Key) -> Option<WaitFd> {
-        self.inner.fds.borrow_mut().clear(key)
-    }
-}
-
-impl fmt::Debug for Teardown<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Teardown").finish_non_exhaustive()
-    }
-}
-
-/// What a context runs and drops as it goes away, by the names that a log shows.
-const A_CLEANUP: &str = "the cleanup of a wait descriptor";
-const A_REGISTRATION: &str = "the data of a wait descriptor";
-
-impl Inner {
-    fn run_cleanups(&self) {
-        loop {
-            // Looked up anew each time: a cleanup may clear other registrations.
-            let newest = self.fds.borrow_mut().pop();
-            let Some((key, mut wait_fd)) = newest else { break };
-            if let Some(cleanup) = wait_fd.take_cleanup() {
-                let teardown = Teardown { inner: self };
-                let _ = contain(A_CLEANUP, || cleanup(&teardown, key, wait_fd));
-            } else if let Some(data) = wait_fd.take_data() {
-                contain_drop(A_REGISTRATION, data);
-            }
-        }
-    }
-}
-
 impl Drop for Inner {
     #[inline]
     fn drop(&mut self) {
@@ -279,7 +227,7 @@ impl Drop for Inner {
             notifier.shared().shut();
         }
         if !self.fds.get_mut().is_empty() {
-            self.run_cleanups();
+            run_cleanups(&self.fds);
         }
     }
 }

@@ -7,7 +7,7 @@
 
 use std::mem;
 use std::ops::{Deref, DerefMut};
-use std::{slice, vec};
+use std::slice;
 
 /// Few values. A single one is kept in place; only a second one allocates.
 #[derive(Debug, Clone, Default)]
@@ -118,42 +118,6 @@ impl<T> FromIterator<T> for Few<T> {
     }
 }
 
-impl<T> IntoIterator for Few<T> {
-    type Item = T;
-    type IntoIter = IntoIter<T>;
-
-    #[inline]
-    fn into_iter(self) -> IntoIter<T> {
-        match self {
-            Self::None => IntoIter { first: None, others: Vec::new().into_iter() },
-            Self::One(value) => IntoIter { first: Some(value), others: Vec::new().into_iter() },
-            Self::Many(values) => IntoIter { first: None, others: values.into_iter() },
-        }
-    }
-}
-
-/// The values, one after the other.
-#[derive(Debug)]
-pub(crate) struct IntoIter<T> {
-    first: Option<T>,
-    others: vec::IntoIter<T>,
-}
-
-impl<T> Iterator for IntoIter<T> {
-    type Item = T;
-
-    #[inline]
-    fn next(&mut self) -> Option<T> {
-        self.first.take().or_else(|| self.others.next())
-    }
-
-    #[inline]
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        let n = usize::from(self.first.is_some()) + self.others.len();
-        (n, Some(n))
-    }
-}
-
 #[cfg(all(test, not(loom)))]
 mod tests {
     use proptest::prelude::*;
@@ -199,9 +163,6 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(&*few, &*vec);
-                let values = few.clone().into_iter();
-                prop_assert_eq!(values.size_hint(), (vec.len(), Some(vec.len())));
-                prop_assert!(values.eq(vec.clone()));
             }
         }
     }

@@ -111,25 +111,23 @@ compile_error!(
 mod sync;
 
 mod contain;
-
-mod request;
-mod word;
-
-mod ledger;
-mod ready;
 mod signal;
 
 mod callback;
-mod inflight;
-mod notifier;
+mod ready;
+mod request;
 mod routes;
+mod word;
 
-mod ctx;
+mod notifier;
+
+mod fd_handle;
 mod fds;
 mod few;
 mod openssl_view;
 mod seen;
-mod wait_fd;
+
+mod ctx;
 
 #[cfg(feature = "mio")]
 mod mio_fds;
@@ -146,18 +144,15 @@ pub mod testing;
 mod loom_models;
 
 pub use callback::{Callback, CallbackArg, InsideCallback, Notification, Reason};
-pub use contain::{Panicked, StackSwitch, contain, contain_drop, set_stack_switch};
-pub use ctx::{Lease, Teardown, WaitCtx, WaitCtxBusy};
-pub use inflight::{Arm, Claim, InFlight};
-pub use ledger::{Gauge, fds_gauge};
+pub use contain::{Panicked, contain, contain_drop, set_stack_switch};
+pub use ctx::{Lease, WaitCtx, WaitCtxBusy};
+pub use fd_handle::{FdHandle, OpenFds, open_fds};
+pub use fds::{Key, KeyInUse, Teardown, WaitFd};
 #[cfg(feature = "mio")]
 pub use mio_fds::MioFds;
-pub use notifier::{Notifier, RequestLive};
+pub use notifier::{Arm, Claim, InFlight, Notifier, RequestLive};
 pub use openssl_view::{OpenSslChanges, OpenSslView};
 pub use ready::{ReadyQueue, ReadySender, Token};
-pub use request::{
-    Ending, IllegalTransition, RequestEvent, RequestPhase, Status, UnknownStatus, transition,
-};
+pub use request::{Ending, RequestPhase, Status};
 pub use routes::{NotifierCounters, Route};
-pub use seen::{FdDiff, FdList, FdListIntoIter, Seen};
-pub use wait_fd::{Cleanup, FdHandle, Key, KeyInUse, WaitFd};
+pub use seen::{FdDiff, FdList, Seen};

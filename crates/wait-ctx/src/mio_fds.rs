@@ -44,31 +44,32 @@ impl MioFds {
         Self { token, seen: Seen::new() }
     }
 
-    /// Brings the registry in step: removals first, then additions. To be called whenever the session pauses.
+    /// Applies the changes since the last call to the registry: removals first, then additions. Call it whenever the
+    /// session pauses.
     ///
-    /// mio is edge-triggered: whoever resumes the session calls [`WaitCtx::drain_notify`], and an engine clears its own
-    /// descriptors, before they are waited for again.
+    /// mio is edge-triggered: call [`WaitCtx::drain_notify`] when the session is resumed, and let engines clear their own
+    /// descriptors, before waiting for them again.
     ///
     /// # Errors
-    /// The first error of the registry. What it had accepted until then is remembered; calling again goes on from there.
+    /// The first error of the registry. Changes made until then are remembered; calling again continues from there.
     pub fn sync(&mut self, ctx: &WaitCtx, registry: &Registry) -> io::Result<()> {
         let diff = ctx.diff(&mut self.seen.clone());
-        for handle in diff.removed {
+        for handle in diff.removed.iter() {
             deregister(registry, handle.as_raw_fd())?;
-            self.seen.forget(&handle);
+            self.seen.forget(handle);
         }
-        for handle in diff.added {
+        for handle in diff.added.iter() {
             registry.register(
                 &mut SourceFd(&handle.as_raw_fd()),
                 self.token,
                 Interest::READABLE,
             )?;
-            self.seen.note(handle);
+            self.seen.note(handle.clone());
         }
         Ok(())
     }
 
-    /// Takes everything out of the registry. To be called before the session's context is dropped.
+    /// Removes every descriptor from the registry. Call it before the session's context is dropped.
     ///
     /// # Errors
     /// The first error of the registry.
@@ -81,7 +82,7 @@ impl MioFds {
     }
 }
 
-/// A borrowed descriptor that its owner closed too early has left the registry by itself.
+/// Ignores a borrowed descriptor that its owner closed too early: the system has removed it already.
 fn deregister(registry: &Registry, fd: std::os::fd::RawFd) -> io::Result<()> {
     match registry.deregister(&mut SourceFd(&fd)) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),

@@ -1,5 +1,5 @@
 //! The descriptors of a context as `ASYNC_WAIT_CTX_*` reports them, for a C interface and for comparing with the
-//! original. Native code uses [`WaitCtx::diff`] instead.
+//! original. Native code uses [`WaitCtx::diff`](crate::WaitCtx::diff) instead.
 //!
 //! OpenSSL keeps one window per context, for all consumers: it opens when a paused job has been resumed, and nothing
 //! else moves it, neither reading the changes nor the end of a job. From that follow three defects, which this view
@@ -7,15 +7,17 @@
 //! again; one that is set after the last pause and cleared before the next is never reported as removed; and a stable
 //! one that is cleared and set again is reported as both.
 
+use std::cell::RefCell;
+use std::fmt;
 use std::os::fd::{AsRawFd, RawFd};
 
-use crate::ctx::WaitCtx;
-use crate::wait_fd::{FdHandle, Key, WaitFd};
+use crate::fd_handle::FdHandle;
+use crate::fds::{FdTable, Key, WaitFd, clear};
 
-/// OpenSSL's view of one context, from [`WaitCtx::openssl_view`].
-#[derive(Debug, Clone, Copy)]
+/// OpenSSL's view of one context, from [`WaitCtx::openssl_view`](crate::WaitCtx::openssl_view).
+#[derive(Clone, Copy)]
 pub struct OpenSslView<'a> {
-    ctx: &'a WaitCtx,
+    table: &'a RefCell<FdTable>,
 }
 
 /// What `ASYNC_WAIT_CTX_get_changed_fds` returns. Numbers only: a removed one may be closed already.
@@ -29,41 +31,47 @@ pub struct OpenSslChanges {
 }
 
 impl<'a> OpenSslView<'a> {
-    pub(crate) const fn new(ctx: &'a WaitCtx) -> Self {
-        Self { ctx }
+    pub(crate) const fn new(table: &'a RefCell<FdTable>) -> Self {
+        Self { table }
     }
 
     /// `ASYNC_WAIT_CTX_set_wait_fd`: always adds. A key that is live already is shadowed until this one is cleared.
     pub fn set_wait_fd(&self, key: Key, wait_fd: WaitFd) {
-        self.ctx.table().borrow_mut().add(key, wait_fd);
+        self.table.borrow_mut().add(key, wait_fd);
     }
 
     /// `ASYNC_WAIT_CTX_get_fd`: the newest live descriptor of the key.
     pub fn fd(&self, key: Key) -> Option<FdHandle> {
-        self.ctx.fd(key).map(|(fd, _data)| fd)
+        self.table.borrow().find(key).map(|(fd, _data)| fd)
     }
 
     /// `ASYNC_WAIT_CTX_get_all_fds`: every live descriptor, newest first.
     pub fn all_fds(&self) -> Vec<RawFd> {
-        self.ctx.table().borrow().handles().map(AsRawFd::as_raw_fd).collect()
+        self.table.borrow().handles().map(AsRawFd::as_raw_fd).collect()
     }
 
     /// `ASYNC_WAIT_CTX_get_changed_fds`. Reading changes nothing.
     pub fn changed_fds(&self) -> OpenSslChanges {
-        let table = self.ctx.table().borrow();
+        let table = self.table.borrow();
         OpenSslChanges {
             added: table.new_in_window().collect(),
             removed: table.cleared_in_window().collect(),
         }
     }
 
-    /// `ASYNC_WAIT_CTX_clear_fd`: takes the newest live registration of the key.
+    /// `ASYNC_WAIT_CTX_clear_fd`: removes and returns the newest live registration of the key.
     pub fn clear_fd(&self, key: Key) -> Option<WaitFd> {
-        self.ctx.clear_fd(key)
+        clear(self.table, key)
     }
 
-    /// Opens the next window. To be called when a job that had paused has been resumed, and at no other time.
+    /// Opens the next window. Call it after a paused job was resumed, and at no other time.
     pub fn open_window(&self) {
-        self.ctx.table().borrow_mut().open_window();
+        self.table.borrow_mut().open_window();
+    }
+}
+
+impl fmt::Debug for OpenSslView<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenSslView").field("fds", &self.all_fds()).finish()
     }
 }

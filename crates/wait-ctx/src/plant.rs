@@ -1,10 +1,10 @@
-//! Bugs planted on purpose, to show that the laws are really checked.
+//! Bugs planted on purpose, to test the checks of the laws.
 //!
-//! With the feature `plant`, [`arm`] switches one of this crate's on for the whole process; whoever checks the laws must
-//! then find it. Without the feature nothing here is compiled in, and every check is the constant `false`.
+//! With the feature `plant`, [`arm`] switches one bug of this crate on for the whole process, and the checks must then
+//! find it. Without the feature nothing here is compiled in, and every check is the constant `false`.
 
-/// Declares the bugs that can be planted in a crate with a feature `plant`: their type `Bug`, `arm` and `disarm`, and
-/// for the code that has them `armed`. Without the feature there is nothing but an `armed` that is always false.
+/// Declares the bugs that can be planted in a crate with a feature `plant`: their type `Bug`, the functions `arm` and
+/// `disarm`, and `armed` for the code that contains them. Without the feature, `armed` is always false.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! planted_bugs {
@@ -26,8 +26,7 @@ macro_rules! planted_bugs {
             static ARMED: AtomicU8 = AtomicU8::new(u8::MAX);
 
             impl Bug {
-                /// Every bug of this crate, with the name that a command line knows it by and the number of the law
-                /// that it breaks.
+                /// Every bug of this crate, with its name on a command line and the number of the law that it breaks.
                 pub const ALL: &'static [(&'static str, Self, u8)] =
                     &[$(($name, Self::$bug, $law),)+];
             }
@@ -60,10 +59,10 @@ macro_rules! planted_bugs {
 }
 
 planted_bugs! {
-    /// What was begun on a session's notifier before counts as its present request.
+    /// An earlier request of a session counts as its current one.
     StaleGeneration = "stale-generation" breaks 2,
-    /// A callback that was taken away is called all the same.
+    /// A callback is called after it was unset.
     CallbackAfterUnset = "callback-after-unset" breaks 4,
-    /// Foreign code runs on the stack of the job that happens to run.
+    /// Foreign code runs on the stack of the running job.
     CallbackOnFiber = "callback-on-fiber" breaks 4,
 }

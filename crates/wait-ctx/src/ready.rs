@@ -1,4 +1,4 @@
-//! The ready queue of a serving thread: tokens of sessions to resume, and one descriptor to sleep on.
+//! The ready queue of a serving thread: the tokens of sessions to resume, and one descriptor to sleep on.
 //!
 //! ```text
 //!   completing threads                 serving thread
@@ -10,8 +10,8 @@
 //! interrupted, and a push from the serving thread itself costs no system call.
 //!
 //! A request wakes once, but a future may wake any number of times before it is polled again. Wakes of futures coalesce:
-//! while one of a token is in the queue, more of that token add nothing, so the queue never grows with the number of
-//! wakes. Nothing is lost by it (law L3): the token is in the queue, so its session is resumed after the wake.
+//! while a future's wake of a token is queued, further ones add nothing, so the queue never grows with the number of
+//! wakes. No wake is lost: the token is in the queue, so its session is resumed after the wake.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -22,12 +22,12 @@ use std::sync::Arc;
 use crate::signal::Signal;
 use crate::sync::{Mutex, lock};
 
-/// Names a session on its serving thread. What the number means is up to the application (a slab index, as in mio).
+/// Names a session on its serving thread. The application chooses the number, for example a slab index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Token(pub usize);
 
 #[derive(Debug)]
-struct Shared {
+struct QueueInner {
     queue: Mutex<Queue>,
     signal: Signal,
 }
@@ -35,23 +35,23 @@ struct Shared {
 #[derive(Debug, Default)]
 struct Queue {
     ready: Vec<Token>,
-    /// The tokens in `ready` that the wake of a future has put there.
+    /// The tokens in `ready` that were pushed by the wake of a future.
     of_futures: BTreeSet<Token>,
     /// The consumer found the queue empty and sleeps, or is about to.
     sleeping: bool,
     /// The descriptor was written since the consumer last woke up.
     signalled: bool,
-    /// The consumer is gone; pushes go nowhere.
+    /// The consumer was dropped; pushes are discarded.
     closed: bool,
     fd_writes: u64,
-    /// Who is told that there is something after there was nothing.
+    /// Receives this token whenever the queue becomes non-empty.
     parent: Option<(ReadySender, Token)>,
 }
 
-/// The consuming end. It belongs to one thread: it can be moved there, but not shared.
+/// The consuming end. `Send` but not `Sync`: one thread at a time drains it.
 #[derive(Debug)]
 pub struct ReadyQueue {
-    shared: Arc<Shared>,
+    shared: Arc<QueueInner>,
     not_sync: PhantomData<std::cell::Cell<()>>,
 }
 
@@ -59,16 +59,16 @@ impl ReadyQueue {
     /// An empty queue with its descriptor (an eventfd on Linux, a pipe elsewhere).
     ///
     /// # Errors
-    /// Whatever the system says when it has no descriptor left.
+    /// The system's error, when it has no descriptor left.
     pub fn new() -> io::Result<Self> {
-        let shared = Arc::new(Shared { queue: Mutex::default(), signal: Signal::new()? });
+        let shared = Arc::new(QueueInner { queue: Mutex::default(), signal: Signal::new()? });
         Ok(Self { shared, not_sync: PhantomData })
     }
 
-    /// A queue below another: whenever a token comes while it is empty, `token` goes to `parent`.
+    /// A queue that pushes `token` to `parent` whenever it becomes non-empty.
     ///
-    /// For whoever serves many queues on one thread, as schedulers do that step several workers: it drains `parent`, and
-    /// looks into those alone that have something.
+    /// For a thread that serves many queues, such as a scheduler that steps several workers: it drains `parent`, and then
+    /// only the queues named there.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -83,15 +83,15 @@ impl ReadyQueue {
         ReadySender { shared: Arc::clone(&self.shared) }
     }
 
-    /// Appends every token pushed so far to `into`, oldest first. A token appears once for each request that was
-    /// settled and each [`push`](ReadySender::push), and at most once for all wakes of futures.
+    /// Moves every token pushed so far to the end of `into`, oldest first. A token appears once for each settled request
+    /// and each [`push`](ReadySender::push), and at most once for all wakes of futures.
     pub fn drain(&mut self, into: &mut Vec<Token>) {
         let mut queue = lock(&self.shared.queue);
         into.append(&mut queue.ready);
         queue.of_futures.clear();
     }
 
-    /// Announces that this thread is about to wait for the descriptor. False if there are tokens to drain first.
+    /// Announces that this thread is about to wait for the descriptor. False if there are tokens: drain them instead.
     ///
     /// Between `true` and [`awake`](Self::awake) the next push writes the descriptor.
     #[must_use = "sleep only if the queue is empty"]
@@ -101,7 +101,7 @@ impl ReadyQueue {
         queue.sleeping
     }
 
-    /// Ends the sleep, for whatever reason it ended: the descriptor is unreadable again and pushes stop writing it.
+    /// Ends the sleep: clears the descriptor, and pushes no longer write it. Call it after every wait, woken or not.
     pub fn awake(&mut self) {
         let mut queue = lock(&self.shared.queue);
         queue.sleeping = false;
@@ -140,11 +140,11 @@ impl Drop for ReadyQueue {
 /// A producing end, for any thread.
 #[derive(Debug, Clone)]
 pub struct ReadySender {
-    shared: Arc<Shared>,
+    shared: Arc<QueueInner>,
 }
 
 impl ReadySender {
-    /// Queues `token`, and wakes the serving thread if it sleeps. False if the queue is gone.
+    /// Queues `token`, and wakes the serving thread if it sleeps. False if the queue was dropped.
     pub fn push(&self, token: Token) -> bool {
         self.put(token, &mut lock(&self.shared.queue))
     }

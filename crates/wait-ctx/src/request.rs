@@ -1,8 +1,8 @@
-//! The life of one request, as a pure transition function, and the status that an application sees.
+//! The life of one request as a pure transition function, and the status that an application sees.
 
 use std::fmt;
 
-/// Where a request is. [`transition`] says which event leads where.
+/// How far a request has come.
 ///
 /// ```text
 ///                 Begin                 Accept
@@ -24,7 +24,7 @@ use std::fmt;
 pub enum RequestPhase {
     /// No request was ever begun here.
     Free = 0,
-    /// Begun, and not (yet) accepted by the device.
+    /// Begun, and not yet accepted by the device.
     Queued = 1,
     /// Accepted by the device, which will complete it.
     Submitted = 2,
@@ -32,106 +32,85 @@ pub enum RequestPhase {
     Done = 3,
     /// Failed for good: the error is there.
     Failed = 4,
-    /// Given up by its owner. A completion that comes later is discarded.
+    /// Cancelled by its owner. A completion that comes later is discarded.
     Cancelled = 5,
 }
 
 impl RequestPhase {
-    /// Every state, in the order of the committed table.
+    /// Every phase, in the order of the committed table.
     pub const ALL: [Self; 6] =
         [Self::Free, Self::Queued, Self::Submitted, Self::Done, Self::Failed, Self::Cancelled];
 
-    /// Whether somebody still owes this request an outcome: `Queued` or `Submitted`.
+    /// Whether the request still waits to be settled: `Queued` or `Submitted`.
     pub const fn is_live(self) -> bool {
         matches!(self, Self::Queued | Self::Submitted)
     }
 
-    /// Whether the request has an outcome: `Done`, `Failed` or `Cancelled`.
+    /// Whether the request has ended: `Done`, `Failed` or `Cancelled`.
     pub const fn is_settled(self) -> bool {
         matches!(self, Self::Done | Self::Failed | Self::Cancelled)
     }
 }
 
-/// What can happen to a request.
+/// An event in the life of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
-pub enum RequestEvent {
+pub(crate) enum RequestEvent {
     /// A new request starts.
     Begin = 0,
     /// The device took it.
     Accept = 1,
-    /// The device had no room; the request stays queued.
+    /// The device was full; the request stays queued.
+    #[cfg_attr(not(test), expect(dead_code, reason = "changes no phase; for the table"))]
     Full = 2,
-    /// The device finished it.
+    /// The device completed it.
     Complete = 3,
-    /// It failed for good.
+    /// It failed; no retry follows.
     Fail = 4,
-    /// Its owner no longer wants it.
+    /// Its owner cancelled it.
     Cancel = 5,
 }
 
-impl RequestEvent {
-    /// Every event, in the order of the committed table.
-    pub const ALL: [Self; 6] =
-        [Self::Begin, Self::Accept, Self::Full, Self::Complete, Self::Fail, Self::Cancel];
-}
-
-/// An event that has no meaning in the state it met. The request is as it was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a request that is {from:?} cannot take the event {event:?}")]
-pub struct IllegalTransition {
-    /// The state the event met.
-    pub from: RequestPhase,
-    /// The event.
-    pub event: RequestEvent,
-}
-
-/// The state after `event`, for every pair of state and event.
-///
-/// # Errors
-/// [`IllegalTransition`] for every pair that the picture at [`RequestPhase`] does not show.
-pub const fn transition(
-    from: RequestPhase,
-    event: RequestEvent,
-) -> Result<RequestPhase, IllegalTransition> {
+/// Returns the phase after `event`; `None` for every pair that the picture at [`RequestPhase`] does not show.
+pub(crate) const fn transition(from: RequestPhase, event: RequestEvent) -> Option<RequestPhase> {
     use RequestEvent as E;
-    use RequestPhase as S;
+    use RequestPhase as P;
     match (from, event) {
-        (S::Free | S::Done | S::Failed | S::Cancelled, E::Begin) => Ok(S::Queued),
-        (S::Queued, E::Full) => Ok(S::Queued),
-        (S::Queued, E::Accept) => Ok(S::Submitted),
-        (S::Queued | S::Submitted, E::Complete) => Ok(S::Done),
-        (S::Queued | S::Submitted, E::Fail) => Ok(S::Failed),
-        (S::Queued | S::Submitted, E::Cancel) => Ok(S::Cancelled),
-        (S::Queued | S::Submitted, E::Begin)
-        | (S::Submitted, E::Accept | E::Full)
+        (P::Free | P::Done | P::Failed | P::Cancelled, E::Begin) => Some(P::Queued),
+        (P::Queued, E::Full) => Some(P::Queued),
+        (P::Queued, E::Accept) => Some(P::Submitted),
+        (P::Queued | P::Submitted, E::Complete) => Some(P::Done),
+        (P::Queued | P::Submitted, E::Fail) => Some(P::Failed),
+        (P::Queued | P::Submitted, E::Cancel) => Some(P::Cancelled),
+        (P::Queued | P::Submitted, E::Begin)
+        | (P::Submitted, E::Accept | E::Full)
         | (
-            S::Free | S::Done | S::Failed | S::Cancelled,
+            P::Free | P::Done | P::Failed | P::Cancelled,
             E::Accept | E::Full | E::Complete | E::Fail | E::Cancel,
-        ) => Err(IllegalTransition { from, event }),
+        ) => None,
     }
 }
 
-/// What an application is told about the request of its session: the values of `ASYNC_WAIT_CTX_get_status` in OpenSSL.
+/// The status of a session's request as OpenSSL reports it: the values of `ASYNC_WAIT_CTX_get_status`.
 ///
-/// It is a projection of [`RequestPhase`], so it can never be stale or published late, and it belongs to one request:
-/// beginning the next one replaces it.
+/// It is computed from the [`RequestPhase`], so it is never stale or published late. Beginning the next request replaces
+/// it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(i32)]
 pub enum Status {
-    /// No request was ever made here, so no wake is to be expected (`ASYNC_STATUS_UNSUPPORTED`).
+    /// No request was ever made, so no wake will come (`ASYNC_STATUS_UNSUPPORTED`).
     Unsupported = 0,
-    /// The request failed or was given up (`ASYNC_STATUS_ERR`).
+    /// The request failed or was cancelled (`ASYNC_STATUS_ERR`).
     Err = 1,
-    /// The request was accepted, and perhaps completed: wait for the wake (`ASYNC_STATUS_OK`).
+    /// The request was accepted, and may be completed already: wait for the wake (`ASYNC_STATUS_OK`).
     Ok = 2,
-    /// The device had no room yet. The request waits in the engine's queue (`ASYNC_STATUS_EAGAIN`).
+    /// The device was full, and the request waits in the engine's queue (`ASYNC_STATUS_EAGAIN`).
     Again = 3,
 }
 
 impl From<RequestPhase> for Status {
-    fn from(state: RequestPhase) -> Self {
-        match state {
+    fn from(phase: RequestPhase) -> Self {
+        match phase {
             RequestPhase::Free => Self::Unsupported,
             RequestPhase::Queued => Self::Again,
             RequestPhase::Submitted | RequestPhase::Done => Self::Ok,
@@ -146,25 +125,6 @@ impl From<Status> for i32 {
     }
 }
 
-/// A number that is no status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{0} is no status: expected 0 (unsupported), 1 (error), 2 (ok) or 3 (again)")]
-pub struct UnknownStatus(pub i32);
-
-impl TryFrom<i32> for Status {
-    type Error = UnknownStatus;
-
-    fn try_from(number: i32) -> Result<Self, UnknownStatus> {
-        match number {
-            0 => Ok(Self::Unsupported),
-            1 => Ok(Self::Err),
-            2 => Ok(Self::Ok),
-            3 => Ok(Self::Again),
-            other => Err(UnknownStatus(other)),
-        }
-    }
-}
-
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -176,12 +136,12 @@ impl fmt::Display for Status {
     }
 }
 
-/// How a request was completed, as the completing side reports it.
+/// How a completion ends its request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Ending {
-    /// With a result: the state becomes [`RequestPhase::Done`].
+    /// With a result: the phase becomes [`RequestPhase::Done`].
     Done,
-    /// With an error: the state becomes [`RequestPhase::Failed`].
+    /// With an error: the phase becomes [`RequestPhase::Failed`].
     Failed,
 }
 
@@ -190,6 +150,79 @@ impl Ending {
         match self {
             Self::Done => RequestEvent::Complete,
             Self::Failed => RequestEvent::Fail,
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::fmt::Write as _;
+
+    use proptest::prelude::*;
+    use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+
+    use super::*;
+
+    const EVENTS: [RequestEvent; 6] = [
+        RequestEvent::Begin,
+        RequestEvent::Accept,
+        RequestEvent::Full,
+        RequestEvent::Complete,
+        RequestEvent::Fail,
+        RequestEvent::Cancel,
+    ];
+
+    fn table() -> String {
+        let mut table = format!("{:<10}", "");
+        for event in EVENTS {
+            write!(table, "{:<11}", format!("{event:?}")).expect("a string takes everything");
+        }
+        table.push_str("status\n");
+        for phase in RequestPhase::ALL {
+            write!(table, "{:<10}", format!("{phase:?}")).expect("a string takes everything");
+            for event in EVENTS {
+                let cell =
+                    transition(phase, event).map_or_else(|| "-".to_owned(), |to| format!("{to:?}"));
+                write!(table, "{cell:<11}").expect("a string takes everything");
+            }
+            let status = Status::from(phase);
+            writeln!(table, "{} {status}", i32::from(status)).expect("a string takes everything");
+        }
+        table
+    }
+
+    #[test]
+    fn the_state_table_is_the_committed_one() {
+        insta::assert_snapshot!(table());
+    }
+
+    #[test]
+    fn a_walk_through_random_events_visits_every_cell_a_hundred_times() {
+        let mut visits = [[0_u32; EVENTS.len()]; RequestPhase::ALL.len()];
+        let visited = std::cell::RefCell::new(&mut visits);
+        let config = Config { cases: 1_000, failure_persistence: None, ..Config::default() };
+        let mut runner =
+            TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+        let walks = prop::collection::vec(prop::sample::select(&EVENTS[..]), 1..64);
+        let walked = runner.run(&walks, |events| {
+            let mut phase = RequestPhase::Free;
+            for event in events {
+                visited.borrow_mut()[phase as usize][event as usize] += 1;
+                if let Some(next) = transition(phase, event) {
+                    // A live request is begun exactly once and settled exactly once.
+                    prop_assert_eq!(next.is_live(), !next.is_settled());
+                    prop_assert!(next != RequestPhase::Free);
+                    phase = next;
+                }
+            }
+            Ok(())
+        });
+        walked.expect("the table is consistent");
+        // Nothing leads back to `Free`, so its row is visited at the start of each walk only.
+        for (row, phase) in visits.iter().zip(RequestPhase::ALL) {
+            for (&n, event) in row.iter().zip(EVENTS) {
+                assert!(n >= 100, "{phase:?} x {event:?} was visited {n} times");
+            }
         }
     }
 }

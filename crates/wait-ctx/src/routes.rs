@@ -1,12 +1,11 @@
-//! Where wakes go: the routes of one notifier, and the delivery of a wake by one of them.
+//! The routes of one notifier, and the delivery of a wake by one of them.
 //!
-//! Who may touch what:
-//! 1. The word is changed by anybody, by compare-and-swap only. It decides *whether* there is a wake.
+//! What protects what:
+//! 1. The word is changed by any thread, by compare-and-swap only. It decides *whether* there is a wake.
 //! 2. The routes are behind one lock. They decide *where* it goes. The word's `routed` bit is written under that lock.
 //! 3. Foreign code (a callback, a `Waker`, the `Drop` of either) runs [contained](contain) and with the lock released; a
 //!    callback is entered in `running` before. So routes are moved and shared under the lock, never cloned or dropped.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Wake, Waker};
@@ -20,10 +19,10 @@ use crate::signal::Signal;
 use crate::sync::{Condvar, Mutex, lock};
 use crate::word::{AtomicWord, Flag, Generation, Word};
 
-/// Where a wake goes when neither a callback nor a descriptor was asked for.
+/// Where a wake goes when the session has neither a callback nor a descriptor of its own.
 #[derive(Debug, Clone)]
 pub enum Route {
-    /// Onto the ready queue of the serving thread, as this token. The usual one.
+    /// Onto the ready queue of the serving thread, as this token. The usual route.
     Ready(ReadySender, Token),
     /// To a task.
     Waker(Waker),
@@ -37,14 +36,14 @@ pub struct NotifierCounters {
     pub callback: u64,
     /// Writes to the session's own descriptor.
     pub fd: u64,
-    /// Tokens pushed onto a ready queue. Wakes of futures that found their token there already added none.
+    /// Tokens pushed onto a ready queue. A future's wake that finds its token queued already adds none.
     pub ready: u64,
     /// Tasks woken.
     pub waker: u64,
     /// Wakes that were due while there was no route.
     pub unrouted: u64,
-    /// Callbacks and task wakers that panicked, also as they were dropped. The panic ends there, and the session counts as
-    /// woken.
+    /// Callbacks and task wakers that panicked, in the call or in their drop. The panic is contained, and the session
+    /// counts as woken.
     pub panics: u64,
 }
 
@@ -90,7 +89,7 @@ impl Routes {
         self.callback.is_none() && self.signal.is_none() && self.route.is_none()
     }
 
-    /// Drops what is foreign, one by one: two panics at a time would end the process.
+    /// Drops foreign values one by one: a second panic during the first would abort the process.
     fn discard(&mut self) {
         discard(A_CALLBACK, self.callback.take());
         discard(AN_ARGUMENT, self.arg.take());
@@ -110,7 +109,8 @@ fn discard_route(route: Option<Shareable>) {
     }
 }
 
-pub(crate) struct Shared {
+/// The request word of one session, with the routes of its wakes.
+pub(crate) struct NotifierInner {
     pub(crate) word: AtomicWord,
     routes: Mutex<Routes>,
     /// Signalled when the last running callback ends.
@@ -118,27 +118,27 @@ pub(crate) struct Shared {
     unrouted: AtomicU64,
 }
 
-/// What is called and dropped here that is not ours, by the names that a log shows.
+/// Names in the log of the foreign code that is called and dropped here.
 const A_CALLBACK: &str = "a wake callback";
 const AN_ARGUMENT: &str = "the argument of a wake callback";
 const A_WAKER: &str = "the waker of a task";
 
-/// A wake that is due.
+/// One wake, to be delivered.
 #[derive(Clone, Copy)]
-pub(crate) struct Due {
+pub(crate) struct Wakeup {
     pub(crate) reason: Reason,
     pub(crate) status: Status,
     pub(crate) generation: Generation,
 }
 
-impl Due {
-    /// Whether anybody still waits for it. A future's wake belongs to no request.
+impl Wakeup {
+    /// Whether its request is still the current one. A future's wake belongs to no request.
     fn is_current(self, word: Word) -> bool {
         self.reason == Reason::Future || word.generation() == self.generation
     }
 }
 
-impl Shared {
+impl NotifierInner {
     pub(crate) fn new() -> Self {
         Self {
             word: AtomicWord::new(),
@@ -160,9 +160,9 @@ impl Shared {
     }
 
     /// Sends a wake on its one route. False if there is none, or if its request is no longer the current one.
-    pub(crate) fn deliver(&self, due: Due) -> bool {
+    pub(crate) fn deliver(&self, wakeup: Wakeup) -> bool {
         let mut routes = lock(&self.routes);
-        if !due.is_current(self.word.load()) {
+        if !wakeup.is_current(self.word.load()) {
             return false;
         }
         if let Some(callback) = routes.callback.clone() {
@@ -172,21 +172,21 @@ impl Shared {
             drop(routes);
             self.run(A_CALLBACK, || {
                 callback(&Notification {
-                    reason: due.reason,
-                    status: due.status,
-                    generation: due.generation.as_u64(),
+                    reason: wakeup.reason,
+                    status: wakeup.status,
+                    generation: wakeup.generation.as_u64(),
                     arg: arg.as_ref(),
                 });
             });
-            // Dropped here, so that `unset_and_wait` also waits for the end of what the callback owns; and one by one,
-            // because two panics at a time would end the process.
+            // Dropped before `leave`, so that `unset_and_wait` also waits for the drop of what the callback owns; and one
+            // by one: a second panic during the first would abort the process.
             self.run(A_CALLBACK, || drop(callback));
             if let Some(arg) = arg {
                 self.run(AN_ARGUMENT, || drop(arg));
             }
             let mut routes = lock(&self.routes);
             routes.running.leave(thread);
-            // A notice is a system call, and hardly ever does anybody wait.
+            // Notifying is a system call, and there is hardly ever a waiter.
             if routes.waiting > 0 && routes.running.is_idle() {
                 self.idle.notify_all();
             }
@@ -197,7 +197,7 @@ impl Shared {
         } else {
             match &routes.route {
                 Some(Shareable::Ready(sender, token)) => {
-                    let pushed = match due.reason {
+                    let pushed = match wakeup.reason {
                         Reason::Future => sender.push_of_future(*token),
                         _ => sender.push(*token),
                     };
@@ -213,12 +213,9 @@ impl Shared {
                 }
                 None => {
                     self.count_unrouted();
-                    let _ = self.word.update(|word| {
-                        Ok::<_, Infallible>(match due.is_current(word) {
-                            true => word.with(Flag::Owed),
-                            false => word,
-                        })
-                    });
+                    let _ = self
+                        .word
+                        .try_update(|word| wakeup.is_current(word).then(|| word.with(Flag::Owed)));
                     return false;
                 }
             }
@@ -289,12 +286,9 @@ impl Shared {
         }
     }
 
-    /// The session is gone: its request is cancelled and no wake goes anywhere any more.
+    /// Cancels the request and removes every route. Called when the session is dropped.
     pub(crate) fn shut(&self) {
-        let _ = self.word.update(|word| match word.after(RequestEvent::Cancel) {
-            Ok(cancelled) => Ok(cancelled.at_rest()),
-            Err(_settled) => Ok::<_, Infallible>(word.at_rest()),
-        });
+        self.word.update(|word| word.after(RequestEvent::Cancel).unwrap_or(word).at_rest());
         let mut old = Routes::default();
         self.change_routes(|routes| {
             std::mem::swap(&mut old.callback, &mut routes.callback);
@@ -314,20 +308,19 @@ impl Shared {
             let mut routes = lock(&self.routes);
             change(&mut routes);
             let routed = !routes.is_empty();
-            let update = self.word.update(|word| {
-                Ok::<_, Infallible>(if routed && word.has(Flag::Owed) {
+            let (before, _) = self.word.update(|word| {
+                if routed && word.has(Flag::Owed) {
                     word.with(Flag::Routed).without(Flag::Owed)
                 } else if routed {
                     word.with(Flag::Routed)
                 } else {
                     word.without(Flag::Routed)
-                })
+                }
             });
-            let Ok((before, _)) = update;
             (routed && before.has(Flag::Owed)).then_some(before)
         };
         if let Some(word) = owed {
-            // The word does not say which wake it was. A queued request whose armed bit is gone was told to retry.
+            // The word does not record the reason. A queued request whose armed bit was taken was woken for a retry.
             let reason = match word.phase() {
                 RequestPhase::Done | RequestPhase::Failed | RequestPhase::Cancelled => {
                     Reason::Settled
@@ -336,19 +329,19 @@ impl Shared {
                 _ => Reason::Future,
             };
             let status = word.phase().into();
-            self.deliver(Due { reason, status, generation: word.generation() });
+            self.deliver(Wakeup { reason, status, generation: word.generation() });
         }
     }
 }
 
-impl Drop for Shared {
+impl Drop for NotifierInner {
     fn drop(&mut self) {
         let routes = self.routes.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
         routes.discard();
     }
 }
 
-impl Wake for Shared {
+impl Wake for NotifierInner {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
@@ -356,6 +349,6 @@ impl Wake for Shared {
     fn wake_by_ref(self: &Arc<Self>) {
         let word = self.word.load();
         let status = word.phase().into();
-        self.deliver(Due { reason: Reason::Future, status, generation: word.generation() });
+        self.deliver(Wakeup { reason: Reason::Future, status, generation: word.generation() });
     }
 }

@@ -1,12 +1,12 @@
-//! What consumers know of the descriptors of a context, and what is news to them.
+//! Lists of descriptors, and the differences that each consumer is given.
 
 use std::ops::Deref;
 
+use crate::fd_handle::FdHandle;
 use crate::fds::{FdTable, Stamp};
-use crate::few::{self, Few};
-use crate::wait_fd::FdHandle;
+use crate::few::Few;
 
-/// Some descriptors of a context, read as a slice. A single one takes no allocation.
+/// A list of descriptors, read as a slice. A list of one takes no allocation.
 #[derive(Debug, Clone, Default)]
 pub struct FdList(Few<FdHandle>);
 
@@ -36,15 +36,6 @@ impl FromIterator<FdHandle> for FdList {
     }
 }
 
-impl IntoIterator for FdList {
-    type Item = FdHandle;
-    type IntoIter = FdListIntoIter;
-
-    fn into_iter(self) -> FdListIntoIter {
-        FdListIntoIter(self.0.into_iter())
-    }
-}
-
 impl<'a> IntoIterator for &'a FdList {
     type Item = &'a FdHandle;
     type IntoIter = std::slice::Iter<'a, FdHandle>;
@@ -54,40 +45,22 @@ impl<'a> IntoIterator for &'a FdList {
     }
 }
 
-/// The descriptors of an [`FdList`], one after the other.
-#[derive(Debug)]
-pub struct FdListIntoIter(few::IntoIter<FdHandle>);
-
-impl Iterator for FdListIntoIter {
-    type Item = FdHandle;
-
-    fn next(&mut self) -> Option<FdHandle> {
-        self.0.next()
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        self.0.size_hint()
-    }
-}
-
-impl ExactSizeIterator for FdListIntoIter {}
-
-/// What one consumer saw last. It keeps every descriptor in it open.
+/// The descriptors that one consumer was given so far. It keeps the owned ones open.
 #[derive(Debug, Clone, Default)]
 pub struct Seen {
-    /// In the order of learning, so newest last.
+    /// Newest last.
     handles: FdList,
-    /// The state of the table that was seen: no other table, and no other state of it, has this stamp.
+    /// The state of the table at the last difference; no other state of any table has this stamp.
     stamp: Stamp,
 }
 
 impl Seen {
-    /// Nothing was seen yet.
+    /// A consumer that was given nothing yet.
     pub const fn new() -> Self {
         Self { handles: FdList::new(), stamp: Stamp::EMPTY }
     }
 
-    /// What was seen last.
+    /// The descriptors as of the last difference.
     pub fn handles(&self) -> &[FdHandle] {
         &self.handles
     }
@@ -110,7 +83,7 @@ impl Seen {
             return FdDiff::default();
         }
         self.stamp = table.stamp();
-        // Apart, because usual: one descriptor, looked at for the first time.
+        // The usual case: one descriptor, seen for the first time.
         match (&self.handles.0, table.sole()) {
             (Few::None, Some(handle)) => {
                 self.handles.0.push(handle.clone());
@@ -131,7 +104,7 @@ impl Seen {
         }
         for handle in table.handles() {
             match self.handles.0.iter_mut().find(|known| *known == handle) {
-                // The same descriptor, perhaps in other hands: the handle to keep is the one there is now.
+                // The same number, perhaps registered anew: keep the present handle.
                 Some(known) => known.clone_from(handle),
                 None if !diff.added.contains(handle) => diff.added.0.push(handle.clone()),
                 None => {}
@@ -144,15 +117,15 @@ impl Seen {
     }
 }
 
-/// The net difference between what a consumer saw and what there is now. No descriptor is in both lists.
+/// The net difference between what a consumer saw last and what is registered now. No descriptor is in both lists.
 ///
-/// Holding it keeps the removed descriptors open: deregister them, then drop it.
+/// It keeps the removed descriptors open: deregister them, then drop it.
 #[derive(Debug, Clone, Default)]
 #[must_use = "the consumer counts as having seen this"]
 pub struct FdDiff {
-    /// Descriptors to wait for from now on, newest first.
+    /// Descriptors to start waiting for, newest first.
     pub added: FdList,
-    /// Descriptors to wait for no more, newest first.
+    /// Descriptors to stop waiting for, newest first.
     pub removed: FdList,
 }
 

@@ -1,4 +1,4 @@
-//! One bit that can be waited for with poll, epoll or select: an eventfd on Linux, a pipe elsewhere.
+//! A flag that can be waited for with poll, epoll or select: an eventfd on Linux, a pipe elsewhere.
 
 #[cfg(not(loom))]
 pub(crate) use os::Signal;
@@ -15,7 +15,7 @@ mod os {
     #[derive(Debug)]
     pub(crate) struct Signal {
         reader: OwnedFd,
-        /// Apart only for a pipe; an eventfd is written where it is read.
+        /// The writing end of a pipe; an eventfd is written through `reader`.
         writer: Option<OwnedFd>,
     }
 
@@ -42,8 +42,8 @@ mod os {
         /// Makes the descriptor readable.
         pub(crate) fn raise(&self) {
             let writer = self.writer.as_ref().unwrap_or(&self.reader);
-            // An eventfd takes eight bytes; a pipe takes the same. Full means readable, which is all that is wanted;
-            // no other error can come from a descriptor that is ours and open.
+            // An eventfd takes eight bytes, and a pipe takes them too. EAGAIN means it is readable already; no other
+            // error can come from an open descriptor of our own.
             while let Err(rustix::io::Errno::INTR) = rustix::io::write(writer, &1_u64.to_ne_bytes())
             {
             }
@@ -61,7 +61,7 @@ mod os {
             }
         }
 
-        /// How many descriptors this takes.
+        /// The number of descriptors it uses.
         pub(crate) fn n_fds(&self) -> usize {
             1 + usize::from(self.writer.is_some())
         }
@@ -87,7 +87,7 @@ mod model {
 
     use crate::sync::{Condvar, Mutex};
 
-    /// The same for loom, which must see the write and the wait.
+    /// The model of a signal for loom, which must see the write and the wait.
     #[derive(Debug)]
     pub(crate) struct Signal {
         raised: Mutex<bool>,

@@ -1,4 +1,4 @@
-//! The primitives that loom has to see, from `std` or from loom.
+//! Synchronisation primitives, from loom in its models and from `std` otherwise.
 
 #[cfg(loom)]
 pub(crate) use loom::{
@@ -11,8 +11,7 @@ pub(crate) use std::{
     thread::{self, ThreadId},
 };
 
-/// Locks, whatever happened to an earlier holder: no critical section of this crate runs foreign code, and each leaves
-/// its data whole.
+/// Locks, ignoring poison: no critical section of this crate runs foreign code, so none is left half done.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }

@@ -3,22 +3,22 @@
 //! ```text
 //!   63                                   8   7     6       5      4        3      2..0
 //!  +--------------------------------------+------+--------+-------+---------+-------+-------+
-//!  | generation                           | owed | routed | retry | claimed | armed | state |
+//!  | generation                           | owed | routed | retry | claimed | armed | phase |
 //!  +--------------------------------------+------+--------+-------+---------+-------+-------+
 //! ```
 //!
-//! - `armed`: the job is about to pause or has paused; the next reason to resume must wake it, and takes the bit.
-//! - `claimed`: a completion has won and is storing its result. The state still says queued or submitted.
-//! - `retry`: a retry was announced while nobody was armed. The next `arm` sees it.
-//! - `routed`: some route for wakes exists. Kept here so that a wake that nobody listens to touches nothing else.
-//! - `owed`: a wake found no route. Whoever adds a route next delivers it.
+//! - `armed`: the job is about to pause or has paused; the next reason to resume wakes it, and takes the bit.
+//! - `claimed`: a completion has won and is storing its result. The phase is still queued or submitted.
+//! - `retry`: a retry was announced while the request was not armed. The next `arm` sees it.
+//! - `routed`: some route for wakes exists. Kept here so that a wake without a route touches nothing else.
+//! - `owed`: a wake found no route. The next route that is added delivers it.
 
 use std::sync::atomic::Ordering;
 
-use crate::request::{IllegalTransition, RequestEvent, RequestPhase, transition};
+use crate::request::{RequestEvent, RequestPhase, transition};
 use crate::sync::AtomicU64;
 
-const STATE_MASK: u64 = 0b111;
+const PHASE_MASK: u64 = 0b111;
 const GENERATION_SHIFT: u32 = 8;
 
 /// One bit of the word.
@@ -32,7 +32,7 @@ pub(crate) enum Flag {
     Owed = 1 << 7,
 }
 
-/// Which request of a notifier is meant. Wraps after 2^56 requests, some two thousand years of one every microsecond.
+/// Counts the requests of one notifier. Wraps after 2^56 requests, some two thousand years of one every microsecond.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Generation(u64);
 
@@ -48,7 +48,7 @@ pub(crate) struct Word(u64);
 
 impl Word {
     pub(crate) const fn phase(self) -> RequestPhase {
-        match self.0 & STATE_MASK {
+        match self.0 & PHASE_MASK {
             0 => RequestPhase::Free,
             1 => RequestPhase::Queued,
             2 => RequestPhase::Submitted,
@@ -74,28 +74,26 @@ impl Word {
         Self(self.0 & !(flag as u64))
     }
 
-    /// Applies an event to the state; the flags stay.
-    pub(crate) const fn after(self, event: RequestEvent) -> Result<Self, IllegalTransition> {
-        match transition(self.phase(), event) {
-            Ok(state) => Ok(Self(self.0 & !STATE_MASK | state as u64)),
-            Err(illegal) => Err(illegal),
-        }
+    /// Applies an event to the phase; the flags stay. `None` if the event is not allowed.
+    pub(crate) fn after(self, event: RequestEvent) -> Option<Self> {
+        let phase = transition(self.phase(), event)?;
+        Some(Self(self.0 & !PHASE_MASK | phase as u64))
     }
 
-    /// The word of the next request: a new generation, and of the flags only `routed`.
-    pub(crate) const fn next(self) -> Result<Self, IllegalTransition> {
+    /// The word of the next request: a new generation, and of the flags only `routed`. `None` while this one is live.
+    pub(crate) fn next(self) -> Option<Self> {
         let generation = (self.0 >> GENERATION_SHIFT).wrapping_add(1) << GENERATION_SHIFT;
         let routed = self.0 & Flag::Routed as u64;
-        Self(generation | routed | self.0 & STATE_MASK).after(RequestEvent::Begin)
+        Self(generation | routed | self.0 & PHASE_MASK).after(RequestEvent::Begin)
     }
 
-    /// The word once nobody waits for this request any more.
+    /// The word without the flags of a live request.
     pub(crate) const fn at_rest(self) -> Self {
         self.without(Flag::Armed).without(Flag::Claimed).without(Flag::Retry)
     }
 }
 
-/// The word itself.
+/// The request word of one notifier.
 #[derive(Debug)]
 pub(crate) struct AtomicWord(AtomicU64);
 
@@ -109,28 +107,26 @@ impl AtomicWord {
         Word(self.0.load(Ordering::Acquire))
     }
 
-    /// Replaces the word by `f` of it, in one step, and returns the value before and after.
-    ///
-    /// # Errors
-    /// What `f` returns; the word is then as it was.
+    /// Replaces the word by `f` of it, in one atomic step, and returns the value before and after.
     #[inline]
-    pub(crate) fn update<E>(
-        &self,
-        f: impl FnMut(Word) -> Result<Word, E>,
-    ) -> Result<(Word, Word), E> {
-        self.update_from(self.load(), f)
+    pub(crate) fn update(&self, mut f: impl FnMut(Word) -> Word) -> (Word, Word) {
+        self.try_update(|word| Some(f(word))).expect("the closure above never returns `None`")
     }
 
-    /// The same for a caller who has seen the word a moment ago, and so saves reading it.
-    ///
-    /// # Errors
-    /// What `f` returns for the word that is there; not for the one that was seen.
+    /// Does the same unless `f` returns `None`, which leaves the word unchanged.
     #[inline]
-    pub(crate) fn update_from<E>(
+    pub(crate) fn try_update(&self, f: impl FnMut(Word) -> Option<Word>) -> Option<(Word, Word)> {
+        self.try_update_from(self.load(), f)
+    }
+
+    /// Starts from a word the caller has read a moment ago, which saves a load. `f` decides on the current word, not on
+    /// a stale `seen`.
+    #[inline]
+    pub(crate) fn try_update_from(
         &self,
         seen: Word,
-        mut f: impl FnMut(Word) -> Result<Word, E>,
-    ) -> Result<(Word, Word), E> {
+        mut f: impl FnMut(Word) -> Option<Word>,
+    ) -> Option<(Word, Word)> {
         let mut before = seen;
         loop {
             let after = f(before)?;
@@ -141,7 +137,7 @@ impl AtomicWord {
                 Ordering::Acquire,
             );
             match exchange {
-                Ok(_) => return Ok((before, after)),
+                Ok(_) => return Some((before, after)),
                 Err(current) => before = Word(current),
             }
         }
@@ -152,13 +148,12 @@ impl AtomicWord {
 mod tests {
     use super::*;
 
-    /// Whatever the last request has left.
     #[test]
     fn the_next_request_is_one_later_and_of_the_flags_only_routed_stays() {
         for generation in [0, 1, 77, (1 << 56) - 1] {
             for left in 0..1 << GENERATION_SHIFT {
                 let word = Word(generation << GENERATION_SHIFT | left);
-                let Ok(next) = word.next() else {
+                let Some(next) = word.next() else {
                     assert!(word.phase().is_live());
                     continue;
                 };

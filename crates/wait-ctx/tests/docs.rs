@@ -3,8 +3,9 @@
 use std::path::Path;
 
 const PARITY: &str = include_str!("../../../docs/wait-ctx-parity.md");
-const TABLE: &str =
-    include_str!("it/snapshots/it__table__the_state_table_is_the_committed_one.snap");
+const TABLE: &str = include_str!(
+    "../src/snapshots/wait_ctx__request__tests__the_state_table_is_the_committed_one.snap"
+);
 
 /// The tests named in the parity table, as file and function.
 fn named_tests() -> impl Iterator<Item = (&'static str, &'static str)> {
@@ -12,7 +13,9 @@ fn named_tests() -> impl Iterator<Item = (&'static str, &'static str)> {
         .split('`')
         .skip(1)
         .step_by(2)
-        .filter(|code| code.starts_with("it/") || code.starts_with("loom_models"))
+        .filter(|code| {
+            ["it/", "loom_models::", "request::"].iter().any(|start| code.starts_with(start))
+        })
         .filter_map(|code| code.split_once("::"))
 }
 
@@ -20,7 +23,7 @@ fn named_tests() -> impl Iterator<Item = (&'static str, &'static str)> {
 fn every_test_named_in_the_parity_table_exists() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     for (file, test) in named_tests() {
-        let folder = if file == "loom_models" { "src" } else { "tests" };
+        let folder = if file.starts_with("it/") { "tests" } else { "src" };
         let path = root.join(folder).join(file).with_extension("rs");
         let source = std::fs::read_to_string(&path)
             .unwrap_or_else(|e| panic!("docs/wait-ctx-parity.md names {}: {e}", path.display()));

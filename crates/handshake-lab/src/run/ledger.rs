@@ -18,7 +18,7 @@ pub fn ledger(workers: &[WorkerReport], engines: &[&EngineStats]) -> Ledger {
     let jobs = |worker: &WorkerReport| level(worker.pool.live, worker.pool.peak_live);
     // A stack is in use exactly as long as its job lives, so their peaks are the same.
     let stacks = |worker: &WorkerReport| level(worker.pool.stacks_in_use, worker.pool.peak_live);
-    let fds = wait_ctx::fds_gauge();
+    let fds = wait_ctx::open_fds();
     // Keys of half-finished key exchanges that devices hold. Signatures leave nothing open.
     let handles = crypto_ops::device_handles();
     let engine_level = |of: fn(&EngineStats) -> engine_core::Level| {
@@ -31,7 +31,7 @@ pub fn ledger(workers: &[WorkerReport], engines: &[&EngineStats]) -> Ledger {
         stacks: workers.iter().map(stacks).fold(Level::default(), Level::beside),
         requests: engine_level(|engine| engine.requests),
         waiters: engine_level(|engine| engine.waiters),
-        fds: level(fds.now(), fds.peak()),
+        fds: level(fds.now, fds.peak),
         device_handles: Level { now: handles.now, peak: handles.peak },
     }
 }

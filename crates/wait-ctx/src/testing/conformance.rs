@@ -5,7 +5,7 @@ use std::fmt;
 
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 
-use super::run::run_script;
+use super::run::{Coverage, run_script};
 use super::script::{ScriptStep, TestedEngine};
 use super::shortest::{Failing, shortest};
 use super::strategy::script;
@@ -34,18 +34,6 @@ impl Default for Conformance {
     fn default() -> Self {
         Self { scripts: 2_000, max_steps: 40, seed: [7; 32] }
     }
-}
-
-/// What a successful run covered.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Coverage {
-    /// How often each kind of step took effect, by [`ScriptStep::kind`].
-    pub steps: [u64; ScriptStep::N_KINDS],
-    /// Wakes that were due, and came.
-    pub wakes: u64,
-    /// Results collected.
-    pub results: u64,
 }
 
 /// A broken law and the shortest script found that breaks it.
@@ -107,15 +95,5 @@ impl Conformance {
             },
         };
         Err(Box::new(NonConformance { broken: failing.broken, script: failing.script }))
-    }
-}
-
-impl Coverage {
-    fn add(&mut self, other: &Self) {
-        for (sum, n) in self.steps.iter_mut().zip(other.steps) {
-            *sum += n;
-        }
-        self.wakes += other.wakes;
-        self.results += other.results;
     }
 }

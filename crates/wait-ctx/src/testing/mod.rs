@@ -18,7 +18,7 @@ mod strategy;
 
 pub use proptest;
 
-pub use conformance::{Conformance, Coverage, NonConformance, conformance};
+pub use conformance::{Conformance, NonConformance, conformance};
 pub use model::{ModelArm, SessionModel};
+pub use run::Coverage;
 pub use script::{Answer, DeviceEvent, Failed, FullPolicy, Order, ScriptStep, Tag, TestedEngine};
-pub use strategy::{illegal_transition, legal_transition, request_event, request_state, script};

@@ -1,11 +1,11 @@
 //! The reference model of one session: what its status is and when it is woken, in plain sequential code.
 
-use crate::{Ending, RequestEvent, RequestPhase, Status, transition};
+use crate::request::{Ending, RequestEvent, RequestPhase, Status, transition};
 
 /// One session without atomics, routes or threads. Each method says whether a wake is due.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionModel {
-    state: RequestPhase,
+    phase: RequestPhase,
     armed: bool,
     retry: bool,
     wakes: u64,
@@ -24,7 +24,7 @@ pub enum ModelArm {
 
 impl Default for SessionModel {
     fn default() -> Self {
-        Self { state: RequestPhase::Free, armed: false, retry: false, wakes: 0 }
+        Self { phase: RequestPhase::Free, armed: false, retry: false, wakes: 0 }
     }
 }
 
@@ -34,14 +34,14 @@ impl SessionModel {
         Self::default()
     }
 
-    /// The state of its request.
+    /// The phase of its request.
     pub const fn phase(&self) -> RequestPhase {
-        self.state
+        self.phase
     }
 
     /// The status that an application must be shown.
     pub fn status(&self) -> Status {
-        self.state.into()
+        self.phase.into()
     }
 
     /// How many wakes were due so far.
@@ -72,7 +72,7 @@ impl SessionModel {
 
     /// The job is about to pause.
     pub fn arm(&mut self) -> ModelArm {
-        if !self.state.is_live() {
+        if !self.phase.is_live() {
             ModelArm::Collect
         } else if std::mem::take(&mut self.retry) {
             ModelArm::Retry
@@ -106,7 +106,7 @@ impl SessionModel {
 
     /// A retry is announced, with the policy [`FullPolicy::Notify`](super::OnFull::Notify).
     pub fn retry(&mut self) {
-        if self.state == RequestPhase::Queued && !self.wake_if_armed() {
+        if self.phase == RequestPhase::Queued && !self.wake_if_armed() {
             self.retry = true;
         }
     }
@@ -118,12 +118,12 @@ impl SessionModel {
     }
 
     fn take(&mut self, event: RequestEvent) -> bool {
-        match transition(self.state, event) {
-            Ok(state) => {
-                self.state = state;
+        match transition(self.phase, event) {
+            Some(phase) => {
+                self.phase = phase;
                 true
             }
-            Err(_illegal) => false,
+            None => false,
         }
     }
 }

@@ -6,13 +6,34 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 
-use super::conformance::Coverage;
 use super::model::{ModelArm, SessionModel};
 use super::script::{
     Answer, DeviceEvent, Failed, FullPolicy, Order, ScriptStep, Tag, TestedEngine,
 };
 use super::shortest::Failing;
 use crate::{Ending, RequestPhase, WaitCtx};
+
+/// What a successful run covered.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Coverage {
+    /// How often each kind of step took effect, by [`ScriptStep::kind`].
+    pub steps: [u64; ScriptStep::N_KINDS],
+    /// Wakes that were due, and came.
+    pub wakes: u64,
+    /// Results collected.
+    pub results: u64,
+}
+
+impl Coverage {
+    pub(super) fn add(&mut self, other: &Self) {
+        for (sum, n) in self.steps.iter_mut().zip(other.steps) {
+            *sum += n;
+        }
+        self.wakes += other.wakes;
+        self.results += other.results;
+    }
+}
 
 /// Runs one script to its end, and lets everything finish.
 pub(super) fn run_script<E: TestedEngine>(
@@ -25,7 +46,7 @@ pub(super) fn run_script<E: TestedEngine>(
         run.finish()
     }));
     let broken = match checked {
-        Ok(Ok(())) => return Ok(run.report),
+        Ok(Ok(())) => return Ok(run.coverage),
         Ok(Err(broken)) => broken,
         Err(panic) => {
             let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
@@ -48,7 +69,7 @@ struct Run<E: TestedEngine> {
     taken: u64,
     /// Those of them that it has not ended yet, oldest first.
     held: VecDeque<Tag>,
-    report: Coverage,
+    coverage: Coverage,
 }
 
 struct Session<R> {
@@ -101,7 +122,7 @@ impl<E: TestedEngine> Run<E> {
             full: false,
             taken: 0,
             held: VecDeque::new(),
-            report: Coverage::default(),
+            coverage: Coverage::default(),
         }
     }
 
@@ -123,7 +144,7 @@ impl<E: TestedEngine> Run<E> {
             ScriptStep::Room => self.room(),
         };
         if took_effect {
-            self.report.steps[step.kind().0] += 1;
+            self.coverage.steps[step.kind().0] += 1;
             self.engine.settle();
         } else {
             self.trace.pop();
@@ -199,7 +220,7 @@ impl<E: TestedEngine> Run<E> {
         }
         if polled.is_ready() {
             session.current = None;
-            self.report.results += 1;
+            self.coverage.results += 1;
         }
         Ok(true)
     }
@@ -317,7 +338,7 @@ impl<E: TestedEngine> Run<E> {
                 self.step(ScriptStep::Late(session))?;
             }
         }
-        self.report.wakes = self.sessions.iter().map(|session| session.model.wakes()).sum();
+        self.coverage.wakes = self.sessions.iter().map(|session| session.model.wakes()).sum();
         Ok(())
     }
 }

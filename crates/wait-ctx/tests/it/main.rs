@@ -13,7 +13,6 @@ mod libcrypto;
 mod machine;
 #[cfg(feature = "mio")]
 mod mio_registry;
-mod table;
 #[cfg(feature = "proptest")]
 mod toy;
 mod wakes;
