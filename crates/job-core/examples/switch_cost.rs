@@ -1,166 +1,79 @@
-//! What a job costs beside a bare corosensei coroutine: nanoseconds per operation, the best and the
-//! median of several runs. `cargo run --release -p job-core --example switch_cost [WORD]` runs
-//! those whose name contains the word.
+//! The cost of a job beside that of a bare corosensei coroutine: nanoseconds per operation, the best
+//! and the median of several runs. `cargo run --release -p job-core --example switch_cost`
 
 use std::hint::black_box;
 use std::time::Instant;
 
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
-use job_core::{Job, JobPool, Step, pause};
+use job_core::{Job, JobPool, Pause, pause};
 
-const ROUNDS: u32 = 100_000;
+/// Operations of a run, and jobs paused at once for the cold resume: more than fit into a cache.
+const OPERATIONS: u32 = 10_000;
 /// A build without optimisation only shows that it runs.
-const RUNS: usize = if cfg!(debug_assertions) { 1 } else { 60 };
+const RUNS: usize = if cfg!(debug_assertions) { 1 } else { 300 };
 
-fn main() {
-    println!("{:<28} {:>8} {:>8}", "ns per operation", "best", "median");
-    report("pause+resume, job", pause_resume_job);
-    report("pause+resume, raw", pause_resume_raw);
-    report("start+finish, job", start_finish_job);
-    report("start+finish, raw", start_finish_raw);
-    report("first start, job", first_start_job);
-    report("first start, raw", first_start_raw);
-    report("cold resume of 10,000, job", cold_resume_job);
-    report("cold resume of 10,000, raw", cold_resume_raw);
-}
-
-fn report(name: &str, measure: impl Fn() -> f64) {
-    if std::env::args().nth(1).is_some_and(|word| !name.contains(&word)) {
-        return;
-    }
-    let mut runs: Vec<f64> = (0..RUNS).map(|_| measure()).collect();
+/// Times `run`, without `prepare`.
+fn report<S>(name: &str, prepare: impl Fn() -> S, run: impl Fn(S)) {
+    let mut runs = [(); RUNS].map(|()| {
+        let prepared = prepare();
+        let start = Instant::now();
+        run(prepared);
+        start.elapsed().as_nanos() as f64 / f64::from(OPERATIONS)
+    });
     runs.sort_by(f64::total_cmp);
-    println!("{name:<28} {:>8.1} {:>8.1}", runs[0], runs[RUNS / 2]);
+    println!("{name:<20} {:>8.1} {:>8.1}", runs[0], runs[RUNS / 2]);
 }
 
-fn nanoseconds_each(operations: u32, run: impl FnOnce()) -> f64 {
-    let start = Instant::now();
-    run();
-    start.elapsed().as_nanos() as f64 / f64::from(operations)
-}
-
-#[inline(never)]
-fn resume(job: Job<()>) -> Step<()> {
-    job.resume()
+fn paused_job(pool: &JobPool) -> Job<()> {
+    pool.start(|| while pause() != Pause::Cancelled {}).unwrap().paused().unwrap()
 }
 
 #[inline(never)]
-fn resume_raw(coroutine: &mut Coroutine<(), (), ()>) -> CoroutineResult<(), ()> {
-    coroutine.resume(())
+fn resume(job: Job<()>, _nth: u32) -> Job<()> {
+    job.resume().paused().expect("the job pauses for ever")
+}
+
+fn paused_bare() -> Coroutine<(), (), ()> {
+    let mut coroutine = Coroutine::new(|yielder, ()| {
+        loop {
+            suspend_bare(yielder);
+        }
+    });
+    resume_bare(&mut coroutine);
+    coroutine
 }
 
 #[inline(never)]
-fn suspend_raw(yielder: &Yielder<(), ()>) {
+fn suspend_bare(yielder: &Yielder<(), ()>) {
     yielder.suspend(());
 }
 
-fn pause_resume_job() -> f64 {
-    let pool = JobPool::new();
-    let step = pool.start(|| while pause() != job_core::Pause::Cancelled {});
-    let mut job = step.unwrap().paused().unwrap();
-    nanoseconds_each(ROUNDS, || {
-        for _ in 0..ROUNDS {
-            let Step::Paused(next) = resume(job) else { unreachable!("the job pauses for ever") };
-            job = next;
-        }
-        drop(job);
-    })
-}
-
-fn pause_resume_raw() -> f64 {
-    let mut coroutine = Coroutine::new(|yielder, ()| {
-        loop {
-            suspend_raw(yielder);
-        }
-    });
-    nanoseconds_each(ROUNDS, || {
-        for _ in 0..ROUNDS {
-            assert_eq!(resume_raw(&mut coroutine), CoroutineResult::Yield(()));
-        }
-    })
+#[inline(never)]
+fn resume_bare(coroutine: &mut Coroutine<(), (), ()>) {
+    assert_eq!(coroutine.resume(()), CoroutineResult::Yield(()));
 }
 
 #[inline(never)]
-fn start(pool: &JobPool, x: u32) -> u32 {
-    pool.start(move || black_box(x)).unwrap().finished().unwrap()
-}
-
-fn start_finish_job() -> f64 {
-    let pool = JobPool::new();
-    nanoseconds_each(ROUNDS, || {
-        for x in 0..ROUNDS {
-            assert_eq!(start(&pool, x), x);
-        }
-    })
-}
-
-#[inline(never)]
-fn start_raw(stack: DefaultStack, x: u32) -> (DefaultStack, u32) {
+fn start_bare(stack: DefaultStack, x: u32) -> DefaultStack {
     let mut coroutine = Coroutine::with_stack(stack, move |_: &Yielder<(), ()>, ()| black_box(x));
-    let CoroutineResult::Return(value) = coroutine.resume(()) else { unreachable!("no suspend") };
-    (coroutine.into_stack(), value)
+    assert_eq!(coroutine.resume(()), CoroutineResult::Return(x));
+    coroutine.into_stack()
 }
 
-fn start_finish_raw() -> f64 {
-    let mut stack = DefaultStack::new(64 * 1024).unwrap();
-    nanoseconds_each(ROUNDS, || {
-        for x in 0..ROUNDS {
-            let value;
-            (stack, value) = start_raw(stack, x);
-            assert_eq!(value, x);
-        }
-    })
-}
-
-const JOBS: u32 = 10_000;
-
-fn first_start_job() -> f64 {
-    let pool = JobPool::new();
-    let mut jobs = Vec::with_capacity(JOBS as usize);
-    nanoseconds_each(JOBS, || {
-        for _ in 0..JOBS {
-            jobs.push(pool.start(pause).unwrap());
-        }
-    })
-}
-
-fn first_start_raw() -> f64 {
-    let mut coroutines = Vec::with_capacity(JOBS as usize);
-    nanoseconds_each(JOBS, || {
-        for _ in 0..JOBS {
-            let stack = DefaultStack::new(64 * 1024).unwrap();
-            let body = |yielder: &Yielder<(), ()>, ()| yielder.suspend(());
-            let mut coroutine = Coroutine::with_stack(stack, body);
-            assert_eq!(coroutine.resume(()), CoroutineResult::Yield(()));
-            coroutines.push(coroutine);
-        }
-    })
-}
-
-fn cold_resume_job() -> f64 {
-    let pool = JobPool::new();
-    let body = || while pause() != job_core::Pause::Cancelled {};
-    let mut jobs: Vec<_> = (0..JOBS).map(|_| pool.start(body).unwrap().paused().unwrap()).collect();
-    let mut resumed = Vec::with_capacity(JOBS as usize);
-    nanoseconds_each(JOBS, || resumed.extend(jobs.drain(..).map(|job| resume(job).paused())))
-}
-
-fn cold_resume_raw() -> f64 {
-    let body = |yielder: &Yielder<(), ()>, ()| loop {
-        suspend_raw(yielder);
-    };
-    let mut coroutines: Vec<_> = (0..JOBS)
-        .map(|_| {
-            let stack = DefaultStack::new(64 * 1024).unwrap();
-            let mut coroutine = Coroutine::with_stack(stack, body);
-            assert_eq!(coroutine.resume(()), CoroutineResult::Yield(()));
-            coroutine
-        })
-        .collect();
-    nanoseconds_each(JOBS, || {
-        for coroutine in &mut coroutines {
-            assert_eq!(resume_raw(coroutine), CoroutineResult::Yield(()));
-        }
-    })
+fn main() {
+    let (pool, all) = (JobPool::new(), || 0..OPERATIONS);
+    let paused = || paused_job(&pool);
+    let many = || Vec::from_iter(all().map(|_| paused()));
+    let each = |jobs: Vec<_>| jobs.into_iter().for_each(|job| drop(resume(job, 0)));
+    let start = |x| assert!(pool.start(move || black_box(x)).is_ok());
+    let stack = || DefaultStack::new(64 * 1024).unwrap();
+    println!("{:<20} {:>8} {:>8}", "ns per operation", "best", "median");
+    report("pause+resume, job", paused, |job| drop(all().fold(job, resume)));
+    report("pause+resume, bare", paused_bare, |mut bare| {
+        all().for_each(|_| resume_bare(&mut bare))
+    });
+    report("cold resume+cancel", many, each);
+    report("start+finish, job", || (), |()| all().for_each(start));
+    report("start+finish, bare", stack, |stack| drop(all().fold(stack, start_bare)));
 }
