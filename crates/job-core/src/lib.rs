@@ -1,10 +1,10 @@
 //! Jobs: synchronous code that can be paused in the middle and resumed later, on its own thread.
 //!
-//! A job is a closure on a stack of its own (a fiber). When it calls [`pause`], however deep in
-//! code that knows nothing of that, whoever started it goes on with something else, and
-//! [`Job::resume`] later returns into the middle of the call. The semantics are those of OpenSSL's
-//! `ASYNC_start_job` and `ASYNC_pause_job`, with what was unsound or surprising there put right. It
-//! is not a scheduler: nothing here decides when a job runs, and no thread is started.
+//! A job is a closure on a stack of its own (a fiber). When it calls [`pause`], however deep in code
+//! that is not written for it, the call that started the job returns; [`Job::resume`] later
+//! continues in the middle of the closure. The semantics are those of OpenSSL's `ASYNC_start_job`
+//! and `ASYNC_pause_job`, without their unsound and surprising parts. It is not a scheduler: nothing
+//! here decides when a job runs, and no thread is started.
 //!
 //! ```text
 //!                      start                 pause, wait_for
@@ -21,7 +21,7 @@
 //! ```
 //! use job_core::{JobPool, Pause, Step, pause};
 //!
-//! // Synchronous code of somebody else's, with a callback for each item.
+//! // Synchronous code of a third party, with a callback for each item.
 //! fn sum(mut next: impl FnMut() -> Option<u32>) -> u32 {
 //!     std::iter::from_fn(|| next()).sum()
 //! }
@@ -30,7 +30,7 @@
 //! let mut left = 3;
 //! let mut step = pool.start(move || {
 //!     sum(|| {
-//!         // The job stands still here; its owner does not.
+//!         // The job stops here, and `start` or `resume` returns.
 //!         assert_eq!(pause(), Pause::Resumed);
 //!         left -= 1;
 //!         (left > 0).then_some(left)
@@ -55,22 +55,22 @@
 //! # Futures
 //!
 //! [`run`] makes a job a `Future`, and [`wait_for`] awaits a future inside a job, so a synchronous
-//! callback can await anything; `examples/callback_tokio.rs`, `callback_smol.rs` and
-//! `callback_bare.rs` do, one under each executor. Any that keeps a task on its thread will do.
+//! callback can await anything. The examples `callback_tokio.rs`, `callback_smol.rs` and
+//! `callback_bare.rs` do so, each under another executor; any that keeps a task on its thread works.
 //! Dropping the future cancels the job.
 //!
 //! # Wakeups
 //!
-//! A pause says nothing about when to resume; that is between the code that pauses and the owner of
-//! the job. A resume is a hint: [`pause`] may return before whatever the code waits for has come
-//! about, so it looks again and pauses again. A job started with a [`WaitCtx`] owns it to its end,
-//! and wakes go where the context sends them. `wait_for` uses the waker of the task that awaits the
-//! job, else the wait context's, else none, and then polls its future whenever the job is resumed.
+//! When to resume a job is agreed between the code that pauses and the owner of the job. A resume is
+//! a hint: [`pause`] may return before the event that the code waits for, so the code checks, and
+//! pauses again if it must. A job started with a [`WaitCtx`] owns it until it ends, and wakes go
+//! where the context sends them. `wait_for` uses the waker of the task that awaits the job, else the
+//! wait context's, else none: then it polls its future whenever the job is resumed.
 //!
 //! # Cancellation
 //!
-//! A paused job cannot simply be freed: values on its stack are borrowed, locked, owned. So it is
-//! resumed to end itself:
+//! A paused job cannot simply be freed: its stack holds values with borrows, locks and destructors.
+//! So it is resumed to end itself:
 //!
 //! ```text
 //!   cancel or drop
@@ -83,50 +83,48 @@
 //!   quarantine: leaked with its stack, counted in `PoolStats::quarantined`
 //! ```
 //!
-//! Cancelled is sticky: [`Current::is_cancelled`] stays true, [`pause`] and [`wait_for`] answer
-//! `Cancelled` at once. Treat it as an error and return it (`?`). Code that cannot return, such as
-//! a comparator that `qsort` calls again and again, gets the same answer each time, or asks
-//! `is_cancelled` first. A job that still has not ended after 4,096 answers is put in quarantine:
-//! its stack and every value on it leak, and the event `job.quarantined` is logged.
+//! Once a job is cancelled, [`Current::is_cancelled`] stays true, and [`pause`] and [`wait_for`]
+//! return `Cancelled` at once. Treat it as an error and return it (`?`). Code that cannot return,
+//! such as a comparator that `qsort` calls again and again, gets the same answer each time, or checks
+//! `is_cancelled` first. A job that has not ended after 4,096 answers is put in quarantine: its stack
+//! and every value on it leak, and the event `job.quarantined` is logged.
 //!
 //! A pool made with [`unwind(true)`](PoolBuilder::unwind) does not repeat the answer: a second
 //! pause unwinds the job as a panic would, up to three times if the job catches that. Its
 //! destructors run, but mutexes on the way are poisoned, and the process aborts if the unwind meets
 //! a frame that cannot unwind or a destructor that panics. While the thread is unwinding already,
-//! such a job is answered as in any other pool.
+//! a second pause returns `Cancelled` as in any other pool.
 //!
 //! # C code
 //!
-//! A callback that C code calls may pause; that is what jobs are for. The C function stays on the
-//! job's stack, in the middle of the call. Two things are different there:
-//! - No panic can leave the callback: an `extern "C"` function that panics aborts the process, in
-//!   any program. So let it return the C library's code for an error when it is told `Cancelled`,
-//!   and do not make the pool with `unwind(true)`.
-//! - State that the C library keeps by thread, or locks that it holds while it calls back, are
-//!   shared by all jobs of the thread. The rules under [Threads](crate#threads) hold for them, too.
+//! A callback that C code calls may pause: the frames of the C function stay on the job's stack, in
+//! the middle of the call. Two things are different there:
+//! - A panic cannot leave the callback: an `extern "C"` function that panics aborts the process, in
+//!   any program. So on `Cancelled` return the C library's code for an error, and do not make the
+//!   pool with [`unwind(true)`](PoolBuilder::unwind).
+//! - State that the C library keeps by thread, and locks that it holds while it calls back, are
+//!   shared by all jobs of the thread: the rules under [Threads](crate#threads) hold for them, too.
 //!
 //! # Drop
 //!
-//! Dropping a [`Job`], a [`Run`] or a value that holds one cancels. It never panics: panics of the
-//! job, of its destructors, of wakers and of tracing subscribers are contained, logged once as the
-//! event `foreign.panic`, and counted in [`PoolStats::swallowed_panics`]. It starts no unwinding of
-//! its own unless the pool was made with `unwind(true)`, so nothing in it aborts the process; code
-//! of the job that aborts by itself still does, such as a panic in an `extern "C"` function, or in
-//! a destructor while the job panics. It leaks nothing but a job in quarantine. A late event for a
-//! job that has ended finds nothing to act on: no handle to a job can be stale, because resuming
-//! and cancelling consume it.
+//! Dropping a [`Job`] or a [`Run`] cancels the job. It never panics: panics of the job, of its
+//! destructors, of wakers and of tracing subscribers are caught, logged as the event
+//! `foreign.panic`, and counted in [`PoolStats::swallowed_panics`]. It does not abort the process
+//! unless the pool was made with `unwind(true)` or code of the job aborts by itself, such as a panic
+//! in an `extern "C"` function, or in a destructor while the job panics. It leaks nothing but a job
+//! in quarantine. No handle to a job can be stale, because resuming and cancelling consume it.
 //!
 //! # Threads
 //!
 //! A job resumes on the thread that started it, and neither [`Job`] nor [`JobPool`] is `Send`.
-//! Thread-local variables, `errno`, the signal mask and the floating-point environment are the
-//! thread's, shared by its jobs: a start, a resume and a pause change none of them, and what a job
-//! changes stays changed when it pauses. So code that blocks a signal, or code in another language
-//! that sets a rounding mode, undoes that before it pauses.
+//! Thread-local variables, `errno`, the signal mask and the floating-point environment belong to the
+//! thread and are shared by its jobs: a start, a resume and a pause do not change them, and what a
+//! job changes stays changed when it pauses. So code that blocks a signal or sets a rounding mode
+//! must undo that before it pauses.
 //!
 //! Some code relies on calls of one thread ending in the reverse of the order in which they began.
 //! Two jobs that pause inside such code break that order. Do not pause
-//! - while a lock is held that another job of the thread may want: the other one would wait for it
+//! - while a lock is held that another job of the thread may want: that job would block the thread
 //!   for ever;
 //! - inside `Handle::block_on` of tokio or under its `enter` guard, or any other code that marks
 //!   its thread as busy: the next job that does the same panics. `wait_for` in the job, or a task
@@ -139,17 +137,16 @@
 //! - under a tracing span entered by hand. The job's own span is entered at every resume and left
 //!   at every pause.
 //!
-//! A [`block_pause`] guard around such code makes every pause in it answer [`Pause::Blocked`].
+//! A [`block_pause`] guard around such code makes every pause in it return [`Pause::Blocked`].
 //!
 //! # Thread-local variables
 //!
-//! What is promised is this: safe code that uses this crate has no undefined behaviour, unless a
-//! job pauses inside unsafe code of others that relies on the order of calls. The standard
-//! library's `thread_local!` is such code, in two places, and no library of fibers can make it
-//! anything else.
+//! The promise: safe code that uses this crate has no undefined behaviour, unless a job pauses inside
+//! unsafe code of another crate that relies on the order of calls. The standard library's
+//! `thread_local!` is such code, in two places, under any library of fibers.
 //!
 //! **A pause in an initialiser.** Two jobs initialise the variable, and the second value replaces
-//! the first while that is borrowed. Nothing detects it.
+//! the first while that is borrowed. This is not detected.
 //!
 //! ```no_run
 //! # use std::cell::Cell; use job_core::{JobPool, pause};
@@ -187,23 +184,24 @@
 //!
 //! The second pattern is detected as far as a destructor can tell. A job that was paused when its
 //! thread began to destroy its thread-local variables is never switched to again: dropped or
-//! cancelled, it is put in quarantine; resumed, it stays paused. The thread knows that it has begun
-//! by *marks*, destructors that run before those of all variables that were initialised earlier. It
-//! registers one after each of the first 1,024 pauses of its jobs, after later ones whenever their
-//! number has grown by a 256th, and after the first pause in a pool since a closure of a type that
-//! is new to the thread (the first 32 are) was started there. The job is missed, and the
-//! program above has undefined behaviour, only if both `JOB` and `NAME` were first used after the
-//! last mark. (Off GNU/Linux only the first pause has one.) So end jobs before their thread ends, and
-//! keep them in a local variable, which is dropped before any thread-local variable is.
+//! cancelled, it is put in quarantine; resumed, it stays paused. *Sentinels* detect that the thread
+//! has begun: destructors that run before those of all variables that were initialised earlier. One
+//! is registered after each of the first 1,024 pauses of jobs of the thread, after later ones
+//! whenever their number has grown by a 256th, and after the first pause in a pool since a closure
+//! of a type that is new to the thread (for the first 32 types) was started there. The job is
+//! missed, and the program above has undefined behaviour, only if both `JOB` and `NAME` were first
+//! used after the last sentinel was registered. (Off GNU/Linux only the first pause registers one.)
+//! So end jobs before their thread ends, and keep them in a local variable, which is dropped before
+//! any thread-local variable is.
 //!
-//! A job may be started, resumed and ended inside the destructor of a thread-local variable. It
-//! does not outlive that destructor.
+//! A job may be started, resumed and ended inside the destructor of a thread-local variable, but
+//! cannot be resumed after it.
 //!
 //! # Panics
 //!
-//! A panic of a job comes out of the call that resumed it. The job has ended then, its stack is
-//! back, and no other job notices. While a job is cancelled its panic is swallowed and counted. A
-//! destructor cannot pause while its thread is unwinding.
+//! A panic of a job is passed to the call that resumed it. The job has ended then, its stack is back
+//! in the pool, and other jobs are not affected. A panic of a job that is being cancelled is
+//! swallowed and counted. A destructor cannot pause while its thread is unwinding.
 //!
 //! # Stacks
 //!
@@ -218,16 +216,16 @@
 //! A stack takes address space when it is made, and memory page by page as it is used: a shallow
 //! paused job costs one page, which also holds its state, and its share of the page tables, less
 //! than 4,900 bytes in all ([`PoolBuilder::stack_size`] has a table). Stacks are reused last in,
-//! first out. Idle ones, but for the last that came back, are overwritten down to the high-water
-//! mark ([`PoolBuilder::wipe_stacks`] says what may stay for how long), and given back to the system
-//! by [`JobPool::shrink`]. Deep code that never waits can run [on the stack that resumed the
+//! first out. Idle ones, except the last that came back, are overwritten down to the high-water mark
+//! ([`PoolBuilder::wipe_stacks`] says what may remain for how long). [`JobPool::shrink`] gives their
+//! memory back to the system. Deep code that never waits can run [on the stack that resumed the
 //! job](on_parent_stack).
 //!
-//! An overflow faults on the guard zone and ends the process by `SIGSEGV`; [`report_overflows`] has
-//! it name the job first. The zone is at least 120 KiB: compiled C moves the stack pointer by its
-//! whole frame, without a look at each page, and writes to any part of it. So an overflow is caught
-//! if no single frame, together with what its caller had left, is larger than the zone and leaves
-//! all of the zone untouched. (Rust looks at each page.)
+//! An overflow faults on the guard zone and ends the process by `SIGSEGV`; [`report_overflows`] adds
+//! a line that names the job. The zone is at least 120 KiB: compiled C moves the stack pointer by its
+//! whole frame, without touching each page as Rust does, and writes to any part of it. So an overflow
+//! is missed only if a single frame, together with what its caller had left, is larger than the zone
+//! and leaves all of the zone untouched.
 //!
 //! # Limits by kernel
 //!
@@ -235,10 +233,10 @@
 //!   only limit. Where the system counts address space as memory (`vm.overcommit_memory` is 2, or a
 //!   limit on address space), a stack of 256 KiB counts as 380.
 //! - Before that, where `mlockall` has locked future mappings, and where an emulator accepts guard
-//!   markers without guarding: page protection, two mappings a stack, of which Linux allows 65,530
-//!   in a process. The guard zone is as large. A start that would come near the limit answers
-//!   [`StartRefused::OutOfMappings`], naming the value of `vm.max_map_count` to set. Under
-//!   `mlockall` a stack is resident as a whole from the moment it is made.
+//!   markers without guarding: page protection, two mappings for each stack, of which Linux allows
+//!   65,530 in a process. The guard zone has the same size. A start that would come near the limit
+//!   returns [`StartRefused::OutOfMappings`], which names the value of `vm.max_map_count` to set.
+//!   Under `mlockall` all of a stack is resident from the moment it is made.
 //! - Elsewhere on Unix: page protection.
 //! - User-mode shadow stacks: not capable, see [`is_capable`].
 //!

@@ -33,6 +33,9 @@ pub enum Pause {
 /// Returns when the job is resumed or cancelled, or at once where pausing is refused. In a job that
 /// was told [`Pause::Cancelled`] before it returns that again; after 4,096 such answers, or at once
 /// in a pool that [unwinds](crate::PoolBuilder::unwind), it does not return.
+///
+/// A resume is a hint: check the condition again. Where not to pause is listed
+/// [on the crate page](crate#threads), and how to pause in a callback of [C code](crate#c-code).
 #[inline(never)]
 pub fn pause() -> Pause {
     context::with_running(|job| {

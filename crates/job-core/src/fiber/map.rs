@@ -1,5 +1,5 @@
-//! The system calls behind the slab: reserving address space, guard zones, giving memory back, and
-//! asking which pages are in memory.
+//! The system calls of the slab: reserve address space, guard zones, give memory back, and query
+//! which pages are in memory.
 
 use core::ffi::c_void;
 use core::ptr::{self, NonNull};
@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicU8, Ordering};
 
 use rustix::mm::{self, MapFlags, MprotectFlags, ProtFlags};
 
-/// Mappings left to the rest of the process when the kernel's limit comes near.
+/// Mappings that are left to the rest of the process before the kernel's limit.
 #[cfg(target_os = "linux")]
 const SPARE_MAPPINGS: usize = 1024;
 
@@ -34,20 +34,19 @@ pub(crate) enum StackError {
     OutOfMappings { limit: usize, needed: usize },
 }
 
-/// Whether a reservation can be used as it is.
+/// The protection of a reservation when it is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Access {
-    /// All of it is readable and writable; guard zones are marked afterwards.
+    /// Readable and writable; guard zones are marked afterwards.
     Open,
-    /// None of it is; stacks are opened one by one, and what stays closed between them is guard.
-    /// Where the process locks its memory only opened stacks take any.
+    /// Not accessible; stacks are opened one by one, and the rest between them is the guard. Where
+    /// the process locks its memory, only opened stacks take any.
     Closed,
 }
 
 /// Bytes in a page.
 pub(crate) fn page_size() -> usize {
-    // rustix reads this from the auxiliary vector, and does not survive the one that valgrind
-    // shows.
+    // Not from rustix, which reads the auxiliary vector and panics at the one under valgrind.
     unsafe extern "C" {
         safe fn getpagesize() -> core::ffi::c_int;
     }
@@ -66,8 +65,7 @@ pub(super) struct Mapping {
 impl Mapping {
     /// Reserves `len` bytes, a multiple of the page size, without huge pages.
     pub(super) fn reserve(len: usize, access: Access) -> Result<Self, StackError> {
-        // A huge page under a stack would make one paused job cost 2 MiB; a reservation is not a
-        // promise of memory.
+        // A huge page under a stack would make one paused job cost 2 MiB.
         #[cfg(target_os = "linux")]
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
         #[cfg(not(target_os = "linux"))]
@@ -84,7 +82,7 @@ impl Mapping {
         #[cfg(target_os = "linux")]
         {
             let range = mapping.start.as_ptr().cast();
-            // A kernel built without huge pages refuses the advice, and has none to keep away.
+            // Refused by a kernel built without huge pages.
             // SAFETY: the advice changes how the range is backed, not what it holds, and the range
             // is ours.
             let _ = unsafe { mm::madvise(range, len, mm::Advice::LinuxNoHugepage) };
@@ -107,8 +105,8 @@ impl Mapping {
         unsafe { self.start.add(offset) }
     }
 
-    /// Marks `len` bytes at `offset` as a guard zone. Answers `false` where markers cannot be had
-    /// or are not to be believed; what the zone is then is unknown.
+    /// Marks `len` bytes at `offset` as a guard zone. Returns `false` where there are no markers or
+    /// they do not fault; the zone may be marked or not then.
     pub(super) fn mark_guard(&self, offset: usize, len: usize) -> Result<bool, StackError> {
         assert!(len <= self.len - offset, "a guard zone lies within its reservation");
         mark_guard(self.at(offset), len)
@@ -134,33 +132,33 @@ impl Drop for Mapping {
     }
 }
 
-/// Whether this process has been seen to fault on a guard marker: not yet asked, yes, or no.
+/// Whether guard markers fault in this process: [`UNTESTED`], [`FAULT`] or [`NO_FAULT`].
 ///
-/// Emulators pass the advice on or accept whatever advice they do not know, and guard nothing. So
-/// the first zone of a process is put to the test.
+/// Emulators accept advice that they do not know, and guard nothing. So the first zone of a process
+/// is tested.
 #[cfg(target_os = "linux")]
-static MARKERS_HOLD: AtomicU8 = AtomicU8::new(UNASKED);
+static MARKERS: AtomicU8 = AtomicU8::new(UNTESTED);
 #[cfg(target_os = "linux")]
-const UNASKED: u8 = 0;
+const UNTESTED: u8 = 0;
 #[cfg(target_os = "linux")]
-const HOLD: u8 = 1;
+const FAULT: u8 = 1;
 #[cfg(target_os = "linux")]
-const HOLD_NOT: u8 = 2;
+const NO_FAULT: u8 = 2;
 
 #[cfg(target_os = "linux")]
 fn mark_guard(start: NonNull<u8>, len: usize) -> Result<bool, StackError> {
-    /// `MADV_GUARD_INSTALL`, which the libraries do not name yet.
+    /// `MADV_GUARD_INSTALL`, which libc does not have yet.
     const GUARD_INSTALL: core::ffi::c_int = 102;
 
-    let known = MARKERS_HOLD.load(Ordering::Relaxed);
+    let known = MARKERS.load(Ordering::Relaxed);
     #[cfg(test)]
-    let known = if lie::is_told() { UNASKED } else { known };
-    if known == HOLD_NOT {
+    let known = if emulator::is_simulated() { UNTESTED } else { known };
+    if known == NO_FAULT {
         return Ok(false);
     }
     let advise = || {
         #[cfg(test)]
-        if lie::is_told() {
+        if emulator::is_simulated() {
             return 0;
         }
         // SAFETY: the caller passes a zone of its own reservation that no slot uses. The call
@@ -174,16 +172,16 @@ fn mark_guard(start: NonNull<u8>, len: usize) -> Result<bool, StackError> {
             _ => Err(StackError::OutOfMemory),
         };
     }
-    if known == HOLD {
+    if known == FAULT {
         return Ok(true);
     }
-    let Some(holds) = faults_at_both_ends(start, len) else { return Ok(false) };
+    let Some(faults) = faults_at_both_ends(start, len) else { return Ok(false) };
     #[cfg(test)]
-    if lie::is_told() {
-        return Ok(holds);
+    if emulator::is_simulated() {
+        return Ok(faults);
     }
-    MARKERS_HOLD.store(if holds { HOLD } else { HOLD_NOT }, Ordering::Relaxed);
-    Ok(holds)
+    MARKERS.store(if faults { FAULT } else { NO_FAULT }, Ordering::Relaxed);
+    Ok(faults)
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -191,48 +189,48 @@ fn mark_guard(_start: NonNull<u8>, _len: usize) -> Result<bool, StackError> {
     Ok(false)
 }
 
-/// Whether the system refuses to read the first and the last byte of the zone; nothing if there is
-/// no descriptor left to try it with.
+/// Whether the system refuses to read the first and the last byte of the zone. `None` if there is no
+/// free descriptor for the test.
 #[cfg(target_os = "linux")]
 fn faults_at_both_ends(start: NonNull<u8>, len: usize) -> Option<bool> {
     use std::os::fd::AsRawFd as _;
 
-    // A pipe, because it reads what it is given: `/dev/null` does not look.
+    // Not to `/dev/null`, which does not read what is written to it.
     let (_reader, writer) = std::io::pipe().ok()?;
     let faults = |offset| {
         // SAFETY: the zone is `len` bytes of one reservation, and both offsets are below that.
         let byte = unsafe { start.add(offset) };
-        // SAFETY: the kernel reads the byte for us, and answers EFAULT where it cannot.
+        // SAFETY: the kernel reads the byte, and returns EFAULT where it cannot.
         let written = unsafe { libc::write(writer.as_raw_fd(), byte.as_ptr().cast(), 1) };
         written == -1 && errno::errno().0 == libc::EFAULT
     };
     Some(faults(0) && faults(len - 1))
 }
 
-/// A kernel that says yes to `MADV_GUARD_INSTALL` and guards nothing, as some emulators are.
+/// Simulates an emulator that accepts `MADV_GUARD_INSTALL` and guards nothing.
 #[cfg(all(test, target_os = "linux"))]
-pub(super) mod lie {
+pub(super) mod emulator {
     use core::cell::Cell;
 
     thread_local! {
-        static TOLD: Cell<bool> = const { Cell::new(false) };
+        static SIMULATED: Cell<bool> = const { Cell::new(false) };
     }
 
-    pub(super) fn is_told() -> bool {
-        TOLD.get()
+    pub(super) fn is_simulated() -> bool {
+        SIMULATED.get()
     }
 
     /// Calls `f` while guard markers of this thread do nothing.
-    pub(in crate::fiber) fn tell<R>(f: impl FnOnce() -> R) -> R {
-        TOLD.set(true);
+    pub(in crate::fiber) fn simulate<R>(f: impl FnOnce() -> R) -> R {
+        SIMULATED.set(true);
         let result = f();
-        TOLD.set(false);
+        SIMULATED.set(false);
         result
     }
 }
 
-/// Gives the memory of a range back to the system, which then holds zeros. Answers `false` if the
-/// range is as before: locked memory is not given back.
+/// Gives the memory of a range back to the system; the range then holds zeros. Returns `false` if it
+/// is unchanged, since locked memory is not given back.
 ///
 /// # Safety
 ///
@@ -241,7 +239,7 @@ pub(super) unsafe fn give_back_memory(start: NonNull<u8>, len: usize) -> bool {
     #[cfg(target_os = "linux")]
     {
         let advice = mm::Advice::LinuxDontNeed;
-        // SAFETY: no code relies on the contents of the range, says the caller.
+        // SAFETY: no fiber is on the stack, says the caller, so its contents are not used again.
         unsafe { mm::madvise(start.as_ptr().cast(), len, advice) }.is_ok()
     }
     #[cfg(not(target_os = "linux"))]
@@ -251,10 +249,9 @@ pub(super) unsafe fn give_back_memory(start: NonNull<u8>, len: usize) -> bool {
     }
 }
 
-/// Writes down for each page from `start` on whether it is in memory: lowest bit set. Answers
-/// `false` where the system does not say.
-///
-/// A page that was never touched is not in memory, and neither is one that was swapped out.
+/// Sets the lowest bit of each byte of `pages` whose page, counted from `start`, is in memory. That
+/// is not so for a page that was never touched, or was swapped out. Returns `false` where the system
+/// does not tell.
 pub(super) fn pages_in_memory(start: NonNull<u8>, pages: &mut [u8]) -> bool {
     #[cfg(target_os = "linux")]
     {
@@ -270,7 +267,7 @@ pub(super) fn pages_in_memory(start: NonNull<u8>, pages: &mut [u8]) -> bool {
     }
 }
 
-/// How many more mappings this process may make, less a reserve.
+/// The number of mappings that this process can still make, less a reserve.
 #[cfg(target_os = "linux")]
 pub(super) fn mapping_headroom(wanted: usize) -> Result<usize, StackError> {
     let (limit, used) = mapping_limit_and_use();
@@ -282,7 +279,7 @@ pub(super) fn mapping_headroom(wanted: usize) -> Result<usize, StackError> {
     }
 }
 
-/// Stacks made before the mappings are counted again: others in the process make some, too.
+/// The number of stacks after which mappings are counted again: other code makes some, too.
 #[cfg(target_os = "linux")]
 const MAX_BETWEEN_CHECKS: usize = 2048;
 
@@ -308,8 +305,8 @@ fn out_of_mappings(wanted: usize, limit: usize, used: usize) -> StackError {
     StackError::OutOfMappings { limit, needed: needed.max(limit + 1) }
 }
 
-/// Why a stack was not opened: the kernel has one answer for too many mappings and for too little
-/// memory.
+/// The reason why a stack was not opened: the kernel has one error for too many mappings and too
+/// little memory.
 #[cfg(target_os = "linux")]
 fn refusal(wanted: usize) -> StackError {
     let (limit, used) = mapping_limit_and_use();

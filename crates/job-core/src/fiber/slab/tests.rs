@@ -9,21 +9,21 @@ fn slab(wipe: bool) -> Slab {
     Slab::new(STACK, StackGuard::Auto, wipe)
 }
 
-/// Does what a job of that depth does to a stack.
+/// Writes to the stack as a job of that depth does.
 fn use_down_to(slot: &Slot, depth: usize) {
     use_between(slot, 0, depth);
 }
 
-/// The same for one that leaves the highest `from` bytes as they are.
+/// As a job that leaves the highest `from` bytes unwritten.
 fn use_between(slot: &Slot, from: usize, depth: usize) {
     assert!((from..=slot.usable()).contains(&depth));
     // SAFETY: within the slot, see above.
     let lowest = unsafe { slot.base().sub(depth) };
-    // SAFETY: from `lowest` to the base is memory of the slot that nobody else uses.
+    // SAFETY: from `lowest` to the base is memory of the slot, which has no fiber.
     unsafe { lowest.write_bytes(0xA5, depth - from) };
 }
 
-/// Looks at every byte, whatever the system says about pages.
+/// Whether every byte is zero, also in pages that the system says were not touched.
 fn is_clean(slot: &Slot) -> bool {
     !slot.is_dirty_below(0, slot.usable())
 }
@@ -36,7 +36,7 @@ fn resident(slot: &Slot) -> usize {
 }
 
 #[test]
-fn depth_is_the_distance_of_the_lowest_trace_from_the_base() {
+fn depth_is_the_distance_of_the_lowest_written_byte_from_the_base() {
     let slot = slab(true).take(1).unwrap();
     assert_eq!(slot.depth(), 0);
     for depth in [64, 4096, 6016, slot.usable()] {
@@ -56,14 +56,14 @@ fn a_stack_that_another_comes_back_on_top_of_is_wiped() {
     assert_eq!(slab.high_water(), 6016);
     let (second, first) = (slab.take(1).unwrap(), slab.take(1).unwrap());
     assert!(is_clean(&first));
-    assert!(!is_clean(&second), "the one that came back last is wiped on request");
+    assert!(!is_clean(&second), "the one that came back last is only wiped on request");
     slab.give_back(second);
     slab.wipe();
     assert!(is_clean(&slab.take(1).unwrap()));
 }
 
-/// A slab that has seen `depth` and no more, and two of its stacks.
-fn accustomed_to(depth: usize) -> (Slab, Slot, Slot) {
+/// A slab with a high-water mark of `depth`, and two of its stacks.
+fn slab_used_to(depth: usize) -> (Slab, Slot, Slot) {
     let mut slab = slab(true);
     for _ in 0..2 {
         let (first, second) = (slab.take(1).unwrap(), slab.take(1).unwrap());
@@ -79,7 +79,7 @@ fn accustomed_to(depth: usize) -> (Slab, Slot, Slot) {
     (slab, first, second)
 }
 
-/// Gives both back and finds the first again.
+/// Gives both back and takes the first again.
 fn give_back_both(slab: &mut Slab, first: Slot, second: Slot) -> Slot {
     let base = first.base();
     slab.give_back(first);
@@ -93,7 +93,7 @@ fn give_back_both(slab: &mut Slab, first: Slot, second: Slot) -> Slot {
 #[test]
 fn a_secret_left_deeper_than_ever_is_gone_after_the_next_return() {
     for depth in [704, 768, 6016, 30_016] {
-        let (mut slab, first, second) = accustomed_to(640);
+        let (mut slab, first, second) = slab_used_to(640);
         use_down_to(&first, depth);
         let first = give_back_both(&mut slab, first, second);
         assert!(is_clean(&first), "{depth}");
@@ -104,7 +104,7 @@ fn a_secret_left_deeper_than_ever_is_gone_after_the_next_return() {
 #[test]
 fn a_secret_below_a_gap_shorter_than_the_window_is_gone_after_the_next_return() {
     for gap in [64, 128, 512, 1024 - 64] {
-        let (mut slab, first, second) = accustomed_to(640);
+        let (mut slab, first, second) = slab_used_to(640);
         use_between(&first, 640 + gap, 6016);
         let first = give_back_both(&mut slab, first, second);
         assert!(is_clean(&first), "{gap}");
@@ -118,7 +118,7 @@ const GAPS: [(usize, usize); 4] =
 #[test]
 fn a_secret_below_any_gap_is_wiped_on_request_on_every_idle_stack() {
     for (from, depth) in GAPS {
-        let (mut slab, first, second) = accustomed_to(640);
+        let (mut slab, first, second) = slab_used_to(640);
         let third = slab.take(1).unwrap();
         for slot in [&first, &second, &third] {
             use_between(slot, from, depth);
@@ -137,7 +137,7 @@ fn a_secret_below_any_gap_is_wiped_on_request_on_every_idle_stack() {
 #[test]
 fn a_secret_below_any_gap_on_an_idle_stack_is_gone_after_64_returns_of_others() {
     for (from, depth) in GAPS {
-        let (mut slab, first, mut second) = accustomed_to(640);
+        let (mut slab, first, mut second) = slab_used_to(640);
         let base = first.base();
         use_between(&first, from, depth);
         slab.give_back(first);
@@ -156,7 +156,7 @@ fn a_secret_below_any_gap_on_an_idle_stack_is_gone_after_64_returns_of_others() 
 #[test]
 fn the_mark_is_right_after_64_returns_of_one_stack_alone() {
     for (from, depth) in GAPS {
-        let (mut slab, mut only, _) = accustomed_to(640);
+        let (mut slab, mut only, _) = slab_used_to(640);
         assert_eq!(slab.high_water(), 640);
         use_between(&only, from, depth);
         for _ in 0..SCAN_EVERY {
@@ -170,7 +170,7 @@ fn the_mark_is_right_after_64_returns_of_one_stack_alone() {
 
 #[test]
 fn stacks_that_change_hands_at_random_are_never_wrong_for_more_than_64_returns() {
-    // A generator of our own, for one that is small enough to be read: xorshift.
+    // xorshift
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut random = move |below: usize| {
         state ^= state << 13;
@@ -185,7 +185,7 @@ fn stacks_that_change_hands_at_random_are_never_wrong_for_more_than_64_returns()
     for _ in 0..5_000 {
         if in_use.len() < 9 && random(2) == 0 {
             let slot = slab.take(1).unwrap();
-            // Hardly ever deep, and then anywhere.
+            // Rarely deep, and then at any depth.
             if random(40) == 0 {
                 let from = random(slot.usable() / 64) * 64;
                 use_between(&slot, from, from + 64);
@@ -201,12 +201,12 @@ fn stacks_that_change_hands_at_random_are_never_wrong_for_more_than_64_returns()
                 (deepest, since_deepest) = (depth, 0);
             }
         }
-        // A stack that has a job again is looked at when that one ends.
+        // A stack that has a job again is scanned when that one ends.
         if since_deepest > SCAN_EVERY as usize && in_use.is_empty() {
             assert_eq!(slab.high_water(), deepest);
         }
-        let unlooked = slab.idle.iter().rev().take_while(|idle| !idle.scanned).count();
-        assert!(unlooked <= SCAN_EVERY as usize);
+        let unscanned = slab.idle.iter().rev().take_while(|idle| !idle.scanned).count();
+        assert!(unscanned <= SCAN_EVERY as usize);
         assert!(slab.idle.iter().filter(|idle| idle.scanned).all(|i| is_clean(&i.slot)));
     }
     in_use.into_iter().for_each(|slot| slab.give_back(slot));
@@ -215,7 +215,7 @@ fn stacks_that_change_hands_at_random_are_never_wrong_for_more_than_64_returns()
 }
 
 #[test]
-fn looking_and_wiping_bring_no_page_into_memory_that_no_job_touched() {
+fn scans_and_wipes_bring_no_page_into_memory_that_no_job_touched() {
     if !cfg!(target_os = "linux") {
         return;
     }
@@ -237,14 +237,14 @@ fn looking_and_wiping_bring_no_page_into_memory_that_no_job_touched() {
     let slots = [slab.take(1).unwrap(), slab.take(1).unwrap()];
     let at = |base| slots.iter().find(|slot| slot.base() == base).unwrap();
     assert!(resident(at(deep)) >= 60 * 1024);
-    // The top page, and two in which looks have read, at the mark and below the top page: that
+    // The top page, and two that checks have read, at the mark and below the top page: that
     // maps the page of zeros that all processes share, and takes no memory.
     let few = 3 * map::page_size();
     assert!(resident(at(shallow)) <= few, "{}", resident(at(shallow)));
 }
 
 #[test]
-fn looking_below_the_mark_stays_on_the_stack() {
+fn checks_below_the_mark_stay_on_the_stack() {
     let mut slab = slab(true);
     let slot = slab.take(1).unwrap();
     let usable = slot.usable();
@@ -283,7 +283,7 @@ fn an_emptied_stack_holds_zeros_and_keeps_its_guard() {
     }
 }
 
-/// The system reads no byte of the zone for us.
+/// Checks that the system can read no byte of the zone.
 fn assert_zone_faults(slot: &Slot) {
     let start = slot.guard_start().get();
     let (_reader, writer) = std::io::pipe().unwrap();
@@ -324,13 +324,13 @@ fn slots_do_not_overlap_each_other_or_their_guards() {
 #[cfg(target_os = "linux")]
 #[test]
 fn where_guard_markers_are_accepted_and_guard_nothing_memory_is_closed_instead() {
-    map::lie::tell(|| {
+    map::emulator::simulate(|| {
         let mut slab = slab(true);
         let slots = [slab.take(1).unwrap(), slab.take(1).unwrap()];
         assert_eq!(slab.guard, StackGuard::Protect);
         slots.iter().for_each(assert_zone_faults);
     });
-    // The lie is of this thread's making, and no other slab heard of it.
+    // The simulation leaves no trace in later slabs.
     let mut slab = slab(true);
     let slot = slab.take(1).unwrap();
     assert_zone_faults(&slot);
