@@ -39,6 +39,10 @@ const LAYERS: &[Row] = &[
           ours:    "engine-core",
           others:  "aws-lc-rs rustls-pki-types subtle thiserror tracing zeroize",
           testing: "rcgen" },
+    Row { layer: 3, name: "tls-replay",
+          ours:    "engine-core",
+          others:  "rustls thiserror zeroize",
+          testing: "rcgen tokio" },
     Row { layer: 4, name: "sim-engine",
           ours:    "crypto-ops engine-core sim-device",
           others:  "crossbeam-channel thiserror tracing",
@@ -82,12 +86,12 @@ const RESERVED: &[(&str, &str)] = &[
     ("corosensei",        "job-core lab-bench"),
     ("crossbeam-channel", "sim-engine"),
     ("aws-lc-rs",         "crypto-ops ssl-async handshake-lab"),
-    ("rustls",            "ssl-async handshake-lab lab-bench layby-tests"),
+    ("rustls",            "tls-replay ssl-async handshake-lab lab-bench layby-tests"),
     // In the row of ssl-async it is for testing only: an example shows the same server on a bare event loop.
     ("mio",               "wait-ctx handshake-lab lab-bench ssl-async"),
     // In the row of job-core it is for testing only: an example shows that jobs run under it, and a
-    // library that a runtime must carry would be of no use under another.
-    ("tokio",             "ssl-async lab-bench job-core"),
+    // library that a runtime must carry would be of no use under another. In tls-replay an example likewise.
+    ("tokio",             "ssl-async lab-bench job-core tls-replay"),
 ];
 
 /// An edge of the dependency graph, as a manifest states it.

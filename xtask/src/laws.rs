@@ -125,6 +125,11 @@ const LAWS: &[Law] = &[
                  that needed the result has not left, so the alert `internal_error` goes in its place, in the clear. Where \
                  the peer expects an encrypted one it is rustls's own, or `close_notify`, which is all that a TLS 1.3 \
                  client can send after the server's flight." },
+    Law { number: 16, title: "Replay is invisible",
+          text: "A handshake that is parked by replay runs twice, and no peer, hook or device can tell. A signature leaves \
+                 only for the identical scheme and message; no byte of a rehearsal is sent but a HelloRetryRequest; each \
+                 hook of the user is asked once per hello; a rehearsal that did not sign counts only if everything in it \
+                 was real; the client sees what plain rustls would have sent." },
 ];
 
 /// The map for the tests found in `sources`, given as path and text.

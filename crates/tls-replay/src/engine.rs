@@ -1,0 +1,126 @@
+//! A handshake whose signatures come from an engine.
+
+use core::fmt;
+use core::future::Future as _;
+use core::pin::Pin;
+use core::task::{Context, Poll, ready};
+use std::sync::Arc;
+
+use engine_core::{Engine, EngineError, Pending, RefusedReason, Work};
+use rustls::SignatureScheme;
+
+use crate::error::ReplayError;
+use crate::question::Question;
+use crate::session::{Session, SessionStage};
+
+/// A [`Session`] whose signatures an [`Engine`] computes: it submits each, and wakes the task that polls.
+///
+/// For handshakes that postpone signatures only. One that also postpones other answers drives its [`Session`] itself.
+/// Dropping it cancels the request; the engine counts and drops a late answer.
+pub struct EngineSession<W: Work> {
+    session: Session,
+    engine: Arc<Engine<W>>,
+    work: fn(SignatureScheme, &[u8]) -> Option<W>,
+    signing: Option<Pending<W>>,
+}
+
+/// Why a handshake over an engine ended.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineSessionError {
+    /// The handshake itself failed.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
+    /// The engine took the request and failed. The alert `internal_error` was written.
+    #[error("the signature failed: {0}")]
+    Failed(#[from] EngineError),
+    /// The engine did not take the request. The alert `internal_error` was written.
+    #[error("the signature was refused: {0}")]
+    Refused(RefusedReason),
+    /// The session waits for something else than a signature, or for one that the engine has no work for. The alert
+    /// `internal_error` was written.
+    #[error("the engine has no work for this question")]
+    NoWork,
+}
+
+impl<W> EngineSession<W>
+where
+    W: Work,
+    W::Output: Into<Vec<u8>>,
+{
+    /// Lets `engine` sign for `session`. `work` makes a request of a scheme and the message to be signed; `None` if the
+    /// key cannot sign so.
+    pub fn new(
+        session: Session,
+        engine: Arc<Engine<W>>,
+        work: fn(SignatureScheme, &[u8]) -> Option<W>,
+    ) -> Self {
+        Self { session, engine, work, signing: None }
+    }
+
+    /// The session, for its connection.
+    pub fn session(&mut self) -> &mut Session {
+        &mut self.session
+    }
+
+    /// The session, once it is established or has failed.
+    pub fn into_session(self) -> Session {
+        self.session
+    }
+
+    /// As [`Session::hear`], and submits the signature once the session parks.
+    ///
+    /// # Errors
+    ///
+    /// Any [`EngineSessionError`].
+    pub fn hear(
+        &mut self,
+        bytes: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<SessionStage, EngineSessionError> {
+        let stage = self.session.hear(bytes, out)?;
+        if stage == SessionStage::Parked && self.signing.is_none() {
+            self.signing = Some(self.submit().inspect_err(|_| self.session.abort(out))?);
+        }
+        Ok(stage)
+    }
+
+    fn submit(&self) -> Result<Pending<W>, EngineSessionError> {
+        let Some(Question::Signature { scheme, message }) = self.session.question() else {
+            return Err(EngineSessionError::NoWork);
+        };
+        let work = (self.work)(scheme, message).ok_or(EngineSessionError::NoWork)?;
+        self.engine.submit(work).map_err(|refused| EngineSessionError::Refused(refused.reason))
+    }
+
+    /// Goes on when the signature is there, and appends to `out` what is to be sent. Pending only while the session is
+    /// parked; the task of `cx` is woken once.
+    ///
+    /// # Errors
+    ///
+    /// Any [`EngineSessionError`].
+    pub fn poll_resume(
+        &mut self,
+        cx: &mut Context<'_>,
+        out: &mut Vec<u8>,
+    ) -> Poll<Result<SessionStage, EngineSessionError>> {
+        let Some(signing) = &mut self.signing else {
+            return Poll::Ready(self.session.stage().ok_or(ReplayError::Closed.into()));
+        };
+        let signed = ready!(Pin::new(signing).poll(cx));
+        self.signing = None;
+        Poll::Ready(match signed {
+            Ok(signature) => self.session.resume(signature.into(), out).map_err(Into::into),
+            Err(error) => {
+                self.session.abort(out);
+                Err(error.into())
+            }
+        })
+    }
+}
+
+impl<W: Work> fmt::Debug for EngineSession<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EngineSession").field("session", &self.session).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,57 @@
+//! Why a handshake ends, or cannot be replayed.
+
+use rustls::{CipherSuite, NamedGroup};
+
+/// Why a configuration or a handshake cannot be parked by replay. It needs a fiber, or a hook that does not wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum NotReplayable {
+    /// The configuration draws its randomness from a provider that [`replayable`](crate::replayable) did not make.
+    #[error("the configuration was not built with a provider made by tls_replay::replayable")]
+    Provider,
+    /// A cipher suite was added to the provider afterwards.
+    #[error("the cipher suite {0:?} was added after tls_replay::replayable")]
+    CipherSuite(CipherSuite),
+    /// A key-exchange group was added to the provider afterwards.
+    #[error("the key-exchange group {0:?} was added after tls_replay::replayable")]
+    Group(NamedGroup),
+    /// The verifier of client certificates waits: rustls calls it when the server's flight has already left.
+    #[error("a client-certificate verifier that waits needs a fiber")]
+    ClientVerifier,
+    /// Sealing tickets waits: rustls does it when the handshake has already been sent.
+    #[error("sealing session tickets by something that waits needs a fiber")]
+    TicketSealing,
+    /// The key exchange of a TLS 1.2 handshake waits: rustls completes it after the server's flight.
+    #[error("a TLS 1.2 key exchange that waits needs a fiber")]
+    Tls12KeyExchange,
+}
+
+/// Why a handshake ended, or a call was refused.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReplayError {
+    /// The handshake failed as it would have under plain rustls. An alert may have been written.
+    #[error(transparent)]
+    Tls(#[from] rustls::Error),
+    /// The second pass differs from the first, for the reason given; the signature was not used and nothing was sent.
+    /// A hook does not give the same answer twice: the verifier's hints, a certificate compressor or the key's choice
+    /// of scheme.
+    #[error("the second pass of the handshake differs from the first: {0}")]
+    Differs(&'static str),
+    /// The handshake needs a fiber. Nothing was sent, and [`Session::into_received`](crate::Session::into_received)
+    /// has the client's bytes.
+    #[error(transparent)]
+    NotReplayable(#[from] NotReplayable),
+    /// The client's hello exceeds [`MAX_HELLO`](crate::MAX_HELLO), or that much arrived while the handshake was parked.
+    #[error("more than {} bytes before the server's flight", crate::MAX_HELLO)]
+    TooLong,
+    /// The handshake waits for nothing that the caller could reply to.
+    #[error("the handshake is not parked")]
+    NotParked,
+    /// The reply answers another kind of question. The handshake stays parked.
+    #[error("the reply is of another kind than the question")]
+    WrongReply,
+    /// The handshake has already failed.
+    #[error("the handshake has already failed")]
+    Closed,
+}

@@ -1,0 +1,159 @@
+//! The pass that runs on this thread: the wrapped provider, hooks and keys find the record of their handshake here.
+//!
+//! rustls hands no context to a provider or a hook, so the record lies in a thread-local variable while rustls works,
+//! and in the [`Session`](crate::Session) at all other times.
+
+use core::any::Any;
+use core::cell::{Cell, RefCell};
+
+use crate::record::{Context, Next, Record, Recorded, Stop};
+use crate::secret::SecretBuffer;
+
+/// The error that ends a pass whose connection is thrown away. It sends no alert and allocates nothing.
+pub(crate) const ABANDONED: rustls::Error = rustls::Error::HandshakeNotComplete;
+
+/// What the wrapped parts of a configuration do on this thread.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Mode {
+    /// What they wrap does: no pass is under way, or a hook runs.
+    Live,
+    /// A pass whose connection is thrown away: key schedule and ciphers do nothing.
+    Rehearsal,
+    /// A pass whose connection may become the real one.
+    Real,
+    /// A real pass that has its signature. Everything is live again, but the key log waits for the end of the pass.
+    Delivered,
+}
+
+thread_local! {
+    static MODE: Cell<Mode> = const { Cell::new(Mode::Live) };
+    static RECORD: RefCell<Option<Box<Record>>> = const { RefCell::new(None) };
+    static MAY_POSTPONE: Cell<bool> = const { Cell::new(false) };
+    static POSTPONED: RefCell<Option<Box<dyn Any + Send>>> = const { RefCell::new(None) };
+    static PROBED: Cell<bool> = const { Cell::new(false) };
+}
+
+pub(crate) fn mode() -> Mode {
+    MODE.get()
+}
+
+/// Runs `work` as a pass over `record`. A pass inside a hook of another one is independent of it.
+pub(crate) fn run<T>(
+    mode: Mode,
+    record: Box<Record>,
+    work: impl FnOnce() -> T,
+) -> (Box<Record>, T) {
+    /// Restores what was before, also if `work` panics.
+    struct Restore(Mode, bool, Option<Box<Record>>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            MODE.set(self.0);
+            MAY_POSTPONE.set(self.1);
+            drop(RECORD.replace(self.2.take()));
+        }
+    }
+    let restore =
+        Restore(MODE.replace(mode), MAY_POSTPONE.replace(false), RECORD.replace(Some(record)));
+    let done = work();
+    let record = RECORD.take().expect("a pass ends with its record");
+    drop(restore);
+    (record, done)
+}
+
+/// Reads or writes the record of the pass under way. `work` calls no hook.
+pub(crate) fn with<T>(work: impl FnOnce(&mut Record) -> T) -> T {
+    RECORD.with_borrow_mut(|record| work(record.as_mut().expect("a pass has a record")))
+}
+
+/// How to answer the question that rustls asks now.
+pub(crate) fn next<T>(replay: impl FnOnce(&mut Recorded, &SecretBuffer) -> Option<T>) -> Next<T> {
+    match mode() {
+        Mode::Live | Mode::Delivered => Next::Live,
+        Mode::Rehearsal | Mode::Real => with(|record| record.next(replay)),
+    }
+}
+
+/// Ends the pass: it gets no more answers.
+pub(crate) fn stop(why: Stop) {
+    with(|record| {
+        record.stop.get_or_insert(why);
+    });
+}
+
+/// Calls a hook, outside the pass: a handshake that the hook makes itself is not recorded.
+pub(crate) fn call<T>(hook: impl FnOnce() -> T) -> T {
+    call_in(false, hook)
+}
+
+/// As [`call`], for a hook that may postpone its answer; the error is then what it handed over.
+pub(crate) fn call_postponable<T>(hook: impl FnOnce() -> T) -> Result<T, Context> {
+    let outer = POSTPONED.take();
+    let answer = call_in(true, hook);
+    match POSTPONED.replace(outer) {
+        None => Ok(answer),
+        Some(context) => Err(Context::Hook(context)),
+    }
+}
+
+fn call_in<T>(may_postpone: bool, hook: impl FnOnce() -> T) -> T {
+    struct Restore(Mode, bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            MODE.set(self.0);
+            MAY_POSTPONE.set(self.1);
+        }
+    }
+    let _restore = Restore(MODE.replace(Mode::Live), MAY_POSTPONE.replace(may_postpone));
+    hook()
+}
+
+/// Hands over the signature of this pass; from then on everything is live.
+pub(crate) fn deliver() {
+    MODE.set(Mode::Delivered);
+}
+
+/// Postpones the answer of the hook that runs now: a certificate resolver, a ticketer, a session store or a
+/// key-exchange group. Its return value is ignored, the session parks, and `context` is found in
+/// [`Session::context`](crate::Session::context) beside the [`Question`](crate::Question).
+///
+/// # Errors
+///
+/// Gives `context` back if the answer cannot be postponed, because the hook was not called by a
+/// [`Session`](crate::Session) or rustls would not wait here. The hook must then answer at once.
+///
+/// # Examples
+///
+/// ```
+/// # use rustls::server::{ClientHello, ResolvesServerCert};
+/// # use rustls::sign::CertifiedKey;
+/// # use std::sync::Arc;
+/// # #[derive(Debug)] struct FromDatabase;
+/// # impl FromDatabase { fn look_up(&self, _: &str) -> Option<Arc<CertifiedKey>> { None } }
+/// impl ResolvesServerCert for FromDatabase {
+///     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+///         match tls_replay::postpone(hello.server_name()?.to_owned()) {
+///             Ok(()) => None, // `Session::resume` brings the certificate
+///             Err(name) => self.look_up(&name),
+///         }
+///     }
+/// }
+/// ```
+pub fn postpone<T: Any + Send>(context: T) -> Result<(), T> {
+    if !MAY_POSTPONE.get() {
+        return Err(context);
+    }
+    drop(POSTPONED.replace(Some(Box::new(context))));
+    Ok(())
+}
+
+/// Whether `part` of a provider was wrapped: `ask` calls something on it that reaches [`probed`] if it was.
+pub(crate) fn is_wrapped(ask: impl FnOnce()) -> bool {
+    PROBED.set(false);
+    ask();
+    PROBED.replace(false)
+}
+
+/// Answers [`is_wrapped`].
+pub(crate) fn probed() {
+    PROBED.set(true);
+}

@@ -1,0 +1,236 @@
+//! A provider whose randomness and key exchange are recorded and replayed.
+
+use std::fmt;
+
+use rustls::crypto::{
+    ActiveKeyExchange, CompletedKeyExchange, CryptoProvider, GetRandomFailed, SecureRandom,
+    SharedSecret, SupportedKxGroup,
+};
+use rustls::ffdhe_groups::FfdheGroup;
+use rustls::{Error, NamedGroup, ProtocolVersion};
+
+use crate::error::NotReplayable;
+use crate::mute;
+use crate::pass::{self, ABANDONED, Mode};
+use crate::plant::{Bug, armed};
+use crate::record::{Next, Recorded, Stop};
+
+/// Wraps `provider` so that handshakes of its configurations can be parked by a [`Session`](crate::Session). Everywhere
+/// else it behaves as before.
+///
+/// rustls wants groups, suites and randomness as `&'static`: each call leaks about a kilobyte. Call it once per provider.
+pub fn replayable(provider: CryptoProvider) -> CryptoProvider {
+    let wrap_group =
+        |&inner| -> &'static dyn SupportedKxGroup { Box::leak(Box::new(Group { inner })) };
+    CryptoProvider {
+        cipher_suites: provider.cipher_suites.iter().copied().map(mute::wrap_suite).collect(),
+        kx_groups: provider.kx_groups.iter().map(wrap_group).collect(),
+        secure_random: Box::leak(Box::new(Random { inner: provider.secure_random })),
+        ..provider
+    }
+}
+
+/// Whether every part of `provider` that a rehearsal needs came from [`replayable`].
+///
+/// # Errors
+///
+/// [`NotReplayable`] names the first part that did not.
+pub(crate) fn check(provider: &CryptoProvider) -> Result<(), NotReplayable> {
+    if !pass::is_wrapped(|| {
+        provider.secure_random.fips();
+    }) {
+        return Err(NotReplayable::Provider);
+    }
+    if let Some(suite) = provider.cipher_suites.iter().find(|suite| !mute::is_wrapped(suite)) {
+        return Err(NotReplayable::CipherSuite(suite.suite()));
+    }
+    let unwrapped = |group: &&&dyn SupportedKxGroup| {
+        !pass::is_wrapped(|| {
+            group.fips();
+        })
+    };
+    match provider.kx_groups.iter().find(unwrapped) {
+        Some(group) => Err(NotReplayable::Group(group.name())),
+        None => Ok(()),
+    }
+}
+
+struct Random {
+    inner: &'static dyn SecureRandom,
+}
+
+impl fmt::Debug for Random {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+impl SecureRandom for Random {
+    fn fill(&self, buffer: &mut [u8]) -> Result<(), GetRandomFailed> {
+        let next = pass::next(|answer, bytes| match answer {
+            Recorded::Random(span) if span.len() == buffer.len() => {
+                buffer.copy_from_slice(bytes.get(*span));
+                Some(())
+            }
+            _ => None,
+        });
+        match next {
+            Next::Replayed(()) if armed(Bug::FreshRandomness) => {
+                pass::call(|| self.inner.fill(buffer))
+            }
+            Next::Replayed(()) => Ok(()),
+            Next::Live => self.inner.fill(buffer),
+            Next::Stopped => Err(GetRandomFailed),
+            Next::New => {
+                pass::call(|| self.inner.fill(buffer))?;
+                pass::with(|record| record.push_random(buffer));
+                Ok(())
+            }
+        }
+    }
+
+    fn fips(&self) -> bool {
+        pass::probed();
+        self.inner.fips()
+    }
+}
+
+struct Group {
+    inner: &'static dyn SupportedKxGroup,
+}
+
+impl fmt::Debug for Group {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+impl SupportedKxGroup for Group {
+    /// TLS 1.2: the exchange is completed after the server's flight, by the real connection.
+    fn start(&self) -> Result<Box<dyn ActiveKeyExchange>, Error> {
+        let next = pass::next(|answer, _| match answer {
+            Recorded::Started(exchange) => {
+                exchange.take_if(|exchange| exchange.group() == self.name()).map(Ok)
+            }
+            Recorded::ExchangeFailed(error) => Some(Err((**error).clone())),
+            _ => None,
+        });
+        match next {
+            Next::Live => self.inner.start(),
+            Next::Stopped => Err(ABANDONED),
+            Next::Replayed(exchange) => exchange,
+            Next::New => {
+                if signs_at_once() {
+                    return Err(ABANDONED);
+                }
+                let Ok(started) = pass::call_postponable(|| self.inner.start()) else {
+                    pass::stop(Stop::NotReplayable(NotReplayable::Tls12KeyExchange));
+                    return Err(ABANDONED);
+                };
+                let exchange = started.inspect_err(record_failure)?;
+                if !pass::with(|record| record.key_postpones) {
+                    // This pass signs at once and becomes the connection.
+                    return Ok(exchange);
+                }
+                let public =
+                    PublicHalf { group: exchange.group(), share: exchange.pub_key().into() };
+                pass::with(|record| record.push(Recorded::Started(Some(exchange))));
+                Ok(Box::new(public))
+            }
+        }
+    }
+
+    /// TLS 1.3.
+    fn start_and_complete(&self, peer_share: &[u8]) -> Result<CompletedKeyExchange, Error> {
+        let rehearsal = pass::mode() == Mode::Rehearsal;
+        let next = pass::next(|answer, bytes| match answer {
+            Recorded::Exchanged { group, public, secret } if *group == self.name() => {
+                let pub_key = bytes.get(*public).to_vec();
+                let secret = match rehearsal {
+                    true => mute::no_secret(),
+                    false => SharedSecret::from(bytes.get(*secret)),
+                };
+                Some(Ok(CompletedKeyExchange { group: *group, pub_key, secret }))
+            }
+            Recorded::ExchangeFailed(error) => Some(Err((**error).clone())),
+            _ => None,
+        });
+        match next {
+            Next::Live => self.inner.start_and_complete(peer_share),
+            Next::Stopped => Err(ABANDONED),
+            Next::Replayed(exchange) => exchange,
+            Next::New => {
+                if signs_at_once() {
+                    return Err(ABANDONED);
+                }
+                let call = || self.inner.start_and_complete(peer_share);
+                let mut done = match pass::call_postponable(call) {
+                    Ok(done) => done.inspect_err(record_failure)?,
+                    Err(context) => {
+                        pass::with(|record| {
+                            record.ask_key_exchange(self.name(), peer_share, context)
+                        });
+                        return Err(ABANDONED);
+                    }
+                };
+                let secret = done.secret.secret_bytes();
+                pass::with(|record| record.push_exchanged(done.group, &done.pub_key, secret));
+                if rehearsal {
+                    done.secret = mute::no_secret();
+                }
+                Ok(done)
+            }
+        }
+    }
+
+    fn ffdhe_group(&self) -> Option<FfdheGroup<'static>> {
+        self.inner.ffdhe_group()
+    }
+
+    fn name(&self) -> NamedGroup {
+        self.inner.name()
+    }
+
+    fn fips(&self) -> bool {
+        pass::probed();
+        self.inner.fips()
+    }
+
+    fn usable_for_version(&self, version: ProtocolVersion) -> bool {
+        self.inner.usable_for_version(version)
+    }
+}
+
+/// Ends a rehearsal whose key signs at once: the handshake parks nowhere any more, and the real pass need not be rehearsed.
+fn signs_at_once() -> bool {
+    let at_once = pass::mode() == Mode::Rehearsal && !pass::with(|record| record.key_postpones);
+    if at_once {
+        pass::stop(Stop::LocalKey);
+    }
+    at_once
+}
+
+/// Keeps a failed exchange: its alert belongs to the real pass.
+fn record_failure(error: &Error) {
+    pass::with(|record| record.push(Recorded::ExchangeFailed(Box::new(error.clone()))));
+}
+
+/// The public half of a key exchange that stays in the record.
+struct PublicHalf {
+    group: NamedGroup,
+    share: Box<[u8]>,
+}
+
+impl ActiveKeyExchange for PublicHalf {
+    fn complete(self: Box<Self>, _: &[u8]) -> Result<SharedSecret, Error> {
+        Err(ABANDONED)
+    }
+
+    fn pub_key(&self) -> &[u8] {
+        &self.share
+    }
+
+    fn group(&self) -> NamedGroup {
+        self.group
+    }
+}

@@ -1,0 +1,72 @@
+//! What a parked handshake waits for, and the reply that resumes it.
+
+use core::fmt;
+use std::sync::Arc;
+
+use rustls::crypto::CompletedKeyExchange;
+use rustls::sign::CertifiedKey;
+use rustls::{Error, NamedGroup, SignatureScheme};
+
+/// What a parked handshake waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Question<'a> {
+    /// A signature by the server's key. Reply with [`Reply::Signature`].
+    Signature {
+        /// The scheme that rustls and the key agreed on.
+        scheme: SignatureScheme,
+        /// What is to be signed: the bytes themselves, not a digest.
+        message: &'a [u8],
+    },
+    /// A key exchange of TLS 1.3: a key pair and the secret shared with the peer. Reply with [`Reply::KeyExchange`].
+    KeyExchange {
+        /// The group.
+        group: NamedGroup,
+        /// The peer's public key, as its hello carries it.
+        peer_share: &'a [u8],
+    },
+    /// The plaintext of a session ticket. Reply with [`Reply::Resumption`].
+    Ticket {
+        /// The ticket, as the client sent it.
+        sealed: &'a [u8],
+    },
+    /// The session stored under an identifier. Reply with [`Reply::Resumption`].
+    StoredSession {
+        /// The identifier.
+        id: &'a [u8],
+    },
+    /// The certificate for this hello. What the choice depends on is in the context that the resolver handed to
+    /// [`postpone`](crate::postpone). Reply with [`Reply::Certificate`].
+    Certificate,
+}
+
+/// The reply to a [`Question`].
+#[non_exhaustive]
+pub enum Reply {
+    /// The signature.
+    Signature(Vec<u8>),
+    /// The finished key exchange, or why the peer's share is refused.
+    KeyExchange(Result<CompletedKeyExchange, Error>),
+    /// The plaintext of the ticket or the stored session; `None` if it cannot be used.
+    Resumption(Option<Vec<u8>>),
+    /// The certificate and its key; `None` if there is none for this client.
+    Certificate(Option<Arc<CertifiedKey>>),
+}
+
+impl From<Vec<u8>> for Reply {
+    fn from(signature: Vec<u8>) -> Self {
+        Self::Signature(signature)
+    }
+}
+
+impl fmt::Debug for Reply {
+    /// The kind only: most replies are secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Signature(_) => "Signature",
+            Self::KeyExchange(_) => "KeyExchange",
+            Self::Resumption(_) => "Resumption",
+            Self::Certificate(_) => "Certificate",
+        })
+    }
+}

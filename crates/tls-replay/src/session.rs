@@ -1,0 +1,372 @@
+//! A server handshake as a state machine over bytes.
+
+use core::any::Any;
+use core::{fmt, mem};
+
+use rustls::server::ServerConnection;
+
+use crate::attempt::{Attempt, feed, flush};
+use crate::config::ReplayConfig;
+use crate::error::ReplayError;
+use crate::hello::{HelloScan, HelloStatus};
+use crate::pass;
+use crate::plant::{Bug, armed};
+use crate::question::{Question, Reply};
+use crate::record::{Record, Stop};
+
+/// How many bytes a client may send before the server's flight, for each of its hellos.
+pub const MAX_HELLO: usize = 32 * 1024;
+
+/// What a [`Session`] waits for.
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+#[non_exhaustive]
+pub enum SessionStage {
+    /// More of the client's bytes.
+    NeedsPeer,
+    /// The reply to [`Session::question`].
+    Parked,
+    /// Nothing: [`Session::connection`] is an ordinary rustls connection from here on.
+    Established,
+}
+
+/// What is set on the rustls connection of a handshake before it sees the hello.
+#[derive(Clone, Debug, Default)]
+pub struct SessionOptions {
+    /// As [`ServerConnection::set_buffer_limit`]. `None` leaves rustls's default.
+    pub buffer_limit: Option<usize>,
+    /// As [`ServerConnection::set_resumption_data`], unless empty.
+    pub resumption_data: Vec<u8>,
+    /// Calls [`ServerConnection::reject_early_data`].
+    pub reject_early_data: bool,
+}
+
+/// One server handshake.
+///
+/// It reads and writes nothing itself: [`hear`](Self::hear) takes the client's bytes and [`resume`](Self::resume) the
+/// reply to what the session is parked in, and both append what is to be sent. It has no clock, so the caller ends a
+/// handshake that takes too long by dropping it. A parked session is its client's hello and the recorded answers, some
+/// hundred bytes; secrets among them are wiped when it is dropped. It may move between threads at any time.
+///
+/// # Panics
+///
+/// A panic in a hook unwinds through `hear` or `resume`; the session then answers [`ReplayError::Closed`].
+pub struct Session {
+    config: ReplayConfig,
+    options: SessionOptions,
+    state: State,
+}
+
+enum State {
+    Hello {
+        received: Vec<u8>,
+        scan: HelloScan,
+    },
+    /// rustls asked the client for another hello.
+    Retrying(Box<Retrying>),
+    Parked(Box<Handshake>),
+    Established {
+        connection: Box<ServerConnection>,
+        unread: Vec<u8>,
+    },
+    /// The bytes are those of a client that needs a fiber.
+    Closed(Vec<u8>),
+}
+
+/// What two passes share.
+struct Handshake {
+    /// Everything the client sent.
+    received: Vec<u8>,
+    /// The HelloRetryRequest that was sent, if any.
+    sent: Vec<u8>,
+    record: Box<Record>,
+}
+
+impl Handshake {
+    /// Adds to what the client sent.
+    fn keep(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), ReplayError> {
+        if self.received.len() + bytes.len() > 2 * MAX_HELLO {
+            return Err(too_long(out));
+        }
+        self.received.extend_from_slice(bytes);
+        Ok(())
+    }
+}
+
+struct Retrying {
+    handshake: Handshake,
+    attempt: Attempt,
+}
+
+impl Session {
+    /// A handshake of which nothing has been received.
+    pub fn new(config: ReplayConfig, options: SessionOptions) -> Self {
+        let state = State::Hello { received: Vec::new(), scan: HelloScan::default() };
+        Self { config, options, state }
+    }
+
+    /// What the session waits for; `None` after an error.
+    pub fn stage(&self) -> Option<SessionStage> {
+        match self.state {
+            State::Hello { .. } | State::Retrying(_) => Some(SessionStage::NeedsPeer),
+            State::Parked(_) => Some(SessionStage::Parked),
+            State::Established { .. } => Some(SessionStage::Established),
+            State::Closed(_) => None,
+        }
+    }
+
+    /// What a parked session waits for.
+    pub fn question(&self) -> Option<Question<'_>> {
+        match &self.state {
+            State::Parked(handshake) => handshake.record.question(),
+            _ => None,
+        }
+    }
+
+    /// What the hook handed to [`postpone`](crate::postpone), or the key's
+    /// [context](crate::ReplayKey::with_context), while the session is parked.
+    pub fn context(&self) -> Option<&(dyn Any + Send)> {
+        match &self.state {
+            State::Parked(handshake) => handshake.record.context(),
+            _ => None,
+        }
+    }
+
+    /// As [`context`](Self::context), taken out. A key's context comes as the `Arc` that was given.
+    pub fn take_context(&mut self) -> Option<Box<dyn Any + Send>> {
+        match &mut self.state {
+            State::Parked(handshake) => handshake.record.take_context(),
+            _ => None,
+        }
+    }
+
+    /// The connection, once established. Its handshake may still wait for the client's last flight.
+    pub fn connection(&mut self) -> Option<&mut ServerConnection> {
+        match &mut self.state {
+            State::Established { connection, .. } => Some(connection),
+            _ => None,
+        }
+    }
+
+    /// The connection, once established, and the bytes that it had no room to take; give those to
+    /// [`read_tls`](ServerConnection::read_tls) before any others.
+    pub fn into_connection(self) -> Option<(ServerConnection, Vec<u8>)> {
+        match self.state {
+            State::Established { connection, unread } => Some((*connection, unread)),
+            _ => None,
+        }
+    }
+
+    /// Everything received from a client to which nothing has been sent, to be served in another way.
+    pub fn into_received(self) -> Option<Vec<u8>> {
+        match self.state {
+            State::Hello { received, .. } => Some(received),
+            State::Parked(handshake) if handshake.sent.is_empty() => Some(handshake.received),
+            State::Closed(received) if !received.is_empty() => Some(received),
+            _ => None,
+        }
+    }
+
+    /// Takes bytes from the client, and appends to `out` what is to be sent. While the session is parked they are kept.
+    ///
+    /// # Errors
+    ///
+    /// Any [`ReplayError`] but [`NotParked`](ReplayError::NotParked) and [`WrongReply`](ReplayError::WrongReply). `out`
+    /// may have an alert, which is to be sent.
+    pub fn hear(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<SessionStage, ReplayError> {
+        match mem::replace(&mut self.state, State::Closed(Vec::new())) {
+            State::Hello { mut received, scan } => {
+                received.reserve_exact(bytes.len());
+                received.extend_from_slice(bytes);
+                self.first_hello(received, scan, out)
+            }
+            State::Retrying(retrying) => {
+                let Retrying { mut handshake, attempt } = *retrying;
+                let from = handshake.received.len();
+                handshake.keep(bytes, out)?;
+                self.advance(attempt, handshake, from, out)
+            }
+            State::Parked(mut handshake) => {
+                handshake.keep(bytes, out)?;
+                self.state = State::Parked(handshake);
+                Ok(SessionStage::Parked)
+            }
+            State::Established { mut connection, mut unread } => {
+                unread.extend_from_slice(bytes);
+                let (taken, error) = feed(&mut connection, &unread);
+                flush(&mut connection, out);
+                unread.drain(..taken);
+                self.state = State::Established { connection, unread };
+                error.map_or(Ok(SessionStage::Established), |error| Err(error.into()))
+            }
+            State::Closed(received) => {
+                self.state = State::Closed(received);
+                Err(ReplayError::Closed)
+            }
+        }
+    }
+
+    /// Goes on with the reply to [`question`](Self::question), and appends to `out` what is to be sent. A signature is
+    /// used only if the second pass signs the same message in the same scheme.
+    ///
+    /// # Errors
+    ///
+    /// Any [`ReplayError`]. After [`NotParked`](ReplayError::NotParked) and [`WrongReply`](ReplayError::WrongReply) the
+    /// session is as before.
+    pub fn resume(
+        &mut self,
+        reply: impl Into<Reply>,
+        out: &mut Vec<u8>,
+    ) -> Result<SessionStage, ReplayError> {
+        let State::Parked(handshake) = &mut self.state else { return Err(ReplayError::NotParked) };
+        let reply = reply.into();
+        let signed = matches!(reply, Reply::Signature(_));
+        if !handshake.record.reply(reply) {
+            return Err(ReplayError::WrongReply);
+        }
+        let State::Parked(handshake) = mem::replace(&mut self.state, State::Closed(Vec::new()))
+        else {
+            return Err(ReplayError::NotParked);
+        };
+        if signed { self.perform(*handshake, out) } else { self.first_pass(*handshake, out) }
+    }
+
+    /// Ends a parked handshake whose reply cannot be had, and appends the alert `internal_error`. The server's flight has
+    /// not left, so the alert goes in the clear.
+    pub fn abort(&mut self, out: &mut Vec<u8>) {
+        if let State::Parked(_) = self.state {
+            self.state = State::Closed(Vec::new());
+            out.extend_from_slice(&[21, 3, 3, 0, 2, 2, 80]);
+        }
+    }
+
+    fn first_hello(
+        &mut self,
+        received: Vec<u8>,
+        mut scan: HelloScan,
+        out: &mut Vec<u8>,
+    ) -> Result<SessionStage, ReplayError> {
+        let status = scan.scan(&received);
+        if status == HelloStatus::Partial {
+            if received.len() > MAX_HELLO {
+                return Err(too_long(out));
+            }
+            self.state = State::Hello { received, scan };
+            return Ok(SessionStage::NeedsPeer);
+        }
+        let handshake = Handshake { received, sent: Vec::new(), record: Box::default() };
+        self.first_pass(handshake, out)
+    }
+
+    /// Runs the handshake up to its next question. Where it may end without one, its connection has to be real.
+    fn first_pass(
+        &mut self,
+        handshake: Handshake,
+        out: &mut Vec<u8>,
+    ) -> Result<SessionStage, ReplayError> {
+        let status = HelloScan::default().scan(&handshake.received);
+        if status != (HelloStatus::Whole { offers_resumption: false }) {
+            return self.perform(handshake, out);
+        }
+        let attempt = Attempt::rehearsal(&self.config)?;
+        self.advance(attempt, handshake, 0, out)
+    }
+
+    /// Runs the handshake over everything received, on a connection that may become the real one.
+    fn perform(
+        &mut self,
+        handshake: Handshake,
+        out: &mut Vec<u8>,
+    ) -> Result<SessionStage, ReplayError> {
+        let mut connection = self.config.connection()?;
+        if let Some(limit) = self.options.buffer_limit {
+            connection.set_buffer_limit(Some(limit));
+        }
+        if !self.options.resumption_data.is_empty() {
+            connection.set_resumption_data(&self.options.resumption_data);
+        }
+        if self.options.reject_early_data {
+            connection.reject_early_data();
+        }
+        self.advance(Attempt::Real(connection), handshake, 0, out)
+    }
+
+    /// Feeds everything received since `from` to `attempt`, and decides what becomes of its connection.
+    fn advance(
+        &mut self,
+        mut attempt: Attempt,
+        mut handshake: Handshake,
+        from: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<SessionStage, ReplayError> {
+        if from == 0 {
+            handshake.record.rewind();
+        }
+        let mut flight = Vec::new();
+        let mode = attempt.mode();
+        let feed = || attempt.feed(&handshake.received[from..], &mut flight);
+        let (mut record, (taken, error)) = pass::run(mode, handshake.record, feed);
+        let key_log = mem::take(&mut record.key_log);
+        handshake.record = record;
+        if let Some(stop) = handshake.record.why_stopped() {
+            // The connection knows nothing that counts, and its flight is not sent.
+            drop(attempt);
+            if armed(Bug::SendRehearsal) {
+                out.extend_from_slice(&flight);
+            }
+            return match stop {
+                Stop::Asked => {
+                    self.state = State::Parked(Box::new(handshake));
+                    Ok(SessionStage::Parked)
+                }
+                Stop::LocalKey => self.perform(handshake, out),
+                Stop::Differs(why) => Err(ReplayError::Differs(why)),
+                Stop::NotReplayable(why) => {
+                    if handshake.sent.is_empty() {
+                        self.state = State::Closed(handshake.received);
+                    }
+                    Err(why.into())
+                }
+            };
+        }
+        // A connection that begins anew first repeats what was sent.
+        let repeated = if from == 0 { &handshake.sent[..] } else { &[] };
+        let Some(news) = flight.strip_prefix(repeated) else {
+            return Err(ReplayError::Differs("it answers something else"));
+        };
+        if error.is_none() && attempt.waits_for_hello(&handshake.record) {
+            // Neither secret nor random bytes are in a HelloRetryRequest.
+            out.extend_from_slice(news);
+            handshake.sent.extend_from_slice(news);
+            self.state = State::Retrying(Box::new(Retrying { handshake, attempt }));
+            return Ok(SessionStage::NeedsPeer);
+        }
+        match attempt {
+            Attempt::Rehearsal(_) => match error {
+                Some(error) if armed(Bug::BelieveMute) => Err(error.into()),
+                // It failed, or ended without a question: that counts once it has happened for real.
+                _ => self.perform(handshake, out),
+            },
+            Attempt::Real(connection) => {
+                for line in &key_log {
+                    self.config.key_log().log(&line.label, &line.client_random, &line.secret);
+                }
+                out.extend_from_slice(news);
+                let unread = handshake.received[from + taken..].to_vec();
+                self.state = State::Established { connection, unread };
+                error.map_or(Ok(SessionStage::Established), |error| Err(error.into()))
+            }
+        }
+    }
+}
+
+/// Appends the alert `decode_error`: rustls has not seen the hello and cannot say it.
+fn too_long(out: &mut Vec<u8>) -> ReplayError {
+    out.extend_from_slice(&[21, 3, 3, 0, 2, 2, 50]);
+    ReplayError::TooLong
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("stage", &self.stage()).finish_non_exhaustive()
+    }
+}

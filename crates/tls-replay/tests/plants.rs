@@ -1,0 +1,42 @@
+//! Planted bugs: the tests of law L16 find each.
+//!
+//! A binary of its own, for a bug is planted in the whole process.
+
+#[path = "it/fixed.rs"]
+mod fixed;
+#[path = "it/invisible.rs"]
+#[allow(dead_code, reason = "the other binary uses the rest")]
+mod invisible;
+#[path = "it/world.rs"]
+#[allow(dead_code, reason = "the other binary uses the rest")]
+mod world;
+
+use invisible::{Case, changed_message_gets_no_signature, compare};
+use tls_replay::plant::{Bug, arm, disarm};
+
+/// What the tests of the law compare, for two handshakes: one that signs, and one that ends in an encrypted alert.
+fn is_invisible() -> Result<(), String> {
+    changed_message_gets_no_signature()?;
+    compare(&Case::default())?;
+    let refused =
+        Case { server_protocols: &[b"h2"], client_protocols: &[b"h3"], ..Case::default() };
+    compare(&refused).map(|_| ())
+}
+
+#[test]
+fn l16_every_planted_bug_is_found() {
+    is_invisible().unwrap();
+    for bug in [
+        Bug::SkipMessageCheck,
+        Bug::SendRehearsal,
+        Bug::FreshRandomness,
+        Bug::AskTwice,
+        Bug::BelieveMute,
+    ] {
+        arm(bug);
+        let found = is_invisible();
+        disarm();
+        assert!(found.is_err(), "{bug:?} was not found");
+    }
+    is_invisible().unwrap();
+}
