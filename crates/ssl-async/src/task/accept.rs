@@ -1,4 +1,4 @@
-//! The server's side.
+//! The future of a server's handshake.
 
 use core::future::Future;
 use core::pin::Pin;
@@ -13,41 +13,39 @@ use crate::task::handshake::Handshake;
 use crate::task::stream::TlsStream;
 
 impl TlsAcceptor {
-    /// The handshake with a client on `io`, to be awaited. Nothing happens before that.
-    ///
-    /// The future may be dropped at any await; a parked packet is cancelled.
+    /// Makes the future of a handshake with a client on `io`. Dropping it at any time cancels the handshake.
     pub fn accept<IO>(&self, io: IO) -> Accept<IO>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        Accept(Handshake::server(io, self.terms().clone(), Arc::clone(self.config())))
+        Accept(Handshake::server(io, self.options().clone(), Arc::clone(self.config())))
     }
 }
 
-/// A server's handshake: ready with the stream, or with why there is none.
+/// Future of a server's handshake, which returns the stream.
 ///
 /// # Panics
 ///
-/// With the panic of a hook, and when polled again after it was ready. If it has to wait under a deadline, which is so by default,
-/// on a runtime of tokio's whose timer is not enabled.
+/// With the panic of a hook; when polled again after it was ready; and when it has to wait on a tokio runtime without a
+/// timer, unless the acceptor is [`without_deadline`](TlsAcceptor::without_deadline).
 #[derive(Debug)]
 #[must_use = "a future does nothing unless it is awaited"]
 pub struct Accept<IO>(pub(crate) Handshake<IO>);
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Accept<IO> {
-    /// The same, with the transport in the error.
+    /// Makes a future that returns the transport with the error.
     pub fn into_fallible(self) -> FallibleHandshake<IO> {
         FallibleHandshake(self.0)
     }
 }
 
 impl<IO> Accept<IO> {
-    /// The transport; `None` once the stream has it.
+    /// The transport; `None` once the stream owns it.
     pub fn get_ref(&self) -> Option<&IO> {
         self.0.io()
     }
 
-    /// The transport; `None` once the stream has it. Reading from it or writing to it breaks the handshake.
+    /// The transport; `None` once the stream owns it. Reading from it or writing to it breaks the handshake.
     pub fn get_mut(&mut self) -> Option<&mut IO> {
         self.0.io_mut()
     }
@@ -61,8 +59,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Future for Accept<IO> {
     }
 }
 
-/// A handshake that gives the transport back if it fails. Made by `into_fallible`. What the handshake has read from the
-/// transport is not read again.
+/// Future of a handshake that returns the transport if it fails, without the bytes that the handshake has read. Made by
+/// `into_fallible`.
 #[derive(Debug)]
 #[must_use = "a future does nothing unless it is awaited"]
 pub struct FallibleHandshake<IO>(pub(crate) Handshake<IO>);
@@ -72,11 +70,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Future for FallibleHandshake<IO> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         self.0.poll(cx).map_err(|error| {
-            (error, self.0.take_io().expect("a handshake that failed still has its transport"))
+            (error, self.0.take_io().expect("a failed handshake owns its transport"))
         })
     }
 }
 
-/// Nothing in them is ever pinned.
+// No field is pinned.
 impl<IO> Unpin for Accept<IO> {}
 impl<IO> Unpin for FallibleHandshake<IO> {}

@@ -1,4 +1,4 @@
-//! The client's side.
+//! The future of a client's handshake.
 
 use core::future::Future;
 use core::pin::Pin;
@@ -16,54 +16,51 @@ use crate::task::handshake::Handshake;
 use crate::task::stream::TlsStream;
 
 impl TlsConnector {
-    /// The handshake with the server `name` on `io`, to be awaited. Nothing happens before that.
-    ///
-    /// The future may be dropped at any await; a parked packet is cancelled.
+    /// Makes the future of a handshake with the server `name` on `io`. Dropping it at any time cancels the handshake.
     pub fn connect<IO>(&self, name: ServerName<'static>, io: IO) -> Connect<IO>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let config = Arc::clone(self.config());
-        let exchange = self.terms().exchange.clone();
-        // It starts the key exchange, so it is a packet like any other.
+        let exchange = self.options().exchange.clone();
+        // Creating the connection starts the key exchange, so it is processed as a packet.
         let make = Work::create(move || Tls::client(config, name), exchange);
-        Connect(Handshake::client(io, self.terms().clone(), make))
+        Connect(Handshake::client(io, self.options().clone(), make))
     }
 }
 
-/// A client's handshake: ready with the stream, or with why there is none.
+/// Future of a client's handshake, which returns the stream.
 ///
 /// # Panics
 ///
-/// With the panic of a hook, and when polled again after it was ready. If it has to wait under a deadline, which is so by default,
-/// on a runtime of tokio's whose timer is not enabled.
+/// With the panic of a hook; when polled again after it was ready; and when it has to wait on a tokio runtime without a
+/// timer, unless the connector is [`without_deadline`](TlsConnector::without_deadline).
 #[derive(Debug)]
 #[must_use = "a future does nothing unless it is awaited"]
 pub struct Connect<IO>(Handshake<IO>);
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Connect<IO> {
-    /// Sends `data` with the hello, as far as the server has allowed it in an earlier session
-    /// (`ClientConfig::enable_early_data`). What it does not take is sent behind the handshake, before the stream is
-    /// there: either way the server gets all of it once. But somebody may record early data and send it again: see RFC
-    /// 8446, section 8.
+    /// Sends `data` with the hello, as much as the server has allowed in an earlier session
+    /// (`ClientConfig::enable_early_data`). Data that the server does not accept is sent after the handshake, before the
+    /// future is ready, so the server receives all of it once. An attacker can replay early data: see RFC 8446, section 8.
     pub fn early_data(mut self, data: impl Into<Vec<u8>>) -> Self {
         self.0.set_early(data.into());
         self
     }
 
-    /// The same, with the transport in the error.
+    /// Makes a future that returns the transport with the error.
     pub fn into_fallible(self) -> FallibleHandshake<IO> {
         FallibleHandshake(self.0)
     }
 }
 
 impl<IO> Connect<IO> {
-    /// The transport; `None` once the stream has it.
+    /// The transport; `None` once the stream owns it.
     pub fn get_ref(&self) -> Option<&IO> {
         self.0.io()
     }
 
-    /// The transport; `None` once the stream has it. Reading from it or writing to it breaks the handshake.
+    /// The transport; `None` once the stream owns it. Reading from it or writing to it breaks the handshake.
     pub fn get_mut(&mut self) -> Option<&mut IO> {
         self.0.io_mut()
     }
@@ -77,5 +74,5 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Future for Connect<IO> {
     }
 }
 
-/// Nothing in it is ever pinned.
+// No field is pinned.
 impl<IO> Unpin for Connect<IO> {}

@@ -1,15 +1,15 @@
-//! A client's early data: sent with the hello as far as the server allows, else behind the handshake, once.
+//! A client's early data: each byte is sent once, with the hello if the server accepts it, else after the handshake.
 
 use crate::rustls23::Tls;
 
-/// Data, and how far it is.
+/// Early data, and how much of it was sent.
 #[derive(Default)]
 pub(crate) struct EarlyData {
     data: Vec<u8>,
-    /// How much went with the hello.
+    /// Bytes sent with the hello.
     with_hello: usize,
-    /// How much of `data` is done with; known once the server has said whether it took the early part.
-    behind: Option<usize>,
+    /// Bytes sent in all that the server accepted. `None` until it has accepted or rejected those with the hello.
+    delivered: Option<usize>,
     offered: bool,
 }
 
@@ -18,7 +18,7 @@ impl EarlyData {
         Self { data, ..Self::default() }
     }
 
-    /// Called whenever the connection comes back from a packet; only the first one is before the hello leaves.
+    /// Called after each packet. Only the first call precedes the sending of the hello and has an effect.
     pub(crate) fn send_with_hello(&mut self, tls: &mut Tls) {
         if self.offered || self.data.is_empty() {
             return;
@@ -26,18 +26,18 @@ impl EarlyData {
         self.offered = true;
         while self.with_hello < self.data.len() {
             match tls.write_early(&self.data[self.with_hello..]) {
-                // As much as is allowed, or none.
+                // The rest is more than is allowed.
                 Ok(0) | Err(_) => return,
                 Ok(n) => self.with_hello += n,
             }
         }
     }
 
-    /// Hands what the server did not take to the connection, as much as its buffer holds.
-    pub(crate) fn send_behind(&mut self, tls: &mut Tls) {
+    /// Writes data that the server did not accept, as much as the connection's buffer holds.
+    pub(crate) fn send_after_handshake(&mut self, tls: &mut Tls) {
         let accepted = tls.is_early_data_accepted();
-        let sent = self.behind.get_or_insert(if accepted { self.with_hello } else { 0 });
-        // A write that takes nothing found the buffer full: it is sent first.
+        let sent = self.delivered.get_or_insert(if accepted { self.with_hello } else { 0 });
+        // A write of zero bytes: the buffer is full and must be sent first.
         while *sent < self.data.len() {
             match tls.write(&self.data[*sent..]) {
                 Ok(0) | Err(_) => return,
@@ -46,8 +46,8 @@ impl EarlyData {
         }
     }
 
-    /// Whether all of it was handed to the connection.
+    /// Whether all data was written to the connection.
     pub(crate) fn is_sent(&self) -> bool {
-        self.behind.unwrap_or(0) == self.data.len()
+        self.delivered.unwrap_or(0) == self.data.len()
     }
 }

@@ -1,27 +1,27 @@
-//! A handshake as a state machine of its task: all reads and writes are here, packets are at a shard.
+//! A handshake as the state machine of a task: the task reads and writes, and processes packets in place or on a shard.
 //!
 //! ```text
-//!          answer: the connection
-//!   Here <---------------------------+
-//!    |                               |
-//!    +-- read whole records ------> Away -- answer: broken --> SendingAlert -- sent --> over
-//!    |                               |
-//!    | done, and flushed             +-- drop --> Cancel to the shard ----------------> over
-//!    |                               +-- deadline --> Cancel to the shard, alert -----> over
-//!    v                               +-- peer closed --> Abandon -- answer -----------> over
+//!                 reply: the connection
+//!   OnTask <-------------------------------+
+//!    |                                     |
+//!    +-- records that may reach a hook -> OnShard -- reply: broken --> SendingAlert -- sent --> Ended
+//!    |                                     |
+//!    | done and flushed                    +-- drop -------> Cancel -------------------------> Ended
+//!    |                                     +-- deadline ---> Cancel, alert ------------------> Ended
+//!    v                                     +-- peer closed -> CancelUnlessRunning -- reply --> Ended
 //!   TlsStream
 //! ```
 //!
-//! Nothing about the transport is known at the shard, so the peer's close, a deadline and a shutdown are what they are
-//! for any task: something that it is polled for. What the peer's close means for a packet that is away is decided in
-//! [`read_ahead`](crate::read_ahead); whether the packet is parked, only its shard knows, so the shard is asked.
+//! A shard knows nothing about the transport: the task is polled for the peer's close, the deadline and a shutdown.
+//! [`read_ahead`](crate::read_ahead) decides what the peer's close means for a packet on a shard. Only the shard knows
+//! whether the packet is parked, so it decides whether the packet is cancelled.
 
 use core::fmt;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 use core::time::Duration;
 use std::future::Future;
-use std::io::{self, Write};
+use std::io::Write;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 
@@ -36,139 +36,147 @@ use crate::id::SslId;
 use crate::packet::Work;
 use crate::read_ahead::{Awaited, Next, PacketAt, ReadAhead};
 use crate::records::{INTERNAL_ERROR, UNEXPECTED_MESSAGE};
-use crate::rustls23::{Hello, KeyExchange, Returned, ServerConfig, Tls};
+use crate::rustls23::{Hello, KeyExchange, Processed, Returned, ServerConfig, Tls};
+use crate::task::active::Active;
 use crate::task::early::EarlyData;
-use crate::task::shards::{Shards, UnderWay};
+use crate::task::packet_task::Reply;
+use crate::task::shards::{PacketHandle, Shards};
 use crate::task::stream::TlsStream;
-use crate::task::sync_io::SyncIo;
-use crate::task::visit::{Reply, Visit};
+use crate::task::sync_io::{SyncIo, to_poll};
 
-/// Which side of the handshake this is.
+/// The side of the handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     Server,
     Client,
 }
 
-/// What handshakes have in common.
+/// Settings of the handshakes of an endpoint.
 #[derive(Clone)]
-pub(crate) struct Terms {
+pub(crate) struct HandshakeOptions {
     pub(crate) shards: Shards,
     pub(crate) exchange: KeyExchange,
     pub(crate) deadline: Option<Duration>,
 }
 
-/// How long a handshake may take unless the program says otherwise. A client on a bad line with a lost packet or two is done in
-/// ten seconds; a minute is what servers have given for long.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
+/// The default deadline of a handshake. A client that loses a few packets is done in ten seconds; a minute is customary in
+/// servers.
+pub(crate) const DEFAULT_DEADLINE: Duration = Duration::from_secs(60);
 
-impl Terms {
+impl HandshakeOptions {
     pub(crate) fn new(shards: &Shards) -> Self {
-        Self { shards: shards.clone(), exchange: KeyExchange::default(), deadline: Some(DEADLINE) }
+        Self {
+            shards: shards.clone(),
+            exchange: KeyExchange::default(),
+            deadline: Some(DEFAULT_DEADLINE),
+        }
     }
 }
 
-/// A handshake under way.
+/// A handshake.
 pub(crate) struct Handshake<IO> {
     id: SslId,
     role: Role,
-    /// Absent once the stream has it.
+    /// `None` once the stream owns it.
     io: Option<IO>,
-    terms: Terms,
-    place: Place,
+    options: HandshakeOptions,
+    phase: Phase,
     ahead: ReadAhead,
     early: EarlyData,
     deadline: Deadline,
-    /// Whether the peer takes an alert in the clear while the connection is not here.
+    /// Whether the peer accepts an unencrypted alert while the connection is on a shard.
     in_the_clear: bool,
-    /// How much early data a server takes; none, a client.
+    /// The maximum of early data in bytes that a server accepts; zero on a client.
     max_early_data: u32,
-    /// Whether the peer was sent what its last flight answers: from then on that may come.
-    answered: bool,
-    /// Whether the transport holds something that it may not have sent.
+    /// Whether a `ServerHello` was sent. From then on the client's last flight may arrive.
+    sent_server_hello: bool,
+    /// Whether the transport may hold bytes that it has not sent.
     unflushed: bool,
-    /// Why the shard was asked to give the packet up.
-    abandoned: Option<SslError>,
-    /// The transport takes nothing any more. Counts when what the peer has sent is processed.
-    unsendable: Option<SslError>,
+    /// Why the shard was asked to cancel the packet.
+    cancel_reason: Option<SslError>,
+    /// The transport's error when writing. Returned once everything that the peer has sent is processed.
+    write_error: Option<SslError>,
     span: Span,
-    _under_way: UnderWay,
+    _active: Active,
 }
 
-/// Where the connection is.
-enum Place {
-    /// Not made yet; making it reaches no hook.
-    Plain(Arc<ServerConfig>),
-    /// Not made yet; the first packet makes it.
-    Unmade(Work),
-    Here(Tls),
-    Away(Visit),
-    /// Lost, and the records that tell the peer have not all left.
+/// The phase of a handshake: where its connection is.
+enum Phase {
+    /// Not created. Creating it reaches no hook.
+    New(Arc<ServerConfig>),
+    /// Not created. The first packet creates it, and may reach a hook.
+    FirstPacket(Work),
+    OnTask(Tls),
+    OnShard(PacketHandle),
+    /// Lost. The records that tell the peer are not all sent.
     SendingAlert(FinalAlert),
-    /// Nowhere any more.
-    Over,
+    Ended,
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
-    /// A server's, on an accepted transport.
-    pub(crate) fn server(io: IO, terms: Terms, config: Arc<ServerConfig>) -> Self {
+    /// A server's handshake.
+    pub(crate) fn server(io: IO, options: HandshakeOptions, config: Arc<ServerConfig>) -> Self {
         let max_early_data = config.max_early_data_size;
-        Self { max_early_data, ..Self::new(Role::Server, io, terms, Place::Plain(config)) }
+        Self { max_early_data, ..Self::new(Role::Server, io, options, Phase::New(config)) }
     }
 
-    /// A server's that goes on from a hello, which is taken from the front of `io` with what is in `ahead`.
-    pub(crate) fn accepted(
+    /// A server's handshake that continues after `hello`. `ahead` was read from `io` after it.
+    pub(crate) fn after_hello(
         io: IO,
         ahead: ReadAhead,
-        terms: Terms,
+        options: HandshakeOptions,
         config: Arc<ServerConfig>,
         hello: Hello,
     ) -> Self {
         let max_early_data = config.max_early_data_size;
-        let make = Work::create(move || hello.into_processed(config), terms.exchange.clone());
-        Self { max_early_data, ahead, ..Self::new(Role::Server, io, terms, Place::Unmade(make)) }
+        let make = Work::create(move || hello.into_processed(config), options.exchange.clone());
+        Self {
+            max_early_data,
+            ahead,
+            ..Self::new(Role::Server, io, options, Phase::FirstPacket(make))
+        }
     }
 
-    /// A client's: `make` makes the connection, at a shard.
-    pub(crate) fn client(io: IO, terms: Terms, make: Work) -> Self {
-        Self::new(Role::Client, io, terms, Place::Unmade(make))
+    /// A client's handshake. `make` creates the connection and starts the key exchange.
+    pub(crate) fn client(io: IO, options: HandshakeOptions, make: Work) -> Self {
+        Self::new(Role::Client, io, options, Phase::FirstPacket(make))
     }
 
-    /// Sends this with the hello, or behind the handshake if the server does not take it there.
+    /// Sends `data` with the hello, or after the handshake if the server does not accept it as early data.
     pub(crate) fn set_early(&mut self, data: Vec<u8>) {
         self.early = EarlyData::new(data);
     }
 
-    fn new(role: Role, io: IO, terms: Terms, place: Place) -> Self {
+    fn new(role: Role, io: IO, options: HandshakeOptions, phase: Phase) -> Self {
         let id = SslId::next();
         Self {
-            _under_way: terms.shards.begin_handshake(),
+            _active: options.shards.begin_handshake(),
             id,
             role,
             io: Some(io),
-            terms,
-            place,
+            options,
+            phase,
             ahead: ReadAhead::default(),
             early: EarlyData::default(),
             deadline: Deadline::default(),
             in_the_clear: true,
             max_early_data: 0,
-            answered: false,
+            sent_server_hello: false,
             unflushed: false,
-            abandoned: None,
-            unsendable: None,
+            cancel_reason: None,
+            write_error: None,
             span: tracing::debug_span!("handshake", ssl = id.as_u64()),
         }
     }
 
-    /// Carries the handshake on as far as it goes.
+    /// Continues the handshake. Ready with the stream, or with the error that ended it.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<TlsStream<IO>, SslError>> {
         let span = self.span.clone();
         let _entered = span.enter();
         let result = match self.advance(cx) {
             Poll::Ready(result) => result,
             Poll::Pending => match self.poll_deadline(cx) {
-                Poll::Ready(late) => Err(self.give_up(SslError::TimedOut(late), cx)),
+                Poll::Ready(late) => Err(self.abort(SslError::TimedOut(late), cx)),
                 Poll::Pending => return Poll::Pending,
             },
         };
@@ -180,128 +188,131 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
             }
             Err(error) => {
                 tracing::debug!(ssl = self.id.as_u64(), %error, "ssl.failed");
-                // A packet that is away is cancelled by this.
-                self.place = Place::Over;
+                // Dropping the handle of a packet cancels it.
+                self.phase = Phase::Ended;
                 Err(error)
             }
         })
     }
 
     fn poll_deadline(&mut self, cx: &mut Context<'_>) -> Poll<Duration> {
-        self.deadline.poll(self.terms.deadline, cx)
+        self.deadline.poll(self.options.deadline, cx)
     }
 
     fn advance(&mut self, cx: &mut Context<'_>) -> Poll<Result<Tls, SslError>> {
         loop {
-            match core::mem::replace(&mut self.place, Place::Over) {
-                Place::Plain(config) => {
-                    self.place = Place::Here(Tls::server(config).map_err(SslError::Tls)?);
+            match core::mem::replace(&mut self.phase, Phase::Ended) {
+                Phase::New(config) => {
+                    self.phase = Phase::OnTask(Tls::server(config).map_err(SslError::Tls)?);
                 }
-                Place::Unmade(work) => self.place = Place::Away(self.terms.shards.visit(work)),
-                Place::Away(mut visit) => match Pin::new(&mut visit).poll(cx) {
-                    Poll::Ready(answer) => {
-                        let gave_up = self.abandoned.take();
-                        self.place = self.settle(answer, gave_up, cx)?;
-                    }
+                Phase::FirstPacket(work) => self.phase = self.process_on_shard(work),
+                Phase::OnShard(mut packet) => match Pin::new(&mut packet).poll(cx) {
+                    Poll::Ready(reply) => self.phase = self.after_reply(reply, cx),
                     Poll::Pending => {
-                        self.watch_peer(&visit, cx);
-                        self.place = Place::Away(visit);
+                        self.watch_peer(&packet, cx);
+                        self.phase = Phase::OnShard(packet);
                         return Poll::Pending;
                     }
                 },
-                Place::Here(mut tls) => {
+                Phase::OnTask(mut tls) => {
                     let done = !tls.is_handshaking();
                     if done {
-                        self.early.send_behind(&mut tls);
+                        self.early.send_after_handshake(&mut tls);
                     }
                     let flushed = self.poll_flush(&mut tls, done, cx)?;
                     if done && flushed.is_pending() {
-                        self.place = Place::Here(tls);
+                        self.phase = Phase::OnTask(tls);
                         return Poll::Pending;
                     }
                     if done && self.early.is_sent() {
                         return Poll::Ready(Ok(tls));
                     }
                     if done {
-                        self.place = Place::Here(tls);
+                        self.phase = Phase::OnTask(tls);
                         continue;
                     }
-                    // A transport that takes no more now does not keep the peer's bytes from being read.
+                    // Read even if the transport accepts no more bytes now.
                     let Poll::Ready(records) = self.poll_next(cx)? else {
-                        self.place = Place::Here(tls);
+                        self.phase = Phase::OnTask(tls);
                         return Poll::Pending;
                     };
-                    // What a client's packet has made of the keys is not known until it is back.
+                    // A client's packet may change the keys, which shows only in its reply.
                     self.in_the_clear = self.role == Role::Server && tls.speaks_in_the_clear();
-                    let work = Work::records(tls, records, self.terms.exchange.clone());
-                    self.place = match work.may_pause() {
-                        true => Place::Away(self.terms.shards.visit(work)),
-                        false => self.settle(Some(Reply::Processed(work.run())), None, cx)?,
+                    let work = Work::records(tls, records, self.options.exchange.clone());
+                    self.phase = match work.may_pause() {
+                        true => self.process_on_shard(work),
+                        false => self.after_packet(work.run()),
                     };
                 }
-                Place::SendingAlert(mut alert) => {
+                Phase::SendingAlert(mut alert) => {
                     if self.send(&mut alert, cx) {
                         return Poll::Ready(Err(alert.error));
                     }
-                    self.place = Place::SendingAlert(alert);
+                    self.phase = Phase::SendingAlert(alert);
                     return Poll::Pending;
                 }
-                Place::Over => panic!("a handshake was polled after it had ended"),
+                Phase::Ended => panic!("a handshake was polled after it had ended"),
             }
         }
     }
 
-    /// What the shard has answered, after it was perhaps asked to give the packet up.
-    fn settle(
-        &mut self,
-        answer: Option<Reply>,
-        gave_up: Option<SslError>,
-        cx: &mut Context<'_>,
-    ) -> Result<Place, SslError> {
-        match answer {
-            Some(Reply::Processed(Ok(back))) => {
-                let Returned { mut tls, unprocessed, closed } = back;
+    fn process_on_shard(&self, work: Work) -> Phase {
+        Phase::OnShard(self.options.shards.process(work))
+    }
+
+    /// The phase after a packet was processed, in place or on a shard.
+    fn after_packet(&mut self, processed: Processed) -> Phase {
+        match processed {
+            Ok(Returned { mut tls, unprocessed, closed }) => {
                 self.ahead.unread(unprocessed);
                 if closed {
                     self.ahead.close_by_tls();
                 }
                 self.early.send_with_hello(&mut tls);
-                Ok(Place::Here(tls))
+                Phase::OnTask(tls)
             }
-            Some(Reply::Processed(Err(broken))) => Ok(Place::SendingAlert(broken.into())),
-            // Law L10: it surfaces in whoever resumed the job, and that is this task.
+            Err(broken) => Phase::SendingAlert(broken.into()),
+        }
+    }
+
+    /// The phase after a shard's reply; `None` when the shard has ended.
+    fn after_reply(&mut self, reply: Option<Reply>, cx: &mut Context<'_>) -> Phase {
+        let cancel_reason = self.cancel_reason.take();
+        match reply {
+            Some(Reply::Processed(processed)) => self.after_packet(processed),
+            // Law L10: a panic in a job reaches the caller that resumed it, here this task.
             Some(Reply::Panicked(panic)) => {
                 let mut alert = FinalAlert::new(self.alert_in_the_clear(), SslError::Panicked);
                 let _told = self.send(&mut alert, cx);
                 resume_unwind(panic)
             }
-            Some(Reply::Abandoned) => {
-                let error = gave_up.expect("a packet is abandoned for a reason");
-                Ok(Place::SendingAlert(match error {
-                    SslError::Tls(_) if self.role == Role::Server && !self.answered => {
+            Some(Reply::Cancelled) => {
+                let error = cancel_reason.expect("a packet is cancelled for a reason");
+                Phase::SendingAlert(match error {
+                    SslError::Tls(_) if self.role == Role::Server && !self.sent_server_hello => {
                         FinalAlert::new(UNEXPECTED_MESSAGE.to_vec(), error)
                     }
                     _ => FinalAlert::none(error),
-                }))
+                })
             }
             None => {
-                let why_gone = || SslError::Failed(self.terms.shards.why_gone());
-                let error = gave_up.unwrap_or_else(why_gone);
-                Ok(Place::SendingAlert(FinalAlert::new(self.alert_in_the_clear(), error)))
+                let no_reply = || SslError::Failed(self.options.shards.no_reply_error());
+                let error = cancel_reason.unwrap_or_else(no_reply);
+                Phase::SendingAlert(FinalAlert::new(self.alert_in_the_clear(), error))
             }
         }
     }
 
-    /// Gives the handshake up; a packet that is away is cancelled. The peer is told, as far as the transport takes it now.
-    fn give_up(&mut self, error: SslError, cx: &mut Context<'_>) -> SslError {
-        let bytes = match core::mem::replace(&mut self.place, Place::Over) {
-            Place::Here(mut tls) => {
+    /// Ends the handshake with `error`, cancels its packet, and sends the peer as much of an alert as the transport accepts now.
+    fn abort(&mut self, error: SslError, cx: &mut Context<'_>) -> SslError {
+        let bytes = match core::mem::replace(&mut self.phase, Phase::Ended) {
+            Phase::OnTask(mut tls) => {
                 tls.give_up();
                 tls.take_output()
             }
-            Place::Plain(_) | Place::Unmade(_) | Place::Away(_) => self.alert_in_the_clear(),
-            Place::SendingAlert(alert) => return alert.error,
-            Place::Over => return error,
+            Phase::New(_) | Phase::FirstPacket(_) | Phase::OnShard(_) => self.alert_in_the_clear(),
+            Phase::SendingAlert(alert) => return alert.error,
+            Phase::Ended => return error,
         };
         let mut alert = FinalAlert::new(bytes, error);
         let _told = self.send(&mut alert, cx);
@@ -313,16 +324,16 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
         alert.send(self.id, &mut SyncIo::new(io, cx), &mut self.ahead)
     }
 
-    /// What tells the peer that something failed on this side, when the connection is lost; if a record in the clear is
-    /// what it takes (law L15).
+    /// The alert of a connection that is lost to its packet (law L15: the peer is told of a failure). Empty if the peer
+    /// accepts encrypted records only.
     fn alert_in_the_clear(&self) -> Vec<u8> {
         if self.in_the_clear { INTERNAL_ERROR.to_vec() } else { Vec::new() }
     }
 
-    /// Looks after the peer while the connection is away: reads ahead.
-    fn watch_peer(&mut self, visit: &Visit, cx: &mut Context<'_>) {
+    /// Reads ahead while the connection is on a shard, and has its packet cancelled if the peer is gone.
+    fn watch_peer(&mut self, packet: &PacketHandle, cx: &mut Context<'_>) {
         let awaited = match self.role {
-            Role::Server if !self.answered => {
+            Role::Server if !self.sent_server_hello => {
                 Awaited::ClientBeforeServerHello { max_early_data: self.max_early_data }
             }
             Role::Server => Awaited::Client,
@@ -330,44 +341,44 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
         };
         let io = self.io.as_mut().expect(HAS_IO);
         self.ahead.watch(&mut SyncIo::new(io, cx), awaited);
-        if self.abandoned.is_none() {
-            // The stricter of the two: the shard may have no job for it yet.
-            self.abandoned = self.ahead.reason_to_cancel(awaited, PacketAt::Waiting);
-            if self.abandoned.is_some() {
-                visit.abandon();
+        if self.cancel_reason.is_none() {
+            // The packet may be queued: the rule for that is stricter than for a parked one.
+            self.cancel_reason = self.ahead.reason_to_cancel(awaited, PacketAt::Waiting);
+            if self.cancel_reason.is_some() {
+                packet.cancel_unless_running();
             }
         }
     }
 
-    /// Sends all there is to send.
+    /// Sends everything that the connection has to send.
     ///
-    /// A transport that takes nothing any more may still hold what the peer has said, an alert perhaps. So its error waits
-    /// until that is read, or the handshake is `done`.
+    /// A transport that fails to write may still hold bytes from the peer, for instance an alert. So its error is kept until
+    /// those are processed or the handshake is `done`.
     fn poll_flush(
         &mut self,
         tls: &mut Tls,
         done: bool,
         cx: &mut Context<'_>,
     ) -> Result<Poll<()>, SslError> {
-        if let Some(error) = self.unsendable.take_if(|_| done) {
+        if let Some(error) = self.write_error.take_if(|_| done) {
             return Err(error);
         }
         if tls.wants_write() {
             self.unflushed = true;
-            self.answered |= !tls.awaits_second_hello();
+            self.sent_server_hello |= !tls.awaits_second_hello();
         }
-        if !self.unflushed || self.unsendable.is_some() {
+        if !self.unflushed || self.write_error.is_some() {
             return Ok(Poll::Ready(()));
         }
         let mut io = self.sync_io(cx);
-        match pending(tls.flush(&mut io).and_then(|()| io.flush())) {
+        match to_poll(tls.flush(&mut io).and_then(|()| io.flush())) {
             Ok(flushed) => {
                 self.unflushed = flushed.is_pending();
                 Ok(flushed)
             }
             Err(error) if done => Err(error.into()),
             Err(error) => {
-                self.unsendable = Some(error.into());
+                self.write_error = Some(error.into());
                 Ok(Poll::Ready(()))
             }
         }
@@ -378,9 +389,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
         let io = self.io.as_mut().expect(HAS_IO);
         match self.ahead.next(&mut SyncIo::new(io, cx)) {
             Ok(Next::Records(records)) => Ok(Poll::Ready(records)),
-            Ok(Next::End(error)) => Err(self.unsendable.take().unwrap_or(error)),
-            // Only a transport that would block is an error here.
-            Err(_would_block) => self.unsendable.take().map_or(Ok(Poll::Pending), Err),
+            Ok(Next::End(error)) => Err(self.write_error.take().unwrap_or(error)),
+            // `next` keeps every other error as the end of the stream.
+            Err(_would_block) => self.write_error.take().map_or(Ok(Poll::Pending), Err),
         }
     }
 
@@ -398,36 +409,36 @@ impl<IO> Handshake<IO> {
         self.io.as_mut()
     }
 
-    /// Gives the transport back, and the handshake up.
+    /// Ends the handshake and returns the transport.
     pub(crate) fn take_io(&mut self) -> Option<IO> {
-        self.place = Place::Over;
+        self.phase = Phase::Ended;
         self.io.take()
     }
 }
 
 impl<IO> fmt::Debug for Handshake<IO> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = match self.place {
-            Place::Plain(_) | Place::Unmade(_) => "not begun",
-            Place::Here(_) => "here",
-            Place::Away(_) => "away",
-            Place::SendingAlert(_) => "sending its alert",
-            Place::Over => "over",
+        let phase = match self.phase {
+            Phase::New(_) | Phase::FirstPacket(_) => "not begun",
+            Phase::OnTask(_) => "on the task",
+            Phase::OnShard(_) => "on a shard",
+            Phase::SendingAlert(_) => "sending its alert",
+            Phase::Ended => "ended",
         };
         f.debug_struct("Handshake")
             .field("ssl", &self.id.as_u64())
             .field("role", &self.role)
-            .field("connection", &place)
+            .field("phase", &phase)
             .finish_non_exhaustive()
     }
 }
 
-/// A deadline that begins with its first poll, for its timer needs a runtime.
+/// A deadline that begins with its first poll, because its timer needs a runtime.
 #[derive(Default)]
 pub(crate) struct Deadline(Option<Pin<Box<Sleep>>>);
 
 impl Deadline {
-    /// Ready with the limit when it has passed; never without one, and outside a runtime of tokio's, where there is no timer.
+    /// Ready with `limit` when it has passed. Never ready without a limit, or outside a tokio runtime, where there is no timer.
     pub(crate) fn poll(&mut self, limit: Option<Duration>, cx: &mut Context<'_>) -> Poll<Duration> {
         let Some(limit) = limit else { return Poll::Pending };
         if self.0.is_none() && Handle::try_current().is_err() {
@@ -440,12 +451,3 @@ impl Deadline {
 
 /// The invariant of [`Handshake::io`].
 const HAS_IO: &str = "a handshake has its transport until it has ended";
-
-/// Waiting is no error.
-pub(crate) fn pending(result: io::Result<()>) -> io::Result<Poll<()>> {
-    match result {
-        Ok(()) => Ok(Poll::Ready(())),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Poll::Pending),
-        Err(error) => Err(error),
-    }
-}

@@ -1,4 +1,4 @@
-//! The client's hello, in hand before the configuration is chosen.
+//! A server's handshake that reads the client's hello before the configuration is chosen.
 
 use core::fmt;
 use core::future::poll_fn;
@@ -17,12 +17,12 @@ use crate::records::INTERNAL_ERROR;
 use crate::rustls23::{ClientHello, Hello, HelloReader};
 use crate::task::accept::Accept;
 use crate::task::endpoint::TlsAcceptor;
-use crate::task::handshake::{DEADLINE, Deadline, Handshake};
+use crate::task::handshake::{DEFAULT_DEADLINE, Deadline, Handshake};
 use crate::task::rewind::Rewind;
 use crate::task::sync_io::SyncIo;
 
-/// A client's hello, with its transport. Choose a configuration by it, by an `.await` if need be, and go on with the
-/// acceptor of that configuration.
+/// A client's hello, with its transport. Choose a configuration by the hello, with `.await` if necessary, and continue with
+/// the acceptor of that configuration.
 ///
 /// ```
 /// # #[cfg(feature = "aws-lc-rs")] {
@@ -37,34 +37,31 @@ use crate::task::sync_io::SyncIo;
 /// # }
 /// ```
 ///
-/// Acceptors that share their [`Shards`](super::Shards) cost no more than their configurations. Each has its own
-/// deadline, which begins with the hello read; [`read`](Self::read) itself has 60 seconds, and
-/// [`read_within`](Self::read_within) takes another limit.
+/// Acceptors are cheap if they share their [`Shards`](super::Shards). The deadline of [`read`](Self::read) is 60 seconds,
+/// that of [`read_within`](Self::read_within) its argument; the acceptor's deadline begins with [`accept`](Self::accept).
 pub struct StartHandshake<IO> {
     hello: Hello,
-    /// What was read behind the hello.
+    /// Bytes read after the hello.
     ahead: ReadAhead,
     io: IO,
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> StartHandshake<IO> {
-    /// Waits for a client's hello on `io`, for 60 seconds at most. Reaches no hook, so no shard is visited.
-    ///
-    /// What is no hello gets its alert before this returns, however little the transport takes at a time.
+    /// Waits for a client's hello on `io`, for 60 seconds at most. Uses no shard, because reading a hello reaches no hook.
     ///
     /// # Errors
     ///
-    /// [`SslError::Tls`] if it is no hello (the alert for that was sent if the peer still listened),
-    /// [`SslError::PeerClosed`], [`SslError::Io`], and [`SslError::TimedOut`], of which the peer was told.
+    /// [`SslError::Tls`] if the client sent something else, and [`SslError::TimedOut`], each after an alert to the peer;
+    /// [`SslError::PeerClosed`]; [`SslError::Io`].
     ///
     /// # Panics
     ///
-    /// If it has to wait on a runtime of tokio's whose timer is not enabled.
+    /// If it has to wait on a tokio runtime without a timer.
     pub async fn read(io: IO) -> Result<Self, SslError> {
-        Self::read_within(io, Some(DEADLINE)).await
+        Self::read_within(io, Some(DEFAULT_DEADLINE)).await
     }
 
-    /// As [`read`](Self::read), for as long as `limit`; with `None`, for as long as the client likes.
+    /// As [`read`](Self::read), with the deadline `limit`, or without one if it is `None`.
     ///
     /// # Errors
     ///
@@ -72,7 +69,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> StartHandshake<IO> {
     ///
     /// # Panics
     ///
-    /// As [`read`](Self::read), but not with `None`.
+    /// As [`read`](Self::read), unless `limit` is `None`.
     pub async fn read_within(mut io: IO, limit: Option<Duration>) -> Result<Self, SslError> {
         let (mut reader, mut ahead) = (HelloReader::default(), ReadAhead::default());
         let (mut deadline, mut alert) = (Deadline::default(), None::<FinalAlert>);
@@ -92,10 +89,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> StartHandshake<IO> {
                     Err(_would_block) => {
                         let late = ready!(deadline.poll(limit, cx));
                         let bytes = INTERNAL_ERROR.to_vec();
-                        let mut told = FinalAlert::new(bytes, SslError::TimedOut(late));
-                        let _as_far_as_it_goes =
-                            told.send(id, &mut SyncIo::new(&mut io, cx), &mut ahead);
-                        return Poll::Ready(Err(told.error));
+                        let mut alert = FinalAlert::new(bytes, SslError::TimedOut(late));
+                        // As much as the transport accepts now.
+                        let _ = alert.send(id, &mut SyncIo::new(&mut io, cx), &mut ahead);
+                        return Poll::Ready(Err(alert.error));
                     }
                 }
             }
@@ -104,16 +101,16 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> StartHandshake<IO> {
         Ok(Self { hello, ahead, io })
     }
 
-    /// The handshake under the acceptor that was chosen. Goes on from the hello.
+    /// Makes the future of the handshake with the chosen acceptor, which continues after the hello.
     pub fn accept(self, acceptor: &TlsAcceptor) -> Accept<IO> {
         let Self { hello, ahead, io } = self;
-        let (terms, config) = (acceptor.terms().clone(), Arc::clone(acceptor.config()));
-        Accept(Handshake::accepted(io, ahead, terms, config, hello))
+        let (options, config) = (acceptor.options().clone(), Arc::clone(acceptor.config()));
+        Accept(Handshake::after_hello(io, ahead, options, config, hello))
     }
 }
 
 impl<IO> StartHandshake<IO> {
-    /// What the client asks for: server name, ALPN protocols, signature schemes and more.
+    /// The client's hello: server name, ALPN protocols, signature schemes and more.
     pub fn client_hello(&self) -> ClientHello<'_> {
         self.hello.client_hello()
     }
@@ -123,8 +120,8 @@ impl<IO> StartHandshake<IO> {
         &self.io
     }
 
-    /// Gives the client up and the transport back. The hello, and what came behind it, is the first that is read from the
-    /// [`Rewind`]: a proxy hands it to another server.
+    /// Ends the handshake and returns the transport. The hello, and bytes read after it, are read first from the [`Rewind`],
+    /// so a proxy can forward the connection to another server.
     pub fn into_io(mut self) -> Rewind<IO> {
         self.ahead.unread(self.hello.into_bytes());
         Rewind::new(self.ahead.into_bytes(), self.io)

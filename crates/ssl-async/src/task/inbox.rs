@@ -1,6 +1,6 @@
-//! What a shard is told, and the bell that wakes it: by tasks, which send packets, and by engines, which have answers.
+//! The inbox of a shard: commands from tasks, and doorbells that engines ring when a parked packet can be resumed.
 //!
-//! One lock. A thread that works is never interrupted; one that sleeps is woken once, however much arrives.
+//! It has one lock. A shard that sleeps is woken once, however many items arrive; one that works is not interrupted.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -10,129 +10,126 @@ use job_core::PoolStats;
 use tokio::sync::oneshot;
 use wait_ctx::contain_drop;
 
-use crate::task::visit::{Order, VisitId};
+use crate::task::packet_task::{PacketId, PacketTask};
 
-/// What a task wants of a shard.
+/// A command to a shard.
 pub(crate) enum Command {
-    /// Begin a packet.
-    Start(Order),
-    /// Nobody waits for this packet any more.
-    Cancel(VisitId),
-    /// The result of this packet's operation can reach no peer: if it is parked or has no job yet, it ends here.
-    Abandon(VisitId),
-    /// Say how the jobs are.
-    Report(oneshot::Sender<PoolStats>),
-    /// Wipe the idle stacks, then say so.
+    /// Process a packet.
+    Start(PacketTask),
+    /// Cancel a packet whose caller was dropped.
+    Cancel(PacketId),
+    /// Cancel a packet if it is parked or has no job yet, and reply so. Its result could reach no peer.
+    CancelUnlessRunning(PacketId),
+    /// Reply with the statistics of the job pool.
+    Stats(oneshot::Sender<PoolStats>),
+    /// Wipe the idle stacks, then reply.
     Wipe(oneshot::Sender<()>),
-    /// Give memory of idle stacks back, then say how many are gone.
+    /// Return memory of idle stacks to the system, and reply with the number of stacks freed.
     Shrink(oneshot::Sender<usize>),
 }
 
 /// The inbox of one shard.
 pub(crate) struct Inbox {
-    state: Mutex<State>,
-    rung: Condvar,
+    items: Mutex<Items>,
+    arrived: Condvar,
 }
 
 #[derive(Default)]
-struct State {
+struct Items {
     batch: Batch,
-    /// The shard found nothing and sleeps, or is about to.
+    /// The shard waits for `arrived`, or is about to.
     sleeping: bool,
     closed: bool,
 }
 
-/// What has arrived since the last turn.
+/// What has arrived since the last [`Inbox::take`].
 #[derive(Default)]
 pub(crate) struct Batch {
-    /// Packets that may go on.
-    pub(crate) ready: Vec<Arc<Doorbell>>,
+    pub(crate) rung: Vec<Arc<Doorbell>>,
     pub(crate) commands: Vec<Command>,
 }
 
 impl Batch {
     fn is_empty(&self) -> bool {
-        self.ready.is_empty() && self.commands.is_empty()
+        self.rung.is_empty() && self.commands.is_empty()
     }
 }
 
 impl Inbox {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { state: Mutex::default(), rung: Condvar::new() })
+        Arc::new(Self { items: Mutex::default(), arrived: Condvar::new() })
     }
 
-    /// Sends a command. It comes back if the shard has ended or is about to.
+    /// Sends a command, or returns it if the inbox is closed.
     pub(crate) fn send(&self, command: Command) -> Result<(), Command> {
         self.put(command, |batch, command| batch.commands.push(command))
     }
 
     fn put<T>(&self, item: T, add: impl FnOnce(&mut Batch, T)) -> Result<(), T> {
-        let mut state = self.lock();
-        if state.closed {
+        let mut items = self.lock();
+        if items.closed {
             return Err(item);
         }
-        add(&mut state.batch, item);
-        let wake = core::mem::take(&mut state.sleeping);
-        drop(state);
+        add(&mut items.batch, item);
+        let wake = core::mem::take(&mut items.sleeping);
+        drop(items);
         if wake {
-            self.rung.notify_one();
+            self.arrived.notify_one();
         }
         Ok(())
     }
 
-    /// Waits until there is something, and takes it all, in the place of the empty `batch`. False once the inbox is
-    /// closed: then `batch` is what will not be done any more.
+    /// Waits until something has arrived, and swaps it all for the empty `batch`. Returns false once the inbox is closed;
+    /// `batch` is then what arrived before.
     pub(crate) fn take(&self, batch: &mut Batch) -> bool {
-        let mut state = self.lock();
-        while state.batch.is_empty() && !state.closed {
-            state.sleeping = true;
-            state = self.rung.wait(state).unwrap_or_else(PoisonError::into_inner);
+        let mut items = self.lock();
+        while items.batch.is_empty() && !items.closed {
+            items.sleeping = true;
+            items = self.arrived.wait(items).unwrap_or_else(PoisonError::into_inner);
         }
-        state.sleeping = false;
-        core::mem::swap(&mut state.batch, batch);
-        !state.closed
+        items.sleeping = false;
+        core::mem::swap(&mut items.batch, batch);
+        !items.closed
     }
 
-    /// Nothing is taken in any more, and the shard ends.
+    /// Closes the inbox, which ends the shard.
     pub(crate) fn close(&self) {
         self.lock().closed = true;
-        self.rung.notify_one();
+        self.arrived.notify_one();
     }
 
-    /// As [`close`](Self::close), for a shard that has ended without being told to: what it has not taken is dropped, and
-    /// whoever waits for it hears that.
-    pub(crate) fn abandon(&self) {
+    /// Closes the inbox of a thread that has ended, and drops the commands it has not taken, so that their callers see
+    /// that there is no reply.
+    pub(crate) fn close_and_drop(&self) {
         self.close();
-        let left = core::mem::take(&mut self.lock().batch);
-        for command in left.commands {
+        let dropped = core::mem::take(&mut self.lock().batch);
+        for command in dropped.commands {
             contain_drop("a packet that a shard has not begun", command);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Items> {
+        self.items.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Tells a shard that a packet may go on. What an engine or a future wakes.
-///
-/// However often it is rung before the shard answers, it is in the inbox once.
+/// The waker of a parked packet. Rung several times before the shard takes it, it is in the inbox once.
 pub(crate) struct Doorbell {
     inbox: Arc<Inbox>,
-    visit: VisitId,
+    packet: PacketId,
     rung: AtomicBool,
 }
 
 impl Doorbell {
-    pub(crate) fn new(inbox: Arc<Inbox>, visit: VisitId) -> Arc<Self> {
-        Arc::new(Self { inbox, visit, rung: AtomicBool::new(false) })
+    pub(crate) fn new(inbox: Arc<Inbox>, packet: PacketId) -> Arc<Self> {
+        Arc::new(Self { inbox, packet, rung: AtomicBool::new(false) })
     }
 
-    /// The packet that may go on. From here on it can be rung again: call it before the packet is resumed, or a wake
-    /// during the resume would be lost.
-    pub(crate) fn answer(&self) -> VisitId {
+    /// Makes the bell ring again when it is rung, and returns its packet. Called before the packet is resumed: otherwise
+    /// a wake during the resume would be lost.
+    pub(crate) fn rearm(&self) -> PacketId {
         self.rung.swap(false, Ordering::AcqRel);
-        self.visit
+        self.packet
     }
 }
 
@@ -144,7 +141,7 @@ impl Wake for Doorbell {
     fn wake_by_ref(self: &Arc<Self>) {
         if !self.rung.swap(true, Ordering::AcqRel) {
             // A shard that has ended has no packets.
-            let _ = self.inbox.put(Arc::clone(self), |batch, bell| batch.ready.push(bell));
+            let _ = self.inbox.put(Arc::clone(self), |batch, bell| batch.rung.push(bell));
         }
     }
 }
@@ -156,19 +153,19 @@ mod tests {
     #[test]
     fn l3_wakes_of_a_packet_coalesce_until_the_shard_answers() {
         let inbox = Inbox::new();
-        let bell = Doorbell::new(Arc::clone(&inbox), VisitId::next());
+        let bell = Doorbell::new(Arc::clone(&inbox), PacketId::next());
         let mut batch = Batch::default();
         for _ in 0..2 {
             (0..100_000).for_each(|_| Arc::clone(&bell).wake());
             assert!(inbox.take(&mut batch));
-            assert_eq!(batch.ready.len(), 1);
-            for bell in batch.ready.drain(..) {
-                bell.answer();
+            assert_eq!(batch.rung.len(), 1);
+            for bell in batch.rung.drain(..) {
+                bell.rearm();
             }
         }
-        // One that comes after the answer, and before the resume that it stands for, is kept.
+        // A wake after `rearm` and before the resume is kept.
         bell.wake_by_ref();
         assert!(inbox.take(&mut batch));
-        assert_eq!(batch.ready.len(), 1);
+        assert_eq!(batch.rung.len(), 1);
     }
 }

@@ -1,22 +1,22 @@
-//! Acceptor, connector and stream for tokio, in the place of tokio-rustls's: the handshake's future is `Send`, and waits
-//! for a slow key without holding a thread of the runtime. Feature `tokio`.
+//! Acceptor, connector and stream for tokio, as a replacement for tokio-rustls. A handshake that waits for a slow key holds
+//! no thread of the runtime, and its future is `Send`. Feature `tokio`.
 //!
 //! ```text
-//!        a task, on any thread of any runtime                      a shard: one thread, one pool of jobs
+//!        a task, on any thread of the runtime                     a shard: one thread, one pool of jobs
 //!  +--------------------------------------------+        +---------------------------------------------+
-//!  | owns the transport; all reads, all writes  |        |                                             |
-//!  |   read ---> the connection with its bytes -+------->| rustls: process_new_packets, in a job       |
+//!  | owns the transport, reads and writes       |        |                                             |
+//!  |   read ---> connection and records --------+------->| rustls: process_new_packets, in a job       |
 //!  |                                            |        |   hook: sign ---> Engine::run, pauses       |
-//!  |   reads ahead, up to 64 KiB: has the peer  |        |                     :                       |
-//!  |   gone? deadline? dropped?  ----- Cancel --+------->|   cancelled here    : ready <-- device done |
+//!  |   meanwhile it watches for the peer's      |        |                     :                       |
+//!  |   close, the deadline and a drop -- Cancel-+------->|   cancelled here    : woken <-- device done |
 //!  |                                            |        |                     v                       |
-//!  |   write <--- the connection <--------------+--------| resumed, done                               |
+//!  |   write <--- connection <------------------+--------| resumed, done                               |
 //!  +--------------------------------------------+        +---------------------------------------------+
 //! ```
 //!
-//! A fiber must stay on its thread and a task need not, so what moves is the boxed connection: to a shard for one packet,
-//! and back. Nothing about the transport is known at the shard; the peer's close, a deadline and a shutdown are ordinary
-//! events of the task. Several handshakes of one acceptor use several shards, and any number of them is parked at a time.
+//! A fiber must stay on its thread, and a task moves between threads. So the boxed connection is sent to a shard for one
+//! packet, and back. Only the task uses the transport. The handshakes of an acceptor are spread over its shards, each of
+//! which can park thousands of packets.
 //!
 //! # Example
 //!
@@ -30,7 +30,7 @@
 //!
 //! /// The certificate resolver of `config` is a [`SlowKey`](ssl_async::SlowKey).
 //! async fn serve(listener: TcpListener, config: Arc<ServerConfig>) -> io::Result<()> {
-//!     // Once: it starts its shards.
+//!     // Made once, because it starts threads.
 //!     let acceptor = TlsAcceptor::from(config);
 //!     loop {
 //!         let (tcp, _) = listener.accept().await?;
@@ -45,50 +45,69 @@
 //! # }
 //! ```
 //!
+//! # Migrating from tokio-rustls
+//!
+//! `TlsAcceptor`, `TlsConnector`, `accept`, `connect`, `into_fallible` and the stream's traits have the same names. What
+//! differs:
+//!
+//! - Make an acceptor once, not for each connection; or make several over the same [`Shards`].
+//! - Await the handshake in a task of its own, as in the example. An accept loop that awaits it serves one client at a time.
+//! - [`StartHandshake::read`] replaces `LazyConfigAcceptor`, and its [`accept`](StartHandshake::accept) takes an acceptor in
+//!   the place of a configuration.
+//! - [`TlsStream`] is one type for both sides, and its `get_ref` returns a
+//!   [`rustls::Connection`](rustls::Connection).
+//! - The error of a handshake is an [`SslError`](crate::SslError), which converts to `io::Error`.
+//! - Early data is given before the handshake ([`Connect::early_data`]) and read by [`TlsStream::read_early_data`].
+//! - During a handshake, hooks of the configuration run on a shard, in a job with a stack of 256 KiB
+//!   ([`PoolBuilder::stack_size`](job_core::PoolBuilder::stack_size)). Only the `async` hooks of this crate find the task's
+//!   runtime there; task-locals are not set.
+//!
+//! `docs/slow-key-behind-rustls.md` has the table method by method.
+//!
 //! # After the handshake
 //!
-//! Packets visit a shard until the handshake is done: a hook that may pause is reached from those and from no other
-//! (`docs/what-runs-in-a-job.md` has the table; rustls neither renegotiates nor asks for a certificate later). From then
-//! on records are processed on the task, as by tokio-rustls: application data takes no detour, and the connection is always
-//! there to be asked for its properties. A hook of your own that rustls calls later, such as a client's session store,
-//! runs on the task, too; if it waits for an engine or for a future there, it blocks that thread (law L11).
+//! Once the handshake is done, records are processed on the task, as in tokio-rustls: no hook that may pause is reached from
+//! them (`docs/what-runs-in-a-job.md` lists the hooks). Other hooks that rustls then calls, such as a client's session store,
+//! run on the task, too. If one waits for an engine or a future, it blocks the thread
+//! ([law L11](https://github.com/layby-rs/layby/blob/main/docs/laws.md): where pausing is refused, an operation blocks).
 //!
 //! # Cancellation and drop
 //!
-//! Every future may be dropped at any time. The shard hears of it and cancels the packet on its own thread, soon but not
-//! at once: [`Shards::quiesce`] waits for that, and [`Shards::shutdown`] ends everything. A handshake that a
-//! [deadline](TlsAcceptor::deadline) ends, or that is under `tokio::time::timeout`, is dropped like any other.
+//! Every future may be dropped at any time. Its shard then cancels the packet, shortly after the drop:
+//! [`Shards::quiesce`] waits for that, and [`Shards::shutdown`] ends all handshakes. A handshake that a
+//! [deadline](TlsAcceptor::deadline) or `tokio::time::timeout` ends is dropped in the same way.
 //!
-//! # Bounds
+//! # Limits
 //!
-//! What a stranger can hold is bounded by default: a handshake by [60 seconds](TlsAcceptor::deadline), which need a runtime with
-//! its timer enabled; the packets that are parked at a time by [4,096](ShardsBuilder::max_parked), beyond which they wait; the
-//! tickets of one hello that are opened by four; and the bytes of a hello are gathered before a shard is visited. How many
-//! connections one address may have is for the program to say: `examples/per_address.rs` shows how.
+//! By default the resources of clients are limited: a handshake takes at most [60 seconds](TlsAcceptor::deadline), which
+//! requires a runtime with a timer; at most [4,096 packets](ShardsBuilder::max_parked) are parked, and others queue; at most
+//! four tickets of one hello are opened; and an incomplete hello is not sent to a shard. The program limits the connections
+//! of each address: `examples/per_address.rs` shows how.
 //!
 //! # Shutdown
 //!
-//! Dropping a runtime drops its tasks, and the shards cancel what was parked. The shards themselves belong to no runtime:
-//! [`Shards`] says who ends their threads.
+//! Dropping a runtime drops its tasks, and the shards cancel their packets. The shards do not belong to a runtime:
+//! see [`Shards`](Shards#shutdown).
 //!
 //! # Panics
 //!
-//! A panic in a hook reaches the task that awaits the handshake. The shard and its other packets go on.
+//! A panic in a hook resumes in the task that awaits the handshake. The shard continues with its other packets.
 
 mod accept;
+mod active;
 mod connect;
 mod early;
 mod endpoint;
 mod handshake;
 mod hello;
 mod inbox;
+mod packet_task;
 mod rewind;
 mod shard;
 mod shards;
 mod stream;
 mod sync_io;
 mod task_device;
-mod visit;
 
 pub use accept::{Accept, FallibleHandshake};
 pub use connect::Connect;

@@ -1,4 +1,4 @@
-//! A transport from which something was read that is to be read again.
+//! A transport with bytes that were already read from it.
 
 use core::pin::Pin;
 use core::task::{Context, Poll};
@@ -6,12 +6,12 @@ use std::io::{self, IoSlice};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// A transport, and bytes that were read from it and not used: they are read first. Writes go to the transport.
+/// A transport with bytes that were read from it and not used. They are read first; writes go to the transport.
 ///
 /// Made by [`TlsStream::into_inner`](super::TlsStream::into_inner) and [`StartHandshake::into_io`](super::StartHandshake::into_io).
 #[derive(Debug)]
 pub struct Rewind<IO> {
-    /// What was read, and how much of it was read again.
+    /// The bytes, of which the first `taken` were read.
     unread: Vec<u8>,
     taken: usize,
     io: IO,
@@ -32,12 +32,12 @@ impl<IO> Rewind<IO> {
         &self.io
     }
 
-    /// The transport. Reading from it overtakes [`unread`](Self::unread).
+    /// The transport. Reading from it directly skips [`unread`](Self::unread).
     pub fn get_mut(&mut self) -> &mut IO {
         &mut self.io
     }
 
-    /// The transport, and the bytes that come before it.
+    /// The transport, and the bytes that precede its own.
     pub fn into_parts(mut self) -> (IO, Vec<u8>) {
         self.unread.drain(..self.taken);
         (self.io, self.unread)

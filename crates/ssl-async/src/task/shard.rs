@@ -1,20 +1,21 @@
-//! The thread of a shard: it begins packets, keeps those that pause, and resumes them when they are woken.
+//! The thread of a shard: starts packets, keeps those that pause, and resumes them when they are woken.
 //!
 //! ```text
-//!   Start ---> begin in a job -----> done: answer, stack back, next waiting
+//!   Start ---> start in a job -----> done: reply, stack back to the pool, next of the queue
 //!     |          |        ^            ^
-//!     | no job   | paused | ready      | Cancel, Abandon, or the shard ends: cancelled on this thread
+//!     | no job   | paused | woken      | Cancel, CancelUnlessRunning, or the shard ends: cancelled on this thread
 //!     v          v        |            |
-//!   waiting    parked ----+------------+
+//!   queued     parked ----+------------+
 //! ```
 //!
-//! Why nothing is lost or done twice:
-//! 1. A packet's wakes have no route until it is in `parked`. One that came before is owed, and delivered with the route.
-//! 2. A wake names a stay that is never named again. Late ones find nothing; an extra one is a resume that changes
-//!    nothing (law L2).
-//! 3. Whoever gives up closes the answer first and sends `Cancel` then. A packet that is about to begin, or to be
-//!    resumed, looks at the answer; one that is parked hears the command; one that is done is not there any more.
-//! 4. Jobs are begun, resumed and cancelled here and nowhere else; the compiler keeps them here.
+//! Why no packet is lost or processed twice:
+//! 1. A packet's wakes have no route until it is in `parked`. A wake from before is kept, and delivered when the route is
+//!    set.
+//! 2. Wake tokens are never reused. A late wake finds no packet; an extra wake is a resume that changes nothing (law L2: a
+//!    wake is a hint).
+//! 3. A caller that is dropped first closes its reply and then sends `Cancel`. A packet that is not parked yet checks the
+//!    reply before it runs; a parked one is found by the command.
+//! 4. Jobs are started, resumed and cancelled only on this thread, because they are not `Send`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -27,37 +28,37 @@ use wait_ctx::{Route, WaitCtx, contain};
 use crate::packet::{self, Packet, Parking};
 use crate::rustls23::Processed;
 use crate::task::inbox::{Batch, Command, Doorbell, Inbox};
-use crate::task::visit::{Order, Reply, VisitId, Visitor};
+use crate::task::packet_task::{Caller, PacketId, PacketTask, Reply};
 
-/// Serves `inbox` until it is closed; then cancels what is left. At most `max_parked` packets are parked at a time.
-pub(crate) fn serve(inbox: &Arc<Inbox>, pool: JobPool, max_parked: usize) {
+/// Runs a shard until `inbox` is closed, then cancels its packets. At most `max_parked` packets are parked at a time.
+pub(crate) fn run(inbox: &Arc<Inbox>, pool: JobPool, max_parked: usize) {
     let mut shard = Shard {
         inbox: Arc::clone(inbox),
         pool,
         max_parked,
         parked: HashMap::new(),
-        waiting: BTreeMap::new(),
+        queued: BTreeMap::new(),
     };
     let mut batch = Batch::default();
     while inbox.take(&mut batch) {
-        // What is nearly done comes before what is new.
-        for bell in batch.ready.drain(..) {
-            alone(|| shard.resume(bell.answer()));
+        // Packets under way before new ones.
+        for bell in batch.rung.drain(..) {
+            isolate(|| shard.resume(bell.rearm()));
         }
         for command in batch.commands.drain(..) {
-            alone(|| shard.obey(command));
+            isolate(|| shard.execute(command));
         }
-        alone(|| shard.admit());
+        isolate(|| shard.start_queued());
     }
     for command in batch.commands {
-        alone(|| drop(command));
+        isolate(|| drop(command));
     }
     shard.end();
 }
 
-/// Does something for one packet, whose panics are no other packet's business: in a waker of the task that is answered,
-/// and in the `Drop` of what a connection owns. A panic of the packet itself goes to its task.
-fn alone(step: impl FnOnce()) {
+/// Runs `step` for one packet and contains its panics, so that they do not end the shard: those of the caller's waker, and
+/// of the `Drop` of what the connection owns. A panic of the packet itself is sent to its caller.
+fn isolate(step: impl FnOnce()) {
     let _ = contain("a packet at a shard", step);
 }
 
@@ -65,39 +66,39 @@ struct Shard {
     inbox: Arc<Inbox>,
     pool: JobPool,
     max_parked: usize,
-    parked: HashMap<VisitId, Parked>,
-    /// Packets without a job, for all are taken or the most that may be parked are parked; first come, first served. Any of
-    /// them may be given up, so each is found in O(log n).
-    waiting: BTreeMap<VisitId, Order>,
+    parked: HashMap<PacketId, Parked>,
+    /// Packets without a job, because the pool or `max_parked` is exhausted; the oldest starts first. A tree, because
+    /// any of them may be cancelled.
+    queued: BTreeMap<PacketId, PacketTask>,
 }
 
 struct Parked {
     job: Job<Processed>,
-    visitor: Visitor,
+    caller: Caller,
 }
 
 impl Shard {
-    fn obey(&mut self, command: Command) {
+    fn execute(&mut self, command: Command) {
         match command {
-            Command::Start(order) if self.waiting.is_empty() => self.begin(order),
-            Command::Start(order) => self.wait(order),
+            Command::Start(packet) if self.queued.is_empty() => self.start(packet),
+            Command::Start(packet) => self.queue(packet),
             Command::Cancel(id) => {
-                // The job ends before its visitor is gone.
-                if let Some(Parked { job, visitor }) = self.parked.remove(&id) {
-                    visitor.enter(|| drop(job));
+                if let Some(Parked { job, caller }) = self.parked.remove(&id) {
+                    // Before the caller is dropped, which counts the packet as ended.
+                    caller.enter(|| drop(job));
                 } else {
-                    self.waiting.remove(&id);
+                    self.queued.remove(&id);
                 }
             }
-            Command::Abandon(id) => {
-                if let Some(Parked { job, visitor }) = self.parked.remove(&id) {
-                    visitor.enter(|| drop(job));
-                    visitor.answer(Reply::Abandoned);
-                } else if let Some(order) = self.waiting.remove(&id) {
-                    order.visitor.answer(Reply::Abandoned);
+            Command::CancelUnlessRunning(id) => {
+                if let Some(Parked { job, caller }) = self.parked.remove(&id) {
+                    caller.enter(|| drop(job));
+                    caller.reply(Reply::Cancelled);
+                } else if let Some(packet) = self.queued.remove(&id) {
+                    packet.caller.reply(Reply::Cancelled);
                 }
             }
-            Command::Report(reply) => {
+            Command::Stats(reply) => {
                 let _ = reply.send(self.pool.stats());
             }
             Command::Wipe(reply) => {
@@ -110,71 +111,71 @@ impl Shard {
         }
     }
 
-    /// Lets a packet wait for a job; in its old place, if it did before.
-    fn wait(&mut self, order: Order) {
-        self.waiting.insert(order.id, order);
+    /// Queues a packet by its age, so one that was queued before keeps its position.
+    fn queue(&mut self, packet: PacketTask) {
+        self.queued.insert(packet.id, packet);
     }
 
-    fn begin(&mut self, Order { id, work, visitor }: Order) {
-        if visitor.has_gone() {
+    fn start(&mut self, PacketTask { id, work, caller }: PacketTask) {
+        if caller.is_dropped() {
             return;
         }
         if self.parked.len() >= self.max_parked {
-            return self.wait(Order { id, work, visitor });
+            return self.queue(PacketTask { id, work, caller });
         }
         let ctx = WaitCtx::new();
-        let begun = visitor.enter(|| {
+        let started = caller.enter(|| {
             catch_unwind(AssertUnwindSafe(|| packet::start(work, Parking::Fiber(&self.pool, &ctx))))
         });
-        match begun {
+        match started {
             Ok(Packet::Parked(job)) => {
-                self.parked.insert(id, Parked { job, visitor });
+                self.parked.insert(id, Parked { job, caller });
                 let bell = Doorbell::new(Arc::clone(&self.inbox), id);
                 ctx.notifier().set_route(Route::Waker(Waker::from(bell)));
             }
-            Ok(Packet::Unstarted(work)) => self.wait(Order { id, work, visitor }),
-            Ok(Packet::Done(processed)) => visitor.answer(Reply::Processed(processed)),
-            Err(panic) => visitor.answer(Reply::Panicked(panic)),
+            Ok(Packet::Unstarted(work)) => self.queue(PacketTask { id, work, caller }),
+            Ok(Packet::Done(processed)) => caller.reply(Reply::Processed(processed)),
+            Err(panic) => caller.reply(Reply::Panicked(panic)),
         }
     }
 
-    fn resume(&mut self, id: VisitId) {
-        // Done, or cancelled: the wake was for nobody.
-        let Some(Parked { job, visitor }) = self.parked.remove(&id) else { return };
-        if visitor.has_gone() {
-            visitor.enter(|| drop(job));
+    fn resume(&mut self, id: PacketId) {
+        // A late wake finds no packet.
+        let Some(Parked { job, caller }) = self.parked.remove(&id) else { return };
+        if caller.is_dropped() {
+            caller.enter(|| drop(job));
             return;
         }
-        let step = visitor.enter(|| catch_unwind(AssertUnwindSafe(|| job.resume())));
+        let step = caller.enter(|| catch_unwind(AssertUnwindSafe(|| job.resume())));
         match step.map(Packet::from) {
             Ok(Packet::Parked(job)) => {
-                self.parked.insert(id, Parked { job, visitor });
+                self.parked.insert(id, Parked { job, caller });
             }
-            Ok(Packet::Done(processed)) => visitor.answer(Reply::Processed(processed)),
-            Ok(Packet::Unstarted(_)) => unreachable!("a job that was begun is not unbegun"),
-            Err(panic) => visitor.answer(Reply::Panicked(panic)),
+            Ok(Packet::Done(processed)) => caller.reply(Reply::Processed(processed)),
+            Ok(Packet::Unstarted(_)) => unreachable!("a resumed job was started before"),
+            Err(panic) => caller.reply(Reply::Panicked(panic)),
         }
     }
 
-    /// Begins what waited for a job, as long as there are jobs.
-    fn admit(&mut self) {
-        while let Some((id, order)) = self.waiting.pop_first() {
-            self.begin(order);
-            if self.waiting.contains_key(&id) {
+    /// Starts queued packets, as long as there are jobs.
+    fn start_queued(&mut self) {
+        while let Some((id, packet)) = self.queued.pop_first() {
+            self.start(packet);
+            if self.queued.contains_key(&id) {
                 return;
             }
         }
     }
 
-    /// Cancels everything. Whoever still waits hears how its packet ended, if the packet can tell.
+    /// Cancels all packets. Callers of parked ones get the result of the cancelled packet, if it has one.
     fn end(self) {
-        for order in self.waiting.into_values() {
-            alone(|| drop(order));
+        for packet in self.queued.into_values() {
+            isolate(|| drop(packet));
         }
-        for Parked { job, visitor } in self.parked.into_values() {
-            alone(|| {
-                if let Some(processed) = visitor.enter(|| job.cancel()) {
-                    visitor.answer(Reply::Processed(processed));
+        for Parked { job, caller } in self.parked.into_values() {
+            isolate(|| {
+                if let Some(processed) = caller.enter(|| job.cancel()) {
+                    caller.reply(Reply::Processed(processed));
                 }
             });
         }

@@ -1,4 +1,4 @@
-//! A TLS connection as a stream.
+//! An established TLS connection as an asynchronous stream.
 
 use core::fmt;
 use core::pin::Pin;
@@ -11,68 +11,67 @@ use crate::error::SslError;
 use crate::id::SslId;
 use crate::read_ahead::ReadAhead;
 use crate::rustls23::{Connection, Tls};
-use crate::task::handshake::pending;
 use crate::task::rewind::Rewind;
-use crate::task::sync_io::SyncIo;
+use crate::task::sync_io::{SyncIo, to_poll};
 
-/// A TLS connection after its handshake, a server's or a client's. Implements `AsyncRead`, `AsyncBufRead` and
-/// `AsyncWrite`, is `Send` if its transport is, and splits with `tokio::io::split`.
+/// A TLS connection after its handshake, on the server or the client. It is `Send` if its transport is, and can be split
+/// with `tokio::io::split`.
 ///
-/// Records are processed on the task: none of them reaches a hook that may pause (see [the module](super#after-the-handshake)).
+/// Records are processed on the task, because none of them reaches a hook that may pause (see
+/// [the module](super#after-the-handshake)).
 ///
-/// Reading ends with `Ok(0)` at the peer's `close_notify`, and with [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) if
-/// the transport ends without one. Shutting down sends `close_notify` and closes the sending side; what the peer still
-/// sends can be read.
+/// Reading returns `Ok(0)` after the peer's `close_notify`, and [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) if the
+/// transport ends without one. Shutting down sends `close_notify` and shuts the transport down for writing; data from the
+/// peer can still be read.
 pub struct TlsStream<IO> {
     id: SslId,
     io: IO,
     tls: Tls,
-    /// Read and not processed: while the last packet of the handshake was away, or behind `close_notify`.
+    /// Read but not processed: during the last packet of the handshake, or after `close_notify`.
     ahead: ReadAhead,
-    /// What broke the connection. Plaintext from before it is read first.
-    broken_by: Option<SslError>,
-    /// Whether the transport holds something that it may not have sent.
+    /// The error that ended the connection. Plaintext from before it is read first.
+    error: Option<SslError>,
+    /// Whether the transport may hold bytes that it has not sent.
     unflushed: bool,
-    /// The transport took no more, and wakes whoever writes. A read must not write then: it would be woken instead.
-    blocked: bool,
+    /// The last write returned `Pending`, so the transport will wake the writer. Until then a read must not write: the
+    /// transport would wake the reader instead.
+    write_blocked: bool,
     shut_down: bool,
 }
 
 impl<IO> TlsStream<IO> {
     pub(crate) fn new(id: SslId, io: IO, tls: Tls, ahead: ReadAhead) -> Self {
-        let broken_by = None;
-        Self { id, io, tls, ahead, broken_by, unflushed: false, blocked: false, shut_down: false }
+        let error = None;
+        Self { id, io, tls, ahead, error, unflushed: false, write_blocked: false, shut_down: false }
     }
 
-    /// The transport, and the connection: protocol version, cipher suite, ALPN, the peer's certificates.
+    /// The transport, and the connection with its protocol version, cipher suite, ALPN protocol and peer certificates.
     pub fn get_ref(&self) -> (&IO, &Connection) {
         (&self.io, self.tls.connection())
     }
 
-    /// The same, to be changed: exporter, buffer limits, key update. Reading from the transport or writing to it breaks the
-    /// connection.
+    /// As [`get_ref`](Self::get_ref), mutable: for buffer limits and key updates. Reading from the transport or writing to it
+    /// breaks the connection.
     pub fn get_mut(&mut self) -> (&mut IO, &mut Connection) {
         (&mut self.io, self.tls.connection_mut())
     }
 
-    /// Gives both. What was read from the transport and not processed is the first that is read from the [`Rewind`]: what
-    /// comes behind `close_notify`, if that was received, or behind the record that completed the handshake, if nothing was
-    /// read since.
+    /// Splits the stream into its transport and its connection.
     ///
-    /// So another protocol may begin there, and the connection may go on by itself as well: the records that it has read
-    /// are processed or in its buffer, and the others are in the [`Rewind`].
+    /// Bytes that were read from the transport and not processed are read first from the [`Rewind`]: those after
+    /// `close_notify`, or those after the record that completed the handshake if nothing was read since. So another
+    /// protocol can follow after `close_notify`, and the connection can also continue without the stream.
     pub fn into_inner(self) -> (Rewind<IO>, Connection) {
         (Rewind::new(self.ahead.into_bytes(), self.io), self.tls.into_connection())
     }
 
-    /// The name that the client asked for (SNI); `None` on a client.
+    /// The server name that the client sent (SNI); `None` on a client.
     pub fn server_name(&self) -> Option<&str> {
         self.tls.server_name()
     }
 
-    /// Reads what the client sent with its hello, before the handshake was done: early data, which somebody may have
-    /// recorded and sent again. `Ok(0)` when there is no more, and on a client. Needs
-    /// `ServerConfig::max_early_data_size`.
+    /// Reads early data, which the client sent with its hello and an attacker may have replayed. Returns `Ok(0)` at its end,
+    /// and on a client. Requires `ServerConfig::max_early_data_size`.
     ///
     /// # Errors
     ///
@@ -83,19 +82,17 @@ impl<IO> TlsStream<IO> {
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
-    /// Reads and processes until there is plaintext, or its end.
+    /// Reads and processes records until there is plaintext, or its end.
     fn poll_plaintext(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             match self.tls.plaintext() {
                 Ok(_) => return Poll::Ready(Ok(())),
-                Err(error)
-                    if error.kind() != io::ErrorKind::WouldBlock && self.broken_by.is_none() =>
-                {
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock && self.error.is_none() => {
                     return Poll::Ready(Err(error));
                 }
                 Err(_) => {}
             }
-            if let Some(error) = &self.broken_by {
+            if let Some(error) = &self.error {
                 return Poll::Ready(Err(error.clone().into()));
             }
             let mut io = SyncIo::new(&mut self.io, cx);
@@ -104,7 +101,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
                 Ok(_) => self.process(cx),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    ready!(pending(Err(error))?);
+                    ready!(to_poll(Err(error))?);
                 }
             }
         }
@@ -113,23 +110,23 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
     fn process(&mut self, cx: &mut Context<'_>) {
         if let Err(error) = self.tls.process_data() {
             tracing::debug!(ssl = self.id.as_u64(), %error, "ssl.failed");
-            self.broken_by = Some(SslError::Tls(error));
+            self.error = Some(SslError::Tls(error));
         }
-        // An answer to a key update, or the alert that is due. The next write sends it if this does not, and meets the error
-        // of a transport that takes nothing any more: what the peer has sent is read nevertheless.
-        if !self.blocked {
-            let _next_write_tells = self.poll_send(cx);
+        // Sends the answer to a key update, or an alert. An error is not returned here, where it would hide data from the
+        // peer: the next write returns it.
+        if !self.write_blocked {
+            let _ = self.poll_send(cx);
         }
     }
 
-    /// Sends what the connection has to send, into the transport.
+    /// Writes the connection's pending records to the transport.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> io::Result<Poll<()>> {
         if !self.tls.wants_write() {
             return Ok(Poll::Ready(()));
         }
         self.unflushed = true;
-        let sent = pending(self.tls.flush(&mut SyncIo::new(&mut self.io, cx)))?;
-        self.blocked = sent.is_pending();
+        let sent = to_poll(self.tls.flush(&mut SyncIo::new(&mut self.io, cx)))?;
+        self.write_blocked = sent.is_pending();
         Ok(sent)
     }
 
@@ -139,7 +136,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
         is_empty: bool,
         take: impl Fn(&mut Tls) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
-        // The peer reads nothing that comes behind our `close_notify`.
+        // The peer ignores records after our `close_notify`.
         if self.shut_down {
             return Poll::Ready(Err(SslError::ShutDown.into()));
         }
@@ -149,7 +146,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
             if taken > 0 || is_empty {
                 return Poll::Ready(Ok(taken));
             }
-            // Nothing was taken because what was taken before has not left yet.
+            // Nothing was taken because the buffer is full of records that are not sent.
             ready!(sent);
         }
     }
@@ -185,8 +182,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncBufRead for TlsStream<IO> {
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<IO> {
-    /// Takes data to be sent, and sends as much as the transport takes now; the rest goes with later calls, or with a
-    /// flush.
+    /// Encrypts data and sends as much as the transport accepts now. Later calls, or a flush, send the rest.
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -212,7 +208,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<IO> {
         let this = self.get_mut();
         ready!(this.poll_send(cx)?);
         if this.unflushed {
-            ready!(pending(SyncIo::new(&mut this.io, cx).flush())?);
+            ready!(to_poll(SyncIo::new(&mut this.io, cx).flush())?);
             this.unflushed = false;
         }
         Poll::Ready(Ok(()))

@@ -1,9 +1,9 @@
-//! A device made of tasks: any `async fn` as an accelerator.
+//! A device that executes each request as a task: any `async fn` as an accelerator.
 
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -19,9 +19,10 @@ use rustls::SignatureScheme;
 use tokio::runtime::{Builder, Handle, Runtime, RuntimeFlavor};
 
 use crate::rustls23::signing_key::SigningWork;
+use crate::task::active::{Active, ActiveCount};
 
-/// Runs an `async fn` for each request, as a task of a runtime: the way to use a key that is behind the network, in a
-/// KMS, a Vault or a keyless server.
+/// A device that runs an `async fn` for each request, as a task: for keys behind a network, in a KMS, a Vault or a keyless
+/// server.
 ///
 /// ```
 /// # #[cfg(feature = "aws-lc-rs")] {
@@ -55,28 +56,30 @@ use crate::rustls23::signing_key::SigningWork;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// The task runs on the runtime that the device was made in, not on a fiber: it may use whatever that runtime offers. A
-/// handshake that is dropped is not waited for: its task ends at its next attempt, or with this one. If the runtime is
-/// gone, requests fail.
+/// The tasks run on the runtime in which the device was made, not on a fiber, so they can use all of that runtime. The task
+/// of a dropped handshake ends after its current attempt. When the runtime has ended, requests fail.
 ///
-/// # Outside our acceptors
+/// # With other acceptors and connectors
 ///
-/// A key over a task device may also be given to code that signs where it stands: a stock tokio-rustls acceptor, hyper,
-/// reqwest. The thread then waits for the task. If that is a thread of the very runtime, a multi-thread runtime moves
-/// its other tasks to another thread ([`tokio::task::block_in_place`]); that works, and costs a thread for each wait. The
-/// only thread of a current-thread runtime cannot wait for its own task: the signature fails at once, with a sentence that
-/// names the remedies, [`TlsAcceptor`](super::TlsAcceptor), [`TlsConnector`](super::TlsConnector), or
-/// [`own_runtime`](Self::own_runtime). Both are said in the log, once for each device, as `task_device.blocks`.
+/// Code that signs synchronously, such as tokio-rustls, hyper or reqwest, can use a key over a task device, too. Its thread
+/// then blocks until the task is done. On a thread of the device's own runtime:
+///
+/// - a multi-thread runtime moves the other tasks to another thread ([`tokio::task::block_in_place`]), at the cost of one
+///   thread for each wait;
+/// - on a current-thread runtime the task could never run, so the signature fails at once. The error names the remedies:
+///   [`TlsAcceptor`](super::TlsAcceptor), [`TlsConnector`](super::TlsConnector), or [`own_runtime`](Self::own_runtime).
+///
+/// Both are logged as `task_device.blocks`, once for each device.
 pub struct TaskDevice<W: Work> {
     call: Arc<Call<W>>,
     runtime: Handle,
-    /// Ends with the device, if the runtime is its own.
+    /// The runtime, if it is the device's own.
     own: Option<OwnRuntime>,
     policy: Policy,
     shared: Arc<Shared>,
 }
 
-/// A runtime that waits for nothing when it is dropped.
+/// A runtime that can be dropped on any thread, because it does not wait for its tasks.
 struct OwnRuntime {
     runtime: Option<Runtime>,
     home: HomeProcess,
@@ -86,7 +89,7 @@ impl Drop for OwnRuntime {
     fn drop(&mut self) {
         match self.runtime.take() {
             Some(runtime) if self.home.is_here() => runtime.shutdown_background(),
-            // In a child made by fork its threads do not exist, and its locks may be theirs.
+            // In a child made by fork, threads that do not exist may hold its locks.
             runtime => core::mem::forget(runtime),
         }
     }
@@ -105,27 +108,26 @@ struct Policy {
 
 #[derive(Default)]
 struct Shared {
-    in_flight: AtomicUsize,
-    /// Nothing is taken any more, and a shutdown waits on `idle`.
+    in_flight: Arc<ActiveCount>,
+    /// Set by a shutdown: no more requests are accepted.
     closed: AtomicBool,
-    lock: Mutex<()>,
-    idle: Condvar,
-    /// One for each engine over this device.
+    /// One for each engine with this device.
     rooms: Mutex<Vec<RoomNotice>>,
-    /// The thread that runs the tasks, if there is only one; none until it has run the first.
+    /// The thread of a current-thread runtime. `None` until it has run its first task.
     executor: Mutex<Option<ThreadId>>,
     executor_known: Condvar,
     warned: AtomicBool,
 }
 
 impl TaskDevice<SigningWork> {
-    /// A device that signs by awaiting `sign`, which gets the whole message, not a digest, and answers with the signature as
-    /// TLS has it: for ECDSA the DER of `SEQUENCE { r, s }`, not the two numbers side by side. What it says when it fails is
-    /// logged, and in the error of the handshake.
+    /// Makes a device that signs by awaiting `sign`.
+    ///
+    /// `sign` gets the whole message, not a digest, and returns the signature in the encoding of TLS: for ECDSA the DER of
+    /// `SEQUENCE { r, s }`, not the concatenated numbers. Its error is logged, and part of the handshake's error.
     ///
     /// # Panics
     ///
-    /// Outside a runtime.
+    /// Outside a tokio runtime.
     pub fn signing<F, Fut, E>(sign: F) -> Self
     where
         F: Fn(SignatureScheme, Vec<u8>) -> Fut + Send + Sync + 'static,
@@ -140,11 +142,11 @@ impl TaskDevice<SigningWork> {
 }
 
 impl<W: Work> TaskDevice<W> {
-    /// A device that carries out work by awaiting what `call` returns.
+    /// Makes a device that executes work by awaiting `call`.
     ///
     /// # Panics
     ///
-    /// Outside a runtime.
+    /// Outside a tokio runtime.
     pub fn new<F, Fut>(call: F) -> Self
     where
         F: Fn(&W) -> Fut + Send + Sync + 'static,
@@ -155,19 +157,20 @@ impl<W: Work> TaskDevice<W> {
         let shared = Arc::<Shared>::default();
         let runtime = Handle::current();
         if runtime.runtime_flavor() == RuntimeFlavor::CurrentThread {
-            let told = Arc::clone(&shared);
-            drop(runtime.spawn(async move { told.tell_executor() }));
+            let shared = Arc::clone(&shared);
+            drop(runtime.spawn(async move { shared.set_executor() }));
         }
         Self { call, runtime, own: None, policy, shared }
     }
 
-    /// Runs the tasks on a small runtime of the device's own, with one thread: for keys that are used by code that signs
-    /// where it stands, on a current-thread runtime. What `call` awaits has to be made there too: a client with pooled
-    /// connections belongs to the runtime that it was first used in.
+    /// Runs the tasks on a runtime of the device's own, with one thread. Needed on a current-thread runtime for keys that are
+    /// used by code that signs synchronously.
+    ///
+    /// Clients with pooled connections belong to the runtime that first uses them, so use those of `call` only there.
     ///
     /// # Errors
     ///
-    /// Those of the system that gives no thread.
+    /// The system's error when it cannot create a thread.
     pub fn own_runtime(mut self) -> io::Result<Self> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
@@ -179,23 +182,23 @@ impl<W: Work> TaskDevice<W> {
         Ok(self)
     }
 
-    /// How often a request is tried before it fails, at least once; 10 ms lie between the first two attempts, and twice as
-    /// much each time. Once if not set.
+    /// Sets the number of attempts before a request fails, at least 1. The default is 1. The pause between two attempts is
+    /// 10 ms at first and doubles each time.
     #[must_use]
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.policy.attempts = attempts.max(1);
         self
     }
 
-    /// How long one attempt may take. Without this, for ever: the operation's own deadline ends the wait, and not the
-    /// attempt. Needs a runtime with its timer enabled, as do attempts beyond the first.
+    /// Sets the deadline of one attempt. By default an attempt has none, and continues even when the operation's own deadline
+    /// has passed. Like further attempts, it needs a runtime with a timer.
     #[must_use]
     pub fn attempt_deadline(mut self, deadline: Duration) -> Self {
         self.policy.attempt_deadline = Some(deadline);
         self
     }
 
-    /// How many requests may be under way; more wait in the engine's queue. 1,024 if not set.
+    /// Sets the maximum number of requests in flight, at least 1; others wait in the engine's queue. The default is 1,024.
     #[must_use]
     pub fn in_flight(mut self, requests: usize) -> Self {
         self.policy.in_flight = requests.max(1);
@@ -203,24 +206,25 @@ impl<W: Work> TaskDevice<W> {
     }
 }
 
-/// A request under way. Its place is free before the request is completed, also if the runtime drops its task.
-struct UnderWay<W: Work> {
-    place: Option<Place>,
-    /// Absent once completed.
+/// The request of a task, completed with an error if the task is dropped.
+struct RequestInTask<W: Work> {
+    in_flight: Option<Active>,
+    /// `None` once completed.
     request: Option<Request<W>>,
 }
 
-impl<W: Work> UnderWay<W> {
-    fn complete(&mut self, answer: Result<W::Output, DeviceError>) {
-        drop(self.place.take());
+impl<W: Work> RequestInTask<W> {
+    fn complete(&mut self, result: Result<W::Output, DeviceError>) {
+        // Before the completion, in which the engine may submit the next request.
+        drop(self.in_flight.take());
         if let Some(request) = self.request.take() {
-            request.complete(answer);
+            request.complete(result);
         }
     }
 }
 
-/// The runtime has dropped the task: with its own end, or because the future panicked.
-impl<W: Work> Drop for UnderWay<W> {
+impl<W: Work> Drop for RequestInTask<W> {
+    /// The task was dropped because its runtime has ended or its future has panicked.
     fn drop(&mut self) {
         self.complete(Err(if thread::panicking() {
             DeviceError::Failed("its async fn panicked")
@@ -233,38 +237,22 @@ impl<W: Work> Drop for UnderWay<W> {
 const RUNTIME_ENDED: &str = "the tokio runtime that the TaskDevice was made in has ended: make it in one that lives as \
                              long as the key is used";
 
-struct Place(Arc<Shared>);
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        // In one order with `closed`: either this sees the waiter, or the waiter the zero.
-        if self.0.in_flight.fetch_sub(1, Ordering::SeqCst) == 1
-            && self.0.closed.load(Ordering::SeqCst)
-        {
-            drop(locked(&self.0.lock));
-            self.0.idle.notify_all();
-        }
-    }
-}
-
 impl<W: Work + Sync> Accelerator<W> for TaskDevice<W> {
     fn submit(&self, request: Request<W>) -> Result<(), DeviceRefused<W>> {
         if self.shared.closed.load(Ordering::SeqCst) {
             return Err(DeviceRefused::Unavailable(request, "the device was shut down"));
         }
-        let (policy, bound) = (self.policy, self.policy.in_flight);
-        let more = |now| (now < bound).then_some(now + 1);
-        if self.shared.in_flight.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_err() {
+        let policy = self.policy;
+        let Some(in_flight) = self.shared.in_flight.begin_below(policy.in_flight) else {
             return Err(DeviceRefused::Full(request));
-        }
-        let place = Some(Place(Arc::clone(&self.shared)));
-        let mut under_way = UnderWay { place, request: Some(request) };
+        };
+        let mut task = RequestInTask { in_flight: Some(in_flight), request: Some(request) };
         let (call, shared) = (Arc::clone(&self.call), Arc::clone(&self.shared));
         drop(self.runtime.spawn(async move {
-            if let Some(request) = &under_way.request {
+            if let Some(request) = &task.request {
                 request.begin();
-                let answer = attempt(&*call, request, policy).await;
-                under_way.complete(answer);
+                let result = attempt(&*call, request, policy).await;
+                task.complete(result);
             }
             shared.announce();
         }));
@@ -272,20 +260,19 @@ impl<W: Work + Sync> Accelerator<W> for TaskDevice<W> {
     }
 
     fn credits(&self, _kind: Kind) -> Option<usize> {
-        let used = self.shared.in_flight.load(Ordering::Acquire);
-        Some(self.policy.in_flight.saturating_sub(used))
+        Some(self.policy.in_flight.saturating_sub(self.shared.in_flight.get()))
     }
 
     fn attach(&self, room: RoomNotice) {
         self.shared.rooms().push(room);
     }
 
-    /// Answers come on threads of the runtime and are checked there: a service is not to be trusted blindly.
+    /// Results are checked on the runtime's threads, because a service on the network is not trusted.
     fn capabilities(&self) -> Capabilities {
         Capabilities { completion_thread: true, needs_poll: false }
     }
 
-    /// The task may need the very thread that waits.
+    /// A thread of the device's own runtime must not simply block: its task may need that thread.
     fn blocking(&self) -> Result<Option<BlockingScope>, DeviceError> {
         let same = Handle::try_current().is_ok_and(|current| current.id() == self.runtime.id());
         if !same {
@@ -299,8 +286,8 @@ impl<W: Work + Sync> Accelerator<W> for TaskDevice<W> {
             RuntimeFlavor::CurrentThread => Ok(None),
             _ => {
                 self.shared.warn(
-                    "a thread of the runtime waits for a signature, because it was asked for outside of \
-                     ssl_async::task's acceptor and connector; another thread takes over its tasks meanwhile",
+                    "a thread of the runtime blocks until a signature is made, because the handshake does not use \
+                     ssl_async::task's acceptor or connector; another thread runs its tasks meanwhile",
                 );
                 Ok(Some(wait_in_place))
             }
@@ -313,19 +300,18 @@ impl<W: Work + Sync> Accelerator<W> for TaskDevice<W> {
             return None;
         }
         self.shared.closed.store(true, Ordering::SeqCst);
-        Some(self.shared.wait_idle(deadline))
+        Some(Shutdown::of(self.shared.in_flight.wait_zero(Instant::now().checked_add(deadline))))
     }
 }
 
-/// The only thread of the runtime waits for a task of that runtime.
 const NEEDS_THIS_THREAD: &str = "its task needs the runtime's only thread, which would wait for it; accept with \
     ssl_async::task::TlsAcceptor (connect with TlsConnector), or give the device a runtime by TaskDevice::own_runtime, \
     or use a multi-thread runtime";
 
-/// Waits while another thread of the runtime takes over the tasks of this one.
+/// Blocks in `wait` while another thread of the runtime runs the tasks of this one.
 fn wait_in_place(wait: &mut dyn FnMut()) -> Result<(), DeviceError> {
     let mut begun = false;
-    // Inside a LocalSet it panics, before it calls anything: no other thread can take those tasks over.
+    // `block_in_place` panics inside a LocalSet, whose tasks no other thread can run, before it calls the closure.
     let waited = catch_unwind(AssertUnwindSafe(|| {
         tokio::task::block_in_place(|| {
             begun = true;
@@ -354,14 +340,14 @@ impl Shared {
         }
     }
 
-    /// Called by a task: which thread runs them.
-    fn tell_executor(&self) {
+    /// Called by the first task of a current-thread runtime, on its thread.
+    fn set_executor(&self) {
         *locked(&self.executor) = Some(thread::current().id());
         self.executor_known.notify_all();
     }
 
-    /// Whether this thread is the one that runs the tasks of a current-thread runtime. As long as none has run, it is, or
-    /// no thread is yet: a moment later a thread that is another one would have run the first.
+    /// Whether this thread is the one that runs the tasks of a current-thread runtime. If none has run within 100 ms, this
+    /// thread must be it, or no thread runs the runtime.
     fn is_executor(&self) -> bool {
         let unknown = |executor: &mut Option<ThreadId>| executor.is_none();
         let (executor, _) = self
@@ -371,23 +357,7 @@ impl Shared {
         executor.is_none_or(|executor| executor == thread::current().id())
     }
 
-    /// Waits, once closed, until no task is under way.
-    fn wait_idle(&self, deadline: Duration) -> Shutdown {
-        let end = Instant::now().checked_add(deadline);
-        let left =
-            || end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()));
-        let mut guard = locked(&self.lock);
-        loop {
-            let n = self.in_flight.load(Ordering::SeqCst);
-            if n == 0 || left().is_zero() {
-                return Shutdown::of(n);
-            }
-            let wait = left().min(Duration::from_secs(86_400));
-            guard = self.idle.wait_timeout(guard, wait).unwrap_or_else(PoisonError::into_inner).0;
-        }
-    }
-
-    /// The completion has told its own engine; the room may be wanted by another one.
+    /// Tells the engines that the device accepts a request again. A completion tells only the request's own engine.
     fn announce(&self) {
         let rooms = {
             let rooms = self.rooms();
@@ -402,39 +372,39 @@ async fn attempt<W: Work>(
     request: &Request<W>,
     policy: Policy,
 ) -> Result<W::Output, DeviceError> {
-    let mut wait = FIRST_WAIT;
+    let mut pause = FIRST_PAUSE;
     let mut attempts = policy.attempts;
     loop {
-        // Nobody waits any more: the answer does not matter.
+        // The result would be discarded.
         if request.is_abandoned() {
             return Err(DeviceError::Lost);
         }
-        let answer = match policy.attempt_deadline {
+        let result = match policy.attempt_deadline {
             None => call(request.work()).await,
             Some(limit) => tokio::time::timeout(limit, call(request.work()))
                 .await
                 .unwrap_or(Err(DeviceError::Failed("the attempt took too long"))),
         };
         attempts -= 1;
-        match answer {
+        match result {
             Err(error) if attempts > 0 && !matches!(error, DeviceError::Unsupported(_)) => {
                 tracing::debug!(request = request.id().as_u64(), %error, "device.retry");
-                tokio::time::sleep(wait).await;
-                wait = wait.saturating_mul(2);
+                tokio::time::sleep(pause).await;
+                pause = pause.saturating_mul(2);
             }
-            answer => return answer,
+            result => return result,
         }
     }
 }
 
-/// Between the first two attempts: a hiccup of a network is over by then.
-const FIRST_WAIT: Duration = Duration::from_millis(10);
+/// The pause between the first two attempts, enough for a lost packet on the network.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
 impl<W: Work> fmt::Debug for TaskDevice<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TaskDevice")
             .field("policy", &self.policy)
-            .field("in_flight", &self.shared.in_flight)
+            .field("in_flight", &self.shared.in_flight.get())
             .field("own_runtime", &self.own.is_some())
             .finish_non_exhaustive()
     }
