@@ -1,66 +1,51 @@
-//! What a stranger can hold is bounded by default.
+//! The default limits of what a client can hold.
 
 use core::pin::pin;
 use core::task::{Context, Poll, Waker};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ClientConnection;
 use rustls::version::TLS13;
 use ssl_async::SslError;
 use ssl_async::task::{Shards, StartHandshake};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
-use tokio::runtime::{Builder, Runtime};
 
 use crate::support::{client_config, localhost, provider};
-use crate::world::{World, current_thread, exchange, until, wire, world, world_on};
+use crate::world::{current_thread, exchange, paused, until, wire, world, world_on};
 
 const MINUTE: Duration = Duration::from_secs(60);
 const INTERNAL_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 80];
 
-/// Time is paused: it leaps to the next timer when nothing else can happen.
-fn paused() -> Runtime {
-    Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
-}
-
-fn hello(world: &World) -> Vec<u8> {
-    let config = client_config(provider(), &TLS13, &world.fixture.identity);
-    let mut tls = ClientConnection::new(Arc::new(config), localhost()).unwrap();
-    let mut hello = Vec::new();
-    tls.write_tls(&mut hello).unwrap();
-    hello
-}
-
-/// What a client hears to the end.
-async fn heard(mut io: DuplexStream) -> Vec<u8> {
+/// Reads to the end.
+async fn receive(mut io: DuplexStream) -> Vec<u8> {
     let mut all = Vec::new();
     io.read_to_end(&mut all).await.unwrap();
     all
 }
 
 #[test]
-fn a_client_that_says_nothing_or_half_a_hello_is_told_and_given_up_after_a_minute() {
+fn a_client_that_sends_nothing_or_half_a_hello_gets_an_alert_after_a_minute() {
     paused().block_on(async {
         let world = world(4);
-        let hello = hello(&world);
+        let hello = world.client_hello(&TLS13);
         for part in [&hello[..0], &hello[..1], &hello[..hello.len() - 1]] {
             let (ours, mut theirs) = wire();
             theirs.write_all(part).await.unwrap();
             let error = world.acceptor.accept(ours).await.unwrap_err();
             assert!(matches!(error, SslError::TimedOut(MINUTE)), "{error}");
-            assert_eq!(heard(theirs).await, INTERNAL_ERROR);
+            assert_eq!(receive(theirs).await, INTERNAL_ERROR);
 
             let (ours, mut theirs) = wire();
             theirs.write_all(part).await.unwrap();
             let error = StartHandshake::read(ours).await.unwrap_err();
             assert!(matches!(error, SslError::TimedOut(MINUTE)), "{error}");
-            assert_eq!(heard(theirs).await, INTERNAL_ERROR);
+            assert_eq!(receive(theirs).await, INTERNAL_ERROR);
         }
     });
 }
 
 #[test]
-fn a_server_that_says_nothing_is_given_up_after_a_minute() {
+fn a_handshake_with_a_silent_server_ends_after_a_minute() {
     paused().block_on(async {
         let world = world(4);
         let (ours, _theirs) = wire();
@@ -70,20 +55,20 @@ fn a_server_that_says_nothing_is_given_up_after_a_minute() {
 }
 
 #[test]
-fn a_key_that_says_nothing_is_given_up_after_a_minute() {
+fn a_handshake_whose_key_does_not_answer_ends_after_a_minute() {
     paused().block_on(async {
         let world = world(4);
         let (ours, mut theirs) = wire();
-        theirs.write_all(&hello(&world)).await.unwrap();
+        theirs.write_all(&world.client_hello(&TLS13)).await.unwrap();
         let error = world.acceptor.accept(ours).await.unwrap_err();
         assert!(matches!(error, SslError::TimedOut(MINUTE)), "{error}");
-        assert_eq!(heard(theirs).await, INTERNAL_ERROR);
-        world.is_empty().await;
+        assert_eq!(receive(theirs).await, INTERNAL_ERROR);
+        world.assert_empty().await;
     });
 }
 
 #[test]
-fn without_a_deadline_nobody_is_given_up_and_any_limit_will_do() {
+fn without_a_deadline_no_handshake_ends_and_any_limit_is_accepted() {
     paused().block_on(async {
         let world = world(4);
         let limit = Duration::from_secs(7 * 24 * 3600);
@@ -118,7 +103,7 @@ fn outside_a_runtime_there_is_no_deadline_and_no_panic() {
 }
 
 #[test]
-fn packets_beyond_those_that_may_be_parked_wait_their_turn() {
+fn packets_beyond_max_parked_are_queued() {
     current_thread().block_on(async {
         let shards = Shards::builder().threads(1).max_parked(2).build().unwrap();
         let world = world_on(64, shards);
@@ -126,7 +111,7 @@ fn packets_beyond_those_that_may_be_parked_wait_their_turn() {
         let mut clients = Vec::new();
         for _ in 0..6 {
             let (ours, mut theirs) = wire();
-            theirs.write_all(&hello(&world)).await.unwrap();
+            theirs.write_all(&world.client_hello(&TLS13)).await.unwrap();
             servers.push(tokio::spawn(world.acceptor.accept(ours)));
             clients.push(theirs);
         }
@@ -143,11 +128,11 @@ fn packets_beyond_those_that_may_be_parked_wait_their_turn() {
 }
 
 #[test]
-fn an_honest_client_is_served_while_one_parks_all_it_can() {
+fn a_client_is_served_although_another_opens_as_many_handshakes_as_it_can() {
     current_thread().block_on(async {
         let shards = Shards::builder().threads(1).max_parked(8).build().unwrap();
         let world = world_on(4096, shards);
-        let hello = hello(&world);
+        let hello = world.client_hello(&TLS13);
         let greedy = world.acceptor.clone().deadline(Duration::from_millis(200));
         let mut clients = Vec::new();
         let mut servers = Vec::new();
@@ -167,7 +152,7 @@ fn an_honest_client_is_served_while_one_parks_all_it_can() {
         for greedy in servers {
             assert!(matches!(greedy.await.unwrap(), Err(SslError::TimedOut(_))));
         }
-        // What was asked for the others reaches no session.
+        // The results of the other handshakes are late.
         until(|| {
             while world.fixture.device.held() > 0 {
                 world.fixture.device.answer();
@@ -177,19 +162,19 @@ fn an_honest_client_is_served_while_one_parks_all_it_can() {
         .await;
         exchange(&mut client.await.unwrap().unwrap(), &mut server.await.unwrap().unwrap()).await;
         assert!(world.shards.stats().await[0].peak_live <= 8);
-        world.is_empty().await;
+        world.assert_empty().await;
     });
 }
 
 #[test]
-fn a_hello_sent_byte_by_byte_is_one_visit() {
+fn a_hello_sent_byte_by_byte_is_one_packet() {
     current_thread().block_on(async {
         let world = world(4);
-        let hello = hello(&world);
+        let hello = world.client_hello(&TLS13);
         let records: Vec<u8> = hello[5..].iter().flat_map(|b| [22, 3, 1, 0, 1, *b]).collect();
         for bytes in [hello, records] {
             let before: u64 = world.shards.stats().await.iter().map(|stats| stats.started).sum();
-            // A transport that takes one byte at a time.
+            // A transport with a buffer of one byte.
             let (ours, mut theirs) = tokio::io::duplex(1);
             let server = tokio::spawn(world.acceptor.accept(ours));
             theirs.write_all(&bytes).await.unwrap();
@@ -197,8 +182,8 @@ fn a_hello_sent_byte_by_byte_is_one_visit() {
             let after: u64 = world.shards.stats().await.iter().map(|stats| stats.started).sum();
             assert_eq!(after - before, 1);
             server.abort();
-            let _aborted = server.await;
-            world.is_empty().await;
+            let _ = server.await;
+            world.assert_empty().await;
         }
     });
 }

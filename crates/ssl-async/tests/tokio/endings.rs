@@ -1,4 +1,4 @@
-//! How keys and shards end: by a drop, which waits for nothing, or by a shutdown, which says what it has waited for.
+//! The end of keys and shards: by a drop, which does not wait, or by a shutdown, which waits and reports.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, mpsc};
@@ -10,9 +10,9 @@ use ssl_async::{SlowKey, SslError};
 
 use crate::signers::{builder, sign, software};
 use crate::support::{Identity, KeyType};
-use crate::world::{PATIENCE, World, current_thread, until, wire, world};
+use crate::world::{TIMEOUT, World, current_thread, until, wire, world};
 
-/// A world whose server's key holds each call at a gate.
+/// A world whose server's key blocks each call at a gate.
 fn gated() -> (World, TlsAcceptor, Arc<SlowKey>, mpsc::Receiver<()>, mpsc::Sender<()>) {
     let world = world(1);
     let identity = &world.fixture.identity;
@@ -21,7 +21,7 @@ fn gated() -> (World, TlsAcceptor, Arc<SlowKey>, mpsc::Receiver<()>, mpsc::Sende
     let (open, gate) = mpsc::channel::<()>();
     let gate = Mutex::new(gate);
     let key = builder(identity)
-        .deadline(PATIENCE)
+        .deadline(TIMEOUT)
         .threads(2)
         .blocking(move |scheme, message| {
             let _ = begun.send(());
@@ -35,7 +35,7 @@ fn gated() -> (World, TlsAcceptor, Arc<SlowKey>, mpsc::Receiver<()>, mpsc::Sende
     (world, acceptor, key, begins, open)
 }
 
-/// Were the call waited for, this would hang: the gate opens behind the drop, on the same thread.
+/// A drop that waited for the call would hang: the gate opens after the drop, on the same thread.
 #[test]
 fn l5_the_last_handle_of_a_key_is_dropped_on_the_runtimes_only_thread_while_a_call_is_under_way() {
     current_thread().block_on(async {
@@ -48,7 +48,7 @@ fn l5_the_last_handle_of_a_key_is_dropped_on_the_runtimes_only_thread_while_a_ca
         let _ = server.await;
         drop((acceptor, key));
         world.shards.quiesce().await;
-        assert!(threads_ending() >= 1, "it is counted until its call returns");
+        assert!(threads_ending() >= 1, "the thread is counted until its call returns");
         drop(open);
         until(|| matches!(begins.try_recv(), Err(mpsc::TryRecvError::Disconnected))).await;
         client.abort();
@@ -64,13 +64,13 @@ fn l8_a_shutdown_of_shards_and_key_lets_handshakes_under_way_finish() {
         let client = tokio::spawn(world.client(theirs));
         until(|| begins.try_recv().is_ok()).await;
         let shards = world.shards.shutdown(Duration::MAX);
-        // Parked now, and it has another packet to come.
+        // The handshake is parked, and another packet will follow.
         open.send(()).unwrap();
         let (server, client) = (server.await.unwrap().unwrap(), client.await.unwrap().unwrap());
         drop((server, client));
         assert_eq!(shards.await, Shutdown::Drained);
         assert_eq!(key.shutdown(Duration::MAX).await, Shutdown::Drained);
-        // Closure and threads are gone together.
+        // The threads have ended; the closure is dropped with the last handle.
         assert_eq!(begins.try_recv(), Err(mpsc::TryRecvError::Empty));
         drop((acceptor, key));
         assert_eq!(begins.try_recv(), Err(mpsc::TryRecvError::Disconnected));
@@ -105,7 +105,7 @@ fn l8_a_shutdown_of_a_key_of_tasks_waits_for_its_tasks() {
             let count = Arc::clone(&counted);
             async move {
                 count.fetch_add(1, Ordering::SeqCst);
-                // Still under way when the shutdown begins, which takes a few turns of the runtime.
+                // The shutdown begins within these turns of the runtime.
                 for _ in 0..1_000 {
                     tokio::task::yield_now().await;
                 }
@@ -114,7 +114,6 @@ fn l8_a_shutdown_of_a_key_of_tasks_waits_for_its_tasks() {
             }
         });
         let key = builder(&identity).accelerator(Arc::new(device)).unwrap();
-        // As a future, so that it may be given up while its task goes on.
         let work = {
             let signer = key.certified_key().key.clone();
             tokio::task::spawn_blocking(move || {

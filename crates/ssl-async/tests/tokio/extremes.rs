@@ -1,4 +1,4 @@
-//! No duration and no number makes a shard, a key or a handshake panic or hang.
+//! Extreme durations and numbers: no setting makes a shard, a key or a handshake panic or hang.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,7 +13,7 @@ use ssl_async::task::{Shards, TaskDevice, TlsAcceptor};
 use ssl_async::{SlowKey, SslError};
 
 use crate::support::provider;
-use crate::world::{PATIENCE, exchange, multi_thread, wire, world};
+use crate::world::{TIMEOUT, exchange, multi_thread, wire, world};
 
 const DURATIONS: [Duration; 5] = [
     Duration::ZERO,
@@ -24,7 +24,6 @@ const DURATIONS: [Duration; 5] = [
 ];
 const COUNTS: [usize; 5] = [0, 1, 2, usize::MAX - 1, usize::MAX];
 
-/// One setting out of the ordinary at a time.
 struct Settings {
     handshake: Duration,
     operation: Duration,
@@ -34,14 +33,14 @@ struct Settings {
     threads: usize,
     max_parked: usize,
     max_jobs: usize,
-    /// Whether the key fails first.
+    /// Whether the first signature fails.
     fails: bool,
 }
 
-const ORDINARY: Settings = Settings {
-    handshake: PATIENCE,
-    operation: PATIENCE,
-    attempt: PATIENCE,
+const USUAL: Settings = Settings {
+    handshake: TIMEOUT,
+    operation: TIMEOUT,
+    attempt: TIMEOUT,
     attempts: 2,
     in_flight: 4,
     threads: 1,
@@ -94,7 +93,7 @@ async fn handshake(settings: &Settings) -> Result<(), SslError> {
 #[test]
 fn no_setting_of_a_handshake_makes_it_panic_or_hang() {
     let with = |change: &dyn Fn(&mut Settings)| {
-        let mut settings = ORDINARY;
+        let mut settings = USUAL;
         change(&mut settings);
         settings
     };
@@ -116,7 +115,7 @@ fn no_setting_of_a_handshake_makes_it_panic_or_hang() {
     }
     multi_thread().block_on(async {
         for (n, (settings, succeeds)) in all.iter().enumerate() {
-            let ended = tokio::time::timeout(PATIENCE, handshake(settings)).await;
+            let ended = tokio::time::timeout(TIMEOUT, handshake(settings)).await;
             let ended = ended.unwrap_or_else(|_| panic!("number {n} hangs"));
             assert!(ended.is_ok() || !succeeds, "number {n}: {ended:?}");
         }

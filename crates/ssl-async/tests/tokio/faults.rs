@@ -1,4 +1,4 @@
-//! Whatever happens to a handshake, it ends, nothing is left of it, and the server serves again.
+//! Handshakes that are dropped, fail or panic: each ends and leaves nothing behind, and the next one succeeds.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -14,7 +14,7 @@ use ssl_async::task::{Shards, TlsAcceptor};
 use crate::support::{provider, server_config};
 use crate::world::{current_thread, multi_thread, until, wire, world, world_on};
 
-/// Drops the future inside when it has waited so many times.
+/// Drops the inner future when it was pending more than `waits` times.
 struct DropAfter<F> {
     future: Option<F>,
     waits: usize,
@@ -44,11 +44,11 @@ fn l5_the_future_may_be_dropped_at_every_await() {
         let mut dropped = 0;
         for waits in 0.. {
             let (ours, theirs) = wire();
-            // The server is first, so it waits for the hello.
+            // Spawned first, so that it waits for the hello.
             let accept = DropAfter { future: Some(world.acceptor.accept(ours)), waits };
             let server = tokio::spawn(accept);
             let client = tokio::spawn(world.client(theirs));
-            // The key answers only when the server waits for it or has gone.
+            // The device answers only when the server waits for it or has ended.
             until(|| world.fixture.device.held() == 1 || server.is_finished()).await;
             if world.fixture.device.held() == 1 {
                 world.fixture.device.answer();
@@ -56,18 +56,18 @@ fn l5_the_future_may_be_dropped_at_every_await() {
             let done = server.await.unwrap().is_some();
             client.abort();
             let _ = client.await;
-            world.is_empty().await;
+            world.assert_empty().await;
             if done {
                 break;
             }
             dropped += 1;
         }
         assert!(dropped >= 3, "before the hello, at the key and before the Finished: {dropped}");
-        world.serves().await;
+        world.assert_serves().await;
     });
 }
 
-/// 1,024 handshakes are parked when their runtime is dropped. The shards outlive it, and serve another.
+/// 1,024 handshakes are parked when their runtime is dropped. The shards then serve another runtime.
 #[test]
 fn l8_a_runtime_shut_down_with_handshakes_parked_leaves_nothing() {
     const PARKED: usize = 1024;
@@ -83,10 +83,10 @@ fn l8_a_runtime_shut_down_with_handshakes_parked_leaves_nothing() {
     });
     drop(runtime);
     current_thread().block_on(async {
-        let snapshot = world.is_empty().await;
+        let snapshot = world.assert_empty().await;
         let ended = (snapshot.cancelled, snapshot.late);
         assert_eq!(ended, (PARKED as u64, PARKED as u64));
-        world.serves().await;
+        world.assert_serves().await;
     });
 }
 
@@ -109,22 +109,22 @@ fn l10_a_panic_in_a_hook_reaches_the_task_and_no_other() {
         let panic = tokio::spawn(acceptor.accept(ours)).await.unwrap_err().into_panic();
         assert_eq!(panic.downcast_ref(), Some(&"a bug in a resolver"));
         assert!(client.await.unwrap().is_err());
-        world.is_empty().await;
-        world.serves().await;
+        world.assert_empty().await;
+        world.assert_serves().await;
     });
 }
 
-/// The waker of a task that panics when it is woken.
-struct BadTask(Arc<AtomicBool>);
+/// A waker that panics.
+struct PanickingWaker(Arc<AtomicBool>);
 
-impl Wake for BadTask {
+impl Wake for PanickingWaker {
     fn wake(self: Arc<Self>) {
         self.0.store(true, Ordering::SeqCst);
         std::panic::resume_unwind(Box::new("on purpose"));
     }
 }
 
-/// A shard wakes the task that it has an answer for, and a waker is anybody's code.
+/// A shard wakes the task whose packet is done, with a waker that may be any code.
 #[test]
 fn l10_a_waker_that_panics_as_it_is_woken_does_not_end_the_shard() {
     current_thread().block_on(async {
@@ -133,7 +133,7 @@ fn l10_a_waker_that_panics_as_it_is_woken_does_not_end_the_shard() {
         let (ours, theirs) = wire();
         let client = tokio::spawn(world.client(theirs));
         let mut accept = Box::pin(world.acceptor.accept(ours));
-        // By a task that behaves until it waits for the shard alone.
+        // With a good waker until the handshake waits for the shard only.
         poll_fn(|cx| {
             assert!(accept.as_mut().poll(cx).is_pending());
             if world.fixture.device.held() == 1 {
@@ -144,14 +144,14 @@ fn l10_a_waker_that_panics_as_it_is_woken_does_not_end_the_shard() {
         })
         .await;
         let woken = Arc::<AtomicBool>::default();
-        let bad = std::task::Waker::from(Arc::new(BadTask(Arc::clone(&woken))));
+        let bad = std::task::Waker::from(Arc::new(PanickingWaker(Arc::clone(&woken))));
         assert!(accept.as_mut().poll(&mut Context::from_waker(&bad)).is_pending());
         world.fixture.device.answer();
         until(|| woken.load(Ordering::SeqCst)).await;
-        accept.await.expect("the answer was there before the wake");
+        accept.await.expect("the reply was sent before the wake");
         client.await.unwrap().expect("client");
-        world.is_empty().await;
-        world.serves().await;
+        world.assert_empty().await;
+        world.assert_serves().await;
     });
 }
 
@@ -166,7 +166,7 @@ fn a_failed_signature_ends_the_handshake_cleanly_on_both_sides() {
             until(|| world.fixture.device.held() == 1).await;
             if wrongly {
                 world.fixture.device.answer_wrongly();
-                // P-256 and a device without a thread of its own: it is the client that finds out.
+                // P-256 on a device without a thread of its own is not checked here: the client detects it.
                 assert!(client.await.unwrap().is_err());
                 assert!(server.await.unwrap().is_err());
             } else {
@@ -175,13 +175,13 @@ fn a_failed_signature_ends_the_handshake_cleanly_on_both_sides() {
                 assert!(matches!(error, ssl_async::SslError::Failed(_)), "{error}");
                 assert!(client.await.unwrap().is_err());
             }
-            world.is_empty().await;
+            world.assert_empty().await;
         }
-        world.serves().await;
+        world.assert_serves().await;
     });
 }
 
-/// A hook's future may be awaited on a shard, and completed by the runtime.
+/// A hook's future is awaited on a shard, and completed by the runtime.
 #[test]
 fn a_certificate_chosen_by_an_async_function() {
     multi_thread().block_on(async {
@@ -211,15 +211,14 @@ fn a_certificate_chosen_by_an_async_function() {
         assert!(asked.recv().await.unwrap().send(Arc::new(key)).is_ok());
         assert!(server.await.unwrap().is_ok());
         assert!(client.await.unwrap().is_ok());
-        world.is_empty().await;
+        world.assert_empty().await;
     });
 }
 
 proptest::proptest! {
     #![proptest_config(proptest::test_runner::Config { cases: 48, failure_persistence: None, ..Default::default() })]
 
-    /// Handshakes that are dropped after some waits, or not, beside others whose key fails, or does not; on few shards with
-    /// few jobs.
+    /// Some handshakes are dropped and some signatures fail, on few shards with few jobs.
     #[test]
     fn l5_l7_l8_any_mix_of_drops_and_failures_leaves_nothing(
         waits in proptest::collection::vec(0usize..12, 1..16),
@@ -245,13 +244,13 @@ proptest::proptest! {
                 servers.iter().all(tokio::task::JoinHandle::is_finished)
             }).await;
             for (server, client) in servers.into_iter().zip(clients) {
-                // Dropped, failed or done; but no panic.
+                // Dropped, failed or done, but not panicked.
                 server.await.unwrap();
                 client.abort();
-                let _ended = client.await;
+                let _ = client.await;
             }
-            world.is_empty().await;
-            world.serves().await;
+            world.assert_empty().await;
+            world.assert_serves().await;
         });
     }
 }

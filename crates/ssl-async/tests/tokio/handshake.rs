@@ -1,4 +1,4 @@
-//! Handshakes that park, while their task and the runtime go on.
+//! Handshakes that park without holding a thread of the runtime.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use ssl_async::{ClosedDuring, SslError};
 use tokio::net::TcpStream;
 
 use crate::support::localhost;
-use crate::world::{current_thread, exchange, multi_thread, until, wire, world, world_on};
+use crate::world::{current_thread, exchange, multi_thread, paused, until, wire, world, world_on};
 
 #[test]
 fn futures_and_streams_are_send_and_the_acceptor_is_shared() {
@@ -24,9 +24,9 @@ fn futures_and_streams_are_send_and_the_acceptor_is_shared() {
     shared::<Shards>();
 }
 
-/// On a runtime of one thread: were that thread held, the test would hang.
+/// On a runtime of one thread, so that the test would hang if the handshake held it.
 #[test]
-fn while_a_handshake_waits_for_its_key_the_thread_does_something_else() {
+fn while_a_handshake_waits_for_its_key_the_thread_runs_other_tasks() {
     current_thread().block_on(async {
         let world = world(4);
         let (ours, theirs) = wire();
@@ -38,13 +38,13 @@ fn while_a_handshake_waits_for_its_key_the_thread_does_something_else() {
         world.fixture.device.answer();
         let (server, client) = (server.await.unwrap(), client.await.unwrap());
         exchange(&mut client.unwrap(), &mut server.unwrap()).await;
-        let snapshot = world.is_empty().await;
+        let snapshot = world.assert_empty().await;
         assert_eq!((snapshot.submitted, snapshot.completed, snapshot.wakes), (1, 1, 1));
     });
 }
 
 #[test]
-fn many_handshakes_at_once_on_a_runtime_of_several_threads() {
+fn a_hundred_handshakes_at_once_on_a_multi_thread_runtime() {
     multi_thread().block_on(async {
         let world = world(64);
         world.fixture.device.set_answers_at_once(true);
@@ -60,12 +60,12 @@ fn many_handshakes_at_once_on_a_runtime_of_several_threads() {
         for task in tasks {
             task.await.unwrap();
         }
-        assert_eq!(world.is_empty().await.completed, 100);
+        assert_eq!(world.assert_empty().await.completed, 100);
     });
 }
 
 #[test]
-fn l5_the_peers_close_is_noticed_while_the_key_is_away_and_cancels() {
+fn l5_a_peer_that_closes_while_a_signature_is_awaited_cancels_it() {
     current_thread().block_on(async {
         let world = world(4);
         let (ours, theirs) = wire();
@@ -75,21 +75,15 @@ fn l5_the_peers_close_is_noticed_while_the_key_is_away_and_cancels() {
         client.abort();
         let error = server.await.unwrap().unwrap_err();
         assert!(matches!(error, SslError::PeerClosed(ClosedDuring::Handshake)), "{error}");
-        let snapshot = world.is_empty().await;
+        let snapshot = world.assert_empty().await;
         assert_eq!((snapshot.cancelled, snapshot.late), (1, 1));
-        world.serves().await;
+        world.assert_serves().await;
     });
 }
 
-/// Time is paused: it leaps to the deadline when nothing else can happen.
 #[test]
 fn l14_a_deadline_ends_the_handshake_and_cancels_its_packet() {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap();
-    runtime.block_on(async {
+    paused().block_on(async {
         let mut world = world(4);
         world.acceptor = world.acceptor.without_deadline();
         world.connector = world.connector.without_deadline();
@@ -102,13 +96,13 @@ fn l14_a_deadline_ends_the_handshake_and_cancels_its_packet() {
         let as_io = std::io::Error::from(error);
         assert_eq!(as_io.kind(), std::io::ErrorKind::TimedOut);
         assert!(client.await.unwrap().is_err());
-        world.is_empty().await;
-        world.serves().await;
+        world.assert_empty().await;
+        world.assert_serves().await;
     });
 }
 
 #[test]
-fn packets_beyond_the_limit_of_jobs_wait_their_turn() {
+fn packets_beyond_the_limit_of_jobs_are_queued() {
     current_thread().block_on(async {
         let jobs = JobPool::builder().max_jobs(1);
         let world = world_on(8, Shards::builder().threads(1).jobs(jobs).build().unwrap());
@@ -127,7 +121,7 @@ fn packets_beyond_the_limit_of_jobs_wait_their_turn() {
         }
         until(|| world.shards.n_packets() == 3).await;
         until(|| world.fixture.device.held() == 1).await;
-        // The one that waits for a job can be given up, too.
+        // A queued packet can be cancelled, too.
         servers.pop().unwrap().abort();
         until(|| world.shards.n_packets() == 2).await;
         for n in 1..=2 {
@@ -138,12 +132,12 @@ fn packets_beyond_the_limit_of_jobs_wait_their_turn() {
         for server in servers {
             server.await.unwrap().unwrap();
         }
-        world.is_empty().await;
+        world.assert_empty().await;
     });
 }
 
 #[test]
-fn the_hello_is_in_hand_before_the_configuration_is_chosen() {
+fn a_configuration_can_be_chosen_by_the_hello() {
     current_thread().block_on(async {
         let world = world(4);
         world.fixture.device.set_answers_at_once(true);
@@ -156,19 +150,19 @@ fn the_hello_is_in_hand_before_the_configuration_is_chosen() {
         let (server, client) = tokio::join!(server, world.client(theirs));
         exchange(&mut client.unwrap(), &mut server.unwrap()).await;
 
-        // What is no hello is told so.
+        // A request of another protocol gets an alert.
         let (ours, mut theirs) = wire();
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
         theirs.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
         let error = StartHandshake::read(ours).await.unwrap_err();
         assert!(matches!(error, SslError::Tls(_)), "{error}");
         assert_eq!(theirs.read_u8().await.unwrap(), 21, "an alert");
-        world.is_empty().await;
+        world.assert_empty().await;
     });
 }
 
 #[test]
-fn a_shutdown_cancels_what_is_parked_and_refuses_what_comes() {
+fn a_shutdown_cancels_parked_handshakes_and_refuses_later_ones() {
     multi_thread().block_on(async {
         let world = world(4);
         let (ours, theirs) = wire();
@@ -184,7 +178,7 @@ fn a_shutdown_cancels_what_is_parked_and_refuses_what_comes() {
         let (_ours, theirs) = wire();
         let error = world.client(theirs).await.unwrap_err();
         assert!(matches!(error, SslError::Failed(EngineError::Gone)), "{error}");
-        // Again is as good as once.
+        // A second shutdown returns the same.
         assert_eq!(world.shards.shutdown(Duration::ZERO).await, Shutdown::Drained);
         world.fixture.device.answer();
         assert_eq!(world.fixture.engine.stats().requests.now, 0);

@@ -1,4 +1,4 @@
-//! hyper-util's servers and clients over the streams, HTTP/1.1 and HTTP/2 by ALPN, while every key is slow.
+//! Servers and clients of hyper over the streams: HTTP/1.1 and HTTP/2 by ALPN, with a slow key.
 
 use std::sync::Arc;
 
@@ -59,9 +59,9 @@ fn hyper_serves_both_of_its_versions_over_the_streams() {
             fixture.device.answer();
             let answer = ask(client.await.unwrap().unwrap()).await;
             assert_eq!(answer, (version, Bytes::from("hello")));
-            // How it ends depends on which side goes first.
-            let _ended: Result<(), String> = server.await.unwrap();
+            // The result depends on which side closes first.
+            let _: Result<(), String> = server.await.unwrap();
         }
-        world.is_empty().await;
+        world.assert_empty().await;
     });
 }

@@ -1,4 +1,4 @@
-//! What the peer is told when a handshake fails on this side (law L15).
+//! The alert that the peer gets when a handshake fails on this side (law L15).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +14,8 @@ use tokio::task::JoinError;
 use crate::support::{client_config, localhost, provider};
 use crate::world::{World, current_thread, until, wire, world};
 
-/// How a handshake with a server of plain rustls's client ends: with its error.
-async fn heard(config: ClientConfig, mut io: DuplexStream) -> Error {
+/// Runs a client of plain rustls until it fails, and returns its error.
+async fn client_error(config: ClientConfig, mut io: DuplexStream) -> Error {
     let mut tls = ClientConnection::new(Arc::new(config), localhost()).unwrap();
     loop {
         let mut bytes = Vec::new();
@@ -33,8 +33,8 @@ async fn heard(config: ClientConfig, mut io: DuplexStream) -> Error {
     }
 }
 
-/// How a server that does this with its transport ends, whose client must hear of an internal error.
-async fn told<F>(
+/// Runs `server`, asserts that its client gets the alert `internal_error`, and returns the server's error.
+async fn server_error<F>(
     world: &World,
     version: &'static SupportedProtocolVersion,
     server: impl FnOnce(DuplexStream) -> F,
@@ -46,22 +46,22 @@ where
     let (ours, theirs) = wire();
     let server = tokio::spawn(server(ours));
     let internal_error = Error::AlertReceived(AlertDescription::InternalError);
-    assert_eq!(heard(config, theirs).await, internal_error);
+    assert_eq!(client_error(config, theirs).await, internal_error);
     server.await.map(Result::unwrap_err)
 }
 
 #[test]
-fn l15_a_client_is_told_internal_error_when_the_key_fails() {
+fn l15_a_client_gets_internal_error_when_the_key_fails() {
     current_thread().block_on(async {
         for version in [&TLS12, &TLS13] {
             for reads_hello_first in [false, true] {
                 let world = world(4);
                 let (acceptor, device) = (world.acceptor.clone(), world.fixture.device.clone());
-                let fails = tokio::spawn(async move {
+                let device_fails = tokio::spawn(async move {
                     until(|| device.held() == 1).await;
                     device.fail();
                 });
-                let error = told(&world, version, |io| async move {
+                let error = server_error(&world, version, |io| async move {
                     match reads_hello_first {
                         true => StartHandshake::read(io).await?.accept(&acceptor).await.map(drop),
                         false => acceptor.accept(io).await.map(drop),
@@ -69,54 +69,61 @@ fn l15_a_client_is_told_internal_error_when_the_key_fails() {
                 })
                 .await;
                 assert!(matches!(error, Ok(SslError::Failed(_))), "{error:?}");
-                fails.await.unwrap();
-                world.is_empty().await;
+                device_fails.await.unwrap();
+                world.assert_empty().await;
             }
         }
     });
 }
 
 #[test]
-fn l15_a_client_is_told_internal_error_when_the_shards_end() {
+fn l15_a_client_gets_internal_error_when_the_shards_end() {
     current_thread().block_on(async {
         let world = world(4);
         let (acceptor, shards) = (world.acceptor.clone(), world.shards.clone());
         let device = world.fixture.device.clone();
-        let ends = tokio::spawn(async move {
+        let shutdown = tokio::spawn(async move {
             until(|| device.held() == 1).await;
             assert_eq!(shards.shutdown(Duration::ZERO).await, Shutdown::Drained);
         });
-        let error = told(&world, &TLS13, |io| async move { acceptor.accept(io).await.map(drop) });
+        let error =
+            server_error(&world, &TLS13, |io| async move { acceptor.accept(io).await.map(drop) });
         assert!(matches!(error.await, Ok(SslError::Failed(_))));
-        ends.await.unwrap();
-        // And when they have ended.
+        shutdown.await.unwrap();
+        // After the shutdown, too.
         let acceptor = world.acceptor.clone();
-        let error = told(&world, &TLS13, |io| async move { acceptor.accept(io).await.map(drop) });
+        let error =
+            server_error(&world, &TLS13, |io| async move { acceptor.accept(io).await.map(drop) });
         assert!(matches!(error.await, Ok(SslError::Failed(_))));
     });
 }
 
 #[test]
-fn a_client_is_told_internal_error_when_a_hook_panics() {
+fn a_client_gets_internal_error_when_a_hook_panics() {
     current_thread().block_on(async {
         let world = world(4);
         let config = Arc::clone(world.fixture.context_with_a_panicking_key().config());
         let acceptor = TlsAcceptor::new(config, &world.shards);
-        let error = told(&world, &TLS13, |io| async move { acceptor.accept(io).await.map(drop) });
+        let error =
+            server_error(&world, &TLS13, |io| async move { acceptor.accept(io).await.map(drop) });
         assert!(error.await.unwrap_err().is_panic());
     });
 }
 
 #[test]
-fn a_client_is_told_internal_error_when_the_deadline_passes() {
+fn a_client_gets_internal_error_when_the_deadline_passes() {
     current_thread().block_on(async {
         for version in [&TLS12, &TLS13] {
             let world = world(4);
             let acceptor = world.acceptor.clone().deadline(Duration::from_millis(50));
             let error =
-                told(&world, version, |io| async move { acceptor.accept(io).await.map(drop) });
+                server_error(
+                    &world,
+                    version,
+                    |io| async move { acceptor.accept(io).await.map(drop) },
+                );
             assert!(matches!(error.await, Ok(SslError::TimedOut(_))));
-            world.is_empty().await;
+            world.assert_empty().await;
         }
     });
 }

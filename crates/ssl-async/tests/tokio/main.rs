@@ -1,8 +1,9 @@
-//! The futures and streams for tokio, on both of its runtimes, over an in-memory transport and a device that answers on
-//! command.
+//! Tests of `ssl_async::task` on both runtimes of tokio, mostly over in-memory transports and with a device that answers
+//! on command.
 
 mod bounds;
 mod closing;
+mod closing_model;
 mod endings;
 mod extremes;
 mod faults;
@@ -15,18 +16,14 @@ mod stacks;
 mod stock;
 mod stream;
 
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "shared with the tests of sessions, which use all of it"
-)]
+#[allow(dead_code, unused_imports, reason = "shared with `tests/it`, which uses all of it")]
 #[path = "../it/support/mod.rs"]
 mod support;
 mod tonic;
 mod world;
 
-/// The model of a peer that closes, shared with the tests of sessions.
-#[allow(dead_code, reason = "shared with the tests of sessions, which use all of it")]
+/// The model of a peer that closes, shared with `tests/it`.
+#[allow(dead_code, reason = "shared with `tests/it`, which uses all of it")]
 #[path = "../it/peer_bytes"]
 mod peer_bytes {
     pub(crate) mod clear;

@@ -12,16 +12,16 @@ use tokio::runtime::Handle;
 
 use crate::world::{current_thread, exchange, multi_thread, wire, world_on};
 
-/// A resolver that is an `async fn`, and works as one does under tokio: it spawns, and sleeps.
-fn spawns(inner: Arc<dyn ResolvesServerCert>) -> Arc<dyn ResolvesServerCert> {
+/// An `async` resolver that spawns a task and sleeps.
+fn spawning_resolver(inner: Arc<dyn ResolvesServerCert>) -> Arc<dyn ResolvesServerCert> {
     let chosen = Arc::new(Mutex::new(None));
-    // What the plain resolver answers, taken where there is a hello for it.
+    // The certificate of the inner resolver, which needs the hello.
     resolve::server_certificate(async move |hello: ClientHello<'_>| {
         *chosen.lock().unwrap() = inner.resolve(hello);
-        let asked = Arc::clone(&chosen);
+        let chosen = Arc::clone(&chosen);
         let task = tokio::spawn(async move {
             tokio::time::sleep(Duration::from_nanos(1)).await;
-            asked.lock().unwrap().take()
+            chosen.lock().unwrap().take()
         });
         tokio::task::yield_now().await;
         task.await.expect("the task ends")
@@ -35,33 +35,33 @@ fn an_async_hook_spawns_on_the_runtime_of_its_task_and_sleeps() {
             let world = world_on(4, Shards::builder().threads(1).build().unwrap());
             world.fixture.device.set_answers_at_once(true);
             let mut config = (**world.acceptor.config()).clone();
-            config.cert_resolver = spawns(Arc::clone(&config.cert_resolver));
+            config.cert_resolver = spawning_resolver(Arc::clone(&config.cert_resolver));
             let acceptor = TlsAcceptor::new(Arc::new(config), &world.shards);
             for _ in 0..2 {
                 let (ours, theirs) = wire();
                 let (server, client) = tokio::join!(acceptor.accept(ours), world.client(theirs));
                 exchange(&mut client.expect("client"), &mut server.expect("server")).await;
             }
-            world.is_empty().await;
+            world.assert_empty().await;
         });
     }
 }
 
-/// Waits in the places where it must not, and notes the answers.
+/// A resolver that tries to pause inside a runtime, and records the results.
 #[derive(Debug)]
-struct Enters {
+struct EnteringResolver {
     inner: Arc<dyn ResolvesServerCert>,
     runtime: Handle,
-    answers: Mutex<Vec<Pause>>,
+    results: Mutex<Vec<Pause>>,
 }
 
-impl ResolvesServerCert for Enters {
+impl ResolvesServerCert for EnteringResolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let in_block_on = self.runtime.block_on(async { pause() });
         let entered = self.runtime.enter();
         let under_enter = pause();
         drop(entered);
-        self.answers.lock().unwrap().extend([in_block_on, under_enter]);
+        self.results.lock().unwrap().extend([in_block_on, under_enter]);
         self.inner.resolve(hello)
     }
 }
@@ -72,19 +72,19 @@ fn l11_a_hook_does_not_park_inside_a_runtime_that_it_has_entered() {
         let world = world_on(4, Shards::builder().threads(1).build().unwrap());
         world.fixture.device.set_answers_at_once(true);
         let mut config = (**world.acceptor.config()).clone();
-        let enters = Arc::new(Enters {
+        let resolver = Arc::new(EnteringResolver {
             inner: Arc::clone(&config.cert_resolver),
             runtime: Handle::current(),
-            answers: Mutex::default(),
+            results: Mutex::default(),
         });
-        config.cert_resolver = Arc::clone(&enters) as Arc<dyn ResolvesServerCert>;
+        config.cert_resolver = Arc::clone(&resolver) as Arc<dyn ResolvesServerCert>;
         let acceptor = TlsAcceptor::new(Arc::new(config), &world.shards);
         for _ in 0..2 {
             let (ours, theirs) = wire();
             let (server, client) = tokio::join!(acceptor.accept(ours), world.client(theirs));
             exchange(&mut client.expect("client"), &mut server.expect("server")).await;
         }
-        assert_eq!(*enters.answers.lock().unwrap(), [Pause::Blocked; 4]);
-        world.is_empty().await;
+        assert_eq!(*resolver.results.lock().unwrap(), [Pause::Blocked; 4]);
+        world.assert_empty().await;
     });
 }

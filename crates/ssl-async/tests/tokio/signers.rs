@@ -1,5 +1,5 @@
-//! A slow key in each of the three ways, and what goes wrong with it. After each fault: both sides have ended, nothing is
-//! left, and the server serves again.
+//! Slow keys of each of the three kinds, with faults. After each fault both sides have ended, nothing is left, and the next
+//! handshake succeeds.
 
 use std::io;
 use std::pin::Pin;
@@ -17,9 +17,11 @@ use ssl_async::task::{TaskDevice, TlsAcceptor};
 use ssl_async::{SlowKey, SlowKeyBuilder, SslError, offload::SigningWork};
 
 use crate::support::{Identity, TestClock, provider};
-use crate::world::{PATIENCE, World, current_thread, exchange, multi_thread, until, wire, world};
+use crate::world::{
+    TIMEOUT, World, current_thread, exchange, multi_thread, paused, until, wire, world,
+};
 
-/// A key in software, for the closures to sign with.
+/// A key in software, with which the closures sign.
 pub(crate) fn software(identity: &Identity) -> Arc<dyn SigningKey> {
     let key = PrivateKeyDer::from_pem_slice(identity.pem.as_bytes()).unwrap();
     any_supported_type(&key).unwrap()
@@ -37,26 +39,26 @@ pub(crate) fn builder(identity: &Identity) -> SlowKeyBuilder {
     SlowKey::builder_with_provider(vec![identity.certificate.clone()], &provider()).unwrap()
 }
 
-/// What befalls the next signature.
+/// The fault of the next signature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     None,
     Panics,
     Hangs,
-    Garbage,
+    WrongSignature,
     Fails,
 }
 
-/// The world with another key.
-struct Slow {
+/// A world whose server has a `SlowKey`.
+struct SlowWorld {
     world: World,
     acceptor: TlsAcceptor,
     key: Arc<SlowKey>,
 }
 
-impl Slow {
+impl SlowWorld {
     fn new(make: impl FnOnce(SlowKeyBuilder, Arc<dyn SigningKey>) -> Arc<SlowKey>) -> Self {
-        // Some of these tests let time leap, and to tokio a wait for a shard is a wait for the next timer.
+        // With a paused clock, tokio would advance to the deadline while a handshake waits for a shard.
         let mut world = world(1);
         world.connector = world.connector.without_deadline();
         let identity = &world.fixture.identity;
@@ -67,7 +69,7 @@ impl Slow {
         Self { world, acceptor, key }
     }
 
-    /// A handshake; the server's error, if it failed. The client then fails, too.
+    /// Runs a handshake and returns the server's error. If it fails, so does the client.
     async fn handshake(&self) -> Result<(), SslError> {
         let (ours, theirs) = wire();
         let (server, client) = tokio::join!(self.acceptor.accept(ours), self.world.client(theirs));
@@ -83,18 +85,18 @@ impl Slow {
         }
     }
 
-    async fn is_empty(&self) {
-        self.world.is_empty().await;
+    async fn assert_empty(&self) {
+        self.world.assert_empty().await;
         until(|| self.key.stats().requests.now == 0).await;
     }
 }
 
 const DEADLINE: Duration = Duration::from_secs(1);
 
-/// A blocking signer with a fault on command, the clock of its deadline, and the gate that ends a hang.
-fn blocking(fault: Arc<Mutex<Fault>>, clock: TestClock, gate: mpsc::Receiver<()>) -> Slow {
+/// A world with a blocking signer: `fault` selects its next fault, `clock` runs its deadline, and `gate` ends a hang.
+fn blocking(fault: Arc<Mutex<Fault>>, clock: TestClock, gate: mpsc::Receiver<()>) -> SlowWorld {
     let gate = Mutex::new(gate);
-    Slow::new(move |builder, key| {
+    SlowWorld::new(move |builder, key| {
         let pool = ThreadPoolBuilder::new().threads(2);
         builder
             .pool(pool)
@@ -105,7 +107,7 @@ fn blocking(fault: Arc<Mutex<Fault>>, clock: TestClock, gate: mpsc::Receiver<()>
                 match fault {
                     Fault::Panics => std::panic::panic_any("a bug in a signer"),
                     Fault::Hangs => drop(gate.lock().unwrap().recv()),
-                    Fault::Garbage => return Ok(vec![0; 71]),
+                    Fault::WrongSignature => return Ok(vec![0; 71]),
                     Fault::Fails => return Err(String::from("no such key")),
                     Fault::None => {}
                 }
@@ -116,7 +118,7 @@ fn blocking(fault: Arc<Mutex<Fault>>, clock: TestClock, gate: mpsc::Receiver<()>
 }
 
 #[test]
-fn a_blocking_signer_that_fails_panics_hangs_and_lies_ends_its_handshake_and_no_other() {
+fn a_fault_of_a_blocking_signer_ends_its_handshake_and_no_other() {
     multi_thread().block_on(async {
         let fault = Arc::new(Mutex::new(Fault::None));
         let (open, gate) = mpsc::channel();
@@ -126,16 +128,20 @@ fn a_blocking_signer_that_fails_panics_hangs_and_lies_ends_its_handshake_and_no_
         for (next, expected) in [
             (Fault::Fails, "the device failed"),
             (Fault::Panics, "the device failed"),
-            (Fault::Garbage, "does not check"),
+            (Fault::WrongSignature, "does not check"),
             (Fault::Hangs, "deadline passed"),
         ] {
             *fault.lock().unwrap() = next;
             let time_passes = async {
                 if next == Fault::Hangs {
-                    // The signer has taken it, so the deadline is running.
+                    // The signer has the request, so the deadline is running.
                     until(|| *fault.lock().unwrap() == Fault::None).await;
                     clock.advance(DEADLINE - Duration::from_nanos(1));
-                    assert_eq!(slow.key.engine().poll(), Some(DEADLINE), "not a moment too soon");
+                    assert_eq!(
+                        slow.key.engine().poll(),
+                        Some(DEADLINE),
+                        "the deadline has not passed"
+                    );
                     clock.advance(Duration::from_nanos(1));
                     slow.key.engine().poll();
                 }
@@ -143,12 +149,12 @@ fn a_blocking_signer_that_fails_panics_hangs_and_lies_ends_its_handshake_and_no_
             let (ended, ()) = tokio::join!(slow.handshake(), time_passes);
             let error = ended.unwrap_err();
             assert!(error.to_string().contains(expected), "{next:?}: {error}");
-            slow.world.is_empty().await;
+            slow.world.assert_empty().await;
             slow.handshake().await.unwrap();
         }
-        // The one that hung comes back: late, and for nobody.
+        // The signer that hung returns a late result, which is discarded.
         open.send(()).unwrap();
-        slow.is_empty().await;
+        slow.assert_empty().await;
         let snapshot = slow.key.stats();
         assert_eq!((snapshot.completed, snapshot.late, snapshot.deadlines), (5, 1, 1));
     });
@@ -157,20 +163,19 @@ fn a_blocking_signer_that_fails_panics_hangs_and_lies_ends_its_handshake_and_no_
 #[test]
 fn a_key_of_rustls_on_a_pool_of_threads() {
     multi_thread().block_on(async {
-        let slow = Slow::new(|builder, key| builder.threads(2).signing_key(key).unwrap());
+        let slow = SlowWorld::new(|builder, key| builder.threads(2).signing_key(key).unwrap());
         slow.handshake().await.unwrap();
-        slow.is_empty().await;
+        slow.assert_empty().await;
         assert_eq!(slow.key.stats().completed, 1);
     });
 }
 
-/// The accelerator is a device of ours that answers on command; it holds the request and comes late.
 #[test]
-fn an_accelerator_that_answers_when_the_client_has_gone() {
+fn an_accelerator_that_answers_after_the_client_has_hung_up() {
     current_thread().block_on(async {
         let device = Arc::new(Mutex::new(None));
         let held = Arc::clone(&device);
-        let slow = Slow::new(|builder, key| {
+        let slow = SlowWorld::new(|builder, key| {
             let manual = crate::support::ManualDevice::doing(4, move |work: &SigningWork| {
                 sign(&*key, work.scheme(), work.message()).map_err(|_| DeviceError::Lost)
             });
@@ -184,9 +189,9 @@ fn an_accelerator_that_answers_when_the_client_has_gone() {
         until(|| device.held() == 1).await;
         client.abort();
         assert!(matches!(server.await.unwrap(), Err(SslError::PeerClosed(_))));
-        slow.world.is_empty().await;
+        slow.world.assert_empty().await;
         device.answer();
-        slow.is_empty().await;
+        slow.assert_empty().await;
         assert_eq!(slow.key.stats().late, 1);
         device.set_answers_at_once(true);
         slow.handshake().await.unwrap();
@@ -195,7 +200,7 @@ fn an_accelerator_that_answers_when_the_client_has_gone() {
 
 type Answer = Pin<Box<dyn Future<Output = io::Result<Vec<u8>>> + Send>>;
 
-/// A region whose `n`th attempt is answered by `answer(n)`: `None` is the signature.
+/// A device whose `n`th attempt ends with `answer(n)`, or with the signature if that is `None`; and its count of attempts.
 fn region(
     key: &Arc<dyn SigningKey>,
     attempts: u32,
@@ -216,16 +221,11 @@ fn refused() -> Option<Answer> {
     Some(Box::pin(async { Err(io::ErrorKind::ConnectionRefused.into()) }))
 }
 
-/// Time is paused, so attempts and the waits between them take none.
-fn paused() -> tokio::runtime::Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
-}
-
 #[test]
 fn an_async_signer_is_awaited_within_the_handshake() {
     current_thread().block_on(async {
         let (ask, mut asked) = tokio::sync::mpsc::unbounded_channel();
-        let slow = Slow::new(|builder, key| {
+        let slow = SlowWorld::new(|builder, key| {
             let device = TaskDevice::signing(move |scheme, message| {
                 let (key, ask) = (Arc::clone(&key), ask.clone());
                 async move {
@@ -244,40 +244,40 @@ fn an_async_signer_is_awaited_within_the_handshake() {
         };
         let (done, ()) = tokio::join!(slow.handshake(), allows);
         done.unwrap();
-        slow.is_empty().await;
+        slow.assert_empty().await;
     });
 }
 
 #[test]
-fn an_async_signer_is_tried_again_and_then_the_other_region_is_asked() {
+fn an_async_signer_is_retried_and_then_the_standby_is_used() {
     paused().block_on(async {
         let counts = Mutex::new(None);
-        let slow = Slow::new(|builder, key| {
-            // Fails once and then signs; hangs from the third call on.
-            let (near, nears) = region(&key, 2, |n| match n {
+        let slow = SlowWorld::new(|builder, key| {
+            // The first attempt fails, the second signs, and later ones hang.
+            let (device, device_attempts) = region(&key, 2, |n| match n {
                 0 => refused(),
                 1 => None,
                 _ => Some(Box::pin(std::future::pending())),
             });
-            let (far, fars) = region(&key, 1, |_| None);
-            *counts.lock().unwrap() = Some((nears, fars));
-            builder.standby(far).accelerator(near).unwrap()
+            let (standby, standby_attempts) = region(&key, 1, |_| None);
+            *counts.lock().unwrap() = Some((device_attempts, standby_attempts));
+            builder.standby(standby).accelerator(device).unwrap()
         });
-        let (near, far) = counts.lock().unwrap().take().unwrap();
-        let asked = || (near.load(Ordering::SeqCst), far.load(Ordering::SeqCst));
+        let (device, standby) = counts.lock().unwrap().take().unwrap();
+        let attempts = || (device.load(Ordering::SeqCst), standby.load(Ordering::SeqCst));
         slow.handshake().await.unwrap();
-        assert_eq!(asked(), (2, 0), "a second attempt in the same region");
+        assert_eq!(attempts(), (2, 0), "a second attempt on the device");
         slow.handshake().await.unwrap();
-        assert_eq!(asked(), (4, 1), "both attempts took too long: the other region");
-        slow.is_empty().await;
+        assert_eq!(attempts(), (4, 1), "two attempts that took too long, then the standby");
+        slow.assert_empty().await;
         assert_eq!(slow.key.stats().fallbacks, 1);
     });
 }
 
 #[test]
-fn an_async_signer_that_fails_panics_and_lies_ends_its_handshake_and_no_other() {
+fn a_fault_of_an_async_signer_ends_its_handshake_and_no_other() {
     paused().block_on(async {
-        let slow = Slow::new(|builder, key| {
+        let slow = SlowWorld::new(|builder, key| {
             let (device, _) = region(&key, 1, |n| match n {
                 0 => refused(),
                 1 => Some(Box::pin(async { std::panic::panic_any("a bug in a client library") })),
@@ -292,20 +292,20 @@ fn an_async_signer_that_fails_panics_and_lies_ends_its_handshake_and_no_other() 
         {
             let error = slow.handshake().await.unwrap_err();
             assert!(error.to_string().contains(expected), "{error}");
-            slow.is_empty().await;
+            slow.assert_empty().await;
         }
         slow.handshake().await.unwrap();
-        slow.is_empty().await;
+        slow.assert_empty().await;
     });
 }
 
-/// The runtime of the signer is not that of the server, and goes first.
+/// The signer has another runtime than the server.
 #[test]
-fn an_async_signer_whose_runtime_is_gone_fails_the_handshake() {
-    let theirs = multi_thread();
+fn an_async_signer_whose_runtime_has_ended_fails_the_handshake() {
+    let signers_runtime = multi_thread();
     let slow = {
-        let _inside = theirs.enter();
-        Slow::new(|builder, key| {
+        let _entered = signers_runtime.enter();
+        SlowWorld::new(|builder, key| {
             let (device, _) = region(&key, 1, |_| Some(Box::pin(std::future::pending())));
             builder.accelerator(device).unwrap()
         })
@@ -313,14 +313,14 @@ fn an_async_signer_whose_runtime_is_gone_fails_the_handshake() {
     current_thread().block_on(async {
         let ends = async {
             until(|| slow.key.stats().accepted == 1).await;
-            theirs.shutdown_background();
+            signers_runtime.shutdown_background();
         };
         let (error, ()) = tokio::join!(slow.handshake(), ends);
         let error = error.unwrap_err();
         assert!(matches!(error, SslError::Failed(EngineError::Device(_))), "{error}");
         let error = slow.handshake().await.unwrap_err();
         assert!(error.to_string().contains("runtime that the TaskDevice was made in"), "{error}");
-        slow.world.is_empty().await;
-        assert!(slow.key.engine().quiesce(PATIENCE));
+        slow.world.assert_empty().await;
+        assert!(slow.key.engine().quiesce(TIMEOUT));
     });
 }

@@ -1,4 +1,4 @@
-//! The stacks of shards, wiped and given back on request.
+//! Wiping and shrinking the stacks of shards.
 
 use std::hint::black_box;
 use std::mem::MaybeUninit;
@@ -10,15 +10,15 @@ use ssl_async::task::{Shards, TlsAcceptor};
 
 use crate::world::{current_thread, exchange, until, wire, world_on};
 
-/// Bytes of a secret.
-const SECRET: usize = 64;
+/// The length of a secret.
+const SECRET_LEN: usize = 64;
 
-/// Leaves a secret far down on the stack and says where: at the lower end of a frame of which nothing else is written.
+/// Leaves a secret deep in the stack, at the lower end of a frame that is otherwise not written. Returns its address.
 #[inline(never)]
 fn leave_secret() -> usize {
     let mut frame = MaybeUninit::<[u8; 96 * 1024]>::uninit();
     let lowest = frame.as_mut_ptr().cast::<u8>();
-    for nth in 0..SECRET {
+    for nth in 0..SECRET_LEN {
         // SAFETY: within the frame.
         let byte = unsafe { lowest.add(nth) };
         // SAFETY: as above.
@@ -28,24 +28,24 @@ fn leave_secret() -> usize {
     lowest.expose_provenance()
 }
 
-/// How much of a secret is there.
-fn seen(at: usize) -> usize {
+/// The number of bytes of a secret that are still at `at`.
+fn bytes_left(at: usize) -> usize {
     let is_there = |nth| {
         let byte = std::ptr::with_exposed_provenance::<u8>(at + nth);
-        // SAFETY: memory of a stack of a shard that is alive; its jobs have ended, and it answered since.
+        // SAFETY: a stack of a live shard, mapped and not written: its jobs have ended, and the shard has replied since.
         unsafe { byte.read_volatile() == 0x5A }
     };
-    (0..SECRET).filter(|&nth| is_there(nth)).count()
+    (0..SECRET_LEN).filter(|&nth| is_there(nth)).count()
 }
 
-/// A resolver that leaves a secret on the stack it runs on, as one does that opens the file of a key.
+/// A resolver that leaves a secret on its stack, as one that reads a key file does.
 #[derive(Debug)]
-struct Careless {
+struct LeakyResolver {
     inner: Arc<dyn ResolvesServerCert>,
     secrets: Arc<Mutex<Vec<usize>>>,
 }
 
-impl ResolvesServerCert for Careless {
+impl ResolvesServerCert for LeakyResolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         self.secrets.lock().unwrap().push(leave_secret());
         self.inner.resolve(hello)
@@ -53,14 +53,14 @@ impl ResolvesServerCert for Careless {
 }
 
 #[test]
-fn shards_wipe_every_idle_stack_on_request_and_give_its_memory_back() {
+fn wipe_erases_every_idle_stack_and_shrink_frees_it() {
     const HANDSHAKES: usize = 6;
     current_thread().block_on(async {
         let world = world_on(HANDSHAKES, Shards::builder().threads(2).build().unwrap());
         let secrets = Arc::new(Mutex::new(Vec::new()));
         let mut config = (**world.fixture.server.config()).clone();
         let inner = Arc::clone(&config.cert_resolver);
-        config.cert_resolver = Arc::new(Careless { inner, secrets: Arc::clone(&secrets) });
+        config.cert_resolver = Arc::new(LeakyResolver { inner, secrets: Arc::clone(&secrets) });
         let acceptor = TlsAcceptor::new(Arc::new(config), &world.shards);
 
         let handshakes: Vec<_> = (0..HANDSHAKES)
@@ -69,7 +69,7 @@ fn shards_wipe_every_idle_stack_on_request_and_give_its_memory_back() {
                 (tokio::spawn(acceptor.accept(ours)), tokio::spawn(world.client(theirs)))
             })
             .collect();
-        // All are parked at the same time, each on a stack of its own.
+        // Parked at the same time, so each has its own stack.
         until(|| world.fixture.device.held() == HANDSHAKES).await;
         (0..HANDSHAKES).for_each(|_| world.fixture.device.answer());
         for (server, client) in handshakes {
@@ -77,13 +77,16 @@ fn shards_wipe_every_idle_stack_on_request_and_give_its_memory_back() {
                 (server.await.unwrap().unwrap(), client.await.unwrap().unwrap());
             exchange(&mut client, &mut server).await;
         }
-        world.is_empty().await;
+        world.assert_empty().await;
 
         let secrets = secrets.lock().unwrap().clone();
         assert_eq!(secrets.len(), HANDSHAKES);
-        assert!(secrets.iter().any(|&at| seen(at) > 0), "there was something to wipe");
+        assert!(
+            secrets.iter().any(|&at| bytes_left(at) > 0),
+            "the secrets are there before the wipe"
+        );
         world.shards.wipe().await;
-        assert_eq!(secrets.iter().map(|&at| seen(at)).sum::<usize>(), 0);
+        assert_eq!(secrets.iter().map(|&at| bytes_left(at)).sum::<usize>(), 0);
 
         let created = |stats: Vec<job_core::PoolStats>| -> usize {
             stats.iter().map(|stats| stats.created).sum()
@@ -92,7 +95,7 @@ fn shards_wipe_every_idle_stack_on_request_and_give_its_memory_back() {
         assert!(before >= HANDSHAKES);
         assert_eq!(world.shards.shrink().await, before);
         assert_eq!(created(world.shards.stats().await), 0);
-        world.serves().await;
+        world.assert_serves().await;
 
         assert_eq!(
             world.shards.shutdown(std::time::Duration::ZERO).await,

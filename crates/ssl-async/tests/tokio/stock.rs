@@ -1,5 +1,4 @@
-//! A key over a `TaskDevice` used by code that signs where it stands: stock tokio-rustls acceptors and connectors, on the
-//! runtime that the key's tasks need.
+//! A key over a `TaskDevice` used by tokio-rustls, which signs synchronously, on the runtime of the key's tasks.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,11 +11,11 @@ use ssl_async::task::TaskDevice;
 use ssl_async::{SlowKey, offload::SigningWork};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::signers::{sign, software};
+use crate::signers::{builder, sign, software};
 use crate::support::{Identity, KeyType, localhost, provider};
-use crate::world::{PATIENCE, current_thread, wire};
+use crate::world::{TIMEOUT, current_thread, wire};
 
-/// A key whose signatures take a turn of the runtime and a timer; it also counts them.
+/// A key whose signatures need a timer and a turn of the runtime, and the count of its signatures.
 fn key(identity: &Identity, own_runtime: bool) -> (Arc<SlowKey>, Arc<AtomicU32>) {
     let (software, count) = (software(identity), Arc::<AtomicU32>::default());
     let counted = Arc::clone(&count);
@@ -31,9 +30,7 @@ fn key(identity: &Identity, own_runtime: bool) -> (Arc<SlowKey>, Arc<AtomicU32>)
     });
     let device: TaskDevice<SigningWork> =
         if own_runtime { device.own_runtime().unwrap() } else { device };
-    let chain = vec![identity.certificate.clone()];
-    let builder = SlowKey::builder_with_provider(chain, &provider()).unwrap();
-    (builder.deadline(PATIENCE).accelerator(Arc::new(device)).unwrap(), count)
+    (builder(identity).deadline(TIMEOUT).accelerator(Arc::new(device)).unwrap(), count)
 }
 
 fn roots(identity: &Identity) -> RootCertStore {
@@ -42,7 +39,7 @@ fn roots(identity: &Identity) -> RootCertStore {
     roots
 }
 
-/// Mutual TLS with that key on both sides, as 32 tasks. How many handshakes have succeeded, and one of the errors.
+/// Runs 32 handshakes with that key on both sides, each in two tasks. Returns the number that succeeded, and one error.
 async fn handshakes(identity: Arc<Identity>, key: Arc<SlowKey>) -> (usize, Option<String>) {
     let provider = Arc::new(provider());
     let verifier = WebPkiClientVerifier::builder_with_provider(
@@ -68,10 +65,9 @@ async fn handshakes(identity: Arc<Identity>, key: Arc<SlowKey>) -> (usize, Optio
             let (ours, theirs) = wire();
             let (acceptor, connector) = (acceptor.clone(), connector.clone());
             tokio::spawn(async move {
-                // Each side is a task of its own, as in two processes.
                 let server = tokio::spawn(async move { acceptor.accept(ours).await.map(drop) });
                 let client = connector.connect(localhost(), theirs).await;
-                // The client's end stays open until the server has sent its tickets.
+                // The client is dropped only after the server has sent its tickets.
                 server.await.unwrap().and_then(|()| client.map(drop))
             })
         })
@@ -86,13 +82,13 @@ async fn handshakes(identity: Arc<Identity>, key: Arc<SlowKey>) -> (usize, Optio
     (done, error)
 }
 
-fn on(runtime: &Runtime, own_runtime: bool) -> (usize, Option<String>, u32) {
+fn run_on(runtime: &Runtime, own_runtime: bool) -> (usize, Option<String>, u32) {
     let identity = Arc::new(Identity::new(KeyType::P256));
     runtime.block_on(async {
         let (key, count) = key(&identity, own_runtime);
         let ended = handshakes(Arc::clone(&identity), Arc::clone(&key));
-        let ended = tokio::time::timeout(PATIENCE / 2, ended).await.expect("a deadlock");
-        assert_eq!(key.shutdown(PATIENCE).await, Shutdown::Drained);
+        let ended = tokio::time::timeout(TIMEOUT / 2, ended).await.expect("a deadlock");
+        assert_eq!(key.shutdown(TIMEOUT).await, Shutdown::Drained);
         (ended.0, ended.1, count.load(Ordering::SeqCst))
     })
 }
@@ -102,26 +98,26 @@ fn on_a_multi_thread_runtime_a_stock_acceptor_makes_progress() {
     for workers in [1, 2] {
         let runtime =
             Builder::new_multi_thread().worker_threads(workers).enable_time().build().unwrap();
-        let (done, error, signed) = on(&runtime, false);
+        let (done, error, signed) = run_on(&runtime, false);
         assert_eq!((done, error, signed), (32, None, 64));
     }
 }
 
 #[test]
-fn on_a_current_thread_runtime_a_stock_acceptor_fails_at_once_and_the_error_names_the_cure() {
-    let (done, error, signed) = on(&current_thread(), false);
-    let error = error.expect("they fail");
+fn on_a_current_thread_runtime_a_stock_acceptor_fails_at_once_and_the_error_names_the_remedy() {
+    let (done, error, signed) = run_on(&current_thread(), false);
+    let error = error.expect("every handshake fails");
     assert!(error.contains("TlsAcceptor") && error.contains("own_runtime"), "{error}");
-    assert_eq!((done, signed), (0, 0), "nothing was asked of the service");
+    assert_eq!((done, signed), (0, 0), "no signature was requested");
 }
 
 #[test]
 fn on_a_current_thread_runtime_a_device_with_a_runtime_of_its_own_serves_a_stock_acceptor() {
-    let (done, error, signed) = on(&current_thread(), true);
+    let (done, error, signed) = run_on(&current_thread(), true);
     assert_eq!((done, error, signed), (32, None, 64));
 }
 
-/// Threads that may block are not the thread that runs the tasks.
+/// A thread of `spawn_blocking` is not the thread that runs the tasks.
 #[test]
 fn on_a_current_thread_runtime_a_thread_for_blocking_calls_may_wait() {
     let identity = Identity::new(KeyType::P256);
@@ -136,12 +132,14 @@ fn on_a_current_thread_runtime_a_thread_for_blocking_calls_may_wait() {
     });
 }
 
-/// No other thread can take over the tasks of a `LocalSet`.
+/// No other thread can run the tasks of a `LocalSet`.
 #[test]
 fn in_a_local_set_a_signature_fails_at_once() {
     let identity = Identity::new(KeyType::P256);
     crate::world::multi_thread().block_on(async {
-        let (key, _) = key(&identity, false);
+        // Never answers: a result that came first would be returned.
+        let device = TaskDevice::signing(|_, _| std::future::pending::<Result<Vec<u8>, String>>());
+        let key = builder(&identity).deadline(TIMEOUT).accelerator(Arc::new(device)).unwrap();
         let local = tokio::task::LocalSet::new();
         let failed = local.run_until(async {
             let signer = Arc::clone(&key.certified_key().key);

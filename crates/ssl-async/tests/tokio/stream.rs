@@ -1,4 +1,4 @@
-//! What the stream can do: everything that tokio-rustls's can.
+//! The stream after the handshake.
 
 use std::io::{ErrorKind, IoSlice};
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use crate::support::{client_config, localhost, provider, server_config};
 use crate::world::{World, current_thread, exchange, multi_thread, wire, world};
 
-/// The same server with its configurations changed.
-fn with(
+/// Changes the configurations of server and client.
+fn reconfigure(
     world: &mut World,
     server: impl FnOnce(&mut ServerConfig),
     client: impl FnOnce(&mut ClientConfig),
@@ -29,11 +29,11 @@ fn with(
 }
 
 #[test]
-fn the_properties_of_the_connection_are_there() {
+fn a_stream_has_the_properties_of_its_connection() {
     current_thread().block_on(async {
         let mut world = world(4);
         let alpn = || vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        with(&mut world, |s| s.alpn_protocols = alpn(), |c| c.alpn_protocols = alpn());
+        reconfigure(&mut world, |s| s.alpn_protocols = alpn(), |c| c.alpn_protocols = alpn());
         let (ours, theirs) = wire();
         let (server, client) = tokio::join!(world.acceptor.accept(ours), world.client(theirs));
         let (mut server, mut client) = (server.unwrap(), client.unwrap());
@@ -54,15 +54,15 @@ fn the_properties_of_the_connection_are_there() {
 }
 
 #[test]
-fn after_the_handshake_no_packet_visits_a_shard() {
+fn after_the_handshake_no_packet_uses_a_shard() {
     current_thread().block_on(async {
         let mut world = world(4);
-        with(&mut world, |s| s.send_tls13_tickets = 4, |_| {});
+        reconfigure(&mut world, |s| s.send_tls13_tickets = 4, |_| {});
         let (ours, theirs) = wire();
         let (server, client) = tokio::join!(world.acceptor.accept(ours), world.client(theirs));
         let (mut server, mut client) = (server.unwrap(), client.unwrap());
         assert_eq!(world.shards.shutdown(Duration::ZERO).await, Shutdown::Drained);
-        // Tickets come behind the handshake, and a key update; the shards are gone, and nothing asks for them.
+        // The tickets and a key update are processed without shards.
         server.get_mut().1.refresh_traffic_keys().unwrap();
         exchange(&mut client, &mut server).await;
     });
@@ -72,7 +72,7 @@ fn after_the_handshake_no_packet_visits_a_shard() {
 fn much_data_both_ways_at_once_through_a_split_stream() {
     multi_thread().block_on(async {
         let mut world = world(4);
-        with(&mut world, |_| {}, |_| {});
+        reconfigure(&mut world, |_| {}, |_| {});
         let (ours, theirs) = wire();
         let (server, client) = tokio::join!(world.acceptor.accept(ours), world.client(theirs));
         let data: Vec<u8> = (0..1_000_000_u32).map(|n| n as u8).collect();
@@ -82,15 +82,15 @@ fn much_data_both_ways_at_once_through_a_split_stream() {
             let (sent, expected) = (data.clone(), data.clone());
             tasks.push(tokio::spawn(async move {
                 write.write_all(&sent).await.unwrap();
-                // Half-close: the other half goes on.
+                // The other direction stays open.
                 write.shutdown().await.unwrap();
-                let error = write.write_all(b"behind").await.unwrap_err();
+                let error = write.write_all(b"after").await.unwrap_err();
                 assert_eq!(error.kind(), ErrorKind::BrokenPipe);
             }));
             tasks.push(tokio::spawn(async move {
-                let mut heard = Vec::new();
-                read.read_to_end(&mut heard).await.unwrap();
-                assert!(heard == expected);
+                let mut received = Vec::new();
+                read.read_to_end(&mut received).await.unwrap();
+                assert!(received == expected);
             }));
         }
         for task in tasks {
@@ -103,7 +103,7 @@ fn much_data_both_ways_at_once_through_a_split_stream() {
 fn vectored_writes_buffered_reads_and_a_close_without_notify() {
     current_thread().block_on(async {
         let mut world = world(4);
-        with(&mut world, |_| {}, |_| {});
+        reconfigure(&mut world, |_| {}, |_| {});
         let (ours, theirs) = wire();
         let (server, client) = tokio::join!(world.acceptor.accept(ours), world.client(theirs));
         let (mut server, mut client) = (server.unwrap(), client.unwrap());
@@ -121,28 +121,28 @@ fn vectored_writes_buffered_reads_and_a_close_without_notify() {
 }
 
 #[test]
-fn early_data_goes_with_the_hello_or_else_behind_the_handshake() {
+fn early_data_is_sent_with_the_hello_or_else_after_the_handshake() {
     current_thread().block_on(async {
         let mut world = world(4);
-        with(&mut world, |s| s.max_early_data_size = 1024, |c| c.enable_early_data = true);
+        reconfigure(&mut world, |s| s.max_early_data_size = 1024, |c| c.enable_early_data = true);
         let data = vec![7; 1500];
-        // The first has no ticket; the second sends as much early as the ticket allows.
+        // The first client has no ticket; the second sends as much early data as its ticket allows.
         for early in [0, 1024] {
             let (ours, theirs) = wire();
             let connect = world.connector.connect(localhost(), theirs).early_data(data.clone());
             let (server, client) = tokio::join!(world.acceptor.accept(ours), connect);
             let (mut server, mut client) = (server.unwrap(), client.unwrap());
-            let mut heard = vec![0; 2000];
+            let mut received = vec![0; 2000];
             let mut n = 0;
             loop {
-                match server.read_early_data(&mut heard[n..]).unwrap() {
+                match server.read_early_data(&mut received[n..]).unwrap() {
                     0 => break,
                     more => n += more,
                 }
             }
             assert_eq!(n, early);
-            server.read_exact(&mut heard[n..1500]).await.unwrap();
-            assert_eq!(heard[..1500], data);
+            server.read_exact(&mut received[n..1500]).await.unwrap();
+            assert_eq!(received[..1500], data);
             exchange(&mut client, &mut server).await;
         }
     });

@@ -1,4 +1,4 @@
-//! What these tests share: a server whose key is on a device, clients that verify it, runtimes, and waiting.
+//! Shared fixtures: a server whose key is on a device, clients that verify it, runtimes, and waiting.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -6,18 +6,19 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use engine_core::EngineStats;
+use rustls::ClientConnection;
 use rustls::client::Resumption;
 use rustls::version::TLS13;
 use ssl_async::task::{Shards, TlsAcceptor, TlsConnector, TlsStream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::support::{Fixture, KeyType, client_config, fixture, localhost, provider};
+use crate::support::{Fixture, KeyType, Version, client_config, fixture, localhost, provider};
 
-/// How long anything may take before it counts as hanging.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// The time after which a test counts as hanging.
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// One server.
+/// A server, and a connector for its clients.
 pub(crate) struct World {
     pub(crate) fixture: Fixture,
     pub(crate) shards: Shards,
@@ -25,7 +26,7 @@ pub(crate) struct World {
     pub(crate) connector: TlsConnector,
 }
 
-/// A server whose device has a ring of `ring` entries, with two shards.
+/// A server with two shards, whose device holds up to `ring` requests.
 pub(crate) fn world(ring: usize) -> World {
     world_on(ring, Shards::builder().threads(2).build().expect("two threads"))
 }
@@ -34,7 +35,7 @@ pub(crate) fn world_on(ring: usize, shards: Shards) -> World {
     let fixture = fixture(KeyType::P256, ring);
     let acceptor = TlsAcceptor::new(Arc::clone(fixture.server.config()), &shards);
     let mut client = client_config(provider(), &TLS13, &fixture.identity);
-    // Each handshake is to need the key.
+    // So that each handshake needs the key.
     client.resumption = Resumption::disabled();
     let connector = TlsConnector::new(Arc::new(client), &shards);
     World { fixture, shards, acceptor, connector }
@@ -48,11 +49,16 @@ pub(crate) fn multi_thread() -> Runtime {
     Builder::new_multi_thread().worker_threads(2).enable_time().build().expect("a runtime")
 }
 
-/// Waits until something on another thread has come about.
-pub(crate) async fn until(mut came_about: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !came_about() {
-        assert!(Instant::now() < end, "it does not come about");
+/// A runtime whose clock is paused: it advances to the next timer when no task can run.
+pub(crate) fn paused() -> Runtime {
+    Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime")
+}
+
+/// Waits until a condition on another thread holds.
+pub(crate) async fn until(mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + TIMEOUT;
+    while !condition() {
+        assert!(Instant::now() < end, "the condition does not become true");
         thread::yield_now();
         tokio::task::yield_now().await;
     }
@@ -63,24 +69,33 @@ pub(crate) fn wire() -> (DuplexStream, DuplexStream) {
     duplex(64 * 1024)
 }
 
-/// Says something to the server and hears it.
+/// Sends data from the client to the server, and back.
 pub(crate) async fn exchange<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin>(
     client: &mut TlsStream<S>,
     server: &mut TlsStream<S>,
 ) {
-    let mut heard = [0; 4];
+    let mut received = [0; 4];
     client.write_all(b"ping").await.expect("the client writes");
     client.flush().await.expect("the client flushes");
-    server.read_exact(&mut heard).await.expect("the server reads");
-    assert_eq!(&heard, b"ping");
+    server.read_exact(&mut received).await.expect("the server reads");
+    assert_eq!(&received, b"ping");
     server.write_all(b"pong").await.expect("the server writes");
     server.flush().await.expect("the server flushes");
-    client.read_exact(&mut heard).await.expect("the client reads");
-    assert_eq!(&heard, b"pong");
+    client.read_exact(&mut received).await.expect("the client reads");
+    assert_eq!(&received, b"pong");
 }
 
 impl World {
-    /// A client that connects; it verifies the server's signature.
+    /// The hello of a client of `version`, in one record.
+    pub(crate) fn client_hello(&self, version: Version) -> Vec<u8> {
+        let config = Arc::new(self.fixture.client_config(version));
+        let mut tls = ClientConnection::new(config, localhost()).expect("a client");
+        let mut hello = Vec::new();
+        tls.write_tls(&mut hello).expect("a buffer takes all");
+        hello
+    }
+
+    /// The handshake of a client, which verifies the server's signature.
     pub(crate) fn client(
         &self,
         io: DuplexStream,
@@ -89,8 +104,8 @@ impl World {
         self.connector.connect(localhost(), io)
     }
 
-    /// The server serves: a whole handshake, with data both ways.
-    pub(crate) async fn serves(&self) {
+    /// Asserts that a whole handshake succeeds, with data both ways.
+    pub(crate) async fn assert_serves(&self) {
         self.fixture.device.set_answers_at_once(true);
         let (ours, theirs) = wire();
         let (server, client) = tokio::join!(self.acceptor.accept(ours), self.client(theirs));
@@ -98,8 +113,9 @@ impl World {
         self.fixture.device.set_answers_at_once(false);
     }
 
-    /// Laws L5 and L8: nothing is left, once the device has answered what it holds.
-    pub(crate) async fn is_empty(&self) -> EngineStats {
+    /// Answers the requests that the device holds, and asserts that no packet, job, stack, request or waiter is left (laws L5
+    /// and L8).
+    pub(crate) async fn assert_empty(&self) -> EngineStats {
         self.shards.quiesce().await;
         assert_eq!(self.shards.n_packets(), 0);
         for stats in self.shards.stats().await {
@@ -110,7 +126,7 @@ impl World {
         }
         let snapshot = self.fixture.engine.stats();
         assert_eq!((snapshot.requests.now, snapshot.waiters.now), (0, 0));
-        // A wake that came before its route was owed: the engine has not counted it, so its own count is not compared.
+        // Wakes are not compared: the engine does not count a wake that came before its route was set.
         assert_eq!(snapshot.spurious_resumes, 0, "L7: no resume without a reason");
         snapshot
     }
