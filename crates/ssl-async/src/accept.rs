@@ -1,4 +1,4 @@
-//! A server's session that sees the client's hello before it chooses its configuration.
+//! A server that sees the client's hello before it chooses its configuration.
 
 use core::fmt;
 use core::time::Duration;
@@ -16,7 +16,7 @@ use crate::records::INTERNAL_ERROR;
 use crate::rustls23::{ClientHello, Hello, HelloReader, ServerConfig};
 use crate::session::Ssl;
 
-/// Reads a client's hello, so that the configuration can be chosen by it.
+/// Reads a client's hello, so that the server can choose a configuration by it.
 ///
 /// ```text
 ///   Acceptor -- accept() --> Accepted -- into_session(context) --> Ssl
@@ -24,37 +24,37 @@ use crate::session::Ssl;
 ///                               +-- client_hello(): server name, ALPN, signature schemes
 /// ```
 ///
-/// Nothing pauses before there is a session: reading a hello reaches no hook.
+/// Never parks: reading a hello reaches no hook.
 pub struct Acceptor<S> {
     reader: HelloReader,
     ahead: ReadAhead,
-    /// What the peer is told before the caller is.
+    /// Sent before the caller gets the error.
     alert: Option<FinalAlert>,
     id: SslId,
-    /// Absent once the hello was handed out.
+    /// Absent once the hello was returned.
     io: Option<S>,
 }
 
 impl<S: Read + Write> Acceptor<S> {
-    /// Waits for a hello on `io`, which must not block.
+    /// Makes an acceptor for a hello on `io`, which must not block.
     pub fn new(io: S) -> Self {
         let (reader, ahead) = (HelloReader::default(), ReadAhead::default());
         Self { reader, ahead, alert: None, id: SslId::next(), io: Some(io) }
     }
 
-    /// Reads on, until the hello is there. [`Outcome::WantRead`] until then, and [`Outcome::WantWrite`] until the alert for
-    /// what is no hello has left.
+    /// Reads until the hello is complete. Returns [`Outcome::WantRead`] until then, and [`Outcome::WantWrite`] while the
+    /// alert for an invalid hello has not left.
     ///
     /// # Errors
     ///
-    /// [`SslError::Tls`] if it is no hello (the alert for that was sent if the peer still listened),
-    /// [`SslError::PeerClosed`] and [`SslError::Io`].
+    /// [`SslError::Tls`] if the hello is invalid (the alert was sent if the peer still read), [`SslError::PeerClosed`] and
+    /// [`SslError::Io`].
     ///
     /// # Panics
     ///
-    /// If the hello was handed out already.
+    /// If the hello was returned already.
     pub fn accept(&mut self) -> Result<Outcome<Accepted<S>>, SslError> {
-        let mut io = self.io.take().expect("this acceptor has handed its client's hello out");
+        let mut io = self.io.take().expect("this acceptor has returned its client's hello");
         if self.alert.is_none() {
             match read_hello(&mut self.reader, &mut self.ahead, &mut io) {
                 Ok(Ok(hello)) => {
@@ -68,7 +68,7 @@ impl<S: Read + Write> Acceptor<S> {
                 }
             }
         }
-        let mut alert = self.alert.take().expect("it is no hello");
+        let mut alert = self.alert.take().expect("the hello was refused");
         if !alert.send(self.id, &mut io, &mut self.ahead) {
             (self.alert, self.io) = (Some(alert), Some(io));
             return Ok(Outcome::WantWrite);
@@ -76,10 +76,10 @@ impl<S: Read + Write> Acceptor<S> {
         Err(alert.error)
     }
 
-    /// Gives up a client whose hello has taken longer than `limit`, by the caller's clock, and tells it by the alert
-    /// `internal_error`, as far as the transport takes it now.
+    /// Gives up a client whose hello has taken longer than `limit` by the caller's clock. Sends the alert `internal_error`,
+    /// as far as the transport takes it now.
     ///
-    /// A client that was refused before, and whose alert has not left whole, keeps its alert and its error.
+    /// If the client was refused before and its alert has not left completely, that alert and its error stay.
     pub fn time_out(mut self, limit: Duration) -> SslError {
         match (self.alert.take(), self.io.take()) {
             (Some(mut alert), Some(mut io)) => {
@@ -91,7 +91,7 @@ impl<S: Read + Write> Acceptor<S> {
         }
     }
 
-    /// The transport, until the hello was handed out.
+    /// The transport, until the hello was returned.
     pub fn io(&self) -> Option<&S> {
         self.io.as_ref()
     }
@@ -112,12 +112,12 @@ pub struct Accepted<S> {
 }
 
 impl<S: Read + Write> Accepted<S> {
-    /// What the client asks for: server name, ALPN protocols, signature schemes and more.
+    /// The client's offer: server name, ALPN protocols, signature schemes and more.
     pub fn client_hello(&self) -> ClientHello<'_> {
         self.hello.client_hello()
     }
 
-    /// The session, under the configuration that was chosen. Its first call goes on from the hello.
+    /// Makes the session, with the chosen configuration. Its first call continues from the hello.
     pub fn into_session(self, context: &SslContext<ServerConfig>, pool: &JobPool) -> Ssl<S> {
         let Self { hello, ahead, io } = self;
         let config = context.config().clone();
@@ -129,14 +129,14 @@ impl<S: Read + Write> Accepted<S> {
         &self.io
     }
 
-    /// Gives the client up because the choice of its configuration has taken longer than `limit`, by the caller's clock, and
-    /// tells it by the alert `internal_error`, as far as the transport takes it now.
+    /// Gives up the client because choosing a configuration has taken longer than `limit` by the caller's clock. Sends the
+    /// alert `internal_error`, as far as the transport takes it now.
     pub fn time_out(self, limit: Duration) -> SslError {
         tell(SslId::next(), self.io, self.ahead, limit)
     }
 
-    /// Gives the client up and the transport back, with what was read from it: the hello, and what came behind it. A proxy
-    /// hands both to another server.
+    /// Returns the transport and the bytes read from it: the hello and the bytes behind it. A proxy forwards both to another
+    /// server.
     pub fn into_io(mut self) -> (S, Vec<u8>) {
         self.ahead.unread(self.hello.into_bytes());
         (self.io, self.ahead.into_bytes())
@@ -176,7 +176,7 @@ pub(crate) fn read_hello(
     }
 }
 
-/// Tells a client that has been sent nothing yet that it has run out of time.
+/// Sends the alert for a timeout to a client that was sent nothing yet.
 fn tell<S: Read + Write>(id: SslId, mut io: S, mut ahead: ReadAhead, limit: Duration) -> SslError {
     let mut alert = FinalAlert::new(INTERNAL_ERROR.to_vec(), SslError::TimedOut(limit));
     let _as_far_as_it_goes = alert.send(id, &mut io, &mut ahead);

@@ -1,4 +1,4 @@
-//! What sessions have in common: their configuration, mode and callback.
+//! Configuration, mode and callback shared by sessions.
 
 use core::fmt;
 use std::sync::Arc;
@@ -10,23 +10,24 @@ use wait_ctx::{CallbackArg, Notification};
 use crate::id::SslId;
 use crate::rustls23::{ClientConfig, KeyExchange, ServerConfig};
 
-/// Called when a session has a reason to be called again: with the session's id, and with why, the status of that
-/// moment and the callback's argument. Runs on the thread that completed the operation, which may be one that another
-/// session's job runs on, but never on the stack of a job: it must be short and must not block, and a pause in it answers
-/// [`Blocked`](job_core::Pause::Blocked) there (`SSL_async_callback_fn`).
+/// Called when a session should be called again (`SSL_async_callback_fn`). Receives the session's id, and a notification
+/// with the reason, the status at that moment and the callback's argument.
+///
+/// Runs on the thread that completed the operation, which may serve other sessions, but never on a job's stack. It must be
+/// short and must not block; a pause in it returns [`Blocked`](job_core::Pause::Blocked).
 pub type AsyncCallback = Arc<dyn Fn(SslId, &Notification<'_>) + Send + Sync>;
 
-/// What sessions are made from: the counterpart of `SSL_CTX`. Cheap to clone and shared freely between threads.
+/// Makes sessions: the counterpart of `SSL_CTX`. Cheap to clone, and may be shared between threads.
 ///
-/// It is a server's or a client's by its configuration `C`. A session takes the mode, the callback and its argument
-/// when it is created; later changes to the context do not reach it.
+/// The configuration `C` makes it a server's or a client's. A session copies the mode, the callback and its argument when
+/// it is created; later changes to the context do not affect it.
 #[derive(Clone)]
 pub struct SslContext<C = ServerConfig> {
     config: Arc<C>,
     settings: Settings,
 }
 
-/// What a session takes from its context, whatever the role.
+/// The part of a context that does not depend on the role.
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) async_mode: bool,
@@ -60,29 +61,29 @@ impl<C> SslContext<C> {
         Self { config, settings }
     }
 
-    /// Whether sessions park while an engine works (`SSL_MODE_ASYNC`). When off, every operation blocks its thread.
+    /// Sets whether sessions park while an engine works (`SSL_MODE_ASYNC`). If not, every operation blocks the thread.
     #[must_use]
     pub fn async_mode(mut self, on: bool) -> Self {
         self.settings.async_mode = on;
         self
     }
 
-    /// The callback that sessions start with (`SSL_CTX_set_async_callback`).
+    /// Sets the callback that sessions start with (`SSL_CTX_set_async_callback`).
     #[must_use]
     pub fn async_callback(mut self, callback: AsyncCallback) -> Self {
         self.set_async_callback(Some(callback));
         self
     }
 
-    /// The callback argument that sessions start with (`SSL_CTX_set_async_callback_arg`).
+    /// Sets the callback argument that sessions start with (`SSL_CTX_set_async_callback_arg`).
     #[must_use]
     pub fn async_callback_arg(mut self, arg: CallbackArg) -> Self {
         self.set_async_callback_arg(Some(arg));
         self
     }
 
-    /// The engine for the key exchange of sessions whose configuration was built with
-    /// [`offload::key_exchange`](crate::offload::key_exchange). Without it they compute it on their own thread.
+    /// Sets the engine for the key exchange of sessions whose configuration was built with
+    /// [`offload::key_exchange`](crate::offload::key_exchange). Without an engine they compute on their own thread.
     #[must_use]
     pub fn key_exchange(mut self, engine: Arc<Engine<CryptoOp>>) -> Self {
         self.settings.exchange = KeyExchange::by(engine);

@@ -1,4 +1,4 @@
-//! Why a session ended, sorted by whose doing it was.
+//! Errors that end a session.
 
 use std::io;
 use std::sync::Arc;
@@ -7,22 +7,23 @@ use engine_core::EngineError;
 
 use crate::rustls23::TlsError;
 
-/// Why a session ended. Once a session has failed, every later call returns the same error (law L15). The exceptions are
-/// named.
+/// Why a session ended. Once a session has failed, every later call returns the same error, except where a variant says
+/// that the session goes on ([law L15]: a failed operation ends its session, and the peer is told).
 ///
 /// Waiting is never an error: see [`Outcome`](crate::Outcome).
+///
+/// [law L15]: https://github.com/layby-rs/layby/blob/main/docs/laws.md
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SslError {
-    /// The engine could not carry out an operation of this handshake. The session is over, and the peer was told by the
-    /// alert `internal_error`, in the place of the flight that needed the result. The exceptions are in TLS 1.3, where the
-    /// peer expects an encrypted alert and rustls encrypts none of ours: a client whose own signature failed sent
-    /// `close_notify`; a side whose verdict on the other's certificate was cut short sent rustls's `handshake_failure`; a
+    /// The engine could not carry out an operation of this handshake. The session is over, and the peer was sent the alert
+    /// `internal_error` in place of the flight that needed the result. The exceptions are in TLS 1.3, where the peer
+    /// expects an encrypted alert and rustls encrypts none of ours: a client whose own signature failed sent
+    /// `close_notify`; a side whose verdict on the peer's certificate was interrupted sent rustls's `handshake_failure`; a
     /// client whose key exchange failed while early data was under way sent rustls's `illegal_parameter`.
     #[error("the handshake's operation failed: {0}")]
     Failed(EngineError),
-    /// The peer broke the protocol, or the two sides could not agree. The alert for it was sent if the peer still
-    /// listened.
+    /// The peer broke the protocol, or the two sides could not agree. The alert for it was sent if the peer still read.
     #[error("TLS: {0}")]
     Tls(TlsError),
     /// The peer closed the connection in the middle of a handshake, or without `close_notify` after it.
@@ -34,13 +35,13 @@ pub enum SslError {
     /// The transport failed.
     #[error("transport: {0}")]
     Io(Arc<io::Error>),
-    /// The handshake was not done within its deadline. A parked packet was cancelled. The peer was told: by
-    /// `internal_error`, or by `close_notify` once it expects encrypted records. In one case it was not: the packet was
-    /// parked after the keys had been agreed, and its connection is lost with it; that is a TLS 1.3 server's verdict on the
-    /// client and, with [`tokio`](crate#features), any packet of a client but the first.
+    /// The handshake was not done within its deadline. A parked packet was cancelled. The peer was sent `internal_error`,
+    /// or `close_notify` once it expects encrypted records. It was sent nothing if the packet was parked after the keys
+    /// had been agreed, because the connection is lost with the packet: for a TLS 1.3 server's verdict on the client and,
+    /// with [`tokio`](crate#features), any packet of a client but the first.
     #[error("the handshake was not done within {0:?}")]
     TimedOut(core::time::Duration),
-    /// A packet's job panicked; the panic was handed on to the caller of that time, and the connection is lost.
+    /// A packet's job panicked. The call that ran it panicked too, and the connection is lost.
     #[error("a job of this session panicked")]
     Panicked,
 }
@@ -63,7 +64,7 @@ impl core::fmt::Display for ClosedDuring {
     }
 }
 
-/// For code that knows only `io::Error`; the session's error is its source, to be had by `get_ref` and `downcast_ref`.
+/// For code that takes `io::Error`. `get_ref` and `downcast_ref` give the session's error back.
 impl From<SslError> for io::Error {
     fn from(error: SslError) -> Self {
         let kind = match &error {

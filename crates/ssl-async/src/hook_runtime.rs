@@ -1,33 +1,32 @@
-//! The tokio runtime that an `async` hook finds: that of the task which waits for the packet.
+//! Gives `async` hooks the tokio runtime of the task that waits for the packet.
 //!
-//! A shard is no thread of a runtime, so a hook there would panic in `tokio::spawn` or `tokio::time::sleep`. The shard lends
-//! the task's runtime to each packet for as long as it runs, and the poll of a hook's future enters it. It is entered for
-//! a single poll and never across a pause: guards of [`Handle::enter`] end in the reverse of the order in which they began,
-//! and jobs do not.
+//! A shard is not a thread of a runtime, so a hook there would panic in `tokio::spawn` or `tokio::time::sleep`. The shard sets
+//! the task's runtime while it runs a packet, and each poll of a hook's future enters it. A poll, not a packet, because
+//! guards of [`Handle::enter`] must end in the reverse order of their creation, which pausing jobs would break.
 
 use std::cell::RefCell;
 
 use tokio::runtime::Handle;
 
 thread_local! {
-    static LENT: RefCell<Option<Handle>> = const { RefCell::new(None) };
+    static CURRENT: RefCell<Option<Handle>> = const { RefCell::new(None) };
 }
 
-/// Lends `runtime` to what runs in `packet`.
+/// Runs `packet` with `runtime` as the runtime of its hooks.
 pub(crate) fn lend<R>(runtime: Option<&Handle>, packet: impl FnOnce() -> R) -> R {
-    struct Return(Option<Handle>);
-    impl Drop for Return {
+    struct Restore(Option<Handle>);
+    impl Drop for Restore {
         fn drop(&mut self) {
-            LENT.set(self.0.take());
+            CURRENT.set(self.0.take());
         }
     }
-    let _before = Return(LENT.replace(runtime.cloned()));
+    let _restore = Restore(CURRENT.replace(runtime.cloned()));
     packet()
 }
 
-/// Runs `poll` in the runtime that was lent to this packet; as it is if there is none.
+/// Runs `poll` inside the runtime of the current packet, if it has one.
 pub(crate) fn enter<R>(poll: impl FnOnce() -> R) -> R {
-    let runtime = LENT.with_borrow(Clone::clone);
+    let runtime = CURRENT.with_borrow(Clone::clone);
     let _entered = runtime.as_ref().map(Handle::enter);
     poll()
 }

@@ -1,158 +1,159 @@
 //! TLS sessions over unmodified rustls that park, instead of blocking their thread, while an engine computes: OpenSSL's
-//! `SSL_MODE_ASYNC`, `SSL_set_async_callback` and `SSL_get_all_async_fds`, with their defects mended.
+//! `SSL_MODE_ASYNC`, `SSL_set_async_callback` and `SSL_get_all_async_fds`, without their defects.
 //!
-//! A session is a non-blocking state machine like any other, with one more answer, [`Outcome::WantAsync`]: a packet of
+//! A session is a non-blocking state machine like any other, with one more outcome, [`Outcome::WantAsync`]: a packet of
 //! this session waits for a signature, a key exchange, a ticket or a verdict that is computed elsewhere. The thread
-//! serves others, and calls again when the session is woken.
+//! serves other sessions, and calls again when this one is woken.
 //!
 //! ```text
-//!   event loop -- do_handshake, read, write --> Ssl ---- the packet, with the connection ----> job on a fiber
-//!       ^  <-- WantRead, WantWrite, WantAsync --|                                                   |
-//!       |                                                                   rustls: process_new_packets
-//!       |                                                                                           |
-//!       |                                                                      a hook: Signer::sign, ...
-//!       |                                                                                           |
-//!       +--- wake: ready queue, callback or descriptor --- Engine <--- run(operation), pauses ------+
-//!                                                            |
-//!                                                         device
+//!   event loop -- do_handshake, read, write --> Ssl -- packet, connection --> job on a fiber
+//!       ^  <-- WantRead, WantWrite, WantAsync --+                                  |
+//!       |                                                         rustls: process_new_packets
+//!       |                                                                          |
+//!       |                                                            a hook: Signer::sign, ...
+//!       |                                                                          |
+//!       +-- wake: ready queue, callback or fd -- Engine <-- run(operation), pauses +
+//!                                                  |
+//!                                               device
 //! ```
 //!
 //! # Example
 //!
-//! A key that takes its time on a thread of its own, and a handshake that waits for it without blocking:
+//! A key that takes 20 ms for a signature, and a handshake that waits for it without blocking. Besides this crate it
+//! needs `rcgen = "0.14"`, for a certificate.
 //!
-//! ```
-//! # #[cfg(feature = "aws-lc-rs")] {
+#![cfg_attr(feature = "aws-lc-rs", doc = "```")]
+#![cfg_attr(not(feature = "aws-lc-rs"), doc = "```ignore")]
+//! use std::error::Error;
 //! use std::os::unix::net::UnixStream;
-//! use std::sync::{Arc, Mutex, mpsc};
+//! use std::sync::{Arc, mpsc};
+//! use std::time::Duration;
 //!
-//! use crypto_ops::{CryptoOp, SoftwareKeys};
-//! use engine_core::{DeviceError, Engine, ThreadPoolBuilder};
-//! use rustls::sign::{CertifiedKey, SingleCertAndKey};
-//! use rustls::{ClientConfig, RootCertStore, ServerConfig, crypto::aws_lc_rs};
-//! use ssl_async::{JobPool, Outcome, Ssl, SslContext, offload};
+//! use ssl_async::rustls::crypto::aws_lc_rs;
+//! use ssl_async::rustls::pki_types::PrivateKeyDer;
+//! use ssl_async::rustls::{ClientConfig, RootCertStore, ServerConfig};
+//! use ssl_async::{JobPool, Outcome, SlowKey, Ssl, SslContext};
 //!
-//! // The slow key: a closure that may block. Here it waits until it is told to sign.
-//! let identity = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
-//! let keys = SoftwareKeys::new();
-//! let key = keys.load_pem(&identity.signing_key.serialize_pem())?;
-//! let (tell, told) = mpsc::channel();
-//! let told = Mutex::new(told);
-//! let pool = ThreadPoolBuilder::new().threads(1).build(move |op: &CryptoOp| {
-//!     told.lock().unwrap().recv().map_err(|_| DeviceError::Lost)?;
-//!     keys.execute(op).map_err(|_| DeviceError::Failed("no such key"))
-//! });
-//! let engine = Engine::builder(Arc::new(pool)).build();
+//! fn main() -> Result<(), Box<dyn Error>> {
+//!     aws_lc_rs::default_provider().install_default().expect("no other provider");
 //!
-//! // rustls is configured as ever; the key is ours.
-//! let provider = Arc::new(aws_lc_rs::default_provider());
-//! let chain = vec![identity.cert.der().clone()];
-//! let certified = CertifiedKey::new(chain.clone(), offload::key_handle(engine, key));
-//! let config = ServerConfig::builder_with_provider(provider.clone())
-//!     .with_safe_default_protocol_versions()?
-//!     .with_no_client_auth()
-//!     .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
-//! # let mut roots = RootCertStore::empty();
-//! # roots.add_parsable_certificates(chain);
-//! # let client = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?.with_root_certificates(roots).with_no_client_auth();
+//!     // The key: a closure that may block. In place of the sleep, ask an HSM.
+//!     let identity = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+//!     let certificate = identity.cert.der().clone();
+//!     let pkcs8 = PrivateKeyDer::try_from(identity.signing_key.serialize_der())?;
+//!     let signing_key = aws_lc_rs::sign::any_supported_type(&pkcs8)?;
+//!     let key = SlowKey::builder(vec![certificate.clone()])?.blocking(move |scheme, message| {
+//!         std::thread::sleep(Duration::from_millis(20));
+//!         signing_key.choose_scheme(&[scheme]).expect("a scheme of the certificate").sign(message)
+//!     })?;
 //!
-//! // A server's session that calls back, and a client's to talk to it.
-//! let (wake, woken) = mpsc::channel();
-//! let context = SslContext::server(Arc::new(config))
-//!     .async_callback(Arc::new(move |id, _why| wake.send(id).unwrap()));
-//! let (ours, theirs) = UnixStream::pair()?;
-//! ours.set_nonblocking(true)?;
-//! theirs.set_nonblocking(true)?;
-//! let jobs = JobPool::new();
-//! let mut server = Ssl::accept(&context, &jobs, ours)?;
-//! let mut client =
-//!     Ssl::connect(&SslContext::client(Arc::new(client)), &jobs, "localhost".try_into()?, theirs);
+//!     // Ordinary configurations of rustls.
+//!     let server = ServerConfig::builder().with_no_client_auth().with_cert_resolver(key);
+//!     let mut roots = RootCertStore::empty();
+//!     roots.add(certificate)?;
+//!     let client = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
 //!
-//! assert_eq!(client.do_handshake()?, Outcome::WantRead);
-//! assert_eq!(server.do_handshake()?, Outcome::WantAsync);
-//! assert!(server.waiting_for_async());
-//! tell.send(())?;                              // meanwhile this thread did something else
-//! assert_eq!(woken.recv()?, server.id());
-//! assert_eq!(server.do_handshake()?, Outcome::WantRead);
-//! assert_eq!(client.do_handshake()?, Outcome::Ready(()));
-//! assert_eq!(server.do_handshake()?, Outcome::Ready(()));
+//!     // A server's session that calls back when it is woken, and a client's session.
+//!     let (wake, woken) = mpsc::channel();
+//!     let server = SslContext::server(Arc::new(server))
+//!         .async_callback(Arc::new(move |id, _why| wake.send(id).expect("the receiver is alive")));
+//!     let client = SslContext::client(Arc::new(client));
+//!     let (ours, theirs) = UnixStream::pair()?;
+//!     ours.set_nonblocking(true)?;
+//!     theirs.set_nonblocking(true)?;
+//!     let jobs = JobPool::new();
+//!     let mut server = Ssl::accept(&server, &jobs, ours)?;
+//!     let mut client = Ssl::connect(&client, &jobs, "localhost".try_into()?, theirs);
 //!
-//! assert_eq!(client.write(b"hello")?, Outcome::Ready(5));
-//! let mut buffer = [0; 16];
-//! assert_eq!(server.read(&mut buffer)?, Outcome::Ready(5));
-//! assert_eq!(&buffer[..5], b"hello");
-//! # }
-//! # Ok::<(), Box<dyn std::error::Error>>(())
+//!     assert_eq!(client.do_handshake()?, Outcome::WantRead);
+//!     assert_eq!(server.do_handshake()?, Outcome::WantAsync);
+//!     // The key is at work on its own thread; this one could serve other sessions.
+//!     assert_eq!(woken.recv()?, server.id());
+//!     assert_eq!(server.do_handshake()?, Outcome::WantRead);
+//!     assert_eq!(client.do_handshake()?, Outcome::Ready(()));
+//!     assert_eq!(server.do_handshake()?, Outcome::Ready(()));
+//!
+//!     assert_eq!(client.write(b"hello")?, Outcome::Ready(5));
+//!     let mut buffer = [0; 16];
+//!     assert_eq!(server.read(&mut buffer)?, Outcome::Ready(5));
+//!     assert_eq!(&buffer[..5], b"hello");
+//!     Ok(())
+//! }
 //! ```
+//!
+//! A server with an event loop on mio is
+//! [`examples/bare_mio.rs`](https://github.com/layby-rs/layby/blob/main/crates/ssl-async/examples/bare_mio.rs); with
+//! tokio, see the module [`task`](https://docs.rs/ssl-async/latest/ssl_async/task).
 //!
 //! # What is offloaded
 //!
 //! | work | how |
 //! | --- | --- |
-//! | signatures of a key with a handle | [`offload::key_handle`] |
-//! | signatures by a closure that blocks, an `async fn` or a device of your own | [`SlowKey`] |
-//! | signatures of any rustls `SigningKey` | [`offload::signing_key`] |
+//! | signatures | **[`SlowKey`]**: by a closure that blocks, an `async fn` or a device |
+//! | signatures through an engine of your own | [`offload::signing_key`] for a rustls `SigningKey`, [`offload::key_handle`] for a key that a device knows by its handle |
 //! | key exchange | [`offload::key_exchange`] and [`SslContext::key_exchange`] |
 //! | session tickets | [`offload::tickets`] |
-//! | the choice of a certificate | [`resolve::server_certificate`] or [`Acceptor`]; a client's: [`resolve::client_certificate`] |
+//! | the choice of the own certificate | [`resolve::server_certificate`], [`resolve::client_certificate`], or [`Acceptor`] |
 //! | the verdict on the peer's certificate | [`verify::server_certificate`], [`verify::client_certificate`] |
 //!
-//! Each is chosen on its own. Whatever is not offloaded runs as in plain rustls.
+//! Each is chosen on its own. What is not offloaded runs as in plain rustls.
 //!
 //! # Wakeups
 //!
 //! A wake is a hint to call again; calling without one is harmless and changes nothing. It goes to the session's
-//! callback if there is one, else to its descriptor if that was asked for, else by the route of its
+//! callback if there is one, else to its descriptor if one was requested, else by the route of its
 //! [wait context](Ssl::wait_ctx); with none of these, poll by calling again.
 //!
 //! # While a packet is parked
 //!
-//! Every call answers [`Outcome::WantAsync`], whichever it is: no call and no buffer of the caller is ever parked. The
-//! connection is away with its packet, so its properties are not to be had and nothing can be sent. Call
-//! [`Ssl::watch_peer`] when the transport becomes readable: it reads ahead, and notices that the peer has closed.
+//! Every call returns [`Outcome::WantAsync`]; no call and no buffer of the caller is ever parked. The packet owns the
+//! connection, so its properties are not available and nothing can be sent. When the transport becomes readable, call
+//! [`Ssl::watch_peer`]: it reads ahead, and notices that the peer has closed.
 //!
-//! A close is the end of what the peer says, and no more: its last flight, data or an alert may come before it, and after a
-//! half-close it still reads. So the packet comes to its end, then what the peer has sent is processed, answered and readable,
-//! and then the close counts, as in plain rustls. A packet is cancelled at once where its result can reach no peer: when the
-//! transport has failed, and when the peer has closed before its last flight can have been sent, as a client that hangs up
-//! while the server waits for its signature.
+//! A close ends only the peer's sending: its last flight, data or an alert may come before it, and after a half-close it
+//! still reads. So the packet is finished, then the peer's bytes are processed, answered and readable, and then the close
+//! counts, as in plain rustls. A packet is cancelled at once where its result can reach no peer: when the transport has
+//! failed, and when the peer has closed before it can have sent its last flight, as a client that hangs up while the
+//! server waits for its signature.
 //!
-//! Up to 64 KiB are read ahead, and for a server in addition twice what early data its configuration allows. A peer that sends
-//! more before the `ServerHello` is refused, so a close is seen there whatever comes before it, over every transport. Later the
-//! rest stays in the transport, and a reset behind it is seen when the packet is done.
+//! A session reads ahead up to 64 KiB, and a server in addition twice the early data that its configuration allows. A peer
+//! that sends more before the `ServerHello` is refused, so a close is seen there, over every transport. Later the rest
+//! stays in the transport, and a reset behind it is seen when the packet is done.
 //!
 //! # Failure
 //!
 //! A failed operation ends its session, and the peer is told: the flight that needed the result has not left, so the alert
-//! `internal_error` goes in its place, also when a hook panics ([`SslError::Failed`] has the exceptions, which are in TLS
-//! 1.3). Every later call returns the same [`SslError`]. There is no way to cancel an operation and keep the session.
+//! `internal_error` leaves in its place, also when a hook panics ([`SslError::Failed`] has the exceptions, which are in TLS
+//! 1.3). Every later call returns the same [`SslError`]. An operation cannot be cancelled without ending its session.
 //!
 //! A session has no clock. An event loop that finds that a handshake takes too long calls [`Ssl::time_out`]; the futures
 //! of the module `task` do that by themselves.
 //!
 //! # Drop
 //!
-//! A session may be dropped while a packet is parked. The packet is cancelled, and what the device still computes for it
-//! is wiped when it arrives. A hook of your own that waited gets an error and returns it; where it must not wait, so that
-//! this stays sound, is in `docs/what-runs-in-a-job.md`.
+//! A session may be dropped while a packet is parked. The packet is cancelled, and the device's result is wiped when it
+//! arrives. A hook of your own that waited gets an error, and must return it; `docs/what-runs-in-a-job.md` says where it
+//! must not wait.
 //!
 //! # Threads
 //!
-//! A session stays on its thread. Contexts, keys and engines are shared between threads freely.
+//! A session stays on its thread. Contexts, keys and engines may be shared between threads.
 //!
 //! # Panics
 //!
-//! A panic in a hook reaches whoever called the session, which is then over; no other session is harmed.
+//! A panic in a hook reaches the caller of the session, which is then over; other sessions are not affected.
 //!
 //! # Features
 //!
 //! - `aws-lc-rs` (default): rustls's provider over aws-lc, and the software implementation of all operations.
 //! - `ring`: rustls's provider over ring. With it alone, results are checked by that provider's algorithms, and there is
 //!   no aws-lc in the dependency tree.
-//! - `tokio`: the module [`task`](https://docs.rs/ssl-async/latest/ssl_async/task), acceptor, connector and stream for
+//! - `tokio`: the module [`task`](https://docs.rs/ssl-async/latest/ssl_async/task), with acceptor, connector and stream for
 //!   tasks.
+//! - `metrics`: `EngineSnapshot::publish`, which hands an engine's counters to the facade `metrics`.
 //!
-//! Features are additive. With both providers, name the provider when a configuration is built, for rustls cannot guess it.
+//! Features are additive. With both providers, name the provider when a configuration is built, because rustls cannot
+//! choose one.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -191,8 +192,8 @@ pub use session::Ssl;
 // The crates whose types stand in the signatures above, so that one dependency is enough.
 pub use {crypto_ops, engine_core, job_core, rustls, wait_ctx};
 
-/// Hooks of rustls that an engine computes. For a signing key, start with [`SlowKey`]; these are the parts, for an engine of
-/// your own.
+/// Hooks of rustls whose work an [`Engine`](engine_core::Engine) of yours computes. For a signing key alone,
+/// [`SlowKey`] is the short way: it makes the engine too.
 pub mod offload {
     pub use crate::rustls23::key_exchange::key_exchange;
     pub use crate::rustls23::public_key::{PublicKeyError, handle_of_certificate};
@@ -203,14 +204,14 @@ pub mod offload {
     pub use crate::rustls23::ticketer::tickets;
 }
 
-/// The choice of the own certificate as an `async fn`.
+/// Choosing the own certificate with an `async fn`.
 pub mod resolve {
     pub use crate::rustls23::resolve::{
         CertificateRequest, client_certificate, server_certificate,
     };
 }
 
-/// The verdict on the peer's certificate as an `async fn`.
+/// Judging the peer's certificate with an `async fn`.
 pub mod verify {
     pub use crate::rustls23::verify::{PeerCertificate, client_certificate, server_certificate};
 }

@@ -1,8 +1,8 @@
-//! What a call on a session came to.
+//! Results of calls on a session.
 
-/// What a call on a session came to: it is done, or the caller has to wait for something.
+/// Result of a call on a session: done, or the event that the caller has to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "a session that wants something makes no progress until the caller waits for it and calls again"]
+#[must_use = "a session makes no progress until the caller waits for the event and calls again"]
 pub enum Outcome<T> {
     /// The call is done.
     Ready(T),

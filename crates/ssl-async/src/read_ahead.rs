@@ -1,28 +1,28 @@
-//! What has come from the peer and is not processed yet, how the peer's side ended, and what that end means for a packet.
+//! Bytes received from the peer and not processed yet, and what the end of the stream means for a packet.
 //!
-//! # A packet decides
+//! # When a close cancels a packet
 //!
-//! While a packet is processed, the session reads ahead, so that it notices when the peer closes. The close itself decides
+//! While a packet is processed, the session reads ahead, so that it notices when the peer closes. A close alone cancels
 //! nothing: the peer may have sent its last flight, data and an alert before it, and after a half-close it still reads. So
-//! the packet comes to its end, then what was read ahead is processed, and only then does the end of the stream count, as
-//! it would in plain rustls.
+//! the packet is finished, then the bytes read ahead are processed, and only then does the end of the stream count, as in
+//! plain rustls.
 //!
-//! The exception is a packet that is *parked* on an operation whose result can reach no peer. It is cancelled at once:
+//! A packet that is *parked* on an operation whose result can reach no peer is cancelled at once:
 //! 1. when the transport has failed (a reset: both directions are closed), whatever the peer had sent;
-//! 2. when the peer has closed its side and its `Finished` cannot have been sent, so that the handshake cannot complete:
-//!    - a server whose `ServerHello` has not left, for a client's `Finished` answers it (a HelloRetryRequest is no
+//! 2. when the peer has closed its side and cannot have sent its `Finished`, so that the handshake cannot complete:
+//!    - on a server whose `ServerHello` has not left, because a client's `Finished` answers it (a HelloRetryRequest is no
 //!      `ServerHello`);
-//!    - any other side that has received nothing but handshake records in the clear: a `Finished` is always encrypted, so
-//!      it is, from outside, a record of data (TLS 1.3), or comes after `ChangeCipherSpec` (TLS 1.2). An alert, or bytes
-//!      that are no TLS, are for rustls to judge: then the packet decides;
-//! 3. when, in the same place, the peer has sent more than [`ReadAhead::limit`]: nothing in TLS allows that.
+//!    - on any other side that has received only handshake records in the clear: a `Finished` is always encrypted, so it
+//!      looks like application data (TLS 1.3) or follows `ChangeCipherSpec` (TLS 1.2). Alerts and bytes that are no TLS are
+//!      left to rustls: they cancel nothing;
+//! 3. when, in the same places, the peer has sent more than [`ReadAhead::limit`]: nothing in TLS allows that.
 //!
 //! # How far it reads
 //!
-//! [`READ_AHEAD`] bytes, and for a server in addition as much early data as its configuration allows, twice over for its
-//! framing. Before the `ServerHello` a peer that sends more is refused (3), so a close is always seen there, over every
-//! transport. Later a peer may send any amount behind its `Finished`; what exceeds the limit stays in the transport, and a
-//! reset behind it is seen when the packet is done.
+//! [`READ_AHEAD`] bytes, and on a server in addition twice the early data that its configuration allows, to make room for
+//! the framing. Before the `ServerHello` a peer that sends more is refused (3), so a close is always seen there, over every
+//! transport. Later a peer may send any amount behind its `Finished`; bytes beyond the limit stay in the transport, and a
+//! reset behind them is seen when the packet is done.
 
 use core::cell::Cell;
 use std::io::{self, Read};
@@ -32,42 +32,43 @@ use crate::error::{ClosedDuring, SslError};
 use crate::records::{self, Front, Mark, Records, Type};
 use crate::rustls23::TlsError;
 
-/// How many bytes are read ahead while a packet is away.
+/// The number of bytes read ahead while a packet is processed.
 pub(crate) const READ_AHEAD: usize = 64 * 1024;
 
-/// Handshake flights are small; this much is read at once.
+/// The size of one read. Handshake flights are small.
 const CHUNK: usize = 4096;
 
-/// Bytes read and not processed, in order, and the end of the stream behind them. Empty most of the time, and then without
-/// an allocation.
+/// Bytes read and not processed, in order, and the end of the stream behind them. Allocates nothing while empty, which it is
+/// most of the time.
 #[derive(Debug, Default)]
 pub(crate) struct ReadAhead {
     bytes: Vec<u8>,
+    /// How many of `bytes` a connection has taken.
     taken: usize,
     end: Option<End>,
-    /// The connection has received `close_notify`: what comes behind it is not for it.
+    /// The connection has received `close_notify`: the bytes behind it are not for it.
     closed_by_tls: bool,
     seen: Seen,
-    /// Where the connection is among its records, once the handshake is done.
+    /// Follows the records handed to the connection after the handshake.
     fed: Records,
 }
 
-/// How the peer's side of the transport ended.
+/// The end of the stream.
 #[derive(Debug)]
 enum End {
     Closed,
     Failed(Arc<io::Error>),
 }
 
-/// What kinds of records have come.
+/// The kinds of records received.
 #[derive(Debug, Default)]
 struct Seen {
     records: Records,
-    /// What came first of all is no TLS.
+    /// The first bytes are no TLS.
     foreign_from_the_start: bool,
     any: bool,
     change_cipher_spec: bool,
-    /// Something has come that is not a handshake record in the clear: a `Finished` perhaps, an alert, or no TLS.
+    /// Something other than handshake records in the clear was received: perhaps a `Finished`, an alert, or no TLS.
     more_than_hellos: bool,
 }
 
@@ -93,36 +94,37 @@ impl Seen {
     }
 }
 
-/// Whose last flight is awaited.
+/// The peer whose last flight is awaited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Awaited {
-    /// A client's, and the `ServerHello` that it answers has not left.
-    ClientBeforeServerHello { max_early_data: u32 },
-    /// A client's, which may be on its way.
+    /// A client, and the `ServerHello` that its flight answers has not left.
+    ClientBeforeServerHello {
+        max_early_data: u32,
+    },
+    /// A client whose flight may be on its way.
     Client,
-    /// A server's.
     Server,
 }
 
-/// Where the packet is that a session waits for.
+/// The state of the packet that a session waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PacketAt {
-    /// In a job, waiting for an operation.
+    /// Paused in a job.
     Parked,
-    /// In no job yet.
+    /// Waiting for a job.
     Waiting,
 }
 
-/// What a connection in its handshake gets next.
+/// The next input of a connection in its handshake.
 pub(crate) enum Next {
     /// Whole records, or bytes that are no TLS.
     Records(Vec<u8>),
-    /// Nothing, ever.
+    /// The stream has ended.
     End(SslError),
 }
 
 impl ReadAhead {
-    /// How far to read ahead.
+    /// The number of unprocessed bytes at which reading ahead stops.
     fn limit(awaited: Awaited) -> usize {
         match awaited {
             Awaited::ClientBeforeServerHello { max_early_data } => {
@@ -143,12 +145,12 @@ impl ReadAhead {
         }
     }
 
-    /// Why a packet that is parked, or has no job yet, is to be cancelled at once. `None`: it decides. The rule is in the
-    /// documentation of [this module](self).
+    /// The reason to cancel a packet at once that is parked or waits for a job. `None`: let it finish. See the rule in
+    /// [this module](self).
     pub(crate) fn reason_to_cancel(&self, awaited: Awaited, packet: PacketAt) -> Option<SslError> {
         let incomplete = match (awaited, packet) {
             (Awaited::ClientBeforeServerHello { .. }, PacketAt::Parked) => true,
-            // What is no hello never parks, and its sender is told so when the packet has its turn.
+            // Bytes that are no hello never park: the packet fails as soon as it has a job, and sends the alert.
             (Awaited::ClientBeforeServerHello { .. }, PacketAt::Waiting) => {
                 !self.seen.foreign_from_the_start
             }
@@ -167,7 +169,7 @@ impl ReadAhead {
         }
     }
 
-    /// What a connection in its handshake gets next; reads until there is something.
+    /// Reads until there is input for a connection in its handshake.
     ///
     /// # Errors
     ///
@@ -196,11 +198,11 @@ impl ReadAhead {
         }
     }
 
-    /// The whole records that have come; everything from what is no TLS on.
+    /// Takes whole records, and everything behind the first byte that is no TLS.
     fn take_records(&mut self) -> Option<Vec<u8>> {
         let bytes = &self.bytes[self.taken..];
         let mut whole = 0;
-        // Few at a time: a connection may stop behind each of them, and what it leaves is moved every time.
+        // A few at a time: a connection may stop behind each record and put the others back.
         while whole < bytes.len().min(CHUNK) {
             match records::front(&bytes[whole..]) {
                 Front::Record(n) => whole += n,
@@ -211,27 +213,39 @@ impl ReadAhead {
         if whole == 0 {
             return None;
         }
-        let rest = bytes[whole..].to_vec();
-        let mut records = core::mem::replace(&mut self.bytes, rest);
-        records.truncate(self.taken + whole);
-        records.drain(..core::mem::take(&mut self.taken));
+        if whole == self.bytes.len() {
+            return Some(core::mem::take(&mut self.bytes));
+        }
+        let records = bytes[..whole].to_vec();
+        self.advance(whole);
         Some(records)
     }
 
-    /// Puts back what a connection has not processed, before everything else.
+    /// Marks `n` unread bytes as taken.
+    fn advance(&mut self, n: usize) {
+        self.taken += n;
+        if self.taken == self.bytes.len() {
+            (self.bytes, self.taken) = (Vec::new(), 0);
+        }
+    }
+
+    /// Puts back bytes that a connection has taken and not processed, before all others.
     pub(crate) fn unread(&mut self, mut bytes: Vec<u8>) {
-        if !bytes.is_empty() {
+        if let Some(start) = self.taken.checked_sub(bytes.len()) {
+            self.bytes[start..self.taken].copy_from_slice(&bytes);
+            self.taken = start;
+        } else {
             bytes.extend_from_slice(&self.bytes[self.taken..]);
             (self.bytes, self.taken) = (bytes, 0);
         }
     }
 
-    /// The connection has received `close_notify`, so it processes nothing more.
+    /// Called when the connection has received `close_notify`: it processes nothing more.
     pub(crate) fn close_by_tls(&mut self) {
         self.closed_by_tls = true;
     }
 
-    /// Reads and forgets what the transport has now, at most `left` bytes.
+    /// Reads and discards what the transport has now, at most `left` bytes.
     pub(crate) fn drain(&mut self, io: &mut dyn Read, left: &mut usize) {
         let mut chunk = [0; CHUNK];
         while self.end.is_none() && *left > 0 {
@@ -244,12 +258,12 @@ impl ReadAhead {
         }
     }
 
-    /// The transport as a connection sees it after the handshake.
+    /// The input of a connection after the handshake.
     pub(crate) fn established<'a>(&'a mut self, io: &'a mut dyn Read) -> impl Read + 'a {
-        Behind { ahead: self, io }
+        Established { ahead: self, io }
     }
 
-    /// What was read and not processed.
+    /// The bytes read and not processed.
     pub(crate) fn into_bytes(mut self) -> Vec<u8> {
         self.bytes.drain(..self.taken);
         self.bytes
@@ -259,14 +273,15 @@ impl ReadAhead {
         self.bytes.len() - self.taken
     }
 
-    /// Reads once. An end of the stream is taken note of.
+    /// Reads once. Records an end of the stream.
     fn read_once(&mut self, io: &mut dyn Read) -> io::Result<()> {
-        // Most peers are silent while a packet is away: nothing is allocated until something comes.
+        // Most peers send nothing while a packet is processed: allocate only when bytes arrive.
         with_chunk(|chunk| {
             match io.read(chunk) {
                 Ok(0) => self.end = Some(End::Closed),
                 Ok(n) => {
                     self.seen.see(&chunk[..n]);
+                    self.bytes.drain(..core::mem::take(&mut self.taken));
                     self.bytes.extend_from_slice(&chunk[..n]);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -277,28 +292,28 @@ impl ReadAhead {
     }
 }
 
-/// Calls `f` with [`CHUNK`] bytes, those of the thread: to zero as many for each read would cost more than all else that a read
-/// does. A transport that reads another session in its own `read` finds them taken, and gets new ones.
+/// Calls `f` with the thread's buffer of [`CHUNK`] bytes: zeroing a new one would cost more than the rest of a read. A
+/// transport whose `read` reads another session gets a new buffer.
 fn with_chunk<T>(f: impl FnOnce(&mut [u8]) -> T) -> T {
     thread_local! {
         static SPARE: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
     }
-    // Gone, where a thread that ends reads in the destructor of a variable of its own.
+    // Not available in destructors of the thread's other variables.
     let mut chunk = SPARE.try_with(Cell::take).unwrap_or_default();
     chunk.resize(CHUNK, 0);
     let done = f(&mut chunk);
-    let _gone = SPARE.try_with(|spare| spare.set(chunk));
+    let _unavailable = SPARE.try_with(|spare| spare.set(chunk));
     done
 }
 
-/// First what was read ahead, then the transport. A read ends behind a record that may be an alert: behind `close_notify`
-/// another protocol may begin, and a connection would swallow it.
-struct Behind<'a> {
+/// Reads first what was read ahead, then the transport. A read ends behind a record that may be an alert: another protocol
+/// may begin behind `close_notify`, and rustls would consume its bytes.
+struct Established<'a> {
     ahead: &'a mut ReadAhead,
     io: &'a mut dyn Read,
 }
 
-impl Read for Behind<'_> {
+impl Read for Established<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let ahead = &mut *self.ahead;
         if ahead.len() > 0 {
@@ -306,10 +321,7 @@ impl Read for Behind<'_> {
             let room = unread.len().min(into.len());
             let n = until_alert(&mut ahead.fed, &unread[..room]);
             into[..n].copy_from_slice(&unread[..n]);
-            ahead.taken += n;
-            if ahead.len() == 0 {
-                (ahead.bytes, ahead.taken) = (Vec::new(), 0);
-            }
+            ahead.advance(n);
             return Ok(n);
         }
         match &ahead.end {
@@ -328,7 +340,7 @@ impl Read for Behind<'_> {
     }
 }
 
-/// How much of `bytes` comes before the end of the first record that may be an alert, that record included.
+/// The length of `bytes` up to the end of the first record that may be an alert.
 fn until_alert(fed: &mut Records, bytes: &[u8]) -> usize {
     let mut at = 0;
     while at < bytes.len() {
@@ -346,7 +358,7 @@ mod tests {
     use super::*;
     use std::collections::VecDeque;
 
-    /// A transport that gives these pieces, one a read, and then would block or ends.
+    /// A transport that returns one of these pieces per read, and then would block or ends.
     struct Pieces(VecDeque<Vec<u8>>, Option<io::ErrorKind>);
 
     impl Pieces {
@@ -386,7 +398,7 @@ mod tests {
     const DATA: &[u8] = &[23, 3, 3, 0, 1, 7];
     const CLOSE_NOTIFY: &[u8] = &[21, 3, 3, 0, 2, 1, 0];
 
-    /// Whether this, and then a close, cancels a parked packet.
+    /// Whether these bytes and then a close cancel a parked packet.
     fn cancels(awaited: Awaited, sent: &[&[u8]]) -> bool {
         let mut ahead = ReadAhead::default();
         ahead.watch(&mut Pieces::closed([&sent.concat()]), awaited);
@@ -408,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn a_close_lets_the_packet_decide_if_the_last_flight_may_be_there() {
+    fn a_close_cancels_no_packet_if_the_last_flight_may_have_been_sent() {
         for awaited in [Awaited::Client, Awaited::Server] {
             for sent in [&[][..], &[HELLO], &[HELLO, CHANGE_CIPHER_SPEC]] {
                 assert!(cancels(awaited, sent), "{sent:?}");
@@ -422,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reset_cancels_in_every_place() {
+    fn a_reset_always_cancels() {
         for awaited in [UNANSWERED, Awaited::Client, Awaited::Server] {
             let mut ahead = ReadAhead::default();
             ahead.watch(&mut Pieces::reset([CHANGE_CIPHER_SPEC, HELLO, DATA]), awaited);
@@ -432,7 +444,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_hello_waits_for_its_job() {
+    fn bytes_that_are_no_hello_wait_for_a_job() {
         let mut ahead = ReadAhead::default();
         ahead.watch(&mut Pieces::closed([b"GET / HTTP/1.1\r\n\r\n"]), UNANSWERED);
         assert!(ahead.reason_to_cancel(UNANSWERED, PacketAt::Waiting).is_none());
@@ -442,7 +454,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_is_read_to_the_limit_and_refused_where_nothing_allows_it() {
+    fn a_flood_is_read_up_to_the_limit_and_refused_before_the_server_hello() {
         let flood = vec![7; READ_AHEAD + 5000];
         let early = Awaited::ClientBeforeServerHello { max_early_data: 1 << 14 };
         for (awaited, refused) in [(UNANSWERED, true), (early, false), (Awaited::Client, false)] {
@@ -455,7 +467,7 @@ mod tests {
     }
 
     #[test]
-    fn a_handshake_gets_whole_records_and_then_the_end() {
+    fn a_handshake_reads_whole_records_and_then_the_end() {
         let mut ahead = ReadAhead::default();
         let mut io = Pieces::closed([&HELLO[..3], &[&HELLO[3..], HELLO, &DATA[..5]].concat()]);
         let Ok(Next::Records(records)) = ahead.next(&mut io) else { panic!("records") };
@@ -466,7 +478,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_tls_is_handed_over_as_it_comes() {
+    fn records_taken_in_part_and_put_back_keep_their_order() {
+        let mut ahead = ReadAhead::default();
+        ahead.unread([HELLO, DATA, &DATA[..3]].concat());
+        let Ok(Next::Records(records)) = ahead.next(&mut Pieces::silent([])) else { panic!() };
+        assert_eq!(records, [HELLO, DATA].concat());
+        ahead.unread(DATA.to_vec());
+        assert_eq!((ahead.len(), ahead.taken), (DATA.len() + 3, HELLO.len()), "nothing is moved");
+        ahead.unread([HELLO, HELLO].concat());
+        let rest = [HELLO, HELLO, DATA, DATA].concat();
+        ahead.watch(&mut Pieces::silent([&DATA[3..]]), Awaited::Client);
+        assert_eq!((ahead.taken, ahead.into_bytes()), (0, rest));
+    }
+
+    #[test]
+    fn bytes_that_are_no_tls_are_returned_at_once() {
         let mut ahead = ReadAhead::default();
         let Ok(Next::Records(records)) = ahead.next(&mut Pieces::silent([b"G"])) else {
             panic!("bytes")

@@ -1,4 +1,4 @@
-//! The framing of TLS records, which is in the clear in every version: where a record ends, and of what type it says it is.
+//! Framing of TLS records, which is in the clear in every version: length and content type.
 
 /// A header: type, version, length.
 const HEADER: usize = 5;
@@ -34,18 +34,18 @@ impl Type {
     }
 }
 
-/// What the front of some bytes is.
+/// The start of a byte string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Front {
     /// A whole record of this length, header included.
     Record(usize),
-    /// The beginning of a record.
+    /// Part of a record.
     Partial,
-    /// No record of TLS.
+    /// Not TLS.
     Foreign,
 }
 
-/// Looks at the front of `bytes`.
+/// Classifies the start of `bytes`.
 pub(crate) fn front(bytes: &[u8]) -> Front {
     let mut records = Records::default();
     match records.step(bytes) {
@@ -58,18 +58,18 @@ pub(crate) fn front(bytes: &[u8]) -> Front {
     }
 }
 
-/// What [`Records::step`] came upon.
+/// A position found by [`Records::step`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mark {
     /// The header of a record is complete.
     Begins(Record),
     /// The payload of a record is complete.
     Ends(Record),
-    /// This is no TLS. Nothing else comes after it.
+    /// The bytes are not TLS. No mark follows.
     Foreign,
 }
 
-/// What a header says.
+/// A record's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) typ: Type,
@@ -77,8 +77,8 @@ pub(crate) struct Record {
 }
 
 impl Record {
-    /// Whether it may be an alert. In TLS 1.3 an alert looks like data, but every cipher suite makes the same length of
-    /// it: two bytes, one for the type inside, and a tag of 16. (A peer may pad its alerts. None is known to.)
+    /// Whether the record may be an alert. In TLS 1.3 an alert looks like data, but has the same length with every cipher
+    /// suite: two bytes, one for the inner type, and a tag of 16. (A peer may pad its alerts; none is known to.)
     pub(crate) fn may_be_alert(self) -> bool {
         match self.typ {
             Type::Alert => true,
@@ -88,19 +88,19 @@ impl Record {
     }
 }
 
-/// Follows the records of one direction, in pieces of any size.
+/// Finds the records in a stream of bytes that arrives in pieces of any size.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Records {
     header: [u8; HEADER],
-    /// How much of the header has come.
+    /// How many bytes of the header have arrived.
     have: usize,
-    /// The record whose payload is under way, and how much of it is to come.
+    /// The record whose payload is arriving, and how many bytes of it are missing.
     inside: Option<(Record, usize)>,
     foreign: bool,
 }
 
 impl Records {
-    /// Goes on to the next mark in `bytes`: how far that is, and what it is. `None` if there is no mark in them.
+    /// Advances to the next mark in `bytes`. Returns how many bytes that took, and the mark if there was one.
     pub(crate) fn step(&mut self, bytes: &[u8]) -> (usize, Option<Mark>) {
         if self.foreign {
             return (bytes.len(), None);
@@ -117,7 +117,7 @@ impl Records {
         self.header[self.have..self.have + n].copy_from_slice(&bytes[..n]);
         self.have += n;
         match self.parse() {
-            Err(Foreigner) => {
+            Err(NotTls) => {
                 self.foreign = true;
                 (n, Some(Mark::Foreign))
             }
@@ -130,31 +130,31 @@ impl Records {
         }
     }
 
-    fn parse(&self) -> Result<Option<Record>, Foreigner> {
+    fn parse(&self) -> Result<Option<Record>, NotTls> {
         let seen = &self.header[..self.have];
         let Some(&typ) = seen.first() else { return Ok(None) };
-        let typ = Type::of(typ).ok_or(Foreigner)?;
+        let typ = Type::of(typ).ok_or(NotTls)?;
         if seen.get(1).is_some_and(|&major| major != 3) {
-            return Err(Foreigner);
+            return Err(NotTls);
         }
         let &[_, _, _, high, low] = seen else { return Ok(None) };
         let payload = usize::from(u16::from_be_bytes([high, low]));
         if payload > LARGEST_PAYLOAD || payload == 0 && typ != Type::ApplicationData {
-            return Err(Foreigner);
+            return Err(NotTls);
         }
         Ok(Some(Record { typ, payload }))
     }
 }
 
-/// The header is of no record.
-struct Foreigner;
+/// The header is not TLS.
+struct NotTls;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_front_is_a_record_when_all_of_it_is_there() {
+    fn the_front_is_a_record_once_it_is_complete() {
         let record = [22, 3, 1, 0, 2, 7, 7];
         for n in 0..record.len() {
             assert_eq!(front(&record[..n]), Front::Partial, "{n}");
@@ -165,14 +165,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_tls_is_known_by_its_first_odd_byte() {
+    fn bytes_that_are_no_tls_are_recognised_at_the_first_wrong_byte() {
         for odd in [&b"G"[..], b"SSH-2.0", &[22, 2], &[22, 3, 3, 0, 0], &[23, 3, 3, 0xff, 0xff]] {
             assert_eq!(front(odd), Front::Foreign, "{odd:?}");
         }
     }
 
     #[test]
-    fn records_are_followed_through_pieces_of_any_size() {
+    fn records_are_found_in_pieces_of_any_size() {
         let bytes = [22, 3, 1, 0, 2, 7, 7, 21, 3, 3, 0, 2, 1, 0, b'x', 0, 0];
         for size in 1..=bytes.len() {
             let (mut records, mut marks) = (Records::default(), Vec::new());

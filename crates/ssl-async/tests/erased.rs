@@ -1,7 +1,8 @@
-//! No signature and no message of a [`SlowKey`] is left in freed memory, whatever becomes of the operation: an allocator looks
-//! at each block that is freed. One test, for the allocator is that of the whole process.
+//! No signature and no message of a [`SlowKey`] is left in freed memory, however the operation ends.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+#[path = "../../crypto-ops/tests/support/searching_allocator.rs"]
+mod searching_allocator;
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,67 +11,17 @@ use engine_core::{Accelerator, Capabilities, Clock, DeviceError, DeviceRefused, 
 use job_core::{JobPool, Step};
 use rustls::SignatureScheme::ECDSA_NISTP256_SHA256;
 use rustls::crypto::aws_lc_rs;
+use searching_allocator::{PATTERN, freed_with_pattern, pattern};
 use ssl_async::{SlowKey, offload::SigningWork};
 
-/// Looks for a pattern in every block that is freed.
-struct Watching;
-
-/// Nothing else that these tests free looks like this.
-const PATTERN: [u8; 24] = *b"\xA5secret to be wiped!\x5A\xC3\x3C\xFE";
-
-static FOUND: AtomicUsize = AtomicUsize::new(0);
-
-// SAFETY: every call goes to the system's allocator, and the only addition reads a block before it is freed.
-unsafe impl GlobalAlloc for Watching {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: the caller keeps the contract of `alloc`.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
-        let mut matched = 0;
-        for at in 0..layout.size() {
-            // SAFETY: `at` is within the block.
-            let byte = unsafe { block.add(at) };
-            // SAFETY: the block is alive, and its bytes were initialised when it was allocated.
-            let byte = unsafe { byte.read_volatile() };
-            matched = if byte == PATTERN[matched] {
-                matched + 1
-            } else {
-                usize::from(byte == PATTERN[0])
-            };
-            if matched == PATTERN.len() {
-                FOUND.fetch_add(1, Ordering::SeqCst);
-                matched = 0;
-            }
-        }
-        // SAFETY: the caller keeps the contract of `dealloc`.
-        unsafe { System.dealloc(block, layout) }
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Watching = Watching;
-
-fn pattern() -> Vec<u8> {
-    PATTERN.to_vec()
-}
-
-/// How often the pattern was freed while `run` ran.
-fn freed(run: impl FnOnce()) -> usize {
-    let before = FOUND.load(Ordering::SeqCst);
-    run();
-    FOUND.load(Ordering::SeqCst) - before
-}
-
-/// Holds one request until it is told to answer. With `checks`, what it answers is checked.
+/// A device that holds one request until `answer` or `fail`. With `checks`, its answers are checked.
 #[derive(Debug, Default)]
-struct Held {
+struct HoldingDevice {
     request: Mutex<Option<Request<SigningWork>>>,
     checks: bool,
 }
 
-impl Held {
+impl HoldingDevice {
     fn answer(&self) {
         if let Some(request) = { self.request.lock().unwrap().take() } {
             request.complete(Ok(pattern()));
@@ -84,7 +35,7 @@ impl Held {
     }
 }
 
-impl Accelerator<SigningWork> for Held {
+impl Accelerator<SigningWork> for HoldingDevice {
     fn submit(&self, request: Request<SigningWork>) -> Result<(), DeviceRefused<SigningWork>> {
         let mut held = self.request.lock().unwrap();
         if held.is_some() {
@@ -100,60 +51,60 @@ impl Accelerator<SigningWork> for Held {
 }
 
 #[derive(Clone, Debug, Default)]
-struct HandClock(Arc<AtomicUsize>);
+struct ManualClock(Arc<AtomicUsize>);
 
-impl Clock for HandClock {
+impl Clock for ManualClock {
     fn now(&self) -> Duration {
         Duration::from_secs(self.0.load(Ordering::SeqCst) as u64)
     }
 }
 
 #[derive(Clone, Copy, Debug)]
-enum Fate {
+enum Ending {
     NotCollected,
-    GivenUpBefore,
+    DroppedBefore,
     Late,
-    BothAnswer,
+    DeviceAndStandbyAnswer,
     DeviceFails,
     DeviceDropsIt,
     KeyDropped,
-    GivenUpInTheQueue,
+    DroppedInTheQueue,
     Refused,
 }
 
-const FATES: [Fate; 9] = [
-    Fate::NotCollected,
-    Fate::GivenUpBefore,
-    Fate::Late,
-    Fate::BothAnswer,
-    Fate::DeviceFails,
-    Fate::DeviceDropsIt,
-    Fate::KeyDropped,
-    Fate::GivenUpInTheQueue,
-    Fate::Refused,
+const ENDINGS: [Ending; 9] = [
+    Ending::NotCollected,
+    Ending::DroppedBefore,
+    Ending::Late,
+    Ending::DeviceAndStandbyAnswer,
+    Ending::DeviceFails,
+    Ending::DeviceDropsIt,
+    Ending::KeyDropped,
+    Ending::DroppedInTheQueue,
+    Ending::Refused,
 ];
 
-/// Lets two signatures of the pattern be asked for, each in a job, and their fate befall them.
-fn meet(fate: Fate, checks: bool, chain: &rustls::pki_types::CertificateDer<'static>) {
-    let device = Arc::new(Held { checks, ..Held::default() });
-    let standby = Arc::new(Held { checks, ..Held::default() });
-    let clock = HandClock::default();
+/// Asks for two signatures of the pattern, each in a job, and ends them so.
+fn end_by(ending: Ending, checks: bool, chain: &rustls::pki_types::CertificateDer<'static>) {
+    let device = Arc::new(HoldingDevice { checks, ..HoldingDevice::default() });
+    let standby = Arc::new(HoldingDevice { checks, ..HoldingDevice::default() });
+    let clock = ManualClock::default();
     let mut builder =
         SlowKey::builder_with_provider(vec![chain.clone()], &aws_lc_rs::default_provider())
             .unwrap()
             .deadline(Duration::from_secs(1))
             .clock(Arc::new(clock.clone()));
-    if let Fate::BothAnswer = fate {
+    if let Ending::DeviceAndStandbyAnswer = ending {
         builder = builder.standby(standby.clone());
     }
     let key = builder.accelerator(device.clone()).unwrap();
-    if let Fate::Refused = fate {
+    if let Ending::Refused = ending {
         key.engine().close();
     }
     let pool = JobPool::new();
     let ask = || {
         let signer = key.certified_key().key.choose_scheme(&[ECDSA_NISTP256_SHA256]).unwrap();
-        // What is collected is the caller's: it is not freed here.
+        // A collected signature is the caller's: it is not freed here.
         pool.start(move || signer.sign(&PATTERN).map(std::mem::forget).is_ok()).unwrap()
     };
     let time_passes = || {
@@ -161,39 +112,43 @@ fn meet(fate: Fate, checks: bool, chain: &rustls::pki_types::CertificateDer<'sta
         key.engine().poll();
     };
     let (Step::Paused(first), Step::Paused(second)) = (ask(), ask()) else {
-        return assert!(matches!(fate, Fate::Refused), "{fate:?}: nothing was parked");
+        return assert!(matches!(ending, Ending::Refused), "{ending:?}: nothing was parked");
     };
-    match fate {
-        Fate::NotCollected => device.answer(),
-        Fate::GivenUpBefore => drop(first.cancel()),
-        Fate::Late => time_passes(),
-        Fate::BothAnswer => {
+    match ending {
+        Ending::NotCollected => device.answer(),
+        Ending::DroppedBefore => drop(first.cancel()),
+        Ending::Late => time_passes(),
+        Ending::DeviceAndStandbyAnswer => {
             time_passes();
             standby.answer();
             device.answer();
             standby.answer();
         }
-        Fate::DeviceFails => device.fail(),
-        Fate::DeviceDropsIt => {
-            // Without the lock: the next one is submitted as this one ends.
+        Ending::DeviceFails => device.fail(),
+        Ending::DeviceDropsIt => {
+            // Not under the lock: dropping this request submits the next.
             let request = device.request.lock().unwrap().take();
             drop(request);
         }
-        Fate::KeyDropped => return drop(key),
-        Fate::GivenUpInTheQueue => drop(second.cancel()),
-        Fate::Refused => unreachable!("it ended before"),
+        Ending::KeyDropped => return drop(key),
+        Ending::DroppedInTheQueue => drop(second.cancel()),
+        Ending::Refused => unreachable!("returned above"),
     }
     (0..3).for_each(|_| device.answer());
 }
 
 #[test]
-fn l5_no_signature_and_no_message_is_freed_unwiped_whatever_becomes_of_it() {
-    assert_eq!(freed(|| drop(pattern())), 1, "the allocator sees what is not wiped");
+fn l5_no_signature_or_message_is_freed_unwiped_however_it_ends() {
+    assert_eq!(freed_with_pattern(|| drop(pattern())), 1, "the allocator finds an unwiped block");
     let identity = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let chain = identity.cert.der().clone();
-    for fate in FATES {
+    for ending in ENDINGS {
         for checks in [false, true] {
-            assert_eq!(freed(|| meet(fate, checks, &chain)), 0, "{fate:?}, checked: {checks}");
+            assert_eq!(
+                freed_with_pattern(|| end_by(ending, checks, &chain)),
+                0,
+                "{ending:?}, checked: {checks}"
+            );
         }
     }
 }

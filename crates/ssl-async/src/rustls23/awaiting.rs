@@ -1,4 +1,4 @@
-//! A hook of rustls's that awaits a future.
+//! Awaits a future in a hook of rustls.
 
 use core::future::{Future, poll_fn};
 use core::pin::{Pin, pin};
@@ -13,8 +13,8 @@ use job_core::{WaitForError, wait_for};
 #[cfg(feature = "tokio")]
 use crate::hook_runtime::enter as in_the_runtime;
 
-/// Awaits the future that `hook` makes by parking the session; where nothing can be parked, by blocking the thread (law L11).
-/// Both the call of the hook and each poll find the runtime of the task that waits for the packet, if there is one.
+/// Awaits the future that `hook` makes: parks the packet, or blocks the thread where there is no job to park. The call of
+/// `hook` and each poll run inside the runtime of the task that waits for the packet, if there is one.
 pub(crate) fn wait<F: Future>(hook: impl FnOnce() -> F) -> Result<F::Output, EngineError> {
     let mut future = pin!(in_the_runtime(hook));
     let mut future = pin!(poll_fn(|cx| in_the_runtime(|| future.as_mut().poll(cx))));

@@ -1,16 +1,17 @@
-//! What the bytes that have been read call for: nothing yet, processing on the spot, or a job.
+//! Decides whether received bytes need no processing yet, processing on the caller's stack, or a job.
 //!
-//! A job costs a stack and, with tokio, a trip to a shard, and a peer may send its bytes one by one. So rustls is asked
-//! to process what has been read once a record is complete, and in a job once a handshake message is: before that it
-//! reaches no hook. What is no TLS goes to rustls at once, which refuses it with an alert of its own.
+//! A job costs a stack and, with tokio, a trip to a shard, and a peer may send its bytes one by one. So rustls processes
+//! bytes once a record is complete, and in a job once a handshake message is: before that it reaches no hook. Bytes that
+//! are no TLS go to rustls at once, which refuses them with an alert.
 //!
 //! ```text
-//!   bytes --> header (5) --> body --> the record is complete ----+--> a whole message, or no handshake in the clear: Packet
-//!                |                                              +--> part of a message:                          Fragment
-//!                +-- rustls refuses such a header -------------------------------------------------------------> Packet
+//!   bytes --> header (5) --> body --> record complete --+--> a whole message, or no handshake
+//!                |                                      |    record in the clear:      Packet
+//!                |                                      +--> part of a message:        Fragment
+//!                +-- rustls refuses the header --------------------------------------> Packet
 //! ```
 //!
-//! The bounds are rustls's: it refuses a record by its header, and a message by its length.
+//! The limits are rustls's: it refuses a record by its header, and a message by its length.
 
 use rustls::{ContentType, ProtocolVersion};
 
@@ -19,35 +20,35 @@ const TOO_LONG: usize = (1 << 14) + 2048;
 const HEADER: usize = 5;
 const MESSAGE_HEADER: usize = 4;
 
-/// What the bytes since the last look call for.
+/// The processing that the bytes since the last [`Gather::take`] need.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Due {
-    /// No record is complete: nothing can be processed.
+    /// None: no record is complete.
     #[default]
     Nothing,
-    /// Records are complete, and no handshake message: processing them reaches no hook.
+    /// On the caller's stack: records are complete but no handshake message, so no hook is reached.
     Fragment,
-    /// Processing them may reach a hook, so it belongs in a job.
+    /// In a job: a hook may be reached.
     Packet,
 }
 
-/// Follows the records of one connection, in the order in which they are read.
+/// Follows the records of one connection.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Gather {
     due: Due,
     header: Partial<HEADER>,
-    /// How much of the record's body is to come.
+    /// The missing bytes of the record's body.
     body: usize,
-    /// Whether the record has handshake messages in the clear.
+    /// The record has handshake messages in the clear.
     clear: bool,
     message: Partial<MESSAGE_HEADER>,
-    /// How much of the handshake message's body is to come.
+    /// The missing bytes of the handshake message's body.
     message_body: usize,
-    /// A message has ended in a record that is not complete.
+    /// A message has ended in the current, incomplete record.
     whole: bool,
-    /// Behind this a handshake record is encrypted, but in TLS 1.3, where encrypted records are of another type.
+    /// Handshake records are encrypted from here on. Not in TLS 1.3, where encrypted records have another type.
     changed_cipher: bool,
-    /// rustls refuses what was read: there are no more records to follow.
+    /// rustls refuses the bytes; there are no more records to follow.
     refused: bool,
 }
 
@@ -65,7 +66,7 @@ impl<const N: usize> Default for Partial<N> {
 }
 
 impl<const N: usize> Partial<N> {
-    /// Takes what is missing from `bytes`. Whether the header is complete.
+    /// Takes the missing bytes from `bytes`. Returns whether the header is complete.
     fn take(&mut self, bytes: &mut &[u8]) -> bool {
         let (taken, rest) = bytes.split_at(bytes.len().min(N - self.n));
         self.bytes[self.n..][..taken.len()].copy_from_slice(taken);
@@ -76,7 +77,7 @@ impl<const N: usize> Partial<N> {
 }
 
 impl Gather {
-    /// Follows the bytes that were read. `is_tls13`: whether that version has been agreed.
+    /// Follows received bytes. `is_tls13`: whether that version has been negotiated.
     pub(crate) fn observe(&mut self, mut bytes: &[u8], is_tls13: bool) {
         while !bytes.is_empty() && !self.refused {
             if self.body == 0 {
@@ -104,12 +105,12 @@ impl Gather {
         }
     }
 
-    /// What the bytes observed since the last call are due.
+    /// Returns the processing due for the bytes observed since the last call.
     pub(crate) fn take(&mut self) -> Due {
         core::mem::take(&mut self.due)
     }
 
-    /// Whether rustls refuses the header, as far as it has been read.
+    /// Whether rustls refuses the part of the header that was read.
     fn is_refused(&self) -> bool {
         let Partial { bytes: [kind, major, minor, high, low], n } = self.header;
         let kind = ContentType::from(kind);
@@ -167,7 +168,6 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A record.
     fn record(kind: u8, body: &[u8]) -> Vec<u8> {
         let length = u16::try_from(body.len()).unwrap().to_be_bytes();
         [&[kind, 3, 3], &length[..], body].concat()
@@ -179,7 +179,7 @@ mod tests {
         [&[1, a, b, c], &vec![7; length][..]].concat()
     }
 
-    /// What is due after each of the pieces.
+    /// The processing due after each piece.
     fn dues<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<Due> {
         let mut gather = Gather::default();
         let look = |piece| {
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_tls_is_due_with_its_first_wrong_byte() {
+    fn bytes_that_are_no_tls_are_due_at_the_first_wrong_byte() {
         assert_eq!(dues([&b"G"[..]]), [Due::Packet]);
         assert_eq!(dues([&[22][..], &[9], &[9]]), [Due::Nothing, Due::Nothing, Due::Packet]);
         assert_eq!(dues([&[22, 3, 1, 0][..], &[0]]), [Due::Nothing, Due::Packet], "empty");
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn behind_a_change_of_cipher_a_handshake_record_is_a_packet_but_in_tls_13() {
+    fn after_a_change_of_cipher_a_handshake_record_is_a_packet_except_in_tls_13() {
         let bytes = [record(20, &[1]), record(22, &[0xff; 40])].concat();
         for (is_tls13, due) in [(false, Due::Packet), (true, Due::Fragment)] {
             let mut gather = Gather::default();
@@ -244,9 +244,9 @@ mod tests {
     }
 
     proptest! {
-        /// However the bytes are cut, the most that was due up to a byte is the same.
+        /// The most processing due up to a byte does not depend on how the bytes are cut.
         #[test]
-        fn the_segmentation_changes_nothing(
+        fn segmentation_does_not_matter(
             stream in stream(),
             cuts in prop::collection::vec(1..50usize, 1..200),
             is_tls13: bool,

@@ -69,7 +69,7 @@ impl Hello {
         let host = self.client_hello().server_name().map(str::to_owned);
         let made = self.accepted.into_connection(config);
         made.map(|connection| Tls::new(connection).into()).map_err(|refused| {
-            no_certificate::complain(&refused.0, host.as_deref());
+            no_certificate::log_host(&refused.0, host.as_deref());
             broken(refused)
         })
     }

@@ -85,7 +85,7 @@ pub fn key_exchange(mut provider: CryptoProvider) -> CryptoProvider {
     provider
 }
 
-/// The one wrapper of `inner` in this process; `inner` itself if there is no operation for it.
+/// The process's wrapper of `inner`; `inner` itself if there is no operation for it.
 fn intern(inner: &'static dyn SupportedKxGroup) -> &'static dyn SupportedKxGroup {
     static WRAPPERS: Mutex<Wrappers> = Mutex::new(Wrappers(Vec::new()));
     WRAPPERS.lock().unwrap_or_else(PoisonError::into_inner).of(inner)
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_is_wrapped_once_however_often_it_is_asked_for() {
+    fn a_group_is_wrapped_once() {
         let first = intern(&Empty::<29>);
         assert!(same(first, intern(&Empty::<29>)));
         assert!(same(first, intern(first)), "a wrapper is not wrapped");
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_that_makes_groups_at_run_time_leaks_no_more_than_the_bound() {
+    fn groups_made_at_run_time_leak_up_to_the_bound() {
         #[derive(Debug)]
         struct Made(u8);
 
@@ -297,14 +297,14 @@ mod tests {
     }
 
     #[test]
-    fn a_group_without_an_operation_stays_as_it_is() {
+    fn a_group_without_an_operation_is_not_wrapped() {
         let exotic: &'static dyn SupportedKxGroup = &Empty::<0x0100>;
         assert!(same(exotic, intern(exotic)));
     }
 
     #[test]
     #[cfg(feature = "aws-lc-rs")]
-    fn without_an_engine_a_wrapped_group_leaves_the_stack_of_the_job() {
+    fn without_an_engine_a_wrapped_group_computes_off_the_stack_of_the_job() {
         use rustls::crypto::aws_lc_rs::kx_group::X25519MLKEM768;
 
         let used_by = |start: fn() -> bool| {

@@ -1,4 +1,4 @@
-//! A server's resolver that has no certificate for a host: the log names the host, for every kind of resolver.
+//! Logs the host for which a server's resolver has no certificate, for every kind of resolver.
 
 use std::sync::LazyLock;
 use std::time::Instant;
@@ -6,14 +6,15 @@ use std::time::Instant;
 use engine_core::LogLimit;
 use rustls::Error;
 
-/// What rustls says of a resolver that answers `None`. A test holds it against rustls.
+/// rustls's error when a resolver returns `None`; it has no variant of its own. `tests/no_certificate.rs` checks that the text
+/// is still the same.
 const UNRESOLVED: &str = "no server certificate chain resolved";
 
-/// Logs the host for which there was no certificate, if that is the error; not more than once a second.
-pub(crate) fn complain(error: &Error, host: Option<&str>) {
+/// Logs `host` if `error` says that there was no certificate for it; at most once a second.
+pub(super) fn log_host(error: &Error, host: Option<&str>) {
     static LIMIT: LogLimit = LogLimit::new();
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-    // A hook that was cancelled answers `None`, too, and is at no fault.
+    // A cancelled hook returns `None` too.
     let is_cancelled = || job_core::current().is_some_and(|job| job.is_cancelled());
     if matches!(error, Error::General(text) if text == UNRESOLVED)
         && !is_cancelled()

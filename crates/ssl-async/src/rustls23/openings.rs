@@ -1,32 +1,32 @@
-//! How many tickets of one hello a device is asked to open.
+//! Limits how many tickets of one hello a device opens.
 //!
-//! A TLS 1.3 client may offer as many tickets as fit into its hello, more than a thousand, and rustls asks for each in turn
-//! until one opens. Those that have the name of a key and do not open are forged. A client of good faith offers one or two.
+//! A TLS 1.3 client may offer more than a thousand tickets in its hello, and rustls tries each in turn until one opens. A
+//! ticket that names a key and does not open is forged. An honest client offers one or two.
 //!
-//! What belongs to one hello is known by the packet that is processed: in a job it is the job; without one, with async mode
-//! off for instance, it is the call. Where rustls is driven by somebody else neither is there. Then a row of tickets that do
-//! not open, one right after the other on one thread, is taken for those of one hello.
+//! The tickets of one hello belong to one packet: to the current job, or without a job, with async mode off for instance,
+//! to the current call of [`during`]. Where rustls is driven by other code there is neither. Then tickets that fail to open
+//! in quick succession on one thread count as those of one hello.
 
 use core::cell::Cell;
 use core::time::Duration;
 
-/// The most tickets of one hello that are opened.
+/// The limit per hello.
 const MOST: u32 = 4;
 
-/// Outside a packet of ours: a ticket that comes this long after the last one belongs to another hello. To refuse the rest of
-/// a hello takes microseconds.
+/// Outside a packet of ours, a ticket this long after the last one belongs to another hello. Refusing the rest of a hello
+/// takes microseconds.
 const APART: Duration = Duration::from_millis(10);
 
-/// The openings that a job has asked for.
+/// Openings in a job.
 #[derive(Default)]
 struct OfJob(Cell<u32>);
 
-/// Whose openings a thread counts while it is in no job.
+/// Openings on a thread outside a job.
 #[derive(Clone, Copy)]
 enum OfThread {
-    /// Those of a packet of ours.
+    /// Openings in the current packet of ours.
     Packet(u32),
-    /// Those of no packet of ours: how many have failed in a row, and when the last one did.
+    /// Outside our packets: failures in a row, and the time of the last one.
     Others { failed: u32, at: Duration },
 }
 
@@ -36,12 +36,12 @@ thread_local! {
     static OF_THREAD: Cell<OfThread> = const { Cell::new(NOTHING) };
 }
 
-/// Processes a packet. Its openings are counted by themselves.
+/// Runs `packet` with a count of its own.
 pub(crate) fn during<T>(packet: impl FnOnce() -> T) -> T {
     if job_core::current().is_some() {
         return packet();
     }
-    /// Puts back what was counted around the packet, which may be in a hook of another one.
+    /// Restores the count of the enclosing packet, if a hook of that one runs this one.
     struct Restore(OfThread);
     impl Drop for Restore {
         fn drop(&mut self) {
@@ -52,7 +52,7 @@ pub(crate) fn during<T>(packet: impl FnOnce() -> T) -> T {
     packet()
 }
 
-/// Whether one more ticket may be opened. `now` is the time of any clock that is always the same.
+/// Counts an opening and returns whether it is within the limit. `now` must always come from the same clock.
 pub(super) fn admit(now: Duration) -> bool {
     if let Some(job) = job_core::current() {
         let count = job.local::<OfJob>().unwrap_or_else(|| {
@@ -77,7 +77,7 @@ pub(super) fn admit(now: Duration) -> bool {
     }
 }
 
-/// A ticket that was admitted has been opened, or was forged.
+/// Records the result of an admitted opening.
 pub(super) fn ended(opened: bool, now: Duration) {
     if job_core::current().is_none()
         && let OfThread::Others { failed, .. } = OF_THREAD.get()
@@ -94,7 +94,7 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
-    /// How many of 1,000 tickets that are forged are opened.
+    /// How many of 1,000 forged tickets are tried.
     fn opened_of_a_thousand(now: Duration) -> usize {
         (0..1000)
             .filter(|_| {
@@ -108,9 +108,9 @@ mod tests {
     }
 
     #[test]
-    fn a_packet_opens_four_in_a_job_or_without_one() {
+    fn a_packet_opens_four_tickets_in_a_job_or_without_one() {
         assert_eq!(during(|| opened_of_a_thousand(MS)), 4);
-        assert_eq!(during(|| opened_of_a_thousand(MS)), 4, "the next one has its own");
+        assert_eq!(during(|| opened_of_a_thousand(MS)), 4, "the next packet has its own count");
         let pool = JobPool::new();
         for _ in 0..2 {
             let Ok(Step::Finished(opened)) = pool.start(|| during(|| opened_of_a_thousand(MS)))
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_packet_within_a_hook_of_another_leaves_its_count_alone() {
+    fn a_packet_inside_a_hook_of_another_does_not_change_its_count() {
         during(|| {
             assert_eq!(opened_of_a_thousand(MS), 4);
             assert_eq!(during(|| opened_of_a_thousand(MS)), 4);
@@ -131,14 +131,14 @@ mod tests {
     }
 
     #[test]
-    fn outside_a_packet_four_in_a_row_that_do_not_open_are_the_last_for_a_while() {
+    fn outside_a_packet_four_failures_in_a_row_stop_openings_for_a_while() {
         assert_eq!(opened_of_a_thousand(MS), 4);
         assert_eq!(opened_of_a_thousand(2 * MS), 0);
         assert_eq!(opened_of_a_thousand(20 * MS), 4);
     }
 
     #[test]
-    fn outside_a_packet_those_that_open_are_not_counted() {
+    fn outside_a_packet_successful_openings_are_not_counted() {
         for n in 0..1000 {
             assert!(admit(MS));
             ended(n % 4 == 0, MS);

@@ -46,7 +46,7 @@ impl Tls {
         self.process_one_by_one(records).inspect_err(|error| {
             self.queue_failure_alert(in_the_clear, error);
             if let Connection::Server(server) = self.connection() {
-                no_certificate::complain(error, server.server_name());
+                no_certificate::log_host(error, server.server_name());
             }
         })
     }

@@ -1,4 +1,4 @@
-//! Signatures checked by a provider's own algorithms, with a key's public half.
+//! Checks of signatures with a provider's algorithms and a public key.
 
 use std::sync::Arc;
 
@@ -9,15 +9,15 @@ use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
 use rustls::server::ParsedCertificate;
 use rustls::{Error, SignatureScheme, SupportedCipherSuite};
 
-/// Why the public half of a key cannot serve to check its signatures. All of these are for whoever configured the key.
+/// Why the signatures of a key cannot be checked. A mistake in the key's configuration.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum PublicKeyError {
-    /// The key does not tell its public half, and an unchecked signature must not leave the engine.
-    #[error("the key does not tell its public half: give the certificate too")]
+    /// The key does not give its public half, and an unchecked signature must not leave the engine.
+    #[error("the key does not give its public half: give the certificate too")]
     Absent,
     /// The chain is empty.
-    #[error("the chain has no certificate: give the key's own first, then those that vouch for it")]
+    #[error("the chain has no certificate: give the key's own first, then its issuers")]
     NoCertificate,
     /// The public half is no `SubjectPublicKeyInfo`.
     #[error("the public half is no SubjectPublicKeyInfo structure")]
@@ -25,16 +25,15 @@ pub enum PublicKeyError {
     /// The certificate cannot be read.
     #[error("the certificate cannot be read: {0}")]
     Certificate(Error),
-    /// A key of a kind that this crate has no operation for.
+    /// A type of key that has no operation.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// The provider has no SHA-256, by which keys are named.
+    /// The provider has no SHA-256, which names the keys.
     #[error("the provider has no cipher suite with SHA-256")]
     NoSha256,
 }
 
-/// The handle of a key that lies elsewhere, from its certificate. Its signatures are checked by the algorithms of
-/// `provider`; no other cryptography is needed.
+/// Makes the handle of a key from its certificate. Signatures are checked with the algorithms of `provider` alone.
 ///
 /// # Errors
 ///
@@ -70,7 +69,7 @@ impl ProviderVerifier {
         Ok(Self { algorithms, public_key: public_key.into() })
     }
 
-    /// Whether the signature is good. One scheme may stand for several algorithms: TLS 1.2 names no curve.
+    /// Whether the signature is valid. One scheme may stand for several algorithms: TLS 1.2 names no curve.
     pub(crate) fn verifies(
         &self,
         scheme: SignatureScheme,

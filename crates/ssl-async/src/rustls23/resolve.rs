@@ -1,7 +1,7 @@
-//! The choice of a certificate as an `async fn`.
+//! Certificate resolvers that await an `async fn`.
 //!
-//! The future is awaited inside the packet's job, so the session parks meanwhile and is woken by the future's waker.
-//! Outside a job, with async mode off for instance, the thread blocks until the future is ready.
+//! The packet's job awaits the future, so the session parks meanwhile, and the future's waker wakes it. Outside a job, with
+//! async mode off for instance, the thread blocks until the future is ready.
 
 use core::fmt;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use rustls::sign::CertifiedKey;
 
 use crate::rustls23::awaiting::wait;
 
-/// A certificate resolver from an `async fn`, for a server that asks elsewhere which certificate to show.
+/// Makes a server's certificate resolver from an `async fn`, to choose the certificate by a remote store for instance.
 ///
 /// Give it to rustls with `with_cert_resolver`. `None` ends the handshake, and the host is logged.
 ///
@@ -59,19 +59,19 @@ impl<F> fmt::Debug for AsyncResolver<F> {
     }
 }
 
-/// What a server wants to see of a client's certificate.
+/// A server's requirements for the client's certificate.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct CertificateRequest<'a> {
-    /// The authorities it trusts, as DER of their distinguished names; empty if it does not say.
+    /// The distinguished names of the trusted authorities, as DER; empty if the server names none.
     pub authorities: &'a [&'a [u8]],
-    /// The signature schemes it takes.
+    /// The accepted signature schemes.
     pub schemes: &'a [SignatureScheme],
 }
 
-/// A certificate resolver from an `async fn`, for a client that asks elsewhere which certificate to show.
+/// Makes a client's certificate resolver from an `async fn`.
 ///
-/// Give it to rustls with `with_client_cert_resolver`. `None` shows none.
+/// Give it to rustls with `with_client_cert_resolver`. With `None` the client sends no certificate.
 ///
 /// ```
 /// # #[cfg(feature = "aws-lc-rs")] {

@@ -11,11 +11,10 @@ use rustls::{Error, SignatureAlgorithm, SignatureScheme};
 
 use crate::rustls23::engine_error::wrap;
 
-/// A signing key whose signatures an engine computes. Give it to rustls like any other, in a `CertifiedKey`.
+/// Makes a signing key whose signatures `engine` computes. Give it to rustls like any other, in a `CertifiedKey`.
 ///
-/// Within a job of a session with async mode on, `sign` pauses; elsewhere it blocks.
-///
-/// `scheme`s are offered in the order of [`KeyHandle::schemes`].
+/// In a session with async mode on, `sign` pauses the packet; elsewhere it blocks. Schemes are preferred in the order of
+/// [`KeyHandle::schemes`].
 pub fn key_handle(engine: Arc<Engine<CryptoOp>>, key: KeyHandle) -> Arc<dyn SigningKey> {
     Arc::new(OffloadedKey { engine, key })
 }
@@ -50,7 +49,7 @@ struct OffloadedSigner {
 
 impl Signer for OffloadedSigner {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
-        // The request owns a copy: the device must never read from this stack (law L1).
+        // A copy: the device must never read from this stack.
         let op = SignOp::new(self.key.clone(), self.scheme, message.to_vec())
             .map_err(|unfit| Error::General(unfit.to_string()))?;
         match self.engine.run(CryptoOp::Sign(op)) {
@@ -70,7 +69,7 @@ impl fmt::Debug for OffloadedSigner {
     }
 }
 
-/// What a device's answer of another kind comes to, should the engine have let it through unchecked.
+/// A result of another kind that the engine let through unchecked.
 const SHAPE: EngineError = EngineError::Invalid(CheckFailed("the result is no signature"));
 
 pub(super) fn algorithm_of(key: &KeyHandle) -> SignatureAlgorithm {

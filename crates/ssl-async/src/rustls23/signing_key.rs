@@ -15,11 +15,11 @@ use crate::rustls23::engine_error::wrap;
 use crate::rustls23::public_key::{ProviderVerifier, PublicKeyError, spki_of};
 use crate::rustls23::sign::{algorithm_of, code_point};
 
-/// Any key of rustls's, used elsewhere: `sign` becomes [`SigningWork`] for `engine`, whose device calls
-/// [`SigningWork::sign`] on a thread that may block. The key's schemes stay what they are.
+/// Makes a signing key that uses `key` through `engine`: `sign` becomes [`SigningWork`], and the engine's device calls
+/// [`SigningWork::sign`] on a thread that may block. The key keeps its schemes. [`SlowKey`](crate::SlowKey) does this and
+/// makes the engine too.
 ///
-/// Signatures are checked by the algorithms of `provider`, as [`offload::key_handle`](crate::offload::key_handle)'s are by the
-/// engine's rules.
+/// Signatures are checked with the algorithms of `provider`.
 ///
 /// ```
 /// # #[cfg(feature = "aws-lc-rs")] {
@@ -31,7 +31,7 @@ use crate::rustls23::sign::{algorithm_of, code_point};
 /// # let pem = rcgen::KeyPair::generate()?.serialize_pem();
 /// # let key = aws_lc_rs::sign::any_supported_type(&PrivateKeyDer::from_pem_slice(pem.as_bytes())?)?;
 ///
-/// // `key` is any key of rustls's, however slow.
+/// // `key` is any signing key of rustls.
 /// let pool = ThreadPoolBuilder::new().threads(8).build(SigningWork::sign);
 /// let engine = Engine::builder(Arc::new(pool)).build();
 /// let key = offload::signing_key(engine, key, &aws_lc_rs::default_provider())?;
@@ -43,7 +43,7 @@ use crate::rustls23::sign::{algorithm_of, code_point};
 ///
 /// # Errors
 ///
-/// [`PublicKeyError::Absent`] if the key does not tell its public half: use
+/// [`PublicKeyError::Absent`] if the key does not give its public half: use
 /// [`signing_key_with_certificate`] then.
 pub fn signing_key(
     engine: Arc<Engine<SigningWork>>,
@@ -54,7 +54,7 @@ pub fn signing_key(
     offload(engine, key, spki, provider)
 }
 
-/// As [`signing_key`], for a key that does not tell its public half; its certificate does.
+/// As [`signing_key`], with the public half from the key's certificate.
 ///
 /// # Errors
 ///
@@ -78,11 +78,11 @@ fn offload(
     Ok(Arc::new(OffloadedSigningKey { engine, key: Key::Rustls(key), spki, verifier }))
 }
 
-/// A signature to be made: by a key of rustls's, or by whatever the device knows.
+/// A signature to compute, with a rustls key or with a key of the device.
 ///
-/// The result is encoded as TLS has it: for ECDSA the DER of `SEQUENCE { r, s }`, not the two numbers side by side, which
-/// is what PKCS#11 (`CKM_ECDSA`) and WebCrypto give; for RSA and Ed25519 the plain bytes. The message is wiped when the work
-/// is dropped, and a signature that no session gets before it is freed.
+/// The result must be encoded as in TLS: for ECDSA the DER of `SEQUENCE { r, s }`, not the two numbers side by side that
+/// PKCS#11 (`CKM_ECDSA`) and WebCrypto return; for RSA and Ed25519 the plain bytes. The message is wiped when the work is
+/// dropped, and so is a signature that reaches no session.
 #[derive(Clone)]
 pub struct SigningWork {
     /// Absent if the key is the device's.
@@ -94,11 +94,11 @@ pub struct SigningWork {
 }
 
 impl SigningWork {
-    /// Signs, here and now. Blocks for as long as the key takes.
+    /// Signs with the rustls key. Blocks until the key returns.
     ///
     /// # Errors
     ///
-    /// [`DeviceError::Reported`] with what the key said. [`DeviceError::Unsupported`] if the key is not a key of rustls's.
+    /// [`DeviceError::Reported`] with the key's error. [`DeviceError::Unsupported`] if the key is the device's.
     pub fn sign(&self) -> Result<Vec<u8>, DeviceError> {
         let Some(signer) = &self.signer else {
             return Err(DeviceError::Unsupported("the key is the device's, not one of rustls's"));
@@ -106,12 +106,12 @@ impl SigningWork {
         signer.sign(&self.message).map_err(|error| DeviceError::reported(&error))
     }
 
-    /// The scheme to sign under.
+    /// The signature scheme.
     pub fn scheme(&self) -> SignatureScheme {
         self.scheme
     }
 
-    /// What to sign: the whole message, not a digest of it.
+    /// The whole message to sign, not a digest.
     pub fn message(&self) -> &[u8] {
         &self.message
     }
@@ -148,7 +148,7 @@ impl Work for SigningWork {
         }
     }
 
-    /// For RSA: see the same method of [`CryptoOp`](crypto_ops::CryptoOp).
+    /// True for RSA: see the same method of [`CryptoOp`](crypto_ops::CryptoOp).
     fn must_check(&self) -> bool {
         self.is_rsa
     }
@@ -179,12 +179,12 @@ pub(crate) struct OffloadedSigningKey {
     pub(crate) verifier: Arc<ProviderVerifier>,
 }
 
-/// Where the private half is.
+/// The location of the private key.
 #[derive(Debug)]
 pub(crate) enum Key {
-    /// In a key of rustls's, which chooses the scheme as well.
+    /// In a rustls key, which also chooses the scheme.
     Rustls(Arc<dyn SigningKey>),
-    /// With the device.
+    /// In the device.
     Device(KeyHandle),
 }
 
@@ -250,7 +250,7 @@ struct OffloadedSigner {
 
 impl Signer for OffloadedSigner {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
-        // The request owns a copy: the device must never read from this stack (law L1).
+        // A copy: the device must never read from this stack.
         let work = SigningWork {
             signer: self.signer.clone(),
             scheme: self.scheme,

@@ -1,4 +1,4 @@
-//! A key that takes its time, put behind rustls in one expression.
+//! A slow signing key, put behind rustls in one expression.
 
 use core::fmt;
 use core::time::Duration;
@@ -20,8 +20,8 @@ use crate::rustls23::public_key::{
 };
 use crate::rustls23::signing_key::{Key, OffloadedSigningKey, SigningWork};
 
-/// A certificate whose key is used elsewhere and takes its time: behind a closure that blocks, an `async fn`, or a device.
-/// Give it to rustls as the resolver of a server's configuration, or of a client's.
+/// A certificate whose key is slow: behind a closure that blocks, an `async fn`, or a device. Give it to rustls as the
+/// certificate resolver of a server's configuration, or of a client's.
 ///
 /// ```
 /// # #[cfg(feature = "aws-lc-rs")] {
@@ -38,7 +38,7 @@ use crate::rustls23::signing_key::{Key, OffloadedSigningKey, SigningWork};
 /// # let chain = vec![identity.cert.der().clone()];
 /// # let hsm = Hsm(aws_lc_rs::sign::any_supported_type(&rustls::pki_types::PrivateKeyDer::try_from(identity.signing_key.serialize_der())?)?);
 ///
-/// // Sixteen threads that may block; a handshake whose signature is not there after two seconds fails.
+/// // Sixteen threads that may block; a handshake whose signature takes more than two seconds fails.
 /// let key = SlowKey::builder(chain)?
 ///     .deadline(Duration::from_secs(2))
 ///     .threads(16)
@@ -51,20 +51,22 @@ use crate::rustls23::signing_key::{Key, OffloadedSigningKey, SigningWork};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// Dropping the last handle waits for nothing, on whatever thread: calls under way end by themselves. To end a key at a time
-/// of your own, and to know that it has ended, use [`shutdown`](Self::shutdown). A key with threads belongs to the process
-/// that made it: in a child made by `fork` its signatures fail at once, so make it after the fork.
+/// Dropping the last handle never blocks: calls under way finish on their own. To end a key at a chosen time, and to know
+/// that it has ended, use [`shutdown`](Self::shutdown). A key with threads belongs to the process that made it: in a child
+/// made by `fork` its signatures fail at once, so make it after the fork.
 ///
-/// The signatures are checked with the certificate's key before they leave (law L12): always those of an RSA key, and
-/// the others where that does not cost the serving thread.
+/// Signatures are checked with the certificate's public key before they are used: always those of an RSA key, and the
+/// others where the check does not run on the serving thread ([law L12]: nothing unverified leaves the engine).
+///
+/// [law L12]: https://github.com/layby-rs/layby/blob/main/docs/laws.md
 #[derive(Debug)]
 pub struct SlowKey {
     engine: Arc<Engine<SigningWork>>,
     certified: Arc<CertifiedKey>,
 }
 
-/// Where a [`SlowKey`] is, and with which options.
-#[must_use = "a builder makes no key until it is told where the key is"]
+/// Builds a [`SlowKey`]: its deadline and standby first, then the location of the key.
+#[must_use = "a builder makes no key before `blocking`, `signing_key` or `accelerator`"]
 pub struct SlowKeyBuilder {
     chain: Vec<CertificateDer<'static>>,
     handle: crypto_ops::KeyHandle,
@@ -77,8 +79,8 @@ pub struct SlowKeyBuilder {
 }
 
 impl SlowKey {
-    /// The key of a chain of certificates, its own first. Signatures are checked by the algorithms of the process's
-    /// provider, the one that `ServerConfig::builder` takes.
+    /// Starts with the certificate chain, the key's own certificate first. Signatures are checked with the algorithms of the
+    /// process's provider, the one that `ServerConfig::builder` uses.
     ///
     /// # Errors
     ///
@@ -86,12 +88,12 @@ impl SlowKey {
     ///
     /// # Panics
     ///
-    /// As `ServerConfig::builder`: if no provider is installed and rustls's features leave more than one, or none.
+    /// As `ServerConfig::builder`: if no provider is installed and rustls's features do not determine one.
     pub fn builder(chain: Vec<CertificateDer<'static>>) -> Result<SlowKeyBuilder, PublicKeyError> {
         Self::builder_with_provider(chain, ServerConfig::builder().crypto_provider())
     }
 
-    /// As [`builder`](Self::builder), by the algorithms of `provider`.
+    /// As [`builder`](Self::builder), with the algorithms of `provider`.
     ///
     /// # Errors
     ///
@@ -117,33 +119,34 @@ impl SlowKey {
         })
     }
 
-    /// The chain with its signing key, for a resolver of your own that chooses between several, or to add an OCSP
-    /// response. It goes on working without the `SlowKey`.
+    /// The chain with its signing key, for a resolver of your own that chooses among several, or to add an OCSP response. It
+    /// keeps working without the `SlowKey`.
     pub fn certified_key(&self) -> &Arc<CertifiedKey> {
         &self.certified
     }
 
-    /// The engine that the signatures go through: to close, drain and watch it.
+    /// The engine that computes the signatures, to close, drain and watch it.
     pub fn engine(&self) -> &Arc<Engine<SigningWork>> {
         &self.engine
     }
 
-    /// Ends the key: takes no more signatures on, lets those under way finish until `deadline`, fails the rest, ends the
+    /// Ends the key: refuses new signatures at once, lets those under way finish until `deadline`, fails the rest, ends the
     /// threads and joins them. After [`Shutdown::Drained`] nothing of the key runs any more, and the process may end, or
-    /// unload the library behind it; after [`Shutdown::Stuck`] that many calls have not returned: end the process by `_exit`.
+    /// unload the library behind it. [`Shutdown::Stuck`] has the number of calls that have not returned: end the process
+    /// with `_exit`.
     ///
-    /// The intake ends at once; the future is of any executor, and the shutdown goes on if it is dropped. See
-    /// [`Engine::shutdown`].
+    /// The future needs no particular executor; the shutdown continues if it is dropped. See [`Engine::shutdown`].
     pub fn shutdown(&self, deadline: Duration) -> ShuttingDown {
         self.engine.shutdown(deadline)
     }
 
-    /// As [`shutdown`](Self::shutdown), and blocks until then: not for a thread of a runtime that has tasks of the key.
+    /// As [`shutdown`](Self::shutdown), and blocks until the end. Do not call it on a thread of a runtime that runs tasks of
+    /// the key.
     pub fn shutdown_blocking(&self, deadline: Duration) -> Shutdown {
         self.engine.shutdown_blocking(deadline)
     }
 
-    /// What has been counted: signatures, failures, deadlines, and where the time went.
+    /// The engine's counters: signatures, failures, deadlines, and times spent.
     pub fn stats(&self) -> EngineStats {
         self.engine.stats()
     }
@@ -159,43 +162,42 @@ impl fmt::Debug for SlowKeyBuilder {
 }
 
 impl SlowKeyBuilder {
-    /// How long a signature may take; the handshake fails then. Without this, for ever.
+    /// Sets how long a signature may take; then the handshake fails. Without a deadline it waits for ever.
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.options = self.options.deadline(deadline);
         self
     }
 
-    /// Who signs when the first does not, or is too slow: a second region, another device, a software key held for the
-    /// purpose. It has the deadline again.
+    /// Sets the device that signs when the first one fails or is too slow: a second region, another card, a software key
+    /// kept for the purpose. The deadline starts again for it.
     pub fn standby(mut self, standby: Arc<dyn Accelerator<SigningWork>>) -> Self {
         self.standby = Some(standby);
         self.options = self.options.fallback(Fallback::Standby);
         self
     }
 
-    /// Keeps the deadline by a clock of yours instead of the machine's, as tests do that move time by hand. There is no
-    /// thread for the deadlines then: whoever moves the clock calls [`Engine::poll`] of the key's
-    /// [`engine`](SlowKey::engine).
+    /// Measures the deadline with `clock` instead of the machine's, for tests that move time by hand. Then there is no thread
+    /// for the deadlines: call [`Engine::poll`] of the key's [`engine`](SlowKey::engine) after moving the clock.
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = Some(clock);
         self
     }
 
-    /// How many threads [`blocking`](Self::blocking) and [`signing_key`](Self::signing_key) use; 4 if not set.
+    /// Sets the number of threads for [`blocking`](Self::blocking) and [`signing_key`](Self::signing_key). The default is 4.
     pub fn threads(mut self, threads: usize) -> Self {
         self.pool = self.pool.threads(threads);
         self
     }
 
-    /// All that can be said of those threads.
+    /// Sets all options of those threads.
     pub fn pool(mut self, pool: ThreadPoolBuilder) -> Self {
         self.pool = pool;
         self
     }
 
-    /// The key is behind a closure that blocks: the library of a security module, a command, a lock around a token. It
-    /// gets the whole message, not a digest, and answers with the signature as TLS has it: for ECDSA the DER of `SEQUENCE { r, s
-    /// }`, not the two numbers side by side. What it says when it fails is logged, and in the error of the handshake.
+    /// Builds a key behind a closure that blocks: the library of an HSM, a command, a lock around a token. The closure
+    /// receives the whole message, not a digest, and returns the signature as encoded in TLS: for ECDSA the DER of
+    /// `SEQUENCE { r, s }`, not the two numbers side by side. Its error is logged, and is part of the handshake's error.
     ///
     /// # Errors
     ///
@@ -211,7 +213,7 @@ impl SlowKeyBuilder {
         self.accelerator(Arc::new(device))
     }
 
-    /// The key is one of rustls's that blocks.
+    /// Builds a key from a rustls `SigningKey` that blocks.
     ///
     /// # Errors
     ///
@@ -221,7 +223,7 @@ impl SlowKeyBuilder {
         self.build(Key::Rustls(key), device)
     }
 
-    /// The key is on a device that takes [`SigningWork`]: an `async fn` as a
+    /// Builds a key on a device that takes [`SigningWork`]: an `async fn` as a
     /// [`TaskDevice`](https://docs.rs/ssl-async/latest/ssl_async/task/struct.TaskDevice.html), or an accelerator of your own.
     ///
     /// # Errors
@@ -273,11 +275,11 @@ impl ResolvesClientCert for SlowKey {
     }
 }
 
-/// The key with the thread of its deadlines, which there has to be as long as rustls has the key.
+/// The key with the driver of its deadlines, which must live as long as rustls has the key.
 #[derive(Debug)]
 struct DrivenKey {
     key: OffloadedSigningKey,
-    /// Absent if somebody else keeps the deadlines, by a clock of theirs.
+    /// Absent with a clock of the caller's.
     _driver: Option<Driver>,
 }
 

@@ -1,4 +1,4 @@
-//! Session tickets sealed and opened by an engine.
+//! Session tickets that an engine seals and opens.
 
 use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,20 +10,19 @@ use rustls::server::ProducesTickets;
 
 use crate::rustls23::openings;
 
-/// A ticketer whose tickets an engine seals and opens. Give it to rustls as `ServerConfig::ticketer`.
+/// Makes a ticketer whose tickets `engine` seals and opens. Give it to rustls as `ServerConfig::ticketer`.
 ///
-/// Keys rotate by the engine's clock: each seals for one `period`, which is also the lifetime told to clients, and
-/// opens for one more. It must not be wrapped into rustls's `TicketRotator`, whose lock would be held while the job is
-/// parked.
+/// Keys rotate by the engine's clock: each seals for one `period`, which is also the lifetime announced to clients, and
+/// opens for one more. Do not wrap it into rustls's `TicketRotator`, which would hold its lock while the job is parked.
 ///
-/// A `period` is a second to seven days, the longest that TLS 1.3 allows; any other is taken as the nearest of these.
+/// `period` is clamped to a range from one second to seven days, the maximum of TLS 1.3.
 ///
 /// A ticket that cannot be sealed is not sent, and one that cannot be opened leads to a full handshake: an engine's
 /// failure here never ends a session.
 ///
-/// At most four tickets of one hello are opened; a TLS 1.3 client may offer more than a thousand, and those beyond are taken
-/// for ones that do not open, without an operation. For rustls that is not driven by this crate, whose hellos cannot be told
-/// apart, the same holds for tickets that do not open, one right after the other on one thread.
+/// At most four tickets of one hello are opened. A TLS 1.3 client may offer more than a thousand; the others are treated as
+/// not opening, without an operation. Where rustls is not driven by this crate, and hellos cannot be told apart, the limit
+/// holds for tickets that fail to open in quick succession on one thread.
 ///
 /// ```
 /// # #[cfg(feature = "aws-lc-rs")] {
@@ -58,7 +57,7 @@ pub fn tickets(
     Ok(Arc::new(OffloadedTicketer { engine, random, rotation }))
 }
 
-/// Clients are told whole seconds.
+/// Lifetimes are announced in whole seconds.
 const SHORTEST_PERIOD: Duration = Duration::from_secs(1);
 
 /// The longest lifetime of a ticket that TLS 1.3 allows (RFC 8446, section 4.6.1).
@@ -73,13 +72,13 @@ struct OffloadedTicketer {
 }
 
 impl OffloadedTicketer {
-    /// The keys of this moment.
+    /// The keys at the time `now`, rotated if that is due.
     fn keys(&self, now: Duration) -> Option<MutexGuard<'_, TicketRotation>> {
         let due = self.lock().is_due(now);
         let fresh = if due { Some(fresh_key(self.random).ok()?) } else { None };
         let mut rotation = self.lock();
         if let Some(fresh) = fresh {
-            // Does nothing if another thread was faster.
+            // Does nothing if another thread has rotated meanwhile.
             rotation.rotate(fresh, now);
         }
         Some(rotation)

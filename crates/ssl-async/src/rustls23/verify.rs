@@ -1,7 +1,7 @@
-//! The verdict on the peer's certificate as an `async fn`.
+//! Certificate verifiers that await an `async fn`.
 //!
-//! The future is awaited inside the packet's job, so the session parks meanwhile and is woken by the future's waker.
-//! Outside a job, with async mode off for instance, the thread blocks until the future is ready.
+//! The packet's job awaits the future, so the session parks meanwhile, and the future's waker wakes it. Outside a job, with
+//! async mode off for instance, the thread blocks until the future is ready.
 
 use core::fmt;
 use std::sync::Arc;
@@ -14,15 +14,15 @@ use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use crate::rustls23::awaiting::wait;
 use crate::rustls23::engine_error::wrap;
 
-/// A peer's certificate that an `async fn` is to judge. Its chain, its names and its dates have been found good.
+/// A peer's certificate for an `async fn` to judge. The inner verifier has accepted its chain, names and dates.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct PeerCertificate<'a> {
     /// The peer's own certificate.
     pub end_entity: &'a CertificateDer<'a>,
-    /// Those that it sent beside.
+    /// The other certificates that the peer sent.
     pub intermediates: &'a [CertificateDer<'a>],
-    /// The server's name that was asked for; `None` for a client's certificate.
+    /// The server's expected name; `None` for a client's certificate.
     pub server_name: Option<&'a ServerName<'a>>,
     /// A stapled OCSP response, if the server sent one; else empty.
     pub ocsp_response: &'a [u8],
@@ -30,9 +30,9 @@ pub struct PeerCertificate<'a> {
     pub now: UnixTime,
 }
 
-/// A verifier of servers' certificates that also asks an `async fn`, once `inner` is content: a revocation service, for
-/// instance. Give it to rustls with `dangerous().with_custom_certificate_verifier`; what it lets pass, `inner` has let
-/// pass.
+/// Makes a verifier of servers' certificates that awaits `verify` after `inner` has accepted: to ask a revocation service,
+/// for instance. Give it to rustls with `dangerous().with_custom_certificate_verifier`; it accepts nothing that `inner`
+/// refuses.
 ///
 /// ```
 /// # #[cfg(feature = "aws-lc-rs")] {
@@ -71,8 +71,8 @@ where
     Arc::new(AsyncServerVerifier { inner, verify })
 }
 
-/// A verifier of clients' certificates that also asks an `async fn`, once `inner` is content. Give it to rustls with
-/// `with_client_cert_verifier`; what it lets pass, `inner` has let pass.
+/// Makes a verifier of clients' certificates that awaits `verify` after `inner` has accepted. Give it to rustls with
+/// `with_client_cert_verifier`; it accepts nothing that `inner` refuses.
 ///
 /// ```
 /// # #[cfg(feature = "aws-lc-rs")] {

@@ -10,21 +10,21 @@ use crate::session::Ssl;
 use crate::session::state::State;
 
 impl<S> Ssl<S> {
-    /// Whether a packet is parked on an operation of an engine (`SSL_waiting_for_async`).
+    /// Whether a packet is parked on an operation (`SSL_waiting_for_async`).
     pub fn waiting_for_async(&self) -> bool {
         matches!(self.state, State::Parked(_))
     }
 
     /// The status of the session's last operation (`SSL_get_async_status`): [`Status::Unsupported`] before the first. A
-    /// future that a hook awaits is no operation.
+    /// future that a hook awaits does not count as an operation.
     pub fn async_status(&self) -> Status {
         self.wait_ctx.status()
     }
 
-    /// Sets, replaces or, with `None`, removes the callback (`SSL_set_async_callback`). A wake that is still owed is
-    /// delivered to a new callback at once, on this thread.
+    /// Sets, replaces or, with `None`, removes the callback (`SSL_set_async_callback`). A wake that was not delivered yet goes
+    /// to a new callback at once, on this thread.
     ///
-    /// No call begins after a removal has returned; one that had begun may still be running.
+    /// After a removal has returned no call begins; one that had begun may still be running.
     pub fn set_async_callback(&self, callback: Option<AsyncCallback>) {
         match callback {
             Some(callback) => {
@@ -40,7 +40,7 @@ impl<S> Ssl<S> {
         self.wait_ctx.set_callback_arg(arg);
     }
 
-    /// Switches async mode on or off (`SSL_MODE_ASYNC`). A packet that is parked stays parked; the next one obeys.
+    /// Switches async mode on or off (`SSL_MODE_ASYNC`), from the next packet on. A parked packet stays parked.
     pub fn set_async_mode(&mut self, on: bool) {
         self.async_mode = on;
     }
@@ -50,24 +50,24 @@ impl<S> Ssl<S> {
         self.async_mode
     }
 
-    /// Asks for a descriptor of the session's own, and returns it: readable when the session has a reason to be called
-    /// again, unless a callback is set. It stays the same for the session's life.
+    /// Returns a descriptor of the session's own, made by the first call: readable when the session should be called again,
+    /// unless a callback is set. It stays the same for the session's life.
     ///
     /// # Errors
     ///
-    /// Whatever the system says when it has no descriptor left.
+    /// The system's error if it has no descriptor left.
     pub fn async_fd(&self) -> io::Result<BorrowedFd<'_>> {
         self.wait_ctx.notify_fd()
     }
 
-    /// Every descriptor to wait on, newest first (`SSL_get_all_async_fds`). None until [`async_fd`](Self::async_fd)
+    /// All descriptors to wait on, newest first (`SSL_get_all_async_fds`). None until [`async_fd`](Self::async_fd)
     /// was called or an engine registered one of its own.
     pub fn all_async_fds(&self) -> FdList {
         self.wait_ctx.all_fds()
     }
 
-    /// What has changed among [`all_async_fds`](Self::all_async_fds) since this was last called
-    /// (`SSL_get_changed_async_fds`). The net change: apply it in any order.
+    /// The net change of [`all_async_fds`](Self::all_async_fds) since the last call (`SSL_get_changed_async_fds`). May be
+    /// applied in any order.
     pub fn changed_async_fds(&self) -> FdDiff {
         self.wait_ctx.changed_fds()
     }

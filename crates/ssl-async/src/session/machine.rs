@@ -117,7 +117,7 @@ impl<S: Read + Write> Ssl<S> {
         }
     }
 
-    /// Runs a packet. If a hook in it panics, tells the peer before the panic goes on to the caller (law L10).
+    /// Runs a packet. If a hook in it panics, tells the peer before the panic goes on to the caller.
     fn run(&mut self, step: impl FnOnce(&Self) -> Packet) -> Packet {
         catch_unwind(AssertUnwindSafe(|| step(self))).unwrap_or_else(|panic| {
             let alert = FinalAlert::new(self.alert_in_the_clear(), SslError::Panicked);

@@ -103,7 +103,7 @@ fn a_key_without_a_public_half_is_refused_unless_its_certificate_is_given() {
     assert!(matches!(refused, PublicKeyError::Absent));
     assert_eq!(
         refused.to_string(),
-        "the key does not tell its public half: give the certificate too"
+        "the key does not give its public half: give the certificate too"
     );
     let certificate = &fixture.identity.certificate;
     let key =
