@@ -1,4 +1,5 @@
-//! Stacks where a large reservation is refused and small ones are not. A process of its own: it limits its address space.
+//! Stacks where a large reservation is refused and small ones are not. In a process of its own, since it limits its
+//! address space.
 
 #![cfg(target_os = "linux")]
 
@@ -7,10 +8,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 const STACK: usize = 1 << 20;
 
-/// What one takes with pages of 4 KiB: the guard zone and the job's state come on top.
+/// The address space of a stack with pages of 4 KiB, with the guard zone and the job's state.
 const STRIDE: usize = STACK + 124 * 1024;
 
-/// What the process has mapped, in bytes.
+/// The mapped address space of the process, in bytes.
 fn mapped() -> usize {
     let text = std::fs::read_to_string("/proc/self/statm").unwrap();
     let pages: usize = text.split(' ').next().unwrap().parse().unwrap();
@@ -33,9 +34,9 @@ fn where_a_large_reservation_is_refused_smaller_ones_are_tried_and_all_are_given
     assert!((ROOM - 8..=ROOM).contains(&made), "{made} of {ROOM}");
     assert_eq!(refused.reason, StartRefused::OutOfMemory);
     drop(jobs);
-    assert!(pool.preallocate(10 * ROOM) > 9 * ROOM, "it is not refused for ever");
+    assert!(pool.preallocate(10 * ROOM) > 9 * ROOM, "refused only while the limit was in force");
 
     let with_pool = mapped();
     drop(pool);
-    assert!(with_pool - mapped() > 9 * ROOM * STACK, "what a pool reserved goes with it");
+    assert!(with_pool - mapped() > 9 * ROOM * STACK, "a dropped pool unmaps its reservations");
 }

@@ -1,7 +1,7 @@
 //! Jobs that pause inside callbacks of C code, and are resumed or dropped there.
 //!
-//! SQLite and libcurl are loaded at run time. Where one is missing its tests are skipped, and say so; `LAYBY_REQUIRE`
-//! (a list with commas) turns that into a failure: `libsqlite3`, `libcurl`.
+//! SQLite and libcurl are loaded at run time. Where one is missing its tests are skipped with a message;
+//! `LAYBY_REQUIRE` (a list with commas) makes that a failure: `libsqlite3`, `libcurl`.
 
 use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
@@ -13,7 +13,7 @@ use std::rc::Rc;
 use job_core::{Job, JobPool, Pause, Step, pause};
 use libloading::{Library, Symbol};
 
-/// A job whose C code calls back may leave the C function early; this is what its callbacks count.
+/// Counts the callbacks of one job.
 #[derive(Default)]
 struct Counts {
     calls: Cell<u32>,
@@ -21,7 +21,7 @@ struct Counts {
 }
 
 impl Counts {
-    /// Pauses in a callback; whether to go on.
+    /// Pauses in a callback. Returns whether to go on.
     fn pause(&self) -> bool {
         self.calls.set(self.calls.get() + 1);
         // Owned at the pause, so that the callback has a destructor to run.
@@ -37,7 +37,7 @@ fn pool() -> JobPool {
     JobPool::builder().stack_size(256 * 1024).build().unwrap()
 }
 
-/// Resumes a job to its end; its value, and how often it paused.
+/// Resumes a job to its end. Returns its value, and how often it paused.
 fn finish<T>(mut step: Step<T>) -> (T, u32) {
     for pauses in 0..100_000 {
         match step {
@@ -49,6 +49,7 @@ fn finish<T>(mut step: Step<T>) -> (T, u32) {
 }
 
 /// Starts the job again and again, and drops it at its first pause, its second and so on. Each must end by itself.
+/// Returns the number of pauses.
 fn drop_at_every_pause<T: 'static>(pool: &JobPool, start: impl Fn() -> Step<T>) -> u32 {
     for at in 0.. {
         let mut step = start();
@@ -134,7 +135,7 @@ mod sorting {
             let pauses = drop_at_every_pause(&pool, || start(&pool, count));
             assert!(pauses >= count - 1, "{pauses} comparisons of {count}");
         }
-        // Thousands of calls on the way out: the comparator cannot stop `qsort`, only answer at once.
+        // Thousands of calls after the cancel: the comparator cannot stop `qsort`, only return at once.
         drop(start(&pool, 400));
         assert_eq!(pool.stats().quarantined, 0);
         assert!(COUNTS.with(|counts| counts.cancelled.get()) > 400);
@@ -159,13 +160,13 @@ mod sorting {
     }
 
     #[test]
-    fn l5_a_comparator_that_does_not_take_no_for_an_answer_is_leaked_and_counted() {
+    fn l5_a_comparator_that_pauses_for_ever_is_leaked_and_counted() {
         let pool = JobPool::builder().max_jobs(1).stack_size(256 * 1024).build().unwrap();
         let job: Job<()> =
             pool.start(|| sort(&mut shuffled(10), stubborn)).unwrap().paused().unwrap();
         drop(job);
         assert_eq!((pool.stats().live, pool.stats().quarantined), (0, 1));
-        // Its place is free, and so is the thread.
+        // The pool has room again.
         let sorted = pool.start(|| {
             let mut items = shuffled(100);
             sort(&mut items, pausing);
@@ -174,16 +175,16 @@ mod sorting {
         assert!(finish(sorted.unwrap()).0);
     }
 
-    /// Runs itself in a child, which is the one to abort.
+    /// Runs itself in a child process, which aborts.
     #[test]
-    fn an_unwind_through_a_c_frame_aborts_where_it_was_asked_for() {
+    fn an_unwind_through_a_c_frame_aborts() {
         const IN_CHILD: &str = "LAYBY_UNWINDS_THROUGH_QSORT";
         if std::env::var_os(IN_CHILD).is_some() {
             let pool = JobPool::builder().unwind(true).build().unwrap();
             drop(pool.start(|| sort(&mut shuffled(10), stubborn)).unwrap());
             return;
         }
-        let name = "sorting::an_unwind_through_a_c_frame_aborts_where_it_was_asked_for";
+        let name = "sorting::an_unwind_through_a_c_frame_aborts";
         let child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", name])
             .env(IN_CHILD, "1")
@@ -319,7 +320,7 @@ mod sqlite {
         _: *mut *mut c_char,
         _: *mut *mut c_char,
     ) -> c_int {
-        // SAFETY: `exec` passes on what `Database::exec` gave it.
+        // SAFETY: `exec` passes on the data that `Database::exec` gave it.
         let counts = unsafe { &*counts.cast::<Counts>() };
         c_int::from(!counts.pause())
     }
@@ -328,7 +329,7 @@ mod sqlite {
         let user_data = USER_DATA.get().unwrap();
         // SAFETY: SQLite calls this with the context of the call.
         let counts = unsafe { user_data(context) };
-        // SAFETY: what the function was created with; it outlives the statement.
+        // SAFETY: the data that the function was created with; it outlives the statement.
         let counts = unsafe { &*counts.cast::<Counts>() };
         if !counts.pause() {
             let result_error = RESULT_ERROR.get().unwrap();
@@ -337,7 +338,7 @@ mod sqlite {
         }
     }
 
-    /// The code of SQLite, and how often it called back.
+    /// Returns the code of SQLite, and how often it called back.
     fn select(sqlite: Sqlite, closed: Rc<Cell<u32>>, by_function: bool) -> (c_int, u32) {
         let counts = Counts::default();
         let database = Database::open(sqlite, closed);
@@ -406,13 +407,13 @@ mod curl {
     }
 
     extern "C" fn write(_: *mut c_char, size: usize, count: usize, counts: *mut c_void) -> usize {
-        // SAFETY: what `WRITEDATA` was set to; it outlives the transfer.
+        // SAFETY: `WRITEDATA` was set to it; it outlives the transfer.
         let counts = unsafe { &*counts.cast::<Counts>() };
-        // Fewer bytes than there are end the transfer.
+        // Returning fewer bytes than were passed ends the transfer.
         if counts.pause() { size * count } else { 0 }
     }
 
-    /// libcurl's code for a transfer of `url`, and how often it called back.
+    /// Returns libcurl's code for a transfer of `url`, and how often it called back.
     fn transfer(curl: Curl, url: &CStr) -> (c_int, u32) {
         let counts = Counts::default();
         // SAFETY: one thread of this process uses libcurl.
@@ -427,7 +428,7 @@ mod curl {
         unsafe { (curl.setopt)(handle, WRITEFUNCTION, write as Write) };
         // SAFETY: as above; any pointer.
         unsafe { (curl.setopt)(handle, WRITEDATA, data) };
-        // SAFETY: as above; what the options point to is alive.
+        // SAFETY: as above; the targets of the options are alive.
         let code = unsafe { (curl.perform)(handle) };
         // SAFETY: the handle is not used again.
         unsafe { (curl.cleanup)(handle) };
@@ -448,7 +449,7 @@ mod curl {
             perform: find(&library, "curl_easy_perform"),
             cleanup: find(&library, "curl_easy_cleanup"),
         };
-        // libcurl does not like to be unloaded.
+        // libcurl must not be unloaded.
         std::mem::forget(library);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");

@@ -1,5 +1,5 @@
-//! Nothing accumulates over a hundred thousand jobs. A process of its own: it counts what the
-//! process has.
+//! Nothing accumulates over a hundred thousand jobs. In a process of its own, since it counts the
+//! resources of the process.
 
 #![cfg(target_os = "linux")]
 
@@ -11,10 +11,10 @@ use std::rc::Rc;
 use job_core::{JobPool, Pause, StartError, Step, WaitCtx, current, pause, wait_for};
 
 const ROUNDS: u32 = 100_000;
-/// Rounds before the first count: allocators and stacks have settled by then.
+/// Rounds before the first count, in which allocators and stacks grow.
 const WARM_UP: u32 = 5_000;
 
-/// What the process has.
+/// Resources of the process.
 #[derive(Debug, PartialEq, Eq)]
 struct Holdings {
     fds: usize,
@@ -35,7 +35,7 @@ fn resident_pages() -> usize {
     text.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
-/// A job that is ended in one of the ways there are, by `round`.
+/// Runs a job that ends in one of all the ways, chosen by `round`.
 fn one_round(pool: &JobPool, ctx: &WaitCtx, round: u32, drops: &Rc<Cell<u64>>) {
     struct Counted(Rc<Cell<u64>>);
     impl Drop for Counted {

@@ -1,5 +1,5 @@
-//! The wall that stacks with page protection meet. A process of its own: it uses up nearly all
-//! mappings.
+//! The limit on mappings, with stacks guarded by page protection. In a process of its own, since it
+//! uses up nearly all mappings.
 
 #![cfg(target_os = "linux")]
 
@@ -13,14 +13,14 @@ fn max_map_count() -> usize {
 #[test]
 fn protected_stacks_stop_before_the_kernels_limit_with_an_error_that_says_so() {
     let limit = max_map_count();
-    // Where the limit was raised a great deal there is no wall within reach.
+    // Where the limit was raised far there is no reaching it.
     if limit > 200_000 {
         return;
     }
     let pool = JobPool::builder().guard(StackGuard::Protect).stack_size(16 * 1024).build().unwrap();
     let made = pool.preallocate(limit);
     assert!(made < limit / 2, "{made} stacks of two mappings each within {limit}");
-    assert!(made > limit / 2 - 2_000, "stopped far from the wall: {made} of {limit}");
+    assert!(made > limit / 2 - 2_000, "stopped far from the limit: {made} of {limit}");
     // The rest of the process can still map memory and start threads.
     assert_eq!(std::thread::spawn(|| vec![1_u8; 1 << 20].len()).join().unwrap(), 1 << 20);
 
@@ -37,7 +37,7 @@ fn protected_stacks_stop_before_the_kernels_limit_with_an_error_that_says_so() {
     assert_eq!((named, jobs.len()), (limit, made));
     assert!(needed > limit);
     assert!(refused.to_string().contains(&format!("vm.max_map_count is {limit}")));
-    // One job less, and there is room for one.
+    // When a job ends there is room for another.
     jobs.pop();
     assert!(pool.start(pause).is_ok());
 }

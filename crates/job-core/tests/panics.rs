@@ -1,7 +1,7 @@
 //! Panics at every place where a pool calls foreign code: wakers, a tracing subscriber, and the `Drop` of values,
-//! closures, panic payloads and values kept with a job. A process of its own, because of the subscriber.
+//! closures, panic payloads and values stored with a job. In a process of its own, because of the subscriber.
 //!
-//! The rule: no such panic loses a job, a stack, a place in the queue or another job's value, and none aborts.
+//! No such panic loses a job, a stack, a position in the queue or another job's value, and none aborts.
 
 use std::cell::Cell;
 use std::future::Future as _;
@@ -16,7 +16,7 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
 thread_local! {
-    /// One call of foreign code in this many panics; 0 for none.
+    /// One in this number of calls of foreign code panics; 0 for none.
     static ONE_IN: Cell<u64> = const { Cell::new(0) };
     static RANDOM: Cell<u64> = const { Cell::new(1) };
     static THROWN: Cell<u64> = const { Cell::new(0) };
@@ -44,7 +44,7 @@ fn maybe_panic() {
     }
 }
 
-/// Runs `f`. Whatever panics come out of it, also of their payloads, end here.
+/// Runs `f`, and catches its panic and that of the payload's destructor.
 fn caught<R>(f: impl FnOnce() -> R) -> Option<R> {
     match catch_unwind(AssertUnwindSafe(f)) {
         Ok(value) => Some(value),
@@ -75,7 +75,7 @@ fn job_panics() -> ! {
     resume_unwind(Box::new(Payload))
 }
 
-/// Panics when it is dropped, now and then.
+/// Its drop may panic.
 struct Value(());
 
 impl Value {
@@ -92,7 +92,7 @@ impl Drop for Value {
     }
 }
 
-/// What foreign code panics with. Not counted: what the drop of a payload panics with is leaked.
+/// The payload of panics of foreign code. Not counted, since the payload of its drop's own panic is leaked.
 struct Payload;
 
 impl Drop for Payload {
@@ -125,7 +125,7 @@ const VTABLE: RawWakerVTable = RawWakerVTable::new(
     },
 );
 
-/// A waker that is the same as another of that number. It never leaves the thread.
+/// A waker that is equal to others of that number. It never leaves the thread.
 fn waker(number: usize) -> Waker {
     WAKERS.set(WAKERS.get() + 1);
     let data = ptr::without_provenance(number);
@@ -134,7 +134,7 @@ fn waker(number: usize) -> Waker {
     unsafe { Waker::from_raw(RawWaker::new(data, &VTABLE)) }
 }
 
-/// A subscriber that panics, now and then.
+/// A subscriber that may panic.
 struct Hostile;
 
 impl Subscriber for Hostile {
@@ -194,7 +194,7 @@ impl Script {
     fn body(self) -> impl FnOnce() -> Value + 'static {
         let captured = Value::new();
         move || {
-            // From here on it is the job's own business, and a destructor that panics while the job does would abort.
+            // Not dropped in the job: a destructor that panics while the job does would abort.
             VALUES.set(VALUES.get() - 1);
             std::mem::forget(captured);
             if self.keeps {
@@ -272,7 +272,7 @@ impl World {
         }
     }
 
-    /// Polls one future, which stays unless it is done.
+    /// Polls one future, and keeps it unless it is done.
     fn poll(&mut self, at: usize, number: usize) {
         let mut run = self.runs.remove(at);
         let waker = waker(number);
@@ -282,7 +282,7 @@ impl World {
             Some(Poll::Ready(Ok(value))) => drop_quietly(value),
             Some(Poll::Ready(Err(_))) => {}
             Some(Poll::Pending) => self.runs.push(run),
-            // Its job has panicked, or its waker has: then it is as it was.
+            // Either its job panicked, or its waker did, which leaves it unchanged.
             None if format!("{run:?}").contains("done") => {}
             None => self.runs.push(run),
         }
@@ -339,7 +339,7 @@ impl World {
         }
     }
 
-    /// With nothing panicking any more: the futures that are left all get their turn, and nothing is left in the end.
+    /// Without further panics, ends all jobs and polls all futures to their end, and checks that nothing is left.
     fn settle(mut self, max_jobs: usize) {
         ONE_IN.set(0);
         self.jobs.clear();
@@ -352,7 +352,7 @@ impl World {
         assert_eq!((stats.live, stats.stacks_in_use, stats.quarantined), (0, 0, 0));
         assert_eq!(stats.started, stats.finished + stats.cancelled);
         let again: Vec<_> = (0..max_jobs).map(|_| pool.start(pause)).collect();
-        assert!(again.iter().all(Result::is_ok), "all places are free");
+        assert!(again.iter().all(Result::is_ok), "the pool has room for all of its jobs");
         drop((again, ctx));
         assert_eq!((VALUES.get(), WAKERS.get()), (0, 0), "values and wakers that were not dropped");
     }
@@ -379,7 +379,7 @@ proptest! {
                 jobs: Vec::new(),
                 runs: Vec::new(),
             };
-            // Where an assertion fails, what is left is dropped in peace.
+            // If an assertion fails, later destructors do not panic.
             let _disarm = Disarm;
             ONE_IN.set(one_in);
             for op in ops {
@@ -400,17 +400,17 @@ fn l10_l13_a_future_whose_waker_panics_loses_its_place_and_the_next_is_woken() {
     assert!(first.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
     assert!(second.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
     ONE_IN.set(1);
-    assert_eq!(job.resume().finished(), Some(Pause::Resumed), "the job's owner is not harmed");
+    assert_eq!(job.resume().finished(), Some(Pause::Resumed), "the job's owner is not affected");
     ONE_IN.set(0);
     assert_eq!(WAKES.get(), 2, "both were tried");
     assert_eq!(pool.stats().swallowed_panics, 2);
-    // Neither stands in the way of the other.
+    // Neither blocks the other.
     assert_eq!(second.as_mut().poll(&mut Context::from_waker(&waker)), Poll::Ready(Ok(2)));
     assert_eq!(first.as_mut().poll(&mut Context::from_waker(&waker)), Poll::Ready(Ok(1)));
 }
 
 #[test]
-fn l10_a_value_reaches_its_owner_though_what_its_job_left_behind_panics() {
+fn l10_a_value_reaches_its_owner_though_destructors_of_its_job_panic() {
     let pool = JobPool::new();
     let keeping = || {
         let _ = current().unwrap().set_local(First(Value::new()));

@@ -1,5 +1,5 @@
-//! What jobs tell a subscriber. A process of its own: which levels anybody listens to is a setting
-//! of the process.
+//! The events and spans of jobs. In a process of its own, since the maximum level is a setting of the
+//! process.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -11,7 +11,7 @@ use tracing::{Event, Level, Subscriber, info};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Writes down what happens, a line each.
+/// Records spans and events, a line each.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<String>>>);
 
@@ -20,7 +20,7 @@ impl Log {
         self.0.lock().unwrap().push(line);
     }
 
-    /// What has happened since the last call.
+    /// The lines since the last call.
     fn take(&self) -> Vec<String> {
         std::mem::take(&mut *self.0.lock().unwrap())
     }
@@ -75,7 +75,7 @@ fn named<'a, S: LookupSpan<'a>>(span: &tracing_subscriber::registry::SpanRef<'a,
     format!("{}{fields}", span.name())
 }
 
-/// Runs `f` with a log of what happens on this thread at `level` and above.
+/// Runs `f` with a log of this thread at `level` and above.
 fn logged(level: Level, f: impl FnOnce(&Log)) {
     let log = Log::default();
     let filter = tracing_subscriber::filter::LevelFilter::from_level(level);
@@ -87,19 +87,20 @@ fn paused<T>(step: Step<T>) -> Job<T> {
     step.paused().expect("the job has paused")
 }
 
+fn start_paused<T: 'static>(pool: &JobPool, f: impl FnOnce() -> T + 'static) -> Job<T> {
+    paused(pool.start(f).unwrap())
+}
+
 #[test]
 fn a_job_has_one_span_entered_at_every_resume_and_left_at_every_pause() {
     logged(Level::DEBUG, |log| {
         let pool = JobPool::new();
-        let job = paused(
-            pool.start(|| {
-                info!("one");
-                let _ = pause();
-                info!("two");
-                let _ = pause();
-            })
-            .unwrap(),
-        );
+        let job = start_paused(&pool, || {
+            info!("one");
+            let _ = pause();
+            info!("two");
+            let _ = pause();
+        });
         let id = job.id();
         let (enter, leave) = (format!("enter job job={id}"), format!("leave job job={id}"));
         let new = format!("new job_core job job={id}");
@@ -120,28 +121,21 @@ fn an_event_belongs_to_the_innermost_job_that_runs() {
     logged(Level::DEBUG, |log| {
         let pool = JobPool::new();
         let outer_pool = pool.clone();
-        let outer = paused(
-            pool.start(move || {
-                let inner = paused(
-                    outer_pool
-                        .start(|| {
-                            let _ = pause();
-                            info!("inner");
-                        })
-                        .unwrap(),
-                );
-                let (own, inner_id) = (current().unwrap().id(), inner.id());
-                assert_ne!(own, inner_id);
+        let outer = start_paused(&pool, move || {
+            let inner = start_paused(&outer_pool, || {
                 let _ = pause();
-                info!("before");
-                assert_eq!(inner.resume().finished(), Some(()));
-                info!("after");
-                inner_id
-            })
-            .unwrap(),
-        );
+                info!("inner");
+            });
+            let (own, inner_id) = (current().unwrap().id(), inner.id());
+            assert_ne!(own, inner_id);
+            let _ = pause();
+            info!("before");
+            assert_eq!(inner.resume().finished(), Some(()));
+            info!("after");
+            inner_id
+        });
         let id = outer.id();
-        let other = paused(pool.start(pause).unwrap());
+        let other = start_paused(&pool, pause);
         log.take();
         let inner = outer.resume().finished().unwrap();
         let events: Vec<_> = log.take().into_iter().filter(|line| line.contains("INFO")).collect();
@@ -154,10 +148,10 @@ fn an_event_belongs_to_the_innermost_job_that_runs() {
 }
 
 #[test]
-fn cancelling_is_told_and_the_span_ends_with_the_job() {
+fn a_cancel_is_logged_and_the_span_ends_with_the_job() {
     logged(Level::DEBUG, |log| {
         let pool = JobPool::new();
-        let job = paused(pool.start(pause).unwrap());
+        let job = start_paused(&pool, pause);
         let id = job.id();
         log.take();
         assert_eq!(job.cancel(), Some(Pause::Cancelled));
@@ -172,29 +166,29 @@ fn cancelling_is_told_and_the_span_ends_with_the_job() {
 }
 
 #[test]
-fn a_job_in_quarantine_is_told_as_a_warning() {
+fn a_job_in_quarantine_is_logged_as_a_warning() {
     logged(Level::WARN, |log| {
         let pool = JobPool::new();
-        let job = paused(pool.start(|| while pause() != Pause::NotInJob {}).unwrap());
+        let job = start_paused(&pool, || while pause() != Pause::NotInJob {});
         let id = job.id();
         drop(job);
-        let told = format!(
+        let expected = format!(
             "WARN job.quarantined job={id} unwinds=0 reason=\"it paused again and again\" in nowhere"
         );
-        assert_eq!(log.take(), [told]);
+        assert_eq!(log.take(), [expected]);
         assert_eq!(pool.stats().quarantined, 1);
     });
 }
 
 #[test]
-fn a_pool_with_less_stack_than_cryptography_needs_says_so_once() {
+fn a_pool_with_less_stack_than_cryptography_needs_is_logged_once() {
     logged(Level::WARN, |log| {
         for bytes in [20_000, 20_000, 128 * 1024, 256 * 1024] {
             drop(JobPool::builder().stack_size(bytes).build().unwrap());
         }
         drop(JobPool::new());
-        let told = "pool.small_stacks stack_size=20000 measured_need=131072";
-        assert_eq!(log.take(), [format!("WARN {told} in nowhere")]);
+        let expected = "pool.small_stacks stack_size=20000 measured_need=131072";
+        assert_eq!(log.take(), [format!("WARN {expected} in nowhere")]);
     });
 }
 
@@ -202,13 +196,10 @@ fn a_pool_with_less_stack_than_cryptography_needs_says_so_once() {
 fn a_panic_leaves_the_span_and_closes_it() {
     logged(Level::DEBUG, |log| {
         let pool = JobPool::new();
-        let job = paused(
-            pool.start(|| {
-                let _ = pause();
-                std::panic::resume_unwind(Box::new("out"));
-            })
-            .unwrap(),
-        );
+        let job = start_paused(&pool, || {
+            let _ = pause();
+            std::panic::resume_unwind(Box::new("out"));
+        });
         let id = job.id();
         log.take();
         let resumed = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| job.resume()));
@@ -221,16 +212,13 @@ fn a_panic_leaves_the_span_and_closes_it() {
 }
 
 #[test]
-fn where_nobody_listens_at_debug_there_is_no_span() {
+fn without_a_subscriber_at_debug_there_is_no_span() {
     logged(Level::INFO, |log| {
         let pool = JobPool::new();
-        let job = paused(
-            pool.start(|| {
-                let _ = pause();
-                info!("inside");
-            })
-            .unwrap(),
-        );
+        let job = start_paused(&pool, || {
+            let _ = pause();
+            info!("inside");
+        });
         drop(job);
         assert_eq!(log.take(), ["INFO inside in nowhere"]);
     });

@@ -14,7 +14,7 @@ use job_core::{
 };
 use proptest::prelude::*;
 
-use crate::paused;
+use crate::{paused, start_paused};
 
 /// A waker that counts.
 #[derive(Default)]
@@ -36,7 +36,7 @@ fn poll<T>(run: &mut Run<T>, wakes: &Arc<Wakes>) -> Poll<Result<T, StartRefused>
     pin!(run).poll(&mut Context::from_waker(&Waker::from(Arc::clone(wakes))))
 }
 
-/// A value that arrives later, and wakes whoever waits for it.
+/// A value that arrives later and wakes the task that waits for it.
 #[derive(Clone, Default)]
 struct Later(Rc<RefCell<(Option<u32>, Option<Waker>)>>);
 
@@ -67,7 +67,7 @@ impl Later {
     }
 }
 
-/// Code of somebody else's that knows nothing of futures and takes a callback.
+/// Synchronous code with a callback, without knowledge of futures.
 fn sum_of_three(mut next: impl FnMut() -> u32) -> u32 {
     next() + next() + next()
 }
@@ -91,7 +91,7 @@ fn a_synchronous_callback_awaits_a_future() {
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Polls without a reason, at any time, change nothing.
+    /// Extra polls, at any time, change nothing.
     #[test]
     fn l2_extra_resumes_change_nothing(extra in prop::collection::vec(0..4_usize, 4)) {
         let pool = JobPool::new();
@@ -196,7 +196,7 @@ fn a_job_without_a_task_polls_its_future_at_every_resume() {
     let pool = JobPool::new();
     let later = Later::default();
     let theirs = later.clone();
-    let job = paused(pool.start(move || wait_for(theirs.value())).unwrap());
+    let job = start_paused(&pool, move || wait_for(theirs.value()));
     let job = paused(job.resume());
     later.arrive(5);
     assert_eq!(job.resume().finished(), Some(Ok(5)));
@@ -234,16 +234,16 @@ fn wakes_of_the_wait_context_reach_the_task_that_awaits_the_job() {
     assert!(poll(&mut job, &wakes).is_pending());
     ctx.notifier().waker().wake();
     assert_eq!(wakes.count(), 1);
-    // The context is taken until the job ends.
+    // The context is in use until the job ends.
     let mut other = run_with(&pool, &ctx, || ());
     assert_eq!(poll(&mut other, &wakes), Poll::Ready(Err(StartRefused::WaitCtxBusy)));
     assert_eq!(poll(&mut job, &wakes), Poll::Ready(Ok(Pause::Resumed)));
 }
 
 #[test]
-fn l13_futures_wait_their_turn_for_a_full_pool() {
+fn l13_futures_queue_for_a_full_pool() {
     let pool = JobPool::builder().max_jobs(1).build().unwrap();
-    let first = paused(pool.start(pause).unwrap());
+    let first = start_paused(&pool, pause);
     let wakes: [Arc<Wakes>; 3] = Default::default();
     let mut runs: Vec<_> = (0..3).map(|n| run(&pool, move || n)).collect();
     for (run, wakes) in runs.iter_mut().zip(&wakes) {
@@ -252,15 +252,15 @@ fn l13_futures_wait_their_turn_for_a_full_pool() {
     let woken = || wakes.iter().map(|wakes| wakes.count()).collect::<Vec<_>>();
     assert_eq!(first.resume().finished(), Some(Pause::Resumed));
     assert_eq!(woken(), [1, 0, 0]);
-    // One that is not at the head does not get past it.
+    // A future that is not the first does not overtake it.
     assert!(poll(&mut runs[2], &wakes[2]).is_pending());
-    // One that is gone passes the job on.
+    // Dropping the first wakes the next.
     drop(runs.remove(0));
     assert_eq!(woken(), [1, 1, 0]);
     assert_eq!(poll(&mut runs[0], &wakes[1]), Poll::Ready(Ok(1)));
     assert_eq!(woken()[2], 1);
     assert_eq!(poll(&mut runs[1], &wakes[2]), Poll::Ready(Ok(2)));
-    // The queue is empty again: nobody stands in the way.
+    // The queue is empty again.
     assert_eq!(poll(&mut run(&pool, || 4), &wakes[0]), Poll::Ready(Ok(4)));
 }
 

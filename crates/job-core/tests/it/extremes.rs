@@ -1,4 +1,4 @@
-//! No number makes a pool of jobs panic or hang: it is refused by name, or it works.
+//! No setting makes a pool panic or hang: it is refused by name, or it works.
 
 use job_core::{JobPool, Step, pause};
 use proptest::prelude::*;

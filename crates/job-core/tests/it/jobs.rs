@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
-use crate::paused;
+use crate::{paused, start_paused};
 use job_core::{JobPool, Pause, StartRefused, Step, WaitCtx, current, on_parent_stack, pause};
 
 #[test]
@@ -52,29 +52,22 @@ fn outside_a_job_nothing_pauses() {
 }
 
 #[test]
-fn a_nested_job_pauses_to_whoever_resumed_it() {
+fn a_nested_job_pauses_to_its_resumer() {
     let pool = JobPool::new();
     let inner_pool = pool.clone();
-    let outer = paused(
-        pool.start(move || {
-            let outer_id = current().unwrap().id();
-            let inner = paused(
-                inner_pool
-                    .start(move || {
-                        assert_ne!(current().unwrap().id(), outer_id);
-                        assert_eq!(pause(), Pause::Resumed);
-                        assert_eq!(pause(), Pause::Resumed);
-                        1
-                    })
-                    .unwrap(),
-            );
-            assert_eq!(current().unwrap().id(), outer_id);
-            let inner = paused(inner.resume());
+    let outer = start_paused(&pool, move || {
+        let outer_id = current().unwrap().id();
+        let inner = start_paused(&inner_pool, move || {
+            assert_ne!(current().unwrap().id(), outer_id);
             assert_eq!(pause(), Pause::Resumed);
-            inner
-        })
-        .unwrap(),
-    );
+            assert_eq!(pause(), Pause::Resumed);
+            1
+        });
+        assert_eq!(current().unwrap().id(), outer_id);
+        let inner = paused(inner.resume());
+        assert_eq!(pause(), Pause::Resumed);
+        inner
+    });
     let inner = outer.resume().finished().unwrap();
     assert_eq!(inner.resume().finished(), Some(1));
     assert_eq!(pool.stats().live, 0);
@@ -100,15 +93,12 @@ fn a_wait_context_serves_one_live_job_at_a_time() {
 }
 
 #[test]
-fn l10_a_panic_goes_to_the_resumer_and_the_pool_lives_on() {
+fn l10_a_panic_goes_to_the_resumer_and_the_pool_still_works() {
     let pool = JobPool::builder().max_jobs(1).build().unwrap();
-    let job = paused(
-        pool.start(|| {
-            let _ = pause();
-            std::panic::resume_unwind(Box::new("mine"));
-        })
-        .unwrap(),
-    );
+    let job = start_paused(&pool, || {
+        let _ = pause();
+        std::panic::resume_unwind(Box::new("mine"));
+    });
     let payload = catch_unwind(AssertUnwindSafe(|| drop(job.resume()))).unwrap_err();
     assert_eq!(payload.downcast_ref(), Some(&"mine"));
     assert!(current().is_none());
@@ -120,19 +110,16 @@ fn l10_a_panic_goes_to_the_resumer_and_the_pool_lives_on() {
 fn l6_a_job_resumes_on_the_thread_that_started_it() {
     let here = std::thread::current().id();
     let pool = JobPool::new();
-    let job = paused(
-        pool.start(move || {
-            assert_eq!(std::thread::current().id(), here);
-            let _ = pause();
-            assert_eq!(std::thread::current().id(), here);
-        })
-        .unwrap(),
-    );
-    // A second pool on a second thread: nothing is shared.
+    let job = start_paused(&pool, move || {
+        assert_eq!(std::thread::current().id(), here);
+        let _ = pause();
+        assert_eq!(std::thread::current().id(), here);
+    });
+    // A second pool on a second thread is independent.
     std::thread::spawn(|| {
         assert!(current().is_none());
         let pool = JobPool::new();
-        let job = paused(pool.start(pause).unwrap());
+        let job = start_paused(&pool, pause);
         assert_eq!(job.resume().finished(), Some(Pause::Resumed));
     })
     .join()
@@ -141,16 +128,13 @@ fn l6_a_job_resumes_on_the_thread_that_started_it() {
 }
 
 #[test]
-fn a_job_keeps_its_name_and_no_other_job_gets_it() {
+fn a_job_keeps_its_id_and_no_other_job_gets_it() {
     let pool = JobPool::new();
-    let job = paused(
-        pool.start(|| {
-            let before = current().unwrap().id();
-            let _ = pause();
-            (before, current().unwrap().id())
-        })
-        .unwrap(),
-    );
+    let job = start_paused(&pool, || {
+        let before = current().unwrap().id();
+        let _ = pause();
+        (before, current().unwrap().id())
+    });
     let id = job.id();
     assert_eq!(job.resume().finished(), Some((id, id)));
     let next = pool.start(|| current().unwrap().id()).unwrap().finished().unwrap();
@@ -162,14 +146,11 @@ fn a_job_keeps_its_name_and_no_other_job_gets_it() {
 #[test]
 fn l7_resumes_are_counted_per_job_and_per_pool() {
     let pool = JobPool::new();
-    let job = paused(
-        pool.start(|| {
-            let _ = pause();
-            let _ = pause();
-            current().unwrap().resumes()
-        })
-        .unwrap(),
-    );
+    let job = start_paused(&pool, || {
+        let _ = pause();
+        let _ = pause();
+        current().unwrap().resumes()
+    });
     assert_eq!(job.resumes(), 1);
     let job = paused(job.resume());
     assert_eq!(job.resumes(), 2);
@@ -180,7 +161,7 @@ fn l7_resumes_are_counted_per_job_and_per_pool() {
 #[test]
 fn the_pool_outlives_its_handles_while_a_job_is_live() {
     let pool = JobPool::new();
-    let job = paused(pool.start(pause).unwrap());
+    let job = start_paused(&pool, pause);
     drop(pool);
     assert_eq!(job.resume().finished(), Some(Pause::Resumed));
 }
@@ -188,10 +169,10 @@ fn the_pool_outlives_its_handles_while_a_job_is_live() {
 #[test]
 fn pools_of_one_thread_are_independent() {
     let (full, other) = (JobPool::builder().max_jobs(1).build().unwrap(), JobPool::new());
-    let job = paused(full.start(pause).unwrap());
+    let job = start_paused(&full, pause);
     let refused = full.start(|| ()).unwrap_err();
     assert_eq!(refused.reason, StartRefused::NoJobs { max_jobs: 1 });
-    let others = paused(other.start(pause).unwrap());
+    let others = start_paused(&other, pause);
     assert_eq!((full.stats().live, other.stats().live), (1, 1));
     assert_eq!(job.resume().finished(), Some(Pause::Resumed));
     drop(full);
@@ -210,7 +191,7 @@ fn a_wait_context_is_free_again_after_cancel_and_after_panic() {
 }
 
 #[test]
-fn errors_name_what_to_do() {
+fn errors_name_the_remedy() {
     let pool = JobPool::builder().max_jobs(1).build().unwrap();
     let _job = pool.start(pause).unwrap();
     let refused = pool.start(|| ()).unwrap_err();
@@ -226,9 +207,9 @@ fn errors_name_what_to_do() {
 }
 
 #[test]
-fn the_figures_of_a_pool_are_right_also_inside_its_jobs() {
+fn the_stats_of_a_pool_are_right_also_inside_its_jobs() {
     let pool = JobPool::new();
-    let waiting = paused(pool.start(pause).unwrap());
+    let waiting = start_paused(&pool, pause);
     let asked = pool.clone();
     let inside = pool.start(move || asked.stats()).unwrap().finished().unwrap();
     assert_eq!((inside.live, inside.paused, inside.stacks_in_use), (2, 1, 2));

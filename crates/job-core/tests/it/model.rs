@@ -19,16 +19,16 @@ enum Act {
     BlockedPause,
     /// Pauses on the parent's stack, which is refused.
     DetachedPause,
-    /// Pauses, and catches whatever comes out of that.
+    /// Pauses, and catches a panic of that.
     CaughtPause,
-    /// Starts a job of its own that pauses so often, and runs it to its end.
+    /// Starts a nested job that pauses this often, and runs it to its end.
     Nest(usize),
-    /// Starts a job of its own and drops it paused.
+    /// Starts a nested job and drops it paused.
     NestAndDrop,
     Panic,
 }
 
-/// What a job does when a pause says that it is cancelled.
+/// What a job does when a pause returns `Cancelled`.
 #[derive(Clone, Copy, Debug)]
 enum OnCancel {
     Return,
@@ -42,7 +42,7 @@ struct Script {
     on_cancel: OnCancel,
 }
 
-/// What a job writes down while it runs.
+/// What a job records while it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Event {
     Answer(Pause),
@@ -71,7 +71,7 @@ enum Transition {
     Shrink,
 }
 
-/// Unwinds that a cancelled job may catch, as documented.
+/// The documented number of unwinds that a cancelled job may catch.
 const UNWIND_LIMIT: u64 = 3;
 
 #[derive(Clone, Debug)]
@@ -96,12 +96,12 @@ struct Model {
     swallowed_panics: u64,
     swallowed_unwinds: u64,
     quarantined: u64,
-    /// What the last transition gave, and what was written down meanwhile.
+    /// The result of the last transition, and the events recorded during it.
     seen: Option<Seen>,
     events: Vec<Event>,
 }
 
-/// How the code of a job came to a stop.
+/// How a run of a job's code ended.
 enum Stop {
     Pause,
     Return,
@@ -148,7 +148,7 @@ impl Model {
         None
     }
 
-    /// Runs a job from where it is until it stops.
+    /// Continues a job until it stops.
     fn run(&mut self, at: usize, cancelling: bool) -> Stop {
         let ModelJob { script, mut next, in_pause, .. } = self.jobs[at].clone();
         self.resumes += 1;
@@ -208,7 +208,7 @@ impl Model {
         Stop::Return
     }
 
-    /// A pause tells the job that it is cancelled; how the job stops, if it does.
+    /// A pause returns `Cancelled` to the job. Returns how the job stops, if it does.
     fn answer_cancelled(&mut self, script: &Script, act: Act) -> Option<Stop> {
         self.events.push(Event::Answer(Pause::Cancelled));
         match script.on_cancel {
@@ -295,7 +295,7 @@ impl ReferenceStateMachine for Model {
     }
 }
 
-/// The same with real jobs.
+/// The system under test.
 struct Real {
     pool: JobPool,
     jobs: Vec<Job<usize>>,
@@ -334,7 +334,7 @@ impl Real {
             let _marker = Marker::new(&markers);
             let id = current().expect("in a job").id();
             let note = |event| events.borrow_mut().push(event);
-            // Answers whether the job goes on.
+            // Returns whether the job goes on.
             let pause_noting = || {
                 let answer = pause();
                 note(Event::Answer(answer));
@@ -392,7 +392,7 @@ impl Real {
     }
 }
 
-/// A job in the job. It pauses to its parent, who resumes it to the end or drops it.
+/// Starts a job inside a job, which resumes it to its end or drops it. Returns whether it started.
 fn nest(pool: &JobPool, pauses: usize, and_drop: bool) -> bool {
     let inner = move || (0..pauses).all(|_| pause() == Pause::Resumed);
     let mut step = match pool.start(inner) {
@@ -489,7 +489,7 @@ impl StateMachineTest for Real {
         assert_eq!((stats.live, stats.stacks_in_use), (0, 0));
         assert_eq!(markers.get(), stats.quarantined);
         assert!(stats.quarantined >= model.quarantined);
-        // After everything, as many jobs can start as ever.
+        // The pool has room for all of its jobs.
         let again: Vec<_> = (0..model.max_jobs).map(|_| pool.start(pause)).collect();
         assert!(again.iter().all(Result::is_ok));
     }

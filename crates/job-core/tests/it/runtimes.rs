@@ -1,11 +1,11 @@
-//! Jobs that enter a runtime of tokio, which marks its thread for as long.
+//! Jobs that enter a tokio runtime, which marks its thread as busy until they leave it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use job_core::{JobPool, Pause, WaitForError, block_pause, pause, wait_for};
 use tokio::runtime::{Builder, Handle, Runtime};
 
-use crate::paused;
+use crate::{paused, start_paused};
 
 fn runtime() -> Runtime {
     Builder::new_current_thread().build().unwrap()
@@ -16,7 +16,7 @@ fn careful() -> JobPool {
     JobPool::builder().may_pause(|| Handle::try_current().is_err()).build().unwrap()
 }
 
-/// What a job saw that paused in a runtime and outside.
+/// The answers to pauses in `block_on`, under `enter`, and outside.
 type Answers = (Pause, Pause, Pause);
 
 fn enters(handle: Handle) -> impl FnOnce() -> Answers + 'static {
@@ -31,13 +31,13 @@ fn enters(handle: Handle) -> impl FnOnce() -> Answers + 'static {
 
 #[test]
 fn a_job_parked_inside_block_on_makes_the_next_one_panic() {
-    // Why the pool of the other tests has a check.
+    // The reason for the check in the pool of the other tests.
     let runtime = runtime();
     let pool = JobPool::new();
-    let first = paused(pool.start(enters(runtime.handle().clone())).unwrap());
+    let first = start_paused(&pool, enters(runtime.handle().clone()));
     let second = || pool.start(enters(runtime.handle().clone())).map(drop).unwrap();
     assert!(catch_unwind(AssertUnwindSafe(second)).is_err());
-    // The first is not harmed: it returns from `block_on`, and is cancelled outside.
+    // The first is not affected: it returns from `block_on`, and is cancelled outside.
     let first = paused(first.resume());
     drop(first);
     assert_eq!((pool.stats().live, pool.stats().quarantined), (0, 0));
@@ -47,8 +47,8 @@ fn a_job_parked_inside_block_on_makes_the_next_one_panic() {
 fn l11_a_pool_with_a_check_pauses_only_where_the_check_allows_it() {
     let runtime = runtime();
     let pool = careful();
-    // Both are under way at once, in the same places.
-    let jobs = [(); 2].map(|()| paused(pool.start(enters(runtime.handle().clone())).unwrap()));
+    // Both run at the same time, in the same places.
+    let jobs = [(); 2].map(|()| start_paused(&pool, enters(runtime.handle().clone())));
     for job in jobs {
         assert_eq!(job.resumes(), 1, "it paused once, outside");
         let answers = job.resume().finished();
@@ -57,7 +57,7 @@ fn l11_a_pool_with_a_check_pauses_only_where_the_check_allows_it() {
 }
 
 #[test]
-fn l11_wait_for_says_that_it_is_refused_inside_a_runtime() {
+fn l11_wait_for_is_refused_inside_a_runtime() {
     let runtime = runtime();
     let handle = runtime.handle().clone();
     let refused = careful()
@@ -83,10 +83,9 @@ fn l11_a_block_does_the_same_without_a_check() {
 }
 
 #[test]
-fn l5_a_cancelled_job_is_told_so_inside_a_runtime() {
+fn l5_a_pause_of_a_cancelled_job_inside_a_runtime_returns_cancelled() {
     let runtime = runtime();
     let handle = runtime.handle().clone();
-    let job =
-        paused(careful().start(move || (pause(), handle.block_on(async { pause() }))).unwrap());
+    let job = start_paused(&careful(), move || (pause(), handle.block_on(async { pause() })));
     assert_eq!(job.cancel(), Some((Pause::Cancelled, Pause::Cancelled)));
 }

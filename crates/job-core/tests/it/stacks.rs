@@ -1,18 +1,19 @@
-//! Where jobs run: reuse, limits, guards, wiping.
+//! Stacks: reuse, limits, guards, wiping.
 
 use std::hint::black_box;
 
 use job_core::{JobPool, Pause, StackGuard, StartRefused, pause};
 
-use crate::paused;
+use crate::start_paused;
 
 mod bytes;
 mod frames;
 mod overflow;
+mod secret;
 
-/// An address on the stack of whoever calls.
+/// An address on the current stack.
 #[inline(never)]
-fn here() -> usize {
+fn stack_address() -> usize {
     let local = black_box(0_u8);
     &raw const local as usize
 }
@@ -21,14 +22,11 @@ fn here() -> usize {
 fn the_stack_of_the_last_job_to_end_is_used_next() {
     let pool = JobPool::new();
     let start = || {
-        let job = paused(
-            pool.start(|| {
-                let address = here();
-                let _ = pause();
-                address
-            })
-            .unwrap(),
-        );
+        let job = start_paused(&pool, || {
+            let address = stack_address();
+            let _ = pause();
+            address
+        });
         move || job.resume().finished().unwrap()
     };
     let (a, b) = (start(), start());
@@ -40,7 +38,7 @@ fn the_stack_of_the_last_job_to_end_is_used_next() {
 }
 
 #[test]
-fn preallocation_makes_as_many_stacks_as_may_be_used() {
+fn preallocation_stops_at_the_limit_of_the_pool() {
     let pool = JobPool::builder().max_jobs(5).build().unwrap();
     assert_eq!(pool.preallocate(3), 3);
     assert_eq!(pool.preallocate(3), 2);
@@ -52,7 +50,7 @@ fn preallocation_makes_as_many_stacks_as_may_be_used() {
 fn shrinking_keeps_the_stacks_beside_one_in_use() {
     let pool = JobPool::new();
     assert_eq!(pool.preallocate(40), 40);
-    let job = paused(pool.start(pause).unwrap());
+    let job = start_paused(&pool, pause);
     // Reservations of 16 and then 32 stacks: one of them is all idle.
     let gone = pool.shrink();
     assert!(gone == 16 || gone == 24, "{gone}");
@@ -64,11 +62,11 @@ fn shrinking_keeps_the_stacks_beside_one_in_use() {
 }
 
 #[test]
-fn a_stack_that_was_emptied_can_be_used_again() {
+fn a_stack_whose_memory_was_given_back_can_be_used_again() {
     for guard in [StackGuard::Auto, StackGuard::Protect] {
         let pool = JobPool::builder().guard(guard).build().unwrap();
-        let keeps = paused(pool.start(pause).unwrap());
-        let ends = paused(pool.start(pause).unwrap());
+        let keeps = start_paused(&pool, pause);
+        let ends = start_paused(&pool, pause);
         assert_eq!(ends.resume().finished(), Some(Pause::Resumed));
         assert_eq!(pool.shrink(), 0);
         assert_eq!(pool.start(|| 1).unwrap().finished(), Some(1));
@@ -97,7 +95,7 @@ fn a_stack_that_does_not_fit_into_memory_is_refused_with_the_closure() {
 
 #[test]
 fn a_job_has_256_kib_for_its_frames_in_every_build_profile() {
-    /// Goes down this number of bytes.
+    /// Uses this number of bytes of stack.
     #[inline(never)]
     fn descend(top: usize, bytes: usize) -> usize {
         let block = black_box([1_u8; 64]);
@@ -106,9 +104,9 @@ fn a_job_has_256_kib_for_its_frames_in_every_build_profile() {
     }
 
     let pool = JobPool::new();
-    // What is between the base and the closure is the switch's, and some frames of the test's.
+    // Less the frames of the switch and of the test.
     let bytes = 256 * 1024 - 2048;
-    let depth = pool.start(move || descend(here(), bytes)).unwrap().finished().unwrap();
+    let depth = pool.start(move || descend(stack_address(), bytes)).unwrap().finished().unwrap();
     assert!(depth >= bytes);
     let seen = pool.stats().stack_high_water;
     assert!((bytes..260 * 1024).contains(&seen), "{seen}");
@@ -126,18 +124,15 @@ fn large_and_strictly_aligned_closures_and_values_arrive_whole() {
     let small_but_aligned = pool.start(move || (&raw const aligned as usize, aligned));
     let (address, Aligned(bytes)) = small_but_aligned.unwrap().finished().unwrap();
     assert_eq!((address % 128, bytes), (0, [9; 256]));
-    let job = paused(
-        pool.start(move || {
-            let _ = pause();
-            (large, aligned)
-        })
-        .unwrap(),
-    );
+    let job = start_paused(&pool, move || {
+        let _ = pause();
+        (large, aligned)
+    });
     let (bytes, Aligned(more)) = job.resume().finished().unwrap();
     assert_eq!((bytes, more), ([7; 5000], [9; 256]));
 }
 
-/// Fills so many blocks of the stack, in as many frames.
+/// Fills this number of blocks of the stack, one in each frame.
 #[inline(never)]
 fn fill(blocks: usize) -> usize {
     let block = black_box([0xA5_u8; 1024]);
@@ -145,12 +140,12 @@ fn fill(blocks: usize) -> usize {
 }
 
 #[test]
-fn a_pool_that_does_not_wipe_does_not_look_at_stacks_either() {
-    for (wipe, looks) in [(true, true), (false, false)] {
+fn a_pool_that_does_not_wipe_does_not_scan_stacks() {
+    for (wipe, scans) in [(true, true), (false, false)] {
         let pool = JobPool::builder().wipe_stacks(wipe).build().unwrap();
         pool.start(|| fill(12)).unwrap().finished().unwrap();
         pool.wipe();
-        assert_eq!(pool.stats().stack_high_water > 0, looks);
+        assert_eq!(pool.stats().stack_high_water > 0, scans);
     }
 }
 

@@ -1,10 +1,10 @@
-//! What a job leaves alone in the thread that runs it.
+//! The state of a thread that jobs do not change.
 
 use std::hint::black_box;
 
 use job_core::{JobPool, Pause, StackGuard, pause};
 
-use crate::paused;
+use crate::{paused, start_paused};
 
 /// The line of the thread's status that lists its blocked signals.
 #[cfg(target_os = "linux")]
@@ -19,23 +19,20 @@ fn blocked_signals() -> String {
 fn l6_starting_pausing_and_ending_leave_the_signal_mask_alone() {
     let before = blocked_signals();
     let pool = JobPool::new();
-    // A stack made in advance remembers nothing of the thread, either.
+    // Nor does a stack that was made in advance.
     pool.preallocate(1);
-    let job = paused(
-        pool.start(|| {
-            let inside = blocked_signals();
-            assert_eq!(pause(), Pause::Resumed);
-            inside
-        })
-        .unwrap(),
-    );
+    let job = start_paused(&pool, || {
+        let inside = blocked_signals();
+        assert_eq!(pause(), Pause::Resumed);
+        inside
+    });
     assert_eq!(blocked_signals(), before);
     assert_eq!(job.resume().finished().as_deref(), Some(before.as_str()));
     drop(pool.start(pause).unwrap());
     assert_eq!(blocked_signals(), before);
 }
 
-/// What safe code can tell of the floating-point environment.
+/// The floating-point environment, as far as safe code can observe it.
 #[derive(Debug, PartialEq, Eq)]
 struct FloatingPoint {
     /// A third, a minus third and two thirds: each rounding mode gives another three.
@@ -58,25 +55,22 @@ fn floating_point() -> FloatingPoint {
 #[test]
 fn l6_the_floating_point_environment_is_the_same_on_a_fiber() {
     let outside = floating_point();
-    // Rounded to nearest, nothing flushed, nothing trapped: what Rust code may rely on.
+    // Rounded to nearest, nothing flushed, nothing trapped, which Rust code may rely on.
     assert_eq!(outside.thirds, [1.0 / 3.0, -1.0 / 3.0, 2.0 / 3.0].map(f64::to_bits));
     assert_eq!((outside.subnormal, outside.exceptions), (1 << 51, [true, true]));
     let pool = JobPool::new();
-    let job = paused(
-        pool.start(|| {
-            let started = floating_point();
-            assert_eq!(pause(), Pause::Resumed);
-            (started, floating_point())
-        })
-        .unwrap(),
-    );
+    let job = start_paused(&pool, || {
+        let started = floating_point();
+        assert_eq!(pause(), Pause::Resumed);
+        (started, floating_point())
+    });
     assert_eq!(floating_point(), outside);
     let (started, resumed) = job.resume().finished().unwrap();
     assert_eq!((&started, &resumed), (&outside, &outside));
     assert_eq!(floating_point(), outside);
 }
 
-/// Fails a system call and answers the `errno` that it left.
+/// Makes a system call fail and returns its `errno`.
 fn set_errno(path: &str) -> i32 {
     let error = std::fs::File::open(path).expect_err("there is no such file");
     assert_eq!(errno(), error.raw_os_error());
@@ -93,22 +87,19 @@ fn l6_errno_is_the_threads_before_and_after_every_switch() {
         let pool = JobPool::builder().guard(guard).build().unwrap();
         let outer = set_errno("/no/such/file");
         // The first start makes a stack.
-        let job = paused(
-            pool.start(move || {
-                let started = errno();
-                let _ = pause();
-                let resumed = errno();
-                // A file is not a directory.
-                let inner = set_errno("/dev/null/file");
-                assert_ne!(inner, outer);
-                let _ = pause();
-                (started, resumed, errno(), inner)
-            })
-            .unwrap(),
-        );
+        let job = start_paused(&pool, move || {
+            let started = errno();
+            let _ = pause();
+            let resumed = errno();
+            // A file is not a directory.
+            let inner = set_errno("/dev/null/file");
+            assert_ne!(inner, outer);
+            let _ = pause();
+            (started, resumed, errno(), inner)
+        });
         assert_eq!(errno(), Some(outer));
         let job = paused(job.resume());
-        // What the job did to it is seen here, as after any call.
+        // The change that the job made is visible here, as after any call.
         let inner = errno();
         assert_ne!(inner, Some(outer));
         let finished = job.resume().finished().unwrap();
@@ -120,7 +111,7 @@ fn l6_errno_is_the_threads_before_and_after_every_switch() {
 }
 
 #[test]
-fn l6_a_stack_that_cannot_be_had_leaves_errno_alone() {
+fn l6_a_stack_that_cannot_be_made_leaves_errno_alone() {
     let pool = JobPool::builder().stack_size(1 << 40).build().unwrap();
     let outer = set_errno("/no/such/file");
     // Address space ends after 128 of these at most.

@@ -1,7 +1,7 @@
 //! Jobs that are paused when their thread ends and destroys its thread-local variables.
 //!
-//! Each case runs on a thread of its own. A `Key` says when it is used after it was destroyed,
-//! which it can because its memory stays valid: in a program the same use would be of freed memory.
+//! Each case runs on a thread of its own. A `Key` reports a use after it was destroyed; it can,
+//! because its memory stays valid here. In a program the same would be a use of freed memory.
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
@@ -10,9 +10,9 @@ use std::thread;
 
 use job_core::{Job, JobPool, Pause, Run, Step, pause, run};
 
-use crate::paused;
+use crate::{paused, start_paused};
 
-/// What one thread saw.
+/// What happened on one thread.
 #[derive(Debug, Default)]
 struct Seen {
     /// Returns from a pause while the key exists, and after it was destroyed.
@@ -32,7 +32,7 @@ impl Drop for Key {
     }
 }
 
-/// What the holder does with the job that it holds when it is destroyed.
+/// What the holder does with its job when it is destroyed.
 #[derive(Clone, Copy, Debug)]
 enum AtExit {
     Drop,
@@ -50,7 +50,7 @@ enum Held {
     Run(Run<()>),
 }
 
-/// What is to be done with it, its pool, and where to say what came of it.
+/// What to do with the job, its pool, and where to record what happened.
 type Plan = (AtExit, JobPool, Arc<Seen>);
 
 struct Holder {
@@ -90,7 +90,7 @@ fn pauses_within_key(seen: &Arc<Seen>) -> impl FnOnce() + use<> {
     let seen = Arc::clone(seen);
     move || {
         KEY.with(|key| {
-            // The flag outlives the key, so that a job that is wrongly resumed can tell.
+            // The flag outlives the key, so that a job that is wrongly resumed can read it.
             let alive = key.alive;
             let _ = pause();
             let count = if alive.get() { &seen.with_key } else { &seen.without_key };
@@ -116,7 +116,7 @@ fn exit_with_a_job_in_the_holder(
             assert!(std::pin::Pin::new(&mut run).poll(&mut context).is_pending());
             Held::Run(run)
         } else {
-            Held::Job(paused(pool.start(body).unwrap()))
+            Held::Job(start_paused(&pool, body))
         };
         HOLDER.with(|holder| holder.held.replace(Some((held, (at_exit, pool, theirs)))));
     })
@@ -140,13 +140,13 @@ fn l5_a_job_whose_thread_local_variable_may_be_gone_is_leaked_and_counted() {
 }
 
 #[test]
-fn l5_so_is_one_after_many_others() {
+fn l5_a_job_is_leaked_also_after_many_others() {
     for warm_up in [1, 10, 100, 1000, 5000] {
         for in_new_pools in [false, true] {
             let seen = exit_with_a_job_in_the_holder(AtExit::Drop, move |pool| {
                 for _ in 0..warm_up {
                     let pool = if in_new_pools { JobPool::new() } else { pool.clone() };
-                    drop(paused(pool.start(pause).unwrap()).resume());
+                    drop(start_paused(&pool, pause).resume());
                 }
                 HOLDER.with(|_| ());
             });
@@ -156,8 +156,8 @@ fn l5_so_is_one_after_many_others() {
 }
 
 #[test]
-fn l5_a_job_whose_holder_goes_first_is_cancelled() {
-    // The holder is the newest variable: whatever the job uses is still there.
+fn l5_a_job_whose_holder_is_destroyed_first_is_cancelled() {
+    // The holder is the newest variable: the one that the job uses still exists.
     let seen = exit_with_a_job_in_the_holder(AtExit::Drop, |_| KEY.with(|_| ()));
     assert_eq!((seen.with_key.load(SeqCst), seen.without_key.load(SeqCst)), (1, 0));
     assert_eq!(seen.quarantined.load(SeqCst), 0);
@@ -169,13 +169,13 @@ fn l5_a_job_may_be_started_and_ended_in_a_destructor_of_a_thread_local_variable(
     impl Drop for Starts {
         fn drop(&mut self) {
             let pool = JobPool::new();
-            let job = paused(pool.start(pause).unwrap());
+            let job = start_paused(&pool, pause);
             assert_eq!(job.resume().finished(), Some(Pause::Resumed));
-            let job = paused(pool.start(pause).unwrap());
+            let job = start_paused(&pool, pause);
             assert_eq!(job.cancel(), Some(Pause::Cancelled));
             self.0.fetch_add(1, SeqCst);
-            // Left for an older variable: by then this destructor, and what came after it, is over.
-            let job = paused(pool.start(pauses_within_key(&Arc::default())).unwrap());
+            // Kept by an older variable, which is destroyed after this destructor has returned.
+            let job = start_paused(&pool, pauses_within_key(&Arc::default()));
             let held = (Held::Job(job), (AtExit::Drop, pool, Arc::default()));
             let _ = HOLDER.try_with(|holder| holder.held.replace(Some(held)));
         }
@@ -185,11 +185,11 @@ fn l5_a_job_may_be_started_and_ended_in_a_destructor_of_a_thread_local_variable(
     let done = Arc::new(AtomicU32::new(0));
     let theirs = Arc::clone(&done);
     thread::spawn(move || {
-        // A mark, so that the epoch has advanced when the destructor runs, and the holder oldest.
+        // The holder is oldest, and the epoch has advanced when the destructor runs.
         HOLDER.with(|_| ());
         STARTS.with_borrow_mut(|starts| starts.push(Starts(theirs)));
         let pool = JobPool::new();
-        drop(paused(pool.start(pause).unwrap()));
+        drop(start_paused(&pool, pause));
     })
     .join()
     .unwrap();
@@ -203,26 +203,26 @@ fn l5_a_job_left_by_one_destructor_to_another_is_leaked() {
         fn drop(&mut self) {
             let pool = JobPool::new();
             // Older than this variable, newer than the holder.
-            let job = paused(pool.start(pauses_within_key(&self.0)).unwrap());
+            let job = start_paused(&pool, pauses_within_key(&self.0));
             let held = (Held::Job(job), (AtExit::Drop, pool, Arc::clone(&self.0)));
             HOLDER.with(|holder| holder.held.replace(Some(held)));
         }
     }
     thread_local!(static LEAVES: RefCell<Vec<Leaves>> = const { RefCell::new(Vec::new()) });
 
-    for marked in [false, true] {
+    for has_sentinel in [false, true] {
         let seen = Arc::<Seen>::default();
         let theirs = Arc::clone(&seen);
         thread::spawn(move || {
             HOLDER.with(|_| ());
             KEY.with(|_| ());
             LEAVES.with_borrow_mut(|leaves| leaves.push(Leaves(theirs)));
-            if marked {
+            if has_sentinel {
                 drop(paused(JobPool::new().start(pause).unwrap()));
             }
         })
         .join()
         .unwrap();
-        assert_leaked(&seen, &format!("marked before: {marked}"));
+        assert_leaked(&seen, &format!("sentinel before: {has_sentinel}"));
     }
 }

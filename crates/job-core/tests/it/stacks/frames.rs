@@ -10,10 +10,10 @@ use std::sync::OnceLock;
 use job_core::{JobPool, StackGuard, pause};
 use libloading::Library;
 
-use super::here;
-use crate::paused;
+use super::stack_address;
+use crate::start_paused;
 
-/// Variables that tell a child what to do.
+/// Environment variables that select what a child does.
 const GUARD: &str = "JOB_CORE_FRAMES_GUARD";
 const KIB: &str = "JOB_CORE_FRAMES_KIB";
 
@@ -25,14 +25,14 @@ pub(super) struct Frames {
 }
 
 impl Frames {
-    /// Compiles and loads them once; nothing where there is no compiler for C.
+    /// Compiles and loads the functions once. `None` where there is no C compiler.
     pub(super) fn load() -> Option<Self> {
         static FRAMES: OnceLock<Option<Frames>> = OnceLock::new();
         *FRAMES.get_or_init(|| {
             let library = Self::compile()?;
             // SAFETY: the library is ours and runs nothing when it is loaded.
             let library = unsafe { Library::new(library) }.unwrap();
-            // It stays for the rest of the process, and its functions with it.
+            // Never unloaded, so its functions are valid for the rest of the process.
             let library = Box::leak(Box::new(library));
             // SAFETY: the function has that type.
             let descend = unsafe { library.get(b"descend") }.unwrap();
@@ -62,21 +62,21 @@ impl Frames {
         }
     }
 
-    /// Leaves a secret 100 KiB further down and says where.
+    /// Leaves a secret 100 KiB further down, and returns its address.
     pub(super) fn leave_secret(self) -> usize {
         // SAFETY: takes 100 KiB of stack, and the stacks of these tests have more.
         unsafe { (self.leave_secret)() }
     }
 }
 
-/// The lowest address of the stack that this runs on: below it the system reads nothing for us.
+/// The lowest address of the current stack that the system can read.
 fn limit() -> usize {
     let (_reader, writer) = std::io::pipe().unwrap();
     let page = rustix::param::page_size();
-    let mut lowest = here() / page * page;
+    let mut lowest = stack_address() / page * page;
     let is_mapped = |address: usize| {
         let byte = std::ptr::with_exposed_provenance(address);
-        // SAFETY: the kernel reads the byte, or says that it cannot.
+        // SAFETY: the kernel reads the byte, or returns an error.
         unsafe { libc::write(writer.as_raw_fd(), byte, 1) == 1 }
     };
     while is_mapped(lowest - page) {
@@ -85,7 +85,7 @@ fn limit() -> usize {
     lowest
 }
 
-/// The child of the test below, which is run again in a process of its own.
+/// The child of the test below, in a process of its own.
 #[test]
 fn frame_in_a_child() {
     let Ok(kib) = std::env::var(KIB) else { return };
@@ -97,28 +97,22 @@ fn frame_in_a_child() {
     };
     let pool = JobPool::builder().guard(guard).build().unwrap();
     let canary = || {
-        paused(
-            pool.start(|| {
-                let canary = std::hint::black_box([0x11_u8; 2048]);
-                let _ = pause();
-                std::hint::black_box(&canary).iter().all(|&byte| byte == 0x11)
-            })
-            .unwrap(),
-        )
+        start_paused(&pool, || {
+            let canary = std::hint::black_box([0x11_u8; 2048]);
+            let _ = pause();
+            std::hint::black_box(&canary).iter().all(|&byte| byte == 0x11)
+        })
     };
     let below = canary();
-    let culprit = paused(
-        pool.start(move || {
-            let _ = pause();
-            let limit = limit();
-            let depth = here() - limit;
-            writeln!(std::io::stdout().lock(), "{depth} bytes left").unwrap();
-            std::io::stdout().flush().unwrap();
-            // SAFETY: it overflows the stack, which is what guard zones are for.
-            unsafe { (frames.descend)(limit, kib) };
-        })
-        .unwrap(),
-    );
+    let culprit = start_paused(&pool, move || {
+        let _ = pause();
+        let limit = limit();
+        let depth = stack_address() - limit;
+        writeln!(std::io::stdout().lock(), "{depth} bytes left").unwrap();
+        std::io::stdout().flush().unwrap();
+        // SAFETY: it overflows the stack, which is what guard zones are for.
+        unsafe { (frames.descend)(limit, kib) };
+    });
     let above = canary();
     culprit.resume().finished().unwrap();
     let whole = [below, above].map(|canary| canary.resume().finished().unwrap());

@@ -7,14 +7,14 @@ use std::process::{Command, Output};
 
 use job_core::{JobPool, StackGuard, current, pause, report_overflows};
 
-use super::here;
+use super::stack_address;
 
 const STACK: usize = 128 * 1024;
 
-/// The variable that tells a child what to do.
+/// The environment variable that selects what a child does.
 const CASE: &str = "JOB_CORE_OVERFLOW";
 
-/// Runs the test of that name, which is for children, in a process of its own.
+/// Runs the test of that name in a process of its own.
 fn in_a_child(test: &str, case: &str) -> Output {
     Command::new(std::env::current_exe().unwrap())
         .args(["--exact", &format!("stacks::overflow::{test}"), "--nocapture", "--test-threads=1"])
@@ -23,20 +23,20 @@ fn in_a_child(test: &str, case: &str) -> Output {
         .unwrap()
 }
 
-/// Goes down without end and says how far it is.
+/// Uses stack without end, and prints the depth at every kilobyte.
 #[inline(never)]
-fn descend(top: usize, told: usize) -> usize {
+fn descend(top: usize, printed: usize) -> usize {
     let block = black_box([1_u8; 256]);
     let depth = top - (&raw const block as usize);
-    let told = if depth >= told + 1024 {
+    let printed = if depth >= printed + 1024 {
         let mut stdout = std::io::stdout().lock();
         writeln!(stdout, "depth {depth}").unwrap();
         stdout.flush().unwrap();
         depth
     } else {
-        told
+        printed
     };
-    if told > 1 << 30 { 0 } else { descend(top, told) + usize::from(block[told % 256]) }
+    if printed > 1 << 30 { 0 } else { descend(top, printed) + usize::from(block[printed % 256]) }
 }
 
 fn pool(guard: StackGuard) -> JobPool {
@@ -49,7 +49,7 @@ fn overflow_in_a_child() {
     let pool = pool(if guard == "protect" { StackGuard::Protect } else { StackGuard::Auto });
     // Neighbours on both sides.
     let _below = [pool.start(pause).unwrap(), pool.start(pause).unwrap()];
-    pool.start(|| descend(here(), 0)).unwrap().finished();
+    pool.start(|| descend(stack_address(), 0)).unwrap().finished();
     unreachable!("the stack has no end");
 }
 
@@ -62,15 +62,15 @@ fn a_stack_overflow_faults_on_the_guard_zone() {
         let text = String::from_utf8(output.stdout).unwrap();
         let depths = text.lines().filter_map(|line| line.strip_prefix("depth "));
         let deepest = depths.map(|depth| depth.parse::<usize>().unwrap()).max().unwrap();
-        // What is rounded up to a page is the job's, too.
+        // The usable stack is rounded up to a page.
         assert!(deepest < STACK + 4096, "the guard was overwritten: {deepest}");
         assert!(deepest > STACK / 2, "the guard came too early: {deepest}");
-        // The report is only for a program that asked for it.
+        // No report without `report_overflows`.
         assert!(!String::from_utf8_lossy(&output.stderr).contains("raise stack_size"));
     }
 }
 
-/// Goes down without end, and says nothing.
+/// Uses stack without end.
 #[inline(never)]
 fn run_away(depth: u64) -> u64 {
     let block = black_box([depth; 32]);
@@ -90,7 +90,7 @@ fn install_previous_handler() {
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = previous_handler as *const () as usize;
     action.sa_flags = libc::SA_ONSTACK;
-    // SAFETY: the handler does only what a handler may.
+    // SAFETY: the handler is async-signal-safe.
     let done = unsafe { libc::sigaction(libc::SIGSEGV, &raw const action, std::ptr::null_mut()) };
     assert_eq!(done, 0);
 }
@@ -135,10 +135,10 @@ fn report_in_a_child() {
                 .unwrap();
         }
         "another fault" => {
-            // Nothing is mapped there.
+            // An address that is not mapped.
             let nowhere = std::ptr::with_exposed_provenance::<u8>(black_box(4096));
             let read = move || {
-                // SAFETY: not at all: it ends this process.
+                // SAFETY: none, which is the point: it faults and ends this process.
                 unsafe { nowhere.read_volatile() }
             };
             pool.start(read).unwrap().finished();
@@ -146,8 +146,7 @@ fn report_in_a_child() {
         "sent" => {
             // SAFETY: sends a signal to this process, which ends it.
             unsafe { libc::raise(libc::SIGSEGV) };
-            // The standard library's handler takes the first for a fault, steps aside and waits for
-            // the next.
+            // The standard library's handler takes the first for a fault and uninstalls itself.
             // SAFETY: as above.
             unsafe { libc::raise(libc::SIGSEGV) };
         }
@@ -158,14 +157,14 @@ fn report_in_a_child() {
     unreachable!("it has ended");
 }
 
-/// What the child of a case has said on standard error, and how it ended.
+/// The standard error of the child of a case, and its whole output.
 fn report(case: &str) -> (String, Output) {
     let output = in_a_child("report_in_a_child", case);
     (String::from_utf8_lossy(&output.stderr).into_owned(), output)
 }
 
 #[test]
-fn an_overflow_names_the_job_its_stack_and_the_setting_where_that_was_asked_for() {
+fn an_overflow_names_the_job_its_stack_and_the_setting_once_reports_are_on() {
     for case in ["auto", "protect", "nested", "on another thread", "chained"] {
         let (text, output) = report(case);
         let id = text.lines().find_map(|line| line.strip_prefix("this is job ")).expect(&text);
@@ -190,7 +189,7 @@ fn other_faults_end_the_process_as_they_do_without_the_report() {
     for (case, signal) in [
         ("another fault", libc::SIGSEGV),
         ("sent", libc::SIGSEGV),
-        // The standard library says so, and aborts.
+        // The standard library reports it and aborts.
         ("no job", libc::SIGABRT),
         ("parents stack", libc::SIGABRT),
     ] {
