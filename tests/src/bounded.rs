@@ -55,7 +55,7 @@ fn collect(mut stream: impl Read + Send + 'static) -> Receiver<String> {
     thread::spawn(move || {
         let mut bytes = Vec::new();
         let _ = stream.read_to_end(&mut bytes);
-        // The receiver is gone if the test has given up; nobody wants the text then.
+        // The receiver no longer exists if the test has failed already; the text is not needed then.
         let _ = sender.send(String::from_utf8_lossy(&bytes).into_owned());
     });
     receiver

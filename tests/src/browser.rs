@@ -28,7 +28,7 @@ pub fn chromium() -> Option<&'static str> {
 }
 
 /// The browser as a command that writes a page's document to its standard output, once it is loaded, and ends. Its
-/// profile is in a directory of its own; it talks to nobody but whom it is told to.
+/// profile is in a directory of its own; it connects only to the given address.
 pub fn headless(browser: &str, profile: &Path) -> Command {
     let mut command = Command::new(browser);
     command.args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic"]);

@@ -68,7 +68,7 @@ const LAYERS: &[Row] = &[
           testing: "" },
     Row { layer: 8, name: "layby-tests",
           ours:    "",
-          others:  "base64 cargo_metadata proc-macro2 rcgen rustix rustls serde_json syn tempfile",
+          others:  "base64 cargo_metadata proc-macro2 public-api rcgen rustix rustls serde_json syn tempfile",
           testing: "" },
     Row { layer: 0, name: "xtask",
           ours:    "",
@@ -79,8 +79,8 @@ const LAYERS: &[Row] = &[
 /// What any crate may use in its tests.
 const TESTING: &str = "insta proptest proptest-state-machine tempfile";
 
-/// Crates that shape every crate that names them: only these may, whatever their row says. `lab-bench` measures some of
-/// them as rivals.
+/// Dependencies that shape the crate that uses them: only these crates may, whatever their row says. `lab-bench`
+/// measures some of them as rivals.
 #[rustfmt::skip]
 const RESERVED: &[(&str, &str)] = &[
     ("corosensei",        "job-core lab-bench"),

@@ -1,4 +1,4 @@
-//! One worker with a key that takes two seconds goes on serving those who need no key.
+//! One worker with a key that takes two seconds goes on serving connections that need no key.
 
 use layby_tests::{Client, Identity, KeyType, Server};
 

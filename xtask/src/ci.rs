@@ -83,6 +83,11 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
             "doc --workspace --no-deps --all-features",
         )
         .env("RUSTDOCFLAGS", "-D warnings"),
+        cargo(
+            "api",
+            "the public items of each published crate are those of docs/api",
+            "test --package layby-tests --test api",
+        ),
         cargo("test", "all tests, doctests included", "test --workspace --no-fail-fast"),
         cargo(
             "release-stacks",

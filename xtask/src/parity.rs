@@ -1,4 +1,4 @@
-//! The tables for those who come from OpenSSL: every rule in them names a test that exists, or says why there is none.
+//! Checks the tables that compare Layby with OpenSSL: each rule names a test that exists, or says why there is none.
 
 /// The pages, each with the crate that its tests are in unless they say another.
 pub(crate) const PAGES: [(&str, &str); 4] = [

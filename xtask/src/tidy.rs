@@ -82,21 +82,7 @@ const DROPPED: &[&str] = &[
 ];
 
 /// Where the dropped words are still to be replaced. Take a path off the list when its files are done.
-const NOT_YET: &[&str] = &[
-    "ARCHITECTURE.md",
-    "CHANGELOG.md",
-    "CONTRIBUTING.md",
-    "README.md",
-    "SECURITY.md",
-    "Cargo.toml",
-    "crates/",
-    "docs/",
-    "sim-device/",
-    "tests/",
-    "xtask/",
-    ".ci",
-    ".cargo",
-];
+const NOT_YET: &[&str] = &["crates/", "sim-device/", "docs/scenario", "docs/test-your-engine.md"];
 
 impl SourceFile {
     fn is_rust(&self) -> bool {
@@ -184,7 +170,7 @@ fn ignored_example(file: &SourceFile) -> Option<String> {
     let words = [concat!("```", "ignore"), concat!("```rust,", "ignore")];
     let (line, _) = file.line_with(&words)?;
     Some(format!(
-        "line {line} has an example that nobody compiles; make it run, or fence it as text"
+        "line {line} has an example that no test compiles; make it run, or fence it as text"
     ))
 }
 
@@ -282,9 +268,9 @@ mod tests {
 
     #[test]
     fn a_word_is_dropped_as_a_whole_word_only() {
-        let text = ["//! In hand", "ler code, and what nobo", "dy's", "\n"].concat();
-        assert_eq!(findings("a/src/b.rs", &text.replace("nobody's", "nothing")), "");
-        assert!(findings("a/src/b.rs", &text).contains("plain-words"));
+        let whole = ["//! In a hand", "ler of nobo", "dy's.\n"].concat();
+        assert!(findings("a/src/b.rs", &whole).contains("plain-words"));
+        assert_eq!(findings("a/src/b.rs", "//! In a handler of nobodys.\n"), "");
     }
 
     #[test]
