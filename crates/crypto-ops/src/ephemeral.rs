@@ -15,9 +15,9 @@ use crate::group::Group;
 /// the last clone of the handle, on the thread that drops it, so a device frees the object in that value's `Drop`.
 /// [`device_handles`] counts the handles that exist.
 #[derive(Clone)]
-pub struct EphemeralKey(Arc<PrivateKey>);
+pub struct EphemeralKey(Arc<EphemeralInner>);
 
-struct PrivateKey {
+struct EphemeralInner {
     group: Group,
     device_value: Box<dyn Any + Send + Sync>,
 }
@@ -27,7 +27,7 @@ impl EphemeralKey {
     pub fn new(group: Group, device_value: impl Any + Send + Sync) -> Self {
         let now = NOW.fetch_add(1, Ordering::Relaxed) + 1;
         PEAK.fetch_max(now, Ordering::Relaxed);
-        Self(Arc::new(PrivateKey { group, device_value: Box::new(device_value) }))
+        Self(Arc::new(EphemeralInner { group, device_value: Box::new(device_value) }))
     }
 
     /// The group.
@@ -41,7 +41,7 @@ impl EphemeralKey {
     }
 }
 
-impl Drop for PrivateKey {
+impl Drop for EphemeralInner {
     fn drop(&mut self) {
         NOW.fetch_sub(1, Ordering::Relaxed);
     }

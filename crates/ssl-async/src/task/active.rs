@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-/// The number of [`Active`] guards that exist.
+/// The number of [`ActiveGuard`]s that exist.
 ///
 /// The count is atomic and not under the lock: guards are also dropped in a child made by `fork`, where another thread's
 /// lock would never be released.
@@ -21,23 +21,23 @@ pub(crate) struct ActiveCount {
 }
 
 /// Counts as one until it is dropped.
-pub(crate) struct Active(Arc<ActiveCount>);
+pub(crate) struct ActiveGuard(Arc<ActiveCount>);
 
 impl ActiveCount {
     pub(crate) fn get(&self) -> usize {
         self.count.load(Ordering::SeqCst)
     }
 
-    pub(crate) fn begin(self: &Arc<Self>) -> Active {
+    pub(crate) fn begin(self: &Arc<Self>) -> ActiveGuard {
         self.count.fetch_add(1, Ordering::SeqCst);
-        Active(Arc::clone(self))
+        ActiveGuard(Arc::clone(self))
     }
 
     /// Counts one more, or returns `None` when there are `limit`.
-    pub(crate) fn begin_below(self: &Arc<Self>, limit: usize) -> Option<Active> {
+    pub(crate) fn begin_below(self: &Arc<Self>, limit: usize) -> Option<ActiveGuard> {
         let more = |now| (now < limit).then_some(now + 1);
         self.count.fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).ok()?;
-        Some(Active(Arc::clone(self)))
+        Some(ActiveGuard(Arc::clone(self)))
     }
 
     /// Blocks until the count is zero or the time is `end`; `None` never comes. Returns the count.
@@ -71,7 +71,7 @@ impl ActiveCount {
     }
 }
 
-impl Drop for Active {
+impl Drop for ActiveGuard {
     fn drop(&mut self) {
         let count = &*self.0;
         // Sequentially consistent: either this reads `awaited`, or the waiter reads the zero.

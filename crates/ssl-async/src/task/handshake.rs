@@ -37,7 +37,7 @@ use crate::packet::Work;
 use crate::read_ahead::{Awaited, Next, PacketAt, ReadAhead};
 use crate::records::{INTERNAL_ERROR, UNEXPECTED_MESSAGE};
 use crate::rustls23::{Hello, KeyExchange, Processed, Returned, ServerConfig, Tls};
-use crate::task::active::Active;
+use crate::task::active::ActiveGuard;
 use crate::task::early::EarlyData;
 use crate::task::packet_task::Reply;
 use crate::task::shards::{PacketHandle, Shards};
@@ -97,7 +97,7 @@ pub(crate) struct Handshake<IO> {
     /// The transport's error when writing. Returned once everything that the peer has sent is processed.
     write_error: Option<SslError>,
     span: Span,
-    _active: Active,
+    _active: ActiveGuard,
 }
 
 /// The phase of a handshake: where its connection is.
@@ -283,7 +283,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
             // Law L10: a panic in a job reaches the caller that resumed it, here this task.
             Some(Reply::Panicked(panic)) => {
                 let mut alert = FinalAlert::new(self.alert_in_the_clear(), SslError::Panicked);
-                let _told = self.send(&mut alert, cx);
+                let _ = self.send(&mut alert, cx);
                 resume_unwind(panic)
             }
             Some(Reply::Cancelled) => {
@@ -315,7 +315,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
             Phase::Ended => return error,
         };
         let mut alert = FinalAlert::new(bytes, error);
-        let _told = self.send(&mut alert, cx);
+        let _ = self.send(&mut alert, cx);
         alert.error
     }
 

@@ -11,7 +11,7 @@ use wait_ctx::contain_drop;
 use crate::hook_runtime;
 use crate::packet::Work;
 use crate::rustls23::Processed;
-use crate::task::active::Active;
+use crate::task::active::ActiveGuard;
 
 /// Identifies a packet. Never reused, so that a late command or wake finds no other packet; a smaller id is an older packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -42,7 +42,7 @@ pub(crate) struct PacketTask {
 
 impl PacketTask {
     /// A packet whose caller is the current task, with the receiver of its reply.
-    pub(crate) fn new(work: Work, active: Active) -> (Self, oneshot::Receiver<Reply>) {
+    pub(crate) fn new(work: Work, active: ActiveGuard) -> (Self, oneshot::Receiver<Reply>) {
         let (reply, receiver) = oneshot::channel();
         let (span, runtime) = (Span::current(), Handle::try_current().ok());
         let caller = Caller { reply, span, runtime, _active: active };
@@ -57,7 +57,7 @@ pub(crate) struct Caller {
     span: Span,
     /// The task's runtime, for hooks.
     runtime: Option<Handle>,
-    _active: Active,
+    _active: ActiveGuard,
 }
 
 impl Caller {

@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
 use crate::packet::Work;
-use crate::task::active::{Active, ActiveCount};
+use crate::task::active::{ActiveCount, ActiveGuard};
 use crate::task::inbox::{Command, Inbox};
 use crate::task::packet_task::{PacketId, PacketTask, Reply};
 use crate::task::shard;
@@ -51,10 +51,10 @@ use crate::task::shard;
 /// [`RefusedReason::MadeElsewhere`](engine_core::RefusedReason::MadeElsewhere). Build shards after the fork.
 #[derive(Clone)]
 pub struct Shards {
-    inner: Arc<Inner>,
+    inner: Arc<ShardsInner>,
 }
 
-struct Inner {
+struct ShardsInner {
     inboxes: Box<[Arc<Inbox>]>,
     threads: OwnedThreads,
     next: AtomicUsize,
@@ -159,7 +159,7 @@ impl Shards {
     }
 
     /// Counts a handshake as under way until the guard is dropped.
-    pub(crate) fn begin_handshake(&self) -> Active {
+    pub(crate) fn begin_handshake(&self) -> ActiveGuard {
         self.inner.handshakes.begin()
     }
 
@@ -174,7 +174,7 @@ impl Shards {
 
     /// Sends a packet to a shard.
     pub(crate) fn process(&self, work: Work) -> PacketHandle {
-        let Inner { inboxes, threads, next, packets, .. } = &*self.inner;
+        let ShardsInner { inboxes, threads, next, packets, .. } = &*self.inner;
         // Before any lock, which may be locked for ever in a child made by fork.
         if !threads.home().is_here() {
             return PacketHandle::refused();
@@ -239,7 +239,7 @@ impl ShardsBuilder {
         // Only validates the settings: each thread makes its own pool.
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
         drop(self.jobs.clone().build().map_err(invalid)?);
-        let inner = Inner {
+        let inner = ShardsInner {
             inboxes: (0..self.threads).map(|_| Inbox::new()).collect(),
             threads: OwnedThreads::new(),
             next: AtomicUsize::new(0),
@@ -261,7 +261,7 @@ impl ShardsBuilder {
     }
 }
 
-impl Inner {
+impl ShardsInner {
     fn close(&self) {
         self.inboxes.iter().for_each(|inbox| inbox.close());
     }
@@ -280,7 +280,7 @@ impl Inner {
     }
 }
 
-impl Drop for Inner {
+impl Drop for ShardsInner {
     /// Does not join the threads, because it may run on one of them.
     fn drop(&mut self) {
         // In a child made by fork, a thread that does not exist may hold the locks.

@@ -19,7 +19,7 @@ use rustls::SignatureScheme;
 use tokio::runtime::{Builder, Handle, Runtime, RuntimeFlavor};
 
 use crate::rustls23::signing_key::SigningWork;
-use crate::task::active::{Active, ActiveCount};
+use crate::task::active::{ActiveCount, ActiveGuard};
 
 /// A device that runs an `async fn` for each request, as a task: for keys behind a network, in a KMS, a Vault or a keyless
 /// server.
@@ -208,7 +208,7 @@ impl<W: Work> TaskDevice<W> {
 
 /// The request of a task, completed with an error if the task is dropped.
 struct RequestInTask<W: Work> {
-    in_flight: Option<Active>,
+    in_flight: Option<ActiveGuard>,
     /// `None` once completed.
     request: Option<Request<W>>,
 }

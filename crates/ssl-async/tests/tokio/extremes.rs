@@ -65,7 +65,7 @@ async fn handshake(settings: &Settings) -> Result<(), SslError> {
         let fails =
             failures.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
         let signed = match fails {
-            Ok(_) => Err(String::from("told to fail")),
+            Ok(_) => Err(String::from("fails on command")),
             Err(_) => Ok(key.choose_scheme(&[scheme]).unwrap().sign(&message).unwrap()),
         };
         async { signed }
