@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::error::DeviceError;
 use crate::request::Request;
-use crate::threads::Shutdown;
+use crate::threads::{BlockingScope, Shutdown};
 use crate::work::{Kind, Work};
 
 /// A device that carries out work: a card, a token, a remote service, a thread pool.
@@ -89,9 +89,6 @@ pub trait Accelerator<W: Work>: Send + Sync + fmt::Debug {
         None
     }
 }
-
-/// Calls its argument, which blocks, once and before it returns. An error says that it was not called.
-pub type BlockingScope = fn(&mut dyn FnMut()) -> Result<(), DeviceError>;
 
 /// What an engine may rely on in a device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

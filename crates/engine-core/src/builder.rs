@@ -6,12 +6,14 @@ use std::sync::{Arc, Weak};
 use crate::accelerator::{Accelerator, Attached, RoomNotice};
 use crate::breaker::{Breaker, BreakerPolicy};
 use crate::clock::{Clock, MonotonicClock};
-use crate::dispatch::Core;
+use crate::device::Device;
+use crate::device_queue::DeviceQueue;
 use crate::engine::Engine;
-use crate::foreign::Device;
-use crate::lane::{Lane, Role};
+use crate::id::Role;
+use crate::inner::EngineInner;
 use crate::meter::Meter;
 use crate::options::{Offload, OnFull, RequestOptions};
+use crate::waker::DriverWaker;
 use crate::work::Work;
 
 /// Which results are checked before they leave the engine (law L12). Work that
@@ -121,43 +123,49 @@ impl<W: Work> EngineBuilder<W> {
 
     /// Builds the engine.
     pub fn build(self) -> Arc<Engine<W>> {
-        let meter = Arc::new(Meter::new(self.clock));
-        let lane = |role, device: Arc<dyn Accelerator<W>>, on_full| {
+        let (meter, waker) = (Arc::new(Meter::new(self.clock)), DriverWaker::new());
+        let queue = |role, device: Arc<dyn Accelerator<W>>, on_full| {
             let check_all = self.checks.checks_all_of(&*device);
             let device = Device::new(device, &meter);
-            Lane::new(role, device, on_full, self.queue_bound, check_all)
+            let (meter, waker) = (Arc::clone(&meter), waker.clone());
+            DeviceQueue::new(role, device, on_full, self.queue_bound, check_all, meter, waker)
         };
-        let core = Arc::new(Core::new(
-            Arc::clone(&meter),
-            lane(Role::Device, self.device, self.on_full),
-            // Whoever is sent to the standby is not there to be told to try again.
-            self.standby.map(|standby| lane(Role::Standby, standby, OnFull::Queue)),
-            self.breaker.map(Breaker::new),
-            self.offload,
-        ));
-        for lane in core.lanes() {
-            let (core, role) = (Arc::downgrade(&core), lane.role());
-            lane.device.get().attach(RoomNotice::new(Room { core, role }));
+        let device = queue(Role::Device, self.device, self.on_full);
+        // A request that falls back has no owner who could be woken to submit it.
+        let standby = self.standby.map(|standby| queue(Role::Standby, standby, OnFull::Queue));
+        let breaker = self.breaker.map(Breaker::new);
+        let inner =
+            EngineInner::new(Arc::clone(&meter), waker, device, standby, breaker, self.offload);
+        for queue in inner.queues() {
+            let (engine, role) = (Weak::clone(&inner.this), queue.role());
+            queue.device.get().attach(RoomNotice::new(AttachedEngine { engine, role }));
         }
-        Arc::new(Engine::new(core, self.options))
+        Arc::new(Engine::new(inner, self.options))
     }
 }
 
-/// An engine, as one of its devices sees it.
-struct Room<W: Work> {
-    core: Weak<Core<W>>,
+impl<W: Work> Engine<W> {
+    /// Starts to build an engine over `device`.
+    pub fn builder(device: Arc<dyn Accelerator<W>>) -> EngineBuilder<W> {
+        EngineBuilder::new(device)
+    }
+}
+
+/// An engine, as one of its devices refers to it.
+struct AttachedEngine<W: Work> {
+    engine: Weak<EngineInner<W>>,
     role: Role,
 }
 
-impl<W: Work> Attached for Room<W> {
+impl<W: Work> Attached for AttachedEngine<W> {
     fn announce(&self) {
-        if let Some(core) = self.core.upgrade() {
-            core.handle_room(self.role);
+        if let Some(engine) = self.engine.upgrade() {
+            engine.handle_room(self.role);
         }
     }
 
     fn is_open(&self) -> bool {
-        self.core.upgrade().is_some_and(|core| !core.closed.load(Ordering::Acquire))
+        self.engine.upgrade().is_some_and(|engine| !engine.closed.load(Ordering::Acquire))
     }
 }
 

@@ -1,24 +1,17 @@
-//! What is not ours: values and devices of the user's, as the engine holds and calls them.
+//! The user's code and values, as the engine calls and holds them.
 //!
 //! Every call goes through [`contain`], and every value that the engine may have to drop is a [`Foreign`]. So a panic in
-//! either ends there, and neither runs on a job's stack (law L4); the rest of the crate need not think of it.
+//! either ends there, and neither runs on a job's stack (law L4).
 
 use core::any::type_name;
-use core::fmt;
 use core::ops::Deref;
-use core::time::Duration;
-use std::sync::Arc;
 
 use wait_ctx::{Panicked, contain, contain_drop};
 
-use crate::accelerator::{Accelerator, BlockingScope, DeviceRefused, Health};
-use crate::error::DeviceError;
+use crate::jobs;
 use crate::meter::Meter;
-use crate::request::Request;
-use crate::threads::Shutdown;
-use crate::work::{Kind, Work};
 
-/// A value of the user's. A panic in its `Drop` is contained wherever it is dropped.
+/// A value of the user's. A panic in its `Drop` is contained.
 pub(crate) struct Foreign<T>(Option<T>);
 
 impl<T> Foreign<T> {
@@ -26,7 +19,7 @@ impl<T> Foreign<T> {
         Self(Some(value))
     }
 
-    /// The value, for its owner, who may be told of a panic in its `Drop`.
+    /// The value, for the caller who passed it in: a panic in its `Drop` is that caller's.
     pub(crate) fn into_inner(mut self) -> T {
         self.0.take().expect(HAS_VALUE)
     }
@@ -50,78 +43,16 @@ impl<T> Drop for Foreign<T> {
 
 const HAS_VALUE: &str = "the value goes by value only";
 
-/// Runs foreign code, [contained](contain), and counts it if it runs on a job's stack all the same.
+/// Runs foreign code, [contained](contain), and counts it if it still runs on a job's stack.
 pub(crate) fn call<R>(
     meter: &Meter,
     what: &'static str,
     foreign: impl FnOnce() -> R,
 ) -> Result<R, Panicked> {
     contain(what, || {
-        if job_core::on_job_stack() {
+        if jobs::on_job_stack() {
             meter.count(|c| &c.on_job_stack);
         }
         foreign()
     })
-}
-
-/// An accelerator, each call of which is contained.
-pub(crate) struct Device<W: Work> {
-    foreign: Foreign<Arc<dyn Accelerator<W>>>,
-    meter: Arc<Meter>,
-}
-
-/// When a device is polled again that has panicked as it was polled.
-const AFTER_A_PANIC: Duration = Duration::from_millis(100);
-
-impl<W: Work> Device<W> {
-    pub(crate) fn new(device: Arc<dyn Accelerator<W>>, meter: &Arc<Meter>) -> Self {
-        Self { foreign: Foreign::new(device), meter: Arc::clone(meter) }
-    }
-
-    /// The device itself, for calls that are made while the engine is built.
-    pub(crate) fn get(&self) -> &dyn Accelerator<W> {
-        &**self.foreign
-    }
-
-    /// Offers a request. A device that panics has taken it: if it was dropped, it has ended as lost.
-    pub(crate) fn submit(&self, request: Request<W>) -> Result<(), DeviceRefused<W>> {
-        self.call("Accelerator::submit", |device| device.submit(request)).unwrap_or(Ok(()))
-    }
-
-    pub(crate) fn poll(&self, now: Duration) -> Option<Duration> {
-        let next = self.call("Accelerator::poll", |device| device.poll(now));
-        next.unwrap_or_else(|_panicked| Some(now.saturating_add(AFTER_A_PANIC)))
-    }
-
-    pub(crate) fn credits(&self, kind: Kind) -> Option<usize> {
-        self.call("Accelerator::credits", |device| device.credits(kind)).unwrap_or_default()
-    }
-
-    pub(crate) fn health(&self, now: Duration) -> Health {
-        self.call("Accelerator::health", |device| device.health(now)).unwrap_or_default()
-    }
-
-    pub(crate) fn blocking(&self) -> Result<Option<BlockingScope>, DeviceError> {
-        self.call("Accelerator::blocking", |device| device.blocking()).unwrap_or(Ok(None))
-    }
-
-    /// Ends the device's own threads; one that panics has left one of them where it was.
-    pub(crate) fn end(&self, deadline: Duration) -> Option<Shutdown> {
-        let end = self.call("Accelerator::end", |device| device.end(deadline));
-        end.unwrap_or(Some(Shutdown::Stuck { n: 1 }))
-    }
-
-    fn call<R>(
-        &self,
-        what: &'static str,
-        foreign: impl FnOnce(&dyn Accelerator<W>) -> R,
-    ) -> Result<R, Panicked> {
-        call(&self.meter, what, || foreign(self.get()))
-    }
-}
-
-impl<W: Work> fmt::Debug for Device<W> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        contain("the Debug of a device", || self.get().fmt(f)).unwrap_or(Err(fmt::Error))
-    }
 }

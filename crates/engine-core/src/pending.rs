@@ -1,20 +1,22 @@
-//! The waiting half of a request.
+//! The caller's half of a request.
 
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-use job_core::Pause;
 use wait_ctx::{Arm, Route, contain};
 
-use crate::cell::Cell;
-use crate::dispatch::Core;
+use crate::device_queue::Retried;
 use crate::error::{DeviceError, EngineError};
-use crate::lane::Retried;
+use crate::id::RequestId;
+use crate::inner::EngineInner;
+use crate::jobs::{self, Paused};
 use crate::plant::{self, Bug};
-use crate::request::{Request, RequestId};
+use crate::request::Request;
+use crate::state::{Abandoned, RequestState};
+use crate::submit::Submitted;
 use crate::work::{Kind, Work};
 
 /// A request in flight, as its caller holds it: to be awaited, [waited for](Self::wait) or
@@ -26,7 +28,9 @@ use crate::work::{Kind, Work};
 #[must_use = "dropping a pending request cancels it"]
 pub struct Pending<W: Work> {
     /// `None` once the result is taken.
-    cell: Option<Arc<Cell<W>>>,
+    state: Option<Arc<RequestState<W>>>,
+    /// Weak: neither engine nor device is kept alive by a caller that waits.
+    engine: Weak<EngineInner<W>>,
     /// The request itself, while the ring is full and this side is to submit it.
     kept: Option<Request<W>>,
     wakes_by: WakesBy,
@@ -42,8 +46,13 @@ pub(crate) enum WakesBy {
 }
 
 impl<W: Work> Pending<W> {
-    pub(crate) fn new(cell: Arc<Cell<W>>, kept: Option<Request<W>>, wakes_by: WakesBy) -> Self {
-        Self { cell: Some(cell), kept, wakes_by }
+    pub(crate) fn new(
+        engine: &Arc<EngineInner<W>>,
+        submitted: Submitted<W>,
+        wakes_by: WakesBy,
+    ) -> Self {
+        let Submitted { state, kept } = submitted;
+        Self { state: Some(state), engine: Weak::clone(&engine.this), kept, wakes_by }
     }
 
     /// The request's number.
@@ -52,7 +61,7 @@ impl<W: Work> Pending<W> {
     ///
     /// After the result was taken.
     pub fn id(&self) -> RequestId {
-        self.cell().id
+        self.state().id
     }
 
     /// The request's kind.
@@ -61,7 +70,7 @@ impl<W: Work> Pending<W> {
     ///
     /// After the result was taken.
     pub fn kind(&self) -> Kind {
-        self.cell().kind
+        self.state().kind
     }
 
     /// Waits for the result: pauses the current job, or blocks the thread where pausing is refused (law L11).
@@ -72,13 +81,13 @@ impl<W: Work> Pending<W> {
     ///
     /// Any [`EngineError`]; [`EngineError::Cancelled`] if the job was cancelled while it waited.
     pub fn wait(mut self) -> Result<W::Output, EngineError> {
-        let cell = Arc::clone(self.cell());
-        if may_pause() {
-            self.park(&cell)?;
+        let state = Arc::clone(self.state());
+        if jobs::may_pause() {
+            self.park(&state)?;
         } else {
-            self.block(&cell);
+            self.block(&state);
         }
-        self.collect(&cell)
+        self.collect(&state)
     }
 
     /// The result, if it is there; else arms the request, so that its completion wakes. For callers that drive
@@ -90,70 +99,69 @@ impl<W: Work> Pending<W> {
     ///
     /// Polling again after the result was taken panics.
     pub fn poll_result(&mut self) -> Poll<Result<W::Output, EngineError>> {
-        let cell = Arc::clone(self.cell());
-        if self.arm(&cell) {
+        let state = Arc::clone(self.state());
+        if self.arm(&state) {
             return Poll::Pending;
         }
-        Poll::Ready(self.collect(&cell))
+        Poll::Ready(self.collect(&state))
     }
 
-    /// From here on a completion wakes; one that came before is seen here and wakes nobody (laws L3, L4). True if there
-    /// is something to wait for.
-    fn arm(&mut self, cell: &Cell<W>) -> bool {
+    /// From here on a completion wakes. An earlier one is seen here, and makes no wake (laws L3, L4). True if the request
+    /// has to be waited for.
+    fn arm(&mut self, state: &RequestState<W>) -> bool {
         loop {
-            self.take_turn(cell);
-            match cell.in_flight.arm() {
+            self.use_permit(state);
+            match state.in_flight.arm() {
                 Arm::Armed => return true,
                 Arm::Settled(_) => return false,
-                // The turn came between the two questions.
+                // A permit came between the two checks.
                 Arm::Retry => {}
             }
         }
     }
 
-    /// Submits the request if it is this side's turn to; that says the engine, the wake for it was only a hint. True if
-    /// it was.
-    fn take_turn(&mut self, cell: &Cell<W>) -> bool {
-        let Some((core, request)) = self.take_kept(cell) else { return cell.is_settled() };
-        let (kept, was_turn) = match core.device.retry(&core, request) {
+    /// Submits the kept request if the engine has granted a permit; a wake is only a hint of one. True if it had, or if
+    /// the request is settled.
+    fn use_permit(&mut self, state: &RequestState<W>) -> bool {
+        let Some((engine, request)) = self.take_kept(state) else { return state.is_settled() };
+        let (kept, permitted) = match engine.retry(request) {
             Retried::NotYet(request) => (Some(request), false),
             Retried::Full(request) => (Some(request), true),
             Retried::Submitted => (None, true),
         };
         self.kept = kept;
-        was_turn
+        permitted
     }
 
-    /// The request, if this side has it, and its engine. If that has gone, so has the request.
-    fn take_kept(&mut self, cell: &Cell<W>) -> Option<(Arc<Core<W>>, Request<W>)> {
+    /// The request, if this side keeps it, and its engine. If the engine is gone, the request ends.
+    fn take_kept(&mut self, state: &RequestState<W>) -> Option<(Arc<EngineInner<W>>, Request<W>)> {
         let request = self.kept.take()?;
-        let core = cell.core.upgrade();
-        if core.is_none() && cell.is_on_standby() {
-            // The answer is to come from there.
+        let engine = self.engine.upgrade();
+        if engine.is_none() && state.is_on_standby() {
+            // The standby still holds the other request, and answers.
             drop(request.into_work());
             return None;
         }
-        core.map(|core| (core, request))
+        engine.map(|engine| (engine, request))
     }
 
-    fn park(&mut self, cell: &Cell<W>) -> Result<(), EngineError> {
-        while self.arm(cell) {
-            tracing::trace!(request = cell.id.as_u64(), kind = cell.kind.name(), "request.park");
-            match job_core::pause() {
-                Pause::Resumed => {
+    fn park(&mut self, state: &RequestState<W>) -> Result<(), EngineError> {
+        while self.arm(state) {
+            tracing::trace!(request = state.id.as_u64(), kind = state.kind.name(), "request.park");
+            match jobs::pause() {
+                Paused::Resumed => {
                     drain_own_fd();
-                    cell.meter().count(|c| &c.resumes);
-                    if !cell.is_settled() && !self.take_turn(cell) {
-                        cell.meter().count(|c| &c.spurious_resumes);
+                    state.meter.count(|c| &c.resumes);
+                    if !state.is_settled() && !self.use_permit(state) {
+                        state.meter.count(|c| &c.spurious_resumes);
                         if plant::armed(Bug::TrustWake) {
                             return Err(EngineError::Device(DeviceError::Failed("trusted a wake")));
                         }
                     }
                 }
-                Pause::Cancelled => return Err(EngineError::Cancelled),
-                // Pausing is refused after all; the thread has to wait itself (law L11).
-                _ => {
-                    self.block(cell);
+                Paused::Cancelled => return Err(EngineError::Cancelled),
+                Paused::Refused => {
+                    self.block(state);
                     return Ok(());
                 }
             }
@@ -161,23 +169,23 @@ impl<W: Work> Pending<W> {
         Ok(())
     }
 
-    fn block(&mut self, cell: &Cell<W>) {
-        cell.meter().count(|c| &c.blocking_waits);
-        if let Some((core, request)) = self.take_kept(cell) {
-            core.device.queue_instead(&core, request);
+    fn block(&mut self, state: &RequestState<W>) {
+        state.meter.count(|c| &c.blocking_waits);
+        if let Some((engine, request)) = self.take_kept(state) {
+            engine.queue_instead(request);
         }
-        let elsewhere = |core: Arc<Core<W>>| core.is_elsewhere();
-        if !cell.is_settled() && cell.core.upgrade().is_some_and(elsewhere) {
-            // Submitted before a fork, in the parent: no thread of this process will answer.
-            return;
-        }
-        // Neither engine nor device is kept alive by the wait: it ends when they go.
-        let scope = match cell.core.upgrade() {
-            Some(core) if !cell.is_settled() => core.blocking(),
+        let scope = match self.engine.upgrade() {
+            Some(engine) if !state.is_settled() => {
+                if engine.is_elsewhere() {
+                    // Submitted before a fork, in the parent: no thread of this process will answer.
+                    return;
+                }
+                engine.blocking()
+            }
             _ => Ok(None),
         };
         let waited = scope.and_then(|scope| {
-            let mut wait = || block_until_settled(cell);
+            let mut wait = || block_until_settled(state, &self.engine);
             match scope {
                 Some(scope) => contain("the blocking scope of a device", || scope(&mut wait))
                     .unwrap_or(Err(DeviceError::Failed("its blocking scope panicked"))),
@@ -188,19 +196,42 @@ impl<W: Work> Pending<W> {
             }
         });
         if let Err(error) = waited
-            && let Some(core) = cell.core.upgrade()
+            && let Some(engine) = self.engine.upgrade()
         {
-            cell.fail(&core, EngineError::Device(error));
+            engine.fail(state, EngineError::Device(error));
         }
     }
 
-    fn collect(&mut self, cell: &Cell<W>) -> Result<W::Output, EngineError> {
-        self.cell = None;
-        cell.collect().unwrap_or(Err(EngineError::Cancelled))
+    fn collect(&mut self, state: &RequestState<W>) -> Result<W::Output, EngineError> {
+        let result = state.collect();
+        if result.is_some() {
+            self.state = None;
+        } else {
+            self.abandon();
+        }
+        result.unwrap_or(Err(EngineError::Cancelled))
     }
 
-    pub(crate) fn cell(&self) -> &Arc<Cell<W>> {
-        self.cell.as_ref().expect("the result of this request has been taken")
+    /// Cancels the request, and unlinks it from the engine if it is there still.
+    fn abandon(&mut self) {
+        let Some(state) = self.state.take() else { return };
+        if self.wakes_by == WakesBy::OwnWaker {
+            // Drops the task's waker now: the device may hold the request for long.
+            state.in_flight.notifier().clear_route();
+        }
+        let queued = state.may_be_queued();
+        let queued = match state.abandon() {
+            Abandoned::Settled => return,
+            Abandoned::Cancelled => queued,
+            Abandoned::WithSession => true,
+        };
+        if let Some(engine) = self.engine.upgrade() {
+            engine.unlink(&state, queued);
+        }
+    }
+
+    fn state(&self) -> &Arc<RequestState<W>> {
+        self.state.as_ref().expect("the result of this request has been taken")
     }
 }
 
@@ -210,7 +241,7 @@ impl<W: Work> Future for Pending<W> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if self.wakes_by == WakesBy::OwnWaker {
             // The waker first: once armed, a completion on another thread uses it.
-            self.cell().in_flight.notifier().set_route(Route::Waker(cx.waker().clone()));
+            self.state().in_flight.notifier().set_route(Route::Waker(cx.waker().clone()));
         }
         self.poll_result()
     }
@@ -221,15 +252,9 @@ impl<W: Work> Unpin for Pending<W> {}
 
 impl<W: Work> Drop for Pending<W> {
     fn drop(&mut self) {
-        if let Some(cell) = self.cell.take() {
-            if self.wakes_by == WakesBy::OwnWaker {
-                // Drops the task's waker now: the device may hold the request for long.
-                cell.in_flight.notifier().clear_route();
-            }
-            cell.abandon();
-        }
+        self.abandon();
         if let Some(request) = self.kept.take() {
-            // It never reached a device: there is no answer to expect.
+            // It never reached a device, so there is no answer to report.
             drop(request.into_work());
         }
     }
@@ -237,34 +262,28 @@ impl<W: Work> Drop for Pending<W> {
 
 impl<W: Work> fmt::Debug for Pending<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let cell = self.cell.as_deref();
+        let state = self.state.as_deref();
         f.debug_struct("Pending")
-            .field("id", &cell.map(|cell| cell.id))
-            .field("kind", &cell.map(|cell| cell.kind))
+            .field("id", &state.map(|state| state.id))
+            .field("kind", &state.map(|state| state.kind))
             .finish()
     }
 }
 
-fn block_until_settled<W: Work>(cell: &Cell<W>) {
-    while !cell.is_settled() {
-        // There may be no other thread that polls: the waiting thread does.
-        let timeout = cell.core.upgrade().and_then(|core| {
-            let next = core.poll()?;
-            Some(next.saturating_sub(core.meter.now()))
+fn block_until_settled<W: Work>(state: &RequestState<W>, engine: &Weak<EngineInner<W>>) {
+    while !state.is_settled() {
+        // There may be no other thread that polls: this one does.
+        let timeout = engine.upgrade().and_then(|engine| {
+            let next = engine.poll()?;
+            Some(next.saturating_sub(engine.meter.now()))
         });
-        cell.block(timeout);
+        state.block(timeout);
     }
 }
 
-/// Whether [`job_core::pause`] would pause. Asked first, so that a request whose thread blocks is never armed and
-/// wakes nobody else.
-pub(crate) fn may_pause() -> bool {
-    !std::thread::panicking() && job_core::current().is_some_and(|job| !job.is_blocked())
-}
-
-/// A wake by the session's own descriptor leaves it readable; after the resume it must not be.
+/// Empties the session's own descriptor after a resume: a wake through it leaves it readable.
 fn drain_own_fd() {
-    if let Some(ctx) = job_core::current().and_then(|job| job.wait_ctx()) {
+    if let Some(ctx) = jobs::wait_ctx() {
         ctx.drain_notify();
     }
 }

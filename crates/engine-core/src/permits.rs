@@ -1,9 +1,8 @@
-//! Permits: which jobs were told to submit their own request, and until when the room is kept for them.
+//! Permits: which jobs may submit their own request, and until when room is reserved for them.
 //!
-//! A permit keeps room in the device for one job, so that a later one does not take it. A job that never comes (it was
-//! forgotten, leaked, or quarantined) would keep that room for ever; nothing but time tells it from one that is slow. So
-//! the room is kept for [`PERMIT_TIME`]. Afterwards the permit still lets its job submit, whenever it comes, but the room
-//! goes to the next.
+//! A permit reserves room in the device for one job, so that a later one does not take it. A job that never comes (it was
+//! forgotten, leaked, or quarantined) would hold that room for ever, and only time tells it from a slow one. So the room
+//! is reserved for [`PERMIT_TIME`]. Afterwards the permit stays valid, but the room goes to the next.
 //!
 //! Pure bookkeeping; every step costs O(log n).
 
@@ -13,26 +12,26 @@ use std::collections::{BTreeMap, BTreeSet};
 use rustc_hash::FxHashMap;
 
 use crate::fifo::Position;
-use crate::request::RequestId;
+use crate::id::RequestId;
 use crate::work::Kind;
 
-/// How long a permit keeps room for its job: longer than an event loop takes to come round, shorter than a client's
+/// How long a permit reserves room: longer than an event loop takes to come round, shorter than a client's
 /// patience.
 pub(crate) const PERMIT_TIME: Duration = Duration::from_millis(100);
 
-/// Permits that were granted and not yet used. `T` is what is known of the request.
+/// Permits that were granted and not yet used. `T` stands for the owner of a request.
 pub(crate) struct Permits<T> {
     all: FxHashMap<RequestId, Permit<T>>,
-    /// How many of each kind keep room. No entry is zero.
+    /// How many of each kind reserve room. No entry is zero.
     reserved: BTreeMap<Kind, usize>,
-    /// Those that keep room, by the time when they no longer do.
+    /// Those that reserve room, by the time when they expire.
     expiries: BTreeSet<(Duration, RequestId)>,
 }
 
 struct Permit<T> {
     position: Position,
-    turn: T,
-    /// Until when it keeps room; `None` if it does not.
+    owner: T,
+    /// Until when it reserves room; `None` if it does not.
     until: Option<Duration>,
 }
 
@@ -41,21 +40,21 @@ impl<T> Permits<T> {
         Self { all: FxHashMap::default(), reserved: BTreeMap::new(), expiries: BTreeSet::new() }
     }
 
-    /// Grants a permit that keeps room until `until`.
-    pub(crate) fn grant(&mut self, id: RequestId, position: Position, turn: T, until: Duration) {
-        let before = self.all.insert(id, Permit { position, turn, until: Some(until) });
+    /// Grants a permit that reserves room until `until`.
+    pub(crate) fn grant(&mut self, id: RequestId, position: Position, owner: T, until: Duration) {
+        let before = self.all.insert(id, Permit { position, owner, until: Some(until) });
         debug_assert!(before.is_none(), "a request has one permit");
         *self.reserved.entry(position.kind()).or_default() += 1;
         self.expiries.insert((until, id));
     }
 
-    /// Takes a permit away, used or withdrawn.
+    /// Removes a permit that is used or withdrawn.
     pub(crate) fn take(&mut self, id: RequestId) -> Option<Position> {
         self.release(id);
         self.all.remove(&id).map(|permit| permit.position)
     }
 
-    /// A permit keeps its room no longer.
+    /// Frees the room of a permit.
     pub(crate) fn release(&mut self, id: RequestId) {
         let Some(permit) = self.all.get_mut(&id) else { return };
         let Some(until) = permit.until.take() else { return };
@@ -67,11 +66,11 @@ impl<T> Permits<T> {
         }
     }
 
-    /// Releases one permit whose time is over at `now`, and says whose it is.
+    /// Frees the room of one permit that has expired by `now`, and returns its owner.
     pub(crate) fn expire(&mut self, now: Duration) -> Option<&T> {
         let &(_, id) = self.expiries.first().filter(|(until, _)| *until <= now)?;
         self.release(id);
-        self.all.get(&id).map(|permit| &permit.turn)
+        self.all.get(&id).map(|permit| &permit.owner)
     }
 
     /// When the next permit loses its room.
@@ -79,7 +78,7 @@ impl<T> Permits<T> {
         self.expiries.first().map(|(until, _)| *until)
     }
 
-    /// How many permits keep room for a request of `kind`.
+    /// How many permits reserve room for a request of `kind`.
     pub(crate) fn n_reserved(&self, kind: Kind) -> usize {
         self.reserved.get(&kind).copied().unwrap_or(0)
     }

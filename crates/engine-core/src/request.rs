@@ -1,32 +1,14 @@
-//! One request: the half that travels to the device. What it shares with the half that waits is in
-//! [`cell`](crate::cell).
+//! The device's half of a request: it owns the work, and gives it back to the engine with an answer.
 
 use core::fmt;
 use core::time::Duration;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
-use crate::cell::Cell;
 use crate::error::{DeviceError, EngineError};
 use crate::foreign::Foreign;
-use crate::lane::Role;
+use crate::id::{RequestId, Role};
+use crate::state::{Answer, RequestState};
 use crate::work::{Kind, Work};
-
-/// The number of a request, unique within its engine. The field `request` of traces.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequestId(pub(crate) u64);
-
-impl RequestId {
-    /// The bare number.
-    pub const fn as_u64(self) -> u64 {
-        self.0
-    }
-}
-
-impl fmt::Display for RequestId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
 
 /// A request on its way to a device and back. Owns the [`Work`].
 ///
@@ -35,16 +17,29 @@ impl fmt::Display for RequestId {
 pub struct Request<W: Work> {
     /// `None` only once completed.
     work: Option<Foreign<W>>,
-    cell: Arc<Cell<W>>,
-    /// For which of the engine's devices it was made. An operation that falls back has a second request.
+    state: Arc<RequestState<W>>,
+    /// Weak: a device that the engine owns holds requests.
+    engine: Weak<dyn Settle<W>>,
+    /// The device it was made for. An operation that falls back has a second request.
     role: Role,
     /// Whether the answer is checked.
     check: bool,
 }
 
+/// The engine of a request, which settles it when its device answers.
+pub(crate) trait Settle<W: Work>: Send + Sync {
+    fn settle(&self, state: &Arc<RequestState<W>>, answer: Answer<W>);
+}
+
 impl<W: Work> Request<W> {
-    pub(crate) fn new(work: Foreign<W>, cell: Arc<Cell<W>>, role: Role, check: bool) -> Self {
-        Self { work: Some(work), cell, role, check }
+    pub(crate) fn new(
+        work: Foreign<W>,
+        state: Arc<RequestState<W>>,
+        engine: Weak<dyn Settle<W>>,
+        role: Role,
+        check: bool,
+    ) -> Self {
+        Self { work: Some(work), state, engine, role, check }
     }
 
     /// What the device is to do.
@@ -54,62 +49,71 @@ impl<W: Work> Request<W> {
 
     /// The request's number.
     pub fn id(&self) -> RequestId {
-        self.cell.id
+        self.state.id
     }
 
     /// The request's kind.
     pub fn kind(&self) -> Kind {
-        self.cell.kind
+        self.state.kind
     }
 
-    /// Says that work on it begins now: until here it waited, in the device too. Tells
-    /// [`queue_wait`](crate::EngineStats::queue_wait) from [`device_time`](crate::EngineStats::device_time); a device
-    /// that does not call it counts as working from the submission on.
+    /// Records that the device begins to work on it now: until here it waited, in the device too. Tells
+    /// [`queue_wait`](crate::EngineStats::queue_wait) from [`device_time`](crate::EngineStats::device_time); without this
+    /// call the device counts as working from the submission on.
     pub fn begin(&self) {
         self.begun_before(Duration::ZERO);
     }
 
-    /// As [`begin`](Self::begin), for a device that learns only later that work began so long ago.
-    pub fn begun_before(&self, now: Duration) {
-        self.cell.stamp_begun(now);
+    /// As [`begin`](Self::begin), for a device that learns only after `elapsed` that work has begun.
+    pub fn begun_before(&self, elapsed: Duration) {
+        self.state.stamp_begun(elapsed);
     }
 
-    /// Whether nobody waits for the result any more. A device may drop such a request instead of computing it.
+    /// Whether the request is settled or cancelled, so that its answer would be dropped. A device may drop such a
+    /// request instead of computing it.
     pub fn is_abandoned(&self) -> bool {
-        self.cell.is_settled()
+        self.state.is_settled()
     }
 
-    /// Ends the request with the device's answer: checks it, hands it over, wakes whoever waits, and lets the engine
-    /// submit the next waiting request.
+    /// Ends the request with the device's answer: checks it, stores it, wakes the caller, and lets the engine submit the
+    /// next waiting request.
     ///
     /// Call it without holding a lock that [`Accelerator::submit`](crate::Accelerator::submit) takes.
     pub fn complete(mut self, answer: Result<W::Output, DeviceError>) {
         if let Some(work) = self.work.take() {
-            self.cell.settle(self.role, self.check, work, answer.map_err(EngineError::Device));
+            self.give_back(work, answer.map_err(EngineError::Device));
         }
     }
 
-    /// Takes back a request that never reached a device.
+    fn give_back(&self, work: Foreign<W>, result: Result<W::Output, EngineError>) {
+        let answer = Answer { work, role: self.role, check: self.check, result };
+        match self.engine.upgrade() {
+            Some(engine) => engine.settle(&self.state, answer),
+            None => {
+                if let Some(answer) = self.state.judge(answer) {
+                    self.state.finish(answer.result);
+                }
+            }
+        }
+    }
+
+    /// Takes back the work of a request that never reached a device.
     pub(crate) fn into_work(mut self) -> Option<Foreign<W>> {
         self.work.take()
     }
 
-    pub(crate) fn cell(&self) -> &Cell<W> {
-        &self.cell
-    }
-
-    pub(crate) fn shared_cell(&self) -> &Arc<Cell<W>> {
-        &self.cell
+    pub(crate) fn state(&self) -> &Arc<RequestState<W>> {
+        &self.state
     }
 }
 
 impl<W: Work> Drop for Request<W> {
     fn drop(&mut self) {
         if let Some(work) = self.work.take() {
-            let gone = self.cell.core.strong_count() == 0;
+            let gone = self.engine.strong_count() == 0;
             let error =
                 if gone { EngineError::Gone } else { EngineError::Device(DeviceError::Lost) };
-            self.cell.settle(self.role, self.check, work, Err(error));
+            self.give_back(work, Err(error));
         }
     }
 }
@@ -117,8 +121,8 @@ impl<W: Work> Drop for Request<W> {
 impl<W: Work> fmt::Debug for Request<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Request")
-            .field("id", &self.cell.id)
-            .field("kind", &self.cell.kind)
+            .field("id", &self.state.id)
+            .field("kind", &self.state.kind)
             .finish_non_exhaustive()
     }
 }

@@ -1,23 +1,17 @@
-//! The end of an engine: no more intake, a time to finish, then its device's threads and its driver's.
+//! The end of an engine: it closes, waits for its requests, then ends the threads of its devices and its driver.
 
 use core::sync::atomic::Ordering;
 use core::time::Duration;
 
 use crate::clock::Wait;
-use crate::dispatch::Core;
 use crate::error::EngineError;
+use crate::inner::EngineInner;
 use crate::threads::Shutdown;
 use crate::work::Work;
 
-impl<W: Work> Core<W> {
-    /// Whether the engine relies on threads, and this is a child made by `fork`, where they are not. Costs a system call
-    /// only if it relies on any.
-    pub(crate) fn is_elsewhere(&self) -> bool {
-        (self.relies_on_threads || self.bell.is_attached()) && !self.bell.home().is_here()
-    }
-
+impl<W: Work> EngineInner<W> {
     pub(crate) fn shut_down(&self, deadline: Duration) -> Shutdown {
-        if !self.bell.home().is_here() {
+        if !self.waker.home().is_here() {
             return Shutdown::Drained;
         }
         self.closed.store(true, Ordering::Release);
@@ -25,8 +19,8 @@ impl<W: Work> Core<W> {
         let given_up = self.finish(wait);
         let mut cannot_tell = false;
         let mut ended = Shutdown::Drained;
-        for lane in self.lanes() {
-            match lane.device.end(wait.left()) {
+        for queue in self.queues() {
+            match queue.device.end(wait.left()) {
                 Some(end) => ended = ended.and(end),
                 None => cannot_tell = true,
             }
@@ -34,21 +28,21 @@ impl<W: Work> Core<W> {
         if cannot_tell {
             ended = ended.and(Shutdown::of(given_up));
         }
-        self.bell.close();
-        ended = ended.and(self.bell.join(wait.left()));
+        self.waker.dismiss(None);
+        ended = ended.and(self.waker.join(wait.left()));
         if let Shutdown::Stuck { n } = ended {
             tracing::warn!(device = ?self.device.device, stuck = n, "engine.stuck");
         }
         ended
     }
 
-    /// Lets what is under way finish, at most until then, and gives up the rest. Returns how many those were.
+    /// Waits until no request is under way, and fails those that are left at the end of `wait`. Returns how many.
     fn finish(&self, wait: Wait) -> usize {
         loop {
             let next = wait_ctx::contain("Engine::poll", || self.poll())
                 .unwrap_or_else(|_| Some(self.retry_at()));
-            let roster = self.roster();
-            if roster.len() == 0 {
+            let registry = self.registry();
+            if registry.len() == 0 {
                 return 0;
             }
             let left = wait.left();
@@ -56,10 +50,10 @@ impl<W: Work> Core<W> {
                 break;
             }
             let next = next.map_or(left, |next| next.saturating_sub(self.meter.now()).min(left));
-            drop(Wait::at_most(next).on(&self.emptied, roster));
+            drop(Wait::at_most(next).on(&self.emptied, registry));
         }
         let left = self.under_way();
-        let given_up = left.iter().filter(|cell| cell.fail(self, EngineError::Gone)).count();
+        let given_up = left.iter().filter(|state| self.fail(state, EngineError::Gone)).count();
         self.meter.counters.shut_down.fetch_add(given_up as u64, Ordering::Relaxed);
         given_up
     }

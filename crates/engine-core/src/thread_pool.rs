@@ -10,12 +10,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::accelerator::{Accelerator, Capabilities, DeviceRefused, RoomNotice};
 use crate::clock::Wait;
-use crate::dispatch::lock;
 use crate::error::DeviceError;
 use crate::inline::carry_out;
 use crate::request::Request;
 use crate::shares::{Limit, Shares};
 use crate::stuck::{Seen, Turn, Watch};
+use crate::sync::lock;
 use crate::threads::{OwnedThreads, Shutdown, ShuttingDown};
 use crate::work::{Kind, Work};
 

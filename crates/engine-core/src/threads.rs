@@ -24,9 +24,10 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle, ThreadId};
 
 use crate::clock::Wait;
-use crate::dispatch::lock;
+use crate::error::DeviceError;
 use crate::home::HomeProcess;
 use crate::signals::spawn_without_signals;
+use crate::sync::lock;
 
 /// Threads whose owner was dropped and that have not ended yet.
 static ENDING: AtomicUsize = AtomicUsize::new(0);
@@ -70,6 +71,9 @@ impl Shutdown {
         Self::of(self.n_stuck().saturating_add(other.n_stuck()))
     }
 }
+
+/// Calls its argument, which blocks, once and before it returns. An error says that it was not called.
+pub type BlockingScope = fn(&mut dyn FnMut()) -> Result<(), DeviceError>;
 
 /// Threads that one owner has started, for devices that are made of threads.
 ///

@@ -1,4 +1,4 @@
-//! What an engine does because time has passed: deadlines, the device's health.
+//! What an engine does as time passes: it polls devices, keeps deadlines and checks the device's health.
 
 use core::time::Duration;
 use std::sync::Arc;
@@ -7,15 +7,16 @@ use wait_ctx::RequestPhase;
 
 use crate::accelerator::Health;
 use crate::breaker::Tripped;
-use crate::cell::Cell;
-use crate::dispatch::{Core, lock};
+use crate::device_queue::Progress;
 use crate::error::EngineError;
-use crate::lane::Pumped;
+use crate::inner::EngineInner;
 use crate::plant::{self, Bug};
+use crate::state::RequestState;
+use crate::sync::lock;
 use crate::work::Work;
 
-impl<W: Work> Core<W> {
-    /// Moves everything to the present, and says when to come again.
+impl<W: Work> EngineInner<W> {
+    /// Moves everything to the present, and returns when to call again.
     pub(crate) fn poll(&self) -> Option<Duration> {
         if self.is_elsewhere() {
             return None;
@@ -24,15 +25,15 @@ impl<W: Work> Core<W> {
             let now = self.meter.now();
             // The device first: an answer that is due at the deadline is in time.
             let mut devices = self.poll_devices(now);
-            let mut moved = self.check_health(now) == Tripped::Yes;
+            let mut moved = self.check_health(now);
             moved |= self.expire(now);
-            let pumped = self.lanes().map(|lane| lane.pump(self)).max();
-            if moved || pumped == Some(Pumped::Moved) {
+            let progress = self.queues().map(|queue| self.pump(queue)).max();
+            if moved || progress == Some(Progress::Moved) {
                 continue;
             }
-            // A device that refuses may have more to do than before: it knows when it will be well again. Asked once:
-            // whoever waits is not offered again before that.
-            if pumped == Some(Pumped::InVain) {
+            // A refusal may have given the device something to do. Polled once more, and not pumped: a request that was
+            // just refused is not submitted again before that is due.
+            if progress == Some(Progress::Refused) {
                 devices = self.poll_devices(now);
             }
             return devices.into_iter().chain(self.next_timer()).min();
@@ -40,15 +41,15 @@ impl<W: Work> Core<W> {
     }
 
     fn poll_devices(&self, now: Duration) -> Option<Duration> {
-        self.lanes().filter_map(|lane| lane.device.poll(now)).min()
+        self.queues().filter_map(|queue| queue.device.poll(now)).min()
     }
 
     fn next_timer(&self) -> Option<Duration> {
-        let permits = self.lanes().filter_map(|lane| lane.next_expiry()).min();
-        let roster = self.roster();
-        let health = self.breaker.as_ref().filter(|_| roster.len() > 0);
+        let permits = self.queues().filter_map(|queue| queue.next_expiry()).min();
+        let registry = self.registry();
+        let health = self.breaker.as_ref().filter(|_| registry.len() > 0);
         let health = health.map(|breaker| lock(breaker).health_due());
-        roster.next_deadline().into_iter().chain(health).chain(permits).min()
+        registry.next_deadline().into_iter().chain(health).chain(permits).min()
     }
 
     /// Ends or moves every request whose deadline has come. True if there was one.
@@ -57,47 +58,48 @@ impl<W: Work> Core<W> {
             return false;
         }
         let mut any = false;
-        // One at a time, for what becomes of one may give others to the standby, with a new deadline.
+        // One at a time: ending one may open the breaker, which moves others to the standby, with a new deadline.
         loop {
             let due = {
-                let mut roster = self.roster();
-                let Some(cell) = roster.take_due(now) else { return any };
-                // Under the lock: on which device it has used up its time.
-                cell.upgrade().map(|cell| (cell.is_on_standby(), cell))
+                let mut registry = self.registry();
+                let Some(state) = registry.take_due(now) else { return any };
+                // Under the lock: record which device timed out.
+                state.upgrade().map(|state| (state.is_on_standby(), state))
             };
             any = true;
-            if let Some((on_standby, cell)) = due {
-                self.expire_one(&cell, on_standby);
+            if let Some((on_standby, state)) = due {
+                self.expire_one(&state, on_standby);
             }
         }
     }
 
-    fn expire_one(&self, cell: &Arc<Cell<W>>, on_standby: bool) {
-        if cell.is_settled() {
+    fn expire_one(&self, state: &Arc<RequestState<W>>, on_standby: bool) {
+        if state.is_settled() {
             return;
         }
         self.meter.count(|c| &c.deadlines);
-        let device_sat_on_it = cell.in_flight.phase() == RequestPhase::Submitted && !on_standby;
-        let rescued = self.rescue(cell, &EngineError::Deadline);
-        // Somebody else may have given it to the standby since, where it has its time again.
-        if !rescued && cell.is_on_standby() == on_standby {
-            cell.fail(self, EngineError::Deadline);
+        let phase = state.in_flight.phase();
+        let timed_out_on_device = phase == RequestPhase::Submitted && !on_standby;
+        let rescued = self.rescue(state, &EngineError::Deadline);
+        // If another thread has moved it to the standby since, it has its time again there.
+        if !rescued && state.is_on_standby() == on_standby {
+            self.fail(state, EngineError::Deadline);
         }
-        if device_sat_on_it {
+        if timed_out_on_device {
             self.note_outcome(&Err(EngineError::Deadline));
         }
     }
 
-    /// Asks the device how it is, if it is time to.
-    pub(crate) fn check_health(&self, now: Duration) -> Tripped {
-        let Some(breaker) = &self.breaker else { return Tripped::No };
+    /// Asks for the device's health, if that is due. True if the breaker opened.
+    pub(crate) fn check_health(&self, now: Duration) -> bool {
+        let Some(breaker) = &self.breaker else { return false };
         if now < lock(breaker).health_due() {
-            return Tripped::No;
+            return false;
         }
         // Without the lock: the device is foreign code.
         let alive = self.device.device.health(now) != Health::Dead;
-        let tripped = lock(breaker).handle_health(now, alive);
-        if tripped == Tripped::Yes {
+        let tripped = lock(breaker).handle_health(now, alive) == Tripped::Yes;
+        if tripped {
             self.handle_trip();
         }
         tripped

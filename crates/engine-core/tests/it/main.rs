@@ -1,28 +1,44 @@
 //! The engine from outside: against its model, under the laws, and from several threads.
 
+mod awaited;
 mod breaker;
 mod defaults;
 mod driver;
 mod extremes;
 mod kit;
+#[cfg(feature = "jobs")]
 mod laws;
+#[cfg(feature = "jobs")]
 mod machine;
+#[cfg(feature = "jobs")]
 mod model;
+#[cfg(feature = "jobs")]
 mod notify;
+#[cfg(feature = "jobs")]
 mod options;
+#[cfg(feature = "jobs")]
 mod panics;
+#[cfg(feature = "jobs")]
 mod permits;
 mod polling;
+#[cfg(feature = "jobs")]
 mod races;
+#[cfg(feature = "jobs")]
 mod session;
+#[cfg(feature = "jobs")]
 mod shutdown;
+#[cfg_attr(not(feature = "jobs"), allow(dead_code, reason = "for the tests with jobs"))]
 mod support;
 mod thread_pool;
+#[cfg(feature = "jobs")]
 mod whose_stack;
 
+#[cfg(feature = "jobs")]
 use machine::Machine;
+#[cfg(feature = "jobs")]
 use proptest_state_machine::prop_state_machine;
 
+#[cfg(feature = "jobs")]
 prop_state_machine! {
     #![proptest_config(proptest::test_runner::Config { cases: 200, failure_persistence: None, ..Default::default() })]
 

@@ -1,0 +1,529 @@
+//! A device with the bounded backlog before its rings.
+//!
+//! ```text
+//!   enter --> device          while nothing waits and its ring has room
+//!     |
+//!     v
+//!   backlog -- pump --> device                            OnFull::Queue: the request itself waits
+//!     |
+//!     +------- pump --> permit -- wake --> job -- retry --> device     OnFull::Notify: its owner waits for a permit
+//! ```
+//!
+//! What waits is behind one lock, which is held for bookkeeping only: the device and wakers are called without it.
+//!
+//! The methods return what happened. Where they say that the queue needs a [`pump`](DeviceQueue::pump), the engine
+//! pumps, for a pump may hand requests back that belong on the standby.
+
+use core::sync::atomic::{AtomicUsize, Ordering};
+use core::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::accelerator::DeviceRefused;
+use crate::backlog::{Backlog, Grant, Replaced, Waiting, Withdrawn};
+use crate::device::Device;
+use crate::error::{DeviceError, EngineError};
+use crate::fifo::Position;
+use crate::foreign::Foreign;
+use crate::id::{RequestId, Role};
+use crate::meter::Meter;
+use crate::options::OnFull;
+use crate::plant::{self, Bug};
+use crate::request::Request;
+use crate::state::RequestState;
+use crate::sync::lock;
+use crate::waker::DriverWaker;
+use crate::work::{Kind, Work};
+
+pub(crate) struct DeviceQueue<W: Work> {
+    role: Role,
+    pub(crate) device: Device<W>,
+    on_full: OnFull,
+    /// Whether every result of this device is checked.
+    pub(crate) check_all: bool,
+    needs_poll: bool,
+    meter: Arc<Meter>,
+    waker: DriverWaker,
+    backlog: Mutex<RequestBacklog<W>>,
+    /// Requests that are queued or being submitted: while it is not zero, a new request of any kind goes to the end of
+    /// its queue instead of overtaking. Written under the lock.
+    waiting: AtomicUsize,
+    /// Permits not yet used. Written under the lock.
+    permits: AtomicUsize,
+    /// Calls of [`pump`](Self::pump) that the running pump has not yet answered.
+    pump_calls: AtomicUsize,
+}
+
+type RequestBacklog<W> = Backlog<Request<W>, Arc<RequestState<W>>>;
+
+/// Where a new request is.
+pub(crate) enum Entered<W: Work> {
+    /// The device has it. If the flag is set the queue needs a pump: requests that queued meanwhile waited for this one.
+    Submitted { pump: bool },
+    /// It waits, and the queue needs a pump: the device may have emptied its ring before the request was queued, and then
+    /// nothing else would. An owner that is to submit the request itself gets it back.
+    Queued(Option<Request<W>>),
+    /// The queue is full.
+    Full(Request<W>),
+}
+
+/// Result of an owner's attempt to submit the request that it keeps. After the last two the queue needs a pump.
+pub(crate) enum Retried<W: Work> {
+    /// It has no permit.
+    NotYet(Request<W>),
+    /// It had a permit, and the ring was full. It is the next one.
+    Full(Request<W>),
+    Submitted,
+}
+
+/// What was taken out of the backlog.
+#[must_use = "the queue may need a pump"]
+pub(crate) struct Removed<W: Work> {
+    /// The work of a request that was queued.
+    pub(crate) work: Option<Foreign<W>>,
+    /// A permit was withdrawn, and the queue needs a pump: the room that it reserved is free.
+    pub(crate) pump: bool,
+}
+
+/// What a pump did.
+#[must_use = "diverted requests belong to the standby"]
+pub(crate) struct Pumped<W: Work> {
+    pub(crate) progress: Progress,
+    /// Requests that the device must not get, for its breaker is open.
+    pub(crate) diverted: Vec<Request<W>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Progress {
+    /// There was nothing to submit.
+    None,
+    /// The device refused all that it was offered.
+    Refused,
+    /// A request left the queue.
+    Moved,
+}
+
+/// What one step of a pump did with the next waiting request.
+enum Served<W: Work> {
+    /// It was dropped, or its owner got a permit.
+    Skipped,
+    Submitted,
+    Diverted(Request<W>),
+    /// It was not offered: there is no room for its kind.
+    NoRoom,
+    /// The device refused it.
+    Refused,
+}
+
+impl<W: Work> DeviceQueue<W> {
+    pub(crate) fn new(
+        role: Role,
+        device: Device<W>,
+        on_full: OnFull,
+        bound: usize,
+        check_all: bool,
+        meter: Arc<Meter>,
+        waker: DriverWaker,
+    ) -> Self {
+        let needs_poll = device.get().capabilities().needs_poll;
+        Self {
+            role,
+            device,
+            on_full,
+            check_all,
+            needs_poll,
+            meter,
+            waker,
+            backlog: Mutex::new(Backlog::new(bound)),
+            waiting: AtomicUsize::new(0),
+            permits: AtomicUsize::new(0),
+            pump_calls: AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) fn role(&self) -> Role {
+        self.role
+    }
+
+    pub(crate) fn bound(&self) -> usize {
+        self.lock().bound()
+    }
+
+    /// Gives a new request to the device or to the backlog before it.
+    pub(crate) fn enter(&self, state: &RequestState<W>, request: Request<W>) -> Entered<W> {
+        let kind = state.kind;
+        let others_first = self.waiting.load(Ordering::Acquire) > 0
+            || self.permits.load(Ordering::Acquire) > 0 && !self.has_room(kind);
+        let request = if others_first {
+            request
+        } else {
+            let notify = self.on_full == OnFull::Notify;
+            if notify {
+                self.lock().distrust_credits(kind);
+            }
+            match self.submit(state, request) {
+                Ok(()) => {
+                    self.trust_credits(kind);
+                    return Entered::Submitted { pump: notify };
+                }
+                Err(request) => {
+                    self.handle_refusal(kind);
+                    request
+                }
+            }
+        };
+        let queued = self.update(|backlog| {
+            if backlog.is_full(kind) {
+                return Entered::Full(request);
+            }
+            let id = request.id();
+            let (waiting, kept) = match self.on_full {
+                OnFull::Queue => (Waiting::Request(request), None),
+                OnFull::Notify => (Waiting::Owner(Arc::clone(request.state())), Some(request)),
+            };
+            backlog.push(kind, id, waiting);
+            Entered::Queued(kept)
+        });
+        if let Entered::Queued(_) = queued {
+            self.meter.count(|c| &c.queued);
+        }
+        queued
+    }
+
+    /// Submits a request for its owner, if the owner has a permit.
+    pub(crate) fn retry(&self, request: Request<W>) -> Retried<W> {
+        if self.permits.load(Ordering::Acquire) == 0 {
+            return Retried::NotYet(request);
+        }
+        let Some(position) = self.update(|backlog| backlog.use_permit(request.id())) else {
+            return Retried::NotYet(request);
+        };
+        self.meter.count(|c| &c.retries);
+        match self.submit_waiting(request) {
+            Ok(()) => {
+                self.meter.count(|c| &c.in_order);
+                self.update(|backlog| {
+                    backlog.done(position);
+                    backlog.trust_credits(position.kind());
+                });
+                Retried::Submitted
+            }
+            Err(request) => {
+                self.handle_refusal(position.kind());
+                self.put_back(position, Waiting::Owner(Arc::clone(request.state())));
+                Retried::Full(request)
+            }
+        }
+    }
+
+    /// Queues a request in place of its owner, who blocks and so can no longer be woken to submit it. True if the queue
+    /// needs a pump.
+    pub(crate) fn queue_instead(&self, request: Request<W>) -> bool {
+        let id = request.id();
+        match self.update(|backlog| backlog.replace(id, request)) {
+            Ok(replaced) => replaced == Replaced::Permit,
+            // Its operation is over, or belongs to the standby by now.
+            Err(request) => {
+                drop(request.into_work());
+                false
+            }
+        }
+    }
+
+    /// Takes a request or its permit out of the backlog; not a request that is being submitted.
+    pub(crate) fn withdraw(&self, id: RequestId) -> Removed<W> {
+        match self.update(|backlog| backlog.withdraw(id)) {
+            Some(Withdrawn::Waiting(Waiting::Request(request))) => {
+                Removed { work: request.into_work(), pump: false }
+            }
+            Some(Withdrawn::Permit) => Removed { work: None, pump: true },
+            Some(Withdrawn::Waiting(Waiting::Owner(_))) | None => {
+                Removed { work: None, pump: false }
+            }
+        }
+    }
+
+    /// Takes a queued request for its work. Not one that its owner keeps: the job will still submit that.
+    pub(crate) fn take_work(&self, id: RequestId) -> Option<Foreign<W>> {
+        self.update(|backlog| backlog.withdraw_request(id))?.into_work()
+    }
+
+    /// Whether this device has nothing more to do for a request. The thread that makes it so withdraws the request
+    /// afterwards, which finds it unless it is being submitted or has yet to be queued.
+    fn is_over(&self, state: &RequestState<W>) -> bool {
+        state.is_settled() || self.role == Role::Device && state.is_on_standby()
+    }
+
+    fn submit_waiting(&self, request: Request<W>) -> Result<(), Request<W>> {
+        let state = Arc::clone(request.state());
+        state.stamp_accepted();
+        self.submit(&state, request)
+    }
+
+    /// A refusal outside of a poll may give the device something to do, such as to open its ring again. The pump does not
+    /// report its refusals here: it would keep the driver awake for as long as the ring is full.
+    fn handle_refusal(&self, kind: Kind) {
+        if self.on_full == OnFull::Notify && self.device.credits(kind) == Some(0) {
+            self.trust_credits(kind);
+        }
+        if self.needs_poll {
+            self.waker.wake();
+        }
+    }
+
+    /// Submits one request to the device. Returns it if the ring is full.
+    fn submit(&self, state: &RequestState<W>, request: Request<W>) -> Result<(), Request<W>> {
+        match self.call_submit(request) {
+            Ok(()) => {
+                state.in_flight.accept();
+                self.meter.count(|c| &c.accepted);
+                if self.needs_poll {
+                    self.waker.wake();
+                }
+                Ok(())
+            }
+            Err(DeviceRefused::Full(request)) => {
+                self.meter.count(|c| &c.ring_full);
+                Err(request)
+            }
+            Err(DeviceRefused::Unavailable(request, why)) => {
+                request.complete(Err(DeviceError::Unavailable(why)));
+                Ok(())
+            }
+            Err(DeviceRefused::Unsupported(request, why)) => {
+                request.complete(Err(DeviceError::Unsupported(why)));
+                Ok(())
+            }
+        }
+    }
+
+    fn call_submit(&self, mut request: Request<W>) -> Result<(), DeviceRefused<W>> {
+        let useless_attempts = if plant::armed(Bug::SpinOnFull) { 99 } else { 0 };
+        for _ in 0..useless_attempts {
+            match self.device.submit(request) {
+                Err(DeviceRefused::Full(back)) => request = back,
+                other => return other,
+            }
+            self.meter.count(|c| &c.ring_full);
+        }
+        self.device.submit(request)
+    }
+
+    /// Submits waiting requests until the device is full, or gives their owners permits to. While the breaker
+    /// `is_shut_off`, hands back those that the standby may take.
+    ///
+    /// Any thread may call it at any time, also from within: one caller works, and goes round once more for each call
+    /// that came meanwhile.
+    pub(crate) fn pump(&self, is_shut_off: impl Fn() -> bool) -> Pumped<W> {
+        let mut pumped = Pumped { progress: Progress::None, diverted: Vec::new() };
+        if self.waiting.load(Ordering::Acquire) == 0
+            || self.pump_calls.fetch_add(1, Ordering::AcqRel) > 0
+        {
+            return pumped;
+        }
+        let running = Running(&self.pump_calls);
+        loop {
+            let calls = self.pump_calls.load(Ordering::Acquire);
+            self.pump_once(&is_shut_off, &mut pumped);
+            if self.pump_calls.fetch_sub(calls, Ordering::AcqRel) == calls {
+                core::mem::forget(running);
+                return pumped;
+            }
+        }
+    }
+
+    fn pump_once(&self, is_shut_off: &impl Fn() -> bool, pumped: &mut Pumped<W>) {
+        self.reclaim_permits();
+        let mut full: Vec<Kind> = Vec::new();
+        while let Some((position, next)) = self.update(|backlog| backlog.next(&full)) {
+            let served = match next {
+                Waiting::Request(request) => self.submit_next(is_shut_off, position, request),
+                Waiting::Owner(state) => self.permit_next(position, &state),
+            };
+            if matches!(served, Served::NoRoom | Served::Refused) {
+                full.push(position.kind());
+            }
+            let progress = match served {
+                Served::Skipped | Served::NoRoom => Progress::None,
+                Served::Refused => Progress::Refused,
+                Served::Submitted => Progress::Moved,
+                Served::Diverted(request) => {
+                    pumped.diverted.push(request);
+                    Progress::Moved
+                }
+            };
+            pumped.progress = pumped.progress.max(progress);
+        }
+    }
+
+    fn submit_next(
+        &self,
+        is_shut_off: &impl Fn() -> bool,
+        position: Position,
+        request: Request<W>,
+    ) -> Served<W> {
+        if self.is_over(request.state()) {
+            self.update(|backlog| backlog.done(position));
+            drop(request.into_work());
+            return Served::Skipped;
+        }
+        if is_shut_off() {
+            self.update(|backlog| backlog.done(position));
+            return Served::Diverted(request);
+        }
+        // Queued among owners with permits: the room may be reserved for an earlier one.
+        if self.on_full == OnFull::Notify && !self.has_room(position.kind()) {
+            self.put_back(position, Waiting::Request(request));
+            return Served::NoRoom;
+        }
+        match self.submit_waiting(request) {
+            Ok(()) => {
+                let overtook = self.update(|backlog| backlog.done(position));
+                self.meter.count(|c| if overtook { &c.out_of_order } else { &c.in_order });
+                Served::Submitted
+            }
+            Err(request) => {
+                self.put_back(position, Waiting::Request(request));
+                Served::Refused
+            }
+        }
+    }
+
+    /// Gives the owner of a request a permit to submit it, if there is room, and wakes the owner.
+    fn permit_next(&self, position: Position, state: &RequestState<W>) -> Served<W> {
+        if self.is_over(state) {
+            if self.withdraw(state.id).pump {
+                // This pump goes round once more.
+                self.pump_calls.fetch_add(1, Ordering::AcqRel);
+            }
+            return Served::Skipped;
+        }
+        let credits = self.device.credits(position.kind());
+        let now = self.meter.now();
+        match self.update(|backlog| backlog.grant(position, credits, now)) {
+            Grant::Granted { until } => {
+                // The thread that keeps deadlines also takes the room back from an owner that does not come.
+                self.waker.wake_at(until);
+                // Read first: an owner that arms in between is woken.
+                let armed = state.in_flight.is_armed();
+                if state.in_flight.notify_retry() {
+                    self.meter.count(|c| &c.retry_wakes);
+                } else if !armed {
+                    self.lock().release_room(state.id);
+                }
+                Served::Skipped
+            }
+            Grant::NoRoom => Served::NoRoom,
+            Grant::Changed => Served::Skipped,
+        }
+    }
+
+    /// Takes the room back from permits that were not used in time, so that others go on (law L13).
+    fn reclaim_permits(&self) {
+        if self.permits.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let now = self.meter.now();
+        while let Some(state) = { self.lock().expire(now) } {
+            self.meter.count(|c| &c.permits_expired);
+            if self.is_over(&state) {
+                // Its session was dropped and its job was leaked: the permit will never be used.
+                drop(self.withdraw(state.id));
+            }
+        }
+    }
+
+    /// Tells the driver when the next permit expires that a request has begun to wait for. While none waits, permits do
+    /// not wake the driver, so it may be asleep. Not for the pump to call: the driver's own poll pumps.
+    pub(crate) fn watch_permits(&self) {
+        if let Some(at) = self.next_expiry() {
+            self.waker.wake_at(at);
+        }
+    }
+
+    /// When a permit loses its room to a waiting request.
+    pub(crate) fn next_expiry(&self) -> Option<Duration> {
+        if self.permits.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        self.lock().next_expiry()
+    }
+
+    /// Queues a request, or its owner, that the device refused, at its old position; drops it if it is over.
+    fn put_back(&self, position: Position, waiting: Waiting<Request<W>, Arc<RequestState<W>>>) {
+        let over = self.update(|backlog| {
+            let state = match &waiting {
+                Waiting::Request(request) => request.state(),
+                Waiting::Owner(state) => state,
+            };
+            let id = state.id;
+            if self.is_over(state) {
+                backlog.done(position);
+                return Some(waiting);
+            }
+            backlog.put_back(position, id, waiting);
+            None
+        });
+        if let Some(Waiting::Request(request)) = over {
+            drop(request.into_work());
+        }
+    }
+
+    fn has_room(&self, kind: Kind) -> bool {
+        let credits = self.device.credits(kind);
+        self.lock().has_room(kind, credits)
+    }
+
+    /// A request has left the device, or the device announces room.
+    pub(crate) fn handle_room(&self) {
+        if self.on_full == OnFull::Notify {
+            self.lock().trust_all_credits();
+        }
+    }
+
+    fn trust_credits(&self, kind: Kind) {
+        if self.on_full == OnFull::Notify {
+            self.lock().trust_credits(kind);
+        }
+    }
+
+    /// Changes the backlog, and publishes its sizes for readers without the lock. The change must call no foreign code
+    /// and drop no work; what it drops must have another owner.
+    fn update<X>(&self, change: impl FnOnce(&mut RequestBacklog<W>) -> X) -> X {
+        let mut backlog = self.lock();
+        let before = backlog.n_waiting() + backlog.n_permits();
+        let changed = change(&mut backlog);
+        let (waiting, permits) = (backlog.n_waiting(), backlog.n_permits());
+        self.waiting.store(waiting, Ordering::Release);
+        self.permits.store(permits, Ordering::Release);
+        let after = waiting + permits;
+        if after > before {
+            self.meter.waiters.add(after - before);
+        } else if after < before {
+            self.meter.waiters.sub(before - after);
+        }
+        changed
+    }
+
+    fn lock(&self) -> MutexGuard<'_, RequestBacklog<W>> {
+        lock(&self.backlog)
+    }
+}
+
+impl<W: Work> Drop for DeviceQueue<W> {
+    /// Queued requests end as they are dropped; an owner that waits for a permit gets [`EngineError::Gone`] here.
+    fn drop(&mut self) {
+        let owners = self.backlog.get_mut().unwrap_or_else(PoisonError::into_inner).take_owners();
+        for state in owners.iter().filter(|state| !self.is_over(state)) {
+            state.finish(Err(EngineError::Gone));
+        }
+    }
+}
+
+/// A running pump. If foreign code unwinds it, the next call may pump.
+struct Running<'a>(&'a AtomicUsize);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.store(0, Ordering::Release);
+    }
+}

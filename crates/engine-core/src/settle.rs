@@ -1,0 +1,219 @@
+//! The end of a request: the device's answer, the standby where the device fails, and the caller's wake.
+//!
+//! ```text
+//!   device --> answer --> check --> store --> wake
+//!                 |  error, no answer in time, breaker opens
+//!                 v
+//!              standby -> answer --> check --> store --> wake; the other answer is late, and is erased
+//! ```
+
+use core::sync::atomic::Ordering;
+use std::sync::Arc;
+
+use wait_ctx::RequestPhase;
+
+use crate::breaker::{self, Tripped};
+use crate::error::{DeviceError, EngineError, RefusedReason};
+use crate::foreign::Foreign;
+use crate::id::Role;
+use crate::inner::EngineInner;
+#[cfg(feature = "plant")]
+use crate::plant::{self, Bug};
+use crate::request::{Request, Settle};
+use crate::state::{Answer, RequestState};
+use crate::sync::lock;
+use crate::work::Work;
+
+/// Whether the standby has an operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FellBack {
+    /// Since now.
+    Now,
+    /// It had it before.
+    Before,
+    /// The options do not allow it, or there is no standby.
+    Never,
+}
+
+impl<W: Work> Settle<W> for EngineInner<W> {
+    fn settle(&self, state: &Arc<RequestState<W>>, answer: Answer<W>) {
+        let role = answer.role;
+        if let Some(Answer { work, result, .. }) = state.judge(answer) {
+            let result = self.planted(result);
+            match role {
+                Role::Device => self.settle_device(state, work, result),
+                Role::Standby => drop(self.publish(state, result)),
+            }
+        }
+        self.handle_room(role);
+    }
+}
+
+impl<W: Work> EngineInner<W> {
+    /// Settles with the device's own answer, unless the standby has to do better.
+    fn settle_device(
+        &self,
+        state: &Arc<RequestState<W>>,
+        work: Foreign<W>,
+        result: Result<W::Output, EngineError>,
+    ) {
+        self.note_outcome(&result);
+        if let Err(error) = &result {
+            match self.fall_back(state, work, error) {
+                FellBack::Now => return,
+                // The standby already took over at the deadline; drop the late error.
+                FellBack::Before => return state.discard_late(None),
+                FellBack::Never => {}
+            }
+        }
+        self.publish(state, result);
+        if state.is_on_standby() {
+            // Its second request may still be queued there.
+            drop(self.withdraw(state.id));
+        }
+    }
+
+    /// Stores the outcome, deregisters the request and wakes its caller. False if it was settled before: then the result
+    /// is erased.
+    fn publish(&self, state: &RequestState<W>, result: Result<W::Output, EngineError>) -> bool {
+        let Some(stored) = state.store(result) else { return false };
+        self.deregister(state);
+        state.wake(stored);
+        true
+    }
+
+    /// Ends a request with an error that is not its device's. False if it was settled before.
+    pub(crate) fn fail(&self, state: &RequestState<W>, error: EngineError) -> bool {
+        if state.is_settled() {
+            return false;
+        }
+        let queued = state.may_be_queued();
+        let failed = self.publish(state, Err(error));
+        if queued {
+            drop(self.withdraw(state.id));
+        }
+        failed
+    }
+
+    /// Removes a request whose caller has cancelled it.
+    pub(crate) fn unlink(&self, state: &RequestState<W>, queued: bool) {
+        self.deregister(state);
+        if queued {
+            drop(self.withdraw(state.id));
+        }
+    }
+
+    /// Gives to the standby what the device could not do.
+    fn fall_back(
+        &self,
+        state: &Arc<RequestState<W>>,
+        work: Foreign<W>,
+        error: &EngineError,
+    ) -> FellBack {
+        if !self.may_fall_back(state.options) {
+            return FellBack::Never;
+        }
+        let deadline = state.options.deadline.map(|deadline| self.meter.after(deadline));
+        {
+            let mut registry = self.registry();
+            // Under the lock: no thread takes the device's deadline for the standby's, and the key stays valid.
+            if state.on_standby.swap(true, Ordering::AcqRel) {
+                return FellBack::Before;
+            }
+            if let (Some(deadline), Some(key)) = (deadline, state.registry_key()) {
+                registry.extend(key, deadline);
+            }
+        }
+        self.meter.count(|c| &c.fallbacks);
+        tracing::debug!(request = state.id.0, kind = state.kind.name(), %error, "request.fall_back");
+        if *error != EngineError::Device(SHUT_OFF) {
+            self.meter.complain(state.kind, error);
+        }
+        if let Some(deadline) = deadline {
+            self.waker.wake_at(deadline);
+        }
+        let request = self.request(work, state, Role::Standby);
+        if let Err(request) = self.enter(Role::Standby, state, request) {
+            drop(request.into_work());
+            let bound = self.queue(Role::Standby).bound();
+            self.publish(state, Err(EngineError::Refused(RefusedReason::QueueFull { bound })));
+        }
+        FellBack::Now
+    }
+
+    /// Moves a waiting request away from a device that is shut off.
+    pub(crate) fn divert(&self, request: Request<W>) {
+        let state = Arc::clone(request.state());
+        let error = EngineError::Device(SHUT_OFF);
+        let Some(work) = request.into_work() else { return };
+        if self.fall_back(&state, work, &error) == FellBack::Never {
+            self.publish(&state, Err(error));
+        }
+    }
+
+    /// Sends an operation to the standby although the device has not given it back. False if that cannot be done.
+    pub(crate) fn rescue(&self, state: &Arc<RequestState<W>>, error: &EngineError) -> bool {
+        if !self.may_fall_back(state.options) || state.is_on_standby() {
+            return false;
+        }
+        let queued = state.in_flight.phase() == RequestPhase::Queued;
+        let in_queue = || self.device.take_work(state.id);
+        let Some(work) = state.take_spare().or_else(in_queue) else { return false };
+        let rescued = self.fall_back(state, work, error) != FellBack::Never;
+        if queued {
+            // Withdrawn only after the standby owns the work: a thread that is submitting it sees that.
+            let removed = self.device.withdraw(state.id);
+            if removed.pump {
+                self.pump(&self.device);
+            }
+        }
+        rescued
+    }
+
+    /// Reports the device's result to the breaker.
+    pub(crate) fn note_outcome(&self, result: &Result<W::Output, EngineError>) {
+        let Some(breaker) = &self.breaker else { return };
+        let tripped = match result {
+            Ok(_) => {
+                lock(breaker).handle_success();
+                Tripped::No
+            }
+            Err(error) if breaker::counts(error) => lock(breaker).handle_failure(self.meter.now()),
+            Err(_) => Tripped::No,
+        };
+        if tripped == Tripped::Yes {
+            self.handle_trip();
+        }
+    }
+
+    /// The breaker has opened: moves to the standby what the device holds and the standby may do.
+    pub(crate) fn handle_trip(&self) {
+        self.meter.count(|c| &c.trips);
+        tracing::warn!(device = ?self.device.device, "breaker.open");
+        for state in self.under_way() {
+            if !state.is_settled() && !state.is_on_standby() {
+                self.rescue(&state, &EngineError::Device(SHUT_OFF));
+            }
+        }
+    }
+
+    /// The result of a request; with a bug planted, that of the request before it.
+    #[cfg(feature = "plant")]
+    fn planted(&self, result: Result<W::Output, EngineError>) -> Result<W::Output, EngineError> {
+        if !plant::armed(Bug::ForeignResult) {
+            return result;
+        }
+        let first = DeviceError::Failed("the first result was held back");
+        result.and_then(|output| {
+            lock(&self.held_back).replace(output).ok_or(EngineError::Device(first))
+        })
+    }
+
+    #[cfg(not(feature = "plant"))]
+    #[expect(clippy::unused_self, reason = "the planted bug keeps a result")]
+    fn planted(&self, result: Result<W::Output, EngineError>) -> Result<W::Output, EngineError> {
+        result
+    }
+}
+
+const SHUT_OFF: DeviceError = DeviceError::Unavailable("the circuit breaker is open");

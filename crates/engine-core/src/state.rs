@@ -1,0 +1,382 @@
+//! What the two halves of a request share: the caller's half, and the half that travels to the device.
+//!
+//! ```text
+//!      the caller's side              shared                  the device's side
+//!   +----------------+        +-------------------+        +------------------+
+//!   | Pending<W>     |--Arc-->| RequestState<W>   |<--Arc--| Request<W>       |
+//!   |  wait, cancel  |        |  word (wait-ctx)  |        |  owns the work   |
+//!   +----------------+        |  result, spare    |        |  complete(..)    |
+//!                             +-------------------+        +------------------+
+//! ```
+//!
+//! Rules:
+//! 1. The work belongs to `Request` alone, from submission to completion. A copy for the standby, if the options ask for
+//!    one, is kept here until it is used or the request is settled.
+//! 2. The result is written by the one caller whose [`InFlight::claim`] won, under the lock of `kept`. So a thread that
+//!    sees a settled word and then takes the lock finds the result.
+//! 3. The result is taken by `Pending` alone. If `Pending` was dropped first, the claim fails and the result goes to
+//!    [`Work::erase`].
+
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use core::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+
+use wait_ctx::{Claim, Ending, InFlight, RequestPhase};
+
+use crate::error::EngineError;
+use crate::foreign::{self, Foreign};
+use crate::id::{RequestId, Role};
+use crate::meter::Meter;
+use crate::options::RequestOptions;
+use crate::plant::{self, Bug};
+use crate::sync::lock;
+use crate::work::{CheckFailed, Kind, Work};
+
+pub(crate) struct RequestState<W: Work> {
+    pub(crate) id: RequestId,
+    pub(crate) kind: Kind,
+    /// What [`Work::must_check`] says.
+    pub(crate) must_check: bool,
+    pub(crate) options: RequestOptions,
+    pub(crate) in_flight: InFlight,
+    pub(crate) meter: Arc<Meter>,
+    /// The standby has it, or had it.
+    pub(crate) on_standby: AtomicBool,
+    /// Its key in the engine's registry, or [`UNREGISTERED`].
+    registry_key: AtomicUsize,
+    kept: Mutex<Kept<W>>,
+    /// A thread sleeps on `settled`, or is about to. Exchanged, never just read or written: the second of two threads
+    /// sees what the first did before.
+    blocked: AtomicBool,
+    settled: Condvar,
+    times: Times,
+}
+
+struct Kept<W: Work> {
+    result: Option<Result<W::Output, EngineError>>,
+    /// A copy of the work for the standby.
+    spare: Option<Foreign<W>>,
+}
+
+const UNREGISTERED: usize = usize::MAX;
+
+/// When the request passed each station, in nanoseconds of the engine's clock.
+#[derive(Debug, Default)]
+struct Times {
+    submitted: AtomicU64,
+    accepted: AtomicU64,
+    completed: AtomicU64,
+}
+
+impl Times {
+    /// The time until work on the request began, and from there to its completion.
+    fn so_far(&self) -> (Duration, Duration) {
+        let at = |time: &AtomicU64| Duration::from_nanos(time.load(Ordering::Relaxed));
+        let (submitted, accepted) = (at(&self.submitted), at(&self.accepted));
+        let completed = at(&self.completed);
+        (accepted.saturating_sub(submitted), completed.saturating_sub(accepted))
+    }
+}
+
+/// A device's answer, with the work that it is for.
+pub(crate) struct Answer<W: Work> {
+    pub(crate) work: Foreign<W>,
+    /// The device that answers.
+    pub(crate) role: Role,
+    /// Whether the result is checked.
+    pub(crate) check: bool,
+    pub(crate) result: Result<W::Output, EngineError>,
+}
+
+/// A stored result whose caller has yet to be woken.
+#[must_use = "the caller sleeps until it is woken"]
+pub(crate) struct Stored<'a> {
+    /// `None` only if a planted bug stores a second result.
+    claim: Option<Claim<'a>>,
+}
+
+/// What a caller that drops its half leaves behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Abandoned {
+    /// Nothing: the request was settled.
+    Settled,
+    /// This call cancelled the request.
+    Cancelled,
+    /// The session was dropped before, which cancelled the request without telling the engine.
+    WithSession,
+}
+
+impl<W: Work> RequestState<W> {
+    pub(crate) fn new(
+        id: RequestId,
+        kind: Kind,
+        must_check: bool,
+        options: RequestOptions,
+        in_flight: InFlight,
+        meter: &Arc<Meter>,
+    ) -> Arc<Self> {
+        let times = Times::default();
+        let now = meter.now_ns();
+        times.submitted.store(now, Ordering::Relaxed);
+        times.accepted.store(now, Ordering::Relaxed);
+        meter.requests.add(1);
+        Arc::new(Self {
+            id,
+            kind,
+            must_check,
+            options,
+            in_flight,
+            meter: Arc::clone(meter),
+            on_standby: AtomicBool::new(false),
+            registry_key: AtomicUsize::new(UNREGISTERED),
+            kept: Mutex::new(Kept { result: None, spare: None }),
+            blocked: AtomicBool::new(false),
+            settled: Condvar::new(),
+            times,
+        })
+    }
+
+    pub(crate) fn is_settled(&self) -> bool {
+        !matches!(self.in_flight.phase(), RequestPhase::Queued | RequestPhase::Submitted)
+    }
+
+    /// Whether it may be in a queue. Once submitted to the device, it can only be in that of the standby.
+    pub(crate) fn may_be_queued(&self) -> bool {
+        self.in_flight.phase() == RequestPhase::Queued || self.is_on_standby()
+    }
+
+    pub(crate) fn is_on_standby(&self) -> bool {
+        self.on_standby.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn registry_key(&self) -> Option<usize> {
+        let key = self.registry_key.load(Ordering::Acquire);
+        (key != UNREGISTERED).then_some(key)
+    }
+
+    pub(crate) fn set_registry_key(&self, key: usize) {
+        self.registry_key.store(key, Ordering::Release);
+    }
+
+    pub(crate) fn take_registry_key(&self) -> Option<usize> {
+        let key = self.registry_key.swap(UNREGISTERED, Ordering::AcqRel);
+        (key != UNREGISTERED).then_some(key)
+    }
+
+    pub(crate) fn set_spare(&self, spare: Option<Foreign<W>>) {
+        let old = core::mem::replace(&mut self.lock().spare, spare);
+        drop(old);
+    }
+
+    pub(crate) fn take_spare(&self) -> Option<Foreign<W>> {
+        self.lock().spare.take()
+    }
+
+    /// Records that the request, having waited, is about to be handed to the device. Before the hand-over, because the
+    /// completion may overtake the return of `submit`. A request that did not wait was accepted when it was submitted.
+    pub(crate) fn stamp_accepted(&self) {
+        self.times.accepted.store(self.meter.now_ns(), Ordering::Relaxed);
+    }
+
+    /// Records that the device began its work `before` this call.
+    pub(crate) fn stamp_begun(&self, before: Duration) {
+        let before = u64::try_from(before.as_nanos()).unwrap_or(u64::MAX);
+        let begun = self.meter.now_ns().saturating_sub(before);
+        // Not before the hand-over: the device may have another clock.
+        self.times.accepted.fetch_max(begun, Ordering::Relaxed);
+    }
+
+    /// Checks an answer. `None` if the request was settled before: the answer is late, and was erased.
+    pub(crate) fn judge(&self, mut answer: Answer<W>) -> Option<Answer<W>> {
+        if self.is_settled() && !self.bug_settles_again() {
+            // Not worth a check: the claim would fail.
+            self.discard_late(answer.result.ok());
+            return None;
+        }
+        answer.result =
+            answer.result.and_then(|output| self.check(answer.check, &answer.work, output));
+        Some(answer)
+    }
+
+    fn check(&self, check: bool, work: &W, output: W::Output) -> Result<W::Output, EngineError> {
+        if !check || plant::strikes(Bug::SkipCheck, self.id) {
+            return Ok(output);
+        }
+        self.meter.count(|c| &c.checked);
+        let verdict = foreign::call(&self.meter, "Work::check", || work.check(&output))
+            .unwrap_or(Err(CheckFailed("the check panicked")));
+        match verdict {
+            Ok(()) => Ok(output),
+            Err(why) => {
+                self.meter.count(|c| &c.check_failures);
+                self.erase(output);
+                Err(EngineError::Invalid(why))
+            }
+        }
+    }
+
+    /// Settles the request: stores its result, for [`wake`](Self::wake) to announce. `None` if it was settled before:
+    /// the result is late, and was erased.
+    pub(crate) fn store(&self, result: Result<W::Output, EngineError>) -> Option<Stored<'_>> {
+        self.times.completed.store(self.meter.now_ns(), Ordering::Relaxed);
+        let ending = if result.is_ok() { Ending::Done } else { Ending::Failed };
+        let mut kept = self.lock();
+        let claim = self.in_flight.claim(ending);
+        if claim.is_none() && !self.bug_settles_again() {
+            drop(kept);
+            self.discard_late(result.ok());
+            return None;
+        }
+        let error = result.as_ref().err().cloned();
+        kept.result = Some(result);
+        let spare = kept.spare.take();
+        drop(kept);
+        drop(spare);
+        match error {
+            None => self.meter.count(|c| &c.completed),
+            Some(error) => {
+                self.meter.count(|c| &c.failed);
+                tracing::debug!(request = self.id.0, kind = self.kind.name(), %error, "request.failed");
+                self.meter.complain(self.kind, &error);
+            }
+        }
+        self.record_times();
+        Some(Stored { claim })
+    }
+
+    /// Wakes the caller of a request whose result was stored.
+    pub(crate) fn wake(&self, stored: Stored<'_>) {
+        let Some(claim) = stored.claim else {
+            self.in_flight.notifier().waker().wake();
+            return;
+        };
+        if plant::strikes(Bug::LostWake, self.id) {
+            // The claim's drop would still wake; a bug that loses a wake loses the claim.
+            core::mem::forget(claim);
+        } else if claim.wake() {
+            self.meter.count(|c| &c.wakes);
+            if plant::strikes(Bug::DoubleWake, self.id) {
+                self.in_flight.notifier().waker().wake();
+            }
+        }
+        self.unblock();
+    }
+
+    /// [Stores](Self::store) and [wakes](Self::wake), for a request whose engine is gone.
+    pub(crate) fn finish(&self, result: Result<W::Output, EngineError>) {
+        if let Some(stored) = self.store(result) {
+            self.wake(stored);
+        }
+    }
+
+    /// Whether a planted bug settles a settled request once more.
+    fn bug_settles_again(&self) -> bool {
+        match self.in_flight.phase() {
+            RequestPhase::Done | RequestPhase::Failed => plant::armed(Bug::DoubleCompletion),
+            RequestPhase::Cancelled => plant::armed(Bug::CompletionAfterCancel),
+            _ => false,
+        }
+    }
+
+    /// Counts, erases and drops an answer that comes after the request was settled.
+    pub(crate) fn discard_late(&self, output: Option<W::Output>) {
+        self.meter.count(|c| &c.late);
+        tracing::debug!(request = self.id.0, kind = self.kind.name(), "request.late");
+        if let Some(output) = output
+            && !plant::armed(Bug::SkipErase)
+        {
+            self.erase(output);
+        }
+    }
+
+    fn erase(&self, output: W::Output) {
+        let _ = foreign::call(&self.meter, "Work::erase", || W::erase(output));
+    }
+
+    fn record_times(&self) {
+        let (wait, device) = self.times.so_far();
+        self.meter.queue_wait.record(wait);
+        self.meter.device_time.record(device);
+        tracing::trace!(
+            request = self.id.0,
+            kind = self.kind.name(),
+            wait_us = wait.as_micros() as u64,
+            device_us = device.as_micros() as u64,
+            "request.complete"
+        );
+    }
+
+    /// Takes the result. `None` while the request is not settled, and for a cancelled one.
+    pub(crate) fn collect(&self) -> Option<Result<W::Output, EngineError>> {
+        let result = self.lock().result.take()?;
+        let completed = self.times.completed.load(Ordering::Relaxed);
+        let delay = Duration::from_nanos(self.meter.now_ns().saturating_sub(completed));
+        self.meter.resume_delay.record(delay);
+        let (wait, device) = self.times.so_far();
+        // On the caller's thread and in its spans: here all three parts of the wait are seen together.
+        tracing::trace!(
+            request = self.id.0,
+            kind = self.kind.name(),
+            wait_us = wait.as_micros() as u64,
+            device_us = device.as_micros() as u64,
+            resume_us = delay.as_micros() as u64,
+            "request.collect"
+        );
+        Some(result)
+    }
+
+    /// Cancels the request, for its caller drops its half. A result that was not collected is erased.
+    pub(crate) fn abandon(&self) -> Abandoned {
+        if self.in_flight.cancel() {
+            self.meter.count(|c| &c.cancelled);
+            tracing::debug!(request = self.id.0, kind = self.kind.name(), "request.cancelled");
+            drop(self.take_spare());
+            return Abandoned::Cancelled;
+        }
+        let result = self.lock().result.take();
+        if let Some(result) = result {
+            self.discard_late(result.ok());
+            return Abandoned::Settled;
+        }
+        drop(self.take_spare());
+        Abandoned::WithSession
+    }
+
+    /// Blocks the thread until the request is settled, or until `timeout` has passed.
+    pub(crate) fn block(&self, timeout: Option<Duration>) {
+        let mut kept = self.lock();
+        self.blocked.swap(true, Ordering::AcqRel);
+        while !self.is_settled() {
+            match timeout {
+                None => kept = self.settled.wait(kept).unwrap_or_else(PoisonError::into_inner),
+                Some(timeout) => {
+                    drop(self.settled.wait_timeout(kept, timeout));
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Wakes the thread that sleeps in [`block`](Self::block), if one does.
+    fn unblock(&self) {
+        if self.blocked.swap(false, Ordering::AcqRel) {
+            // The lock orders this notice after the sleeper's look at the word.
+            drop(self.lock());
+            self.settled.notify_one();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept<W>> {
+        lock(&self.kept)
+    }
+}
+
+impl<W: Work> Drop for RequestState<W> {
+    fn drop(&mut self) {
+        let kept = self.kept.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Ok(output)) = kept.result.take() {
+            self.erase(output);
+        }
+        self.meter.request_gone();
+    }
+}

@@ -1,0 +1,209 @@
+//! The way of a request to a device: admission, the choice of the device, and its queue.
+
+use core::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+
+use wait_ctx::InFlight;
+
+use crate::device_queue::{DeviceQueue, Entered, Progress, Pumped, Retried};
+use crate::error::{Refused, RefusedReason};
+use crate::foreign::{self, Foreign};
+use crate::id::{RequestId, Role};
+use crate::inner::EngineInner;
+use crate::options::{Offload, RequestOptions};
+use crate::plant::{self, Bug};
+use crate::request::Request;
+use crate::state::RequestState;
+use crate::sync::lock;
+use crate::work::Work;
+
+/// A request that the engine has taken on.
+pub(crate) struct Submitted<W: Work> {
+    pub(crate) state: Arc<RequestState<W>>,
+    /// The request itself, if the caller is to submit it once it has a permit.
+    pub(crate) kept: Option<Request<W>>,
+}
+
+impl<W: Work> EngineInner<W> {
+    pub(crate) fn submit(
+        &self,
+        work: W,
+        begin: impl FnOnce() -> InFlight,
+        options: RequestOptions,
+    ) -> Result<Submitted<W>, Refused<W>> {
+        // The caller's code, which may panic: called before the engine has changed anything.
+        let (kind, must_check) = (work.kind(), work.must_check());
+        let work = Foreign::new(work);
+        let in_flight = begin();
+        // Before any lock: a thread may hold it that is not in this process.
+        if self.is_elsewhere() {
+            return Err(self.refuse(work, &in_flight, RefusedReason::MadeElsewhere));
+        }
+        if self.closed.load(Ordering::Acquire) {
+            return Err(self.refuse(work, &in_flight, RefusedReason::Closed));
+        }
+        let Some(role) = self.route(options) else {
+            return Err(self.refuse(work, &in_flight, RefusedReason::Unavailable));
+        };
+        let id = RequestId(self.next_id.fetch_add(1, Ordering::Relaxed));
+        let state =
+            RequestState::new(id, kind, must_check, options, in_flight.clone(), &self.meter);
+        if plant::strikes(Bug::LeakRequest, id) {
+            core::mem::forget(Arc::clone(&state));
+        }
+        if role == Role::Device && self.may_fall_back(options) {
+            let copy = foreign::call(&self.meter, "Work::duplicate", || work.duplicate());
+            state.set_spare(copy.unwrap_or_default().map(Foreign::new));
+        }
+        state.on_standby.store(role == Role::Standby, Ordering::Release);
+        if !self.register(&state) {
+            return Err(self.refuse(work, &in_flight, RefusedReason::Closed));
+        }
+        tracing::trace!(request = id.0, kind = kind.name(), "request.submit");
+
+        let request = self.request(work, &state, role);
+        let entered = self.enter(role, &state, request).or_else(|request| {
+            if role == Role::Standby || !self.may_fall_back(options) {
+                return Err(request);
+            }
+            // The device's queue is full: the standby may do it.
+            let work = request.into_work().expect(HAS_WORK);
+            if state.on_standby.swap(true, Ordering::AcqRel) {
+                // Its deadline was faster, with the copy.
+                return Ok(None);
+            }
+            self.meter.count(|c| &c.fallbacks);
+            self.enter(Role::Standby, &state, self.request(work, &state, Role::Standby))
+        });
+        match entered {
+            Ok(kept) => {
+                self.meter.count(|c| &c.submitted);
+                Ok(Submitted { state, kept })
+            }
+            Err(request) => {
+                self.deregister(&state);
+                let bound = self.queue(role).bound();
+                let work = request.into_work().expect(HAS_WORK);
+                Err(self.refuse(work, &in_flight, RefusedReason::QueueFull { bound }))
+            }
+        }
+    }
+
+    fn refuse(&self, work: Foreign<W>, in_flight: &InFlight, reason: RefusedReason) -> Refused<W> {
+        in_flight.cancel();
+        self.meter.count(|c| &c.refused);
+        Refused { work: work.into_inner(), reason }
+    }
+
+    pub(crate) fn request(
+        &self,
+        work: Foreign<W>,
+        state: &Arc<RequestState<W>>,
+        role: Role,
+    ) -> Request<W> {
+        let check = self.queue(role).check_all || state.must_check;
+        let engine: Weak<Self> = Weak::clone(&self.this);
+        Request::new(work, Arc::clone(state), engine, role, check)
+    }
+
+    /// The device for a new operation. `None` while the breaker is open and the options allow no other.
+    fn route(&self, options: RequestOptions) -> Option<Role> {
+        let may_fall_back = self.may_fall_back(options);
+        if may_fall_back
+            && let Offload::Beyond(under_way) = self.offload
+            && self.n_others() < under_way
+        {
+            self.meter.count(|c| &c.not_offloaded);
+            return Some(Role::Standby);
+        }
+        let Some(breaker) = &self.breaker else { return Some(Role::Device) };
+        let now = self.meter.now();
+        self.check_health(now);
+        let admitted = lock(breaker).admit(now);
+        if !admitted && may_fall_back {
+            self.meter.count(|c| &c.fallbacks);
+        }
+        match (admitted, may_fall_back) {
+            (true, _) => Some(Role::Device),
+            (false, true) => Some(Role::Standby),
+            (false, false) => None,
+        }
+    }
+
+    /// How many operations are under way besides the one that is about to begin.
+    fn n_others(&self) -> usize {
+        // The active handshakes include the one that begins it.
+        let active = self.active.load(Ordering::Relaxed).saturating_sub(1);
+        self.registry().len().max(active)
+    }
+
+    /// Gives a request to a device or its queue. Returns the request if its owner is to submit it once it has a permit;
+    /// as an error if the queue is full.
+    pub(crate) fn enter(
+        &self,
+        role: Role,
+        state: &RequestState<W>,
+        request: Request<W>,
+    ) -> Result<Option<Request<W>>, Request<W>> {
+        let queue = self.queue(role);
+        match queue.enter(state, request) {
+            Entered::Submitted { pump } => {
+                if pump {
+                    self.pump(queue);
+                }
+                Ok(None)
+            }
+            Entered::Queued(kept) => {
+                self.pump(queue);
+                queue.watch_permits();
+                Ok(kept)
+            }
+            Entered::Full(request) => Err(request),
+        }
+    }
+
+    /// Submits a request that its owner keeps, if it has a permit.
+    pub(crate) fn retry(&self, request: Request<W>) -> Retried<W> {
+        let retried = self.device.retry(request);
+        if !matches!(retried, Retried::NotYet(_)) {
+            self.pump(&self.device);
+            self.device.watch_permits();
+        }
+        retried
+    }
+
+    /// Queues a request in place of its owner, who blocks.
+    pub(crate) fn queue_instead(&self, request: Request<W>) {
+        if self.device.queue_instead(request) {
+            self.pump(&self.device);
+        }
+    }
+
+    /// A request has left a device, or the device announces room.
+    pub(crate) fn handle_room(&self, role: Role) {
+        let queue = self.queue(role);
+        queue.handle_room();
+        self.pump(queue);
+    }
+
+    /// Pumps a queue, and moves to the standby what the device must not get.
+    pub(crate) fn pump(&self, queue: &DeviceQueue<W>) -> Progress {
+        let guarded = queue.role() == Role::Device;
+        let Pumped { progress, diverted } = queue.pump(|| guarded && self.is_shut_off());
+        diverted.into_iter().for_each(|request| self.divert(request));
+        progress
+    }
+
+    /// Takes a request out of the queues, with its work if that is there.
+    pub(crate) fn withdraw(&self, id: RequestId) -> Option<Foreign<W>> {
+        self.queues().find_map(|queue| {
+            let removed = queue.withdraw(id);
+            if removed.pump {
+                self.pump(queue);
+            }
+            removed.work
+        })
+    }
+}
+
+const HAS_WORK: &str = "a request that was not submitted has its work";
