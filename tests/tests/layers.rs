@@ -42,7 +42,7 @@ const LAYERS: &[Row] = &[
     Row { layer: 3, name: "tls-replay",
           ours:    "engine-core",
           others:  "rustls thiserror zeroize",
-          testing: "rcgen tokio" },
+          testing: "cargo_metadata rcgen tokio" },
     Row { layer: 4, name: "sim-engine",
           ours:    "crypto-ops engine-core sim-device",
           others:  "crossbeam-channel thiserror tracing",

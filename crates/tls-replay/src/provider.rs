@@ -132,8 +132,11 @@ impl SupportedKxGroup for Group {
                     // This pass signs at once and becomes the connection.
                     return Ok(exchange);
                 }
-                let public =
-                    PublicHalf { group: exchange.group(), share: exchange.pub_key().into() };
+                let public = PublicHalf {
+                    group: exchange.group(),
+                    share: exchange.pub_key().into(),
+                    ffdhe_group: exchange.ffdhe_group(),
+                };
                 pass::with(|record| record.push(Recorded::Started(Some(exchange))));
                 Ok(Box::new(public))
             }
@@ -219,6 +222,7 @@ fn record_failure(error: &Error) {
 struct PublicHalf {
     group: NamedGroup,
     share: Box<[u8]>,
+    ffdhe_group: Option<FfdheGroup<'static>>,
 }
 
 impl ActiveKeyExchange for PublicHalf {
@@ -228,6 +232,10 @@ impl ActiveKeyExchange for PublicHalf {
 
     fn pub_key(&self) -> &[u8] {
         &self.share
+    }
+
+    fn ffdhe_group(&self) -> Option<FfdheGroup<'static>> {
+        self.ffdhe_group
     }
 
     fn group(&self) -> NamedGroup {

@@ -1,9 +1,12 @@
 //! Handshakes in memory, by replay and by plain rustls.
 
+#[cfg(feature = "engine")]
+mod engine;
 mod fixed;
 mod handshakes;
 mod invisible;
 mod law;
+mod pinned;
 mod postponed;
 mod refused;
 mod world;
