@@ -1,4 +1,4 @@
-//! The client's hello in hand before the configuration is chosen.
+//! A server that reads the client's hello before it chooses its configuration.
 
 use std::io::Write;
 
@@ -34,7 +34,7 @@ fn the_hello_chooses_the_configuration_and_the_signature_parks() {
 }
 
 #[test]
-fn l15_a_failed_signature_behind_an_acceptor_sends_internal_error_and_nothing_half_made() {
+fn l15_a_failed_signature_after_an_acceptor_sends_internal_error_alone() {
     for version in [&TLS12, &TLS13] {
         let (fixture, pool) = (fixture(KeyType::P256, 4), JobPool::new());
         let (ours, theirs) = pipe();
@@ -56,7 +56,7 @@ fn l15_a_failed_signature_behind_an_acceptor_sends_internal_error_and_nothing_ha
 }
 
 #[test]
-fn garbage_and_an_early_close_are_told_apart() {
+fn garbage_and_an_early_close_are_different_errors() {
     let (ours, mut theirs) = pipe();
     theirs.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
     assert!(matches!(Acceptor::new(ours).accept(), Err(SslError::Tls(_))));
@@ -71,7 +71,7 @@ fn garbage_and_an_early_close_are_told_apart() {
 }
 
 #[test]
-fn a_client_that_wants_what_the_configuration_lacks_gets_the_alert() {
+fn a_client_without_a_common_version_gets_the_alert() {
     let (fixture, pool) = (fixture(KeyType::P256, 4), JobPool::new());
     let (ours, theirs) = pipe();
     let mut client = fixture.client(&TLS12, theirs);

@@ -1,4 +1,4 @@
-//! Any key of rustls's behind an engine, and keys named by their certificate.
+//! Any rustls key behind an engine, and handles made from certificates.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use crate::support::{
     pipe, provider, server_config,
 };
 
-/// The private key of a fixture, as rustls loads it.
+/// The private key of a fixture, loaded by rustls.
 fn plain_key(identity: &Identity) -> Arc<dyn SigningKey> {
     let der = PrivateKeyDer::from_pem_slice(identity.pem.as_bytes()).unwrap();
     any_supported_type(&der).unwrap()
@@ -61,7 +61,7 @@ fn any_key_of_any_algorithm_signs_on_a_device_and_its_signature_is_checked() {
     }
 }
 
-/// A key that keeps its public half to itself, or signs nonsense.
+/// A key that does not give its public half, and may sign nonsense.
 #[derive(Debug)]
 struct Odd {
     inner: Arc<dyn SigningKey>,
@@ -112,7 +112,7 @@ fn a_key_without_a_public_half_is_refused_unless_its_certificate_is_given() {
 }
 
 #[test]
-fn l12_nonsense_from_an_rsa_key_never_leaves_the_engine() {
+fn l12_an_invalid_rsa_signature_never_leaves_the_engine() {
     let (fixture, (device, engine)) = (fixture(KeyType::Rsa2048, 4), device());
     let odd = Arc::new(Odd { inner: plain_key(&fixture.identity), nonsense: true });
     let certificate = &fixture.identity.certificate;
@@ -128,7 +128,7 @@ fn l12_nonsense_from_an_rsa_key_never_leaves_the_engine() {
 }
 
 #[test]
-fn a_key_named_by_its_certificate_is_the_same_key_and_is_checked_by_the_provider() {
+fn a_handle_made_from_a_certificate_names_the_same_key_and_the_provider_checks_it() {
     for key_type in [KeyType::P256, KeyType::P384, KeyType::Ed25519, KeyType::Rsa2048] {
         let fixture = fixture(key_type, 4);
         let named =
@@ -162,7 +162,7 @@ fn a_key_that_refuses_to_sign_ends_the_session_as_a_device_error() {
 }
 
 #[test]
-fn a_key_that_has_no_operation_of_its_own_signs_all_the_same() {
+fn a_key_without_an_operation_signs_too() {
     let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P521_SHA512).unwrap();
     let certificate = rcgen::CertificateParams::new(vec!["localhost".into()])
         .and_then(|params| params.self_signed(&pair))

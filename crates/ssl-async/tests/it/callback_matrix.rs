@@ -1,4 +1,4 @@
-//! Callbacks and their arguments, of the context and of the session, set and taken away at any time, against a model.
+//! Callbacks and their arguments, of context and session, set and removed at any time, against a model.
 
 use std::fs::File;
 use std::io::Read;
@@ -11,12 +11,12 @@ use ssl_async::{AsyncCallback, Outcome, Ssl, SslContext, wait_ctx::CallbackArg};
 
 use crate::support::{KeyType, Pipe, fixture, pipe};
 
-/// One change; callbacks and arguments are told apart by numbers.
+/// One change. Numbers identify callbacks and arguments.
 #[derive(Clone, Copy, Debug)]
 enum Change {
     Callback(Option<u8>),
     Arg(Option<u8>),
-    /// The session's descriptor is asked for; a context has none.
+    /// Requests the session's descriptor; a context has none.
     Descriptor,
 }
 
@@ -43,13 +43,13 @@ impl Log {
     }
 }
 
-/// What must happen: the last one set counts, whoever set it and whenever.
+/// The expected calls: the last callback and argument set count, wherever and whenever they were set.
 #[derive(Debug, Default)]
 struct Model {
     callback: Option<u8>,
     arg: Option<u8>,
     has_descriptor: bool,
-    /// A wake was due and had no way to go.
+    /// A wake had no route.
     is_owed: bool,
     calls: Vec<Call>,
     is_raised: bool,
@@ -106,7 +106,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn the_callback_and_the_argument_set_last_count_whoever_set_them_and_whenever(
+    fn the_callback_and_the_argument_set_last_count_wherever_and_whenever(
         of_the_context in any_changes(),
         too_late in any_changes(),
         before in any_changes(),
@@ -126,7 +126,7 @@ proptest! {
         let mut client = fixture.client(&TLS13, theirs);
         client.step();
         let mut ssl = Ssl::accept(&fixture.server, &pool, ours).unwrap();
-        // What a context is told later is for later sessions.
+        // Later changes to a context are for later sessions.
         change_context(&mut fixture.server, &log, &too_late);
         change_session(&ssl, &mut model, &log, &before);
         prop_assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantAsync);

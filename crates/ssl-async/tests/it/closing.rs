@@ -1,4 +1,4 @@
-//! Peers that hang up, close behind their data, or are refused: what sessions notice, read and send.
+//! Peers that hang up, close after their data, or are refused.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -28,7 +28,7 @@ fn parked(
 }
 
 #[test]
-fn a_hang_up_is_noticed_while_parked_whatever_was_sent_before() {
+fn a_hang_up_is_noticed_while_parked() {
     for more in [0, 1, 20_000, 60_000, 100_000, 1_000_000] {
         let (fixture, pool) = (fixture(KeyType::P256, 4), JobPool::new());
         let (ours, theirs) = pipe();
@@ -51,7 +51,7 @@ fn a_hang_up_is_noticed_while_parked_whatever_was_sent_before() {
 #[test]
 fn a_hang_up_is_noticed_after_a_hello_retry_request_too() {
     let (fixture, pool) = (fixture(KeyType::P256, 4), JobPool::new());
-    // The client guesses a group that the server does not have.
+    // The client's key share is for a group that the server does not have.
     let of = |groups| CryptoProvider { kx_groups: groups, ..provider() };
     let identity = &fixture.identity;
     let config = server_config(of(vec![kx_group::X25519]), &[&TLS13], identity, &fixture.key);
@@ -70,7 +70,7 @@ fn a_hang_up_is_noticed_after_a_hello_retry_request_too() {
     assert_eq!((pool.stats().live, fixture.engine.stats().cancelled), (0, 1));
 }
 
-/// Passes at most two bytes a call, and would block at every other write.
+/// Passes at most two bytes per call, and blocks at every other write.
 struct Narrow {
     inner: Pipe,
     blocks: bool,
@@ -101,7 +101,7 @@ fn narrow() -> (Narrow, Pipe) {
     (Narrow { inner, blocks: false }, theirs)
 }
 
-/// Calls until there is an error; each call that is not refused waits for the transport.
+/// Calls until there is an error. Every other result must be a wait for the transport.
 fn refusal<T>(mut call: impl FnMut() -> Result<Outcome<T>, SslError>) -> SslError {
     for _ in 0..100 {
         match call() {
@@ -113,7 +113,7 @@ fn refusal<T>(mut call: impl FnMut() -> Result<Outcome<T>, SslError>) -> SslErro
 }
 
 #[test]
-fn an_alert_is_not_cut_off_by_a_transport_that_takes_little() {
+fn an_alert_is_sent_whole_over_a_narrow_transport() {
     let (fixture, pool) = (fixture(KeyType::P256, 4), JobPool::new());
     let request = b"GET / HTTP/1.1\r\n\r\n";
 
@@ -186,7 +186,7 @@ fn good_data_before_a_corrupt_record_is_read_first() {
 }
 
 #[test]
-fn what_follows_the_last_record_is_given_back_with_the_transport() {
+fn bytes_behind_the_last_record_are_returned_with_the_transport() {
     for version in [&TLS12, &TLS13] {
         // Behind close_notify, in the same read or not.
         for at_once in [true, false] {
@@ -216,7 +216,7 @@ fn what_follows_the_last_record_is_given_back_with_the_transport() {
 }
 
 #[test]
-fn what_follows_the_handshake_is_given_back_with_the_transport() {
+fn bytes_behind_the_handshake_are_returned_with_the_transport() {
     let (fixture, pool) = (fixture(KeyType::P256, 4), JobPool::new());
     let (ours, theirs) = pipe();
     let client = fixture.client(&TLS13, theirs);
@@ -229,7 +229,7 @@ fn what_follows_the_handshake_is_given_back_with_the_transport() {
     assert_eq!(ssl.into_io().1, b"next protocol");
 }
 
-/// A transport that takes nothing any more, as one that was reset, and still holds what was received before.
+/// A transport that fails every write, as after a reset, and still has received bytes to read.
 struct Deaf(Pipe, bool);
 
 impl Read for Deaf {
@@ -271,7 +271,7 @@ fn a_refusing_servers_alert_is_read_although_the_server_has_reset_the_connection
 }
 
 #[test]
-fn a_hello_that_was_looked_at_is_given_back_with_what_came_behind_it() {
+fn into_io_returns_the_hello_and_the_bytes_behind_it() {
     let fixture = fixture(KeyType::P256, 4);
     let (ours, theirs) = pipe();
     let mut client = fixture.client(&TLS13, theirs);

@@ -1,4 +1,4 @@
-//! Early data, ours beside plain rustls, in both roles: taken and refused, parked and not.
+//! Early data in both roles against plain rustls: accepted and refused, parked and not.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use crate::support::{
     provider, server_config,
 };
 
-/// How much the server takes.
+/// The server's limit.
 const MOST: usize = 1000;
 
-/// A client that has been at a server which takes early data. The key exchange of either side may be on `device`.
+/// A client with a ticket of a server that accepts early data. The key exchange of either side may be on `device`.
 struct World {
     device: Arc<ManualDevice>,
     engine: Arc<Engine<crypto_ops::CryptoOp>>,
@@ -56,7 +56,7 @@ impl World {
         world
     }
 
-    /// A session of ours whose key exchange parks, if it has one.
+    /// A server's session whose key exchange parks.
     fn accept(&self, config: ServerConfig, io: Pipe) -> Ssl<Pipe> {
         let context = SslContext::server(Arc::new(config)).key_exchange(Arc::clone(&self.engine));
         Ssl::accept(&context, &JobPool::new(), io).unwrap()
@@ -68,7 +68,7 @@ impl World {
         Ssl::connect(&context, &JobPool::new(), localhost(), io)
     }
 
-    /// A server that cannot take it: it asks for a second hello.
+    /// A server that cannot accept early data, because it requests a second hello.
     fn retrying(&self) -> ServerConfig {
         let groups = CryptoProvider { kx_groups: vec![SECP384R1], ..provider() };
         let fixture = &self._fixture;
@@ -78,7 +78,7 @@ impl World {
         config
     }
 
-    /// One that does not want it any more.
+    /// A server that no longer accepts early data.
     fn refusing(&self) -> ServerConfig {
         let mut config = self.server.clone();
         config.max_early_data_size = 0;
@@ -86,7 +86,7 @@ impl World {
     }
 }
 
-/// The call until it is not parked any more; the device answers.
+/// Repeats the call while it is parked; the device answers.
 fn answered<T>(device: &ManualDevice, mut call: impl FnMut() -> Outcome<T>) -> Outcome<T> {
     for _ in 0..10 {
         match call() {
@@ -114,7 +114,7 @@ fn early_of(tls: &mut Connection) -> Vec<u8> {
 }
 
 #[test]
-fn a_client_sends_early_data_that_is_taken_and_what_is_beyond_the_limit_behind() {
+fn a_client_sends_early_data_up_to_the_limit_and_the_rest_after_the_handshake() {
     for size in [1, 500, MOST, MOST + 1, 3 * MOST] {
         let world = World::new();
         let (ours, theirs) = pipe();
@@ -170,9 +170,9 @@ fn a_client_whose_early_data_is_refused_sends_it_again() {
     }
 }
 
-/// With early data under way an alert in the clear would break the protocol; the one that rustls encrypts stands.
+/// With early data under way an alert in the clear would break the protocol; rustls's encrypted one is sent.
 #[test]
-fn a_key_exchange_that_fails_with_early_data_under_way_is_told_encrypted() {
+fn a_failed_key_exchange_with_early_data_under_way_sends_an_encrypted_alert() {
     let world = World::new();
     let (ours, theirs) = pipe();
     let mut ssl = world.connect(ours);
@@ -187,7 +187,7 @@ fn a_key_exchange_that_fails_with_early_data_under_way_is_told_encrypted() {
 }
 
 #[test]
-fn where_none_is_allowed_none_is_taken() {
+fn without_an_allowance_no_early_data_is_taken() {
     let fixture = fixture(KeyType::P256, 4);
     fixture.device.set_answers_at_once(true);
     let (ours, theirs) = pipe();
@@ -207,7 +207,7 @@ fn where_none_is_allowed_none_is_taken() {
     assert_eq!(server.read_early_data(&mut [0; 8]).unwrap(), Outcome::Ready(0));
 }
 
-/// A store that takes its time: what a server puts there waits for the test.
+/// A session store whose `put` waits for the test.
 #[derive(Debug)]
 struct Slow(Arc<ServerSessionMemoryCache>, gate::Gate);
 
@@ -338,7 +338,7 @@ fn a_server_that_refuses_early_data_gets_it_once_from_a_client_that_sends_it_aga
 }
 
 #[test]
-fn early_data_that_came_with_a_hello_is_there_behind_an_acceptor() {
+fn early_data_is_readable_after_an_acceptor() {
     let world = World::new();
     let (ours, theirs) = pipe();
     let mut client = PlainPeer::client(Arc::clone(&world.client), theirs);
@@ -372,7 +372,8 @@ fn a_cleared_session_has_no_early_data_of_the_one_before() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..Default::default() })]
 
-    /// Both sides ours, both key exchanges parked; any sizes, reads and cuts: the server gets every byte once, in order.
+    /// Two of our sessions, both key exchanges parked, any sizes, reads and segmentation: the server gets every byte once,
+    /// in order.
     #[test]
     fn every_byte_arrives_once_in_order(
         pieces in prop::collection::vec(1..400usize, 1..6),
@@ -395,7 +396,7 @@ proptest! {
         let (mut got, mut reads, mut cuts) = (Vec::new(), reads.iter().cycle(), cuts.iter().cycle());
         let mut replayed = false;
         for _ in 0..4000 {
-            // The network, in cuts towards the server.
+            // The network, segmented towards the server.
             let mut cut = vec![0; *cuts.next().unwrap()];
             if let Ok(n) = from_client.read(&mut cut) {
                 to_server.write_all(&cut[..n]).unwrap();

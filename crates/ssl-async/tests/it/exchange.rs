@@ -1,4 +1,4 @@
-//! Key exchange by an engine: which operations there are, who finds the engine, and what is left behind.
+//! Key exchange by an engine: its operations, how it finds the engine, and that no handle leaks.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use rustls::crypto::{CryptoProvider, SupportedKxGroup, aws_lc_rs::kx_group};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
-use rustls::{AlertDescription, ClientConfig, NamedGroup, ServerConfig};
+use rustls::{AlertDescription, ClientConfig, HandshakeKind, NamedGroup, ServerConfig};
 use ssl_async::{Outcome, Ssl, SslContext, SslError, offload};
 
 use crate::support::{
@@ -20,7 +20,7 @@ use crate::support::{
 const GROUPS: [&dyn SupportedKxGroup; 4] =
     [kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1, kx_group::X25519MLKEM768];
 
-/// The usual provider with these groups alone.
+/// The provider restricted to these groups.
 fn with_groups(groups: &[&'static dyn SupportedKxGroup]) -> CryptoProvider {
     CryptoProvider { kx_groups: groups.to_vec(), ..provider() }
 }
@@ -80,7 +80,7 @@ fn a_tls12_servers_key_exchange_starts_before_its_signature_and_completes_in_the
 }
 
 #[test]
-fn a_clients_key_exchange_starts_with_its_creation_and_completes_with_the_servers_answer() {
+fn a_clients_key_exchange_starts_when_it_is_created_and_completes_with_the_servers_answer() {
     let _turn = turn();
     let fixture = fixture(KeyType::P256, 4);
     fixture.device.set_answers_at_once(true);
@@ -103,46 +103,39 @@ fn a_clients_key_exchange_starts_with_its_creation_and_completes_with_the_server
     assert_eq!(device_handles().now, 0);
 }
 
-#[test]
-fn a_server_may_choose_the_classical_half_of_a_clients_hybrid_share() {
-    let _turn = turn();
+/// A client's handshake with a server that has only `server_group`: its operations, and its kind.
+fn against(
+    server_group: &'static dyn SupportedKxGroup,
+    client_groups: &[&'static dyn SupportedKxGroup],
+) -> (Vec<&'static str>, Option<HandshakeKind>) {
     let fixture = fixture(KeyType::P256, 4);
     fixture.device.set_answers_at_once(true);
     let device = ManualDevice::new(Arc::clone(&fixture.keys), 4);
     let engine = Engine::builder(device.clone()).build();
     let (ours, theirs) = pipe();
-    let provider = with_groups(&[kx_group::X25519]);
+    let provider = with_groups(&[server_group]);
     let config = server_config(provider, &[&TLS13], &fixture.identity, &fixture.key);
     let mut peer = PlainPeer::server(config, theirs);
-    let groups = [kx_group::X25519MLKEM768, kx_group::X25519];
-    let mut ssl = client(&groups, &TLS13, &fixture.identity, &engine, ours);
+    let mut ssl = client(client_groups, &TLS13, &fixture.identity, &engine, ours);
     let parked = shake(&mut ssl, &mut peer, &device).unwrap();
+    (parked, ssl.connection().unwrap().handshake_kind())
+}
+
+#[test]
+fn a_server_may_choose_the_classical_half_of_a_clients_hybrid_share() {
+    let _turn = turn();
+    let (parked, kind) = against(kx_group::X25519, &[kx_group::X25519MLKEM768, kx_group::X25519]);
     assert_eq!(parked, ["agree-x25519mlkem768", "agree-x25519"]);
-    assert_eq!(
-        ssl.connection().unwrap().handshake_kind(),
-        Some(rustls::HandshakeKind::Full),
-        "no second hello was needed"
-    );
+    assert_eq!(kind, Some(HandshakeKind::Full), "no second hello was needed");
     assert_eq!(device_handles().now, 0);
 }
 
 #[test]
 fn a_hello_retry_request_costs_a_client_one_more_key_and_both_are_freed() {
     let _turn = turn();
-    let fixture = fixture(KeyType::P256, 4);
-    fixture.device.set_answers_at_once(true);
-    let device = ManualDevice::new(Arc::clone(&fixture.keys), 4);
-    let engine = Engine::builder(device.clone()).build();
-    let (ours, theirs) = pipe();
-    let provider = with_groups(&[kx_group::SECP384R1]);
-    let config = server_config(provider, &[&TLS13], &fixture.identity, &fixture.key);
-    let mut peer = PlainPeer::server(config, theirs);
-    let groups = [kx_group::X25519, kx_group::SECP384R1];
-    let mut ssl = client(&groups, &TLS13, &fixture.identity, &engine, ours);
-    let parked = shake(&mut ssl, &mut peer, &device).unwrap();
+    let (parked, kind) = against(kx_group::SECP384R1, &[kx_group::X25519, kx_group::SECP384R1]);
     assert_eq!(parked, ["agree-x25519", "agree-p384", "agree-p384"]);
-    let kind = ssl.connection().unwrap().handshake_kind();
-    assert_eq!(kind, Some(rustls::HandshakeKind::FullWithHelloRetryRequest));
+    assert_eq!(kind, Some(HandshakeKind::FullWithHelloRetryRequest));
     assert_eq!(device_handles().now, 0);
 }
 
@@ -155,13 +148,13 @@ fn l8_a_client_dropped_between_the_two_operations_frees_its_device_handle() {
     let mut ssl = client(&groups, &TLS13, &fixture.identity, &fixture.engine, ours);
     assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantAsync);
     fixture.device.answer();
-    assert_eq!(device_handles().now, 1, "the answer waits to be taken");
+    assert_eq!(device_handles().now, 1, "the result waits to be collected");
     assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantRead);
     assert_eq!(device_handles().now, 1);
     drop(ssl);
     assert_eq!(device_handles().now, 0);
 
-    // Dropped while parked: the late answer is freed as it arrives.
+    // Dropped while parked: the late result is freed on arrival.
     let (ours, _theirs) = pipe();
     let mut ssl = client(&groups, &TLS13, &fixture.identity, &fixture.engine, ours);
     assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantAsync);
@@ -171,7 +164,7 @@ fn l8_a_client_dropped_between_the_two_operations_frees_its_device_handle() {
 }
 
 #[test]
-fn without_an_engine_or_with_async_mode_off_the_same_provider_computes_on_the_spot() {
+fn without_an_engine_or_with_async_mode_off_the_same_provider_computes_inline() {
     let _turn = turn();
     let (fixture, pool) = (fixture(KeyType::P256, 4), JobPool::new());
     let provider = offload::key_exchange(with_groups(&GROUPS));
@@ -204,13 +197,13 @@ fn l15_a_failed_key_exchange_ends_the_session_with_its_cause() {
     fixture.device.fail();
     assert!(matches!(ssl.do_handshake(), Err(SslError::Failed(_))));
     assert_eq!(pool.stats().live, 0);
-    // rustls takes every failure here for a bad share of the client's; the client is not told so.
+    // rustls treats every failure here as a bad key share; the client must not be blamed.
     let told = peer.try_step().unwrap_err();
     assert_eq!(told, rustls::Error::AlertReceived(AlertDescription::InternalError));
 }
 
 #[test]
-fn a_wrong_secret_fails_at_the_peer_and_not_in_silence() {
+fn a_wrong_secret_fails_at_the_peer() {
     let _turn = turn();
     let (fixture, pool) = (fixture(KeyType::P256, 4), JobPool::new());
     let (ours, theirs) = pipe();
@@ -228,7 +221,7 @@ fn a_wrong_secret_fails_at_the_peer_and_not_in_silence() {
 }
 
 #[test]
-fn wrapping_twice_and_in_several_providers_gives_one_wrapper_a_group() {
+fn wrapping_twice_or_in_several_providers_gives_one_wrapper_per_group() {
     let once = offload::key_exchange(provider());
     let twice = offload::key_exchange(once.clone());
     let anew = offload::key_exchange(provider());
@@ -238,7 +231,7 @@ fn wrapping_twice_and_in_several_providers_gives_one_wrapper_a_group() {
     }
 }
 
-/// A hook that has a handshake of its own to do, with another engine, before it answers.
+/// A hook that runs a handshake of its own, with another engine, before it returns.
 #[derive(Debug)]
 struct HandshakesFirst {
     context: SslContext,
@@ -260,7 +253,7 @@ impl ResolvesServerCert for HandshakesFirst {
 }
 
 #[test]
-fn a_session_used_within_a_hook_of_another_has_its_own_engine_and_leaves_the_others_alone() {
+fn a_session_inside_a_hook_of_another_uses_its_own_engine_only() {
     let _turn = turn();
     let (outer, inner) = (fixture(KeyType::P256, 4), fixture(KeyType::P256, 4));
     inner.device.set_answers_at_once(true);

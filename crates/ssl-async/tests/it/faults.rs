@@ -1,4 +1,4 @@
-//! Handshakes that do not finish: what is left behind must be nothing.
+//! Handshakes that do not finish leave nothing behind.
 
 use engine_core::{CheckFailed, DeviceError, EngineError};
 use job_core::JobPool;
@@ -71,18 +71,18 @@ fn the_peers_close_is_noticed_while_parked_and_cancels() {
     let closed = ssl.watch_peer();
     assert!(matches!(closed, Err(SslError::PeerClosed(ClosedDuring::Handshake))));
     assert_eq!((pool.stats().live, fixture.engine.stats().cancelled), (0, 1));
-    // The device still has the request; its answer goes to the sink.
+    // The device still has the request; its late result is discarded.
     fixture.device.answer();
     assert_eq!(fixture.engine.stats().late, 1);
     assert_ledger_is_zero(&fixture, &pool);
 }
 
 #[test]
-fn what_the_peer_sends_while_parked_is_not_lost() {
+fn bytes_received_while_parked_are_not_lost() {
     let fixture = fixture(KeyType::P256, 4);
     let pool = JobPool::new();
     let (mut ssl, mut client) = parked(&fixture, &pool);
-    // Not TLS, but it must come out of the side buffer in order, and be refused as what it is.
+    // Not TLS: it must leave the read-ahead buffer in order, and be refused.
     std::io::Write::write_all(&mut client.io, b"this is not a record").unwrap();
     ssl.watch_peer().unwrap();
     fixture.device.answer();
@@ -106,7 +106,7 @@ fn l5_dropping_a_parked_session_cancels_it() {
 }
 
 #[test]
-fn l5_a_dropped_session_gives_its_place_in_a_bounded_pool_back() {
+fn l5_a_dropped_session_returns_its_job_to_a_bounded_pool() {
     let fixture = fixture(KeyType::P256, 8);
     let pool = JobPool::builder().max_jobs(1).build().unwrap();
     for _ in 0..5 {
@@ -118,7 +118,7 @@ fn l5_a_dropped_session_gives_its_place_in_a_bounded_pool_back() {
         assert_eq!(next.do_handshake().unwrap(), Outcome::WantAsyncJob);
         drop(gone);
         assert_eq!(next.do_handshake().unwrap(), Outcome::WantAsync);
-        // The first answer is for nobody.
+        // The first result belongs to the dropped session.
         fixture.device.answer();
         fixture.device.answer();
         assert_eq!(next.do_handshake().unwrap(), Outcome::WantRead);
@@ -127,7 +127,7 @@ fn l5_a_dropped_session_gives_its_place_in_a_bounded_pool_back() {
 }
 
 #[test]
-fn garbage_and_half_a_hello_cost_only_their_own_session() {
+fn garbage_and_half_a_hello_end_only_their_own_session() {
     let fixture = fixture(KeyType::P256, 4);
     let pool = JobPool::new();
     let (ours, mut theirs) = pipe();

@@ -1,7 +1,7 @@
-//! Packets that park when the handshake is long done, with data under way in both directions.
+//! Packets that park after the handshake, with data under way in both directions.
 //!
-//! After a handshake no hook of ours is reached any more, but rustls still calls some that a program may have replaced: a
-//! client's store of tickets, and the cipher at a change of keys. Those of this file ask a device each time.
+//! After a handshake rustls reaches none of this crate's hooks, but still calls some that a program may have replaced: a
+//! client's ticket store, and the cipher at a change of keys. Those of this file wait for a device each time.
 
 use std::cell::RefCell;
 use std::sync::{Arc, LazyLock};
@@ -27,7 +27,7 @@ use crate::support::{
     provider, server_config,
 };
 
-/// What the hooks of this file ask their device for.
+/// The work of this file's hooks.
 struct Leave;
 
 impl Work for Leave {
@@ -43,14 +43,14 @@ impl Work for Leave {
 }
 
 thread_local! {
-    /// Whom the hooks ask. Nobody during a handshake.
+    /// The engine of the hooks; none during a handshake.
     static ASKED: RefCell<Option<Arc<Engine<Leave>>>> = const { RefCell::new(None) };
 }
 
 fn ask() {
     if let Some(engine) = ASKED.with_borrow(Clone::clone) {
         assert!(job_core::current().is_some(), "a packet is processed in a job");
-        // It fails if the session was dropped; no hook of this file can say so.
+        // Fails if the session was dropped; none of these hooks can return an error.
         let _given_up = engine.run(Leave);
     }
 }
@@ -89,7 +89,7 @@ impl ClientSessionStore for SlowStore {
     }
 }
 
-/// A cipher that asks before it takes a key to read with.
+/// A cipher that waits for the device before it takes a key for reading.
 struct SlowCipher(&'static dyn Tls13AeadAlgorithm);
 
 impl Tls13AeadAlgorithm for SlowCipher {
@@ -115,7 +115,7 @@ impl Tls13AeadAlgorithm for SlowCipher {
     }
 }
 
-/// rustls wants cipher suites for ever.
+/// rustls takes cipher suites as `&'static`.
 static SLOW_SUITE: LazyLock<Tls13CipherSuite> = LazyLock::new(|| {
     let SupportedCipherSuite::Tls13(suite) = cipher_suite::TLS13_AES_128_GCM_SHA256 else {
         panic!("a suite of TLS 1.3")
@@ -134,17 +134,17 @@ fn slow_provider() -> CryptoProvider {
     CryptoProvider { cipher_suites, ..provider() }
 }
 
-/// Tickets that a server sends when the handshake is done.
+/// Tickets that a server sends after the handshake.
 const TICKETS: usize = 3;
 
-/// A session and its peer, with the handshake done, what they have sent since, and what of it has arrived.
+/// A session and its peer after the handshake, with the data sent and received since.
 struct World {
     device: Arc<ManualDevice<Leave>>,
     engine: Arc<Engine<Leave>>,
     pool: JobPool,
     ssl: Ssl<Pipe>,
     peer: PlainPeer,
-    // The key of whichever is the server.
+    // The key of the server, be it session or peer.
     _fixture: Fixture,
     ours: Vec<u8>,
     ours_arrived: Vec<u8>,
@@ -196,7 +196,7 @@ impl World {
         }
     }
 
-    /// The value of a call; without an error, and waiting for the device exactly if a packet is parked.
+    /// The value of a call, which must not fail, and must wait for the device exactly if a packet is parked.
     fn checked<T: Copy + PartialEq + core::fmt::Debug>(
         &self,
         result: Result<Outcome<T>, SslError>,
@@ -233,7 +233,7 @@ impl World {
         self.theirs.extend_from_slice(data);
     }
 
-    /// Parks whoever reads it.
+    /// Parks the session when it reads that.
     fn peer_updates_keys(&mut self) {
         self.peer.tls.refresh_traffic_keys().unwrap();
         self.peer.step();
@@ -278,7 +278,7 @@ impl World {
         }
     }
 
-    /// Reads on until there is nothing more to read, or nothing more to come.
+    /// Reads until nothing more has arrived, or the stream has ended.
     fn read_on(&mut self) {
         for _ in 0..10_000 {
             match self.read(512) {
@@ -291,7 +291,7 @@ impl World {
         panic!("there is no end to what is read");
     }
 
-    /// Everything arrives, whatever came between.
+    /// Lets everything arrive.
     fn settle(&mut self) {
         self.read_on();
         assert!(self.theirs_arrived == self.theirs);
@@ -309,7 +309,7 @@ impl Drop for World {
     }
 }
 
-/// What no peer sends.
+/// A byte that no peer sends.
 const UNTOUCHED: u8 = 0xff;
 
 fn pattern(from: usize, len: usize) -> Vec<u8> {
@@ -351,7 +351,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
     #[test]
-    fn data_goes_both_ways_whatever_parks_between_and_waiting_is_never_an_error(
+    fn data_arrives_both_ways_whatever_parks_and_waiting_is_never_an_error(
         is_server in any::<bool>(),
         actions in prop::collection::vec(any_action(), 1..60),
     ) {
@@ -365,7 +365,7 @@ proptest! {
 }
 
 #[test]
-fn while_a_ticket_or_a_key_is_awaited_every_call_waits_and_nothing_is_sent_twice_or_lost() {
+fn while_a_ticket_or_a_key_is_awaited_every_call_waits_and_no_data_is_lost_or_repeated() {
     for (is_server, parks) in [(true, 1), (false, TICKETS + 1)] {
         let mut world = World::new(is_server);
         assert_eq!(world.write(b"sent before"), Some(11));
@@ -393,7 +393,7 @@ fn while_a_ticket_or_a_key_is_awaited_every_call_waits_and_nothing_is_sent_twice
 }
 
 #[test]
-fn a_close_behind_a_parked_packet_counts_when_its_data_has_been_read() {
+fn a_close_behind_a_parked_packet_counts_after_its_data_was_read() {
     for (is_server, in_order) in [(false, false), (false, true), (true, false), (true, true)] {
         let mut world = World::new(is_server);
         world.peer_updates_keys();

@@ -1,4 +1,4 @@
-//! Bytes are gathered before a job is started: a peer that sends them one by one costs no job for each.
+//! Bytes are gathered before a job starts: a peer that sends them one by one costs one job, not one for each.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::support::{
     server_config,
 };
 
-/// How the bytes of a handshake message are cut.
+/// Segmentation of a handshake message.
 #[derive(Clone, Copy, Debug)]
 enum Cut {
     /// A record in one piece.
@@ -26,7 +26,7 @@ enum Cut {
     Records,
 }
 
-/// What the client has to send, cut into pieces.
+/// The client's output, cut into pieces.
 fn flight(client: &mut PlainPeer, cut: Cut) -> Vec<Vec<u8>> {
     let mut bytes = Vec::new();
     while client.tls.wants_write() {
@@ -40,7 +40,7 @@ fn flight(client: &mut PlainPeer, cut: Cut) -> Vec<Vec<u8>> {
             while let [kind, major, minor, high, low, behind @ ..] = rest {
                 let (body, behind) =
                     behind.split_at(usize::from(u16::from_be_bytes([*high, *low])));
-                // Encrypted, a record cannot be cut; and one byte is all of a change of cipher.
+                // Encrypted records cannot be split; a change of cipher is one byte.
                 match kind {
                     22 => pieces.extend(body.iter().map(|b| vec![22, *major, *minor, 0, 1, *b])),
                     _ => pieces.push([&[*kind, *major, *minor, *high, *low], body].concat()),
@@ -52,7 +52,7 @@ fn flight(client: &mut PlainPeer, cut: Cut) -> Vec<Vec<u8>> {
     }
 }
 
-/// A handshake whose client sends its flights like that. How many jobs it took.
+/// The number of jobs of a handshake whose client sends its flights so.
 fn jobs(fixture: &Fixture, context: &SslContext, config: rustls::ClientConfig, cut: Cut) -> u64 {
     fixture.device.set_answers_at_once(true);
     let pool = JobPool::new();
@@ -76,7 +76,7 @@ fn jobs(fixture: &Fixture, context: &SslContext, config: rustls::ClientConfig, c
 }
 
 #[test]
-fn a_hello_costs_one_job_however_it_is_cut_and_a_later_flight_one_a_record() {
+fn a_hello_costs_one_job_however_it_is_cut_and_a_later_flight_one_per_record() {
     let fixture = fixture(KeyType::P256, 4);
     for (version, most) in [(&TLS12, 4), (&TLS13, 3)] {
         for cut in [Cut::Not, Cut::Bytes, Cut::Records] {
@@ -87,9 +87,9 @@ fn a_hello_costs_one_job_however_it_is_cut_and_a_later_flight_one_a_record() {
     }
 }
 
-/// The second hello comes behind a change of cipher that means nothing.
+/// The second hello comes behind a change of cipher without meaning.
 #[test]
-fn so_does_a_second_hello() {
+fn a_second_hello_costs_one_job() {
     let fixture = fixture(KeyType::P256, 4);
     let groups = CryptoProvider { kx_groups: vec![SECP384R1], ..provider() };
     let config = server_config(groups, &[&TLS13], &fixture.identity, &fixture.key);
@@ -125,7 +125,7 @@ fn bytes_behind_a_hello_that_an_acceptor_has_read_are_gathered_too() {
     }
 }
 
-/// What a server of plain rustls answers to these bytes, and whether it goes on.
+/// The answer of plain rustls to these bytes, and whether it continues.
 fn plain(fixture: &Fixture, version: Version, bytes: &[u8]) -> (Vec<u8>, bool) {
     let (ours, mut theirs) = pipe();
     theirs.write_all(bytes).unwrap();
@@ -137,7 +137,7 @@ fn plain(fixture: &Fixture, version: Version, bytes: &[u8]) -> (Vec<u8>, bool) {
     (theirs.peek(), goes_on)
 }
 
-/// What ours answers to them in these pieces.
+/// The answer of a session to the same bytes in these pieces.
 fn ours(fixture: &Fixture, version: Version, bytes: &[u8], cuts: &[usize]) -> (Vec<u8>, bool) {
     let (ours, mut theirs) = pipe();
     let context = fixture.server_of(version);
@@ -162,9 +162,9 @@ fn ours(fixture: &Fixture, version: Version, bytes: &[u8], cuts: &[usize]) -> (V
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..Default::default() })]
 
-    /// Bytes that are no hello, or a hello that was tampered with: the alert is rustls's, and it comes as early.
+    /// For bytes that are no hello, or a modified one, the alert is rustls's, and it is sent as early.
     #[test]
-    fn what_is_wrong_is_refused_as_by_plain_rustls(
+    fn wrong_bytes_are_refused_as_by_plain_rustls(
         prefix in prop::collection::vec(any::<u8>(), 0..12),
         is_header in prop::bool::weighted(0.7),
         changes in prop::collection::vec((0..60usize, any::<u8>()), 0..3),
@@ -190,7 +190,7 @@ proptest! {
 }
 
 #[test]
-fn what_cannot_be_tls_is_refused_with_its_first_wrong_byte() {
+fn bytes_that_cannot_be_tls_are_refused_at_the_first_wrong_byte() {
     let fixture = fixture(KeyType::P256, 4);
     for bytes in [&b"G"[..], &[22, 4, 4], &[22, 3, 1, 0xff, 0xff], &[22, 3, 1, 0, 0]] {
         let (ours, mut theirs) = pipe();

@@ -77,7 +77,7 @@ fn l2_extra_calls_while_parked_change_nothing() {
 }
 
 #[test]
-fn without_async_mode_the_same_calls_block_instead() {
+fn without_async_mode_the_same_calls_block() {
     let fixture = fixture(KeyType::P256, 4);
     let context = fixture.server.clone().async_mode(false);
     let pool = JobPool::new();
@@ -85,7 +85,7 @@ fn without_async_mode_the_same_calls_block_instead() {
     let mut client = fixture.client(&TLS13, theirs);
     let mut ssl = Ssl::accept(&context, &pool, ours).unwrap();
     client.step();
-    // The session blocks this thread, so another one has to answer.
+    // The session blocks this thread, so another thread answers.
     let answering = fixture.device.answer_in_background();
     assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantRead);
     answering.join().unwrap();
@@ -96,7 +96,7 @@ fn without_async_mode_the_same_calls_block_instead() {
 }
 
 #[test]
-fn a_client_session_of_ours_shakes_hands_with_a_server_session_of_ours() {
+fn a_client_session_and_a_server_session_complete_a_handshake() {
     let fixture = fixture(KeyType::P256, 4);
     let pool = JobPool::new();
     let (ours, theirs) = pipe();
@@ -118,7 +118,7 @@ fn a_client_session_of_ours_shakes_hands_with_a_server_session_of_ours() {
 }
 
 #[test]
-fn a_pool_at_its_maximum_answers_want_async_job_and_loses_nothing() {
+fn with_a_pool_at_its_maximum_calls_return_want_async_job_and_lose_nothing() {
     let fixture = fixture(KeyType::P256, 4);
     let pool = JobPool::builder().max_jobs(1).build().unwrap();
     let mut sessions: Vec<_> = (0..2)
@@ -148,7 +148,7 @@ fn a_pool_at_its_maximum_answers_want_async_job_and_loses_nothing() {
 }
 
 #[test]
-fn a_session_that_wants_a_job_needs_none_once_its_mode_is_off() {
+fn a_session_that_waits_for_a_job_needs_none_once_async_mode_is_off() {
     let (fixture, pool) =
         (fixture(KeyType::P256, 4), JobPool::builder().max_jobs(1).build().unwrap());
     let greeted = || {

@@ -1,4 +1,4 @@
-//! rustls's hooks as `async fn`, parked until a future of the test's is ready.
+//! Hooks of rustls as `async fn`, parked until a future of the test is ready.
 
 use core::future::poll_fn;
 use core::task::{Poll, Waker};
@@ -15,7 +15,7 @@ use wait_ctx::{ReadyQueue, Reason, Route, Status, Token};
 
 use crate::support::{Fixture, KeyType, Pipe, PlainPeer, fixture, localhost, pipe, provider};
 
-/// A gate that a future waits at until the test opens it.
+/// A future that waits until the test opens it.
 #[derive(Clone, Default)]
 struct Gate(Arc<Mutex<(bool, Option<Waker>)>>);
 
@@ -39,7 +39,7 @@ impl Gate {
     }
 }
 
-/// The session parks at the gate, is woken when it opens, and the handshake succeeds.
+/// Checks that the session parks at the gate, is woken when it opens, and completes its handshake.
 fn parks_once(mut ssl: Ssl<Pipe>, mut peer: PlainPeer, gate: &Gate) {
     let mut ready = ReadyQueue::new().unwrap();
     ssl.wait_ctx().notifier().set_route(Route::Ready(ready.sender(), Token(3)));
@@ -64,7 +64,7 @@ fn fixture_at_once() -> Fixture {
     fixture
 }
 
-/// A server that asks an async function for its certificate.
+/// A server whose certificate comes from an async function.
 fn asking_server(fixture: &Fixture, gate: &Gate) -> Arc<ServerConfig> {
     let chain = vec![fixture.identity.certificate.clone()];
     let certified = Arc::new(CertifiedKey::new(chain, Arc::clone(&fixture.key)));
@@ -94,7 +94,7 @@ fn a_certificate_is_awaited_while_the_session_is_parked() {
 }
 
 #[test]
-fn a_future_is_no_operation_and_leaves_the_status_alone() {
+fn awaiting_a_future_does_not_change_the_status() {
     let (fixture, gate) = (fixture_at_once(), Gate::default());
     let context = SslContext::server(asking_server(&fixture, &gate));
     let (ours, theirs) = pipe();
@@ -140,7 +140,7 @@ fn l5_a_session_dropped_at_the_gate_drops_its_future() {
     assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantAsync);
     drop(ssl);
     assert_eq!((pool.stats().live, pool.stats().quarantined), (0, 0));
-    // Somebody who still holds the waker wakes nobody.
+    // A waker that is still held wakes no session.
     gate.open();
 }
 
@@ -217,7 +217,7 @@ fn a_clients_certificate_is_judged_while_the_servers_session_is_parked() {
 }
 
 #[test]
-fn what_the_inner_verifier_refuses_is_not_asked_about() {
+fn a_certificate_that_the_inner_verifier_refuses_is_not_passed_on() {
     let (fixture, stranger) = (fixture_at_once(), fixture(KeyType::P256, 4));
     let inner = WebPkiServerVerifier::builder_with_provider(
         stranger.identity.roots(),

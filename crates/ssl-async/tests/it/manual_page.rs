@@ -12,7 +12,7 @@ use wait_ctx::{CallbackArg, ReadyQueue, Reason, Route, Status, Token};
 
 use crate::support::{Fixture, KeyType, Pipe, PlainPeer, fixture, pipe};
 
-/// What callbacks were told: by which callback, of which session, with which argument and status.
+/// The calls of callbacks: name of the callback, session, argument and status.
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<Told>>>);
 
@@ -37,7 +37,7 @@ fn arg(name: &'static str) -> CallbackArg {
     Arc::new(name)
 }
 
-/// A session whose client has sent its hello.
+/// A session that has received a client's hello.
 fn greeted(fixture: &Fixture, pool: &JobPool) -> (Ssl<Pipe>, PlainPeer) {
     let (ours, theirs) = pipe();
     let mut client = fixture.client(&TLS13, theirs);
@@ -75,7 +75,7 @@ fn a_session_takes_callback_and_argument_from_its_context_when_it_is_created() {
 }
 
 #[test]
-fn the_sessions_own_callback_and_argument_win_whenever_they_are_set() {
+fn the_sessions_own_callback_and_argument_replace_the_contexts() {
     let (mut fixture, pool, log) = (fixture(KeyType::P256, 4), JobPool::new(), Log::default());
     fixture.server.set_async_callback(Some(log.callback("context")));
     fixture.server.set_async_callback_arg(Some(arg("context's")));
@@ -153,7 +153,7 @@ fn the_status_is_unsupported_then_ok_then_ok_and_err_after_a_failure() {
 }
 
 #[test]
-fn a_descriptor_asked_for_is_reported_once_and_readable_until_the_session_is_called() {
+fn a_requested_descriptor_is_reported_once_and_readable_until_the_session_is_called() {
     let (fixture, pool) = (fixture(KeyType::P256, 4), JobPool::new());
     let (mut ssl, mut client) = greeted(&fixture, &pool);
     assert!(ssl.all_async_fds().is_empty() && ssl.changed_async_fds().is_empty());
@@ -176,7 +176,7 @@ fn a_descriptor_asked_for_is_reported_once_and_readable_until_the_session_is_cal
 }
 
 #[test]
-fn a_call_before_the_wake_was_read_leaves_the_descriptor_quiet() {
+fn a_call_before_the_wake_was_read_clears_the_descriptor() {
     let (fixture, pool) = (fixture(KeyType::P256, 4), JobPool::new());
     let (mut ssl, mut client) = greeted(&fixture, &pool);
     let mut signal = File::from(ssl.async_fd().unwrap().try_clone_to_owned().unwrap());
@@ -187,7 +187,7 @@ fn a_call_before_the_wake_was_read_leaves_the_descriptor_quiet() {
 }
 
 #[test]
-fn without_callback_descriptor_or_queue_polling_by_calling_again_works() {
+fn without_callback_descriptor_or_queue_polling_works() {
     let (fixture, pool) = (fixture(KeyType::P256, 4), JobPool::new());
     let (mut ssl, mut client) = greeted(&fixture, &pool);
     for _ in 0..3 {
@@ -199,7 +199,7 @@ fn without_callback_descriptor_or_queue_polling_by_calling_again_works() {
 }
 
 #[test]
-fn a_callback_that_panics_harms_nobody_and_the_session_counts_as_woken() {
+fn a_callback_that_panics_is_contained_and_the_session_counts_as_woken() {
     let (fixture, pool) = (fixture(KeyType::P256, 4), JobPool::new());
     let (mut ssl, mut client) = greeted(&fixture, &pool);
     ssl.set_async_callback(Some(Arc::new(|_, _| panic!("a bug in a callback"))));
@@ -225,7 +225,7 @@ fn another_sessions_error_does_not_mask_want_async() {
 }
 
 #[test]
-fn a_ready_queue_and_a_callback_never_both_get_one_wake() {
+fn a_wake_never_goes_to_both_a_ready_queue_and_a_callback() {
     let (fixture, pool, log) = (fixture(KeyType::P256, 4), JobPool::new(), Log::default());
     let (mut ssl, mut client) = greeted(&fixture, &pool);
     let mut ready = ReadyQueue::new().unwrap();

@@ -1,4 +1,4 @@
-//! A server's session under any sequence of calls and events, against a model of what it may answer.
+//! A server's session under any sequence of calls and events, against a model of its allowed results.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,10 +22,10 @@ enum Action {
     AtOnce {
         async_mode: bool,
     },
-    /// From now on it answers when told to. Needs async mode.
+    /// From now on it answers on command. Needs async mode.
     WhenTold,
     SetCallback(bool),
-    /// A wake without a reason.
+    /// A spurious wake.
     Wake,
     ClientStep,
     ClientSend,
@@ -77,7 +77,7 @@ fn any_action() -> impl Strategy<Value = Action> {
 enum Live {
     No,
     Asked,
-    /// Settled, and not yet taken up.
+    /// Settled, and not collected yet.
     Done,
     Failed,
 }
@@ -89,7 +89,7 @@ struct World {
     ssl: Ssl<Pipe>,
     client: PlainPeer,
     live: Live,
-    /// Requests that the device holds for connections that are gone.
+    /// Requests that the device holds for dropped connections.
     orphans: usize,
     asked: u64,
     asked_of_connection: u64,
@@ -149,7 +149,7 @@ impl World {
         let took_up = !matches!(call, Call::WatchPeer);
         if asked == 1 {
             assert_eq!(self.live, Live::No);
-            // What completes within `submit` was never parked; blocked operations are not the session's.
+            // Completion within `submit` never parks; blocking operations do not set the session's status.
             self.live = if at_once { Live::No } else { Live::Asked };
             if self.ssl.async_mode() {
                 self.status = Status::Ok;
@@ -180,7 +180,7 @@ impl World {
         }
     }
 
-    /// The connection is gone, and with it the request.
+    /// Records that the connection is dropped, and its request with it.
     fn let_go(&mut self) {
         self.orphans += usize::from(self.live == Live::Asked);
         self.live = Live::No;
@@ -224,7 +224,7 @@ impl World {
                 self.ssl.set_async_mode(true);
             }
             Action::SetCallback(set) => {
-                // A wake that came while there was no callback goes to the new one.
+                // An undelivered wake goes to the new callback.
                 let before = self.calls_back.load(Ordering::Relaxed);
                 let calls = Arc::clone(&self.calls_back);
                 let callback: AsyncCallback = Arc::new(move |_, _| {

@@ -1,4 +1,4 @@
-//! A hello with more tickets than anybody needs.
+//! A hello with hundreds of tickets.
 
 use core::time::Duration;
 use std::io::{self, Write};
@@ -18,10 +18,10 @@ use crate::support::{
     server_config, shake,
 };
 
-/// The most that a device is asked to open for one hello.
+/// The limit of openings per hello.
 const MOST: u64 = 4;
 
-/// A server whose tickets, and nothing else, are on `device`, and a client that has one of them.
+/// A server that offloads only its tickets to `device`, and a client that has one of them.
 struct World {
     device: Arc<ManualDevice>,
     engine: Arc<Engine<crypto_ops::CryptoOp>>,
@@ -31,7 +31,7 @@ struct World {
 }
 
 impl World {
-    /// A server that may ask for a second hello.
+    /// A server that may request a second hello.
     fn new(is_retry: bool) -> Self {
         let fixture = fixture(KeyType::P256, 4);
         fixture.device.set_answers_at_once(true);
@@ -73,12 +73,12 @@ impl World {
         hello
     }
 
-    /// How many operations the device has been asked for.
+    /// The number of operations submitted so far.
     fn asked(&self) -> u64 {
         self.engine.stats().accepted
     }
 
-    /// Answers all until the session has sent its answer.
+    /// Answers operations until the session has sent its flight.
     fn serve(&self, ssl: &mut Ssl<Pipe>) {
         for _ in 0..2000 {
             match ssl.do_handshake().unwrap() {
@@ -90,7 +90,7 @@ impl World {
     }
 }
 
-/// The hello with `n` tickets in the place of its last one: all of the same key, none of which opens.
+/// The hello with its last ticket replaced by `n` forged ones of the same key.
 fn forged(hello: &[u8], n: usize) -> Vec<u8> {
     let message = &hello[5..];
     let mut at = 4 + 2 + 32;
@@ -139,7 +139,7 @@ fn a_hello_with_hundreds_of_tickets_makes_four_operations() {
         world.serve(&mut ssl);
         assert_eq!(world.asked() - before, MOST, "async mode {async_mode}");
     }
-    // And each hello has its own four.
+    // Each hello has its own limit.
     world.device.set_answers_at_once(true);
     let (ours, mut theirs) = pipe();
     theirs.write_all(&forged(&world.hello(), 3)).unwrap();
@@ -150,7 +150,7 @@ fn a_hello_with_hundreds_of_tickets_makes_four_operations() {
 }
 
 #[test]
-fn so_does_one_that_an_acceptor_has_read() {
+fn a_hello_read_by_an_acceptor_makes_four_operations_too() {
     let world = World::new(false);
     let (ours, mut theirs) = pipe();
     theirs.write_all(&forged(&world.hello(), MANY)).unwrap();
@@ -161,9 +161,9 @@ fn so_does_one_that_an_acceptor_has_read() {
     assert_eq!(world.asked() - before, MOST);
 }
 
-/// Without a session of ours: the same rustls, driven by somebody else.
+/// rustls driven without a session of this crate.
 #[test]
-fn so_does_one_to_a_server_of_plain_rustls() {
+fn a_hello_to_a_plain_rustls_server_makes_four_operations_too() {
     let world = World::new(false);
     world.device.set_answers_at_once(true);
     let mut tls = ServerConnection::new(Arc::clone(&world.config)).unwrap();
@@ -179,7 +179,7 @@ fn so_does_one_to_a_server_of_plain_rustls() {
 }
 
 #[test]
-fn the_first_four_of_good_faith_resume() {
+fn an_honest_client_resumes() {
     let world = World::new(false);
     world.device.set_answers_at_once(true);
     let (ours, theirs) = pipe();
@@ -190,7 +190,7 @@ fn the_first_four_of_good_faith_resume() {
 }
 
 #[test]
-fn a_second_hello_does_not_add_to_the_first_without_end() {
+fn the_second_hello_of_a_handshake_is_limited_too() {
     let world = World::new(true);
     let (ours, mut theirs) = pipe();
     let mut ssl = Ssl::accept(&world.context(), &JobPool::new(), ours).unwrap();
@@ -199,7 +199,7 @@ fn a_second_hello_does_not_add_to_the_first_without_end() {
     world.serve(&mut ssl);
     assert!(world.asked() - before <= MOST);
     let _told: io::Result<usize> = io::Read::read(&mut theirs, &mut [0; 4096]);
-    // It need not be a right one: what counts is what the device is asked.
+    // It may be invalid: only the number of operations matters.
     theirs.write_all(&forged(&world.hello(), MANY)).unwrap();
     for _ in 0..2000 {
         match ssl.do_handshake() {

@@ -1,5 +1,5 @@
-//! A key that waits as an engine of OpenSSL's does: it registers a descriptor with the session and pauses until that is
-//! readable, without an engine of ours.
+//! A key that waits as an OpenSSL engine does: it registers a descriptor with the session's wait context and pauses until
+//! that is readable, without an `Engine`.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::io::{PipeReader, PipeWriter, Read, Write};
@@ -15,11 +15,11 @@ use wait_ctx::{Key, Seen, WaitFd};
 
 use crate::support::{Fixture, KeyType, Pipe, PlainPeer, fixture, pipe, server_config};
 
-/// What the key and the test share.
+/// State shared by the key and the test.
 #[derive(Debug)]
 struct Engine {
     key: Key,
-    /// Whether the descriptor is taken back when an operation is done.
+    /// Whether the descriptor is removed when an operation is done.
     clears: bool,
     is_done: AtomicBool,
     signal: Mutex<Option<PipeWriter>>,
@@ -84,7 +84,7 @@ impl Signer for WaitingSigner {
     }
 }
 
-/// A session with such a key, and a client that has said hello.
+/// A session with such a key, and a client that has sent its hello.
 fn greeted(clears: bool) -> (Fixture, Arc<Engine>, Ssl<Pipe>, PlainPeer) {
     let fixture = fixture(KeyType::P256, 4);
     fixture.device.set_answers_at_once(true);
@@ -119,7 +119,7 @@ fn finish(engine: &Engine, ssl: &mut Ssl<Pipe>, client: &mut PlainPeer) {
 }
 
 #[test]
-fn an_engines_own_descriptor_is_the_sessions_and_stays_from_one_operation_to_the_next() {
+fn an_engines_own_descriptor_stays_with_the_session_from_one_operation_to_the_next() {
     let (fixture, engine, mut ssl, mut client) = greeted(false);
     assert!(ssl.all_async_fds().is_empty());
     assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantAsync);
@@ -139,7 +139,7 @@ fn an_engines_own_descriptor_is_the_sessions_and_stays_from_one_operation_to_the
 }
 
 #[test]
-fn a_descriptor_that_an_engine_takes_back_is_told_as_removed_to_who_knew_it_and_to_nobody_else() {
+fn a_descriptor_that_an_engine_removes_is_reported_only_to_callers_that_knew_it() {
     let (fixture, engine, mut ssl, mut client) = greeted(true);
     let mut slow_consumer = Seen::default();
     assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantAsync);

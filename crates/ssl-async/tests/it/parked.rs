@@ -1,4 +1,4 @@
-//! What may happen to a session while a packet is parked.
+//! Events while a packet is parked.
 
 use job_core::JobPool;
 use rustls::version::{TLS12, TLS13};
@@ -30,7 +30,7 @@ fn a_cleared_session_serves_another_client_and_keeps_its_id_and_descriptor() {
 
     client.step();
     assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantAsync);
-    // The first answer is the one that nobody waits for any more.
+    // The first result belongs to the cancelled packet.
     fixture.device.answer();
     assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantAsync);
     fixture.device.answer();
@@ -42,7 +42,7 @@ fn a_cleared_session_serves_another_client_and_keeps_its_id_and_descriptor() {
 }
 
 #[test]
-fn a_failed_session_is_fit_again_once_cleared() {
+fn a_failed_session_works_again_once_cleared() {
     let (fixture, pool) = (fixture(KeyType::P256, 4), JobPool::new());
     let (mut ssl, _gone) = parked(&fixture, &pool);
     fixture.device.fail();
@@ -71,13 +71,13 @@ fn async_mode_switched_off_while_parked_leaves_that_packet_parked() {
 }
 
 #[test]
-fn where_no_job_can_be_had_the_operation_blocks_and_the_handshake_succeeds() {
+fn without_a_job_the_operation_blocks_and_the_handshake_succeeds() {
     let (fixture, pool) = (fixture(KeyType::P256, 4), JobPool::new());
     let (ours, theirs) = pipe();
     let mut client = fixture.client(&TLS13, theirs);
     client.step();
     let mut ssl = Ssl::accept(&fixture.server, &pool, ours).unwrap();
-    // Refuses every job of this session, as a process without fibers does.
+    // Makes the pool refuse every job of this session, as in a process without fibers.
     let _lease = ssl.wait_ctx().lease().unwrap();
     let answering = fixture.device.answer_in_background();
     assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantRead);
@@ -106,7 +106,7 @@ fn a_client_that_closes_after_its_last_flight_is_still_answered() {
 }
 
 #[test]
-fn data_cut_short_is_told_from_data_that_ended() {
+fn truncated_data_is_distinguished_from_complete_data() {
     let (fixture, pool) = (fixture(KeyType::P256, 4), JobPool::new());
     let (mut ssl, mut client) = parked(&fixture, &pool);
     fixture.device.answer();

@@ -1,4 +1,4 @@
-//! What TLS offers besides a plain handshake, with sessions that park.
+//! Features of TLS beyond a plain handshake, with sessions that park.
 
 use std::sync::Arc;
 
@@ -95,7 +95,7 @@ fn a_hello_retry_request_comes_before_the_one_signature() {
 }
 
 #[test]
-fn alpn_and_server_name_are_told_once_the_connection_is_back() {
+fn alpn_and_server_name_are_available_after_the_packet() {
     let (fixture, pool) = (fixture(KeyType::P256, 4), JobPool::new());
     let mut config = fixture.server_config(&[&TLS13]);
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
@@ -115,7 +115,7 @@ fn alpn_and_server_name_are_told_once_the_connection_is_back() {
 }
 
 #[test]
-fn keys_are_updated_by_either_side_and_data_goes_on() {
+fn either_side_updates_keys_and_data_continues() {
     let (fixture, pool) = (fixture(KeyType::P256, 4), JobPool::new());
     let (ours, theirs) = pipe();
     let mut peer = fixture.client(&TLS13, theirs);
@@ -137,7 +137,7 @@ fn keys_are_updated_by_either_side_and_data_goes_on() {
 }
 
 #[test]
-fn shutdown_from_either_side_ends_both_directions_in_order() {
+fn shutdown_by_either_side_ends_both_directions_in_order() {
     let (fixture, pool) = (fixture(KeyType::P256, 4), JobPool::new());
     let (ours, theirs) = pipe();
     let mut peer = fixture.client(&TLS13, theirs);

@@ -17,7 +17,7 @@ use crate::support::{
 
 const PERIOD: Duration = Duration::from_secs(3600);
 
-/// A server whose tickets, and nothing else, are on `device`.
+/// A server that offloads only its tickets to `device`.
 struct World {
     fixture: Fixture,
     clock: TestClock,
@@ -44,7 +44,8 @@ impl World {
         Self { fixture, clock, device, context, client }
     }
 
-    /// A handshake, and some data so that the client sees the ticket: its kind, and what the session was parked on.
+    /// Completes a handshake, and sends data so that the client reads the ticket. Returns the kind of the handshake, and how
+    /// often the session parked.
     fn connect(&self) -> (HandshakeKind, usize) {
         let (ours, theirs) = pipe();
         let mut peer = PlainPeer::client(Arc::clone(&self.client), theirs);

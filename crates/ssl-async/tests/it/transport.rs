@@ -1,4 +1,4 @@
-//! Transports that take and give little at a time, and peers that send nonsense.
+//! Narrow transports, and peers that send nonsense.
 
 use std::io::{self, Read, Write};
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use ssl_async::{Outcome, Ssl, SslContext, SslError, offload};
 
 use crate::support::{KeyType, Pipe, PlainPeer, fixture, localhost, pipe, provider, server_config};
 
-/// Passes at most so many bytes a call, and would block at every other call.
+/// Passes at most `bytes` per call, and blocks at every other call.
 struct Trickle {
     inner: Pipe,
     bytes: usize,
@@ -54,7 +54,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn a_transport_that_trickles_changes_nothing_but_the_number_of_calls(
+    fn a_narrow_transport_changes_only_the_number_of_calls(
         tls13 in any::<bool>(),
         bytes in 1..400_usize,
         len in 1..60_000_usize,
@@ -75,7 +75,7 @@ proptest! {
         }
         prop_assert!(seen_want_write && !peer.tls.is_handshaking());
 
-        // Data both ways at once, each side slower than the other would like.
+        // Data both ways at once.
         let sent: Vec<u8> = (0..len).map(|n| n as u8).collect();
         let (mut written, mut answered) = (0, 0);
         let (mut received, mut echoed) = (Vec::new(), Vec::new());
@@ -165,7 +165,7 @@ fn a_call_wants_to_write_while_its_own_flight_has_not_left() {
                     let ssl = Ssl::connect(&context, &pool, localhost(), io);
                     (ssl, PlainPeer::server(config, theirs))
                 };
-                // The peer speaks as soon as it may, so that `read` comes to an end.
+                // The peer sends as soon as it may, so that `read` returns data.
                 peer.tls.writer().write_all(b"hello").unwrap();
                 let mut waits = 0;
                 while peer.tls.is_handshaking() || ssl.is_handshaking() {
@@ -193,7 +193,7 @@ fn a_call_wants_to_write_while_its_own_flight_has_not_left() {
     }
 }
 
-/// What is done to a flight of the client's before the server gets it.
+/// A modification of a client's flight.
 #[derive(Clone, Debug)]
 enum Harm {
     None,
@@ -236,13 +236,13 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn whatever_the_peer_sends_and_the_device_does_nothing_panics_and_nothing_is_left(
+    fn whatever_the_peer_sends_and_the_device_does_nothing_panics_or_leaks(
         tls13 in any::<bool>(),
         steps in prop::collection::vec((any_harm(), any::<u8>()), 1..12),
     ) {
         let (fixture, pool) = (fixture(KeyType::P256, 4), JobPool::new());
         let (ours, mut theirs) = pipe();
-        // Its bytes do not go into the pipe by themselves.
+        // Its output is modified before it goes into the pipe.
         let (unused, _) = pipe();
         let mut peer = fixture.client(if tls13 { &TLS13 } else { &TLS12 }, unused);
         let mut ssl = Ssl::accept(&fixture.server, &pool, ours).unwrap();
@@ -255,7 +255,7 @@ proptest! {
             let (first, second) = flight.split_at(flight.len() / (usize::from(choice % 4) + 1));
             for part in [first, second] {
                 theirs.write_all(part).unwrap();
-                // Errors are as good as answers here.
+                // Errors are allowed.
                 let _outcome = match choice % 5 {
                     0 => ssl.read(&mut [0; 32]).map(|outcome| outcome.map(drop)),
                     1 => ssl.write(b"data").map(|outcome| outcome.map(drop)),

@@ -1,4 +1,4 @@
-//! What can happen to a session while it is parked, and what must come of it.
+//! Events while a session is parked, and their required results.
 
 use core::time::Duration;
 
@@ -11,9 +11,9 @@ use crate::support::{Pipe, PlainPeer, Version, pipe};
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Event {
     Drop,
-    /// The session is given up and its transport kept.
+    /// The session is ended and its transport kept.
     Cancel,
-    /// The device answers when the session is gone.
+    /// The device answers after the session was dropped.
     LateForADrop,
     PeerCloses,
     OtherCalls,
@@ -71,7 +71,7 @@ pub(super) fn happens(
         }
         Event::PeerCloses => {
             peer.io.close();
-            // A peer that may have finished from its side is answered first; the close counts then.
+            // A peer that may have sent its last flight is answered first; then the close counts.
             while ssl.watch_peer().is_ok() {
                 world.answer(true);
                 match ssl.do_handshake() {
@@ -121,7 +121,7 @@ pub(super) fn happens(
                 assert_eq!(ssl.async_status(), Status::Err);
             }
             match point {
-                // A ticket that cannot be made or read is not missed.
+                // A ticket that cannot be sealed or opened fails no handshake.
                 "ticket" => {
                     world.answer_too_late();
                     world.finish(&mut ssl, &mut peer);
@@ -134,7 +134,7 @@ pub(super) fn happens(
                     let first = ends(point, &mut ssl, &mut peer);
                     match first {
                         SslError::Failed(told) => assert_eq!(told, cause),
-                        // The caller's own `async fn` has made of it what it would.
+                        // The `async fn` of the test has handled the error itself.
                         other => assert!(is_asking && matches!(other, SslError::Tls(_)), "{other}"),
                     }
                 }
@@ -147,7 +147,7 @@ pub(super) fn happens(
                 rustls::Connection::Client(_) => world.plain_client(version, theirs),
                 rustls::Connection::Server(_) => world.plain_server(version, theirs),
             };
-            // What is left of the connection before.
+            // The rest of the connection before.
             world.answer_too_late();
             world.finish(&mut ssl, &mut peer);
         }
@@ -161,7 +161,7 @@ pub(super) fn happens(
     }
 }
 
-/// Ends what the session is parked on without a result.
+/// Ends the operation that the session is parked on without a result.
 fn fails(world: &World, event: Event) -> EngineError {
     match event {
         Event::Deadline => {
@@ -180,17 +180,17 @@ fn fails(world: &World, event: Event) -> EngineError {
     }
 }
 
-/// The session has failed, says so whenever it is asked, and has told its peer.
+/// Checks that the session has failed, repeats its error, and has sent an alert.
 fn ends(point: &str, ssl: &mut Ssl<Pipe>, peer: &mut PlainPeer) -> SslError {
     let first = ssl.do_handshake().unwrap_err();
     let second = ssl.read(&mut [0; 8]).unwrap_err();
     assert_eq!(first.to_string(), second.to_string(), "law L15");
-    // By an alert, whatever it failed at.
+    // With an alert, at every point.
     assert!(peer.try_step().is_err(), "{point}");
     first
 }
 
-/// Nothing waits for an engine that is gone: the handshake fails at this point or the next, or was as good as done.
+/// Checks that nothing waits for an engine that has ended: the handshake fails at this point or the next, or was all but done.
 fn ends_without_an_engine(point: &str, ssl: &mut Ssl<Pipe>, peer: &mut PlainPeer) {
     let end = (0..10).find_map(|_| match ssl.do_handshake() {
         Ok(Outcome::Ready(())) => Some(Ok(())),
@@ -208,7 +208,7 @@ fn ends_without_an_engine(point: &str, ssl: &mut Ssl<Pipe>, peer: &mut PlainPeer
     }
 }
 
-/// A client without a certificate goes on, and hears from its server that it must not.
+/// Checks that a client without a certificate continues, and is refused by its server.
 fn is_turned_away(world: &World, ssl: &mut Ssl<Pipe>, peer: &mut PlainPeer) {
     let refused = (0..10).find_map(|_| match ssl.read(&mut [0; 8]) {
         Ok(Outcome::WantAsync) => {

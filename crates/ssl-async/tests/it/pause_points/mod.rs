@@ -1,4 +1,4 @@
-//! Every point where a session can pause, and everything that can happen to it there.
+//! Every event at every point where a session can pause.
 
 mod events;
 mod world;
@@ -9,7 +9,7 @@ use crate::support::{Version, turn};
 use events::{EVENTS, happens};
 use world::{Role, World};
 
-/// The points of a handshake, in order, after each was taken through every event.
+/// Runs every event at every pause point of a handshake. Returns the points, in order.
 fn every_point(role: Role, version: Version) -> Vec<&'static str> {
     let _turn = turn();
     let mut points = Vec::new();
@@ -54,7 +54,7 @@ fn a_tls12_server_survives_everything_at_every_pause_point() {
 }
 
 #[test]
-fn a_server_whose_client_comes_back_survives_everything_at_every_pause_point() {
+fn a_resuming_server_survives_everything_at_every_pause_point() {
     let expected = ["resolve", "ticket", "agree-x25519", "ticket"];
     assert_eq!(every_point(Role::Resumed, &TLS13), expected);
     assert_eq!(every_point(Role::Resumed, &TLS12), ["resolve", "ticket", "ticket"]);

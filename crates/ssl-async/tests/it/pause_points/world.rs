@@ -1,4 +1,4 @@
-//! A server and a client of which everything that can be offloaded is, and the services that they ask.
+//! A server and a client that offload everything that can be, and the services behind them.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
@@ -20,7 +20,7 @@ use crate::support::{
     pipe, provider,
 };
 
-/// What an `async fn` asks a service elsewhere; a service that cannot say yes has said no.
+/// A question of an `async fn` to a remote service. No answer means no.
 #[derive(Debug)]
 pub(super) struct Question(&'static str);
 
@@ -50,9 +50,9 @@ fn judged(good: bool) -> Result<(), TlsError> {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Role {
     Server,
-    /// A server that has read the client's hello before.
+    /// A server behind an `Acceptor`.
     Accepted,
-    /// A server whose client comes back with a ticket.
+    /// A server whose client offers a ticket.
     Resumed,
     Client,
 }
@@ -90,7 +90,7 @@ impl World {
         Self { ours, theirs, keys, device, engine, key, remote, service, clock, pool, called_back }
     }
 
-    /// The usual provider with one group; for a client, perhaps one that its server does not want.
+    /// The provider restricted to these groups.
     fn provider(groups: &[&'static dyn SupportedKxGroup]) -> CryptoProvider {
         CryptoProvider { kx_groups: groups.to_vec(), ..provider() }
     }
@@ -132,7 +132,7 @@ impl World {
     }
 
     fn client(&self, version: Version) -> SslContext<ClientConfig> {
-        // The server does not want the first group: TLS 1.3 needs a second hello.
+        // The server lacks the first group, so TLS 1.3 needs a second hello.
         let groups = [kx_group::SECP384R1, kx_group::X25519];
         let provider = Arc::new(offload::key_exchange(Self::provider(&groups)));
         let inner =
@@ -225,19 +225,19 @@ impl World {
         self.called_back.load(Ordering::Relaxed)
     }
 
-    /// What the session is parked on.
+    /// The operation that the session is parked on.
     pub(super) fn point(&self) -> &'static str {
         let held = [self.remote.kinds(), self.device.kinds()].concat();
         assert_eq!(held.len(), 1, "a session waits for one thing at a time: {held:?}");
         held[0]
     }
 
-    /// Whether that is a question of an `async fn`'s, rather than an operation.
+    /// Whether that is a question of an `async fn` rather than an operation.
     pub(super) fn is_asking(&self) -> bool {
         self.remote.held() > 0
     }
 
-    /// Answers, well or with a failure, what the session is parked on: that calls back, once.
+    /// Completes or fails the operation that the session is parked on; that calls back once.
     pub(super) fn answer(&self, well: bool) {
         let called_back = self.called_back();
         match (self.is_asking(), well) {
@@ -249,7 +249,7 @@ impl World {
         assert_eq!(self.called_back(), called_back + 1, "law L4");
     }
 
-    /// Answers what the devices still hold, for nobody: that calls nobody back, and is counted.
+    /// Answers the cancelled operations that the devices still hold; that calls no callback, and is counted.
     pub(super) fn answer_too_late(&self) {
         let (called_back, late, held) = (self.called_back(), self.count(|c| c.late), self.held());
         while self.remote.held() > 0 {
@@ -266,18 +266,18 @@ impl World {
         self.remote.held() + self.device.held()
     }
 
-    /// A counter of both engines together.
+    /// The sum of a counter over both engines.
     pub(super) fn count(&self, counter: impl Fn(&EngineStats) -> u64) -> u64 {
         counter(&self.engine.stats()) + counter(&self.service.stats())
     }
 
-    /// Time passes, past the deadline of whatever is under way.
+    /// Moves time past every deadline.
     pub(super) fn let_the_deadline_pass(&self) {
         self.clock.advance(2 * DEADLINE);
         let _next = (self.engine.poll(), self.service.poll());
     }
 
-    /// Carries the handshake on until the session is parked for the `n`th time. None if it is done before.
+    /// Advances the handshake until the session is parked for the `n`th time. None if it completes before.
     pub(super) fn park(
         &self,
         ssl: &mut Ssl<Pipe>,
@@ -304,7 +304,7 @@ impl World {
         exchange_data(ssl, peer);
     }
 
-    /// Nothing is left, whatever happened, once the devices have answered what they still hold.
+    /// Checks that nothing is left once the devices have answered everything.
     pub(super) fn assert_ledger_is_zero(&self, what: &str) {
         self.answer_too_late();
         let jobs = self.pool.stats();

@@ -1,7 +1,7 @@
-//! A provider for fuzzing: the records in the clear, all secrets the same, and randomness that begins anew each time.
+//! A provider for fuzzing: records in the clear, constant secrets, and reproducible randomness.
 //!
-//! Nothing that the peer sends depends on what we have sent, but for the random values that it has to repeat. Everything
-//! else is rustls's usual: its state machines do not know the difference. (BoringSSL has a mode like this.)
+//! The peer's bytes do not depend on ours, except for the random values that it must repeat. rustls's state machines do not
+//! notice the difference. (BoringSSL has a mode like this.)
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use std::sync::LazyLock;
@@ -30,7 +30,7 @@ use rustls::{
 
 use crate::support;
 
-/// Groups of those who offer two, and of those who want the second.
+/// Groups of a side that offers two, and of a side that accepts only the second.
 pub(crate) const OFFERED: [&dyn SupportedKxGroup; 2] = [kx_group::SECP256R1, kx_group::X25519];
 pub(crate) const WANTED: [&dyn SupportedKxGroup; 1] = [kx_group::X25519];
 
@@ -67,14 +67,14 @@ static SUITES: LazyLock<Vec<SupportedCipherSuite>> = LazyLock::new(|| {
     ]
 });
 
-/// Randomness that is the same after each [`begin_again`]. One sequence for the process, for a handshake may visit other
-/// threads: tests that use it take turns.
+/// Randomness that repeats after each [`begin_again`]. One sequence per process, because a handshake may use several threads:
+/// tests that use it take turns.
 #[derive(Debug)]
 struct Again;
 
 static DRAWN: AtomicU64 = AtomicU64::new(0);
 
-/// From here on the same random values come again.
+/// Restarts the sequence of random values.
 pub(crate) fn begin_again() {
     DRAWN.store(0, Ordering::Relaxed);
 }
@@ -89,11 +89,11 @@ impl SecureRandom for Again {
     }
 }
 
-/// What every derived value consists of.
+/// The byte of every derived value.
 const FILLING: u8 = 0x42;
 const HASH_LEN: usize = 32;
 
-/// Derives the same from everything, so that every `Finished` is the right one.
+/// Derives the same value from everything, so that every `Finished` is valid.
 struct Constant;
 
 impl Hkdf for Constant {
@@ -148,7 +148,7 @@ impl Prf for Constant {
     }
 }
 
-/// Records in the clear, with one byte behind them that has to be right.
+/// Records in the clear, with one check byte at the end.
 struct Clear;
 
 pub(crate) const TAG: u8 = 0xa5;
@@ -204,7 +204,7 @@ impl MessageEncrypter for Clear13 {
         _seq: u64,
     ) -> Result<OutboundOpaqueMessage, Error> {
         let payload = Clear::seal(&msg, Some(msg.typ));
-        // What a record of TLS 1.3 looks like from outside.
+        // The outer form of a TLS 1.3 record.
         let (typ, version) = (ContentType::ApplicationData, ProtocolVersion::TLSv1_2);
         Ok(OutboundOpaqueMessage::new(typ, version, payload))
     }
@@ -276,7 +276,7 @@ impl MessageDecrypter for Clear12 {
     }
 }
 
-/// Takes every certificate and every signature for good: what was changed in them is to come further than here.
+/// Accepts every certificate and signature, so that changes to them are processed further.
 #[derive(Debug)]
 pub(crate) struct Credulous;
 
@@ -360,7 +360,7 @@ impl ClientCertVerifier for Credulous {
     }
 }
 
-/// It is always the same time.
+/// A clock that stands still.
 #[derive(Debug)]
 pub(crate) struct Standstill;
 

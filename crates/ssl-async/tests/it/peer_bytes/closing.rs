@@ -1,8 +1,6 @@
-//! A peer that sends any mixture of a handshake's records, data, alerts, `close_notify` and what is no TLS, in pieces of any
-//! size, and then closes or resets its side: what plain rustls makes of it, which is what ours has to make of it.
-//!
-//! The exception is the one of the session's rule on closes: a packet that is parked on an operation whose result can reach
-//! no peer is cancelled.
+//! A peer that sends any mixture of a handshake's records, data, alerts, `close_notify` and bytes that are no TLS, in pieces
+//! of any size, and then closes or resets its side. Sessions must end as plain rustls does, except that a packet parked on
+//! an operation whose result can reach no peer is cancelled.
 
 use core::fmt;
 use core::task::Waker;
@@ -22,18 +20,18 @@ use super::program::{Op, Program, Setup};
 use super::world::World;
 use crate::support::localhost;
 
-/// What the peer sends, and how.
+/// The peer's bytes, and how they arrive.
 #[derive(Clone)]
 pub(crate) struct Script {
     /// The recorded handshake: its name and setup.
     pub(crate) name: String,
     pub(crate) setup: Setup,
-    /// What arrives at once, in order.
+    /// The pieces that arrive, in order.
     pub(crate) pieces: Vec<Vec<u8>>,
     pub(crate) end: End,
     /// The transport takes at most this many bytes at a time, and would block every other time.
     pub(crate) narrow: Option<usize>,
-    /// How many operations are answered after each piece; what is parked waits for the next.
+    /// How many operations are answered after each piece.
     pub(crate) answers: Vec<usize>,
 }
 
@@ -62,15 +60,15 @@ fn outline(bytes: &[u8]) -> Vec<String> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// The peer says nothing more, but may.
+    /// The stream stays open.
     Open,
-    /// It closes its side, and still reads.
+    /// The peer closes its side, and still reads.
     Fin,
     /// Both sides are closed.
     Rst,
 }
 
-/// What is put among the records of a handshake.
+/// An extra among the records of a handshake.
 #[derive(Clone, Copy, Debug)]
 enum Extra {
     Data,
@@ -124,7 +122,7 @@ pub(crate) fn any_script(ends: &'static [End]) -> impl Strategy<Value = Script> 
             let mut records: Vec<Vec<u8>> = flights(&program).concat().into_iter().collect();
             records.truncate(how_many);
             for (at, extra, protection) in extras {
-                // Mostly near the end, where it may follow a handshake that is done.
+                // Mostly near the end, where it may follow a complete handshake.
                 let at = records.len() - at.index(records.len().min(4) + 1);
                 records.insert(at, extra.record(protection));
             }
@@ -149,14 +147,14 @@ fn seeds() -> Vec<(String, Program)> {
             let program = Program::parse(&fs::read(entry.path()).expect("a file"));
             (entry.file_name().into_string().expect("a name"), program)
         })
-        // One job at a time, and a hello that is read before, are no matter of closes.
+        // Bounded pools and acceptors do not matter for closes.
         .filter(|(_, program)| !program.setup.has(Setup::ACCEPTOR))
         .collect();
     seeds.sort_by(|a, b| a.0.cmp(&b.0));
     seeds
 }
 
-/// What the peer sent, flight by flight, in records.
+/// The peer's flights, as records.
 fn flights(program: &Program) -> Vec<Vec<Vec<u8>>> {
     let flights = program.ops.iter().filter_map(|op| match op {
         Op::Peer(bytes) => Some(records(bytes)),
@@ -165,7 +163,7 @@ fn flights(program: &Program) -> Vec<Vec<Vec<u8>>> {
     flights.collect()
 }
 
-/// The records in `bytes`; what is none is the last.
+/// The records in `bytes`; bytes that are no record come last.
 pub(crate) fn records(mut bytes: &[u8]) -> Vec<Vec<u8>> {
     let mut records = Vec::new();
     while let [20..=23, 3, _, high, low, ..] = *bytes {
@@ -209,7 +207,7 @@ impl Wire {
         self.0.lock().expect("no holder of this lock panics")
     }
 
-    /// These bytes arrive, and perhaps the end.
+    /// Adds received bytes, and perhaps the end of the stream.
     pub(crate) fn arrive(&self, bytes: &[u8], end: Option<End>) {
         let mut state = self.lock();
         state.incoming.extend(bytes);
@@ -225,7 +223,7 @@ impl Wire {
         self.lock().reader = Some(waker.clone());
     }
 
-    /// What we have sent.
+    /// The bytes sent so far.
     pub(crate) fn sent(&self) -> Vec<u8> {
         self.lock().outgoing.clone()
     }
@@ -266,16 +264,16 @@ impl Write for Wire {
     }
 }
 
-/// How a connection ended, or that it has not.
+/// The state of a connection after the script.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// The handshake waits for more.
     Handshaking,
-    /// It is done, and the peer may say more.
+    /// The handshake is done, and the stream is open.
     Open,
-    /// `close_notify` has come.
+    /// `close_notify` was received.
     Closed,
-    /// The data ended without it.
+    /// The data ended without `close_notify`.
     Truncated,
     /// The peer closed during the handshake.
     ClosedInHandshake,
@@ -295,11 +293,11 @@ impl From<&SslError> for Outcome {
     }
 }
 
-/// What was seen of a connection.
+/// The observed behaviour of a connection.
 pub(crate) struct Seen {
     pub(crate) outcome: Outcome,
     pub(crate) established: bool,
-    /// What could be read.
+    /// The plaintext read.
     pub(crate) read: Vec<u8>,
     pub(crate) sent: Vec<u8>,
     /// A parked operation was cancelled.
@@ -318,10 +316,10 @@ impl fmt::Debug for Seen {
     }
 }
 
-/// Said when nothing more is to come, if the connection is still good for it.
+/// Written at the end, if the connection still works.
 pub(crate) const ANSWER: &[u8] = b"answer";
 
-/// What plain rustls makes of the script.
+/// Runs the script against plain rustls.
 pub(crate) fn plain(script: &Script) -> Seen {
     clear::begin_again();
     let world = World::new(script.setup);
@@ -355,7 +353,7 @@ pub(crate) fn plain(script: &Script) -> Seen {
 struct Plain {
     io: Wire,
     read: Vec<u8>,
-    /// The transport takes nothing any more.
+    /// Writing has failed.
     unsendable: bool,
 }
 
@@ -394,7 +392,7 @@ impl Plain {
     }
 }
 
-/// Ours does what plain rustls does, or was cancelled where nothing can come of a handshake.
+/// Checks that ours behaved as plain rustls, or was cancelled where the handshake cannot complete.
 pub(crate) fn assert_agrees(script: &Script, ours: &Seen, plain: &Seen) {
     let context = || format!("{script:?}\nours: {ours:?}\nplain: {plain:?}");
     if ours.cancelled {
@@ -402,7 +400,7 @@ pub(crate) fn assert_agrees(script: &Script, ours: &Seen, plain: &Seen) {
             End::Rst => assert_eq!(ours.outcome, Outcome::Io, "{}", context()),
             _ => assert_eq!(ours.outcome, Outcome::ClosedInHandshake, "{}", context()),
         }
-        // A recording answers a `ServerHello` that has not left; no peer can.
+        // A recording may answer a `ServerHello` that has not left; no real peer can.
         let foresees = !script.setup.has(Setup::CLIENT) && !has_server_hello(&ours.sent);
         let lost = plain.established && script.end != End::Rst && !foresees;
         assert!(!lost, "{}", context());
@@ -413,7 +411,7 @@ pub(crate) fn assert_agrees(script: &Script, ours: &Seen, plain: &Seen) {
     assert_eq!(ours.outcome, plain.outcome, "{}", context());
     assert_eq!(ours.read, plain.read, "{}", context());
     let (sent, mut expected) = (records(&ours.sent), records(&plain.sent));
-    // The rest of a flight is not waited for when the handshake is over.
+    // The rest of a flight is not compared when the handshake is over.
     if ours.outcome == Outcome::ClosedInHandshake && script.narrow.is_some() {
         expected.truncate(sent.len().saturating_sub(1));
         return assert!(alike(&sent[..expected.len()], &expected), "{}", context());
@@ -423,12 +421,12 @@ pub(crate) fn assert_agrees(script: &Script, ours: &Seen, plain: &Seen) {
 
 /// Whether there is a `ServerHello` among the records, other than a HelloRetryRequest.
 fn has_server_hello(sent: &[u8]) -> bool {
-    /// What stands in the place of its random value.
+    /// The random value of a HelloRetryRequest.
     const RETRY: [u8; 4] = [0xcf, 0x21, 0xad, 0x74];
     records(sent).iter().any(|record| record[0] == 22 && record.get(11..15) != Some(&RETRY))
 }
 
-/// Whether two sides have sent the same. Long records hold key shares, and signatures, whose lengths vary.
+/// Whether both sent the same records. Long records hold key shares and signatures, whose lengths vary.
 fn alike(ours: &[Vec<u8>], plain: &[Vec<u8>]) -> bool {
     ours.len() == plain.len()
         && ours.iter().zip(plain).all(|(ours, plain)| {

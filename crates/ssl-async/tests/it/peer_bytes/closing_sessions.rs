@@ -9,7 +9,7 @@ use super::program::Setup;
 use super::world::World;
 use crate::support::{localhost, turn};
 
-/// What a session makes of the script.
+/// Runs the script against a session.
 fn ours(script: &Script, parks: bool) -> Seen {
     clear::begin_again();
     let world = World::new(script.setup);
@@ -61,7 +61,7 @@ fn ours(script: &Script, parks: bool) -> Seen {
     Seen { outcome, established, read, sent: wire.sent(), cancelled }
 }
 
-/// Sends what there is to send: an alert, perhaps, of a session that has failed.
+/// Sends queued output, such as the alert of a failed session.
 fn flush(ssl: &mut Ssl<Wire>) {
     for _ in 0..3000 {
         if ssl.flush().is_ok_and(|wants| wants.is_ready()) {
@@ -81,7 +81,7 @@ fn answer_one(world: &World) {
 /// Reads until the session wants something, or has ended.
 fn go_on(ssl: &mut Ssl<Wire>, read: &mut Vec<u8>) -> Option<Outcome> {
     let mut buffer = [0; 50];
-    // A narrow transport blocks every other time, and takes little.
+    // A narrow transport takes a few bytes, and blocks every other time.
     let mut blocked = 0;
     loop {
         match ssl.read(&mut buffer) {
@@ -94,7 +94,7 @@ fn go_on(ssl: &mut Ssl<Wire>, read: &mut Vec<u8>) -> Option<Outcome> {
             Ok(_) if blocked == 3000 => return None,
             Ok(_) => blocked += 1,
             Err(error) => {
-                // Calls of a session that has failed send the rest of its alert.
+                // Calls on a failed session send the rest of its alert.
                 flush(ssl);
                 return Some(Outcome::from(&error));
             }
@@ -108,7 +108,7 @@ proptest! {
     })]
 
     #[test]
-    fn a_session_makes_of_a_peer_that_closes_what_plain_rustls_does(
+    fn a_session_handles_a_closing_peer_as_plain_rustls_does(
         script in any_script(&[End::Fin, End::Fin, End::Rst, End::Open]),
         parks in any::<bool>(),
     ) {

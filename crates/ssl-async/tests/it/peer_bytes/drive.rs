@@ -1,4 +1,4 @@
-//! One run: a session against the peer's bytes and whatever else happens, and what must hold after each step.
+//! One run of a session against the peer's bytes and other events, with the checks after each step.
 
 use std::any::Any;
 use std::io::Write as _;
@@ -18,12 +18,12 @@ use super::program::{Event, Op, Program, Setup};
 use super::world::{DEADLINE, World};
 use crate::support::{Pipe, localhost, pipe};
 
-/// What a run came to.
+/// Result of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     /// Handshakes completed.
     pub(crate) completed: usize,
-    /// What sessions were parked on, one entry each time that a packet began to wait.
+    /// The operations that parked a packet, in order.
     pub(crate) parked: Vec<&'static str>,
     /// Plaintext received.
     pub(crate) received: usize,
@@ -31,12 +31,12 @@ pub(crate) struct Seen {
     pub(crate) failed: usize,
 }
 
-/// Runs the program that `data` is.
+/// Runs the program encoded in `data`.
 ///
 /// # Panics
 ///
-/// When something is not as it must be: a panic of the session's, a call that goes round in circles, an error that
-/// nothing explains, a failed session that comes back to life, a wake that is lost, something left over at the end.
+/// If a check fails: a panic of the session, a call that loops, an error without a cause, a failed session that works again,
+/// a lost wake, or a resource left at the end.
 pub(crate) fn drive(data: &[u8]) -> Seen {
     let program = Program::parse(data);
     let mut driver = Driver::new(program.setup);
@@ -46,14 +46,14 @@ pub(crate) fn drive(data: &[u8]) -> Seen {
     driver.finish()
 }
 
-/// More sessions than this teach nothing new, and cost time.
+/// A bound on the sessions of one run, to save time.
 const MOST_SESSIONS: usize = 6;
 
-/// Where the session is.
+/// The stage of the session.
 enum Stage {
     Accepting(Box<Acceptor<Line>>),
     Open(Box<Ssl<Line>>),
-    /// No hello came of it.
+    /// The acceptor failed.
     Refused,
 }
 
@@ -67,9 +67,9 @@ pub(super) struct Driver {
     squatter: Option<Job<()>>,
     sessions: usize,
     sent: usize,
-    /// A wake came since the session was last called.
+    /// A wake arrived since the session was last called.
     woken: bool,
-    /// Something that a session may wait for was settled since it was last called.
+    /// An operation was settled since the session was last called.
     settled: bool,
     blocking: bool,
     peer_closed: bool,
@@ -131,7 +131,7 @@ impl Driver {
         self.stage = Stage::Open(Box::new(ssl));
     }
 
-    /// A new connection: what was known of the old one is of no account any more.
+    /// Makes a new connection and forgets the old one.
     fn reset(&mut self) -> Pipe {
         let (ours, theirs) = pipe();
         self.peer = theirs;
@@ -145,7 +145,7 @@ impl Driver {
         match op {
             Op::Peer(bytes) => {
                 self.sent += bytes.len();
-                // Fails only if there is no session any more that could read it.
+                // Fails only if no session is left to read it.
                 let _unheard = self.peer.write_all(&bytes);
             }
             Op::Event(event) => self.happens(event),
@@ -178,7 +178,7 @@ impl Driver {
                 self.settled = true;
             }
             Event::AtOnce => self.at_once(false),
-            // What is in the device's hands would be waited for in vain.
+            // Requests that the device holds would never complete.
             Event::Blocking => self.at_once(true),
             Event::WhenTold => {
                 self.world.device.set_answers_at_once(false);
@@ -271,7 +271,7 @@ impl Driver {
         self.stage = Stage::Open(ssl);
     }
 
-    /// The hello, when it is there. False while there is no session.
+    /// Reads the hello. False while there is no session.
     fn accept(&mut self) -> bool {
         let Stage::Accepting(acceptor) = &mut self.stage else {
             return matches!(self.stage, Stage::Open(_));
@@ -350,7 +350,7 @@ impl Driver {
             }
             Ok(_) if takes_up => assert!(!waiting, "{which:?} is done and waits: {result:?}"),
             Ok(_) => {}
-            // The session goes on.
+            // The session continues.
             Err(SslError::ShutDown) if which == Event::Write && self.shut_down => {}
             Err(SslError::Tls(_)) if which == Event::KeyUpdate && self.has_connection() => {}
             Err(error) => {
@@ -366,7 +366,7 @@ impl Driver {
         matches!(&self.stage, Stage::Open(ssl) if ssl.connection().is_some())
     }
 
-    /// Whether something has happened that leads to such an error.
+    /// Whether an event explains the error.
     fn explains(&self, error: &SslError) {
         let explained = match error {
             SslError::Tls(_) => self.sent > 0,
@@ -383,7 +383,7 @@ impl Driver {
         assert!(explained, "nothing has happened that explains: {error:?}");
     }
 
-    /// What holds at any time.
+    /// Checks the invariants.
     fn check(&mut self) {
         self.woken |= take_wakes(&mut self.ready, &self.called_back);
         let jobs = self.world.pool.stats().live - usize::from(self.squatter.is_some());
@@ -399,7 +399,7 @@ impl Driver {
         }
     }
 
-    /// Lets everything come to its end, and sees that nothing is left.
+    /// Completes everything, and checks that nothing is left.
     pub(super) fn finish(mut self) -> Seen {
         self.squatter = None;
         self.control.change(|weather| (weather.stalled, weather.trickles) = (false, false));
@@ -428,7 +428,7 @@ impl Driver {
         while self.world.gates.answer(true) {}
         let (jobs, engine) = (self.world.pool.stats(), self.world.engine.stats());
         assert_eq!((jobs.live, jobs.stacks_in_use, jobs.quarantined), (0, 0, 0));
-        // What is cancelled after a shutdown runs into the same assertion of rustls's.
+        // Cancelling after a shutdown runs into the same assertion of rustls.
         let known = cfg!(debug_assertions) && self.ever_shut_down;
         assert!(jobs.swallowed_panics == 0 || known, "a job panicked when it was cancelled");
         assert_eq!(jobs.swallowed_unwinds, 0);
@@ -441,7 +441,7 @@ impl Driver {
         matches!(&self.stage, Stage::Open(ssl) if ssl.waiting_for_async())
     }
 
-    /// Reads until there is nothing more; each read takes something, or answers a request.
+    /// Reads until nothing is left; each step reads data or answers a request.
     fn read_all(&mut self) {
         let most = self.sent + 64;
         for _ in 0..most {
@@ -459,11 +459,11 @@ impl Driver {
     }
 }
 
-/// Pause points of one handshake, and more than enough.
+/// More than the pause points of one handshake.
 const MOST_PAUSES: usize = 64;
 
-/// rustls 0.23 with debug assertions takes it for a bug of its own when it has an alert to send after our `close_notify`:
-/// a peer that breaks the protocol after our shutdown makes it panic. Without them, the alert is sent and all is well.
+/// rustls 0.23 with debug assertions panics when it has an alert to send after our `close_notify`: a peer that breaks the
+/// protocol after our shutdown triggers that. Without debug assertions the alert is sent.
 fn is_rustls_assertion(panic: &(dyn Any + Send)) -> bool {
     cfg!(debug_assertions)
         && panic.downcast_ref().is_some_and(|text: &&str| text.contains("self.sent_fatal_alert"))

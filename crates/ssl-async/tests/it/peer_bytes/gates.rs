@@ -1,18 +1,18 @@
-//! Futures of hooks that wait until they are told how to answer.
+//! Futures of hooks that wait for an answer from the test.
 
 use core::future::poll_fn;
 use core::task::{Poll, Waker};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// Where hooks wait, oldest first.
+/// The waiting hooks, oldest first.
 #[derive(Clone, Default)]
 pub(crate) struct Gates(Arc<Mutex<Inner>>);
 
 #[derive(Default)]
 struct Inner {
     closed: VecDeque<Gate>,
-    /// Nobody waits: every answer is yes.
+    /// No hook waits: every answer is yes.
     open: bool,
 }
 
@@ -53,13 +53,13 @@ impl Gates {
         true
     }
 
-    /// From now on nobody waits, or everybody.
+    /// Sets whether hooks pass without waiting.
     pub(crate) fn set_open(&self, open: bool) {
         self.lock().open = open;
         while open && self.answer(true) {}
     }
 
-    /// The name of the youngest that waits.
+    /// The name of the hook that waits since the shortest time.
     pub(crate) fn youngest(&self) -> Option<&'static str> {
         self.lock().closed.back().map(|gate| gate.name)
     }

@@ -1,4 +1,4 @@
-//! The transport of a session that is being fuzzed: it stalls, trickles and breaks when told to.
+//! The transport of a fuzzed session, which stalls, narrows and breaks on command.
 
 use std::cell::Cell;
 use std::io::{self, Read, Write};
@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use crate::support::Pipe;
 
-/// How the transport behaves just now.
+/// The current behaviour of the transport.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Weather {
     /// It takes nothing.
@@ -17,7 +17,7 @@ pub(crate) struct Weather {
     pub(crate) broken: bool,
 }
 
-/// What a session and whoever drives it share.
+/// Control of the transport, shared by the session and its driver.
 #[derive(Clone, Default)]
 pub(crate) struct LineControl(Rc<Shared>);
 
@@ -27,7 +27,7 @@ struct Shared {
     calls: Cell<u32>,
 }
 
-/// A session that asks its transport more often than this in one call goes round in circles.
+/// The limit of reads and writes in one call; a session beyond it loops.
 const MOST_CALLS: u32 = 200_000;
 
 impl LineControl {
@@ -37,7 +37,7 @@ impl LineControl {
         self.0.weather.set(weather);
     }
 
-    /// A call of the session's begins.
+    /// Marks the beginning of a call.
     pub(crate) fn begin_call(&self) {
         self.0.calls.set(0);
     }

@@ -1,5 +1,5 @@
-//! Sessions against any bytes of the peer, with pauses and everything else that may happen in between: one function,
-//! [`drive`], for property tests here and for libFuzzer in `tests/fuzz`.
+//! Sessions against any bytes of the peer, interleaved with pauses and other events: one function, [`drive`], for property
+//! tests here and for libFuzzer in `tests/fuzz`.
 //!
 //! ```text
 //!   bytes --> Program: setup, then pieces of what the peer sends and events --> drive --> Seen, or a panic
@@ -7,8 +7,8 @@
 //!   seeds/: recorded handshakes of a real peer
 //! ```
 //!
-//! Records are in the clear and keys are constants ([`clear`]), so that a recording can be replayed, and so that what is
-//! changed in it is processed and not just turned away by a cipher.
+//! Records are in the clear and keys are constants ([`clear`]), so that a recording can be replayed, and a modified one is
+//! processed instead of being refused by a cipher.
 
 mod clear;
 mod drive;

@@ -1,12 +1,12 @@
-//! What the fuzzer's bytes mean. Any bytes mean something.
+//! The encoding of programs. All byte strings are programs.
 //!
 //! ```text
 //!   setup  op*            setup: one byte, its bits are the constants of `Setup`
 //!   op     0nnnnnnn       the event number n, modulo their count
-//!          1hhhhhhh llllllll bytes   the peer sends so many bytes, or as many as there are
+//!          1hhhhhhh llllllll bytes   the peer sends h * 256 + l bytes, or all that are left
 //! ```
 
-/// What is run, and what of it is offloaded.
+/// The role under test, and what it offloads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Setup(pub(crate) u8);
 
@@ -33,7 +33,7 @@ impl Setup {
     }
 }
 
-/// What happens next.
+/// One step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Op {
     /// These bytes of the peer's arrive.
@@ -58,7 +58,7 @@ events! {
     Handshake, Read, Peek, Write, Flush, Shutdown, KeyUpdate, WatchPeer,
     // The device, the hooks and time.
     Answer, AnswerWrongly, Fail, Overtake, AllowHook, DenyHook, DeadlinePasses,
-    // What completes within `submit`, with async mode on or off, or when it is told to.
+    // Completion within `submit`, with async mode on or off, or on command.
     AtOnce, Blocking, WhenTold,
     // Wakes.
     Wake, SetCallback, UnsetCallback,

@@ -1,4 +1,4 @@
-//! Recording what a real peer sends: the seeds.
+//! Records the bytes of real peers: the seeds.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,8 +17,8 @@ use super::drive::Driver;
 use super::program::{Event, Op, Program, Setup};
 use crate::support::{Identity, KeyType, Version, localhost, provider};
 
-/// What is recorded: a name, and with which setup and version. Those of one group share a client, so that the second
-/// resumes the session of the first.
+/// The recordings: name, setup and version. Those of one group share a client, so that the second resumes the session of
+/// the first.
 const CASES: [&[(&str, u8, Version)]; 14] = [
     &[("server-12", 0, &TLS12)],
     &[("server-13", 0, &TLS13)],
@@ -39,7 +39,7 @@ const EXCHANGE_MUTUAL: u8 = Setup::EXCHANGE | Setup::MUTUAL;
 const EVERYTHING: u8 = EXCHANGE_MUTUAL | Setup::HOOKS | Setup::TICKETS;
 const TICKET: u8 = Setup::TICKETS | Setup::EXCHANGE;
 
-/// A recording, and what was seen while it was made.
+/// A recording, and the behaviour seen while it was made.
 pub(crate) struct Recording {
     pub(crate) name: &'static str,
     pub(crate) program: Program,
@@ -75,7 +75,7 @@ impl Peers {
         Self { identity, key: any_supported_type(&key).expect("a key that signs") }
     }
 
-    /// Randomness of its own, so that ours is the same when its part is replayed.
+    /// Uses its own randomness, so that ours is the same in a replay.
     fn provider(groups: &[&'static dyn SupportedKxGroup]) -> Arc<CryptoProvider> {
         let secure_random = provider().secure_random;
         Arc::new(CryptoProvider { secure_random, ..clear::provider(groups) })
@@ -151,7 +151,7 @@ impl Recorder {
         self.ops.push(op);
     }
 
-    /// The peer reads what there is and sends what it has.
+    /// Lets the peer read and send.
     fn pass(&mut self) {
         while self.peer.read_tls(&mut self.driver.peer).is_ok_and(|n| n > 0) {
             self.peer.process_new_packets().expect("the peer is content");
@@ -165,7 +165,7 @@ impl Recorder {
         }
     }
 
-    /// A call, repeated until it does not wait any more.
+    /// Repeats a call until it does not wait.
     fn ours(&mut self, call: Event) {
         self.step(Op::Event(call));
         while self.driver.is_waiting() {

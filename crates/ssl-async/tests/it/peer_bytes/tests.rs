@@ -1,4 +1,4 @@
-//! Recorded handshakes as they are, changed at random, and bytes that are nothing at all.
+//! Recorded handshakes, unchanged and modified at random, and random bytes.
 
 use std::fs;
 
@@ -10,11 +10,11 @@ use super::program::{Event, Op, Program, Setup};
 use super::recording::{record_all, seeds};
 use crate::support::turn;
 
-/// With this in the environment, the seeds are written anew: for a new rustls, or a new format.
+/// Set this variable to write the seeds again, for a new rustls or a new format.
 const RECORD: &str = "LAYBY_RECORD";
 
 #[test]
-fn what_a_real_peer_sends_takes_its_replay_as_far_as_itself() {
+fn a_replayed_recording_gets_as_far_as_the_real_peer() {
     let _turn = turn();
     for recording in record_all() {
         let data = recording.program.to_bytes();
@@ -68,10 +68,10 @@ fn every_committed_seed_completes_its_handshake_and_parks_where_it_is_offloaded(
     assert_eq!(points, all);
 }
 
-/// What is done to a recording.
+/// A modification of a recording.
 #[derive(Clone, Debug)]
 enum Change {
-    /// One of our events more.
+    /// An additional event.
     Insert(Index, Event),
     Remove(Index),
     Repeat(Index),
@@ -165,7 +165,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn whatever_becomes_of_a_handshake_nothing_panics_hangs_or_is_left(
+    fn a_modified_handshake_never_panics_hangs_or_leaks(
         seed in any::<Index>(),
         changes in prop::collection::vec(any_change(), 1..16),
     ) {
@@ -177,7 +177,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_at_all_are_a_program_that_runs_to_its_end(
+    fn any_bytes_are_a_program_that_ends(
         data in prop::collection::vec(any::<u8>(), 0..400),
     ) {
         let _turn = turn();

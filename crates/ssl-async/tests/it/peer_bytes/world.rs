@@ -1,4 +1,4 @@
-//! Everything around one session: keys, device, engine, hooks, and the configurations of both roles.
+//! The environment of one session: keys, device, engine, hooks, and the configurations of both roles.
 
 use core::time::Duration;
 use std::sync::{Arc, LazyLock};
@@ -19,7 +19,7 @@ use crate::support::{Identity, KeyType, ManualDevice, TestClock};
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(5);
 
-/// One certificate for all: making a key takes longer than a whole run.
+/// One certificate for all runs: making a key takes longer than a run.
 struct Ours {
     identity: Identity,
     keys: Arc<SoftwareKeys>,

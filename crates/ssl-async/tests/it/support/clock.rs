@@ -1,4 +1,4 @@
-//! What is shared by a whole process or engine: its clock, and the turns of tests that look at a global gauge.
+//! A clock set by the test, and the lock of tests that check a gauge of the whole process.
 
 use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,7 +21,7 @@ impl Clock for TestClock {
     }
 }
 
-/// The gauge of device handles is one for the process: tests that make any take turns.
+/// Serialises tests that check the gauge of device handles, which is the process's.
 pub(crate) fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
     TURN.lock().unwrap_or_else(PoisonError::into_inner)

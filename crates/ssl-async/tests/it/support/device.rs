@@ -1,4 +1,4 @@
-//! A device that answers when the test says so.
+//! A device that answers on command.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::collections::VecDeque;
@@ -10,7 +10,7 @@ use engine_core::{Accelerator, DeviceError, DeviceRefused, Request, Work};
 
 type Execute<W> = dyn Fn(&W) -> Result<<W as Work>::Output, DeviceError> + Send + Sync;
 
-/// Holds up to `ring` requests until the test tells it what to do with the oldest.
+/// Holds up to `ring` requests until the test answers, fails or reorders them.
 pub(crate) struct ManualDevice<W: Work = CryptoOp> {
     execute: Box<Execute<W>>,
     ring: usize,
@@ -26,7 +26,7 @@ impl ManualDevice {
         Self::doing(ring, move |op| keys.execute(op).map_err(failed))
     }
 
-    /// Answers the oldest request wrongly.
+    /// Answers the oldest request with a wrong result.
     pub(crate) fn answer_wrongly(&self) {
         let request = self.take();
         let answer = (self.execute)(request.work());
@@ -61,7 +61,7 @@ impl<W: Work> ManualDevice<W> {
         self.at_once.load(Ordering::Relaxed)
     }
 
-    /// From now on requests are answered within `submit`, or only when the test says so.
+    /// Sets whether requests are answered within `submit` or on command.
     pub(crate) fn set_answers_at_once(&self, at_once: bool) {
         self.at_once.store(at_once, Ordering::Relaxed);
     }
@@ -75,7 +75,7 @@ impl<W: Work> ManualDevice<W> {
         self.complete(self.take());
     }
 
-    /// Puts the oldest request behind the others, so that they are answered first.
+    /// Moves the oldest request behind the others.
     pub(crate) fn put_last(&self) {
         let mut requests = self.requests.lock().unwrap();
         if let Some(oldest) = requests.pop_front() {
@@ -88,7 +88,7 @@ impl<W: Work> ManualDevice<W> {
         request.complete(answer);
     }
 
-    /// Answers one request from another thread, when there is one: for a session that blocks its own.
+    /// Answers the next request from another thread, for a session that blocks its own.
     pub(crate) fn answer_in_background(self: &Arc<Self>) -> JoinHandle<()> {
         let device = Arc::clone(self);
         std::thread::spawn(move || {

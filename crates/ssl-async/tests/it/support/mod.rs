@@ -1,4 +1,4 @@
-//! What the tests share.
+//! Peers, devices and transports shared by the tests.
 
 mod clock;
 mod device;

@@ -32,7 +32,7 @@ pub(crate) enum KeyType {
     Rsa2048,
 }
 
-/// A certificate for `localhost` that is its own root, and its private key.
+/// A self-signed certificate for `localhost`, and its private key.
 pub(crate) struct Identity {
     pub(crate) certificate: CertificateDer<'static>,
     pub(crate) pem: String,
@@ -64,7 +64,7 @@ impl Identity {
     }
 }
 
-/// A server's key on a device, and what a client needs to verify it.
+/// A server whose key is on a device, and the certificate that its clients trust.
 pub(crate) struct Fixture {
     pub(crate) keys: Arc<SoftwareKeys>,
     pub(crate) device: Arc<ManualDevice>,
@@ -87,7 +87,7 @@ pub(crate) fn fixture(key_type: KeyType, ring: usize) -> Fixture {
     Fixture { keys, device, engine, server, identity, key }
 }
 
-/// A server's configuration that shows `identity` and signs with `key`.
+/// A server's configuration with the certificate of `identity` and the signing key `key`.
 pub(crate) fn server_config(
     provider: CryptoProvider,
     versions: &[Version],
@@ -101,7 +101,7 @@ pub(crate) fn server_config(
         .with_cert_resolver(identity.certified(Arc::clone(key)))
 }
 
-/// A client's configuration that trusts `identity` alone.
+/// A client's configuration that trusts only `identity`.
 pub(crate) fn client_config(
     provider: CryptoProvider,
     version: Version,
@@ -118,7 +118,7 @@ pub(crate) fn localhost() -> ServerName<'static> {
     ServerName::try_from("localhost").expect("a valid name")
 }
 
-/// A key with a bug.
+/// A key that panics.
 #[derive(Debug)]
 struct PanickingKey(Arc<dyn SigningKey>);
 
@@ -146,7 +146,7 @@ impl Fixture {
         server_config(provider(), versions, &self.identity, &self.key)
     }
 
-    /// A client session of ours that verifies the server's certificate.
+    /// A client's session that verifies the server's certificate.
     pub(crate) fn session(&self, pool: &JobPool, io: Pipe) -> Ssl<Pipe> {
         let context = SslContext::client(Arc::new(self.client_config(&TLS13)));
         Ssl::connect(&context, pool, localhost(), io)
@@ -164,7 +164,7 @@ impl Fixture {
     }
 }
 
-/// A plain rustls connection that is stepped by hand.
+/// A plain rustls connection, advanced by the test.
 pub(crate) struct PlainPeer {
     pub(crate) tls: Connection,
     pub(crate) io: Pipe,
@@ -181,7 +181,7 @@ impl PlainPeer {
         Self { tls: tls.into(), io }
     }
 
-    /// Sends and receives what there is. Panics if the handshake fails.
+    /// Sends and receives everything available. Panics if the handshake fails.
     pub(crate) fn step(&mut self) {
         self.try_step().expect("the peer is content");
     }
@@ -216,8 +216,8 @@ impl PlainPeer {
     }
 }
 
-/// Carries the handshake on until both sides are done; the device answers whenever the session is parked. The kinds of
-/// the operations that it was parked on, in order.
+/// Completes the handshake on both sides; the device answers whenever the session is parked. Returns the kinds of the
+/// operations that parked it, in order.
 pub(crate) fn shake(
     ssl: &mut Ssl<Pipe>,
     peer: &mut PlainPeer,
@@ -237,7 +237,7 @@ pub(crate) fn shake(
     panic!("the handshake does not end: {ssl:?}")
 }
 
-/// Data both ways over a handshake that is done.
+/// Exchanges data both ways after the handshake.
 pub(crate) fn exchange_data(ssl: &mut Ssl<Pipe>, peer: &mut PlainPeer) {
     peer.send(b"question");
     let mut buffer = [0; 64];

@@ -25,7 +25,7 @@ pub(crate) fn pipe() -> (Pipe, Pipe) {
 }
 
 impl Pipe {
-    /// What has arrived and has not been read.
+    /// Bytes that have arrived and were not read.
     pub(crate) fn peek(&self) -> Vec<u8> {
         self.incoming.borrow().bytes.iter().copied().collect()
     }

@@ -1,4 +1,5 @@
-//! What the peer is told when an operation fails (law L15): the alert `internal_error`, wherever the protocol allows it.
+//! The alert when an operation fails: `internal_error`, wherever the protocol allows it (law L15: a failed operation ends its
+//! session, and the peer is told).
 
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -27,7 +28,7 @@ fn with_groups(groups: &[&'static dyn SupportedKxGroup]) -> CryptoProvider {
     CryptoProvider { kx_groups: groups.to_vec(), ..provider() }
 }
 
-/// Fails the operation number `nth` and answers those before it. The session's error, and what the peer makes of it.
+/// Fails operation number `nth` and answers those before it. Returns the session's error and the peer's.
 fn fail(
     ssl: &mut Ssl<Pipe>,
     peer: &mut PlainPeer,
@@ -60,7 +61,7 @@ fn assert_told(told: (String, Option<Error>), alert: AlertDescription, case: &st
     assert_eq!(told, ("0".to_owned(), Some(Error::AlertReceived(alert))), "{case}");
 }
 
-/// A server that asks for everything of `engine`, in one version and with these groups.
+/// A server that offloads everything to `engine`, with one version and these groups.
 fn server(
     fixture: &Fixture,
     version: Version,
@@ -125,7 +126,7 @@ fn l15_a_client_is_told_internal_error_after_a_hello_retry_request() {
     }
 }
 
-/// A client of ours that asks a device for everything, and a server of plain rustls that wants its certificate.
+/// A client's session that offloads everything to a device, and a plain rustls server that requests its certificate.
 fn client(
     fixture: &Fixture,
     version: Version,
@@ -182,11 +183,11 @@ fn l15_a_tls13_clients_failed_signature_is_told_by_close_notify_alone() {
     let fixture = fixture(KeyType::P256, 4);
     let (mut ssl, mut peer, device) = client(&fixture, &TLS13, &[kx_group::SECP384R1]);
     let (_, told) = fail(&mut ssl, &mut peer, &device, 2);
-    // In the clear it would break the protocol.
+    // An alert in the clear would break the protocol.
     assert_eq!(told, Some(Error::AlertReceived(AlertDescription::CloseNotify)));
 }
 
-/// What the client hears when the session is given up after this.
+/// The client's error when the session is given up now.
 fn timed_out(ssl: &mut Ssl<Pipe>, client: &mut PlainPeer) -> Option<Error> {
     let limit = Duration::from_secs(60);
     for _ in 0..2 {
@@ -197,7 +198,7 @@ fn timed_out(ssl: &mut Ssl<Pipe>, client: &mut PlainPeer) -> Option<Error> {
 }
 
 #[test]
-fn a_handshake_that_times_out_is_told_so_wherever_it_stands() {
+fn a_handshake_that_times_out_sends_an_alert_at_every_stage() {
     let internal_error = Some(Error::AlertReceived(AlertDescription::InternalError));
     for version in VERSIONS {
         let (fixture, pool) = (fixture(KeyType::P256, 4), JobPool::builder().max_jobs(1));
@@ -213,16 +214,16 @@ fn a_handshake_that_times_out_is_told_so_wherever_it_stands() {
         let (mut parked, mut client) = open();
         client.step();
         assert_eq!(parked.do_handshake().unwrap(), Outcome::WantAsync);
-        // It waits for a job.
+        // Waiting for a job.
         let (mut ssl, mut other) = open();
         other.step();
         assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantAsyncJob);
         assert_eq!(timed_out(&mut ssl, &mut other), internal_error);
-        // It waits for its key.
+        // Parked in its signature.
         assert_eq!(timed_out(&mut parked, &mut client), internal_error);
         assert_eq!((pool.stats().live, fixture.engine.stats().cancelled), (0, 1));
         fixture.device.answer();
-        // It waits for the client's last flight.
+        // Waiting for the client's last flight.
         let (mut ssl, mut client) = open();
         client.step();
         assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantAsync);
@@ -231,11 +232,11 @@ fn a_handshake_that_times_out_is_told_so_wherever_it_stands() {
         if version == &TLS12 {
             assert_eq!(timed_out(&mut ssl, &mut client), internal_error);
         } else {
-            // The client has the keys, and makes a handshake of it; but then it hears of the end.
+            // The client has the keys and completes its handshake; then it receives the close.
             assert_eq!(timed_out(&mut ssl, &mut client), None);
             assert!(client.tls.process_new_packets().unwrap().peer_has_closed());
         }
-        // An earlier end stays.
+        // An earlier error stays.
         drop(client);
         let (mut ssl, client) = open();
         drop(client);
@@ -245,7 +246,7 @@ fn a_handshake_that_times_out_is_told_so_wherever_it_stands() {
 }
 
 #[test]
-fn a_client_is_told_when_a_hook_of_the_server_panics() {
+fn a_client_gets_an_alert_when_a_hook_of_the_server_panics() {
     for async_mode in [true, false] {
         let fixture = fixture(KeyType::P256, 4);
         let context = fixture.context_with_a_panicking_key().async_mode(async_mode);
@@ -261,7 +262,7 @@ fn a_client_is_told_when_a_hook_of_the_server_panics() {
 }
 
 #[test]
-fn a_client_is_told_when_its_hello_or_the_choice_of_its_configuration_takes_too_long() {
+fn a_client_gets_an_alert_when_its_hello_or_the_choice_of_a_configuration_takes_too_long() {
     let (fixture, limit) = (fixture(KeyType::P256, 4), Duration::from_secs(60));
     let (ours, mut theirs) = pipe();
     let mut acceptor = Acceptor::new(ours);
