@@ -68,7 +68,7 @@ pub(crate) fn clocks() -> Vec<Bench> {
             let (ours, theirs) = (mean(&stepped), mean(&real));
             let spread = figures(&real);
             let bench =
-                Bench::nanoseconds(format!("clocks.{}.{name}", row.mode), figures(&stepped));
+                Bench::nanoseconds(format!("clocks.{}.{name}", row.name), figures(&stepped));
             let bench = Bench { value: Some(ours), unit, better, ..bench };
             benches.push(bench.with_rival("real time", theirs).with_note(format!(
                 "means of {RUNS}; virtual {:+.1} %; real {:.1} to {:.1}",

@@ -19,7 +19,7 @@ use rustix::time::{
 use ssl_async::{Outcome, Ssl, SslContext};
 use wait_ctx::{ReadyQueue, Route};
 
-use super::{BEAT, Beats, Setting};
+use super::setting::{HeartbeatDelays, PERIOD, Setting};
 
 const LISTENER: usize = usize::MAX - 2;
 const READY: usize = usize::MAX - 1;
@@ -29,7 +29,7 @@ pub(crate) fn offloaded(
     listener: TcpListener,
     setting: &Setting,
     stop: &Arc<AtomicBool>,
-) -> io::Result<Beats> {
+) -> io::Result<HeartbeatDelays> {
     let context = SslContext::server(setting.offloaded.clone());
     let mut listener = mio::net::TcpListener::from_std(listener);
     let (mut poll, mut events) = (Poll::new()?, Events::with_capacity(256));
@@ -43,7 +43,7 @@ pub(crate) fn offloaded(
     poll.registry().register(&mut SourceFd(&fd), Token(TIMER), Interest::READABLE)?;
     let mut sessions: Vec<Option<Ssl<TcpStream>>> = Vec::new();
     let (mut free, mut ready) = (Vec::new(), Vec::new());
-    let (mut beats, mut due) = (Beats::default(), Instant::now() + BEAT);
+    let (mut delays, mut due) = (HeartbeatDelays::default(), Instant::now() + PERIOD);
     while !stop.load(Ordering::Acquire) {
         set(&timer, due)?;
         let timeout = if queue.prepare_sleep() { None } else { Some(Duration::ZERO) };
@@ -56,7 +56,7 @@ pub(crate) fn offloaded(
         ready.extend(events.iter().map(|event| wait_ctx::Token(event.token().0)));
         for token in ready.drain(..) {
             if Instant::now() >= due {
-                due = beats.note(due);
+                due = delays.note(due);
             }
             if token.0 == LISTENER {
                 while let Ok((mut socket, _)) = listener.accept() {
@@ -73,7 +73,7 @@ pub(crate) fn offloaded(
                     sessions[n] = Some(ssl);
                     // Clients come in bursts: the backlog is as long as they like.
                     if Instant::now() >= due {
-                        due = beats.note(due);
+                        due = delays.note(due);
                     }
                 }
             } else if let Some(place) = sessions.get_mut(token.0)
@@ -92,10 +92,10 @@ pub(crate) fn offloaded(
             }
         }
         if Instant::now() >= due {
-            due = beats.note(due);
+            due = delays.note(due);
         }
     }
-    Ok(beats)
+    Ok(delays)
 }
 
 /// Makes the timer's descriptor readable at `due`.

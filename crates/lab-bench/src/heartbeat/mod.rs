@@ -6,6 +6,7 @@
 //! needs a runtime of several. Arms take turns, so that a machine whose speed drifts slows all.
 
 mod mio;
+mod setting;
 mod tokio;
 
 use std::io;
@@ -13,124 +14,24 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
-use rustls::pki_types::{PrivateKeyDer, pem::PemObject as _};
-use rustls::sign::SigningKey;
-use rustls::{ClientConfig, ServerConfig, SignatureScheme};
-use ssl_async::SlowKey;
 
 use crate::measure::Measured;
 use crate::paced;
 use crate::report::Bench;
-use handshake_lab::certs::TestPki;
-use handshake_lab::keys::{server_config, software};
-use handshake_lab::load::{Verified, client_config};
-use handshake_lab::scenario::{KeyType, TlsVersion};
+use setting::{HeartbeatDelays, Setting};
 
 const RATE: f64 = 3000.0;
-const KEY_TAKES: Duration = Duration::from_millis(20);
-const THREADS: usize = 128;
-const BEAT: Duration = Duration::from_millis(1);
 /// One turn of one arm.
 const TURN: Duration = Duration::from_millis(1500);
 const ROUNDS: usize = 3;
 
-/// One way to serve: until it is told to stop, on the calling thread. Returns how late the beats were.
-type Serve = fn(TcpListener, &Setting, &Arc<AtomicBool>) -> io::Result<Beats>;
+/// One way to serve: until it is told to stop, on the calling thread. Returns the delays of the heartbeat.
+type Serve = fn(TcpListener, &Setting, &Arc<AtomicBool>) -> io::Result<HeartbeatDelays>;
 
-/// What the arms share.
-struct Setting {
-    /// With the key on the pool.
-    offloaded: Arc<ServerConfig>,
-    /// With the key blocking whoever asks.
-    blocking: Arc<ServerConfig>,
-    /// The same, within `block_in_place`.
-    in_place: Arc<ServerConfig>,
-    client: Arc<ClientConfig>,
-}
-
-/// A key that blocks, wherever it is asked.
-#[derive(Debug)]
-struct Blocking {
-    key: Arc<dyn SigningKey>,
-    in_place: bool,
-}
-
-#[derive(Debug)]
-struct BlockingSigner {
-    signer: Box<dyn rustls::sign::Signer>,
-    in_place: bool,
-}
-
-impl SigningKey for Blocking {
-    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn rustls::sign::Signer>> {
-        let signer = self.key.choose_scheme(offered)?;
-        Some(Box::new(BlockingSigner { signer, in_place: self.in_place }))
-    }
-
-    fn algorithm(&self) -> rustls::SignatureAlgorithm {
-        self.key.algorithm()
-    }
-}
-
-impl rustls::sign::Signer for BlockingSigner {
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rustls::Error> {
-        let sign = || {
-            thread::sleep(KEY_TAKES);
-            self.signer.sign(message)
-        };
-        if self.in_place { ::tokio::task::block_in_place(sign) } else { sign() }
-    }
-
-    fn scheme(&self) -> SignatureScheme {
-        self.signer.scheme()
-    }
-}
-
-impl Setting {
-    fn new() -> Result<Self, Box<dyn std::error::Error>> {
-        let pki = TestPki::generate(KeyType::P256)?;
-        let key = software(&PrivateKeyDer::from_pem_slice(pki.key_pem.as_bytes())?)?;
-        let client = client_config(Some(&pki.ca), TlsVersion::Tls13, &Verified::default())?;
-        let config = |key| server_config(vec![pki.certificate.clone()], key).map(Arc::new);
-        let provider = rustls::crypto::aws_lc_rs::default_provider();
-        let blocking = |in_place| -> Arc<dyn SigningKey> {
-            Arc::new(Blocking { key: Arc::clone(&key), in_place })
-        };
-        let slow = SlowKey::builder_with_provider(vec![pki.certificate.clone()], &provider)?;
-        let slow = slow.threads(THREADS).signing_key(blocking(false))?;
-        Ok(Self {
-            offloaded: config(Arc::clone(&slow.certified_key().key))?,
-            blocking: config(blocking(false))?,
-            in_place: config(blocking(true))?,
-            client: Arc::new(client),
-        })
-    }
-}
-
-/// How late each beat was, in nanoseconds.
-#[derive(Debug, Default)]
-struct Beats(Vec<f64>);
-
-impl Beats {
-    /// Notes the beat that was due at `due`, and says when the next one is.
-    fn note(&mut self, due: Instant) -> Instant {
-        let now = Instant::now();
-        self.0.push(now.saturating_duration_since(due).as_nanos() as f64);
-        // Beats that were missed are not caught up with: each stall is one late beat.
-        (due + BEAT).max(now)
-    }
-
-    fn p99(mut self) -> f64 {
-        self.0.sort_by(f64::total_cmp);
-        let nth = (self.0.len() * 99 / 100).min(self.0.len().saturating_sub(1));
-        self.0.get(nth).copied().unwrap_or(f64::NAN)
-    }
-}
-
-/// One turn of one arm: what the beats were, what the clients saw, and the CPU time of a handshake.
+/// One turn of one arm: the delays of the heartbeat, what the clients saw, and the CPU time of a handshake.
 struct Turn {
     p99: f64,
     handshakes: u64,
@@ -154,19 +55,19 @@ fn turn(serve: Serve, setting: &Setting, rate: f64) -> io::Result<Turn> {
         config: Arc::clone(&setting.client),
     };
     let (stop, before) = (Arc::new(AtomicBool::new(false)), process_cpu());
-    let (beats, clients) = thread::scope(|scope| {
+    let (delays, clients) = thread::scope(|scope| {
         let clients = scope.spawn(|| {
             let clients = paced::run(&pace);
             stop.store(true, Ordering::Release);
             clients
         });
-        let beats = serve(listener, setting, &stop);
-        (beats, clients.join().expect("the clients do not panic"))
+        let delays = serve(listener, setting, &stop);
+        (delays, clients.join().expect("the clients do not panic"))
     });
     let clients = clients?;
     let cpu = process_cpu().saturating_sub(before).saturating_sub(clients.cpu);
     Ok(Turn {
-        p99: beats?.p99(),
+        p99: delays?.p99(),
         handshakes: clients.handshakes,
         cpu: cpu.as_nanos() as f64 / clients.handshakes.max(1) as f64,
     })

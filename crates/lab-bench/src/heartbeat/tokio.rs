@@ -12,14 +12,14 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 
-use super::{BEAT, Beats, Setting};
+use super::setting::{HeartbeatDelays, PERIOD, Setting};
 
 /// Ours, on a runtime of one thread.
 pub(crate) fn offloaded(
     listener: TcpListener,
     setting: &Setting,
     stop: &Arc<AtomicBool>,
-) -> io::Result<Beats> {
+) -> io::Result<HeartbeatDelays> {
     let shards = ssl_async::task::Shards::builder().threads(1).build()?;
     let acceptor = ssl_async::task::TlsAcceptor::new(Arc::clone(&setting.offloaded), &shards);
     let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -31,7 +31,7 @@ pub(crate) fn blocking(
     listener: TcpListener,
     setting: &Setting,
     stop: &Arc<AtomicBool>,
-) -> io::Result<Beats> {
+) -> io::Result<HeartbeatDelays> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     serve(runtime, listener, stop, plain(&setting.blocking))
 }
@@ -41,7 +41,7 @@ pub(crate) fn in_place(
     listener: TcpListener,
     setting: &Setting,
     stop: &Arc<AtomicBool>,
-) -> io::Result<Beats> {
+) -> io::Result<HeartbeatDelays> {
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     serve(runtime, listener, stop, plain(&setting.in_place))
 }
@@ -59,14 +59,14 @@ fn serve<A, F, S, E>(
     listener: TcpListener,
     stop: &Arc<AtomicBool>,
     accept: A,
-) -> io::Result<Beats>
+) -> io::Result<HeartbeatDelays>
 where
     A: Fn(TcpStream) -> F + Send + 'static,
     F: Future<Output = Result<S, E>> + Send + 'static,
     S: AsyncRead + AsyncWrite + Unpin + Send,
     E: Send,
 {
-    let beats = runtime.block_on(async {
+    let delays = runtime.block_on(async {
         let listener = tokio::net::TcpListener::from_std(listener)?;
         tokio::spawn(async move {
             while let Ok((tcp, _)) = listener.accept().await {
@@ -82,16 +82,16 @@ where
         });
         // On a worker like the others, where there are workers.
         let stop = Arc::clone(stop);
-        let heart = tokio::spawn(async move {
-            let (mut beats, mut due) = (Beats::default(), Instant::now() + BEAT);
+        let heartbeat = tokio::spawn(async move {
+            let (mut delays, mut due) = (HeartbeatDelays::default(), Instant::now() + PERIOD);
             while !stop.load(Ordering::Acquire) {
                 tokio::time::sleep_until(due.into()).await;
-                due = beats.note(due);
+                due = delays.note(due);
             }
-            beats
+            delays
         });
-        heart.await.map_err(io::Error::other)
+        heartbeat.await.map_err(io::Error::other)
     });
     runtime.shutdown_background();
-    beats
+    delays
 }

@@ -1,0 +1,109 @@
+//! What the arms share: the configurations with the slow key, and the delays of the heartbeat task.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use handshake_lab::certs::TestPki;
+use handshake_lab::keys::{server_config, software};
+use handshake_lab::load::{Verified, client_config};
+use handshake_lab::scenario::{KeyType, TlsVersion};
+use rustls::pki_types::{PrivateKeyDer, pem::PemObject as _};
+use rustls::sign::SigningKey;
+use rustls::{ClientConfig, ServerConfig, SignatureScheme};
+use ssl_async::SlowKey;
+
+const KEY_TAKES: Duration = Duration::from_millis(20);
+const THREADS: usize = 128;
+/// Period of the heartbeat task.
+pub(super) const PERIOD: Duration = Duration::from_millis(1);
+
+/// What the arms share.
+pub(super) struct Setting {
+    /// With the key on the pool.
+    pub(super) offloaded: Arc<ServerConfig>,
+    /// With the key blocking the thread that asks it.
+    pub(super) blocking: Arc<ServerConfig>,
+    /// The same, within `block_in_place`.
+    pub(super) in_place: Arc<ServerConfig>,
+    pub(super) client: Arc<ClientConfig>,
+}
+
+/// A key that blocks the calling thread.
+#[derive(Debug)]
+struct Blocking {
+    key: Arc<dyn SigningKey>,
+    in_place: bool,
+}
+
+#[derive(Debug)]
+struct BlockingSigner {
+    signer: Box<dyn rustls::sign::Signer>,
+    in_place: bool,
+}
+
+impl SigningKey for Blocking {
+    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn rustls::sign::Signer>> {
+        let signer = self.key.choose_scheme(offered)?;
+        Some(Box::new(BlockingSigner { signer, in_place: self.in_place }))
+    }
+
+    fn algorithm(&self) -> rustls::SignatureAlgorithm {
+        self.key.algorithm()
+    }
+}
+
+impl rustls::sign::Signer for BlockingSigner {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rustls::Error> {
+        let sign = || {
+            thread::sleep(KEY_TAKES);
+            self.signer.sign(message)
+        };
+        if self.in_place { ::tokio::task::block_in_place(sign) } else { sign() }
+    }
+
+    fn scheme(&self) -> SignatureScheme {
+        self.signer.scheme()
+    }
+}
+
+impl Setting {
+    pub(super) fn new() -> Result<Self, Box<dyn std::error::Error>> {
+        let pki = TestPki::generate(KeyType::P256)?;
+        let key = software(&PrivateKeyDer::from_pem_slice(pki.key_pem.as_bytes())?)?;
+        let client = client_config(Some(&pki.ca), TlsVersion::Tls13, &Verified::default())?;
+        let config = |key| server_config(vec![pki.certificate.clone()], key).map(Arc::new);
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        let blocking = |in_place| -> Arc<dyn SigningKey> {
+            Arc::new(Blocking { key: Arc::clone(&key), in_place })
+        };
+        let slow = SlowKey::builder_with_provider(vec![pki.certificate.clone()], &provider)?;
+        let slow = slow.threads(THREADS).signing_key(blocking(false))?;
+        Ok(Self {
+            offloaded: config(Arc::clone(&slow.certified_key().key))?,
+            blocking: config(blocking(false))?,
+            in_place: config(blocking(true))?,
+            client: Arc::new(client),
+        })
+    }
+}
+
+/// How late each run of the heartbeat task was, in nanoseconds.
+#[derive(Debug, Default)]
+pub(super) struct HeartbeatDelays(Vec<f64>);
+
+impl HeartbeatDelays {
+    /// Records the run that was due at `due`, and returns when the next one is.
+    pub(super) fn note(&mut self, due: Instant) -> Instant {
+        let now = Instant::now();
+        self.0.push(now.saturating_duration_since(due).as_nanos() as f64);
+        // HeartbeatDelays that were missed are not caught up with: each stall is one late beat.
+        (due + PERIOD).max(now)
+    }
+
+    pub(super) fn p99(mut self) -> f64 {
+        self.0.sort_by(f64::total_cmp);
+        let nth = (self.0.len() * 99 / 100).min(self.0.len().saturating_sub(1));
+        self.0.get(nth).copied().unwrap_or(f64::NAN)
+    }
+}
