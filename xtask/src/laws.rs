@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::LazyLock;
 
 use serde::Deserialize;
 
@@ -14,10 +15,11 @@ pub(crate) const PATH: &str = "docs/laws.md";
 const PLANTS_PATH: &str = "docs/plants.toml";
 
 /// One law.
+#[derive(Deserialize)]
 struct Law {
     number: u8,
-    title: &'static str,
-    text: &'static str,
+    title: String,
+    text: String,
 }
 
 /// The bugs that break laws. The tests of the swarm go by the same table.
@@ -72,66 +74,16 @@ fn plants(table: &str) -> Result<BTreeMap<u8, Vec<Plant>>, String> {
     Ok(plants)
 }
 
-#[rustfmt::skip]
-const LAWS: &[Law] = &[
-    Law { number: 1, title: "Ownership",
-          text: "A device only ever touches memory that the request owns; the request travels to it and back. No pointer \
-                 into a fiber's stack leaves the fiber through an engine." },
-    Law { number: 2, title: "A wake is a hint, the request is the truth",
-          text: "An extra resume at any time changes nothing and never submits twice." },
-    Law { number: 3, title: "No lost wakeup",
-          text: "A completion before the pause, before `submit` returns, or on another thread still leads to a resume." },
-    Law { number: 4, title: "One wake per reason to resume",
-          text: "A completion gives one, and so does a fatal error. A full ring gives none, unless the engine was told to \
-                 notify; then it gives one when the request may be retried. No call begins after unset, cancel or finish \
-                 has returned. Callbacks, checks, devices and software computations never run on a job's stack, in whichever \
-                 job the engine is called, and a pause in them answers `Blocked`; a panic in a callback is caught and counted." },
-    Law { number: 5, title: "Drop is sound",
-          text: "Cancelled is sticky. A cancelled job is resumed under our own `catch_unwind` and told so at every pause; \
-                 one that does not end is quarantined and counted, or unwound in a pool that asks for that and accepts \
-                 that an unwind aborts in a frame of C or a destructor that panics. A job that \
-                 was paused when its thread began to destroy its thread-local variables is leaked and counted, as far as \
-                 a destructor can tell. Two things stay undefined behaviour, in safe code that pauses inside the standard \
-                 library's: a pause in a `thread_local!` initialiser, and a pause inside `LocalKey::with` by a job that \
-                 is alive when its thread ends and is missed by that (`docs/what-runs-in-a-job.md` has both); so does a \
-                 pause inside a scoped thread-local of another crate. Late \
-                 completions are counted, wiped and dropped. No drop of ours joins a thread, blocks, panics or aborts, on any \
-                 thread, in any process: what is under way ends by itself and is counted; `shutdown(deadline)` is the call \
-                 that waits." },
-    Law { number: 6, title: "Threads",
-          text: "A job is `!Send` and resumes where it started. Wakers are `Send + Sync`." },
-    Law { number: 7, title: "No spin",
-          text: "For each request, the resumes that our own loops make are at most its wakes and one more. With nothing in \
-                 flight and no timer armed there are no system calls." },
-    Law { number: 8, title: "Ledger",
-          text: "With nothing in flight there are no jobs, stacks in use, requests or waiters; with no session alive, no \
-                 descriptors and no device handles." },
-    Law { number: 9, title: "Determinism",
-          text: "The same scenario, profiles and seed give the same trace in virtual time; another seed gives another." },
-    Law { number: 10, title: "Panics",
-          text: "A panic in a job surfaces from the call that resumed the job; in a drop it is caught and counted. The \
-                 pool and every other job are unharmed." },
-    Law { number: 11, title: "Where pausing is refused the operation completes synchronously",
-          text: "Outside a job, under a pause block, on the parent's stack, while panicking: `pause` says which it was." },
-    Law { number: 12, title: "Nothing unverified leaves the engine",
-          text: "RSA signatures are always checked against the public key; other results as the policy says, on the \
-                 completion side." },
-    Law { number: 13, title: "Backpressure is fair",
-          text: "First come first served for each device and kind, and bounded; past the bound the work comes back." },
-    Law { number: 14, title: "Deadlines",
-          text: "An operation may have a deadline and a policy for when it passes; the losing result is counted, wiped and \
-                 dropped." },
-    Law { number: 15, title: "A failed operation ends its session, cleanly",
-          text: "The session keeps the typed cause, and answers every later call with it. The peer learns of it: the flight \
-                 that needed the result has not left, so the alert `internal_error` goes in its place, in the clear. Where \
-                 the peer expects an encrypted one it is rustls's own, or `close_notify`, which is all that a TLS 1.3 \
-                 client can send after the server's flight." },
-    Law { number: 16, title: "Replay is invisible",
-          text: "A handshake that is parked by replay runs twice, and no peer, hook or device can tell. A signature leaves \
-                 only for the identical scheme and message; no byte of a rehearsal is sent but a HelloRetryRequest; each \
-                 hook of the user is asked once per hello; a rehearsal that did not sign counts only if everything in it \
-                 was real; the client sees what plain rustls would have sent." },
-];
+#[derive(Deserialize)]
+struct Laws {
+    law: Vec<Law>,
+}
+
+/// The laws. The reports of the laboratory take their titles from the same file.
+static LAWS: LazyLock<Vec<Law>> = LazyLock::new(|| {
+    let laws: Laws = toml::from_str(include_str!("../../docs/laws.toml")).expect("a table of laws");
+    laws.law
+});
 
 /// The map for the tests found in `sources`, given as path and text.
 pub(crate) fn page<'a>(sources: impl Iterator<Item = (&'a str, &'a str)>) -> String {
@@ -143,14 +95,14 @@ pub(crate) fn page<'a>(sources: impl Iterator<Item = (&'a str, &'a str)>) -> Str
     }
     let mut page = String::from(
         "# The laws\n\n\
-         <!-- Generated by `cargo xtask laws`; edit xtask/src/laws.rs or docs/plants.toml instead. -->\n\n\
+         <!-- Generated by `cargo xtask laws`; edit docs/laws.toml or docs/plants.toml instead. -->\n\n\
          What the system promises when its users drop, panic, cancel or overload it. Each law has tests named after it, and\n\
          a planted bug that breaks it and that a test catches. `cargo xtask sim swarm --from 1 --plant BUG` switches a\n\
          named bug on. The swarm does not know which bug is planted: it draws load, faults and cancels from a seed and\n\
          checks every law at the end, as the run of any scenario does. The bugs are listed in `docs/plants.toml`.\n",
     );
     let plants = plants(PLANTS).unwrap_or_default();
-    for law in LAWS {
+    for law in LAWS.iter() {
         let _ = write!(
             page,
             "\n## L{} {}\n\n{}\n\nWhat breaks it, and is caught:\n\n",
@@ -178,7 +130,7 @@ pub(crate) fn findings(committed: &str, generated: &str) -> Vec<String> {
         findings.push(format!("{PATH}: laws: it is out of date; run `cargo xtask laws`"));
     }
     findings.extend(faults(PLANTS, generated));
-    for law in LAWS {
+    for law in LAWS.iter() {
         let title = format!("## L{} {}\n", law.number, law.title);
         let section = generated.split_once(&title).map_or("", |(_, rest)| rest);
         let section = section.split_once("\n## ").map_or(section, |(section, _)| section);

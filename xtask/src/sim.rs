@@ -47,7 +47,7 @@ pub(crate) struct SimArgs {
     #[arg(long, value_name = "KEY=VALUE", allow_hyphen_values = true)]
     set: Vec<String>,
 
-    /// Where the report goes [default: target/layby/SCENARIO]
+    /// Where the report goes [default: target/layby/SCENARIO/TIME]
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
 

@@ -56,13 +56,13 @@ fn l9_real_tls_of_every_kind_has_the_trace_of_its_outline() {
     assert_eq!(real.trace_sha256, outline.trace_sha256);
     let [software, blocking, parked] = &real.rows[..] else { panic!("three rows") };
     for row in [software, blocking, parked] {
-        assert_eq!(count(row, |_| true), 96, "{}", row.mode);
-        assert_eq!(by_key_and_version(row).len(), 8, "{}", row.mode);
+        assert_eq!(count(row, |_| true), 96, "{}", row.name);
+        assert_eq!(by_key_and_version(row).len(), 8, "{}", row.name);
         let resumed = count(row, |kind| kind.resumed);
         assert!((20..60).contains(&resumed), "{resumed} of 96 resumed");
         // Nothing is signed for whoever resumes.
-        let signed = if row.mode == "software" { 0 } else { 96 - resumed };
-        assert_eq!(row.ops, signed, "{}", row.mode);
+        let signed = if row.name == "software" { 0 } else { 96 - resumed };
+        assert_eq!(row.ops, signed, "{}", row.name);
     }
 }
 
@@ -78,10 +78,10 @@ fn l12_a_mix_is_verified_handshake_by_handshake_in_real_time() {
     overrides.push("server.workers=2");
     let results = run(&overrides);
     is_good(&results);
-    let row = results.rows.iter().find(|row| row.mode == "async").expect("a row");
+    let row = results.rows.iter().find(|row| row.name == "async").expect("a row");
     // The same numbers get the same kinds as in virtual time.
     let drawn = run(&with(&[]));
-    let drawn = drawn.rows.iter().find(|row| row.mode == "async").expect("a row");
+    let drawn = drawn.rows.iter().find(|row| row.name == "async").expect("a row");
     assert_eq!(by_key_and_version(row), by_key_and_version(drawn));
     let resumed = count(row, |kind| kind.resumed);
     assert!(resumed > 10, "{resumed} of {} resumed", row.handshakes);
@@ -95,7 +95,7 @@ fn another_seed_draws_another_mix_with_the_same_shares() {
     is_good(&one);
     assert_ne!(one.trace_sha256, other.trace_sha256);
     for results in [one, other] {
-        let row = results.rows.iter().find(|row| row.mode == "async").expect("a row");
+        let row = results.rows.iter().find(|row| row.name == "async").expect("a row");
         let share = |of: fn(&&KindReport) -> bool| {
             let of_all = count(row, of) as f64 / row.handshakes as f64;
             (of_all * 100.0).round()

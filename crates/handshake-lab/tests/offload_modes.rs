@@ -35,7 +35,7 @@ fn is_good(results: &Results) {
     for row in &results.rows {
         assert_eq!(row.failed, 0, "{row:?}");
         assert!(row.handshakes > 0, "{row:?}");
-        assert!(row.unfinished == 0 || row.mode == "blocking", "{row:?}");
+        assert!(row.unfinished == 0 || row.name == "blocking", "{row:?}");
     }
     for (name, level) in results.ledger.entries() {
         assert_eq!(level.now, 0, "{name} left over");
@@ -51,7 +51,7 @@ fn every_law_that_applies_is_checked_and_holds() {
     let results = run(&[]);
     is_good(&results);
     assert_eq!(laws(&results), ["L2", "L3", "L4", "L5", "L7", "L8", "L11", "L12", "L13"]);
-    let modes: Vec<&str> = results.rows.iter().map(|row| row.mode.as_str()).collect();
+    let modes: Vec<&str> = results.rows.iter().map(|row| row.name.as_str()).collect();
     assert_eq!(
         modes,
         ["software", "blocking", "async", "async-heuristic", "free-sign", "async-1s"]
@@ -73,7 +73,7 @@ fn all_connections_are_parked_at_once_when_the_device_takes_them_all() {
 fn a_full_ring_keeps_nobody_from_the_end() {
     let results = run(&["device.ring=1", "device.units=1", "device.latency_ms=1"]);
     is_good(&results);
-    let parked = results.rows.iter().find(|row| row.mode == "async").expect("there");
+    let parked = results.rows.iter().find(|row| row.name == "async").expect("there");
     assert!(parked.ring_full > 0, "{parked:?}");
     assert!(results.ledger.waiters.peak > 0);
 }
@@ -97,7 +97,7 @@ fn software_signs_while_few_handshakes_are_under_way_and_the_device_beyond() {
         "row.async-1s.connections=2",
     ]);
     is_good(&results);
-    let of = |name: &str| results.rows.iter().find(|row| row.mode == name).expect("a row");
+    let of = |name: &str| results.rows.iter().find(|row| row.name == name).expect("a row");
     // Twenty-four connections are more than four, two are not.
     assert!(of("async").ops > of("async").not_offloaded, "{:?}", of("async"));
     let few = of("async-1s");
@@ -123,7 +123,7 @@ fn every_way_of_waking_holds_the_same_laws_and_empties_the_same_ledger() {
         is_good(&results);
         assert_eq!(laws(&results), ["L2", "L3", "L4", "L5", "L7", "L8", "L11", "L12", "L13"]);
         assert!(results.rows.iter().all(|row| row.wake == wake));
-        let parked = results.rows.iter().find(|row| row.mode == "async").expect("a row");
+        let parked = results.rows.iter().find(|row| row.name == "async").expect("a row");
         assert_eq!(wake == "poll", parked.resumes == parked.unprompted_resumes, "{parked:?}");
         let fds = results.ledger.fds.peak;
         assert!(wake != "fd" || fds > 0, "{wake}: {fds} descriptors");

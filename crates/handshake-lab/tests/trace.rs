@@ -156,7 +156,7 @@ fn in_real_time_there_are_counters_and_a_word_why() {
     results.clock = "real".to_owned();
     results.stories.clear();
     results.timelines = vec![RowTimeline {
-        mode: "async".to_owned(),
+        name: "async".to_owned(),
         at_s: vec![0.5, 1.5],
         handshakes_per_s: vec![10.0, 20.0],
         ..RowTimeline::default()

@@ -53,8 +53,8 @@ fn l11_a_worker_that_blocks_pauses_its_own_job() {
             .concat(),
     );
     is_good(&results);
-    let blocking = results.rows.iter().find(|row| row.mode == "blocking").expect("a row");
-    let parked = results.rows.iter().find(|row| row.mode == "async").expect("a row");
+    let blocking = results.rows.iter().find(|row| row.name == "blocking").expect("a row");
+    let parked = results.rows.iter().find(|row| row.name == "async").expect("a row");
     // Two workers wait for 10 ms each time; sixteen sessions park at the same time.
     assert!((150.0..201.0).contains(&blocking.handshakes_per_s), "{}", blocking.handshakes_per_s);
     assert!(parked.handshakes_per_s > 4.0 * blocking.handshakes_per_s);
@@ -113,7 +113,7 @@ fn l9_every_scenario_of_faults_holds_under_fifty_seeds_and_no_two_seeds_run_alik
 }
 
 fn row<'a>(results: &'a Results, name: &str) -> &'a RowReport {
-    results.rows.iter().find(|row| row.mode == name).expect("a row")
+    results.rows.iter().find(|row| row.name == name).expect("a row")
 }
 
 #[test]
@@ -214,7 +214,7 @@ fn polling_comes_to_the_same_results_as_being_woken_and_wakes_nobody() {
         for (woken, polling) in woken.rows.iter().zip(&polling.rows) {
             let came_of = |row: &RowReport| {
                 (
-                    row.mode.clone(),
+                    row.name.clone(),
                     row.handshakes,
                     row.failed,
                     row.unfinished,
@@ -235,7 +235,7 @@ fn polling_comes_to_the_same_results_as_being_woken_and_wakes_nobody() {
 fn the_published_order_of_ways_to_offload_comes_out() {
     let results = run("published-shapes", &["load.seconds=0.5"]);
     let rate = |name: &str| {
-        let row = results.rows.iter().find(|row| row.mode == name);
+        let row = results.rows.iter().find(|row| row.name == name);
         row.expect("a row").handshakes_per_s
     };
     assert!(rate("blocking") < 2.0 * rate("software"));

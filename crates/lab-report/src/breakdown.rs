@@ -1,30 +1,17 @@
-//! The tables below the table: rows by the kinds of a mix, and by their devices.
+//! The tables below the table of rows: by kind of connection, by device, and what only some rows have.
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use super::results::Results;
+use super::results::{Results, RowReport};
 
-/// The devices of each row as a table that ends with an empty line; nothing where no row has several.
+/// The devices of each row; empty where no row has several.
 #[must_use]
 pub(super) fn devices_table(results: &Results) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::ASCII_MARKDOWN);
-    table.set_header([
-        "mode",
-        "device",
-        "ops",
-        "busy",
-        "wait ms",
-        "ring full",
-        "faults",
-        "fallbacks",
-    ]);
-    let mut any = false;
-    for row in &results.rows {
-        for device in &row.devices {
-            any = true;
-            table.add_row([
-                row.mode.clone(),
+    let heads = ["row", "device", "ops", "busy", "wait ms", "ring full", "faults", "fallbacks"];
+    let lines = results.rows.iter().flat_map(|row| {
+        row.devices.iter().map(|device| {
+            vec![
+                row.name.clone(),
                 device.name.clone(),
                 device.ops.to_string(),
                 format!("{:.0} %", device.utilisation * 100.0),
@@ -32,40 +19,100 @@ pub(super) fn devices_table(results: &Results) -> String {
                 device.ring_full.to_string(),
                 device.faults.to_string(),
                 device.fallbacks.to_string(),
-            ]);
-        }
-    }
-    for column in table.column_iter_mut().skip(2) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    if any { format!("{table}\n\n") } else { String::new() }
+            ]
+        })
+    });
+    table(heads.to_vec(), lines.collect(), 2)
 }
 
-/// The kinds of each row as a table that ends with a line feed; nothing where no row has several.
+/// The kinds of connection of each row; empty where no row has several.
 #[must_use]
 pub(super) fn kinds_table(results: &Results) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::ASCII_MARKDOWN);
-    table.set_header(["mode", "kind", "handshakes", "share", "p50 ms", "p99 ms", "failed"]);
-    let mut any = false;
-    for row in &results.rows {
-        for kind in &row.kinds {
-            any = true;
+    let heads = ["row", "kind", "handshakes", "share", "p50 ms", "p99 ms", "failed"];
+    let lines = results.rows.iter().flat_map(|row| {
+        row.kinds.iter().map(|kind| {
             #[expect(clippy::cast_precision_loss, reason = "shown to people")]
             let share = 100.0 * kind.handshakes as f64 / row.handshakes.max(1) as f64;
-            table.add_row([
-                row.mode.clone(),
+            vec![
+                row.name.clone(),
                 kind.name(),
                 kind.handshakes.to_string(),
                 format!("{share:.1} %"),
                 format!("{:.1}", kind.latency_ms.p50),
                 format!("{:.1}", kind.latency_ms.p99),
                 kind.failed.to_string(),
-            ]);
-        }
+            ]
+        })
+    });
+    table(heads.to_vec(), lines.collect(), 2)
+}
+
+type Detail = (&'static str, fn(&RowReport) -> Option<String>);
+
+/// Numbers that only some runs have.
+const DETAILS: [Detail; 11] = [
+    ("offered a second", |row| row.offered_per_s.map(|rate| format!("{rate:.0}"))),
+    ("turned away", |row| counted(row.turned_away)),
+    ("wait ms", |row| row.queue_wait_theory_ms.and(row.queue_wait_ms).map(|ms| format!("{ms:.4}"))),
+    ("theory ms", |row| row.queue_wait_theory_ms.map(|ms| format!("{ms:.4}"))),
+    ("off theory", |row| {
+        // A shorter wait is the time that a request takes to the device.
+        let theory = row.queue_wait_theory_ms.filter(|ms| *ms >= 0.01)?;
+        Some(format!("{:+.1} %", (row.queue_wait_ms? / theory - 1.0) * 100.0))
+    }),
+    ("polls", |row| counted(row.polls)),
+    ("interrupts", |row| counted(row.interrupts).filter(|_| row.polls > 0)),
+    ("signed in software", |row| counted(row.not_offloaded)),
+    ("in a batch", |row| Some(format!("{:.1} of {}", row.mean_batch?, row.batch))),
+    ("other task late, p50 ms", |row| row.beat_late_ms.map(|late| format!("{:.3}", late.p50))),
+    ("p99 ms", |row| row.beat_late_ms.map(|late| format!("{:.3}", late.p99))),
+];
+
+/// The columns of [`DETAILS`] in which any row has something; empty without any.
+#[must_use]
+pub(super) fn details_table(results: &Results) -> String {
+    // Rows that are alike in their polls need no column for them.
+    let polls_differ = polls_differ(&results.rows);
+    let used = |(head, cell): &&Detail| {
+        (polls_differ || !["polls", "interrupts"].contains(head))
+            && results.rows.iter().any(|row| cell(row).is_some())
+    };
+    let columns: Vec<&Detail> = DETAILS.iter().filter(used).collect();
+    if columns.is_empty() {
+        return String::new();
     }
-    for column in table.column_iter_mut().skip(2) {
+    let lines = results.rows.iter().map(|row| {
+        let cells = columns.iter().map(|(_, cell)| cell(row).unwrap_or_else(|| "-".to_owned()));
+        std::iter::once(row.name.clone()).chain(cells).collect()
+    });
+    let heads = std::iter::once("row").chain(columns.iter().map(|(head, _)| *head)).collect();
+    table(heads, lines.collect(), 1)
+}
+
+/// Whether one row polled its device more than three times as often for each operation as another.
+#[expect(clippy::cast_precision_loss, reason = "a ratio shown to people")]
+fn polls_differ(rows: &[RowReport]) -> bool {
+    let busy = rows.iter().filter(|row| row.ops > 0);
+    let each = busy.map(|row| row.polls as f64 / row.ops as f64);
+    let (least, most) = (each.clone().fold(f64::MAX, f64::min), each.fold(0.0, f64::max));
+    most > 3.0 * least
+}
+
+fn counted(count: u64) -> Option<String> {
+    (count > 0).then(|| count.to_string())
+}
+
+/// A table that ends with an empty line, the columns from `numbers` on to the right; empty without lines.
+fn table(heads: Vec<&str>, lines: Vec<Vec<String>>, numbers: usize) -> String {
+    if lines.is_empty() {
+        return String::new();
+    }
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN);
+    table.set_header(heads);
+    table.add_rows(lines);
+    for column in table.column_iter_mut().skip(numbers) {
         column.set_cell_alignment(CellAlignment::Right);
     }
-    if any { format!("{table}\n\n") } else { String::new() }
+    format!("{table}\n\n")
 }

@@ -15,13 +15,15 @@ pub struct Comparison {
     pub differences: Vec<Difference>,
     /// Changes up to this share are taken for none.
     pub tolerance: f64,
+    /// The two ran different scenarios or have no row in common, so that no number of one says anything of the other.
+    pub unrelated: bool,
 }
 
 /// One number in both runs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Difference {
     /// The row.
-    pub mode: String,
+    pub row: String,
     /// The number, with its unit.
     pub what: &'static str,
     /// In the run before.
@@ -71,6 +73,9 @@ const NUMBERS: [Number; 11] = [
     ("device busy %", Good::Neither, |row| row.device_utilisation.map(|busy| 100.0 * busy)),
 ];
 
+/// Smaller shares are printed as 0.0 %.
+const PRINTED: f64 = 0.0005;
+
 /// Below this, two runs on a machine with other things to do are the same.
 const NOISE: f64 = 0.05;
 
@@ -84,21 +89,18 @@ impl Comparison {
         let mut caveats = caveats(before, after);
         let mut differences = Vec::new();
         for row in &before.rows {
-            let Some(other) = after.rows.iter().find(|other| other.mode == row.mode) else {
-                caveats.push(format!("row {:?} is in A only", row.mode));
+            let Some(other) = after.rows.iter().find(|other| other.name == row.name) else {
+                caveats.push(format!("row {:?} is in A only", row.name));
                 continue;
             };
             for (what, good, of) in NUMBERS {
                 let (Some(before), Some(after)) = (of(row), of(other)) else { continue };
-                let mut difference = Difference {
-                    mode: row.mode.clone(),
-                    what,
-                    before,
-                    after,
-                    change: Change::Same,
-                };
+                let mut difference =
+                    Difference { row: row.name.clone(), what, before, after, change: Change::Same };
                 let most = before.abs().max(after.abs());
-                if (after - before).abs() > tolerance * most {
+                // A change that is printed as 0.0 % is none.
+                let least = if before == 0.0 || after == 0.0 { 0.0 } else { PRINTED };
+                if (after - before).abs() > tolerance.max(least) * most {
                     difference.change = match (good, after > before) {
                         (Good::Neither, _) => Change::Different,
                         (Good::High, true) | (Good::Low, false) => Change::Better,
@@ -109,16 +111,23 @@ impl Comparison {
             }
         }
         for row in &after.rows {
-            if !before.rows.iter().any(|other| other.mode == row.mode) {
-                caveats.push(format!("row {:?} is in B only", row.mode));
+            if !before.rows.iter().any(|other| other.name == row.name) {
+                caveats.push(format!("row {:?} is in B only", row.name));
             }
         }
-        Self { caveats, differences, tolerance }
+        let unrelated = before.scenario != after.scenario || differences.is_empty();
+        if unrelated {
+            differences.clear();
+        }
+        Self { caveats, differences, tolerance, unrelated }
     }
 
     /// The whole in a sentence.
     #[must_use]
     pub fn sentence(&self) -> String {
+        if self.unrelated {
+            return "A and B are unrelated runs: nothing of them can be compared.".to_owned();
+        }
         let count = |change| self.differences.iter().filter(|d| d.change == change).count();
         let (better, worse) = (count(Change::Better), count(Change::Worse));
         if better + worse == 0 {
@@ -133,7 +142,7 @@ impl Comparison {
             self.differences.iter().filter(|d| matches!(d.change, Change::Better | Change::Worse));
         let most = judged.max_by(|a, b| a.size().total_cmp(&b.size()));
         let most = most.map_or_else(String::new, |most| {
-            format!("; most of all {} of row {}: {}", most.what, most.mode, most.change_text())
+            format!("; most of all {} of row {}: {}", most.what, most.row, most.change_text())
         });
         format!("Of B's numbers {better} are better than A's and {worse} are worse{most}.")
     }
@@ -146,7 +155,7 @@ impl Comparison {
         table.set_header(["row", "what", "A", "B", "change", ""]);
         for difference in self.told() {
             table.add_row([
-                difference.mode.clone(),
+                difference.row.clone(),
                 difference.what.to_owned(),
                 shown(difference.before),
                 shown(difference.after),
@@ -157,7 +166,7 @@ impl Comparison {
         for column in table.column_iter_mut().skip(2).take(3) {
             column.set_cell_alignment(CellAlignment::Right);
         }
-        let mut out = format!("{table}\n\n");
+        let mut out = if self.unrelated { String::new() } else { format!("{table}\n\n") };
         for caveat in &self.caveats {
             let _ = writeln!(out, "note:    {caveat}");
         }
@@ -187,6 +196,10 @@ fn caveats(before: &Results, after: &Results) -> Vec<String> {
         format!("{} {} with {} of {cpu}", machine.os, machine.arch, machine.cpus)
     };
     differ("machine", &machine(before), &machine(after));
+    let commit = |run: &Results| run.machine.commit.clone().unwrap_or_else(|| "unknown".to_owned());
+    differ("commit", &commit(before), &commit(after));
+    let profile = |run: &Results| run.cost_profile.clone().unwrap_or_else(|| "none".to_owned());
+    differ("cost profile", &profile(before), &profile(after));
     let build = |run: &Results| if run.machine.optimised { "optimised" } else { "not optimised" };
     differ("build", build(before), build(after));
     for (name, run) in [("A", before), ("B", after)] {
@@ -267,7 +280,7 @@ mod tests {
         after.rows[1].ring_full = 9;
         let comparison = Comparison::of(&results(), &after);
         let change = |what: &str| {
-            let of = |d: &&Difference| d.mode == "async" && d.what == what;
+            let of = |d: &&Difference| d.row == "async" && d.what == what;
             let found = comparison.differences.iter().find(of).expect("compared");
             (found.change, found.change_text())
         };
@@ -298,11 +311,34 @@ mod tests {
     }
 
     #[test]
+    fn a_change_that_is_printed_as_nothing_is_none() {
+        let (mut before, mut after) = (results(), results());
+        for run in [&mut before, &mut after] {
+            run.clock = "virtual".to_owned();
+        }
+        after.rows[0].latency_ms.p50 *= 1.0002;
+        let comparison = Comparison::of(&before, &after);
+        assert!(comparison.differences.iter().all(|d| d.change == Change::Same));
+    }
+
+    #[test]
+    fn unrelated_runs_are_not_compared() {
+        let mut after = results();
+        after.scenario = "hsm".to_owned();
+        after.machine.commit = Some("cafe-dirty".to_owned());
+        let comparison = Comparison::of(&results(), &after);
+        assert!(comparison.unrelated && comparison.differences.is_empty());
+        let text = comparison.text();
+        assert!(text.contains("commit: 0123456789ab in A, cafe-dirty in B"), "{text}");
+        assert!(text.ends_with("A and B are unrelated runs: nothing of them can be compared.\n"));
+    }
+
+    #[test]
     fn what_cannot_be_compared_is_said() {
         let mut after = results();
         after.scenario = "hsm".to_owned();
         after.partial = true;
-        after.rows[0].mode = "other".to_owned();
+        after.rows[0].name = "other".to_owned();
         let text = Comparison::of(&results(), &after).text();
         for note in [
             "scenario: offload-modes in A, hsm in B",

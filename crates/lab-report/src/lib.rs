@@ -1,13 +1,27 @@
-//! What a run says afterwards: `results.json`, `timeline.json`, `trace.json`, `report.html`, a table, a sentence of verdict and the next
-//! command to try.
+//! Reports of the laboratory: `results.json`, `timeline.json`, `trace.json`, `report.html`, the table of a run, its verdict,
+//! and the comparison of two runs.
+//!
+//! ```text
+//!   while a row runs     recording::{Outcomes, Readings, Story}      series in bounded memory
+//!   when it has ended    RowReport, RowTimeline                      plain data
+//!   of all rows          Results --> table, page, trace, verdict     ReportDir writes the files
+//!   of two runs          Comparison --> text, diff.html
+//! ```
+//!
+//! The crate knows nothing of the laboratory that it reports on: the caller fills in the plain data.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
 mod breakdown;
 mod devices;
 mod diff;
+mod doubts;
 mod files;
 mod kinds;
 mod knee;
 mod latency;
+mod laws;
 mod machine;
 mod page;
 mod past;
@@ -20,17 +34,17 @@ mod verdict;
 
 pub use devices::DeviceRow;
 pub use diff::{Change, Comparison, Difference};
+pub use doubts::doubts;
 pub use files::ReportDir;
 pub use kinds::KindReport;
-pub use knee::knee;
 pub use latency::LatencyMs;
+pub use laws::law_title;
 pub use machine::Machine;
 pub use page::{Origin, comparison, report};
 pub use past::{Run, TIMELINE_SCHEMA, Timeline};
 pub use progress::Progress;
-pub use results::{LawReport, Ledger, Level, Results, RowReport, SCHEMA};
-pub use table::table;
-pub use table::{laws_line, ledger_line};
+pub use results::{Knee, LawReport, Ledger, Level, Results, RowReport, SCHEMA};
+pub use table::{laws_line, ledger_line, notes, table};
 pub use trace::trace;
 pub use verdict::{Verdict, verdict};
 

@@ -1,4 +1,9 @@
-//! The machine that a run was made on: enough to know which results may be compared.
+//! The machine and the build of a run: enough to know which results may be compared.
+
+use std::{
+    process::{Command, Stdio},
+    sync::LazyLock,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +20,9 @@ pub struct Machine {
     pub cpu: Option<String>,
     /// Whether the program was built with optimisations.
     pub optimised: bool,
+    /// The commit of the sources as `git describe --always --dirty` names it; null without git or outside a checkout.
+    #[serde(default)]
+    pub commit: Option<String>,
 }
 
 impl Machine {
@@ -27,11 +35,21 @@ impl Machine {
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
             cpu: cpu_name(),
             optimised: !cfg!(debug_assertions),
+            commit: COMMIT.clone(),
         }
     }
 }
 
-/// Linux tells in `/proc/cpuinfo`; elsewhere nobody is asked.
+static COMMIT: LazyLock<Option<String>> = LazyLock::new(|| {
+    let mut git = Command::new("git");
+    git.args(["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty", "--abbrev=12"]);
+    let output =
+        git.stderr(Stdio::null()).output().ok().filter(|output| output.status.success())?;
+    let commit = String::from_utf8(output.stdout).ok()?;
+    Some(commit.trim().to_owned())
+});
+
+/// The first `model name` in `/proc/cpuinfo`, which only Linux has.
 fn cpu_name() -> Option<String> {
     let info = std::fs::read_to_string("/proc/cpuinfo").ok()?;
     let line = info.lines().find(|line| line.starts_with("model name"))?;

@@ -20,7 +20,7 @@ pub struct Results {
     pub scenario: String,
     /// The seed that it ran with.
     pub seed: u64,
-    /// The device profile that gave the service times; null when the scenario gives them itself.
+    /// The device profile that gave the service times; null where the scenario gives them itself.
     pub device_profile: Option<String>,
     /// The cost profile that TLS was charged from; null in real time.
     pub cost_profile: Option<String>,
@@ -32,7 +32,13 @@ pub struct Results {
     pub ledger: Ledger,
     /// The laws that were checked; one that was not checked is left out.
     pub laws: Vec<LawReport>,
-    /// What did not come of it as the scenario has it; for people only.
+    /// The load up to which latency stays low, where the rows have rising load.
+    #[serde(default)]
+    pub knee: Option<Knee>,
+    /// Why the numbers may not mean what they seem to: rows that lacked processors, or whose queue grew to the end.
+    #[serde(default)]
+    pub doubts: Vec<String>,
+    /// Expectations of the scenario that were not met; not in the document.
     #[serde(skip)]
     pub unmet: Vec<String>,
     /// What each row was like over time; goes into `timeline.json`.
@@ -54,7 +60,8 @@ pub struct Results {
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RowReport {
     /// The row's name.
-    pub mode: String,
+    #[serde(rename = "mode")]
+    pub name: String,
     /// Event loops.
     pub workers: usize,
     /// Threads on the server's side: the workers and the device's hardware queue.
@@ -77,6 +84,10 @@ pub struct RowReport {
     pub unfinished: u64,
     /// From the first connection to the end of the last handshake, in seconds.
     pub elapsed_s: f64,
+    /// Time that the server's and the clients' threads were ready to run and had no processor, as a share of the time that
+    /// they ran or were ready; null in virtual time and where the system does not tell.
+    #[serde(default)]
+    pub processor_wait_share: Option<f64>,
     /// `handshakes / elapsed_s`.
     pub handshakes_per_s: f64,
     /// From opening the connection to the end of the handshake, seen by the client.
@@ -127,6 +138,22 @@ pub struct RowReport {
     pub client_cpu_us_per_handshake: f64,
 }
 
+/// The p99 at the knee is at most this many times that of the lightest load.
+pub(crate) const KNEE_TIMES: f64 = 1.5;
+
+/// The load up to which the 99th percentile of the latency stays within 1.5 times that of the lightest load.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Knee {
+    /// The highest load below the knee, in handshakes offered a second.
+    pub load_per_s: f64,
+    /// The 99th percentile there.
+    pub p99_ms: f64,
+    /// The next higher load that was measured; null if the knee lies beyond the loads of the run.
+    pub next_load_per_s: Option<f64>,
+    /// The 99th percentile at that.
+    pub next_p99_ms: Option<f64>,
+}
+
 /// What a run holds now and held at most.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
@@ -165,6 +192,21 @@ pub struct LawReport {
     /// What was seen where it did not hold; for people only.
     #[serde(skip)]
     pub detail: Option<String>,
+}
+
+impl Knee {
+    /// The knee in words.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let Self { load_per_s: load, p99_ms: p99, .. } = self;
+        match (self.next_load_per_s, self.next_p99_ms) {
+            (Some(next), Some(beyond)) => format!(
+                "up to {load:.0} a second p99 stays within {KNEE_TIMES} times that of the lightest load ({p99:.1} ms); at \
+                 {next:.0} it is {beyond:.1} ms"
+            ),
+            _ => format!("none up to {load:.0} a second (p99 {p99:.1} ms)"),
+        }
+    }
 }
 
 impl Ledger {

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::{
-    breakdown::{devices_table, kinds_table},
+    breakdown::{details_table, devices_table, kinds_table},
+    laws::law_title,
     results::{LawReport, Ledger, Results, RowReport},
 };
 
@@ -15,7 +16,7 @@ pub fn table(results: &Results) -> String {
     let mut rows = Table::new();
     rows.load_style(presets::ASCII_MARKDOWN);
     rows.set_header([
-        "mode",
+        "row",
         "handshakes",
         "per second",
         "p50 ms",
@@ -38,10 +39,26 @@ pub fn table(results: &Results) -> String {
     let _ = writeln!(out, "{rows}\n");
     out.push_str(&kinds_table(results));
     out.push_str(&devices_table(results));
+    out.push_str(&details_table(results));
     if results.partial {
         out.push_str("partial: the run was broken off; its last row is not whole\n");
     }
     let _ = writeln!(out, "{}\n{}", ledger_line(&results.ledger), laws_line(&results.laws));
+    out
+}
+
+/// The knee, the doubts and the build of a run, each in lines that end with a line feed.
+#[must_use]
+pub fn notes(results: &Results) -> String {
+    let mut out = String::new();
+    if let Some(knee) = &results.knee {
+        let _ = writeln!(out, "knee:    {}", knee.sentence());
+    }
+    for doubt in &results.doubts {
+        let _ = writeln!(out, "doubt:   {doubt}");
+    }
+    let commit = results.machine.commit.as_deref().unwrap_or("unknown");
+    let _ = writeln!(out, "commit:  {commit}");
     out
 }
 
@@ -55,20 +72,20 @@ pub fn ledger_line(ledger: &Ledger) -> String {
     line
 }
 
-/// Which laws held.
+/// Which laws held, one line each with the law in words.
 #[must_use]
 pub fn laws_line(laws: &[LawReport]) -> String {
-    let mut line = "laws:".to_owned();
-    for law in laws {
-        let verdict = if law.held { "held" } else { "BROKEN" };
-        let _ = write!(line, "  {} {verdict} ({} checks)", law.law, law.checked);
+    let mut lines = "laws:".to_owned();
+    for LawReport { law, checked, held, .. } in laws {
+        let verdict = if *held { "held" } else { "BROKEN" };
+        let _ = write!(lines, "\n  {law:<4}{verdict:<7}({checked} checks)  {}", law_title(law));
     }
-    line
+    lines
 }
 
 fn cells(row: &RowReport) -> Vec<String> {
     vec![
-        row.mode.clone(),
+        row.name.clone(),
         row.handshakes.to_string(),
         format!("{:.0}", row.handshakes_per_s),
         format!("{:.1}", row.latency_ms.p50),

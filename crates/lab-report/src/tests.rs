@@ -4,7 +4,7 @@ use super::*;
 
 pub(super) fn results() -> Results {
     let row = |mode: &str, rate: f64, cpu: f64| RowReport {
-        mode: mode.to_owned(),
+        name: mode.to_owned(),
         workers: 1,
         threads: 2,
         wake: "ready".to_owned(),
@@ -24,6 +24,7 @@ pub(super) fn results() -> Results {
             cpus: 2,
             cpu: None,
             optimised: true,
+            commit: Some("0123456789ab".to_owned()),
         },
         scenario: "offload-modes".to_owned(),
         seed: 1,
@@ -37,6 +38,8 @@ pub(super) fn results() -> Results {
         ],
         ledger: Ledger { jobs: Level { now: 0, peak: 7 }, ..Ledger::default() },
         laws: vec![LawReport { law: "L8".to_owned(), checked: 18, held: true, detail: None }],
+        knee: None,
+        doubts: Vec::new(),
         unmet: Vec::new(),
         timelines: Vec::new(),
         stories: Vec::new(),

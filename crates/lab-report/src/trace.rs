@@ -40,7 +40,7 @@ pub fn trace(results: &Results) -> Value {
             }
             None => "real time: counters only; --clock virtual tells of each handshake".to_owned(),
         };
-        events.push(process.named("process_name", 0, &timeline.mode));
+        events.push(process.named("process_name", 0, &timeline.name));
         events.push(json!({"ph": "M", "name": "process_labels", "pid": process.pid, "tid": 0,
             "args": {"labels": label}}));
         events.push(json!({"ph": "M", "name": "process_sort_index", "pid": process.pid, "tid": 0,

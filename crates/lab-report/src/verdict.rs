@@ -35,7 +35,7 @@ pub fn verdict(results: &Results) -> Verdict {
             "{} of {} handshakes failed in row {:?}, and none should.",
             row.failed,
             row.failed + row.handshakes,
-            row.mode
+            row.name
         );
         return bad(results, sentence);
     }
@@ -69,7 +69,7 @@ fn broken_off(results: &Results) -> Verdict {
     let sentence = match results.rows.last() {
         Some(last) => format!(
             "Broken off in row {:?}, after {handshakes} handshakes; nothing was wrong until then.",
-            last.mode
+            last.name
         ),
         None => "Broken off before the first handshake.".to_owned(),
     };
@@ -79,7 +79,7 @@ fn broken_off(results: &Results) -> Verdict {
 
 /// What a good run shows: the gain of parking over waiting, when both were measured.
 fn praise(results: &Results) -> String {
-    let row = |mode: &str| results.rows.iter().find(|row| row.mode == mode);
+    let row = |mode: &str| results.rows.iter().find(|row| row.name == mode);
     let laws = format!("all {} laws checked held", results.laws.len());
     if let Some(found) = cliff(&results.rows).or_else(|| lateness(&results.rows)) {
         return format!("{found}; none failed and {laws}.");
@@ -131,7 +131,7 @@ fn cliff(rows: &[RowReport]) -> Option<String> {
 
 /// How late the other task of the event loop was, when that has been measured with and without parking.
 fn lateness(rows: &[RowReport]) -> Option<String> {
-    let late = |name: &str| rows.iter().find(|row| row.mode == name)?.beat_late_ms;
+    let late = |name: &str| rows.iter().find(|row| row.name == name)?.beat_late_ms;
     let (blocking, parked) = (late("blocking")?, late("async")?);
     Some(format!(
         "Another task of the thread was {:.2} ms late (p99) beside handshakes that park and {:.2} ms beside those that \

@@ -27,5 +27,5 @@ pub(super) fn run(args: &DiffArgs) -> Result<(), Stop> {
     let file = directory.write_diff(&comparison, &before, &after).map_err(Stop::usage)?;
     print!("{}", comparison.text());
     println!("page:    {}", file.display());
-    Ok(())
+    if comparison.unrelated { Err(Stop::Bad) } else { Ok(()) }
 }

@@ -2,7 +2,7 @@
 
 use std::{io::Write as _, num::NonZeroUsize, path::PathBuf};
 
-use lab_report::{Origin, Progress, ReportDir, knee, table, verdict};
+use lab_report::{Origin, Progress, ReportDir, notes, table, verdict};
 
 use super::{Stop, interrupt, number};
 use crate::{
@@ -36,7 +36,7 @@ pub struct SimArgs {
     /// Override a field of the scenario, for example load.connections=256; may be given often.
     #[arg(long = "set", value_name = "KEY=VALUE", allow_hyphen_values = true)]
     overrides: Vec<String>,
-    /// Where files go [default: target/layby/SCENARIO].
+    /// Where files go [default: target/layby/SCENARIO/TIME].
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
     /// Print the results as one JSON document and nothing else.
@@ -104,7 +104,7 @@ pub(super) fn run(args: &SimArgs) -> Result<(), Stop> {
         return Err(Stop::Usage(line.to_owned()));
     }
     let directory =
-        ReportDir::create(args.report.as_deref(), &scenario.name).map_err(Stop::usage)?;
+        ReportDir::for_run(args.report.as_deref(), &scenario.name).map_err(Stop::usage)?;
     let text = scenario.print();
     let command = args.command();
     let origin = Origin {
@@ -123,10 +123,12 @@ pub(super) fn run(args: &SimArgs) -> Result<(), Stop> {
         eprintln!("{}", verdict.sentence);
     } else {
         println!("{}", table(&results));
-        print!("{}", knee(&results));
+        print!("{}", notes(&results));
         println!("{}", verdict.sentence);
         println!("report:  {}", file.display());
-        println!("next:    {}", origin.next(&verdict, results.partial));
+        if let Some(next) = origin.next(&verdict, results.partial) {
+            println!("next:    {next}");
+        }
     }
     match (verdict.good, results.partial) {
         (true, false) => Ok(()),

@@ -24,7 +24,7 @@ use lab_report::recording::Outcomes;
 use mio::{Events, Interest, Poll, Token, net::TcpStream};
 
 use crate::{
-    cpu::thread_cpu,
+    cpu::{thread_cpu, thread_processor_wait},
     scenario::{ConnectionKind, HangUps},
 };
 pub use client::{ClientError, TlsClient};
@@ -76,6 +76,9 @@ pub struct LoadReport {
     pub kinds: ByKind,
     /// CPU time of the load generator's thread.
     pub cpu: Duration,
+    /// Time that the load generator's thread was ready to run without a processor; `None` in virtual time and where the
+    /// system does not tell.
+    pub processor_wait: Option<Duration>,
     /// What failures said, with how often each was seen.
     pub failures: BTreeMap<String, u64>,
     /// What ended when.
@@ -120,6 +123,7 @@ struct Generator<'a> {
     poll: Poll,
     begun: Instant,
     cpu_before: Duration,
+    processor_wait_before: Option<Duration>,
     places: Vec<Place>,
     /// Places that still have a client or are about to have one.
     open_places: usize,
@@ -148,6 +152,7 @@ impl<'a> Generator<'a> {
             poll: Poll::new()?,
             begun: Instant::now(),
             cpu_before: thread_cpu(),
+            processor_wait_before: thread_processor_wait(),
             places,
             open_places: plan.connections,
             opened: 0,
@@ -162,6 +167,7 @@ impl<'a> Generator<'a> {
                 latency_us: Histogram::new(3).expect("three digits are in range"),
                 kinds: ByKind::default(),
                 cpu: Duration::ZERO,
+                processor_wait: None,
                 failures: BTreeMap::new(),
                 outcomes: Outcomes::default(),
             },
@@ -271,6 +277,9 @@ impl<'a> Generator<'a> {
     fn report(mut self) -> LoadReport {
         self.report.elapsed = self.last_end;
         self.report.cpu = thread_cpu().saturating_sub(self.cpu_before);
+        self.report.processor_wait = thread_processor_wait()
+            .zip(self.processor_wait_before)
+            .map(|(now, before)| now.saturating_sub(before));
         self.report
     }
 }

@@ -143,6 +143,19 @@ impl RowEvidence {
         self.devices.iter().map(DeviceReport::utilisation).reduce(f64::max)
     }
 
+    /// Time that threads of the row were ready to run and had no processor, as a share of the time that they ran or were
+    /// ready; `None` where nothing was measured.
+    fn processor_wait_share(&self) -> Option<f64> {
+        let servers = self.workers.iter().map(|worker| (worker.cpu, worker.processor_wait));
+        let (mut ran, mut waited) = (self.load.cpu, self.load.processor_wait);
+        for (cpu, wait) in servers {
+            ran += cpu;
+            waited = Some(waited? + wait?);
+        }
+        let waited = waited?.as_secs_f64();
+        Some(waited / (ran.as_secs_f64() + waited).max(1e-9))
+    }
+
     /// How many operations a unit has served at once; `None` where that is always one.
     fn mean_batch(&self) -> Option<f64> {
         let batches = self.plan.device().batching.batch > 1;
@@ -173,7 +186,7 @@ impl RowEvidence {
         let each = |total: f64| total / (self.load.handshakes.max(1) as f64);
         let cpu_us: f64 = self.workers.iter().map(|worker| worker.cpu.as_secs_f64() * 1e6).sum();
         RowReport {
-            mode: self.plan.name.clone(),
+            name: self.plan.name.clone(),
             workers: self.plan.workers,
             threads: self.plan.workers + self.devices.len(),
             wake: self.plan.wake.to_string(),
@@ -185,6 +198,7 @@ impl RowEvidence {
             failed: self.load.failed,
             unfinished: self.load.unfinished,
             elapsed_s,
+            processor_wait_share: self.processor_wait_share(),
             handshakes_per_s: if elapsed_s > 0.0 {
                 self.load.handshakes as f64 / elapsed_s
             } else {

@@ -10,7 +10,7 @@ use rustls::{
 };
 use ssl_async::SslContext;
 
-use super::RunError;
+use super::error::RunError;
 use crate::{
     certs::{TestPki, name_of},
     keys::{self, Asked},

@@ -1,6 +1,7 @@
 //! Running a scenario: each row on a fresh server and device, then the ledger and the laws.
 
 mod device;
+mod error;
 mod evidence;
 mod expect;
 mod fleet;
@@ -10,54 +11,23 @@ mod row;
 mod theory;
 mod watch;
 
-use lab_report::{Ledger, Machine, Progress, Results, SCHEMA};
+use lab_report::{Knee, Ledger, Machine, Progress, Results, SCHEMA, doubts};
 
 use crate::{
     certs::TestPki,
-    load::{FileLimitError, raise_file_limit},
+    load::raise_file_limit,
     scenario::{ClockMode, DeviceProfile, KeyType, RowPlan, Scenario, Wake},
     stepped::{self, CostProfile, TraceSummary, Watch},
 };
 
 pub(crate) use device::sim_config;
 pub use device::{Device, DeviceReport};
+pub use error::RunError;
 pub use evidence::{Harm, RowEvidence};
 pub(crate) use fleet::Fleet;
 pub use laws::Laws;
 pub(crate) use ledger::engines;
 pub use ledger::ledger;
-
-/// One session in so many is resumed without a wake (law L2).
-const UNPROMPTED_EVERY: u64 = 64;
-
-/// A scenario that could not be run to its end.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum RunError {
-    /// More open files are needed than the system gives.
-    #[error(transparent)]
-    Files(#[from] FileLimitError),
-    /// The simulated device cannot be built so.
-    #[error("device: {0}")]
-    Device(#[from] sim_engine::SimError),
-    /// The key or the certificate.
-    #[error("certificates: {0}")]
-    Certificates(#[from] rcgen::Error),
-    /// The key store of the device refuses the key.
-    #[error("load.key: {0}")]
-    Key(#[from] crypto_ops::KeyFileError),
-    /// The TLS configuration.
-    #[error("TLS configuration: {0}")]
-    Tls(#[from] rustls::Error),
-    /// Sockets, threads or pollers.
-    #[error("row {row:?}: {source}")]
-    System {
-        /// The row.
-        row: String,
-        /// What the system said.
-        source: std::io::Error,
-    },
-}
 
 /// Runs rows in real time, all with the same certificate.
 pub(crate) struct RowRunner {
@@ -118,7 +88,8 @@ pub fn run_charging(
         let (evidence, timeline) = match costs {
             None => row::run(plan, &fleet, progress)?,
             Some(costs) => {
-                let run = |watch| stepped::run_row(plan, &fleet, costs, UNPROMPTED_EVERY, watch);
+                let run =
+                    |watch| stepped::run_row(plan, &fleet, costs, row::UNPROMPTED_EVERY, watch);
                 let ran = run(Watch::Record(progress))?;
                 let again = run(Watch::Repeat(progress))?;
                 // Law L9: twice the same, unless one was broken off.
@@ -149,14 +120,15 @@ pub fn run_charging(
     }
     progress.finish();
     let whole = (!traces.is_empty()).then(|| TraceSummary::of_all(&traces));
-    Ok(Results {
+    let mut results = Results {
         schema: SCHEMA.to_owned(),
         machine: Machine::this(),
         scenario: scenario.name.clone(),
         seed: scenario.seed,
-        device_profile: None,
+        device_profile: plans.first().and_then(device_profile),
         cost_profile: costs.map(CostProfile::id),
         clock: scenario.clock.to_string(),
+        knee: Knee::of(&rows),
         rows,
         ledger,
         laws: laws.reports(),
@@ -166,7 +138,16 @@ pub fn run_charging(
         partial: progress.is_interrupted(),
         trace_events: whole.map(|whole| whole.events),
         trace_sha256: whole.map(|whole| whole.hex()),
-    })
+        doubts: Vec::new(),
+    };
+    results.doubts = doubts(&results);
+    Ok(results)
+}
+
+/// The device profile of a row; `None` without a device, and where the scenario gives the service times itself.
+fn device_profile(plan: &RowPlan) -> Option<String> {
+    let profile = plan.device().profile;
+    (profile != DeviceProfile::Custom).then(|| profile.to_string())
 }
 
 /// Runs one row once in virtual time and records nothing over time, for measuring how fast that is.
@@ -180,7 +161,7 @@ pub fn run_row_once(
 ) -> Result<RowEvidence, RunError> {
     let progress = Progress::silent();
     let watch = Watch::Repeat(&progress);
-    Ok(stepped::run_row(plan, fleet, costs, UNPROMPTED_EVERY, watch)?.evidence)
+    Ok(stepped::run_row(plan, fleet, costs, row::UNPROMPTED_EVERY, watch)?.evidence)
 }
 
 fn describe(plan: &RowPlan) -> String {

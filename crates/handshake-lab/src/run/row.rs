@@ -7,8 +7,8 @@ use lab_report::Progress;
 use lab_report::recording::RowTimeline;
 
 use super::{
-    RunError, UNPROMPTED_EVERY,
     device::Device,
+    error::RunError,
     evidence::{Harm, RowEvidence},
     fleet::Fleet,
     ledger::{engines, ledger},
@@ -21,6 +21,9 @@ use crate::{
     scenario::{Mode, RowPlan},
     server::{Ending, Limits, Server, ServerPlan, Service},
 };
+
+/// Every n-th session that parks is resumed once without a wake, which must do no harm (law L2).
+pub(super) const UNPROMPTED_EVERY: u64 = 64;
 
 /// Connections that may wait to be accepted; all of a row's arrive at once, and one that finds no room tries again only
 /// after a second.

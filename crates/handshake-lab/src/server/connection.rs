@@ -12,8 +12,9 @@ use ssl_async::{Outcome, Ssl, SslError};
 
 use super::{
     page::{End, Page, ready},
+    phase::{Cause, Milestone, Phase, Progress},
     service::{LiveCounters, Service},
-    session::{Cause, Milestone, Phase, Progress, Session},
+    session::Session,
 };
 
 /// A connection of a worker over the transport `T`.

@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap, time::Duration};
 
-use super::session::Phase;
+use super::phase::Phase;
 
 /// How long a session may be in each phase. `None` is for ever.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -14,6 +14,9 @@
 //! Several workers share the port by sharing the listening socket: each has its own handle on it in its own poller, and
 //! whoever accepts first serves.
 
+mod control;
+mod phase;
+mod plan;
 mod session;
 
 mod slots;
@@ -32,48 +35,26 @@ mod worker;
 use std::{
     io,
     net::{SocketAddr, TcpListener},
-    sync::{
-        Arc,
-        atomic::{AtomicU8, Ordering},
-        mpsc,
-    },
+    sync::{Arc, mpsc},
     thread::JoinHandle,
     time::{Duration, Instant},
 };
 
 use mio::{Poll, Waker};
-use ssl_async::SslContext;
 
-use crate::scenario::Wake;
+use control::{ABANDON, Control, DRAIN};
 use tokens::CONTROL;
 use worker::Worker;
 
 pub(crate) use connection::Connection;
-pub(crate) use session::{Charge, Milestone, Progress, Session};
+pub(crate) use phase::{Milestone, Progress};
+pub(crate) use session::{Charge, Session};
 
 pub use limits::Limits;
+pub use phase::Cause;
+pub use plan::ServerPlan;
 pub use service::{Collect, LiveCounters, Service};
-pub use session::Cause;
 pub use tally::{SessionChecks, Timeouts, WorkerReport};
-
-/// What a server serves and how.
-#[derive(Debug)]
-pub struct ServerPlan {
-    /// Event loops.
-    pub workers: usize,
-    /// How a completion reaches the event loop.
-    pub wake: Wake,
-    /// The configuration and mode of its sessions.
-    pub context: SslContext,
-    /// What a session is for.
-    pub service: Service,
-    /// Every n-th session that parks is resumed once more without a wake, to show that it does no harm (law L2).
-    pub unprompted_every: Option<u64>,
-    /// Who has to be asked for the answers of the device, if they do not come by themselves.
-    pub collector: Option<Arc<dyn Collect>>,
-    /// How long sessions may wait for their peers.
-    pub limits: Limits,
-}
 
 /// A running server.
 #[derive(Debug)]
@@ -106,28 +87,6 @@ pub struct Ended {
     pub workers: Vec<WorkerReport>,
     /// Workers that did not end: they wait for an operation that never comes back.
     pub stuck: u64,
-}
-
-/// What the owner of a server tells a worker. It only ever goes up.
-#[derive(Debug, Default)]
-struct Control(AtomicU8);
-
-/// A new control says nothing (0): the worker runs.
-const DRAIN: u8 = 1;
-const ABANDON: u8 = 2;
-
-impl Control {
-    fn say(&self, what: u8) {
-        self.0.fetch_max(what, Ordering::Release);
-    }
-
-    fn draining(&self) -> bool {
-        self.0.load(Ordering::Acquire) >= DRAIN
-    }
-
-    fn abandoned(&self) -> bool {
-        self.0.load(Ordering::Acquire) >= ABANDON
-    }
 }
 
 impl Server {

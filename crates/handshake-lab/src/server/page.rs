@@ -9,8 +9,8 @@ use ssl_async::{Outcome, Ssl, SslError};
 
 use super::{
     http::{self, Content, Parsed, Request, Status, Target},
+    phase::{Phase, Progress},
     service::{LiveCounters, Service},
-    session::{Phase, Progress},
 };
 
 /// An HTTP conversation.

@@ -7,7 +7,7 @@ use std::sync::{
 use std::{fmt, time::Duration};
 
 use super::{
-    session::{Cause, Phase},
+    phase::{Cause, Phase},
     tally::Timeouts,
 };
 

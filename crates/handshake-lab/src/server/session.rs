@@ -3,7 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::service::LiveCounters;
+use super::{
+    phase::{Cause, Milestone, Phase, Progress},
+    service::LiveCounters,
+};
 
 /// A session of a worker.
 pub(crate) trait Session {
@@ -63,77 +66,6 @@ pub(crate) trait Session {
     fn cause(failure: &Self::Failure) -> Cause {
         if Self::has_hung_up(failure) { Cause::HungUp } else { Cause::Other }
     }
-}
-
-/// Why a session failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
-    /// The peer went away.
-    HungUp,
-    /// The peer broke the protocol, or nothing could be agreed on.
-    Tls,
-    /// The key's operation failed.
-    Key,
-    /// It was not done in time.
-    TimedOut,
-    /// Anything else, as a transport that fails.
-    Other,
-}
-
-impl Cause {
-    /// All of them.
-    pub const ALL: [Self; 5] = [Self::HungUp, Self::Tls, Self::Key, Self::TimedOut, Self::Other];
-
-    /// Its name in metrics.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::HungUp => "hung_up",
-            Self::Tls => "tls",
-            Self::Key => "key",
-            Self::TimedOut => "timed_out",
-            Self::Other => "other",
-        }
-    }
-}
-
-/// What a session came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Progress {
-    /// It waits for its transport or, if it is parked, for its wake.
-    Waits,
-    /// It waits for a job: the pool is at its maximum.
-    WaitsForJob,
-    /// It has ended in good order.
-    Ended,
-}
-
-/// What a session waits for. The number tells one wait of a kind from the next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// The end of its handshake.
-    Handshake,
-    /// The end of a request: the first one, or one that has begun.
-    Request(u64),
-    /// That the peer takes a response.
-    Response(u64),
-    /// The next request.
-    Idle(u64),
-    /// That the peer takes the goodbye.
-    Closing,
-}
-
-/// Stations of a server's handshake. Between two of them lies work that costs about the same every time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Milestone {
-    /// Nothing has been received.
-    Accepted,
-    /// The client's hello has been worked off, and the key has been asked for a signature.
-    Signing,
-    /// The server's flight has been sent.
-    Answered,
-    /// The client's has been received.
-    Established,
 }
 
 /// Whom the CPU time of sessions is charged to.

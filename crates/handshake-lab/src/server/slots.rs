@@ -1,87 +1,58 @@
-//! Connections by token. A token names one connection and never another, even when its place is used again: a wake that
-//! comes after its session has ended finds nobody.
+//! Connections by key. A key names one connection and never another, even when its slot is used again, so that a wake that
+//! comes after its session has ended finds nothing.
+
+use slab::Slab;
 
 use super::tokens::KEYS;
 
-/// Places for at most this many connections a worker; the rest of a token counts how often the place was used.
-const PLACES: usize = 1 << 20;
+/// Slots for at most this many connections a worker; the rest of a key is a counter of insertions.
+const SLOTS: usize = 1 << 20;
 
-/// A slab whose keys are not reused until the counter of a place wraps around.
+/// A slab whose keys are not reused until the counter of insertions wraps around.
 #[derive(Debug)]
 pub(crate) struct Slots<T> {
-    places: Vec<Place<T>>,
-    free: Vec<usize>,
-    occupied: usize,
-}
-
-#[derive(Debug)]
-struct Place<T> {
-    uses: usize,
-    value: Option<T>,
+    /// Values with their keys; the low part of a key is the index.
+    entries: Slab<(usize, T)>,
+    inserted: usize,
 }
 
 impl<T> Slots<T> {
     pub(crate) const fn new() -> Self {
-        Self { places: Vec::new(), free: Vec::new(), occupied: 0 }
+        Self { entries: Slab::new(), inserted: 0 }
     }
 
-    /// Puts in what `make` makes with its key. `None` when every place is taken or `make` fails.
+    /// Inserts the value that `make` returns for its key. `None` if every slot is taken or `make` returns `None`.
     pub(crate) fn insert_with(&mut self, make: impl FnOnce(usize) -> Option<T>) -> Option<usize> {
-        let index = match self.free.pop() {
-            Some(index) => index,
-            None if self.places.len() < PLACES => {
-                self.places.push(Place { uses: 0, value: None });
-                self.places.len() - 1
-            }
-            None => return None,
-        };
-        let key = key(index, self.places[index].uses);
-        match make(key) {
-            Some(value) => {
-                self.places[index].value = Some(value);
-                self.occupied += 1;
-                Some(key)
-            }
-            None => {
-                self.free.push(index);
-                None
-            }
+        let slot = self.entries.vacant_entry();
+        if slot.key() >= SLOTS {
+            return None;
         }
+        // Stays below `KEYS`.
+        let key = (self.inserted % (KEYS / SLOTS)) * SLOTS + slot.key();
+        slot.insert((key, make(key)?));
+        self.inserted = self.inserted.wrapping_add(1);
+        Some(key)
     }
 
     pub(crate) fn by_key(&mut self, wanted: usize) -> Option<&mut T> {
-        let index = wanted % PLACES;
-        let place = self.places.get_mut(index)?;
-        if key(index, place.uses) == wanted { place.value.as_mut() } else { None }
+        let (key, value) = self.entries.get_mut(wanted % SLOTS)?;
+        (*key == wanted).then_some(value)
     }
 
     pub(crate) fn remove(&mut self, wanted: usize) -> Option<T> {
-        let index = wanted % PLACES;
-        let place = self.places.get_mut(index)?;
-        if key(index, place.uses) != wanted {
-            return None;
-        }
-        let value = place.value.take()?;
-        place.uses = place.uses.wrapping_add(1);
-        self.free.push(index);
-        self.occupied -= 1;
+        self.by_key(wanted)?;
+        let (_, value) = self.entries.remove(wanted % SLOTS);
         Some(value)
     }
 
-    pub(crate) const fn len(&self) -> usize {
-        self.occupied
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
     }
 
-    /// The keys of all that are in.
+    /// The keys of all values.
     pub(crate) fn keys(&self) -> Vec<usize> {
-        let occupied = self.places.iter().enumerate().filter(|(_, place)| place.value.is_some());
-        occupied.map(|(index, place)| key(index, place.uses)).collect()
+        self.entries.iter().map(|(_, (key, _))| *key).collect()
     }
-}
-
-/// Stays below [`KEYS`].
-const fn key(index: usize, uses: usize) -> usize {
-    (uses % (KEYS / PLACES)) * PLACES + index
 }
 
 #[cfg(test)]
@@ -92,7 +63,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_key_finds_what_it_was_given_for_or_nothing(removals in prop::collection::vec(any::<prop::sample::Index>(), 1..60)) {
+        fn a_key_finds_its_own_value_or_nothing(removals in prop::collection::vec(any::<prop::sample::Index>(), 1..60)) {
             let mut slots = Slots::new();
             let mut live: Vec<(usize, usize)> = Vec::new();
             let mut dead = Vec::new();
@@ -113,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_made_takes_no_place() {
+    fn a_value_that_cannot_be_made_takes_no_slot() {
         let mut slots: Slots<u8> = Slots::new();
         assert_eq!(slots.insert_with(|_| None), None);
         assert_eq!(slots.len(), 0);

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use hdrhistogram::Histogram;
 use job_core::PoolStats;
 
-use super::session::Phase;
+use super::phase::Phase;
 
 /// What one worker has done, after its end.
 #[derive(Debug, Clone)]
@@ -40,6 +40,8 @@ pub struct WorkerReport {
     pub sessions: SessionChecks,
     /// CPU time of the worker's thread.
     pub cpu: Duration,
+    /// Time that it was ready to run without a processor; `None` in virtual time and where the system does not tell.
+    pub processor_wait: Option<Duration>,
     /// The worker's job pool after its last session ended.
     pub pool: PoolStats,
     /// How late the other task of its thread was, in microseconds, if it had one.
@@ -69,6 +71,7 @@ impl WorkerReport {
             fd_writes: 0,
             sessions: SessionChecks::default(),
             cpu: Duration::ZERO,
+            processor_wait: None,
             beat_late_us: None,
             calls_on_job_stack: 0,
             pool,

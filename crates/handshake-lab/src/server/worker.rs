@@ -22,15 +22,19 @@ use ssl_async::Ssl;
 use wait_ctx::{ReadyQueue, Route};
 
 use super::{
-    Control, ServerPlan,
     connection::{Connection, Watch},
+    control::Control,
+    plan::ServerPlan,
     service::LiveCounters,
     session::RealTime,
     tally::WorkerReport,
     tokens::{self, LISTENER, READY, Source},
     worker_core::{Core, NEW_A_TURN, POLL_EVERY, Policy},
 };
-use crate::{cpu::thread_cpu, scenario::Wake};
+use crate::{
+    cpu::{thread_cpu, thread_processor_wait},
+    scenario::Wake,
+};
 
 /// How long accepting pauses for want of descriptors or memory, unless a session ends before that. Others may free
 /// them, too.
@@ -98,6 +102,7 @@ impl Worker {
     /// Serves until the owner says otherwise.
     pub(super) fn run(mut self) -> io::Result<WorkerReport> {
         let cpu_before = thread_cpu();
+        let wait_before = thread_processor_wait();
         let mut events = Events::with_capacity(256);
         let mut next_poll = Duration::ZERO;
         while !self.is_over() {
@@ -147,6 +152,9 @@ impl Worker {
             }
         }
         let mut report = self.core.finish(thread_cpu().saturating_sub(cpu_before));
+        report.processor_wait = thread_processor_wait()
+            .zip(wait_before)
+            .map(|(now, before)| now.saturating_sub(before));
         report.calls_on_job_stack = self.calls_on_job_stack.load(Ordering::Relaxed);
         Ok(report)
     }

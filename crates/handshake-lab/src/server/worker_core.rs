@@ -19,8 +19,9 @@ use wait_ctx::{ReadyQueue, ReadySender, Route, Token, contain};
 
 use super::{
     limits::{Alarms, Limits},
+    phase::{Cause, Milestone, Phase, Progress},
     service::LiveCounters,
-    session::{Cause, Charge, Milestone, Phase, Progress, Session},
+    session::{Charge, Session},
     slots::Slots,
     tally::{SessionTally, WorkerReport},
 };
@@ -350,7 +351,7 @@ impl<S: Session, C: Charge> Core<S, C> {
     }
 
     /// Sessions there are.
-    pub(crate) const fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.sessions.len()
     }
 

@@ -181,6 +181,7 @@ impl<P: Protocol> World<P> {
                 latency_us: Histogram::new(3).map_err(io::Error::other)?,
                 kinds: ByKind::default(),
                 cpu: Duration::ZERO,
+                processor_wait: None,
                 failures: BTreeMap::new(),
                 outcomes: Outcomes::default(),
             },

@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 
 use super::{
     diff::Comparison,
+    laws::law_title,
     past::Run,
     results::{Results, RowReport},
     verdict::{Verdict, verdict},
@@ -33,10 +34,16 @@ pub struct Origin<'a> {
 }
 
 impl Origin<'_> {
-    /// What to try next: after a run that was bad or broken off, the same again.
+    /// A command to try next, never the one that was just run: after a bad run the same with its log, after a run that
+    /// was broken off none.
     #[must_use]
-    pub fn next<'a>(&'a self, verdict: &'a Verdict, partial: bool) -> &'a str {
-        if verdict.good && !partial { &verdict.next } else { self.command }
+    pub fn next(&self, verdict: &Verdict, partial: bool) -> Option<String> {
+        let next = match (verdict.good, partial) {
+            (false, _) => format!("RUST_LOG=debug {}", self.command),
+            (true, false) => verdict.next.clone(),
+            (true, true) => return None,
+        };
+        Some(next).filter(|next| next != self.command)
     }
 }
 
@@ -66,19 +73,27 @@ pub fn report(results: &Results, origin: &Origin<'_>) -> String {
 fn head(body: &mut String, results: &Results, verdict: &Verdict, origin: &Origin<'_>) {
     let (class, word) = match (verdict.good, results.partial) {
         (_, true) => (" partial", "Partial."),
-        (true, false) => ("", "Good."),
         (false, false) => (" bad", "Bad."),
+        (true, false) if !results.doubts.is_empty() => (" partial", "Doubtful."),
+        (true, false) => ("", "Good."),
     };
     let _ = write!(
         body,
-        "<h1>{}</h1>\n<p>{}</p>\n<div class=\"verdict{class}\"><p><strong>{word}</strong> {}</p>\n\
-         <p class=\"soft\">Next: <code>{}</code></p></div>\n<p class=\"soft\">{}</p>\n",
+        "<h1>{}</h1>\n<p>{}</p>\n<div class=\"verdict{class}\"><p><strong>{word}</strong> {}</p>\n",
         escape(&results.scenario),
         escape(origin.question),
         escape(&verdict.sentence),
-        escape(origin.next(verdict, results.partial)),
-        escape(origin.summary),
     );
+    for doubt in &results.doubts {
+        let _ = writeln!(body, "<p>Doubt: {}.</p>", escape(doubt));
+    }
+    if let Some(knee) = &results.knee {
+        let _ = writeln!(body, "<p>Knee: {}.</p>", escape(&knee.sentence()));
+    }
+    if let Some(next) = origin.next(verdict, results.partial) {
+        let _ = writeln!(body, "<p class=\"soft\">Next: <code>{}</code></p>", escape(&next));
+    }
+    let _ = write!(body, "</div>\n<p class=\"soft\">{}</p>\n", escape(origin.summary));
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown to people")]
@@ -91,7 +106,8 @@ fn rows(rows: &[RowReport]) -> String {
     };
     let lines = rows.iter().map(|row| {
         vec![
-            escape(&row.mode),
+            escape(&row.name),
+            row.offered_per_s.map_or_else(|| "-".to_owned(), number),
             bar(row.handshakes_per_s, fastest),
             number(row.latency_ms.p50),
             bar(row.latency_ms.p99, slowest),
@@ -107,6 +123,7 @@ fn rows(rows: &[RowReport]) -> String {
     });
     let heads = [
         "row",
+        "offered a second",
         "handshakes a second",
         "p50 ms",
         "p99 ms",
@@ -127,7 +144,7 @@ fn kinds(body: &mut String, rows: &[RowReport]) {
     let lines: Vec<_> = lines
         .map(|(row, kind)| {
             vec![
-                escape(&row.mode),
+                escape(&row.name),
                 escape(&kind.name()),
                 number(kind.handshakes as f64),
                 number(kind.latency_ms.p50),
@@ -146,7 +163,7 @@ fn devices(body: &mut String, rows: &[RowReport]) {
     let lines: Vec<_> = lines
         .map(|(row, device)| {
             vec![
-                escape(&row.mode),
+                escape(&row.name),
                 escape(&device.name),
                 number(device.ops as f64),
                 format!("{} %", number(100.0 * device.utilisation)),
@@ -201,9 +218,9 @@ fn laws(body: &mut String, results: &Results) {
         let held = if law.held { "held" } else { "<span class=\"worse\">BROKEN</span>" };
         #[expect(clippy::cast_precision_loss, reason = "shown to people")]
         let checked = number(law.checked as f64);
-        vec![escape(&law.law), held.to_owned(), checked]
+        vec![escape(&law.law), held.to_owned(), checked, law_title(&law.law).to_owned()]
     });
-    let laws = table("Laws", &["law", "", "checks"], &lines.collect::<Vec<_>>());
+    let laws = table("Laws", &["law", "", "checks", "in words"], &lines.collect::<Vec<_>>());
     #[expect(clippy::cast_precision_loss, reason = "shown to people")]
     let lines = results.ledger.entries().map(|(name, level)| {
         vec![escape(name), number(level.now as f64), number(level.peak as f64)]
@@ -223,6 +240,7 @@ fn again(body: &mut String, results: &Results, origin: &Origin<'_>) {
     let mut facts = vec![
         ("command", format!("<code>{}</code>", escape(origin.command))),
         ("seed", results.seed.to_string()),
+        ("commit", escape(machine.commit.as_deref().unwrap_or("unknown"))),
         ("clock", escape(&results.clock)),
         (
             "machine",
@@ -270,7 +288,7 @@ pub fn comparison(diff: &Comparison, before: &Run, after: &Run) -> String {
     let lines = diff.told().map(|difference| {
         let word = difference.change.word();
         vec![
-            escape(&difference.mode),
+            escape(&difference.row),
             difference.what.to_owned(),
             number(difference.before),
             number(difference.after),
@@ -286,18 +304,18 @@ pub fn comparison(diff: &Comparison, before: &Run, after: &Run) -> String {
         table("Number by number", &heads, &lines)
     );
     for (place, row) in before.timelines.iter().enumerate() {
-        let Some(other) = after.timelines.iter().find(|other| other.mode == row.mode) else {
+        let Some(other) = after.timelines.iter().find(|other| other.name == row.name) else {
             continue;
         };
         let pair = [
-            RowTimeline { mode: "A".to_owned(), ..row.clone() },
-            RowTimeline { mode: "B".to_owned(), ..other.clone() },
+            RowTimeline { name: "A".to_owned(), ..row.clone() },
+            RowTimeline { name: "B".to_owned(), ..other.clone() },
         ];
         let (figures, _) = figures::over_time(&pair);
         let shown = ["throughput", "p99", "ring", "utilisation"];
         let figures = figures.into_iter().filter(|figure| shown.contains(&figure.id.as_str()));
         let figures = figures::distribution(&pair).into_iter().chain(figures);
-        let _ = write!(body, "<h2>Row {}</h2>\n<div class=\"plots\">\n", escape(&row.mode));
+        let _ = write!(body, "<h2>Row {}</h2>\n<div class=\"plots\">\n", escape(&row.name));
         for mut figure in figures {
             figure.id = format!("{}-row{place}", figure.id);
             body.push_str(&figure.html());

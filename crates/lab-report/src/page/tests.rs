@@ -16,7 +16,7 @@ fn timeline(mode: &str, device: bool) -> RowTimeline {
     let series = |scale: f64| (0..points).map(|n| scale * (10 + n % 3) as f64).collect::<Vec<_>>();
     let of_device = |values: Vec<f64>| if device { values } else { Vec::new() };
     RowTimeline {
-        mode: mode.to_owned(),
+        name: mode.to_owned(),
         ring_entries: device.then_some(64),
         units: device.then_some(64),
         at_s: (0..points).map(|n| 0.05 + 0.1 * n as f64).collect(),
@@ -97,7 +97,7 @@ fn a_broken_law_and_a_run_broken_off_are_seen_at_once() {
     bad.laws[0].held = false;
     let page = report(&bad, &ORIGIN);
     assert!(page.contains("<strong>Bad.</strong> Broken law: L8."));
-    assert!(page.contains(&format!("Next: <code>{}</code>", ORIGIN.command)));
+    assert!(page.contains(&format!("Next: <code>RUST_LOG=debug {}</code>", ORIGIN.command)));
     let mut partial = whole();
     partial.partial = true;
     assert!(report(&partial, &ORIGIN).contains("<strong>Partial.</strong>"));

@@ -14,7 +14,8 @@ use super::{
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RowTimeline {
     /// The row's name.
-    pub mode: String,
+    #[serde(rename = "mode")]
+    pub name: String,
     /// Ring entries there are; null without a device.
     pub ring_entries: Option<u64>,
     /// Units there are; null without a device.
@@ -90,7 +91,7 @@ impl RowTimeline {
         if let Some(readings) = &mut readings {
             readings.widen(width);
         }
-        let mut row = Self { mode: mode.to_owned(), ring_entries, units: None, ..Self::default() };
+        let mut row = Self { name: mode.to_owned(), ring_entries, units: None, ..Self::default() };
         for stretch in stretches(elapsed, width) {
             let bin: OutcomeBin = merged(outcomes.bins(), &stretch);
             let percentile = |quantile| {
