@@ -1,4 +1,4 @@
-//! What a device has to do to serve an engine.
+//! The interface between an engine and a device.
 
 use core::fmt;
 use core::time::Duration;
@@ -23,44 +23,42 @@ use crate::work::{Kind, Work};
 /// # Where it runs, and panics
 ///
 /// The engine calls a device on the thread that submits, polls or completes, but never on the stack of a job: there is no
-/// current job in its methods, and a pause in them is refused. A panic in one of them is logged, and the caller goes on. A
-/// request that was dropped by it has ended as lost; a device that has panicked in [`poll`](Self::poll) is to be polled
-/// again after a tenth of a second.
+/// current job in its methods, and a pause in them is refused. A panic in one of them is logged, and the engine goes on.
+/// A request that the panic dropped ends as lost; after a panic in [`poll`](Self::poll) the device is polled again after
+/// a tenth of a second.
 pub trait Accelerator<W: Work>: Send + Sync + fmt::Debug {
-    /// Takes a request, or hands it back at once.
+    /// Takes a request, or returns it at once.
     ///
     /// # Errors
     ///
     /// [`DeviceRefused::Full`] while there is no free ring entry: the engine keeps the request and tries again when a
-    /// request completes. [`DeviceRefused::Unavailable`] if the device is away, [`DeviceRefused::Unsupported`] if it never will
+    /// request completes. [`DeviceRefused::Unavailable`] if the device is away, [`DeviceRefused::Unsupported`] if it will never
     /// take the request: the operation falls back, or fails.
     fn submit(&self, request: Request<W>) -> Result<(), DeviceRefused<W>>;
 
-    /// Moves the device to `now`, completes what is due, and says when to call again: by what it holds at the end, for
-    /// a completion or a notice of room may have submitted more. A device that has a thread of its own does nothing
-    /// here.
+    /// Moves the device to `now`, completes what is due, and returns when to call again. The time is computed at the end:
+    /// a completion or a notice of room may have submitted more. A device with a thread of its own does nothing here.
     fn poll(&self, now: Duration) -> Option<Duration> {
         let _ = now;
         None
     }
 
-    /// How many more requests of `kind` the device would take now, if it can tell. An engine that works by
-    /// [`OnFull::Notify`](crate::OnFull::Notify) then wakes as many jobs as there is room for, instead of one for each
-    /// completion.
+    /// How many more requests of `kind` the device would take now; `None` if unknown. With
+    /// [`OnFull::Notify`](crate::OnFull::Notify) the engine wakes one job for each, instead of one for each completion.
     fn credits(&self, kind: Kind) -> Option<usize> {
         let _ = kind;
         None
     }
 
-    /// How the device is. Asked only by an engine with a [breaker](crate::EngineBuilder::breaker).
+    /// The health of the device. Called only by an engine with a [breaker](crate::EngineBuilder::breaker).
     fn health(&self, now: Duration) -> Health {
         let _ = now;
         Health::Unknown
     }
 
-    /// Called once by each engine that is built over the device. A device that may have room again *without* having
-    /// completed a request of that engine keeps the notice and announces it: one whose ring can be stuck, or one that
-    /// serves several engines.
+    /// Called once by each engine that is built over the device. A device that can have room again *without* completing a
+    /// request of that engine keeps the notice and announces the room: one whose ring can be stuck, or one that serves
+    /// several engines.
     fn attach(&self, room: RoomNotice) {
         drop(room);
     }
@@ -70,9 +68,9 @@ pub trait Accelerator<W: Work>: Send + Sync + fmt::Debug {
         Capabilities::default()
     }
 
-    /// How a thread that is in no job waits for the device's answers. By default it simply blocks. A device whose work is
-    /// done by threads that may be the very ones that wait names a scope to wait in, where others take over from them, or
-    /// refuses: a wait that would never end fails at once.
+    /// How a thread that is in no job waits for the device's answers. By default it blocks. If the waiting thread may be
+    /// one that does the device's work, the device returns a scope to wait in, which lets other threads take over, or an
+    /// error: otherwise the wait would never end.
     ///
     /// # Errors
     ///
@@ -82,8 +80,8 @@ pub trait Accelerator<W: Work>: Send + Sync + fmt::Debug {
     }
 
     /// Ends the device's own threads, and waits for them, at most `deadline`: called by
-    /// [`Engine::shutdown`](crate::Engine::shutdown) when nothing is submitted any more. `None` says that the device cannot
-    /// tell, or goes on, for other engines use it; then the requests count that it has not answered. That is the default.
+    /// [`Engine::shutdown`](crate::Engine::shutdown) when nothing is submitted any more. `None`, the default, means unknown,
+    /// or that the device goes on because other engines use it; then its unanswered requests count as stuck.
     fn end(&self, deadline: Duration) -> Option<Shutdown> {
         let _ = deadline;
         None
@@ -96,17 +94,17 @@ pub struct Capabilities {
     /// Completions run on a thread of the device, not on the serving thread. It makes checking every result cheap for
     /// the serving thread, so [`CheckPolicy::Auto`](crate::CheckPolicy::Auto) does it.
     pub completion_thread: bool,
-    /// The device moves only in [`Accelerator::poll`]; somebody has to call [`Engine::poll`](crate::Engine::poll).
+    /// The device moves only in [`Accelerator::poll`], so a thread has to call [`Engine::poll`](crate::Engine::poll).
     pub needs_poll: bool,
 }
 
-/// How a device is.
+/// The health of a device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Health {
-    /// It cannot tell. Only its answers count.
+    /// Unknown. Only its answers count.
     #[default]
     Unknown,
-    /// Its heart beats.
+    /// Its heartbeat runs.
     Alive,
     /// Its heartbeat has stopped: what it holds may never come back.
     Dead,
@@ -130,14 +128,14 @@ impl RoomNotice {
         Self { engine: Arc::new(engine) }
     }
 
-    /// Lets the engine submit what waits. Call it without holding a lock that [`Accelerator::submit`] takes. Does
+    /// Makes the engine submit what waits. Call it without holding a lock that [`Accelerator::submit`] takes. Does
     /// nothing once the engine is gone.
     pub fn announce(&self) {
         self.engine.announce();
     }
 
-    /// Whether the engine still takes work on: it exists, and was not closed. What
-    /// [`Accelerator::end`] goes by where several engines use one device.
+    /// Whether the engine still takes work on: it exists, and was not closed. For [`Accelerator::end`] of a device that
+    /// several engines use.
     pub fn is_open(&self) -> bool {
         self.engine.is_open()
     }
@@ -153,7 +151,7 @@ impl fmt::Debug for RoomNotice {
 pub enum DeviceRefused<W: Work> {
     /// No ring entry is free now.
     Full(Request<W>),
-    /// The device takes no request for the time being, say after a reset.
+    /// The device takes no request for now, say after a reset.
     Unavailable(Request<W>, &'static str),
     /// The device will never take this request.
     Unsupported(Request<W>, &'static str),

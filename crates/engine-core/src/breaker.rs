@@ -1,16 +1,16 @@
-//! The circuit breaker: a device that fails again and again is left alone for a while.
+//! The circuit breaker: a device that fails repeatedly gets no requests for a while.
 //!
 //! ```text
 //!             failures in a row, or no heartbeat
 //!   Closed ----------------------------------------> Open
-//!     ^                                               |  pause over, and the heart beats
+//!     ^                                               |  pause over, and a heartbeat
 //!     |                     failure, no heartbeat     v
 //!     +------- success ------- HalfOpen <-------------+   (one probe at a time)
 //!                                  |                  ^
 //!                                  +------------------+
 //! ```
 //!
-//! A pure state machine: the engine tells it what happens and the time.
+//! A pure state machine: the engine passes in events and the time.
 
 use core::time::Duration;
 
@@ -23,17 +23,17 @@ use crate::error::{DeviceError, EngineError};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BreakerPolicy {
-    /// So many failures in a row open it; at least 1. Default 5.
+    /// How many failures in a row open it; at least 1. Default 5.
     pub failures: u32,
-    /// How long it stays open before one request may try the device again; also how long that one may take before
+    /// How long it stays open before one request may try the device again, and how long that request may take before
     /// another may. [`Duration::MAX`] is for ever. Default 1 s.
     pub pause: Duration,
-    /// How often the device's [health](crate::Accelerator::health) is asked for while requests are under way; at most
-    /// once a millisecond, however short it is. Default 1 s, twice the usual period of a heartbeat.
+    /// The interval of checks of the device's [health](crate::Accelerator::health) while requests are under way; at least
+    /// a millisecond. Default 1 s, twice the usual period of a heartbeat.
     pub check_every: Duration,
 }
 
-/// The shortest interval: a driver that asked more often would do nothing else.
+/// The shortest interval: with a shorter one a driver would do nothing else.
 const SHORTEST_CHECK: Duration = Duration::from_millis(1);
 
 impl Default for BreakerPolicy {
@@ -43,17 +43,17 @@ impl Default for BreakerPolicy {
 }
 
 impl BreakerPolicy {
-    /// Opens after so many failures in a row.
+    /// Opens after this number of failures in a row.
     pub const fn failures(self, failures: u32) -> Self {
         Self { failures, ..self }
     }
 
-    /// Stays open for so long.
+    /// Stays open for this time.
     pub const fn pause(self, pause: Duration) -> Self {
         Self { pause, ..self }
     }
 
-    /// Asks for the device's health so often.
+    /// Checks the device's health at this interval.
     pub const fn check_every(self, check_every: Duration) -> Self {
         Self { check_every, ..self }
     }
@@ -62,31 +62,31 @@ impl BreakerPolicy {
 /// The state of a breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BreakerState {
-    /// All is well, or there is no breaker: the device gets the work.
+    /// The device gets the work; also if there is no breaker.
     Closed,
     /// The device gets nothing.
     Open,
-    /// The device gets one request at a time, to see how it does.
+    /// The device gets one request at a time, as a probe.
     HalfOpen,
 }
 
 #[derive(Debug)]
 pub(crate) struct Breaker {
     policy: BreakerPolicy,
-    state: State,
+    phase: Phase,
     health_due: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum Phase {
     Closed { failures: u32 },
     Open { until: Duration },
     HalfOpen { probe: Option<Duration> },
 }
 
-/// Whether something just made the breaker open.
+/// Whether this event opened the breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "what is in flight has to be brought to safety"]
+#[must_use = "requests in flight have to be moved to the standby"]
 pub(crate) enum Tripped {
     Yes,
     No,
@@ -94,21 +94,21 @@ pub(crate) enum Tripped {
 
 impl Breaker {
     pub(crate) const fn new(policy: BreakerPolicy) -> Self {
-        Self { policy, state: State::Closed { failures: 0 }, health_due: Duration::ZERO }
+        Self { policy, phase: Phase::Closed { failures: 0 }, health_due: Duration::ZERO }
     }
 
     /// Whether the device may get one more request. Half-open, a yes makes that request the probe.
     pub(crate) fn admit(&mut self, now: Duration) -> bool {
-        match self.state {
-            State::Closed { .. } => true,
-            State::Open { until } if now < until => false,
-            State::HalfOpen { probe: Some(since) }
+        match self.phase {
+            Phase::Closed { .. } => true,
+            Phase::Open { until } if now < until => false,
+            Phase::HalfOpen { probe: Some(since) }
                 if now < since.saturating_add(self.policy.pause) =>
             {
                 false
             }
-            State::Open { .. } | State::HalfOpen { .. } => {
-                self.state = State::HalfOpen { probe: Some(now) };
+            Phase::Open { .. } | Phase::HalfOpen { .. } => {
+                self.phase = Phase::HalfOpen { probe: Some(now) };
                 true
             }
         }
@@ -116,59 +116,59 @@ impl Breaker {
 
     /// The device has carried out a request.
     pub(crate) fn handle_success(&mut self) {
-        match self.state {
-            State::Closed { .. } | State::HalfOpen { .. } => {
-                self.state = State::Closed { failures: 0 };
+        match self.phase {
+            Phase::Closed { .. } | Phase::HalfOpen { .. } => {
+                self.phase = Phase::Closed { failures: 0 };
             }
-            // Something submitted before it opened. It does not say how the device does now.
-            State::Open { .. } => {}
+            // Submitted before the breaker opened: a late success does not close it.
+            Phase::Open { .. } => {}
         }
     }
 
     /// The device has failed a request.
     pub(crate) fn handle_failure(&mut self, now: Duration) -> Tripped {
-        match &mut self.state {
-            State::Closed { failures } => {
+        match &mut self.phase {
+            Phase::Closed { failures } => {
                 *failures += 1;
                 if *failures >= self.policy.failures.max(1) { self.open(now) } else { Tripped::No }
             }
-            State::HalfOpen { .. } => self.open(now),
-            State::Open { .. } => Tripped::No,
+            Phase::HalfOpen { .. } => self.open(now),
+            Phase::Open { .. } => Tripped::No,
         }
     }
 
-    /// When the device's health is next to be asked for.
+    /// When the device's health is checked next.
     pub(crate) const fn health_due(&self) -> Duration {
         self.health_due
     }
 
-    /// The device was asked.
+    /// Records a check of the device's health.
     pub(crate) fn handle_health(&mut self, now: Duration, alive: bool) -> Tripped {
         self.health_due = now.saturating_add(self.policy.check_every.max(SHORTEST_CHECK));
-        match self.state {
+        match self.phase {
             _ if alive => Tripped::No,
-            State::Open { .. } => {
-                self.state = State::Open { until: now.saturating_add(self.policy.pause) };
+            Phase::Open { .. } => {
+                self.phase = Phase::Open { until: now.saturating_add(self.policy.pause) };
                 Tripped::No
             }
-            State::Closed { .. } | State::HalfOpen { .. } => self.open(now),
+            Phase::Closed { .. } | Phase::HalfOpen { .. } => self.open(now),
         }
     }
 
     pub(crate) fn is_open(&self, now: Duration) -> bool {
-        matches!(self.state, State::Open { until } if now < until)
+        matches!(self.phase, Phase::Open { until } if now < until)
     }
 
     pub(crate) fn state(&self, now: Duration) -> BreakerState {
-        match self.state {
-            State::Closed { .. } => BreakerState::Closed,
-            State::Open { until } if now < until => BreakerState::Open,
-            State::Open { .. } | State::HalfOpen { .. } => BreakerState::HalfOpen,
+        match self.phase {
+            Phase::Closed { .. } => BreakerState::Closed,
+            Phase::Open { until } if now < until => BreakerState::Open,
+            Phase::Open { .. } | Phase::HalfOpen { .. } => BreakerState::HalfOpen,
         }
     }
 
     fn open(&mut self, now: Duration) -> Tripped {
-        self.state = State::Open { until: now.saturating_add(self.policy.pause) };
+        self.phase = Phase::Open { until: now.saturating_add(self.policy.pause) };
         Tripped::Yes
     }
 }

@@ -16,7 +16,7 @@ use crate::options::{Offload, OnFull, RequestOptions};
 use crate::waker::DriverWaker;
 use crate::work::Work;
 
-/// Which results are checked before they leave the engine (law L12). Work that
+/// Which results are checked before they leave the engine. Work that
 /// [must be checked](Work::must_check) always is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -41,7 +41,7 @@ impl CheckPolicy {
     }
 }
 
-/// How an [`Engine`] is to be built.
+/// Builds an [`Engine`].
 #[derive(Debug)]
 #[must_use]
 pub struct EngineBuilder<W: Work> {
@@ -96,8 +96,8 @@ impl<W: Work> EngineBuilder<W> {
         self
     }
 
-    /// Who carries out what the device does not, for operations whose options say so: software, or another device. None
-    /// by default.
+    /// The device for operations that the first one does not carry out, if their options allow it: software, or another
+    /// device. None by default.
     pub fn standby(mut self, standby: Arc<dyn Accelerator<W>>) -> Self {
         self.standby = Some(standby);
         self
@@ -115,7 +115,7 @@ impl<W: Work> EngineBuilder<W> {
         self
     }
 
-    /// Which operations the standby gets although nothing is wrong. None by default.
+    /// Which operations the standby gets although the device is well. None by default.
     pub fn offload(mut self, policy: Offload) -> Self {
         self.offload = policy;
         self

@@ -10,7 +10,7 @@ use std::time::Instant;
 /// Time is a [`Duration`] since a start that the clock chooses, so that the same code runs under the machine's clock
 /// and under a simulated one. Everything that shares an engine must share its clock.
 pub trait Clock: Send + Sync + fmt::Debug {
-    /// The time since this clock's start. Must not panic: it is read in the middle of everything.
+    /// The time since this clock's start. Must not panic: the engine reads it between steps that belong together.
     fn now(&self) -> Duration;
 }
 
@@ -39,8 +39,7 @@ impl Clock for MonotonicClock {
     }
 }
 
-/// A wait of bounded real time. [`Duration::MAX`], and whatever else is longer than the machine's clock can tell, means
-/// for ever.
+/// A wait of bounded real time. A time beyond the range of the machine's clock means for ever.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wait {
     end: Option<Instant>,
@@ -52,11 +51,12 @@ impl Wait {
         Self { end: Instant::now().checked_add(timeout) }
     }
 
-    /// How much of it is left; zero once it is over.
+    /// The time left; zero once it is over.
     pub(crate) fn left(self) -> Duration {
         self.end.map_or(Duration::MAX, |end| end.saturating_duration_since(Instant::now()))
     }
-    /// Waits for a change, for as long as is left. Returns whether the wait is over.
+
+    /// Waits for a change, for the time left. Returns whether the wait is over.
     pub(crate) fn on<'a, T>(
         self,
         changed: &Condvar,

@@ -1,4 +1,4 @@
-//! What an engine says aloud: that its device fails, and what to do about it.
+//! The warnings of an engine: its device fails, and what to do about it.
 //!
 //! Each failure is an event at `debug`. One line a second and cause is at `warn`, so that a device that fails a thousand
 //! times a second is seen and does not fill the log.
@@ -9,7 +9,7 @@ use core::time::Duration;
 use crate::error::{DeviceError, EngineError};
 use crate::work::Kind;
 
-/// Lets one log line through a second, and counts those that it held back. For lines of one cause.
+/// Admits one log line a second, and counts those that it held back. For lines of one cause.
 #[derive(Debug, Default)]
 pub struct LogLimit {
     /// When the next line may come, in nanoseconds; zero before the first.
@@ -47,7 +47,7 @@ pub(crate) struct Complaints {
 
 const N_CAUSES: usize = 8;
 
-/// The number of a cause, its name in the log, and what to do. `None` for what is no failure of the device.
+/// The number of a cause, its name in the log, and the remedy. `None` if the device has not failed.
 fn cause(error: &EngineError) -> Option<(usize, &'static str, &'static str)> {
     Some(match error {
         EngineError::Deadline => (
@@ -84,7 +84,7 @@ fn cause(error: &EngineError) -> Option<(usize, &'static str, &'static str)> {
 }
 
 impl Complaints {
-    /// A device has failed an operation. `Refused`, `Cancelled` and `Gone` are not its failures, and say nothing here.
+    /// Warns that a device has failed an operation. `Refused`, `Cancelled` and `Gone` are not its failures, and log nothing.
     pub(crate) fn complain(&self, now: Duration, kind: Kind, error: &EngineError) {
         let Some((number, cause, remedy)) = cause(error) else { return };
         if let Some(held_back) = self.limits[number].admit(now) {

@@ -1,4 +1,4 @@
-//! The engine, as its users see it.
+//! The interface of an engine to its users.
 
 use core::fmt;
 use core::sync::atomic::Ordering;
@@ -18,10 +18,10 @@ use crate::pending::{Pending, WakesBy};
 use crate::threads::{Shutdown, ShuttingDown};
 use crate::work::Work;
 
-/// Carries work to one [`Accelerator`], with another one standing by if wished, and parks whoever asked until it is
-/// done.
+/// Submits work to an [`Accelerator`](crate::Accelerator), optionally with another one as the standby, and parks the
+/// caller until it is done.
 ///
-/// Shared freely between threads. Each completion wakes the thread that asked.
+/// `Send + Sync`. A completion wakes the session that submitted.
 pub struct Engine<W: Work> {
     inner: Arc<EngineInner<W>>,
     options: RequestOptions,
@@ -32,8 +32,7 @@ impl<W: Work> Engine<W> {
         Self { inner, options }
     }
 
-    /// The same engine on other options, for operations that are in more of a hurry, or less. It counts and closes
-    /// together with this one.
+    /// The same engine with other options for the operations submitted through the returned handle.
     #[must_use]
     pub fn with_options(&self, options: RequestOptions) -> Self {
         Self { inner: Arc::clone(&self.inner), options }
@@ -41,19 +40,19 @@ impl<W: Work> Engine<W> {
 
     /// Carries out `work` and returns its result, as a synchronous function would.
     ///
-    /// Inside a job the job pauses, and the thread does something else meanwhile. Where pausing is refused (outside a
-    /// job, under a pause block, on the parent's stack, while panicking) the thread blocks (law L11).
+    /// Inside a job the job pauses, and the thread is free meanwhile. Where pausing is refused (outside a job, under a pause
+    /// block, on the parent's stack, while panicking) the thread blocks.
     ///
     /// # Errors
     ///
     /// Any [`EngineError`]. To get the work back when the engine refuses it, use [`submit`](Self::submit).
     pub fn run(&self, work: W) -> Result<W::Output, EngineError> {
-        // Cancelled is sticky: a job on its way out submits nothing more (law L5).
+        // Cancellation is sticky: a cancelled job submits nothing more (law L5).
         if jobs::is_cancelled() {
             return Err(EngineError::Cancelled);
         }
         if !jobs::may_pause() {
-            // A device that must not be waited for here gets no request.
+            // Before the submission: a device that this thread must not wait for gets no request.
             let _scope = self.inner.blocking().map_err(EngineError::Device)?;
         }
         self.submit(work).map_err(|refused| EngineError::Refused(refused.reason))?.wait()
@@ -96,26 +95,25 @@ impl<W: Work> Engine<W> {
         Ok(Pending::new(&self.inner, submitted, wakes_by))
     }
 
-    /// Does what is due: moves devices that have no thread of their own to the present, submits what waits, ends or
-    /// moves requests whose deadline has passed, looks after the device's health. Returns when to call again, by the
-    /// engine's clock; `None` if nothing is planned. What is submitted afterwards may be due earlier: poll again before
-    /// going to sleep.
+    /// Does what is due: polls the devices, submits what waits, ends or moves requests whose deadline has passed, checks
+    /// the device's health. Returns when to call again, by the engine's clock; `None` if no timer is set. A later
+    /// submission may be due earlier: poll again before going to sleep.
     pub fn poll(&self) -> Option<Duration> {
         self.inner.poll()
     }
 
-    /// Starts a thread that calls [`poll`](Self::poll) whenever it is due, for programs in which nobody else does. By
-    /// real time: not for an engine with a simulated clock.
+    /// Starts a thread that calls [`poll`](Self::poll) when it is due, for programs in which no other thread does. It
+    /// sleeps in real time: not for an engine with a simulated clock.
     ///
     /// # Errors
     ///
-    /// [`DriverError`], if there is one already or no thread to be had.
+    /// [`DriverError`], if there is one already or the system gives no thread.
     pub fn spawn_driver(&self) -> Result<Driver, DriverError> {
         Driver::spawn(&self.inner)
     }
 
-    /// Says how many handshakes the application has under way, the one included that is about to ask for something:
-    /// what [`Offload::Beyond`](crate::Offload::Beyond) goes by, if it is more than the operations under way. From any
+    /// Reports how many handshakes the application has under way, including the one that is about to submit.
+    /// [`Offload::Beyond`](crate::Offload::Beyond) compares with it if it is more than the operations under way. From any
     /// thread.
     pub fn set_active(&self, handshakes: usize) {
         self.inner.active.store(handshakes, Ordering::Relaxed);
@@ -136,15 +134,15 @@ impl<W: Work> Engine<W> {
         self.inner.breaker_state()
     }
 
-    /// Ends the engine: takes nothing more on, lets what is under way finish until `deadline` of real time, ends the rest
-    /// with [`EngineError::Gone`], ends the threads of its devices and its driver, and joins them.
+    /// Ends the engine: stops the intake, waits for what is under way until `deadline` of real time, fails the rest with
+    /// [`EngineError::Gone`], ends the threads of its devices and its driver, and joins them.
     ///
     /// After [`Shutdown::Drained`] nothing of this engine runs any more, so a process may return from `main`, or unload
-    /// what its device uses. After [`Shutdown::Stuck`] that many calls have not returned: end the process by `_exit`, or
-    /// leave it running. A device that other engines use goes on until the last of them is shut down.
+    /// what its device uses. After [`Shutdown::Stuck`] calls have not returned: end the process by `_exit`, or leave it
+    /// running. A device that other engines use goes on until the last of them is shut down.
     ///
-    /// The intake ends with this call, and the rest is done on a thread of its own; the future is of any executor, and the
-    /// shutdown goes on if it is dropped.
+    /// The intake ends with this call; the rest runs on a thread of its own. The future works with any executor, and the
+    /// shutdown goes on if the future is dropped.
     pub fn shutdown(&self, deadline: Duration) -> ShuttingDown {
         if !self.inner.waker.home().is_here() {
             return ShuttingDown::ready(Shutdown::Drained);
@@ -154,21 +152,21 @@ impl<W: Work> Engine<W> {
         ShuttingDown::on_own_thread(deadline, move |deadline| inner.shut_down(deadline))
     }
 
-    /// As [`shutdown`](Self::shutdown), and blocks until then; polls the device meanwhile. On a thread of the device, or
-    /// of the driver, it does not wait for that thread, which counts as stuck.
+    /// As [`shutdown`](Self::shutdown), and blocks; polls the device meanwhile. On a thread of the device or the driver it
+    /// does not wait for that thread, which counts as stuck.
     pub fn shutdown_blocking(&self, deadline: Duration) -> Shutdown {
         self.inner.shut_down(deadline)
     }
 
-    /// Takes on no more work; what is in flight goes on. The first step of [`shutdown`](Self::shutdown), for event loops
-    /// that do the rest themselves.
+    /// Stops the intake only; what is in flight goes on. For an engine under a simulated clock, which
+    /// [`shutdown`](Self::shutdown) with its real time cannot end.
     pub fn close(&self) {
         self.inner.closed.store(true, Ordering::Release);
     }
 
-    /// Waits, at most `timeout` of real time, until no request exists: not even one that nobody waits for but the
-    /// device still holds. True if none does. Ends nothing: to end an engine use [`shutdown`](Self::shutdown). For a device
-    /// that has its own thread, or that another thread polls.
+    /// Waits, at most `timeout` of real time, until no request exists, cancelled ones that the device still holds
+    /// included. True if none does. Ends nothing: that is [`shutdown`](Self::shutdown). For a device that has its own thread,
+    /// or that another thread polls.
     pub fn quiesce(&self, timeout: Duration) -> bool {
         self.inner.meter.wait_idle(timeout)
     }
@@ -183,7 +181,7 @@ impl<W: Work> fmt::Debug for Engine<W> {
     }
 }
 
-/// A request of the current job's wait context; outside a job, one with a notifier of its own.
+/// A request on the wait context of the current job; outside a job, on a notifier of its own.
 fn session_request() -> (InFlight, WakesBy) {
     match jobs::wait_ctx() {
         Some(ctx) => (request_on(ctx.notifier()), WakesBy::Session),
@@ -191,7 +189,7 @@ fn session_request() -> (InFlight, WakesBy) {
     }
 }
 
-/// A request on `notifier`; or, if it has a live one, one of its own that wakes by the same routes.
+/// A request on `notifier`; if that has a live request, on a new notifier that wakes by the same routes.
 fn request_on(notifier: &Notifier) -> InFlight {
     notifier.begin().unwrap_or_else(|_live| {
         let own = Notifier::new();

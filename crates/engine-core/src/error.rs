@@ -1,4 +1,4 @@
-//! Why an operation ended without a result, sorted by whose doing it was.
+//! Why an operation ended without a result.
 
 use core::fmt;
 use std::sync::Arc;
@@ -7,17 +7,17 @@ use crate::work::{CheckFailed, Work};
 
 /// Why an operation ended without a result.
 ///
-/// | error | whose doing | try again? | trips the breaker |
+/// | error | cause | try again? | trips the breaker |
 /// | --- | --- | --- | --- |
 /// | [`Refused`](Self::Refused) | too much load, a shutdown, an open breaker | later | no |
 /// | [`Device`](Self::Device) | the device | on another one | yes, unless [unsupported](DeviceError::Unsupported) |
 /// | [`Invalid`](Self::Invalid) | the device: it answered wrongly | on another one | yes |
 /// | [`Deadline`](Self::Deadline) | the device was too slow, or the load too high | perhaps | if the device held it |
-/// | [`Cancelled`](Self::Cancelled) | the caller went away | no | no |
+/// | [`Cancelled`](Self::Cancelled) | the caller | no | no |
 /// | [`Gone`](Self::Gone) | the engine was shut down or dropped | no | no |
 ///
-/// With [`Fallback::Standby`](crate::Fallback::Standby) the engine tries again itself, on the standby; what is returned
-/// then is the standby's.
+/// With [`Fallback::Standby`](crate::Fallback::Standby) the engine itself tries again, on the standby, and returns the
+/// standby's result or error.
 ///
 /// Waiting is never an error.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,7 +29,7 @@ pub enum EngineError {
     /// The device reported a failure.
     #[error("the device failed: {0}")]
     Device(DeviceError),
-    /// The device answered, and the answer did not pass its check (law L12).
+    /// The device answered, and the answer did not pass its check.
     #[error("the device returned a result that does not check: {0}")]
     Invalid(CheckFailed),
     /// The operation's deadline passed.
@@ -38,7 +38,7 @@ pub enum EngineError {
     /// The job was cancelled, or the future was dropped.
     #[error("the operation was cancelled")]
     Cancelled,
-    /// The engine or its device went away with the operation in flight.
+    /// The engine was shut down or dropped with the operation in flight.
     #[error("the engine went away with the operation in flight")]
     Gone,
 }
@@ -58,7 +58,7 @@ pub enum RefusedReason {
     /// [`Engine::shutdown`](crate::Engine::shutdown) or [`Engine::close`](crate::Engine::close) was called.
     #[error("it is shutting down")]
     Closed,
-    /// The engine relies on threads, and they are in another process: this one is a child made by `fork`.
+    /// The engine relies on threads of another process: this one is a child made by `fork`.
     #[error(
         "it was made in another process, whose threads are not in this one; make the key, the engine or the shards after the fork"
     )]
@@ -105,13 +105,13 @@ pub enum DeviceError {
     /// The computation failed.
     #[error("it could not compute the result: {0}")]
     Failed(&'static str),
-    /// The device has said in its own words why it failed, for example by the text of a security module's library.
+    /// The device reported a failure as text, for example that of a security module's library.
     #[error("it said: {0}")]
     Reported(Arc<str>),
     /// The device was reset with the request in flight.
     #[error("it was reset with the request in flight")]
     Reset,
-    /// The device takes nothing for the time being.
+    /// The device takes no work for now.
     #[error("it is not available: {0}")]
     Unavailable(&'static str),
     /// The device was removed, or dropped the request without an answer.

@@ -1,13 +1,13 @@
-//! The bounded queues before a full ring: one per kind, first come first served, served in turn (law L13).
+//! The bounded queues before a full ring: one per kind, each first in first out, the kinds served in turn (law L13).
 //!
-//! Pure bookkeeping, generic over what waits. Every step costs O(log n) in the length of a queue, whichever item it
-//! is about: requests are given up in any order, tens of thousands at a time.
+//! Pure bookkeeping, generic over what waits. Every step costs O(log n) in the length of a queue, for any item in it:
+//! requests are cancelled in any order, tens of thousands at a time.
 
 use std::collections::BTreeMap;
 
 use crate::work::Kind;
 
-/// A place in the queues. No two items ever have the same; within a kind the smaller one is served first.
+/// A position in the queues, never used twice. Within a kind the smaller one is served first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Position {
     kind: Kind,
@@ -20,7 +20,7 @@ impl Position {
     }
 }
 
-/// Counts the items in the order in which they came.
+/// Counts the items in the order of their arrival.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Number(u64);
 
@@ -44,7 +44,7 @@ pub(crate) struct Fifo<T> {
     queues: BTreeMap<Kind, BTreeMap<Number, T>>,
     bound: usize,
     next_number: u64,
-    /// The kind served last; the next turn is the kind after it.
+    /// The kind served last; the kind after it is next.
     last_served: Option<Kind>,
 }
 
@@ -66,7 +66,7 @@ impl<T> Fifo<T> {
         position
     }
 
-    /// Where the oldest item is of the kind whose turn it is, passing over the kinds in `full`.
+    /// The position of the oldest item of the next kind, passing over the kinds in `full`.
     pub(crate) fn next(&self, full: &[Kind]) -> Option<Position> {
         let ready = |(&kind, queue): (&Kind, &BTreeMap<Number, T>)| {
             let (&number, _) = queue.first_key_value()?;
@@ -79,7 +79,7 @@ impl<T> Fifo<T> {
         after.or_else(|| self.queues.iter().find_map(ready))
     }
 
-    /// Where the *newest* item of any kind is: what a queue must not serve.
+    /// The position of the *newest* item of any kind, which a queue must not serve.
     #[cfg(feature = "plant")]
     pub(crate) fn newest(&self, full: &[Kind]) -> Option<Position> {
         let open = self.queues.iter().filter(|(kind, _)| !full.contains(kind));
@@ -90,7 +90,7 @@ impl<T> Fifo<T> {
         .next()
     }
 
-    /// Where the oldest item of any kind is, as if there were one queue for all: none if that one's ring is full.
+    /// The position of the oldest item of any kind, as if there were one queue for all; `None` if its ring is full.
     #[cfg(feature = "plant")]
     pub(crate) fn oldest_of_all(&self, full: &[Kind]) -> Option<Position> {
         let fronts = self.queues.iter().filter_map(|(&kind, queue)| {
@@ -115,12 +115,12 @@ impl<T> Fifo<T> {
         Some(item)
     }
 
-    /// Puts back what [`take`](Self::take) took and the device did not, where it was.
+    /// Puts an item back at its position, after the device refused what [`take`](Self::take) took.
     pub(crate) fn put_back(&mut self, position: Position, item: T) {
         self.queues.entry(position.kind).or_default().insert(position.number, item);
     }
 
-    /// Takes an item out that waits no longer.
+    /// Takes an item out without serving it.
     pub(crate) fn remove(&mut self, position: Position) -> Option<T> {
         self.queues.get_mut(&position.kind)?.remove(&position.number)
     }
@@ -132,7 +132,7 @@ impl<T> Fifo<T> {
         })
     }
 
-    /// Whether an item of the same kind waits that came before.
+    /// Whether an older item of the same kind waits.
     pub(crate) fn overtaken_at(&self, position: Position) -> bool {
         let oldest = self.queues.get(&position.kind).and_then(BTreeMap::first_key_value);
         oldest.is_some_and(|(oldest, _)| *oldest < position.number)

@@ -1,6 +1,7 @@
 //! A histogram with one bucket for each power of two of nanoseconds: enough to tell queueing from service, at the
 //! price of one atomic addition.
 
+use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 
@@ -34,8 +35,7 @@ impl Histogram {
         }
     }
 
-    /// The sum of all values. Exact once nothing is being recorded; like the buckets it may miss what is just being
-    /// added, the wrap included.
+    /// The sum of all values. Exact only while no thread records; otherwise it may miss the last values, the wrap included.
     fn total_ns(&self) -> u128 {
         let high = self.high.load(Ordering::Acquire);
         u128::from(high) << u64::BITS | u128::from(self.low.load(Ordering::Relaxed))
@@ -49,8 +49,9 @@ impl Histogram {
     }
 }
 
-/// A histogram of durations, one bucket for each power of two of nanoseconds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A histogram of durations, one bucket for each power of two of nanoseconds. Its `Debug` shows count, mean and
+/// quantiles.
+#[derive(Clone, PartialEq, Eq)]
 pub struct HistogramSnapshot {
     buckets: [u64; BUCKETS],
     total_ns: u128,
@@ -94,6 +95,17 @@ impl HistogramSnapshot {
             let bound = 1u64.checked_shl(bits as u32).map_or(u64::MAX, |top| top.saturating_sub(1));
             (Duration::from_nanos(bound), n)
         })
+    }
+}
+
+impl fmt::Debug for HistogramSnapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.count() == 0 {
+            return f.write_str("none");
+        }
+        let [p50, p99, p999] = [0.5, 0.99, 0.999].map(|quantile| self.quantile_bound(quantile));
+        let (count, mean) = (self.count(), self.mean());
+        write!(f, "{count} x mean {mean:?}, p50 <= {p50:?}, p99 <= {p99:?}, p999 <= {p999:?}")
     }
 }
 
@@ -154,5 +166,6 @@ mod tests {
             (snapshot.count(), snapshot.mean(), snapshot.quantile_bound(0.99)),
             (0, Duration::ZERO, Duration::ZERO)
         );
+        assert_eq!(format!("{snapshot:?}"), "none");
     }
 }

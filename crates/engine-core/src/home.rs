@@ -4,9 +4,9 @@ use std::process;
 
 /// The process that a value was made in, for values that rely on threads.
 ///
-/// In a child made by `fork` those threads do not exist, and locks may be held by threads that do not exist either. So a
-/// value that relies on threads asks [`is_here`](Self::is_here) before it takes a lock or waits, reports an error when it
-/// is used, and is leaked instead of joined when it is dropped.
+/// In a child made by `fork` those threads do not exist, and a lock may be held by one of them for ever. So a value that
+/// relies on threads checks [`is_here`](Self::is_here) before it takes a lock or waits, reports an error when it is used,
+/// and leaks its threads instead of joining them when it is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HomeProcess {
     id: u32,
@@ -24,6 +24,6 @@ impl HomeProcess {
     }
 }
 
-/// What a device of ours answers in another process than its own.
+/// The error text of a device that is used in another process than its own.
 pub const MADE_ELSEWHERE: &str =
     "it was made in another process, and its threads are not in this one: make it after the fork";

@@ -1,4 +1,4 @@
-//! A device that computes where it is called.
+//! A device that computes on the calling thread.
 
 use core::fmt;
 use core::time::Duration;
@@ -11,8 +11,9 @@ use crate::request::Request;
 use crate::threads::Shutdown;
 use crate::work::Work;
 
-/// A closure as an [`Accelerator`]: each request is carried out before `submit` returns, on the thread that submits, and
-/// on the stack of the thread if a job submits. For a software key as the standby, and to leave an engine in place where there is no device.
+/// A closure as an [`Accelerator`]: each request is computed before `submit` returns, on the thread that submits; if a
+/// job submits, on the stack of that thread. For a software key as the standby, and for an engine where there is no
+/// device.
 ///
 /// A panic in the closure is logged, and reported as [`DeviceError::Failed`].
 ///
@@ -51,7 +52,7 @@ where
         Ok(())
     }
 
-    /// It has no threads: what runs, runs on those that call it.
+    /// It has no threads of its own.
     fn end(&self, _: Duration) -> Option<Shutdown> {
         Some(Shutdown::Drained)
     }
@@ -63,7 +64,7 @@ impl<F> fmt::Debug for Inline<F> {
     }
 }
 
-/// Computes and completes; a request that nobody waits for is not worth the computation.
+/// Computes and completes a request, unless it was cancelled or settled before.
 pub(crate) fn carry_out<W, F>(compute: &F, request: Request<W>)
 where
     W: Work,

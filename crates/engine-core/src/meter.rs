@@ -1,4 +1,4 @@
-//! What an engine counts: counters, gauges with their peaks, and three histograms of where the time went.
+//! What an engine counts: counters, gauges with their peaks, and three histograms of where time is spent.
 
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -12,13 +12,12 @@ use crate::gauge::Gauge;
 use crate::histogram::{Histogram, HistogramSnapshot};
 use crate::work::Kind;
 
-/// The live counters of one engine. Shared by the engine and every request of it, so that a request that outlives the
-/// engine is still counted.
+/// The live counters of one engine. Shared with its requests, so that one that outlives the engine is still counted.
 #[derive(Debug)]
 pub(crate) struct Meter {
     clock: Arc<dyn Clock>,
     pub(crate) counters: Counters,
-    /// Requests that exist, abandoned ones that a device still holds included.
+    /// Requests that exist, cancelled ones that a device still holds included.
     pub(crate) requests: Gauge,
     /// Requests that wait for a ring entry.
     pub(crate) waiters: Gauge,
@@ -26,7 +25,7 @@ pub(crate) struct Meter {
     pub(crate) device_time: Histogram,
     pub(crate) resume_delay: Histogram,
     complaints: Complaints,
-    /// How many wait for `idle`.
+    /// How many threads wait for `idle`.
     idle_waiters: Mutex<usize>,
     idle: Condvar,
 }
@@ -36,17 +35,19 @@ macro_rules! counters {
         #[derive(Debug, Default)]
         pub(crate) struct Counters { $(pub(crate) $name: AtomicU64,)+ }
 
-        /// What an engine has counted since it was built. Plain numbers, read one by one: they agree with each other
+        /// What an engine has counted since it was built. The numbers are read one by one: they agree with each other
         /// only while nothing is in flight.
         #[derive(Clone, Debug, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct EngineStats {
             $($(#[$doc])* pub $name: u64,)+
-            /// Requests that exist now, those included that nobody waits for but a device still holds.
+            /// Requests that exist now: until the caller has the result *and* the device has returned from
+            /// [`complete`](crate::Request::complete), so it may be above zero for a moment after
+            /// [`run`](crate::Engine::run). [`quiesce`](crate::Engine::quiesce) waits for zero.
             pub requests: Level,
             /// Requests that wait now for a free ring entry.
             pub waiters: Level,
-            /// From submission until work on the request began, as far as the device tells
+            /// From submission until work on the request began, if the device reports that
             /// ([`Request::begin`](crate::Request::begin)); else until the device took it.
             pub queue_wait: HistogramSnapshot,
             /// From there to its completion, the check included.
@@ -56,7 +57,7 @@ macro_rules! counters {
         }
 
         impl EngineStats {
-            /// The counters by name, for whoever passes them on.
+            /// The counters by name.
             pub fn counters(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [$((stringify!($name), self.$name)),+].into_iter()
             }
@@ -80,7 +81,7 @@ macro_rules! counters {
 counters! {
     /// Requests that the engine took on.
     submitted,
-    /// Times that a device took a request. More than `submitted` would mean that one was submitted twice (law L2).
+    /// Times that a device took a request. More than `submitted` would mean that one was submitted twice.
     accepted,
     /// Times that a device was full.
     ring_full,
@@ -92,45 +93,45 @@ counters! {
     completed,
     /// Requests that ended with an error.
     failed,
-    /// Requests given up by whoever waited.
+    /// Requests cancelled by their callers.
     cancelled,
-    /// Answers that came when nobody waited any more: wiped and dropped.
+    /// Answers that came after the request was settled or cancelled: erased and dropped.
     late,
-    /// Results that were checked (law L12).
+    /// Results that were checked.
     checked,
     /// Results that did not pass.
     check_failures,
-    /// Wakes delivered for completions (law L4: at most one a request).
+    /// Wakes delivered for completions: at most one for each request.
     wakes,
     /// Resumes of jobs parked on a request.
     resumes,
-    /// Resumes that found the request not settled. Harmless (law L2), and not made by a loop of ours (law L7).
+    /// Resumes that found the request not settled. Harmless; no loop of the engine makes them.
     spurious_resumes,
-    /// Waiting requests handed to the device in their turn (law L13).
+    /// Waiting requests submitted in the order of their arrival.
     in_order,
-    /// Waiting requests that overtook an older one of their kind. Always zero (law L13).
+    /// Waiting requests that overtook an older one of their kind. Always zero.
     out_of_order,
     /// Jobs woken because there may be room for their request now ([`OnFull::Notify`](crate::OnFull::Notify)).
     retry_wakes,
     /// Requests that their job submitted again after the ring had been full.
     retries,
-    /// Permits to submit that were not used in time, as of a job that was forgotten: their room went to the next
-    /// ([`OnFull::Notify`](crate::OnFull::Notify), law L13).
+    /// Permits to submit that were not used in time, say because the job was leaked: their room went to the next
+    /// ([`OnFull::Notify`](crate::OnFull::Notify)).
     permits_expired,
-    /// Deadlines that passed (law L14).
+    /// Deadlines that passed.
     deadlines,
-    /// Operations that the standby took over, or got at once because the breaker was open (law L14).
+    /// Operations that the standby took over, or got at once because the breaker was open.
     fallbacks,
     /// Operations that the standby got at once because too few others were under way
     /// ([`Offload::Beyond`](crate::Offload::Beyond)).
     not_offloaded,
     /// Times that the breaker has opened.
     trips,
-    /// Requests that a shutdown gave up.
+    /// Requests that a shutdown failed.
     shut_down,
-    /// Operations that blocked their thread because pausing was refused (law L11).
+    /// Operations that blocked their thread because pausing was refused.
     blocking_waits,
-    /// Calls of a device, a check or a wipe that ran on the stack of a job. Always zero (law L4).
+    /// Calls of a device, a check or an erasure that ran on the stack of a job. Always zero.
     on_job_stack,
 }
 
@@ -154,13 +155,12 @@ impl Meter {
         self.clock.now()
     }
 
-    /// Says aloud that the device has failed an operation; not more than once a second for each cause.
+    /// Warns that the device has failed an operation, at most once a second for each cause.
     pub(crate) fn complain(&self, kind: Kind, error: &EngineError) {
         self.complaints.complain(self.now(), kind, error);
     }
 
-    /// The time after `duration` from now, by the engine's clock. No duration is too long: what would be later than the
-    /// clock can tell is never.
+    /// The time `duration` from now, by the engine's clock; saturates, which means never.
     pub(crate) fn after(&self, duration: Duration) -> Duration {
         self.now().saturating_add(duration)
     }
@@ -176,7 +176,7 @@ impl Meter {
     pub(crate) fn request_gone(&self) {
         self.requests.sub(1);
         if self.requests.now() == 0 {
-            // The lock orders this after a waiter's look at the gauge. Without a waiter there is no system call.
+            // The lock orders this after a waiter's read of the gauge. Without a waiter there is no system call.
             let waiters = self.idle_waiters.lock().unwrap_or_else(PoisonError::into_inner);
             if *waiters > 0 {
                 self.idle.notify_all();
@@ -202,7 +202,7 @@ impl Meter {
     }
 }
 
-/// How many of something there are, and how many there were at most.
+/// A gauge and its peak.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Level {
     /// Now.

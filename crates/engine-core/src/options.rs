@@ -1,4 +1,4 @@
-//! Options of a request: how long it may take, and what happens when that fails (law L14).
+//! Options of a request: how long it may take, and what happens when that fails.
 
 use core::time::Duration;
 
@@ -13,14 +13,14 @@ use core::time::Duration;
 /// | software key held for the purpose | some | [`Standby`](Fallback::Standby) | a [`ThreadPool`](crate::ThreadPool), or [`Inline`](crate::Inline) |
 /// | other device | some | [`Standby`](Fallback::Standby) | any other [`Accelerator`](crate::Accelerator) |
 ///
-/// Deadlines are kept by whoever calls [`Engine::poll`](crate::Engine::poll): an event loop, a
-/// [driver](crate::Engine::spawn_driver), or the thread that waits in a blocking [`run`](crate::Engine::run).
+/// Deadlines are kept by the thread that calls [`Engine::poll`](crate::Engine::poll): an event loop, a
+/// [driver](crate::Engine::spawn_driver), or a thread that blocks in [`run`](crate::Engine::run).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RequestOptions {
     /// How long after its submission an operation may take. If the standby takes over, it has the same time again;
-    /// then the operation ends with [`EngineError::Deadline`](crate::EngineError::Deadline). [`Duration::MAX`] is as good
-    /// as none. None by default.
+    /// then the operation ends with [`EngineError::Deadline`](crate::EngineError::Deadline). [`Duration::MAX`] means
+    /// none. None by default.
     pub deadline: Option<Duration>,
     /// What happens when the device fails, refuses, answers wrongly, or is too slow.
     pub fallback: Fallback,
@@ -50,8 +50,8 @@ pub enum Fallback {
     /// It fails with the device's error.
     #[default]
     Fail,
-    /// The engine's [standby](crate::EngineBuilder::standby) carries it out, once. Should the device answer after all,
-    /// the first good result wins and the other is wiped. Without a standby this is [`Fail`](Self::Fail).
+    /// The engine's [standby](crate::EngineBuilder::standby) carries it out, once. If the device answers after all,
+    /// the first good result wins and the other is erased. Without a standby this is [`Fail`](Self::Fail).
     ///
     /// A request that the device still holds can be sent a second time only if
     /// [`Work::duplicate`](crate::Work::duplicate) has made a copy of it.
@@ -62,31 +62,32 @@ pub enum Fallback {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnFull {
-    /// The engine keeps it and submits it from the completion side. Nobody is woken before the result is there.
+    /// The engine keeps it and submits it from the completion side. No job is woken before the result is there.
     #[default]
     Queue,
     /// The job keeps it: it is woken once when there is room, with status `Again` while the callback runs, and submits
-    /// it itself; as the manual page SSL_set_async_callback has it in its steps 3 and 9. It costs a resume for each
-    /// operation that found the ring full. Threads that block have nobody to wake, and queue. Whoever waits for something
-    /// else when its turn comes keeps its place, but leaves the room to others until it looks. So does a job that was
-    /// woken and has not come within 100 ms, say because it was leaked (law L13): that time is kept as deadlines are, by
-    /// the thread that calls [`Engine::poll`](crate::Engine::poll).
+    /// it itself, as in steps 3 and 9 of the manual page SSL_set_async_callback. It costs a resume for each operation that
+    /// found the ring full. A thread that blocks cannot be woken, so its request is queued.
+    ///
+    /// The room is reserved for the woken job for 100 ms: after that, or at once if the job waits for something else, the
+    /// room goes to the next, and the job may submit whenever it comes. The thread that calls
+    /// [`Engine::poll`](crate::Engine::poll) keeps that time, as it keeps deadlines.
     Notify,
 }
 
-/// Which operations go to the device, of those whose options have the standby as their
-/// [fallback](Fallback::Standby). The others always go to the device.
+/// Which operations go to the device, of those that may [fall back](Fallback::Standby) to the standby. The others always
+/// go to the device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Offload {
     /// All of them.
     #[default]
     Always,
-    /// Those that are begun while at least so many others are under way: an idle machine computes itself, at the
-    /// latency of software, and the device comes in as load builds up.
+    /// Those that begin while at least this number of others are under way: an idle machine computes by itself, at the
+    /// latency of software, and the device is used as load builds up.
     ///
-    /// Under way are the engine's operations. A standby that computes where it is called has none under way when the
-    /// next is begun; with one of that kind let the engine know how many handshakes there are, by
-    /// [`Engine::set_active`](crate::Engine::set_active).
+    /// Operations of the engine count as under way. A standby that computes on the calling thread never has one under way
+    /// when the next begins: report the number of handshakes with [`Engine::set_active`](crate::Engine::set_active)
+    /// then.
     Beyond(usize),
 }

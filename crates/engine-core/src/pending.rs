@@ -73,9 +73,8 @@ impl<W: Work> Pending<W> {
         self.state().kind
     }
 
-    /// Waits for the result: pauses the current job, or blocks the thread where pausing is refused (law L11).
-    ///
-    /// Extra resumes of the job change nothing (law L2).
+    /// Waits for the result: pauses the current job, or blocks the thread where pausing is refused. Extra
+    /// resumes of the job do no harm.
     ///
     /// # Errors
     ///
@@ -91,9 +90,7 @@ impl<W: Work> Pending<W> {
     }
 
     /// The result, if it is there; else arms the request, so that its completion wakes. For callers that drive
-    /// themselves, outside any job.
-    ///
-    /// Polling without a wake changes nothing (law L2).
+    /// themselves, outside any job. Polling without a wake does no harm.
     ///
     /// # Panics
     ///

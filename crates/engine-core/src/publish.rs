@@ -1,18 +1,16 @@
-//! What an engine has counted, through the facade `metrics`.
+//! The counters of an engine, through the facade `metrics`.
 
 use metrics::{SharedString, counter, gauge};
 
 use crate::histogram::HistogramSnapshot;
 use crate::meter::EngineStats;
 
-/// Those that people alert on.
+/// Quantiles that alerts are usually set on.
 const QUANTILES: [(f64, &str); 3] = [(0.5, "0.5"), (0.99, "0.99"), (0.999, "0.999")];
 
 impl EngineStats {
-    /// Hands this snapshot to the recorder that is installed, under the name `engine`. Call it before each scrape. The
-    /// names are listed in `docs/events.md`, and are interface.
-    ///
-    /// The quantiles are of all the time since the engine was built.
+    /// Passes these counters to the installed recorder, with the label `engine`. Call it before each scrape. The names are
+    /// listed in `docs/events.md`, and are interface. The quantiles are of all the time since the engine was built.
     pub fn publish(&self, engine: impl Into<SharedString>) {
         let engine = engine.into();
         for (name, value) in self.counters() {

@@ -1,19 +1,19 @@
-//! How a pool tells that one of its threads is stuck: the thread counts its turns, and whoever has a clock looks.
+//! How a pool finds a stuck thread: the thread counts its calls, and the thread that polls the engine watches the count.
 //!
-//! The thread reads no clock and the look takes no lock of the thread's.
+//! The pool's thread reads no clock, and watching it takes no lock.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
 
-/// What a thread says of itself: it counts each begin and each end, so the count is odd while it computes.
+/// The calls of one thread: each begin and each end counts, so the count is odd while it computes.
 #[derive(Debug, Default)]
-pub(crate) struct Turn {
+pub(crate) struct CallCount {
     count: AtomicU64,
-    /// Another thread has its place: it is to end when it comes back.
+    /// Another thread has replaced this one, which ends when its call returns.
     retired: AtomicBool,
 }
 
-impl Turn {
+impl CallCount {
     pub(crate) fn begin(&self) {
         self.count.fetch_add(1, Ordering::Relaxed);
     }
@@ -35,35 +35,35 @@ impl Turn {
     }
 }
 
-/// What whoever looks remembers of one thread.
+/// What the watching thread remembers of one thread.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
-    /// The turn it was in, since when that is known, and whether it was found stuck in it.
+    /// The count of the call it was in, since when that is known, and whether it was found stuck in it.
     seen: Option<(u64, Duration, bool)>,
 }
 
-/// What a look has shown.
+/// The state of a watched thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Seen {
     Idle,
-    /// It computes, and counts as stuck if it still does then.
+    /// It computes, and counts as stuck if it still does at `until`.
     Busy {
         until: Duration,
     },
-    /// It is stuck. Said once.
+    /// It is stuck, and was not before.
     Stuck,
     StillStuck,
 }
 
 impl Watch {
-    /// Looks at a thread in its turn `turn` at the time `now`.
-    pub(crate) fn look(&mut self, turn: u64, limit: Duration, now: Duration) -> Seen {
-        if turn.is_multiple_of(2) {
+    /// Checks a thread whose count is `count` at the time `now`.
+    pub(crate) fn check(&mut self, count: u64, limit: Duration, now: Duration) -> Seen {
+        if count.is_multiple_of(2) {
             self.seen = None;
             return Seen::Idle;
         }
         match &mut self.seen {
-            Some((seen, since, stuck)) if *seen == turn => {
+            Some((seen, since, stuck)) if *seen == count => {
                 let until = since.saturating_add(limit);
                 if *stuck {
                     Seen::StillStuck
@@ -75,15 +75,15 @@ impl Watch {
                 }
             }
             _ => {
-                self.seen = Some((turn, now, false));
+                self.seen = Some((count, now, false));
                 Seen::Busy { until: now.saturating_add(limit) }
             }
         }
     }
 
-    /// Whether the thread, in its turn `turn`, was found stuck in that turn.
-    pub(crate) fn is_stuck(&self, turn: u64) -> bool {
-        matches!(self.seen, Some((seen, _, true)) if seen == turn)
+    /// Whether the thread was found stuck in the call of that `count`.
+    pub(crate) fn is_stuck(&self, count: u64) -> bool {
+        matches!(self.seen, Some((seen, _, true)) if seen == count)
     }
 }
 
@@ -98,25 +98,25 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_is_found_stuck_once_and_only_in_that_turn() {
+    fn a_thread_is_found_stuck_once_and_only_in_that_call() {
         let mut watch = Watch::default();
-        assert_eq!(watch.look(0, LIMIT, at(0)), Seen::Idle);
-        assert_eq!(watch.look(1, LIMIT, at(1)), Seen::Busy { until: at(6) });
-        assert_eq!(watch.look(1, LIMIT, at(5)), Seen::Busy { until: at(6) });
-        assert_eq!(watch.look(1, LIMIT, at(6)), Seen::Stuck);
-        assert_eq!(watch.look(1, LIMIT, at(7)), Seen::StillStuck);
+        assert_eq!(watch.check(0, LIMIT, at(0)), Seen::Idle);
+        assert_eq!(watch.check(1, LIMIT, at(1)), Seen::Busy { until: at(6) });
+        assert_eq!(watch.check(1, LIMIT, at(5)), Seen::Busy { until: at(6) });
+        assert_eq!(watch.check(1, LIMIT, at(6)), Seen::Stuck);
+        assert_eq!(watch.check(1, LIMIT, at(7)), Seen::StillStuck);
         assert!(watch.is_stuck(1) && !watch.is_stuck(2));
-        // It came back, and computes the next one.
-        assert_eq!(watch.look(3, LIMIT, at(8)), Seen::Busy { until: at(13) });
+        // The call returned, and the thread computes the next one.
+        assert_eq!(watch.check(3, LIMIT, at(8)), Seen::Busy { until: at(13) });
         assert!(!watch.is_stuck(3));
     }
 
     #[test]
-    fn a_thread_that_gets_on_is_never_stuck_however_long_it_works() {
+    fn a_thread_whose_calls_return_is_never_stuck() {
         let mut watch = Watch::default();
         for n in 0..100 {
             assert_eq!(
-                watch.look(2 * n + 1, LIMIT, at(4 * n)),
+                watch.check(2 * n + 1, LIMIT, at(4 * n)),
                 Seen::Busy { until: at(4 * n + 5) }
             );
         }

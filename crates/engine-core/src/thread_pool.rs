@@ -13,8 +13,8 @@ use crate::clock::Wait;
 use crate::error::DeviceError;
 use crate::inline::carry_out;
 use crate::request::Request;
-use crate::shares::{Limit, Shares};
-use crate::stuck::{Seen, Turn, Watch};
+use crate::shares::{Shares, ThreadLimit};
+use crate::stuck::{CallCount, Seen, Watch};
 use crate::sync::lock;
 use crate::threads::{OwnedThreads, Shutdown, ShuttingDown};
 use crate::work::{Kind, Work};
@@ -32,26 +32,25 @@ use crate::work::{Kind, Work};
 ///
 /// # Slow kinds and fast ones
 ///
-/// A slow kind never takes all threads from a fast one: as long as there are as many threads as kinds, one is kept for
-/// each kind that no thread works on, so a kind that uses all others leaves that one alone. Kinds are known from their
+/// A slow kind never takes all threads from a fast one: while there are at least as many threads as kinds, one is reserved
+/// for each kind that no thread works on. Kinds are known from their
 /// first request on, or by [`kinds`](ThreadPoolBuilder::kinds) from the start. A kind that was not named, and whose
 /// first request comes while all threads are busy, waits until the first of them is free. With fewer threads than kinds,
-/// and with a single thread, the kinds take turns: each waits for at most one call of every other. Where a call may take
-/// longer than that is bearable, use [`threads_per_kind`](ThreadPoolBuilder::threads_per_kind).
+/// and with a single thread, the kinds alternate: each waits for at most one call of every other. If that may be too long,
+/// use [`threads_per_kind`](ThreadPoolBuilder::threads_per_kind).
 ///
 /// # Panics and calls that do not return
 ///
-/// A panic in the closure fails its request and nothing else, whatever else panics with it: the check, the sink of late
-/// results, the drop of a value. A closure that does not return holds its thread for good: the deadline of the
-/// [options](crate::RequestOptions) ends the request, and [`stuck_after`](ThreadPoolBuilder::stuck_after) puts another thread in the
-/// place of that one.
+/// A panic in the closure fails its request and nothing else. A closure that does not return holds its thread for good: the deadline of the
+/// [options](crate::RequestOptions) ends the request, and [`stuck_after`](ThreadPoolBuilder::stuck_after) starts another thread in its
+/// place.
 ///
 /// # Its end
 ///
-/// [`shutdown`](Self::shutdown) takes nothing more on, lets what was accepted finish until a deadline, ends the threads and
-/// joins them; [`Engine::shutdown`](crate::Engine::shutdown) does so for the engine's device. Dropping the pool waits for
-/// nothing, on whatever thread: threads finish what they compute and count in
-/// [`threads_ending`](crate::threads_ending) until they have ended, and what waits comes back as lost.
+/// [`shutdown`](Self::shutdown) stops the intake, waits for accepted requests until a deadline, ends the threads and joins
+/// them; [`Engine::shutdown`](crate::Engine::shutdown) does so for the engine's device. Dropping the pool waits for
+/// nothing, on any thread: its threads finish their calls and count in [`threads_ending`](crate::threads_ending) until
+/// they have ended, and waiting requests end as lost.
 ///
 /// In a child made by `fork` the pool refuses its work: the threads are in the parent. Make it after the fork.
 ///
@@ -71,14 +70,14 @@ use crate::work::{Kind, Work};
 /// assert_eq!(engine.run(Double(21)), Ok(42));
 /// ```
 pub struct ThreadPool<W: Work> {
-    shared: Arc<Shared<W>>,
+    shared: Arc<PoolInner<W>>,
 }
 
 /// Builds a [`ThreadPool`].
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct ThreadPoolBuilder {
-    limit: Limit,
+    limit: ThreadLimit,
     kinds: Vec<Kind>,
     ring: usize,
     name: String,
@@ -86,13 +85,13 @@ pub struct ThreadPoolBuilder {
     replacements: usize,
 }
 
-struct Shared<W: Work> {
+struct PoolInner<W: Work> {
     compute: Box<dyn Compute<W>>,
     settings: ThreadPoolBuilder,
-    state: Mutex<State<W>>,
-    /// There may be work for a thread, or it is to end.
+    state: Mutex<PoolState<W>>,
+    /// Signalled when there may be work for a thread, or it has to end.
     work: Condvar,
-    /// A thread has taken up or ended a call while the pool is shut down.
+    /// Signalled when a thread begins or ends a call while the pool is shut down.
     settled: Condvar,
     threads: OwnedThreads,
     /// Set once: nothing is accepted any more.
@@ -101,9 +100,9 @@ struct Shared<W: Work> {
     rooms: Mutex<Vec<RoomNotice>>,
 }
 
-struct State<W: Work> {
+struct PoolState<W: Work> {
     shares: Shares,
-    /// What waits for a thread, each kind in order.
+    /// Requests that wait for a thread, each kind in order.
     rings: BTreeMap<Kind, VecDeque<Request<W>>>,
     workers: BTreeMap<WorkerId, Worker>,
     next_worker: WorkerId,
@@ -113,7 +112,7 @@ struct State<W: Work> {
     ending: bool,
 }
 
-impl<W: Work> State<W> {
+impl<W: Work> PoolState<W> {
     /// How many threads are in a call, those included that have been replaced.
     fn n_busy(&self) -> usize {
         self.workers.values().filter(|worker| worker.kind.is_some()).count()
@@ -122,11 +121,11 @@ impl<W: Work> State<W> {
 
 type WorkerId = u64;
 
-/// A thread, as long as it lives.
+/// A running thread.
 struct Worker {
-    turn: Arc<Turn>,
+    calls: Arc<CallCount>,
     watch: Watch,
-    /// What it works on.
+    /// The kind that it computes.
     kind: Option<Kind>,
 }
 
@@ -136,18 +135,18 @@ trait Compute<W: Work>: Fn(&W) -> Result<W::Output, DeviceError> + Send + Sync {
 impl<W: Work, F: Fn(&W) -> Result<W::Output, DeviceError> + Send + Sync> Compute<W> for F {}
 
 impl ThreadPoolBuilder {
-    /// The most threads of a pool, or for one kind of work if each has its own; more are taken as this many. Beyond it a
-    /// device of tasks serves better.
+    /// The most threads of a pool, or for one kind of work if each has its own; a higher number means this one. Use a device
+    /// of tasks for more.
     pub const MAX_THREADS: usize = 1024;
 
-    /// The deepest ring; a deeper one is taken as this deep. What else waits is in the engine's queue, which takes memory
-    /// only as it is used.
+    /// The deepest ring; a higher number means this one. More requests wait in the engine's backlog, which takes memory only
+    /// as it is used.
     pub const MAX_RING: usize = 1 << 16;
 
     /// Four threads, rings of 64.
     pub fn new() -> Self {
         Self {
-            limit: Limit::Total(bounded(4)),
+            limit: ThreadLimit::Total(bounded(4)),
             kinds: Vec::new(),
             ring: 64,
             name: String::from("engine-pool"),
@@ -159,14 +158,14 @@ impl ThreadPoolBuilder {
     /// How many threads the pool has, over all kinds of work; at least 1, at most [`MAX_THREADS`](Self::MAX_THREADS).
     /// Default 4. How kinds share them is on the page of [`ThreadPool`].
     pub fn threads(mut self, threads: usize) -> Self {
-        self.limit = Limit::Total(bounded(threads));
+        self.limit = ThreadLimit::Total(bounded(threads));
         self
     }
 
     /// Gives each kind of work this number of threads of its own instead, at least 1: `n` kinds have `n` times that number. For
     /// devices with separate units, and for kinds whose calls may take so long that no other should wait for them.
     pub fn threads_per_kind(mut self, threads: usize) -> Self {
-        self.limit = Limit::PerKind(bounded(threads));
+        self.limit = ThreadLimit::PerKind(bounded(threads));
         self
     }
 
@@ -183,34 +182,34 @@ impl ThreadPoolBuilder {
         self
     }
 
-    /// What the threads are called, and the pool in logs. Default `engine-pool`. A zero byte in it is left out.
+    /// The name of the threads, and of the pool in logs. Default `engine-pool`. A zero byte in it is left out.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self.name.retain(|letter| letter != '\0');
         self
     }
 
-    /// Counts a thread that has computed one request for so long as stuck, and starts another in its place. Never by
-    /// default. Choose a time that no healthy call takes, well beyond the deadline of the operations; it is looked at
-    /// when the engine is [polled](crate::Engine::poll), so somebody has to, as for deadlines.
+    /// Counts a thread as stuck after this time in one call, and starts another in its place. Never by default. Choose a
+    /// time that no healthy call takes, well beyond the deadline of the operations. Checked when the engine is
+    /// [polled](crate::Engine::poll).
     pub fn stuck_after(mut self, time: Duration) -> Self {
         self.stuck_after = Some(time);
         self
     }
 
-    /// How many threads may be stuck and replaced at a time; one more is counted, and not replaced. Default 4.
+    /// How many stuck threads are replaced at a time; further ones are only counted. Default 4.
     pub fn replacements(mut self, threads: usize) -> Self {
         self.replacements = threads;
         self
     }
 
-    /// Builds the pool. `compute` may block for as long as it likes; it runs on several threads at once.
+    /// Builds the pool. `compute` may block, and runs on several threads at once.
     pub fn build<W, F>(self, compute: F) -> ThreadPool<W>
     where
         W: Work,
         F: Fn(&W) -> Result<W::Output, DeviceError> + Send + Sync + 'static,
     {
-        let state = State {
+        let state = PoolState {
             shares: Shares::new(self.limit, self.kinds.iter().copied()),
             rings: BTreeMap::new(),
             workers: BTreeMap::new(),
@@ -218,7 +217,7 @@ impl ThreadPoolBuilder {
             idle: 0,
             ending: false,
         };
-        let shared = Shared {
+        let shared = PoolInner {
             compute: Box::new(compute),
             settings: self,
             state: Mutex::new(state),
@@ -254,10 +253,10 @@ impl<W: Work> ThreadPool<W> {
         self.shared.lock().workers.values().filter(|worker| worker.is_stuck()).count()
     }
 
-    /// Takes nothing more on, lets what was accepted finish until `deadline`, ends the threads and joins them. What waits
-    /// for a thread then comes back as lost. At most one shutdown works; others wait for the same.
+    /// Stops the intake, waits for accepted requests until `deadline`, ends the threads and joins them. Requests that still
+    /// wait for a thread then end as lost. Further shutdowns wait for the same.
     ///
-    /// The work begins at once, on a thread of its own; the future is of any executor, and may be dropped.
+    /// It begins at once, on a thread of its own; the future works with any executor, and may be dropped.
     pub fn shutdown(&self, deadline: Duration) -> ShuttingDown {
         if !self.shared.threads.home().is_here() {
             return ShuttingDown::ready(Shutdown::Drained);
@@ -267,8 +266,8 @@ impl<W: Work> ThreadPool<W> {
         ShuttingDown::on_own_thread(deadline, move |deadline| shared.shut_down(deadline))
     }
 
-    /// As [`shutdown`](Self::shutdown), and blocks until then. On a thread of the pool it does not wait for that thread,
-    /// which counts as stuck.
+    /// As [`shutdown`](Self::shutdown), and blocks. On a thread of the pool it does not wait for that thread, which counts
+    /// as stuck.
     pub fn shutdown_blocking(&self, deadline: Duration) -> Shutdown {
         self.shared.shut_down(deadline)
     }
@@ -276,29 +275,28 @@ impl<W: Work> ThreadPool<W> {
 
 impl Worker {
     fn is_stuck(&self) -> bool {
-        self.watch.is_stuck(self.turn.now())
+        self.watch.is_stuck(self.calls.now())
     }
 }
 
-impl<W: Work> Shared<W> {
-    fn lock(&self) -> MutexGuard<'_, State<W>> {
+impl<W: Work> PoolInner<W> {
+    fn lock(&self) -> MutexGuard<'_, PoolState<W>> {
         lock(&self.state)
     }
 
-    /// Sees to it that a thread takes up what may be taken up: wakes one that waits, or starts one. Fails if there is
-    /// none and none to be had.
-    fn rouse(self: &Arc<Self>, state: &mut State<W>) -> io::Result<()> {
+    /// Wakes or starts a thread if a request may be computed. Fails if there is no thread and the system gives none.
+    fn provide_thread(self: &Arc<Self>, state: &mut PoolState<W>) -> io::Result<()> {
         let Some(kind) = state.shares.next() else { return Ok(()) };
         if state.idle > 0 {
             self.work.notify_one();
             return Ok(());
         }
-        let working = state.workers.values().filter(|worker| !worker.turn.is_retired()).count();
+        let working = state.workers.values().filter(|worker| !worker.calls.is_retired()).count();
         if working >= state.shares.n_threads() {
             return Ok(());
         }
         match self.start_worker(state) {
-            // Fewer threads than wished are slower, not wrong.
+            // Fewer threads than allowed are slower, not wrong.
             Err(error) if working > 0 => {
                 tracing::warn!(kind = kind.name(), %error, "pool.fewer_threads");
                 Ok(())
@@ -307,30 +305,30 @@ impl<W: Work> Shared<W> {
         }
     }
 
-    fn start_worker(self: &Arc<Self>, state: &mut State<W>) -> io::Result<()> {
+    fn start_worker(self: &Arc<Self>, state: &mut PoolState<W>) -> io::Result<()> {
         let (shared, id) = (Arc::clone(self), state.next_worker);
-        let turn = Arc::<Turn>::default();
-        let own = Arc::clone(&turn);
+        let calls = Arc::<CallCount>::default();
+        let own = Arc::clone(&calls);
         self.threads.spawn(self.settings.name.clone(), move || {
-            // However it ends, it is not counted any more.
+            // Its drop removes the thread from the list, however the thread ends.
             let listed = Listed { shared, id };
             listed.shared.work(id, &own);
         })?;
         state.next_worker += 1;
-        state.workers.insert(id, Worker { turn, watch: Watch::default(), kind: None });
+        state.workers.insert(id, Worker { calls, watch: Watch::default(), kind: None });
         Ok(())
     }
 
-    /// The life of a thread. Nothing that is foreign code can end it.
-    fn work(self: &Arc<Self>, id: WorkerId, turn: &Turn) {
-        while let Some((kind, request)) = self.next_request(id, turn) {
-            turn.begin();
+    /// Runs a thread of the pool. No panic of foreign code ends it.
+    fn work(self: &Arc<Self>, id: WorkerId, calls: &CallCount) {
+        while let Some((kind, request)) = self.next_request(id, calls) {
+            calls.begin();
             let _contained = wait_ctx::contain("a request", || carry_out(&self.compute, request));
-            turn.end();
+            calls.end();
             let mut state = self.lock();
             if let Some(worker) = state.workers.get_mut(&id)
                 && worker.kind.take().is_some()
-                && !turn.is_retired()
+                && !calls.is_retired()
             {
                 state.shares.end(kind);
             }
@@ -342,11 +340,15 @@ impl<W: Work> Shared<W> {
         }
     }
 
-    /// What this thread computes next; none if it is to end.
-    fn next_request(self: &Arc<Self>, id: WorkerId, turn: &Turn) -> Option<(Kind, Request<W>)> {
+    /// Waits for the next request of this thread; `None` if it has to end.
+    fn next_request(
+        self: &Arc<Self>,
+        id: WorkerId,
+        calls: &CallCount,
+    ) -> Option<(Kind, Request<W>)> {
         let mut state = self.lock();
         loop {
-            if turn.is_retired() || state.ending {
+            if calls.is_retired() || state.ending {
                 return None;
             }
             if let Some(kind) = state.shares.next()
@@ -356,8 +358,8 @@ impl<W: Work> Shared<W> {
                 if let Some(worker) = state.workers.get_mut(&id) {
                     worker.kind = Some(kind);
                 }
-                // There may be more for others. If there is no thread for it, this one comes back to it.
-                let _ = self.rouse(&mut state);
+                // There may be more for other threads. If none can be started, this one continues with it.
+                let _ = self.provide_thread(&mut state);
                 return Some((kind, request));
             }
             state.idle += 1;
@@ -381,7 +383,7 @@ impl<W: Work> Shared<W> {
         let mut next = None::<Duration>;
         let mut stuck = Vec::new();
         for (id, worker) in &mut state.workers {
-            match worker.watch.look(worker.turn.now(), limit, now) {
+            match worker.watch.check(worker.calls.now(), limit, now) {
                 Seen::Idle | Seen::StillStuck => {}
                 Seen::Busy { until } => next = Some(next.map_or(until, |next| next.min(until))),
                 Seen::Stuck => stuck.push(*id),
@@ -394,8 +396,8 @@ impl<W: Work> Shared<W> {
     }
 
     /// Puts another thread in the place of one that is stuck, up to the cap.
-    fn replace(self: &Arc<Self>, state: &mut State<W>, id: WorkerId) {
-        let n_replaced = state.workers.values().filter(|worker| worker.turn.is_retired()).count();
+    fn replace(self: &Arc<Self>, state: &mut PoolState<W>, id: WorkerId) {
+        let n_replaced = state.workers.values().filter(|worker| worker.calls.is_retired()).count();
         let Some(kind) = state.workers.get(&id).and_then(|worker| worker.kind) else { return };
         let mut replaced = n_replaced < self.settings.replacements;
         if replaced && let Err(error) = self.start_worker(state) {
@@ -403,7 +405,7 @@ impl<W: Work> Shared<W> {
             replaced = false;
         }
         if replaced && let Some(worker) = state.workers.get(&id) {
-            worker.turn.retire();
+            worker.calls.retire();
             state.shares.end(kind);
         }
         tracing::warn!(kind = kind.name(), replaced, "pool.stuck");
@@ -428,8 +430,8 @@ impl<W: Work> Shared<W> {
         self.threads.join(wait.left().max(OwnedThreads::A_MOMENT))
     }
 
-    /// Waits, while the pool is closed, until something holds. Returns how many threads are in a call then.
-    fn wait_for(&self, wait: Wait, holds: impl Fn(&State<W>) -> bool) -> usize {
+    /// Waits, while the pool is closed, until `holds` is true or the time is over. Returns how many threads are in a call.
+    fn wait_for(&self, wait: Wait, holds: impl Fn(&PoolState<W>) -> bool) -> usize {
         let mut state = self.lock();
         while !holds(&state) {
             let late;
@@ -441,7 +443,7 @@ impl<W: Work> Shared<W> {
         state.n_busy()
     }
 
-    /// Tells the threads to end, and drops what waits.
+    /// Makes the threads end, and drops waiting requests.
     fn end(&self) {
         self.closed.store(true, Ordering::Release);
         let rings = {
@@ -455,17 +457,17 @@ impl<W: Work> Shared<W> {
     }
 }
 
-/// A thread's place in the list.
+/// Removes a thread from the list of workers.
 struct Listed<W: Work> {
-    shared: Arc<Shared<W>>,
+    shared: Arc<PoolInner<W>>,
     id: WorkerId,
 }
 
 impl<W: Work> Drop for Listed<W> {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
-        if let Some(Worker { turn, kind: Some(kind), .. }) = state.workers.remove(&self.id)
-            && !turn.is_retired()
+        if let Some(Worker { calls, kind: Some(kind), .. }) = state.workers.remove(&self.id)
+            && !calls.is_retired()
         {
             state.shares.end(kind);
         }
@@ -484,7 +486,7 @@ impl<W: Work> Accelerator<W> for ThreadPool<W> {
         }
         state.shares.arrive(kind);
         state.rings.entry(kind).or_default().push_back(request);
-        let Err(error) = self.shared.rouse(&mut state) else { return Ok(()) };
+        let Err(error) = self.shared.provide_thread(&mut state) else { return Ok(()) };
         // There is no thread at all: nothing that waits will be done.
         state.shares.clear();
         let rings = core::mem::take(&mut state.rings);

@@ -1,15 +1,15 @@
 //! Threads with an owner: dropping the owner waits for none of them, shutting it down joins them.
 //!
 //! ```text
-//!   spawn --> alive --> ended --> joined      by a reaper, while somebody shuts the owner down
+//!   spawn --> alive --> ended --> joined      by a reaper, while the owner is shut down
 //!               |
 //!               +-- the owner is dropped --> counted in threads_ending() until it has ended
 //! ```
 //!
 //! Rules:
-//! 1. Only a reaper joins, and a reaper is a thread that runs nothing else. A caller that shuts down waits for its count, so a
+//! 1. Only a reaper joins, a thread that runs nothing else. A caller that shuts down waits for the reaper's count, so its
 //!    deadline holds even where a thread is stuck in the destructor of a thread-local.
-//! 2. A drop in another process than the owner's touches neither lock nor thread: both may belong to threads that do not
+//! 2. A drop in another process than the owner's touches neither lock nor thread: they may belong to threads that do not
 //!    exist there.
 
 use core::fmt;
@@ -32,28 +32,28 @@ use crate::sync::lock;
 /// Threads whose owner was dropped and that have not ended yet.
 static ENDING: AtomicUsize = AtomicUsize::new(0);
 
-/// How many threads of this process have lost their owner to a drop and have not ended yet: each is in a call that has
-/// not returned, or on its way out.
+/// How many threads of this process have not ended although their owner was dropped: each is in a call that has not
+/// returned, or about to end.
 pub fn threads_ending() -> usize {
     ENDING.load(Ordering::Acquire)
 }
 
 /// How a shutdown ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "if something is stuck the process is not safe to exit normally"]
+#[must_use = "while a call is stuck the process cannot exit safely"]
 pub enum Shutdown {
-    /// Nothing runs any more, and every thread has been joined.
+    /// Every thread has ended and was joined.
     Drained,
     /// The deadline passed before.
     Stuck {
-        /// How many calls have not returned: threads that are still in one, or, for a device without threads of ours,
-        /// requests that it has not answered.
+        /// How many calls have not returned: threads that are still in one, or requests that a device without threads of
+        /// its own has not answered.
         n: usize,
     },
 }
 
 impl Shutdown {
-    /// The outcome for `n` calls that have not returned.
+    /// [`Stuck`](Self::Stuck) with `n` calls, or [`Drained`](Self::Drained) if there are none.
     pub const fn of(n: usize) -> Self {
         if n == 0 { Self::Drained } else { Self::Stuck { n } }
     }
@@ -66,38 +66,38 @@ impl Shutdown {
         }
     }
 
-    /// The outcome of two shutdowns together.
+    /// The result of two shutdowns together.
     pub const fn and(self, other: Self) -> Self {
         Self::of(self.n_stuck().saturating_add(other.n_stuck()))
     }
 }
 
-/// Calls its argument, which blocks, once and before it returns. An error says that it was not called.
+/// Calls its argument, which blocks, once before it returns. An error means that it was not called.
 pub type BlockingScope = fn(&mut dyn FnMut()) -> Result<(), DeviceError>;
 
 /// Threads that one owner has started, for devices that are made of threads.
 ///
-/// Dropping it waits for none of them: they are told nothing, end when their closures return, and count in
-/// [`threads_ending`] until then. [`join`](Self::join) waits.
+/// Dropping it neither stops nor waits for them: they end when their closures return, and count in [`threads_ending`]
+/// until then. [`join`](Self::join) waits.
 pub struct OwnedThreads {
-    shared: Arc<Shared>,
+    list: Arc<ThreadList>,
     home: HomeProcess,
 }
 
 #[derive(Default)]
-struct Shared {
-    state: Mutex<State>,
+struct ThreadList {
+    threads: Mutex<Threads>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct State {
-    /// Those not yet joined.
-    threads: Vec<Owned>,
+struct Threads {
+    /// The threads that are not joined yet.
+    handles: Vec<Owned>,
     alive: usize,
     /// Being joined by a reaper, which has taken them out of `threads`.
     joining: usize,
-    /// A reaper is at work. It ends when there is nothing left to join.
+    /// A reaper runs. It ends when there is nothing left to join.
     reaping: bool,
     owner_dropped: bool,
 }
@@ -108,59 +108,59 @@ struct Owned {
 }
 
 impl OwnedThreads {
-    /// What a thread that is in no call needs to end, on a machine that is short of processors.
+    /// Long enough for a thread that is in no call to end, even on a busy machine.
     pub const A_MOMENT: Duration = Duration::from_secs(1);
 
     /// No threads yet.
     pub fn new() -> Self {
-        Self { shared: Arc::default(), home: HomeProcess::current() }
+        Self { list: Arc::default(), home: HomeProcess::current() }
     }
 
     /// Starts a thread. A panic in `run` is logged and ends that thread only.
     ///
     /// # Errors
     ///
-    /// Those of the system that gives no thread.
+    /// If the system gives no thread.
     pub fn spawn(&self, name: String, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
         let ended = Arc::<AtomicBool>::default();
         {
-            let mut state = lock(&self.shared.state);
-            state.alive += 1;
-            if state.owner_dropped {
+            let mut threads = lock(&self.list.threads);
+            threads.alive += 1;
+            if threads.owner_dropped {
                 ENDING.fetch_add(1, Ordering::AcqRel);
             }
         }
         // Dropped with the closure if the thread cannot be started.
-        let end = End { shared: Arc::clone(&self.shared), ended: Arc::clone(&ended) };
+        let end = End { list: Arc::clone(&self.list), ended: Arc::clone(&ended) };
         let handle = spawn_without_signals(thread::Builder::new().name(name), move || {
             let _end = end;
             let _contained = wait_ctx::contain("a thread", run);
         })?;
-        let mut state = lock(&self.shared.state);
-        // Those that have ended by themselves need no join; their handles are let go here, not kept for ever.
-        state.threads.retain(|owned| !owned.handle.is_finished());
-        state.threads.push(Owned { handle, ended });
-        drop(state);
-        self.shared.changed.notify_all();
+        let mut threads = lock(&self.list.threads);
+        // Threads that have ended by themselves need no join: drops their handles, so that the list does not grow.
+        threads.handles.retain(|owned| !owned.handle.is_finished());
+        threads.handles.push(Owned { handle, ended });
+        drop(threads);
+        self.list.changed.notify_all();
         Ok(())
     }
 
     /// Whether the caller runs on one of these threads.
     pub fn contains_current(&self) -> bool {
         let me = thread::current().id();
-        lock(&self.shared.state).threads.iter().any(|owned| owned.is(me))
+        lock(&self.list.threads).handles.iter().any(|owned| owned.is(me))
     }
 
     /// How many of the threads have not ended.
     pub fn n_alive(&self) -> usize {
-        lock(&self.shared.state).alive
+        lock(&self.list.threads).alive
     }
 
     /// Counts the threads in [`threads_ending`] from now on, as a drop does: for an owner that shares this with its threads.
     pub fn let_go(&self) {
-        let mut state = lock(&self.shared.state);
-        if !mem::replace(&mut state.owner_dropped, true) {
-            ENDING.fetch_add(state.alive, Ordering::AcqRel);
+        let mut threads = lock(&self.list.threads);
+        if !mem::replace(&mut threads.owner_dropped, true) {
+            ENDING.fetch_add(threads.alive, Ordering::AcqRel);
         }
     }
 
@@ -169,46 +169,45 @@ impl OwnedThreads {
         self.home
     }
 
-    /// Waits, at most `deadline`, until all threads have ended, and joins them. Returns how many have not been joined by
-    /// then. Tell them to end before.
+    /// Waits, at most `deadline`, until all threads have ended, and joins them. Returns how many were not joined by then.
+    /// Make them end before.
     ///
-    /// A thread that is in no call still needs a moment to end: [`A_MOMENT`](Self::A_MOMENT) is long enough. On one of these
-    /// threads it does not wait for that one, which counts as not joined. In another process than the one they were started
-    /// in there is nothing to wait for.
+    /// Allow at least [`A_MOMENT`](Self::A_MOMENT): a thread that is in no call needs time to end, too. Called on one of
+    /// these threads it does not wait for that one, which counts as not joined. In another process it waits for nothing.
     pub fn join(&self, deadline: Duration) -> Shutdown {
         if !self.home.is_here() {
             return Shutdown::Drained;
         }
-        let (wait, shared) = (Wait::at_most(deadline), &self.shared);
+        let (wait, list) = (Wait::at_most(deadline), &self.list);
         let me = thread::current().id();
-        let mut state = lock(&shared.state);
-        if state.threads.is_empty() && state.joining == 0 {
+        let mut threads = lock(&list.threads);
+        if threads.handles.is_empty() && threads.joining == 0 {
             return Shutdown::Drained;
         }
-        if !state.reaping {
-            state.reaping = true;
-            let reaper = Arc::clone(shared);
+        if !threads.reaping {
+            threads.reaping = true;
+            let reaper = Arc::clone(list);
             let started = spawn_without_signals(
                 thread::Builder::new().name(String::from("reaper")),
                 move || reaper.reap(),
             );
             if let Err(error) = started {
-                state.reaping = false;
+                threads.reaping = false;
                 tracing::error!(%error, "threads.no_reaper");
-                return Shutdown::of(state.threads.len() + state.joining);
+                return Shutdown::of(threads.handles.len() + threads.joining);
             }
         }
         loop {
-            let left = state.threads.len() + state.joining;
-            let own = usize::from(state.threads.iter().any(|owned| owned.is(me)));
+            let left = threads.handles.len() + threads.joining;
+            let own = usize::from(threads.handles.iter().any(|owned| owned.is(me)));
             if left <= own {
                 return Shutdown::of(left);
             }
             let late;
-            (state, late) = wait.on(&shared.changed, state);
-            if late && state.threads.len() + state.joining > own {
-                // The reaper goes on by itself, and ends with the last of them.
-                return Shutdown::of(state.threads.len() + state.joining);
+            (threads, late) = wait.on(&list.changed, threads);
+            if late && threads.handles.len() + threads.joining > own {
+                // The reaper goes on, and ends with the last of them.
+                return Shutdown::of(threads.handles.len() + threads.joining);
             }
         }
     }
@@ -220,65 +219,65 @@ impl Owned {
     }
 }
 
-impl Shared {
+impl ThreadList {
     /// Joins threads in the order in which they end, until there are none.
     fn reap(&self) {
-        let mut state = lock(&self.state);
+        let mut threads = lock(&self.threads);
         loop {
             let ended = |owned: &mut Owned| owned.ended.load(Ordering::Acquire);
-            let ready: Vec<_> = state.threads.extract_if(.., ended).collect();
+            let ready: Vec<_> = threads.handles.extract_if(.., ended).collect();
             if ready.is_empty() {
-                if state.threads.is_empty() {
-                    state.reaping = false;
+                if threads.handles.is_empty() {
+                    threads.reaping = false;
                     return;
                 }
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                threads = self.changed.wait(threads).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
-            state.joining += ready.len();
-            drop(state);
+            threads.joining += ready.len();
+            drop(threads);
             for owned in ready {
-                // It has left its last statement, and a panic was contained there.
+                // The thread has run its last statement, and contained a panic before that.
                 let _ = owned.handle.join();
-                lock(&self.state).joining -= 1;
+                lock(&self.threads).joining -= 1;
                 self.changed.notify_all();
             }
-            state = lock(&self.state);
+            threads = lock(&self.threads);
         }
     }
 }
 
 /// Counts a thread until it has ended, however it ends.
 struct End {
-    shared: Arc<Shared>,
+    list: Arc<ThreadList>,
     ended: Arc<AtomicBool>,
 }
 
 impl Drop for End {
     fn drop(&mut self) {
-        let mut state = lock(&self.shared.state);
-        state.alive -= 1;
+        let mut threads = lock(&self.list.threads);
+        threads.alive -= 1;
         self.ended.store(true, Ordering::Release);
-        if state.owner_dropped {
+        if threads.owner_dropped {
             ENDING.fetch_sub(1, Ordering::AcqRel);
         }
-        drop(state);
-        self.shared.changed.notify_all();
+        drop(threads);
+        self.list.changed.notify_all();
     }
 }
 
 impl Drop for OwnedThreads {
     fn drop(&mut self) {
         if !self.home.is_here() {
-            // The handles name threads of another process, and their numbers may be in use here: never let go of.
-            mem::forget(Arc::clone(&self.shared));
+            // The handles name threads of another process, whose numbers may be in use here: leaked.
+            mem::forget(Arc::clone(&self.list));
             return;
         }
         self.let_go();
-        let mut state = lock(&self.shared.state);
-        if !state.reaping {
-            let handles = mem::take(&mut state.threads);
-            drop(state);
+        let mut threads = lock(&self.list.threads);
+        if !threads.reaping {
+            let handles = mem::take(&mut threads.handles);
+            drop(threads);
             drop(handles);
         }
     }
@@ -298,24 +297,24 @@ impl fmt::Debug for OwnedThreads {
 
 /// A shutdown under way, as a future of any executor. It goes on if this is dropped.
 pub struct ShuttingDown {
-    slot: Arc<Mutex<Slot>>,
+    result: Arc<Mutex<ShutdownResult>>,
 }
 
 #[derive(Default)]
-struct Slot {
+struct ShutdownResult {
     outcome: Option<Shutdown>,
     waker: Option<Waker>,
 }
 
 impl ShuttingDown {
-    /// Runs `shut_down`, which may block for as long as the deadline it is given, on a thread of its own. If the system
-    /// gives no thread it is called here, with no time to wait.
+    /// Runs `shut_down`, which may block for the deadline that it is passed, on a thread of its own. If the system gives no
+    /// thread, runs it here with a deadline of zero.
     pub fn on_own_thread(
         deadline: Duration,
         shut_down: impl FnOnce(Duration) -> Shutdown + Send + 'static,
     ) -> Self {
-        let slot = Arc::<Mutex<Slot>>::default();
-        // Shared, so that it is not lost with a thread that was not to be had.
+        let slot = Arc::<Mutex<ShutdownResult>>::default();
+        // Shared: if the thread cannot be started, the closure passed to it is dropped.
         let job = Arc::new(Mutex::new(Some(shut_down)));
         let (theirs, done) = (Arc::clone(&job), Arc::clone(&slot));
         let spawned = spawn_without_signals(
@@ -334,17 +333,19 @@ impl ShuttingDown {
                 finish(&slot, wait_ctx::contain("a shutdown", || shut_down(Duration::ZERO)));
             }
         }
-        Self { slot }
+        Self { result: slot }
     }
 
-    /// One that has ended.
+    /// A shutdown that has ended.
     pub fn ready(outcome: Shutdown) -> Self {
-        Self { slot: Arc::new(Mutex::new(Slot { outcome: Some(outcome), waker: None })) }
+        Self {
+            result: Arc::new(Mutex::new(ShutdownResult { outcome: Some(outcome), waker: None })),
+        }
     }
 }
 
-/// Everything that the shutdown owned has been dropped by now.
-fn finish(slot: &Mutex<Slot>, outcome: Result<Shutdown, wait_ctx::Panicked>) {
+/// Stores the outcome of a shutdown, after all that it owned was dropped.
+fn finish(slot: &Mutex<ShutdownResult>, outcome: Result<Shutdown, wait_ctx::Panicked>) {
     let waker = {
         let mut slot = lock(slot);
         slot.outcome = Some(outcome.unwrap_or(Shutdown::Stuck { n: 1 }));
@@ -361,7 +362,7 @@ impl Future for ShuttingDown {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Shutdown> {
         // Wakers are foreign code, and are cloned and dropped without the lock.
         let waker = cx.waker().clone();
-        let mut slot = lock(&self.slot);
+        let mut slot = lock(&self.result);
         if let Some(outcome) = slot.outcome {
             return Poll::Ready(outcome);
         }

@@ -1,9 +1,8 @@
-//! What an engine carries: work, its kind and its check.
+//! What an engine submits: work, its kind and its check.
 
 use core::fmt;
 
-/// What sort of work a request is. Queues, counters and service units are kept per kind, so that slow kinds never
-/// hold up fast ones.
+/// The kind of work of a request. Queues and threads are kept per kind, so that slow kinds never hold up fast ones.
 ///
 /// Two kinds with the same name are the same kind.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -35,17 +34,17 @@ impl fmt::Debug for Kind {
 
 /// One operation that an accelerator can carry out.
 ///
-/// A value of this type *owns* everything the device reads: it travels to the device and back, and no pointer into
-/// the stack of the caller goes with it (law L1).
+/// A value of this type *owns* everything the device reads: it travels to the device and back, and holds no pointer into
+/// the stack of the caller.
 pub trait Work: Sized + Send + 'static {
     /// What the device computes.
     type Output: Send + 'static;
 
-    /// Which queue, counter and service unit this work belongs to. Asked once, by the caller: a panic is the caller's.
+    /// The kind, which decides the queue. Called once, on the caller's stack: a panic is the caller's.
     fn kind(&self) -> Kind;
 
-    /// Checks a result before anybody sees it. Runs on the thread that completes the request, and on the stack of that
-    /// thread, whichever job submits or polls there (law L4); a pause in it is refused. A panic counts as a failed check.
+    /// Checks a result before the caller gets it. Runs on the thread that completes the request, on the stack of that
+    /// thread even if a job submits or polls there; a pause in it is refused. A panic counts as a failed check.
     ///
     /// # Errors
     ///
@@ -58,15 +57,15 @@ pub trait Work: Sized + Send + 'static {
         false
     }
 
-    /// A copy to send to the standby while the device still holds the original. Asked only if the
-    /// [options](crate::RequestOptions) name the standby; the default has none, and then a request that the device sits on fails
-    /// at its deadline.
+    /// A copy to send to the standby while the device still holds the original. Called only if the
+    /// [options](crate::RequestOptions) name the standby. By default there is none, and then a request that the device does
+    /// not answer fails at its deadline.
     fn duplicate(&self) -> Option<Self> {
         None
     }
 
-    /// Takes a result whose session does not wait for it any more. The place to wipe secrets; the default drops it. Runs where
-    /// [`check`](Self::check) does; a panic ends there and is logged.
+    /// Erases a result that no caller collects, to wipe secrets. By default it is dropped. Runs where
+    /// [`check`](Self::check) does; a panic is contained and logged.
     fn erase(output: Self::Output) {
         drop(output);
     }
