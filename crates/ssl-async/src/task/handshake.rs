@@ -80,6 +80,8 @@ pub(crate) struct Handshake<IO> {
     /// `None` once the stream owns it.
     io: Option<IO>,
     options: HandshakeOptions,
+    /// The shard of all packets.
+    shard: usize,
     phase: Phase,
     ahead: ReadAhead,
     early: EarlyData,
@@ -154,6 +156,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
             id,
             role,
             io: Some(io),
+            shard: options.shards.next_shard(),
             options,
             phase,
             ahead: ReadAhead::default(),
@@ -257,7 +260,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
     }
 
     fn process_on_shard(&self, work: Work) -> Phase {
-        Phase::OnShard(self.options.shards.process(work))
+        Phase::OnShard(self.options.shards.process(self.shard, work))
     }
 
     /// The phase after a packet was processed, in place or on a shard.

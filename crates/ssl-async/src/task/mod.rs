@@ -55,7 +55,7 @@
 //! - [`StartHandshake::read`] replaces `LazyConfigAcceptor`, and its [`accept`](StartHandshake::accept) takes an acceptor in
 //!   the place of a configuration.
 //! - [`TlsStream`] is one type for both sides, and its `get_ref` returns a
-//!   [`rustls::Connection`](rustls::Connection).
+//!   [`rustls::Connection`].
 //! - The error of a handshake is an [`SslError`](crate::SslError), which converts to `io::Error`.
 //! - Early data is given before the handshake ([`Connect::early_data`]) and read by [`TlsStream::read_early_data`].
 //! - During a handshake, hooks of the configuration run on a shard, in a job with a stack of 256 KiB

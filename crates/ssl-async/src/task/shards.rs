@@ -172,14 +172,20 @@ impl Shards {
         }
     }
 
+    /// The shard for the packets of a new handshake, in turn. One shard per handshake, not per packet: most handshakes have
+    /// one expensive packet and one cheap one, which would otherwise always go to the same of two shards.
+    pub(crate) fn next_shard(&self) -> usize {
+        self.inner.next.fetch_add(1, Ordering::Relaxed) % self.inner.inboxes.len()
+    }
+
     /// Sends a packet to a shard.
-    pub(crate) fn process(&self, work: Work) -> PacketHandle {
-        let ShardsInner { inboxes, threads, next, packets, .. } = &*self.inner;
+    pub(crate) fn process(&self, shard: usize, work: Work) -> PacketHandle {
+        let ShardsInner { inboxes, threads, packets, .. } = &*self.inner;
         // Before any lock, which may be locked for ever in a child made by fork.
         if !threads.home().is_here() {
             return PacketHandle::refused();
         }
-        let inbox = &inboxes[next.fetch_add(1, Ordering::Relaxed) % inboxes.len()];
+        let inbox = &inboxes[shard];
         let (packet, reply) = PacketTask::new(work, packets.begin());
         let shard = Some((Arc::clone(inbox), packet.id));
         // A closed inbox returns the packet, which drops the sender of its reply.
