@@ -447,7 +447,6 @@ fn circles_of_the_workspace() -> Vec<(String, Vec<String>)> {
 const NOT_YET: &[&str] = &[
     "engine-core",
     "handshake-lab",
-    "job-core",
     "lab-bench",
     "lab-report",
     "sim-device",

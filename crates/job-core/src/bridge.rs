@@ -56,7 +56,7 @@ pub enum WaitForError {
 pub fn wait_for<F: Future>(future: F) -> Result<F::Output, WaitForError> {
     // A cancelled job that asks too often goes on to `pause`, which ends it.
     let cancelled = context::with_running(|job| {
-        job.context().is_cancelled() && job.context().note_answer() < PATIENCE
+        job.context().cancelled.get() && job.context().note_answer() < PATIENCE
     });
     match cancelled {
         None => return Err(WaitForError::NotInJob),

@@ -55,9 +55,9 @@ pub(crate) fn cancel<T: 'static>(mut fiber: JobFiber<T>) -> Option<T> {
         quarantine(fiber, "its thread is destroying its thread-local variables");
         return None;
     }
-    fiber.context().set_cancelled();
+    fiber.context().cancelled.set(true);
     if LevelFilter::current() >= LevelFilter::DEBUG {
-        log_cancel(fiber.id(), fiber.context().pool());
+        log_cancel(fiber.id(), &fiber.context().pool);
     }
     match resume::switch_to(&mut fiber) {
         Switch::Paused => {
@@ -65,8 +65,8 @@ pub(crate) fn cancel<T: 'static>(mut fiber: JobFiber<T>) -> Option<T> {
             None
         }
         Switch::Returned(value) => {
-            if fiber.context().unwinds() > 0 {
-                fiber.context().pool().counts.swallowed_unwinds.add_one();
+            if fiber.context().unwinds.get() > 0 {
+                fiber.context().pool.counts.swallowed_unwinds.add_one();
             }
             resume::end(fiber, Ending::Cancelled);
             Some(value)
@@ -83,7 +83,7 @@ pub(crate) fn cancel<T: 'static>(mut fiber: JobFiber<T>) -> Option<T> {
 
 /// Ends a paused job and drops what it returns. Never panics.
 pub(crate) fn cancel_and_discard<T: 'static>(fiber: JobFiber<T>) {
-    let pool = Rc::clone(fiber.context().pool());
+    let pool = Rc::clone(&fiber.context().pool);
     if let Some(value) = cancel(fiber)
         && core::mem::needs_drop::<T>()
     {
@@ -101,13 +101,13 @@ fn log_cancel(job: JobId, pool: &PoolInner) {
 /// Leaks a job that does not end, or that must not be switched to.
 #[cold]
 fn quarantine<T: 'static>(fiber: JobFiber<T>, reason: &'static str) {
-    let pool = Rc::clone(fiber.context().pool());
+    let pool = Rc::clone(&fiber.context().pool);
     pool.write_off();
     pool.contain("a tracing subscriber", || {
         tracing::warn!(
             target: "job_core",
             job = %fiber.id(),
-            unwinds = fiber.context().unwinds(),
+            unwinds = fiber.context().unwinds.get(),
             reason,
             "job.quarantined"
         );
@@ -124,12 +124,12 @@ fn quarantine<T: 'static>(fiber: JobFiber<T>, reason: &'static str) {
 #[cold]
 pub(crate) fn pause_again(job: RunningJob<'_>) {
     let context = job.context();
-    if context.pool().can_unwind() && !thread::panicking() {
-        if context.unwinds() > 0 {
-            context.pool().counts.swallowed_unwinds.add_one();
+    if context.pool.can_unwind() && !thread::panicking() {
+        if context.unwinds.get() > 0 {
+            context.pool.counts.swallowed_unwinds.add_one();
         }
-        if context.unwinds() < UNWIND_LIMIT {
-            context.note_unwind();
+        if context.unwinds.get() < UNWIND_LIMIT {
+            context.unwinds.set(context.unwinds.get() + 1);
             resume_unwind(Box::new(Unwind));
         }
     } else if context.note_answer() < PATIENCE {

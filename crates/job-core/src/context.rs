@@ -56,16 +56,18 @@ pub(crate) fn find_running<R>(job: JobId, f: impl FnOnce(&JobContext) -> R) -> O
 /// The state of one job, from its start to the return of its stack.
 #[derive(Debug)]
 pub(crate) struct JobContext {
-    pool: Rc<PoolInner>,
+    pub(crate) pool: Rc<PoolInner>,
     /// Absent while no tracing subscriber is interested, which is the common case.
     span: Option<Box<Span>>,
     extras: OnceCell<Box<Extras>>,
-    resumes: Cell<u64>,
-    cancelled: Cell<bool>,
+    /// How often the job was switched to, the first time included.
+    pub(crate) resumes: Cell<u64>,
+    /// Set once, never cleared.
+    pub(crate) cancelled: Cell<bool>,
     /// Whether the thread was unwinding already when this job was last resumed.
-    resumed_in_panic: Cell<bool>,
+    pub(crate) resumed_in_panic: Cell<bool>,
     /// Unwinds that the cancel protocol has started.
-    unwinds: Cell<u8>,
+    pub(crate) unwinds: Cell<u8>,
     /// The thread's epoch when the job started; a job is switched to in that epoch only.
     epoch: u32,
     /// The wait context, leased to this job alone.
@@ -140,11 +142,6 @@ impl JobContext {
         }
     }
 
-    #[inline]
-    pub(crate) fn pool(&self) -> &Rc<PoolInner> {
-        &self.pool
-    }
-
     pub(crate) fn wait_ctx(&self) -> Option<&WaitCtx> {
         self.lease.as_ref().map(Lease::ctx)
     }
@@ -154,37 +151,10 @@ impl JobContext {
         self.span.as_deref()
     }
 
-    /// How often the job was switched to, the first time included.
-    pub(crate) fn resumes(&self) -> u64 {
-        self.resumes.get()
-    }
-
     #[inline]
     pub(crate) fn note_resume(&self) {
         self.resumes.set(self.resumes.get() + 1);
         self.resumed_in_panic.set(thread::panicking());
-    }
-
-    pub(crate) fn was_resumed_in_panic(&self) -> bool {
-        self.resumed_in_panic.get()
-    }
-
-    #[inline]
-    pub(crate) fn is_cancelled(&self) -> bool {
-        self.cancelled.get()
-    }
-
-    /// Cannot be undone.
-    pub(crate) fn set_cancelled(&self) {
-        self.cancelled.set(true);
-    }
-
-    pub(crate) fn unwinds(&self) -> u8 {
-        self.unwinds.get()
-    }
-
-    pub(crate) fn note_unwind(&self) {
-        self.unwinds.set(self.unwinds.get().saturating_add(1));
     }
 
     /// Counts one more answer to a cancelled job. Returns the number before.

@@ -45,7 +45,7 @@ impl Current {
 
     /// Whether the job was cancelled. Once true it stays so; operations that would wait should fail.
     pub fn is_cancelled(self) -> bool {
-        context::find_running(self.id, |job| job.is_cancelled()).unwrap_or(false)
+        context::find_running(self.id, |job| job.cancelled.get()).unwrap_or(false)
     }
 
     /// Whether a [`block_pause`](crate::block_pause) guard of the job is alive.
@@ -55,7 +55,7 @@ impl Current {
 
     /// How often the job was switched to, the start included.
     pub fn resumes(self) -> u64 {
-        context::find_running(self.id, |job| job.resumes()).unwrap_or(0)
+        context::find_running(self.id, |job| job.resumes.get()).unwrap_or(0)
     }
 
     /// Stores a value with the job until it ends, one for each type. Returns the one it replaces.

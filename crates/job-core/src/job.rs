@@ -98,7 +98,7 @@ impl<T: 'static> Job<T> {
 
     /// How often the job was switched to, the start included.
     pub fn resumes(&self) -> u64 {
-        self.fiber().context().resumes()
+        self.fiber().context().resumes.get()
     }
 
     pub(crate) fn fiber(&self) -> &JobFiber<T> {
@@ -142,7 +142,7 @@ fn stay_paused<T>(job: Job<T>) -> Job<T> {
 pub(crate) fn run<T: 'static>(mut fiber: JobFiber<T>) -> Step<T> {
     match resume::switch_to(&mut fiber) {
         Switch::Paused => {
-            fiber.context().pool().note_pause();
+            fiber.context().pool.note_pause();
             Step::Paused(Job { fiber: Some(fiber) })
         }
         Switch::Returned(value) => {

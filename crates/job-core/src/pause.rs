@@ -40,17 +40,17 @@ pub enum Pause {
 pub fn pause() -> Pause {
     context::with_running(|job| {
         let context = job.context();
-        if context.is_cancelled() {
+        if context.cancelled.get() {
             return pause_cancelled(job);
         }
         if thread::panicking() {
             return Pause::Panicking;
         }
-        if job.is_detached() || context.is_blocked() || !context.pool().may_pause() {
+        if job.is_detached() || context.is_blocked() || !context.pool.may_pause() {
             return Pause::Blocked;
         }
         job.suspend();
-        if context.is_cancelled() { Pause::Cancelled } else { Pause::Resumed }
+        if context.cancelled.get() { Pause::Cancelled } else { Pause::Resumed }
     })
     .unwrap_or(Pause::NotInJob)
 }
@@ -61,7 +61,7 @@ fn pause_cancelled(job: RunningJob<'_>) -> Pause {
     if job.is_detached() || context.is_blocked() {
         return Pause::Blocked;
     }
-    if thread::panicking() && !context.was_resumed_in_panic() {
+    if thread::panicking() && !context.resumed_in_panic.get() {
         // The job itself is unwinding.
         return Pause::Panicking;
     }

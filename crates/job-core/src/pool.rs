@@ -124,7 +124,7 @@ impl JobPool {
     /// [wipe](crate::PoolBuilder::wipe_stacks). Takes about a microsecond for each idle stack, and
     /// more where there is something to overwrite.
     pub fn wipe(&self) {
-        self.inner.wipe();
+        self.inner.slab.borrow_mut().wipe();
     }
 
     /// Gives memory of idle stacks back to the system, and returns how many stacks ceased to exist.
@@ -133,12 +133,12 @@ impl JobPool {
     /// use stays, without memory. Where the process has locked its memory such stacks are
     /// overwritten with zeros instead, also in a pool that does not wipe.
     pub fn shrink(&self) -> usize {
-        self.inner.shrink()
+        self.inner.slab.borrow_mut().shrink()
     }
 
     /// A snapshot of the pool's counters.
     pub fn stats(&self) -> PoolStats {
-        let is_ours = |job: &JobContext| Rc::ptr_eq(job.pool(), &self.inner);
+        let is_ours = |job: &JobContext| Rc::ptr_eq(&job.pool, &self.inner);
         self.inner.stats(fiber::count_running(is_ours))
     }
 

@@ -22,7 +22,7 @@ pub(crate) struct PoolInner {
     capable: bool,
     can_unwind: bool,
     may_pause: Option<fn() -> bool>,
-    slab: RefCell<Slab>,
+    pub(crate) slab: RefCell<Slab>,
     next_id: Cell<u64>,
     ids_end: Cell<u64>,
     pub(crate) counts: Counts,
@@ -225,14 +225,6 @@ impl PoolInner {
         let mut slab = self.slab.borrow_mut();
         let room = self.max_jobs.saturating_sub(slab.made());
         slab.preallocate(n.min(MOST_PREALLOCATED).min(room))
-    }
-
-    pub(crate) fn wipe(&self) {
-        self.slab.borrow_mut().wipe();
-    }
-
-    pub(crate) fn shrink(&self) -> usize {
-        self.slab.borrow_mut().shrink()
     }
 
     /// The figures, given the number of jobs that run now.

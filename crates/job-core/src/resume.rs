@@ -11,7 +11,7 @@ use crate::pool_inner::{Ending, PoolInner};
 pub(crate) fn switch_to<T: 'static>(fiber: &mut JobFiber<T>) -> Switch<T> {
     let context = fiber.context();
     context.note_resume();
-    context.pool().counts.resumes.add_one();
+    context.pool.counts.resumes.add_one();
     if context.span().is_none() {
         return fiber.resume();
     }
@@ -20,7 +20,7 @@ pub(crate) fn switch_to<T: 'static>(fiber: &mut JobFiber<T>) -> Switch<T> {
 
 #[cold]
 fn switch_within_span<T: 'static>(fiber: &mut JobFiber<T>) -> Switch<T> {
-    let pool = Rc::clone(fiber.context().pool());
+    let pool = Rc::clone(&fiber.context().pool);
     // Not with a guard: its drop would be a second panic if the subscriber panics in `enter`.
     let enter = || fiber.context().span()?.with_subscriber(|(id, to)| to.enter(id));
     let entered = pool.contain("a tracing subscriber", enter).is_some();

@@ -1,6 +1,7 @@
 //! The signal handler that reports which job has overflowed its stack.
 
 use core::ffi::{c_int, c_void};
+use core::fmt::{self, Write as _};
 use core::mem::MaybeUninit;
 use core::ptr;
 use std::io;
@@ -94,16 +95,17 @@ extern "C" fn on_fault(signal: c_int, info: *mut libc::siginfo_t, context: *mut 
     // SAFETY: for these two signals the information has an address.
     let address = unsafe { details.si_addr() } as usize;
     if let Some((job, bytes)) = switch::overflowed(address) {
-        let mut line = Line::new();
-        line.text("job ");
-        line.number(job);
-        line.text(" has overflowed its stack of ");
-        line.number(bytes as u64);
-        line.text(
-            " bytes: raise stack_size (job_core::PoolBuilder), \
-             or run the deep code with job_core::on_parent_stack\n",
+        let mut line = Line { bytes: [0; 256], len: 0 };
+        // Formatting integers takes no lock and no memory.
+        let _ = writeln!(
+            line,
+            "job {job} has overflowed its stack of {bytes} bytes: raise stack_size \
+             (job_core::PoolBuilder), or run the deep code with job_core::on_parent_stack"
         );
-        line.write_to_stderr();
+        // In one call, so that lines of several threads do not mix. A failure is ignored: the
+        // process is about to end.
+        // SAFETY: the range is the part of the buffer that was written.
+        let _ = unsafe { libc::write(libc::STDERR_FILENO, line.bytes.as_ptr().cast(), line.len) };
     }
     errno::set_errno(errno);
     let at = SIGNALS.iter().position(|&ours| ours == signal);
@@ -145,60 +147,33 @@ fn pass_on(
     }
 }
 
-/// A line of text, built without an allocation.
+/// A line of text, built without an allocation and cut off where it is full.
 struct Line {
     bytes: [u8; 256],
     len: usize,
 }
 
-impl Line {
-    const fn new() -> Self {
-        Self { bytes: [0; 256], len: 0 }
-    }
-
-    /// Appends the text, cut off where the line is full.
-    fn text(&mut self, text: &str) {
-        for &byte in text.as_bytes() {
-            if let Some(free) = self.bytes.get_mut(self.len) {
-                *free = byte;
-                self.len += 1;
-            }
-        }
-    }
-
-    fn number(&mut self, mut number: u64) {
-        let mut digits = [b'0'; 20];
-        let mut first = digits.len();
-        while first == digits.len() || number > 0 {
-            first -= 1;
-            digits[first] = b'0' + (number % 10) as u8;
-            number /= 10;
-        }
-        self.text(core::str::from_utf8(&digits[first..]).unwrap_or("?"));
-    }
-
-    fn write_to_stderr(&self) {
-        // In one call, so that lines of several threads do not mix. A failure is ignored: the
-        // process is about to end.
-        // SAFETY: the range is the initialised part of our own buffer.
-        let _ = unsafe { libc::write(libc::STDERR_FILENO, self.bytes.as_ptr().cast(), self.len) };
+impl fmt::Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let free = &mut self.bytes[self.len..];
+        let len = free.len().min(text.len());
+        free[..len].copy_from_slice(&text.as_bytes()[..len]);
+        self.len += len;
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Line;
+    use super::*;
 
     #[test]
     fn a_line_is_built_and_cut_off_where_it_is_full() {
-        let mut line = Line::new();
-        line.text("job ");
-        line.number(0);
-        line.text(" and ");
-        line.number(u64::MAX);
+        let mut line = Line { bytes: [0; 256], len: 0 };
+        write!(line, "job {} and {}", 0, u64::MAX).unwrap();
         assert_eq!(&line.bytes[..line.len], b"job 0 and 18446744073709551615");
         for _ in 0..40 {
-            line.text("0123456789");
+            line.write_str("0123456789").unwrap();
         }
         assert_eq!((line.len, line.bytes[255]), (256, b'5'));
     }
