@@ -111,6 +111,7 @@ pub mod keys;
 pub mod load;
 pub mod server;
 
+pub mod assembly;
 pub mod run;
 pub mod serve;
 pub mod soak;

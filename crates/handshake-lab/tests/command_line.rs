@@ -100,7 +100,7 @@ fn bad_input_is_one_line_with_status_two() {
     refused(&with(&[]), "--cert is missing; give --cert PEM and --key PEM, or --self-signed");
     refused(
         &with(&["--engine", "pkcs11"]),
-        "--engine pkcs11: not built yet; give inline, threads or sim",
+        "--engine pkcs11: no such engine; give inline, threads or sim",
     );
     refused(
         &with(&["--engine", "threads", "--units", "2000"]),
@@ -197,7 +197,7 @@ fn a_profile_that_cannot_be_charged_is_refused() {
     );
     refused(
         &["sim", "swarm", "--profile", "absent.toml"],
-        "--profile absent.toml: a seed of the swarm is the same everywhere; leave it out",
+        "unexpected argument '--profile' found; lab sim swarm --help shows what there is",
     );
     refused(
         &["sim", "ring-full", "--profile", "absent.toml"],

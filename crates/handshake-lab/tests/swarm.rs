@@ -82,7 +82,7 @@ fn numbers_out_of_range_are_refused() {
     assert_eq!(output.status.code(), Some(2));
     assert_eq!(
         String::from_utf8_lossy(&output.stderr),
-        "error: --seeds: only the scenario swarm has seeds; give --seed N\n"
+        "error: unexpected argument '--seeds' found; a similar argument exists: '--seed'; lab sim --help shows what there is\n"
     );
 }
 
@@ -116,11 +116,12 @@ fn a_failing_seed_shrinks_to_a_file_that_still_fails() {
     let file = format!("out/seed-{seed}.toml");
     let text = std::fs::read_to_string(directory.path().join(&file)).expect("written");
     let plan: toml::Table = text.parse().expect("TOML");
-    let visits = plan["swarm"]["visits"].as_array().expect("a list").len();
+    let kept = plan["keep"]["connections"].as_array().expect("a list").len();
     // How few are enough depends on the seed: a queue has to fill behind a full ring.
-    let whole = handshake_lab::swarm::SeedPlan::of(seed.as_u64().expect("a number")).visits.len();
-    assert!((1..=whole / 2).contains(&visits), "{visits} of {whole}:\n{text}");
-    let again = lab(&[&file]);
+    let whole = handshake_lab::swarm::SeedPlan::of(seed.as_u64().expect("a number"));
+    let whole = whole.connections.len();
+    assert!((1..=whole / 2).contains(&kept), "{kept} of {whole}:\n{text}");
+    let again = lab(&["swarm", &file]);
     assert_eq!(again.status.code(), Some(1));
     let again: serde_json::Value = serde_json::from_slice(&again.stdout).expect("one document");
     assert_eq!(again["seeds"], 1);

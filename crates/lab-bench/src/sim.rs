@@ -12,9 +12,9 @@ use handshake_lab::{
     keys,
     load::{Verified, client_config},
     run::{self, RowEvidence},
-    scenario::{RowPlan, SWARM, Scenario, TlsVersion},
+    scenario::{RowPlan, Scenario, TlsVersion},
     stepped::CostProfile,
-    swarm::Swarm,
+    swarm::{SeedSubset, Swarm},
 };
 
 use crate::{
@@ -97,13 +97,12 @@ pub(crate) fn child(arm: &str) -> Result<(), String> {
 /// Seeds of the swarm in a second, on every processor and on one: each twice, every hundredth with real TLS.
 pub(crate) fn swarm_seeds() -> Vec<Bench> {
     const SEEDS: Range<u64> = 1..1_001;
-    let scenario = Scenario::find(SWARM, &[]).expect("a built-in scenario");
     let bench = |name, swarm: Swarm| {
         let report = swarm.run(SEEDS).expect("it runs");
         assert!(report.is_good(), "{}", report.text());
         Bench::figure(name, "1/s", Better::Higher, report.seeds_per_s).with_note(report.on())
     };
-    let swarm = || Swarm::new(&scenario).expect("keys");
+    let swarm = || Swarm::new(SeedSubset::default()).expect("keys");
     vec![
         bench("sim.swarm_seeds", swarm()),
         bench("sim.swarm_seeds.one_thread", swarm().threads(NonZeroUsize::MIN)),

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use super::{Stop, number};
 use lab_report::ReportDir;
 
+use super::{Stop, values};
 use crate::calibrate::calibrate;
 
 /// Measures this machine into a cost profile for virtual time.
@@ -14,15 +14,15 @@ pub(super) struct CalibrateArgs {
     #[arg(long, value_name = "NAME", default_value = "this-machine")]
     name: String,
     /// Handshakes of each kind, of which the medians are taken.
-    #[arg(long, value_name = "N", default_value = "2000")]
-    handshakes: String,
+    #[arg(long, value_name = "N", default_value = "2000", allow_hyphen_values = true,
+        value_parser = values::whole::<usize>(1..=1_000_000, "handshakes"))]
+    handshakes: usize,
     /// Where the file goes [default: target/layby/profiles].
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
 }
 
 pub(super) fn run(args: &CalibrateArgs) -> Result<(), Stop> {
-    let handshakes = number::whole("--handshakes", &args.handshakes, 1..=1_000_000, "handshakes")?;
     let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
     if args.name.is_empty() || args.name.starts_with('.') || !args.name.chars().all(plain) {
         return Err(Stop::Usage(format!(
@@ -31,9 +31,8 @@ pub(super) fn run(args: &CalibrateArgs) -> Result<(), Stop> {
         )));
     }
     let directory = ReportDir::create(args.report.as_deref(), "profiles").map_err(Stop::usage)?;
-    let handshakes = usize::try_from(handshakes).unwrap_or(usize::MAX);
-    eprintln!("measuring {handshakes} handshakes of each kind");
-    let profile = calibrate(&args.name, handshakes).map_err(Stop::usage)?;
+    eprintln!("measuring {} handshakes of each kind", args.handshakes);
+    let profile = calibrate(&args.name, args.handshakes).map_err(Stop::usage)?;
     let text = profile.toml();
     let file = directory.put(&format!("{}.toml", args.name), &text).map_err(Stop::usage)?;
     print!("{text}");

@@ -6,15 +6,19 @@
 mod calibrate;
 mod diff;
 mod interrupt;
-mod number;
 mod schema;
 mod serve;
 mod sim;
 mod soak;
+mod swarm;
+mod values;
 
-use std::process::ExitCode;
+use std::{error::Error as _, process::ExitCode};
 
-use clap::{Parser, Subcommand, error::ErrorKind};
+use clap::{
+    Parser, Subcommand,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 
 use crate::serve::log;
 
@@ -41,7 +45,7 @@ enum Command {
     Schema(schema::SchemaArgs),
     /// Compare two runs: what got better or worse, and by how much.
     Diff(diff::DiffArgs),
-    /// Very many handshakes under random faults, and what is left of them.
+    /// Run many handshakes under random faults, and check that nothing stays open.
     Soak(soak::SoakArgs),
 }
 
@@ -70,7 +74,7 @@ impl Stop {
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return clap_says(&error),
+        Err(error) => return clap_message(&error),
     };
     start_tracing(&cli.command);
     let result = match cli.command {
@@ -94,15 +98,18 @@ fn usage(line: &str) -> ExitCode {
     ExitCode::from(2)
 }
 
-/// Help and version as clap writes them; of an error only the line that says what is wrong.
-fn clap_says(error: &clap::Error) -> ExitCode {
+/// Prints help and version as clap writes them; of an error only the line that says what is wrong.
+fn clap_message(error: &clap::Error) -> ExitCode {
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        // Nobody to tell if standard output is gone.
+        // Fails if standard output is closed.
         let _ = error.print();
         return ExitCode::SUCCESS;
     }
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         return usage("no command; give one of sim, serve, diff, soak (lab --help)");
+    }
+    if let Some(line) = bad_value(error) {
+        return usage(&line);
     }
     let text = error.render().to_string();
     let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -110,7 +117,9 @@ fn clap_says(error: &clap::Error) -> ExitCode {
     // What is missing or similar stands on the next line.
     let more = lines
         .next()
-        .filter(|line| line.starts_with("tip:") || line.starts_with('<') || line.starts_with("--"));
+        .filter(|line| line.starts_with("tip:") || line.starts_with('<') || line.starts_with("--"))
+        // An unknown option is not meant as the file that could stand in its place.
+        .filter(|line| !line.contains("as a value"));
     let first = more.map_or_else(
         || first.clone(),
         |more| match more.strip_prefix("tip: ") {
@@ -118,11 +127,22 @@ fn clap_says(error: &clap::Error) -> ExitCode {
             None => format!("{first} {more}"),
         },
     );
-    let command = std::env::args()
-        .nth(1)
-        .filter(|word| ["sim", "serve", "calibrate", "diff", "soak"].contains(&word.as_str()));
-    let command = command.map_or_else(String::new, |word| format!("{word} "));
+    // `sim` has a subcommand of its own.
+    let known = ["sim", "swarm", "serve", "calibrate", "diff", "soak"];
+    let words = std::env::args().skip(1).take_while(|word| known.contains(&word.as_str()));
+    let command: String = words.map(|word| word + " ").collect();
     usage(&format!("{first}; lab {command}--help shows what there is"))
+}
+
+/// A value that its parser refused: option, value, reason and remedy.
+fn bad_value(error: &clap::Error) -> Option<String> {
+    let text = |kind| match error.get(kind)? {
+        ContextValue::String(text) => Some(text.as_str()),
+        _ => None,
+    };
+    let reason = error.source().filter(|_| error.kind() == ErrorKind::ValueValidation)?;
+    let option = text(ContextKind::InvalidArg)?.split(' ').next()?;
+    Some(format!("{option} {}: {reason}", text(ContextKind::InvalidValue)?))
 }
 
 /// Events on standard error as `RUST_LOG` asks for them; nothing without it but errors and warnings, and no warnings of
@@ -136,7 +156,7 @@ fn start_tracing(command: &Command) {
         tracing_subscriber::EnvFilter::new(if swarms { "error" } else { "warn" })
     });
     if matches!(command, Command::Serve(_)) {
-        // Without a thread for the log the server has none either, and says so.
+        // Fails only if there is no thread for the log; the server then has none either, and reports that.
         let _ = log::start(filter);
         return;
     }

@@ -2,7 +2,7 @@
 
 use std::{
     io::Write as _,
-    net::{SocketAddr, ToSocketAddrs as _},
+    ops::RangeInclusive,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -18,7 +18,10 @@ use signal_hook::{
     iterator::Signals,
 };
 
-use super::{INTERRUPTED, Stop, number};
+use super::{
+    INTERRUPTED, Stop,
+    values::{self, Addresses},
+};
 use crate::{
     certs::TestPki,
     scenario::{self, KeyType, nearest},
@@ -30,11 +33,11 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub struct ServeArgs {
     /// Where to listen, for example 127.0.0.1:8443 or localhost:8443; port 0 takes any free one.
-    #[arg(long, value_name = "ADDR")]
-    listen: String,
-    /// Where to tell /metrics (in Prometheus's text format) and /health, over HTTP without TLS.
-    #[arg(long, value_name = "ADDR")]
-    metrics: Option<String>,
+    #[arg(long, value_name = "ADDR", value_parser = values::addresses)]
+    listen: Addresses,
+    /// Where to serve /metrics (in Prometheus's text format) and /health, over HTTP without TLS.
+    #[arg(long, value_name = "ADDR", value_parser = values::addresses)]
+    metrics: Option<Addresses>,
     /// The certificate and those of its issuers, PEM; read anew at SIGHUP.
     #[arg(long, value_name = "PEM")]
     cert: Option<PathBuf>,
@@ -44,34 +47,41 @@ pub struct ServeArgs {
     /// Make a certificate for localhost instead, and say where its authority was written.
     #[arg(long)]
     self_signed: bool,
-    /// Where the key is used: inline, threads or sim (pkcs11 is not built yet).
+    /// Where the key is used: inline, threads or sim.
     #[arg(long, value_name = "ENGINE", default_value = "sim")]
     engine: String,
     /// How long the device takes for a signature, or one of the threads blocks before it [default: 10, with threads 0].
-    #[arg(long, value_name = "N", allow_hyphen_values = true)]
-    latency_ms: Option<String>,
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = values::millis)]
+    latency_ms: Option<f64>,
     /// Event loops, one thread each.
-    #[arg(long, value_name = "N", default_value = "1", allow_hyphen_values = true)]
-    workers: String,
+    #[arg(long, value_name = "N", default_value = "1", allow_hyphen_values = true,
+        value_parser = values::whole::<usize>(1..=64, "threads"))]
+    workers: usize,
     /// Requests that the device holds, or that wait before the threads [default: 64].
-    #[arg(long, value_name = "N", allow_hyphen_values = true)]
-    ring: Option<String>,
+    #[arg(long, value_name = "N", allow_hyphen_values = true,
+        value_parser = values::whole::<usize>(1..=65_536, "requests"))]
+    ring: Option<usize>,
     /// Operations that the device works on at the same time, or threads [default: 64].
-    #[arg(long, value_name = "N", allow_hyphen_values = true)]
-    units: Option<String>,
+    #[arg(long, value_name = "N", allow_hyphen_values = true,
+        value_parser = values::whole::<usize>(1..=65_536, "units"))]
+    units: Option<usize>,
     /// Seconds within which a handshake has to be done, or its connection is closed.
-    #[arg(long, value_name = "N", default_value = "60", allow_hyphen_values = true)]
-    handshake_seconds: String,
+    #[arg(long, value_name = "N", default_value = "60", allow_hyphen_values = true,
+        value_parser = values::whole::<u64>(1..=3_600, "seconds"))]
+    handshake_seconds: u64,
     /// Seconds within which a request has to end, from the end of the handshake or its first byte.
-    #[arg(long, value_name = "N", default_value = "10", allow_hyphen_values = true)]
-    request_seconds: String,
+    #[arg(long, value_name = "N", default_value = "10", allow_hyphen_values = true,
+        value_parser = values::whole::<u64>(1..=3_600, "seconds"))]
+    request_seconds: u64,
     /// Seconds that a connection may be idle between two requests.
-    #[arg(long, value_name = "N", default_value = "60", allow_hyphen_values = true)]
-    idle_seconds: String,
+    #[arg(long, value_name = "N", default_value = "60", allow_hyphen_values = true,
+        value_parser = values::whole::<u64>(1..=3_600, "seconds"))]
+    idle_seconds: u64,
     /// Seconds that a drain may take; it ends with the last connection [default: those of a handshake and a request,
     /// and 5].
-    #[arg(long, value_name = "N", allow_hyphen_values = true)]
-    drain_seconds: Option<String>,
+    #[arg(long, value_name = "N", allow_hyphen_values = true,
+        value_parser = values::whole::<u64>(0..=3_600, "seconds"))]
+    drain_seconds: Option<u64>,
 }
 
 /// Where `--self-signed` writes the certificate of its authority.
@@ -114,81 +124,51 @@ fn tell(line: &str) {
 const FLUSH: Duration = Duration::from_millis(500);
 
 fn plan(args: &ServeArgs) -> Result<ServePlan, Stop> {
-    let listen = resolve("--listen", &args.listen)?;
-    let metrics = args.metrics.as_deref().map(|address| resolve("--metrics", address));
-    let workers = number::whole("--workers", &args.workers, 1..=64, "threads")?;
-    let engine = engine(args)?;
-    let seconds = |option, text: &str| number::whole(option, text, 1..=3_600, "seconds");
-    let handshake = seconds("--handshake-seconds", &args.handshake_seconds)?;
-    let request = seconds("--request-seconds", &args.request_seconds)?;
-    let idle = seconds("--idle-seconds", &args.idle_seconds)?;
-    let drain = match &args.drain_seconds {
-        Some(text) => number::whole("--drain-seconds", text, 0..=3_600, "seconds")?,
-        None => handshake + request + 5,
-    };
+    let drain = args.drain_seconds;
+    let drain = drain.unwrap_or(args.handshake_seconds + args.request_seconds + 5);
     Ok(ServePlan {
-        listen,
-        metrics: metrics.transpose()?.unwrap_or_default(),
-        engine,
-        workers: usize::try_from(workers).unwrap_or(usize::MAX),
+        listen: args.listen.0.clone(),
+        metrics: args.metrics.clone().map(|addresses| addresses.0).unwrap_or_default(),
+        engine: engine(args)?,
+        workers: args.workers,
         identity: identity(args)?,
         limits: Limits {
-            handshake: Some(Duration::from_secs(handshake)),
-            request: Some(Duration::from_secs(request)),
-            idle: Some(Duration::from_secs(idle)),
+            handshake: Some(Duration::from_secs(args.handshake_seconds)),
+            request: Some(Duration::from_secs(args.request_seconds)),
+            idle: Some(Duration::from_secs(args.idle_seconds)),
         },
         drain: Duration::from_secs(drain),
     })
 }
 
-/// The addresses that HOST:PORT stands for, those of version 4 first.
-fn resolve(option: &str, text: &str) -> Result<Vec<SocketAddr>, Stop> {
-    let port = text.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port);
-    if port.is_none_or(|port| port.parse::<u16>().is_err()) {
-        return Err(Stop::Usage(format!(
-            "{option} {text}: not an address; give HOST:PORT, for example 127.0.0.1:8443"
-        )));
-    }
-    let resolved = text.to_socket_addrs().map(Iterator::collect);
-    let mut addresses: Vec<SocketAddr> = resolved.map_err(|error| {
-        Stop::Usage(format!("{option} {text}: {error}; give a name that is known, or IP:PORT"))
-    })?;
-    addresses.sort_by_key(SocketAddr::is_ipv6);
-    Ok(addresses)
-}
-
 fn engine(args: &ServeArgs) -> Result<EngineChoice, Stop> {
-    let device_options =
-        [("--latency-ms", &args.latency_ms), ("--ring", &args.ring), ("--units", &args.units)];
-    let latency =
-        |default| number::millis("--latency-ms", args.latency_ms.as_deref().unwrap_or(default));
-    let whole = |option, value: &Option<String>, most, unit| {
-        let text = value.as_deref().unwrap_or("64");
-        number::whole(option, text, 1..=most, unit)
-            .map(|n| usize::try_from(n).unwrap_or(usize::MAX))
-    };
+    let given = [
+        ("--latency-ms", args.latency_ms.map(|ms| ms.to_string())),
+        ("--ring", args.ring.map(|ring| ring.to_string())),
+        ("--units", args.units.map(|units| units.to_string())),
+    ];
+    let (ring, units) = (args.ring.unwrap_or(64), args.units.unwrap_or(64));
     match args.engine.as_str() {
-        "inline" => match device_options.iter().find(|(_, value)| value.is_some()) {
+        "inline" => match given.into_iter().find_map(|(option, value)| Some((option, value?))) {
             None => Ok(EngineChoice::Inline),
             Some((option, value)) => Err(Stop::Usage(format!(
-                "{option} {}: --engine inline has no device; leave it out or give --engine threads or sim",
-                value.as_deref().unwrap_or_default()
+                "{option} {value}: --engine inline has no device; leave it out or give --engine threads or sim",
             ))),
         },
-        "threads" => Ok(EngineChoice::Threads(Threads {
-            threads: whole("--units", &args.units, MOST_THREADS, "threads")?,
-            ring: whole("--ring", &args.ring, LARGEST, "requests")?,
-            latency: Duration::from_secs_f64(latency("0")? / 1e3),
-        })),
+        "threads" => {
+            values::within(units as u64, &MOST_THREADS, "threads")
+                .map_err(|why| Stop::Usage(format!("--units {units}: {why}")))?;
+            let latency = Duration::from_secs_f64(args.latency_ms.unwrap_or(0.0) / 1e3);
+            Ok(EngineChoice::Threads(Threads { threads: units, ring, latency }))
+        }
         "sim" => Ok(EngineChoice::Sim(scenario::DeviceSpec {
-            latency_ms: latency("10")?,
-            ring: whole("--ring", &args.ring, LARGEST, "requests")?,
-            units: whole("--units", &args.units, LARGEST, "units")?,
+            latency_ms: args.latency_ms.unwrap_or(10.0),
+            ring,
+            units,
             ..scenario::DeviceSpec::default()
         })),
-        "pkcs11" => Err(Stop::Usage(format!("--engine pkcs11: not built yet; {GIVE}"))),
         other => {
-            let near = nearest(other, ["inline", "threads", "sim", "pkcs11"]);
+            let near = nearest(other, ["inline", "threads", "sim"]);
             let hint = near.map_or_else(String::new, |near| format!("did you mean {near}? "));
             Err(Stop::Usage(format!("--engine {other}: no such engine; {hint}{GIVE}")))
         }
@@ -198,11 +178,8 @@ fn engine(args: &ServeArgs) -> Result<EngineChoice, Stop> {
 /// What to write after `--engine`.
 const GIVE: &str = "give inline, threads or sim";
 
-/// Units and ring entries of a simulated device.
-const LARGEST: u64 = 65_536;
-
-/// Real threads, which the system has fewer of.
-const MOST_THREADS: u64 = 1_024;
+/// Real threads, which the system has fewer of than a simulated device has units.
+const MOST_THREADS: RangeInclusive<u64> = 1..=1_024;
 
 fn identity(args: &ServeArgs) -> Result<Identity, Stop> {
     let missing = |option: &str| {
@@ -215,7 +192,7 @@ fn identity(args: &ServeArgs) -> Result<Identity, Stop> {
                 .to_owned(),
         )),
         (_, Some(key), false) if key.to_string_lossy().starts_with("pkcs11:") => Err(Stop::Usage(
-            format!("--key {}: keys in tokens are not built yet; give a PEM file", key.display()),
+            format!("--key {}: keys in tokens cannot be used; give a PEM file", key.display()),
         )),
         (Some(cert), Some(key), false) => Identity::from_files(cert, key).map_err(Stop::usage),
         (None, _, false) => Err(missing("--cert")),
@@ -270,7 +247,7 @@ fn orders() -> std::io::Result<Receiver<Order>> {
     Ok(orders)
 }
 
-/// Carries orders out until one says to drain, and says counters meanwhile when they have changed.
+/// Carries out orders until one asks for a drain, and prints counters meanwhile when they have changed.
 fn serve(serving: &mut Serving, args: &ServeArgs, orders: &Receiver<Order>) {
     let live = Arc::clone(serving.live());
     let mut shown = (0, 0, 0);

@@ -3,15 +3,13 @@
 use std::{io, sync::Arc, time::Duration};
 
 use crypto_ops::{CryptoOp, KeyHandle, SoftwareKeys};
-use engine_core::{
-    Accelerator as _, CheckPolicy, Driver, DriverError, Engine, EngineStats, Inline,
-};
+use engine_core::{Accelerator as _, Driver, DriverError, Engine, EngineStats, Inline};
 use lab_report::recording::Reading;
-use sim_device::InterruptMode;
-use sim_engine::{Compute as _, InstanceStats, ServiceTime, SimCard, SimConfig, SimError};
+use sim_engine::{Compute as _, InstanceStats, SimCard, SimError};
 
 use crate::{
-    scenario::{self, EngineOptions, PollingMode, Service},
+    assembly::{EngineSettings, sim_config},
+    scenario::{self, EngineOptions},
     server::Collect,
 };
 
@@ -59,8 +57,8 @@ pub struct DeviceReport {
 }
 
 impl Device {
-    /// Starts a device as a scenario describes it, with these faults in store and these keys inside. If the options say so,
-    /// software has the same keys.
+    /// Starts a device as a scenario describes it, with these faults and these keys. The standby of its engine is software
+    /// with the same keys.
     ///
     /// # Errors
     /// When the device cannot be built so.
@@ -79,19 +77,12 @@ impl Device {
             config.response_timeout = Some(Duration::from_secs_f64(options.deadline_ms / 500.0));
         }
         let card = SimCard::start(config, Arc::clone(&keys))?;
-        // Law L12, also for what the standby computes on a thread that waits: a device whose answers the workers collect
-        // is trusted no more than one with a thread for them.
-        let trusted = !card.capabilities().needs_poll && *options == EngineOptions::default();
-        let mut engine = Engine::builder(Arc::clone(&card) as Arc<_>)
-            .queue_bound(queue_bound)
-            .checks(if trusted { CheckPolicy::Auto } else { CheckPolicy::Always })
-            .options(options.request_options())
-            .standby(Arc::new(Inline::new(move |op: &CryptoOp| keys.compute(op))))
-            .offload(options.offload());
-        if let Some(policy) = options.breaker() {
-            engine = engine.breaker(policy);
-        }
-        let engine = engine.build();
+        let standby = Arc::new(Inline::new(move |op: &CryptoOp| keys.compute(op)));
+        let engine = EngineSettings::of(options, queue_bound).build(
+            Arc::clone(&card) as Arc<_>,
+            Some(standby),
+            None,
+        );
         let driver = deadlines.then(|| engine.spawn_driver()).transpose().map_err(|error| {
             SimError::Thread(match error {
                 DriverError::Thread(error) => error,
@@ -153,58 +144,6 @@ impl Device {
         let _threads_ended = self.engine.shutdown_blocking(patience);
         DeviceReport { name: self.name, engine, card: self.card.stats(), elapsed, quiet }
     }
-}
-
-/// The device that a scenario describes.
-pub(crate) fn sim_config(
-    device: &scenario::DeviceSpec,
-    faults: &[scenario::FaultSpec],
-    seed: u64,
-) -> Result<SimConfig, SimError> {
-    let latency = device.latency();
-    let units = u32::try_from(device.units).unwrap_or(u32::MAX);
-    let mut config = match device.profile.known() {
-        Some(profile) => SimConfig::profile(profile),
-        None => SimConfig::signer(latency, units, device.ring)?,
-    };
-    config.seed = seed;
-    config.instance.name.clone_from(&device.name);
-    let service = match device.service {
-        _ if device.profile.known().is_some() => None,
-        Service::Fixed => None,
-        Service::Exponential => Some(ServiceTime::exponential(latency)),
-        Service::LogNormal => Some(ServiceTime::log_normal(latency, device.sigma)),
-    };
-    if let Some(service) = service {
-        for unit in &mut config.instance.units {
-            let class = unit.class;
-            unit.service = service
-                .clone()
-                .map_err(|source| sim_device::ConfigError::Service { class, source })?;
-        }
-    }
-    for unit in &mut config.instance.units {
-        unit.batch = device.batching.of_units();
-    }
-    let every = Duration::from_secs_f64(device.poll_us / 1e6);
-    config.polling = match (device.polling, &config.instance.interrupts) {
-        // One that never interrupts has to be asked.
-        (PollingMode::Interval, _) | (PollingMode::Interrupt, InterruptMode::Polling) => {
-            sim_engine::Polling::Interval(every)
-        }
-        (PollingMode::Interrupt, _) => config.polling,
-        (PollingMode::Heuristic, _) => {
-            sim_engine::Polling::Heuristic { threshold: device.poll_threshold, at_latest: every }
-        }
-        (PollingMode::Inline, _) => sim_engine::Polling::Inline(every),
-    };
-    config.instance.rings = match device.profile.known() {
-        Some(_) => config.instance.rings,
-        None => device.kinds.rings.layout(),
-    };
-    config.instance.faults = scenario::faults::plan(faults, &device.name);
-    config.instances = device.instances;
-    Ok(config)
 }
 
 impl DeviceReport {

@@ -158,7 +158,7 @@ impl RowEvidence {
 
     /// How many operations a unit has served at once; `None` where that is always one.
     fn mean_batch(&self) -> Option<f64> {
-        let batches = self.plan.device().batching.batch > 1;
+        let batches = self.plan.device().batch > 1;
         let device = self.devices.first().filter(|_| batches)?;
         let used = device.card.classes.iter().find(|class| class.finished > 0)?;
         Some(used.mean_batch())
@@ -229,7 +229,7 @@ impl RowEvidence {
                 self.load.kinds.iter().map(kind_report).collect()
             },
             mean_batch: self.mean_batch(),
-            batch: self.plan.device().batching.batch,
+            batch: self.plan.device().batch,
             failures_expected: if self.devices.is_empty() {
                 0
             } else {

@@ -20,7 +20,6 @@ use crate::{
     stepped::{self, CostProfile, TraceSummary, Watch},
 };
 
-pub(crate) use device::sim_config;
 pub use device::{Device, DeviceReport};
 pub use error::RunError;
 pub use evidence::{Harm, RowEvidence};

@@ -22,7 +22,7 @@ pub(super) fn queue_wait(plan: &RowPlan) -> Option<Duration> {
         && device.instances == 1
         && device.profile == DeviceProfile::Custom
         && device.service == Service::Exponential
-        && device.batching.of_units().is_none()
+        && device.batches().is_none()
         && device.ring >= device.units
         && plan.faults.is_empty()
         && plan.slow_every == 0

@@ -3,7 +3,7 @@
 /// A built-in scenario: its name and the text of its file.
 #[derive(Debug, Clone, Copy)]
 pub struct Builtin {
-    /// The name under which it is run; the file says the same.
+    /// The name under which it is run, also in its file.
     pub name: &'static str,
     /// The file.
     pub text: &'static str,
@@ -12,7 +12,7 @@ pub struct Builtin {
 /// The scenario that runs when none is named.
 pub const DEFAULT: &str = "offload-modes";
 
-/// The scenario that is not run once but seed by seed.
+/// The name of the swarm, which stands among the scenarios on the command line and draws its own from each seed.
 pub const SWARM: &str = "swarm";
 
 macro_rules! builtins {
@@ -47,5 +47,4 @@ pub const BUILTINS: &[Builtin] = builtins![
     "million-in-flight",
     "published-shapes",
     "mixed-fleet",
-    "swarm",
 ];

@@ -6,8 +6,8 @@ use toml::{Table, Value};
 
 use super::{
     error::{ScenarioError, nearest},
-    field::{Absent, Section},
-    schema::SECTIONS,
+    field::{Absent, Section, Shape},
+    language::SECTIONS,
 };
 
 /// Parses TOML; `origin` names the file or the built-in scenario in messages.
@@ -22,10 +22,17 @@ pub(super) fn parse(origin: &str, text: &str) -> Result<Table, ScenarioError> {
 
 /// Checks every key and value of `raw` and fills in the defaults.
 pub(super) fn check(mut raw: Table) -> Result<Table, ScenarioError> {
+    let (top, sections) = SECTIONS.split_first().expect("the top level comes first");
     let mut checked = Table::new();
-    for section in SECTIONS.iter().filter(|section| !section.name.is_empty()) {
+    let known = |key: &&String| {
+        top.field(key).is_some() || sections.iter().any(|section| section.name == **key)
+    };
+    if let Some(key) = raw.keys().find(|key| !known(key)) {
+        return Err(unknown_key(top, "", key));
+    }
+    for section in sections {
         let value = raw.remove(section.name);
-        let value = if section.repeats {
+        let value = if section.repeats() {
             Value::Array(members(section, value)?)
         } else {
             let table = match value {
@@ -37,19 +44,17 @@ pub(super) fn check(mut raw: Table) -> Result<Table, ScenarioError> {
         };
         checked.insert(section.name.to_owned(), value);
     }
-    checked.extend(fields(&SECTIONS[0], "", raw)?);
+    checked.extend(fields(top, "", raw)?);
     Ok(checked)
 }
 
-/// The repeated section of which a file may have no member.
-const OPTIONAL: &str = "fault";
-
-/// The members of a repeated section; one with nothing but defaults when the file has none and none is required.
+/// The members of a repeated section; one of defaults when the file has none but must, and no field is required.
 fn members(section: &Section, value: Option<Value>) -> Result<Vec<Value>, ScenarioError> {
-    let required = section.fields.iter().any(|field| field.absent == Absent::Required);
+    let required = section.fields.iter().any(|field| matches!(field.absent, Absent::Required));
+    let may_be_empty = section.shape == Shape::Any;
     let tables = match value {
-        None if section.name == OPTIONAL => return Ok(Vec::new()),
-        Some(Value::Array(tables)) if section.name == OPTIONAL && tables.is_empty() => tables,
+        None if may_be_empty => return Ok(Vec::new()),
+        Some(Value::Array(tables)) if may_be_empty && tables.is_empty() => tables,
         None if required => {
             return Err(ScenarioError::Missing {
                 field: format!("[[{}]]", section.name),
@@ -66,37 +71,36 @@ fn members(section: &Section, value: Option<Value>) -> Result<Vec<Value>, Scenar
     for (index, table) in tables.into_iter().enumerate() {
         let Value::Table(table) = table else { return Err(wrong_shape(section)) };
         let called = table.get("name").and_then(Value::as_str);
-        let place = format!("{}.{}", section.name, called.unwrap_or(&(index + 1).to_string()));
-        let table = fields(section, &place, table)?;
+        let path = format!("{}.{}", section.name, called.unwrap_or(&(index + 1).to_string()));
+        let table = fields(section, &path, table)?;
         let name = table.get("name").and_then(Value::as_str).unwrap_or_default();
         if !names.insert(name.to_owned()) {
-            return Err(ScenarioError::BadValue {
-                field: format!("{}.name", section.name),
-                value: format!("{name:?}"),
-                reason: "given twice".to_owned(),
-                remedy: format!("give every [[{}]] a name of its own", section.name),
-            });
+            return Err(ScenarioError::bad(
+                format!("{}.name", section.name),
+                format!("{name:?}"),
+                "given twice",
+                format!("give every [[{}]] a name of its own", section.name),
+            ));
         }
         checked.push(Value::Table(table));
     }
     Ok(checked)
 }
 
-/// Checks the fields of one table; `place` is how messages call the table.
-fn fields(section: &Section, place: &str, mut table: Table) -> Result<Table, ScenarioError> {
-    let path = |key: &str| {
-        if place.is_empty() { key.to_owned() } else { format!("{place}.{key}") }
+/// Checks the fields of one table and adds the defaults; messages call it `path`.
+fn fields(section: &Section, path: &str, mut table: Table) -> Result<Table, ScenarioError> {
+    let path_of = |key: &str| {
+        if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
     };
-    let mut checked = Table::new();
+    let mut checked = section.defaults();
     for field in section.fields {
         let value = match (table.remove(field.key), field.absent) {
-            (Some(value), _) => field.check(&path(field.key), &value)?,
-            (None, Absent::Default(literal)) => default(literal),
-            (None, Absent::Inherits(_)) => continue,
+            (Some(value), _) => field.accepts.check(&path_of(field.key), &value)?,
+            (None, Absent::Default(_) | Absent::Inherits(_)) => continue,
             (None, Absent::Required) => {
                 return Err(ScenarioError::Missing {
-                    field: path(field.key),
-                    remedy: format!("give {}", field.range()),
+                    field: path_of(field.key),
+                    remedy: format!("give {}", field.accepts.range()),
                 });
             }
         };
@@ -104,36 +108,25 @@ fn fields(section: &Section, place: &str, mut table: Table) -> Result<Table, Sce
     }
     match table.keys().next() {
         None => Ok(checked),
-        Some(key) => Err(unknown_key(section, place, key)),
+        Some(key) => Err(unknown_key(section, path, key)),
     }
 }
 
-/// The value that a default stands for.
-pub(super) fn default(literal: &str) -> Value {
-    let table: Table = format!("value = {literal}").parse().expect("defaults are written in TOML");
-    table["value"].clone()
-}
-
-fn unknown_key(section: &Section, place: &str, key: &str) -> ScenarioError {
+fn unknown_key(section: &Section, path: &str, key: &str) -> ScenarioError {
     let mut known: Vec<String> = section.fields.iter().map(|field| field.key.to_owned()).collect();
-    if place.is_empty() {
+    if path.is_empty() {
         known.extend(SECTIONS.iter().skip(1).map(|section| section.name.to_owned()));
     }
     let nearest = nearest(key, known.iter().map(String::as_str));
-    let path = if place.is_empty() { key.to_owned() } else { format!("{place}.{key}") };
+    let path = if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
     ScenarioError::UnknownKey { path, nearest, known }
 }
 
 fn wrong_shape(section: &Section) -> ScenarioError {
-    let (reason, remedy) = if section.repeats {
+    let (reason, remedy) = if section.repeats() {
         ("not an array of tables", format!("write [[{}]] before each", section.name))
     } else {
         ("not a table", format!("write [{}] before its fields", section.name))
     };
-    ScenarioError::BadValue {
-        field: section.name.to_owned(),
-        value: "(as given)".to_owned(),
-        reason: reason.to_owned(),
-        remedy,
-    }
+    ScenarioError::bad(section.name, "(as given)", reason, remedy)
 }

@@ -1,13 +1,12 @@
-//! The language as a page and as a JSON Schema, both written from [`SECTIONS`].
+//! The language as a page and as a JSON Schema, both written from its declaration.
 
 use std::fmt::Write as _;
 
 use serde_json::{Map, Value, json};
 
 use super::{
-    check::default,
     field::{Absent, Accepts, Field, Section},
-    schema::SECTIONS,
+    language::SECTIONS,
 };
 
 /// The reference of the language, as Markdown: `docs/scenarios.md`.
@@ -23,7 +22,7 @@ pub fn page() -> String {
          [scenario.schema.json](scenario.schema.json).\n",
     );
     for section in SECTIONS {
-        let title = match (section.name, section.repeats) {
+        let title = match (section.name, section.repeats()) {
             ("", _) => "The top of the file".to_owned(),
             (name, true) => format!("`[[{name}]]`"),
             (name, false) => format!("`[{name}]`"),
@@ -46,23 +45,18 @@ pub fn page() -> String {
 
 fn values(field: &Field) -> String {
     match field.accepts {
-        Accepts::OneOf { built, reserved } => {
-            let words = |words: &[&str]| {
-                words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
-            };
-            match reserved {
-                [] => words(built),
-                _ => format!("{}; not built yet: {}", words(built), words(reserved)),
-            }
+        Accepts::OneOf(_) => {
+            let words = field.accepts.words().map(|word| format!("`{word}`"));
+            words.collect::<Vec<_>>().join(", ")
         }
-        _ => field.range(),
+        accepts => accepts.range(),
     }
 }
 
 fn absent(field: &Field) -> String {
     match field.absent {
         Absent::Required => "required".to_owned(),
-        Absent::Default(literal) => format!("`{literal}`"),
+        Absent::Default(value) => format!("`{}`", value()),
         Absent::Inherits(from) => format!("as `{from}`"),
     }
 }
@@ -85,7 +79,7 @@ pub fn json_schema() -> Value {
             "additionalProperties": false,
             "required": missing,
         });
-        if section.repeats {
+        if section.repeats() {
             schema = json!({ "type": "array", "items": schema });
         }
         schema["description"] = json!(section.meaning);
@@ -103,7 +97,7 @@ pub fn json_schema() -> Value {
 }
 
 fn table(section: &Section) -> (Map<String, Value>, Vec<String>) {
-    let required = section.fields.iter().filter(|field| field.absent == Absent::Required);
+    let required = section.fields.iter().filter(|field| matches!(field.absent, Absent::Required));
     let required = required.map(|field| field.key.to_owned()).collect();
     (section.fields.iter().map(|field| (field.key.to_owned(), property(field))).collect(), required)
 }
@@ -112,20 +106,21 @@ fn property(field: &Field) -> Value {
     let mut schema = match field.accepts {
         Accepts::Text { max } => json!({ "type": "string", "minLength": 1, "maxLength": max }),
         Accepts::Name => json!({ "type": "string", "pattern": "^[a-z0-9-]{1,40}$" }),
-        Accepts::Integer { min, max } => {
+        Accepts::Integer { min, max, .. } => {
             json!({ "type": "integer", "minimum": min, "maximum": max })
         }
-        Accepts::Number { min, max } => json!({ "type": "number", "minimum": min, "maximum": max }),
-        Accepts::Numbers { max } => json!({
-            "type": "array", "items": { "type": "integer", "minimum": 0, "maximum": max },
-        }),
-        Accepts::OneOf { built, .. } => json!({ "enum": built }),
+        Accepts::Number { min, max, .. } => {
+            json!({ "type": "number", "minimum": min, "maximum": max })
+        }
+        Accepts::OneOf(_) => json!({ "enum": field.accepts.words().collect::<Vec<_>>() }),
     };
-    let unit =
-        if field.unit.is_empty() { String::new() } else { format!(" Unit: {}.", field.unit) };
+    let unit = match field.accepts.unit() {
+        "" => String::new(),
+        unit => format!(" Unit: {unit}."),
+    };
     schema["description"] = json!(format!("{}{unit}", field.meaning));
-    if let Absent::Default(literal) = field.absent {
-        schema["default"] = serde_json::to_value(default(literal)).expect("TOML of one value");
+    if let Absent::Default(value) = field.absent {
+        schema["default"] = serde_json::to_value(value()).expect("TOML of one value");
     }
     schema
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 /// A scenario, or an override of one of its fields, that cannot be run as written.
 ///
-/// Every one of these is the fault of whoever wrote the scenario; the text is meant for them and fits one line.
+/// Each text fits one line and is meant for the author of the scenario.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ScenarioError {
@@ -66,16 +66,6 @@ pub enum ScenarioError {
         /// What would be accepted.
         remedy: String,
     },
-    /// A value that the language knows and this build cannot run.
-    #[error("{field} = {value}: not built yet; {remedy}")]
-    NotBuilt {
-        /// The field with its section.
-        field: String,
-        /// The value as given.
-        value: String,
-        /// What works today.
-        remedy: String,
-    },
     /// An override without an equals sign.
     #[error(
         "--set {argument}: no value; write --set KEY=VALUE, for example --set load.connections=256"
@@ -92,6 +82,23 @@ pub enum ScenarioError {
         /// The fields it could mean.
         candidates: Vec<String>,
     },
+}
+
+impl ScenarioError {
+    /// [`BadValue`](Self::BadValue) of `field = value`.
+    pub(super) fn bad(
+        field: impl Into<String>,
+        value: impl Into<String>,
+        reason: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self::BadValue {
+            field: field.into(),
+            value: value.into(),
+            reason: reason.into(),
+            remedy: remedy.into(),
+        }
+    }
 }
 
 /// The known name nearest to `given`, when it is near enough to be a slip of the fingers.

@@ -6,86 +6,10 @@ use std::fmt;
 
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
 
 use super::{
-    error::ScenarioError,
-    field::{Absent::Default as Or, Accepts, Field, Section},
-    types::{KeyType, Load, TlsVersion},
-};
-
-/// One value for every connection, or a mix by the shares of `[mix]`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum OrMix<T> {
-    /// The same for all.
-    One(T),
-    /// By shares.
-    Mix(Mixed),
-}
-
-/// The word that stands for a mix.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Mixed {
-    /// `mix`.
-    #[serde(rename = "mix")]
-    Mix,
-}
-
-/// Whether clients resume sessions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-#[non_exhaustive]
-pub enum Resumption {
-    /// Every handshake is a full one.
-    None,
-    /// By tickets (RFC 8446, 4.6.1; RFC 5077).
-    Tickets,
-}
-
-/// The shares of `[mix]`, in percent.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Shares {
-    /// Of connections whose server has an ECDSA key on P-256.
-    pub p256: f64,
-    /// On P-384.
-    pub p384: f64,
-    /// An Ed25519 key.
-    pub ed25519: f64,
-    /// An RSA key with 2,048 bits.
-    pub rsa2048: f64,
-    /// Of connections over TLS 1.2.
-    pub tls12: f64,
-    /// Over TLS 1.3.
-    pub tls13: f64,
-    /// Of connections that resume.
-    pub resumed: f64,
-}
-
-const SHARE: Accepts = Accepts::Number { min: 0.0, max: 100.0 };
-
-macro_rules! share {
-    ($key:literal, $meaning:literal) => {
-        Field { key: $key, meaning: $meaning, unit: "%", accepts: SHARE, absent: Or("0.0") }
-    };
-}
-
-pub(super) const MIX: Section = Section {
-    name: "mix",
-    repeats: false,
-    meaning: "What share of the connections is of which kind; the seed draws each connection's. The keys' shares are read where load.key is mix, the versions' where load.tls is, and either sums to 100.",
-    fields: &[
-        share!("p256", "Connections to the name whose key is ECDSA on P-256."),
-        share!("p384", "Connections to the name whose key is ECDSA on P-384."),
-        share!("ed25519", "Connections to the name whose key is Ed25519."),
-        share!("rsa2048", "Connections to the name whose key is RSA with 2,048 bits."),
-        share!("tls12", "Connections over TLS 1.2."),
-        share!("tls13", "Connections over TLS 1.3."),
-        share!(
-            "resumed",
-            "Connections that resume, where load.resumption is tickets; one for which there is no ticket yet makes a full handshake and counts as that."
-        ),
-    ],
+    language::{Load, OrMix, Shares},
+    words::{KeyType, TlsVersion},
 };
 
 /// What a connection is like.
@@ -142,7 +66,7 @@ impl Mix {
         Self { keys, versions, resumed: shares.resumed, seed }
     }
 
-    /// The kind of the connection of this number: the same for the same seed, whatever became of those before.
+    /// The kind of the connection of this number: the same for the same seed, independent of all others.
     #[must_use]
     pub fn draw(&self, number: u64) -> ConnectionKind {
         let (key, tls) = (self.keys[0].0, self.versions[0].0);
@@ -209,7 +133,8 @@ fn pick<T: Copy>(shares: &[(T, f64)], mut point: f64) -> T {
 }
 
 impl Shares {
-    const fn keys(&self) -> [(KeyType, f64); 4] {
+    /// The share of each type of key.
+    pub(super) const fn keys(&self) -> [(KeyType, f64); 4] {
         [
             (KeyType::P256, self.p256),
             (KeyType::P384, self.p384),
@@ -218,90 +143,24 @@ impl Shares {
         ]
     }
 
-    const fn versions(&self) -> [(TlsVersion, f64); 2] {
+    /// The share of each protocol version.
+    pub(super) const fn versions(&self) -> [(TlsVersion, f64); 2] {
         [(TlsVersion::Tls12, self.tls12), (TlsVersion::Tls13, self.tls13)]
     }
-
-    /// Shares and the words of `[load]` fit together.
-    pub(super) fn check(&self, load: &Load) -> Result<(), ScenarioError> {
-        let keys = self.keys().map(|(key, share)| (key.to_string(), share));
-        let mixed = matches!(load.key, OrMix::Mix(_));
-        check_shares("load.key", &keys, mixed)?;
-        let versions = self.versions().map(|(tls, share)| (field_of(tls), share));
-        let mixed = matches!(load.tls, OrMix::Mix(_));
-        check_shares("load.tls", &versions, mixed)?;
-        let bad = |field: &str, value: String, reason: &str, remedy: &str| {
-            Err(ScenarioError::BadValue {
-                field: field.to_owned(),
-                value,
-                reason: reason.to_owned(),
-                remedy: remedy.to_owned(),
-            })
-        };
-        match (load.resumption, self.resumed > 0.0) {
-            (Resumption::None, true) => bad(
-                "mix.resumed",
-                self.resumed.to_string(),
-                "nobody resumes while load.resumption is \"none\"",
-                "give load.resumption = \"tickets\" too",
-            ),
-            (Resumption::Tickets, false) => bad(
-                "load.resumption",
-                "\"tickets\"".to_owned(),
-                "nobody would use one",
-                "give mix.resumed, in percent, too",
-            ),
-            _ => Ok(()),
-        }
-    }
-}
-
-fn field_of(tls: TlsVersion) -> String {
-    format!("tls{}", tls.to_string().replace('.', ""))
-}
-
-/// How far a sum of shares may be from 100: the rounding of a few numbers written in decimals.
-const ROUNDING: f64 = 1e-6;
-
-fn check_shares(field: &str, shares: &[(String, f64)], mixed: bool) -> Result<(), ScenarioError> {
-    let names: Vec<String> = shares.iter().map(|(name, _)| format!("mix.{name}")).collect();
-    let sum: f64 = shares.iter().map(|(_, share)| share).sum();
-    let first = shares.iter().position(|(_, share)| *share > 0.0);
-    if !mixed {
-        return match first {
-            None => Ok(()),
-            Some(first) => Err(ScenarioError::BadValue {
-                field: names[first].clone(),
-                value: shares[first].1.to_string(),
-                reason: format!("{field} is not \"mix\""),
-                remedy: format!("give {field} = \"mix\" too"),
-            }),
-        };
-    }
-    if (sum - 100.0).abs() <= ROUNDING {
-        return Ok(());
-    }
-    Err(ScenarioError::BadValue {
-        field: field.to_owned(),
-        value: "\"mix\"".to_owned(),
-        reason: format!("the shares of {} sum to {sum} %", names.join(", ")),
-        remedy: "give shares that sum to 100".to_owned(),
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::{super::Scenario, *};
+    use super::{
+        super::{Scenario, ScenarioError},
+        *,
+    };
 
     fn scenario(overrides: &[&str]) -> Result<Scenario, ScenarioError> {
         let overrides: Vec<String> = overrides.iter().map(|&text| text.to_owned()).collect();
         Scenario::find("offload-modes", &overrides)
-    }
-
-    fn refusal(overrides: &[&str]) -> String {
-        scenario(overrides).expect_err("refused").to_string()
     }
 
     const MIXED: [&str; 6] = [
@@ -312,36 +171,6 @@ mod tests {
         "mix.resumed=40",
         "seed=5",
     ];
-
-    #[test]
-    fn shares_that_do_not_fit_are_refused_with_the_field_and_the_sum() {
-        assert_eq!(
-            refusal(&["load.key=mix", "mix.p256=70", "mix.rsa2048=20"]),
-            "load.key = \"mix\": the shares of mix.p256, mix.p384, mix.ed25519, mix.rsa2048 sum to 90 %; \
-             give shares that sum to 100"
-        );
-        assert_eq!(
-            refusal(&["mix.tls12=20"]),
-            "mix.tls12 = 20: load.tls is not \"mix\"; give load.tls = \"mix\" too"
-        );
-        assert_eq!(
-            refusal(&["mix.resumed=20"]),
-            "mix.resumed = 20: nobody resumes while load.resumption is \"none\"; \
-             give load.resumption = \"tickets\" too"
-        );
-        assert_eq!(
-            refusal(&["load.resumption=tickets"]),
-            "load.resumption = \"tickets\": nobody would use one; give mix.resumed, in percent, too"
-        );
-        assert_eq!(
-            refusal(&["mix.p265=20"]),
-            "unknown key \"mix.p265\"; did you mean \"mix.p256\"?"
-        );
-        assert_eq!(
-            refusal(&["mix.p256=101"]),
-            "mix.p256 = 101: above the largest value 100; give 0 to 100 %"
-        );
-    }
 
     #[test]
     fn a_mix_draws_its_shares() {

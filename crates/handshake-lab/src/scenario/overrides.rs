@@ -5,7 +5,7 @@ use toml::{Table, Value};
 use super::{
     error::{ScenarioError, nearest},
     field::{Field, Section},
-    schema::SECTIONS,
+    language::SECTIONS,
 };
 
 /// Applies one `KEY=VALUE` to a scenario that has been parsed and not yet checked.
@@ -19,13 +19,13 @@ pub(super) fn apply(raw: &mut Table, argument: &str) -> Result<(), ScenarioError
     };
     let (key, text) = (key.trim(), text.trim());
     let target = resolve(key)?;
-    let value = target.field.from_command_line(text);
+    let value = target.field.accepts.from_command_line(text);
     // Checked here as well as later, so that the message names the key as it was given.
-    let value = target.field.check(key, &value)?;
+    let value = target.field.accepts.check(key, &value)?;
     let name = target.section.name;
     if name.is_empty() {
         raw.insert(target.field.key.to_owned(), value);
-    } else if target.section.repeats {
+    } else if target.section.repeats() {
         let members =
             raw.entry(name).or_insert_with(|| Value::Array(vec![Value::Table(Table::new())]));
         let mut hit = false;
@@ -91,7 +91,7 @@ fn in_section<'a>(
 ) -> Result<Target<'a>, ScenarioError> {
     SECTIONS
         .iter()
-        .find(|known| known.name == section && (known.repeats || member.is_none()))
+        .find(|known| known.name == section && (known.repeats() || member.is_none()))
         .and_then(|section| section.field(field).map(|field| Target { section, member, field }))
         .ok_or_else(|| unknown(key))
 }

@@ -6,13 +6,10 @@ use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use super::{
-    kinds::Kinds,
+    language::{DeviceSpec, EngineOptions, Expect, FaultSpec, Row, Scenario},
     mix::Mix,
-    several::{Routing, Serves},
-    types::{
-        Arrivals, DeviceSpec, EngineOptions, Expect, FaultSpec, Handshakes, Mode, Row, Scenario,
-        Wake,
-    },
+    routing::Routing,
+    words::{Arrivals, Handshakes, Mode, Serves, Wake},
 };
 
 /// One measurement, complete.
@@ -28,7 +25,7 @@ pub struct RowPlan {
     pub stream: Option<Stream>,
     /// After this no handshake begins.
     pub time_box: Duration,
-    /// Handshakes per connection; `None` for as many as fit into the time.
+    /// Handshakes per connection; `None` for no limit but the time.
     pub rounds: Option<u64>,
     /// Which clients hang up in the middle of the handshake; `None` for none.
     pub hang_ups: Option<HangUps>,
@@ -44,15 +41,15 @@ pub struct RowPlan {
     pub workers: usize,
     /// How a completion reaches the event loop.
     pub wake: Wake,
-    /// On which terms operations are carried out.
+    /// Deadlines, fallback, breaker and checks of operations.
     pub engine: EngineOptions,
-    /// How often another task of each event loop is due.
-    pub beat: Option<Duration>,
+    /// The interval of the heartbeat task of each event loop; `None` for no such task.
+    pub heartbeat: Option<Duration>,
     /// Every n-th handshake needs the slow kind of signature; 0 for none.
     pub slow_every: u64,
     /// What goes wrong in the accelerator.
     pub faults: Vec<FaultSpec>,
-    /// What has to come of it.
+    /// What the row must show.
     pub expect: Expect,
     /// The accelerators, at least one; used when the mode needs one.
     pub devices: Vec<DeviceSpec>,
@@ -82,7 +79,7 @@ impl HangUps {
     }
 }
 
-/// Clients that come by a rate, whatever becomes of those before them.
+/// Clients that come by a rate, independently of those before them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Stream {
     /// How they come.
@@ -93,7 +90,7 @@ pub struct Stream {
     pub final_rate_per_s: f64,
     /// How many at the same moment.
     pub burst: u64,
-    /// How many in all; `None` for as many as the time allows.
+    /// The most in all; `None` for no limit but the time.
     pub total: Option<u64>,
 }
 
@@ -118,7 +115,7 @@ impl Scenario {
             rounds: (rounds > 0).then_some(rounds),
             hang_ups: NonZeroU64::new(self.load.hang_up_every)
                 .map(|every| HangUps { every, seed: self.seed }),
-            first_connect: Duration::from_secs_f64(self.load.first_connect_ms / 1e3),
+            first_connect: millis(self.load.first_connect_ms),
             drain: Duration::from_secs_f64(self.server.drain_seconds),
             handshakes: self.load.handshakes,
             mix: Mix::of(&self.load, &self.mix, self.seed),
@@ -128,9 +125,8 @@ impl Scenario {
                 offload_beyond: row.offload_beyond.unwrap_or(self.engine.offload_beyond),
                 ..self.engine
             },
-            beat: (self.server.beat_ms > 0.0)
-                .then(|| Duration::from_secs_f64(self.server.beat_ms / 1e3)),
-            slow_every: row.kinds.slow_every.unwrap_or(self.load.slow_every),
+            heartbeat: (self.server.beat_ms > 0.0).then(|| millis(self.server.beat_ms)),
+            slow_every: row.slow_every.unwrap_or(self.load.slow_every),
             faults: self.faults.clone(),
             expect: self.expect,
             devices,
@@ -163,11 +159,17 @@ impl Row {
             ring: self.ring.unwrap_or(device.ring),
             units: self.units.unwrap_or(device.units),
             polling: self.polling.unwrap_or(device.polling),
-            batching: device.batching.in_row(self.batching),
-            kinds: Kinds { rings: self.kinds.rings.unwrap_or(device.kinds.rings), ..device.kinds },
+            batch: self.batch.unwrap_or(device.batch),
+            batch_timeout_ms: self.batch_timeout_ms.unwrap_or(device.batch_timeout_ms),
+            rings: self.rings.unwrap_or(device.rings),
             ..device
         }
     }
+}
+
+/// A number of milliseconds as a duration.
+pub(crate) fn millis(ms: f64) -> Duration {
+    Duration::from_secs_f64(ms / 1_000.0)
 }
 
 impl RowPlan {
@@ -188,6 +190,12 @@ impl DeviceSpec {
     /// The mean service time.
     #[must_use]
     pub fn latency(&self) -> Duration {
-        Duration::from_secs_f64(self.latency_ms / 1_000.0)
+        millis(self.latency_ms)
+    }
+
+    /// How units take several requests at once; `None` for one by one.
+    pub(crate) fn batches(&self) -> Option<sim_device::Batch> {
+        let timeout = millis(self.batch_timeout_ms);
+        (self.batch > 1).then_some(sim_device::Batch { size: self.batch, timeout })
     }
 }

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use toml::{Table, Value};
 
 use super::{
-    field::{Absent, Accepts, Field, Section},
-    schema::SECTIONS,
+    field::{Absent, Field, Section},
+    language::SECTIONS,
 };
 
 /// Longest comment line, in characters.
@@ -71,16 +71,10 @@ fn fields(out: &mut String, section: &Section, table: &Table, explain: bool) {
 fn explanation(field: &Field) -> String {
     let default = match field.absent {
         Absent::Required => "required".to_owned(),
-        Absent::Default(value) => format!("default {value}"),
+        Absent::Default(value) => format!("default {}", value()),
         Absent::Inherits(from) => format!("default: the value of {from}"),
     };
-    let reserved = match field.accepts {
-        Accepts::OneOf { reserved, .. } if !reserved.is_empty() => {
-            format!(" Not built yet: {}.", reserved.join(", "))
-        }
-        _ => String::new(),
-    };
-    format!("{} {}; {default}.{reserved}", field.meaning, capitalised(&field.range()))
+    format!("{} {}; {default}.", field.meaning, capitalised(&field.accepts.range()))
 }
 
 fn capitalised(text: &str) -> String {

@@ -65,22 +65,95 @@ fn the_page_and_the_schema_are_those_of_the_types() {
     );
 }
 
-#[test]
-fn the_schema_knows_every_field_with_its_default() {
-    let schema = json_schema();
-    for section in SECTIONS {
-        let properties = match (section.name, section.repeats) {
-            ("", _) => &schema["properties"],
-            (name, true) => &schema["properties"][name]["items"]["properties"],
-            (name, false) => &schema["properties"][name]["properties"],
-        };
-        for field in section.fields {
-            let property = &properties[field.key];
-            assert!(property["description"].is_string(), "{}.{}", section.name, field.key);
-            let has_default = matches!(field.absent, Absent::Default(_));
-            assert_eq!(property.get("default").is_some(), has_default, "{}", field.key);
+/// The violations of a JSON Schema by a value: the few keywords that ours uses, without the declaration behind them.
+fn against(schema: &serde_json::Value, value: &serde_json::Value) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut hold = |keyword: &str, holds: bool| {
+        if !holds {
+            faults.push(format!("{keyword} of {value}"));
+        }
+    };
+    for (keyword, wanted) in schema.as_object().expect("a schema") {
+        let number = || wanted.as_f64().expect("a number");
+        let length = value.as_str().map(|text| text.chars().count() as f64);
+        match keyword.as_str() {
+            "type" => hold(
+                keyword,
+                match wanted.as_str().expect("a name") {
+                    "string" => value.is_string(),
+                    "integer" => value.is_i64() || value.is_u64(),
+                    "number" => value.is_number(),
+                    "array" => value.is_array(),
+                    "object" => value.is_object(),
+                    other => panic!("type {other}"),
+                },
+            ),
+            "enum" => hold(keyword, wanted.as_array().expect("words").contains(value)),
+            "minimum" => hold(keyword, value.as_f64().is_some_and(|given| given >= number())),
+            "maximum" => hold(keyword, value.as_f64().is_some_and(|given| given <= number())),
+            "minLength" => hold(keyword, length.is_some_and(|length| length >= number())),
+            "maxLength" => hold(keyword, length.is_some_and(|length| length <= number())),
+            "required" => wanted.as_array().expect("keys").iter().for_each(|key| {
+                hold(keyword, value.get(key.as_str().expect("a key")).is_some());
+            }),
+            "properties"
+            | "additionalProperties"
+            | "items"
+            | "pattern"
+            | "description"
+            | "default"
+            | "$schema"
+            | "title" => {}
+            other => panic!("keyword {other}"),
         }
     }
+    for (key, member) in value.as_object().into_iter().flatten() {
+        match schema["properties"].get(key) {
+            Some(schema) => faults.extend(against(schema, member)),
+            None => faults.push(format!("no property {key}")),
+        }
+    }
+    for member in value.as_array().into_iter().flatten() {
+        faults.extend(against(&schema["items"], member));
+    }
+    faults
+}
+
+#[test]
+fn the_schema_takes_every_built_in_scenario_and_refuses_what_the_lab_refuses() {
+    let schema = json_schema();
+    let read = |text: &str| serde_json::to_value(text.parse::<Table>().expect("TOML"));
+    for builtin in BUILTINS {
+        let printed = Scenario::find(builtin.name, &[]).expect("parses").print();
+        for text in [builtin.text, &printed] {
+            let faults = against(&schema, &read(text).expect("plain data"));
+            assert!(faults.is_empty(), "{}: {faults:?}", builtin.name);
+        }
+    }
+    for (right, wrong) in [
+        ("[load]", "[lod]"),
+        ("ring = 64", "ring = 0"),
+        ("ring = 64", "ring = 6.5"),
+        ("key = \"p256\"", "key = \"dsa\""),
+        ("mode = \"software\"", ""),
+        ("question = ", "questions = "),
+    ] {
+        let text = built_in().replacen(right, wrong, 1);
+        assert_ne!(text, built_in(), "{right}");
+        assert!(!against(&schema, &read(&text).expect("plain data")).is_empty(), "{wrong}");
+        assert!(parse(&text).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn a_table_that_is_left_out_has_the_defaults_of_its_type() {
+    let scenario = parse(
+        "name = \"x\"\nquestion = \"q\"\nsummary = \"s\"\n[[row]]\nname = \"r\"\nmode = \"async\"\n",
+    );
+    let scenario = scenario.expect("parses");
+    assert_eq!(scenario.devices, [DeviceSpec::default()]);
+    assert_eq!(scenario.load, Load::default());
+    assert_eq!(scenario.engine, EngineOptions::default());
 }
 
 #[test]
@@ -129,6 +202,7 @@ fn refusals_name_field_value_and_remedy() {
         parse("name = \"x\"\nquestion = \"q\"\nsummary = \"s\"\n"),
         parse(&built_in().replace("[[row]]", "[row]")),
         parse(&built_in().replace("[load]", "[lod]")),
+        parse(&built_in().replace("[[row]]", "[[rows]]")),
         parse(&built_in().replace("name = \"blocking\"", "name = \"async\"")),
         parse(&format!("{}\n[[device]]\nname = \"second\"\n", built_in())),
     ]
@@ -152,10 +226,11 @@ proptest! {
 
     #[test]
     fn a_slip_of_one_letter_suggests_the_key_that_was_meant(field in 0..8_usize, at in 1..4_usize) {
-        let key = SECTIONS[1].fields[field].key;
+        let load = &language::SECTIONS[1];
+        let key = load.fields[field].key;
         let mut slipped = key.to_owned();
         slipped.remove(at.min(key.len() - 1));
-        prop_assume!(SECTIONS[1].field(&slipped).is_none());
+        prop_assume!(load.field(&slipped).is_none());
         let text = refusal(set(&[&format!("load.{slipped}=1")]));
         prop_assert!(text.contains(&format!("did you mean \"load.{key}\"?")), "{}", text);
     }

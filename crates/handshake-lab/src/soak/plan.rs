@@ -41,7 +41,7 @@ pub(super) fn plan(seed: u64) -> RowPlan {
             // Each fault is to reach its operation.
             ..EngineOptions::default()
         },
-        beat: None,
+        heartbeat: None,
         slow_every: 0,
         faults,
         expect: Expect::default(),

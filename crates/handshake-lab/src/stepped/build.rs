@@ -1,4 +1,4 @@
-//! What a world is built from.
+//! The parts from which a world is built.
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
@@ -10,40 +10,29 @@ use sim_engine::SteppedCard;
 use crate::scenario::{HangUps, Routing};
 
 use super::{
-    arrivals::StreamOfArrivals, beats::Beats, cost::Costs, protocol::Protocol, time::Time,
+    arrivals::StreamOfArrivals, cost::Costs, heartbeat::Heartbeat, plan::Connection,
+    protocol::Protocol, time::Time,
 };
 
-/// Who connects, and when.
+/// When clients connect.
 #[derive(Debug, Clone)]
 pub(super) enum Load {
-    /// So many places connect again and again.
+    /// A fixed number of places, each of which connects again when its handshake ends.
     Closed {
         places: usize,
-        /// Connections for each place; `None` for as many as fit.
+        /// Connections for each place; `None` for no limit but the time.
         rounds: Option<u64>,
         /// After this none begins.
         time_box: Duration,
-        /// Which clients hang up as soon as they have said hello.
+        /// Which clients hang up as soon as they have sent their hello.
         hang_ups: Option<HangUps>,
         /// When each place connects for the first time.
         first: Vec<Duration>,
     },
-    /// They come by a rate; at most so many are there at a time, and one more is turned away.
+    /// Clients that come by a rate; when all places are taken, one more is turned away.
     Stream { places: usize, arrivals: Box<StreamOfArrivals>, hang_ups: Option<HangUps> },
     /// Each of these connects once.
-    Open(Vec<Visit>),
-}
-
-/// One connection of an open load.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Visit {
-    pub(super) at: Duration,
-    /// The client hangs up so long after connecting, unless it is done.
-    pub(super) hangs_up_after: Option<Duration>,
-    /// The server gives the session up so long after the client has connected, unless it is done.
-    pub(super) given_up_after: Option<Duration>,
-    /// The session cancels what it waits for so long after the client has connected, and asks anew.
-    pub(super) starts_over_after: Option<Duration>,
+    Open(Vec<Connection>),
 }
 
 /// A device of the world and its engine.
@@ -54,11 +43,11 @@ pub(super) struct Station<P: Protocol> {
     pub(super) card: Arc<SteppedCard<P::Work>>,
     /// Entries of the ring of each kind; `None` if kinds share one.
     pub(super) depth: Option<usize>,
-    /// Whoever found its ring full is woken to submit again.
+    /// A session that found the ring full is woken to submit again.
     pub(super) notifies: bool,
 }
 
-/// What a world is built from, beside its protocol and its devices.
+/// The settings of a world, beside its protocol and its devices.
 #[derive(Debug)]
 pub(super) struct Setting {
     pub(super) time: Rc<Time>,
@@ -66,8 +55,8 @@ pub(super) struct Setting {
     pub(super) routing: Routing,
     pub(super) costs: Costs,
     pub(super) unprompted_every: Option<u64>,
-    /// The other task of each worker's thread, if there is one.
-    pub(super) beats: Option<Beats>,
+    /// The heartbeat task of each worker's thread.
+    pub(super) heartbeat: Option<Heartbeat>,
     /// Engines are polled whenever a worker pauses, beside when they ask for it.
     pub(super) collects: bool,
     /// Workers call parked sessions again, instead of being woken for them.
@@ -81,7 +70,7 @@ pub(super) struct Setting {
     pub(super) stop: Option<Progress>,
 }
 
-/// The fibers of a world. Kept from one to the next, so that their stacks are.
+/// The fibers of a world, which pass their stacks on to the next world.
 #[derive(Debug)]
 pub struct Fibers {
     pub(super) workers: JobPool,
@@ -90,23 +79,23 @@ pub struct Fibers {
 }
 
 impl Fibers {
-    /// Pools for so many workers, each with at most `max_jobs` sessions parked at a time.
+    /// Pools for this number of workers, each with at most `max_jobs` sessions parked at a time.
     ///
     /// # Panics
     /// If `max_jobs` is zero.
     #[must_use]
     pub fn new(workers: usize, max_jobs: Option<usize>) -> Self {
-        // There are no keys on these stacks that anything else knows.
+        // The keys on these stacks are made for the test and used nowhere else.
         let builder = JobPool::builder().wipe_stacks(false);
         let pool = || {
             let mut builder = builder.clone();
             if let Some(jobs) = max_jobs {
                 builder = builder.max_jobs(jobs);
             }
-            builder.build().expect("max_jobs is not zero, and the rest is as it comes")
+            builder.build().expect("max_jobs is not zero, and the rest are defaults")
         };
         let sessions = std::iter::repeat_with(pool).take(workers).collect();
-        let workers = JobPool::builder().wipe_stacks(false).build().expect("as it comes");
+        let workers = JobPool::builder().wipe_stacks(false).build().expect("defaults build");
         Self { workers, sessions }
     }
 }

@@ -17,8 +17,9 @@ mod real;
 
 mod time;
 
-mod beats;
 mod build;
+mod heartbeat;
+mod plan;
 mod worker;
 mod worker_job;
 mod world;
@@ -31,7 +32,10 @@ pub use build::Fibers;
 pub use calls::Calls;
 pub use clock::VirtualClock;
 pub use cost::{CostProfile, ProfileError, Segments, SignCosts};
+pub use plan::{Connection, SeedPlan};
 pub use trace::TraceSummary;
+
+pub(crate) use plan::MOST_WORKERS;
 
 pub(crate) use row::{Watch, run as run_row};
 pub(crate) use seed::run as run_seed;

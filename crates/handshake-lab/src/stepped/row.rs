@@ -12,7 +12,7 @@ use std::{
 };
 
 use crypto_ops::SoftwareKeys;
-use engine_core::{Accelerator, CheckPolicy, Clock, Engine, Inline, Work};
+use engine_core::{Accelerator, Clock, Inline, Work};
 use lab_report::Progress;
 use lab_report::recording::{RowTimeline, Story};
 use sim_device::{Profile, RingLayout, ServiceClass, ServiceTime};
@@ -21,10 +21,10 @@ use ssl_async::SslContext;
 
 use super::{
     arrivals::{self, StreamOfArrivals},
-    beats::Beats,
     build::{Fibers, Load, Setting, Station},
     clock::VirtualClock,
     cost::CostProfile,
+    heartbeat::Heartbeat,
     profiled::{Checksums, FAST_AND_SLOW, KINDS, Profiled, Signing},
     protocol::Protocol,
     real::Real,
@@ -34,12 +34,14 @@ use super::{
     world::{self, Outcome},
 };
 use crate::{
+    assembly::{EngineSettings, sim_config},
     certs::TestPki,
     keys::Asked,
     load::{Clients, Verified},
-    run::{Fleet, RowEvidence, RunError, engines, ledger, sim_config},
+    run::{Fleet, RowEvidence, RunError, engines, ledger},
     scenario::{
         DeviceProfile, DeviceSpec, Handshakes, KeyType, Mode, PollingMode, RowPlan, Serves, Wake,
+        millis,
     },
 };
 
@@ -110,7 +112,7 @@ pub(crate) fn run(
         routing: plan.routing.clone(),
         costs: costs.costs(plan.mode, &plan.mix),
         unprompted_every: Some(unprompted_every),
-        beats: plan.beat.map(|every| Beats::new(every, plan.time_box)),
+        heartbeat: plan.heartbeat.map(|every| Heartbeat::new(every, plan.time_box)),
         collects: plan.mode.uses_device()
             && plan.devices.iter().any(|device| device.polling == PollingMode::Heuristic),
         polls: plan.wake == Wake::Poll,
@@ -209,12 +211,11 @@ fn slow_class(device: &DeviceSpec, config: &mut SimConfig, class: ServiceClass) 
     if device.profile != DeviceProfile::Custom {
         return Profile::RSA_SIGN;
     }
-    let kinds = device.kinds;
     let Some(slow) = config.instance.units.iter_mut().find(|unit| unit.class != class) else {
         return class;
     };
-    slow.count = kinds.slow_units;
-    slow.service = ServiceTime::Fixed(kinds.slow_latency());
+    slow.count = device.slow_units;
+    slow.service = ServiceTime::Fixed(millis(device.slow_latency_ms));
     slow.batch = None;
     slow.class
 }
@@ -260,23 +261,16 @@ where
                 }))
             }
         };
-        let mut engine = Engine::builder(Arc::clone(card) as Arc<_>)
-            .queue_bound(plan.connections)
-            // As with a device that has a thread for its completions.
-            .checks(CheckPolicy::Always)
-            .options(plan.engine.request_options())
-            .offload(plan.engine.offload())
-            .clock(Arc::clone(&clock));
-        // The standby has an engine of its own, which gives it nothing to do but looks after it.
-        if device.serves != Serves::Standby {
-            engine = engine.standby(standby);
-        }
-        if let Some(policy) = plan.engine.breaker() {
-            engine = engine.breaker(policy);
-        }
+        // The standby has an engine of its own, which gives it nothing to do but watches its health.
+        let standby = (device.serves != Serves::Standby).then_some(standby);
+        let engine = EngineSettings::of(&plan.engine, plan.connections).build(
+            Arc::clone(card) as Arc<_>,
+            standby,
+            Some(Arc::clone(&clock)),
+        );
         Station {
             name: device.name.clone(),
-            engine: engine.build(),
+            engine,
             card: Arc::clone(card),
             // What waits for the standby is counted as its first device's.
             depth: depth.filter(|_| other.is_none()),

@@ -6,14 +6,15 @@ use std::sync::{
 };
 
 use crypto_ops::{Algorithm, SoftwareKeys};
-use engine_core::{CheckPolicy, Clock, Engine, Inline, OnFull};
+use engine_core::{Clock, Inline, OnFull};
 use sim_engine::{Compute, RingLayout, ServiceClass, SimConfig, SteppedCard};
 use ssl_async::SslContext;
 
 use super::{
-    build::{Fibers, Load, Setting, Station, Visit},
+    build::{Fibers, Load, Setting, Station},
     clock::VirtualClock,
     cost::CostProfile,
+    plan::SeedPlan,
     profiled::{Checksums, FAST_AND_SLOW, KINDS, Profiled, Signing},
     protocol::Protocol,
     real::Real,
@@ -29,7 +30,6 @@ use crate::{
     plant::{self, Bug},
     run::{RowEvidence, RunError},
     scenario::{Mode, Routing, RowPlan, Wake},
-    swarm::SeedPlan,
 };
 
 /// Runs a seed once.
@@ -42,23 +42,17 @@ pub(crate) fn run(
 ) -> Result<(RowEvidence, TraceSummary), RunError> {
     let clock = Arc::new(VirtualClock::default());
     let time = Time::new(Arc::clone(&clock), NETWORK);
-    let visits = plan.visits.iter().map(|visit| Visit {
-        at: visit.at,
-        hangs_up_after: visit.hangs_up_after,
-        given_up_after: visit.given_up_after,
-        starts_over_after: visit.starts_over_after,
-    });
     let setting = Setting {
         time,
         routing: Routing::even(plan.devices.len()),
         costs: costs.costs(row.mode, &row.mix),
         unprompted_every: Some(plan.unprompted_every),
-        beats: None,
+        heartbeat: None,
         collects: false,
         polls: plan.wake == Wake::Poll,
-        load: Load::Open(visits.collect()),
+        load: Load::Open(plan.connections.clone()),
         workers: plan.workers,
-        deadlines: plan.terms.deadline.is_some(),
+        deadlines: plan.engine.options.deadline.is_some(),
         stop: None,
     };
     let parks = plan.mode == Mode::Async;
@@ -122,23 +116,15 @@ fn stations<P: Protocol>(
         let clock: Arc<dyn Clock> = Arc::<VirtualClock>::clone(clock);
         let card = SteppedCard::new(config, Arc::clone(compute), Arc::clone(&clock))?;
         let standby = Arc::clone(compute);
-        let mut engine = Engine::builder(Arc::clone(&card) as Arc<_>)
-            .queue_bound(plan.queue_bound)
-            .checks(CheckPolicy::Always)
-            .options(plan.terms)
-            .on_full(plan.on_full)
-            .standby(Arc::new(Inline::new(move |work: &P::Work| standby.compute(work))))
-            .clock(clock);
-        if let Some(policy) = plan.breaker {
-            engine = engine.breaker(policy);
-        }
-        // What an instance gives back as it goes away lies there until it is collected, and is no reason to wait for the
-        // room of another.
+        let standby = Arc::new(Inline::new(move |work: &P::Work| standby.compute(work)));
+        let engine = plan.engine.build(Arc::clone(&card) as Arc<_>, Some(standby), Some(clock));
+        // With several instances a full ring does not mean a full device: one that is removed returns its requests, which
+        // then wait to be collected while another has room.
         let is_plain = instance.rings == RingLayout::PerClass && plan.instances == 1;
         let depth = is_plain.then_some(instance.ring_depth);
-        let notifies = plan.on_full == OnFull::Notify;
+        let notifies = plan.engine.on_full == OnFull::Notify;
         let name = instance.name.clone();
-        stations.push(Station { name, engine: engine.build(), card, depth, notifies });
+        stations.push(Station { name, engine, card, depth, notifies });
     }
     Ok(stations)
 }

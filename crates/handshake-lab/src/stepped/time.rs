@@ -36,7 +36,7 @@ pub(super) struct Time {
 #[derive(Debug)]
 pub(super) enum Event {
     /// The next client of a stream comes.
-    Visitor,
+    StreamArrival,
     /// The client of a place connects.
     Arrival(usize),
     /// A chunk reaches an end of a wire.
@@ -50,7 +50,7 @@ pub(super) enum Event {
     /// A worker's CPU time has passed.
     Worked(usize),
     /// The other task of a worker's thread is due.
-    Beat(usize),
+    Heartbeat(usize),
     /// A device has something to do.
     Device(usize),
 }

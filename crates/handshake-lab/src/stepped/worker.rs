@@ -18,8 +18,8 @@ use lab_report::recording::Story;
 use wait_ctx::ReadyQueue;
 
 use super::{
-    beats::Beats,
     cost::Costs,
+    heartbeat::Heartbeat,
     protocol::Protocol,
     time::{Event, Time},
     trace::Mark,
@@ -47,7 +47,7 @@ pub(super) struct Desk {
     /// The number of the connection of each session that a story tells of.
     numbers: RefCell<BTreeMap<usize, u64>>,
     /// The other task of its thread, if there is one.
-    beats: RefCell<Option<Beats>>,
+    heartbeat: RefCell<Option<Heartbeat>>,
 }
 
 /// What a worker gets told.
@@ -102,7 +102,7 @@ impl Charge for Busy {
 
     fn step_ended(&mut self) {
         self.desk.time.send_off(&self.desk.outbox);
-        self.desk.beat();
+        self.desk.run_heartbeat();
     }
 
     fn parked(&mut self, key: usize, parked: bool) {
@@ -129,7 +129,7 @@ pub(super) fn serve<P: Protocol>(
     let mut rounds = PollRounds::default();
     while !is_cancelled() {
         core.turn();
-        desk.beat();
+        desk.run_heartbeat();
         while let Some(mail) = next(desk) {
             core.completions();
             match mail {
@@ -182,7 +182,7 @@ pub(super) fn serve<P: Protocol>(
         let _ = job_core::pause();
         desk.doing.set(Doing::Something);
     }
-    let beat_late_us = desk.beats.take().map(Beats::into_late_us);
+    let beat_late_us = desk.heartbeat.take().map(Heartbeat::into_late_us);
     Ok(WorkerReport { beat_late_us, ..core.finish(spent.get()) })
 }
 
@@ -220,9 +220,9 @@ fn is_cancelled() -> bool {
 }
 
 impl Desk {
-    pub(super) fn new(number: usize, time: &Rc<Time>, beats: Option<Beats>) -> Rc<Self> {
-        if let Some(due) = beats.as_ref().and_then(Beats::next) {
-            time.enter(due, Event::Beat(number));
+    pub(super) fn new(number: usize, time: &Rc<Time>, heartbeat: Option<Heartbeat>) -> Rc<Self> {
+        if let Some(due) = heartbeat.as_ref().and_then(Heartbeat::next) {
+            time.enter(due, Event::Heartbeat(number));
         }
         Rc::new(Self {
             number,
@@ -232,18 +232,18 @@ impl Desk {
             outbox: Rc::default(),
             time: Rc::clone(time),
             numbers: RefCell::default(),
-            beats: RefCell::new(beats),
+            heartbeat: RefCell::new(heartbeat),
         })
     }
 
     /// There is a moment for the other task of the thread.
-    fn beat(&self) {
-        let mut beats = self.beats.borrow_mut();
-        if let Some(beats) = beats.as_mut()
-            && beats.turn(self.time.clock.now())
-            && let Some(due) = beats.next()
+    fn run_heartbeat(&self) {
+        let mut heartbeat = self.heartbeat.borrow_mut();
+        if let Some(heartbeat) = heartbeat.as_mut()
+            && heartbeat.run(self.time.clock.now())
+            && let Some(due) = heartbeat.next()
         {
-            self.time.enter(due, Event::Beat(self.number));
+            self.time.enter(due, Event::Heartbeat(self.number));
         }
     }
 

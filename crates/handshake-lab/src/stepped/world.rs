@@ -91,7 +91,7 @@ pub(super) struct World<P: Protocol> {
     live: Arc<LiveCounters>,
 }
 
-/// After the last visit of an open load; longer than any queue before a device takes.
+/// Time after the last connection of an open load; longer than the longest queue before a device.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Runs a world to its end.
@@ -131,7 +131,7 @@ impl<P: Protocol> World<P> {
         let woken = ReadyQueue::new()?;
         let places = match &setting.load {
             Load::Closed { places, .. } | Load::Stream { places, .. } => *places,
-            Load::Open(visits) => visits.len(),
+            Load::Open(connections) => connections.len(),
         };
         let mut free = Vec::new();
         let mut horizon = Duration::MAX;
@@ -143,13 +143,13 @@ impl<P: Protocol> World<P> {
             }
             Load::Stream { .. } => {
                 free = (0..places).rev().collect();
-                setting.time.enter(Duration::ZERO, Event::Visitor);
+                setting.time.enter(Duration::ZERO, Event::StreamArrival);
             }
-            Load::Open(visits) => {
-                let last = visits.iter().map(|visit| visit.at).max().unwrap_or_default();
+            Load::Open(connections) => {
+                let last = connections.iter().map(|one| one.at).max().unwrap_or_default();
                 horizon = last + PATIENCE;
-                for (place, visit) in visits.iter().enumerate() {
-                    setting.time.enter(visit.at, Event::Arrival(place));
+                for (place, connection) in connections.iter().enumerate() {
+                    setting.time.enter(connection.at, Event::Arrival(place));
                 }
             }
         }
@@ -198,7 +198,7 @@ impl<P: Protocol> World<P> {
 
     fn start_worker(&mut self, number: usize, jobs: &JobPool, pool: JobPool) -> io::Result<()> {
         let setting = &self.setting;
-        let desk = Desk::new(number, &setting.time, setting.beats.clone());
+        let desk = Desk::new(number, &setting.time, setting.heartbeat.clone());
         let completed = Token(setting.workers + number);
         let ready = ReadyQueue::below(self.woken.sender(), completed)?;
         let wait_ctx = WaitCtx::new();
@@ -229,7 +229,7 @@ impl<P: Protocol> World<P> {
     fn happen(&mut self, event: Event) {
         match event {
             Event::Arrival(place) => self.connect(place),
-            Event::Visitor => self.visitor(),
+            Event::StreamArrival => self.stream_arrival(),
             Event::Delivery(wire, side) => {
                 wire.deliver(side);
                 match side {
@@ -270,7 +270,7 @@ impl<P: Protocol> World<P> {
                 }
             }
             Event::Worked(worker) => self.runnable.insert(worker),
-            Event::Beat(worker) => {
+            Event::Heartbeat(worker) => {
                 // One that is busy looks by itself when it is not.
                 if self.workers[worker].desk.doing.get() == Doing::Nothing {
                     self.runnable.insert(worker);

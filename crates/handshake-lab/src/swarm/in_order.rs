@@ -11,11 +11,11 @@ use std::{
     thread,
 };
 
-/// Gives `take` what `map` makes of each number, in order, until it breaks off. Each thread has a state of its own, made
-/// by `state` there, and is told of the next number when it is done with its last.
+/// Passes the results of `map` for each number to `take`, in order, until that breaks. Each thread has a state of its own,
+/// made by `state`, and takes the next number when it is done with its last.
 ///
 /// # Errors
-/// The first that `take` returns.
+/// The first error of `take`.
 ///
 /// # Panics
 /// If `map` does.
@@ -36,7 +36,7 @@ pub(super) fn map<S, T: Send, E>(
                 let mut state = state();
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
-                    // Nobody listens any more once `take` has broken off.
+                    // The receiver is gone once `take` has ended the loop.
                     if number >= end || sender.send((number, map(&mut state, number))).is_err() {
                         return;
                     }
@@ -72,7 +72,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn results_come_in_order_and_end_where_they_are_told_to(
+        fn results_come_in_order_and_end_where_take_breaks(
             threads in 1_usize..5, from in 0_u64..50, count in 0_u64..50, last in 0_u64..120
         ) {
             let threads = NonZeroUsize::new(threads).expect("not zero");

@@ -1,4 +1,4 @@
-//! One seed as one line of JSON: what shards of a swarm leave, to be put together in any order.
+//! One seed as one line of JSON; the lines of several shards can be put together in any order.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +8,7 @@ use lab_report::LawReport;
 /// Names the shape of the line.
 const SCHEMA: &str = "layby.seed/1";
 
-/// What came of one seed, run twice. Nothing in it depends on the machine or on the seeds before it.
+/// The result of one seed, run twice. It depends neither on the machine nor on the seeds before it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SeedLine {
     /// `layby.seed/1`.
@@ -25,7 +25,7 @@ pub struct SeedLine {
     pub cancels: u64,
     /// SHA-256 of its trace, in hexadecimal.
     pub trace_sha256: String,
-    /// What went wrong.
+    /// The laws that broke.
     pub failures: Vec<Failure>,
     /// The laws that were checked.
     pub laws: Vec<LawReport>,
@@ -58,7 +58,7 @@ impl SeedLine {
 }
 
 impl SwarmReport {
-    /// Takes up a seed. Laws stay in the order of their numbers.
+    /// Adds a seed. Laws stay in the order of their numbers.
     pub(super) fn take(&mut self, line: &SeedLine) {
         self.seeds += 1;
         self.real_tls_seeds += u64::from(line.real_tls);

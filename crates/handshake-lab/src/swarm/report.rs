@@ -7,14 +7,14 @@ use lab_report::{LawReport, Machine, laws_line};
 /// Names the shape of the document.
 pub(super) const SCHEMA: &str = "layby.swarm/1";
 
-/// What came of a swarm.
+/// The results of a swarm.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SwarmReport {
     /// `layby.swarm/1`.
     pub schema: String,
     /// Where it ran.
     pub machine: Machine,
-    /// `swarm`, or the name of the file.
+    /// `swarm`.
     pub scenario: String,
     /// The cost profile that TLS was charged from.
     pub cost_profile: String,
@@ -30,9 +30,9 @@ pub struct SwarmReport {
     pub faults: u64,
     /// Clients that hung up and sessions that the server gave up in the first runs.
     pub cancels: u64,
-    /// What went wrong, by seed.
+    /// The laws that broke, by seed.
     pub failures: Vec<Failure>,
-    /// Whether it was broken off before its last seed.
+    /// Whether it was interrupted before its last seed.
     #[serde(default)]
     pub partial: bool,
     /// Threads that ran them.
@@ -42,6 +42,12 @@ pub struct SwarmReport {
     pub seeds_per_s: f64,
     /// The laws that were checked.
     pub laws: Vec<LawReport>,
+    /// Seeds that were asked for and not run, because the swarm ended before them.
+    #[serde(default)]
+    pub not_run: u64,
+    /// The bug that was planted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planted: Option<String>,
 }
 
 /// A law broken by a seed.
@@ -51,20 +57,12 @@ pub struct Failure {
     pub seed: u64,
     /// The law.
     pub law: String,
-    /// What was seen.
+    /// The counts that broke it.
     pub detail: String,
 }
 
-impl Failure {
-    /// The command that runs the seed again.
-    #[must_use]
-    pub fn replay(&self) -> String {
-        format!("cargo xtask sim swarm --from {} --seeds 1", self.seed)
-    }
-}
-
 impl SwarmReport {
-    /// Whether nothing went wrong.
+    /// Whether no law broke.
     #[must_use]
     pub fn is_good(&self) -> bool {
         self.failures.is_empty()
@@ -77,7 +75,8 @@ impl SwarmReport {
         let mut out = String::new();
         for failure in &self.failures {
             let Failure { seed, law, detail } = failure;
-            let _ = writeln!(out, "seed {seed} broke {law}: {detail}\n  {}", failure.replay());
+            let again = self.command(&format!("--from {seed} --seeds 1"));
+            let _ = writeln!(out, "seed {seed} broke {law}: {detail}\n  {again}");
         }
         let _ = writeln!(
             out,
@@ -91,8 +90,20 @@ impl SwarmReport {
             self.on()
         );
         let _ = writeln!(out, "{}\n{}", laws_line(&self.laws), self.sentence());
+        if self.not_run > 0 && !self.partial {
+            let _ = writeln!(
+                out,
+                "{} seeds were not run: {} that broke a law are enough; --json-lines runs all.",
+                self.not_run,
+                self.bad_seeds()
+            );
+        }
         if self.is_good() {
-            let _ = writeln!(out, "next:    {}", self.next());
+            let _ = writeln!(
+                out,
+                "next:    {}",
+                self.command(&format!("--from {}", self.from + self.seeds))
+            );
         }
         out
     }
@@ -106,12 +117,17 @@ impl SwarmReport {
         }
     }
 
+    /// How many seeds broke a law.
+    fn bad_seeds(&self) -> usize {
+        let mut bad: Vec<u64> = self.failures.iter().map(|failure| failure.seed).collect();
+        bad.dedup();
+        bad.len()
+    }
+
     /// The verdict in one sentence.
     #[must_use]
     pub fn sentence(&self) -> String {
-        let mut bad: Vec<u64> = self.failures.iter().map(|failure| failure.seed).collect();
-        bad.dedup();
-        match (bad.len(), self.partial) {
+        match (self.bad_seeds(), self.partial) {
             (0, false) => "No seed broke a law.".to_owned(),
             (0, true) => {
                 format!("Broken off after {} seeds; nothing was wrong until then.", self.seeds)
@@ -120,8 +136,9 @@ impl SwarmReport {
         }
     }
 
-    /// What to try after a swarm that was good: the seeds behind the last.
-    fn next(&self) -> String {
-        format!("cargo xtask sim swarm --from {}", self.from + self.seeds)
+    /// The command that runs the swarm with these arguments, and with the bug that was planted.
+    pub(crate) fn command(&self, arguments: &str) -> String {
+        let plant = self.planted.as_ref().map(|bug| format!(" --plant {bug}")).unwrap_or_default();
+        format!("cargo xtask sim swarm {arguments}{plant}")
     }
 }

@@ -15,46 +15,56 @@ use std::{
 use super::{
     in_order,
     line::SeedLine,
-    plan::SeedPlan,
     report::{Failure, SCHEMA, SwarmReport},
     shrink::{self, Shrunk},
+    subset::SeedSubset,
 };
 use crate::{
     certs::TestPki,
     run::{Laws, RowEvidence, RunError},
-    scenario::{RowPlan, Scenario, SeedSubset},
-    stepped::{self, CostProfile, Fibers, TraceSummary},
+    scenario::{KeyType, RowPlan, SWARM, Scenario},
+    stepped::{self, CostProfile, Fibers, MOST_WORKERS, SeedPlan, TraceSummary},
 };
 
 /// A swarm that could not be run to its end.
 pub type SwarmError = RunError;
 
-/// Seeds that fail at most, unless told otherwise.
+/// The number of failing seeds after which a swarm ends.
 const ENOUGH: usize = 20;
-
-/// Workers of a seed at most, as [`SeedPlan`] draws them.
-const WORKERS: usize = 2;
 
 /// Jobs of a small pool.
 const FEW_JOBS: usize = 6;
 
-/// Runs seeds, on as many threads as it is given; what comes of a seed is the same on any.
+/// What no seed draws.
+const BASE: &str = r#"
+    name = "swarm"
+    question = "What breaks when everything goes wrong at once?"
+    summary = "Random load, topology, faults, hang-ups and cancels, drawn from a seed."
+    clock = "virtual"
+    [load]
+    handshakes = "profiled"
+    [[row]]
+    name = "swarm"
+    mode = "async"
+"#;
+
+/// Runs seeds on several threads; the result of a seed does not depend on the thread.
 #[derive(Debug)]
 pub struct Swarm {
     recipe: Recipe,
     progress: Progress,
-    /// After so many seeds that failed it is known.
+    /// The number of failing seeds after which it ends.
     enough: usize,
     threads: NonZeroUsize,
+    planted: Option<String>,
 }
 
 /// What all seeds have in common.
 #[derive(Debug)]
 struct Recipe {
-    scenario: String,
     row: RowPlan,
     costs: CostProfile,
-    remains: SeedSubset,
+    kept: SeedSubset,
     pki: TestPki,
 }
 
@@ -65,7 +75,7 @@ struct Stacks {
     few: Fibers,
 }
 
-/// What came of one seed.
+/// The result of one seed.
 #[derive(Debug)]
 struct SeedOutcome {
     evidence: RowEvidence,
@@ -74,26 +84,23 @@ struct SeedOutcome {
 }
 
 impl Swarm {
-    /// A swarm as a scenario has it.
+    /// A swarm that keeps this part of each seed's plan; [`SeedSubset::default`] for all of it.
     ///
     /// # Errors
     /// When there are no keys for real TLS.
-    pub fn new(scenario: &Scenario) -> Result<Self, SwarmError> {
-        let row = scenario.plan().swap_remove(0);
-        // The language refuses a mix here.
-        let key = row.mix.draw(0).key;
+    pub fn new(kept: SeedSubset) -> Result<Self, SwarmError> {
+        let base = Scenario::parse(SWARM, BASE, &[]).expect("a test reads it");
         let recipe = Recipe {
-            scenario: scenario.name.clone(),
-            row,
-            remains: scenario.swarm.clone(),
+            row: base.plan().swap_remove(0),
+            kept,
             costs: CostProfile::reference(),
-            pki: TestPki::generate(key)?,
+            pki: TestPki::generate(KeyType::P256)?,
         };
         let threads = thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
-        Ok(Self { recipe, progress: Progress::silent(), enough: ENOUGH, threads })
+        Ok(Self { recipe, progress: Progress::silent(), enough: ENOUGH, threads, planted: None })
     }
 
-    /// Tells `progress` how far it is, and ends early if that says so.
+    /// Reports progress to `progress`, and ends early when that is interrupted.
     #[must_use]
     pub fn watched(self, progress: Progress) -> Self {
         Self { progress, ..self }
@@ -105,25 +112,31 @@ impl Swarm {
         Self { enough: 1, ..self }
     }
 
-    /// Runs seeds on so many threads instead of one for each processor.
+    /// Names the planted bug in the commands that run a seed again.
+    #[must_use]
+    pub fn planted(self, bug: &str) -> Self {
+        Self { planted: Some(bug.to_owned()), ..self }
+    }
+
+    /// Runs seeds on this number of threads instead of one for each processor.
     #[must_use]
     pub fn threads(self, threads: NonZeroUsize) -> Self {
         Self { threads, ..self }
     }
 
-    /// Runs these seeds, each of them twice. Ends early when so many have failed that it is known.
+    /// Runs these seeds, each of them twice. Ends early after 20 seeds that broke a law.
     ///
     /// # Errors
-    /// What kept a seed from being run; broken laws are in the report instead.
+    /// If a seed cannot be run; broken laws are in the report instead.
     pub fn run(&self, seeds: Range<u64>) -> Result<SwarmReport, SwarmError> {
         self.run_until(seeds, self.enough, |_| Ok(()))
     }
 
-    /// As [`run`](Self::run), but every seed is run, however many fail, and `tell` is told of each in their order: then it
-    /// is all the same how the seeds are cut into shards.
+    /// As [`run`](Self::run), but runs every seed, however many fail, and passes each to `tell` in their order: the lines of
+    /// several shards are then those of one run.
     ///
     /// # Errors
-    /// As [`run`](Self::run), and what `tell` says.
+    /// As [`run`](Self::run), and those of `tell`.
     pub fn run_each(
         &self,
         seeds: Range<u64>,
@@ -142,7 +155,7 @@ impl Swarm {
         let mut report = SwarmReport {
             schema: SCHEMA.to_owned(),
             machine: Machine::this(),
-            scenario: self.recipe.scenario.clone(),
+            scenario: SWARM.to_owned(),
             cost_profile: self.recipe.costs.id(),
             from: seeds.start,
             seeds: 0,
@@ -155,6 +168,8 @@ impl Swarm {
             threads: self.threads.get(),
             seeds_per_s: 0.0,
             laws: Vec::new(),
+            not_run: 0,
+            planted: self.planted.clone(),
         };
         let mut failed = 0;
         let all = seeds.end.saturating_sub(seeds.start);
@@ -173,6 +188,7 @@ impl Swarm {
         };
         let line = |stacks: &mut Stacks, seed| self.recipe.line(stacks, seed);
         in_order::map(self.threads, seeds, Stacks::new, line, &mut take)?;
+        report.not_run = all - report.seeds;
         #[expect(clippy::cast_precision_loss, reason = "a number of seeds is far below 2^52")]
         let seeds = report.seeds as f64;
         report.seeds_per_s = seeds / begun.elapsed().as_secs_f64().max(f64::MIN_POSITIVE);
@@ -182,28 +198,27 @@ impl Swarm {
     /// Makes the plan of a seed that broke a law as small as it gets while that law still breaks.
     ///
     /// # Errors
-    /// What kept the seed from being run.
+    /// If the seed cannot be run.
     pub fn shrink(&self, failure: &Failure) -> Result<Shrunk, SwarmError> {
         let whole = SeedPlan::of(failure.seed);
-        let (law, from) = (failure.law.clone(), self.recipe.remains.clone());
+        let (law, from) = (failure.law.clone(), self.recipe.kept.clone());
         let stacks = Stacks::new();
-        let fails = |remains: &SeedSubset| -> Result<bool, SwarmError> {
-            let plan = shrink::left_of(whole.clone(), remains);
-            let outcome = self.recipe.seed(&stacks, &plan)?;
+        let fails = |kept: &SeedSubset| -> Result<bool, SwarmError> {
+            let outcome = self.recipe.seed(&stacks, &kept.of(whole.clone()))?;
             Ok(outcome.laws.iter().any(|broken| !broken.held && broken.law == law))
         };
-        let remains = shrink::shrink(&whole, from, fails)?;
-        Ok(Shrunk { failure: failure.clone(), left: shrink::left_of(whole, &remains), remains })
+        let kept = shrink::shrink(&whole, from, fails)?;
+        Ok(Shrunk { failure: failure.clone(), plan: kept.of(whole), kept })
     }
 }
 
 impl Recipe {
     fn line(&self, stacks: &Stacks, seed: u64) -> Result<SeedLine, SwarmError> {
-        let plan = shrink::left_of(SeedPlan::of(seed), &self.remains);
+        let plan = self.kept.of(SeedPlan::of(seed));
         let SeedOutcome { evidence, trace, laws } = self.seed(stacks, &plan)?;
         let given_up: u64 = evidence.workers.iter().map(|worker| worker.given_up).sum();
         Ok(SeedLine {
-            handshakes: plan.visits.len() as u64,
+            handshakes: plan.connections.len() as u64,
             faults: evidence.cards(|card| card.faults),
             cancels: evidence.load.hung_up + given_up,
             trace_sha256: trace.hex(),
@@ -228,6 +243,9 @@ impl Recipe {
 
 impl Stacks {
     fn new() -> Self {
-        Self { many: Fibers::new(WORKERS, None), few: Fibers::new(WORKERS, Some(FEW_JOBS)) }
+        Self {
+            many: Fibers::new(MOST_WORKERS, None),
+            few: Fibers::new(MOST_WORKERS, Some(FEW_JOBS)),
+        }
     }
 }

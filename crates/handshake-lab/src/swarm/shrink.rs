@@ -1,54 +1,26 @@
-//! From a seed that breaks a law to the least of its plan that still does, and to a file that runs it again.
+//! Shrinking: from a seed that breaks a law to the least part of its plan that still does, and to a file that runs it.
 
-use crate::scenario::{Departures, SeedSubset};
+use super::{
+    report::Failure,
+    subset::{SeedFile, SeedSubset},
+};
+use crate::stepped::SeedPlan;
 
-use super::{plan::SeedPlan, report::Failure};
-
-/// Plans tried at most; a swarm that shrinks for minutes helps nobody.
+/// The most plans that are tried, a few seconds' worth.
 const TRIES: usize = 400;
 
-/// The least of a seed's plan that still breaks its law.
+/// The least part of a seed's plan that still breaks its law.
 #[derive(Debug, Clone)]
 pub struct Shrunk {
-    /// What it breaks.
+    /// The law that it breaks.
     pub failure: Failure,
-    /// What is left.
-    pub remains: SeedSubset,
-    /// The plan of what is left.
-    pub left: SeedPlan,
+    /// The part that is kept.
+    pub kept: SeedSubset,
+    /// The plan of that part.
+    pub plan: SeedPlan,
 }
 
-/// The plan of a seed without what is not left of it.
-pub(super) fn left_of(mut plan: SeedPlan, remains: &SeedSubset) -> SeedPlan {
-    let kept = |list: &Option<Vec<usize>>, number: usize| {
-        list.as_ref().is_none_or(|list| list.contains(&number))
-    };
-    let mut number = 0;
-    plan.visits.retain(|_| {
-        number += 1;
-        kept(&remains.visits, number - 1)
-    });
-    number = 0;
-    for device in &mut plan.devices {
-        device.faults.rules.retain(|_| {
-            number += 1;
-            kept(&remains.faults, number - 1)
-        });
-    }
-    if remains.departures == Departures::None {
-        for visit in &mut plan.visits {
-            visit.hangs_up_after = None;
-            visit.given_up_after = None;
-            visit.starts_over_after = None;
-        }
-    }
-    if remains.workers > 0 {
-        plan.workers = remains.workers;
-    }
-    plan
-}
-
-/// Takes away whatever can go while `fails` still says that the law breaks.
+/// Takes parts of the plan away for as long as `fails` still returns true without them.
 pub(super) fn shrink<E>(
     whole: &SeedPlan,
     from: SeedSubset,
@@ -68,13 +40,13 @@ pub(super) fn shrink<E>(
         }
         Ok(smaller)
     };
-    attempt(SeedSubset { departures: Departures::None, ..best.clone() }, &mut best)?;
-    attempt(SeedSubset { workers: 1, ..best.clone() }, &mut best)?;
-    best.visits.get_or_insert_with(|| (0..whole.visits.len()).collect());
+    attempt(SeedSubset { stays_connected: true, ..best.clone() }, &mut best)?;
+    attempt(SeedSubset { workers: Some(1), ..best.clone() }, &mut best)?;
+    best.connections.get_or_insert_with(|| (0..whole.connections.len()).collect());
     best.faults.get_or_insert_with(|| (0..rules).collect());
     let lists: [fn(&mut SeedSubset) -> &mut Vec<usize>; 2] = [
-        |remains| remains.faults.get_or_insert_with(Vec::new),
-        |remains| remains.visits.get_or_insert_with(Vec::new),
+        |kept| kept.faults.get_or_insert_with(Vec::new),
+        |kept| kept.connections.get_or_insert_with(Vec::new),
     ];
     for list in lists {
         // Halves first, then quarters, at last one by one.
@@ -96,65 +68,51 @@ pub(super) fn shrink<E>(
 }
 
 impl Shrunk {
-    /// What is left, in a line.
+    /// What is left of the seed, in a line.
     #[must_use]
     pub fn summary(&self) -> String {
-        let rules: usize = self.left.devices.iter().map(|device| device.faults.rules.len()).sum();
+        let rules: usize = self.plan.devices.iter().map(|device| device.faults.rules.len()).sum();
         format!(
             "seed {} still breaks {} with {} of its connections and {rules} of its faults.",
             self.failure.seed,
             self.failure.law,
-            self.left.visits.len()
+            self.plan.connections.len()
         )
     }
 
-    /// A scenario file that runs it again.
+    /// The file that runs it again, with the shrunk plan in its comments.
     #[must_use]
     pub fn toml(&self) -> String {
         use std::fmt::Write as _;
-        let Self { failure: Failure { seed, law, detail }, remains, left } = self;
-        let mut out = format!("# {}\n# {law}: {detail}\n# What is left of it:\n", self.summary());
+        let Self { failure: Failure { seed, law, detail }, kept, plan } = self;
+        let mut out =
+            format!("# {}\n# {law}: {detail}\n# The plan that is left:\n", self.summary());
         let _ = writeln!(
             out,
             "#   {:?}, {} workers, wake by {}, {:?}, {:?}, {:?}, {:?}",
-            left.mode,
-            left.workers,
-            left.wake,
-            left.polling,
-            left.terms,
-            left.on_full,
-            left.breaker
+            plan.mode,
+            plan.workers,
+            plan.wake,
+            plan.polling,
+            plan.engine.options,
+            plan.engine.on_full,
+            plan.engine.breaker
         );
-        for device in &left.devices {
+        for device in &plan.devices {
             let _ = writeln!(
                 out,
                 "#   device {}: {} times a ring of {}",
-                device.name, left.instances, device.ring_depth
+                device.name, plan.instances, device.ring_depth
             );
             for rule in &device.faults.rules {
                 let _ = writeln!(out, "#     {rule:?}");
             }
         }
-        for visit in &left.visits {
-            let _ = writeln!(out, "#   {visit:?}");
+        for connection in &plan.connections {
+            let _ = writeln!(out, "#   {connection:?}");
         }
-        let list = |list: &Option<Vec<usize>>| format!("{:?}", list.clone().unwrap_or_default());
-        let departures = match remains.departures {
-            Departures::Drawn => "drawn",
-            Departures::None => "none",
-        };
-        let _ = write!(
-            out,
-            "name = \"swarm\"\nquestion = \"Why does seed {seed} break {law}?\"\n\
-             summary = \"The least of the plan of seed {seed} that still breaks {law}.\"\n\
-             clock = \"virtual\"\nusual_seconds = 1\nseed = {seed}\n\n[load]\nhandshakes = \"profiled\"\n\n\
-             [swarm]\nvisits = {}\nfaults = {}\ndepartures = \"{departures}\"\nworkers = {}\n\n\
-             [[row]]\nname = \"swarm\"\nmode = \"async\"\n",
-            list(&remains.visits),
-            list(&remains.faults),
-            remains.workers,
-        );
-        out
+        let file = SeedFile { seed: *seed, keep: kept.clone() };
+        out + &toml::to_string(&file).expect("a seed file is plain data")
     }
 }
 
@@ -170,18 +128,18 @@ mod tests {
         #[test]
         fn what_makes_it_fail_is_found_among_everything_else(seed in 0..500_u64, a in 0..50_usize, b in 0..50_usize) {
             let whole = SeedPlan::of(seed);
-            let needs = |remains: &SeedSubset| -> Result<bool, Infallible> {
-                let visits = remains.visits.as_deref();
-                let here = |n| visits.is_none_or(|visits| visits.contains(&n));
+            let needs = |kept: &SeedSubset| -> Result<bool, Infallible> {
+                let connections = kept.connections.as_deref();
+                let here = |n| connections.is_none_or(|numbers| numbers.contains(&n));
                 Ok(here(a) && here(b))
             };
             let Ok(least) = shrink(&whole, SeedSubset::default(), needs);
             let mut wanted = vec![a, b];
             wanted.sort_unstable();
             wanted.dedup();
-            prop_assert_eq!(least.visits, Some(wanted));
+            prop_assert_eq!(least.connections, Some(wanted));
             prop_assert_eq!(least.faults, Some(Vec::new()));
-            prop_assert_eq!((least.departures, least.workers), (Departures::None, 1));
+            prop_assert_eq!((least.stays_connected, least.workers), (true, Some(1)));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Clients come, go on when something reaches them, and leave.
+//! Clients connect, continue when data reaches them, and leave.
 
 use std::rc::Rc;
 
@@ -9,7 +9,8 @@ use super::World;
 use crate::{
     scenario::ConnectionKind,
     stepped::{
-        build::{Load, Visit},
+        build::Load,
+        plan::Connection,
         protocol::{Client, Protocol},
         time::Event,
         trace::Mark,
@@ -19,12 +20,12 @@ use crate::{
 };
 
 impl<P: Protocol> World<P> {
-    /// Somebody of a stream comes, takes a place if there is one, and the next one is entered.
-    pub(super) fn visitor(&mut self) {
+    /// Clients of a stream connect, each if a place is free, and the next arrival is entered.
+    pub(super) fn stream_arrival(&mut self) {
         let Load::Stream { arrivals, .. } = &mut self.setting.load else { return };
         let (begins, next) = arrivals.turn(self.setting.time.clock.now());
         if let Some(next) = next {
-            self.setting.time.enter(next, Event::Visitor);
+            self.setting.time.enter(next, Event::StreamArrival);
         }
         for _ in 0..begins {
             match self.free.pop() {
@@ -65,8 +66,9 @@ impl<P: Protocol> World<P> {
         {
             self.setting.time.enter(now, Event::HangUp(Rc::clone(&wire)));
         }
-        if let Load::Open(visits) = &self.setting.load {
-            let Visit { hangs_up_after, given_up_after, starts_over_after, .. } = visits[place];
+        if let Load::Open(connections) = &self.setting.load {
+            let Connection { hangs_up_after, given_up_after, starts_over_after, .. } =
+                connections[place];
             if let Some(after) = hangs_up_after {
                 self.setting.time.enter(now + after, Event::HangUp(Rc::clone(&wire)));
             }

@@ -1,13 +1,13 @@
-//! Another task of a worker's thread, which is due every so often, and how late it gets its turn.
+//! The heartbeat task of a worker's thread: due at intervals, and its delays are recorded.
 
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-/// A task that is due every so often. Turns that were missed are not caught up with: each stall is one late turn, and the
-/// next one is due a whole pause later.
+/// A task that is due at intervals. A stall makes one late beat, and the next is due one interval after that: missed beats
+/// are not made up for.
 #[derive(Debug, Clone)]
-pub(super) struct Beats {
+pub(super) struct Heartbeat {
     every: Duration,
     due: Duration,
     /// After this it is not due any more.
@@ -15,19 +15,19 @@ pub(super) struct Beats {
     late_us: Histogram<u64>,
 }
 
-impl Beats {
+impl Heartbeat {
     pub(super) fn new(every: Duration, until: Duration) -> Self {
         let late_us = Histogram::new(3).expect("three digits are a valid precision");
         Self { every, due: every, until, late_us }
     }
 
-    /// When it is due next, if it ever is.
+    /// The time of the next beat; `None` after the end.
     pub(super) fn next(&self) -> Option<Duration> {
         (self.due <= self.until).then_some(self.due)
     }
 
-    /// The thread has a moment for it. Says whether it was due.
-    pub(super) fn turn(&mut self, now: Duration) -> bool {
+    /// Runs the task if it is due at `now`. Returns whether it was.
+    pub(super) fn run(&mut self, now: Duration) -> bool {
         if self.next().is_none_or(|due| now < due) {
             return false;
         }
@@ -38,7 +38,7 @@ impl Beats {
         true
     }
 
-    /// How late it was, in microseconds.
+    /// The delays, in microseconds.
     pub(super) fn into_late_us(self) -> Histogram<u64> {
         self.late_us
     }
@@ -51,17 +51,17 @@ mod tests {
     const MS: Duration = Duration::from_millis(1);
 
     #[test]
-    fn a_stall_is_one_late_turn_and_nothing_is_due_after_the_end() {
-        let mut beats = Beats::new(MS, 20 * MS);
-        assert!(!beats.turn(MS / 2));
-        assert!(beats.turn(MS));
-        // Held up from 2 to 9 milliseconds: one turn, seven late.
-        assert!(beats.turn(9 * MS));
-        assert!(!beats.turn(9 * MS));
-        assert_eq!(beats.next(), Some(10 * MS));
-        assert!(beats.turn(20 * MS));
-        assert_eq!((beats.next(), beats.turn(40 * MS)), (None, false));
-        let late = beats.into_late_us();
+    fn a_stall_is_one_late_beat_and_nothing_is_due_after_the_end() {
+        let mut heartbeat = Heartbeat::new(MS, 20 * MS);
+        assert!(!heartbeat.run(MS / 2));
+        assert!(heartbeat.run(MS));
+        // Held up from 2 to 9 milliseconds: one beat, seven late.
+        assert!(heartbeat.run(9 * MS));
+        assert!(!heartbeat.run(9 * MS));
+        assert_eq!(heartbeat.next(), Some(10 * MS));
+        assert!(heartbeat.run(20 * MS));
+        assert_eq!((heartbeat.next(), heartbeat.run(40 * MS)), (None, false));
+        let late = heartbeat.into_late_us();
         assert_eq!((late.len(), late.min()), (3, 0));
         assert!((7_000..7_010).contains(&late.value_at_quantile(0.6)));
     }

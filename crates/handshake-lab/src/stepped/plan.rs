@@ -1,8 +1,8 @@
-//! What a seed stands for.
+//! The plan of a seed: load, topology, faults and cancels drawn from it.
 
 use std::time::Duration;
 
-use engine_core::{BreakerPolicy, Fallback, OnFull, RequestOptions};
+use engine_core::{BreakerPolicy, CheckPolicy, Fallback, Offload, OnFull, RequestOptions};
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use sim_device::{
@@ -12,17 +12,23 @@ use sim_device::{
 
 use sim_engine::Polling;
 
-use crate::scenario::{Mode, Wake};
+use crate::{
+    assembly::EngineSettings,
+    scenario::{Mode, Wake},
+};
 
-/// Every so many seeds one runs real TLS.
-pub(super) const REAL_TLS_EVERY: u64 = 100;
+/// One in this number of seeds runs real TLS.
+const REAL_TLS_EVERY: u64 = 100;
 
-/// What a seed stands for: drawn from it, and from nothing else.
+/// The most event loops that a seed has.
+pub(crate) const MOST_WORKERS: usize = 2;
+
+/// The plan of one seed: drawn from the seed and from nothing else.
 #[derive(Debug, Clone)]
 pub struct SeedPlan {
     /// The seed.
     pub seed: u64,
-    /// Whether TLS is executed, and not only its outline.
+    /// Whether TLS is executed; otherwise handshakes are profiled.
     pub real_tls: bool,
     /// Parking or waiting.
     pub mode: Mode,
@@ -36,38 +42,32 @@ pub struct SeedPlan {
     pub instances: usize,
     /// When finished work is collected.
     pub polling: Polling,
-    /// After how long a device is asked what became of a request.
+    /// The time without an answer after which a device is asked whether a request is lost.
     pub response_timeout: Duration,
-    /// Requests that may wait for each device and kind.
-    pub queue_bound: usize,
-    /// How long operations may take, and what then.
-    pub terms: RequestOptions,
-    /// Who keeps an operation that found the ring full.
-    pub on_full: OnFull,
-    /// When a device is left alone; `None` for never.
-    pub breaker: Option<BreakerPolicy>,
+    /// The engines before them.
+    pub engine: EngineSettings,
     /// How parked sessions are woken.
     pub wake: Wake,
-    /// One session in so many takes its callback away while it is parked.
+    /// One session in n takes its callback away while it is parked.
     pub unset_every: u64,
-    /// One session in so many is resumed without a wake.
+    /// One session in n is resumed without a wake.
     pub unprompted_every: u64,
-    /// One connection in so many needs the slow kind of signature.
+    /// One connection in n needs the slow kind of signature.
     pub slow_every: u64,
-    /// When clients come, and how they go.
-    pub visits: Vec<Visit>,
+    /// When clients connect, and which of them leave early.
+    pub connections: Vec<Connection>,
 }
 
-/// One connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Visit {
-    /// When it comes.
+/// One connection of a seed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Connection {
+    /// When the client connects.
     pub at: Duration,
-    /// The client hangs up so long after connecting, unless it is done.
+    /// How long after connecting the client hangs up, unless it is done.
     pub hangs_up_after: Option<Duration>,
-    /// The server gives the session up so long after the client has connected, unless it is done.
+    /// How long after connecting the server gives the session up, unless it is done.
     pub given_up_after: Option<Duration>,
-    /// The session cancels what it waits for so long after the client has connected, and asks anew.
+    /// How long after connecting the session cancels the operation that it waits for, and asks again.
     pub starts_over_after: Option<Duration>,
 }
 
@@ -81,7 +81,7 @@ impl SeedPlan {
         let rng = &mut ChaCha8Rng::seed_from_u64(seed);
         let real_tls = seed.is_multiple_of(REAL_TLS_EVERY);
         let mode = if one_in(rng, 12) { Mode::Blocking } else { Mode::Async };
-        let terms = match rng.random_range(0..4) {
+        let options = match rng.random_range(0..4) {
             0 => RequestOptions::new(),
             1 => RequestOptions::new().deadline(micros(rng, 4_000..20_000)),
             2 => RequestOptions::new()
@@ -91,21 +91,25 @@ impl SeedPlan {
         };
         let devices = (0..rng.random_range(2..4)).map(|number| device(rng, number)).collect();
         let window = micros(rng, 2_000..30_000);
-        let visits = (0..rng.random_range(50..80)).map(|_| visit(rng, window)).collect();
+        let connections = (0..rng.random_range(50..80)).map(|_| connection(rng, window)).collect();
         Self {
             seed,
             real_tls,
             mode,
-            workers: rng.random_range(1..3),
+            workers: rng.random_range(1..=MOST_WORKERS),
             few_jobs: one_in(rng, 4),
             devices,
             instances: if one_in(rng, 5) { 2 } else { 1 },
             polling: polling(rng),
             response_timeout: micros(rng, 30_000..90_000),
-            queue_bound: if one_in(rng, 8) { rng.random_range(1..4) } else { 1024 },
-            terms,
-            on_full: if one_in(rng, 3) { OnFull::Notify } else { OnFull::Queue },
-            breaker: one_in(rng, 3).then(|| breaker(rng)),
+            engine: EngineSettings {
+                queue_bound: if one_in(rng, 8) { rng.random_range(1..4) } else { 1024 },
+                checks: CheckPolicy::Always,
+                options,
+                on_full: if one_in(rng, 3) { OnFull::Notify } else { OnFull::Queue },
+                offload: Offload::Always,
+                breaker: one_in(rng, 3).then(|| breaker(rng)),
+            },
             wake: match rng.random_range(0..8) {
                 0 => Wake::Poll,
                 1..4 => Wake::Callback,
@@ -114,7 +118,7 @@ impl SeedPlan {
             unset_every: rng.random_range(2..9),
             unprompted_every: rng.random_range(2..12),
             slow_every: rng.random_range(2..9),
-            visits,
+            connections,
         }
     }
 }
@@ -139,12 +143,12 @@ fn polling(rng: &mut ChaCha8Rng) -> Polling {
     }
 }
 
-fn visit(rng: &mut ChaCha8Rng, window: Duration) -> Visit {
+fn connection(rng: &mut ChaCha8Rng, window: Duration) -> Connection {
     let nanos = u64::try_from(window.as_nanos()).unwrap_or(u64::MAX);
     let at = Duration::from_nanos(rng.random_range(0..nanos));
     let leaves = rng.random_range(0..10);
     let after = micros(rng, 100..8_000);
-    Visit {
+    Connection {
         at,
         hangs_up_after: (leaves == 0).then_some(after),
         given_up_after: (leaves == 1).then_some(after),
@@ -175,7 +179,7 @@ fn device(rng: &mut ChaCha8Rng, number: usize) -> InstanceConfig {
                 delay: micros(rng, 10..200),
             },
         },
-        // Often enough that whoever looks finds out before the fault has passed.
+        // Often enough for a check to notice the loss before the fault has passed.
         heartbeat: micros(rng, 50..1_000),
         faults: FaultPlan { rules, budget: None },
         ..InstanceConfig::default()
@@ -232,7 +236,7 @@ mod tests {
         #[test]
         fn every_seed_is_a_valid_plan_of_the_promised_size(seed in any::<u64>()) {
             let plan = SeedPlan::of(seed);
-            prop_assert!(plan.visits.len() >= 50 && plan.devices.len() >= 2);
+            prop_assert!(plan.connections.len() >= 50 && plan.devices.len() >= 2);
             prop_assert!(plan.devices.iter().map(|device| device.faults.rules.len()).sum::<usize>() >= 2);
             for device in &plan.devices {
                 prop_assert_eq!(device.validate(), Ok(()));
