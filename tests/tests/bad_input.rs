@@ -112,6 +112,8 @@ const XTASK: &[(&str, &str)] = &[
      "scenario file nowhere.toml: No such file or directory (os error 2); give a readable TOML file"),
     ("sim --sed 1",
      "unexpected argument '--sed' found; tip: a similar argument exists: '--seed' (see --help)"),
+    ("sim --plant lost-wak",
+     "--plant lost-wak: unknown bug; did you mean lost-wake?"),
     ("simulate",
      "unrecognized subcommand 'simulate'; tip: a similar subcommand exists: 'sim' (see --help)"),
     ("ci clipy", r#"unknown step "clipy" (cargo xtask ci --list shows all)"#),

@@ -71,6 +71,12 @@ fn asks_first(args: &[OsString]) -> bool {
     args.first().is_none_or(asks)
 }
 
+/// The help of `lab sim`.
+pub(crate) const SIM_HELP: &str = include_str!("../help/sim.txt");
+
+/// The help of `lab sim swarm`.
+pub(crate) const SWARM_HELP: &str = include_str!("../help/swarm.txt");
+
 /// The lab's help texts; a test of the workspace compares them with what the lab prints.
 fn help(command: Option<&str>) -> &'static str {
     match command {

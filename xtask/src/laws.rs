@@ -66,6 +66,12 @@ fn capital(text: &str) -> String {
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
+/// The bugs that `--plant` knows.
+pub(crate) fn bugs() -> Vec<String> {
+    let plants = plants(PLANTS).unwrap_or_default();
+    plants.into_values().flatten().filter_map(|plant| plant.bug).collect()
+}
+
 /// The table, by law.
 fn plants(table: &str) -> Result<BTreeMap<u8, Vec<Plant>>, String> {
     let table: Plants = toml::from_str(table).map_err(|error| error.message().to_owned())?;

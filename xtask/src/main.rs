@@ -41,7 +41,8 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a scenario: real handshakes against the simulated accelerator
-    Sim(Box<sim::SimArgs>),
+    #[command(disable_help_flag = true)]
+    Sim(HandOver),
     /// Serve a page over HTTPS through an engine of your choice
     #[command(disable_help_flag = true)]
     Serve(HandOver),
@@ -57,7 +58,7 @@ enum Command {
     Laws,
 }
 
-/// Arguments that only the lab understands.
+/// Arguments that the lab understands.
 #[derive(Args, Debug)]
 struct HandOver {
     #[arg(value_name = "ARGS", trailing_var_arg = true, allow_hyphen_values = true)]
@@ -74,7 +75,7 @@ fn main() -> ExitCode {
         Err(problem) => return usage_error(&problem),
     };
     match cli.command {
-        Command::Sim(args) => sim::run(&workspace, *args),
+        Command::Sim(rest) => sim::run(&workspace, rest.args),
         Command::Serve(rest) => lab::hand_over(&workspace, Some("serve"), rest.args),
         Command::Bench(rest) => lab::bench(&workspace, rest.args),
         Command::Lab(rest) => lab::hand_over(&workspace, None, rest.args),

@@ -58,6 +58,9 @@ pub(crate) fn table(scenarios: &[Scenario]) -> String {
         let room = TABLE_WIDTH.saturating_sub(head.len());
         let _ = writeln!(table, "{head}{}", wrapped(summary, room).join(&gap));
     }
+    table.push_str(
+        "\nRandom load, faults and cancels from seeds, every law checked: cargo xtask sim swarm --help\n",
+    );
     table
 }
 
@@ -134,6 +137,7 @@ mod tests {
         let table = table(&[Scenario { summary, ..scenario("a", "Why?") }]);
         assert!(table.lines().count() > 2, "{table}");
         assert!(table.lines().all(|line| line.len() <= TABLE_WIDTH), "{table}");
-        assert!(table.lines().skip(2).all(|line| line.starts_with(&" ".repeat(20))), "{table}");
+        let rows = table.lines().skip(2).take_while(|line| !line.is_empty());
+        assert!(rows.into_iter().all(|line| line.starts_with(&" ".repeat(20))), "{table}");
     }
 }

@@ -1,167 +1,157 @@
-//! `cargo xtask sim`: knows the scenarios by name, and hands over to the lab.
+//! `cargo xtask sim`: refuses in a second what the lab would refuse after a build, and hands the rest over to the lab.
 //!
-//! The list, the help and the refusal of an unknown name need no build. What the values of the
-//! options mean is the lab's to say.
+//! The options are read from the lab's own help, `help/sim.txt` and `help/swarm.txt`. Their values are checked by the lab.
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::path::PathBuf;
 use std::process::ExitCode;
-
-use clap::Args;
 
 use crate::usage::usage_error;
 use crate::workspace::Workspace;
-use crate::{lab, scenarios};
+use crate::{lab, laws, scenarios};
 
-/// The scenario of a bare `cargo xtask sim`.
-const DEFAULT: &str = "offload-modes";
+/// The name that stands for the swarm among the scenarios.
+const SWARM: &str = "swarm";
 
-#[derive(Args, Debug)]
-pub(crate) struct SimArgs {
-    /// A scenario by name, or a scenario of your own as a TOML file
-    #[arg(value_name = "SCENARIO|FILE.toml", default_value = DEFAULT)]
-    scenario: String,
-
-    /// List the built-in scenarios by the question they answer
-    #[arg(long)]
-    list: bool,
-
-    /// Print the scenario with every setting filled in, and run nothing
-    #[arg(long)]
-    print: bool,
-
-    /// Seed of every random draw; the same seed gives the same run in virtual time
-    #[arg(long, value_name = "N")]
-    seed: Option<String>,
-
-    /// Run in real or in virtual time, whatever the scenario says
-    #[arg(long, value_name = "real|virtual")]
-    clock: Option<String>,
-
-    /// Charge virtual time from this cost profile; cargo xtask lab calibrate writes one of this machine
-    #[arg(long, value_name = "FILE.toml")]
-    profile: Option<PathBuf>,
-
-    /// Change one setting of the scenario; may be repeated
-    #[arg(long, value_name = "KEY=VALUE", allow_hyphen_values = true)]
-    set: Vec<String>,
-
-    /// Where the report goes [default: target/layby/SCENARIO/TIME]
-    #[arg(long, value_name = "DIR")]
-    report: Option<PathBuf>,
-
-    /// Print one JSON document on stdout, and nothing else there
-    #[arg(long)]
-    json: bool,
-
-    /// Of the scenario swarm: print one line of JSON for each seed on stdout
-    #[arg(long, conflicts_with = "json")]
-    json_lines: bool,
-
-    /// Of the scenario swarm: how many seeds
-    #[arg(long, value_name = "N")]
-    seeds: Option<String>,
-
-    /// Of the scenario swarm: the first seed
-    #[arg(long, value_name = "S")]
-    from: Option<String>,
-
-    /// Of the scenario swarm: on how many threads [default: one for each processor]
-    #[arg(long, value_name = "N")]
-    threads: Option<String>,
-
-    /// Of the scenario swarm: end with the first seed that breaks a law
-    #[arg(long)]
-    fail_fast: bool,
-
-    /// Plant a known bug, to see the laws catch it (exit status 1)
-    #[arg(long, value_name = "BUG")]
-    plant: Option<String>,
-}
-
-pub(crate) fn run(workspace: &Workspace, args: SimArgs) -> ExitCode {
+pub(crate) fn run(workspace: &Workspace, args: Vec<OsString>) -> ExitCode {
+    let words: Vec<&str> = args.iter().filter_map(|arg| arg.to_str()).collect();
+    let is_swarm = Line::read(lab::SIM_HELP, &words).is_ok_and(|line| line.name == Some(SWARM));
+    let help = if is_swarm { lab::SWARM_HELP } else { lab::SIM_HELP };
+    if words.iter().any(|word| ["--help", "-h"].contains(word)) {
+        print!("{help}");
+        return ExitCode::SUCCESS;
+    }
     let known = match scenarios::load(&workspace.scenario_dir()) {
         Ok(known) => known,
         Err(problem) => return usage_error(&problem),
     };
-    if args.list {
+    if words.contains(&"--list") {
         print!("{}", scenarios::table(&known));
         return ExitCode::SUCCESS;
     }
-    if is_file(&args.scenario) {
-        if let Err(problem) = File::open(&args.scenario) {
-            return usage_error(&format!(
-                "scenario file {}: {problem}; give a readable TOML file",
-                args.scenario
-            ));
+    let checked = Line::read(help, &words).and_then(|line| line.check(&known));
+    match checked {
+        Ok(()) => lab::hand_over(workspace, Some("sim"), args),
+        Err(problem) => usage_error(&problem),
+    }
+}
+
+/// A command line, as far as it is checked before the build.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Line<'a> {
+    /// The scenario, its file, or [`SWARM`].
+    name: Option<&'a str>,
+    plant: Option<&'a str>,
+}
+
+impl<'a> Line<'a> {
+    /// Reads the words behind `sim`; an option that `help` does not explain is refused.
+    fn read(help: &str, words: &[&'a str]) -> Result<Self, String> {
+        let mut line = Self::default();
+        let mut words = words.iter().copied();
+        while let Some(word) = words.next() {
+            if !word.starts_with('-') {
+                line.name = line.name.or(Some(word));
+                continue;
+            }
+            let (option, given) = match word.split_once('=') {
+                Some((option, value)) => (option, Some(value)),
+                None => (word, None),
+            };
+            let takes_value = takes_value(help, option).ok_or_else(|| unexpected(help, option))?;
+            let value = if takes_value { given.or_else(|| words.next()) } else { None };
+            if option == "--plant" {
+                line.plant = value;
+            }
         }
-    } else if !known.iter().any(|scenario| scenario.name == args.scenario) {
-        return usage_error(&scenarios::unknown(&args.scenario, &known));
+        Ok(line)
     }
-    lab::hand_over(workspace, Some("sim"), args.for_the_lab())
+
+    fn check(&self, known: &[scenarios::Scenario]) -> Result<(), String> {
+        if let Some(bug) = self.plant {
+            let bugs = laws::bugs();
+            if !bugs.iter().any(|known| known == bug) {
+                let near = nearest(bug, bugs.iter().map(String::as_str));
+                let remedy = near.map_or_else(
+                    || format!("give one of {}", bugs.join(", ")),
+                    |near| format!("did you mean {near}?"),
+                );
+                return Err(format!("--plant {bug}: unknown bug; {remedy}"));
+            }
+        }
+        let Some(name) = self.name else { return Ok(()) };
+        if name.ends_with(".toml") || name.contains('/') {
+            return File::open(name).map(drop).map_err(|problem| {
+                format!("scenario file {name}: {problem}; give a readable TOML file")
+            });
+        }
+        if name == SWARM || known.iter().any(|scenario| scenario.name == name) {
+            return Ok(());
+        }
+        Err(scenarios::unknown(name, known))
+    }
 }
 
-/// A name has neither a slash nor an extension.
-fn is_file(scenario: &str) -> bool {
-    scenario.ends_with(".toml") || scenario.contains('/')
+/// Whether an option takes a value; `None` if the help does not explain it.
+fn takes_value(help: &str, option: &str) -> Option<bool> {
+    options(help).find(|(name, _)| *name == option).map(|(_, takes_value)| takes_value)
 }
 
-impl SimArgs {
-    /// The same arguments, as the lab wants them.
-    fn for_the_lab(self) -> Vec<OsString> {
-        let mut args = vec![OsString::from(self.scenario)];
-        let mut option = |name: &str, value: OsString| args.extend([OsString::from(name), value]);
-        self.seed.into_iter().for_each(|seed| option("--seed", seed.into()));
-        self.seeds.into_iter().for_each(|seeds| option("--seeds", seeds.into()));
-        self.from.into_iter().for_each(|from| option("--from", from.into()));
-        self.threads.into_iter().for_each(|threads| option("--threads", threads.into()));
-        self.clock.into_iter().for_each(|clock| option("--clock", clock.into()));
-        self.profile.into_iter().for_each(|file| option("--profile", file.into()));
-        self.set.into_iter().for_each(|setting| option("--set", setting.into()));
-        self.report.into_iter().for_each(|dir| option("--report", dir.into()));
-        self.plant.into_iter().for_each(|bug| option("--plant", bug.into()));
-        let flags = [
-            ("--print", self.print),
-            ("--json", self.json),
-            ("--json-lines", self.json_lines),
-            ("--fail-fast", self.fail_fast),
-        ];
-        args.extend(flags.iter().filter(|(_, on)| *on).map(|(name, _)| OsString::from(name)));
-        args
-    }
+/// The long options that a help text explains, and whether each takes a value.
+fn options(help: &str) -> impl Iterator<Item = (&str, bool)> {
+    let explained = help.lines().map(str::trim).filter(|line| line.starts_with('-'));
+    explained.filter_map(|line| {
+        let mut words = line.split_whitespace().skip_while(|word| !word.starts_with("--"));
+        Some((words.next()?, words.next().is_some_and(|word| word.starts_with('<'))))
+    })
+}
+
+fn unexpected(help: &str, option: &str) -> String {
+    let near = nearest(option, options(help).map(|(name, _)| name));
+    let tip = near.map(|name| format!("; tip: a similar argument exists: '{name}'"));
+    format!("unexpected argument '{option}' found{} (see --help)", tip.unwrap_or_default())
+}
+
+/// The known word that `given` was probably meant to be.
+fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .map(|word| (strsim::jaro_winkler(given, word), word))
+        .filter(|(similarity, _)| *similarity > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, word)| word)
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser;
-
     use super::*;
 
-    #[derive(Parser)]
-    struct Line {
-        #[command(flatten)]
-        sim: SimArgs,
-    }
+    const HELP: &str = "Options:\n      --seed <N>  Seed\n      --json      JSON\n      --plant <BUG>  Bug\n  -h, --help  Help\n";
 
-    fn for_the_lab(line: &str) -> String {
-        let words = std::iter::once("sim").chain(line.split_whitespace());
-        let args = Line::parse_from(words).sim.for_the_lab();
-        args.iter().map(|arg| arg.to_str().unwrap()).collect::<Vec<_>>().join(" ")
+    fn read(line: &str) -> Result<Line<'_>, String> {
+        Line::read(HELP, &line.split_whitespace().collect::<Vec<_>>())
     }
 
     #[test]
-    fn no_arguments_means_the_default_scenario() {
-        assert_eq!(for_the_lab(""), "offload-modes");
+    fn the_name_is_told_from_the_values_of_options() {
+        let line = Line { name: Some("mine.toml"), plant: Some("lost-wake") };
+        assert_eq!(read("--seed 7 mine.toml --json --plant lost-wake").as_ref(), Ok(&line));
+        assert_eq!(read("mine.toml --plant=lost-wake --seed=7"), Ok(line));
+        assert_eq!(read("--json"), Ok(Line::default()));
     }
 
     #[test]
-    fn every_argument_reaches_the_lab() {
-        let line = "mine.toml --seed 7 --clock virtual --profile p.toml --set a=1 --set b=2 --report out --seeds 5 --from 3 --threads 2 \
-                    --plant lost-wake --fail-fast --print --json";
-        assert_eq!(for_the_lab(line).split_whitespace().count(), line.split_whitespace().count());
-        for word in line.split_whitespace() {
-            assert!(for_the_lab(line).contains(word), "{word}");
-        }
+    fn an_unknown_option_is_answered_with_the_nearest() {
+        assert_eq!(
+            read("--sed 1").unwrap_err(),
+            "unexpected argument '--sed' found; tip: a similar argument exists: '--seed' (see --help)"
+        );
+        assert_eq!(read("--zzz").unwrap_err(), "unexpected argument '--zzz' found (see --help)");
+    }
+
+    #[test]
+    fn an_unknown_bug_is_refused_before_anything_is_built() {
+        let refused = read("--plant foo").and_then(|line| line.check(&[])).unwrap_err();
+        assert!(refused.starts_with("--plant foo: unknown bug; give one of foreign-result, "));
+        assert_eq!(read("--plant lost-wake").and_then(|line| line.check(&[])), Ok(()));
     }
 }

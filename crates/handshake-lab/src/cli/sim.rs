@@ -56,7 +56,7 @@ enum Instead {
 /// Options of a scenario and of the swarm alike.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Common {
-    /// Where files go [default: target/layby/SCENARIO/TIME].
+    /// Where files go [default: target/layby/SCENARIO/TIME, or target/layby/swarm].
     #[arg(long, value_name = "DIR", global = true)]
     pub(super) report: Option<PathBuf>,
     /// Print the results as one JSON document and nothing else.
