@@ -11,7 +11,7 @@
 //!     verifying rustls  <--TCP-->  mio loop, ssl-async sessions  <--->  engine-core, sim-engine
 //!     clients, closed loop         parked in job-core fibers            rings, units, real signatures
 //!            |                            |                                    |
-//!            +------- counters of each, which know nothing of each other ------+
+//!            +------- independent counters of each ------+
 //!                                         |
 //!                     laws + ledger --> results.json, report.html, table, verdict
 //! ```
@@ -26,7 +26,7 @@
 //!
 //! let scenario = Scenario::parse("example", r#"
 //!     name = "example"
-//!     question = "Does anybody wait?"
+//!     question = "Do handshakes wait?"
 //!     summary = "Eight clients and a slow key."
 //!     [load]
 //!     connections = 8
@@ -75,20 +75,20 @@
 //!                  its core, sessions, jobs, wait contexts, engine and device: the code of real time
 //! ```
 //!
-//! Nothing takes time but what the calendar says: the service times of the device, 50 microseconds for the network each
+//! Only the calendar takes time: the service times of the device, 50 microseconds for the network each
 //! way, and the CPU time of the serving thread by the [cost profile](stepped::CostProfile), which [`calibrate`] measures on
-//! a machine of one's own. TLS is executed all the same,
-//! or replaced by its outline (`load.handshakes = "profiled"`), whose trace is the same. Each row runs twice, and the
+//! your machine. TLS is executed all the same,
+//! or profiled (`load.handshakes = "profiled"`), with the same trace. Each row runs twice, and the
 //! hashes of the two traces must agree (law L9).
 //!
 //! What virtual time leaves out: the CPU time of clients, of polls and checks, of the device's own thread and of a
 //! standby that it calls (one that computes on the serving thread is charged as a signature in software); that a step of a
 //! worker takes time *while* it runs (its writes leave, and its time passes, at the end of the step; only the work before
-//! the signature is charged first); and threads, so nothing here says anything about races.
+//! the signature is charged first); and threads, so virtual time finds no races.
 //!
 //! # Faults and the swarm
 //!
-//! A scenario may let things go wrong (`[[fault]]`), set terms for operations (`[engine]`) and say what has to come of it
+//! A scenario may let things go wrong (`[[fault]]`), set deadlines and fallbacks for operations (`[engine]`) and expectations
 //! (`[expect]`); ten built-in ones do. The [swarm](swarm::Swarm) draws load, topology, faults, hang-ups and cancels from
 //! seeds and checks every law on each; a seed that fails prints the command that runs it again.
 //!

@@ -1,7 +1,7 @@
-//! `--plant BUG`: bugs switched on for a whole process, to show that the laws are really checked. A run must then fail
-//! and name the law that the bug breaks.
+//! `--plant BUG`: bugs switched on for a whole process, to show that the laws are checked. A run must then fail and name the
+//! law that the bug breaks.
 //!
-//! Without the feature `plant` nothing of it is compiled in, and asking for a bug is refused.
+//! Without the feature `plant` no bug is compiled in, and asking for one is refused.
 
 /// A bug that cannot be planted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -20,15 +20,15 @@ pub enum PlantError {
     Unknown {
         /// The bug asked for.
         bug: String,
-        /// The bugs there are.
+        /// The known bugs.
         known: Vec<&'static str>,
     },
 }
 
 wait_ctx::planted_bugs! {
-    /// The loop resumes parked sessions without a wake, and counts it as its own doing.
+    /// The loop resumes parked sessions without a wake, and counts that as deliberate.
     SpinResume = "spin-resume" breaks 7,
-    /// What is drawn from a seed is drawn anew each time.
+    /// Draws from a seed differ at each run.
     ForgetSeed = "forget-seed" breaks 9,
     /// Sessions take jobs though async mode is off.
     ParkAnyway = "park-anyway" breaks 11,

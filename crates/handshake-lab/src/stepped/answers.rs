@@ -7,7 +7,7 @@ thread_local! {
         const { Cell::new(Answers { computed: 0, received: 0, foreign: 0, erased: 0 }) };
 }
 
-/// What became of the results of a run: each is received by its session or erased (law L5).
+/// The account of the results of a run: each is received by its session or erased (law L5).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Answers {
     /// By devices and standbys.
@@ -16,7 +16,7 @@ pub struct Answers {
     pub received: u64,
     /// Of those, by sessions that they were not computed for.
     pub foreign: u64,
-    /// Because nobody waited any more, or because they were wrong.
+    /// Erased because their session had given up, or because they were wrong.
     pub erased: u64,
 }
 
@@ -27,7 +27,7 @@ impl Answers {
         ANSWERS.set(answers);
     }
 
-    /// Those of this thread since the last call.
+    /// The account of this thread since the last call.
     pub(super) fn take() -> Self {
         ANSWERS.take()
     }

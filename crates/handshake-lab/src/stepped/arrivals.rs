@@ -18,7 +18,7 @@ pub(super) struct StreamOfArrivals {
 }
 
 impl StreamOfArrivals {
-    /// They come for so long; the same seed gives the same times.
+    /// Clients for this long; the same seed gives the same times.
     pub(super) fn new(stream: &Stream, time_box: Duration, seed: u64) -> Self {
         Self {
             stream: *stream,
@@ -30,7 +30,7 @@ impl StreamOfArrivals {
         }
     }
 
-    /// How many come at this moment (none at the first call, which only begins), and when to call again.
+    /// The number of arrivals at this moment (none at the first call, which only begins), and the time of the next call.
     pub(super) fn turn(&mut self, now: Duration) -> (u64, Option<Duration>) {
         let come = if self.begun { self.stream.burst.min(self.left) } else { 0 };
         self.begun = true;

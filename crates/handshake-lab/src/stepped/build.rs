@@ -66,7 +66,7 @@ pub(super) struct Setting {
     pub(super) workers: usize,
     /// Whether operations have deadlines.
     pub(super) deadlines: bool,
-    /// Tells when the run is to be broken off.
+    /// Reports when the run is interrupted.
     pub(super) stop: Option<Progress>,
 }
 

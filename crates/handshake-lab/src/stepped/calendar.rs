@@ -1,4 +1,4 @@
-//! What is going to happen, by time; what happens at the same time, in the order in which it was entered.
+//! Future events by time; events of the same time in the order in which they were entered.
 
 use std::{cmp::Ordering, collections::BinaryHeap, time::Duration};
 
@@ -25,7 +25,7 @@ impl<E> Calendar<E> {
         self.next += 1;
     }
 
-    /// Takes out what comes first.
+    /// Removes the first event.
     pub(super) fn pop(&mut self) -> Option<(Duration, E)> {
         self.entries.pop().map(|entry| (entry.at, entry.event))
     }

@@ -1,4 +1,4 @@
-//! Wakes by callback: each call is held against what may be said and when (law L4).
+//! Wakes by callback: each call is checked for its status and its time (law L4).
 
 use std::sync::{
     Arc,
@@ -14,7 +14,7 @@ pub struct Calls {
     pub begun: u64,
     /// Of those, after the callback had been taken away.
     pub after_unset: u64,
-    /// Those that gave `Again` for a completion, or anything else for a retry.
+    /// Calls that gave `Again` for a completion, or another status for a retry.
     pub misinformed: u64,
     /// Those that ran on the stack of a job.
     pub on_job_stack: u64,
@@ -41,7 +41,7 @@ pub(super) struct Line {
 }
 
 impl Switchboard {
-    /// Wakes a session by a callback that does what its route would; and by the route once the callback is gone.
+    /// Wakes a session by a callback that does what its route would, and by the route once the callback is taken away.
     pub(super) fn connect(&self, wait_ctx: &WaitCtx, route: Route) -> Line {
         let unset = Arc::new(AtomicU64::new(0));
         if let Route::Ready(sender, token) = &route {
@@ -74,7 +74,7 @@ impl Switchboard {
 }
 
 impl Line {
-    /// Takes the callback away. From now on a call is one too many.
+    /// Takes the callback away. A call after this breaks law L4.
     pub(super) fn cut(self, wait_ctx: &WaitCtx) {
         wait_ctx.unset_callback();
         self.unset.store(1, Ordering::Relaxed);

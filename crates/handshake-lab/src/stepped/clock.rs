@@ -1,4 +1,4 @@
-//! Virtual time: it stands still but for the calendar.
+//! The clock of virtual time, which only the calendar advances.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering},
@@ -12,7 +12,7 @@ use engine_core::Clock;
 pub struct VirtualClock(AtomicU64);
 
 impl VirtualClock {
-    /// Moves it on; never back.
+    /// Advances it; a time in the past is ignored.
     pub fn advance_to(&self, time: Duration) {
         self.0.fetch_max(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }

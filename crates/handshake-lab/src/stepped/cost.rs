@@ -1,7 +1,7 @@
-//! Cost profiles: what the stations of a handshake cost the serving thread in CPU time.
+//! Cost profiles: the CPU time of the serving thread for each station of a handshake.
 //!
-//! In virtual time nothing takes time by itself. TLS may really be executed, but what it costs is read here, so that a
-//! run comes out the same on every machine. A profile is a small TOML file; its name and hash are part of the results.
+//! In virtual time nothing takes time by itself. TLS may be executed, but its CPU time is read from a profile, so that a run
+//! has the same results on every machine. A profile is a small TOML file; its name and hash are part of the results.
 //! `lab calibrate` makes one of the machine it runs on.
 
 use std::{io, path::Path, rc::Rc, time::Duration};
@@ -106,10 +106,10 @@ pub enum ProfileError {
     Schema {
         /// The file.
         file: String,
-        /// The version that it says.
+        /// The version in the file.
         found: String,
     },
-    /// A time outside of what makes sense.
+    /// A time out of range.
     #[error(
         "cost profile {file}: {field} = {value}: out of range; give 0 to {LONGEST_US} microseconds"
     )]
@@ -127,14 +127,14 @@ impl CostProfile {
     /// The profile that comes with the laboratory.
     ///
     /// # Panics
-    /// Never: a test holds the file to be readable.
+    /// Never: a test reads the file.
     #[must_use]
     pub fn reference() -> Self {
         let parsed = Self::parse("of the laboratory", REFERENCE);
         parsed.expect("the profile that comes with the laboratory is readable")
     }
 
-    /// A profile of these costs. `origin` says where they come from.
+    /// A profile of these costs; `origin` names their source.
     #[must_use]
     pub fn new(
         name: &str,
@@ -197,7 +197,7 @@ impl CostProfile {
             return Err(ProfileError::Schema { file, found });
         }
         let mut profile: Self = toml::from_str(text).map_err(syntax)?;
-        // Also what is not a number is out of range.
+        // NaN is out of range too.
         if let Some((section, field, value)) =
             profile.times().find(|(_, _, us)| !(0.0..=LONGEST_US).contains(us))
         {
@@ -289,7 +289,7 @@ impl Costs {
         self.of(kind).sign
     }
 
-    /// What it costs to get from one station to another.
+    /// The cost of the way from one station to another.
     pub(super) fn between(&self, kind: ConnectionKind, from: Milestone, to: Milestone) -> Duration {
         let cost = self.of(kind);
         let steps = [

@@ -1,6 +1,7 @@
-//! The outline of TLS: a hello, a signature, an answer, a finish, one byte each. What it costs comes from the cost
-//! profile; what it computes is a checksum. Everything around it is the real thing: jobs, wait contexts, engine, device,
-//! checks.
+//! Profiled handshakes: a hello, a signature, an answer and a finish, one byte each, in the place of TLS.
+//!
+//! Their CPU time comes from the cost profile, and their signatures are checksums. Jobs, wait contexts, engine, device and
+//! checks are those of real TLS.
 
 use std::{
     cell::{Cell, RefCell},
@@ -28,7 +29,7 @@ use crate::{
     server::{LiveCounters, Milestone, Progress, Session},
 };
 
-/// The kinds of signature there are, in the order of [`KeyType::ALL`](crate::scenario::KeyType::ALL).
+/// The kinds of signature, in the order of [`KeyType::ALL`](crate::scenario::KeyType::ALL).
 pub(crate) const KINDS: [Kind; 4] = [
     Kind::new("outline-p256"),
     Kind::new("outline-p384"),
@@ -36,19 +37,19 @@ pub(crate) const KINDS: [Kind; 4] = [
     Kind::new("outline-rsa2048"),
 ];
 
-/// Places among [`KINDS`] of the two that a swarm has: one that its devices do fast, one that they do slowly.
+/// Indices in [`KINDS`] of the fast and the slow kind of a swarm.
 pub(super) const FAST_AND_SLOW: [usize; 2] = [0, 3];
 
-/// The work of a signature in outline.
+/// The work of a profiled signature.
 #[derive(Debug)]
 pub(crate) struct Outline {
     session: u64,
     kind: Kind,
-    /// Counted among those of its device; a copy for the standby is not.
+    /// Counts it among the requests of its device; `None` in a copy for the standby.
     _counted: Option<Counted>,
 }
 
-/// Work that waits for its device or is inside it. It is dropped with its request.
+/// Counts one request that waits for its device or is inside it, until dropped.
 #[derive(Debug)]
 struct Counted {
     device: usize,
@@ -71,21 +72,21 @@ impl Drop for Counted {
     fn drop(&mut self) {
         PRESENT.with_borrow_mut(|present| {
             if let Some(kinds) = present.get_mut(self.device) {
-                // What an earlier run left behind is not counted any more.
+                // A request of an earlier run on this thread does not count.
                 kinds[self.kind] = kinds[self.kind].saturating_sub(1);
             }
         });
     }
 }
 
-/// Its result.
+/// The result of a profiled signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Checksum(u64);
 
 impl Outline {
-    /// The right result: every session has another, so that one that gets somebody else's notices.
+    /// The correct result. It differs for every session, so that a result of another session fails the check.
     fn checksum(&self) -> Checksum {
-        // The finaliser of SplitMix64: every bit of the number counts.
+        // The finaliser of SplitMix64, in which every bit of the number matters.
         let mixed = (self.session ^ (self.session >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         Checksum((mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb))
     }
@@ -115,7 +116,7 @@ thread_local! {
     static PRESENT: RefCell<Vec<[usize; KINDS.len()]>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Computes it, on the device.
+/// Computes profiled signatures, on the device.
 #[derive(Debug)]
 pub(crate) struct Checksums;
 
@@ -139,44 +140,44 @@ impl Compute for Checksums {
 /// How the server signs.
 #[derive(Debug, Clone)]
 pub(super) enum Signing {
-    /// On a device, one engine for each, parking.
+    /// On devices, one engine each; handshakes park.
     Async(Vec<Arc<Engine<Outline>>>),
-    /// On a device, waiting.
+    /// On devices, one engine each; the thread waits.
     Blocking(Vec<Arc<Engine<Outline>>>),
-    /// By itself, or not at all: nothing but the time that is charged.
+    /// On the serving thread, or not at all: only the time is charged.
     Inline,
 }
 
-/// Handshakes in outline.
+/// Profiled handshakes.
 #[derive(Debug)]
 pub(super) struct Profiled {
     pub(super) signing: Signing,
-    /// Of which kinds connections are.
+    /// The kind of each connection.
     pub(super) mix: Mix,
-    /// One connection in so many needs the slow kind of signature, whatever its key; 0 for none.
+    /// One connection in n needs the slow kind of signature, whatever its key; 0 for none.
     pub(super) slow_every: u64,
     callbacks: Option<Callbacks>,
     counts: Rc<Counts>,
 }
 
-/// Sessions are woken by callback.
+/// How sessions are woken by callback.
 #[derive(Debug)]
 struct Callbacks {
     switchboard: Switchboard,
-    /// One session in so many takes its callback away while it is parked.
+    /// One session in n takes its callback away while it is parked.
     unset_every: u64,
 }
 
 #[derive(Debug, Default)]
 struct Counts {
-    /// Sessions there were, which are numbered from 0.
+    /// The number of sessions so far, which are numbered from 0.
     sessions: Cell<u64>,
     asked: Cell<u64>,
     verified: Cell<u64>,
     tickets: Tickets,
 }
 
-/// Tickets that clients have, by key and version: over TLS 1.3 each is used once, over TLS 1.2 as often as one likes.
+/// Tickets that clients have, by key and version: over TLS 1.3 each is used once, over TLS 1.2 any number of times.
 #[derive(Debug, Default)]
 struct Tickets(RefCell<BTreeMap<(KeyType, TlsVersion), u64>>);
 
@@ -185,7 +186,7 @@ impl Tickets {
         *self.0.borrow_mut().entry((kind.key, kind.tls)).or_default() += 1;
     }
 
-    /// Whether there is one; it is used.
+    /// Uses a ticket, if there is one. Returns whether there was.
     fn take(&self, kind: ConnectionKind) -> bool {
         let mut tickets = self.0.borrow_mut();
         let Some(left) = tickets.get_mut(&(kind.key, kind.tls)).filter(|left| **left > 0) else {
@@ -198,13 +199,13 @@ impl Tickets {
 
 impl Profiled {
     pub(super) fn new(signing: Signing, mix: Mix, slow_every: u64) -> Self {
-        // What an earlier run on this thread left behind is not this one's.
+        // Clears the counts of an earlier run on this thread.
         let _ = Answers::take();
         PRESENT.with_borrow_mut(Vec::clear);
         Self { signing, mix, slow_every, callbacks: None, counts: Rc::default() }
     }
 
-    /// Sessions are woken by callback, and one in `unset_every` takes it away while it is parked.
+    /// Wakes sessions by callback; one in `unset_every` takes it away while it is parked.
     pub(super) fn called_back(self, unset_every: u64) -> Self {
         let switchboard = Switchboard::default();
         Self { callbacks: Some(Callbacks { switchboard, unset_every }), ..self }
@@ -295,7 +296,7 @@ impl Protocol for Profiled {
 
 type Signed = Result<Checksum, EngineError>;
 
-/// Notes that a session has got its result.
+/// Counts a result that its session has received.
 fn received(signed: Signed) -> Signed {
     if signed.is_ok() {
         Answers::note(|answers| answers.received += 1);
@@ -303,16 +304,16 @@ fn received(signed: Signed) -> Signed {
     signed
 }
 
-/// The server's end.
+/// The server's end of a profiled handshake.
 #[derive(Debug)]
 pub(super) struct OutlineSession {
     end: End,
     work: Outline,
-    /// The place of its kind among [`KINDS`].
+    /// The index of its kind in [`KINDS`].
     signature: usize,
     engine: Option<Arc<Engine<Outline>>>,
     parks: bool,
-    /// Its callback, if it is to be taken away while it is parked.
+    /// Its callback, if the session takes it away while it is parked.
     line: Option<Line>,
     wait_ctx: WaitCtx,
     pool: JobPool,
@@ -323,7 +324,7 @@ pub(super) struct OutlineSession {
 #[derive(Debug)]
 enum Stage {
     Hello,
-    /// The hello is here; there was no job for it.
+    /// The hello has arrived and no job was free for it.
     Unstarted,
     Parked(Job<Signed>),
     Answered,
@@ -483,14 +484,14 @@ impl Session for OutlineSession {
     }
 }
 
-/// The client's end.
+/// The client's end of a profiled handshake.
 #[derive(Debug)]
 pub(super) struct OutlineClient {
     end: End,
     greeted: bool,
-    /// Flights that have come from the server.
+    /// Flights received from the server.
     answers: u32,
-    /// Where its ticket goes, if it gets one.
+    /// The store for its ticket, if it gets one.
     counts: Option<Rc<Counts>>,
 }
 

@@ -1,4 +1,4 @@
-//! What stands for TLS in a run: the real thing, or its outline.
+//! The protocol of a run: real TLS or profiled handshakes.
 
 use std::fmt;
 
@@ -18,10 +18,10 @@ pub(super) trait Protocol: 'static {
     /// The client's end.
     type Client: Client;
 
-    /// What the connection of this number is like.
+    /// The kind of the connection of this number.
     fn kind(&self, number: u64) -> ConnectionKind;
 
-    /// The session of a connection that has come. `None` if none can be made.
+    /// The session of a new connection; `None` if none can be made.
     fn accept(&self, end: End, pool: &JobPool, route: Option<Route>) -> Option<Self::Session>;
 
     /// The client of a new connection.
@@ -38,7 +38,7 @@ pub(super) trait Protocol: 'static {
         let _ = (device, tell);
     }
 
-    /// What became of the results, where that is counted; to be asked once, at the end.
+    /// The account of results, where it is kept; taken once, at the end.
     fn answers(&self) -> Option<Answers> {
         None
     }
@@ -49,13 +49,13 @@ pub(super) trait Protocol: 'static {
     }
 }
 
-/// A client: a handshake, then waiting for the server to say goodbye.
+/// A client: a handshake, then waiting for the server to close.
 pub(super) trait Client {
     /// Why it failed.
     type Failure: fmt::Display;
 
-    /// Goes on as far as the transport allows. True when all is done: the server has closed the session in good order
-    /// after the handshake.
+    /// Continues as far as the transport allows. Returns true when the server has closed the session in good order after
+    /// the handshake.
     fn drive(&mut self) -> Result<bool, Self::Failure>;
 
     /// Whether its handshake is done.

@@ -1,4 +1,4 @@
-//! Real TLS in virtual time: rustls on both sides. It executes; what it costs comes from the cost profile.
+//! Real TLS in virtual time: rustls on both sides, executed, with CPU time from the cost profile.
 
 use crypto_ops::CryptoOp;
 use job_core::JobPool;
@@ -21,11 +21,11 @@ use crate::{
 pub(super) struct Real {
     /// The server's configuration for each device.
     pub(super) contexts: Vec<SslContext>,
-    /// What clients offer and check.
+    /// The clients and their checks.
     pub(super) clients: Clients,
-    /// What the key was asked for.
+    /// Counts the signatures that the key was asked for.
     pub(super) asked: Asked,
-    /// What clients have verified.
+    /// Counts the signatures that clients have verified.
     pub(super) verified: Verified,
 }
 

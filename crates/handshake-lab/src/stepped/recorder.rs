@@ -1,27 +1,27 @@
-//! What is remembered of a run in virtual time, beyond the hash of its trace.
+//! The recorder of a run in virtual time: its series and handshake traces, beyond the hash of its trace.
 
 use lab_report::Progress;
 use lab_report::recording::{Outcomes, Reading, Readings, Story};
 
 use std::time::Duration;
 
-/// The series and stories of a run, while it runs.
+/// The series and handshake traces of a run, while it runs.
 #[derive(Debug, Default)]
 pub(super) struct Recorder {
     pub(super) outcomes: Outcomes,
     pub(super) readings: Readings,
     pub(super) story: Story,
-    /// Told now and then how far the run is.
+    /// Receives the progress of the run.
     progress: Option<Progress>,
-    /// How long the row may last, and how many handshakes it has, where that is known.
+    /// The longest duration of the row, and its number of handshakes, if known.
     extent: (Duration, Option<u64>),
     handshakes: u64,
-    /// The readings as they were when the last client went, unless another has come: a device may take its time after that.
+    /// The readings when the last client left: a device may go on for longer.
     before_idling: Option<Readings>,
 }
 
 impl Recorder {
-    /// A recorder that tells `progress` how far the row is, which lasts as long and has as many handshakes as `extent` says.
+    /// A recorder that reports to `progress`; `extent` is the longest duration of the row and its number of handshakes.
     pub(super) fn new(progress: Progress, extent: (Duration, Option<u64>)) -> Self {
         Self { progress: Some(progress), extent, ..Self::default() }
     }
@@ -32,7 +32,7 @@ impl Recorder {
         self.story.opened(now, number, worker);
     }
 
-    /// There is no client, and `reading` is what is left; whatever follows may be the end.
+    /// Called when no client is left: the series ends with `reading` unless another client connects.
     pub(super) fn idles(&mut self, now: Duration, reading: &Reading) {
         if self.before_idling.is_none() {
             let mut readings = self.readings.clone();
@@ -52,7 +52,7 @@ impl Recorder {
         self.outcomes.handshake(now, took);
     }
 
-    /// Time is about to go on to `until`; nothing has changed since `reading`.
+    /// Called before time advances to `until`; nothing changes from `reading` until then.
     pub(super) fn stand_still(&mut self, until: Duration, reading: &Reading) {
         self.readings.stand_still(until, reading);
         if let Some(progress) = &self.progress {

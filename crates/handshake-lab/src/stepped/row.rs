@@ -45,15 +45,15 @@ use crate::{
     },
 };
 
-/// From a client to the server and back half of it: two machines in one data centre.
+/// One-way network delay, as between two machines in one data centre.
 pub(super) const NETWORK: Duration = Duration::from_micros(50);
 
-/// Who looks on while a row runs.
+/// What a run of a row records.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Watch<'a> {
-    /// Remembers its series and stories, and tells how far it is.
+    /// Records series and handshake traces, and reports progress.
     Record(&'a Progress),
-    /// Only tells when it is to be broken off.
+    /// Records nothing, and only stops when interrupted.
     Repeat(&'a Progress),
 }
 
@@ -64,7 +64,7 @@ impl Watch<'_> {
     }
 }
 
-/// What a row in virtual time comes to.
+/// The results of a row in virtual time.
 #[derive(Debug)]
 pub(crate) struct Ran {
     pub(crate) evidence: RowEvidence,
@@ -127,7 +127,7 @@ pub(crate) fn run(
         Handshakes::Profiled => {
             let stations =
                 stations(plan, &Arc::new(Checksums), &clock, &computed, |device, config| {
-                    outline(plan, device, config);
+                    profiled_classes(plan, device, config);
                 })?;
             let engines =
                 stations.iter().map(|station: &Station<Profiled>| Arc::clone(&station.engine));
@@ -168,16 +168,15 @@ pub(crate) fn run(
     Ok(Ran { evidence, trace, timeline, story: recorder.story })
 }
 
-/// Signatures of the outline go where the real ones of the same key go; the slow kind, where there is one, has a class
-/// beside that.
-fn outline(plan: &RowPlan, device: &DeviceSpec, config: &mut SimConfig) {
+/// Gives profiled signatures the service class of the real ones with the same key; the slow kind, where there is one,
+/// gets a class of its own.
+fn profiled_classes(plan: &RowPlan, device: &DeviceSpec, config: &mut SimConfig) {
     let class = |key: KeyType| {
         let wanted = key.algorithm().sign_kind();
         config.classes.iter().find(|(kind, _)| *kind == wanted).map(|(_, class)| *class)
     };
-    let outlined = KINDS.into_iter().zip(KeyType::ALL);
-    let mut classes: Vec<_> =
-        outlined.filter_map(|(kind, key)| Some((kind, class(key)?))).collect();
+    let kinds = KINDS.into_iter().zip(KeyType::ALL);
+    let mut classes: Vec<_> = kinds.filter_map(|(kind, key)| Some((kind, class(key)?))).collect();
     let [fast, slow] = FAST_AND_SLOW.map(|place| KINDS[place]);
     let served = classes.iter().find(|(kind, _)| *kind == fast).map(|(_, class)| *class);
     if let Some(served) = served.filter(|_| plan.slow_every > 0) {
@@ -187,7 +186,7 @@ fn outline(plan: &RowPlan, device: &DeviceSpec, config: &mut SimConfig) {
     config.classes = classes;
 }
 
-/// A server for each device, with the keys that it serves; one where there is no device.
+/// A server for each device, with the keys that the device serves; a single one without devices.
 fn contexts(
     plan: &RowPlan,
     servers: &Fleet<'_>,
@@ -205,8 +204,8 @@ fn contexts(
     stations.iter().zip(&plan.devices).map(of).collect()
 }
 
-/// The class of the slow kind of operation, beside that of the others: with units and service times of its own, unless
-/// the device is of a kind that has its own for RSA.
+/// The class of the slow kind of operation, with units and service times of its own; that of RSA where the device's profile
+/// has one.
 fn slow_class(device: &DeviceSpec, config: &mut SimConfig, class: ServiceClass) -> ServiceClass {
     if device.profile != DeviceProfile::Custom {
         return Profile::RSA_SIGN;
@@ -220,8 +219,8 @@ fn slow_class(device: &DeviceSpec, config: &mut SimConfig, class: ServiceClass) 
     slow.class
 }
 
-/// The devices of a row, if it has any, each with its engine; `change` is made to the build of each, and `computed` counts
-/// what software does on the thread of a worker.
+/// The devices of a row, if it has any, each with its engine. `change` adapts each configuration, and `computed` counts the
+/// signatures that software computes on a worker's thread.
 fn stations<P: Protocol>(
     plan: &RowPlan,
     compute: &Arc<impl Compute<Work = P::Work> + 'static>,
@@ -238,7 +237,7 @@ where
     let clock: Arc<dyn Clock> = Arc::<VirtualClock>::clone(clock);
     let mut cards = Vec::with_capacity(plan.devices.len());
     for (number, device) in plan.devices.iter().enumerate() {
-        // Each draws for itself.
+        // Each device draws independently.
         let seed = plan.seed.wrapping_add((number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut config = sim_config(device, &plan.faults, seed)?;
         config.trace = true;
@@ -272,7 +271,7 @@ where
             name: device.name.clone(),
             engine,
             card: Arc::clone(card),
-            // What waits for the standby is counted as its first device's.
+            // Requests that wait for the standby count as those of their first device.
             depth: depth.filter(|_| other.is_none()),
             notifies: false,
         }

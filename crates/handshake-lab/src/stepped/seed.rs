@@ -91,7 +91,7 @@ pub(crate) fn run(
     Ok((evidence(row, outcome), trace))
 }
 
-/// Another seed each time.
+/// A different seed at each call.
 fn any_seed() -> u64 {
     static CALLS: AtomicU64 = AtomicU64::new(0);
     CALLS.fetch_add(1, Ordering::Relaxed)
@@ -110,7 +110,7 @@ fn stations<P: Protocol>(
         config.instances = plan.instances;
         config.response_timeout = Some(plan.response_timeout);
         config.trace = true;
-        // Each device draws for itself.
+        // Each device draws independently.
         let seed = if plant::armed(Bug::ForgetSeed) { any_seed() } else { plan.seed };
         config.seed = seed.wrapping_mul(31).wrapping_add(number as u64);
         let clock: Arc<dyn Clock> = Arc::<VirtualClock>::clone(clock);

@@ -1,4 +1,4 @@
-//! Virtual time, and what it has in store.
+//! Virtual time and its calendar of events.
 
 use std::{
     cell::{OnceCell, RefCell},
@@ -17,22 +17,21 @@ use super::{
     wire::{Outbox, Side, Wire},
 };
 
-/// Time, and what it has in store.
+/// Virtual time and its calendar of events.
 #[derive(Debug)]
 pub(super) struct Time {
     pub(super) clock: Arc<VirtualClock>,
     pub(super) calendar: RefCell<Calendar<Event>>,
     pub(super) trace: RefCell<Trace>,
-    /// What is remembered beyond the trace's hash, if anything is: not in a swarm.
+    /// The recorder; none in a swarm.
     pub(super) recorder: OnceCell<RefCell<Recorder>>,
-    /// Signatures that software has made since the worker that runs was resumed, and that it has not been charged for.
-    /// With the standbys of the engines.
+    /// Signatures computed by software since the running worker was resumed, not charged yet; shared with the standbys.
     pub(super) computed: Arc<AtomicU32>,
-    /// From one end of a wire to the other.
+    /// The delay from one end of a wire to the other.
     latency: Duration,
 }
 
-/// What can happen.
+/// An event of the calendar.
 #[derive(Debug)]
 pub(super) enum Event {
     /// The next client of a stream comes.
@@ -45,11 +44,11 @@ pub(super) enum Event {
     HangUp(Rc<Wire>),
     /// The server gives a session up.
     GiveUp(Rc<Wire>),
-    /// A session cancels what it waits for, and asks anew.
+    /// A session cancels the operation that it waits for, and asks again.
     StartOver(Rc<Wire>),
     /// A worker's CPU time has passed.
     Worked(usize),
-    /// The other task of a worker's thread is due.
+    /// The heartbeat task of a worker's thread is due.
     Heartbeat(usize),
     /// A device has something to do.
     Device(usize),
@@ -71,14 +70,14 @@ impl Time {
         self.trace.borrow_mut().mark(self.clock.now(), mark, who);
     }
 
-    /// Tells the recorder, if there is one.
+    /// Calls the recorder, if there is one.
     pub(super) fn record(&self, tell: impl FnOnce(&mut Recorder, Duration)) {
         if let Some(recorder) = self.recorder.get() {
             tell(&mut recorder.borrow_mut(), self.clock.now());
         }
     }
 
-    /// What gathered in the last step goes on its way.
+    /// The chunks written in the last step depart.
     pub(super) fn send_off(&self, outbox: &Outbox) {
         let arrival = self.clock.now() + self.latency;
         for (wire, to) in outbox.borrow_mut().drain(..) {

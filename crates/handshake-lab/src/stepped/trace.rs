@@ -28,7 +28,7 @@ pub(super) enum Mark {
     Failed = 7,
     /// A worker has been at work until now.
     Worked = 8,
-    /// A session cancelled what it waited for, and asked anew.
+    /// A session cancelled its operation and asked again.
     StartOver = 9,
 }
 
@@ -107,7 +107,7 @@ impl Trace {
             DeviceEvent::Recovered => (22, 0),
             DeviceEvent::WentAway { status } => (24, status as u64),
             DeviceEvent::Returned => (23, 0),
-            // One that is younger than this list: its time at least.
+            // A kind newer than this list: hashed by its time at least.
             _ => (31, 0),
         };
         self.write(record.at, DEVICE_EVENTS + event, who, whose);

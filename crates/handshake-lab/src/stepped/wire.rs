@@ -22,12 +22,12 @@ pub(super) enum Side {
     Server,
 }
 
-/// A connection, seen from neither end.
+/// A connection with both directions.
 #[derive(Debug)]
 pub(super) struct Wire {
     /// Counted from zero in the order of their opening.
     pub(super) number: u64,
-    /// Which place of the load opened it.
+    /// The place of the load that opened it.
     pub(super) place: usize,
     /// Which worker serves it.
     pub(super) worker: usize,
@@ -45,10 +45,10 @@ pub(super) struct Wire {
 
 #[derive(Debug, Default)]
 struct Pipe {
-    /// What has arrived and has not been read, and behind it what is on its way.
+    /// Bytes that have arrived and are unread, and behind them those under way.
     bytes: VecDeque<u8>,
     arrived: usize,
-    /// Sizes of what is on its way.
+    /// Sizes of the chunks under way.
     chunks: VecDeque<usize>,
     /// The last chunk has not departed yet.
     open: bool,
@@ -58,7 +58,7 @@ struct Pipe {
     closed: bool,
 }
 
-/// Chunks that are to depart: the connection, and which end will get them.
+/// Chunks ready to depart: the connection, and the end that receives them.
 pub(super) type Outbox = RefCell<Vec<(Rc<Wire>, Side)>>;
 
 impl Wire {
@@ -128,7 +128,7 @@ impl End {
         }
     }
 
-    /// Puts something into the chunk that gathers, or begins one.
+    /// Adds bytes to the open chunk, or begins one.
     fn gather(&self, put: impl FnOnce(&mut Pipe) -> usize) {
         let mut pipe = self.wire.pipe(self.peer()).borrow_mut();
         let size = put(&mut pipe);
@@ -161,7 +161,7 @@ impl Read for End {
 }
 
 impl Write for End {
-    /// Takes everything; what a peer that has gone does not read is lost, as on a network.
+    /// Accepts everything; bytes for a peer that has closed are lost, as on a network.
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         if !data.is_empty() {
             self.gather(|pipe| {

@@ -1,7 +1,7 @@
-//! The driver of a worker in virtual time: the worker is a job, its events come by mail, its CPU time by the calendar.
+//! The driver of a worker in virtual time: a job whose events come by mail, and whose CPU time the calendar ends.
 //!
-//! The core is the same as under a poller. Where that would sleep, this pauses its job; and where a session without
-//! async mode blocks its thread, the engine finds itself in the worker's job and pauses that (law L11).
+//! The core is that of real time. Where a poller would sleep, the job pauses; where a session without async mode blocks its
+//! thread, the engine runs in the worker's job and pauses that.
 
 use std::{
     cell::{Cell, RefCell},
@@ -33,33 +33,33 @@ use crate::{
     },
 };
 
-/// What worker and world share.
+/// The state that a worker shares with the world.
 #[derive(Debug)]
 pub(super) struct Desk {
     pub(super) number: usize,
     pub(super) mail: RefCell<VecDeque<Mail>>,
     pub(super) doing: Cell<Doing>,
-    /// No mail will come any more.
+    /// No more mail will come.
     pub(super) ending: Cell<bool>,
-    /// What its sessions have written in the present step.
+    /// The wires that its sessions wrote to in the present step.
     pub(super) outbox: Rc<Outbox>,
     pub(super) time: Rc<Time>,
-    /// The number of the connection of each session that a story tells of.
+    /// The connection number of each session whose handshake is traced.
     numbers: RefCell<BTreeMap<usize, u64>>,
-    /// The other task of its thread, if there is one.
+    /// The heartbeat task of its thread.
     heartbeat: RefCell<Option<Heartbeat>>,
 }
 
-/// What a worker gets told.
+/// An event for a worker.
 #[derive(Debug)]
 pub(super) enum Mail {
     /// A client has connected.
     Connected(End),
-    /// Something has arrived for a session.
+    /// Data has arrived for a session.
     Arrived(Rc<Wire>),
-    /// A session is to be given up.
+    /// Give a session up.
     GiveUp(Rc<Wire>),
-    /// A session is to cancel what it waits for, and to ask anew.
+    /// Cancel the operation of a session, which then asks again.
     StartOver(Rc<Wire>),
 }
 
@@ -68,7 +68,7 @@ pub(super) enum Mail {
 pub(super) enum Doing {
     /// It waits for mail or a completion.
     Nothing,
-    /// It works until a time that stands in the calendar, or waits in the engine.
+    /// It works until a time that is in the calendar, or waits in the engine.
     Something,
 }
 
@@ -91,7 +91,7 @@ impl Charge for Busy {
         }
         let until = self.desk.time.clock.now() + cost;
         self.desk.time.enter(until, Event::Worked(self.desk.number));
-        // A resume is a hint: what counts is the time (law L2).
+        // A resume is only a hint (law L2): the time decides.
         while self.desk.time.clock.now() < until {
             if job_core::pause() != Pause::Resumed {
                 return;
@@ -178,7 +178,7 @@ pub(super) fn serve<P: Protocol>(
             break;
         }
         desk.doing.set(Doing::Nothing);
-        // Cancelled or resumed: the loop's head tells.
+        // Cancelled or resumed: the head of the loop finds out.
         let _ = job_core::pause();
         desk.doing.set(Doing::Something);
     }
@@ -186,7 +186,7 @@ pub(super) fn serve<P: Protocol>(
     Ok(WorkerReport { beat_late_us, ..core.finish(spent.get()) })
 }
 
-/// When a worker whom nothing wakes calls its parked sessions again.
+/// The schedule on which a worker that nothing wakes calls its parked sessions again.
 #[derive(Debug, Default)]
 struct PollRounds {
     next: Option<Duration>,
@@ -194,11 +194,11 @@ struct PollRounds {
 }
 
 impl PollRounds {
-    /// Whether it is time for one. If there will be another one, its time is in the calendar.
+    /// Returns whether a call is due, and enters the next one in the calendar.
     fn are_due<S: Session, C: Charge>(&mut self, desk: &Desk, core: &Core<S, C>) -> bool {
         let now = desk.time.clock.now();
         let due = self.next.is_none_or(|next| next <= now);
-        // What never comes would keep the calendar going for ever.
+        // An operation that never ends would otherwise keep the calendar running forever.
         if due && core.polls() && self.in_vain < MOST_IN_VAIN {
             self.in_vain += 1;
             self.next = Some(now + POLL_EVERY);
@@ -236,7 +236,7 @@ impl Desk {
         })
     }
 
-    /// There is a moment for the other task of the thread.
+    /// Runs the heartbeat task if it is due.
     fn run_heartbeat(&self) {
         let mut heartbeat = self.heartbeat.borrow_mut();
         if let Some(heartbeat) = heartbeat.as_mut()
@@ -248,7 +248,7 @@ impl Desk {
     }
 
     fn remember(&self, key: usize, number: u64) {
-        // Keys are not used again, and connections are told of from the first on.
+        // Session keys are not reused, and connections are traced from the first on.
         if self.time.recorder.get().is_some() && number < Story::MOST as u64 {
             self.numbers.borrow_mut().insert(key, number);
         }
@@ -259,7 +259,7 @@ impl Desk {
         self.doing.get() == Doing::Nothing
     }
 
-    /// The worker's job has paused or ended: what it did goes into the trace.
+    /// Called when the worker's job has paused or ended: writes its step into the trace.
     pub(super) fn note(&self) {
         self.time.mark(Mark::Worked, self.number as u64);
     }

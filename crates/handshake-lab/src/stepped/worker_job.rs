@@ -1,4 +1,4 @@
-//! A worker as the world has it: its desk and its job; and which of them have something to do.
+//! A worker as the world holds it, its desk and its job; and the set of workers that are ready.
 
 use std::{io, rc::Rc, sync::atomic::Ordering};
 
@@ -12,9 +12,9 @@ pub(super) struct Worker {
     pub(super) desk: Rc<Desk>,
     pub(super) job: Option<Job<io::Result<WorkerReport>>>,
     pub(super) report: Option<WorkerReport>,
-    /// Signatures that software had made on this worker when it paused, and that it has not been charged for.
+    /// Signatures computed by software on this worker before it paused, not charged yet.
     pub(super) computed: u32,
-    /// The engine's way to the worker's job, where a session blocks it. Kept for as long as the job lives.
+    /// Lets the engine pause the worker's job where a session blocks; kept for as long as the job.
     pub(super) _wait_ctx: WaitCtx,
 }
 
@@ -22,7 +22,7 @@ impl Worker {
     pub(super) fn go_on(&mut self) -> io::Result<()> {
         match self.job.take() {
             Some(job) => {
-                // What completions of a device have had computed meanwhile takes no time of a worker's.
+                // Signatures that completions of a device computed meanwhile are not charged to a worker.
                 self.desk.time.computed.store(self.computed, Ordering::Relaxed);
                 self.take(job.resume())
             }
@@ -30,7 +30,7 @@ impl Worker {
         }
     }
 
-    /// Lets the worker end; one that waits for what never comes is cancelled.
+    /// Ends the worker; one that waits for something that never comes is cancelled.
     pub(super) fn end(&mut self) -> io::Result<()> {
         if self.desk.doing.get() == Doing::Nothing {
             self.go_on()?;
@@ -52,12 +52,12 @@ impl Worker {
     }
 }
 
-/// The workers that have something to do, by their numbers. Asked at every event, however few they are of many.
+/// The workers that are ready, by their numbers; a bit set, because it is read at every event.
 #[derive(Debug, Default)]
 pub(super) struct Runnable(Vec<u64>);
 
 impl Runnable {
-    /// None of so many.
+    /// An empty set for this number of workers.
     pub(super) fn new(workers: usize) -> Self {
         Self(vec![0; workers.div_ceil(64)])
     }
@@ -70,7 +70,7 @@ impl Runnable {
         self.0.iter().all(|word| *word == 0)
     }
 
-    /// Takes out the one with the lowest number.
+    /// Removes the lowest number.
     pub(super) fn pop_first(&mut self) -> Option<usize> {
         let (index, word) = self.0.iter_mut().enumerate().find(|(_, word)| **word != 0)?;
         let lowest = word.trailing_zeros();

@@ -1,9 +1,9 @@
-//! The world in virtual time: the calendar, and what each event leads to. One thread.
+//! The world in virtual time: the event loop over the calendar, on one thread.
 //!
 //! ```text
 //!   calendar --> arrival: a client and a wire, its hello departs
-//!            --> delivery: mail to the worker, or the client goes on
-//!            --> end of a worker's CPU time: its job goes on
+//!            --> delivery: mail to the worker, or the client continues
+//!            --> end of a worker's CPU time: its job continues
 //!            --> deadline of a device: Engine::poll; completions wake sessions and workers
 //!            --> a client hangs up; the server gives a session up
 //!   then, until nothing more happens at this time: workers that have something to do, devices that were written to
@@ -39,7 +39,7 @@ use crate::{
     server::{Limits, LiveCounters, WorkerReport, worker_core::Policy},
 };
 
-/// What came of a world.
+/// The results of a world.
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) load: LoadReport,
@@ -68,26 +68,26 @@ pub(super) struct World<P: Protocol> {
     setting: Setting,
     workers: Vec<Worker>,
     runnable: Runnable,
-    /// When the calendar has a device next, as far as is known.
+    /// The next entry of each device in the calendar, if known.
     alarms: Vec<Option<Duration>>,
-    /// From when on a device takes requests for which it has room, as far as is known.
+    /// The time from which each device takes requests for which it has room, if known.
     usable_from: Vec<Duration>,
-    /// Workers whose engines have woken them, by their numbers, and those that have completions, by numbers behind these.
+    /// Workers that an engine has woken, by their numbers, and workers with completions, by numbers after those.
     woken: ReadyQueue,
     tokens: Vec<Token>,
-    /// What a device has noted, while it is read.
+    /// The records of a device, while they are read.
     records: Vec<(InstanceId, TraceRecord)>,
     places: Vec<Place<P::Client>>,
-    /// Places that nobody has, where clients come by a rate.
+    /// Free places, where clients come by a rate.
     free: Vec<usize>,
     outbox: Rc<Outbox>,
     wires: u64,
     harm: Harm,
     last_end: Duration,
-    /// Whoever has not come to an end by then never will, though devices may be looked after for ever.
+    /// Handshakes that have not ended by then never will; devices may have events after it without end.
     horizon: Duration,
     seen: LoadReport,
-    /// What the workers count together.
+    /// Counters shared by the workers.
     live: Arc<LiveCounters>,
 }
 
@@ -271,7 +271,7 @@ impl<P: Protocol> World<P> {
             }
             Event::Worked(worker) => self.runnable.insert(worker),
             Event::Heartbeat(worker) => {
-                // One that is busy looks by itself when it is not.
+                // A busy worker checks for completions itself when it is done.
                 if self.workers[worker].desk.doing.get() == Doing::Nothing {
                     self.runnable.insert(worker);
                 }
@@ -281,7 +281,7 @@ impl<P: Protocol> World<P> {
                     self.alarms[device] = None;
                 }
                 self.poll(device);
-                // What a standby has done for it meanwhile.
+                // Completions that a standby made meanwhile.
                 for other in 0..self.stations.len() {
                     if other != device {
                         self.read_trace(other);
@@ -293,7 +293,7 @@ impl<P: Protocol> World<P> {
         self.setting.time.send_off(&self.outbox);
     }
 
-    /// The recorder looks at engines and devices, if there is one and it is time to, before time goes on.
+    /// Records engines and devices, if there is a recorder and a reading is due, before time advances.
     fn read_until(&self, at: Duration) {
         let time = &self.setting.time;
         let Some(recorder) = time.recorder.get() else { return };
@@ -316,7 +316,7 @@ impl<P: Protocol> World<P> {
         reading
     }
 
-    /// Lets everything happen that happens now.
+    /// Runs workers and devices until nothing more happens at the present time.
     fn settle(&mut self) -> io::Result<()> {
         loop {
             self.take_woken();
@@ -328,7 +328,7 @@ impl<P: Protocol> World<P> {
                 station.engine.set_active(self.live.sessions());
             }
             self.workers[number].go_on()?;
-            // Whoever has not asked for a signature has given no device anything, unless it was to try again.
+            // A worker that asked for no signature submitted nothing to a device, unless it retried.
             let asked = self.protocol.asked() != asked;
             for device in 0..self.stations.len() {
                 if asked || self.stations[device].notifies {
@@ -336,13 +336,13 @@ impl<P: Protocol> World<P> {
                 }
             }
             if self.setting.collects {
-                // It has done what there was to do.
+                // Its work is done.
                 (0..self.stations.len()).for_each(|device| self.poll(device));
             }
         }
     }
 
-    /// Those that were woken are to go on. One that is busy looks for completions by itself before it waits.
+    /// Marks woken workers as ready. A busy one checks for completions itself before it waits.
     fn take_woken(&mut self) {
         self.woken.drain(&mut self.tokens);
         for Token(token) in self.tokens.drain(..) {
@@ -353,19 +353,19 @@ impl<P: Protocol> World<P> {
         }
     }
 
-    /// What has just been submitted may be due at once, or earlier than what was known of.
+    /// Enters devices that were submitted to: the new request may be due at once, or before the known ones.
     fn look_at(&mut self, device: usize) {
-        // A device that has noted nothing has been given nothing. What waits before it has its time in the calendar
-        // already, for its deadline is not before that of those who waited first.
+        // A device without new records got no request. Requests that wait before it are in the calendar already: their
+        // deadlines are not before those of the requests that were queued first.
         let moved = self.read_trace(device);
-        // Before the poll, which might set right what went wrong.
+        // Before the poll, which might repair the fault.
         self.look_for_the_starved(device);
         if moved {
             self.poll(device);
         }
     }
 
-    /// Moves a device to the present and notes when it is to be moved next.
+    /// Polls a device at the present time and enters its next event.
     fn poll(&mut self, device: usize) {
         self.harm.polls += 1;
         let station = &self.stations[device];
@@ -373,7 +373,7 @@ impl<P: Protocol> World<P> {
         let next = station.engine.poll();
         self.read_trace(device);
         let time = &self.setting.time;
-        // What is due has just been done. An engine that says otherwise would keep the time from going on.
+        // Everything due is done. An engine that asks for the present time again would stop the clock.
         if next.is_some_and(|next| next <= time.clock.now()) {
             self.harm.unnoticed += 1;
             return;
@@ -386,8 +386,8 @@ impl<P: Protocol> World<P> {
         }
     }
 
-    /// What a device has noted goes into the trace. Says whether there was anything; a fault that has just struck may be
-    /// the reason of what is seen next.
+    /// Writes the records of a device into the trace. Returns whether there were any: a fault that has just struck may
+    /// explain what follows.
     fn read_trace(&mut self, device: usize) -> bool {
         let mut trace = self.setting.time.trace.borrow_mut();
         let mut recorder = self.setting.time.recorder.get().map(std::cell::RefCell::borrow_mut);
@@ -412,10 +412,10 @@ impl<P: Protocol> World<P> {
         any
     }
 
-    /// Nobody waits for a ring that has room: whatever keeps another kind waiting is nothing to this one.
+    /// Checks that no request waits for a ring that has room, kind by kind.
     fn look_for_the_starved(&mut self, device: usize) {
         let notifies = self.stations[device].notifies;
-        // Whoever has been told to submit has that room for its own until it gets to it.
+        // Room that was promised to a session that was told to submit is not free.
         let in_reserve = notifies && self.wakes_are_under_way();
         let station = &self.stations[device];
         let usable = self.usable_from[device] <= self.setting.time.clock.now() && !in_reserve;
@@ -430,7 +430,7 @@ impl<P: Protocol> World<P> {
         });
     }
 
-    /// Whether somebody may have been told to resume who has not got to it.
+    /// Whether a session may have been told to resume and has not run yet.
     fn wakes_are_under_way(&mut self) -> bool {
         self.take_woken();
         let waits = |worker: &Worker| worker.desk.waits();
@@ -445,14 +445,14 @@ impl<P: Protocol> World<P> {
         }
     }
 
-    /// Nothing is entered in the calendar any more: whoever still waits, waits for ever. Looks once more whether
-    /// something was overlooked, and says whether it was.
+    /// Called when the calendar is empty: a session that still waits would wait forever. Wakes what was overlooked and
+    /// returns whether there was anything.
     fn shake(&mut self) -> io::Result<bool> {
         self.harm.overdue += self.unsettled();
         for device in 0..self.stations.len() {
             self.poll(device);
         }
-        // Every worker that waits looks for completions.
+        // Every waiting worker checks for completions.
         for (number, worker) in self.workers.iter().enumerate() {
             if worker.desk.waits() {
                 self.runnable.insert(number);
@@ -480,10 +480,10 @@ impl<P: Protocol> World<P> {
             worker.end()?;
         }
         self.seen.elapsed = self.last_end;
-        // What was counted since the last look.
+        // The counts since the last reading.
         let reading = self.reading();
         self.setting.time.record(|recorder, now| recorder.readings.read(now, &reading));
-        // Not until the last timer of a device, which may go off long after the last client has gone.
+        // The last timer of a device may fire long after the last client left; it does not count.
         let elapsed = self.last_end;
         let workers = self.workers.drain(..).filter_map(|worker| worker.report).collect();
         let devices = self.stations.drain(..).map(|station| {

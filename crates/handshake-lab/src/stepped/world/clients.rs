@@ -114,7 +114,7 @@ impl<P: Protocol> World<P> {
                 let took = place.took.unwrap_or_default();
                 self.setting.time.mark(Mark::Done, wire.number);
                 self.seen.handshakes += 1;
-                // Nobody asks a seed how long; its histograms would cost more than its handshakes.
+                // The latencies of a seed are not reported, and recording them would cost more than its handshakes.
                 let timed = (!matches!(self.setting.load, Load::Open(_))).then_some(took);
                 if let Some(took) = timed {
                     let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
