@@ -1,6 +1,6 @@
-//! A synchronous callback, of the crate `regex`, awaits a timer under an executor of our own.
-//! `Regex::replace_all` calls back for each match and knows nothing of futures. Two of them run at
-//! once on this one thread. `callback_tokio` and `callback_smol` differ in the executor alone.
+//! A synchronous callback, of the crate `regex`, awaits a timer under a hand-written executor.
+//! `Regex::replace_all` calls back for each match and is not written for futures. Two of them run at
+//! once on this one thread. `callback_tokio` and `callback_smol` differ only in the executor.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -18,9 +18,9 @@ fn fill_in(template: &str) -> String {
     name.replace_all(template, |found: &Captures<'_>| look_up(&found[1])).into_owned()
 }
 
-/// Takes a while to answer. The job pauses in here, and the other one goes on.
+/// Takes 10 ms. The job pauses in here, and the other one continues.
 fn look_up(name: &str) -> String {
-    wait_for(sleep(Duration::from_millis(10))).expect("called in a job that nobody cancels");
+    wait_for(sleep(Duration::from_millis(10))).expect("called in a job that is not cancelled");
     name.to_uppercase()
 }
 
@@ -60,7 +60,7 @@ fn block_on<F: Future + Unpin>(mut futures: [F; 2]) -> [F::Output; 2] {
     }
 }
 
-/// Ready after `time`; a thread wakes whoever polls it.
+/// Ready after `time`; a thread wakes the task that polls it.
 fn sleep(time: Duration) -> impl Future<Output = ()> {
     let end = Instant::now() + time;
     poll_fn(move |cx| {
@@ -75,6 +75,6 @@ fn sleep(time: Duration) -> impl Future<Output = ()> {
 }
 
 #[test]
-fn a_synchronous_callback_awaits_a_timer_under_an_own_executor() {
+fn a_synchronous_callback_awaits_a_timer_under_a_hand_written_executor() {
     main();
 }

@@ -1,7 +1,7 @@
 //! A synchronous callback, of the crate `regex`, awaits a timer under tokio.
 //!
-//! `Regex::replace_all` calls back for each match and knows nothing of futures. Two of them run at
-//! once on this one thread. `callback_smol` and `callback_bare` differ in the executor alone.
+//! `Regex::replace_all` calls back for each match and is not written for futures. Two of them run at
+//! once on this one thread. `callback_smol` and `callback_bare` differ only in the executor.
 
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ fn fill_in(template: &str) -> String {
     name.replace_all(template, |found: &Captures<'_>| look_up(&found[1])).into_owned()
 }
 
-/// Takes a while to answer. The job pauses in here, and the other one goes on.
+/// Takes 10 ms. The job pauses in here, and the other one continues.
 fn look_up(name: &str) -> String {
-    wait_for(sleep(Duration::from_millis(10))).expect("called in a job that nobody cancels");
+    wait_for(sleep(Duration::from_millis(10))).expect("called in a job that is not cancelled");
     name.to_uppercase()
 }
 

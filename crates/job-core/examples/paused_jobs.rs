@@ -1,8 +1,8 @@
-//! How many jobs can be paused at once, and what each costs in memory, page tables included.
+//! The number of jobs that can be paused at once, and the memory of each, page tables included.
 //!
-//! `cargo run --release -p job-core --example paused_jobs [COUNT [KIB]]`; without a count it is a
-//! million (a tenth of it without optimisation), or what fits into two thirds of the free memory;
-//! without a size of the stack it is the pool's own default.
+//! `cargo run --release -p job-core --example paused_jobs [COUNT [KIB]]`. COUNT defaults to a million
+//! (a tenth of it without optimisation), or what fits into two thirds of the free memory; KIB, the
+//! size of a stack, to that of the pool.
 
 use std::fs;
 

@@ -57,7 +57,7 @@ pub(crate) struct Slab {
     /// The other idle stacks, wiped.
     idle: Vec<Idle>,
     /// How many of `idle`, from the bottom, have been scanned.
-    scanned: usize,
+    scanned_len: usize,
     /// The newest reservation and the number of slots cut from it.
     newest: Option<(Rc<Chunk>, usize)>,
     next_chunk: usize,
@@ -95,7 +95,7 @@ impl Slab {
             wipe,
             hot: None,
             idle: Vec::new(),
-            scanned: 0,
+            scanned_len: 0,
             newest: None,
             next_chunk: MIN_CHUNK,
             made: 0,
@@ -120,7 +120,7 @@ impl Slab {
     #[inline(never)]
     fn take_cold(&mut self, wanted: usize) -> Result<Slot, StackError> {
         let Some(Idle { slot, .. }) = self.idle.pop() else { return self.make(wanted) };
-        self.scanned = self.scanned.min(self.idle.len());
+        self.scanned_len = self.scanned_len.min(self.idle.len());
         Ok(slot)
     }
 
@@ -131,7 +131,7 @@ impl Slab {
         let made = cold.len();
         // At the bottom: stacks that were used before are reused first.
         self.idle.splice(0..0, cold);
-        self.scanned += made;
+        self.scanned_len += made;
         made
     }
 
@@ -172,13 +172,13 @@ impl Slab {
         self.hot_scan_due = true;
         if self.wipe {
             let mut deepest = 0;
-            for idle in self.idle[self.scanned..].iter_mut().filter(|idle| !idle.scanned) {
+            for idle in self.idle[self.scanned_len..].iter_mut().filter(|idle| !idle.scanned) {
                 deepest = deepest.max(idle.slot.clean());
                 idle.scanned = true;
             }
             self.note_depth(deepest);
         }
-        self.scanned = self.idle.len();
+        self.scanned_len = self.idle.len();
     }
 
     /// Wipes the whole of every idle stack, the one that came back last included.
@@ -194,7 +194,7 @@ impl Slab {
             deepest = deepest.max(idle.slot.clean_all());
             idle.scanned = true;
         }
-        self.scanned = self.idle.len();
+        self.scanned_len = self.idle.len();
         self.note_depth(deepest);
     }
 
@@ -223,7 +223,7 @@ impl Slab {
             together.push(slot);
         }
         self.release(&mut together);
-        self.scanned = self.idle.len();
+        self.scanned_len = self.idle.len();
         let gone = before - self.idle.len();
         self.made -= gone;
         gone
