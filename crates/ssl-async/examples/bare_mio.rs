@@ -1,4 +1,8 @@
-//! The same server on bare mio: no runtime, one thread, a key that blocks for 20 ms on a pool.
+//! A server on an event loop of mio: no runtime, one thread, and a key that blocks for 20 ms on a pool of threads.
+//!
+//! ```text
+//! cargo run -p ssl-async --example bare_mio
+//! ```
 use std::error::Error;
 use std::io::Read;
 use std::net::TcpStream;
@@ -20,12 +24,16 @@ const LISTENER: usize = CLIENTS;
 fn serve(mut listener: TcpListener, context: &SslContext) -> Result<(), Box<dyn Error>> {
     let (mut poll, mut events, mut ready) = (Poll::new()?, Events::with_capacity(256), Vec::new());
     let (mut queue, jobs) = (ReadyQueue::new()?, JobPool::new());
-    let bell = queue.as_fd().as_raw_fd();
+    let wakeups = queue.as_fd().as_raw_fd();
     poll.registry().register(&mut listener, mio::Token(LISTENER), Interest::READABLE)?;
-    poll.registry().register(&mut SourceFd(&bell), mio::Token(usize::MAX), Interest::READABLE)?;
+    poll.registry().register(
+        &mut SourceFd(&wakeups),
+        mio::Token(usize::MAX),
+        Interest::READABLE,
+    )?;
     let (mut sessions, mut served) = (Vec::new(), 0);
     while served < CLIENTS {
-        // Sleep only if no session was woken meanwhile.
+        // Do not sleep if a session was woken since the last drain.
         let timeout = if queue.prepare_sleep() { None } else { Some(Duration::ZERO) };
         poll.poll(&mut events, timeout)?;
         queue.awake();
@@ -44,7 +52,7 @@ fn serve(mut listener: TcpListener, context: &SslContext) -> Result<(), Box<dyn 
             if let Some(ssl) = sessions.get_mut(token.0).and_then(Option::as_mut)
                 && ssl.do_handshake()? == Outcome::Ready(())
             {
-                // Small enough for any socket's buffer, so neither of the two has to wait.
+                // Small enough for any socket's buffer, so neither call has to wait.
                 let _sent = (ssl.write(b"hello")?, ssl.shutdown()?);
                 sessions[token.0] = None;
                 served += 1;
@@ -62,7 +70,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let software = any_ecdsa_type(&identity.signing_key.serialize_der().try_into()?)?;
     let key = SlowKey::builder(vec![certificate])?.threads(16);
     let key = key.blocking(move |scheme, message| {
-        thread::sleep(Duration::from_millis(20)); // the security module at work
+        thread::sleep(Duration::from_millis(20)); // in place of a call to an HSM
         software.choose_scheme(&[scheme]).expect("its own scheme").sign(message)
     })?;
     let config = ServerConfig::builder().with_no_client_auth().with_cert_resolver(key);
@@ -71,7 +79,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     for _ in 0..CLIENTS {
         let tcp = TcpStream::connect(listener.local_addr()?)?;
         let client = ClientConnection::new(client.clone(), "localhost".try_into()?)?;
-        // A client that verifies; it waits until the server has answered.
+        // A client that verifies, and reads until the server closes.
         thread::spawn(|| StreamOwned::new(client, tcp).read_to_string(&mut String::new()));
     }
     serve(listener, &SslContext::server(Arc::new(config)))?;

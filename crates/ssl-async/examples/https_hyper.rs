@@ -50,7 +50,7 @@ async fn main() -> Result<(), Failure> {
     let software = any_ecdsa_type(&identity.signing_key.serialize_der().try_into()?)?;
     let key = SlowKey::builder(vec![certificate])?.threads(16);
     let key = key.blocking(move |scheme, message| {
-        thread::sleep(Duration::from_millis(20)); // the security module at work
+        thread::sleep(Duration::from_millis(20)); // in place of a call to an HSM
         software.choose_scheme(&[scheme]).expect("its own scheme").sign(message)
     })?;
     let config = ServerConfig::builder().with_no_client_auth().with_cert_resolver(key);

@@ -1,5 +1,5 @@
-//! A keyless server: the private key is in a second process, which signs over HTTP. Here the second process is this
-//! program again, with the argument `signer`; its key is its own, and only its certificate comes out.
+//! A keyless server: the private key is in a second process, which signs over HTTP. Here the second process is this program
+//! with the argument `signer`; it makes the key, and hands out only the certificate.
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::{Request, Response, service::service_fn};
@@ -8,14 +8,15 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::crypto::aws_lc_rs::{self, sign::any_ecdsa_type};
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SignatureScheme};
-use ssl_async::{SlowKey, task::TaskDevice, task::TlsAcceptor, task::TlsConnector};
+use ssl_async::SlowKey;
+use ssl_async::task::{TaskDevice, TlsAcceptor, TlsConnector};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 
-/// The second process: `POST /SCHEME` signs the body, anything else gets the certificate.
+/// The second process: `POST /SCHEME` signs the body, any other request gets the certificate.
 async fn signer() -> Result<(), Failure> {
     let identity = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
     let key = any_ecdsa_type(&identity.signing_key.serialize_der().try_into()?)?;

@@ -1,4 +1,4 @@
-//! Mutual TLS with the client's key on a pool of threads: a TPM or a smart card, say, that blocks for 20 ms.
+//! Mutual TLS with the client's key on a thread of its own, such as a TPM or a smart card that blocks for 20 ms.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let (server, server_roots) = identity("localhost")?;
     let (client, client_roots) = identity("a client")?;
 
-    // A server that wants to see a certificate.
+    // A server that requires a certificate.
     let verifier = WebPkiClientVerifier::builder(client_roots).build()?;
     let config = ServerConfig::builder()
         .with_client_cert_verifier(verifier)
@@ -44,7 +44,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         tls.shutdown().await
     });
 
-    // A client whose key takes its time. While it does, this task waits and its thread does not.
+    // A client with a slow key. While it signs, this task waits and its thread does not.
     let card = client.key;
     let key = SlowKey::builder(client.cert)?
         .threads(1) // a card does one thing at a time

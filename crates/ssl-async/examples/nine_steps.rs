@@ -12,7 +12,7 @@ use job_core::JobPool;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, crypto::aws_lc_rs, sign};
 use ssl_async::{Outcome, Ssl, SslContext, offload};
 
-/// A device whose ring is a channel with one entry. Its keys are used where the example says that it is done.
+/// A device whose ring is a channel with one entry. The example signs and completes its requests by hand.
 #[derive(Debug)]
 struct Device(SyncSender<Request<CryptoOp>>);
 

@@ -1,5 +1,5 @@
-//! Each address gets a share: one client opens a hundred connections and leaves each in the middle of its handshake, and the
-//! next client is served as if it were alone. The bounds of `Shards` are for all clients together; this is the program's own.
+//! A limit of handshakes per address: one client opens a hundred connections and leaves each in the middle of its handshake,
+//! and the next client is served at once. The limits of `Shards` are for all clients together; this one is the program's.
 use std::collections::HashMap;
 use std::error::Error;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -16,15 +16,15 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-/// How many handshakes each address has under way. One that has none takes no memory.
+/// The number of handshakes under way for each address that has any.
 #[derive(Clone, Default)]
 struct Shares(Arc<Mutex<HashMap<IpAddr, usize>>>);
 
-/// A handshake's place in the share of its address, until it is dropped.
+/// One handshake, counted for its address until this is dropped.
 struct Share(Shares, IpAddr);
 
 impl Shares {
-    /// The most handshakes of one address. Many people may be behind one: count networks or accounts if that is yours.
+    /// The limit per address. Many people may be behind one address: count networks or accounts where that matters.
     const MOST: usize = 8;
 
     fn take(&self, address: IpAddr) -> Option<Share> {
@@ -53,7 +53,7 @@ async fn serve(listener: TcpListener, acceptor: TlsAcceptor) -> std::io::Result<
     let shares = Shares::default();
     loop {
         let (tcp, from) = listener.accept().await?;
-        // Beyond its share a connection is closed at once; it has cost no operation of the key.
+        // Beyond the limit a connection is closed at once, before it costs an operation of the key.
         let Some(share) = shares.take(from.ip()) else { continue };
         let handshake = acceptor.accept(tcp);
         tokio::spawn(async move {
@@ -80,7 +80,7 @@ async fn main() -> Result<(), Failure> {
     let software = any_ecdsa_type(&identity.signing_key.serialize_der().try_into()?)?;
     let key =
         SlowKey::builder(vec![certificate])?.threads(1).blocking(move |scheme, message| {
-            thread::sleep(Duration::from_millis(20)); // the security module at work
+            thread::sleep(Duration::from_millis(20)); // in place of a call to an HSM
             software.choose_scheme(&[scheme]).expect("its own scheme").sign(message)
         })?;
     let config = ServerConfig::builder().with_no_client_auth().with_cert_resolver(key);
@@ -90,7 +90,7 @@ async fn main() -> Result<(), Failure> {
     let client =
         Arc::new(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth());
 
-    // A hundred hellos from one address, each of which asks for a signature; nothing is ever read.
+    // A hundred hellos from one address, each of which needs a signature; the client reads nothing.
     let mut greedy = Vec::new();
     for _ in 0..100 {
         let (mut hello, mut tcp) = (Vec::new(), connect(Ipv4Addr::LOCALHOST, address).await?);

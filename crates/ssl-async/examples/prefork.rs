@@ -1,7 +1,7 @@
-//! A server of several processes: the listener is bound before they are forked, the key and the shards are made after.
+//! A server of several processes: it binds the listener, forks, and then makes the key and the shards.
 //!
-//! Threads do not survive a fork, and keys and shards have some: made before, they would refuse every handshake in the
-//! children. See docs/fork.md. This program starts two workers, asks each listener for one handshake, and ends.
+//! Threads do not survive a fork, and keys and shards have threads: made before the fork, they would refuse every handshake
+//! in the children. See docs/fork.md. This program starts two workers, connects to each once, and ends.
 //!
 //! ```text
 //! cargo run -p ssl-async --example prefork --features tokio
@@ -28,7 +28,7 @@ fn main() -> Result<(), Failure> {
     let identity = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
     let (certificate, der) = (identity.cert.der().clone(), identity.signing_key.serialize_der());
 
-    // Before the fork: descriptors and plain data. No runtime, no key, no shards.
+    // Before the fork: only descriptors and plain data.
     let listener = TcpListener::bind("127.0.0.1:0")?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;
@@ -57,7 +57,7 @@ fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-/// A worker: everything with threads is made here, after the fork. It serves one connection.
+/// A worker. Makes everything with threads here, after the fork, and serves one connection.
 #[tokio::main(flavor = "current_thread")]
 async fn serve(
     listener: TcpListener,
@@ -85,7 +85,7 @@ async fn serve(
     Ok(())
 }
 
-/// The clients: as many handshakes as there are workers.
+/// The clients: one handshake per worker.
 #[tokio::main(flavor = "current_thread")]
 async fn ask(address: SocketAddr, certificate: CertificateDer<'static>) -> Result<(), Failure> {
     let mut roots = RootCertStore::empty();

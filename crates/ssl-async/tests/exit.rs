@@ -1,5 +1,5 @@
-//! The end of a process whose key is behind a library in C that must not be called any more once `exit` has begun, as the
-//! modules of tokens are. Each case runs in processes of its own.
+//! Process exit with a key behind a C library that must not be called once `exit` has begun, as with PKCS#11 modules. Each
+//! case runs in processes of its own.
 
 use std::path::Path;
 use std::process::{Command, ExitStatus};
@@ -14,7 +14,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::PrivateKeyDer;
 use ssl_async::SlowKey;
 
-/// Its exit handler takes the state away, and gives calls under way some time to find that out.
+/// A module whose exit handler frees its state, and then gives calls under way time to use it.
 const MODULE: &str = r"
 #include <stdlib.h>
 #include <unistd.h>
@@ -43,7 +43,7 @@ fn module(dir: &Path) -> Option<std::path::PathBuf> {
             Some(library)
         }
         Err(error) => {
-            eprintln!("skipped, for there is no C compiler: {error}");
+            eprintln!("skipped: no C compiler: {error}");
             None
         }
     }
@@ -68,7 +68,7 @@ fn l8_a_process_exits_a_hundred_times_under_load_after_a_shutdown_of_its_key() {
         let status = end_of("shutdown", &library);
         assert_eq!(status.code(), Some(0), "round {round}: {status}");
     }
-    // And the module is one that notices: without the shutdown, calls are under way while the exit handlers run.
+    // Without the shutdown, calls are under way while the exit handlers run, and the module crashes.
     let crashed = (0..5).filter(|_| end_of("none", &library).code() != Some(0)).count();
     assert!(crashed > 0, "the module crashes when it is used after exit");
 }
@@ -107,7 +107,7 @@ fn the_process_that_ends() {
     let key = key.deadline(Duration::from_secs(30)).threads(8);
     let key = key
         .blocking(move |scheme, message| {
-            // SAFETY: the module was opened; that it is not closed yet is what the test is about.
+            // SAFETY: the module was opened; the test checks that it is not closed yet.
             unsafe { call() };
             software.choose_scheme(&[scheme]).unwrap().sign(message)
         })

@@ -1,5 +1,5 @@
-//! What a child made by `fork` finds of the keys and shards of its parent: errors that name the cure, and drops that wait for
-//! nothing. Each case runs in a process of its own, which forks.
+//! Keys and shards in a child made by `fork`: those of the parent return errors that name the remedy, and never block when
+//! dropped. Each case runs in a process of its own, which forks.
 
 use std::process::Command;
 use std::sync::Arc;
@@ -30,9 +30,9 @@ fn run(mode: &str) -> String {
 }
 
 #[test]
-fn l5_a_key_made_before_a_fork_says_so_in_the_child_and_is_dropped_at_once() {
-    // Never used, used before, with a device of the user's, of which only the deadlines have a thread, and with tasks on a
-    // runtime of its own.
+fn l5_a_key_made_before_a_fork_fails_with_the_reason_in_the_child_and_is_dropped_at_once() {
+    // Unused, used before the fork, on a device without threads (only the deadlines have one), and with tasks on a runtime
+    // of its own.
     for mode in ["key", "warm", "driver", "tasks"] {
         let text = run(mode);
         assert!(text.contains(CURE), "{mode}: {text}");
@@ -40,13 +40,13 @@ fn l5_a_key_made_before_a_fork_says_so_in_the_child_and_is_dropped_at_once() {
 }
 
 #[test]
-fn l5_shards_made_before_a_fork_say_so_in_the_child_and_are_shut_down_at_once() {
+fn l5_shards_made_before_a_fork_fail_with_the_reason_in_the_child_and_shut_down_at_once() {
     let text = run("shards");
     assert!(text.contains(CURE), "{text}");
 }
 
 #[test]
-fn a_key_and_shards_made_after_the_fork_serve_although_the_parent_has_some() {
+fn a_key_and_shards_made_after_the_fork_work_beside_those_of_the_parent() {
     let text = run("after");
     assert!(text.contains("handshake: Ok"), "{text}");
 }
@@ -97,7 +97,7 @@ fn slow_key(identity: &Identity, mode: &str) -> Arc<SlowKey> {
         .unwrap()
 }
 
-/// A handshake of both sides; what the server's came to.
+/// A handshake of both sides. Returns the server's result.
 async fn handshake(
     identity: &Identity,
     key: Arc<SlowKey>,
@@ -140,7 +140,7 @@ fn the_process_that_forks() {
         // SAFETY: `status` is a place for the status of the child just made.
         assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
         assert_eq!(status, 0, "the child ended by itself, and well");
-        // The parent's key is as it was.
+        // The parent's key still works.
         assert_eq!(key.shutdown_blocking(Duration::from_secs(20)), Shutdown::Drained);
         return;
     }

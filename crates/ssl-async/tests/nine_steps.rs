@@ -1,4 +1,4 @@
-//! What the example `nine_steps` prints.
+//! The output of the example `nine_steps`.
 
 #[path = "../examples/nine_steps.rs"]
 #[allow(dead_code, reason = "the test calls `run`, not `main`")]

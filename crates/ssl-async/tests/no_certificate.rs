@@ -1,5 +1,5 @@
-//! A resolver without a certificate for a host: the log names the host. A process of its own, because what
-//! collects the events is the process's.
+//! A resolver without a certificate for a host: the log names the host. A process of its own, because the subscriber is
+//! global.
 
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
@@ -80,7 +80,7 @@ fn the_log_names_the_host_and_what_to_do() {
         }
     });
     let seen = seen.0.lock().unwrap();
-    // The others may have been held back: it is said once a second.
+    // The others may be suppressed: the limit is one event per second.
     let first = seen.first().expect("it is logged");
     assert!(first.contains("first.example") && first.contains("remedy"), "{first}");
 }

@@ -1,4 +1,4 @@
-//! With the provider over ring alone: no aws-lc in the tree, and signatures checked by ring's algorithms.
+//! The provider over ring alone: no aws-lc in the dependency tree, and signatures checked with ring's algorithms.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -107,7 +107,7 @@ fn would_block(error: io::Error) {
 }
 
 #[test]
-fn l12_a_key_named_by_its_certificate_tells_a_good_signature_from_a_bad_one() {
+fn l12_a_handle_made_from_a_certificate_accepts_only_valid_signatures() {
     for algorithm in [&rcgen::PKCS_ECDSA_P384_SHA384, &rcgen::PKCS_RSA_SHA256] {
         let (certificate, key) = identity(algorithm);
         let named =

@@ -1,5 +1,5 @@
-//! The spans and events of one handshake under tokio: where it waited, and for how long. A process of its own, because what
-//! collects them is the process's.
+//! The spans and events of one handshake under tokio: where it waited, and for how long. A process of its own, because the
+//! subscriber is global.
 
 use std::fmt::Debug;
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,4 @@
-//! Sessions with everything offloaded against other people's TLS, over TCP: OpenSSL's client and server, curl, GnuTLS.
+//! Sessions with everything offloaded against other implementations over TCP: OpenSSL's client and server, curl, GnuTLS.
 //!
 //! A peer that is not installed is skipped, unless `LAYBY_REQUIRE` (a list with commas) names it: then that is a failure.
 
@@ -37,7 +37,7 @@ fn accept(
     (child, Ssl::accept(&world.server(version), &JobPool::new(), io).unwrap())
 }
 
-/// Starts OpenSSL's server and connects to it. Its output from there on.
+/// Starts OpenSSL's server and connects to it. Returns its output from there on.
 fn connect(
     world: &World,
     trusted: &str,
@@ -58,7 +58,7 @@ fn connect(
     (child, lines, ssl)
 }
 
-/// Whatever is called after a failure gives that failure.
+/// Checks that every call after a failure returns the same error.
 fn assert_has_failed(ssl: &mut Ssl<TcpStream>, first: &SslError) {
     let calls = [
         ssl.flush().unwrap_err(),
@@ -73,7 +73,7 @@ fn assert_has_failed(ssl: &mut Ssl<TcpStream>, first: &SslError) {
 }
 
 #[test]
-fn openssls_client_is_served_and_heard_to_the_end() {
+fn openssls_client_completes_a_session() {
     if !OPENSSL.is_installed() {
         return;
     }
@@ -101,7 +101,7 @@ fn curl_and_gnutls_fetch_with_their_certificates() {
         for version in VERSIONS {
             let world = World::new();
             let (mut child, mut ssl) = accept(&world, peer, "cert.pem", version, &[]);
-            // Open to the end: GnuTLS takes the end of its input for the end of the conversation. Curl asks by itself.
+            // The input stays open, because GnuTLS ends the connection with it. Curl makes its own request.
             let mut stdin = child.stdin.take().unwrap();
             if peer.name == "gnutls" {
                 stdin.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
@@ -130,9 +130,9 @@ fn curl_and_gnutls_fetch_with_their_certificates() {
     }
 }
 
-/// The twin of the tests above: were verification off in a peer, what it does there would prove nothing.
+/// Shows that the peers verify: otherwise the tests above would prove nothing.
 #[test]
-fn no_client_goes_on_with_a_server_that_it_does_not_trust() {
+fn no_client_accepts_a_server_that_it_does_not_trust() {
     for peer in [OPENSSL, CURL, GNUTLS].iter().filter(|peer| peer.is_installed()) {
         for version in VERSIONS {
             let world = World::new();
@@ -145,7 +145,7 @@ fn no_client_goes_on_with_a_server_that_it_does_not_trust() {
 }
 
 #[test]
-fn l15_every_client_is_told_when_an_operation_fails() {
+fn l15_every_client_gets_an_alert_when_an_operation_fails() {
     for peer in [OPENSSL, CURL, GNUTLS].iter().filter(|peer| peer.is_installed()) {
         for (version, kind) in
             VERSIONS.into_iter().flat_map(|version| [(version, "agree-"), (version, "sign-")])
@@ -176,7 +176,7 @@ fn l15_every_client_is_told_when_an_operation_fails() {
 }
 
 #[test]
-fn every_client_is_told_when_the_handshake_takes_too_long() {
+fn every_client_gets_an_alert_when_the_handshake_takes_too_long() {
     for peer in [OPENSSL, CURL, GNUTLS].iter().filter(|peer| peer.is_installed()) {
         for version in VERSIONS {
             let world = World::new();
@@ -196,14 +196,14 @@ fn every_client_is_told_when_the_handshake_takes_too_long() {
     }
 }
 
-/// The alerts that OpenSSL, told `-msg`, has received.
+/// The alerts that OpenSSL has received, from the output of `-msg`.
 fn alerts(seen: &str) -> Vec<&str> {
     let received = seen.lines().filter(|line| line.starts_with("<<<") && line.contains("Alert"));
     received.filter_map(|line| line.split_once("], ")).map(|(_, alert)| alert).collect()
 }
 
 #[test]
-fn openssls_server_is_asked_and_answers() {
+fn openssls_server_completes_a_session() {
     if !OPENSSL.is_installed() {
         return;
     }
@@ -229,9 +229,9 @@ fn openssls_server_is_asked_and_answers() {
     }
 }
 
-/// The twin: the certificate that was signed for on the device is looked at.
+/// Shows that the server verifies the certificate whose key is on the device.
 #[test]
-fn openssls_server_turns_away_a_client_that_it_does_not_trust() {
+fn openssls_server_refuses_a_client_that_it_does_not_trust() {
     if !OPENSSL.is_installed() {
         return;
     }
@@ -248,7 +248,7 @@ fn openssls_server_turns_away_a_client_that_it_does_not_trust() {
 }
 
 #[test]
-fn l15_openssls_server_is_told_when_the_clients_signature_fails() {
+fn l15_openssls_server_gets_an_alert_when_the_clients_signature_fails() {
     if !OPENSSL.is_installed() {
         return;
     }
@@ -263,7 +263,7 @@ fn l15_openssls_server_is_told_when_the_clients_signature_fails() {
         let mut seen = String::new();
         lines.read_to_string(&mut seen).unwrap();
         peer.wait().unwrap();
-        // With TLS 1.3 an alert would have to be encrypted, and rustls encrypts no other than this.
+        // With TLS 1.3 an alert must be encrypted, and rustls encrypts no other of ours.
         let alert = match version == &TLS12 {
             true => "fatal internal_error",
             false => "warning close_notify",

@@ -1,4 +1,4 @@
-//! Other people's TLS: how each is called. All verify, and all have the certificate and key of the world as their own.
+//! Command lines of other TLS implementations. All verify, and all use the certificate and key of the world.
 
 use std::env;
 use std::net::SocketAddr;
@@ -9,9 +9,9 @@ use rustls::version::TLS12;
 
 use crate::world::Version;
 
-/// A client that somebody else wrote.
+/// A client of another implementation.
 pub(crate) struct Peer {
-    /// As `LAYBY_REQUIRE` calls it.
+    /// Its name in `LAYBY_REQUIRE`.
     pub(crate) name: &'static str,
     program: &'static str,
     /// Sends its input, or a request of its own, to the server.
@@ -23,7 +23,7 @@ pub(crate) const CURL: Peer = Peer { name: "curl", program: "curl", command: cur
 pub(crate) const GNUTLS: Peer = Peer { name: "gnutls", program: "gnutls-cli", command: gnutls };
 
 impl Peer {
-    /// Whether it is here. Says so if not; a failure if it is required.
+    /// Whether it is installed. Prints a line if not; panics if it is required.
     pub(crate) fn is_installed(&self) -> bool {
         let mut command = Command::new(self.program);
         command.arg(if self.name == "openssl" { "version" } else { "--version" });

@@ -1,4 +1,4 @@
-//! What our side is made of: a device that answers when it is told to, and sessions that need it for everything.
+//! Our side: a device that answers on command, and sessions that offload everything to it.
 
 use std::fs;
 use std::net::TcpStream;
@@ -69,7 +69,7 @@ impl World {
         Arc::new(roots)
     }
 
-    /// A server that wants a client's certificate.
+    /// A server that requests a client's certificate.
     pub(crate) fn server(&self, version: Version) -> SslContext {
         let provider = Arc::new(offload::key_exchange(aws_lc_rs::default_provider()));
         let verifier = WebPkiClientVerifier::builder_with_provider(self.roots(), provider.clone());
@@ -94,7 +94,7 @@ impl World {
         SslContext::client(Arc::new(config)).key_exchange(Arc::clone(&self.engine))
     }
 
-    /// Answers what the session is parked on; the kind.
+    /// Completes or fails the operation that the session is parked on. Returns its kind.
     fn answer(&self, well: bool) -> &'static str {
         let request = self.device.0.lock().unwrap().pop().expect("the session is parked");
         let kind = request.work().kind().name();
@@ -107,8 +107,7 @@ impl World {
         kind
     }
 
-    /// Carries the handshake on until it fails, as it does when it comes to an operation of this kind: the device fails
-    /// that one.
+    /// Advances the handshake until it fails: the device fails the first operation of this kind.
     pub(crate) fn fail(&self, ssl: &mut Ssl<TcpStream>, kind: &str) -> SslError {
         for _ in 0..100 {
             match ssl.do_handshake() {
@@ -124,7 +123,7 @@ impl World {
         panic!("the handshake does not end: {ssl:?}")
     }
 
-    /// Goes on until the session is parked for the first time.
+    /// Advances the handshake until the session is parked.
     pub(crate) fn parks(&self, ssl: &mut Ssl<TcpStream>) {
         for _ in 0..100 {
             match ssl.do_handshake().unwrap() {
@@ -136,7 +135,7 @@ impl World {
         panic!("the handshake does not park: {ssl:?}")
     }
 
-    /// Answers everything until the peer, which does not trust us, ends it; with TLS 1.3 that may be after the handshake.
+    /// Answers everything until the peer, which does not trust us, closes; with TLS 1.3 possibly after the handshake.
     pub(crate) fn refused(&self, ssl: &mut Ssl<TcpStream>) -> SslError {
         for _ in 0..100 {
             match ssl.read(&mut [0; 32]) {
@@ -151,7 +150,7 @@ impl World {
         panic!("the peer does not end it: {ssl:?}")
     }
 
-    /// Runs `call` until it is done. What the session was parked on meanwhile.
+    /// Repeats `call` until it is done. Returns the kinds of the operations that parked the session.
     pub(crate) fn done<T>(
         &self,
         ssl: &mut Ssl<TcpStream>,
@@ -172,6 +171,6 @@ impl World {
 fn wait_until_readable(io: &TcpStream) {
     io.set_nonblocking(false).unwrap();
     io.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-    io.peek(&mut [0]).expect("the peer says something within half a minute");
+    io.peek(&mut [0]).expect("the peer sends something within half a minute");
     io.set_nonblocking(true).unwrap();
 }

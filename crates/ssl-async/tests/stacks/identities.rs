@@ -1,4 +1,4 @@
-//! Keys of every algorithm that rustls's providers take, and chains of certificates of any length.
+//! Keys of every algorithm that rustls's providers support, and certificate chains of any length.
 
 use std::sync::Arc;
 
@@ -22,9 +22,9 @@ pub(crate) struct Algorithm {
     pub(crate) name: &'static str,
     rcgen: &'static SignatureAlgorithm,
     rsa: Option<RsaKeySize>,
-    /// Whether rustls's provider over ring takes it.
+    /// Whether rustls's provider over ring supports it.
     in_ring: bool,
-    /// The most certificates that fit into the 64 KiB which rustls allows a handshake message.
+    /// The most certificates that fit into rustls's limit of 64 KiB for a handshake message.
     pub(crate) longest_chain: usize,
 }
 
@@ -138,7 +138,7 @@ impl Chain {
         self.key.serialize_der().try_into().expect("PKCS#8")
     }
 
-    /// A server that shows this chain and asks its clients for one of theirs if `mutual`.
+    /// A server with this chain, which requests its clients' certificates if `mutual`.
     pub(crate) fn server(
         &self,
         provider: &Provider,
@@ -159,7 +159,7 @@ impl Chain {
         Arc::new(config.expect("a key that fits its certificate"))
     }
 
-    /// A client that trusts the root of this chain and shows the chain if asked.
+    /// A client that trusts the root of this chain, and sends the chain on request.
     pub(crate) fn client(&self, provider: &Provider, version: Version) -> Arc<ClientConfig> {
         let mut config = ClientConfig::builder_with_provider(Arc::clone(&provider.crypto))
             .with_protocol_versions(&[version])
@@ -176,7 +176,7 @@ pub(crate) fn localhost() -> ServerName<'static> {
     ServerName::try_from("localhost").expect("a valid name")
 }
 
-/// The schemes for which `provider` can verify a signature, with the algorithms that may do it.
+/// The schemes that `provider` can verify, with their algorithms.
 pub(crate) fn verification(
     provider: &Provider,
 ) -> Vec<(SignatureScheme, &'static [&'static dyn rustls::pki_types::SignatureVerificationAlgorithm])>

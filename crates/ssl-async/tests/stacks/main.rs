@@ -1,10 +1,10 @@
-//! Real cryptography on the default stack of a job: everything that rustls's providers sign and verify, on its own and
-//! in handshakes, between two parked jobs whose stacks must not change. The release build is the one that counts: the
-//! frames of compiled C and optimised Rust are what users run.
+//! Real cryptography on a job's default stack: every scheme that rustls's providers sign and verify, alone and in
+//! handshakes, between two parked jobs whose stacks must not change. The release build matters, because users run its stack
+//! frames.
 
 mod identities;
 mod need;
-#[allow(dead_code, reason = "the other tests look into the pipe, too")]
+#[allow(dead_code, reason = "other tests use the rest of the pipe")]
 #[path = "../it/support/pipe.rs"]
 mod pipe;
 
@@ -20,7 +20,7 @@ use ssl_async::{Outcome, Ssl, SslContext, SslError};
 use identities::{ALGORITHMS, Chain, localhost, providers, verification};
 use pipe::pipe;
 
-/// Bytes of each neighbour's stack that must stay as they are, from its top.
+/// Bytes at the top of each neighbour's stack that must not change.
 const CANARY: usize = 48 * 1024;
 
 /// A pool whose next job runs between two parked ones.
@@ -43,7 +43,7 @@ impl Neighbourhood {
                 step.expect("a job").paused().expect("it pauses")
             })
             .collect();
-        // The stack in the middle is the one that the next job gets.
+        // The next job gets the stack in the middle.
         drop(parked.remove(1));
         Self { pool, neighbours: parked }
     }
@@ -95,7 +95,7 @@ fn l5_every_scheme_signs_and_verifies_on_the_default_stack() {
     }
 }
 
-/// How a handshake went: at both ends, in words.
+/// The result of a handshake at both ends, as text.
 fn shake(server: &Arc<ServerConfig>, client: &Arc<ClientConfig>, on_jobs: bool) -> [String; 2] {
     let there = Neighbourhood::new();
     let (ours, theirs) = pipe();
@@ -130,7 +130,7 @@ fn l5_handshakes_with_every_key_and_chain_fit_on_the_default_stack() {
     let mut tried = 0;
     for provider in providers() {
         for algorithm in ALGORITHMS.iter().filter(|algorithm| provider.takes(algorithm)) {
-            // rustls follows six authorities between leaf and root: seven certificates verify, ten are too many.
+            // rustls allows six intermediates: seven certificates verify, ten are too many.
             for length in [1, 7, algorithm.longest_chain] {
                 let chain = Chain::new(algorithm, length);
                 for version in provider.versions(algorithm) {

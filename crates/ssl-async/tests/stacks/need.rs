@@ -1,4 +1,4 @@
-//! How much stack each kind of packet needs, and the table of it in docs/figures.md.
+//! The stack that each kind of packet needs, and its table in docs/figures.md.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -11,16 +11,16 @@ use rustls::{ClientConnection, Connection, ServerConnection};
 
 use crate::identities::{ALGORITHMS, Chain, Provider, Version, localhost, providers};
 
-/// What a connection is asked to do in a job of its own.
+/// The packets of a handshake, each in a job of its own.
 const PACKETS: [&str; 4] =
     ["client, start", "server, hello", "client, server's flight", "server, client's flight"];
 
-/// Half of the usable stack: what lies beyond is for hooks of the application and for later releases.
+/// Half of the usable stack. The other half is for the application's hooks and for later releases.
 const LIMIT: usize = 128 * 1024;
-/// How much more than the documentation says a packet may need, on another processor say, in per cent.
+/// By how many per cent a packet may exceed the documented figure, on another processor for instance.
 const TOLERANCE: usize = 20;
 
-/// Runs `f` as the only job that its pool has ever had: the answer, and the bytes of stack it used.
+/// Runs `f` as the only job of a pool. Returns its result and the bytes of stack it used.
 fn measure<T: 'static>(f: impl FnOnce() -> T + 'static) -> (T, usize) {
     let pool = JobPool::new();
     let step = pool.start(f).unwrap_or_else(|error| panic!("no job: {error}"));
@@ -29,7 +29,7 @@ fn measure<T: 'static>(f: impl FnOnce() -> T + 'static) -> (T, usize) {
     (value, pool.stats().stack_high_water)
 }
 
-/// Delivers what `from` has to send and lets `to` process it in a job.
+/// Delivers the output of `from` and lets `to` process it in a job.
 fn deliver(from: &mut Connection, to: Connection) -> (Connection, usize) {
     let mut wire = Vec::new();
     while from.wants_write() {
@@ -124,7 +124,7 @@ fn documented(page: &str, name: &str) -> Option<Vec<usize>> {
 fn no_packet_needs_more_than_half_of_the_default_stack() {
     let rows = rows();
     if cfg!(debug_assertions) {
-        // Unoptimised Rust needs more; that these fit is all there is to know.
+        // Unoptimised Rust needs more; here it is enough that the packets fit.
         return;
     }
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/figures.md");
