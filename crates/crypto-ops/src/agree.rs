@@ -19,7 +19,7 @@ use crate::secret::Secret;
 ///
 /// A TLS 1.3 server needs a single operation. A TLS 1.2 server sends its share first, so it takes the same steps as a
 /// client. In the hybrid group the client sends a key and the server a ciphertext, so only a client can start.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct AgreeOp {
     group: Group,
     step: AgreeStep,
@@ -144,17 +144,7 @@ impl AgreeOp {
     }
 }
 
-impl fmt::Debug for AgreeOp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let step = match self.step {
-            AgreeStep::Start => "start",
-            AgreeStep::Complete { .. } => "complete",
-            AgreeStep::StartAndComplete { .. } => "start and complete",
-        };
-        f.debug_struct("AgreeOp").field("group", &self.group).field("step", &step).finish()
-    }
-}
-
+/// Shows the step only.
 impl fmt::Debug for AgreeStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

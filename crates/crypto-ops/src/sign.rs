@@ -60,26 +60,12 @@ impl fmt::Debug for SignOp {
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("an {algorithm} key cannot sign with {scheme}: choose from the key's own schemes")]
 pub struct SchemeMismatch {
-    scheme: Scheme,
-    algorithm: Algorithm,
-    message: Vec<u8>,
-}
-
-impl SchemeMismatch {
     /// The requested scheme.
-    pub fn scheme(&self) -> Scheme {
-        self.scheme
-    }
-
+    pub scheme: Scheme,
     /// The algorithm of the key.
-    pub fn algorithm(&self) -> Algorithm {
-        self.algorithm
-    }
-
-    /// The message.
-    pub fn into_message(self) -> Vec<u8> {
-        self.message
-    }
+    pub algorithm: Algorithm,
+    /// The message, returned to the caller.
+    pub message: Vec<u8>,
 }
 
 impl fmt::Debug for SchemeMismatch {

@@ -245,7 +245,7 @@ fn nothing_secret_is_shown() {
     assert_eq!(format!("{secret:?}"), "Secret(32 bytes)");
     assert_eq!(format!("{key:?}"), "EphemeralKey { group: P256, .. }");
     let op = AgreeOp::complete(key, &answer).unwrap();
-    assert_eq!(format!("{op:?}"), "AgreeOp { group: P256, step: \"complete\" }");
+    assert_eq!(format!("{op:?}"), "AgreeOp { group: P256, step: Complete }");
     assert_eq!(format!("{:?}", AgreeStep::Start), "Start");
     assert_eq!(format!("{:?}", CryptoOutput::Agreed { share, secret }), "Agreed(65 bytes)");
 }

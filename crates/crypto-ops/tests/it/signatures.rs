@@ -121,8 +121,8 @@ fn a_scheme_of_another_algorithm_is_rejected_and_the_message_returned() {
         for (_, scheme) in key_schemes().filter(|(other, _)| other.algorithm() != key.algorithm()) {
             let refused = SignOp::new(key.clone(), scheme, b"mine".to_vec())
                 .expect_err("the scheme does not fit the key");
-            assert_eq!((refused.scheme(), refused.algorithm()), (scheme, key.algorithm()));
-            assert_eq!(refused.into_message(), b"mine");
+            assert_eq!((refused.scheme, refused.algorithm), (scheme, key.algorithm()));
+            assert_eq!(refused.message, b"mine");
             assert!(key.check(scheme, b"mine", b"").is_err());
         }
     }
