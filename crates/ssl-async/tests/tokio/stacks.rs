@@ -1,7 +1,5 @@
 //! Wiping and shrinking the stacks of shards.
 
-use std::hint::black_box;
-use std::mem::MaybeUninit;
 use std::sync::{Arc, Mutex};
 
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -10,33 +8,10 @@ use ssl_async::task::{Shards, TlsAcceptor};
 
 use crate::world::{current_thread, exchange, until, wire, world_on};
 
-/// The length of a secret.
-const SECRET_LEN: usize = 64;
-
-/// Leaves a secret deep in the stack, at the lower end of a frame that is otherwise not written. Returns its address.
-#[inline(never)]
-fn leave_secret() -> usize {
-    let mut frame = MaybeUninit::<[u8; 96 * 1024]>::uninit();
-    let lowest = frame.as_mut_ptr().cast::<u8>();
-    for nth in 0..SECRET_LEN {
-        // SAFETY: within the frame.
-        let byte = unsafe { lowest.add(nth) };
-        // SAFETY: as above.
-        unsafe { byte.write_volatile(0x5A) };
-    }
-    black_box(&frame);
-    lowest.expose_provenance()
-}
-
-/// The number of bytes of a secret that are still at `at`.
-fn bytes_left(at: usize) -> usize {
-    let is_there = |nth| {
-        let byte = std::ptr::with_exposed_provenance::<u8>(at + nth);
-        // SAFETY: a stack of a live shard, mapped and not written: its jobs have ended, and the shard has replied since.
-        unsafe { byte.read_volatile() == 0x5A }
-    };
-    (0..SECRET_LEN).filter(|&nth| is_there(nth)).count()
-}
+/// Leaves a secret on a stack and reads it; shared with the tests of job-core.
+#[allow(dead_code, reason = "the tests of job-core use all of it")]
+#[path = "../../../job-core/tests/it/stacks/secret.rs"]
+mod secret;
 
 /// A resolver that leaves a secret on its stack, as one that reads a key file does.
 #[derive(Debug)]
@@ -47,7 +22,7 @@ struct LeakyResolver {
 
 impl ResolvesServerCert for LeakyResolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.secrets.lock().unwrap().push(leave_secret());
+        self.secrets.lock().unwrap().push(secret::leave::<{ 96 * 1024 }>());
         self.inner.resolve(hello)
     }
 }
@@ -82,11 +57,11 @@ fn wipe_erases_every_idle_stack_and_shrink_frees_it() {
         let secrets = secrets.lock().unwrap().clone();
         assert_eq!(secrets.len(), HANDSHAKES);
         assert!(
-            secrets.iter().any(|&at| bytes_left(at) > 0),
+            secrets.iter().any(|&at| secret::remaining(at) > 0),
             "the secrets are there before the wipe"
         );
         world.shards.wipe().await;
-        assert_eq!(secrets.iter().map(|&at| bytes_left(at)).sum::<usize>(), 0);
+        assert_eq!(secrets.iter().map(|&at| secret::remaining(at)).sum::<usize>(), 0);
 
         let created = |stats: Vec<job_core::PoolStats>| -> usize {
             stats.iter().map(|stats| stats.created).sum()
