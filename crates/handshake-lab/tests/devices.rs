@@ -1,12 +1,12 @@
-//! Several devices in one scenario: who signs for whom, and who helps out.
+//! Several devices in one scenario: which signs for which connection, and which stands in.
 
-use lab_report::{DeviceRow, Progress, Results, RowReport, verdict};
+use lab_report::{DeviceRow, Origin, Progress, Results, RowReport, verdict};
 
 use handshake_lab::{run, scenario::Scenario};
 
 fn go(scenario: &Scenario) -> Results {
     let results = run::run(scenario, &Progress::silent()).expect("runs");
-    let verdict = verdict(&results);
+    let verdict = verdict(&results, &Origin::default());
     assert!(verdict.good, "{}", verdict.sentence);
     results
 }

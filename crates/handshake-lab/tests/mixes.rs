@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lab_report::{KindReport, Progress, Results, RowReport, verdict};
+use lab_report::{KindReport, Origin, Progress, Results, RowReport, verdict};
 
 use handshake_lab::{run, scenario::Scenario};
 
@@ -30,7 +30,7 @@ fn with(more: &[&'static str]) -> Vec<&'static str> {
 
 #[track_caller]
 fn is_good(results: &Results) {
-    let verdict = verdict(results);
+    let verdict = verdict(results, &Origin::default());
     assert!(verdict.good, "{}", verdict.sentence);
 }
 

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use lab_report::{Results, RowReport, verdict};
+use lab_report::{Origin, Results, RowReport, verdict};
 
-use handshake_lab::scenario::{BUILTINS, DEFAULT};
+use handshake_lab::scenario::{BUILTINS, DEFAULT, Scenario};
 use support::run;
 
 mod support;
@@ -19,8 +19,15 @@ const SMALL: [&str; 5] = [
 
 #[track_caller]
 fn is_good(results: &Results) {
-    let verdict = verdict(results);
+    let verdict = verdict(results, &Origin::default());
     assert!(verdict.good, "{}: {}", results.scenario, verdict.sentence);
+}
+
+/// The verdict in the words of the scenario.
+fn sentence(results: &Results) -> String {
+    let scenario = Scenario::find(&results.scenario, &[]).expect("a built-in scenario");
+    let origin = Origin { verdict: scenario.verdict.as_deref(), ..Origin::default() };
+    verdict(results, &origin).sentence
 }
 
 #[test]
@@ -104,7 +111,7 @@ fn l9_every_scenario_of_faults_holds_under_fifty_seeds_and_no_two_seeds_run_alik
         for seed in 1..=50 {
             let seed = format!("seed={seed}");
             let results = run(name, &["load.handshakes=profiled", &seed]);
-            let verdict = verdict(&results);
+            let verdict = verdict(&results, &Origin::default());
             assert!(verdict.good, "{name}, {seed}: {}", verdict.sentence);
             traces.insert(results.trace_sha256.expect("virtual time has a trace"));
         }
@@ -126,7 +133,7 @@ fn a_batch_that_does_not_fill_waits_and_a_full_one_does_not() {
     assert_eq!(row(&results, "light-one-by-one").mean_batch, None);
     assert!(row(&results, "full").mean_batch.is_some_and(|mean| mean > 12.0));
     assert!(row(&results, "half-full").mean_batch.is_some_and(|mean| mean < 12.0));
-    let sentence = verdict(&results).sentence;
+    let sentence = sentence(&results);
     assert!(sentence.starts_with("A batch that does not fill waits"), "{sentence}");
 }
 
@@ -147,7 +154,7 @@ fn another_task_of_the_thread_is_late_beside_handshakes_that_wait_and_not_beside
     // A key takes 20 ms.
     assert!(late("blocking") > 18.0);
     assert!(late("idle") <= late("async") && late("async") < 1.0);
-    let sentence = verdict(&results).sentence;
+    let sentence = sentence(&results);
     assert!(sentence.starts_with("Another task of the thread was"), "{sentence}");
 }
 

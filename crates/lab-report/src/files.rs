@@ -10,10 +10,12 @@ use time::OffsetDateTime;
 
 use super::{
     diff::Comparison,
-    page::{Origin, comparison, report},
+    origin::Origin,
+    page::{comparison, report},
     past::{Run, TIMELINE_SCHEMA, Timeline},
     results::Results,
     trace::trace,
+    verdict::Verdict,
 };
 
 /// Where the files of a run go.
@@ -73,13 +75,18 @@ impl ReportDir {
     ///
     /// # Errors
     /// As [`create`](Self::create).
-    pub fn write(&self, results: &Results, origin: &Origin<'_>) -> io::Result<PathBuf> {
+    pub fn write(
+        &self,
+        results: &Results,
+        verdict: &Verdict,
+        origin: &Origin<'_>,
+    ) -> io::Result<PathBuf> {
         let timeline =
             Timeline { schema: TIMELINE_SCHEMA.to_owned(), rows: results.timelines.clone() };
         self.put("results.json", &json(results)?)?;
         self.put("timeline.json", &json(&timeline)?)?;
         self.put("trace.json", &format!("{}\n", trace(results)))?;
-        self.put("report.html", &report(results, origin))
+        self.put("report.html", &report(results, verdict, origin))
     }
 
     /// Writes `diff.html` and says where.

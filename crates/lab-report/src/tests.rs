@@ -67,10 +67,24 @@ fn the_table_is_as_committed() {
 
 #[test]
 fn a_good_run_is_praised_with_its_gain() {
-    let verdict = verdict(&results());
+    let words = "Parking served {async/blocking.handshakes_per_s:.0} times as many at \
+                 {async/free-sign.server_cpu_us_per_handshake} times the serving CPU";
+    let origin = Origin { verdict: Some(words), next: "next", ..Origin::default() };
+    let verdict = verdict(&results(), &origin);
     assert!(verdict.good);
-    assert!(verdict.sentence.contains("40 times as many"), "{}", verdict.sentence);
-    assert!(verdict.sentence.contains("1.20 times the serving CPU"), "{}", verdict.sentence);
+    assert_eq!(verdict.next.as_deref(), Some("next"));
+    let begin =
+        "Parking served 40 times as many at 1.20 times the serving CPU; none failed and all ";
+    assert!(verdict.sentence.starts_with(begin), "{}", verdict.sentence);
+}
+
+#[test]
+fn a_verdict_whose_figures_are_missing_counts_handshakes() {
+    for words in ["{nowhere.ops}", "{async.nothing}", "{async/nowhere.ops}", "{async", "{async}"] {
+        let origin = Origin { verdict: Some(words), ..Origin::default() };
+        let sentence = verdict(&results(), &origin).sentence;
+        assert!(sentence.contains(" handshakes, none failed, and all "), "{words}: {sentence}");
+    }
 }
 
 #[test]
@@ -78,12 +92,12 @@ fn a_broken_law_is_named_before_failed_handshakes() {
     let mut bad = results();
     bad.rows[1].failed = 3;
     assert_eq!(
-        verdict(&bad).sentence,
+        verdict(&bad, &Origin::default()).sentence,
         "3 of 103 handshakes failed in row \"async\", and none should."
     );
     bad.laws[0].held = false;
     bad.laws[0].detail = Some("row async: 1 jobs left over".to_owned());
-    let verdict = verdict(&bad);
+    let verdict = verdict(&bad, &Origin::default());
     assert!(!verdict.good);
     assert_eq!(verdict.sentence, "Broken law: L8 (row async: 1 jobs left over).");
 }
@@ -92,8 +106,8 @@ fn a_broken_law_is_named_before_failed_handshakes() {
 fn results_go_where_they_are_asked_to() {
     let directory = tempfile::tempdir().expect("a directory");
     let made = ReportDir::create(Some(&directory.path().join("new")), "unused").expect("made");
-    let origin = Origin { question: "?", summary: "", text: "", command: "" };
-    let file = made.write(&results(), &origin).expect("written");
+    let origin = Origin { question: "?", ..Origin::default() };
+    let file = made.write(&results(), &verdict(&results(), &origin), &origin).expect("written");
     let page = std::fs::read_to_string(&file).expect("there");
     assert!(page.starts_with("<!doctype html>"));
     let text = std::fs::read_to_string(file.with_file_name("results.json")).expect("there");

@@ -1,8 +1,11 @@
 //! One sentence of verdict, the exit status that goes with it, and the next command to try.
 
-use std::cmp::Ordering;
+use std::fmt::Write as _;
 
-use super::results::{LawReport, Results, RowReport};
+use crate::{
+    origin::Origin,
+    results::{LawReport, Results, RowReport},
+};
 
 /// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,13 +14,18 @@ pub struct Verdict {
     pub good: bool,
     /// The verdict in one sentence.
     pub sentence: String,
-    /// A command to try next.
-    pub next: String,
+    /// A command to try next, other than the one that was just run: after a bad run the same with its log, after an
+    /// interrupted one none.
+    pub next: Option<String>,
 }
 
-/// Judges a run.
+/// Judges a run of the scenario that `origin` describes.
 #[must_use]
-pub fn verdict(results: &Results) -> Verdict {
+pub fn verdict(results: &Results, origin: &Origin<'_>) -> Verdict {
+    let bad = |sentence| {
+        let next = Some(format!("RUST_LOG=debug {}", origin.command));
+        Verdict { good: false, sentence, next }
+    };
     let broken: Vec<&LawReport> = results.laws.iter().filter(|law| !law.held).collect();
     if !broken.is_empty() {
         let told: Vec<String> = broken
@@ -28,7 +36,7 @@ pub fn verdict(results: &Results) -> Verdict {
             })
             .collect();
         let noun = if broken.len() == 1 { "law" } else { "laws" };
-        return bad(results, format!("Broken {noun}: {}.", told.join("; ")));
+        return bad(format!("Broken {noun}: {}.", told.join("; ")));
     }
     if let Some(row) = results.rows.iter().find(|row| row.failed > row.failures_expected) {
         let sentence = format!(
@@ -37,116 +45,67 @@ pub fn verdict(results: &Results) -> Verdict {
             row.failed + row.handshakes,
             row.name
         );
-        return bad(results, sentence);
+        return bad(sentence);
     }
     if let Some(unmet) = results.unmet.first() {
-        return bad(results, format!("Not as the scenario has it: {unmet}."));
+        return bad(format!("Not as the scenario has it: {unmet}."));
     }
     if results.partial {
-        return broken_off(results);
+        return Verdict { good: true, sentence: broken_off(results), next: None };
     }
-    Verdict {
-        good: true,
-        sentence: praise(results),
-        next: match results.scenario.as_str() {
-            "offload-modes" => "cargo xtask sim offload-modes --set load.key=rsa2048".to_owned(),
-            "mixed-fleet" => "cargo xtask sim mixed-fleet --set mix.resumed=70".to_owned(),
-            "device-standby" => {
-                "cargo xtask sim device-standby --set device.hsm.latency_ms=30".to_owned()
-            }
-            _ => "cargo xtask sim swarm".to_owned(),
-        },
-    }
+    let next = Some(origin.next).filter(|next| !next.is_empty() && *next != origin.command);
+    Verdict { good: true, sentence: praise(results, origin.verdict), next: next.map(str::to_owned) }
 }
 
-fn bad(results: &Results, sentence: String) -> Verdict {
-    let next = format!("cargo xtask sim {} --seed {} --json", results.scenario, results.seed);
-    Verdict { good: false, sentence, next }
-}
-
-fn broken_off(results: &Results) -> Verdict {
+fn broken_off(results: &Results) -> String {
     let handshakes: u64 = results.rows.iter().map(|row| row.handshakes).sum();
-    let sentence = match results.rows.last() {
+    match results.rows.last() {
         Some(last) => format!(
             "Broken off in row {:?}, after {handshakes} handshakes; nothing was wrong until then.",
             last.name
         ),
         None => "Broken off before the first handshake.".to_owned(),
+    }
+}
+
+/// What a good run shows: the scenario's own words with figures filled in, or a count of handshakes.
+fn praise(results: &Results, words: Option<&str>) -> String {
+    let handshakes: u64 = results.rows.iter().map(|row| row.handshakes).sum();
+    let failed: u64 = results.rows.iter().map(|row| row.failed).sum();
+    let as_expected = match failed {
+        0 => "none failed".to_owned(),
+        _ => format!("{failed} failed as they should"),
     };
-    let next = format!("cargo xtask sim {} --seed {}", results.scenario, results.seed);
-    Verdict { good: true, sentence, next }
-}
-
-/// What a good run shows: the gain of parking over waiting, when both were measured.
-fn praise(results: &Results) -> String {
-    let row = |mode: &str| results.rows.iter().find(|row| row.name == mode);
     let laws = format!("all {} laws checked held", results.laws.len());
-    if let Some(found) = cliff(&results.rows).or_else(|| lateness(&results.rows)) {
-        return format!("{found}; none failed and {laws}.");
-    }
-    match (row("blocking"), row("async")) {
-        (Some(blocking), Some(parked)) if blocking.handshakes_per_s > 0.0 => format!(
-            "Parking served {:.0} handshakes a second where waiting served {:.0}, {:.0} times as many with the \
-             same key and as many threads{}; none failed and {laws}.",
-            parked.handshakes_per_s,
-            blocking.handshakes_per_s,
-            parked.handshakes_per_s / blocking.handshakes_per_s,
-            row("free-sign").map_or_else(String::new, |free| over_free(parked, free)),
-        ),
-        _ => {
-            let handshakes: u64 = results.rows.iter().map(|row| row.handshakes).sum();
-            let failed: u64 = results.rows.iter().map(|row| row.failed).sum();
-            let as_expected = match failed {
-                0 => "none failed".to_owned(),
-                _ => format!("{failed} failed as they should"),
-            };
-            format!("{handshakes} handshakes, {as_expected}, and {laws}.")
-        }
+    match words.and_then(|words| filled_in(words, &results.rows)) {
+        Some(found) => format!("{found}; {as_expected} and {laws}."),
+        None => format!("{handshakes} handshakes, {as_expected}, and {laws}."),
     }
 }
 
-/// What a batch that does not fill costs, when both have been measured.
-fn cliff(rows: &[RowReport]) -> Option<String> {
-    let share = |row: &RowReport| Some(row.mean_batch? / f64::from(row.batch));
-    let batching = || rows.iter().filter(|row| row.batch > 1 && row.handshakes > 0);
-    let by_share =
-        |a: &&RowReport, b: &&RowReport| share(a).partial_cmp(&share(b)).unwrap_or(Ordering::Equal);
-    let (full, slow) = (
-        batching().max_by(by_share)?,
-        batching().max_by(|a, b| a.latency_ms.p50.total_cmp(&b.latency_ms.p50))?,
-    );
-    let times = slow.latency_ms.p50 / full.latency_ms.p50;
-    (share(slow)? < share(full)? && times > CLIFF).then(|| {
-        format!(
-            "A batch that does not fill waits for its timeout: with {:.1} of {} the median handshake took {:.1} ms, \
-             {times:.1} times that with {:.1} of {}",
-            slow.mean_batch.unwrap_or_default(),
-            slow.batch,
-            slow.latency_ms.p50,
-            full.mean_batch.unwrap_or_default(),
-            full.batch,
-        )
-    })
-}
-
-/// How late the other task of the event loop was, when that has been measured with and without parking.
-fn lateness(rows: &[RowReport]) -> Option<String> {
-    let late = |name: &str| rows.iter().find(|row| row.name == name)?.beat_late_ms;
-    let (blocking, parked) = (late("blocking")?, late("async")?);
-    Some(format!(
-        "Another task of the thread was {:.2} ms late (p99) beside handshakes that park and {:.2} ms beside those that \
-         wait",
-        parked.p99, blocking.p99
-    ))
-}
-
-/// Less is no cliff.
-const CLIFF: f64 = 1.2;
-
-fn over_free(parked: &RowReport, free: &RowReport) -> String {
-    if free.server_cpu_us_per_handshake <= 0.0 {
-        return String::new();
+/// `words` with each `{ROW.FIGURE}` and `{ROW/OTHER.FIGURE}` replaced by the figure or the ratio, with two decimals or as
+/// many as `:.N` asks for; `None` if a row or a figure is missing, or a ratio has no divisor.
+fn filled_in(words: &str, rows: &[RowReport]) -> Option<String> {
+    let mut out = String::new();
+    let mut rest = words;
+    while let Some((before, behind)) = rest.split_once('{') {
+        let (wanted, after) = behind.split_once('}')?;
+        let (wanted, decimals) = wanted.split_once(":.").unwrap_or((wanted, "2"));
+        let (names, path) = wanted.split_once('.')?;
+        let value = match names.split_once('/') {
+            Some((name, other)) => figure(rows, name, path)? / figure(rows, other, path)?,
+            None => figure(rows, names, path)?,
+        };
+        let decimals = decimals.parse().ok().filter(|_| value.is_finite())?;
+        let _ = write!(out, "{before}{value:.decimals$}");
+        rest = after;
     }
-    let ratio = parked.server_cpu_us_per_handshake / free.server_cpu_us_per_handshake;
-    format!(", at {ratio:.2} times the serving CPU of a signature that costs nothing")
+    Some(out + rest)
+}
+
+/// A figure of a row by its path in `results.json`.
+fn figure(rows: &[RowReport], name: &str, path: &str) -> Option<f64> {
+    let row = rows.iter().find(|row| row.name == name)?;
+    let row = serde_json::to_value(row).ok()?;
+    path.split('.').try_fold(&row, |value, key| value.get(key))?.as_f64()
 }

@@ -112,12 +112,14 @@ impl SimArgs {
             summary: &scenario.summary,
             text: &text,
             command: &command,
+            verdict: scenario.verdict.as_deref(),
+            next: &scenario.next,
         };
         let progress = Progress::new(scenario.rows.len());
         interrupt::listen(&progress).map_err(Stop::usage)?;
         let results = run::run_charging(scenario, &costs, &progress).map_err(Stop::usage)?;
-        let file = directory.write(&results, &origin).map_err(Stop::usage)?;
-        let verdict = verdict(&results);
+        let verdict = verdict(&results, &origin);
+        let file = directory.write(&results, &verdict, &origin).map_err(Stop::usage)?;
         if self.common.json {
             println!("{}", serde_json::to_string_pretty(&results).map_err(Stop::usage)?);
             eprintln!("{}", verdict.sentence);
@@ -126,7 +128,7 @@ impl SimArgs {
             print!("{}", notes(&results));
             println!("{}", verdict.sentence);
             println!("report:  {}", file.display());
-            if let Some(next) = origin.next(&verdict, results.partial) {
+            if let Some(next) = &verdict.next {
                 println!("next:    {next}");
             }
         }

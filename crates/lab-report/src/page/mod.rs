@@ -1,5 +1,5 @@
-//! `report.html`: a run on one page that needs nothing else; and `diff.html`, two runs on one page. The verdict first, then the rows side by side, then pictures,
-//! and at the end what is needed to run it again.
+//! `report.html`, a run on one page that needs nothing else, and `diff.html`, two runs on one page. The verdict first, then
+//! the rows side by side, then pictures, and at the end what is needed to run it again.
 
 mod figure;
 mod figures;
@@ -11,47 +11,21 @@ use std::fmt::Write as _;
 use super::{
     diff::Comparison,
     laws::law_title,
+    origin::Origin,
     past::Run,
     results::{Results, RowReport},
-    verdict::{Verdict, verdict},
+    verdict::Verdict,
 };
 use html::{escape, page, table};
 use plot::number;
 
 use crate::recording::RowTimeline;
 
-/// What a report tells beside the results.
-#[derive(Debug, Clone, Copy)]
-pub struct Origin<'a> {
-    /// The question that the scenario answers.
-    pub question: &'a str,
-    /// What is done to answer it.
-    pub summary: &'a str,
-    /// The scenario as a file.
-    pub text: &'a str,
-    /// The command that runs it again.
-    pub command: &'a str,
-}
-
-impl Origin<'_> {
-    /// A command to try next, never the one that was just run: after a bad run the same with its log, after a run that
-    /// was broken off none.
-    #[must_use]
-    pub fn next(&self, verdict: &Verdict, partial: bool) -> Option<String> {
-        let next = match (verdict.good, partial) {
-            (false, _) => format!("RUST_LOG=debug {}", self.command),
-            (true, false) => verdict.next.clone(),
-            (true, true) => return None,
-        };
-        Some(next).filter(|next| next != self.command)
-    }
-}
-
 /// The page of a run.
 #[must_use]
-pub fn report(results: &Results, origin: &Origin<'_>) -> String {
+pub fn report(results: &Results, verdict: &Verdict, origin: &Origin<'_>) -> String {
     let mut body = String::new();
-    head(&mut body, results, &verdict(results), origin);
+    head(&mut body, results, verdict, origin);
     let _ = write!(
         body,
         "<h2>Rows side by side</h2>\n<div class=\"whole\">{}</div>\n",
@@ -59,8 +33,8 @@ pub fn report(results: &Results, origin: &Origin<'_>) -> String {
     );
     let _ = writeln!(
         body,
-        "<p class=\"soft\">Latency is that of the whole handshake as the client sees it; there is no average here, for \
-         nobody waits for an average. CPU is that of the serving threads.</p>"
+        "<p class=\"soft\">Latency is that of the whole handshake as the client sees it; there is no average here, because \
+         no client waits for an average. CPU is that of the serving threads.</p>"
     );
     kinds(&mut body, &results.rows);
     devices(&mut body, &results.rows);
@@ -90,8 +64,8 @@ fn head(body: &mut String, results: &Results, verdict: &Verdict, origin: &Origin
     if let Some(knee) = &results.knee {
         let _ = writeln!(body, "<p>Knee: {}.</p>", escape(&knee.sentence()));
     }
-    if let Some(next) = origin.next(verdict, results.partial) {
-        let _ = writeln!(body, "<p class=\"soft\">Next: <code>{}</code></p>", escape(&next));
+    if let Some(next) = &verdict.next {
+        let _ = writeln!(body, "<p class=\"soft\">Next: <code>{}</code></p>", escape(next));
     }
     let _ = write!(body, "</div>\n<p class=\"soft\">{}</p>\n", escape(origin.summary));
 }

@@ -1,14 +1,23 @@
 //! What stands in the page of a run, and in which order.
 
 use super::{super::tests::results, *};
-use crate::recording::{Quantile, RowTimeline};
+use crate::{
+    recording::{Quantile, RowTimeline},
+    verdict::verdict,
+};
 
 const ORIGIN: Origin<'_> = Origin {
     question: "What does <waiting> cost?",
     summary: "One worker.",
     text: "name = \"x\" # a < b\n",
     command: "cargo xtask sim offload-modes --seed 1",
+    verdict: Some("Parking served {async.handshakes_per_s:.0} handshakes a second"),
+    next: "cargo xtask sim swarm",
 };
+
+fn page_of(results: &Results) -> String {
+    report(results, &verdict(results, &ORIGIN), &ORIGIN)
+}
 
 fn timeline(mode: &str, device: bool) -> RowTimeline {
     let points = 12;
@@ -46,7 +55,7 @@ fn whole() -> Results {
 
 #[test]
 fn the_verdict_comes_first_and_the_command_last() {
-    let page = report(&whole(), &ORIGIN);
+    let page = page_of(&whole());
     let at = |text: &str| page.find(text).unwrap_or_else(|| panic!("{text} is in the page"));
     assert!(at("Parking served") < at("Rows side by side"));
     assert!(at("Rows side by side") < at("Throughput"));
@@ -56,7 +65,7 @@ fn the_verdict_comes_first_and_the_command_last() {
 
 #[test]
 fn it_needs_nothing_from_anywhere() {
-    let page = report(&whole(), &ORIGIN);
+    let page = page_of(&whole());
     for foreign in ["<script", "http://", "https://", "src=", "@import", "url("] {
         assert!(!page.contains(foreign), "{foreign}");
     }
@@ -64,7 +73,7 @@ fn it_needs_nothing_from_anywhere() {
 
 #[test]
 fn every_plot_has_a_title_a_description_and_its_data() {
-    let page = report(&whole(), &ORIGIN);
+    let page = page_of(&whole());
     let figures: Vec<&str> = page.split("<figure>").skip(1).collect();
     assert!(figures.len() >= 8, "{}", figures.len());
     for figure in figures {
@@ -79,7 +88,7 @@ fn every_plot_has_a_title_a_description_and_its_data() {
 
 #[test]
 fn what_never_happened_is_said_and_not_drawn() {
-    let page = report(&whole(), &ORIGIN);
+    let page = page_of(&whole());
     assert!(!page.contains("<h3>Faults so far"));
     assert!(page.contains("requests before a full ring; faults so far; failed handshakes so far."));
 }
@@ -88,17 +97,17 @@ fn what_never_happened_is_said_and_not_drawn() {
 fn many_rows_are_cut_into_plots_of_six() {
     let mut results = results();
     results.timelines = (0..8).map(|n| timeline(&format!("row-{n}"), false)).collect();
-    assert_eq!(report(&results, &ORIGIN).matches("<h3>Throughput").count(), 2);
+    assert_eq!(page_of(&results).matches("<h3>Throughput").count(), 2);
 }
 
 #[test]
 fn a_broken_law_and_a_run_broken_off_are_seen_at_once() {
     let mut bad = whole();
     bad.laws[0].held = false;
-    let page = report(&bad, &ORIGIN);
+    let page = page_of(&bad);
     assert!(page.contains("<strong>Bad.</strong> Broken law: L8."));
     assert!(page.contains(&format!("Next: <code>RUST_LOG=debug {}</code>", ORIGIN.command)));
     let mut partial = whole();
     partial.partial = true;
-    assert!(report(&partial, &ORIGIN).contains("<strong>Partial.</strong>"));
+    assert!(page_of(&partial).contains("<strong>Partial.</strong>"));
 }
