@@ -1,68 +1,125 @@
-//! The calendar: what will happen in the device, and when.
+//! A priority queue of timed events.
 
 use core::cmp::Ordering;
 use core::time::Duration;
 use std::collections::BinaryHeap;
 
-/// Things to come, earliest first; those of one instant come in the order they were entered.
+/// A queue of events by time; events of the same time come out in the order in which they were entered.
+///
+/// A discrete-event simulation pops an event, sets its clock to the event's time, and enters what follows from it.
+///
+/// ```
+/// use core::time::Duration;
+/// use sim_device::Calendar;
+///
+/// let mut calendar = Calendar::new();
+/// calendar.enter(Duration::from_secs(2), "late");
+/// calendar.enter(Duration::from_secs(1), "first");
+/// calendar.enter(Duration::from_secs(1), "second");
+/// assert_eq!(calendar.next_at(), Some(Duration::from_secs(1)));
+/// assert_eq!(calendar.pop(), Some((Duration::from_secs(1), "first")));
+/// assert_eq!(calendar.pop(), Some((Duration::from_secs(1), "second")));
+/// ```
 #[derive(Debug)]
-pub(crate) struct Calendar<T> {
-    heap: BinaryHeap<Appointment<T>>,
+pub struct Calendar<E> {
+    heap: BinaryHeap<Entry<E>>,
     entered: u64,
 }
 
-impl<T> Calendar<T> {
-    pub(crate) const fn new() -> Self {
+#[derive(Debug)]
+struct Entry<E> {
+    at: Duration,
+    order: u64,
+    event: E,
+}
+
+impl<E> Calendar<E> {
+    /// An empty calendar.
+    #[must_use]
+    pub const fn new() -> Self {
         Self { heap: BinaryHeap::new(), entered: 0 }
     }
 
-    pub(crate) fn enter(&mut self, at: Duration, what: T) {
-        self.heap.push(Appointment { at, order: self.entered, what });
+    /// Adds an event.
+    pub fn enter(&mut self, at: Duration, event: E) {
+        self.heap.push(Entry { at, order: self.entered, event });
         self.entered += 1;
     }
 
-    pub(crate) fn next_at(&self) -> Option<Duration> {
+    /// The time of the next event.
+    #[must_use]
+    pub fn next_at(&self) -> Option<Duration> {
         self.heap.peek().map(|next| next.at)
     }
 
-    pub(crate) fn take_next(&mut self) -> Option<T> {
-        self.heap.pop().map(|next| next.what)
+    /// Removes the next event and returns it with its time.
+    pub fn pop(&mut self) -> Option<(Duration, E)> {
+        self.heap.pop().map(|next| (next.at, next.event))
     }
 
-    pub(crate) fn clear(&mut self) {
+    /// Whether there is no event.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.heap.is_empty()
+    }
+
+    /// Removes all events.
+    pub fn clear(&mut self) {
         self.heap.clear();
     }
 
-    /// Strikes out what does not satisfy `keep`.
-    pub(crate) fn retain(&mut self, keep: impl Fn(&T) -> bool) {
-        self.heap.retain(|appointment| keep(&appointment.what));
+    /// Removes the events for which `keep` is false.
+    pub fn retain(&mut self, keep: impl Fn(&E) -> bool) {
+        self.heap.retain(|entry| keep(&entry.event));
     }
 }
 
-#[derive(Debug)]
-struct Appointment<T> {
-    at: Duration,
-    order: u64,
-    what: T,
+impl<E> Default for Calendar<E> {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
-/// Reversed, since the heap gives the greatest first.
-impl<T> Ord for Appointment<T> {
+/// Reversed: the heap returns the greatest first.
+impl<E> Ord for Entry<E> {
     fn cmp(&self, other: &Self) -> Ordering {
         (other.at, other.order).cmp(&(self.at, self.order))
     }
 }
 
-impl<T> PartialOrd for Appointment<T> {
+impl<E> PartialOrd for Entry<E> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl<T> PartialEq for Appointment<T> {
+impl<E> PartialEq for Entry<E> {
     fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
+        self.cmp(other).is_eq()
     }
 }
 
-impl<T> Eq for Appointment<T> {}
+impl<E> Eq for Entry<E> {}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn events_come_by_time_and_then_in_their_order(times in prop::collection::vec(0..5_u64, 0..40)) {
+            let mut calendar = Calendar::new();
+            for (order, at) in times.iter().enumerate() {
+                calendar.enter(Duration::from_secs(*at), order);
+            }
+            let mut expected: Vec<_> =
+                times.iter().enumerate().map(|(order, at)| (Duration::from_secs(*at), order)).collect();
+            expected.sort();
+            let popped: Vec<_> = std::iter::from_fn(|| calendar.pop()).collect();
+            prop_assert_eq!(popped, expected);
+            prop_assert!(calendar.is_empty());
+        }
+    }
+}

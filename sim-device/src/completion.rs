@@ -1,13 +1,12 @@
-//! What crosses the boundary between software and device: identifiers, refusals and completions.
+//! Identifiers, completions and refused submissions.
 
 use core::fmt;
 use core::time::Duration;
 
-/// Which kind of service unit a request needs: one number per kind of work, chosen by the user of
-/// this crate.
+/// The kind of service unit that a request needs: a number that the user of this crate chooses.
 ///
-/// The device attaches no meaning to the number. It serves each class with its own units and, by
-/// default, from its own ring, so that a slow class cannot hold up a fast one.
+/// The device serves each class with its own units and, by default, from its own ring, so that a slow
+/// class does not delay a fast one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServiceClass(pub u8);
 
@@ -19,8 +18,7 @@ impl fmt::Display for ServiceClass {
 
 /// The tag of one accepted request, unique for the life of its instance.
 ///
-/// Tags count up from zero in the order of acceptance, so they also say which of two requests was
-/// submitted first.
+/// Tags count up from zero in the order of acceptance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EntryId(pub(crate) u64);
 
@@ -38,15 +36,15 @@ impl fmt::Display for EntryId {
     }
 }
 
-/// How the device says a request ended.
+/// The status that the device reports for a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CompletionStatus {
-    /// The work was done. The owner of the payload computes the result now.
+    /// The work was done. The owner of the payload now computes the result.
     Finished,
-    /// The device reports success, but the result is wrong. The owner of the payload spoils it.
+    /// The device reports success, but the result is wrong. The owner of the payload falsifies it.
     Corrupt,
-    /// The device reports that it could not do the work. Other requests are unaffected.
+    /// The device failed to do the work. Other requests are unaffected.
     DeviceError,
     /// The instance was reset with the request inside; whether the work was done is unknown.
     Reset,
@@ -55,8 +53,8 @@ pub enum CompletionStatus {
 }
 
 impl CompletionStatus {
-    /// Whether the device *claims* success; [`Corrupt`](Self::Corrupt) does too, since a device
-    /// that knew better would report an error.
+    /// Whether the device *reports* success: [`Finished`](Self::Finished) or
+    /// [`Corrupt`](Self::Corrupt).
     #[must_use]
     pub const fn claims_success(self) -> bool {
         matches!(self, Self::Finished | Self::Corrupt)
@@ -75,37 +73,37 @@ impl fmt::Display for CompletionStatus {
     }
 }
 
-/// One response, as the software finds it on the response ring.
+/// One response, drained from the response ring.
 ///
 /// All times are since the start of the simulation, like every `now` given to the instance.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Completion<P> {
-    /// The tag that the device reports. After a misdirected completion it is the tag of *another*
-    /// request, as on hardware: who must not confuse requests compares it with the payload.
+    /// The tag that the device reports. A misdirected completion carries the tag of *another*
+    /// request, so a driver must compare it with the payload.
     pub entry: EntryId,
     /// The class of the request.
     pub class: ServiceClass,
-    /// The request, back from the device. `None` in a duplicate: the payload came with the first.
+    /// The payload of the request. `None` in a duplicate: the payload came with the first.
     pub payload: Option<P>,
-    /// How it ended.
+    /// The reported status.
     pub status: CompletionStatus,
     /// When the request was written to the ring.
     pub submitted: Duration,
-    /// When a unit began to work on it; `None` if a reset or removal came first.
+    /// When a unit started it; `None` if a reset or removal came first.
     pub started: Option<Duration>,
-    /// When the unit was done, or the reset or removal struck. The response may have become
+    /// When the unit finished it, or the reset or removal struck. The response may have become
     /// visible later.
     pub finished: Duration,
 }
 
 impl<P> Completion<P> {
-    /// From submission to the beginning of service: doorbell and queue.
+    /// The time from submission to the start of service: doorbell and queue.
     #[must_use]
     pub fn queue_wait(&self) -> Duration {
         self.started.unwrap_or(self.finished).saturating_sub(self.submitted)
     }
 
-    /// Time in a service unit.
+    /// The time in a service unit.
     #[must_use]
     pub fn service_time(&self) -> Duration {
         self.started.map_or(Duration::ZERO, |started| self.finished.saturating_sub(started))
@@ -126,13 +124,13 @@ impl<P> fmt::Debug for Completion<P> {
     }
 }
 
-/// A request that the instance did not take, with the payload to try again elsewhere or later.
+/// A submission that the instance refused, with its payload.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SubmitError<P> {
     /// The request ring has no free entry. Drain the response ring, then try again.
     RingFull(P),
-    /// The instance has no unit of that class. A mistake of the caller: retrying is pointless.
+    /// The instance has no unit of that class. A retry fails again.
     NoSuchUnit(P),
     /// The instance is being reset. It takes requests again when
     /// [`next_deadline`](crate::Instance::next_deadline) has passed.
@@ -142,7 +140,7 @@ pub enum SubmitError<P> {
 }
 
 impl<P> SubmitError<P> {
-    /// The payload, as it was given.
+    /// Returns the payload.
     pub fn into_payload(self) -> P {
         match self {
             Self::RingFull(payload)
@@ -152,13 +150,13 @@ impl<P> SubmitError<P> {
         }
     }
 
-    /// Whether the ring was full, the one refusal that is part of normal operation.
+    /// Whether the ring was full, the only refusal in normal operation.
     #[must_use]
     pub const fn is_ring_full(&self) -> bool {
         matches!(self, Self::RingFull(_))
     }
 
-    /// The reason without the payload.
+    /// The name of the reason, as traces show it.
     #[must_use]
     pub const fn reason(&self) -> &'static str {
         match self {

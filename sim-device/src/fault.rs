@@ -1,6 +1,6 @@
-//! Faults as rules: what goes wrong, when, and how often in all.
+//! Fault rules: which fault strikes, when, and how often.
 //!
-//! Rules are data, not closures: they can stand in a scenario file, be printed, and be compared.
+//! Rules are data, not closures: they can be written in a scenario file, printed and compared.
 
 use core::fmt;
 use core::time::Duration;
@@ -9,42 +9,41 @@ use rand::RngExt as _;
 use rand_chacha::ChaCha8Rng;
 
 use crate::completion::ServiceClass;
-use crate::config::{ConfigError, LONGEST_FAULT};
+use crate::error::{ConfigError, LONGEST_FAULT};
 use crate::service::unit;
 
-/// What goes wrong.
+/// A kind of fault.
 ///
 /// Each fault strikes at an *opportunity*: the submission of a request, the completion of one, or
 /// the raising of an interrupt. A [`Trigger`] counts opportunities of its fault's kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// At a submission: every ring claims to be full for a while, whatever is on it.
+    /// At a submission: every ring reports that it is full for a while, even an empty one.
     RingStuck {
         /// How long.
         lasts: Duration,
     },
-    /// At a completion: the response is never written. The request stays inside, and its ring
-    /// entry taken, until a reset, a removal, or [`Instance::reclaim`](crate::Instance::reclaim).
+    /// At a completion: the response is never written. The request stays in the device and holds
+    /// its ring entry until a reset, a removal, or [`Instance::reclaim`](crate::Instance::reclaim).
     Lost,
-    /// At a completion: the unit goes on to other work, the response is written later.
+    /// At a completion: the response is written later; the unit takes other work meanwhile.
     Late {
         /// How much later.
         by: Duration,
     },
     /// At a completion: a second response with the same tag follows, without payload.
     Duplicate,
-    /// At a completion: the response is held back until others have overtaken it, or until no
-    /// other request is left that could.
+    /// At a completion: the response is held back until this many others have overtaken it, or no
+    /// other request is left to overtake it.
     Reordered {
         /// How many others.
         behind: u32,
     },
     /// At a completion: reported as [`Corrupt`](crate::CompletionStatus::Corrupt).
     Corrupt,
-    /// At a completion: the tag is exchanged with that of the oldest other request under way, which
-    /// will carry this one's tag unless a reset or removal brings it back. Does not strike if there
-    /// is none.
+    /// At a completion: the tag is exchanged with that of the oldest other request in progress. A
+    /// reset or removal restores the other's tag. Does not strike if there is no other request.
     Misdirected,
     /// At a completion: reported as [`DeviceError`](crate::CompletionStatus::DeviceError).
     DeviceError,
@@ -54,12 +53,12 @@ pub enum Fault {
         /// How long.
         downtime: Duration,
     },
-    /// At a submission: the heartbeat stops for a while, though work goes on.
+    /// At a submission: the heartbeat stops for a while, while work continues.
     HeartbeatLoss {
         /// How long.
         lasts: Duration,
     },
-    /// At a submission: the heartbeat and all work stop for a while, then both go on.
+    /// At a submission: the heartbeat and all work stop for a while, then both continue.
     Hang {
         /// How long.
         lasts: Duration,
@@ -93,7 +92,7 @@ impl Fault {
         }
     }
 
-    /// Whether it concerns the whole instance and not one request or interrupt.
+    /// Whether it strikes the whole instance and not one request or interrupt.
     pub(crate) fn strikes_instance(self) -> bool {
         self.opportunity() == Opportunity::Submission
     }
@@ -151,9 +150,9 @@ pub enum Trigger {
     Nth(u64),
     /// At every nth.
     Every(u64),
-    /// At one of each n, which one the generator draws.
+    /// At one of every n, drawn at random.
     OneIn(u64),
-    /// At this time if the fault concerns the whole instance, else at the first opportunity from
+    /// At this time if the fault strikes the whole instance, else at the first opportunity from
     /// then on. Strikes once.
     At(Duration),
 }
@@ -161,13 +160,13 @@ pub enum Trigger {
 /// One fault, its trigger, and how often it may strike.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FaultRule {
-    /// What goes wrong.
+    /// The fault.
     pub fault: Fault,
-    /// When.
+    /// When it strikes.
     pub trigger: Trigger,
     /// Only with requests of this class; `None` for all. Interrupts have no class.
     pub class: Option<ServiceClass>,
-    /// How often at most.
+    /// The most strikes of this rule.
     pub budget: u32,
 }
 
@@ -194,12 +193,12 @@ impl FaultRule {
 /// The faults of one instance.
 ///
 /// At each opportunity the first rule that is triggered and has budget left strikes, and no other.
-/// When the budget is spent the instance behaves, so that a test can demand that all work gets done.
+/// When the budget is spent no fault strikes, so that a test can require all work to complete.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct FaultPlan {
     /// The rules, in order of precedence.
     pub rules: Vec<FaultRule>,
-    /// How many strikes of all rules together; `None` if only the rules' own budgets count.
+    /// The most strikes of all rules together; `None` if only the rules' own budgets count.
     pub budget: Option<u32>,
 }
 
@@ -231,13 +230,13 @@ pub(crate) enum Opportunity {
     Interrupt,
 }
 
-/// The rules with their counts, and the generator that is theirs alone.
+/// The rules with their counts, and a random generator that nothing else draws from.
 #[derive(Debug)]
 pub(crate) struct Faults {
     rules: Vec<RuleState>,
-    /// What is left of the budget of the plan.
+    /// The remaining budget of the plan.
     left: u32,
-    /// Asked for by hand, first come first struck.
+    /// Injected by the caller, oldest first.
     injected: Vec<Fault>,
     rng: ChaCha8Rng,
 }
@@ -246,7 +245,7 @@ pub(crate) struct Faults {
 struct RuleState {
     rule: FaultRule,
     seen: u64,
-    /// Of [`Trigger::OneIn`]: how many of the present n go by before the one that is struck.
+    /// Of [`Trigger::OneIn`]: how many of the current n pass before the one that is struck.
     passes: u64,
     left: u32,
 }
@@ -256,7 +255,7 @@ struct RuleState {
 #[must_use]
 pub(crate) struct Strike {
     pub(crate) fault: Fault,
-    /// Which rule; `None` if it was asked for by hand.
+    /// Index of its rule; `None` if it was injected.
     rule: Option<usize>,
 }
 
@@ -275,7 +274,7 @@ impl Faults {
         Self { rules, left, injected: Vec::new(), rng }
     }
 
-    /// When the rules with a fixed time strike that do not wait for an opportunity.
+    /// The rules that strike at a fixed time instead of at an opportunity, with that time.
     pub(crate) fn timed(&self) -> impl Iterator<Item = (Duration, usize)> {
         self.rules.iter().enumerate().filter_map(|(index, state)| match state.rule.trigger {
             Trigger::At(at) if is_timed(&state.rule) => Some((at, index)),
@@ -283,14 +282,14 @@ impl Faults {
         })
     }
 
-    /// The time of the rule `index` has come.
+    /// Returns the strike of the timed rule `index`, if its budget allows.
     pub(crate) fn due(&self, index: usize) -> Option<Strike> {
         let state = &self.rules[index];
         let may = self.left > 0 && state.left > 0;
         may.then_some(Strike { fault: state.rule.fault, rule: Some(index) })
     }
 
-    /// Whether a fault strikes at this opportunity.
+    /// Returns the strike at this opportunity, if any.
     pub(crate) fn decide(
         &mut self,
         opportunity: Opportunity,
@@ -313,8 +312,8 @@ impl Faults {
                 continue;
             }
             state.seen += 1;
-            // Draws and counts go on after an earlier rule has struck, so that rules do not shift
-            // each other.
+            // Draws and counts continue after an earlier rule has struck, so that one rule does not
+            // shift another.
             let triggered = match rule.trigger {
                 Trigger::Chance(chance) => unit(&mut self.rng) < chance,
                 Trigger::Nth(nth) => state.seen >= nth,
@@ -335,7 +334,7 @@ impl Faults {
         strike
     }
 
-    /// The fault has struck.
+    /// Charges a strike to its rule's budget.
     pub(crate) fn spend(&mut self, strike: Strike) {
         if let Some(index) = strike.rule {
             self.rules[index].left -= 1;
@@ -350,20 +349,20 @@ impl Faults {
         self.injected.push(fault);
     }
 
-    /// No fault strikes any more.
+    /// Ends all rules and injected faults.
     pub(crate) fn disarm(&mut self) {
         self.left = 0;
         self.injected.clear();
     }
 
-    /// Strikes still possible.
+    /// The number of strikes still possible.
     pub(crate) fn left(&self) -> u64 {
         let rules: u64 = self.rules.iter().map(|state| u64::from(state.left)).sum();
         rules.min(u64::from(self.left)) + self.injected.len() as u64
     }
 }
 
-/// Whether the rule strikes at a time of its own instead of at an opportunity.
+/// Whether the rule strikes at a fixed time instead of at an opportunity.
 fn is_timed(rule: &FaultRule) -> bool {
     matches!(rule.trigger, Trigger::At(_)) && rule.fault.strikes_instance()
 }

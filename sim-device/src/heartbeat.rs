@@ -1,14 +1,14 @@
-//! The heartbeat: a count that goes up while the device is alive.
+//! The heartbeat: a counter that rises while the device is alive.
 
 use core::time::Duration;
 
-/// Worked out when asked for, so that a device without work has nothing on its calendar.
+/// Computed when it is read, so that an idle device has no events.
 #[derive(Debug)]
 pub(crate) struct Heartbeat {
     period: Duration,
-    /// Beats until `since`.
+    /// The count at `since`.
     beats: u64,
-    /// The device is alive from then on; in the future while the heart stands still.
+    /// Counting continues from this time; in the future while it is stopped.
     since: Duration,
 }
 
@@ -27,13 +27,13 @@ impl Heartbeat {
         self.since <= now
     }
 
-    /// Stands still from `now` until `until`; a longer standstill already begun goes on.
+    /// Stops counting until `until`, or longer if an earlier stop lasts longer.
     pub(crate) fn stop(&mut self, now: Duration, until: Duration) {
         self.beats = self.count(now);
         self.since = self.since.max(until);
     }
 
-    /// Beats again from `now` on, whatever stopped it.
+    /// Counts again from `now`, ending any stop.
     pub(crate) fn restart(&mut self, now: Duration) {
         self.beats = self.count(now);
         self.since = now;

@@ -1,7 +1,7 @@
 //! One instance: its state, and the software's side of its rings.
 //!
-//! What the hardware does between the rings is in `hardware`; what goes wrong with it, and what a
-//! driver does about that, in `failure`.
+//! `hardware` has the processing between the rings, `failure` the faults and a driver's reset and
+//! reclaim.
 
 mod failure;
 mod hardware;
@@ -15,8 +15,9 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::calendar::Calendar;
 use crate::completion::{Completion, CompletionStatus, EntryId, ServiceClass, SubmitError};
-use crate::config::{ConfigError, InstanceConfig, RingLayout};
+use crate::config::{InstanceConfig, RingLayout};
 use crate::entries::{Entries, Entry, Slot, Stage};
+use crate::error::ConfigError;
 use crate::fault::Faults;
 use crate::heartbeat::Heartbeat;
 use crate::interrupt::InterruptLine;
@@ -26,19 +27,18 @@ use crate::units::{Pool, Seat, UnitGroup};
 
 /// One instance of a simulated accelerator, stepped by its owner.
 ///
-/// `P` is the request: it is moved in by [`submit`](Self::submit) and comes back in a
-/// [`Completion`]; meanwhile the device owns it, and nothing points at it.
+/// `P` is the payload of a request: [`submit`](Self::submit) moves it in and a [`Completion`] returns
+/// it; in between the device owns it.
 ///
 /// # Time
-/// Every `now` is the time since the start, and must not go back (an earlier one is taken as the
-/// latest seen). No time is too late: what would be after [`Duration::MAX`] happens then.
+/// Every `now` is the time since the start. An earlier `now` counts as the latest one seen. An event
+/// after [`Duration::MAX`] happens at that time.
 /// [`submit`](Self::submit) and [`take_interrupt`](Self::take_interrupt) first
-/// [`advance`](Self::advance) to their `now`; [`poll_responses`](Self::poll_responses) only looks
-/// at what is on the ring.
+/// [`advance`](Self::advance) to their `now`; [`poll_responses`](Self::poll_responses) does
+/// not.
 ///
 /// # Threads
-/// A plain value without locks or shared state: `Send` and `Sync` if `P` is. Whoever owns it drives
-/// it.
+/// A plain value without locks or shared state: `Send` and `Sync` if `P` is.
 ///
 /// # Drop
 /// Drops the payloads still inside.
@@ -50,44 +50,45 @@ pub struct Instance<P> {
     /// Free entries of each request ring.
     credits: Vec<usize>,
     doorbell: Duration,
-    /// Entries whose doorbell is on its way. The latency is constant, so they arrive in order.
+    /// Entries that the device has not seen yet. The doorbell latency is constant, so they arrive in
+    /// order.
     rung: VecDeque<(Duration, Slot)>,
     groups: Vec<UnitGroup>,
     pool: Option<Pool>,
-    /// Whether any group's units ever wait for more requests, so that their timeouts count.
+    /// Whether any group's units wait for full batches, so that batch timeouts matter.
     fills_batches: bool,
-    /// What the hardware is busy with; stands still in a hang, ends with a reset.
+    /// Work in progress; stopped by a hang, discarded by a reset.
     work: Calendar<Work>,
-    /// What will happen *to* the hardware.
+    /// Timed faults and recoveries.
     changes: Calendar<Change>,
     response_depth: usize,
     responses: VecDeque<Response>,
-    /// Responses for which the response ring has no room, oldest first, with the unit that keeps
-    /// it. Empty unless the ring is full.
+    /// Responses for which the response ring has no room, oldest first, with the units that hold
+    /// them. Empty unless the ring is full.
     stalled: VecDeque<(Response, Option<Seat>)>,
     line: InterruptLine,
     heartbeat: Heartbeat,
     presence: Presence,
-    /// The rings claim to be full until then.
+    /// The rings report that they are full until then.
     stuck_until: Duration,
     /// No work moves until then.
     hung_until: Duration,
-    /// Responses held back, with the number of others that have yet to overtake them.
+    /// Responses held back, with the number of others that must overtake them first.
     held_back: Vec<(Slot, u32)>,
     faults: Faults,
     stats: InstanceStats,
     trace: Trace,
 }
 
-/// Whether an instance takes requests.
+/// Whether an instance accepts requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Presence {
-    /// It does.
+    /// It accepts requests.
     Present,
-    /// Not until the reset is over.
+    /// It is being reset.
     Resetting {
-        /// When that is.
+        /// When the reset is over.
         until: Duration,
     },
     /// It is unplugged.
@@ -97,27 +98,27 @@ pub enum Presence {
     },
 }
 
-/// What the hardware is busy with.
+/// A piece of work in progress.
 #[derive(Debug, Clone, Copy)]
 enum Work {
-    /// A unit is done with the entry; its time is counted with the last of a batch.
+    /// A unit finishes the entry. `last` is true for the last entry of its batch.
     Finish { slot: Slot, unit: u32, last: bool },
-    /// The response of a finished entry is written, late.
+    /// The late response of a finished entry is written.
     AnswerLate(Slot),
 }
 
-/// What will happen to the hardware.
+/// A change of the instance at a set time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Change {
-    /// The time of a fault rule has come.
+    /// The timed fault rule of this index strikes.
     Strike(usize),
-    /// A stuck ring, a hang or a standstill of the heart is over.
+    /// A stuck ring, a hang or a heartbeat loss is over.
     Recover,
-    /// The instance is back from a reset or removal.
+    /// The instance returns from a reset or removal.
     Return,
 }
 
-/// What the response ring holds.
+/// A response on the response ring.
 #[derive(Debug, Clone, Copy)]
 enum Response {
     Entry(Slot),
@@ -135,10 +136,10 @@ enum Response {
 impl<P> Instance<P> {
     /// Builds an instance, idle at time zero.
     ///
-    /// Equal configurations and seeds give instances that do the same at the same calls.
+    /// Equal configurations and seeds give instances that behave equally under equal calls.
     ///
     /// # Errors
-    /// The first field of `config` that makes no sense, with its value and what to write instead.
+    /// The first invalid field of `config`, with its value and the accepted range.
     pub fn new(config: InstanceConfig, seed: u64) -> Result<Self, ConfigError> {
         config.validate()?;
         let n_rings = match config.rings {
@@ -197,7 +198,7 @@ impl<P> Instance<P> {
     /// Writes a request to the ring of its class and rings the doorbell.
     ///
     /// # Errors
-    /// [`SubmitError`] with the payload, if the ring is full or the instance takes no such request now.
+    /// [`SubmitError`] with the payload, if the ring is full or the instance cannot accept the request.
     pub fn submit(
         &mut self,
         now: Duration,
@@ -248,7 +249,7 @@ impl<P> Instance<P> {
         Ok(id)
     }
 
-    /// Moves the simulated hardware to `now`: everything due by then happens, in order.
+    /// Advances the simulated hardware to `now`: all events up to then happen, in order.
     pub fn advance(&mut self, now: Duration) {
         while let Some((at, source)) = self.next_event() {
             if at > now {
@@ -260,11 +261,11 @@ impl<P> Instance<P> {
         self.now = self.now.max(now);
     }
 
-    /// Drains up to `max` responses, oldest first, onto the end of `into`; says how many.
+    /// Drains up to `max` responses, oldest first, onto the end of `into`, and returns their number.
     ///
-    /// Each frees the ring entry of its request, and makes room for a response that a unit had to
-    /// keep. Software that relies on interrupts drains until it gets fewer than `max`: what it
-    /// leaves on the ring is not announced again.
+    /// Each frees the ring entry of its request, and makes room for a response that a unit holds.
+    /// Software that relies on interrupts must drain until it gets fewer than `max`: no further
+    /// interrupt announces the responses it leaves.
     pub fn poll_responses(&mut self, max: usize, into: &mut Vec<Completion<P>>) -> usize {
         self.stats.polls += 1;
         let mut drained = 0;
@@ -284,10 +285,9 @@ impl<P> Instance<P> {
         drained
     }
 
-    /// When [`advance`](Self::advance) will next change something; `None` if nothing is under way.
+    /// The time of the next event in [`advance`](Self::advance); `None` if there is none.
     ///
-    /// Responses on the ring and an interrupt not taken are not under way: they wait for the
-    /// software.
+    /// Responses on the ring and an interrupt not taken are no events: they wait for the software.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
         self.next_event().map(|(at, _)| at.max(self.now))
@@ -305,13 +305,13 @@ impl<P> Instance<P> {
         self.line.is_pending()
     }
 
-    /// Whether the instance interrupts at all, or has to be polled.
+    /// Whether the instance uses interrupts; otherwise it must be polled.
     #[must_use]
     pub fn interrupts(&self) -> bool {
         self.line.is_used()
     }
 
-    /// Starts or stops the trace. Off at first; records not drained pile up in memory.
+    /// Starts or stops the trace. Off by default; records stay in memory until they are drained.
     pub fn set_trace(&mut self, on: bool) {
         self.trace.on = on;
     }
@@ -321,27 +321,27 @@ impl<P> Instance<P> {
         self.trace.records.drain(..)
     }
 
-    /// Responses on the ring.
+    /// The number of responses on the ring.
     #[must_use]
     pub fn responses_waiting(&self) -> usize {
         self.responses.len()
     }
 
-    /// Ring entries in use, over all rings: the payloads that the device holds.
+    /// The number of ring entries in use over all rings: the payloads that the device holds.
     #[must_use]
     pub fn occupancy(&self) -> usize {
         self.entries.len()
     }
 
-    /// Free entries of the ring that serves `class`, as the instance says: none while its rings are
-    /// stuck. `None` if no ring serves it.
+    /// The number of free entries that the ring of `class` reports: 0 while its rings are stuck.
+    /// `None` if no ring serves it.
     #[must_use]
     pub fn credits(&self, class: ServiceClass) -> Option<usize> {
         let group = self.groups.iter().find(|group| group.class == class)?;
         Some(if self.is_stuck() { 0 } else { self.credits[group.ring] })
     }
 
-    /// Whether its rings claim to be full, whatever is on them.
+    /// Whether a fault makes its rings report that they are full.
     #[must_use]
     pub fn is_stuck(&self) -> bool {
         self.now < self.stuck_until
@@ -365,7 +365,7 @@ impl<P> Instance<P> {
         self.now
     }
 
-    /// Counts a refusal on its way out.
+    /// Counts and records a refusal.
     fn refuse(&mut self, class: ServiceClass, refused: SubmitError<P>) -> SubmitError<P> {
         match refused {
             SubmitError::RingFull(_) => self.stats.refused_full += 1,
@@ -411,7 +411,7 @@ impl<P> Instance<P> {
         completion
     }
 
-    /// The entry leaves the device, and its place on the ring is free.
+    /// Removes an entry and frees its place on the ring.
     fn release(&mut self, slot: Slot) -> Entry<P> {
         let entry = self.entries.remove(slot);
         self.credits[self.groups[entry.group].ring] += 1;
@@ -439,8 +439,7 @@ impl<P> fmt::Debug for Instance<P> {
     }
 }
 
-/// A generator of its own for each purpose, so that one fault rule more or less leaves every
-/// service time as it was.
+/// A generator per purpose, so that adding a fault rule changes no service time.
 fn stream(seed: u64, stream: u64) -> ChaCha8Rng {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(stream);

@@ -1,4 +1,4 @@
-//! A card: several instances that are driven together.
+//! Several instances that are driven together.
 
 use core::fmt;
 use core::time::Duration;
@@ -6,21 +6,22 @@ use core::time::Duration;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use crate::config::{ConfigError, InstanceConfig};
+use crate::config::InstanceConfig;
+use crate::error::ConfigError;
 use crate::fault::Fault;
 use crate::instance::Instance;
 
-/// Several instances with one seed and one time.
+/// Several instances with one seed and one clock, like those of one accelerator card.
 ///
 /// ```text
 ///            +-- instance 0: rings, units, interrupt line
-///   card ----+-- instance 1: rings, units, interrupt line
+///   set -----+-- instance 1: rings, units, interrupt line
 ///            +-- ...
 /// ```
 ///
-/// Instances share nothing but fate: [`inject_everywhere`](Self::inject_everywhere) lets all of
-/// them fail at the same instant, as when the card is pulled out. Which instance gets a request is
-/// for the software to say.
+/// Instances share no resources. [`inject_everywhere`](Self::inject_everywhere) makes a fault strike
+/// all of them at the same instant, as when a card is pulled out. The software chooses the instance
+/// of each request.
 ///
 /// ```
 /// use core::time::Duration;
@@ -50,7 +51,7 @@ pub struct InstanceSet<P> {
 pub struct InstanceId(u32);
 
 impl InstanceId {
-    /// The place in the card, from zero.
+    /// The position in the set, from zero.
     #[must_use]
     pub const fn index(self) -> usize {
         self.0 as usize
@@ -67,7 +68,7 @@ impl<P> InstanceSet<P> {
     /// Builds all instances, each with a seed of its own drawn from `seed`.
     ///
     /// # Errors
-    /// The first field that makes no sense in the first configuration that has one.
+    /// The first invalid field of the first invalid configuration.
     pub fn new(configs: Vec<InstanceConfig>, seed: u64) -> Result<Self, ConfigError> {
         let mut seeds = ChaCha8Rng::seed_from_u64(seed);
         let instances = configs
@@ -77,7 +78,7 @@ impl<P> InstanceSet<P> {
         Ok(Self { instances })
     }
 
-    /// The names of all instances.
+    /// The identifiers of all instances.
     pub fn ids(&self) -> impl Iterator<Item = InstanceId> + use<P> {
         (0..u32::try_from(self.instances.len()).unwrap_or(u32::MAX)).map(InstanceId)
     }
@@ -85,7 +86,7 @@ impl<P> InstanceSet<P> {
     /// One instance.
     ///
     /// # Panics
-    /// If `id` is from a card with more instances.
+    /// If `id` is from a set with more instances.
     #[must_use]
     pub fn instance(&self, id: InstanceId) -> &Instance<P> {
         &self.instances[id.index()]
@@ -94,7 +95,7 @@ impl<P> InstanceSet<P> {
     /// One instance, to submit to and to drain.
     ///
     /// # Panics
-    /// If `id` is from a card with more instances.
+    /// If `id` is from a set with more instances.
     pub fn instance_mut(&mut self, id: InstanceId) -> &mut Instance<P> {
         &mut self.instances[id.index()]
     }
@@ -120,7 +121,7 @@ impl<P> InstanceSet<P> {
         self.instances.iter().filter_map(Instance::next_deadline).min()
     }
 
-    /// Requests inside, over all instances.
+    /// The number of requests inside all instances.
     #[must_use]
     pub fn occupancy(&self) -> usize {
         self.instances.iter().map(Instance::occupancy).sum()

@@ -11,21 +11,21 @@ use core::time::Duration;
 
 use crate::config::InterruptMode;
 
-/// Everything the device knows about its interrupts. Times are absolute.
+/// The state of the interrupt line. Times are absolute.
 #[derive(Debug)]
 pub(crate) struct InterruptLine {
     mode: InterruptMode,
     latency: Duration,
     /// Responses written since the last interrupt was raised.
     unannounced: u32,
-    /// When the oldest of them has waited long enough.
+    /// When the coalescing delay of the oldest of them ends.
     timer: Option<Duration>,
-    /// When the interrupt that was raised reaches the software.
+    /// When the interrupt in transit reaches the software.
     arrives: Option<Duration>,
     pending: bool,
 }
 
-/// What the device has to do about its interrupt line.
+/// What the device must do about its interrupt line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub(crate) enum Signal {
@@ -41,7 +41,7 @@ impl InterruptLine {
         Self { mode, latency, unannounced: 0, timer: None, arrives: None, pending: false }
     }
 
-    /// A response was written.
+    /// Counts a written response.
     pub(crate) fn handle_response(&mut self, now: Duration) -> Signal {
         let (responses, delay) = match self.mode {
             InterruptMode::Polling => return Signal::Nothing,
@@ -58,7 +58,7 @@ impl InterruptLine {
         Signal::Nothing
     }
 
-    /// Time has come to [`deadline`](Self::deadline).
+    /// Handles the event at [`deadline`](Self::deadline).
     pub(crate) fn handle_deadline(&mut self, now: Duration) -> Signal {
         if self.arrives.is_some_and(|at| at <= now) {
             self.arrives = None;
@@ -71,18 +71,17 @@ impl InterruptLine {
         Signal::Nothing
     }
 
-    /// Whether an interrupt is under way or not yet taken, which covers whatever else there is to
-    /// announce.
+    /// Whether an interrupt is in transit or not yet taken; it announces later responses, too.
     const fn is_covered(&self) -> bool {
         self.pending || self.arrives.is_some()
     }
 
-    /// Sends an interrupt on its way.
+    /// Raises an interrupt, which arrives after the latency.
     pub(crate) fn raise(&mut self, now: Duration) {
         self.arrives = Some(now.saturating_add(self.latency));
     }
 
-    /// The software found the ring empty: nothing is left to announce.
+    /// Records that the software drained the ring: nothing is left to announce.
     pub(crate) fn handle_drained(&mut self) {
         self.unannounced = 0;
         self.timer = None;
@@ -96,7 +95,7 @@ impl InterruptLine {
         self.pending
     }
 
-    /// Whether the instance interrupts at all.
+    /// Whether the instance uses interrupts.
     pub(crate) fn is_used(&self) -> bool {
         self.mode != InterruptMode::Polling
     }

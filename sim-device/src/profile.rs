@@ -1,4 +1,4 @@
-//! Device profiles: four kinds of key holder, with service times of the published order.
+//! Device profiles: four kinds of key holder, with service times from published figures.
 
 use core::fmt;
 use core::str::FromStr;
@@ -8,11 +8,11 @@ use crate::completion::ServiceClass;
 use crate::config::{InstanceConfig, InterruptMode, RingLayout, UnitConfig};
 use crate::service::ServiceTime;
 
-/// A kind of device, as a configuration to start from.
+/// A kind of device, as a starting configuration.
 ///
-/// Published figures are mostly throughputs. A profile divides its units by the throughput to get
-/// a service time; the number of units and the spread are ours where the source does not say.
-/// They are orders of magnitude for experiments, not a claim about any product.
+/// Published figures are mostly throughputs. A profile divides its number of units by the throughput
+/// to get a service time; the number of units and the spread are assumptions where the source gives
+/// none. They are orders of magnitude for experiments, not a claim about any product.
 ///
 /// | profile | RSA-2048 | P-256 | agreement | symmetric | units | interrupts |
 /// | --- | --- | --- | --- | --- | --- | --- |
@@ -27,27 +27,27 @@ pub enum Profile {
     ///
     /// 110,000 RSA-2048 signatures a second on one card, as reported in `intel/QAT_Engine` issue
     /// 34: 24 units of 218 us. Ring depths as in that project's sample configurations. That
-    /// elliptic-curve work takes half of it and small symmetric records 8 us is our assumption.
+    /// elliptic-curve work takes half of it and small symmetric records 8 us is an assumption.
     AcceleratorCard,
     /// A network-attached hardware security module.
     ///
     /// 1,000 RSA-2048 and 1,500 P-256 signatures a second for one module, half of the figures that
     /// the AWS CloudHSM user guide ("performance information", hsm2m.medium) gives for two; spread
     /// over the 30 concurrent threads at which the Thales Luna Network HSM guide ("HA performance")
-    /// sees a module at its best. The log-normal spread, sigma 0.25, is our assumption.
+    /// sees a module at its best. The log-normal spread, sigma 0.25, is an assumption.
     NetworkHsm,
     /// A key management service reached over HTTPS.
     ///
     /// The AWS KMS developer guide ("request quotas") allows 1,000 RSA and 1,000 elliptic-curve
     /// operations a second by default, and 5,500 symmetric ones in smaller regions: units times
-    /// their mean rate come near that. The round trip and its long tail, sigma 0.5, are our
-    /// assumption.
+    /// their mean rate come near that. The round trip and its long tail, sigma 0.5, are
+    /// assumptions.
     CloudKms,
     /// A USB security key: one operation at a time, and one more on its way.
     ///
     /// 700 ms for an RSA-2048 signature (YubiKey NEO, `letsencrypt/boulder` issue 795), 11 P-256
-    /// signatures a second (YubiKey 5, documentation of the `sshcerts` crate). It has no symmetric
-    /// engine worth the name: 30 ms is our assumption.
+    /// signatures a second (YubiKey 5, documentation of the `sshcerts` crate). Its symmetric
+    /// operations are slow, too: 30 ms is an assumption.
     UsbToken,
 }
 
@@ -149,20 +149,20 @@ impl FromStr for Profile {
     }
 }
 
-/// A name that is none of [`Profile::ALL`].
+/// A name of no profile in [`Profile::ALL`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "no device profile is named `{name}`: use accelerator-card, network-hsm, cloud-kms or usb-token"
 )]
 pub struct UnknownProfile {
-    /// As given.
+    /// The unknown name.
     pub name: String,
 }
 
-/// A system call and a local segment.
+/// A system call and a local network segment.
 const SOCKET_WRITE: Duration = Duration::from_micros(50);
 
-/// By class: RSA, elliptic curve, agreement, symmetric.
+/// Builds the groups of the four classes: RSA, elliptic curve, agreement, symmetric.
 fn units(groups: [(u32, ServiceTime); 4]) -> Vec<UnitConfig> {
     let classes = [Profile::RSA_SIGN, Profile::EC_SIGN, Profile::KEY_AGREEMENT, Profile::SYMMETRIC];
     classes

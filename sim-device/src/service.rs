@@ -1,49 +1,49 @@
-//! Service times: how long a unit works on one request.
+//! Service times: models and their sampling.
 
 use core::time::Duration;
 
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-/// The longest service time accepted, one day: anything longer is a mistake in the unit.
+/// The longest service time accepted, one day. A longer one is most likely given in the wrong unit.
 pub const LONGEST_SERVICE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// How long a service unit works on one request.
+/// The distribution of the time that a service unit takes for one request.
 ///
 /// The constructors check their arguments;
-/// [`InstanceConfig::validate`](crate::InstanceConfig::validate) checks values made by hand.
-/// Drawn times are whole nanoseconds.
+/// [`InstanceConfig::validate`](crate::InstanceConfig::validate) checks values built without
+/// them. Drawn times are whole nanoseconds.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum ServiceTime {
-    /// Always the same: fixed-function hardware, and the D of an M/D/1 queue.
+    /// Constant: fixed-function hardware, and the D of an M/D/1 queue.
     Fixed(Duration),
     /// Exponential: memoryless, the second M of an M/M/c queue.
     Exponential {
         /// The mean.
         mean: Duration,
     },
-    /// The logarithm is normally distributed: a usual fit for what is reached over a network.
+    /// Log-normal: a usual fit for services reached over a network.
     LogNormal {
-        /// Half of the requests are faster. The mean is `median * exp(sigma^2 / 2)`.
+        /// The median. The mean is `median * exp(sigma^2 / 2)`.
         median: Duration,
         /// Standard deviation of the natural logarithm; 0 is fixed, 0.5 gives a p99 of 3.2 times
         /// the median, 1.0 one of 10 times.
         sigma: f64,
     },
-    /// Any time from `low` to `high`, all equally likely.
+    /// Uniform from `low` to `high`.
     Uniform {
         /// The shortest.
         low: Duration,
         /// The longest.
         high: Duration,
     },
-    /// Measured values with their weights. Values are drawn as they stand, not interpolated.
+    /// Measured values with their weights, drawn without interpolation.
     Empirical(Vec<(Duration, u32)>),
 }
 
 impl ServiceTime {
-    /// Always `time`.
+    /// A constant time.
     ///
     /// # Errors
     /// If `time` is longer than [`LONGEST_SERVICE`].
@@ -75,7 +75,7 @@ impl ServiceTime {
         Self::Uniform { low, high }.validated()
     }
 
-    /// One of `samples`, each as likely as its weight among all weights.
+    /// One of `samples`, drawn in proportion to its weight.
     ///
     /// # Errors
     /// If there is no sample of weight above zero, or a sample is longer than [`LONGEST_SERVICE`].
@@ -83,7 +83,7 @@ impl ServiceTime {
         Self::Empirical(samples).validated()
     }
 
-    /// The mean of the distribution, to work out capacity and load.
+    /// The mean of the distribution, for computing capacity and load.
     #[must_use]
     pub fn mean(&self) -> Duration {
         match self {
@@ -100,7 +100,7 @@ impl ServiceTime {
         }
     }
 
-    /// Checks values that were not made by a constructor.
+    /// Checks the parameters.
     ///
     /// # Errors
     /// As the constructors.
@@ -134,7 +134,7 @@ impl ServiceTime {
     }
 }
 
-/// A service-time model that makes no sense.
+/// An invalid service-time model.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ServiceTimeError {
@@ -155,12 +155,12 @@ pub enum ServiceTimeError {
         /// As given.
         high: Duration,
     },
-    /// No sample that could be drawn.
+    /// No sample with a weight above zero.
     #[error("`empirical` has no sample with a weight above zero: add at least one")]
     NoSamples,
 }
 
-/// A model made ready for drawing: no allocation and no search of more than log2(samples) steps.
+/// A model prepared for drawing: a draw allocates nothing and takes at most log2(samples) steps.
 #[derive(Debug, Clone)]
 pub(crate) enum Sampler {
     Fixed(Duration),
@@ -175,7 +175,7 @@ pub(crate) enum Sampler {
         low: Duration,
         span_ns: u64,
     },
-    /// Times with the sum of all weights up to and including each.
+    /// Times with cumulative weights.
     Empirical {
         cumulated: Vec<(u64, Duration)>,
         total: u64,
@@ -227,18 +227,18 @@ impl Sampler {
     }
 }
 
-/// A number in `0.0..1.0`, all 53 bits of the fraction random.
+/// A uniform number in `0.0..1.0` with 53 random bits.
 pub(crate) fn unit(rng: &mut ChaCha8Rng) -> f64 {
     (rng.next_u64() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
 }
 
-/// A number in `0..bound` by the high half of a product; its bias is at most `bound / 2^64`.
+/// A uniform number in `0..bound`, as the high half of a product; its bias is at most `bound / 2^64`.
 fn below(rng: &mut ChaCha8Rng, bound: u64) -> u64 {
     ((u128::from(rng.next_u64()) * u128::from(bound)) >> 64) as u64
 }
 
-/// Marsaglia's polar method. The second value is thrown away, so that a draw depends on the
-/// generator alone.
+/// Marsaglia's polar method. The second value is discarded, so that a draw depends on the generator
+/// alone.
 fn standard_normal(rng: &mut ChaCha8Rng) -> f64 {
     loop {
         let (x, y) = (2.0 * unit(rng) - 1.0, 2.0 * unit(rng) - 1.0);
@@ -257,7 +257,7 @@ fn nanos(time: Duration) -> f64 {
     time.as_nanos() as f64
 }
 
-/// Rounds to whole nanoseconds; the cast saturates.
+/// Rounds to whole nanoseconds, saturating.
 fn from_nanos(ns: f64) -> Duration {
     Duration::from_nanos(ns.round() as u64)
 }
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn empirical_draws_come_by_weight_and_never_without() {
+    fn empirical_draws_follow_the_weights_and_never_take_a_weight_of_zero() {
         let model = ServiceTime::empirical(vec![(us(1), 0), (us(2), 1), (us(3), 3), (us(4), 0)]);
         let draws = draws(&model.expect("valid"));
         let share = |time| draws.iter().filter(|t| **t == time).count() as f64 / f64::from(N);

@@ -4,11 +4,11 @@ use core::time::Duration;
 
 use crate::completion::ServiceClass;
 
-/// What an instance has done so far; counters never go back.
+/// Counters of one instance. They never decrease.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct InstanceStats {
-    /// Units that can be at work at a time.
+    /// The number of units that can work at the same time.
     pub units: u32,
     /// Requests accepted.
     pub submitted: u64,
@@ -16,39 +16,38 @@ pub struct InstanceStats {
     pub refused_full: u64,
     /// Submissions refused because the instance was resetting or unplugged.
     pub refused_away: u64,
-    /// Requests that a unit has finished, whatever became of the response.
+    /// Requests that a unit has finished, even if the response was lost.
     pub finished: u64,
-    /// Responses that the software has drained, duplicates included.
-    ///
-    /// At any time `submitted + duplicates == drained + reclaimed +` the present
+    /// Responses that the software has drained, including duplicates. Always
+    /// `submitted + duplicates == drained + reclaimed +` the present
     /// [`occupancy`](crate::Instance::occupancy).
     pub drained: u64,
-    /// Those of them that came without a payload.
+    /// Drained responses without a payload.
     pub duplicates: u64,
-    /// Lost requests that the software took back.
+    /// Lost requests that the software reclaimed.
     pub reclaimed: u64,
     /// Faults that have struck.
     pub faults: u64,
-    /// Times that a unit had to keep its work because the response ring was full.
+    /// Responses that a unit had to hold because the response ring was full.
     pub response_stalls: u64,
-    /// Interrupts that have reached the software.
+    /// Interrupts delivered.
     pub interrupts: u64,
     /// Interrupts lost by a fault.
     pub interrupts_lost: u64,
     /// Polls of the response ring.
     pub polls: u64,
-    /// Those of them that found nothing.
+    /// Polls that found the ring empty.
     pub empty_polls: u64,
-    /// The most ring entries ever in use at a time.
+    /// The highest number of ring entries in use.
     pub peak_occupancy: usize,
-    /// By class, in the order of the configuration.
+    /// Counters by class, in the order of the configuration.
     pub classes: Vec<ClassStats>,
 }
 
 impl InstanceStats {
     /// The share of all unit time until `elapsed` that was spent working, 0 to 1.
     ///
-    /// Work is counted when it is finished, so the figure lags by what is in service now.
+    /// Work is counted when it finishes, so requests in service are not included.
     #[must_use]
     pub fn utilisation(&self, elapsed: Duration) -> f64 {
         let busy: f64 = self.classes.iter().map(|class| class.busy.as_secs_f64()).sum();
@@ -62,23 +61,23 @@ impl InstanceStats {
     }
 }
 
-/// What the units of one class have done so far.
+/// Counters of the units of one class.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ClassStats {
     /// The class.
     pub class: ServiceClass,
-    /// How many units can serve it at a time.
+    /// The number of units that can serve the class at the same time.
     pub units: u32,
-    /// Units that are at work now, or keep a response for which the ring has no room.
+    /// Units that work now, or hold a response for which the ring has no room.
     pub working: u32,
     /// Requests finished.
     pub finished: u64,
-    /// Times that a unit has finished, each with one request or a batch of them.
+    /// Services finished, each of one request or one batch.
     pub services: u64,
-    /// The time units have worked, summed over units.
+    /// Working time, summed over units.
     pub busy: Duration,
-    /// The time that finished requests had waited from submission to service, summed.
+    /// Time from submission to service, summed over finished requests.
     pub waited: Duration,
 }
 
@@ -95,7 +94,7 @@ impl ClassStats {
         }
     }
 
-    /// How many requests a unit has served at once, on average; 0 before the first.
+    /// The mean number of requests per service; 0 before the first.
     #[must_use]
     pub fn mean_batch(&self) -> f64 {
         share(self.finished as f64, self.services as f64)

@@ -1,4 +1,4 @@
-//! The trace: every event of an instance with its virtual time.
+//! The trace of an instance: its events with their virtual times.
 
 use core::fmt;
 use core::time::Duration;
@@ -6,15 +6,15 @@ use core::time::Duration;
 use crate::completion::{CompletionStatus, EntryId, ServiceClass};
 use crate::fault::Fault;
 
-/// One event and when it happened.
+/// One event and its time.
 ///
-/// As text, `1500 started entry=0`: nanoseconds, the event's name, its fields. Equal seeds and
-/// calls give equal text; the text holds no payload.
+/// `Display` writes `1500 started entry=0`: nanoseconds, the event's name, its fields. Equal seeds
+/// and calls give equal text, which contains no payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceRecord {
-    /// Since the start.
+    /// The time since the start.
     pub at: Duration,
-    /// What happened.
+    /// The event.
     pub event: Event,
 }
 
@@ -24,7 +24,7 @@ impl fmt::Display for TraceRecord {
     }
 }
 
-/// What can happen in an instance.
+/// An event of an instance.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
@@ -42,12 +42,12 @@ pub enum Event {
         /// [`SubmitError::reason`](crate::SubmitError::reason).
         reason: &'static str,
     },
-    /// A unit began to work on a request.
+    /// A unit started a request.
     Started {
         /// Its tag.
         entry: EntryId,
     },
-    /// The unit is done.
+    /// A unit finished a request.
     Finished {
         /// Its tag.
         entry: EntryId,
@@ -59,7 +59,7 @@ pub enum Event {
         /// The status reported.
         status: CompletionStatus,
     },
-    /// The response ring was full, so the unit that made the response keeps it.
+    /// The response ring was full, so the unit holds the response.
     Stalled {
         /// The tag reported.
         entry: EntryId,
@@ -68,10 +68,10 @@ pub enum Event {
     Drained {
         /// The tag reported.
         entry: EntryId,
-        /// Whether the payload came with it.
+        /// Whether it had a payload.
         payload: bool,
     },
-    /// The software took back a request whose response was lost.
+    /// The software reclaimed a request whose response was lost.
     Reclaimed {
         /// Its tag.
         entry: EntryId,
@@ -80,9 +80,9 @@ pub enum Event {
     Interrupt,
     /// A fault struck.
     Struck {
-        /// What.
+        /// The fault.
         fault: Fault,
-        /// The request it struck, if one.
+        /// The request it struck, if it strikes requests.
         entry: Option<EntryId>,
     },
     /// A reset or removal took the instance out of service.
@@ -90,9 +90,9 @@ pub enum Event {
         /// The status of every request inside.
         status: CompletionStatus,
     },
-    /// A stuck ring, a hang or a standstill of the heart is over.
+    /// A stuck ring, a hang or a heartbeat loss is over.
     Recovered,
-    /// The instance takes requests again after a reset or a removal.
+    /// The instance accepts requests again after a reset or a removal.
     Returned,
 }
 
@@ -127,7 +127,7 @@ impl fmt::Display for Event {
     }
 }
 
-/// The records not yet drained, if anybody wants them.
+/// The records not yet drained, and whether the trace is on.
 #[derive(Debug, Default)]
 pub(crate) struct Trace {
     pub(crate) on: bool,

@@ -1,4 +1,4 @@
-//! The service units: a group for each class with its queue, and the pool they may share.
+//! Service units: a group per class with its queue, and the pool they may share.
 
 use core::time::Duration;
 use std::collections::VecDeque;
@@ -11,7 +11,7 @@ use crate::config::UnitConfig;
 use crate::entries::Slot;
 use crate::service::Sampler;
 
-/// Identical units in parallel with one first-come-first-served queue.
+/// The parallel units of one class, with a first-come-first-served queue.
 #[derive(Debug)]
 pub(crate) struct UnitGroup {
     pub(crate) class: ServiceClass,
@@ -19,29 +19,29 @@ pub(crate) struct UnitGroup {
     pub(crate) ring: usize,
     count: u32,
     batch: Batch,
-    /// What waits for a unit, with the time since when.
+    /// Entries that wait for a unit, with the time at which they arrived.
     queue: VecDeque<(Slot, Duration)>,
-    /// What each unit that was ever used still has to give away.
+    /// The number of requests in each unit that was ever used.
     loads: Vec<u32>,
-    /// Those of them that are idle.
+    /// Units in `loads` that are idle.
     idle: Vec<u32>,
     sampler: Sampler,
-    /// A stream of its own: what another class draws changes nothing here.
+    /// A stream of its own: draws of other classes change nothing here.
     rng: ChaCha8Rng,
 }
 
-/// A unit of a group, busy with a request.
+/// A busy unit of a group.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Seat {
     pub(crate) group: usize,
     pub(crate) unit: u32,
 }
 
-/// What a unit begins with.
+/// A unit that starts, with its requests.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Start {
     pub(crate) unit: u32,
-    /// How many of the first in the queue it takes; take them with [`UnitGroup::seat`].
+    /// The number of requests it takes from the queue; take them with [`UnitGroup::seat`].
     pub(crate) requests: u32,
     pub(crate) service: Duration,
 }
@@ -53,7 +53,6 @@ impl UnitGroup {
             class: config.class,
             ring,
             count: config.count,
-            // One by one is a batch of one.
             batch: config.batch.unwrap_or(Batch { size: 1, timeout: Duration::ZERO }),
             queue: VecDeque::new(),
             loads: Vec::new(),
@@ -67,24 +66,24 @@ impl UnitGroup {
         self.queue.push_back((slot, now));
     }
 
-    /// The first in the queue, if a unit of the group is to begin with it now.
+    /// The first in the queue, if a unit of the group may start it now.
     pub(crate) fn next(&self, now: Duration) -> Option<Slot> {
         let (slot, since) = *self.queue.front().filter(|_| self.has_idle())?;
         (self.has_full_batch() || since.saturating_add(self.batch.timeout) <= now).then_some(slot)
     }
 
-    /// When a unit begins with fewer than it could take, for the first has waited long enough.
+    /// When a unit starts with an incomplete batch, because the first entry has waited for the timeout.
     pub(crate) fn timeout_at(&self) -> Option<Duration> {
         let (_, since) = self.queue.front().filter(|_| self.has_idle())?;
         Some(since.saturating_add(self.batch.timeout))
     }
 
-    /// Whether a unit ever waits although there is work.
+    /// Whether a unit ever waits although its queue is not empty.
     pub(crate) fn waits_for_more(&self) -> bool {
         self.batch.size > 1 && !self.batch.timeout.is_zero()
     }
 
-    /// Begins at an idle unit, if there is one and it is not to wait for more requests.
+    /// Starts an idle unit, if there is one and it need not wait for more requests.
     pub(crate) fn start_next(&mut self, now: Duration) -> Option<Start> {
         self.next(now)?;
         let requests = self.waiting().min(self.batch.size);
@@ -96,12 +95,12 @@ impl UnitGroup {
         Some(Start { unit, requests, service: self.sampler.draw(&mut self.rng) })
     }
 
-    /// The first in the queue leaves it for a unit.
+    /// Moves the first entry from the queue to a unit.
     pub(crate) fn seat(&mut self) -> Slot {
         self.queue.pop_front().expect("a start takes no more than there are").0
     }
 
-    /// A unit has given away one of its requests. Says whether it is free again.
+    /// Removes a request from a unit. True if the unit is now idle.
     pub(crate) fn release(&mut self, unit: u32) -> bool {
         let load = &mut self.loads[unit as usize];
         *load -= 1;
@@ -112,7 +111,7 @@ impl UnitGroup {
         true
     }
 
-    /// A reset: empty queue, all units idle.
+    /// Resets the group: the queue is empty and all units are idle.
     pub(crate) fn clear(&mut self) {
         self.queue.clear();
         self.loads.clear();
@@ -136,7 +135,7 @@ impl UnitGroup {
     }
 }
 
-/// Units that all groups draw on, beside their own limits.
+/// Units shared by all groups, in addition to each group's own limit.
 #[derive(Debug)]
 pub(crate) struct Pool {
     count: u32,

@@ -25,7 +25,7 @@ const LAYERS: &[Row] = &[
           testing: "libloading loom" },
     Row { layer: 0, name: "sim-device",
           ours:    "",
-          others:  "rand rand_chacha thiserror tracing",
+          others:  "rand rand_chacha slab thiserror tracing",
           testing: "" },
     Row { layer: 1, name: "job-core",
           ours:    "wait-ctx",

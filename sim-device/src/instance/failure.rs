@@ -1,5 +1,4 @@
-//! What goes wrong: the places where a fault can strike, what each fault does, and what is left to
-//! the driver.
+//! Faults: where they can strike, their effects, and the driver's reset and reclaim.
 
 use core::time::Duration;
 
@@ -11,21 +10,22 @@ use crate::trace::Event;
 use crate::units::{Seat, UnitGroup};
 
 impl<P> Instance<P> {
-    /// Takes back a request whose response was lost: the way of a driver whose response timeout
-    /// has struck. `None` unless the device will never touch the entry again.
+    /// Returns the payload of a request whose response was lost, and frees its ring entry. `None` if
+    /// the device still works on the entry.
     ///
-    /// Frees the ring entry. A driver of real hardware cannot tell lost from late, and has to reset
-    /// the instance to be sure; this call knows.
+    /// A driver calls it after its response timeout. A driver of real hardware cannot tell a lost
+    /// response from a late one, and must reset the instance.
     pub fn reclaim(&mut self, entry: EntryId) -> Option<P> {
-        let slot = self.entries.find(|held| held.id == entry && held.stage == Stage::Lost)?;
+        let mut entries = self.entries.iter();
+        let (slot, _) = entries.find(|(_, held)| held.id == entry && held.stage == Stage::Lost)?;
         let lost = self.release(slot);
         self.stats.reclaimed += 1;
         self.record(Event::Reclaimed { entry });
         Some(lost.payload)
     }
 
-    /// Advances to `now`, and resets the instance, as a driver does with one that hangs: everything
-    /// inside comes back with [`CompletionStatus::Reset`], and requests are refused for `downtime`.
+    /// Advances to `now` and resets the instance, as a driver does with one that hangs: every request
+    /// inside completes with [`CompletionStatus::Reset`], and submissions are refused for `downtime`.
     ///
     /// Does nothing while the instance is unplugged.
     pub fn reset(&mut self, now: Duration, downtime: Duration) {
@@ -33,8 +33,8 @@ impl<P> Instance<P> {
         self.strike_instance(Fault::Reset { downtime });
     }
 
-    /// Makes a fault strike, whatever the rules and budgets say: one that concerns the whole
-    /// instance now, any other at its next opportunity.
+    /// Makes a fault strike outside rules and budgets: a fault of the whole instance now, any other at
+    /// its next opportunity.
     pub fn inject(&mut self, now: Duration, fault: Fault) {
         self.advance(now);
         if fault.strikes_instance() {
@@ -45,20 +45,20 @@ impl<P> Instance<P> {
         }
     }
 
-    /// Ends the plan of faults: none strikes any more. Those in effect take their course.
+    /// Ends the fault plan: no further fault strikes. Faults in effect last as long as planned.
     pub fn disarm_faults(&mut self) {
         self.faults.disarm();
         self.changes.retain(|change| !matches!(change, Change::Strike(_)));
     }
 
-    /// How many more times a fault can strike.
+    /// The number of strikes still possible.
     #[must_use]
     pub fn faults_left(&self) -> u64 {
         self.faults.left()
     }
 
-    /// Whether the software can count on the instance from now on: present, no ring stuck, no
-    /// hang, no heartbeat missing, no response lost or held back, and no strike left.
+    /// Whether the instance is free of faults from now on: present, no ring stuck, no hang, the
+    /// heartbeat alive, no response lost or held back, and no strike left.
     #[must_use]
     pub fn is_sound(&self) -> bool {
         self.faults_left() == 0
@@ -67,23 +67,23 @@ impl<P> Instance<P> {
             && self.now >= self.hung_until
             && self.heartbeat.is_beating(self.now)
             && self.held_back.is_empty()
-            && self.entries.find(|entry| entry.stage == Stage::Lost).is_none()
+            && !self.entries.iter().any(|(_, entry)| entry.stage == Stage::Lost)
     }
 
-    /// Whether the instance takes requests.
+    /// Whether the instance accepts requests.
     #[must_use]
     pub const fn presence(&self) -> Presence {
         self.presence
     }
 
-    /// Advances to `now` and reads the heartbeat, a count that goes up once a period while the
-    /// device is alive. One that has not moved for longer than a period means trouble.
+    /// Advances to `now` and reads the heartbeat, a counter that rises once a period while the device
+    /// is alive. If it has not moved for longer than a period, the device hangs or lost its heartbeat.
     pub fn heartbeat(&mut self, now: Duration) -> u64 {
         self.advance(now);
         self.heartbeat.count(self.now)
     }
 
-    /// A request is about to be submitted.
+    /// Lets a fault strike at a submission.
     pub(super) fn meet_submission(&mut self, class: ServiceClass) {
         if let Some(strike) = self.faults.decide(Opportunity::Submission, Some(class), self.now) {
             self.faults.spend(strike);
@@ -92,7 +92,7 @@ impl<P> Instance<P> {
         }
     }
 
-    /// The time of a rule that waits for no opportunity has come.
+    /// Lets a timed fault rule strike.
     pub(super) fn handle_due_rule(&mut self, rule: usize) {
         if let Some(strike) = self.faults.due(rule) {
             self.faults.spend(strike);
@@ -101,7 +101,7 @@ impl<P> Instance<P> {
         }
     }
 
-    /// A unit is done with the entry: as a rule its response is written, and the unit has one less to do.
+    /// Completes an entry that its unit has finished: writes the response, unless a fault strikes.
     pub(super) fn complete(&mut self, slot: Slot, seat: Seat) {
         let class = self.entries[slot].class;
         let Some(strike) = self.faults.decide(Opportunity::Completion, Some(class), self.now)
@@ -111,10 +111,10 @@ impl<P> Instance<P> {
         };
         let partner = match strike.fault {
             Fault::Misdirected => self.misdirection_partner(slot),
-            Fault::Reordered { .. } if !self.others_under_way(slot) => None,
+            Fault::Reordered { .. } if !self.others_in_progress(slot) => None,
             _ => Some(slot),
         };
-        // A fault that needs another request waits for an opportunity with one.
+        // A fault that needs another request strikes at a later opportunity.
         let Some(partner) = partner else {
             self.answer(slot, CompletionStatus::Finished, Some(seat));
             return;
@@ -161,7 +161,7 @@ impl<P> Instance<P> {
         }
     }
 
-    /// The line asks for an interrupt.
+    /// Raises an interrupt, unless a fault loses it.
     pub(super) fn raise_interrupt(&mut self) {
         match self.faults.decide(Opportunity::Interrupt, None, self.now) {
             Some(strike) => {
@@ -173,14 +173,13 @@ impl<P> Instance<P> {
         }
     }
 
-    /// Lets a fault that concerns the whole instance take effect. An unplugged one has no more to
-    /// lose.
+    /// Applies a fault of the whole instance. Does nothing while it is unplugged.
     pub(super) fn strike_instance(&mut self, fault: Fault) {
         if matches!(self.presence, Presence::Removed { .. }) {
             return;
         }
         let now = self.now;
-        // Faults injected by hand may last for ever.
+        // Injected faults may last up to `Duration::MAX`.
         let after = |time: Duration| now.saturating_add(time);
         match fault {
             Fault::RingStuck { lasts } => {
@@ -214,25 +213,25 @@ impl<P> Instance<P> {
         self.record(Event::Returned);
     }
 
-    /// Notes that a fault has struck.
+    /// Counts and records that a fault has struck.
     pub(super) fn meet(&mut self, fault: Fault, entry: Option<EntryId>) {
         self.stats.faults += 1;
         tracing::debug!(device = %self.name, %fault, "device.fault");
         self.record(Event::Struck { fault, entry });
     }
 
-    /// `n` responses have overtaken those held back, and those that nobody can overtake any more
-    /// have their turn.
+    /// Counts `n` responses that overtook those held back, and writes those that are overtaken by
+    /// enough, or by all that are left.
     pub(super) fn let_overtake(&mut self, n: u32) {
-        let stranded = !self.entries.iter().any(|(_, entry)| entry.stage.is_under_way());
+        let stranded = !self.entries.iter().any(|(_, entry)| entry.stage.is_in_progress());
         let mut turn = Vec::new();
         self.held_back.retain_mut(|(slot, behind)| {
             *behind = behind.saturating_sub(n);
-            let stays = *behind > 0 && !stranded;
-            if !stays {
+            let keep = *behind > 0 && !stranded;
+            if !keep {
                 turn.push(*slot);
             }
-            stays
+            keep
         });
         for slot in turn {
             self.answer(slot, CompletionStatus::Finished, None);
@@ -247,8 +246,8 @@ impl<P> Instance<P> {
         }
     }
 
-    /// Takes the instance out of service. What it held comes back, oldest first: this is the
-    /// driver's work, so it is not bound by the response ring.
+    /// Takes the instance out of service and completes every request inside, oldest first. The driver
+    /// does this, so the depth of the response ring does not limit it.
     fn leave(&mut self, presence: Presence, until: Option<Duration>, status: CompletionStatus) {
         self.presence = presence;
         self.record(Event::WentAway { status });
@@ -271,8 +270,8 @@ impl<P> Instance<P> {
     }
 
     fn abort_all(&mut self, status: CompletionStatus) {
-        // Responses that units still kept are lost with them, and duplicates with those; what an
-        // earlier reset has brought back stays as it is.
+        // Responses that units hold are lost, and so are stalled duplicates; completions of an
+        // earlier reset stay as they are.
         let stalled = core::mem::take(&mut self.stalled);
         for (response, seat) in stalled {
             let Response::Entry(slot) = response else { continue };
@@ -292,22 +291,22 @@ impl<P> Instance<P> {
         inside.sort_unstable();
         for (id, slot) in inside {
             let entry = &mut self.entries[slot];
-            // The driver knows whose memory it gives back, whatever the device would have said.
+            // The driver knows the request by its memory, even if the device had another tag for it.
             entry.tag = id;
             entry.finished = self.now;
             self.answer(slot, status, None);
         }
     }
 
-    fn others_under_way(&self, than: Slot) -> bool {
-        self.entries.iter().any(|(slot, entry)| slot != than && entry.stage.is_under_way())
+    fn others_in_progress(&self, than: Slot) -> bool {
+        self.entries.iter().any(|(slot, entry)| slot != than && entry.stage.is_in_progress())
     }
 
-    /// The oldest other request under way.
+    /// The oldest other request in progress.
     fn misdirection_partner(&self, than: Slot) -> Option<Slot> {
         self.entries
             .iter()
-            .filter(|(slot, entry)| *slot != than && entry.stage.is_under_way())
+            .filter(|(slot, entry)| *slot != than && entry.stage.is_in_progress())
             .min_by_key(|(_, entry)| entry.id)
             .map(|(slot, _)| slot)
     }

@@ -1,5 +1,5 @@
-//! What the hardware does between the rings: see an entry, seat it at a unit, write the response,
-//! raise an interrupt.
+//! The hardware between the rings: it fetches an entry, runs it in a unit, writes the response and
+//! raises an interrupt.
 
 use core::time::Duration;
 
@@ -10,9 +10,9 @@ use crate::interrupt::Signal;
 use crate::trace::Event;
 use crate::units::{Pool, Seat, UnitGroup};
 
-/// Where the next thing comes from. The order is that of things at the same instant: changes from
-/// outside come first, units are freed before new entries look for one, a batch that is due takes
-/// what has just come, and interrupts speak of all that came before.
+/// The source of the next event. The order is that of events at one instant: timed changes come
+/// first, units are freed before new entries need one, a due batch includes entries that have just
+/// arrived, and interrupts announce all responses before them.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Source {
     Changes,
@@ -26,8 +26,8 @@ impl<P> Instance<P> {
     pub(super) fn next_event(&self) -> Option<(Duration, Source)> {
         let thawed = |at: Duration| at.max(self.hung_until);
         let mut next: Option<(Duration, Source)> = None;
-        // The first of equals stays, hence the order of `Source`. Written out, since half of all
-        // time was spent here when it was a chain of iterators.
+        // Of equal times the first offer wins, in the order of `Source`. Not a chain of iterators,
+        // which took half of all running time.
         let mut offer = |at: Option<Duration>, source| {
             if let Some(at) = at
                 && next.is_none_or(|(earliest, _)| at < earliest)
@@ -45,7 +45,7 @@ impl<P> Instance<P> {
         next
     }
 
-    /// The next group in which a unit begins without a full batch, and when.
+    /// The next group in which a unit starts an incomplete batch, and when.
     fn next_batch(&self) -> Option<(Duration, usize)> {
         if self.pool.as_ref().is_some_and(|pool| !pool.has_idle()) {
             return None;
@@ -54,15 +54,15 @@ impl<P> Instance<P> {
         self.groups.iter().enumerate().filter_map(due).min()
     }
 
-    /// Takes the event that `next_event` has named.
+    /// Handles the event that `next_event` has returned.
     pub(super) fn handle_event(&mut self, source: Source) {
         match source {
-            Source::Changes => match self.changes.take_next().expect("named as next") {
+            Source::Changes => match self.changes.pop().expect("named as next").1 {
                 Change::Strike(rule) => self.handle_due_rule(rule),
                 Change::Recover => self.record(Event::Recovered),
                 Change::Return => self.handle_return(),
             },
-            Source::Work => match self.work.take_next().expect("named as next") {
+            Source::Work => match self.work.pop().expect("named as next").1 {
                 Work::Finish { slot, unit, last } => self.handle_finish(slot, unit, last),
                 Work::AnswerLate(slot) => self.answer(slot, CompletionStatus::Finished, None),
             },
@@ -81,7 +81,7 @@ impl<P> Instance<P> {
         }
     }
 
-    /// The device has seen the entry.
+    /// Queues an entry that the device has seen.
     fn handle_doorbell(&mut self, slot: Slot) {
         let entry = &mut self.entries[slot];
         entry.stage = Stage::Queued;
@@ -90,7 +90,7 @@ impl<P> Instance<P> {
         self.start_work(group);
     }
 
-    /// A unit may have become free for `group`, or the group may have a new entry.
+    /// Starts every unit that can start, after a unit of `group` became free or an entry arrived.
     fn start_work(&mut self, group: usize) {
         if self.pool.is_none() {
             while self.start_one(group) {}
@@ -140,8 +140,7 @@ impl<P> Instance<P> {
         self.complete(slot, Seat { group, unit });
     }
 
-    /// Writes the response of an entry; the unit that keeps it, if one is named, has one less as
-    /// soon as it is written.
+    /// Writes the response of an entry. `seat`, if given, holds the entry until it is written.
     pub(super) fn answer(&mut self, slot: Slot, status: CompletionStatus, seat: Option<Seat>) {
         let entry = &mut self.entries[slot];
         entry.stage = Stage::Answered(status);
@@ -166,7 +165,7 @@ impl<P> Instance<P> {
         self.stalled.push_back((response, seat));
     }
 
-    /// The software has made room on the response ring.
+    /// Writes stalled responses while the response ring has room.
     pub(super) fn refill_responses(&mut self) {
         while self.responses.len() < self.response_depth {
             let Some((response, seat)) = self.stalled.pop_front() else { return };
@@ -194,7 +193,7 @@ impl<P> Instance<P> {
         }
     }
 
-    /// A unit has given one request away, and begins anew if it was its last.
+    /// Removes a request from its unit, which starts new work if that was its last.
     pub(super) fn leave_unit(&mut self, seat: Seat) {
         let Seat { group, unit } = seat;
         if !self.groups[group].release(unit) {

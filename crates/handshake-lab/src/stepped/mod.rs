@@ -2,7 +2,6 @@
 
 mod answers;
 mod arrivals;
-mod calendar;
 mod clock;
 mod cost;
 mod recorder;

@@ -8,9 +8,9 @@ use std::{
 };
 
 use engine_core::Clock as _;
+use sim_device::Calendar;
 
 use super::{
-    calendar::Calendar,
     clock::VirtualClock,
     recorder::Recorder,
     trace::{Mark, Trace},
