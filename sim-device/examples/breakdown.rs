@@ -1,4 +1,4 @@
-//! A card hangs, its heartbeat gives it away, the driver resets it and submits again.
+//! A card hangs; the driver notices by the heartbeat, resets the card and submits again.
 //!
 //! `cargo run -p sim-device --example breakdown` prints the trace.
 
@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use sim_device::{Fault, FaultPlan, FaultRule, Instance, InstanceConfig, Profile, Trigger};
 
-/// How often the driver looks at the heartbeat; the card beats twice as often.
+/// The driver's period of reading the heartbeat; the card counts twice as often.
 const CHECK: Duration = Duration::from_secs(1);
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -37,7 +37,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             if answer.status.claims_success() {
                 signed.push(key);
             } else {
-                // The reset will be over.
+                // After the reset.
                 card.submit(now + CHECK / 2, Profile::RSA_SIGN, key)?;
             }
         }

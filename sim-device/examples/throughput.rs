@@ -1,5 +1,5 @@
-//! How fast the simulation runs: requests through one instance with rings of 64, three units and
-//! interrupts, the software refilling the ring whenever it is interrupted.
+//! Measures the speed of the simulation: requests through one instance with rings of 64, three units
+//! and interrupts; the software refills the ring at every interrupt.
 //!
 //! `cargo run --release -p sim-device --example throughput`
 
@@ -23,7 +23,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// Runs until at least `enough` requests are done; says how many were.
+/// Runs until at least `enough` requests have finished, and returns their number.
 fn run(service: ServiceTime, enough: u64) -> Result<u64, sim_device::ConfigError> {
     let config = InstanceConfig {
         units: vec![UnitConfig::new(SIGN, 3, service)],

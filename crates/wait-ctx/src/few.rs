@@ -1,15 +1,15 @@
 //! A list that nearly always has one element or none.
 //!
-//! What a short life of a context costs is mostly copying: descriptors go from one owner to the next a few nanoseconds
-//! after they were written. A processor forwards a store to a load that lies within it, but not two narrow stores to
-//! one wide load, so a value that is written field by field and copied as a whole makes it wait. Therefore the frequent
-//! paths match on [`Few::One`], take what they want of it, and build the next owner in place.
+//! The cost of a short-lived context is mostly copying: descriptors move from one owner to the next a few nanoseconds
+//! after they were written. A processor forwards a store to a load inside it, but not two narrow stores to one wide load,
+//! so copying a value as a whole right after it was written field by field stalls. Therefore the frequent paths match on
+//! [`Few::One`], take the fields they need, and build the next owner in place.
 
 use std::mem;
 use std::ops::{Deref, DerefMut};
 use std::slice;
 
-/// Few values. A single one is kept in place; only a second one allocates.
+/// A list that keeps a single value in place; a second one allocates.
 #[derive(Debug, Clone, Default)]
 pub(crate) enum Few<T> {
     #[default]
@@ -22,7 +22,7 @@ impl<T> Few<T> {
     #[inline]
     pub(crate) fn push(&mut self, value: T) {
         match self {
-            // Nothing is there to be dropped, which an assignment would find out once more.
+            // `forget`: the old value is `None`, and an assignment would check again whether to drop it.
             Self::None => mem::forget(mem::replace(self, Self::One(value))),
             Self::One(_) | Self::Many(_) => self.push_another(value),
         }
@@ -52,7 +52,7 @@ impl<T> Few<T> {
         }
     }
 
-    /// What `f` makes of them, in reverse.
+    /// Maps the values in reverse order, leaving out those for which `f` returns `None`.
     #[inline]
     pub(crate) fn rev_filter_map<U>(&self, mut f: impl FnMut(&T) -> Option<U>) -> Few<U> {
         match self {
@@ -65,10 +65,10 @@ impl<T> Few<T> {
         }
     }
 
-    /// Drops one; those behind it move up.
+    /// Drops the value at a position; later ones move up.
     ///
     /// # Panics
-    /// If there is no such one.
+    /// If there is no value at the position.
     pub(crate) fn delete(&mut self, at: usize) {
         match self {
             Self::One(_) if at == 0 => *self = Self::None,

@@ -1,14 +1,14 @@
-//! The wait context of an asynchronous TLS session: how a session that waits for an engine learns that it may go on.
+//! The wait context of an asynchronous TLS session: how a session that waits for an engine is woken.
 //!
-//! It is what OpenSSL calls `ASYNC_WAIT_CTX`: wait descriptors, a completion callback and a status. It knows nothing of
-//! fibers, jobs or TLS, and it computes nothing. Whoever runs the operation is called the *engine*, whatever computes it
-//! the *device*.
+//! It is what OpenSSL calls `ASYNC_WAIT_CTX`: wait descriptors, a completion callback and a status. It contains no
+//! fibers, jobs or TLS, and computes nothing. The *engine* is the code that submits an operation and returns its result,
+//! the *device* the hardware or thread that computes it.
 //!
 //! ```text
 //!        the session's thread                                     any thread
 //!  +--------------------------------+              +-------------------------------------+
 //!  | WaitCtx   (owner half, !Send)  |              |  the device completes               |
-//!  |   descriptors, callback, lease |              |    claim(outcome)   one of all wins |
+//!  |   descriptors, callback, lease |              |    claim(outcome)   one claim wins  |
 //!  |      |                         |   InFlight   |    store the result                 |
 //!  |   Notifier --- begin() --------+------------->|    wake()                           |
 //!  |   (waker half, Send + Sync)    |              +------------------+------------------+
@@ -17,9 +17,9 @@
 //!         +--- callback, else own descriptor, else ready queue <------+
 //! ```
 //!
-//! A session's job begins a request, hands it to the device, [arms](InFlight::arm) it and pauses. The device completes it
-//! and wakes the session. Everything that can go wrong in between (the completion comes first, twice, late, on another
-//! thread, after the session is gone) is decided by one atomic word.
+//! A session's job begins a request, submits it to the device, [arms](InFlight::arm) it and pauses. The device completes
+//! the request and wakes the session. One atomic word decides every race in between: a completion that comes first, twice,
+//! late, on another thread, or after the session was dropped.
 //!
 //! # Example
 //! ```
@@ -47,12 +47,12 @@
 //! request.accept();
 //! assert_eq!(ctx.status(), Status::Ok);
 //!
-//! // The event loop sleeps on `queue` in the meantime. Were the device faster, there would be no wake and no need.
+//! // Meanwhile the event loop sleeps on `queue`. If the device was faster, `arm` says so and no wake comes.
 //! let mut ready = Vec::new();
 //! if request.arm() == Arm::Armed {
 //!     while ready.is_empty() {
 //!         if queue.prepare_sleep() {
-//!             // Here poll(2), with `queue` among the descriptors. The example waits for the device instead.
+//!             // Call poll(2) here, with `queue` among the descriptors.
 //! #           while !device.is_finished() { std::thread::yield_now() }
 //!         }
 //!         queue.awake();
@@ -68,38 +68,37 @@
 //! ```
 //!
 //! # Wakes
-//! A wake is a hint; the request is the truth. Resuming without one changes nothing. A completion wakes its session exactly
-//! once if the job had armed the request, and not at all otherwise: then [`arm`](InFlight::arm) says so. A device that was
-//! full gives no wake when it takes the request from the engine's queue; an engine that wants the session to submit again
-//! calls [`notify_retry`](InFlight::notify_retry).
+//! A wake is a hint: a session that is resumed looks at its request, and resuming without a wake changes nothing. A
+//! completion wakes its session exactly once if the job had armed the request, and not at all otherwise: then
+//! [`arm`](InFlight::arm) returns the outcome. An engine that queues requests for a full device wakes nothing when the
+//! device takes one; an engine that lets the session submit again calls [`notify_retry`](InFlight::notify_retry).
 //!
-//! Two of OpenSSL's manual pages contradict each other there: one says that with the status `EAGAIN` no callback is to be
-//! expected, the other that a retry sets that status *and* calls back. Here both are right, each for its policy. The callback
-//! is called for a retry only by an engine that chose to, and it sees [`Status::Again`] while it runs.
+//! OpenSSL's manual pages contradict each other here: one says that no callback follows the status `EAGAIN`, the other
+//! that a retry sets that status *and* calls back. Here the engine chooses: the callback is called for a retry only by
+//! `notify_retry`, and it sees [`Status::Again`] while it runs.
 //!
 //! # Where a wake goes
-//! To exactly one place: the [callback](WaitCtx::set_callback) if there is one, else the session's own descriptor if
-//! [`notify_fd`](WaitCtx::notify_fd) was ever called, else the [`Route`]. With none of them the application polls by calling
-//! again. The wake is then kept for a route that is added later, so that setting a callback while paused is never too late.
+//! A wake takes exactly one route: the [callback](WaitCtx::set_callback) if there is one, else the session's own descriptor
+//! if [`notify_fd`](WaitCtx::notify_fd) was ever called, else the [`Route`]. With none of them the application polls by
+//! calling again, and the wake is kept for the next route that is added: a callback may be set while the session is paused.
 //!
 //! # Threads, panics, drop
-//! [`WaitCtx`] belongs to one thread. [`Notifier`], [`InFlight`] and [`ReadySender`] go anywhere. A callback runs on the
-//! thread that completes the request, with no lock held, and not on the stack of a job; a panic in it is
-//! [contained](contain) and counted, as are panics of wakers, and in the drop of either. After
-//! [`unset_callback`](WaitCtx::unset_callback), [`cancel`](InFlight::cancel) or the drop of the session no call *begins*;
-//! one that had begun may still be running, and [`unset_and_wait`](WaitCtx::unset_and_wait) waits for it. A call has begun
-//! once its wake has taken the armed bit, and the callback from its place. Dropping the last [`WaitCtx`] cancels the request
-//! and runs the cleanups of the registered descriptors, newest first.
+//! [`WaitCtx`] belongs to one thread. [`Notifier`], [`InFlight`] and [`ReadySender`] are `Send` and `Sync`. A callback runs
+//! on the thread that completes the request, with no lock held, and not on the stack of a job; panics in a callback or a
+//! waker, or in the drop of either, are [contained](contain) and counted. After
+//! [`unset_callback`](WaitCtx::unset_callback), [`cancel`](InFlight::cancel) or the drop of the session no call *begins*; a
+//! call that has begun may still run, and [`unset_and_wait`](WaitCtx::unset_and_wait) waits for it. Dropping the last
+//! [`WaitCtx`] cancels the request and runs the cleanups of the registered descriptors, newest first.
 //!
 //! # Descriptors
-//! Engines register theirs under a [`Key`] of their own. Each consumer keeps what it has [`Seen`] and is told the net
-//! difference. An owned descriptor stays open until every consumer that was told of it has been told that it is gone, and
-//! has dropped that news; so a reused number is never taken for the old descriptor.
+//! An engine registers descriptors under a [`Key`] of its own. Each consumer (an event loop, say) keeps what it has
+//! [`Seen`] and gets the net difference. An owned descriptor stays open until every consumer that got it has also got and
+//! dropped its removal, so a reused number is never taken for the old descriptor.
 //!
 //! # Features
 //! - `mio`: `MioFds`, which keeps a mio registry in step with a context.
-//! - `proptest`: the module `testing`, which property-tests anybody's engine.
-//! - `plant`: bugs planted on purpose, to show that the laws are checked. For tests of this system only.
+//! - `proptest`: the module `testing`, property tests for any engine.
+//! - `plant`: deliberate bugs, to test the checks of this workspace. Not for production.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
@@ -119,6 +118,8 @@ mod request;
 mod routes;
 mod word;
 
+#[cfg(feature = "proptest")]
+mod interrupt;
 mod notifier;
 
 mod fd_handle;

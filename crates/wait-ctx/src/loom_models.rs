@@ -105,9 +105,9 @@ fn l4_no_call_runs_after_unset_and_wait() {
         let unset = Arc::new(AtomicBool::new(false));
         let late = Arc::new(AtomicBool::new(false));
         let (check, note) = (Arc::clone(&unset), Arc::clone(&late));
-        // Noted, not asserted: a panic in here would be contained.
+        // Recorded, not asserted: a panic here would be contained.
         notifier.shared().set_callback(Arc::new(move |_| {
-            // The other thread may go on while the call has begun.
+            // Lets the other thread run during the call.
             thread::yield_now();
             note.fetch_or(check.load(Ordering::Relaxed), Ordering::Relaxed);
         }));
@@ -173,7 +173,7 @@ fn l3_the_wake_of_a_future_survives_the_beginning_of_a_request() {
 }
 
 #[test]
-fn l4_a_retry_races_the_pause_and_is_told_exactly_once() {
+fn l4_a_retry_that_races_the_pause_is_reported_exactly_once() {
     loom::model(|| {
         let notifier = Notifier::new();
         let calls = counting(&notifier);
@@ -191,7 +191,7 @@ fn l4_a_retry_races_the_pause_and_is_told_exactly_once() {
 }
 
 #[test]
-fn l5_a_session_dropped_while_it_is_woken_is_cancelled_or_told() {
+fn l5_a_session_dropped_during_a_wake_is_cancelled_or_woken() {
     loom::model(|| {
         let ctx = WaitCtx::new();
         let calls = counting(ctx.notifier());
@@ -219,7 +219,7 @@ fn l3_the_descriptor_is_readable_until_the_resume_that_finds_the_result() {
             let request = request.clone();
             move || request.claim(Ending::Done).unwrap().wake()
         });
-        // A resume without a wake drains first and looks afterwards.
+        // A resume without a wake drains first and reads the phase afterwards.
         notifier.shared().drain_signal();
         if request.arm() == Arm::Armed {
             signal.wait();

@@ -290,7 +290,10 @@ impl Claim<'_> {
     #[inline]
     pub fn wake(self) -> bool {
         let claim = ManuallyDrop::new(self);
-        claim.request.settle(claim.word, claim.ending)
+        let woken = claim.request.settle(claim.word, claim.ending);
+        #[cfg(feature = "proptest")]
+        crate::interrupt::after_wake();
+        woken
     }
 }
 

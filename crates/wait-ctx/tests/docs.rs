@@ -1,4 +1,4 @@
-//! The documents about this crate say what is there.
+//! The documents about this crate agree with its code.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! The kit as somebody else uses it: a crate outside the workspace, built and tested by a cargo of its own.
+//! The kit as another project uses it: a crate outside the workspace, with its own cargo run.
 #![cfg(all(feature = "proptest", not(loom)))]
 
 use std::path::Path;
@@ -24,7 +24,7 @@ fn a_crate_outside_the_workspace_tests_its_engine_and_finds_five_planted_bugs() 
     assert!(text.contains("6 passed"), "{text}");
 }
 
-/// The engine in the document is the one that is tested, and short enough to be one.
+/// The document quotes the tested engine and a failure, and the engine is short.
 #[test]
 fn the_document_shows_the_engine_that_passes() {
     let engine = include_str!("../../../tests/outside/engine-kit/src/lib.rs");

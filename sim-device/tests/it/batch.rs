@@ -6,7 +6,7 @@ use sim_device::{Batch, Fault, InstanceConfig, Trigger, UnitConfig};
 
 use crate::{SIGN, TICKET, device, group, run_dry, simple, tags, us, with_fault};
 
-/// One unit that takes four in 10 us, and waits 50 us for them.
+/// One unit with batches of four, a service time of 10 us and a timeout of 50 us.
 fn fours() -> UnitConfig {
     group(SIGN, 1, us(10)).batched(Batch { size: 4, timeout: us(50) })
 }
@@ -15,7 +15,7 @@ fn batching() -> InstanceConfig {
     InstanceConfig { units: vec![fours()], ..simple() }
 }
 
-/// When each request was done, that is begun after.
+/// When each request finished, of those started after.
 fn finished(config: InstanceConfig, submitted: &[u64]) -> Vec<Duration> {
     let mut device = device(config);
     for at in submitted {
@@ -28,7 +28,7 @@ fn finished(config: InstanceConfig, submitted: &[u64]) -> Vec<Duration> {
 fn a_full_batch_starts_with_its_last_request_and_one_that_is_not_by_the_timeout() {
     // Seen at 1, 2, 3 and 4, done 10 later.
     assert_eq!(finished(batching(), &[0, 1, 2, 3]), [us(14); 4]);
-    // The cliff: with one request less it waits for the timeout of the first.
+    // With one request less, the unit waits for the timeout of the first.
     assert_eq!(finished(batching(), &[0, 1, 2]), [us(61); 3]);
 }
 

@@ -1,4 +1,4 @@
-//! What can be built, and what a mistake is told.
+//! Valid configurations, and the errors of invalid ones.
 
 use core::time::Duration;
 

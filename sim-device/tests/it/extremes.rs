@@ -1,4 +1,4 @@
-//! No duration and no number makes a device panic, wrap or hang: it is refused by name, or it works.
+//! No duration and no number makes a device panic, overflow or hang: validation refuses it, or it works.
 
 use core::time::Duration;
 
@@ -100,7 +100,7 @@ fn config() -> impl Strategy<Value = InstanceConfig> {
     )
 }
 
-/// What `config` would be if everything that its validation refuses were in bounds.
+/// Clamps every field of `config` to the range that its validation accepts.
 fn tamed(mut config: InstanceConfig) -> InstanceConfig {
     use sim_device::{DEEPEST_RING, LONGEST_LATENCY};
     config.ring_depth = config.ring_depth.clamp(1, DEEPEST_RING);
@@ -142,7 +142,7 @@ fn drive(device: &mut Instance<u32>, times: &[Duration], faults: &[Fault], downt
         device.poll_responses(usize::MAX, &mut into);
     }
     device.reset(times.last().copied().unwrap_or_default(), downtime);
-    // Time goes on, from deadline to deadline, to its end.
+    // Advances from deadline to deadline to the end of time.
     for _ in 0..1000 {
         let Some(next) = device.next_deadline() else { break };
         device.advance(next);

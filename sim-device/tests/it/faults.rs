@@ -1,4 +1,4 @@
-//! Each fault by itself, with the times at which it shows.
+//! Each fault alone, with the times at which it takes effect.
 
 use sim_device::{
     CompletionStatus, Fault, FaultPlan, FaultRule, Instance, InstanceConfig, InstanceSet,
@@ -79,7 +79,7 @@ fn a_reordered_response_is_overtaken() {
 }
 
 #[test]
-fn a_reordered_response_with_nobody_left_to_overtake_it_is_written() {
+fn a_reordered_response_with_none_left_to_overtake_it_is_written() {
     let mut device = device(with_fault(Fault::Reordered { behind: 9 }, Trigger::Nth(1)));
     device.submit(us(0), SIGN, "a").unwrap();
     device.submit(us(0), SIGN, "b").unwrap();
@@ -155,7 +155,7 @@ fn a_reset_also_brings_back_what_units_kept_for_want_of_room() {
     }
     device.advance(us(50));
     device.reset(us(50), us(1));
-    // More than the response ring holds: this is the driver's work, not the device's.
+    // More than the response ring holds: the driver completes them, not the device.
     let back = drain(&mut device);
     let outcomes: Vec<_> = back.iter().map(|done| (done.payload, done.status)).collect();
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Interrupts: coalescing, delivery, and software that relies on nothing else.
+//! Interrupts: coalescing, delivery, and software that relies on them alone.
 
 use proptest::prelude::*;
 use sim_device::{Instance, InstanceConfig, InterruptMode};
@@ -72,7 +72,7 @@ fn software_that_drains_the_ring_by_itself_is_not_interrupted_for_it() {
     assert!(!device.take_interrupt(us(1_000)));
 }
 
-/// Takes the interrupt at each deadline, and looks at the ring only then.
+/// Takes the interrupt at each deadline, and drains the ring only then.
 fn run_by_interrupt(device: &mut Instance<u32>) -> usize {
     let mut drained = 0;
     for _ in 0..10_000 {

@@ -1,4 +1,4 @@
-//! The laws of the design that a device answers for, under any faults.
+//! The laws that apply to a device, under random faults.
 
 use core::cell::Cell;
 use core::time::Duration;
@@ -12,7 +12,7 @@ use sim_device::{InterruptMode, Presence, RingLayout, ServiceClass, ServiceTime,
 
 use crate::{SIGN, TICKET, us};
 
-/// A payload that counts itself.
+/// A payload that counts its live instances.
 #[derive(Debug)]
 struct Token {
     number: usize,
@@ -129,7 +129,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 0..120)
 }
 
-/// The software's side: what it has handed over, and what it has got back.
+/// The software's side: the payloads it submitted, and those that came back.
 struct Driver {
     device: Instance<Token>,
     alive: Rc<Cell<usize>>,
@@ -202,7 +202,7 @@ impl Driver {
         assert!(self.returned.insert(token.number), "a payload came back twice");
     }
 
-    /// Nothing is ever made or lost between the rings.
+    /// No payload is created or lost between the rings.
     fn check_ledger(&self) {
         let stats = self.device.stats();
         let inside = self.device.occupancy();
@@ -214,7 +214,7 @@ impl Driver {
         );
     }
 
-    /// After the last fault: polls, and takes back what will never be answered.
+    /// After the last fault: polls, and reclaims lost requests.
     fn run_dry(&mut self) {
         self.device.disarm_faults();
         for _ in 0..10_000 {
@@ -252,7 +252,7 @@ proptest! {
         driver.run_dry();
         driver.check_ledger();
         prop_assert_eq!(driver.returned.len(), driver.made);
-        // And the rings are whole again.
+        // All ring entries are free again.
         let device = &driver.device;
         prop_assert_eq!(device.credits(SIGN), Some(config.ring_depth));
         prop_assert_eq!(device.credits(TICKET), Some(config.ring_depth));
@@ -294,7 +294,7 @@ proptest! {
         steps in steps(),
         seed in any::<u64>(),
     ) {
-        // A misdirected tag would hide the order, so the trace tells it.
+        // A misdirected tag would hide the order, so it is read from the trace.
         let mut driver = Driver::new(config, seed);
         steps.iter().for_each(|step| driver.take(step));
         driver.run_dry();

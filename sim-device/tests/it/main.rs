@@ -1,4 +1,4 @@
-//! What an instance promises, seen from the software's side of the rings.
+//! Tests of an instance from the software's side of the rings.
 
 mod batch;
 mod build;
@@ -58,7 +58,7 @@ fn drain<P>(device: &mut Instance<P>) -> Vec<Completion<P>> {
     into
 }
 
-/// Advances from deadline to deadline until nothing is under way, draining after each.
+/// Advances from deadline to deadline until nothing is in progress, draining after each.
 fn run_dry<P>(device: &mut Instance<P>) -> Vec<Completion<P>> {
     let mut into = Vec::new();
     for _ in 0..100_000 {
@@ -71,7 +71,7 @@ fn run_dry<P>(device: &mut Instance<P>) -> Vec<Completion<P>> {
     panic!("the device never came to rest: {device:?}");
 }
 
-/// Tags, as numbers, in the order drained.
+/// The tags as numbers, in drain order.
 fn tags<P>(completions: &[Completion<P>]) -> Vec<u64> {
     completions.iter().map(|completion| completion.entry.as_u64()).collect()
 }

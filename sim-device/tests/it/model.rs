@@ -1,5 +1,4 @@
-//! The instance against a reference that lives from nanosecond to nanosecond and keeps nothing but
-//! a list of requests.
+//! The instance against a reference model that steps by nanoseconds and keeps only a list of requests.
 
 use core::time::Duration;
 use std::collections::{BTreeSet, VecDeque};
@@ -19,7 +18,7 @@ prop_state_machine! {
     fn an_instance_does_what_the_reference_does(sequential 1..80 => Device);
 }
 
-/// All times in nanoseconds, small, so that coincidences are the rule.
+/// All times in nanoseconds, and small, so that events often coincide.
 #[derive(Debug, Clone)]
 struct Setup {
     ring_depth: usize,
@@ -35,7 +34,7 @@ struct Setup {
 struct Group {
     count: u32,
     service: u64,
-    /// How many a unit serves at once, and how long it waits for so many.
+    /// The batch size and timeout of a unit.
     batch: (u32, u64),
 }
 
@@ -54,7 +53,7 @@ struct Reference {
     ring: VecDeque<usize>,
     stalled: VecDeque<usize>,
     starts: usize,
-    /// What the last submission or poll must have given.
+    /// The expected result of the last submission or poll.
     accepted: bool,
     polled: Vec<usize>,
 }
@@ -65,13 +64,13 @@ struct Job {
     stage: Stage,
     visible: u64,
     started: u64,
-    /// The how-manyth start of a unit it was with.
+    /// The number of the unit start that included it.
     start: usize,
     ends: u64,
 }
 
 impl Job {
-    /// Whether a unit is not done with it.
+    /// Whether no unit has finished it.
     fn is_busy(&self) -> bool {
         matches!(self.stage, Stage::InService | Stage::Stalled)
     }
@@ -96,8 +95,8 @@ impl Reference {
         }
     }
 
-    /// All that is due at this instant: finished units first, then doorbells, one by one, then
-    /// batches that have waited long enough.
+    /// Handles all events at this instant: finished units first, then doorbells, one by one, then
+    /// batches whose timeout is over.
     fn settle(&mut self) {
         loop {
             let due = |job: &Job| job.stage == Stage::InService && job.ends <= self.now;
@@ -135,8 +134,8 @@ impl Reference {
         }
     }
 
-    /// Seats who came first of those for whom there is a unit that need not wait for more; without
-    /// a pool only of one class.
+    /// Starts the oldest request that has a unit which need not wait for more; without a pool, only
+    /// of one class.
     fn start(&mut self, class: usize) {
         loop {
             let classes = if self.setup.pool.is_some() { 0..2 } else { class..class + 1 };
@@ -162,7 +161,7 @@ impl Reference {
         }
     }
 
-    /// Those that wait for a unit of the class, first come first.
+    /// The requests that wait for a unit of the class, oldest first.
     fn waiting(&self, class: usize) -> impl Iterator<Item = usize> + Clone {
         let waits = move |job: &Job| job.stage == Stage::Queued && job.class == class;
         (0..).zip(&self.jobs).filter(move |(_, job)| waits(job)).map(|(id, _)| id)
@@ -177,7 +176,7 @@ impl Reference {
         busy(Some(class)) < self.setup.groups[class].count && self.setup.pool != Some(busy(None))
     }
 
-    /// When units begin without a full batch, and for which class.
+    /// When units start an incomplete batch, and for which class.
     fn timeouts(&self) -> impl Iterator<Item = (u64, usize)> {
         (0..2).filter(|class| self.has_idle(*class)).filter_map(|class| {
             let first = self.waiting(class).next()?;

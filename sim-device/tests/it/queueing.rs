@@ -47,7 +47,7 @@ fn wait_m_m_c(units: u32, load: f64) -> f64 {
 
 fn check(units: u32, service: ServiceTime, load: f64, theory: f64) {
     let waits = simulate(units, service, load);
-    // The first tenth of a batch more than the batches need is the way into steady state.
+    // The surplus over whole batches is the warm-up.
     let size = waits.len() / BATCHES;
     let means: Vec<f64> =
         waits.chunks_exact(size).map(|batch| batch.iter().sum::<f64>() / size as f64).collect();
@@ -62,7 +62,7 @@ fn check(units: u32, service: ServiceTime, load: f64, theory: f64) {
     }
 }
 
-/// Poisson arrivals; the waits, in units of the service time, without those of the warm-up.
+/// Simulates Poisson arrivals and returns the waits after the warm-up, in units of the service time.
 fn simulate(units: u32, service: ServiceTime, load: f64) -> Vec<f64> {
     let config = InstanceConfig {
         ring_depth: 1 << 20,

@@ -28,7 +28,7 @@ fn a_full_ring_gives_the_payload_back_and_a_drained_response_makes_room() {
     device.submit(us(0), SIGN, 2).unwrap();
     assert_eq!(device.submit(us(0), SIGN, 3), Err(SubmitError::RingFull(3)));
 
-    // Finished is not enough: the entry is free when the software has seen the response.
+    // The entry is free only when the software has drained the response.
     device.advance(us(11));
     assert_eq!(device.responses_waiting(), 1);
     assert_eq!(device.submit(us(11), SIGN, 3).unwrap_err().into_payload(), 3);
@@ -67,13 +67,13 @@ fn a_full_response_ring_stalls_units_until_it_is_drained() {
     for name in ["a", "b", "c"] {
         device.submit(us(0), SIGN, name).unwrap();
     }
-    // `a` at 11 fills the ring, `b` at 21 keeps the only unit, `c` cannot start.
+    // `a` at 11 fills the ring, `b` at 21 holds the only unit, `c` cannot start.
     device.advance(us(100));
     assert_eq!(device.responses_waiting(), 1);
     assert_eq!(device.stats().response_stalls, 1);
     assert_eq!(device.next_deadline(), None);
 
-    // Draining one lets `b` out, and `c` starts at that instant.
+    // Draining one frees the unit of `b`, and `c` starts at that instant.
     let mut into = Vec::new();
     assert_eq!(device.poll_responses(1, &mut into), 1);
     assert_eq!(device.next_deadline(), Some(us(110)));

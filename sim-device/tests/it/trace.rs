@@ -1,4 +1,4 @@
-//! The trace as text, and what it does and does not depend on.
+//! The text of the trace, and its dependence on seed and configuration.
 
 use sim_device::{Fault, FaultPlan, FaultRule, InstanceConfig, InterruptMode, Trigger};
 

@@ -1,4 +1,4 @@
-//! The conformance run: thousands of scripts, and the shortest one that fails.
+//! The conformance run: many random scripts, and the shortest one that fails.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -10,7 +10,7 @@ use super::script::{ScriptStep, TestedEngine};
 use super::shortest::{Failing, shortest};
 use super::strategy::script;
 
-/// Runs an engine through the usual number of scripts. See [`Conformance`].
+/// Runs an engine through the default number of scripts. See [`Conformance`].
 ///
 /// # Errors
 /// The shortest script found on which the engine breaks a law.
@@ -18,15 +18,15 @@ pub fn conformance<E: TestedEngine>(make: impl Fn() -> E) -> Result<Coverage, Bo
     Conformance::default().run(make)
 }
 
-/// How thorough a run is.
+/// The settings of a run.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Conformance {
-    /// How many scripts to run. By default 2,000.
+    /// The number of scripts. Default 2,000.
     pub scripts: u32,
-    /// The longest script. By default 40 steps.
+    /// The longest script. Default 40 steps.
     pub max_steps: usize,
-    /// The seed: the same one gives the same scripts.
+    /// The seed. The same seed gives the same scripts.
     pub seed: [u8; 32],
 }
 
@@ -40,9 +40,9 @@ impl Default for Conformance {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NonConformance {
-    /// What went wrong.
+    /// The broken law, and how it showed.
     pub broken: String,
-    /// The steps that lead there, with those by which the kit lets everything finish.
+    /// The steps up to the failure, including those with which the kit lets everything finish.
     pub script: Vec<ScriptStep>,
 }
 
@@ -59,7 +59,7 @@ impl fmt::Display for NonConformance {
 impl std::error::Error for NonConformance {}
 
 impl Conformance {
-    /// Runs an engine, made anew for each script.
+    /// Runs a new engine through each script. A panic of the engine on this thread is a failure and is not printed.
     ///
     /// # Errors
     /// The shortest script found on which the engine breaks a law, or panics.
@@ -90,7 +90,7 @@ impl Conformance {
             }
             Err(TestError::Fail(reason, script)) => match run(&script) {
                 Err(failing) => shortest(failing, |steps| run(steps).err()),
-                // It fails sometimes: an engine with threads that does not settle.
+                // Not reproducible: an engine with threads whose `settle` returns too early.
                 Ok(_) => Failing { broken: reason.message().to_owned(), script },
             },
         };

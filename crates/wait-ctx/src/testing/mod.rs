@@ -1,16 +1,18 @@
-//! Property-testing an engine: strategies, a reference model, and a conformance run for anybody's engine.
+//! Property tests for engines: a conformance run beside a reference model.
 //!
-//! An engine computes something elsewhere and later, and keeps the session's status and its wakes right while it does
-//! so. What "right" means is in [`SessionModel`]; [`conformance`] runs an engine beside it through random scripts of
-//! submissions, polls, cancellations and device events, checks the laws after every step, and shrinks a failure to the
-//! shortest script that still shows it.
+//! An engine computes a result elsewhere and later, and keeps the session's status and wakes right meanwhile.
+//! [`SessionModel`] defines "right"; [`conformance`] runs an engine beside it through random scripts of submissions,
+//! polls, cancellations and device events, checks after every step, and shrinks a failure to the shortest script that
+//! shows it.
 //!
-//! All it needs is the small trait [`TestedEngine`]: submit with a notifier, poll the result, cancel, and one method through
-//! which the kit tells the engine's device what to do. No jobs and no fibers are involved. An engine with threads of its
-//! own implements [`TestedEngine::settle`], so that every step has taken effect before the kit looks.
+//! The engine implements the small trait [`TestedEngine`]: submit with a notifier, poll, cancel, and one method that makes
+//! its device produce an event. No jobs and no fibers are involved. An engine with threads of its own implements
+//! [`TestedEngine::settle`], so that every step has taken effect before the kit checks.
+//! [docs/test-your-engine.md](https://github.com/layby-rs/layby/blob/main/docs/test-your-engine.md) has a whole example.
 
 mod conformance;
 mod model;
+mod quiet;
 mod run;
 mod script;
 mod shortest;

@@ -1,4 +1,4 @@
-//! The reference model of one session: what its status is and when it is woken, in plain sequential code.
+//! The reference model of one session: its status and its wakes, in sequential code.
 
 use crate::request::{Ending, RequestEvent, RequestPhase, Status, transition};
 
@@ -11,7 +11,7 @@ pub struct SessionModel {
     wakes: u64,
 }
 
-/// What a job should do, according to the model. See [`Arm`](crate::Arm).
+/// What a job must do, according to the model. See [`Arm`](crate::Arm).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ModelArm {
     /// Pause: a wake will come.
@@ -39,12 +39,12 @@ impl SessionModel {
         self.phase
     }
 
-    /// The status that an application must be shown.
+    /// The status that an application must see.
     pub fn status(&self) -> Status {
         self.phase.into()
     }
 
-    /// How many wakes were due so far.
+    /// The number of wakes that were due so far.
     pub const fn wakes(&self) -> u64 {
         self.wakes
     }
@@ -54,7 +54,7 @@ impl SessionModel {
         self.armed
     }
 
-    /// A request begins. False, and nothing happens, while one is live.
+    /// Begins a request. False, without an effect, while one is live.
     pub fn begin(&mut self) -> bool {
         let begun = self.take(RequestEvent::Begin);
         if begun {
@@ -63,14 +63,14 @@ impl SessionModel {
         begun
     }
 
-    /// The device takes the request. Nothing happens if it was faster than that.
+    /// The device takes the request. No effect if it was completed before.
     pub fn accept(&mut self) {
         if self.take(RequestEvent::Accept) {
             self.retry = false;
         }
     }
 
-    /// The job is about to pause.
+    /// Arms the request, before the job pauses.
     pub fn arm(&mut self) -> ModelArm {
         if !self.phase.is_live() {
             ModelArm::Collect
@@ -82,7 +82,7 @@ impl SessionModel {
         }
     }
 
-    /// A completion arrives. True if it is the first, false if it is late or a duplicate.
+    /// Completes the request. True for the first completion, false for a late one or a duplicate.
     pub fn settle(&mut self, outcome: Ending) -> bool {
         let first = self.take(match outcome {
             Ending::Done => RequestEvent::Complete,
@@ -95,7 +95,7 @@ impl SessionModel {
         first
     }
 
-    /// The job's owner gives the request up. True if it was live.
+    /// Cancels the request. True if it was live.
     pub fn cancel(&mut self) -> bool {
         let cancelled = self.take(RequestEvent::Cancel);
         if cancelled {
@@ -104,7 +104,7 @@ impl SessionModel {
         cancelled
     }
 
-    /// A retry is announced, with the policy [`FullPolicy::Notify`](super::OnFull::Notify).
+    /// Announces a retry, under the policy [`FullPolicy::Notify`](super::OnFull::Notify).
     pub fn retry(&mut self) {
         if self.phase == RequestPhase::Queued && !self.wake_if_armed() {
             self.retry = true;

@@ -1,17 +1,18 @@
 //! One script: an engine beside the model.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 
 use super::model::{ModelArm, SessionModel};
+use super::quiet;
 use super::script::{
     Answer, DeviceEvent, Failed, FullPolicy, Order, ScriptStep, Tag, TestedEngine,
 };
 use super::shortest::Failing;
-use crate::{Ending, RequestPhase, WaitCtx};
+use crate::{Ending, RequestPhase, WaitCtx, interrupt};
 
 /// What a successful run covered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -35,29 +36,22 @@ impl Coverage {
     }
 }
 
-/// Runs one script to its end, and lets everything finish.
+/// Runs one script, and then lets everything finish unless a completion was interrupted.
 pub(super) fn run_script<E: TestedEngine>(
     engine: E,
     steps: &[ScriptStep],
 ) -> Result<Coverage, Failing> {
     let mut run = Run::new(engine);
-    let checked = catch_unwind(AssertUnwindSafe(|| {
-        steps.iter().try_for_each(|&step| run.step(step))?;
-        run.finish()
-    }));
+    let checked = quiet::catch(|| run.all(steps));
     let broken = match checked {
         Ok(Ok(())) => return Ok(run.coverage),
         Ok(Err(broken)) => broken,
-        Err(panic) => {
-            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
-            format!("the engine panicked: {}", text.unwrap_or_default())
-        }
+        Err(payload) => format!("the engine panicked: {}", quiet::message(&*payload)),
     };
     Err(Failing { broken, script: run.trace })
 }
 
-/// One script under way.
+/// The run of one script.
 struct Run<E: TestedEngine> {
     engine: E,
     /// The steps that took effect.
@@ -69,6 +63,8 @@ struct Run<E: TestedEngine> {
     taken: u64,
     /// Those of them that it has not ended yet, oldest first.
     held: VecDeque<Tag>,
+    /// A completion was stopped half way, so the engine cannot be used any more.
+    is_over: bool,
     coverage: Coverage,
 }
 
@@ -108,7 +104,7 @@ impl<R> Session<R> {
     }
 }
 
-/// What law is broken, and how.
+/// The error says which law is broken, and how.
 type Checked<T = ()> = Result<T, String>;
 
 impl<E: TestedEngine> Run<E> {
@@ -122,13 +118,24 @@ impl<E: TestedEngine> Run<E> {
             full: false,
             taken: 0,
             held: VecDeque::new(),
+            is_over: false,
             coverage: Coverage::default(),
         }
     }
 
-    /// Takes a step, if it makes sense here, and checks everything that can be seen from outside.
+    fn all(&mut self, steps: &[ScriptStep]) -> Checked {
+        for &step in steps {
+            self.step(step)?;
+            if self.is_over {
+                return Ok(());
+            }
+        }
+        self.finish()
+    }
+
+    /// Takes a step, if it is possible here, and checks everything that can be seen from outside.
     fn step(&mut self, step: ScriptStep) -> Checked {
-        // Entered before, so that it is there if the engine panics.
+        // Recorded first, so that the trace has it if the engine panics.
         self.trace.push(step);
         let took_effect = match step {
             ScriptStep::Submit(session, answer) => self.submit(session, answer),
@@ -136,6 +143,7 @@ impl<E: TestedEngine> Run<E> {
             ScriptStep::Cancel(session) => self.cancel(session),
             ScriptStep::Complete(session) => self.settle(session, Ending::Done)?,
             ScriptStep::Fail(session) => self.settle(session, Ending::Failed)?,
+            ScriptStep::Interrupt(session) => self.interrupt(session)?,
             ScriptStep::Duplicate(session) => {
                 let tag = self.sessions[session].finished;
                 tag.is_some_and(|tag| self.engine.device(DeviceEvent::Duplicate(tag)))
@@ -145,7 +153,9 @@ impl<E: TestedEngine> Run<E> {
         };
         if took_effect {
             self.coverage.steps[step.kind().0] += 1;
-            self.engine.settle();
+            if !self.is_over {
+                self.engine.settle();
+            }
         } else {
             self.trace.pop();
         }
@@ -202,7 +212,7 @@ impl<E: TestedEngine> Run<E> {
             self.taken += 1;
             self.held.push_back(*tag);
         }
-        // A retry may have been announced, and the room taken by somebody else: then it is refused again.
+        // A retry may have been announced and the room taken by another request since: then it is refused again.
         while session.model.arm() == ModelArm::Retry {}
         let expected = match session.model.phase() {
             RequestPhase::Done => Poll::Ready(Ok(*tag)),
@@ -235,6 +245,35 @@ impl<E: TestedEngine> Run<E> {
         true
     }
 
+    /// The device completes a request, is stopped right after the wake, and the session polls at that point. An engine
+    /// that stores its result only after the wake has none yet, as if the session's thread had been faster.
+    ///
+    /// A plain completion if the engine completes on another thread.
+    fn interrupt(&mut self, index: usize) -> Checked<bool> {
+        interrupt::arm();
+        let settled = quiet::catch(|| self.settle(index, Ending::Done));
+        let has_struck = interrupt::has_struck();
+        match settled {
+            Ok(settled) if !has_struck => return settled,
+            // The engine has caught the unwinding.
+            Ok(_) => {}
+            Err(payload) if interrupt::is_payload(&*payload) => {}
+            Err(payload) => resume_unwind(payload),
+        }
+        self.is_over = true;
+        let session = &mut self.sessions[index];
+        session.model.settle(Ending::Done);
+        let (tag, request) = session.current.as_mut().expect("a request was completed");
+        let saw = match quiet::catch(|| self.engine.poll(request)) {
+            Ok(Poll::Ready(Ok(result))) if result == *tag => return Ok(true),
+            Ok(polled) => format!("got {polled:?}"),
+            Err(payload) => format!("panicked: {}", quiet::message(&*payload)),
+        };
+        Err(format!(
+            "L3: the result was stored after the wake: session {index} polled as soon as it was woken and {saw}"
+        ))
+    }
+
     /// The device completes or fails a request that it holds.
     fn settle(&mut self, index: usize, outcome: Ending) -> Checked<bool> {
         let session = &mut self.sessions[index];
@@ -257,7 +296,7 @@ impl<E: TestedEngine> Run<E> {
         Ok(true)
     }
 
-    /// The device comes to the oldest request that the session has cancelled.
+    /// The device completes the oldest request that the session has cancelled.
     fn late(&mut self, index: usize) -> bool {
         let (order, cancelled) = (self.engine.order(), &mut self.sessions[index].cancelled);
         let Some(&tag) = cancelled.front() else { return false };
@@ -266,7 +305,7 @@ impl<E: TestedEngine> Run<E> {
         }
         cancelled.pop_front();
         self.held.retain(|held| *held != tag);
-        // A device that had dropped it gets to the next one by this, and that is an effect.
+        // A device that had dropped it can now end the next one, which counts as an effect.
         self.engine.device(DeviceEvent::Complete(tag)) || order == Order::Submission
     }
 
@@ -289,7 +328,7 @@ impl<E: TestedEngine> Run<E> {
             }
         }
         self.taken += taken.len() as u64;
-        // Whoever asked first is first (L13).
+        // The oldest request is taken first (L13).
         taken.sort_unstable();
         self.held.extend(taken);
         true
@@ -343,7 +382,7 @@ impl<E: TestedEngine> Run<E> {
     }
 }
 
-/// Whether it is this request's turn to be ended by the device.
+/// Whether the device may end this request now.
 fn may_end(order: Order, held: &VecDeque<Tag>, tag: Tag) -> bool {
     order == Order::Any || held.front() == Some(&tag)
 }

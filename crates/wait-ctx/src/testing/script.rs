@@ -1,15 +1,15 @@
-//! What the kit asks of an engine, and the steps of its scripts.
+//! The trait of engines under test, and the steps of scripts.
 
 use std::fmt;
 use std::task::Poll;
 
 use crate::Notifier;
 
-/// Names one request of a run. The operation that the kit asks for is to give the tag back.
+/// Names one request of a run. The operation under test is to return the tag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Tag(pub u64);
 
-/// The request failed for good.
+/// The request failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Failed;
 
@@ -22,14 +22,14 @@ pub enum Answer {
     Early,
     /// Has no room, now and until [`DeviceEvent::Room`].
     Full,
-    /// Refuses it for good.
+    /// Refuses it permanently.
     Fatal,
 }
 
-/// What the device does on its own.
+/// An event that the kit makes the device produce.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeviceEvent {
-    /// Completes the request with this tag, which may have been cancelled long ago.
+    /// Completes the request with this tag, which may have been cancelled before.
     Complete(Tag),
     /// Reports the same completion again.
     Duplicate(Tag),
@@ -39,7 +39,7 @@ pub enum DeviceEvent {
     Room,
 }
 
-/// What an engine does about a full device.
+/// What an engine does when its device is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FullPolicy {
     /// Keeps the request and submits it when there is room. No wake: the status turns from `Again` to `Ok`.
@@ -48,19 +48,19 @@ pub enum FullPolicy {
     Notify,
 }
 
-/// In which order the device ends the requests that it holds.
+/// The order in which the device ends the requests that it holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
-    /// In any: each is ended when the script says so.
+    /// Any order: the script decides.
     Any,
-    /// In the order it has taken them, cancelled ones among them, as a ring with one unit behind it does. The kit then
-    /// ends only the oldest, and asks for [`Answer::Early`] only while the device holds nothing.
+    /// The order in which it took them, cancelled ones included, as a ring with one unit does. The kit then ends only
+    /// the oldest, and asks for [`Answer::Early`] only while the device holds nothing.
     Submission,
 }
 
-/// An engine under test, with its device. Keep it short: the kit's worked example takes fewer than sixty lines.
+/// An engine under test, with its device. The example in the documentation takes fewer than sixty lines.
 pub trait TestedEngine {
-    /// What the session holds of its request.
+    /// The session's handle of its request.
     type Request;
 
     /// The policy for a full device.
@@ -73,36 +73,36 @@ pub trait TestedEngine {
         Order::Any
     }
 
-    /// Begins a request on `notifier` and submits it. The device answers as told. Must not block, and must not wake.
+    /// Begins a request on `notifier` and submits it. The device answers as the argument says. Must not block, and must not wake.
     fn submit(&mut self, notifier: &Notifier, tag: Tag, answer: Answer) -> Self::Request;
 
-    /// The result, if it is there. Before it answers `Pending` the engine must have armed the request. Polling without a
-    /// wake is allowed at any time and must change nothing.
+    /// Returns the result, if there is one. Before it answers `Pending` the engine must have armed the request. Polling
+    /// without a wake is allowed at any time and must change nothing.
     fn poll(&mut self, request: &mut Self::Request) -> Poll<Result<Tag, Failed>>;
 
-    /// The session has lost interest. The device may still complete the request.
+    /// Cancels the request. The device may still complete it.
     fn cancel(&mut self, request: Self::Request);
 
-    /// Makes the device do something. False if it holds no such request (any more): it has ended it already, or has
-    /// dropped it because it was cancelled.
+    /// Makes the device produce an event. False if it holds no such request: it has ended it already, or dropped it
+    /// because it was cancelled.
     fn device(&mut self, event: DeviceEvent) -> bool;
 
-    /// How many submissions the device has taken so far.
+    /// The number of submissions that the device has taken so far.
     fn taken(&self) -> u64;
 
     /// Returns when everything asked for has taken effect. Engines without threads need not implement it.
     fn settle(&mut self) {}
 }
 
-/// One step of a script. A step that makes no sense where it stands is passed over.
+/// One step of a script. A step that is not possible at its place is skipped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ScriptStep {
     /// A session without a request submits one.
     Submit(usize, Answer),
-    /// The session looks for its result, with or without having been woken.
+    /// The session polls for its result, woken or not.
     Poll(usize),
-    /// The session gives its request up.
+    /// The session cancels its request.
     Cancel(usize),
     /// The device completes the session's request.
     Complete(usize),
@@ -112,18 +112,21 @@ pub enum ScriptStep {
     Duplicate(usize),
     /// The device completes the oldest request that the session has cancelled.
     Late(usize),
+    /// The device completes the session's request and is stopped right after the wake; the session polls before the
+    /// completion returns. Ends the script. On a thread of the engine's own it is a plain completion.
+    Interrupt(usize),
     /// The device has room again.
     Room,
 }
 
 impl ScriptStep {
-    /// How many sessions a script uses.
+    /// The number of sessions in a script.
     pub const N_SESSIONS: usize = 2;
 
     /// The kinds of steps, for counting.
-    pub const N_KINDS: usize = 11;
+    pub const N_KINDS: usize = 12;
 
-    /// Which kind this is, below [`N_KINDS`](Self::N_KINDS), and its name.
+    /// The index of this kind of step, below [`N_KINDS`](Self::N_KINDS), and its name.
     pub const fn kind(self) -> (usize, &'static str) {
         match self {
             Self::Submit(_, Answer::Accept) => (0, "submit: accepted"),
@@ -137,6 +140,7 @@ impl ScriptStep {
             Self::Duplicate(_) => (8, "duplicate completion"),
             Self::Late(_) => (9, "late completion"),
             Self::Room => (10, "room again"),
+            Self::Interrupt(_) => (11, "poll within a completion"),
         }
     }
 }
@@ -158,6 +162,9 @@ impl fmt::Display for ScriptStep {
             Self::Fail(s) => write!(f, "the device fails session {s}"),
             Self::Duplicate(s) => write!(f, "the device repeats the completion of session {s}"),
             Self::Late(s) => write!(f, "the device completes what session {s} had cancelled"),
+            Self::Interrupt(s) => {
+                write!(f, "the device completes session {s}, which polls as soon as it is woken")
+            }
             Self::Room => write!(f, "the device has room again"),
         }
     }

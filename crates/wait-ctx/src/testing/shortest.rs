@@ -1,9 +1,9 @@
-//! The last stage of shrinking. Proptest leaves steps out one after the other and never looks back; this goes on until
-//! nothing can be left out or made simpler any more, and counts every step that took effect.
+//! The last stage of shrinking. Proptest leaves steps out in one pass; this repeats until no step can be left out or
+//! made simpler, and keeps only steps that took effect.
 
 use super::script::{Answer, ScriptStep};
 
-/// A script that breaks a law, as its effective steps, and what it breaks.
+/// The effective steps of a script that breaks a law, and which law.
 #[derive(Debug, Clone)]
 pub(super) struct Failing {
     pub(super) broken: String,
@@ -15,7 +15,7 @@ pub(super) fn shortest(
     mut failing: Failing,
     fails: impl Fn(&[ScriptStep]) -> Option<Failing>,
 ) -> Failing {
-    // Each round makes the cost smaller, so it ends.
+    // Each round lowers the cost, so the loop ends.
     loop {
         let simpler = candidates(&failing.script)
             .filter_map(|candidate| fails(&candidate))
@@ -27,7 +27,7 @@ pub(super) fn shortest(
     }
 }
 
-/// Fewer steps first, then plainer ones.
+/// Fewer steps cost less; of equal numbers, simpler steps.
 fn cost(script: &[ScriptStep]) -> (usize, usize) {
     (script.len(), script.iter().map(|&step| complexity(step)).sum())
 }
@@ -42,7 +42,8 @@ fn complexity(step: ScriptStep) -> usize {
         | ScriptStep::Complete(session)
         | ScriptStep::Fail(session)
         | ScriptStep::Duplicate(session)
-        | ScriptStep::Late(session) => session,
+        | ScriptStep::Late(session)
+        | ScriptStep::Interrupt(session) => session,
         ScriptStep::Room => 0,
     }
 }
@@ -78,6 +79,7 @@ fn on_other_session(step: ScriptStep) -> ScriptStep {
         ScriptStep::Fail(session) => ScriptStep::Fail(other(session)),
         ScriptStep::Duplicate(session) => ScriptStep::Duplicate(other(session)),
         ScriptStep::Late(session) => ScriptStep::Late(other(session)),
+        ScriptStep::Interrupt(session) => ScriptStep::Interrupt(other(session)),
         ScriptStep::Room => ScriptStep::Room,
     }
 }

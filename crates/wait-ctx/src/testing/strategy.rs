@@ -6,7 +6,13 @@ use super::script::{Answer, ScriptStep};
 
 /// A script of at most `max_steps` steps (1 to 65,536, clamped), which shrinks by leaving steps out.
 pub(super) fn script(max_steps: usize) -> impl Strategy<Value = Vec<ScriptStep>> {
-    prop::collection::vec(step(), 1..=max_steps.clamp(1, 1 << 16))
+    let steps = prop::collection::vec(step(), 1..=max_steps.clamp(1, 1 << 16));
+    // Nothing can follow an interrupted completion, so it comes last.
+    let interrupted = prop::option::of(0..ScriptStep::N_SESSIONS);
+    (steps, interrupted).prop_map(|(mut steps, interrupted)| {
+        steps.extend(interrupted.map(ScriptStep::Interrupt));
+        steps
+    })
 }
 
 fn step() -> impl Strategy<Value = ScriptStep> {

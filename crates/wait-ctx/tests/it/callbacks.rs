@@ -1,4 +1,4 @@
-//! The callback: set, replaced, taken away, with an argument, and behaving badly.
+//! The callback: set, replaced, removed, with an argument, and misbehaving.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -40,35 +40,41 @@ fn c1_callback_and_argument_are_set_replaced_read_and_unset_apart() {
     assert_eq!(sum.load(Ordering::Relaxed), 2_007);
 }
 
-/// What a callback is told that was set after this wake was due.
-fn told_later(wake: impl FnOnce(&WaitCtx, &InFlight)) -> Vec<Reason> {
+/// The reasons that a callback gets which was set after the wake.
+fn reasons_of_a_late_callback(wake: impl FnOnce(&WaitCtx, &InFlight)) -> Vec<Reason> {
     let ctx = WaitCtx::new();
     let request = ctx.notifier().begin().expect("nothing in flight");
     assert_eq!(request.arm(), Arm::Armed);
     wake(&ctx, &request);
-    let (tell, told) = mpsc::channel();
-    ctx.set_callback(move |n| tell.send(n.reason).expect("listening"));
-    told.try_iter().collect()
+    let (sender, received) = mpsc::channel();
+    ctx.set_callback(move |n| sender.send(n.reason).expect("listening"));
+    received.try_iter().collect()
 }
 
 #[test]
-fn a_callback_that_comes_late_is_told_why_the_wake_was_due() {
-    assert_eq!(told_later(|ctx, _| ctx.notifier().waker().wake()), [Reason::Future]);
-    assert_eq!(told_later(|_, request| assert!(!request.notify_retry())), [Reason::Retry]);
+fn a_callback_set_late_gets_the_reason_of_the_wake() {
+    assert_eq!(
+        reasons_of_a_late_callback(|ctx, _| ctx.notifier().waker().wake()),
+        [Reason::Future]
+    );
+    assert_eq!(
+        reasons_of_a_late_callback(|_, request| assert!(!request.notify_retry())),
+        [Reason::Retry]
+    );
     for outcome in [Ending::Done, Ending::Failed] {
         let settle = |_: &WaitCtx, request: &InFlight| {
             request.claim(outcome).expect("first").wake();
         };
-        assert_eq!(told_later(settle), [Reason::Settled]);
+        assert_eq!(reasons_of_a_late_callback(settle), [Reason::Settled]);
     }
-    assert_eq!(told_later(|_, _| ()), []);
+    assert_eq!(reasons_of_a_late_callback(|_, _| ()), []);
 }
 
 #[test]
 fn c13_a_retry_calls_back_with_status_again_and_a_completion_with_ok_or_error() {
     let ctx = WaitCtx::new();
-    let (tell, told) = mpsc::channel();
-    ctx.set_callback(move |n| tell.send((n.reason, n.status, n.generation)).expect("listening"));
+    let (sender, received) = mpsc::channel();
+    ctx.set_callback(move |n| sender.send((n.reason, n.status, n.generation)).expect("listening"));
     let request = ctx.notifier().begin().expect("nothing in flight");
     assert_eq!(request.arm(), Arm::Armed);
     assert!(request.notify_retry());
@@ -78,7 +84,7 @@ fn c13_a_retry_calls_back_with_status_again_and_a_completion_with_ok_or_error() 
     assert_eq!(request.arm(), Arm::Armed);
     assert!(!request.notify_retry(), "it was accepted: nothing to retry");
     assert!(request.claim(Ending::Failed).expect("first").wake());
-    let calls: Vec<_> = told.try_iter().collect();
+    let calls: Vec<_> = received.try_iter().collect();
     let generation = request.generation();
     let expected =
         [(Reason::Retry, Status::Again, generation), (Reason::Settled, Status::Err, generation)];
@@ -129,18 +135,18 @@ fn l4_a_callback_that_would_wait_for_itself_is_refused() {
     thread_local! {
         static SESSION: std::cell::RefCell<Option<WaitCtx>> = const { std::cell::RefCell::new(None) };
     }
-    // By type it cannot have its context; a thread-local is the one way round that.
+    // The types keep it from capturing its context; a thread-local gets around them.
     let ctx = WaitCtx::new();
     SESSION.set(Some(ctx.clone()));
-    let (tell, told) = mpsc::channel();
+    let (sender, received) = mpsc::channel();
     ctx.set_callback(move |_| {
         let answer = SESSION.with_borrow(|ctx| ctx.as_ref().expect("set").unset_and_wait().err());
-        tell.send(answer).expect("listening");
-        // Dropping the session in here is sound too, only not the last word of this one.
+        sender.send(answer).expect("listening");
+        // Dropping the session here would be sound, too.
         drop(SESSION.take());
     });
     assert!(finish(&ctx));
-    assert_eq!(told.try_recv(), Ok(Some(InsideCallback)));
+    assert_eq!(received.try_recv(), Ok(Some(InsideCallback)));
     assert!(ctx.callback().is_some(), "nothing was changed");
 }
 

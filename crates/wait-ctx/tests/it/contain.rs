@@ -1,4 +1,4 @@
-//! Foreign code that panics, with payloads that are text, are not, and panic themselves when they are dropped.
+//! Foreign code that panics, with payloads that are text, other values, or panic when dropped.
 
 use std::panic::{panic_any, resume_unwind};
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use wait_ctx::{
     contain_drop,
 };
 
-/// Panics when it is dropped, with another one of its kind: endlessly.
+/// Panics when dropped, with another value of this type: endlessly.
 struct Endless(u8);
 
 impl Drop for Endless {
@@ -27,7 +27,7 @@ fn cause_of(foreign: impl FnOnce()) -> String {
 }
 
 #[test]
-fn l10_a_contained_panic_is_told_by_its_message() {
+fn l10_a_contained_panic_is_reported_with_its_message() {
     assert_eq!(contain("a test", || 42), Ok(42));
     assert_eq!(cause_of(|| panic!("planned")), "planned");
     let number = 3;
@@ -53,14 +53,14 @@ struct Bad;
 
 impl Drop for Bad {
     fn drop(&mut self) {
-        // Were the thread unwinding, a second panic would end the process.
+        // During unwinding a second panic would abort the process.
         if !thread::panicking() {
             panic_any(Endless(0));
         }
     }
 }
 
-/// A request of this session that is completed on another thread; that thread's end.
+/// Completes a request of this session on another thread, and joins it.
 fn complete_elsewhere(notifier: &Notifier) -> thread::JoinHandle<bool> {
     let request = notifier.begin().expect("nothing in flight");
     request.accept();
@@ -72,7 +72,7 @@ fn complete_elsewhere(notifier: &Notifier) -> thread::JoinHandle<bool> {
 }
 
 #[test]
-fn l4_l10_whatever_a_callback_panics_with_the_waking_thread_goes_on_and_nobody_waits_for_ever() {
+fn l4_l10_after_any_panic_of_a_callback_the_waking_thread_continues_and_no_waiter_hangs() {
     let ctx = WaitCtx::new();
     let bad = Bad;
     ctx.set_callback(move |_| {
@@ -85,7 +85,7 @@ fn l4_l10_whatever_a_callback_panics_with_the_waking_thread_goes_on_and_nobody_w
     }
     assert_eq!(ctx.notifier().counters().panics, 3);
     let callback = ctx.unset_and_wait().expect("we are not inside").expect("it was set");
-    // Its last owner is told of the panic in its drop, as the owner of anything.
+    // Its last owner sees the panic of its drop, as with any value.
     contain_drop("a test", callback);
     ctx.set_callback_arg(None);
     assert!(!complete_elsewhere(ctx.notifier()).join().expect("the thread goes on"));
@@ -161,14 +161,14 @@ fn note_wake() {
     WAKES.fetch_add(1, Ordering::SeqCst);
 }
 
-/// A waker that is never to be cloned: its clone is foreign code, and a wake holds locks of ours when it takes one.
+/// A waker that must not be cloned: its clone is foreign code, and the route is read under a lock.
 static UNCLONED: RawWakerVTable =
     RawWakerVTable::new(|_| panic!("it was cloned"), |_| note_wake(), |_| note_wake(), |_| ());
 
 #[test]
 fn l10_a_wake_never_clones_the_waker_of_a_task() {
     let notifier = Notifier::new();
-    // SAFETY: the functions of the table do not look at the data, and may be called on any thread.
+    // SAFETY: the functions of the table do not read the data, and may be called on any thread.
     let waker = unsafe { Waker::from_raw(RawWaker::new(ptr::null(), &UNCLONED)) };
     notifier.set_route(Route::Waker(waker));
     for _ in 0..2 {

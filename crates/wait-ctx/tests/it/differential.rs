@@ -27,7 +27,7 @@ enum Op {
     Run {
         blocked_pause: bool,
     },
-    /// Frees the context, and goes on with a new one.
+    /// Frees the context, and continues with a new one.
     Free,
 }
 
@@ -43,7 +43,7 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// Ours, driven like the original.
+/// This crate's view, driven like the original.
 struct Ours {
     ctx: WaitCtx,
     paused: bool,
@@ -130,7 +130,7 @@ fn the_view_agrees_with_openssl_on_ten_thousand_random_strings() {
     runner.run(&prop::collection::vec(op(), 1..=64), |ops| run(&ops)).expect("no difference");
 }
 
-/// The four oddities that the native interface does not have, as fixed strings.
+/// The four defects that the native interface does not have, as fixed strings.
 #[test]
 fn the_view_agrees_with_openssl_on_its_known_oddities() {
     if !available("the_view_agrees_with_openssl_on_its_known_oddities") {

@@ -1,4 +1,4 @@
-//! Registered descriptors: what each consumer is told, when descriptors close, and when cleanups run.
+//! Registered descriptors: the changes each consumer gets, when descriptors close, and when cleanups run.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -47,7 +47,7 @@ fn w9_a_stable_descriptor_cleared_and_set_again_is_no_change() {
 }
 
 #[test]
-fn w13_an_addition_is_told_once_however_many_operations_follow() {
+fn w13_an_addition_is_reported_once_after_any_operations() {
     let ctx = WaitCtx::new();
     ctx.set_wait_fd(Key::unique(), WaitFd::owned(pipe())).expect("free");
     let changes: Vec<FdDiff> = (0..10).map(|_| ctx.changed_fds()).collect();
@@ -68,14 +68,14 @@ fn a_descriptor_under_two_keys_is_added_once() {
 }
 
 #[test]
-fn w14_a_removal_that_was_added_before_is_always_told() {
+fn w14_a_removal_of_a_reported_descriptor_is_always_reported() {
     let ctx = WaitCtx::new();
     let key = Key::unique();
     ctx.set_wait_fd(key, WaitFd::borrowed(&9)).expect("free");
     assert_eq!(numbers(&ctx.changed_fds().added), [9]);
     drop(ctx.clear_fd(key));
     assert_eq!(numbers(&ctx.changed_fds().removed), [9]);
-    // What nobody saw in between is not told at all.
+    // A descriptor that was added and cleared between two looks is not reported.
     ctx.set_wait_fd(key, WaitFd::borrowed(&9)).expect("free");
     drop(ctx.clear_fd(key));
     assert!(ctx.changed_fds().is_empty());
@@ -94,7 +94,7 @@ fn w16_cleanups_run_once_newest_first_and_not_for_what_was_cleared() {
         ctx.set_wait_fd(key, wait_fd).expect("free");
     }
     let cleared = ctx.clear_fd(keys[2]).expect("registered");
-    // Registered again as it came back, it has its data and no cleanup.
+    // Registered again as it was returned, it has its data and no cleanup.
     assert_eq!(cleared.data::<usize>().as_deref(), Some(&2));
     ctx.set_wait_fd(keys[2], cleared).expect("free again");
     let clone = ctx.clone();
@@ -117,7 +117,7 @@ fn w17_a_cleanup_may_look_at_and_clear_other_registrations() {
             assert_eq!((fd.as_raw_fd(), data.is_some()), (0, true));
             ran.borrow_mut().push((key, teardown.clear_fd(other).is_some()));
         });
-        let wait_fd = wait_fd.with_data("somebody's");
+        let wait_fd = wait_fd.with_data("the owner's");
         ctx.set_wait_fd(key, wait_fd).expect("free");
     }
     drop(ctx);
@@ -178,7 +178,7 @@ fn w18_a_context_lives_as_long_as_its_job() {
 }
 
 #[test]
-fn an_owned_descriptor_comes_back_to_its_owner_once_nobody_else_has_it() {
+fn an_owned_descriptor_returns_to_its_owner_when_no_consumer_holds_it() {
     let ctx = WaitCtx::new();
     let key = Key::unique();
     let mut seen = Seen::new();
@@ -198,7 +198,7 @@ fn a_descriptor_that_changes_hands_is_kept_open_for_who_knows_its_number() {
     let key = Key::unique();
     let mut seen = Seen::new();
     let fd = pipe();
-    // First lent, then given: the same open descriptor, so no change.
+    // First borrowed, then owned: the same open descriptor, so no change.
     ctx.set_wait_fd(key, WaitFd::borrowed(&fd)).expect("free");
     drop(ctx.diff(&mut seen));
     drop(ctx.clear_fd(key));
@@ -225,14 +225,14 @@ fn op() -> impl Strategy<Value = Op> {
     ]
 }
 
-/// What a number stands for in this process. Pipes have distinct names.
+/// The open file of a descriptor number. Pipes have distinct names.
 #[cfg(target_os = "linux")]
 fn target(fd: RawFd) -> String {
     let link = std::fs::read_link(format!("/proc/self/fd/{fd}"));
     link.map_or_else(|_| "closed".into(), |target| target.to_string_lossy().into_owned())
 }
 
-/// A consumer as epoll is one: a set of numbers, each meant for one open pipe.
+/// A consumer like epoll: a set of numbers, each for one open pipe.
 #[derive(Default)]
 struct Consumer {
     seen: Seen,
@@ -259,7 +259,7 @@ impl Consumer {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Property 6 without its provisos, for consumers that look whenever they like.
+    /// Property 6 without its provisos, for consumers that look at any time.
     #[test]
     fn every_consumer_that_applies_the_changes_watches_what_is_registered(
         ops in prop::collection::vec(op(), 1..60),
@@ -291,7 +291,7 @@ proptest! {
                     prop_assert_eq!(watched, all);
                 }
             }
-            // Whatever was closed meanwhile: no watched number was reused.
+            // No watched number was reused.
             for consumer in &consumers {
                 for (&fd, name) in &consumer.watched {
                     prop_assert_eq!(&target(fd), name);

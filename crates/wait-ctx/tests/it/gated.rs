@@ -18,7 +18,7 @@ struct Request {
     result: Slot,
 }
 
-/// What passes the gate, each with a channel for the answer.
+/// A command to the device thread, with a channel for the answer.
 enum Command {
     Submit(Request, Answer, mpsc::SyncSender<bool>),
     Event(DeviceEvent, mpsc::SyncSender<bool>),
@@ -115,7 +115,7 @@ impl Device {
 fn complete(request: &Request, outcome: Ending) {
     if let Some(claim) = request.in_flight.claim(outcome) {
         let result = if outcome == Ending::Done { Ok(request.tag) } else { Err(Failed) };
-        *request.result.lock().expect("nobody panics") = Some(result);
+        *request.result.lock().expect("no holder of the lock panics") = Some(result);
         claim.wake();
     }
 }
@@ -134,7 +134,7 @@ impl TestedEngine for Gated {
         match request.in_flight.arm() {
             Arm::Armed | Arm::Retry => Poll::Pending,
             Arm::Settled(_) => {
-                let result = request.result.lock().expect("nobody panics").take();
+                let result = request.result.lock().expect("no holder of the lock panics").take();
                 Poll::Ready(result.expect("stored before it was settled"))
             }
         }

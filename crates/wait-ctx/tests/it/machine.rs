@@ -1,5 +1,5 @@
-//! A notifier and its requests against a sequential model: any string of calls from either side, with routes that come
-//! and go. Laws L2 to L4 for everything that happens one after the other; loom has the interleavings.
+//! A notifier and its requests against a sequential model: any sequence of calls from either side, with routes added and
+//! removed. Laws L2 (a wake is a hint) to L4 (one wake per reason) for sequential calls; loom has the interleavings.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,7 +9,7 @@ use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state
 use wait_ctx::testing::{ModelArm, SessionModel};
 use wait_ctx::{Arm, Ending, InFlight, ReadyQueue, RequestPhase, Route, Token, WaitCtx};
 
-/// What is done to a request. Ages count back from the newest one, which has age 0.
+/// A call on a request. Ages count back from the newest one, which has age 0.
 #[derive(Debug, Clone)]
 enum Call {
     Begin,
@@ -19,13 +19,13 @@ enum Call {
     Arm {
         age: usize,
     },
-    /// A completion, and what happens between its claim and its wake.
+    /// A completion, with calls between its claim and its wake.
     Complete {
         age: usize,
         outcome: Ending,
         between: Vec<Self>,
     },
-    /// A completion that dies before it has stored its result.
+    /// A completion whose claim is dropped before the result is stored.
     Abandon {
         age: usize,
     },
@@ -63,7 +63,7 @@ fn call() -> impl Strategy<Value = Call> {
     prop_oneof![4 => leaf, 1 => complete]
 }
 
-/// What must be true after a call.
+/// The expected state after a call.
 #[derive(Debug, Clone, Default)]
 struct Model {
     session: SessionModel,
@@ -82,7 +82,7 @@ struct Model {
     won: u64,
 }
 
-/// What a wake comes from.
+/// The source of a wake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wake {
     OfRequest,
@@ -137,7 +137,7 @@ impl Model {
                 for call in between {
                     self.call(call);
                 }
-                // Whoever cancelled meanwhile, or began the next request after that, has taken the claim away.
+                // A cancel in between, or the next request after it, has made the claim void.
                 if claims && self.claimed && self.n_requests == generation {
                     self.claimed = false;
                     self.session(|session| session.settle(*outcome));
@@ -173,7 +173,7 @@ impl Model {
     fn pay(&mut self) {
         if self.owed && (self.callback || self.route) {
             self.owed = false;
-            // An owed wake is one, whatever it was made of. Where no request can have made it, a future did.
+            // One owed wake, from any number of wakes. If no request can have caused it, a future did.
             let state = self.session.phase();
             let by_retry = state == RequestPhase::Queued && !self.session.is_armed();
             self.deliver(match state.is_settled() || by_retry {
@@ -204,7 +204,7 @@ impl ReferenceStateMachine for Model {
     }
 }
 
-/// The real thing.
+/// The system under test.
 struct Session {
     ctx: WaitCtx,
     requests: Vec<InFlight>,
@@ -251,7 +251,7 @@ impl Session {
                 let claim = request.claim(outcome);
                 assert!(state.is_live() || claim.is_none());
                 self.won += u64::from(claim.is_some());
-                // Nothing shows before the result is stored.
+                // The phase does not change before the wake.
                 assert_eq!(request.phase(), state);
                 between.into_iter().for_each(|call| self.call(call));
                 if let Some(claim) = claim {
@@ -319,7 +319,11 @@ impl StateMachineTest for Requests {
         session.by_route += ready.len() as u64;
         assert_eq!(session.by_callback.load(Ordering::Relaxed), model.by_callback, "by callback");
         assert_eq!(session.by_route, model.by_route, "by ready queue");
-        assert_eq!((session.won, session.cancelled), (model.won, model.cancelled), "who settled");
+        assert_eq!(
+            (session.won, session.cancelled),
+            (model.won, model.cancelled),
+            "settled by claim or cancel"
+        );
         assert!(model.won + model.cancelled <= model.n_requests as u64);
         assert_eq!(session.ctx.status(), model.session.status());
         assert_eq!(session.requests.len(), model.n_requests);

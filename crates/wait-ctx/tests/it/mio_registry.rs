@@ -63,7 +63,7 @@ fn a_reused_number_is_registered_for_the_new_descriptor() {
     let mut looper = Loop::new();
     let (ctx, mut fds) = (WaitCtx::new(), MioFds::new(Token(2)));
     let key = Key::unique();
-    // Far from the numbers that other tests of this process get.
+    // A number that no other test of this process gets.
     let (mut writer, socket) = socket_at(Some(700));
     let number = socket.as_raw_fd();
     ctx.set_wait_fd(key, WaitFd::owned(socket)).expect("free");
@@ -71,7 +71,7 @@ fn a_reused_number_is_registered_for_the_new_descriptor() {
     writer.write_all(b"a").expect("written");
     assert_eq!(looper.ready(), [2]);
     for _ in 0..3 {
-        // Taken back and dropped by its owner: open until the registry has let go of it.
+        // Cleared and dropped by its owner: open until the registry has dropped it.
         drop(ctx.clear_fd(key));
         let (_, other) = socket_at(Some(700));
         assert_ne!(other.as_raw_fd(), number);
@@ -103,14 +103,14 @@ fn a_borrowed_descriptor_closed_too_early_does_not_stop_the_registry() {
 }
 
 #[test]
-fn a_borrowed_descriptor_whose_number_is_somebody_elses_does_not_stop_the_registry() {
+fn a_borrowed_descriptor_whose_number_was_reused_does_not_stop_the_registry() {
     let mut looper = Loop::new();
     let (ctx, mut fds) = (WaitCtx::new(), MioFds::new(Token(5)));
     let key = Key::unique();
     let (_writer, mut socket) = socket_at(Some(900));
     ctx.set_wait_fd(key, WaitFd::borrowed(&socket)).expect("free");
     fds.sync(&ctx, looper.poll.registry()).expect("in step");
-    // Closes what the registry knows, in one step with the number's next use.
+    // Closes the registered descriptor and reuses its number in one step.
     let (_other_writer, other) = socket_at(None);
     rustix::io::dup2(&other, &mut socket).expect("the number");
     drop(ctx.clear_fd(key));
@@ -119,7 +119,7 @@ fn a_borrowed_descriptor_whose_number_is_somebody_elses_does_not_stop_the_regist
 }
 
 #[test]
-fn an_error_of_the_registry_is_told_and_the_next_call_goes_on() {
+fn an_error_of_the_registry_is_returned_and_the_next_call_continues() {
     let looper = Loop::new();
     let (ctx, mut fds) = (WaitCtx::new(), MioFds::new(Token(4)));
     let (bad, good) = (Key::unique(), Key::unique());

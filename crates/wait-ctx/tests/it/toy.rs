@@ -1,4 +1,4 @@
-//! The smallest engine that keeps the laws, with its device: a map of what it holds.
+//! The smallest engine that keeps the laws. Its device is a map of requests.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -7,7 +7,7 @@ use std::task::Poll;
 use wait_ctx::testing::{Answer, DeviceEvent, Failed, FullPolicy, Tag, TestedEngine};
 use wait_ctx::{Arm, Ending, InFlight, Notifier};
 
-/// A request, as session and device share it.
+/// A request, shared by session and device.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
     tag: Tag,
@@ -16,12 +16,20 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// What a completion does, on whatever thread it arrives: claim, store, wake.
+    /// A completion: claim, store, wake.
     fn complete(&self, outcome: Ending) {
         if let Some(claim) = self.in_flight.claim(outcome) {
             let result = if outcome == Ending::Done { Ok(self.tag) } else { Err(Failed) };
             *self.result.lock().unwrap() = Some(result);
             claim.wake();
+        }
+    }
+
+    /// A completion with its last two steps exchanged, which is wrong.
+    pub(crate) fn wake_then_store(&self) {
+        if let Some(claim) = self.in_flight.claim(Ending::Done) {
+            claim.wake();
+            *self.result.lock().unwrap() = Some(Ok(self.tag));
         }
     }
 }
@@ -38,6 +46,11 @@ pub(crate) struct Toy {
 impl Toy {
     pub(crate) fn that_notifies() -> Self {
         Self { notify_on_full: true, ..Self::default() }
+    }
+
+    /// The request of this tag, if the device has taken it.
+    pub(crate) fn held(&self, tag: Tag) -> Option<&Request> {
+        self.held.get(&tag)
     }
 
     fn take(&mut self, request: Request) {

@@ -1,4 +1,4 @@
-//! Laws L2 to L4: when a wake is due, and where it goes.
+//! Laws L2 (a wake is a hint), L3 (no lost wakeup) and L4 (one wake per reason): when a wake is due, and its route.
 
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ fn readable(fd: &impl AsFd) -> bool {
     poll(&mut fds, Some(&now)).expect("poll") == 1
 }
 
-/// The same question to select(2).
+/// Whether select(2) finds the descriptor readable.
 #[cfg(target_os = "linux")]
 fn selectable(fd: &impl AsRawFd) -> bool {
     use rustix::event::{FdSetElement, FdSetIter, fd_set_insert, fd_set_num_elements, select};
@@ -158,7 +158,7 @@ fn notifiers_and_requests_of_two_sessions_are_two() {
         (one.notifier().begin().expect("free"), other.notifier().begin().expect("free"));
     assert!(first == first.clone() && first != second);
     assert!(first.notifier().same(one.notifier()) && !first.notifier().same(other.notifier()));
-    assert!(first.claim(Ending::Done).is_some_and(|claim| !claim.wake()), "nobody waited");
+    assert!(first.claim(Ending::Done).is_some_and(|claim| !claim.wake()), "not armed");
     let next = one.notifier().begin().expect("free");
     assert!(next.generation() > first.generation() && next != first);
 }
@@ -168,7 +168,7 @@ fn l4_a_retry_is_for_who_waits_for_room_and_has_no_result_coming() {
     let ctx = WaitCtx::new();
     let wakes = counting(&ctx);
     let request = ctx.notifier().begin().expect("free");
-    assert!(!request.notify_retry(), "nobody is armed: told by the next arm");
+    assert!(!request.notify_retry(), "not armed: the next arm reports it");
     assert_eq!((request.arm(), request.arm()), (Arm::Retry, Arm::Armed));
     let claim = request.claim(Ending::Done).expect("the first");
     assert!(!request.notify_retry(), "the result is on its way");
@@ -208,7 +208,7 @@ fn every_route_counts_as_a_delivery() {
     assert_eq!(tokens, [Token(1)]);
 }
 
-/// Between two drains the wakes of one future add one token, however many there are and whichever thread they are on.
+/// Between two drains, any number of wakes of one future on any threads add one token.
 #[test]
 fn l3_wakes_of_a_future_coalesce_and_none_is_lost() {
     const WAKES: u64 = 100_000;
@@ -223,7 +223,7 @@ fn l3_wakes_of_a_future_coalesce_and_none_is_lost() {
         assert_eq!(tokens.drain(..).count(), 1);
         assert_eq!(ctx.notifier().counters().ready, round);
     }
-    // Each wake is followed by a drain that sees its token, or is before one that does.
+    // Each wake is before a drain that sees its token.
     let seen = AtomicU64::new(0);
     let woken = AtomicU64::new(0);
     std::thread::scope(|scope| {
@@ -244,7 +244,7 @@ fn l3_wakes_of_a_future_coalesce_and_none_is_lost() {
     });
 }
 
-/// A completion has a token of its own: law L4 counts them.
+/// A completion has a token of its own: one wake per reason to resume (law L4).
 #[test]
 fn l4_a_completion_does_not_coalesce_with_the_wake_of_a_future() {
     let ctx = WaitCtx::new();
@@ -274,7 +274,7 @@ fn a_queue_below_another_announces_itself_once_until_it_is_drained() {
         assert_eq!(tokens, [Token(round), Token(8)]);
         tokens.clear();
     }
-    // It may outlive the other.
+    // The clone may outlive the original.
     drop(whole);
     assert!(part.sender().push(Token(1)));
 }
@@ -315,7 +315,7 @@ fn with_neither_descriptor_nor_callback_the_application_polls_by_calling_again()
             let request = request.clone();
             move || request.claim(Ending::Done).expect("first").wake()
         });
-        assert!(!device.join().expect("no panic"), "there is nobody to wake");
+        assert!(!device.join().expect("no panic"), "no job is armed");
         assert_eq!(request.arm(), Arm::Settled(RequestPhase::Done));
         assert_eq!(ctx.notifier().counters().unrouted, round + 1);
         assert!(ctx.all_fds().is_empty());
