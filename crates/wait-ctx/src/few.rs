@@ -4,6 +4,7 @@
 //! after they were written. A processor forwards a store to a load inside it, but not two narrow stores to one wide load,
 //! so copying a value as a whole right after it was written field by field stalls. Therefore the frequent paths match on
 //! [`Few::One`], take the fields they need, and build the next owner in place.
+//! `SmallVec<[T; 1]>` in its place takes 575 instructions instead of 385 for the life of a context, and 60 ns instead of 24.
 
 use std::mem;
 use std::ops::{Deref, DerefMut};
