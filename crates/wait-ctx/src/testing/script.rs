@@ -126,6 +126,20 @@ impl ScriptStep {
     /// The kinds of steps, for counting.
     pub const N_KINDS: usize = 12;
 
+    pub(super) const fn session_mut(&mut self) -> Option<&mut usize> {
+        match self {
+            Self::Submit(session, _)
+            | Self::Poll(session)
+            | Self::Cancel(session)
+            | Self::Complete(session)
+            | Self::Fail(session)
+            | Self::Duplicate(session)
+            | Self::Late(session)
+            | Self::Interrupt(session) => Some(session),
+            Self::Room => None,
+        }
+    }
+
     /// The index of this kind of step, below [`N_KINDS`](Self::N_KINDS), and its name.
     pub const fn kind(self) -> (usize, &'static str) {
         match self {

@@ -32,20 +32,13 @@ fn cost(script: &[ScriptStep]) -> (usize, usize) {
     (script.len(), script.iter().map(|&step| complexity(step)).sum())
 }
 
-fn complexity(step: ScriptStep) -> usize {
-    match step {
-        ScriptStep::Submit(session, Answer::Accept) => session,
-        ScriptStep::Submit(session, Answer::Early) => 4 + session,
-        ScriptStep::Submit(session, Answer::Full | Answer::Fatal) => 8 + session,
-        ScriptStep::Poll(session)
-        | ScriptStep::Cancel(session)
-        | ScriptStep::Complete(session)
-        | ScriptStep::Fail(session)
-        | ScriptStep::Duplicate(session)
-        | ScriptStep::Late(session)
-        | ScriptStep::Interrupt(session) => session,
-        ScriptStep::Room => 0,
-    }
+fn complexity(mut step: ScriptStep) -> usize {
+    let answer = match step {
+        ScriptStep::Submit(_, Answer::Early) => 4,
+        ScriptStep::Submit(_, Answer::Full | Answer::Fatal) => 8,
+        _ => 0,
+    };
+    answer + step.session_mut().copied().unwrap_or(0)
 }
 
 fn candidates(script: &[ScriptStep]) -> impl Iterator<Item = Vec<ScriptStep>> {
@@ -69,17 +62,9 @@ fn candidates(script: &[ScriptStep]) -> impl Iterator<Item = Vec<ScriptStep>> {
     without.chain(swapped).chain(accepted).chain(moved)
 }
 
-fn on_other_session(step: ScriptStep) -> ScriptStep {
-    let other = |session: usize| (session + 1) % ScriptStep::N_SESSIONS;
-    match step {
-        ScriptStep::Submit(session, answer) => ScriptStep::Submit(other(session), answer),
-        ScriptStep::Poll(session) => ScriptStep::Poll(other(session)),
-        ScriptStep::Cancel(session) => ScriptStep::Cancel(other(session)),
-        ScriptStep::Complete(session) => ScriptStep::Complete(other(session)),
-        ScriptStep::Fail(session) => ScriptStep::Fail(other(session)),
-        ScriptStep::Duplicate(session) => ScriptStep::Duplicate(other(session)),
-        ScriptStep::Late(session) => ScriptStep::Late(other(session)),
-        ScriptStep::Interrupt(session) => ScriptStep::Interrupt(other(session)),
-        ScriptStep::Room => ScriptStep::Room,
+fn on_other_session(mut step: ScriptStep) -> ScriptStep {
+    if let Some(session) = step.session_mut() {
+        *session = (*session + 1) % ScriptStep::N_SESSIONS;
     }
+    step
 }
