@@ -1,4 +1,4 @@
-//! The inbox of a shard: commands from tasks, and doorbells that engines ring when a parked packet can be resumed.
+//! The inbox of a shard: commands from tasks, and wakes of parked packets.
 //!
 //! It has one lock. A shard that sleeps is woken once, however many items arrive; one that works is not interrupted.
 
@@ -45,13 +45,13 @@ struct Items {
 /// What has arrived since the last [`Inbox::take`].
 #[derive(Default)]
 pub(crate) struct Batch {
-    pub(crate) rung: Vec<Arc<Doorbell>>,
+    pub(crate) woken: Vec<Arc<PacketWaker>>,
     pub(crate) commands: Vec<Command>,
 }
 
 impl Batch {
     fn is_empty(&self) -> bool {
-        self.rung.is_empty() && self.commands.is_empty()
+        self.woken.is_empty() && self.commands.is_empty()
     }
 }
 
@@ -113,35 +113,35 @@ impl Inbox {
     }
 }
 
-/// The waker of a parked packet. Rung several times before the shard takes it, it is in the inbox once.
-pub(crate) struct Doorbell {
+/// The waker of a parked packet. Woken several times before the shard takes it, it is in the inbox once.
+pub(crate) struct PacketWaker {
     inbox: Arc<Inbox>,
     packet: PacketId,
-    rung: AtomicBool,
+    is_woken: AtomicBool,
 }
 
-impl Doorbell {
+impl PacketWaker {
     pub(crate) fn new(inbox: Arc<Inbox>, packet: PacketId) -> Arc<Self> {
-        Arc::new(Self { inbox, packet, rung: AtomicBool::new(false) })
+        Arc::new(Self { inbox, packet, is_woken: AtomicBool::new(false) })
     }
 
-    /// Makes the bell ring again when it is rung, and returns its packet. Called before the packet is resumed: otherwise
-    /// a wake during the resume would be lost.
+    /// Lets the waker enter the inbox again, and returns its packet. Called before the packet is resumed: otherwise a wake
+    /// during the resume would be lost.
     pub(crate) fn rearm(&self) -> PacketId {
-        self.rung.swap(false, Ordering::AcqRel);
+        self.is_woken.swap(false, Ordering::AcqRel);
         self.packet
     }
 }
 
-impl Wake for Doorbell {
+impl Wake for PacketWaker {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if !self.rung.swap(true, Ordering::AcqRel) {
+        if !self.is_woken.swap(true, Ordering::AcqRel) {
             // A shard that has ended has no packets.
-            let _ = self.inbox.put(Arc::clone(self), |batch, bell| batch.rung.push(bell));
+            let _ = self.inbox.put(Arc::clone(self), |batch, waker| batch.woken.push(waker));
         }
     }
 }
@@ -153,19 +153,19 @@ mod tests {
     #[test]
     fn l3_wakes_of_a_packet_coalesce_until_the_shard_answers() {
         let inbox = Inbox::new();
-        let bell = Doorbell::new(Arc::clone(&inbox), PacketId::next());
+        let waker = PacketWaker::new(Arc::clone(&inbox), PacketId::next());
         let mut batch = Batch::default();
         for _ in 0..2 {
-            (0..100_000).for_each(|_| Arc::clone(&bell).wake());
+            (0..100_000).for_each(|_| Arc::clone(&waker).wake());
             assert!(inbox.take(&mut batch));
-            assert_eq!(batch.rung.len(), 1);
-            for bell in batch.rung.drain(..) {
-                bell.rearm();
+            assert_eq!(batch.woken.len(), 1);
+            for waker in batch.woken.drain(..) {
+                waker.rearm();
             }
         }
         // A wake after `rearm` and before the resume is kept.
-        bell.wake_by_ref();
+        waker.wake_by_ref();
         assert!(inbox.take(&mut batch));
-        assert_eq!(batch.rung.len(), 1);
+        assert_eq!(batch.woken.len(), 1);
     }
 }

@@ -27,7 +27,7 @@ use wait_ctx::{Route, WaitCtx, contain};
 
 use crate::packet::{self, Packet, Parking};
 use crate::rustls23::Processed;
-use crate::task::inbox::{Batch, Command, Doorbell, Inbox};
+use crate::task::inbox::{Batch, Command, Inbox, PacketWaker};
 use crate::task::packet_task::{Caller, PacketId, PacketTask, Reply};
 
 /// Runs a shard until `inbox` is closed, then cancels its packets. At most `max_parked` packets are parked at a time.
@@ -42,8 +42,8 @@ pub(crate) fn run(inbox: &Arc<Inbox>, pool: JobPool, max_parked: usize) {
     let mut batch = Batch::default();
     while inbox.take(&mut batch) {
         // Packets under way before new ones.
-        for bell in batch.rung.drain(..) {
-            isolate(|| shard.resume(bell.rearm()));
+        for waker in batch.woken.drain(..) {
+            isolate(|| shard.resume(waker.rearm()));
         }
         for command in batch.commands.drain(..) {
             isolate(|| shard.execute(command));
@@ -130,8 +130,8 @@ impl Shard {
         match started {
             Ok(Packet::Parked(job)) => {
                 self.parked.insert(id, Parked { job, caller });
-                let bell = Doorbell::new(Arc::clone(&self.inbox), id);
-                ctx.notifier().set_route(Route::Waker(Waker::from(bell)));
+                let waker = PacketWaker::new(Arc::clone(&self.inbox), id);
+                ctx.notifier().set_route(Route::Waker(Waker::from(waker)));
             }
             Ok(Packet::Unstarted(work)) => self.queue(PacketTask { id, work, caller }),
             Ok(Packet::Done(processed)) => caller.reply(Reply::Processed(processed)),
