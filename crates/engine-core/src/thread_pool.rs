@@ -110,6 +110,33 @@ struct PoolState<W: Work> {
     idle: usize,
     /// Threads end as soon as they have nothing to do.
     ending: bool,
+    events: Vec<Event>,
+}
+
+/// What happened under the lock, to be logged by [`unlock`]: a subscriber that blocks must not hold up the pool.
+enum Event {
+    FewerThreads(Kind, io::Error),
+    NoThread(Kind, io::Error),
+    Stuck { kind: Kind, replaced: bool },
+}
+
+/// Releases the lock, and logs what happened under it.
+fn unlock<W: Work>(mut state: MutexGuard<'_, PoolState<W>>) {
+    let events = core::mem::take(&mut state.events);
+    drop(state);
+    for event in events {
+        match event {
+            Event::FewerThreads(kind, error) => {
+                tracing::warn!(kind = kind.name(), %error, "pool.fewer_threads");
+            }
+            Event::NoThread(kind, error) => {
+                tracing::error!(kind = kind.name(), %error, "pool.no_thread");
+            }
+            Event::Stuck { kind, replaced } => {
+                tracing::warn!(kind = kind.name(), replaced, "pool.stuck");
+            }
+        }
+    }
 }
 
 impl<W: Work> PoolState<W> {
@@ -216,6 +243,7 @@ impl ThreadPoolBuilder {
             next_worker: 0,
             idle: 0,
             ending: false,
+            events: Vec::new(),
         };
         let shared = PoolInner {
             compute: Box::new(compute),
@@ -298,7 +326,7 @@ impl<W: Work> PoolInner<W> {
         match self.start_worker(state) {
             // Fewer threads than allowed are slower, not wrong.
             Err(error) if working > 0 => {
-                tracing::warn!(kind = kind.name(), %error, "pool.fewer_threads");
+                state.events.push(Event::FewerThreads(kind, error));
                 Ok(())
             }
             started => started,
@@ -360,6 +388,7 @@ impl<W: Work> PoolInner<W> {
                 }
                 // There may be more for other threads. If none can be started, this one continues with it.
                 let _ = self.provide_thread(&mut state);
+                unlock(state);
                 return Some((kind, request));
             }
             state.idle += 1;
@@ -392,6 +421,7 @@ impl<W: Work> PoolInner<W> {
         for id in stuck {
             self.replace(&mut state, id);
         }
+        unlock(state);
         next
     }
 
@@ -401,14 +431,14 @@ impl<W: Work> PoolInner<W> {
         let Some(kind) = state.workers.get(&id).and_then(|worker| worker.kind) else { return };
         let mut replaced = n_replaced < self.settings.replacements;
         if replaced && let Err(error) = self.start_worker(state) {
-            tracing::error!(kind = kind.name(), %error, "pool.no_thread");
+            state.events.push(Event::NoThread(kind, error));
             replaced = false;
         }
         if replaced && let Some(worker) = state.workers.get(&id) {
             worker.calls.retire();
             state.shares.end(kind);
         }
-        tracing::warn!(kind = kind.name(), replaced, "pool.stuck");
+        state.events.push(Event::Stuck { kind, replaced });
     }
 
     /// Lets what was accepted finish until `deadline`, and ends and joins the threads.
@@ -486,7 +516,10 @@ impl<W: Work> Accelerator<W> for ThreadPool<W> {
         }
         state.shares.arrive(kind);
         state.rings.entry(kind).or_default().push_back(request);
-        let Err(error) = self.shared.provide_thread(&mut state) else { return Ok(()) };
+        let Err(error) = self.shared.provide_thread(&mut state) else {
+            unlock(state);
+            return Ok(());
+        };
         // There is no thread at all: nothing that waits will be done.
         state.shares.clear();
         let rings = core::mem::take(&mut state.rings);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use engine_core::{
     Accelerator, CheckFailed, DeviceError, Engine, EngineError, Kind, Pending, RequestOptions,
-    Shutdown, ThreadPoolBuilder, Work, threads_ending,
+    Shutdown, ThreadPool, ThreadPoolBuilder, Work, threads_ending,
 };
 
 use crate::support::{HandClock, KINDS, Negate, Outputs, PATIENCE, Secret};
@@ -288,6 +288,60 @@ fn a_stuck_thread_is_counted_and_replaced_up_to_a_cap() {
     while device.n_stuck() > 0 {
         std::thread::yield_now();
     }
+}
+
+/// A subscriber that queries the pool at every event.
+struct Queries {
+    device: Arc<ThreadPool<Negate>>,
+    stuck: mpsc::Sender<usize>,
+}
+
+impl tracing::Subscriber for Queries {
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        let _ = self.stuck.send(self.device.n_stuck());
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[test]
+fn a_stuck_thread_is_logged_after_the_pool_has_unlocked() {
+    let (_open, gate) = mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let (begun, begins) = mpsc::channel();
+    let device = pool(1, 8).stuck_after(Duration::from_secs(5)).build(move |work: &Negate| {
+        begun.send(()).unwrap();
+        let _ = gate.lock().unwrap().recv();
+        Ok(work.right())
+    });
+    let device = Arc::new(device);
+    let engine = Engine::builder(device.clone()).clock(Arc::<HandClock>::default()).build();
+    let _pending = engine.submit(Negate::new(0, &Arc::<Outputs>::default())).unwrap();
+    begins.recv_timeout(PATIENCE).unwrap();
+    let (stuck, answers) = mpsc::channel();
+    // On a thread of its own, which would hang if the pool logged under its lock.
+    std::thread::spawn(move || {
+        let queries = Queries { device: device.clone(), stuck };
+        tracing::subscriber::with_default(queries, || {
+            let _ = Accelerator::<Negate>::poll(&*device, Duration::ZERO);
+            let _ = Accelerator::<Negate>::poll(&*device, Duration::from_secs(5));
+        });
+    });
+    assert_eq!(answers.recv_timeout(PATIENCE), Ok(1));
 }
 
 /// Were the stuck thread waited for, this would hang.
