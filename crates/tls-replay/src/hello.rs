@@ -12,6 +12,7 @@ pub(crate) enum HelloStatus {
 }
 
 const HANDSHAKE_RECORD: u8 = 22;
+const MAJOR_VERSION: u8 = 3;
 const CLIENT_HELLO: u8 = 1;
 const MAX_RECORD: usize = 0x4000;
 /// What rustls refuses to wait for.
@@ -21,7 +22,7 @@ const PRE_SHARED_KEY: usize = 41;
 const RECORD_HEADER: usize = 5;
 const MESSAGE_HEADER: usize = 4;
 
-/// Scans a hello as it arrives. Each byte is looked at once, however small the pieces are.
+/// Scans a hello as it arrives. In doubt it says [`HelloStatus::Other`], which costs memory and nothing else. Each byte is looked at once, however small the pieces are.
 #[derive(Debug, Default)]
 pub(crate) struct HelloScan {
     /// Where the header of the first record lies that has not arrived in full.
@@ -36,8 +37,10 @@ impl HelloScan {
     /// Goes on where the last call ended; `received` is everything since the connection began.
     pub(crate) fn scan(&mut self, received: &[u8]) -> HelloStatus {
         loop {
-            let Some(&kind) = received.get(self.record) else { return HelloStatus::Partial };
-            if kind != HANDSHAKE_RECORD {
+            let header = &received[self.record..];
+            if header.first().is_some_and(|&kind| kind != HANDSHAKE_RECORD)
+                || header.get(1).is_some_and(|&major| major != MAJOR_VERSION)
+            {
                 return HelloStatus::Other;
             }
             let start = self.record + RECORD_HEADER;
@@ -109,7 +112,7 @@ fn offers_resumption(message: &[u8]) -> Option<bool> {
         }
         at += 4 + length;
     }
-    Some(false)
+    (at == end).then_some(false)
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> Option<usize> {

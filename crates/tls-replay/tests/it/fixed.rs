@@ -22,12 +22,22 @@ fn note(asked: &Asked, question: String) {
 
 /// Bytes from a seed. Not for anything but tests.
 #[derive(Debug)]
-struct Bytes {
+pub(crate) struct Bytes {
     state: Mutex<u64>,
     asked: Asked,
 }
 
 impl Bytes {
+    /// Leaks a few bytes: rustls wants them for good.
+    pub(crate) fn new(seed: u64, asked: &Asked) -> &'static Self {
+        Box::leak(Box::new(Self { state: Mutex::new(seed), asked: Arc::clone(asked) }))
+    }
+
+    /// Begins anew.
+    pub(crate) fn set_back(&self, seed: u64) {
+        *self.state.lock().unwrap() = seed;
+    }
+
     fn next(&self) -> u64 {
         let mut state = self.state.lock().unwrap();
         *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -106,8 +116,10 @@ struct Exchange {
 
 impl ActiveKeyExchange for Exchange {
     fn complete(self: Box<Self>, peer: &[u8]) -> Result<SharedSecret, Error> {
-        let peer = peer.try_into().map_err(|_| PeerMisbehaved::InvalidKeyShare)?;
-        Ok(SharedSecret::from(&power(u64::from_be_bytes(peer), self.secret).to_be_bytes()[..]))
+        // A share of another length, as real clients send it, gives a secret that only the server knows.
+        let peer = peer.chunks_exact(8).map(|part| u64::from_be_bytes(part.try_into().unwrap()));
+        let peer = peer.reduce(|a, b| a ^ b).ok_or(PeerMisbehaved::InvalidKeyShare)?;
+        Ok(SharedSecret::from(&power(peer, self.secret).to_be_bytes()[..]))
     }
 
     fn pub_key(&self) -> &[u8] {
@@ -121,8 +133,11 @@ impl ActiveKeyExchange for Exchange {
 
 /// The default provider with randomness and these groups from `seed`.
 pub(crate) fn provider(seed: u64, groups: &[NamedGroup], asked: &Asked) -> CryptoProvider {
-    let bytes: &'static Bytes =
-        Box::leak(Box::new(Bytes { state: Mutex::new(seed), asked: Arc::clone(asked) }));
+    provider_of(Bytes::new(seed, asked), groups)
+}
+
+/// The same with `bytes`, which can be [set back](Bytes::set_back).
+pub(crate) fn provider_of(bytes: &'static Bytes, groups: &[NamedGroup]) -> CryptoProvider {
     let group =
         |&name| -> &'static dyn SupportedKxGroup { Box::leak(Box::new(Group { name, bytes })) };
     CryptoProvider {

@@ -4,6 +4,8 @@
 mod engine;
 mod fixed;
 mod handshakes;
+mod hello_bytes;
+mod hellos;
 mod invisible;
 mod law;
 mod pinned;
