@@ -3,6 +3,7 @@
 //! A binary of its own, for a bug is planted in the whole process.
 
 #[path = "it/fixed.rs"]
+#[allow(dead_code, reason = "the other binary uses the rest")]
 mod fixed;
 #[path = "it/invisible.rs"]
 #[allow(dead_code, reason = "the other binary uses the rest")]
