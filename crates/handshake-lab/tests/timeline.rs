@@ -58,5 +58,5 @@ fn recording_changes_nothing_and_is_the_same_every_time() {
     assert!(results.laws.iter().any(|law| law.law == "L9" && law.held));
     let again = run("device-reset", &["load.handshakes=profiled"]);
     assert_eq!(results.timelines, again.timelines);
-    assert_eq!(results.stories, again.stories);
+    assert_eq!(results.handshake_traces, again.handshake_traces);
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 mod support;
 
 use lab_report::{
-    recording::{RowTimeline, Story},
+    recording::{HandshakeTrace, RowTimeline},
     trace,
 };
 use serde_json::Value;
@@ -144,7 +144,7 @@ fn every_row_is_a_process_and_the_size_is_bounded() {
     let rows = events(&document).iter().filter(|event| event["name"] == "process_name");
     assert_eq!(rows.count(), results.rows.len());
     // Handshakes with one pause, requests with work and arrow, counters, names of tracks.
-    assert!(events(&document).len() < results.rows.len() * 12 * Story::MOST);
+    assert!(events(&document).len() < results.rows.len() * 12 * HandshakeTrace::MOST);
     let labels: Vec<&str> =
         events(&document).iter().filter_map(|event| event["args"]["labels"].as_str()).collect();
     assert!(labels.iter().any(|label| label.contains("left out")), "{labels:?}");
@@ -154,7 +154,7 @@ fn every_row_is_a_process_and_the_size_is_bounded() {
 fn in_real_time_there_are_counters_and_a_word_why() {
     let mut results = run("offload-modes", &["clock=virtual", "load.rounds=1"]);
     results.clock = "real".to_owned();
-    results.stories.clear();
+    results.handshake_traces.clear();
     results.timelines = vec![RowTimeline {
         name: "async".to_owned(),
         at_s: vec![0.5, 1.5],

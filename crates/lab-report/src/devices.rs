@@ -1,4 +1,4 @@
-//! Rows device by device: what each of several devices did.
+//! The operations of a row by device.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 pub struct DeviceRow {
     /// Its name.
     pub name: String,
-    /// Operations that its units finished, for whatever engine.
+    /// Operations that its units finished, for all engines.
     pub ops: u64,
     /// Busy time of its units over the time they had.
     pub utilisation: f64,
@@ -17,6 +17,6 @@ pub struct DeviceRow {
     pub ring_full: u64,
     /// Faults that struck it.
     pub faults: u64,
-    /// Operations of its engine done elsewhere because it could not.
+    /// Operations of its engine that a standby computed instead.
     pub fallbacks: u64,
 }

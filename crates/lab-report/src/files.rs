@@ -12,7 +12,7 @@ use super::{
     diff::Comparison,
     origin::Origin,
     page::{comparison, report},
-    past::{Run, TIMELINE_SCHEMA, Timeline},
+    previous_run::{PreviousRun, TIMELINE_SCHEMA, Timeline},
     results::Results,
     trace::trace,
     verdict::Verdict,
@@ -93,7 +93,12 @@ impl ReportDir {
     ///
     /// # Errors
     /// As [`create`](Self::create).
-    pub fn write_diff(&self, diff: &Comparison, before: &Run, after: &Run) -> io::Result<PathBuf> {
+    pub fn write_diff(
+        &self,
+        diff: &Comparison,
+        before: &PreviousRun,
+        after: &PreviousRun,
+    ) -> io::Result<PathBuf> {
         self.put("diff.html", &comparison(diff, before, after))
     }
 

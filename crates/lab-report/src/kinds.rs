@@ -1,4 +1,4 @@
-//! Rows kind by kind: what became of the connections of each kind in a mix.
+//! The handshakes of a row by the kind of their connections.
 
 use serde::{Deserialize, Serialize};
 

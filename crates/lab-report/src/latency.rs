@@ -17,7 +17,7 @@ pub struct LatencyMs {
 }
 
 impl LatencyMs {
-    /// Those of a histogram of microseconds.
+    /// The percentiles of a histogram of microseconds.
     #[must_use]
     pub fn of_micros(times: &Histogram<u64>) -> Self {
         let percentile = |quantile| times.value_at_quantile(quantile) as f64 / 1e3;

@@ -2,7 +2,7 @@
 //! and the comparison of two runs.
 //!
 //! ```text
-//!   while a row runs     recording::{Outcomes, Readings, Story}      series in bounded memory
+//!   while a row runs     recording::{Outcomes, Readings, HandshakeTrace}      series in bounded memory
 //!   when it has ended    RowReport, RowTimeline                      plain data
 //!   of all rows          Results --> table, page, trace, verdict     ReportDir writes the files
 //!   of two runs          Comparison --> text, diff.html
@@ -25,7 +25,7 @@ mod laws;
 mod machine;
 mod origin;
 mod page;
-mod past;
+mod previous_run;
 mod progress;
 pub mod recording;
 mod results;
@@ -43,7 +43,7 @@ pub use laws::law_title;
 pub use machine::Machine;
 pub use origin::Origin;
 pub use page::{comparison, report};
-pub use past::{Run, TIMELINE_SCHEMA, Timeline};
+pub use previous_run::{PreviousRun, TIMELINE_SCHEMA, Timeline};
 pub use progress::Progress;
 pub use results::{Knee, LawReport, Ledger, Level, Results, RowReport, SCHEMA};
 pub use table::{laws_line, ledger_line, notes, table};

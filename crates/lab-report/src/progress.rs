@@ -1,4 +1,4 @@
-//! Progress on standard error: a bar on a terminal, plain lines elsewhere; and the wish to break the run off.
+//! Progress on standard error: a bar on a terminal, plain lines elsewhere; and the flag that interrupts a run.
 
 use std::{
     io::IsTerminal as _,
@@ -11,7 +11,7 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Tells on standard error how far a run is, and tells the run when it is to be broken off. Clones are one and the same.
+/// Shows the progress of a run on standard error, and carries the flag that interrupts it. Clones share both.
 #[derive(Debug, Clone)]
 pub struct Progress {
     shown: Shown,
@@ -45,11 +45,11 @@ const STEPS: u64 = 1_000;
 /// How often the bar is drawn anew.
 const BAR_EVERY: Duration = Duration::from_millis(200);
 
-/// How often a plain line tells how far it is.
+/// How often a plain line is printed.
 const LINE_EVERY: Duration = Duration::from_secs(10);
 
 impl Progress {
-    /// One that shows nothing, and is broken off when this one is: for what is only a part of what is shown.
+    /// A progress that shows nothing and shares the interrupt flag: for a step that is only a part of what is shown.
     #[must_use]
     pub fn quiet(&self) -> Self {
         Self { interrupted: Arc::clone(&self.interrupted), ..Self::silent() }
@@ -71,7 +71,7 @@ impl Progress {
         Self::with(Shown::Bar(bar), parts)
     }
 
-    /// For runs that nobody watches.
+    /// A progress that shows nothing.
     #[must_use]
     pub fn silent() -> Self {
         Self::with(Shown::Nothing, 1)
@@ -85,26 +85,26 @@ impl Progress {
         Self { shown, interrupted: Arc::default(), state: Arc::new(Mutex::new(state)) }
     }
 
-    /// Counts something else than handshakes.
+    /// Names the items that are counted, instead of handshakes.
     #[must_use]
     pub fn counting(self, noun: &'static str) -> Self {
         self.change(|state| state.noun = noun);
         self
     }
 
-    /// What to set to break the run off, for example by a signal.
+    /// The flag that interrupts the run, for a signal handler to set.
     #[must_use]
     pub fn interrupt(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.interrupted)
     }
 
-    /// Whether the run is to be broken off.
+    /// Whether the run was interrupted.
     #[must_use]
     pub fn is_interrupted(&self) -> bool {
         self.interrupted.load(Ordering::Relaxed)
     }
 
-    /// A part begins.
+    /// Begins a part.
     pub fn begin(&self, name: &str, what: &str) {
         self.change(|state| {
             name.clone_into(&mut state.name);
@@ -118,7 +118,7 @@ impl Progress {
         }
     }
 
-    /// A part has come so far: so many done, which is this share of it, 0 to 1. May be called often.
+    /// Reports `done` items of the current part, which are `share` of it (0 to 1). May be called often.
     pub fn at(&self, done: u64, share: f64) {
         let every = match self.shown {
             Shown::Bar(_) => BAR_EVERY,
@@ -144,7 +144,7 @@ impl Progress {
         }
     }
 
-    /// A part has ended.
+    /// Ends a part.
     pub fn end(&self, name: &str, outcome: &str) {
         let done = self.change(|state| {
             state.done += 1;
@@ -160,7 +160,7 @@ impl Progress {
         }
     }
 
-    /// The run is over; nothing of the bar stays.
+    /// Ends the run and clears the bar.
     pub fn finish(&self) {
         if let Shown::Bar(bar) = &self.shown {
             bar.finish_and_clear();
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_a_clone_hears_of_the_interruption() {
+    fn clones_share_the_interruption() {
         let progress = Progress::silent();
         let clone = progress.clone();
         assert!(!clone.is_interrupted());

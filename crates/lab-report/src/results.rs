@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{devices::DeviceRow, kinds::KindReport, latency::LatencyMs, machine::Machine};
-use crate::recording::{RowTimeline, Story};
+use crate::recording::{HandshakeTrace, RowTimeline};
 
 /// Names the shape of the document.
 pub const SCHEMA: &str = "layby.results/1";
@@ -28,7 +28,7 @@ pub struct Results {
     pub clock: String,
     /// One entry a row, in order.
     pub rows: Vec<RowReport>,
-    /// What was held during the whole run, and what is still held at its end.
+    /// Resources held at most during the run, and still held at its end.
     pub ledger: Ledger,
     /// The laws that were checked; one that was not checked is left out.
     pub laws: Vec<LawReport>,
@@ -41,13 +41,13 @@ pub struct Results {
     /// Expectations of the scenario that were not met; not in the document.
     #[serde(skip)]
     pub unmet: Vec<String>,
-    /// What each row was like over time; goes into `timeline.json`.
+    /// The series of each row; goes into `timeline.json`.
     #[serde(skip)]
     pub timelines: Vec<RowTimeline>,
-    /// What happened to whom in each row, in virtual time only; goes into `trace.json`.
+    /// The first handshakes of each row, in virtual time only; goes into `trace.json`.
     #[serde(skip)]
-    pub stories: Vec<Story>,
-    /// Whether the run was broken off: the last row is not whole, and others may be missing.
+    pub handshake_traces: Vec<HandshakeTrace>,
+    /// Whether the run was interrupted: the last row is not whole, and others may be missing.
     #[serde(default)]
     pub partial: bool,
     /// Events in the trace; null in real time.
@@ -72,7 +72,7 @@ pub struct RowReport {
     pub handshakes: u64,
     /// Handshakes that were to begin each second, at first; null in a closed loop.
     pub offered_per_s: Option<f64>,
-    /// Clients that came when as many connections as may be were open.
+    /// Clients that came when the maximum of connections was open.
     pub turned_away: u64,
     /// The mean wait of an operation from submission to service; null without a device.
     pub queue_wait_ms: Option<f64>,
@@ -112,7 +112,7 @@ pub struct RowReport {
     pub fallbacks: u64,
     /// Operations that software did at once because too few handshakes were under way.
     pub not_offloaded: u64,
-    /// Operations given up by whoever waited.
+    /// Operations that were cancelled by their caller.
     pub cancelled: u64,
     /// Busy time of the device's units over the time they had, of several devices that with the most; null without a
     /// device.
@@ -127,7 +127,7 @@ pub struct RowReport {
     pub mean_batch: Option<f64>,
     /// How late another task of the event loops was; null where there was none.
     pub beat_late_ms: Option<LatencyMs>,
-    /// How many it could have served at once; for the verdict only.
+    /// How many operations a unit could have served at once; for the verdict only.
     #[serde(skip)]
     pub batch: u32,
     /// Failed handshakes that the scenario expects, at most; for the verdict only.
@@ -154,7 +154,7 @@ pub struct Knee {
     pub next_p99_ms: Option<f64>,
 }
 
-/// What a run holds now and held at most.
+/// Resources that a run holds now and held at most.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
     /// Jobs that have begun and not ended.
@@ -189,7 +189,7 @@ pub struct LawReport {
     pub checked: u64,
     /// Whether it held every time.
     pub held: bool,
-    /// What was seen where it did not hold; for people only.
+    /// The first violation; not in the document.
     #[serde(skip)]
     pub detail: Option<String>,
 }
@@ -223,7 +223,7 @@ impl Ledger {
         ]
     }
 
-    /// Takes the ledger of another server, run *after* this one: what is left over adds up, peaks do not.
+    /// Adds the ledger of another server that ran *after* this one: present levels add up, peaks do not.
     pub fn follow(&mut self, next: &Self) {
         let follow = |level: &mut Level, next: Level| {
             level.now += next.now;

@@ -62,7 +62,7 @@ pub fn notes(results: &Results) -> String {
     out
 }
 
-/// What is left of everything counted, and what there was at most.
+/// The ledger in one line: the level at the end and the peak of each resource.
 #[must_use]
 pub fn ledger_line(ledger: &Ledger) -> String {
     let mut line = "ledger (at the end / peak):".to_owned();

@@ -42,7 +42,7 @@ pub(super) fn results() -> Results {
         doubts: Vec::new(),
         unmet: Vec::new(),
         timelines: Vec::new(),
-        stories: Vec::new(),
+        handshake_traces: Vec::new(),
         partial: false,
         trace_events: None,
         trace_sha256: None,

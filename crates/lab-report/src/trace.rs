@@ -8,19 +8,19 @@
 //!                      counters         the series of the report
 //! ```
 //!
-//! Handshakes, requests and faults are those of the beginning of each row, and only in virtual time, where telling of them
-//! costs the run nothing; what is left out is said in the label of the process. In real time there are the counters alone.
+//! Handshakes, requests and faults are the first ones of each row, and only in virtual time, where tracing costs the run
+//! nothing; the label of the process says how many are left out. In real time there are only the counters.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::results::Results;
-use crate::recording::{Ending, Entry, RowTimeline, Story};
+use crate::recording::{Entry, HandshakeEnd, HandshakeTrace, RowTimeline};
 
 /// Track of the handshakes.
 const HANDSHAKES: u64 = 1;
-/// Tracks of ring entries; there are at most as many as a story has requests.
+/// Tracks of ring entries; a trace has at most [`HandshakeTrace::MOST`] requests.
 const RINGS: u64 = 10_000;
 /// Tracks of units.
 const UNITS: u64 = 20_000;
@@ -33,12 +33,12 @@ pub fn trace(results: &Results) -> Value {
         let process = Process { pid: row as u64 + 1, prefix: row };
         let mut timed = Vec::new();
         process.counters(timeline, &mut timed);
-        let label = match results.stories.get(row) {
-            Some(story) => {
-                process.story(story, &mut events, &mut timed);
-                left_out(story)
+        let label = match results.handshake_traces.get(row) {
+            Some(first) => {
+                process.handshakes(first, &mut events, &mut timed);
+                left_out(first)
             }
-            None => "real time: counters only; --clock virtual tells of each handshake".to_owned(),
+            None => "real time: counters only; --clock virtual traces each handshake".to_owned(),
         };
         events.push(process.named("process_name", 0, &timeline.name));
         events.push(json!({"ph": "M", "name": "process_labels", "pid": process.pid, "tid": 0,
@@ -56,11 +56,11 @@ pub fn trace(results: &Results) -> Value {
     })
 }
 
-fn left_out(story: &Story) -> String {
+fn left_out(first: &HandshakeTrace) -> String {
     let told = [
-        ("handshakes", story.handshakes.len(), story.handshakes_left_out),
-        ("requests", story.entries.len(), story.entries_left_out),
-        ("faults", story.strikes.len(), story.strikes_left_out),
+        ("handshakes", first.handshakes.len(), first.handshakes_left_out),
+        ("requests", first.entries.len(), first.entries_left_out),
+        ("faults", first.strikes.len(), first.strikes_left_out),
     ];
     let parts: Vec<String> = told
         .into_iter()
@@ -105,14 +105,14 @@ impl Process {
         }
     }
 
-    fn story(self, story: &Story, names: &mut Vec<Value>, timed: &mut Timed) {
-        let end = story.end();
-        for (number, handshake) in story.handshakes.iter().enumerate() {
+    fn handshakes(self, first: &HandshakeTrace, names: &mut Vec<Value>, timed: &mut Timed) {
+        let end = first.end();
+        for (number, handshake) in first.handshakes.iter().enumerate() {
             let id = format!("{}.{number}", self.prefix);
             let (ended, how) = match handshake.ended {
-                Some((at, Ending::Done)) => (at, "done"),
-                Some((at, Ending::Failed)) => (at, "failed"),
-                Some((at, Ending::HungUp)) => (at, "hung up"),
+                Some((at, HandshakeEnd::Done)) => (at, "done"),
+                Some((at, HandshakeEnd::Failed)) => (at, "failed"),
+                Some((at, HandshakeEnd::HungUp)) => (at, "hung up"),
                 None => (end, "not over"),
             };
             let mut edge = |phase: &str, name: &str, at: Duration, args: Value| {
@@ -134,28 +134,34 @@ impl Process {
             }
             edge("e", "handshake", ended, json!({}));
         }
-        if !story.handshakes.is_empty() {
+        if !first.handshakes.is_empty() {
             names.push(self.named("thread_name", HANDSHAKES, "handshakes"));
         }
-        self.requests(story, end, names, timed);
-        for strike in &story.strikes {
+        self.requests(first, end, names, timed);
+        for strike in &first.strikes {
             let event = json!({"ph": "i", "s": "p", "cat": "fault", "name": strike.what,
                 "pid": self.pid, "tid": 0, "ts": micros(strike.at)});
             timed.push((strike.at, event));
         }
     }
 
-    fn requests(self, story: &Story, end: Duration, names: &mut Vec<Value>, timed: &mut Timed) {
+    fn requests(
+        self,
+        first: &HandshakeTrace,
+        end: Duration,
+        names: &mut Vec<Value>,
+        timed: &mut Timed,
+    ) {
         let (mut rings, mut units) = (Lanes::default(), Lanes::default());
         // Lanes are given in the order of time. Devices tell of theirs one after the other, and work starts in the order of
         // submission within a class only.
         let mut started: Vec<(Duration, &Entry, u64)> = Vec::new();
-        let mut submitted: Vec<(usize, &Entry)> = story.entries.iter().enumerate().collect();
+        let mut submitted: Vec<(usize, &Entry)> = first.entries.iter().enumerate().collect();
         submitted.sort_by_key(|(number, entry)| (entry.submitted, *number));
         for (number, entry) in submitted {
             let to = entry.drained.unwrap_or(end).max(entry.submitted);
             let ring = RINGS + rings.take(entry.submitted, to);
-            let id = (self.prefix * 2 * Story::MOST + number) as u64;
+            let id = (self.prefix * 2 * HandshakeTrace::MOST + number) as u64;
             let name = format!("request {}", entry.tag);
             let args = json!({"device": entry.device, "instance": entry.instance});
             self.slice(timed, ring, &name, entry.submitted, to, args);

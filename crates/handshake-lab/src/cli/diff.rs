@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::Stop;
-use lab_report::{Comparison, ReportDir, Run};
+use lab_report::{Comparison, PreviousRun, ReportDir};
 
 /// Arguments of `lab diff`.
 #[derive(Debug, clap::Args)]
@@ -20,8 +20,8 @@ pub(super) struct DiffArgs {
 }
 
 pub(super) fn run(args: &DiffArgs) -> Result<(), Stop> {
-    let before = Run::read(&args.before).map_err(Stop::usage)?;
-    let after = Run::read(&args.after).map_err(Stop::usage)?;
+    let before = PreviousRun::read(&args.before).map_err(Stop::usage)?;
+    let after = PreviousRun::read(&args.after).map_err(Stop::usage)?;
     let comparison = Comparison::of(&before.results, &after.results);
     let directory = ReportDir::create(args.report.as_deref(), "diff").map_err(Stop::usage)?;
     let file = directory.write_diff(&comparison, &before, &after).map_err(Stop::usage)?;

@@ -78,7 +78,7 @@ pub fn run_charging(
     let mut laws = Laws::default();
     let mut traces = Vec::new();
     let mut unmet = Vec::new();
-    let (mut timelines, mut stories) = (Vec::new(), Vec::new());
+    let (mut timelines, mut handshake_traces) = (Vec::new(), Vec::new());
     for plan in &plans {
         if progress.is_interrupted() {
             break;
@@ -96,7 +96,7 @@ pub fn run_charging(
                     laws.l9_repeats(&plan.name, ran.trace, again.trace);
                 }
                 traces.push(ran.trace);
-                stories.push(ran.story);
+                handshake_traces.push(ran.story);
                 (ran.evidence, ran.timeline)
             }
         };
@@ -133,7 +133,7 @@ pub fn run_charging(
         laws: laws.reports(),
         unmet,
         timelines,
-        stories,
+        handshake_traces,
         partial: progress.is_interrupted(),
         trace_events: whole.map(|whole| whole.events),
         trace_sha256: whole.map(|whole| whole.hex()),

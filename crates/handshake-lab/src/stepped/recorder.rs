@@ -1,7 +1,7 @@
 //! The recorder of a run in virtual time: its series and handshake traces, beyond the hash of its trace.
 
 use lab_report::Progress;
-use lab_report::recording::{Outcomes, Reading, Readings, Story};
+use lab_report::recording::{HandshakeTrace, Outcomes, Reading, Readings};
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use std::time::Duration;
 pub(super) struct Recorder {
     pub(super) outcomes: Outcomes,
     pub(super) readings: Readings,
-    pub(super) story: Story,
+    pub(super) story: HandshakeTrace,
     /// Receives the progress of the run.
     progress: Option<Progress>,
     /// The longest duration of the row, and its number of handshakes, if known.

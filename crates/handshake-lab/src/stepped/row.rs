@@ -14,7 +14,7 @@ use std::{
 use crypto_ops::SoftwareKeys;
 use engine_core::{Accelerator, Clock, Inline, Work};
 use lab_report::Progress;
-use lab_report::recording::{RowTimeline, Story};
+use lab_report::recording::{HandshakeTrace, RowTimeline};
 use sim_device::{Profile, RingLayout, ServiceClass, ServiceTime};
 use sim_engine::{Compute, SimConfig, SteppedCard};
 use ssl_async::SslContext;
@@ -71,7 +71,7 @@ pub(crate) struct Ran {
     pub(crate) trace: TraceSummary,
     /// Of a row that was recorded.
     pub(crate) timeline: RowTimeline,
-    pub(crate) story: Story,
+    pub(crate) story: HandshakeTrace,
 }
 
 /// Runs one row.

@@ -14,7 +14,7 @@ use std::{
 
 use engine_core::Clock as _;
 use job_core::{JobPool, Pause};
-use lab_report::recording::Story;
+use lab_report::recording::HandshakeTrace;
 use wait_ctx::ReadyQueue;
 
 use super::{
@@ -249,7 +249,7 @@ impl Desk {
 
     fn remember(&self, key: usize, number: u64) {
         // Session keys are not reused, and connections are traced from the first on.
-        if self.time.recorder.get().is_some() && number < Story::MOST as u64 {
+        if self.time.recorder.get().is_some() && number < HandshakeTrace::MOST as u64 {
             self.numbers.borrow_mut().insert(key, number);
         }
     }

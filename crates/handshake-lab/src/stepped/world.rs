@@ -20,7 +20,7 @@ use wait_ctx::{ReadyQueue, Route, Token, WaitCtx};
 mod clients;
 
 use lab_report::Progress;
-use lab_report::recording::{Ending, Outcomes, Reading};
+use lab_report::recording::{HandshakeEnd, Outcomes, Reading};
 
 use super::{
     answers::Answers,
@@ -248,7 +248,7 @@ impl<P: Protocol> World<P> {
                 if self.is_here(&wire) {
                     self.setting.time.mark(Mark::HangUp, wire.number);
                     self.setting.time.record(|recorder, now| {
-                        recorder.story.ended(now, wire.number, Ending::HungUp);
+                        recorder.story.ended(now, wire.number, HandshakeEnd::HungUp);
                     });
                     self.seen.hung_up += 1;
                     self.leave(wire.place);

@@ -37,7 +37,7 @@ pub(super) fn over_time(rows: &[RowTimeline]) -> (Vec<Figure>, Vec<&'static str>
         });
         sums.collect::<Vec<_>>()
     };
-    // Of several rows nobody could say whose fault a mark is.
+    // Marks of several rows could not be told apart.
     let marks: Vec<f64> = match rows {
         [row] => {
             let struck = row.at_s.iter().zip(&row.faults).filter(|(_, faults)| **faults > 0);

@@ -12,7 +12,7 @@ use super::{
     diff::Comparison,
     laws::law_title,
     origin::Origin,
-    past::Run,
+    previous_run::PreviousRun,
     results::{Results, RowReport},
     verdict::Verdict,
 };
@@ -243,7 +243,7 @@ fn again(body: &mut String, results: &Results, origin: &Origin<'_>) {
 
 /// The page of two runs side by side.
 #[must_use]
-pub fn comparison(diff: &Comparison, before: &Run, after: &Run) -> String {
+pub fn comparison(diff: &Comparison, before: &PreviousRun, after: &PreviousRun) -> String {
     let mut body = format!(
         "<h1>Two runs of {}</h1>\n<div class=\"verdict plain\"><p>{}</p>\n\
          <p class=\"soft\">A: <code>{}</code><br>B: <code>{}</code></p></div>\n",

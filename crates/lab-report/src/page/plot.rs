@@ -28,7 +28,7 @@ pub(super) struct Plot {
     /// Unique in the page.
     pub(super) id: String,
     pub(super) title: String,
-    /// What it shows, for those who do not see it.
+    /// A description for screen readers.
     pub(super) description: String,
     pub(super) x: Axis,
     pub(super) y: Axis,

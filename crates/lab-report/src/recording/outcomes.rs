@@ -1,4 +1,4 @@
-//! What became of handshakes, by the time of their end.
+//! Completed and failed handshakes, by the time of their end.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use hdrhistogram::Histogram;
 
 use super::timeline::{Bin, Timeline};
 
-/// What the clients see over time.
+/// Handshakes of a row as the clients saw them, over time.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Outcomes(Timeline<OutcomeBin>);
 
@@ -22,7 +22,7 @@ pub struct OutcomeBin {
 }
 
 impl Outcomes {
-    /// A handshake was done at `now`, so long after its connection was opened.
+    /// Counts a handshake that was complete at `now`, `took` after its connection was opened.
     pub fn handshake(&mut self, now: Duration, took: Duration) {
         let bin = self.0.at(now);
         bin.handshakes += 1;
@@ -32,7 +32,7 @@ impl Outcomes {
         let _ = bin.latency_us.get_or_insert_with(new).record(micros);
     }
 
-    /// A handshake failed.
+    /// Counts a handshake that failed at `now`.
     pub fn failure(&mut self, now: Duration) {
         self.0.at(now).failed += 1;
     }

@@ -1,4 +1,4 @@
-//! What engines and devices showed when they were looked at.
+//! Samples of the counters of engines and devices.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use sim_device::InstanceStats;
 
 use super::timeline::{BINS, Bin, Timeline};
 
-/// One look at the engines and devices of a row, added up over them.
+/// One sample of the engines and devices of a row, summed over them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Reading {
     /// Requests that exist.
     pub in_flight: u64,
-    /// Those of them that wait for a ring entry.
+    /// Requests among them that wait for a ring entry.
     pub waiting: u64,
     /// Ring entries in use.
     pub ring: u64,
@@ -29,13 +29,13 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// Adds what another engine and its device show.
+    /// Adds the counters of another engine and its device.
     pub fn add(&mut self, engine: &EngineStats, card: &InstanceStats) {
         self.in_flight += engine.requests.now;
         self.waiting += engine.waiters.now;
         self.ring +=
             (card.submitted + card.duplicates).saturating_sub(card.drained + card.reclaimed);
-        // Units of a kind that nobody has asked for are not idle: they are no part of the row.
+        // Units of a kind that was never used are left out, or the row would seem half idle.
         for class in card.classes.iter().filter(|class| class.finished > 0 || class.working > 0) {
             self.working += u64::from(class.working);
             self.units += u64::from(class.units);
@@ -46,12 +46,12 @@ impl Reading {
     }
 }
 
-/// What engines and devices show over time.
+/// Samples of the engines and devices of a row, over time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Readings {
     series: Timeline<ReadingBin>,
     last: (Duration, Reading),
-    /// When to look next: kept, for it is asked at every event.
+    /// When the next sample is due; kept because it is read at every event.
     due: Duration,
 }
 
@@ -63,12 +63,12 @@ impl Default for Readings {
     }
 }
 
-/// What was read in one stretch of time.
+/// The samples of one stretch of time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ReadingBin {
-    /// Looks.
+    /// Samples.
     pub looks: u64,
-    /// Gauges, summed over the looks.
+    /// Gauges, summed over the samples.
     pub sums: Reading,
     /// Ring entries in use, at most.
     pub ring_most: u64,
@@ -80,17 +80,17 @@ pub struct ReadingBin {
     pub faults: u64,
 }
 
-/// Looks for each bin.
+/// Samples for each bin.
 const LOOKS: u32 = 4;
 
 impl Readings {
-    /// When to look next.
+    /// When the next sample is due.
     #[must_use]
     pub const fn due(&self) -> Duration {
         self.due
     }
 
-    /// Takes up a look. It stands for the time since the one before.
+    /// Records a sample. It stands for the time since the one before.
     pub fn read(&mut self, now: Duration, reading: &Reading) {
         let (before, last) = self.last;
         let bin = self.series.at(before + now.saturating_sub(before) / 2);
@@ -108,9 +108,9 @@ impl Readings {
         self.due = now + self.series.width() / LOOKS;
     }
 
-    /// Takes up that nothing changes until `until`: one look for each that is due.
+    /// Records that nothing changes until `until`, with one sample for each that is due.
     pub fn stand_still(&mut self, until: Duration, reading: &Reading) {
-        // A long wait is told in as many looks as a whole series has; bins merge on the way.
+        // Widened first, so that a long wait costs no more samples than a whole series has.
         self.series.widen((until / u32::try_from(BINS).unwrap_or(u32::MAX)).min(until));
         self.due = self.last.0 + self.series.width() / LOOKS;
         while self.due <= until {

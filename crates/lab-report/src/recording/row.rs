@@ -1,4 +1,4 @@
-//! The series of a row as plain data: what the report draws and what two runs are compared by.
+//! The series of a row as plain data, for plots and comparisons.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::{
     readings::{ReadingBin, Readings},
 };
 
-/// What a row was like over time. Every list has one entry a stretch of time.
+/// The series of a row over time. Every list has one entry for each stretch of time.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RowTimeline {
     /// The row's name.
@@ -85,7 +85,7 @@ impl RowTimeline {
             outcomes.widen(width);
             readings.widen(width);
         }
-        // Finer than this a picture shows the beat of rounds and batches, and a percentile has nothing to stand on.
+        // Finer bins would show rounds and batches one by one, and have too few handshakes for a percentile.
         outcomes.widen(elapsed / POINTS);
         let width = outcomes.width();
         if let Some(readings) = &mut readings {

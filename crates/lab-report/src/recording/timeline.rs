@@ -1,4 +1,4 @@
-//! A series of bins that grow wider as the time goes on.
+//! A series of bins that grow wider as time goes on.
 
 use std::time::Duration;
 
@@ -8,9 +8,9 @@ pub const BINS: usize = 128;
 /// The width of a bin at first.
 const NARROWEST: Duration = Duration::from_millis(1);
 
-/// What falls into one stretch of time.
+/// The content of one stretch of time.
 pub trait Bin: Clone + Default {
-    /// Takes up what fell into the stretch right after this one.
+    /// Adds the content of the stretch right after this one.
     fn absorb(&mut self, later: &Self);
 }
 
@@ -28,7 +28,7 @@ impl<B: Bin> Default for Timeline<B> {
 }
 
 impl<B: Bin> Timeline<B> {
-    /// The bin of a time, which is made if it is not there yet.
+    /// The bin of a time; inserts it if needed.
     pub fn at(&mut self, time: Duration) -> &mut B {
         let mut index = self.index(time);
         while index >= BINS {
@@ -53,7 +53,8 @@ impl<B: Bin> Timeline<B> {
         &self.bins
     }
 
-    /// Merges neighbours until bins are at least so wide. Widths of any two series are one a power of two of the other.
+    /// Merges neighbours until bins are at least `width` wide. Widths are powers of two of one another, so two series can be
+    /// aligned.
     pub fn widen(&mut self, width: Duration) {
         while self.width < width {
             self.coarsen();

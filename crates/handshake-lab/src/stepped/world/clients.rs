@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use engine_core::Clock as _;
-use lab_report::recording::Ending;
+use lab_report::recording::HandshakeEnd;
 
 use super::World;
 use crate::{
@@ -125,7 +125,7 @@ impl<P: Protocol> World<P> {
                 self.seen.kinds.done(ConnectionKind { resumed, ..wire.kind }, timed);
                 self.setting.time.record(|recorder, now| {
                     recorder.handshake(now, took);
-                    recorder.story.ended(now, wire.number, Ending::Done);
+                    recorder.story.ended(now, wire.number, HandshakeEnd::Done);
                 });
             }
             Err(failure) => self.fail(wire, failure),
@@ -137,7 +137,7 @@ impl<P: Protocol> World<P> {
         self.setting.time.mark(Mark::Failed, wire.number);
         self.setting.time.record(|recorder, now| {
             recorder.outcomes.failure(now);
-            recorder.story.ended(now, wire.number, Ending::Failed);
+            recorder.story.ended(now, wire.number, HandshakeEnd::Failed);
         });
         if wire.given_up.get() {
             self.harm.given_up += 1;

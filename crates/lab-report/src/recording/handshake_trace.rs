@@ -1,4 +1,4 @@
-//! What happened to whom: the first handshakes of a row, and what the device did for them.
+//! A trace of the first handshakes of a row and of their requests inside devices.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -6,23 +6,23 @@ use sim_device::{Event, TraceRecord};
 
 /// The first handshakes of a row, event by event.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Story {
+pub struct HandshakeTrace {
     /// Handshakes, by the number of their connection.
     pub handshakes: Vec<Handshake>,
     /// Requests inside devices, in the order of their submission.
     pub entries: Vec<Entry>,
     /// Faults.
     pub strikes: Vec<Strike>,
-    /// Handshakes that are not told of.
+    /// Later handshakes, which are left out.
     pub handshakes_left_out: u64,
-    /// Requests that are not told of.
+    /// Later requests, which are left out.
     pub entries_left_out: u64,
-    /// Faults that are not told of.
+    /// Later faults, which are left out.
     pub strikes_left_out: u64,
     open: BTreeMap<Which, usize>,
 }
 
-/// A request of a device: device, instance, tag.
+/// Identifies a request inside devices: device, instance, tag.
 type Which = (usize, usize, u64);
 
 /// One handshake.
@@ -32,15 +32,15 @@ pub struct Handshake {
     pub worker: usize,
     /// When the client opened the connection.
     pub opened: Duration,
-    /// When it was over, and how.
-    pub ended: Option<(Duration, Ending)>,
-    /// When its job paused, and when it went on.
+    /// When and how it ended.
+    pub ended: Option<(Duration, HandshakeEnd)>,
+    /// When its job paused, and when it resumed.
     pub parked: Vec<(Duration, Option<Duration>)>,
 }
 
-/// How a handshake was over.
+/// How a handshake ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
+pub enum HandshakeEnd {
     /// Done by both sides.
     Done,
     /// It failed.
@@ -64,7 +64,7 @@ pub struct Entry {
     pub started: Option<Duration>,
     /// When the unit was done.
     pub finished: Option<Duration>,
-    /// When the software had taken the response, or the request, back.
+    /// When the software took the response, or reclaimed the request.
     pub drained: Option<Duration>,
 }
 
@@ -77,13 +77,13 @@ pub struct Strike {
     pub what: String,
 }
 
-impl Story {
-    /// Handshakes and requests told of, each.
+impl HandshakeTrace {
+    /// Handshakes and requests that are kept, each.
     pub const MOST: usize = 500;
-    /// Faults told of.
+    /// Faults that are kept.
     pub const MOST_STRIKES: usize = 200;
 
-    /// A client opened connection `number`; numbers count up.
+    /// Records that a client opened connection `number`; numbers count up.
     pub fn opened(&mut self, at: Duration, number: u64, worker: usize) {
         if self.handshakes.len() >= Self::MOST || number != self.handshakes.len() as u64 {
             self.handshakes_left_out += 1;
@@ -92,14 +92,14 @@ impl Story {
         self.handshakes.push(Handshake { worker, opened: at, ended: None, parked: Vec::new() });
     }
 
-    /// The handshake of connection `number` is over.
-    pub fn ended(&mut self, at: Duration, number: u64, how: Ending) {
+    /// Records the end of the handshake of connection `number`.
+    pub fn ended(&mut self, at: Duration, number: u64, how: HandshakeEnd) {
         if let Some(handshake) = self.handshake(number) {
             handshake.ended.get_or_insert((at, how));
         }
     }
 
-    /// The job of connection `number` has paused, or goes on.
+    /// Records that the job of connection `number` paused, or resumed.
     pub fn parked(&mut self, at: Duration, number: u64, parked: bool) {
         let Some(handshake) = self.handshake(number) else { return };
         match (handshake.parked.last_mut(), parked) {
@@ -109,7 +109,7 @@ impl Story {
         }
     }
 
-    /// A device has noted something.
+    /// Records an event of a device.
     pub fn device(&mut self, device: usize, instance: usize, record: &TraceRecord) {
         let at = record.at;
         match record.event {
@@ -153,7 +153,7 @@ impl Story {
         }
     }
 
-    /// The last time that is told of.
+    /// The time of the last event.
     #[must_use]
     pub fn end(&self) -> Duration {
         let handshakes = self.handshakes.iter().flat_map(|handshake| {

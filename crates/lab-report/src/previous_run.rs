@@ -1,4 +1,4 @@
-//! Runs of the past, as their files tell of them.
+//! Reads the files of an earlier run.
 
 use std::{io, path::Path};
 
@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::results::{Results, SCHEMA};
 use crate::recording::RowTimeline;
 
-/// A run as its files tell of it.
+/// An earlier run, read from its files.
 #[derive(Debug)]
-pub struct Run {
+pub struct PreviousRun {
     /// Where it was read from.
     pub path: String,
     /// `results.json`.
@@ -18,7 +18,7 @@ pub struct Run {
     pub timelines: Vec<RowTimeline>,
 }
 
-impl Run {
+impl PreviousRun {
     /// Reads a run from its directory, or from its `results.json`.
     ///
     /// # Errors
@@ -37,7 +37,7 @@ impl Run {
         if results.schema != SCHEMA {
             return Err(bad(&format!("the schema is {:?}, not {SCHEMA:?}", results.schema)));
         }
-        // Pictures only: without them the numbers still compare.
+        // Without the series there are no plots, and the numbers still compare.
         let timeline = std::fs::read_to_string(file.with_file_name("timeline.json")).ok();
         let timeline = timeline.and_then(|text| serde_json::from_str::<Timeline>(&text).ok());
         let timelines = timeline.map_or_else(Vec::new, |timeline| timeline.rows);
@@ -45,7 +45,7 @@ impl Run {
     }
 }
 
-/// The document `timeline.json`: what each row was like over time. Its shape is a promise like that of `results.json`.
+/// The document `timeline.json`: the series of each row over time. Its shape is a promise like that of `results.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Timeline {
     /// [`TIMELINE_SCHEMA`].
