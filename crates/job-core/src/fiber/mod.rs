@@ -32,8 +32,8 @@
 //! 8. **Below every stack is a guard zone**, and no slot is made without one: guard markers that
 //!    were seen to fault in this process, or closed memory. [`GUARD_ZONE`](slot::GUARD_ZONE) says
 //!    which overflows it catches.
-//! 9. **Old frames are read as integers only behind an opaque write**, see
-//!    [`frozen`](slot::frozen): they hold padding.
+//! 9. **Old frames are read as integers only behind an opaque write**, see `frozen` in
+//!    `slot.rs`: they hold padding.
 //!
 //! Other crates' unsafe code may assume that the frames of a thread end in the reverse of the order
 //! in which they began. Fibers break that, which this module cannot detect: the crate page says

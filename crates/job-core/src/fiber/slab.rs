@@ -1,13 +1,5 @@
-//! Makes and keeps stacks: large reservations, cut into slots with a guard zone each.
-//!
-//! ```text
-//!  one reservation (one mapping where the kernel has guard markers)
-//!  +-------+-----------------------+--------+-------+-----------------------+--------+--- ...
-//!  | guard | stack, grows <------- | header | guard | stack, grows <------- | header |
-//!  | zone  |                       |        | zone  |                       |        |
-//!  +-------+-----------------------+--------+-------+-----------------------+--------+--- ...
-//!          ^ limit                 ^ base
-//! ```
+//! Makes and keeps stacks: large reservations, cut into slots with a guard zone each, as drawn at
+//! [`Shape`].
 //!
 //! A slot that was never used costs no memory. A paused job that stays within its top page costs that
 //! page and its share of the page tables, which is the stride divided by 512.

@@ -13,12 +13,9 @@
 //! last sentinel was registered can have borrowed it.
 //!
 //! Sentinels are registered after a pause. Each takes a lock of the dynamic loader, and 48 bytes
-//! until the thread ends, so not every pause registers one. These do: the first 1,024 of a thread;
-//! later ones when their number has grown by another 256th; and the first pause in a pool after a
-//! closure of a type that is new to the thread (up to 32 of them) was started there. So a job is
-//! missed that paused inside `with` of a variable, if neither that variable nor the holder was in
-//! use at the latest of these pauses. A start during thread exit also registers a sentinel: such a
-//! job may be resumed until the destructor that started it returns.
+//! until the thread ends, so not every pause registers one: [`sentinel_if_due`] decides. A start
+//! during thread exit also registers a sentinel: such a job may be resumed until the destructor that
+//! started it returns.
 //!
 //! Off GNU/Linux each thread has one sentinel, registered after its first pause.
 
@@ -99,7 +96,7 @@ pub(crate) fn epoch() -> u32 {
 }
 
 /// Registers a sentinel after a pause of a job, if one is due or if the job's closure type may be
-/// new to the thread.
+/// new to the thread. Due are the first 1,024 pauses, and later ones as [`next_sentinel`] says.
 #[cold]
 pub(crate) fn sentinel_if_due(is_new: bool) {
     let mut schedule = SCHEDULE.get();
