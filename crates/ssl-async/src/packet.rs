@@ -12,7 +12,7 @@
 use job_core::{Job, JobPool, StartRefused, Step};
 use wait_ctx::WaitCtx;
 
-use crate::rustls23::{Due, KeyExchange, Processed, Tls, openings};
+use crate::rustls23::{KeyExchange, Processed, Tls, openings};
 
 /// A packet to process. Owns the connection and returns it when done. May move to another thread before it starts; a job
 /// may not.
@@ -33,7 +33,7 @@ impl Work {
 
     /// Processes these records, up to the end of the handshake. Key exchanges use the engine of `exchange`.
     pub(crate) fn records(tls: Tls, records: Vec<u8>, exchange: KeyExchange) -> Self {
-        let may_pause = tls.due(&records) == Due::Packet;
+        let may_pause = tls.may_reach_hook(&records);
         let work = Self::create(move || tls.into_processed(records), exchange);
         Self { may_pause, ..work }
     }

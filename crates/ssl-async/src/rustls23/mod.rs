@@ -31,7 +31,6 @@ pub(crate) mod verify;
 
 pub(crate) use connection::{Broken, FinalOutput, Processed, Returned, Tls};
 pub(crate) use engine_error::unwrap;
-pub(crate) use gather::Due;
 pub(crate) use hello::{Hello, HelloReader};
 pub(crate) use key_exchange::KeyExchange;
 pub use rustls::Error as TlsError;

@@ -4,19 +4,16 @@ use rustls::{Connection, Error, InvalidMessage};
 
 use crate::records::{self, Front};
 use crate::rustls23::connection::{Broken, FinalOutput, Processed, Returned, Tls};
-use crate::rustls23::gather::Due;
 use crate::rustls23::no_certificate;
 
 impl Tls {
-    /// What processing these records next calls for.
-    pub(crate) fn due(&self, records: &[u8]) -> Due {
-        let mut gather = self.gather().clone();
-        gather.observe(records, self.is_tls13());
-        gather.take()
+    /// Whether processing these records next may reach a hook.
+    pub(crate) fn may_reach_hook(&self, records: &[u8]) -> bool {
+        self.gather().clone().observe(records, self.is_tls13())
     }
 
     /// Processes records of a handshake. Stops behind the record that completes it, behind `close_notify`, and behind
-    /// each record while there may be early data. May pause if [`due`](Self::due) says that the records are a packet.
+    /// each record while there may be early data. May pause if the records [may reach a hook](Self::may_reach_hook).
     pub(crate) fn into_processed(mut self, mut records: Vec<u8>) -> Processed {
         match self.process_records(&records) {
             Ok((n, closed)) => {
@@ -62,8 +59,7 @@ impl Tls {
             at += record.len();
             let is_tls13 = self.is_tls13();
             let inner = self.inner();
-            inner.gather.observe(record, is_tls13);
-            let _processed_here = inner.gather.take();
+            let _may_reach_hook = inner.gather.observe(record, is_tls13);
             let connection = &mut inner.connection;
             while !record.is_empty() {
                 // rustls's buffer is full of a message that never ends.

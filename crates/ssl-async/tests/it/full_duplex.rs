@@ -201,7 +201,7 @@ impl World {
         &self,
         result: Result<Outcome<T>, SslError>,
     ) -> Option<T> {
-        let outcome = result.expect("nobody has done anything wrong");
+        let outcome = result.expect("the peer and the device did nothing wrong");
         let is_parked = self.device.held() > 0;
         assert_eq!(outcome == Outcome::WantAsync, is_parked, "{outcome:?}");
         assert_eq!(self.ssl.waiting_for_async(), is_parked);

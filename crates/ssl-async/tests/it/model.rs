@@ -172,7 +172,7 @@ impl World {
                 match error {
                     SslError::Failed(_) => assert_eq!(self.live, Live::Failed),
                     SslError::PeerClosed(_) => assert!(self.client_closed),
-                    other => panic!("nobody broke the protocol: {other}"),
+                    other => panic!("an error without a cause: {other}"),
                 }
                 self.dead = Some(error.to_string());
                 self.let_go();

@@ -123,7 +123,7 @@ fn an_engines_own_descriptor_stays_with_the_session_from_one_operation_to_the_ne
     let (fixture, engine, mut ssl, mut client) = greeted(false);
     assert!(ssl.all_async_fds().is_empty());
     assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantAsync);
-    assert_eq!(ssl.async_status(), Status::Unsupported, "such an engine calls nobody back");
+    assert_eq!(ssl.async_status(), Status::Unsupported, "such an engine uses no callback");
     let all: Vec<_> = ssl.all_async_fds().iter().map(AsRawFd::as_raw_fd).collect();
     let changed = ssl.changed_async_fds();
     let added: Vec<_> = changed.added.iter().map(AsRawFd::as_raw_fd).collect();

@@ -24,7 +24,7 @@ struct Gate {
 
 impl Gates {
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().expect("nobody panics in here")
+        self.0.lock().expect("no panic under this lock")
     }
 
     pub(crate) async fn ask(&self, name: &'static str) -> bool {
@@ -39,7 +39,7 @@ impl Gates {
                 self.lock().closed.push_back(gate);
                 answer
             });
-            let answer = *answer.lock().expect("nobody panics in here");
+            let answer = *answer.lock().expect("no panic under this lock");
             answer.map_or(Poll::Pending, Poll::Ready)
         })
         .await
@@ -48,7 +48,7 @@ impl Gates {
     /// Answers the oldest. False if there is none.
     pub(crate) fn answer(&self, yes: bool) -> bool {
         let Some(gate) = self.lock().closed.pop_front() else { return false };
-        *gate.answer.lock().expect("nobody panics in here") = Some(yes);
+        *gate.answer.lock().expect("no panic under this lock") = Some(yes);
         gate.waker.wake();
         true
     }
