@@ -56,7 +56,7 @@
 //!   the clients. The device's thread is in neither.
 //! - **Laws** are checked by holding independent counts against each other: what rustls asked the key for against what the
 //!   engine submitted, what the engine woke against what came out of the ready queue, what the engine checked against
-//!   what it completed, and so on; [`run::Laws`] has them all. Each of them can fail, and the feature `plant` shows it.
+//!   what it completed, and so on; [`evidence::Laws`] has them all. Each of them can fail, and the feature `plant` shows it.
 //!
 //! # Threads
 //!
@@ -112,6 +112,9 @@ pub mod load;
 pub mod server;
 
 pub mod assembly;
+pub mod error;
+pub mod evidence;
+mod fleet;
 pub mod run;
 pub mod serve;
 pub mod soak;

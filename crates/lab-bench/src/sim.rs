@@ -9,9 +9,10 @@ use rustls::{
 
 use handshake_lab::{
     certs::{SERVER_NAME, TestPki},
+    evidence::RowEvidence,
     keys,
     load::{Verified, client_config},
-    run::{self, RowEvidence},
+    run,
     scenario::{RowPlan, Scenario, TlsVersion},
     stepped::CostProfile,
     swarm::{SeedSubset, Swarm},

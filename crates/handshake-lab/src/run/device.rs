@@ -5,10 +5,11 @@ use std::{io, sync::Arc, time::Duration};
 use crypto_ops::{CryptoOp, KeyHandle, SoftwareKeys};
 use engine_core::{Accelerator as _, Driver, DriverError, Engine, EngineStats, Inline};
 use lab_report::recording::Reading;
-use sim_engine::{Compute as _, InstanceStats, SimCard, SimError};
+use sim_engine::{Compute as _, SimCard, SimError};
 
 use crate::{
     assembly::{EngineSettings, sim_config},
+    evidence::DeviceReport,
     scenario::{self, EngineOptions},
     server::Collect,
 };
@@ -39,21 +40,6 @@ impl Collect for Collector {
         engine.set_active(sessions);
         engine.poll().map(|next| next.saturating_sub(engine.now()))
     }
-}
-
-/// What a device and its engine counted, after their end.
-#[derive(Debug, Clone)]
-pub struct DeviceReport {
-    /// The device's name.
-    pub name: String,
-    /// The engine's side.
-    pub engine: EngineStats,
-    /// The device's side.
-    pub card: InstanceStats,
-    /// How long the device ran; in virtual time, until the last client had gone.
-    pub elapsed: Duration,
-    /// Whether no request was left when the time to wait for it was over.
-    pub quiet: bool,
 }
 
 impl Device {
@@ -143,24 +129,5 @@ impl Device {
         let patience = if quiet { DRIVER_PATIENCE } else { Duration::ZERO };
         let _threads_ended = self.engine.shutdown_blocking(patience);
         DeviceReport { name: self.name, engine, card: self.card.stats(), elapsed, quiet }
-    }
-}
-
-impl DeviceReport {
-    /// The mean wait of an operation from its submission to the unit that serves it.
-    #[must_use]
-    pub fn mean_wait(&self) -> Duration {
-        let finished: u64 = self.card.classes.iter().map(|class| class.finished).sum();
-        let inside: Duration = self.card.classes.iter().map(|class| class.waited).sum();
-        let inside = inside.as_secs_f64() / (finished.max(1) as f64);
-        self.engine.queue_wait.mean() + Duration::from_secs_f64(inside)
-    }
-
-    /// Busy time of the units that did anything over the time that they had.
-    #[must_use]
-    pub fn utilisation(&self) -> f64 {
-        let used = self.card.classes.iter().filter(|class| class.finished > 0);
-        // What was finished after that time was begun in it.
-        used.map(|class| class.utilisation(self.elapsed)).fold(0.0, f64::max).min(1.0)
     }
 }

@@ -1,32 +1,21 @@
 //! Running a scenario: each row on a fresh server and device, then the ledger and the laws.
 
 mod device;
-mod error;
-mod evidence;
-mod expect;
-mod fleet;
-mod laws;
-mod ledger;
 mod row;
-mod theory;
 mod watch;
 
 use lab_report::{Knee, Ledger, Machine, Progress, Results, SCHEMA, doubts};
 
 use crate::{
     certs::TestPki,
+    error::RunError,
+    evidence::{Laws, RowEvidence, TraceSummary, unmet_expectations},
     load::raise_file_limit,
     scenario::{ClockMode, DeviceProfile, KeyType, RowPlan, Scenario, Wake},
-    stepped::{self, CostProfile, TraceSummary, Watch},
+    stepped::{self, CostProfile, Watch},
 };
 
-pub use device::{Device, DeviceReport};
-pub use error::RunError;
-pub use evidence::{Harm, RowEvidence};
-pub(crate) use fleet::Fleet;
-pub use laws::Laws;
-pub(crate) use ledger::engines;
-pub use ledger::ledger;
+pub use device::Device;
 
 /// Runs rows in real time, all with the same certificate.
 pub(crate) struct RowRunner {
@@ -112,7 +101,7 @@ pub fn run_charging(
         rows.push(report);
         // Of a row that was broken off, what is left over says nothing.
         if !progress.is_interrupted() {
-            unmet.extend(expect::unmet(&evidence));
+            unmet.extend(unmet_expectations(&evidence));
             ledger.follow(&evidence.ledger);
             laws.check(&evidence);
         }

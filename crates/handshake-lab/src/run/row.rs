@@ -6,16 +6,12 @@ use crypto_ops::SoftwareKeys;
 use lab_report::Progress;
 use lab_report::recording::RowTimeline;
 
-use super::{
-    device::Device,
-    error::RunError,
-    evidence::{Harm, RowEvidence},
-    fleet::Fleet,
-    ledger::{engines, ledger},
-    watch::watched,
-};
+use super::{device::Device, watch::watched};
 use crate::{
     certs::TestPki,
+    error::RunError,
+    evidence::{Harm, RowEvidence, engines, ledger},
+    fleet::Fleet,
     keys::Asked,
     load::{Clients, LoadPlan, Verified},
     scenario::{Mode, RowPlan},

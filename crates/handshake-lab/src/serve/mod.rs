@@ -23,8 +23,9 @@ use serde::Serialize;
 use ssl_async::SslContext;
 
 use crate::{
+    evidence::ledger,
     keys,
-    run::{Device, ledger},
+    run::Device,
     scenario,
     server::{Ending, Limits, LiveCounters, Server, ServerPlan, Service, Timeouts},
 };

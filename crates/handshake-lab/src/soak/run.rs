@@ -10,8 +10,10 @@ use super::{
     report::{SCHEMA, SLACK_KIB, SoakReport},
 };
 use crate::{
+    error::RunError,
+    evidence::{Laws, RowEvidence},
     load::raise_file_limit,
-    run::{Laws, RowEvidence, RowRunner, RunError},
+    run::RowRunner,
     scenario::KeyType,
 };
 

@@ -7,18 +7,7 @@ use std::sync::{
 
 use wait_ctx::{Reason, Route, Status, WaitCtx};
 
-/// How the sessions of a run were called back.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Calls {
-    /// Calls that began.
-    pub begun: u64,
-    /// Of those, after the callback had been taken away.
-    pub after_unset: u64,
-    /// Calls that gave `Again` for a completion, or another status for a retry.
-    pub misinformed: u64,
-    /// Those that ran on the stack of a job.
-    pub on_job_stack: u64,
-}
+use crate::evidence::Calls;
 
 #[derive(Debug, Default)]
 struct Counts {

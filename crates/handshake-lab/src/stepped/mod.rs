@@ -1,13 +1,12 @@
 //! Virtual time: the same worker, engine and device code as in real time, stepped by a calendar on one thread.
 
-mod answers;
 mod arrivals;
+mod calls;
 mod clock;
 mod cost;
 mod recorder;
 mod trace;
 
-mod calls;
 mod wire;
 
 mod profiled;
@@ -26,13 +25,10 @@ mod world;
 mod row;
 mod seed;
 
-pub use answers::Answers;
 pub use build::Fibers;
-pub use calls::Calls;
 pub use clock::VirtualClock;
 pub use cost::{CostProfile, ProfileError, Segments, SignCosts};
 pub use plan::{Connection, SeedPlan};
-pub use trace::TraceSummary;
 
 pub(crate) use plan::MOST_WORKERS;
 

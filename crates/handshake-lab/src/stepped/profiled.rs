@@ -18,12 +18,12 @@ use sim_engine::Compute;
 use wait_ctx::{Route, WaitCtx};
 
 use super::{
-    answers::Answers,
-    calls::{Calls, Line, Switchboard},
+    calls::{Line, Switchboard},
     protocol::{Client, Protocol},
     wire::End,
 };
 use crate::{
+    evidence::{Answers, Calls},
     plant::{self, Bug},
     scenario::{ConnectionKind, KeyType, Mix, TlsVersion},
     server::{LiveCounters, Milestone, Progress, Session},

@@ -6,8 +6,12 @@ use engine_core::{Kind, Work};
 use job_core::JobPool;
 use wait_ctx::Route;
 
-use super::{answers::Answers, calls::Calls, wire::End};
-use crate::{scenario::ConnectionKind, server::Session};
+use super::wire::End;
+use crate::{
+    evidence::{Answers, Calls},
+    scenario::ConnectionKind,
+    server::Session,
+};
 
 /// Makes both ends of a handshake.
 pub(super) trait Protocol: 'static {

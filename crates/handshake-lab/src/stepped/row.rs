@@ -30,15 +30,16 @@ use super::{
     real::Real,
     recorder::Recorder,
     time::Time,
-    trace::TraceSummary,
     world::{self, Outcome},
 };
 use crate::{
     assembly::{EngineSettings, sim_config},
     certs::TestPki,
+    error::RunError,
+    evidence::{RowEvidence, TraceSummary, engines, ledger},
+    fleet::Fleet,
     keys::Asked,
     load::{Clients, Verified},
-    run::{Fleet, RowEvidence, RunError, engines, ledger},
     scenario::{
         DeviceProfile, DeviceSpec, Handshakes, KeyType, Mode, PollingMode, RowPlan, Serves, Wake,
         millis,

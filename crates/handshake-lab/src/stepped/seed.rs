@@ -20,15 +20,15 @@ use super::{
     real::Real,
     row::{NETWORK, evidence},
     time::Time,
-    trace::TraceSummary,
     world,
 };
 use crate::{
     certs::TestPki,
+    error::RunError,
+    evidence::{RowEvidence, TraceSummary},
     keys::{self, Asked},
     load::{Clients, Verified},
     plant::{self, Bug},
-    run::{RowEvidence, RunError},
     scenario::{Mode, Routing, RowPlan, Wake},
 };
 

@@ -8,6 +8,8 @@ use std::time::Duration;
 use aws_lc_rs::digest::{Context, SHA256};
 use sim_device::{Event as DeviceEvent, TraceRecord};
 
+use crate::evidence::TraceSummary;
+
 /// What happened, outside the devices. The numbers are part of the trace: they are added to and never changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -43,39 +45,6 @@ pub(super) struct Trace {
     hash: Context,
     buffer: Vec<u8>,
     events: u64,
-}
-
-/// A trace that is complete.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TraceSummary {
-    /// Events in it.
-    pub events: u64,
-    /// SHA-256 over all of them.
-    pub sha256: [u8; 32],
-}
-
-impl TraceSummary {
-    /// The summary of several traces, one after the other.
-    #[must_use]
-    pub fn of_all(traces: &[Self]) -> Self {
-        let mut whole = Context::new(&SHA256);
-        for trace in traces {
-            whole.update(&trace.sha256);
-        }
-        let mut sha256 = [0; 32];
-        sha256.copy_from_slice(whole.finish().as_ref());
-        Self { events: traces.iter().map(|trace| trace.events).sum(), sha256 }
-    }
-
-    /// The hash in hexadecimal.
-    #[must_use]
-    pub fn hex(&self) -> String {
-        use std::fmt::Write as _;
-        self.sha256.iter().fold(String::with_capacity(64), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        })
-    }
 }
 
 impl Trace {

@@ -23,19 +23,17 @@ use lab_report::Progress;
 use lab_report::recording::{HandshakeEnd, Outcomes, Reading};
 
 use super::{
-    answers::Answers,
     build::{Fibers, Load, Setting, Station},
-    calls::Calls,
     protocol::Protocol,
     time::Event,
-    trace::{Mark, Trace, TraceSummary},
+    trace::{Mark, Trace},
     wire::{Outbox, Side, Wire},
     worker::{self, Desk, Doing, Mail},
     worker_job::{Runnable, Worker},
 };
 use crate::{
+    evidence::{Answers, Calls, DeviceReport, Harm, TraceSummary},
     load::{ByKind, LoadReport},
-    run::{DeviceReport, Harm},
     server::{Limits, LiveCounters, WorkerReport, worker_core::Policy},
 };
 

@@ -21,9 +21,10 @@ use super::{
 };
 use crate::{
     certs::TestPki,
-    run::{Laws, RowEvidence, RunError},
+    error::RunError,
+    evidence::{Laws, RowEvidence, TraceSummary},
     scenario::{KeyType, RowPlan, SWARM, Scenario},
-    stepped::{self, CostProfile, Fibers, MOST_WORKERS, SeedPlan, TraceSummary},
+    stepped::{self, CostProfile, Fibers, MOST_WORKERS, SeedPlan},
 };
 
 /// A swarm that could not be run to its end.

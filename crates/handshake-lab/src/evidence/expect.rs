@@ -1,9 +1,9 @@
-//! What a scenario says has to come of a row, held against what was counted.
+//! The expectations of a scenario, checked against the counters of a row.
 
-use super::{evidence::RowEvidence, theory};
+use super::{row::RowEvidence, theory};
 
-/// What did not come of a row as the scenario has it; one line each.
-pub(super) fn unmet(row: &RowEvidence) -> Vec<String> {
+/// The expectations that a row did not meet, one line each.
+pub(crate) fn unmet_expectations(row: &RowEvidence) -> Vec<String> {
     if row.devices.is_empty() {
         return Vec::new();
     }

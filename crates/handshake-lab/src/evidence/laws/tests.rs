@@ -10,8 +10,9 @@ use lab_report::{Ledger, Level};
 
 use super::*;
 use crate::{
+    evidence::Harm,
     load::{ByKind, LoadReport},
-    run::{Device, Harm},
+    run::Device,
     scenario::Scenario,
     server::{SessionChecks, Timeouts, WorkerReport},
 };

@@ -5,11 +5,8 @@ use std::collections::BTreeMap;
 use job_core::PoolStats;
 use lab_report::LawReport;
 
-use super::evidence::RowEvidence;
-use crate::{
-    scenario::{Checks, Mode, Wake},
-    stepped::{Answers, Calls, TraceSummary},
-};
+use super::{answers::Answers, calls::Calls, row::RowEvidence, trace_summary::TraceSummary};
+use crate::scenario::{Checks, Mode, Wake};
 
 /// Kinds of operation that a row in virtual time can have waiting at once.
 const MOST_KINDS: u64 = 2;

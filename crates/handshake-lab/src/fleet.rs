@@ -10,9 +10,9 @@ use rustls::{
 };
 use ssl_async::SslContext;
 
-use super::error::RunError;
 use crate::{
     certs::{TestPki, name_of},
+    error::RunError,
     keys::{self, Asked},
     scenario::{KeyType, Mode, RowPlan},
 };

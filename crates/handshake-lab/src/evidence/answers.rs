@@ -21,14 +21,14 @@ pub struct Answers {
 }
 
 impl Answers {
-    pub(super) fn note(change: impl FnOnce(&mut Self)) {
+    pub(crate) fn note(change: impl FnOnce(&mut Self)) {
         let mut answers = ANSWERS.get();
         change(&mut answers);
         ANSWERS.set(answers);
     }
 
     /// The account of this thread since the last call.
-    pub(super) fn take() -> Self {
+    pub(crate) fn take() -> Self {
         ANSWERS.take()
     }
 }

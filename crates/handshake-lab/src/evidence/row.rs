@@ -8,12 +8,11 @@ use lab_report::{DeviceRow, KindReport, LatencyMs, Ledger, RowReport};
 use sim_device::Fault;
 use sim_engine::InstanceStats;
 
-use super::{device::DeviceReport, theory};
+use super::{answers::Answers, calls::Calls, device::DeviceReport, theory};
 use crate::{
     load::{KindCount, LoadReport},
     scenario::{ConnectionKind, RowPlan},
     server::{SessionChecks, WorkerReport},
-    stepped::{Answers, Calls},
 };
 
 /// Everything that was counted in one row.
