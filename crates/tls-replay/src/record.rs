@@ -42,13 +42,13 @@ enum Open {
     Certificate,
 }
 
-/// What a hook or a key wants to find again when its question is read.
+/// What a hook or a key attached to its question.
 pub(crate) enum Context {
     Hook(Box<dyn Any + Send>),
     Key(Arc<dyn Any + Send + Sync>),
 }
 
-/// Why a pass gets no more answers. Its connection is useless.
+/// Why a pass gets no more answers. Its connection is thrown away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stop {
     /// A question is open.
@@ -74,12 +74,12 @@ pub(crate) enum Next<T> {
     Replayed(T),
     /// The question is new: ask the hook and record its answer.
     New,
-    /// Any failure will do, the connection is thrown away.
+    /// Fail: the connection is thrown away.
     Stopped,
 }
 
-/// Further tickets of a hello are refused unopened once so many replies to postponed tickets have been given: each costs
-/// an operation and a pass, and a client may offer hundreds.
+/// How many tickets or stored sessions of one handshake may be postponed; the others are refused unopened. Each costs an
+/// operation and a pass, and a client may offer hundreds.
 const MAX_POSTPONED_TICKETS: u8 = 4;
 
 /// The answers of one handshake.
@@ -205,8 +205,7 @@ impl Record {
         Some(signature)
     }
 
-    /// Why this pass came to nothing, if it did. A signature that was not handed over counts as well: the pass ended
-    /// before it signed.
+    /// Why this pass stopped, if it did. One that ended before it asked for the signature it had counts as well.
     pub(crate) fn why_stopped(&self) -> Option<Stop> {
         let unused = self.signature.is_some().then_some(Stop::Differs("it does not sign"));
         self.stop.or(unused)

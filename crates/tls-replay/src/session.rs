@@ -32,7 +32,7 @@ pub enum SessionStage {
 /// What is set on the rustls connection of a handshake before it sees the hello.
 #[derive(Clone, Debug, Default)]
 pub struct SessionOptions {
-    /// As [`ServerConnection::set_buffer_limit`]. `None` leaves rustls's default.
+    /// As [`set_buffer_limit`](rustls::ConnectionCommon::set_buffer_limit). `None` leaves rustls's default.
     pub buffer_limit: Option<usize>,
     /// As [`ServerConnection::set_resumption_data`], unless empty.
     pub resumption_data: Vec<u8>,
@@ -104,7 +104,7 @@ impl Session {
         Self { config, options, state }
     }
 
-    /// What the session waits for; `None` after an error.
+    /// What the session waits for; `None` after an error that left no connection.
     pub fn stage(&self) -> Option<SessionStage> {
         match self.state {
             State::Hello { .. } | State::Retrying(_) => Some(SessionStage::NeedsPeer),
@@ -139,7 +139,8 @@ impl Session {
         }
     }
 
-    /// The connection, once established. Its handshake may still wait for the client's last flight.
+    /// The connection, once established. Its handshake may still wait for the client's last flight, which
+    /// [`hear`](Self::hear) gives to it.
     pub fn connection(&mut self) -> Option<&mut ServerConnection> {
         match &mut self.state {
             State::Established { connection, .. } => Some(connection),
@@ -148,7 +149,7 @@ impl Session {
     }
 
     /// The connection, once established, and the bytes that it had no room to take; give those to
-    /// [`read_tls`](ServerConnection::read_tls) before any others.
+    /// [`read_tls`](rustls::ConnectionCommon::read_tls) before any others.
     pub fn into_connection(self) -> Option<(ServerConnection, Vec<u8>)> {
         match self.state {
             State::Established { connection, unread } => Some((*connection, unread)),
@@ -290,7 +291,8 @@ impl Session {
         self.advance(Attempt::Real(connection), handshake, 0, out)
     }
 
-    /// Feeds everything received since `from` to `attempt`, and decides what becomes of its connection.
+    /// Feeds everything received since `from` to `attempt`, and decides whether its connection is parked, thrown away or
+    /// kept.
     fn advance(
         &mut self,
         mut attempt: Attempt,
@@ -308,7 +310,7 @@ impl Session {
         let key_log = mem::take(&mut record.key_log);
         handshake.record = record;
         if let Some(stop) = handshake.record.why_stopped() {
-            // The connection knows nothing that counts, and its flight is not sent.
+            // Neither the connection nor its flight is used.
             drop(attempt);
             if armed(Bug::SendRehearsal) {
                 out.extend_from_slice(&flight);
@@ -343,7 +345,7 @@ impl Session {
         match attempt {
             Attempt::Rehearsal(_) => match error {
                 Some(error) if armed(Bug::BelieveMute) => Err(error.into()),
-                // It failed, or ended without a question: that counts once it has happened for real.
+                // It failed, or ended without a question: a real connection has to say so.
                 _ => self.perform(handshake, out),
             },
             Attempt::Real(connection) => {

@@ -1,4 +1,5 @@
-//! Other people's TLS fetches a page over a socket, verifying the certificate, from a server whose key takes 10 ms.
+//! Other people's TLS fetches a page over a socket, verifying the certificate, from a server whose handshakes park in the
+//! signature.
 //!
 //! A peer that is not installed is skipped and counted, unless `LAYBY_REQUIRE` (a list with commas) names it: then its
 //! absence is a failure.
@@ -10,7 +11,6 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use rustls::crypto::aws_lc_rs::{Ticketer, default_provider, sign::any_supported_type};
 use rustls::pki_types::{PrivateKeyDer, pem::PemObject as _};
@@ -83,7 +83,6 @@ fn serve(
         }
         let mut stage = session.hear(&buffer[..read], &mut out);
         if let Some(Question::Signature { scheme, message }) = session.question() {
-            std::thread::sleep(Duration::from_millis(10));
             let signature = key.choose_scheme(&[scheme]).ok_or("no such scheme")?.sign(message)?;
             stage = session.resume(signature, &mut out);
             signed = true;

@@ -32,7 +32,6 @@ impl Work for Sign {
 fn engine(device: &Arc<Device>, fails: bool) -> Arc<Engine<Sign>> {
     let device = Arc::clone(device);
     let pool = ThreadPoolBuilder::new().threads(2).build(move |work: &Sign| {
-        std::thread::sleep(Duration::from_millis(2));
         if fails {
             Err(DeviceError::Failed("on purpose"))
         } else {

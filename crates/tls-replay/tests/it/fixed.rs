@@ -161,7 +161,7 @@ impl ResolvesServerCert for Noted<CertifiedKey> {
     }
 }
 
-/// Tickets that anybody can open: the plaintext, each byte turned around.
+/// Tickets without a key: the plaintext, each byte inverted.
 #[derive(Debug)]
 pub(crate) struct Tickets(pub(crate) Asked);
 

@@ -202,7 +202,7 @@ impl ResolvesClientCert for ClientKey {
     }
 }
 
-/// Everything of a connection that somebody outside can see.
+/// Everything of a connection that is seen from outside.
 #[derive(Debug, PartialEq)]
 pub(crate) struct Seen {
     pub(crate) sent: Vec<u8>,

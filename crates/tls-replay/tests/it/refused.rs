@@ -60,7 +60,7 @@ fn a_wrong_signature_is_the_clients_to_refuse() {
 }
 
 #[test]
-fn a_reply_of_another_kind_and_one_out_of_season_change_nothing() {
+fn a_reply_of_another_kind_or_without_a_question_changes_nothing() {
     let world = World::new(Want::default());
     let mut pair = world.pair();
     assert_eq!(pair.resume(vec![]), Err(ReplayError::NotParked));

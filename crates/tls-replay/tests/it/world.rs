@@ -265,7 +265,7 @@ pub(crate) struct Pair {
     pub(crate) server: Server,
     pub(crate) to_server: Vec<u8>,
     pub(crate) to_client: Vec<u8>,
-    /// The server gets so many bytes at a time.
+    /// How many bytes the server gets at a time.
     pub(crate) piece: usize,
     /// Everything the server sent.
     pub(crate) sent: Vec<u8>,
