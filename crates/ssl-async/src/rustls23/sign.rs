@@ -16,20 +16,20 @@ use crate::rustls23::engine_error::wrap;
 /// In a session with async mode on, `sign` pauses the packet; elsewhere it blocks. Schemes are preferred in the order of
 /// [`KeyHandle::schemes`].
 pub fn key_handle(engine: Arc<Engine<CryptoOp>>, key: KeyHandle) -> Arc<dyn SigningKey> {
-    Arc::new(OffloadedKey { engine, key })
+    Arc::new(HandleKey { engine, key })
 }
 
 #[derive(Debug)]
-struct OffloadedKey {
+struct HandleKey {
     engine: Arc<Engine<CryptoOp>>,
     key: KeyHandle,
 }
 
-impl SigningKey for OffloadedKey {
+impl SigningKey for HandleKey {
     fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
         let scheme = *self.key.schemes().iter().find(|s| offered.contains(&code_point(**s)))?;
         let (engine, key) = (Arc::clone(&self.engine), self.key.clone());
-        Some(Box::new(OffloadedSigner { engine, key, scheme }))
+        Some(Box::new(HandleSigner { engine, key, scheme }))
     }
 
     fn public_key(&self) -> Option<SubjectPublicKeyInfoDer<'_>> {
@@ -41,13 +41,13 @@ impl SigningKey for OffloadedKey {
     }
 }
 
-struct OffloadedSigner {
+struct HandleSigner {
     engine: Arc<Engine<CryptoOp>>,
     key: KeyHandle,
     scheme: Scheme,
 }
 
-impl Signer for OffloadedSigner {
+impl Signer for HandleSigner {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
         // A copy: the device must never read from this stack.
         let op = SignOp::new(self.key.clone(), self.scheme, message.to_vec())
@@ -63,9 +63,9 @@ impl Signer for OffloadedSigner {
     }
 }
 
-impl fmt::Debug for OffloadedSigner {
+impl fmt::Debug for HandleSigner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OffloadedSigner").field("scheme", &self.scheme).finish_non_exhaustive()
+        f.debug_struct("HandleSigner").field("scheme", &self.scheme).finish_non_exhaustive()
     }
 }
 
