@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use lab_report::ReportDir;
 
-use super::{Stop, values};
+use super::{stop::Stop, values};
 use crate::calibrate::calibrate;
 
 /// Measures this machine into a cost profile for virtual time.

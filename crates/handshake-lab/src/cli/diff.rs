@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::Stop;
+use super::stop::Stop;
 use lab_report::{Comparison, PreviousRun, ReportDir};
 
 /// Arguments of `lab diff`.

@@ -7,7 +7,7 @@ use signal_hook::{
     flag,
 };
 
-use super::INTERRUPTED;
+use super::stop::INTERRUPTED;
 use lab_report::Progress;
 
 /// From now on Ctrl-C and `SIGTERM` break the run off that tells `progress`; a second one ends the process.

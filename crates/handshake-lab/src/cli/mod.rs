@@ -4,12 +4,14 @@
 //! `SIGTERM` with nothing wrong until then.
 
 mod calibrate;
+mod common;
 mod diff;
 mod interrupt;
 mod schema;
 mod serve;
 mod sim;
 mod soak;
+mod stop;
 mod swarm;
 mod values;
 
@@ -21,6 +23,8 @@ use clap::{
 };
 
 use crate::serve::log;
+
+use stop::{INTERRUPTED, Stop};
 
 pub use serve::ServeArgs;
 pub use sim::SimArgs;
@@ -47,26 +51,6 @@ enum Command {
     Diff(diff::DiffArgs),
     /// Run many handshakes under random faults, and check that nothing stays open.
     Soak(soak::SoakArgs),
-}
-
-/// What a shell gives a program that `SIGINT` has ended: 128 and the number of the signal.
-const INTERRUPTED: u8 = 130;
-
-/// Why a command ended without success.
-#[derive(Debug)]
-pub(crate) enum Stop {
-    /// The command line asks for something that cannot be; one line, status 2.
-    Usage(String),
-    /// It ran and the result is bad; status 1.
-    Bad,
-    /// It was broken off, and nothing was wrong until then; status 130.
-    Interrupted,
-}
-
-impl Stop {
-    fn usage(error: impl std::fmt::Display) -> Self {
-        Self::Usage(error.to_string())
-    }
 }
 
 /// Runs the command that the process was called with.

@@ -1,6 +1,6 @@
 //! `lab schema`: the scenario language for editors and for people.
 
-use super::Stop;
+use super::stop::Stop;
 use crate::scenario::{json_schema, page};
 
 /// Prints the scenario language as a JSON Schema.

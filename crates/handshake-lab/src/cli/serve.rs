@@ -19,7 +19,7 @@ use signal_hook::{
 };
 
 use super::{
-    INTERRUPTED, Stop,
+    stop::{INTERRUPTED, Stop},
     values::{self, Addresses},
 };
 use crate::{

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use lab_report::{Origin, Progress, ReportDir, notes, table, verdict};
 
 use super::{
-    Stop, interrupt,
+    common::Common,
+    interrupt,
+    stop::Stop,
     swarm::{self, SwarmArgs},
     values,
 };
@@ -51,20 +53,6 @@ pub struct SimArgs {
 enum Instead {
     /// Random load, topology, faults and cancels, drawn from seeds; every law checked.
     Swarm(SwarmArgs),
-}
-
-/// Options of a scenario and of the swarm alike.
-#[derive(Debug, Clone, clap::Args)]
-pub(super) struct Common {
-    /// Where files go [default: target/layby/SCENARIO/TIME, or target/layby/swarm].
-    #[arg(long, value_name = "DIR", global = true)]
-    pub(super) report: Option<PathBuf>,
-    /// Print the results as one JSON document and nothing else.
-    #[arg(long, global = true)]
-    pub(super) json: bool,
-    /// Plant a bug, to see the laws catch it (exit status 1); needs a build with the feature `plant`.
-    #[arg(long, value_name = "BUG", global = true)]
-    pub(super) plant: Option<String>,
 }
 
 pub(super) fn run(args: &SimArgs) -> Result<(), Stop> {

@@ -2,7 +2,7 @@
 
 use lab_report::Progress;
 
-use super::{Stop, interrupt, values};
+use super::{interrupt, stop::Stop, values};
 use crate::soak;
 
 /// Arguments of `lab soak`.

@@ -4,7 +4,7 @@ use std::{io::Write as _, num::NonZeroUsize, ops::Range, path::PathBuf};
 
 use lab_report::{Progress, ReportDir};
 
-use super::{Stop, interrupt, sim::Common, values};
+use super::{common::Common, interrupt, stop::Stop, values};
 use crate::{
     scenario::SWARM,
     swarm::{SeedFile, SeedSubset, Swarm, SwarmError, SwarmReport},
