@@ -48,18 +48,22 @@ fn candidates(script: &[ScriptStep]) -> impl Iterator<Item = Vec<ScriptStep>> {
         shorter
     });
     let swapped = std::iter::once(script.iter().map(|&step| on_other_session(step)).collect());
-    let accepted = (0..script.len()).filter_map(|at| {
-        let ScriptStep::Submit(session, _) = script[at] else { return None };
-        let mut plainer = script.to_vec();
-        plainer[at] = ScriptStep::Submit(session, Answer::Accept);
-        Some(plainer)
+    // Completed at once, a request may need no later completion.
+    let answered = (0..script.len()).flat_map(|at| {
+        let ScriptStep::Submit(session, _) = script[at] else { return Vec::new() };
+        let with = |answer| {
+            let mut other = script.to_vec();
+            other[at] = ScriptStep::Submit(session, answer);
+            other
+        };
+        vec![with(Answer::Accept), with(Answer::Early)]
     });
     let moved = (0..script.len()).map(|at| {
         let mut moved = script.to_vec();
         moved[at] = on_other_session(moved[at]);
         moved
     });
-    without.chain(swapped).chain(accepted).chain(moved)
+    without.chain(swapped).chain(answered).chain(moved)
 }
 
 fn on_other_session(mut step: ScriptStep) -> ScriptStep {
