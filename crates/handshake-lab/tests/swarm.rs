@@ -128,3 +128,27 @@ fn a_failing_seed_shrinks_to_a_file_that_still_fails() {
     let failures = again["failures"].as_array().expect("a list");
     assert!(failures.iter().any(|failure| failure["law"] == *law), "{failures:?}");
 }
+
+#[cfg(feature = "plant")]
+#[test]
+fn the_printed_commands_run_as_they_are_and_fail_again() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let lab = |arguments: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_lab"))
+            .args(arguments)
+            .current_dir(directory.path())
+            .env_remove("RUST_LOG")
+            .output()
+            .expect("the binary runs")
+    };
+    let output = lab(&["sim", "swarm", "--plant", "lifo-queue", "--seeds", "20", "--from", "1"]);
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
+    let (report, shrunk) = (text(&output.stdout), text(&output.stderr));
+    let replay = report.lines().find_map(|line| line.strip_prefix("  cargo xtask "));
+    let next = shrunk.lines().find_map(|line| line.strip_prefix("next:    cargo xtask "));
+    for command in [replay.expect("a seed's command"), next.expect("the shrunk seed's command")] {
+        let again = lab(&command.split_whitespace().collect::<Vec<_>>());
+        assert_eq!(again.status.code(), Some(1), "{command}: {}", text(&again.stderr));
+        assert!(command.contains("--plant lifo-queue"), "{command}");
+    }
+}

@@ -156,7 +156,7 @@ impl Accepts {
     }
 
     /// Reads a value as it stands on a command line, where text needs no quotes.
-    pub(super) fn from_command_line(self, text: &str) -> Value {
+    pub(super) fn read(self, text: &str) -> Value {
         let bare = || Value::String(text.to_owned());
         match self {
             Self::Text { .. } | Self::Name | Self::OneOf(_) => bare(),

@@ -19,7 +19,7 @@ pub(super) fn apply(raw: &mut Table, argument: &str) -> Result<(), ScenarioError
     };
     let (key, text) = (key.trim(), text.trim());
     let target = resolve(key)?;
-    let value = target.field.accepts.from_command_line(text);
+    let value = target.field.accepts.read(text);
     // Checked here as well as later, so that the message names the key as it was given.
     let value = target.field.accepts.check(key, &value)?;
     let name = target.section.name;
