@@ -33,7 +33,7 @@ const LAYERS: &[Row] = &[
           testing: "libloading regex smol tokio tracing-subscriber" },
     Row { layer: 2, name: "engine-core",
           ours:    "job-core wait-ctx",
-          others:  "nix rustc-hash thiserror tracing metrics?",
+          others:  "nix rustc-hash slab thiserror tracing metrics?",
           testing: "rustix" },
     Row { layer: 3, name: "crypto-ops",
           ours:    "engine-core",
