@@ -239,7 +239,7 @@ mod tests {
     }
 
     proptest! {
-        /// However it came there: an open breaker admits nobody before its pause is over, and always somebody after.
+        /// An open breaker admits no request before its pause is over, and always one after.
         #[test]
         fn an_open_breaker_admits_nobody_and_no_breaker_stays_shut_for_ever(
             events in prop::collection::vec((0u8..4, 0u64..15), 1..80), failures in 1u32..4,

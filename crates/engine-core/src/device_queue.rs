@@ -148,11 +148,17 @@ impl<W: Work> DeviceQueue<W> {
         self.lock().bound()
     }
 
+    /// Whether a request is queued or being submitted.
+    #[inline]
+    pub(crate) fn has_waiting(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) > 0
+    }
+
     /// Gives a new request to the device or to the backlog before it.
     pub(crate) fn enter(&self, state: &RequestState<W>, request: Request<W>) -> Entered<W> {
         let kind = state.kind;
-        let others_first = self.waiting.load(Ordering::Acquire) > 0
-            || self.permits.load(Ordering::Acquire) > 0 && !self.has_room(kind);
+        let others_first =
+            self.has_waiting() || self.permits.load(Ordering::Acquire) > 0 && !self.has_room(kind);
         let request = if others_first {
             request
         } else {
@@ -315,9 +321,7 @@ impl<W: Work> DeviceQueue<W> {
     /// that came meanwhile.
     pub(crate) fn pump(&self, is_shut_off: impl Fn() -> bool) -> Pumped<W> {
         let mut pumped = Pumped { progress: Progress::None, diverted: Vec::new() };
-        if self.waiting.load(Ordering::Acquire) == 0
-            || self.pump_calls.fetch_add(1, Ordering::AcqRel) > 0
-        {
+        if !self.has_waiting() || self.pump_calls.fetch_add(1, Ordering::AcqRel) > 0 {
             return pumped;
         }
         let running = Running(&self.pump_calls);

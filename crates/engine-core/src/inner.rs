@@ -74,6 +74,7 @@ impl<W: Work> EngineInner<W> {
         })
     }
 
+    #[inline]
     pub(crate) fn queue(&self, role: Role) -> &DeviceQueue<W> {
         match role {
             Role::Device => &self.device,
@@ -132,6 +133,7 @@ impl<W: Work> EngineInner<W> {
         true
     }
 
+    #[inline]
     pub(crate) fn deregister(&self, state: &RequestState<W>) {
         let Some(key) = state.take_registry_key() else { return };
         let mut registry = self.registry();

@@ -15,11 +15,11 @@ wait_ctx::planted_bugs! {
     LostWake = "lost-wake" breaks 3,
     /// A completion wakes twice.
     DoubleWake = "double-wake" breaks 4,
-    /// What has an outcome is completed again by whoever comes second.
+    /// A settled request is settled again by a second answer.
     DoubleCompletion = "double-completion" breaks 4,
-    /// The answer to what was given up completes it, and wakes.
+    /// The answer to a cancelled request settles it, and wakes.
     CompletionAfterCancel = "completion-after-cancel" breaks 4,
-    /// A result that comes too late is dropped without being wiped.
+    /// A late result is dropped without being erased.
     SkipErase = "skip-erase" breaks 5,
     /// A full ring is asked again and again.
     SpinOnFull = "spin-on-full" breaks 7,

@@ -85,6 +85,7 @@ impl<W: Work> Request<W> {
         }
     }
 
+    #[inline]
     fn give_back(&self, work: Foreign<W>, result: Result<W::Output, EngineError>) {
         let answer = Answer { work, role: self.role, check: self.check, result };
         match self.engine.upgrade() {

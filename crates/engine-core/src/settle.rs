@@ -51,6 +51,7 @@ impl<W: Work> Settle<W> for EngineInner<W> {
 
 impl<W: Work> EngineInner<W> {
     /// Settles with the device's own answer, unless the standby has to do better.
+    #[inline]
     fn settle_device(
         &self,
         state: &Arc<RequestState<W>>,
@@ -75,6 +76,7 @@ impl<W: Work> EngineInner<W> {
 
     /// Stores the outcome, deregisters the request and wakes its caller. False if it was settled before: then the result
     /// is erased.
+    #[inline]
     fn publish(&self, state: &RequestState<W>, result: Result<W::Output, EngineError>) -> bool {
         let Some(stored) = state.store(result) else { return false };
         self.deregister(state);

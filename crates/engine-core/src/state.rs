@@ -187,6 +187,7 @@ impl<W: Work> RequestState<W> {
     }
 
     /// Checks an answer. `None` if the request was settled before: the answer is late, and was erased.
+    #[inline]
     pub(crate) fn judge(&self, mut answer: Answer<W>) -> Option<Answer<W>> {
         if self.is_settled() && !self.bug_settles_again() {
             // Not worth a check: the claim would fail.
@@ -217,6 +218,7 @@ impl<W: Work> RequestState<W> {
 
     /// Settles the request: stores its result, for [`wake`](Self::wake) to announce. `None` if it was settled before:
     /// the result is late, and was erased.
+    #[inline]
     pub(crate) fn store(&self, result: Result<W::Output, EngineError>) -> Option<Stored<'_>> {
         self.times.completed.store(self.meter.now_ns(), Ordering::Relaxed);
         let ending = if result.is_ok() { Ending::Done } else { Ending::Failed };
@@ -245,6 +247,7 @@ impl<W: Work> RequestState<W> {
     }
 
     /// Wakes the caller of a request whose result was stored.
+    #[inline]
     pub(crate) fn wake(&self, stored: Stored<'_>) {
         let Some(claim) = stored.claim else {
             self.in_flight.notifier().waker().wake();

@@ -95,6 +95,7 @@ impl<W: Work> EngineInner<W> {
         Refused { work: work.into_inner(), reason }
     }
 
+    #[inline]
     pub(crate) fn request(
         &self,
         work: Foreign<W>,
@@ -139,6 +140,7 @@ impl<W: Work> EngineInner<W> {
 
     /// Gives a request to a device or its queue. Returns the request if its owner is to submit it once it has a permit;
     /// as an error if the queue is full.
+    #[inline]
     pub(crate) fn enter(
         &self,
         role: Role,
@@ -187,7 +189,12 @@ impl<W: Work> EngineInner<W> {
     }
 
     /// Pumps a queue, and moves to the standby what the device must not get.
+    #[inline]
     pub(crate) fn pump(&self, queue: &DeviceQueue<W>) -> Progress {
+        if queue.has_waiting() { self.pump_waiting(queue) } else { Progress::None }
+    }
+
+    fn pump_waiting(&self, queue: &DeviceQueue<W>) -> Progress {
         let guarded = queue.role() == Role::Device;
         let Pumped { progress, diverted } = queue.pump(|| guarded && self.is_shut_off());
         diverted.into_iter().for_each(|request| self.divert(request));

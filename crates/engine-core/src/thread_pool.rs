@@ -397,7 +397,7 @@ impl<W: Work> PoolInner<W> {
         }
     }
 
-    /// The completion has told its own engine; the room may be wanted by another one.
+    /// Announces room to all engines if there are several: a completion reaches only its own engine.
     fn announce(&self) {
         let rooms = {
             let rooms = lock(&self.rooms);

@@ -18,7 +18,7 @@ impl Work for Plain {
     }
 
     fn check(&self, _: &u8) -> Result<(), CheckFailed> {
-        Err(CheckFailed("nobody asked for a check"))
+        Err(CheckFailed("no check was due"))
     }
 
     fn erase(_: u8) {}

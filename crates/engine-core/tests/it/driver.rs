@@ -1,4 +1,4 @@
-//! The thread that polls for those who do not.
+//! The thread that polls where no other thread does.
 
 use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Poll, Wake};
@@ -52,7 +52,7 @@ fn l3_a_driver_that_sleeps_hears_of_a_submission() {
             if let Poll::Ready(result) = pending.poll_result() {
                 break result;
             }
-            polls.recv_timeout(PATIENCE).expect("nobody polls");
+            polls.recv_timeout(PATIENCE).expect("the driver polls");
         };
         assert_eq!(result.unwrap().value, !n);
         // All that has been counted until now is old.

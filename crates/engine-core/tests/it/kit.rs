@@ -19,7 +19,7 @@ struct Kit {
 impl Kit {
     fn new(on_full: OnFull) -> Self {
         let device = Manual::new(usize::MAX);
-        // Without it one grant follows the other; here the device has room for all at once, and the kit wants all told.
+        // Without it permits are granted one by one; here the device has room for all, and the kit expects all to be woken.
         device.tell_credits();
         let engine = Engine::builder(device.clone()).on_full(on_full).build();
         Self { engine, device, on_full, outputs: Arc::default() }

@@ -86,7 +86,7 @@ fn l3_no_lost_wakeup_when_the_completion_comes_before_the_pause() {
         pending.wait()
     });
     assert_eq!(step.unwrap().finished().expect("no pause").unwrap().value, !7);
-    // L4: nobody was armed, so nobody is woken.
+    // L4: no job was armed, so none is woken.
     assert_eq!(engine.stats().wakes, 0);
     assert_eq!(ctx.status(), Status::Ok);
 }
@@ -322,7 +322,7 @@ fn l12_a_check_that_panics_is_a_check_that_failed() {
     device.answer_first(Answer::Right);
     let invalid = EngineError::Invalid(CheckFailed("the check panicked"));
     assert_eq!(pending.wait().unwrap_err(), invalid);
-    assert_eq!((outputs.made(), outputs.erased()), (1, 1), "and the result is wiped");
+    assert_eq!((outputs.made(), outputs.erased()), (1, 1), "and the result is erased");
 }
 
 #[test]

@@ -140,9 +140,9 @@ impl Machine {
         }
     }
 
-    /// Resumes or polls, and says what came of it.
+    /// Resumes or polls, and returns the outcome.
     fn look(&mut self, slot: usize) -> Option<Outcome> {
-        match self.slots[slot].waiting.take().expect("somebody who waits") {
+        match self.slots[slot].waiting.take().expect("a slot with a caller") {
             Waiting::Job(job) => match job.resume() {
                 JobStep::Finished(outcome) => Some(outcome),
                 JobStep::Paused(job) => {
@@ -181,7 +181,7 @@ impl Machine {
     }
 
     fn cancel(&mut self, slot: usize) {
-        match self.slots[slot].waiting.take().expect("somebody who waits") {
+        match self.slots[slot].waiting.take().expect("a slot with a caller") {
             Waiting::Job(job) => match job.cancel() {
                 Some(Err(EngineError::Cancelled)) => {}
                 other => panic!("L5: a cancelled job got {other:?}"),
@@ -303,7 +303,7 @@ impl StateMachineTest for Machine {
         machine.check(model);
     }
 
-    /// Everybody goes away; the device answers what it still holds; nothing is left.
+    /// Drops all callers, answers what the device still holds, and checks that nothing is left.
     fn teardown(mut machine: Self, _: Model) {
         for slot in &mut machine.slots {
             slot.waiting = None;

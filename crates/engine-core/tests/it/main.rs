@@ -1,4 +1,4 @@
-//! The engine from outside: against its model, under the laws, and from several threads.
+//! The engine through its public interface: against its model, under the laws, and from several threads.
 
 mod awaited;
 mod breaker;

@@ -45,16 +45,16 @@ pub(crate) enum Step {
         index: usize,
         answer: Answer,
     },
-    /// The standby ends the oldest but so many of its requests.
+    /// The standby ends one of its requests, counted from the oldest.
     AnswerStandby {
         nth: usize,
         answer: Answer,
     },
-    /// So many milliseconds pass.
+    /// This number of milliseconds passes.
     Advance(u64),
-    /// Whoever asked looks for the result, woken or not.
+    /// The caller polls for the result, woken or not.
     Resume(usize),
-    /// Whoever asked goes away.
+    /// The caller is dropped.
     Cancel(usize),
     /// The device says that its rings are full, or stops saying so.
     Stick(bool),
@@ -66,7 +66,7 @@ pub(crate) enum Step {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
     Right,
-    /// With a wrong result that nobody had to check.
+    /// With a wrong result that no check was due for.
     Unchecked,
     Invalid,
     Failed,
@@ -131,7 +131,7 @@ pub(crate) struct Counts {
     pub(crate) spurious_resumes: u64,
     pub(crate) deadlines: u64,
     pub(crate) fallbacks: u64,
-    /// Results handed to whoever asked.
+    /// Results collected by callers.
     pub(crate) delivered: u64,
 }
 
@@ -216,7 +216,7 @@ impl Model {
             self.rings[submit.kind].push(entry);
         }
         if submit.how != (How::Future { polled: false }) {
-            // Only now could anybody be armed.
+            // Only now may a caller be armed.
             if self.session(submit.slot).ended.is_some() {
                 self.collect(submit.slot);
             } else {
@@ -227,7 +227,7 @@ impl Model {
 
     fn fall_back(&mut self, entry: Entry) {
         let now = self.now;
-        let session = self.session(entry.slot.expect("somebody who waits"));
+        let session = self.session(entry.slot.expect("a slot with a caller"));
         session.on_standby = true;
         session.deadline = session.budget.map(|budget| now + budget);
         self.standby.push(entry);
@@ -236,7 +236,7 @@ impl Model {
         self.counts.accepted += 1;
     }
 
-    /// Nobody waits for `n` any more: what has not reached a device is forgotten, what has is late.
+    /// The caller of `n` is gone: a request that has not reached a device is dropped, the answer to another is late.
     fn disown(&mut self, n: u64) {
         for queue in &mut self.queues {
             queue.retain(|entry| entry.n != n);

@@ -1,4 +1,4 @@
-//! `OnFull::Notify`: the job keeps its request, is told when there may be room, and submits it itself.
+//! `OnFull::Notify`: the job keeps its request, gets a permit when there may be room, and submits it itself.
 
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
@@ -15,7 +15,7 @@ use crate::support::{Answer, Bench, Counter, KINDS, Mode, Negate, Outputs, Secre
 
 type Outcome = Result<Secret, EngineError>;
 
-/// A session: what its callback was told, and its job.
+/// A session: the calls of its callback, and its job.
 struct Session {
     ctx: WaitCtx,
     told: Arc<Mutex<Vec<(Reason, Status)>>>,
@@ -129,7 +129,7 @@ fn l13_turns_come_in_the_order_of_asking_and_new_requests_do_not_overtake() {
     assert_eq!(jobs.engine.stats().waiters.now, 0);
 }
 
-/// Nobody waits any more, and the room belongs to whoever was told.
+/// No job waits any more, and the room is reserved for the job with the permit.
 #[test]
 fn l13_a_new_request_takes_no_room_that_was_promised_but_any_other() {
     let (bench, jobs) = notifying(1, 8);
@@ -245,7 +245,7 @@ fn l3_a_kind_that_was_never_offered_does_not_wait_for_another() {
             bench.device.tell_credits();
         }
         let _slow: Vec<_> = (0..2).map(|n| jobs.session(n)).collect();
-        // Its ring is empty. It learns that before it pauses, so nobody has to wake it.
+        // Its ring is empty. It sees that before it pauses, so no wake is needed.
         let fast = jobs.session_of(KINDS[1], 2);
         assert_eq!(bench.device.taken(), [0, 2], "tells: {tells}");
         assert!(fast.told().is_empty());
@@ -294,11 +294,11 @@ fn l13_a_turn_whose_operation_went_to_the_standby_meanwhile_is_passed_on() {
     assert_eq!(second.resume().unwrap().unwrap().value, !1);
 
     let _third = jobs.session(2);
-    assert_eq!(bench.device.taken(), [0, 2], "nobody else has a claim on the room");
+    assert_eq!(bench.device.taken(), [0, 2], "no other request has reserved the room");
     assert_eq!(jobs.engine.stats().waiters.now, 0);
 }
 
-/// The job has the only copy of the work, so nobody can send it anywhere else.
+/// The job has the only copy of the work, so it cannot go to another device.
 #[test]
 fn l14_a_turn_whose_work_has_no_copy_outlives_a_trip_of_the_breaker() {
     let bench = Bench::with_rings(1, 1);
@@ -318,7 +318,7 @@ fn l14_a_turn_whose_work_has_no_copy_outlives_a_trip_of_the_breaker() {
     assert_eq!(second.resume().unwrap().unwrap().value, !1);
 }
 
-/// It was told of its turn, and never comes to take it.
+/// It has a permit, and never uses it.
 #[test]
 fn l13_the_turn_of_a_session_that_has_gone_is_passed_on() {
     let (bench, jobs) = notifying(1, 8);
@@ -402,7 +402,7 @@ fn l3_a_device_that_panics_once_does_not_stop_the_queue() {
     );
 }
 
-/// The turn of the one that blocks, and nobody else's, becomes a request that the engine submits.
+/// The permit of the job that blocks, and of no other, is replaced by a request that the engine submits.
 #[test]
 fn l13_a_blocking_caller_keeps_its_place_in_the_queue() {
     let (bench, jobs) = notifying(1, 8);
@@ -478,7 +478,7 @@ fn a_blocking_caller_queues_and_the_bound_holds() {
             std::thread::yield_now();
             bench.device.answer(KINDS[0], 0, Answer::Right)
         });
-        assert!(found, "it reached the device without anybody's resume");
+        assert!(found, "it reached the device without a resume");
         assert_eq!(waiter.join().unwrap(), !1);
     });
     assert_eq!(first.wait().unwrap().value, !0);

@@ -227,7 +227,7 @@ fn l14_a_thread_that_blocks_keeps_its_own_deadline() {
     let (device, outputs) = (Manual::new(4), Arc::default());
     let options = RequestOptions::new().deadline(Duration::from_millis(1));
     let engine = Engine::builder(device).options(options).build();
-    // Nobody polls, nobody answers.
+    // No thread polls, no device answers.
     assert_eq!(engine.run(Negate::new(7, &outputs)).unwrap_err(), EngineError::Deadline);
 }
 

@@ -1,4 +1,4 @@
-//! Panics in everything that a user brings: the caller goes on, the counters come out right, and what comes later works.
+//! Panics in all code of users: the engine goes on, its counters are right, and later requests work.
 //! It is long because one device, one work and one session panic in every way, for the single cases and for the property test.
 
 use std::any::Any;
@@ -53,7 +53,7 @@ impl Fuse {
         *self.set.lock().unwrap() = to;
     }
 
-    /// Panics if it is time to. No panic hook is told, so none has to be silenced.
+    /// Panics if that is due. It does not call the panic hook, so none has to be silenced.
     fn strike(&self, at: &str) {
         // Two panics at a time would end the process, and it would be the fault of the second.
         if thread::panicking() {
@@ -476,7 +476,7 @@ fn l10_a_pools_only_thread_outlives_every_panic() {
         assert_eq!(result.map(drop), expected, "{at}");
         assert!(engine.run(fuse.work()).is_ok(), "{at}: the one after it");
     }
-    // One whose session was dropped is wiped there, or not computed at all.
+    // The result for a dropped session is erased there, or not computed at all.
     fuse.set(Set::At("erase"));
     drop(engine.submit(fuse.work()).unwrap());
     assert!(engine.run(fuse.work()).is_ok());
@@ -551,7 +551,7 @@ fn op() -> impl Strategy<Value = Op> {
 
 type Outcome = Result<Output, EngineError>;
 
-/// Somebody who waits.
+/// A caller that waits.
 enum Waiter {
     Caller(Pending<Fused>, WaitCtx, Notifier),
     Job(Job<Option<Outcome>>, WaitCtx),

@@ -31,7 +31,7 @@ fn e2_with_a_callback_no_descriptor_is_registered() {
     assert_eq!(ctx.notifier().counters().callback, 1);
 }
 
-/// One descriptor for a session, whatever number of operations and engines it uses; told as new once.
+/// One descriptor for a session with any number of operations and engines, reported as new once.
 #[test]
 fn e2_e7_one_stable_descriptor_serves_every_engine_and_is_quiet_after_each_resume() {
     let outputs = Arc::<Outputs>::default();

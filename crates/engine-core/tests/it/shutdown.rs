@@ -1,4 +1,4 @@
-//! The end of an engine: no more intake, a time to finish, and then nobody is left waiting.
+//! The end of an engine: it stops its intake, waits, and leaves no caller waiting.
 
 use std::sync::{Arc, Mutex, OnceLock, mpsc};
 use std::task::Wake;
@@ -80,7 +80,7 @@ fn a_shutdown_waits_for_what_is_under_way_and_for_no_longer() {
     let pending: Vec<_> =
         (0..20).map(|n| engine.submit(Negate::new(n, &outputs)).unwrap()).collect();
     thread::scope(|scope| {
-        // Who is not told of the end would wait for ever.
+        // A caller that is not woken would wait for ever.
         let shutdown = scope.spawn(|| engine.shutdown_blocking(Duration::MAX));
         while engine.submit(Negate::new(99, &outputs)).is_ok() {
             thread::yield_now();

@@ -1,4 +1,4 @@
-//! Work that is easy to check, and a device that does what it is told, when it is told.
+//! Work that is easy to check, and a device that tests move by hand.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,7 +16,7 @@ use engine_core::{
 
 pub(crate) const KINDS: [Kind; 2] = [Kind::new("slow"), Kind::new("fast")];
 
-/// What became of the outputs of one test.
+/// Counts the outputs of one test.
 #[derive(Debug, Default)]
 pub(crate) struct Outputs {
     pub(crate) made: AtomicU64,
@@ -159,7 +159,7 @@ pub(crate) enum Mode {
 /// A device with a ring for each kind, moved by hand.
 pub(crate) struct Manual {
     state: Mutex<State>,
-    /// Runs while the device is asked for its credits the next time, and so between two steps of whoever asks.
+    /// Runs during the next call of `credits`, and so between two steps of its caller.
     meanwhile: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     /// Runs while the device is offered a request the next time.
     during_offer: Mutex<Option<Box<dyn FnOnce() + Send>>>,

@@ -133,7 +133,7 @@ fn a_panic_fails_its_request_and_nothing_else() {
     assert_eq!(engine.run(Negate::new(2, &outputs)).unwrap().value, !2, "on the same thread");
 }
 
-/// Three times, for a thread that nobody waits for may happen to be quick.
+/// Three times: a thread without a waiter may happen to be quick.
 #[test]
 fn l8_the_threads_of_a_pool_have_its_name_and_end_with_it() {
     for _ in 0..3 {
@@ -180,7 +180,7 @@ fn l5_a_pool_that_goes_away_drops_what_waits_and_finishes_what_it_computes() {
     assert_eq!(starts.recv_timeout(PATIENCE), Ok(0));
     std::thread::scope(|scope| {
         let dropper = scope.spawn(|| drop(engine));
-        // Whoever waits first is told first; the one under way ends when the gate opens.
+        // The first that waits is woken first; the one under way ends when the gate opens.
         let mut pending = pending.into_iter();
         let first = pending.next().unwrap();
         drop(open);
@@ -212,7 +212,7 @@ fn l13_engines_that_share_a_pool_hear_of_each_others_room() {
     let [one, other] = [(); 2].map(|()| Engine::builder(pool.clone()).build());
     let first: Vec<_> = (0..8).map(|n| one.submit(Negate::new(n, &outputs)).unwrap()).collect();
     assert!(one.stats().waiters.now > 0, "the ring is full");
-    // Whoever blocks polls the engine meanwhile, and would find the room by itself; a task is told or waits for ever.
+    // A thread that blocks polls the engine, and would find the room by itself; a task has to be woken.
     let second: Vec<_> = (8..12).map(|n| other.submit(Negate::new(n, &outputs)).unwrap()).collect();
     drop(open);
     for (pending, n) in second.into_iter().zip(8..) {
@@ -230,7 +230,7 @@ fn wait_as_a_task(mut pending: Pending<Negate>) -> Secret {
     loop {
         match Pin::new(&mut pending).poll(&mut Context::from_waker(&waker)) {
             Poll::Ready(result) => return result.unwrap(),
-            Poll::Pending => woken.recv_timeout(PATIENCE).expect("nobody told it of room"),
+            Poll::Pending => woken.recv_timeout(PATIENCE).expect("it is woken when there is room"),
         }
     }
 }

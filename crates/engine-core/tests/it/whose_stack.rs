@@ -26,7 +26,7 @@ impl Seen {
         self.0.lock().unwrap().iter().filter(|seen| seen.0 == what).count()
     }
 
-    /// Every call was made off the stacks of jobs. Those made inside one were told so when they paused.
+    /// Every call was made off the stacks of jobs; a pause in it was refused.
     #[track_caller]
     fn expect_off_stacks(&self, inside_a_job: bool) {
         let answer = if inside_a_job { Pause::Blocked } else { Pause::NotInJob };
