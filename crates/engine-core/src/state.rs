@@ -71,10 +71,10 @@ struct Times {
 impl Times {
     /// The time until work on the request began, and from there to its completion.
     fn so_far(&self) -> (Duration, Duration) {
-        let at = |time: &AtomicU64| Duration::from_nanos(time.load(Ordering::Relaxed));
-        let (submitted, accepted) = (at(&self.submitted), at(&self.accepted));
-        let completed = at(&self.completed);
-        (accepted.saturating_sub(submitted), completed.saturating_sub(accepted))
+        let [submitted, accepted, completed] =
+            [&self.submitted, &self.accepted, &self.completed].map(|at| at.load(Ordering::Relaxed));
+        let between = |from, to: u64| Duration::from_nanos(to.saturating_sub(from));
+        (between(submitted, accepted), between(accepted, completed))
     }
 }
 
