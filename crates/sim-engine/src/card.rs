@@ -1,4 +1,4 @@
-//! The card itself: the hardware, and the software that computes what it pretends to. One body of code for both clocks;
+//! The card: the simulated hardware, and the software that computes its results. One body of code for both clocks:
 //! [`SimCard`](crate::SimCard) and [`SteppedCard`](crate::SteppedCard) drive it.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -6,12 +6,12 @@ use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use engine_core::{DeviceError, DeviceRefused, Health, Kind, Request, RoomNotice, Work, contain};
-use sim_device::{Completion, CompletionStatus, Fault, InstanceId, InstanceStats, TraceRecord};
+use sim_device::{Completion, CompletionStatus, InstanceStats};
 
 use crate::compute::Compute;
 use crate::config::SimConfig;
 use crate::error::SimError;
-use crate::hardware::{Alarm, Batch, Doorbell, Hardware};
+use crate::hardware::{Alarm, Batch, Doorbell, Hardware, Inside};
 use crate::polling::Poller;
 
 pub(crate) struct Card<W: Work> {
@@ -21,16 +21,16 @@ pub(crate) struct Card<W: Work> {
     /// completed.
     hardware: Mutex<Hardware<W>>,
     /// Connections of the application, for the heuristic.
-    active: AtomicUsize,
+    pub(crate) active: AtomicUsize,
     /// One for each engine over this card.
     rooms: Mutex<Vec<RoomNotice>>,
 }
 
-/// A request and what it came to.
+/// A request with its answer.
 pub(crate) type Answered<W> = (Request<W>, Result<<W as Work>::Output, DeviceError>);
 
 impl<W: Work> Card<W> {
-    /// A card whose hardware is looked at when `poller` says so.
+    /// A card whose responses are collected when `poller` says so.
     pub(crate) fn new(
         config: SimConfig,
         compute: Arc<dyn Compute<Work = W>>,
@@ -46,7 +46,7 @@ impl<W: Work> Card<W> {
         request: Request<W>,
     ) -> (Result<(), DeviceRefused<W>>, Doorbell) {
         match self.config.class_of(request.kind()) {
-            Some(class) => self.lock().submit(now, class, request),
+            Some(class) => self.hardware().submit(now, class, request),
             None => {
                 let why = "this card has no unit for that kind of work";
                 (Err(DeviceRefused::Unsupported(request, why)), Doorbell::Silent)
@@ -63,8 +63,8 @@ impl<W: Work> Card<W> {
         mut done: impl FnMut(Answered<W>),
     ) -> Alarm {
         let (mut alarm, opened) = {
-            let mut hardware = self.lock();
-            (hardware.look(now, self.active(), batch), hardware.take_opened())
+            let mut hardware = self.hardware();
+            (hardware.service(now, self.n_active(), batch), hardware.take_opened())
         };
         let freed = !batch.is_empty();
         for completion in batch.completions.drain(..) {
@@ -76,22 +76,22 @@ impl<W: Work> Card<W> {
         for request in batch.lost.drain(..) {
             done((request, Err(DeviceError::Lost)));
         }
-        // A completion tells its own engine; what it has freed may be wanted by another one.
+        // A completion pumps its own engine; other engines over the card wait for room, too.
         if opened || freed && self.rooms().len() > 1 {
-            // Without the lock: whoever hears of it may build an engine.
+            // Without the lock: the callee may build an engine over this card.
             let rooms = self.rooms().clone();
             rooms.iter().for_each(RoomNotice::announce);
-            // What was submitted thereupon may be due earlier.
+            // Requests submitted by that may be due earlier.
             if alarm != Alarm::Now {
-                alarm = self.lock().set_alarm(now, self.active());
+                alarm = self.hardware().set_alarm(now, self.n_active());
             }
         }
         alarm
     }
 
-    fn answer(&self, mut completion: Completion<Request<W>>) -> Option<Answered<W>> {
-        // The request itself says whose answer this is; the tag beside it may be wrong.
-        let request = completion.payload.take()?;
+    fn answer(&self, mut completion: Completion<Inside<W>>) -> Option<Answered<W>> {
+        // The payload identifies the request; the tag beside it may be wrong.
+        let Inside { request, .. } = completion.payload.take()?;
         tracing::trace!(
             device = %self.config.instance.name,
             request = request.id().as_u64(),
@@ -101,7 +101,7 @@ impl<W: Work> Card<W> {
             service_us = completion.service_time().as_micros() as u64,
             "device.complete"
         );
-        // A card does not sign for somebody who has gone; the answer would only be wiped.
+        // The answer to a cancelled request would only be erased.
         let computes_cancelled = || self.run(|compute| Ok(compute.computes_cancelled()));
         let answer = if request.is_abandoned() && computes_cancelled() != Ok(true) {
             Err(DeviceError::Lost)
@@ -118,7 +118,7 @@ impl<W: Work> Card<W> {
         Some((request, answer))
     }
 
-    /// Computes. A panic ends neither the thread of the hardware nor the look at its rings.
+    /// Runs the computation; a panic fails this request only.
     fn run<R>(
         &self,
         work: impl FnOnce(&dyn Compute<Work = W>) -> Result<R, DeviceError>,
@@ -129,11 +129,11 @@ impl<W: Work> Card<W> {
 
     pub(crate) fn health(&self, now: Duration) -> Health {
         let period = self.config.instance.heartbeat;
-        if self.lock().is_alive(now, period) { Health::Alive } else { Health::Dead }
+        if self.hardware().is_alive(now, period) { Health::Alive } else { Health::Dead }
     }
 
     pub(crate) fn credits(&self, kind: Kind) -> Option<usize> {
-        self.lock().credits(self.config.class_of(kind)?)
+        self.hardware().credits(self.config.class_of(kind)?)
     }
 
     pub(crate) fn attach(&self, room: RoomNotice) {
@@ -142,7 +142,7 @@ impl<W: Work> Card<W> {
 
     /// Whether an engine over the card still takes work on.
     pub(crate) fn is_in_use(&self) -> bool {
-        // A copy: the last handle of an engine may go with the answer, and what it drops is foreign.
+        // A copy: dropping the last handle of an engine runs foreign code, for which the lock must be free.
         let rooms = self.rooms().clone();
         rooms.iter().any(RoomNotice::is_open)
     }
@@ -155,37 +155,21 @@ impl<W: Work> Card<W> {
     /// Takes no more requests and drops those inside, which are thereby lost.
     pub(crate) fn shut(&self, now: Duration) {
         // Each is completed by its drop, for which the lock must be free.
-        let inside = self.lock().evict(now);
+        let inside = self.hardware().evict(now);
         drop(inside);
     }
 
-    pub(crate) fn set_active(&self, connections: usize) {
-        self.active.store(connections, Ordering::Relaxed);
-    }
-
-    pub(crate) fn active(&self) -> usize {
+    pub(crate) fn n_active(&self) -> usize {
         self.active.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn inject(&self, now: Duration, fault: Fault) {
-        self.lock().inject(now, fault);
-    }
-
-    pub(crate) fn instance_stats(&self) -> Vec<InstanceStats> {
-        self.lock().stats()
     }
 
     /// The counters of all instances, added up.
     pub(crate) fn stats(&self) -> InstanceStats {
-        let all = self.lock().stats();
+        let all = self.hardware().stats();
         all.into_iter().reduce(add).unwrap_or_default()
     }
 
-    pub(crate) fn drain_trace(&self, into: &mut Vec<(InstanceId, TraceRecord)>) {
-        self.lock().drain_trace(into);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Hardware<W>> {
+    pub(crate) fn hardware(&self) -> MutexGuard<'_, Hardware<W>> {
         // Nothing panics while the hardware is locked, so poisoned state is still whole.
         self.hardware.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -195,7 +179,7 @@ impl<W: Work> core::fmt::Debug for Card<W> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Card")
             .field("compute", &self.compute)
-            .field("hardware", &*self.lock())
+            .field("hardware", &*self.hardware())
             .finish_non_exhaustive()
     }
 }

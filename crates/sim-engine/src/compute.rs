@@ -1,17 +1,17 @@
-//! Who computes what the card pretends to.
+//! The computation behind a simulated card.
 
 use core::fmt;
 
 use crypto_ops::{CryptoOp, CryptoOutput, SoftwareKeys};
 use engine_core::{DeviceError, Work};
 
-/// The inside of a simulated card: computes the results of one sort of work, on the card's own thread or in its poll,
-/// when a simulated unit has finished.
+/// Computes the results of a simulated card for one type of work, on the card's own thread or in its poll, when a
+/// simulated unit has finished.
 ///
-/// [`SoftwareKeys`] is one: real signatures with real keys. A test or a simulation of many requests can bring another,
-/// whose results cost nothing. A panic fails the request and nothing else.
+/// [`SoftwareKeys`] makes real signatures with real keys. A test or a large simulation can use results that cost nothing.
+/// A panic fails the request and nothing else.
 pub trait Compute: Send + Sync + fmt::Debug {
-    /// What it computes.
+    /// The work that it computes.
     type Work: Work;
 
     /// The right result.
@@ -21,13 +21,13 @@ pub trait Compute: Send + Sync + fmt::Debug {
     /// [`DeviceError`] if it cannot do this work; the request fails with it.
     fn compute(&self, work: &Self::Work) -> Result<<Self::Work as Work>::Output, DeviceError>;
 
-    /// Whether it computes also for requests that nobody waits for any more, as hardware does that cannot be called back.
-    /// Not by default: the result would only be wiped.
+    /// Whether cancelled requests are computed, too, as by hardware that cannot be stopped. Not by default: the result would
+    /// only be erased.
     fn computes_cancelled(&self) -> bool {
         false
     }
 
-    /// The result as a unit gives it that has failed without noticing: of the right form, and wrong.
+    /// The result of a unit that fails unnoticed: of the right form, and wrong.
     fn spoil(&self, output: <Self::Work as Work>::Output) -> <Self::Work as Work>::Output;
 }
 

@@ -1,4 +1,4 @@
-//! What a simulated card is built from.
+//! The configuration of a simulated card.
 
 use core::time::Duration;
 
@@ -9,13 +9,13 @@ use sim_device::{InstanceConfig, Profile, ServiceClass, ServiceTime, UnitConfig}
 use crate::error::SimError;
 use crate::polling::Polling;
 
-/// The build of a simulated card: its instances, and which of their service classes does which kind of work.
+/// The configuration of a simulated card: its instances, and the service class of each kind of work.
 ///
 /// ```
 /// use core::time::Duration;
 /// use sim_engine::{Fault, FaultRule, Polling, SimConfig, Trigger};
 ///
-/// // Two instances, collected when the application has nothing better to do; one response in all is corrupt.
+/// // Two instances, polled when the application has nothing better to do; a single response is corrupt.
 /// let mut config = SimConfig::signer(Duration::from_millis(2), 8, 64)?;
 /// config.instances = 2;
 /// config.polling = Polling::Heuristic { threshold: 48, at_latest: Duration::from_millis(5) };
@@ -28,19 +28,18 @@ use crate::polling::Polling;
 pub struct SimConfig {
     /// Rings, service units, service times, interrupts and faults of each instance.
     pub instance: InstanceConfig,
-    /// How many instances the card has, each with rings, units and faults of its own; 1 to
-    /// [`MOST_INSTANCES`](Self::MOST_INSTANCES), of which it takes the nearest. A request goes to the one with the most
-    /// room. Default 1.
+    /// How many instances the card has, each with rings, units and faults of its own; clamped to 1 to
+    /// [`MOST_INSTANCES`](Self::MOST_INSTANCES). A request goes to the one with the most room. Default 1.
     pub instances: usize,
     /// When finished work is collected.
     pub polling: Polling,
-    /// A request that the device has not answered after so long is asked after; one that it has lost ends with
-    /// [`DeviceError::Lost`](engine_core::DeviceError::Lost), and its ring entry is free again. `None` waits for ever.
+    /// How long the driver waits for a response before it checks whether the device has lost the request; a lost one ends
+    /// with [`DeviceError::Lost`](engine_core::DeviceError::Lost), and its ring entry is free again. `None` waits for ever.
     /// Default 10 s.
     pub response_timeout: Option<Duration>,
     /// Whether events are recorded; see [`SteppedCard::drain_trace`](crate::SteppedCard::drain_trace). Default no.
     pub trace: bool,
-    /// Which class of service units does which kind of work. Work of any other kind is refused as unsupported.
+    /// The class of service units for each kind of work. Work of any other kind is refused as unsupported.
     pub classes: Vec<(Kind, ServiceClass)>,
     /// Drives the service times. The same seed gives the same times.
     pub seed: u64,
@@ -55,10 +54,10 @@ impl SimConfig {
     ///
     /// # Errors
     ///
-    /// [`SimError::Config`] naming the field, if the device cannot be built so.
+    /// [`SimError::Config`] naming the field, if the configuration is invalid.
     pub fn signer(latency: Duration, units: u32, ring_depth: usize) -> Result<Self, SimError> {
         let service = ServiceTime::fixed(latency).map_err(|source| {
-            // Every class has the same service time; the first stands for all.
+            // Every class has the same service time: reported for the first.
             sim_device::ConfigError::Service { class: ServiceClass(0), source }
         })?;
         let classes: Vec<_> = (0..).map(ServiceClass).take(Algorithm::ALL.len()).collect();

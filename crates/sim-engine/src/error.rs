@@ -1,4 +1,4 @@
-//! Why a simulated card could not be started.
+//! The error of building a simulated card.
 
 use std::io;
 
@@ -6,7 +6,7 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum SimError {
-    /// The device cannot be built so.
+    /// The configuration is invalid.
     #[error(transparent)]
     Config(#[from] sim_device::ConfigError),
     /// The operating system gave no thread for the hardware queue.

@@ -1,20 +1,20 @@
 //! The hardware as its driver sees it: the instances of a card, and the bookkeeping of what they hold. Behind one lock,
-//! held for bookkeeping only.
+//! which is never held while computing or completing.
 
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use engine_core::{DeviceRefused, Request, RequestId, Work};
+use engine_core::{DeviceRefused, Request, Work};
 use sim_device::{Completion, EntryId, InstanceId, InstanceStats, ServiceClass, SubmitError};
 
 use crate::config::SimConfig;
 use crate::error::SimError;
 use crate::polling::{Occasion, Poller, SHORTEST_PAUSE};
 
-/// When the hardware looks again by itself.
+/// When the hardware is serviced next without a doorbell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Alarm {
-    /// At once: it has just worked, or been rung.
+    /// At once: it has just completed requests, or the doorbell rang.
     Now,
     /// At this time.
     At(Duration),
@@ -22,21 +22,26 @@ pub(crate) enum Alarm {
     Never,
 }
 
-/// Whether the hardware has to be told of a submission.
+/// Whether a submission has to wake the hardware thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Doorbell {
-    /// It looks soon enough by itself.
+    /// Its next service is soon enough.
     Silent,
-    /// It sleeps too long.
+    /// Its next service would be too late.
     Ring,
 }
 
-/// What came off the rings at one look.
-#[derive(Debug)]
+/// What one service took off the rings.
 pub(crate) struct Batch<W: Work> {
-    pub(crate) completions: Vec<Completion<Request<W>>>,
-    /// Requests of which the device will not speak again.
+    pub(crate) completions: Vec<Completion<Inside<W>>>,
+    /// Requests that the device has lost.
     pub(crate) lost: Vec<Request<W>>,
+}
+
+/// A request inside the device, with a number of its own: the requests of several engines share their ids.
+pub(crate) struct Inside<W: Work> {
+    number: u64,
+    pub(crate) request: Request<W>,
 }
 
 impl<W: Work> Default for Batch<W> {
@@ -53,30 +58,31 @@ impl<W: Work> Batch<W> {
 
 pub(crate) struct Hardware<W: Work> {
     /// The device owns the requests inside it (law L1).
-    card: sim_device::InstanceSet<Request<W>>,
+    instances: sim_device::InstanceSet<Inside<W>>,
     poller: Poller,
     alarm: Alarm,
-    /// What is inside, by the number of the request: the tag in a response may be another's.
-    inside: BTreeMap<RequestId, (InstanceId, EntryId)>,
-    /// When to ask what became of a request, in order.
-    overdue: VecDeque<(Duration, RequestId)>,
+    next_number: u64,
+    /// What is inside, by number, which the request itself carries: the tag in a response may be another's.
+    inside: BTreeMap<u64, (InstanceId, EntryId)>,
+    /// When each request counts as overdue, in order.
+    overdue: VecDeque<(Duration, u64)>,
     response_timeout: Option<Duration>,
-    /// Instances that have turned a request away because their rings were stuck.
+    /// Instances that have refused a request because their rings were stuck.
     stuck: BTreeSet<InstanceId>,
-    /// The heartbeats, and when they were last seen to have moved.
-    pulses: Vec<Pulse>,
-    /// Whether any device interrupts at all.
+    /// The heartbeats, and when they last changed.
+    heartbeats: Vec<Heartbeat>,
+    /// Whether any instance interrupts.
     interrupts: bool,
-    /// The instances in the order in which they are asked.
+    /// The instances, those with the most room first.
     by_room: Vec<InstanceId>,
     /// The card has been stopped.
     shut: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Pulse {
-    beats: u64,
-    seen: Duration,
+struct Heartbeat {
+    count: u64,
+    changed: Duration,
 }
 
 impl<W: Work> Hardware<W> {
@@ -89,39 +95,40 @@ impl<W: Work> Hardware<W> {
             }
             instance
         });
-        let mut card = sim_device::InstanceSet::new(configs.collect(), config.seed)?;
-        for (_, instance) in card.iter_mut() {
+        let mut set = sim_device::InstanceSet::new(configs.collect(), config.seed)?;
+        for (_, instance) in set.iter_mut() {
             instance.set_trace(config.trace);
         }
-        let interrupts = card.iter().any(|(_, instance)| instance.interrupts());
+        let interrupts = set.iter().any(|(_, instance)| instance.interrupts());
         Ok(Self {
-            by_room: card.ids().collect(),
-            card,
+            by_room: set.ids().collect(),
+            instances: set,
             poller,
             alarm: Alarm::Now,
+            next_number: 0,
             inside: BTreeMap::new(),
             overdue: VecDeque::new(),
             response_timeout: config.response_timeout,
             stuck: BTreeSet::new(),
-            pulses: vec![Pulse::default(); instances],
+            heartbeats: vec![Heartbeat::default(); instances],
             interrupts,
             shut: false,
         })
     }
 
-    /// Writes a request to the instance with the most room. The doorbell also tells of a refusal: the hardware has to
-    /// look again when a ring that is stuck opens.
+    /// Writes a request to the instance with the most room. A refusal may ring the doorbell, too: the hardware has to be
+    /// serviced when a ring that is stuck opens.
     pub(crate) fn submit(
         &mut self,
         now: Duration,
         class: ServiceClass,
         request: Request<W>,
     ) -> (Result<(), DeviceRefused<W>>, Doorbell) {
-        let taken = self.offer(now, class, request);
+        let taken = self.write(now, class, request);
         (taken, self.doorbell())
     }
 
-    fn offer(
+    fn write(
         &mut self,
         now: Duration,
         class: ServiceClass,
@@ -130,16 +137,17 @@ impl<W: Work> Hardware<W> {
         if self.shut {
             return Err(DeviceRefused::Unavailable(request, "the card has been stopped"));
         }
-        self.card.advance(now);
-        let mut request = request;
+        self.instances.advance(now);
+        let number = self.next_number;
+        let mut inside = Inside { number, request };
         let mut full = false;
         let mut away = "the card has no instance";
         self.sort_by_room(class);
         for &id in &self.by_room {
-            let number = request.id();
-            let instance = self.card.instance_mut(id);
-            match instance.submit(now, class, request) {
+            let instance = self.instances.instance_mut(id);
+            match instance.submit(now, class, inside) {
                 Ok(entry) => {
+                    self.next_number += 1;
                     self.inside.insert(number, (id, entry));
                     if let Some(timeout) = self.response_timeout {
                         self.overdue.push_back((now.saturating_add(timeout), number));
@@ -151,18 +159,19 @@ impl<W: Work> Hardware<W> {
                         self.stuck.insert(id);
                     }
                     full = true;
-                    request = back;
+                    inside = back;
                 }
                 Err(refused @ SubmitError::NoSuchUnit(_)) => {
                     let why = refused.reason();
-                    return Err(DeviceRefused::Unsupported(refused.into_payload(), why));
+                    return Err(DeviceRefused::Unsupported(refused.into_payload().request, why));
                 }
                 Err(refused) => {
                     away = refused.reason();
-                    request = refused.into_payload();
+                    inside = refused.into_payload();
                 }
             }
         }
+        let request = inside.request;
         Err(if full {
             DeviceRefused::Full(request)
         } else {
@@ -170,137 +179,137 @@ impl<W: Work> Hardware<W> {
         })
     }
 
-    /// Those with the most room for `class` first; of equal ones, the first.
+    /// Sorts the instances by their room for `class`, stably.
     fn sort_by_room(&mut self, class: ServiceClass) {
         if self.by_room.len() > 1 {
-            let room = |id: InstanceId| self.card.instance(id).credits(class);
+            let room = |id: InstanceId| self.instances.instance(id).credits(class);
             self.by_room.sort_by_key(|&id| (core::cmp::Reverse(room(id)), id));
         }
     }
 
-    /// Moves the hardware to `now` and takes what is finished off the response rings, if it is time to look.
-    pub(crate) fn look(&mut self, now: Duration, active: usize, batch: &mut Batch<W>) -> Alarm {
-        self.card.advance(now);
+    /// Moves the hardware to `now` and takes what is finished off the response rings, if the polling policy says so.
+    pub(crate) fn service(&mut self, now: Duration, active: usize, batch: &mut Batch<W>) -> Alarm {
+        self.instances.advance(now);
         let mut interrupt = !self.interrupts;
-        for (_, instance) in self.card.iter_mut() {
-            // Every instance has a line of its own.
+        for (_, instance) in self.instances.iter_mut() {
+            // Every instance has an interrupt of its own.
             interrupt |= instance.take_interrupt(now);
         }
         if self.poller.is_due(now, self.occasion(interrupt, active)) {
-            self.poller.handle_look(now);
-            for (_, instance) in self.card.iter_mut() {
+            self.poller.record_poll(now);
+            for (_, instance) in self.instances.iter_mut() {
                 instance.poll_responses(usize::MAX, &mut batch.completions);
             }
-            for request in batch.completions.iter().filter_map(|c| c.payload.as_ref()) {
-                self.inside.remove(&request.id());
+            for inside in batch.completions.iter().filter_map(|c| c.payload.as_ref()) {
+                self.inside.remove(&inside.number);
             }
         }
         self.reclaim(now, batch);
         if batch.is_empty() {
             return self.set_alarm(now, active);
         }
-        // Computing takes time: look again after it.
+        // Computing takes time: service again after it.
         self.alarm = Alarm::Now;
         self.alarm
     }
 
-    /// Says, and notes, when to look again.
+    /// Stores and returns when to service again.
     pub(crate) fn set_alarm(&mut self, now: Duration, active: usize) -> Alarm {
         let poll = self.poller.next(now, self.occasion(false, active));
         let overdue = self.overdue.front().map(|(due, _)| *due);
-        let next = self.card.next_deadline().into_iter().chain(poll).chain(overdue).min();
+        let next = self.instances.next_deadline().into_iter().chain(poll).chain(overdue).min();
         self.alarm = next.map_or(Alarm::Never, Alarm::At);
         self.alarm
     }
 
-    /// Asks after requests whose response is overdue; those that the device has lost end here.
+    /// Takes back requests whose response is overdue and that the device has lost.
     fn reclaim(&mut self, now: Duration, batch: &mut Batch<W>) {
         let Some(timeout) = self.response_timeout else { return };
-        // Each is asked after once: what is not lost comes back to the end of the queue, perhaps due at once.
+        // Each once: a request that is not lost goes to the end of the queue, perhaps due at once.
         for _ in 0..self.overdue.len() {
-            let Some(&(due, id)) = self.overdue.front() else { return };
-            let inside = self.inside.get(&id).copied();
+            let Some(&(due, number)) = self.overdue.front() else { return };
+            let inside = self.inside.get(&number).copied();
             if inside.is_some() && due > now {
                 return;
             }
             self.overdue.pop_front();
             let Some((instance, entry)) = inside else { continue };
-            match self.card.instance_mut(instance).reclaim(entry) {
-                Some(request) => {
-                    self.inside.remove(&id);
-                    batch.lost.push(request);
+            match self.instances.instance_mut(instance).reclaim(entry) {
+                Some(lost) => {
+                    self.inside.remove(&number);
+                    batch.lost.push(lost.request);
                 }
-                // Late, or still at work.
+                // Late, or still being computed.
                 None => {
                     let again = now.saturating_add(timeout.max(SHORTEST_PAUSE));
-                    self.overdue.push_back((again, id));
+                    self.overdue.push_back((again, number));
                 }
             }
         }
     }
 
     /// Takes everything out, for good.
-    pub(crate) fn evict(&mut self, now: Duration) -> Vec<Completion<Request<W>>> {
+    pub(crate) fn evict(&mut self, now: Duration) -> Vec<Completion<Inside<W>>> {
         self.shut = true;
         self.inside.clear();
         self.overdue.clear();
         let mut inside = Vec::new();
-        for (_, instance) in self.card.iter_mut() {
+        for (_, instance) in self.instances.iter_mut() {
             instance.reset(now, Duration::ZERO);
             instance.poll_responses(usize::MAX, &mut inside);
         }
         inside
     }
 
-    /// Whether a ring that was stuck has opened again, without a completion to tell of it.
+    /// Whether a ring that was stuck has opened again, which no completion announces.
     pub(crate) fn take_opened(&mut self) -> bool {
         let before = self.stuck.len();
-        self.stuck.retain(|&id| self.card.instance(id).is_stuck());
+        self.stuck.retain(|&id| self.instances.instance(id).is_stuck());
         self.stuck.len() < before
     }
 
     pub(crate) fn credits(&self, class: ServiceClass) -> Option<usize> {
-        self.card
+        self.instances
             .iter()
             .filter_map(|(_, instance)| instance.credits(class))
             .reduce(usize::saturating_add)
     }
 
-    /// Whether the heart of any instance beats. One that has not moved for two periods has stopped.
+    /// Whether any instance has a heartbeat. One that has not changed for two periods has stopped.
     pub(crate) fn is_alive(&mut self, now: Duration, period: Duration) -> bool {
         let mut alive = false;
-        for ((_, instance), pulse) in self.card.iter_mut().zip(&mut self.pulses) {
-            let beats = instance.heartbeat(now);
-            if beats != pulse.beats {
-                *pulse = Pulse { beats, seen: now };
+        for ((_, instance), last) in self.instances.iter_mut().zip(&mut self.heartbeats) {
+            let count = instance.heartbeat(now);
+            if count != last.count {
+                *last = Heartbeat { count, changed: now };
             }
-            alive |= now.saturating_sub(pulse.seen) < period.saturating_mul(2);
+            alive |= now.saturating_sub(last.changed) < period.saturating_mul(2);
         }
         alive
     }
 
     pub(crate) fn stats(&self) -> Vec<InstanceStats> {
-        self.card.iter().map(|(_, instance)| instance.stats().clone()).collect()
+        self.instances.iter().map(|(_, instance)| instance.stats().clone()).collect()
     }
 
     pub(crate) fn drain_trace(&mut self, into: &mut Vec<(InstanceId, sim_device::TraceRecord)>) {
-        for (id, instance) in self.card.iter_mut() {
+        for (id, instance) in self.instances.iter_mut() {
             into.extend(instance.drain_trace().map(|record| (id, record)));
         }
     }
 
     pub(crate) fn inject(&mut self, now: Duration, fault: sim_device::Fault) {
-        self.card.inject_everywhere(now, fault);
+        self.instances.inject_everywhere(now, fault);
         self.alarm = Alarm::Now;
     }
 
     fn occasion(&self, interrupt: bool, active: usize) -> Occasion {
-        let ready = self.card.iter().any(|(_, instance)| instance.responses_waiting() > 0);
-        Occasion { interrupt, ready, in_flight: self.card.occupancy(), active }
+        let ready = self.instances.iter().any(|(_, instance)| instance.responses_waiting() > 0);
+        Occasion { interrupt, ready, in_flight: self.instances.occupancy(), active }
     }
 
     fn doorbell(&mut self) -> Doorbell {
-        let wanted = self.card.next_deadline();
+        let wanted = self.instances.next_deadline();
         let soon_enough = match (self.alarm, wanted) {
             (Alarm::Now, _) | (_, None) => true,
             (Alarm::At(alarm), Some(wanted)) => alarm <= wanted,
@@ -317,7 +326,7 @@ impl<W: Work> Hardware<W> {
 impl<W: Work> core::fmt::Debug for Hardware<W> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Hardware")
-            .field("occupancy", &self.card.occupancy())
+            .field("occupancy", &self.instances.occupancy())
             .field("alarm", &self.alarm)
             .finish_non_exhaustive()
     }

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! The same card runs under two clocks: [`SimCard`] has a hardware queue thread and the machine's time; [`SteppedCard`]
-//! has neither and moves when it is polled. The same submissions at the same times give the same events, which
+//! has no thread and moves when it is polled. The same submissions at the same times give the same events, which
 //! [`SteppedCard::drain_trace`] shows.
 //!
 //! # Example
@@ -41,25 +41,25 @@
 //!
 //! # Collecting
 //!
-//! [`Polling`] says when finished work is taken off the card: by interrupt on the card's own thread, or by whoever polls
-//! the engine, at intervals, by a heuristic or at every poll. The policies are exchangeable and pure.
+//! [`Polling`] says when finished work is taken off the card: by interrupt on the card's own thread, or in a poll of the
+//! engine, at intervals, by a heuristic or every time.
 //!
 //! # Faults
 //!
-//! Rules stand in [`InstanceConfig::faults`]. The driver half of the card survives all of them: it never trusts the tag
-//! of a response, ignores duplicates, asks after requests that are overdue and frees what the device has lost, looks for
-//! responses whose interrupt was lost, tells the engine when a ring that was stuck opens again, and reports a heart that
-//! has stopped. Wrong results are for the engine's check to find.
+//! [`InstanceConfig::faults`](sim_device::InstanceConfig::faults) holds the rules. The driver half of the card survives all
+//! of them: it never trusts the tag of a response, ignores duplicates, takes back overdue requests that the device has
+//! lost, polls for responses whose interrupt was lost, tells the engine when a ring that was stuck opens again, and reports
+//! a heartbeat that has stopped. The engine's check finds wrong results.
 //!
 //! # Threads
 //!
-//! [`SimCard`] has one thread, named after the instance. It computes, checks and wakes; it never runs on a fiber.
-//! Dropping the last owner of the card ends it.
+//! [`SimCard`] has one thread, named after the instance. It computes, checks and wakes. Dropping the last owner of the card
+//! ends it.
 //!
 //! # What is real
 //!
-//! Signatures are real, made with aws-lc-rs when the simulated unit has finished; their cost in CPU time comes on top
-//! of the simulated service time, on the hardware thread. Rings, units, latencies and interrupts are
+//! Signatures are real, made with aws-lc-rs when the simulated unit has finished; their CPU time adds to the simulated
+//! service time, on the hardware thread. Rings, units, latencies and interrupts are
 //! [`sim_device`]'s; its page lists what is modelled and what is not.
 
 #![forbid(unsafe_code)]

@@ -1,43 +1,43 @@
-//! When the software takes responses off the ring: exchangeable policies, pure.
+//! When the software takes responses off the ring: pure policies.
 
 use core::time::Duration;
 
 /// When finished work is collected from the card.
 ///
-/// | policy | who looks | costs |
+/// | policy | collected by | costs |
 /// | --- | --- | --- |
-/// | [`Interrupt`](Self::Interrupt) | the card's thread, when the device calls | an interrupt for each batch |
-/// | [`Interval`](Self::Interval) | whoever polls the engine, every so often | half an interval of latency |
+/// | [`Interrupt`](Self::Interrupt) | the card's thread, when the device interrupts | an interrupt for each batch |
+/// | [`Interval`](Self::Interval) | a poll of the engine, at an interval | half an interval of latency |
 /// | [`Heuristic`](Self::Heuristic) | the serving thread, when it has nothing else to do | a timer |
 /// | [`Inline`](Self::Inline) | the serving thread, at every poll | polls that find nothing |
 ///
-/// A time of zero is taken as a microsecond: who asked to be polled again at once would keep time from going on.
+/// A time of zero means a microsecond: a card that is due again at once would stop simulated time.
 ///
 /// With all but the first, completions run where [`Engine::poll`](engine_core::Engine::poll) is called: by the event
 /// loop, or by an engine's [driver](engine_core::Engine::spawn_driver).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Polling {
-    /// When the device interrupts; and `watchdog` after the last look, if responses lie there and an interrupt was lost.
+    /// When the device interrupts; and `watchdog` after the last poll, if responses are there and an interrupt was lost.
     Interrupt {
-        /// At most so long a lost interrupt goes unnoticed.
+        /// How long a lost interrupt may go unnoticed.
         watchdog: Duration,
     },
-    /// Every so often, while anything is in flight.
+    /// At this interval, while anything is in flight.
     Interval(Duration),
-    /// When every active connection waits for the card, or `threshold` requests do: then there is nothing better to do
-    /// than to look. Connections are counted by [`set_active`](crate::SimCard::set_active).
+    /// When every active connection waits for the card, or `threshold` requests do, so that the thread has nothing better
+    /// to do than to poll. Connections are reported by [`set_active`](crate::SimCard::set_active).
     Heuristic {
-        /// Look when so many are in flight, however many connections there are.
+        /// Poll when this number is in flight, regardless of the connections.
         threshold: usize,
-        /// Look anyhow when so long has passed since the last time.
+        /// Poll at the latest after this time.
         at_latest: Duration,
     },
-    /// At every poll; and the engine asks to be polled every so often while anything is in flight.
+    /// At every poll of the engine, which is due at this interval while anything is in flight.
     Inline(Duration),
 }
 
-/// The shortest time after which anything is looked at again.
+/// The shortest interval between polls.
 pub(crate) const SHORTEST_PAUSE: Duration = Duration::from_micros(1);
 
 impl Default for Polling {
@@ -54,22 +54,22 @@ impl Polling {
     }
 }
 
-/// What there is to know when deciding whether to look.
+/// What a policy decides by.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Occasion {
-    /// The device has interrupted, or never does.
+    /// The device has interrupted, or never interrupts.
     pub(crate) interrupt: bool,
-    /// Responses lie on the ring.
+    /// Responses are on the ring.
     pub(crate) ready: bool,
     pub(crate) in_flight: usize,
     /// Connections of the application.
     pub(crate) active: usize,
 }
 
-/// A policy and when it last looked.
+/// A policy and the time of the last poll.
 #[derive(Debug)]
 pub(crate) struct Poller {
-    /// `None`: whoever asks looks.
+    /// `None`: always due.
     policy: Option<Polling>,
     last: Duration,
 }
@@ -79,12 +79,12 @@ impl Poller {
         Self { policy: Some(policy), last: Duration::ZERO }
     }
 
-    /// One that looks whenever it is asked, and never asks to be.
+    /// A poller that is always due, and sets no timer.
     pub(crate) const fn eager() -> Self {
         Self { policy: None, last: Duration::ZERO }
     }
 
-    /// Whether to look now.
+    /// Whether to poll now.
     pub(crate) fn is_due(&self, now: Duration, occasion: Occasion) -> bool {
         let Occasion { interrupt, ready, in_flight, active } = occasion;
         match self.policy {
@@ -101,12 +101,12 @@ impl Poller {
         }
     }
 
-    /// It has been looked.
-    pub(crate) fn handle_look(&mut self, now: Duration) {
+    /// Records a poll.
+    pub(crate) fn record_poll(&mut self, now: Duration) {
         self.last = now;
     }
 
-    /// When to look next, for the policy's own reasons. `None` if something else will give cause.
+    /// When the policy polls next. `None` if an event or a submission comes first.
     pub(crate) fn next(&self, now: Duration, occasion: Occasion) -> Option<Duration> {
         let after = |pause: Duration, wanted: bool| {
             wanted.then(|| self.last.saturating_add(pause.max(SHORTEST_PAUSE)).max(now))
@@ -148,9 +148,9 @@ mod tests {
     }
 
     #[test]
-    fn the_heuristic_looks_when_everybody_waits_or_many_do_or_it_gets_late() {
+    fn the_heuristic_polls_when_all_wait_or_many_do_or_it_is_late() {
         let mut poller = Poller::new(Polling::Heuristic { threshold: 4, at_latest: 5 * MS });
-        poller.handle_look(MS);
+        poller.record_poll(MS);
         assert!(!poller.is_due(2 * MS, occasion(3, 9)));
         assert!(poller.is_due(2 * MS, occasion(4, 9)), "many");
         assert!(poller.is_due(2 * MS, occasion(2, 2)), "everybody");
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn a_lost_interrupt_is_noticed_by_the_watchdog() {
         let mut poller = Poller::new(Polling::Interrupt { watchdog: 10 * MS });
-        poller.handle_look(MS);
+        poller.record_poll(MS);
         assert!(poller.is_due(2 * MS, Occasion { interrupt: true, ..occasion(1, 1) }));
         assert!(!poller.is_due(10 * MS, occasion(1, 1)));
         assert!(poller.is_due(11 * MS, occasion(1, 1)));
@@ -169,10 +169,10 @@ mod tests {
     }
 
     #[test]
-    fn an_interval_is_kept_from_look_to_look() {
+    fn an_interval_is_kept_from_poll_to_poll() {
         let mut poller = Poller::new(Polling::Interval(3 * MS));
         assert!(poller.is_due(3 * MS, occasion(1, 1)));
-        poller.handle_look(3 * MS);
+        poller.record_poll(3 * MS);
         assert!(!poller.is_due(5 * MS, occasion(1, 1)));
         assert_eq!(poller.next(5 * MS, occasion(1, 1)), Some(6 * MS));
         assert_eq!(poller.next(8 * MS, occasion(1, 1)), Some(8 * MS), "not in the past");

@@ -1,5 +1,6 @@
-//! The card in anybody's time: it moves only when it is polled, by a clock that may be simulated.
+//! The card without a thread: it moves only when it is polled, by a clock that may be simulated.
 
+use core::sync::atomic::Ordering;
 use core::time::Duration;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -17,20 +18,20 @@ use crate::hardware::{Alarm, Batch};
 use crate::polling::Poller;
 
 /// A simulated card without a thread: [`Engine::poll`](engine_core::Engine::poll) steps it, and its completions run in
-/// there.
+/// that call.
 ///
-/// Give the engine the same clock. With the same configuration and the same submissions at the same times it does the
-/// same, to the event.
+/// Give the engine the same clock. The same configuration and the same submissions at the same times give the same
+/// events.
 pub struct SteppedCard<W: Work = CryptoOp> {
     card: Card<W>,
     clock: Arc<dyn Clock>,
-    /// Kept between polls so that a poll allocates nothing. Taken out while in use, for a completion may poll again.
+    /// Kept between polls to save allocations. Taken out while in use: a completion may poll again.
     batch: Mutex<Batch<W>>,
 }
 
 impl<W: Work> SteppedCard<W> {
-    /// Builds the card. `compute` computes its results, as
-    /// [`SoftwareKeys`](crate::SoftwareKeys) do with real keys; `clock` says when a request is submitted.
+    /// Builds the card. `compute` computes its results, as [`SoftwareKeys`](crate::SoftwareKeys) do with real keys; `clock`
+    /// is read when a request is submitted.
     ///
     /// # Errors
     ///
@@ -52,23 +53,23 @@ impl<W: Work> SteppedCard<W> {
 
     /// What each instance has counted.
     pub fn instance_stats(&self) -> Vec<InstanceStats> {
-        self.card.instance_stats()
+        self.card.hardware().stats()
     }
 
-    /// How many connections the application has: what [`Polling::Heuristic`](crate::Polling::Heuristic) goes by.
+    /// Reports how many connections the application has, for [`Polling::Heuristic`](crate::Polling::Heuristic).
     pub fn set_active(&self, connections: usize) {
-        self.card.set_active(connections);
+        self.card.active.store(connections, Ordering::Relaxed);
     }
 
-    /// Makes a fault strike every instance, whatever rules and budgets say.
+    /// Injects a fault into every instance, regardless of rules and budgets.
     pub fn inject(&self, fault: Fault) {
-        self.card.inject(self.clock.now(), fault);
+        self.card.hardware().inject(self.clock.now(), fault);
     }
 
     /// Appends the events since the last call to `into`, instance by instance, each in order. Equal runs give equal text;
     /// it holds no payload. Nothing unless [`SimConfig::trace`](crate::SimConfig::trace) is on.
     pub fn drain_trace(&self, into: &mut Vec<(InstanceId, TraceRecord)>) {
-        self.card.drain_trace(into);
+        self.card.hardware().drain_trace(into);
     }
 }
 
@@ -80,7 +81,7 @@ impl<W: Work> core::fmt::Debug for SteppedCard<W> {
 
 impl<W: Work> Accelerator<W> for SteppedCard<W> {
     fn submit(&self, request: Request<W>) -> Result<(), DeviceRefused<W>> {
-        // Whoever polls asks for the next deadline anew: no doorbell.
+        // No doorbell: each poll computes the next deadline.
         self.card.submit(self.clock.now(), request).0
     }
 

@@ -24,10 +24,10 @@ use crate::polling::{Occasion, Poller, Polling};
 ///
 /// The thread sleeps until the device has something due or the doorbell rings, and computes what is finished with real
 /// keys. With [`Polling::Interrupt`] it also completes it; with any other policy it writes it to a response ring in
-/// memory, which whoever polls the engine drains.
+/// memory, which a poll of the engine drains.
 ///
-/// [`shutdown`](Self::shutdown) lets what is in flight finish until a deadline, ends the thread and joins it;
-/// [`stop`](Self::stop) gives up what is in flight. Dropping the card does so, too, and waits for nothing: the thread ends by
+/// [`shutdown`](Self::shutdown) waits for what is in flight until a deadline, ends the thread and joins it;
+/// [`stop`](Self::stop) drops what is in flight. So does dropping the card, which waits for nothing: the thread ends by
 /// itself.
 pub struct SimCard<W: Work = CryptoOp> {
     shared: Arc<Shared<W>>,
@@ -35,22 +35,22 @@ pub struct SimCard<W: Work = CryptoOp> {
     ring: Option<ResponseRing<W>>,
 }
 
-/// Answers that nobody has collected yet.
+/// Answers that no poll has collected yet.
 struct ResponseRing<W: Work> {
     answers: Receiver<Answered<W>>,
-    /// When to look, by the policy and the engine's clock.
+    /// When to collect them, by the policy and the engine's clock.
     poller: Mutex<Poller>,
 }
 
 struct Shared<W: Work> {
     card: Card<W>,
     start: Instant,
-    /// One slot: a doorbell that has not been heard need not ring twice.
+    /// One slot: a doorbell that rings already need not ring twice.
     doorbell: Sender<()>,
     stopping: AtomicBool,
-    /// Nothing is taken any more; set before `stopping`.
+    /// The card takes no more requests; set before `stopping`.
     closed: AtomicBool,
-    /// What waits until nothing is in flight, once `closed`.
+    /// Signalled when nothing is in flight, once `closed`.
     idle: (Mutex<()>, Condvar),
     /// Requests between submission and completion, those on the response ring included.
     in_flight: AtomicUsize,
@@ -62,7 +62,7 @@ impl<W: Work> SimCard<W> {
     ///
     /// # Errors
     ///
-    /// [`SimError`] if the device cannot be built so, or there is no thread to be had.
+    /// [`SimError`] if the configuration is invalid, or the system gives no thread.
     pub fn start(
         config: SimConfig,
         compute: Arc<impl Compute<Work = W> + 'static>,
@@ -71,7 +71,7 @@ impl<W: Work> SimCard<W> {
         let polling = config.polling;
         let poller = match polling {
             Polling::Interrupt { .. } => Poller::new(polling),
-            // The policy is that of the response ring; the hardware thread empties the device at once.
+            // The policy applies to the response ring; the hardware thread empties the device at once.
             _ => Poller::eager(),
         };
         let card = Card::new(config, compute, poller)?;
@@ -85,7 +85,7 @@ impl<W: Work> SimCard<W> {
             idle: (Mutex::new(()), Condvar::new()),
             in_flight: AtomicUsize::new(0),
         });
-        // Not bounded: it never holds more than the device has accepted.
+        // Unbounded: it never holds more than the device has accepted.
         let (written, answers) = unbounded();
         let ring = (!polling.by_interrupt())
             .then(|| ResponseRing { answers, poller: Mutex::new(Poller::new(polling)) });
@@ -96,11 +96,11 @@ impl<W: Work> SimCard<W> {
         Ok(Arc::new(Self { shared, thread, ring }))
     }
 
-    /// Takes nothing more, lets what is in flight finish until `deadline`, ends the hardware queue thread and joins it.
-    /// Requests that the card holds then are reported lost, later ones refused as unavailable. With a polling policy
-    /// somebody has to poll the engine meanwhile.
+    /// Stops the intake, waits for what is in flight until `deadline`, ends the hardware queue thread and joins it.
+    /// Requests that the card holds then are reported lost, later ones refused as unavailable. With a polling policy the
+    /// engine has to be polled meanwhile.
     ///
-    /// The work begins at once, on a thread of its own; the future is of any executor, and may be dropped.
+    /// It begins at once, on a thread of its own; the future works with any executor, and may be dropped.
     pub fn shutdown(self: &Arc<Self>, deadline: Duration) -> ShuttingDown {
         if !self.thread.home().is_here() {
             return ShuttingDown::ready(Shutdown::Drained);
@@ -110,7 +110,7 @@ impl<W: Work> SimCard<W> {
         ShuttingDown::on_own_thread(deadline, move |deadline| card.shutdown_blocking(deadline))
     }
 
-    /// As [`shutdown`](Self::shutdown), and blocks until then.
+    /// As [`shutdown`](Self::shutdown), and blocks.
     pub fn shutdown_blocking(&self, deadline: Duration) -> Shutdown {
         if !self.thread.home().is_here() {
             return Shutdown::Drained;
@@ -124,8 +124,8 @@ impl<W: Work> SimCard<W> {
         self.thread.join(left().max(OwnedThreads::A_MOMENT))
     }
 
-    /// Ends the hardware queue thread and waits for it, but not on that thread itself. Requests that the card holds are
-    /// reported lost, later ones are refused as unavailable. Does nothing the second time.
+    /// Ends the hardware queue thread, and waits for it unless called on that thread. Requests that the card holds are
+    /// reported lost, later ones are refused as unavailable. Further calls do nothing.
     pub fn stop(&self) {
         if self.thread.home().is_here() {
             self.shared.stop();
@@ -140,17 +140,17 @@ impl<W: Work> SimCard<W> {
 
     /// What each instance has counted.
     pub fn instance_stats(&self) -> Vec<InstanceStats> {
-        self.shared.card.instance_stats()
+        self.shared.card.hardware().stats()
     }
 
-    /// How many connections the application has: what [`Polling::Heuristic`] goes by.
+    /// Reports how many connections the application has, for [`Polling::Heuristic`].
     pub fn set_active(&self, connections: usize) {
-        self.shared.card.set_active(connections);
+        self.shared.card.active.store(connections, Ordering::Relaxed);
     }
 
-    /// Makes a fault strike every instance, whatever rules and budgets say.
+    /// Injects a fault into every instance, regardless of rules and budgets.
     pub fn inject(&self, fault: Fault) {
-        self.shared.card.inject(self.shared.start.elapsed(), fault);
+        self.shared.card.hardware().inject(self.shared.start.elapsed(), fault);
         self.shared.ring();
     }
 
@@ -168,18 +168,18 @@ impl<W: Work> core::fmt::Debug for SimCard<W> {
 
 impl<W: Work> Accelerator<W> for SimCard<W> {
     fn submit(&self, request: Request<W>) -> Result<(), DeviceRefused<W>> {
-        // An engine over a card that interrupts has asked before.
+        // An engine over a card that interrupts has checked this already.
         if self.ring.is_some() && !self.thread.home().is_here() {
             return Err(DeviceRefused::Unavailable(request, MADE_ELSEWHERE));
         }
         if self.shared.closed.load(Ordering::Acquire) {
             return Err(DeviceRefused::Unavailable(request, "the card has been stopped"));
         }
-        // Counted before, for the answer may be faster than the return.
+        // Counted first: the answer may come before the return.
         self.shared.in_flight.fetch_add(1, Ordering::AcqRel);
         let (taken, doorbell) = self.shared.card.submit(self.shared.start.elapsed(), request);
         if taken.is_err() {
-            self.shared.left();
+            self.shared.record_left();
         }
         if doorbell == Doorbell::Ring {
             self.shared.ring();
@@ -193,20 +193,20 @@ impl<W: Work> Accelerator<W> for SimCard<W> {
             interrupt: false,
             ready: !ring.answers.is_empty(),
             in_flight: self.shared.in_flight.load(Ordering::Acquire),
-            active: self.shared.card.active(),
+            active: self.shared.card.n_active(),
         };
         let poller = || ring.poller.lock().unwrap_or_else(PoisonError::into_inner);
         let due = {
             let mut poller = poller();
             let due = poller.is_due(now, occasion());
             if due {
-                poller.handle_look(now);
+                poller.record_poll(now);
             }
             due
         };
         if due {
             for (request, answer) in ring.answers.try_iter() {
-                self.shared.left();
+                self.shared.record_left();
                 request.complete(answer);
             }
         }
@@ -230,10 +230,10 @@ impl<W: Work> Accelerator<W> for SimCard<W> {
         Capabilities { completion_thread: !polled, needs_poll: polled }
     }
 
-    /// Unless another engine still uses the card: the last one ends it.
+    /// Shuts the card down, unless another engine uses it.
     fn end(&self, deadline: Duration) -> Option<Shutdown> {
         (!self.shared.card.is_in_use()).then(|| {
-            // The engine has waited for its requests, and polls no more.
+            // The engine has waited for its requests, and does not poll any more.
             let deadline = if self.ring.is_some() { Duration::ZERO } else { deadline };
             self.shutdown_blocking(deadline)
         })
@@ -241,7 +241,7 @@ impl<W: Work> Accelerator<W> for SimCard<W> {
 }
 
 impl<W: Work> Drop for SimCard<W> {
-    /// Waits for nothing: a completion on that very thread may have dropped it.
+    /// Waits for nothing: the thread itself may drop it, in a completion.
     fn drop(&mut self) {
         if self.thread.home().is_here() {
             self.shared.stop();
@@ -252,26 +252,26 @@ impl<W: Work> Drop for SimCard<W> {
     }
 }
 
-/// An answer that will not be collected: the request ends as lost, and what was computed is wiped.
+/// Drops an answer that will not be collected: the request ends as lost, and the output is erased.
 fn lose<W: Work>((request, answer): Answered<W>) {
     drop(request);
     let _ = contain("Work::erase", || answer.map(W::erase));
 }
 
 impl<W: Work> Shared<W> {
-    /// Tells the thread to end.
+    /// Makes the thread end.
     fn stop(&self) {
         self.closed.store(true, Ordering::SeqCst);
         self.stopping.store(true, Ordering::SeqCst);
         self.ring();
-        // Under the lock, so that it comes neither before a look at `stopping` nor between that and the wait.
+        // Under the lock, so that it cannot come between a waiter's check of `stopping` and its wait.
         drop(self.idle.0.lock().unwrap_or_else(PoisonError::into_inner));
         self.idle.1.notify_all();
     }
 
-    /// A request has left the card.
-    fn left(&self) {
-        // In one order with `closed` and the look at the count: either this sees the one, or `wait_idle` the other.
+    /// Counts a request that has left the card.
+    fn record_left(&self) {
+        // Sequentially consistent: either this sees `closed`, or `wait_idle` sees the count.
         if self.in_flight.fetch_sub(1, Ordering::SeqCst) == 1 && self.closed.load(Ordering::SeqCst)
         {
             drop(self.idle.0.lock().unwrap_or_else(PoisonError::into_inner));
@@ -283,7 +283,7 @@ impl<W: Work> Shared<W> {
     fn wait_idle(&self, left: &dyn Fn() -> Duration) {
         let (lock, idle) = &self.idle;
         let mut guard = lock.lock().unwrap_or_else(PoisonError::into_inner);
-        // A card that was stopped meanwhile answers nothing more.
+        // A stopped card answers nothing more.
         while self.in_flight.load(Ordering::SeqCst) > 0
             && !self.stopping.load(Ordering::SeqCst)
             && !left().is_zero()
@@ -294,7 +294,7 @@ impl<W: Work> Shared<W> {
     }
 
     fn ring(&self) {
-        // Full: it has been rung already. Disconnected: the thread has ended.
+        // Full: it rings already. Disconnected: the thread has ended.
         let _ = self.doorbell.try_send(());
     }
 
@@ -309,17 +309,17 @@ impl<W: Work> Shared<W> {
                     }
                 }
                 None => {
-                    self.left();
+                    self.record_left();
                     let (request, answer) = answered;
                     request.complete(answer);
                 }
             };
-            // An error says that the alarm went off before the doorbell did; either way it is time to look.
+            // A timeout of the alarm and a doorbell both lead to the next service.
             match self.card.service(self.start.elapsed(), &mut batch, done) {
                 Alarm::Now => {}
                 Alarm::At(at) => match self.start.checked_add(at) {
                     Some(at) => drop(heard.recv_deadline(at)),
-                    // Later than the machine's clock can tell.
+                    // Beyond the range of the machine's clock.
                     None => drop(heard.recv()),
                 },
                 Alarm::Never => drop(heard.recv()),

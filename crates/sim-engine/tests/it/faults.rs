@@ -105,7 +105,7 @@ fn l3_a_ring_that_was_stuck_lets_those_in_who_wait() {
     for rig in Rig::both(&stuck, |builder| builder) {
         assert!(rig.sign_many(5).iter().all(Result::is_ok));
         // In real time the ring may open between two of them.
-        assert!(rig.engine.stats().queued >= 1, "nobody had to wait");
+        assert!(rig.engine.stats().queued >= 1, "a request had to wait");
         rig.settle();
     }
 }
@@ -162,6 +162,6 @@ fn l14_heartbeat_loss_opens_the_breaker_and_its_return_closes_it() {
     assert_eq!(rig.engine.breaker(), BreakerState::HalfOpen);
     assert!(rig.sign_many(3).iter().all(Result::is_ok));
     assert_eq!(rig.engine.breaker(), BreakerState::Closed);
-    assert_eq!(rig.stats().submitted, asked + 1, "the probe, and nobody beside it");
+    assert_eq!(rig.stats().submitted, asked + 1, "the probe, and nothing else");
     rig.settle();
 }

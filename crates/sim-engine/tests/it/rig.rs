@@ -65,7 +65,7 @@ impl Clock for HandClock {
 
 pub(crate) enum Card {
     Stepped(Arc<SteppedCard>, Arc<HandClock>),
-    /// With whoever keeps its deadlines and polls it.
+    /// With a thread that keeps its deadlines and polls it, if the device needs one.
     Threaded(Arc<SimCard>, #[expect(dead_code, reason = "it works by being there")] Driver),
 }
 
@@ -170,9 +170,9 @@ impl Rig {
             if let Ok(i) = woken.try_recv() {
                 return i;
             }
-            assert!(self.step(), "L3: somebody waits and nothing is planned");
+            assert!(self.step(), "L3: a job waits and no timer is set");
         }
-        panic!("L3: nobody was woken in a million events")
+        panic!("L3: no job was woken in a million events")
     }
 
     fn check(&self, before: &EngineStats) {

@@ -1,4 +1,4 @@
-//! A ring of 64 entries and ten thousand jobs at once, in virtual time: nobody retries, nobody starves, nothing is left.
+//! A ring of 64 entries and ten thousand jobs at once, in virtual time: none retries, none starves, nothing is left.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -72,7 +72,7 @@ fn card() -> SimConfig {
     SimConfig::new(instance, KINDS.into_iter().zip(classes).collect())
 }
 
-/// What became of one job.
+/// The course of one job.
 #[derive(Clone, Copy, Debug, Default)]
 struct Account {
     wakes: u32,
@@ -163,7 +163,7 @@ fn nobody_is_lost_and_nothing_is_left(storm: &Storm) {
     assert!(engine.ring_full <= 2 * occasions, "L7: {} in {occasions}", engine.ring_full);
 }
 
-/// The order of asking is the order of service, kind by kind; and no unit stood still while somebody waited for it.
+/// Service follows the order of submission, kind by kind, and no unit was idle while a request waited for it.
 fn nobody_is_starved(storm: &Storm) {
     for (kind, name) in KINDS.iter().enumerate() {
         let of_kind = |jobs: &[usize]| -> Vec<usize> {

@@ -1,5 +1,5 @@
 //! Devices with a thread of their own, in real time: the card with its hardware queue thread, and a pool of one thread.
-//! What they compute waits at a gate, so that they do what the script says when it says so.
+//! Their computations wait at a gate, so that the script decides when they end and how.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::task::Poll;
@@ -16,7 +16,7 @@ use wait_ctx::testing::{self, Answer, DeviceEvent, Failed, Order, Tag};
 use super::{Echo, Held, KNOWN, Kind, Session, Ticket, card, found, passes};
 use crate::rig::PATIENCE;
 
-/// What the computation of one request is to come to.
+/// The result that one computation has to return.
 type Verdict = Result<u64, DeviceError>;
 
 /// The device's side of the gate.
@@ -27,7 +27,7 @@ struct Gate {
     verdicts: Mutex<mpsc::Receiver<Verdict>>,
 }
 
-/// A request that passes the gate unasked: when it has come through, so has everything before it.
+/// A request that passes the gate without a verdict: once it is complete, so are all before it.
 const PROBE: u64 = u64::MAX;
 
 impl Gate {
@@ -55,7 +55,7 @@ impl sim_engine::Compute for Gate {
     }
 }
 
-/// The device behind a valve: shut, it is full. A card whose thread waits at the gate could not be emptied otherwise.
+/// The device behind a valve, full while the valve is shut: a card whose thread waits at the gate cannot be emptied.
 #[derive(Debug)]
 struct Valve {
     inner: Arc<dyn Accelerator<Echo>>,
@@ -119,7 +119,7 @@ impl Valve {
         true
     }
 
-    /// The owner gives a request up.
+    /// The owner cancels a request.
     fn note_cancelled(&self, n: u64) {
         let mut state = self.state();
         if state.at_gate != Some(n) {
@@ -208,7 +208,7 @@ enum Planted {
     WrongResult,
     /// A completion wakes once more than is due.
     WakesTwice,
-    /// Room is announced to nobody.
+    /// Room is not announced.
     Mute,
 }
 

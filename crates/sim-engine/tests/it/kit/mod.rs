@@ -1,5 +1,5 @@
 //! The conformance kit of wait-ctx on an engine over devices that keep their own time: the card in both clocks, and the
-//! pool of threads. Each of them ends what it holds in the order it has taken it.
+//! pool of threads. Each of them completes requests in the order of submission.
 
 mod gated;
 mod stepped;
@@ -88,7 +88,7 @@ impl Ticket {
     }
 }
 
-/// Runs so many scripts, and sees to it that they have come to something.
+/// Runs scripts, and checks that they made wakes and results.
 fn passes<E: testing::TestedEngine>(scripts: u32, make: impl Fn() -> E) -> Coverage {
     let mut conformance = Conformance::default();
     conformance.scripts = scripts;
@@ -98,7 +98,7 @@ fn passes<E: testing::TestedEngine>(scripts: u32, make: impl Fn() -> E) -> Cover
     report
 }
 
-/// Runs scripts until one fails, and says how. Each planted bug has to be found with few steps.
+/// Runs scripts until one fails, and returns the failure. Each planted bug has to be found in few steps.
 fn found<E: testing::TestedEngine>(make: impl Fn() -> E) -> String {
     let failure = Conformance::default().run(make).expect_err("the bug is found");
     assert!(failure.script.len() <= 6, "{failure}");

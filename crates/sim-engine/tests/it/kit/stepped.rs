@@ -1,5 +1,5 @@
-//! The card in virtual time. It is made to do everything by its faults and its clock: a ring that is stuck is full, a
-//! hang lets time pass without work, a device error fails a request.
+//! The card in virtual time, driven by its faults and its clock: a stuck ring is full, a hang lets time pass without
+//! work, a device error fails a request.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -21,7 +21,7 @@ const MS: Duration = Duration::from_millis(1);
 /// A ring stays stuck for so long; much longer than all the requests of a script take.
 const STUCK: Duration = Duration::from_secs(60 * 60);
 
-/// Gives the number back, also when nobody waits for it any more.
+/// Returns the number, also for cancelled requests.
 #[derive(Debug)]
 struct Mirror;
 
