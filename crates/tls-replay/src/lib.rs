@@ -108,8 +108,8 @@
 //! thread-local variable while [`Session::hear`] or [`Session::resume`] runs; a hook that makes a handshake of its own is
 //! not affected. A panic in a hook unwinds to the caller, and the session answers [`ReplayError::Closed`].
 //!
-//! A rehearsal skips key schedule and encryption. It costs a few per cent of a handshake: parsing the hello and hashing
-//! the transcript twice. A hello that offers a session to resume is rehearsed in full, since it usually needs no signature.
+//! A rehearsal skips key schedule and encryption. Parsing the hello, building the flight and hashing the transcript happen
+//! twice. A hello that offers a session to resume is rehearsed in full, since it usually needs no signature.
 //!
 //! # Features
 //!
