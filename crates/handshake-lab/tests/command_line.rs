@@ -88,6 +88,10 @@ fn bad_input_is_one_line_with_status_two() {
         "--seeds 0: below the smallest value 1; give 1 to 100000000 seeds",
     );
     refused(
+        &["sim", "--seed", "1", "swarm"],
+        "sim swarm: draws its scenarios from seeds; leave out --print, --seed, --clock, --profile and --set",
+    );
+    refused(
         &["soak", "--handshakes", "0"],
         "--handshakes 0: below the smallest value 1; give 1 to 100000000 handshakes",
     );

@@ -61,6 +61,10 @@ pub(super) fn run(args: &SimArgs) -> Result<(), Stop> {
         return Ok(());
     }
     let scenario = match args.instead {
+        Some(_) if args.changes_a_scenario() => {
+            let line = "sim swarm: draws its scenarios from seeds; leave out --print, --seed, --clock, --profile and --set";
+            return Err(Stop::Usage(line.to_owned()));
+        }
         Some(_) => None,
         None => Some(args.scenario()?),
     };
@@ -137,6 +141,12 @@ impl SimArgs {
             )));
         }
         CostProfile::read(file).map_err(Stop::usage)
+    }
+
+    /// Whether an option is given that only a scenario has.
+    fn changes_a_scenario(&self) -> bool {
+        let values = [self.seed.is_some(), self.clock.is_some(), self.profile.is_some()];
+        self.print || !self.overrides.is_empty() || values.contains(&true)
     }
 
     /// Whether it runs the swarm.
