@@ -44,6 +44,7 @@ impl Work {
     }
 
     /// Whether the work may reach a hook. Part of a handshake message reaches none.
+    #[cfg(feature = "tokio")]
     pub(crate) fn may_pause(&self) -> bool {
         self.may_pause
     }

@@ -29,7 +29,9 @@ mod slow_key;
 pub(crate) mod ticketer;
 pub(crate) mod verify;
 
-pub(crate) use connection::{Broken, FinalOutput, Processed, Returned, Tls};
+#[cfg(feature = "tokio")]
+pub(crate) use connection::Returned;
+pub(crate) use connection::{Broken, FinalOutput, Processed, Tls};
 pub(crate) use engine_error::unwrap;
 pub(crate) use hello::{Hello, HelloReader};
 pub(crate) use key_exchange::KeyExchange;
