@@ -17,19 +17,25 @@ const SATURATED: f64 = 0.99;
 /// Latency climbs if its median in the last quarter of the row is this many times that in the second quarter.
 const CLIMBS: f64 = 1.5;
 
-/// One line for each row whose numbers are doubtful, with the reason; empty if all can be trusted.
+/// The rows whose numbers are doubtful, with the reason; empty if all can be trusted.
 #[must_use]
 pub fn doubts(results: &Results) -> Vec<String> {
     let mut doubts = Vec::new();
+    let starved: Vec<String> = results
+        .rows
+        .iter()
+        .filter_map(|row| {
+            Some((row, row.processor_wait_share.filter(|share| *share > PROCESSOR_WAIT)?))
+        })
+        .map(|(row, share)| format!("{:?} ({:.0} %)", row.name, 100.0 * share))
+        .collect();
+    if !starved.is_empty() {
+        doubts.push(format!(
+            "the machine was busy: threads were ready to run and waited for a processor in row {}",
+            starved.join(", ")
+        ));
+    }
     for row in &results.rows {
-        if let Some(share) = row.processor_wait_share.filter(|share| *share > PROCESSOR_WAIT) {
-            doubts.push(format!(
-                "row {:?} did not get its processors: its threads waited for one for {:.0} % of their time, so its \
-                 latencies and rates are those of a busy machine",
-                row.name,
-                100.0 * share
-            ));
-        }
         let timeline = results.timelines.iter().find(|timeline| timeline.name == row.name);
         if let Some(times) = timeline.and_then(climb) {
             doubts.extend(growing_queue(row, times));
@@ -94,10 +100,7 @@ mod tests {
         results.rows[1].processor_wait_share = Some(0.45);
         let said = doubts(&results);
         assert_eq!(said.len(), 1);
-        assert!(
-            said[0].contains("row \"async\" did not get its processors")
-                && said[0].contains("45 %")
-        );
+        assert!(said[0].ends_with("waited for a processor in row \"async\" (45 %)"), "{said:?}");
     }
 
     #[test]

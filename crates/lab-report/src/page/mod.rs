@@ -95,7 +95,7 @@ fn rows(rows: &[RowReport]) -> String {
             number(row.unfinished as f64),
         ]
     });
-    let heads = [
+    let mut heads = vec![
         "row",
         "offered a second",
         "handshakes a second",
@@ -109,7 +109,12 @@ fn rows(rows: &[RowReport]) -> String {
         "failed",
         "unfinished",
     ];
-    table("Rows side by side", &heads, &lines.collect::<Vec<_>>())
+    let mut lines: Vec<Vec<String>> = lines.collect();
+    if rows.iter().all(|row| row.offered_per_s.is_none()) {
+        heads.remove(1);
+        lines.iter_mut().for_each(|line| drop(line.remove(1)));
+    }
+    table("Rows side by side", &heads, &lines)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "shown to people")]
