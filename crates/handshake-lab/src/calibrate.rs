@@ -85,7 +85,7 @@ impl From<ClientError> for CalibrateError {
     }
 }
 
-/// Measures this machine on the calling thread, with so many handshakes of each kind. The profile gets the name
+/// Measures this machine on the calling thread with `handshakes` handshakes of each kind. The profile gets the name
 /// `name`.
 ///
 /// # Errors
@@ -145,7 +145,7 @@ impl Costs {
     }
 }
 
-/// Microseconds, to a tenth; none of what never was.
+/// The median in microseconds, to a tenth; 0 if nothing was measured.
 fn median(times: &[Duration]) -> f64 {
     if times.is_empty() {
         return 0.0;

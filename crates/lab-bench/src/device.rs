@@ -1,4 +1,4 @@
-//! How fast the simulated device runs when nobody waits for a clock.
+//! Speed of the simulated device in virtual time.
 
 use std::time::{Duration, Instant};
 

@@ -187,7 +187,7 @@ pub(crate) fn start_finish() -> Vec<Bench> {
     rows
 }
 
-/// The first start on a stack that nobody has touched, up to the first pause.
+/// The first start on an untouched stack, up to the first pause.
 pub(crate) fn first_start() -> Vec<Bench> {
     let name = "job.first_start";
     let ours = || {

@@ -1,4 +1,4 @@
-//! Clients in an open loop: so many a second arrive, whether the server keeps up or not.
+//! Clients in an open loop: they arrive at a fixed rate, whether the server keeps up or not.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,7 +9,7 @@ use handshake_lab::{certs::SERVER_NAME, cpu::thread_cpu, load::TlsClient};
 use mio::{Events, Interest, Poll, Token, net::TcpStream};
 use rustls::{ClientConfig, pki_types::ServerName};
 
-/// What arrives.
+/// The arrivals.
 #[derive(Debug, Clone)]
 pub(crate) struct Pace {
     pub(crate) target: SocketAddr,
@@ -17,17 +17,17 @@ pub(crate) struct Pace {
     pub(crate) rate: f64,
     /// For how long.
     pub(crate) time: Duration,
-    /// Clients that may be there at once; who comes beyond that goes away again.
+    /// The most clients at once; later ones are turned away.
     pub(crate) cap: usize,
     pub(crate) config: Arc<ClientConfig>,
 }
 
-/// What became of them.
+/// Counts of the clients.
 #[derive(Debug, Default)]
 pub(crate) struct Paced {
     pub(crate) handshakes: u64,
     pub(crate) failed: u64,
-    /// Those who found the cap reached.
+    /// Clients that came when the cap was reached.
     pub(crate) turned_away: u64,
     /// CPU time of the calling thread.
     pub(crate) cpu: Duration,

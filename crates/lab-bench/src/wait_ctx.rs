@@ -72,7 +72,7 @@ pub(crate) fn notify_eventfd() -> Vec<Bench> {
     vec![Bench::beside("wait_ctx.notify_eventfd", "write(2)", in_turn(ours, theirs))]
 }
 
-/// A completion that nobody is armed for.
+/// A completion without an armed wake.
 pub(crate) fn notify_unlistened() -> Vec<Bench> {
     // A request is completed once, and beginning it is not part of the wake: many sessions, one completion each.
     let sessions: Vec<WaitCtx> = (0..SESSIONS).map(|_| WaitCtx::new()).collect();

@@ -110,7 +110,7 @@ impl Laws {
         );
     }
 
-    /// L3: whoever waited was woken, and every handshake came to its end.
+    /// L3: every waiting session was woken, and every handshake ended.
     fn l3_nobody_forgotten(&mut self, row: &RowEvidence) {
         // In the other modes what is still waiting when the time is over is given up on purpose.
         let ends = row.plan.mode == Mode::Async;
@@ -226,7 +226,7 @@ impl Laws {
         );
     }
 
-    /// L7: the loop resumes nobody more often than it was told to.
+    /// L7: the loop resumes no session more often than it was woken.
     fn l7_no_spin(&mut self, row: &RowEvidence) {
         let sessions = row.sessions();
         let over = sessions.too_many_resumes;

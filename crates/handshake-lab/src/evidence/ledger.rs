@@ -1,4 +1,4 @@
-//! The ledger of a server: what it holds and held, gathered from whoever keeps each account.
+//! The ledger of a server: what it holds and held, gathered from the pools, engines and devices that keep its accounts.
 
 use engine_core::EngineStats;
 use lab_report::{Ledger, Level};

@@ -26,7 +26,7 @@ pub struct RowEvidence {
     pub verified: u64,
     /// Signatures that rustls asked the server's key for.
     pub asked: u64,
-    /// What became of the results, where that is counted.
+    /// Results computed, received and erased, in virtual time only.
     pub answers: Option<Answers>,
     /// How sessions were called back, where that is watched.
     pub calls: Option<Calls>,
@@ -57,7 +57,7 @@ pub struct Harm {
     pub deadlines: bool,
     /// Operations that had not ended when nothing more was going to happen.
     pub overdue: u64,
-    /// Times that somebody waited for a ring that had room.
+    /// Times that a request waited for a ring that had room.
     pub starved: u64,
     /// Times that an engine, just polled, still had something due.
     pub unnoticed: u64,

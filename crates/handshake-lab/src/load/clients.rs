@@ -90,7 +90,7 @@ struct OfServer {
     tls13: VecDeque<Tls13ClientSessionValue>,
 }
 
-/// Tickets for one server at most: as many as there can be connections.
+/// The most tickets for one server: the greatest number of connections.
 const MOST: usize = 65_536;
 
 impl Tickets {

@@ -1,4 +1,4 @@
-//! What became of handshakes, kind by kind.
+//! Completed and failed handshakes by kind of connection.
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -51,7 +51,7 @@ pub struct LoadPlan {
     pub hang_ups: Option<HangUps>,
     /// What each client offers and checks.
     pub clients: Arc<Clients>,
-    /// Tells when the run is to be broken off.
+    /// Interrupts the run.
     pub stop: Option<Progress>,
 }
 
@@ -64,7 +64,7 @@ pub struct LoadReport {
     pub failed: u64,
     /// Clients that hung up on purpose, in the middle of the handshake.
     pub hung_up: u64,
-    /// Clients that came when as many as may be were there.
+    /// Clients that came when the maximum of connections was open.
     pub turned_away: u64,
     /// Handshakes that were given up at the end.
     pub unfinished: u64,

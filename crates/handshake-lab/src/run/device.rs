@@ -104,7 +104,7 @@ impl Device {
         reading
     }
 
-    /// What collects the device's answers and is told of the sessions; `None` if it interrupts and nobody wants to know.
+    /// Collects the answers of a device that must be polled or that polls by the number of sessions; `None` otherwise.
     #[must_use]
     pub(crate) fn collector(&self) -> Option<Arc<dyn Collect>> {
         let wanted = self.opportunistic || self.card.capabilities().needs_poll;
@@ -115,15 +115,15 @@ impl Device {
     #[must_use]
     pub fn end(self, patience: Duration) -> DeviceReport {
         self.engine.close();
-        // Whoever has polled until now has ended. Without a thread to be had, what is left over is told as such.
+        // The workers that polled have ended. If no thread can be started, unfinished requests are reported as left over.
         let driver = self.card.capabilities().needs_poll.then(|| self.engine.spawn_driver());
         let quiet = self.engine.quiesce(patience);
         drop(driver);
         let elapsed = self.card.elapsed();
         let left = self.engine.stats();
         self.card.stop();
-        // A wake is counted when it has been made, so the count is whole when the thread that makes them has ended. What
-        // was in flight until then counts as lost behind that, and is to be told of.
+        // A wake is counted when it is made, so the count is complete when the device's thread has ended. Requests in flight
+        // until then count as lost in the later snapshot: report the earlier one.
         let engine = if quiet { self.engine.stats() } else { left };
         // Joins the driver. With requests left there is nothing to wait for: the card has stopped.
         let patience = if quiet { DRIVER_PATIENCE } else { Duration::ZERO };

@@ -280,7 +280,7 @@ impl Serving {
         let snapshot = self.offload.map(|offload| offload.end(DEVICE_PATIENCE));
         let engine = snapshot.as_ref();
         let mut ledger = ledger(&workers, engine.as_slice());
-        // With every session ended nothing waits for what is left.
+        // Every session has ended, so no caller waits for the remaining requests.
         let in_device = if ended.stuck == 0 { std::mem::take(&mut ledger.requests.now) } else { 0 };
         let timeouts = workers.iter().map(|worker| worker.timeouts);
         Ok(ServeReport {

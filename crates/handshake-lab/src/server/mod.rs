@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Several workers share the port by sharing the listening socket: each has its own handle on it in its own poller, and
-//! whoever accepts first serves.
+//! and the worker that accepts first serves.
 
 mod control;
 mod phase;

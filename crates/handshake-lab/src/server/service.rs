@@ -23,7 +23,7 @@ pub enum Service {
     },
 }
 
-/// Somebody who has to be asked for the answers of a device: by the workers, when they have done what there was to do.
+/// Collects the answers of a device that must be polled. Called by the workers when they are idle.
 pub trait Collect: fmt::Debug + Send + Sync {
     /// Hands out the answers that are there, if it is time to look. `sessions` is how many the server has. Returns when
     /// to ask again at the latest.

@@ -34,7 +34,7 @@ pub(crate) trait Session {
     }
 
     /// What it waits for has not come within `limit`: the peer is told, as far as it can be. True if the session goes on,
-    /// to say its goodbye; false if it is to be dropped.
+    /// to say its goodbye; false if the caller must drop it.
     fn time_out(&mut self, limit: Duration) -> bool {
         let _ = limit;
         false

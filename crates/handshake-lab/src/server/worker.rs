@@ -159,11 +159,11 @@ impl Worker {
         Ok(report)
     }
 
-    /// Asks for the answers of the device, if somebody has to: there is nothing better to do until the next event.
+    /// Collects the answers of a device that must be polled, since there is nothing else to do until the next event.
     fn collect(&mut self) -> Option<Duration> {
         let collector = self.plan.collector.as_ref()?;
         let next = collector.collect(self.live.sessions());
-        // Whoever goes on may have more for the device.
+        // A resumed session may submit another request.
         if self.core.completions() { Some(Duration::ZERO) } else { next }
     }
 

@@ -56,7 +56,7 @@ pub(crate) struct Core<S, C: Charge> {
     fresh: VecDeque<usize>,
     /// Sessions that wait for a job.
     starved: VecDeque<usize>,
-    /// Jobs that have ended, for whatever reason, since somebody who waits for one was last served.
+    /// Jobs that have ended, for whatever reason, since a waiting session last got one.
     jobs_freed: usize,
     draining: bool,
     policy: Policy,
@@ -264,7 +264,7 @@ impl<S: Session, C: Charge> Core<S, C> {
         any
     }
 
-    /// Resumes every session that a completion has woken, and gives jobs to those who wait for one; says whether there
+    /// Resumes every session that a completion has woken, and gives jobs to sessions that wait for one; says whether there
     /// was any of either, in whose time something else may have happened.
     pub(crate) fn completions(&mut self) -> bool {
         let mut tokens = std::mem::take(&mut self.tokens);
@@ -295,7 +295,7 @@ impl<S: Session, C: Charge> Core<S, C> {
         self.report.turns += 1;
     }
 
-    /// Jobs that have ended go to those who wait for one, first come first served; says whether there was any.
+    /// Gives freed jobs to the sessions that wait for one, first come first served; says whether there was any.
     fn feed_starved(&mut self) -> bool {
         let mut any = false;
         while self.jobs_freed > 0 {
@@ -437,7 +437,7 @@ impl<S: Session, C: Charge> Core<S, C> {
         held.phase = phase;
         let parked = held.session.is_parked();
         let milestone = held.session.milestone();
-        // Also if the peer has gone away right after it.
+        // Also if the peer closes right after it.
         if milestone == Milestone::Established && !established_before {
             self.report.handshakes += 1;
         }
@@ -562,7 +562,7 @@ impl<S, C: Charge> AsFd for Core<S, C> {
 /// What is said of a handshake that took too long.
 const TOO_SLOW: &str = "the handshake was not done in time";
 
-/// What a pool has done since it was in the state `before`. The pool may have served somebody else earlier.
+/// What a pool has done since it was in the state `before`. The pool may have served another core earlier.
 fn since(before: &PoolStats, mut now: PoolStats) -> PoolStats {
     now.started -= before.started;
     now.finished -= before.finished;
