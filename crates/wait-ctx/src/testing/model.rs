@@ -104,7 +104,7 @@ impl SessionModel {
         cancelled
     }
 
-    /// Announces a retry, under the policy [`FullPolicy::Notify`](super::OnFull::Notify).
+    /// Announces a retry, under the policy [`FullPolicy::Notify`](super::FullPolicy::Notify).
     pub fn retry(&mut self) {
         if self.phase == RequestPhase::Queued && !self.wake_if_armed() {
             self.retry = true;
