@@ -41,6 +41,10 @@ pub enum SslError {
     /// with [`tokio`](crate#features), any packet of a client but the first.
     #[error("the handshake was not done within {0:?}")]
     TimedOut(core::time::Duration),
+    /// The handshake needs a fiber, for the reason given, and [`Parking::Replay`](crate::Parking::Replay) excludes it. The
+    /// peer was sent `internal_error`.
+    #[error("the handshake cannot be parked by replay, the only way that was allowed: {0}")]
+    NeedsFiber(Arc<str>),
     /// A packet's job panicked. The call that ran it panicked too, and the connection is lost.
     #[error("a job of this session panicked")]
     Panicked,
@@ -73,7 +77,9 @@ impl From<SslError> for io::Error {
             SslError::PeerClosed(_) => io::ErrorKind::UnexpectedEof,
             SslError::TimedOut(_) => io::ErrorKind::TimedOut,
             SslError::ShutDown => io::ErrorKind::BrokenPipe,
-            SslError::Failed(_) | SslError::Panicked => io::ErrorKind::Other,
+            SslError::Failed(_) | SslError::NeedsFiber(_) | SslError::Panicked => {
+                io::ErrorKind::Other
+            }
         };
         Self::new(kind, error)
     }

@@ -162,6 +162,7 @@ mod context;
 mod error;
 mod id;
 mod outcome;
+mod parking;
 
 // The session, and the one packet of it that may be parked.
 mod accept;
@@ -186,7 +187,8 @@ pub use error::{ClosedDuring, SslError};
 pub use id::SslId;
 pub use job_core::JobPool;
 pub use outcome::Outcome;
-pub use rustls23::{SlowKey, SlowKeyBuilder, TlsError};
+pub use parking::Parking;
+pub use rustls23::{SlowKey, SlowKeyBuilder, TlsError, replayable};
 pub use session::Ssl;
 
 // The crates whose types stand in the signatures above, so that one dependency is enough.

@@ -64,20 +64,20 @@ pub(crate) enum Packet {
     Unstarted(Work),
 }
 
-/// How a session waits for the operations of a packet.
+/// The stack on which a packet runs.
 #[derive(Clone, Copy)]
-pub(crate) enum Parking<'a> {
-    /// The packet runs on a fiber of the pool and pauses there.
+pub(crate) enum PacketStack<'a> {
+    /// A fiber of the pool, which pauses while an operation is computed.
     Fiber(&'a JobPool, &'a WaitCtx),
-    /// The thread blocks.
-    Off,
+    /// The caller's stack: an operation blocks the thread.
+    Caller,
 }
 
 /// Starts the work: on a fiber if it may pause and the session parks, else on the caller's stack.
-pub(crate) fn start(work: Work, parking: Parking<'_>) -> Packet {
-    let (pool, ctx) = match parking {
-        Parking::Fiber(pool, ctx) if work.may_pause => (pool, ctx),
-        Parking::Fiber(..) | Parking::Off => return Packet::Done(work.run()),
+pub(crate) fn start(work: Work, stack: PacketStack<'_>) -> Packet {
+    let (pool, ctx) = match stack {
+        PacketStack::Fiber(pool, ctx) if work.may_pause => (pool, ctx),
+        PacketStack::Fiber(..) | PacketStack::Caller => return Packet::Done(work.run()),
     };
     let Work { run, may_pause } = work;
     match pool.start_with(ctx, run) {

@@ -86,6 +86,13 @@ impl Tls {
         Self(Box::new(Inner { connection, gather, unsent: Vec::new() }))
     }
 
+    /// A server's connection that has made its flight, of which `output` is the part that rustls does not queue any more.
+    pub(super) fn with_output(connection: ServerConnection, output: Vec<u8>) -> Self {
+        let mut tls = Self::new(connection);
+        tls.0.unsent = output;
+        tls
+    }
+
     pub(super) fn inner(&mut self) -> &mut Inner {
         &mut self.0
     }

@@ -3,6 +3,7 @@
 //! ```text
 //!   process ---> failure_alert ---> connection       processing of packets
 //!   hello -----> failure_alert                       a hello before there is a configuration
+//!   replay ----> failure_alert                       handshakes parked without a fiber
 //!   key_exchange, sign, signing_key, slow_key, ticketer, resolve, verify       hooks
 //! ```
 //!
@@ -22,6 +23,8 @@ mod no_certificate;
 pub(crate) mod openings;
 mod process;
 pub(crate) mod public_key;
+#[allow(dead_code, reason = "the sessions that replay follow")]
+mod replay;
 pub(crate) mod resolve;
 pub(crate) mod sign;
 pub(crate) mod signing_key;
@@ -35,6 +38,9 @@ pub(crate) use connection::{Broken, FinalOutput, Processed, Tls};
 pub(crate) use engine_error::unwrap;
 pub(crate) use hello::{Hello, HelloReader};
 pub(crate) use key_exchange::KeyExchange;
+pub use replay::replayable;
+#[allow(unused_imports, reason = "the sessions that replay follow")]
+pub(crate) use replay::{Established, Replay, Replayable, Replayed};
 pub use rustls::Error as TlsError;
 pub(crate) use rustls::pki_types::ServerName;
 pub(crate) use rustls::server::ClientHello;

@@ -12,6 +12,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
 use crate::rustls23::awaiting::wait;
+use crate::rustls23::replay::needs_fiber;
 
 /// Makes a server's certificate resolver from an `async fn`, to choose the certificate by a remote store for instance.
 ///
@@ -49,6 +50,9 @@ where
     F: AsyncFn(ClientHello<'_>) -> Option<Arc<CertifiedKey>> + Send + Sync,
 {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        if needs_fiber("the choice of the certificate waits") {
+            return None;
+        }
         wait(|| self.0(hello)).ok()?
     }
 }

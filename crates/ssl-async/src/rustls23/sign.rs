@@ -4,25 +4,44 @@ use core::fmt;
 use std::sync::Arc;
 
 use crypto_ops::{Algorithm, CryptoOp, KeyHandle, Scheme, SignOp};
-use engine_core::{CheckFailed, Engine, EngineError};
+use engine_core::{CheckFailed, DeviceError, Engine, EngineError};
 use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::sign::{Signer, SigningKey};
 use rustls::{Error, SignatureAlgorithm, SignatureScheme};
+use wait_ctx::Notifier;
 
 use crate::rustls23::engine_error::wrap;
+use crate::rustls23::replay::{NO_SCHEME, PendingSignature, SubmitSignature, postponing, submit};
 
 /// Makes a signing key whose signatures `engine` computes. Give it to rustls like any other, in a `CertifiedKey`.
 ///
 /// In a session with async mode on, `sign` pauses the packet; elsewhere it blocks. Schemes are preferred in the order of
 /// [`KeyHandle::schemes`].
 pub fn key_handle(engine: Arc<Engine<CryptoOp>>, key: KeyHandle) -> Arc<dyn SigningKey> {
-    Arc::new(HandleKey { engine, key })
+    postponing(HandleKey { engine, key })
 }
 
 #[derive(Debug)]
 struct HandleKey {
     engine: Arc<Engine<CryptoOp>>,
     key: KeyHandle,
+}
+
+impl SubmitSignature for HandleKey {
+    fn submit(
+        &self,
+        scheme: SignatureScheme,
+        message: &[u8],
+        notifier: Option<&Notifier>,
+    ) -> Result<PendingSignature, EngineError> {
+        let mut schemes = self.key.schemes().iter();
+        let scheme = *schemes.find(|s| code_point(**s) == scheme).ok_or(NO_SCHEME)?;
+        let op = SignOp::new(self.key.clone(), scheme, message.to_vec())
+            .map_err(|unfit| DeviceError::reported(&unfit))
+            .map_err(EngineError::Device)?;
+        let pending = submit(&self.engine, CryptoOp::Sign(op), notifier)?;
+        Ok(Box::pin(async move { pending.await?.into_signature().ok_or(SHAPE) }))
+    }
 }
 
 impl SigningKey for HandleKey {

@@ -4,15 +4,17 @@ use core::fmt;
 use std::sync::Arc;
 
 use crypto_ops::{KeyHandle, Scheme};
-use engine_core::{CheckFailed, DeviceError, Engine, Kind, Work};
+use engine_core::{CheckFailed, DeviceError, Engine, EngineError, Kind, Work};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
 use rustls::sign::{Signer, SigningKey};
 use rustls::{Error, SignatureAlgorithm, SignatureScheme};
+use wait_ctx::Notifier;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::rustls23::engine_error::wrap;
 use crate::rustls23::public_key::{ProviderVerifier, PublicKeyError, spki_of};
+use crate::rustls23::replay::{NO_SCHEME, PendingSignature, SubmitSignature, postponing, submit};
 use crate::rustls23::sign::{algorithm_of, code_point};
 
 /// Makes a signing key that uses `key` through `engine`: `sign` becomes [`SigningWork`], and the engine's device calls
@@ -75,7 +77,7 @@ fn offload(
     provider: &CryptoProvider,
 ) -> Result<Arc<dyn SigningKey>, PublicKeyError> {
     let verifier = Arc::new(ProviderVerifier::new(&spki, provider)?);
-    Ok(Arc::new(OffloadedSigningKey { engine, key: Key::Rustls(key), spki, verifier }))
+    Ok(postponing(OffloadedSigningKey { engine, key: Key::Rustls(key), spki, verifier }))
 }
 
 /// A signature to compute, with a rustls key or with a key of the device.
@@ -213,16 +215,35 @@ impl Key {
     }
 }
 
-impl SigningKey for OffloadedSigningKey {
-    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+impl OffloadedSigningKey {
+    fn signer(&self, offered: &[SignatureScheme]) -> Option<OffloadedSigner> {
         let (scheme, signer) = self.key.choose_scheme(offered)?;
-        Some(Box::new(OffloadedSigner {
+        Some(OffloadedSigner {
             engine: Arc::clone(&self.engine),
             signer,
             scheme,
             is_rsa: self.algorithm() == SignatureAlgorithm::RSA,
             verifier: Arc::clone(&self.verifier),
-        }))
+        })
+    }
+}
+
+impl SubmitSignature for OffloadedSigningKey {
+    fn submit(
+        &self,
+        scheme: SignatureScheme,
+        message: &[u8],
+        notifier: Option<&Notifier>,
+    ) -> Result<PendingSignature, EngineError> {
+        let signer = self.signer(&[scheme]).ok_or(NO_SCHEME)?;
+        let pending = submit(&self.engine, signer.work(message), notifier)?;
+        Ok(Box::pin(pending))
+    }
+}
+
+impl SigningKey for OffloadedSigningKey {
+    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        Some(Box::new(self.signer(offered)?))
     }
 
     fn public_key(&self) -> Option<SubjectPublicKeyInfoDer<'_>> {
@@ -248,17 +269,22 @@ struct OffloadedSigner {
     verifier: Arc<ProviderVerifier>,
 }
 
-impl Signer for OffloadedSigner {
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
-        // A copy: the device must never read from this stack.
-        let work = SigningWork {
+impl OffloadedSigner {
+    /// With a copy of the message: the device must never read from this stack.
+    fn work(&self, message: &[u8]) -> SigningWork {
+        SigningWork {
             signer: self.signer.clone(),
             scheme: self.scheme,
             is_rsa: self.is_rsa,
             verifier: Arc::clone(&self.verifier),
             message: Zeroizing::new(message.to_vec()),
-        };
-        self.engine.run(work).map_err(wrap)
+        }
+    }
+}
+
+impl Signer for OffloadedSigner {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
+        self.engine.run(self.work(message)).map_err(wrap)
     }
 
     fn scheme(&self) -> SignatureScheme {

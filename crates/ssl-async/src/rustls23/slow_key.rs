@@ -5,8 +5,8 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use engine_core::{
-    Accelerator, Clock, DeviceError, Driver, DriverError, Engine, EngineStats, Fallback,
-    RequestOptions, Shutdown, ShuttingDown, ThreadPoolBuilder,
+    Accelerator, Clock, DeviceError, Driver, DriverError, Engine, EngineError, EngineStats,
+    Fallback, RequestOptions, Shutdown, ShuttingDown, ThreadPoolBuilder,
 };
 use rustls::client::ResolvesClientCert;
 use rustls::crypto::CryptoProvider;
@@ -14,10 +14,12 @@ use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, Signer, SigningKey};
 use rustls::{ServerConfig, SignatureAlgorithm, SignatureScheme};
+use wait_ctx::Notifier;
 
 use crate::rustls23::public_key::{
     ProviderVerifier, PublicKeyError, handle_of_certificate, spki_of,
 };
+use crate::rustls23::replay::{PendingSignature, SubmitSignature, postponing, replayable};
 use crate::rustls23::signing_key::{Key, OffloadedSigningKey, SigningWork};
 
 /// A certificate whose key is slow: behind a closure that blocks, an `async fn`, or a device. Give it to rustls as the
@@ -26,7 +28,6 @@ use crate::rustls23::signing_key::{Key, OffloadedSigningKey, SigningWork};
 /// ```
 /// # #[cfg(feature = "aws-lc-rs")] {
 /// use std::time::Duration;
-/// use rustls::ServerConfig;
 /// use ssl_async::SlowKey;
 /// # use rustls::crypto::aws_lc_rs;
 /// # use rustls::sign::SigningKey;
@@ -46,7 +47,7 @@ use crate::rustls23::signing_key::{Key, OffloadedSigningKey, SigningWork};
 /// # let signer = key.certified_key().key.choose_scheme(&[rustls::SignatureScheme::ECDSA_NISTP256_SHA256]).unwrap();
 /// # assert!(signer.sign(b"a transcript").is_ok());
 /// assert_eq!(key.stats().failed, 0);
-/// let config = ServerConfig::builder().with_no_client_auth().with_cert_resolver(key);
+/// let config = key.server_config();
 /// # }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -63,6 +64,7 @@ use crate::rustls23::signing_key::{Key, OffloadedSigningKey, SigningWork};
 pub struct SlowKey {
     engine: Arc<Engine<SigningWork>>,
     certified: Arc<CertifiedKey>,
+    provider: CryptoProvider,
 }
 
 /// Builds a [`SlowKey`]: its deadline and standby first, then the location of the key.
@@ -72,6 +74,7 @@ pub struct SlowKeyBuilder {
     handle: crypto_ops::KeyHandle,
     spki: SubjectPublicKeyInfoDer<'static>,
     verifier: Arc<ProviderVerifier>,
+    provider: CryptoProvider,
     pool: ThreadPoolBuilder,
     options: RequestOptions,
     standby: Option<Arc<dyn Accelerator<SigningWork>>>,
@@ -112,11 +115,28 @@ impl SlowKey {
             handle,
             spki,
             verifier,
+            provider: provider.clone(),
             pool,
             options,
             standby: None,
             clock: None,
         })
+    }
+
+    /// The configuration of a server with this key: the provider that [`builder`](Self::builder) uses, made
+    /// [`replayable`], the protocol versions that rustls calls safe, and no client certificates. Set ALPN protocols, tickets
+    /// and the like on it. Its handshakes are parked by [replay](crate::Parking); for client certificates, build one with
+    /// `ServerConfig::builder_with_provider(replayable(provider).into())` and this key as resolver.
+    ///
+    /// # Panics
+    ///
+    /// If the provider has no cipher suite, or no key exchange, for these versions.
+    pub fn server_config(self: &Arc<Self>) -> ServerConfig {
+        ServerConfig::builder_with_provider(Arc::new(replayable(self.provider.clone())))
+            .with_safe_default_protocol_versions()
+            .expect("the provider has cipher suites for TLS 1.2 or 1.3")
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::<Self>::clone(self))
     }
 
     /// The chain with its signing key, for a resolver of your own that chooses among several, or to add an OCSP response. It
@@ -242,7 +262,7 @@ impl SlowKeyBuilder {
         key: Key,
         device: Arc<dyn Accelerator<SigningWork>>,
     ) -> Result<Arc<SlowKey>, DriverError> {
-        let Self { chain, spki, verifier, options, standby, clock, .. } = self;
+        let Self { chain, spki, verifier, provider, options, standby, clock, .. } = self;
         let by_real_time = clock.is_none();
         let mut builder = Engine::builder(device).options(options);
         if let Some(clock) = clock {
@@ -254,8 +274,9 @@ impl SlowKeyBuilder {
         let engine = builder.build();
         let driver = by_real_time.then(|| engine.spawn_driver()).transpose()?;
         let key = OffloadedSigningKey { engine: Arc::clone(&engine), key, spki, verifier };
-        let key = Arc::new(DrivenKey { key, _driver: driver });
-        Ok(Arc::new(SlowKey { engine, certified: Arc::new(CertifiedKey::new(chain, key)) }))
+        let key = postponing(DrivenKey { key, _driver: driver });
+        let certified = Arc::new(CertifiedKey::new(chain, key));
+        Ok(Arc::new(SlowKey { engine, certified, provider }))
     }
 }
 
@@ -281,6 +302,17 @@ struct DrivenKey {
     key: OffloadedSigningKey,
     /// Absent with a clock of the caller's.
     _driver: Option<Driver>,
+}
+
+impl SubmitSignature for DrivenKey {
+    fn submit(
+        &self,
+        scheme: SignatureScheme,
+        message: &[u8],
+        notifier: Option<&Notifier>,
+    ) -> Result<PendingSignature, EngineError> {
+        self.key.submit(scheme, message, notifier)
+    }
 }
 
 impl SigningKey for DrivenKey {

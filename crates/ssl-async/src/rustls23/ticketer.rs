@@ -9,6 +9,7 @@ use rustls::crypto::{CryptoProvider, GetRandomFailed, SecureRandom};
 use rustls::server::ProducesTickets;
 
 use crate::rustls23::openings;
+use crate::rustls23::replay::{needs_fiber, waits_later};
 
 /// Makes a ticketer whose tickets `engine` seals and opens. Give it to rustls as `ServerConfig::ticketer`.
 ///
@@ -96,6 +97,7 @@ impl OffloadedTicketer {
 
 impl ProducesTickets for OffloadedTicketer {
     fn enabled(&self) -> bool {
+        waits_later();
         true
     }
 
@@ -104,6 +106,9 @@ impl ProducesTickets for OffloadedTicketer {
     }
 
     fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        if needs_fiber("sealing a ticket waits for an engine") {
+            return None;
+        }
         let key = self.keys(self.engine.now())?.sealing_key().clone();
         match self.run(TicketOp::Seal { key, state: Secret::from(plain) })? {
             CryptoOutput::Sealed(ticket) => Some(ticket),
@@ -112,6 +117,9 @@ impl ProducesTickets for OffloadedTicketer {
     }
 
     fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
+        if needs_fiber("opening a ticket waits for an engine") {
+            return None;
+        }
         let now = self.engine.now();
         let key = self.keys(now)?.opening_key(ticket, now)?.clone();
         if !openings::admit(now) {

@@ -13,6 +13,7 @@ use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 
 use crate::rustls23::awaiting::wait;
 use crate::rustls23::engine_error::wrap;
+use crate::rustls23::replay::waits_later;
 
 /// A peer's certificate for an `async fn` to judge. The inner verifier has accepted its chain, names and dates.
 #[derive(Debug)]
@@ -185,6 +186,7 @@ where
     F: AsyncFn(PeerCertificate<'_>) -> Result<(), Error> + Send + Sync,
 {
     fn offer_client_auth(&self) -> bool {
+        waits_later();
         self.inner.offer_client_auth()
     }
 

@@ -9,7 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use crate::error::SslError;
 use crate::final_alert::FinalAlert;
 use crate::outcome::Outcome;
-use crate::packet::{self, Packet, Parking, Work};
+use crate::packet::{self, Packet, PacketStack, Work};
 use crate::read_ahead::{Awaited, Next, PacketAt};
 use crate::records::{INTERNAL_ERROR, UNEXPECTED_MESSAGE};
 use crate::rustls23::{Broken, FinalOutput, Tls};
@@ -128,8 +128,8 @@ impl<S: Read + Write> Ssl<S> {
 
     fn start(&self, work: Work) -> Packet {
         let parking = match self.async_mode {
-            true => Parking::Fiber(&self.pool, &self.wait_ctx),
-            false => Parking::Off,
+            true => PacketStack::Fiber(&self.pool, &self.wait_ctx),
+            false => PacketStack::Caller,
         };
         packet::start(work, parking)
     }

@@ -25,7 +25,7 @@ use std::task::Waker;
 use job_core::{Job, JobPool};
 use wait_ctx::{Route, WaitCtx, contain};
 
-use crate::packet::{self, Packet, Parking};
+use crate::packet::{self, Packet, PacketStack};
 use crate::rustls23::Processed;
 use crate::task::inbox::{Batch, Command, Inbox, PacketWaker};
 use crate::task::packet_task::{Caller, PacketId, PacketTask, Reply};
@@ -125,7 +125,9 @@ impl Shard {
         }
         let ctx = WaitCtx::new();
         let started = caller.enter(|| {
-            catch_unwind(AssertUnwindSafe(|| packet::start(work, Parking::Fiber(&self.pool, &ctx))))
+            catch_unwind(AssertUnwindSafe(|| {
+                packet::start(work, PacketStack::Fiber(&self.pool, &ctx))
+            }))
         });
         match started {
             Ok(Packet::Parked(job)) => {
