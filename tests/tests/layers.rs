@@ -48,7 +48,7 @@ const LAYERS: &[Row] = &[
           others:  "crossbeam-channel thiserror tracing",
           testing: "rcgen" },
     Row { layer: 4, name: "ssl-async",
-          ours:    "crypto-ops engine-core job-core wait-ctx",
+          ours:    "crypto-ops engine-core job-core tls-replay wait-ctx",
           others:  "aws-lc-rs? rustls thiserror tracing zeroize tokio?",
           testing: "http-body-util hyper hyper-util libc libloading mio rcgen tokio tokio-rustls tonic tonic-health tower \
                     tracing-subscriber" },
