@@ -39,7 +39,7 @@
 //! A device of one's own, and a job that uses it:
 //!
 #![cfg_attr(feature = "jobs", doc = "```")]
-#![cfg_attr(not(feature = "jobs"), doc = "```ignore")]
+#![cfg_attr(not(feature = "jobs"), doc = "```text")]
 //! use std::sync::{Arc, mpsc};
 //! use core::time::Duration;
 //! use engine_core::{Accelerator, DeviceRefused, Engine, Request};

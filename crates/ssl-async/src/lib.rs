@@ -23,7 +23,7 @@
 //! needs `rcgen = "0.14"`, for a certificate.
 //!
 #![cfg_attr(feature = "aws-lc-rs", doc = "```")]
-#![cfg_attr(not(feature = "aws-lc-rs"), doc = "```ignore")]
+#![cfg_attr(not(feature = "aws-lc-rs"), doc = "```text")]
 //! use std::error::Error;
 //! use std::os::unix::net::UnixStream;
 //! use std::sync::{Arc, mpsc};

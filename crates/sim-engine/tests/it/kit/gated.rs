@@ -35,7 +35,7 @@ impl Gate {
         if n == PROBE {
             return Ok(n);
         }
-        let gone = Err(DeviceError::Failed("the gate has gone"));
+        let gone = Err(DeviceError::Failed("the gate is closed"));
         if self.begun.send(n).is_err() {
             return gone;
         }
