@@ -1,7 +1,7 @@
 //! The help of `cargo xtask` is what the lab would say, though nothing is built for it.
 //!
 //! The lab's texts are kept in `xtask/help` (a test of `lab-bench` compares that of `bench`). After a change of the lab's
-//! command line, `LAYBY_BLESS=1 cargo test --package layby-tests --test help` writes them anew.
+//! command line, `LAYBY_RECORD=1 cargo test --package layby-tests --test help` writes them anew.
 
 use std::path::{Path, PathBuf};
 use std::{env, fs};
@@ -15,7 +15,7 @@ fn root() -> PathBuf {
 
 #[test]
 fn the_texts_that_xtask_keeps_are_those_of_the_lab() {
-    let bless = env::var_os("LAYBY_BLESS").is_some();
+    let bless = env::var_os("LAYBY_RECORD").is_some();
     let mut stale = Vec::new();
     for (name, args, usage) in [
         ("sim", &["sim", "--help"][..], "cargo xtask sim"),
@@ -36,6 +36,6 @@ fn the_texts_that_xtask_keeps_are_those_of_the_lab() {
     assert!(
         stale.is_empty(),
         "xtask/help is behind the lab: {stale:?}; \
-         LAYBY_BLESS=1 cargo test --package layby-tests --test help"
+         LAYBY_RECORD=1 cargo test --package layby-tests --test help"
     );
 }

@@ -183,7 +183,7 @@ pub struct Level {
 /// One law after a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LawReport {
-    /// Its name, `L1` to `L15`.
+    /// Its name, `L1` to `L16`.
     pub law: String,
     /// How often it was tested.
     pub checked: u64,

@@ -150,7 +150,7 @@
 //!   no aws-lc in the dependency tree.
 //! - `tokio`: the module [`task`](https://docs.rs/ssl-async/latest/ssl_async/task), with acceptor, connector and stream for
 //!   tasks.
-//! - `metrics`: `EngineSnapshot::publish`, which hands an engine's counters to the facade `metrics`.
+//! - `metrics`: `EngineStats::publish`, which hands an engine's counters to the facade `metrics`.
 //!
 //! Features are additive. With both providers, name the provider when a configuration is built, because rustls cannot
 //! choose one.
