@@ -24,6 +24,10 @@ impl KeyExchange {
         Self(Some(engine))
     }
 
+    pub(crate) fn has_engine(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Runs `work` with this engine in the current job. Without an engine or a job, just calls `work`.
     pub(crate) fn during<T>(self, work: impl FnOnce() -> T) -> T {
         let job = if self.0.is_some() { job_core::current() } else { None };

@@ -23,7 +23,6 @@ mod no_certificate;
 pub(crate) mod openings;
 mod process;
 pub(crate) mod public_key;
-#[allow(dead_code, reason = "the sessions that replay follow")]
 mod replay;
 pub(crate) mod resolve;
 pub(crate) mod sign;
@@ -39,7 +38,6 @@ pub(crate) use engine_error::unwrap;
 pub(crate) use hello::{Hello, HelloReader};
 pub(crate) use key_exchange::KeyExchange;
 pub use replay::replayable;
-#[allow(unused_imports, reason = "the sessions that replay follow")]
 pub(crate) use replay::{Established, Replay, Replayable, Replayed};
 pub use rustls::Error as TlsError;
 pub(crate) use rustls::pki_types::ServerName;

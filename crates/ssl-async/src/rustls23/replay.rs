@@ -150,8 +150,6 @@ pub(crate) struct Established {
     pub(crate) tls: Tls,
     /// Bytes behind those it has processed.
     pub(crate) unprocessed: Vec<u8>,
-    /// Whether a hook may wait in the rest of the handshake.
-    pub(crate) waits_later: bool,
 }
 
 impl Replay {
@@ -168,6 +166,11 @@ impl Replay {
     /// What the client is to be sent before it is heard again. The caller removes what it has sent.
     pub(crate) fn output(&mut self) -> &mut Vec<u8> {
         &mut self.output
+    }
+
+    /// Whether a hook may wait in the rest of the handshake, as far as is known now.
+    pub(crate) fn waits_later(&self) -> bool {
+        self.waits_later
     }
 
     /// Processes records of the client's hello. A panic of a hook passes through.
@@ -255,7 +258,7 @@ impl Replay {
             return Replayed::Broken(failed(Error::General(NO_CONNECTION.into())));
         };
         let tls = Tls::with_output(connection, mem::take(&mut self.output));
-        Replayed::Established(Established { tls, unprocessed, waits_later: self.waits_later })
+        Replayed::Established(Established { tls, unprocessed })
     }
 
     fn broken(&mut self, error: ReplayError) -> Broken {
@@ -272,6 +275,14 @@ impl Replay {
         };
         no_certificate::log_host(&error, session.connection().and_then(|c| c.server_name()));
         Broken { output: FinalOutput::Alert(failure_alert::of_first_flight(queued, &error)), error }
+    }
+}
+
+impl Broken {
+    /// A replay that ended with an engine's error. Its flight has not left.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn of_engine(error: EngineError) -> Self {
+        failed(wrap(error))
     }
 }
 

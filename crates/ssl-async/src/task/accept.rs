@@ -18,7 +18,8 @@ impl TlsAcceptor {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        Accept(Handshake::server(io, self.options().clone(), Arc::clone(self.config())))
+        let config = Arc::clone(self.config());
+        Accept(Handshake::server(io, self.options().clone(), config, self.begin()))
     }
 }
 

@@ -2,19 +2,23 @@
 
 use core::fmt;
 use core::time::Duration;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crypto_ops::CryptoOp;
 use engine_core::Engine;
 
-use crate::rustls23::{ClientConfig, KeyExchange, ServerConfig};
-use crate::task::handshake::HandshakeOptions;
+use crate::parking::Parking;
+use crate::rustls23::{ClientConfig, KeyExchange, Replayable, ServerConfig};
+use crate::task::handshake::{Begin, HandshakeOptions};
 use crate::task::shards::Shards;
 
 /// Makes TLS connections of one rustls configuration `C` on tasks: a [`TlsAcceptor`] or a [`TlsConnector`]. Cheap to clone.
 pub struct TlsEndpoint<C> {
     config: Arc<C>,
     options: HandshakeOptions,
+    parking: Parking,
+    /// Made with the first handshake; the error says why handshakes need a fiber.
+    replayable: Arc<OnceLock<Result<Replayable, Arc<str>>>>,
 }
 
 /// Accepts TLS connections on tasks, with an ordinary rustls configuration. [The module](super) has an example.
@@ -27,22 +31,23 @@ pub type TlsAcceptor = TlsEndpoint<ServerConfig>;
 pub type TlsConnector = TlsEndpoint<ClientConfig>;
 
 impl<C> From<Arc<C>> for TlsEndpoint<C> {
-    /// Makes an endpoint with its own [`Shards`], one for each core.
-    ///
-    /// # Panics
-    ///
-    /// If the system cannot create a thread. [`Shards::builder`] with [`new`](TlsEndpoint::new) returns an error instead.
+    /// Makes an endpoint on the process's [`Shards`], which all endpoints made so share. Their threads, one for each core,
+    /// start when a handshake first needs a fiber; [replay](Parking) needs none. Shutting them down ends the handshakes of
+    /// all these endpoints; endpoints made afterwards have new ones.
     fn from(config: Arc<C>) -> Self {
-        let shards =
-            Shards::builder().build().expect("the system can create threads for the shards");
-        Self::new(config, &shards)
+        Self::new(config, &Shards::shared())
     }
 }
 
 impl<C> TlsEndpoint<C> {
     /// Makes an endpoint that processes packets on `shards`, which other endpoints may share.
     pub fn new(config: Arc<C>, shards: &Shards) -> Self {
-        Self { config, options: HandshakeOptions::new(shards) }
+        Self {
+            config,
+            options: HandshakeOptions::new(shards),
+            parking: Parking::default(),
+            replayable: Arc::default(),
+        }
     }
 
     /// Sets the deadline of a handshake, counted from its first poll. The default is 60 seconds. After the deadline a parked
@@ -88,10 +93,46 @@ impl<C> TlsEndpoint<C> {
     }
 }
 
+impl TlsAcceptor {
+    /// Sets how handshakes are parked while the key signs. The default is [`Parking::Auto`].
+    #[must_use]
+    pub fn parking(mut self, parking: Parking) -> Self {
+        self.parking = parking;
+        self
+    }
+
+    /// How the next handshake is begun.
+    pub(crate) fn begin(&self) -> Begin {
+        if self.parking == Parking::Fiber {
+            return Begin::OnFiber;
+        }
+        let fits = if !self.options.shards.is_here() {
+            // Fails as every handshake on these shards.
+            return Begin::OnFiber;
+        } else if self.options.exchange.has_engine() {
+            Err("an engine computes the key exchange".into())
+        } else {
+            let make = || Replayable::new(&self.config).map_err(|why| why.to_string().into());
+            self.replayable.get_or_init(make).clone()
+        };
+        let only = self.parking == Parking::Replay;
+        match fits {
+            Ok(replayable) => Begin::Replay { replayable, only },
+            Err(why) if only => Begin::Refused(why),
+            Err(_) => Begin::OnFiber,
+        }
+    }
+}
+
 // A derived impl would require `C: Clone`.
 impl<C> Clone for TlsEndpoint<C> {
     fn clone(&self) -> Self {
-        Self { config: Arc::clone(&self.config), options: self.options.clone() }
+        Self {
+            config: Arc::clone(&self.config),
+            options: self.options.clone(),
+            parking: self.parking,
+            replayable: Arc::clone(&self.replayable),
+        }
     }
 }
 

@@ -1,6 +1,9 @@
 //! A handshake as the state machine of a task: the task reads and writes, and processes packets in place or on a shard.
 //!
 //! ```text
+//!   Replaying -- established --> OnTask
+//!    +-- needs a fiber: its bytes unread, New --> OnTask
+//!
 //!                 reply: the connection
 //!   OnTask <-------------------------------+
 //!    |                                     |
@@ -16,13 +19,14 @@
 //! [`read_ahead`](crate::read_ahead) decides what the peer's close means for a packet on a shard. Only the shard knows
 //! whether the packet is parked, so it decides whether the packet is cancelled.
 
+use core::any::Any;
 use core::fmt;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 use core::time::Duration;
 use std::future::Future;
 use std::io::Write;
-use std::panic::resume_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -36,10 +40,13 @@ use crate::id::SslId;
 use crate::packet::Work;
 use crate::read_ahead::{Awaited, Next, PacketAt, ReadAhead};
 use crate::records::{INTERNAL_ERROR, UNEXPECTED_MESSAGE};
-use crate::rustls23::{Hello, KeyExchange, Processed, Returned, ServerConfig, Tls};
+use crate::rustls23::{
+    Established, Hello, KeyExchange, Processed, Replayable, Replayed, Returned, ServerConfig, Tls,
+};
 use crate::task::active::ActiveGuard;
 use crate::task::early::EarlyData;
 use crate::task::packet_task::Reply;
+use crate::task::replaying::Replaying;
 use crate::task::shards::{PacketHandle, Shards};
 use crate::task::stream::TlsStream;
 use crate::task::sync_io::{SyncIo, to_poll};
@@ -82,6 +89,10 @@ pub(crate) struct Handshake<IO> {
     options: HandshakeOptions,
     /// The shard of all packets.
     shard: usize,
+    /// A handshake that needs a fiber fails.
+    only_replay: bool,
+    /// Whether packets that may reach a hook are processed on the shard. After a replay, only if a hook may wait in them.
+    uses_shard: bool,
     phase: Phase,
     ahead: ReadAhead,
     early: EarlyData,
@@ -102,8 +113,22 @@ pub(crate) struct Handshake<IO> {
     _active: ActiveGuard,
 }
 
+/// How a server's handshake begins.
+pub(crate) enum Begin {
+    OnFiber,
+    /// By replay, and `only` so.
+    Replay {
+        replayable: Replayable,
+        only: bool,
+    },
+    /// Only replay is allowed, and the configuration excludes it for this reason.
+    Refused(Arc<str>),
+}
+
 /// The phase of a handshake: where its connection is.
 enum Phase {
+    /// By replay, up to the server's flight.
+    Replaying(Box<Replaying>),
     /// Not created. Creating it reaches no hook.
     New(Arc<ServerConfig>),
     /// Not created. The first packet creates it, and may reach a hook.
@@ -117,19 +142,37 @@ enum Phase {
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
     /// A server's handshake.
-    pub(crate) fn server(io: IO, options: HandshakeOptions, config: Arc<ServerConfig>) -> Self {
+    pub(crate) fn server(
+        io: IO,
+        options: HandshakeOptions,
+        config: Arc<ServerConfig>,
+        begin: Begin,
+    ) -> Self {
         let max_early_data = config.max_early_data_size;
-        Self { max_early_data, ..Self::new(Role::Server, io, options, Phase::New(config)) }
+        let only_replay = matches!(begin, Begin::Replay { only: true, .. });
+        let phase = match begin {
+            Begin::OnFiber => Phase::New(config),
+            Begin::Replay { replayable, .. } => {
+                Phase::Replaying(Box::new(Replaying::new(&replayable, config)))
+            }
+            Begin::Refused(why) => needs_fiber(why),
+        };
+        Self { max_early_data, only_replay, ..Self::new(Role::Server, io, options, phase) }
     }
 
     /// A server's handshake that continues after `hello`. `ahead` was read from `io` after it.
     pub(crate) fn after_hello(
         io: IO,
-        ahead: ReadAhead,
+        mut ahead: ReadAhead,
         options: HandshakeOptions,
         config: Arc<ServerConfig>,
+        begin: Begin,
         hello: Hello,
     ) -> Self {
+        if !matches!(begin, Begin::OnFiber) {
+            ahead.unread(hello.into_bytes());
+            return Self { ahead, ..Self::server(io, options, config, begin) };
+        }
         let max_early_data = config.max_early_data_size;
         let make = Work::create(move || hello.into_processed(config), options.exchange.clone());
         Self {
@@ -157,6 +200,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
             role,
             io: Some(io),
             shard: options.shards.next_shard(),
+            only_replay: false,
+            uses_shard: true,
             options,
             phase,
             ahead: ReadAhead::default(),
@@ -205,6 +250,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
     fn advance(&mut self, cx: &mut Context<'_>) -> Poll<Result<Tls, SslError>> {
         loop {
             match core::mem::replace(&mut self.phase, Phase::Ended) {
+                Phase::Replaying(mut replaying) => {
+                    let Some(step) = self.replay(&mut replaying, cx)? else {
+                        self.phase = Phase::Replaying(replaying);
+                        return Poll::Pending;
+                    };
+                    self.phase = self.after_replay(replaying, step);
+                }
                 Phase::New(config) => {
                     self.phase = Phase::OnTask(Tls::server(config).map_err(SslError::Tls)?);
                 }
@@ -212,7 +264,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
                 Phase::OnShard(mut packet) => match Pin::new(&mut packet).poll(cx) {
                     Poll::Ready(reply) => self.phase = self.after_reply(reply, cx),
                     Poll::Pending => {
-                        self.watch_peer(&packet, cx);
+                        // The packet may be queued: the rule for that is stricter than for a parked one.
+                        let reason = self.watch_peer(PacketAt::Waiting, cx);
+                        if self.cancel_reason.is_none() && reason.is_some() {
+                            self.cancel_reason = reason;
+                            packet.cancel_unless_running();
+                        }
                         self.phase = Phase::OnShard(packet);
                         return Poll::Pending;
                     }
@@ -243,8 +300,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
                     self.in_the_clear = self.role == Role::Server && tls.speaks_in_the_clear();
                     let work = Work::records(tls, records, self.options.exchange.clone());
                     self.phase = match work.may_pause() {
-                        true => self.process_on_shard(work),
-                        false => self.after_packet(work.run()),
+                        true if self.uses_shard => self.process_on_shard(work),
+                        _ => {
+                            let processed = self.run_hooks(|_| work.run(), cx);
+                            self.after_packet(processed)
+                        }
                     };
                 }
                 Phase::SendingAlert(mut alert) => {
@@ -257,6 +317,73 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
                 Phase::Ended => panic!("a handshake was polled after it had ended"),
             }
         }
+    }
+
+    /// One step of a replay; `None` if it has to wait.
+    fn replay(
+        &mut self,
+        replaying: &mut Replaying,
+        cx: &mut Context<'_>,
+    ) -> Result<Option<Step>, SslError> {
+        self.poll_output(replaying.output(), cx);
+        let shards = self.options.shards.clone();
+        if !replaying.is_parked() {
+            // Read even if the transport accepts no more bytes now.
+            let Poll::Ready(records) = self.poll_next(cx)? else { return Ok(None) };
+            let heard = self.run_hooks(|_| replaying.hear(&records, &shards), cx);
+            return Ok(Some(Step::Replayed(heard)));
+        }
+        Ok(match self.run_hooks(|cx| replaying.poll(&shards, cx), cx) {
+            Poll::Ready(replayed) => Some(Step::Replayed(replayed)),
+            Poll::Pending => self.watch_peer(PacketAt::Parked, cx).map(Step::Cancelled),
+        })
+    }
+
+    fn after_replay(&mut self, replaying: Box<Replaying>, step: Step) -> Phase {
+        let replayed = match step {
+            Step::Cancelled(error) => return self.after_cancel(error),
+            Step::Replayed(replayed) => replayed,
+        };
+        let waits_later = replaying.waits_later();
+        match replayed {
+            Replayed::Parked | Replayed::Established(_) if waits_later && self.only_replay => {
+                needs_fiber(
+                    "a client's certificate is verified, or a ticket sealed, by a hook that waits"
+                        .into(),
+                )
+            }
+            Replayed::NeedsPeer | Replayed::Parked => Phase::Replaying(replaying),
+            Replayed::Established(Established { tls, unprocessed }) => {
+                self.ahead.unread(unprocessed);
+                self.uses_shard = waits_later;
+                Phase::OnTask(tls)
+            }
+            Replayed::NeedsFiber { why, .. } if self.only_replay => needs_fiber(why.into()),
+            Replayed::NeedsFiber { received, .. } => {
+                self.ahead.unread(received);
+                Phase::New(replaying.into_config())
+            }
+            Replayed::Broken(broken) => Phase::SendingAlert(broken.into()),
+        }
+    }
+
+    /// Runs hooks on the task. If one panics, tells the peer and panics.
+    fn run_hooks<T>(
+        &mut self,
+        hooks: impl FnOnce(&mut Context<'_>) -> T,
+        cx: &mut Context<'_>,
+    ) -> T {
+        match catch_unwind(AssertUnwindSafe(|| hooks(cx))) {
+            Ok(done) => done,
+            Err(panic) => self.resume_panic(panic, cx),
+        }
+    }
+
+    /// Law L10: a panic in a hook reaches the caller, here this task.
+    fn resume_panic(&mut self, panic: Box<dyn Any + Send>, cx: &mut Context<'_>) -> ! {
+        let mut alert = FinalAlert::new(self.alert_in_the_clear(), SslError::Panicked);
+        let _ = self.send(&mut alert, cx);
+        resume_unwind(panic)
     }
 
     fn process_on_shard(&self, work: Work) -> Phase {
@@ -283,20 +410,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
         let cancel_reason = self.cancel_reason.take();
         match reply {
             Some(Reply::Processed(processed)) => self.after_packet(processed),
-            // Law L10: a panic in a job reaches the caller that resumed it, here this task.
-            Some(Reply::Panicked(panic)) => {
-                let mut alert = FinalAlert::new(self.alert_in_the_clear(), SslError::Panicked);
-                let _ = self.send(&mut alert, cx);
-                resume_unwind(panic)
-            }
+            Some(Reply::Panicked(panic)) => self.resume_panic(panic, cx),
             Some(Reply::Cancelled) => {
-                let error = cancel_reason.expect("a packet is cancelled for a reason");
-                Phase::SendingAlert(match error {
-                    SslError::Tls(_) if self.role == Role::Server && !self.sent_server_hello => {
-                        FinalAlert::new(UNEXPECTED_MESSAGE.to_vec(), error)
-                    }
-                    _ => FinalAlert::none(error),
-                })
+                self.after_cancel(cancel_reason.expect("a packet is cancelled for a reason"))
             }
             None => {
                 let no_reply = || SslError::Failed(self.options.shards.no_reply_error());
@@ -306,6 +422,16 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
         }
     }
 
+    /// The phase after the handshake was cancelled because of the peer.
+    fn after_cancel(&self, error: SslError) -> Phase {
+        Phase::SendingAlert(match error {
+            SslError::Tls(_) if self.role == Role::Server && !self.sent_server_hello => {
+                FinalAlert::new(UNEXPECTED_MESSAGE.to_vec(), error)
+            }
+            _ => FinalAlert::none(error),
+        })
+    }
+
     /// Ends the handshake with `error`, cancels its packet, and sends the peer as much of an alert as the transport accepts now.
     fn abort(&mut self, error: SslError, cx: &mut Context<'_>) -> SslError {
         let bytes = match core::mem::replace(&mut self.phase, Phase::Ended) {
@@ -313,7 +439,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
                 tls.give_up();
                 tls.take_output()
             }
-            Phase::New(_) | Phase::FirstPacket(_) | Phase::OnShard(_) => self.alert_in_the_clear(),
+            Phase::Replaying(_) | Phase::New(_) | Phase::FirstPacket(_) | Phase::OnShard(_) => {
+                self.alert_in_the_clear()
+            }
             Phase::SendingAlert(alert) => return alert.error,
             Phase::Ended => return error,
         };
@@ -333,8 +461,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
         if self.in_the_clear { INTERNAL_ERROR.to_vec() } else { Vec::new() }
     }
 
-    /// Reads ahead while the connection is on a shard, and has its packet cancelled if the peer is gone.
-    fn watch_peer(&mut self, packet: &PacketHandle, cx: &mut Context<'_>) {
+    /// Reads ahead while the connection is on a shard or parked by replay. Returns the reason to cancel its packet, if the
+    /// peer is gone.
+    fn watch_peer(&mut self, packet: PacketAt, cx: &mut Context<'_>) -> Option<SslError> {
         let awaited = match self.role {
             Role::Server if !self.sent_server_hello => {
                 Awaited::ClientBeforeServerHello { max_early_data: self.max_early_data }
@@ -344,12 +473,30 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
         };
         let io = self.io.as_mut().expect(HAS_IO);
         self.ahead.watch(&mut SyncIo::new(io, cx), awaited);
-        if self.cancel_reason.is_none() {
-            // The packet may be queued: the rule for that is stricter than for a parked one.
-            self.cancel_reason = self.ahead.reason_to_cancel(awaited, PacketAt::Waiting);
-            if self.cancel_reason.is_some() {
-                packet.cancel_unless_running();
+        self.ahead.reason_to_cancel(awaited, packet)
+    }
+
+    /// Sends the output of a replay as far as the transport takes it, and removes it. An error is kept as in
+    /// [`poll_flush`](Self::poll_flush).
+    fn poll_output(&mut self, output: &mut Vec<u8>, cx: &mut Context<'_>) {
+        self.unflushed |= !output.is_empty();
+        if !self.unflushed || self.write_error.is_some() {
+            return;
+        }
+        let mut io = self.sync_io(cx);
+        let mut send = || {
+            while !output.is_empty() {
+                let n = io.write(output)?;
+                if n == 0 {
+                    return Err(std::io::ErrorKind::WriteZero.into());
+                }
+                output.drain(..n);
             }
+            io.flush()
+        };
+        match to_poll(send()) {
+            Ok(flushed) => self.unflushed = flushed.is_pending(),
+            Err(error) => self.write_error = Some(error.into()),
         }
     }
 
@@ -422,6 +569,7 @@ impl<IO> Handshake<IO> {
 impl<IO> fmt::Debug for Handshake<IO> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let phase = match self.phase {
+            Phase::Replaying(_) => "in a replay",
             Phase::New(_) | Phase::FirstPacket(_) => "not begun",
             Phase::OnTask(_) => "on the task",
             Phase::OnShard(_) => "on a shard",
@@ -434,6 +582,18 @@ impl<IO> fmt::Debug for Handshake<IO> {
             .field("phase", &phase)
             .finish_non_exhaustive()
     }
+}
+
+/// What a step of a replay came to.
+enum Step {
+    Replayed(Replayed),
+    /// The peer is gone.
+    Cancelled(SslError),
+}
+
+/// The end of a handshake that needs a fiber where only replay is allowed.
+fn needs_fiber(why: Arc<str>) -> Phase {
+    Phase::SendingAlert(FinalAlert::new(INTERNAL_ERROR.to_vec(), SslError::NeedsFiber(why)))
 }
 
 /// A deadline that begins with its first poll, because its timer needs a runtime.

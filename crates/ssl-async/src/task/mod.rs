@@ -102,6 +102,7 @@ mod handshake;
 mod hello;
 mod inbox;
 mod packet_task;
+mod replaying;
 mod rewind;
 mod shard;
 mod shards;

@@ -3,19 +3,20 @@
 use core::fmt;
 use core::future::Future;
 use core::pin::Pin;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use core::task::{Context, Poll, ready};
 use core::time::Duration;
 use std::io;
 use std::num::NonZero;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::Instant;
 
-use engine_core::{EngineError, OwnedThreads, RefusedReason, Shutdown, ShuttingDown};
+use engine_core::{DeviceError, EngineError, OwnedThreads, RefusedReason, Shutdown, ShuttingDown};
 use job_core::{JobPool, PoolBuilder, PoolStats};
 use tokio::runtime::Handle;
-use tokio::sync::oneshot;
+use tokio::sync::futures::OwnedNotified;
+use tokio::sync::{AcquireError, Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::packet::Work;
 use crate::task::active::{ActiveCount, ActiveGuard};
@@ -57,9 +58,19 @@ pub struct Shards {
 struct ShardsInner {
     inboxes: Box<[Arc<Inbox>]>,
     threads: OwnedThreads,
+    jobs: PoolBuilder,
+    /// Of each shard.
+    max_parked: usize,
+    /// How many threads were started; they serve the first inboxes.
+    n_started: Mutex<usize>,
+    is_started: AtomicBool,
     next: AtomicUsize,
     packets: Arc<ActiveCount>,
     handshakes: Arc<ActiveCount>,
+    /// Permits for handshakes parked by replay.
+    replays: Arc<Semaphore>,
+    is_closed: AtomicBool,
+    closing: Arc<Notify>,
 }
 
 /// Settings of [`Shards`].
@@ -82,12 +93,29 @@ impl Shards {
         ShardsBuilder { threads, jobs: JobPool::builder(), max_parked: None }
     }
 
-    /// The number of packets on the shards: queued for a job, running or parked.
+    /// The set that endpoints made with `From` share, as long as one of them exists. Its threads start with the first
+    /// packet. A new set follows one that was shut down, and in a child made by `fork`.
+    pub(crate) fn shared() -> Self {
+        static SHARED: Mutex<Weak<ShardsInner>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(inner) = shared.upgrade()
+            && inner.threads.home().is_here()
+            && !inner.is_closed.load(Ordering::SeqCst)
+        {
+            return Self { inner };
+        }
+        let inner = Self::builder().prepare().expect("the default settings are valid");
+        *shared = Arc::downgrade(&inner);
+        Self { inner }
+    }
+
+    /// The number of packets on the shards, queued for a job, running or parked, and of handshakes parked by
+    /// [replay](crate::Parking).
     pub fn n_packets(&self) -> usize {
         self.inner.packets.get()
     }
 
-    /// Waits until no packet is on the shards. Packets of dropped handshakes count until they are cancelled, so afterwards
+    /// Waits until [`n_packets`](Self::n_packets) is zero. Packets of dropped handshakes count until they are cancelled, so afterwards
     /// no job exists. A device may still hold requests; [`Engine::quiesce`](engine_core::Engine::quiesce) waits for those.
     ///
     /// A handshake that waits for its peer, between two packets, does not count.
@@ -106,7 +134,7 @@ impl Shards {
     ///
     /// The work begins with the call, on a thread of its own. The future runs on any executor, and may be dropped.
     pub fn shutdown(&self, deadline: Duration) -> ShuttingDown {
-        if !self.inner.threads.home().is_here() {
+        if !self.is_here() {
             return ShuttingDown::ready(Shutdown::Drained);
         }
         let inner = Arc::clone(&self.inner);
@@ -141,7 +169,7 @@ impl Shards {
     /// Sends a command to all shards, then waits for their replies. A shard that has ended sends none.
     async fn ask_all<R>(&self, command: impl Fn(oneshot::Sender<R>) -> Command) -> Vec<R> {
         // In a child made by fork the threads do not exist.
-        if !self.inner.threads.home().is_here() {
+        if !self.inner.threads.home().is_here() || !self.inner.is_started.load(Ordering::Acquire) {
             return Vec::new();
         }
         let ask = |inbox: &Arc<Inbox>| {
@@ -165,11 +193,37 @@ impl Shards {
 
     /// The error for a packet that gets no reply.
     pub(crate) fn no_reply_error(&self) -> EngineError {
-        if self.inner.threads.home().is_here() {
+        if !self.is_here() {
+            EngineError::Refused(RefusedReason::MadeElsewhere)
+        } else if self.is_closed() || self.inner.is_started.load(Ordering::Acquire) {
             EngineError::Gone
         } else {
-            EngineError::Refused(RefusedReason::MadeElsewhere)
+            EngineError::Device(DeviceError::Unavailable("the system has no thread for a shard"))
         }
+    }
+
+    /// Whether the shards belong to this process. False in a child made by `fork`.
+    pub(crate) fn is_here(&self) -> bool {
+        self.inner.threads.home().is_here()
+    }
+
+    /// Whether the shards were shut down.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.inner.is_closed.load(Ordering::SeqCst)
+    }
+
+    /// Parks a handshake by replay, which needs none of the threads: returns the future of its permit, what is ready when
+    /// the shards end, and the count.
+    pub(crate) fn park(
+        &self,
+    ) -> (
+        impl Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + use<>,
+        OwnedNotified,
+        ActiveGuard,
+    ) {
+        let ShardsInner { replays, closing, packets, .. } = &*self.inner;
+        let permit = Arc::clone(replays).acquire_owned();
+        (permit, Arc::clone(closing).notified_owned(), packets.begin())
     }
 
     /// The shard for the packets of a new handshake, in turn. One shard per handshake, not per packet: most handshakes have
@@ -189,7 +243,13 @@ impl Shards {
         let (packet, reply) = PacketTask::new(work, packets.begin());
         let shard = Some((Arc::clone(inbox), packet.id));
         // A closed inbox returns the packet, which drops the sender of its reply.
-        let _ = inbox.send(Command::Start(packet));
+        let sent = inbox.send(Command::Start(packet));
+        if sent.is_ok()
+            && let Err(error) = self.inner.start()
+        {
+            tracing::error!(%error, "shards.not_started");
+            return PacketHandle::refused();
+        }
         PacketHandle { shard, reply }
     }
 }
@@ -222,7 +282,8 @@ impl ShardsBuilder {
         self
     }
 
-    /// Sets the maximum number of parked packets of one shard, at least 1. The default is 4,096 divided by the number of
+    /// Sets the maximum number of parked packets of one shard, at least 1; all shards together park as many handshakes by
+    /// [replay](crate::Parking) again. The default is 4,096 divided by the number of
     /// threads, so that all shards together park as many packets as an engine's queue holds by default.
     ///
     /// Packets beyond the maximum are queued in order of arrival, while the deadlines of their handshakes run. A parked
@@ -242,33 +303,61 @@ impl ShardsBuilder {
     ///
     /// The system's error when it cannot create a thread; [`io::ErrorKind::InvalidInput`] for invalid settings of the pool.
     pub fn build(self) -> io::Result<Shards> {
+        let inner = self.prepare()?;
+        // If a thread cannot be created, dropping `inner` ends the others.
+        inner.start()?;
+        Ok(Shards { inner })
+    }
+
+    /// As [`build`](Self::build), but the threads start with the first packet.
+    fn prepare(self) -> io::Result<Arc<ShardsInner>> {
         // Only validates the settings: each thread makes its own pool.
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidInput, error);
         drop(self.jobs.clone().build().map_err(invalid)?);
-        let inner = ShardsInner {
+        let max_parked = self.max_parked.unwrap_or_else(|| (MAX_PARKED / self.threads).max(1));
+        let all = max_parked.saturating_mul(self.threads).min(Semaphore::MAX_PERMITS);
+        Ok(Arc::new(ShardsInner {
             inboxes: (0..self.threads).map(|_| Inbox::new()).collect(),
             threads: OwnedThreads::new(),
+            jobs: self.jobs,
+            max_parked,
+            n_started: Mutex::default(),
+            is_started: AtomicBool::new(false),
             next: AtomicUsize::new(0),
             packets: Arc::default(),
             handshakes: Arc::default(),
-        };
-        let max_parked = self.max_parked.unwrap_or_else(|| (MAX_PARKED / self.threads).max(1));
-        // If a thread cannot be created, dropping `inner` ends the others.
-        for inbox in &inner.inboxes {
+            replays: Arc::new(Semaphore::new(all)),
+            is_closed: AtomicBool::new(false),
+            closing: Arc::default(),
+        }))
+    }
+}
+
+impl ShardsInner {
+    /// Starts the threads that do not run yet.
+    fn start(&self) -> io::Result<()> {
+        if self.is_started.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let mut n_started = self.n_started.lock().unwrap_or_else(PoisonError::into_inner);
+        while let Some(inbox) = self.inboxes.get(*n_started) {
             let (jobs, inbox) = (self.jobs.clone(), OpenInbox(Arc::clone(inbox)));
-            inner.threads.spawn(String::from("ssl-shard"), move || {
+            let max_parked = self.max_parked;
+            self.threads.spawn(String::from("ssl-shard"), move || {
                 // A shard is in a runtime only while a hook has entered one.
                 let jobs = jobs.may_pause(|| Handle::try_current().is_err());
                 let pool = jobs.build().expect("the settings were validated");
                 shard::run(&inbox.0, pool, max_parked);
             })?;
+            *n_started += 1;
         }
-        Ok(Shards { inner: Arc::new(inner) })
+        self.is_started.store(true, Ordering::Release);
+        Ok(())
     }
-}
 
-impl ShardsInner {
     fn close(&self) {
+        self.is_closed.store(true, Ordering::SeqCst);
+        self.closing.notify_waiters();
         self.inboxes.iter().for_each(|inbox| inbox.close());
     }
 

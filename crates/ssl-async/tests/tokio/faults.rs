@@ -11,8 +11,7 @@ use rustls::sign::CertifiedKey;
 use ssl_async::resolve;
 use ssl_async::task::{Shards, TlsAcceptor};
 
-use crate::support::{provider, server_config};
-use crate::world::{current_thread, multi_thread, until, wire, world, world_on};
+use crate::world::{current_thread, multi_thread, until, wire, world, world_on, worlds};
 
 /// Drops the inner future when it was pending more than `waits` times.
 struct DropAfter<F> {
@@ -40,30 +39,34 @@ impl<F: Future + Unpin> Future for DropAfter<F> {
 #[test]
 fn l5_the_future_may_be_dropped_at_every_await() {
     current_thread().block_on(async {
-        let world = world(4);
-        let mut dropped = 0;
-        for waits in 0.. {
-            let (ours, theirs) = wire();
-            // Spawned first, so that it waits for the hello.
-            let accept = DropAfter { future: Some(world.acceptor.accept(ours)), waits };
-            let server = tokio::spawn(accept);
-            let client = tokio::spawn(world.client(theirs));
-            // The device answers only when the server waits for it or has ended.
-            until(|| world.fixture.device.held() == 1 || server.is_finished()).await;
-            if world.fixture.device.held() == 1 {
-                world.fixture.device.answer();
+        for world in worlds(4) {
+            let mut dropped = 0;
+            for waits in 0.. {
+                let (ours, theirs) = wire();
+                // Spawned first, so that it waits for the hello.
+                let accept = DropAfter { future: Some(world.acceptor.accept(ours)), waits };
+                let server = tokio::spawn(accept);
+                let client = tokio::spawn(world.client(theirs));
+                // The device answers only when the server waits for it or has ended.
+                until(|| world.fixture.device.held() == 1 || server.is_finished()).await;
+                if world.fixture.device.held() == 1 {
+                    world.fixture.device.answer();
+                }
+                let done = server.await.unwrap().is_some();
+                client.abort();
+                let _ = client.await;
+                world.assert_empty().await;
+                if done {
+                    break;
+                }
+                dropped += 1;
             }
-            let done = server.await.unwrap().is_some();
-            client.abort();
-            let _ = client.await;
-            world.assert_empty().await;
-            if done {
-                break;
-            }
-            dropped += 1;
+            assert!(
+                dropped >= 3,
+                "before the hello, at the key and before the Finished: {dropped}"
+            );
+            world.assert_serves().await;
         }
-        assert!(dropped >= 3, "before the hello, at the key and before the Finished: {dropped}");
-        world.assert_serves().await;
     });
 }
 
@@ -100,17 +103,18 @@ fn l10_a_panic_in_a_hook_reaches_the_task_and_no_other() {
         }
     }
     current_thread().block_on(async {
-        let world = world(4);
-        let mut config = (**world.acceptor.config()).clone();
-        config.cert_resolver = Arc::new(Panics);
-        let acceptor = TlsAcceptor::new(Arc::new(config), &world.shards);
-        let (ours, theirs) = wire();
-        let client = tokio::spawn(world.client(theirs));
-        let panic = tokio::spawn(acceptor.accept(ours)).await.unwrap_err().into_panic();
-        assert_eq!(panic.downcast_ref(), Some(&"a bug in a resolver"));
-        assert!(client.await.unwrap().is_err());
-        world.assert_empty().await;
-        world.assert_serves().await;
+        for world in worlds(4) {
+            let mut config = (**world.acceptor.config()).clone();
+            config.cert_resolver = Arc::new(Panics);
+            let acceptor = TlsAcceptor::new(Arc::new(config), &world.shards);
+            let (ours, theirs) = wire();
+            let client = tokio::spawn(world.client(theirs));
+            let panic = tokio::spawn(acceptor.accept(ours)).await.unwrap_err().into_panic();
+            assert_eq!(panic.downcast_ref(), Some(&"a bug in a resolver"));
+            assert!(client.await.unwrap().is_err());
+            world.assert_empty().await;
+            world.assert_serves().await;
+        }
     });
 }
 
@@ -185,33 +189,29 @@ fn a_failed_signature_ends_the_handshake_cleanly_on_both_sides() {
 #[test]
 fn a_certificate_chosen_by_an_async_function() {
     multi_thread().block_on(async {
-        let world = world(4);
-        let (ask, mut asked) = tokio::sync::mpsc::unbounded_channel();
-        let resolver = resolve::server_certificate(async move |_hello| {
-            let (answer, answered) = tokio::sync::oneshot::channel();
-            ask.send(answer).unwrap();
-            answered.await.ok()
-        });
-        let mut config = server_config(
-            provider(),
-            rustls::ALL_VERSIONS,
-            &world.fixture.identity,
-            &world.fixture.key,
-        );
-        config.cert_resolver = resolver;
-        let acceptor = TlsAcceptor::new(Arc::new(config), &world.shards);
-        world.fixture.device.set_answers_at_once(true);
-        let (ours, theirs) = wire();
-        let server = tokio::spawn(acceptor.accept(ours));
-        let client = tokio::spawn(world.client(theirs));
-        let key = CertifiedKey::new(
-            vec![world.fixture.identity.certificate.clone()],
-            Arc::clone(&world.fixture.key),
-        );
-        assert!(asked.recv().await.unwrap().send(Arc::new(key)).is_ok());
-        assert!(server.await.unwrap().is_ok());
-        assert!(client.await.unwrap().is_ok());
-        world.assert_empty().await;
+        for world in worlds(4) {
+            let (ask, mut asked) = tokio::sync::mpsc::unbounded_channel();
+            let resolver = resolve::server_certificate(async move |_hello| {
+                let (answer, answered) = tokio::sync::oneshot::channel();
+                ask.send(answer).unwrap();
+                answered.await.ok()
+            });
+            let mut config = (**world.acceptor.config()).clone();
+            config.cert_resolver = resolver;
+            let acceptor = TlsAcceptor::new(Arc::new(config), &world.shards);
+            world.fixture.device.set_answers_at_once(true);
+            let (ours, theirs) = wire();
+            let server = tokio::spawn(acceptor.accept(ours));
+            let client = tokio::spawn(world.client(theirs));
+            let key = CertifiedKey::new(
+                vec![world.fixture.identity.certificate.clone()],
+                Arc::clone(&world.fixture.key),
+            );
+            assert!(asked.recv().await.unwrap().send(Arc::new(key)).is_ok());
+            assert!(server.await.unwrap().is_ok());
+            assert!(client.await.unwrap().is_ok());
+            world.assert_empty().await;
+        }
     });
 }
 

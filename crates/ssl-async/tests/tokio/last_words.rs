@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::task::JoinError;
 
 use crate::support::{client_config, localhost, provider};
-use crate::world::{World, current_thread, until, wire, world};
+use crate::world::{World, current_thread, until, wire, worlds};
 
 /// Runs a client of plain rustls until it fails, and returns its error.
 async fn client_error(config: ClientConfig, mut io: DuplexStream) -> Error {
@@ -55,22 +55,25 @@ fn l15_a_client_gets_internal_error_when_the_key_fails() {
     current_thread().block_on(async {
         for version in [&TLS12, &TLS13] {
             for reads_hello_first in [false, true] {
-                let world = world(4);
-                let (acceptor, device) = (world.acceptor.clone(), world.fixture.device.clone());
-                let device_fails = tokio::spawn(async move {
-                    until(|| device.held() == 1).await;
-                    device.fail();
-                });
-                let error = server_error(&world, version, |io| async move {
-                    match reads_hello_first {
-                        true => StartHandshake::read(io).await?.accept(&acceptor).await.map(drop),
-                        false => acceptor.accept(io).await.map(drop),
-                    }
-                })
-                .await;
-                assert!(matches!(error, Ok(SslError::Failed(_))), "{error:?}");
-                device_fails.await.unwrap();
-                world.assert_empty().await;
+                for world in worlds(4) {
+                    let (acceptor, device) = (world.acceptor.clone(), world.fixture.device.clone());
+                    let device_fails = tokio::spawn(async move {
+                        until(|| device.held() == 1).await;
+                        device.fail();
+                    });
+                    let error = server_error(&world, version, |io| async move {
+                        match reads_hello_first {
+                            true => {
+                                StartHandshake::read(io).await?.accept(&acceptor).await.map(drop)
+                            }
+                            false => acceptor.accept(io).await.map(drop),
+                        }
+                    })
+                    .await;
+                    assert!(matches!(error, Ok(SslError::Failed(_))), "{error:?}");
+                    device_fails.await.unwrap();
+                    world.assert_empty().await;
+                }
             }
         }
     });
@@ -79,34 +82,50 @@ fn l15_a_client_gets_internal_error_when_the_key_fails() {
 #[test]
 fn l15_a_client_gets_internal_error_when_the_shards_end() {
     current_thread().block_on(async {
-        let world = world(4);
-        let (acceptor, shards) = (world.acceptor.clone(), world.shards.clone());
-        let device = world.fixture.device.clone();
-        let shutdown = tokio::spawn(async move {
-            until(|| device.held() == 1).await;
-            assert_eq!(shards.shutdown(Duration::ZERO).await, Shutdown::Drained);
-        });
-        let error =
-            server_error(&world, &TLS13, |io| async move { acceptor.accept(io).await.map(drop) });
-        assert!(matches!(error.await, Ok(SslError::Failed(_))));
-        shutdown.await.unwrap();
-        // After the shutdown, too.
-        let acceptor = world.acceptor.clone();
-        let error =
-            server_error(&world, &TLS13, |io| async move { acceptor.accept(io).await.map(drop) });
-        assert!(matches!(error.await, Ok(SslError::Failed(_))));
+        for world in worlds(4) {
+            let (acceptor, shards) = (world.acceptor.clone(), world.shards.clone());
+            let device = world.fixture.device.clone();
+            let shutdown = tokio::spawn(async move {
+                until(|| device.held() == 1).await;
+                assert_eq!(shards.shutdown(Duration::ZERO).await, Shutdown::Drained);
+            });
+            let error =
+                server_error(
+                    &world,
+                    &TLS13,
+                    |io| async move { acceptor.accept(io).await.map(drop) },
+                );
+            assert!(matches!(error.await, Ok(SslError::Failed(_))));
+            shutdown.await.unwrap();
+            // After the shutdown, too.
+            let acceptor = world.acceptor.clone();
+            let error =
+                server_error(
+                    &world,
+                    &TLS13,
+                    |io| async move { acceptor.accept(io).await.map(drop) },
+                );
+            assert!(matches!(error.await, Ok(SslError::Failed(_))));
+        }
     });
 }
 
 #[test]
 fn a_client_gets_internal_error_when_a_hook_panics() {
     current_thread().block_on(async {
-        let world = world(4);
-        let config = Arc::clone(world.fixture.context_with_a_panicking_key().config());
-        let acceptor = TlsAcceptor::new(config, &world.shards);
-        let error =
-            server_error(&world, &TLS13, |io| async move { acceptor.accept(io).await.map(drop) });
-        assert!(error.await.unwrap_err().is_panic());
+        for world in worlds(4) {
+            let mut config = (**world.acceptor.config()).clone();
+            let panics = world.fixture.context_with_a_panicking_key();
+            config.cert_resolver = Arc::clone(&panics.config().cert_resolver);
+            let acceptor = TlsAcceptor::new(Arc::new(config), &world.shards);
+            let error =
+                server_error(
+                    &world,
+                    &TLS13,
+                    |io| async move { acceptor.accept(io).await.map(drop) },
+                );
+            assert!(error.await.unwrap_err().is_panic());
+        }
     });
 }
 
@@ -114,16 +133,14 @@ fn a_client_gets_internal_error_when_a_hook_panics() {
 fn a_client_gets_internal_error_when_the_deadline_passes() {
     current_thread().block_on(async {
         for version in [&TLS12, &TLS13] {
-            let world = world(4);
-            let acceptor = world.acceptor.clone().deadline(Duration::from_millis(50));
-            let error =
-                server_error(
-                    &world,
-                    version,
-                    |io| async move { acceptor.accept(io).await.map(drop) },
-                );
-            assert!(matches!(error.await, Ok(SslError::TimedOut(_))));
-            world.assert_empty().await;
+            for world in worlds(4) {
+                let acceptor = world.acceptor.clone().deadline(Duration::from_millis(50));
+                let error = server_error(&world, version, |io| async move {
+                    acceptor.accept(io).await.map(drop)
+                });
+                assert!(matches!(error.await, Ok(SslError::TimedOut(_))));
+                world.assert_empty().await;
+            }
         }
     });
 }

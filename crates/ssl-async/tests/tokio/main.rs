@@ -10,6 +10,7 @@ mod faults;
 mod handshake;
 mod hyper;
 mod last_words;
+mod replay;
 mod runtimes;
 mod signers;
 mod stacks;

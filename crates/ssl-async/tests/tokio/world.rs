@@ -6,14 +6,18 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use engine_core::EngineStats;
-use rustls::ClientConnection;
 use rustls::client::Resumption;
+use rustls::crypto::CryptoProvider;
 use rustls::version::TLS13;
+use rustls::{ALL_VERSIONS, ClientConnection};
+use ssl_async::replayable;
 use ssl_async::task::{Shards, TlsAcceptor, TlsConnector, TlsStream};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::support::{Fixture, KeyType, Version, client_config, fixture, localhost, provider};
+use crate::support::{
+    Fixture, KeyType, Version, client_config, fixture, localhost, provider, server_config,
+};
 
 /// The time after which a test counts as hanging.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
@@ -32,9 +36,26 @@ pub(crate) fn world(ring: usize) -> World {
 }
 
 pub(crate) fn world_on(ring: usize, shards: Shards) -> World {
+    world_parked(ring, shards, provider())
+}
+
+/// As [`world`], once with handshakes on fibers and once by replay.
+pub(crate) fn worlds(ring: usize) -> impl Iterator<Item = World> {
+    worlds_on(ring, || Shards::builder().threads(2).build().expect("two threads"))
+}
+
+pub(crate) fn worlds_on(ring: usize, shards: impl Fn() -> Shards) -> impl Iterator<Item = World> {
+    [provider(), replayable(provider())]
+        .into_iter()
+        .map(move |provider| world_parked(ring, shards(), provider))
+}
+
+/// A server that parks by replay if `provider` can be replayed.
+fn world_parked(ring: usize, shards: Shards, provider: CryptoProvider) -> World {
     let fixture = fixture(KeyType::P256, ring);
-    let acceptor = TlsAcceptor::new(Arc::clone(fixture.server.config()), &shards);
-    let mut client = client_config(provider(), &TLS13, &fixture.identity);
+    let config = server_config(provider, ALL_VERSIONS, &fixture.identity, &fixture.key);
+    let acceptor = TlsAcceptor::new(Arc::new(config), &shards);
+    let mut client = client_config(crate::support::provider(), &TLS13, &fixture.identity);
     // So that each handshake needs the key.
     client.resumption = Resumption::disabled();
     let connector = TlsConnector::new(Arc::new(client), &shards);

@@ -1,0 +1,102 @@
+//! A server's handshake by replay, on its task: it needs no shard and no fiber.
+//!
+//! ```text
+//!   hear ----> hello not whole: hear again
+//!     +------> Parked: Queued --permit--> Signing --> Established
+//! ```
+
+use core::future::Future;
+use core::pin::Pin;
+use core::task::{Context, Poll, ready};
+use std::sync::Arc;
+
+use engine_core::EngineError;
+use tokio::sync::futures::OwnedNotified;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit};
+
+use crate::rustls23::{Broken, Replay, Replayable, Replayed, ServerConfig};
+use crate::task::active::ActiveGuard;
+use crate::task::shards::Shards;
+
+/// A handshake by replay. Dropping it cancels its signature.
+pub(crate) struct Replaying {
+    replay: Replay,
+    /// `None` while it waits for the client's hello, its second one included.
+    parked: Option<Parked>,
+    /// For a fiber, if the handshake needs one.
+    config: Arc<ServerConfig>,
+}
+
+/// A parked handshake counts as a packet of the shards.
+struct Parked {
+    turn: Turn,
+    /// Ready when the shards end.
+    ending: Pin<Box<OwnedNotified>>,
+    _active: ActiveGuard,
+}
+
+enum Turn {
+    /// Too many handshakes are parked. First come, first served.
+    Queued(Queued),
+    /// The signature is under way.
+    Signing { _permit: OwnedSemaphorePermit },
+}
+
+type Queued = Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send>>;
+
+impl Replaying {
+    pub(crate) fn new(replayable: &Replayable, config: Arc<ServerConfig>) -> Self {
+        Self { replay: Replay::new(replayable), parked: None, config }
+    }
+
+    /// Whether the handshake waits for its signature, or for its turn to have one made.
+    pub(crate) fn is_parked(&self) -> bool {
+        self.parked.is_some()
+    }
+
+    /// What the client is to be sent first. The caller removes what it has sent.
+    pub(crate) fn output(&mut self) -> &mut Vec<u8> {
+        self.replay.output()
+    }
+
+    /// Whether a hook may wait in the rest of the handshake.
+    pub(crate) fn waits_later(&self) -> bool {
+        self.replay.waits_later()
+    }
+
+    /// Processes records of the client's hello. Hooks run on the calling thread, and their panics pass through.
+    pub(crate) fn hear(&mut self, records: &[u8], shards: &Shards) -> Replayed {
+        let heard = self.replay.hear(records);
+        if matches!(heard, Replayed::Parked) {
+            let (turn, ending, active) = shards.park();
+            let turn = Turn::Queued(Box::pin(turn));
+            self.parked = Some(Parked { turn, ending: Box::pin(ending), _active: active });
+        }
+        heard
+    }
+
+    /// Goes on with the signature of a parked handshake. Hooks run on the calling thread, and their panics pass through.
+    pub(crate) fn poll(&mut self, shards: &Shards, cx: &mut Context<'_>) -> Poll<Replayed> {
+        let parked = self.parked.as_mut().expect("only a parked handshake is polled");
+        // Registers the waker before the flag is read, so that no end is missed.
+        let ended = match parked.ending.as_mut().poll(cx) {
+            Poll::Ready(()) => Some(EngineError::Cancelled),
+            Poll::Pending => shards.is_closed().then_some(EngineError::Gone),
+        };
+        if let Some(error) = ended {
+            return Poll::Ready(Replayed::Broken(Broken::of_engine(error)));
+        }
+        if let Turn::Queued(turn) = &mut parked.turn {
+            let permit = ready!(turn.as_mut().poll(cx)).expect("the semaphore is never closed");
+            if let Err(broken) = self.replay.submit(None) {
+                return Poll::Ready(Replayed::Broken(broken));
+            }
+            parked.turn = Turn::Signing { _permit: permit };
+        }
+        self.replay.poll_signature(cx)
+    }
+
+    pub(crate) fn into_config(self) -> Arc<ServerConfig> {
+        self.config
+    }
+}
