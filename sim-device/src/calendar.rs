@@ -22,12 +22,12 @@ use std::collections::BinaryHeap;
 /// ```
 #[derive(Debug)]
 pub struct Calendar<E> {
-    heap: BinaryHeap<Entry<E>>,
+    heap: BinaryHeap<Scheduled<E>>,
     entered: u64,
 }
 
 #[derive(Debug)]
-struct Entry<E> {
+struct Scheduled<E> {
     at: Duration,
     order: u64,
     event: E,
@@ -42,7 +42,7 @@ impl<E> Calendar<E> {
 
     /// Adds an event.
     pub fn enter(&mut self, at: Duration, event: E) {
-        self.heap.push(Entry { at, order: self.entered, event });
+        self.heap.push(Scheduled { at, order: self.entered, event });
         self.entered += 1;
     }
 
@@ -81,25 +81,25 @@ impl<E> Default for Calendar<E> {
 }
 
 /// Reversed: the heap returns the greatest first.
-impl<E> Ord for Entry<E> {
+impl<E> Ord for Scheduled<E> {
     fn cmp(&self, other: &Self) -> Ordering {
         (other.at, other.order).cmp(&(self.at, self.order))
     }
 }
 
-impl<E> PartialOrd for Entry<E> {
+impl<E> PartialOrd for Scheduled<E> {
     fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
         Some(self.cmp(other))
     }
 }
 
-impl<E> PartialEq for Entry<E> {
+impl<E> PartialEq for Scheduled<E> {
     fn eq(&self, other: &Self) -> bool {
         self.cmp(other).is_eq()
     }
 }
 
-impl<E> Eq for Entry<E> {}
+impl<E> Eq for Scheduled<E> {}
 
 #[cfg(test)]
 mod tests {

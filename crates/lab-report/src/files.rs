@@ -12,7 +12,7 @@ use super::{
     diff::Comparison,
     origin::Origin,
     page::{comparison, report},
-    previous_run::{PreviousRun, TIMELINE_SCHEMA, Timeline},
+    previous_run::{PreviousRun, TIMELINE_SCHEMA, TimelineFile},
     results::Results,
     trace::trace,
     verdict::Verdict,
@@ -82,7 +82,7 @@ impl ReportDir {
         origin: &Origin<'_>,
     ) -> io::Result<PathBuf> {
         let timeline =
-            Timeline { schema: TIMELINE_SCHEMA.to_owned(), rows: results.timelines.clone() };
+            TimelineFile { schema: TIMELINE_SCHEMA.to_owned(), rows: results.timelines.clone() };
         self.put("results.json", &json(results)?)?;
         self.put("timeline.json", &json(&timeline)?)?;
         self.put("trace.json", &format!("{}\n", trace(results)))?;

@@ -43,7 +43,7 @@ pub use laws::law_title;
 pub use machine::Machine;
 pub use origin::Origin;
 pub use page::{comparison, report};
-pub use previous_run::{PreviousRun, TIMELINE_SCHEMA, Timeline};
+pub use previous_run::{PreviousRun, TIMELINE_SCHEMA, TimelineFile};
 pub use progress::Progress;
 pub use results::{Knee, LawReport, Ledger, Level, Results, RowReport, SCHEMA};
 pub use table::{laws_line, ledger_line, notes, table};

@@ -39,7 +39,7 @@ impl PreviousRun {
         }
         // Without the series there are no plots, and the numbers still compare.
         let timeline = std::fs::read_to_string(file.with_file_name("timeline.json")).ok();
-        let timeline = timeline.and_then(|text| serde_json::from_str::<Timeline>(&text).ok());
+        let timeline = timeline.and_then(|text| serde_json::from_str::<TimelineFile>(&text).ok());
         let timelines = timeline.map_or_else(Vec::new, |timeline| timeline.rows);
         Ok(Self { path: path.display().to_string(), results, timelines })
     }
@@ -47,7 +47,7 @@ impl PreviousRun {
 
 /// The document `timeline.json`: the series of each row over time. Its shape is a promise like that of `results.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Timeline {
+pub struct TimelineFile {
     /// [`TIMELINE_SCHEMA`].
     pub schema: String,
     /// One entry a row, in order.

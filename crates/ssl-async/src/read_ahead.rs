@@ -260,7 +260,7 @@ impl ReadAhead {
 
     /// The input of a connection after the handshake.
     pub(crate) fn established<'a>(&'a mut self, io: &'a mut dyn Read) -> impl Read + 'a {
-        Established { ahead: self, io }
+        ReadAheadFirst { ahead: self, io }
     }
 
     /// The bytes read and not processed.
@@ -308,12 +308,12 @@ fn with_chunk<T>(f: impl FnOnce(&mut [u8]) -> T) -> T {
 
 /// Reads first what was read ahead, then the transport. A read ends behind a record that may be an alert: another protocol
 /// may begin behind `close_notify`, and rustls would consume its bytes.
-struct Established<'a> {
+struct ReadAheadFirst<'a> {
     ahead: &'a mut ReadAhead,
     io: &'a mut dyn Read,
 }
 
-impl Read for Established<'_> {
+impl Read for ReadAheadFirst<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let ahead = &mut *self.ahead;
         if ahead.len() > 0 {
