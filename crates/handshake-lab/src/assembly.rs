@@ -19,7 +19,6 @@ use crate::scenario::{
 pub struct EngineSettings {
     /// The most requests that wait for the device, for each kind.
     pub queue_bound: usize,
-    /// Which results are checked.
     pub checks: CheckPolicy,
     /// Deadline and fallback of a request.
     pub options: RequestOptions,

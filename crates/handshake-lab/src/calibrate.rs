@@ -45,24 +45,17 @@ const TURNS: usize = 1_000;
 
 /// Why a machine could not be measured.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum CalibrateError {
-    /// Sockets or the poller.
     #[error("loopback TCP: {0}")]
     Socket(#[from] io::Error),
-    /// The key or the certificate.
     #[error("certificates: {0}")]
     Certificates(#[from] rcgen::Error),
-    /// The TLS configuration or the server's side.
     #[error("the server: {0}")]
     Server(String),
-    /// The client's side.
     #[error("the client: {0}")]
     Client(String),
-    /// A client had a ticket, and came to a full handshake all the same.
     #[error("a handshake that was to resume was done in full")]
     NotResumed,
-    /// It went on and on.
     #[error("a handshake was not done after {TURNS} turns of client and server")]
     Stuck,
 }
@@ -155,7 +148,7 @@ fn median(times: &[Duration]) -> f64 {
     (times[times.len() / 2].as_secs_f64() * 1e7).round() / 10.0
 }
 
-/// A server with a key that tells its times, and what its clients need.
+/// A server whose key reports when it signs, and the configuration of its clients.
 struct Rig {
     listener: TcpListener,
     poll: Poll,

@@ -18,13 +18,11 @@ pub const SERVER_NAME: &str = "localhost";
 /// The private key is in [`key_pem`](Self::key_pem) and must not be logged; the type's `Debug` leaves it out.
 #[derive(Clone)]
 pub struct TestPki {
-    /// The type of the server's key.
     pub key: KeyType,
     /// The authority's certificate.
     pub ca: CertificateDer<'static>,
     /// The same as PEM, for `--cacert` of other programs.
     pub ca_pem: String,
-    /// The server's certificate.
     pub certificate: CertificateDer<'static>,
     /// The same as PEM.
     pub certificate_pem: String,
@@ -42,9 +40,6 @@ impl TestPki {
     }
 
     /// A certificate for each of these types of key, all of one authority.
-    ///
-    /// # Errors
-    /// As [`generate`](Self::generate).
     pub fn fleet(keys: &[KeyType]) -> Result<Vec<Self>, rcgen::Error> {
         let authority = authority()?;
         keys.iter().map(|&key| Self::issue(&authority, key)).collect()
@@ -76,7 +71,6 @@ impl TestPki {
 }
 
 /// The name by which clients ask for the certificate whose key is of this type.
-#[must_use]
 pub fn name_of(key: KeyType) -> String {
     format!("{key}.{SERVER_NAME}")
 }

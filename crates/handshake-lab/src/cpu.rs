@@ -5,7 +5,6 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 
 /// CPU time that the calling thread has used so far (`CLOCK_THREAD_CPUTIME_ID`).
-#[must_use]
 pub fn thread_cpu() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
     let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
@@ -15,7 +14,6 @@ pub fn thread_cpu() -> Duration {
 
 /// Time that the calling thread has been ready to run without a processor so far (the second number of
 /// `/proc/thread-self/schedstat`); `None` where the system does not tell.
-#[must_use]
 pub fn thread_processor_wait() -> Option<Duration> {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
     let nanos = text.split_whitespace().nth(1)?.parse().ok()?;

@@ -24,8 +24,6 @@ use rustls::{
 pub struct Asked(Arc<AtomicU64>);
 
 impl Asked {
-    /// How many so far.
-    #[must_use]
     pub fn count(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -110,19 +108,16 @@ pub fn software(key: &PrivateKeyDer<'_>) -> Result<Arc<dyn SigningKey>, Error> {
 }
 
 /// A key of a store, with which the thread that asks signs.
-#[must_use]
 pub fn in_place(store: Arc<SoftwareKeys>, key: KeyHandle) -> Arc<dyn SigningKey> {
     Arc::new(HandleKey { key, store: Some(store) })
 }
 
 /// A key that does not sign at all: garbage in the shape of a signature. The limit of any offload.
-#[must_use]
 pub fn free_sign(key: KeyHandle) -> Arc<dyn SigningKey> {
     Arc::new(HandleKey { key, store: None })
 }
 
 /// Counts what a key is asked for.
-#[must_use]
 pub fn counted(key: Arc<dyn SigningKey>, asked: &Asked) -> Arc<dyn SigningKey> {
     let asked = asked.clone();
     watched(key, move |sign| {

@@ -102,7 +102,6 @@
 //! - `plant`: `lab sim --plant BUG` switches on a planted bug; the run must then fail and name the law it breaks.
 
 #![forbid(unsafe_code)]
-#![warn(missing_docs)]
 
 pub mod scenario;
 

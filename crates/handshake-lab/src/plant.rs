@@ -5,24 +5,13 @@
 
 /// A bug that cannot be planted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum PlantError {
-    /// The build has none.
     #[error(
         "--plant {bug}: this build has no planted bugs; build it with --features plant (cargo xtask sim --plant does)"
     )]
-    NotBuilt {
-        /// The bug asked for.
-        bug: String,
-    },
-    /// There is no such bug.
+    NotBuilt { bug: String },
     #[error("--plant {bug}: unknown bug; give one of {}", known.join(", "))]
-    Unknown {
-        /// The bug asked for.
-        bug: String,
-        /// The known bugs.
-        known: Vec<&'static str>,
-    },
+    Unknown { bug: String, known: Vec<&'static str> },
 }
 
 wait_ctx::planted_bugs! {
@@ -37,9 +26,6 @@ wait_ctx::planted_bugs! {
 }
 
 /// Switches a bug of any crate on, by its name, for the whole process.
-///
-/// # Errors
-/// See [`PlantError`].
 #[cfg(feature = "plant")]
 pub fn arm_by_name(bug: &str) -> Result<(), PlantError> {
     fn named<B: Copy>(all: &[(&str, B, u8)], bug: &str) -> Option<B> {
@@ -60,7 +46,6 @@ pub fn arm_by_name(bug: &str) -> Result<(), PlantError> {
 
 /// The names of all bugs, with the number of the law that each breaks.
 #[cfg(feature = "plant")]
-#[must_use]
 pub fn bugs() -> Vec<(&'static str, u8)> {
     fn names<B>(all: &'static [(&'static str, B, u8)]) -> impl Iterator<Item = (&'static str, u8)> {
         all.iter().map(|(name, _, law)| (*name, *law))

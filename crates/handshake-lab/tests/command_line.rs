@@ -242,7 +242,7 @@ fn broken_off(arguments: &[&str], after: &str) -> Output {
 #[test]
 fn ctrl_c_ends_a_run_with_what_there_is() {
     for clock in ["real", "virtual"] {
-        // Far longer than anybody waits.
+        // Longer than any test waits.
         let run = ["sim", "--clock", clock, "--set", "load.seconds=600", "--json"];
         let run = [&run[..], &["--set", "load.connections=8"]].concat();
         let output = broken_off(&run, "software:");

@@ -16,7 +16,7 @@ fn built_in(name: &str, overrides: &[&str]) -> Results {
     go(&Scenario::find(name, &overrides).expect("valid"))
 }
 
-/// One row in virtual time, 320 handshakes by their outline, with these devices.
+/// One row in virtual time, 320 profiled handshakes, with these devices.
 fn with(devices: &str) -> Results {
     let head = "name = \"x\"\nquestion = \"q\"\nsummary = \"s\"\nclock = \"virtual\"\n";
     let load = "[load]\nhandshakes = \"profiled\"\nconnections = 32\nrounds = 10\nseconds = 60\n";
@@ -40,8 +40,8 @@ fn a_standby_does_what_the_device_that_is_away_cannot() {
     // The faults are the card's, and it is its engine that fell back.
     assert_eq!((card.faults, hsm.faults, hsm.fallbacks), (1, 0, 0));
     assert_eq!(card.fallbacks, row.fallbacks);
-    let outline = built_in("device-standby", &["load.handshakes=profiled"]);
-    assert_eq!(results.trace_sha256, outline.trace_sha256);
+    let profiled = built_in("device-standby", &["load.handshakes=profiled"]);
+    assert_eq!(results.trace_sha256, profiled.trace_sha256);
 }
 
 #[test]

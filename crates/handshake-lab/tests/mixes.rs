@@ -1,4 +1,4 @@
-//! Mixes of keys, versions and resumption: the same draws under both clocks, in TLS and in its outline.
+//! Mixes of keys, versions and resumption: the same draws under both clocks, in TLS and profiled.
 
 use std::collections::BTreeMap;
 
@@ -48,19 +48,19 @@ fn by_key_and_version(row: &RowReport) -> BTreeMap<(String, String), u64> {
 }
 
 #[test]
-fn l9_real_tls_of_every_kind_has_the_trace_of_its_outline() {
+fn l9_real_tls_of_every_kind_has_the_trace_of_profiled_handshakes() {
     let real = run(&with(&["load.handshakes=real"]));
     is_good(&real);
-    let outline = run(&with(&[]));
-    is_good(&outline);
-    assert_eq!(real.trace_sha256, outline.trace_sha256);
+    let profiled = run(&with(&[]));
+    is_good(&profiled);
+    assert_eq!(real.trace_sha256, profiled.trace_sha256);
     let [software, blocking, parked] = &real.rows[..] else { panic!("three rows") };
     for row in [software, blocking, parked] {
         assert_eq!(count(row, |_| true), 96, "{}", row.name);
         assert_eq!(by_key_and_version(row).len(), 8, "{}", row.name);
         let resumed = count(row, |kind| kind.resumed);
         assert!((20..60).contains(&resumed), "{resumed} of 96 resumed");
-        // Nothing is signed for whoever resumes.
+        // A resumed handshake needs no signature.
         let signed = if row.name == "software" { 0 } else { 96 - resumed };
         assert_eq!(row.ops, signed, "{}", row.name);
     }

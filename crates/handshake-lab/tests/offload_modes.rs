@@ -60,7 +60,7 @@ fn every_law_that_applies_is_checked_and_holds() {
 
 #[test]
 fn all_connections_are_parked_at_once_when_the_device_takes_them_all() {
-    // Whoever hangs up may be gone before the last one has come.
+    // A client that hangs up may end before the last one connects.
     let stay = "load.hang_up_every=0";
     let results = run(&["load.connections=64", "row.async-1s.latency_ms=1000", stay]);
     is_good(&results);
@@ -70,7 +70,7 @@ fn all_connections_are_parked_at_once_when_the_device_takes_them_all() {
 }
 
 #[test]
-fn a_full_ring_keeps_nobody_from_the_end() {
+fn every_handshake_ends_behind_a_full_ring() {
     let results = run(&["device.ring=1", "device.units=1", "device.latency_ms=1"]);
     is_good(&results);
     let parked = results.rows.iter().find(|row| row.name == "async").expect("there");

@@ -7,7 +7,7 @@ use std::{collections::BTreeSet, process::Command};
 
 use serde::Deserialize;
 
-/// So many seeds a bug may take at most.
+/// The most seeds that finding a bug may take.
 const SEEDS: u64 = 5_000;
 
 #[derive(Deserialize)]

@@ -1,4 +1,4 @@
-//! The server of `lab serve`, within the process: what it agrees on, how it drains, and what it tells.
+//! The server of `lab serve`, within the process: what it negotiates, how it drains, and what it reports.
 
 use std::{
     io::{Read, Write},

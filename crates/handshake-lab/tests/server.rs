@@ -271,7 +271,7 @@ fn half_a_hello_is_told_and_hung_up_on() {
 
 #[test]
 fn a_handshake_whose_key_takes_too_long_is_told_and_hung_up_on() {
-    // The hello has come long before, even on a busy machine; the key takes longer than anything here.
+    // The hello arrives within this time even on a busy machine; the key takes longer than anything here.
     let limits = Limits { handshake: Some(Duration::from_millis(100)), ..Limits::default() };
     let site = Site::with_limits(Service::Page { engine: "sim".into() }, 1500.0, limits);
     let mut parked = site.hello();

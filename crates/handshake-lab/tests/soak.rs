@@ -1,4 +1,4 @@
-//! The soak, short: a process of its own, so that nobody else's threads and descriptors are counted.
+//! The soak, short: a process of its own, so that the threads and descriptors of other tests are not counted.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! What is told of a run over time adds up to what is told of the whole.
+//! The series of a run over time add up to the totals of its report.
 
 use lab_report::recording::RowTimeline;
 use support::run;

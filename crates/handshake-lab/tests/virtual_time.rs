@@ -44,12 +44,12 @@ fn l9_the_same_seed_gives_the_same_trace_and_another_seed_another() {
 }
 
 #[test]
-fn l9_real_tls_has_the_trace_of_its_outline() {
+fn l9_real_tls_has_the_trace_of_profiled_handshakes() {
     let small = [&SMALL[..], &["load.connections=4", "load.seconds=0.1"]].concat();
     let real = run(DEFAULT, &small);
     is_good(&real);
-    let outline = run(DEFAULT, &[&small[..], &["load.handshakes=profiled"]].concat());
-    assert_eq!(real.trace_sha256, outline.trace_sha256);
+    let profiled = run(DEFAULT, &[&small[..], &["load.handshakes=profiled"]].concat());
+    assert_eq!(real.trace_sha256, profiled.trace_sha256);
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn l14_software_signs_for_real_where_the_device_is_too_slow() {
 }
 
 #[test]
-fn polling_comes_to_the_same_results_as_being_woken_and_wakes_nobody() {
+fn polling_finds_the_same_results_as_wakes_without_any_wake() {
     for handshakes in ["load.handshakes=real", "load.handshakes=profiled"] {
         let of = |wake| {
             let small =

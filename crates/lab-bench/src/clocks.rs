@@ -21,8 +21,8 @@ const RUNS: u64 = 5;
 const HANDSHAKES: usize = 1_000;
 
 /// A device that is the narrow place, as a slow key is: the clients' CPU time, which virtual time leaves out, is small
-/// beside it. In the second row the event loop waits for it. So many rounds and not so much time: what is under way when
-/// the time is over would be given up under one clock and finished under the other.
+/// beside it. In the second row the event loop waits for it. Bounded by rounds, not by time: handshakes under way at the end
+/// of the time would be given up under one clock and finished under the other.
 const SETTINGS: [&str; 9] = [
     "load.connections=32",
     "load.seconds=600",

@@ -13,10 +13,10 @@ use job_core::{JobPool, pause};
 use crate::openssl::{Body, LibCrypto};
 use crate::report::{Bench, Better};
 
-/// As many as the figure asks for.
+/// Jobs paused at once: the number that the figure names.
 const MANY: usize = 1_000_000;
 
-/// What that many take, with room to spare.
+/// Memory that they take, with a margin, in bytes.
 const NEEDED: u64 = 6 << 30;
 
 /// Enough jobs of OpenSSL's to read a mean from.

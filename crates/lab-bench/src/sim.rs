@@ -54,7 +54,7 @@ fn plan(name: &str, overrides: &[&str]) -> (Scenario, RowPlan) {
     (scenario, plan)
 }
 
-/// A million handshakes in outline on 64 workers, once, as the scenario `million` has them: by Poisson.
+/// A million profiled handshakes on 64 workers, once, as the scenario `million` has them: by Poisson.
 pub(crate) fn million() -> Vec<Bench> {
     vec![in_child("sim.million_seconds", "sim-million")]
 }

@@ -10,7 +10,7 @@ use signal_hook::{
 use super::stop::INTERRUPTED;
 use lab_report::Progress;
 
-/// From now on Ctrl-C and `SIGTERM` break the run off that tells `progress`; a second one ends the process.
+/// Lets Ctrl-C and `SIGTERM` interrupt the run that reports to `progress`; a second signal ends the process.
 pub(super) fn listen(progress: &Progress) -> io::Result<()> {
     for signal in [SIGINT, SIGTERM] {
         let interrupted = progress.interrupt();

@@ -3,7 +3,6 @@
 /// How the sessions of a run were called back.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Calls {
-    /// Calls that began.
     pub begun: u64,
     /// Of those, after the callback had been taken away.
     pub after_unset: u64,

@@ -8,11 +8,8 @@ use sim_engine::InstanceStats;
 /// What a device and its engine counted, after their end.
 #[derive(Debug, Clone)]
 pub struct DeviceReport {
-    /// The device's name.
     pub name: String,
-    /// The engine's side.
     pub engine: EngineStats,
-    /// The device's side.
     pub card: InstanceStats,
     /// How long the device ran; in virtual time, until the last client had gone.
     pub elapsed: Duration,
@@ -22,7 +19,6 @@ pub struct DeviceReport {
 
 impl DeviceReport {
     /// The mean wait of an operation from its submission to the unit that serves it.
-    #[must_use]
     pub fn mean_wait(&self) -> Duration {
         let finished: u64 = self.card.classes.iter().map(|class| class.finished).sum();
         let inside: Duration = self.card.classes.iter().map(|class| class.waited).sum();
@@ -31,7 +27,6 @@ impl DeviceReport {
     }
 
     /// Busy time of the units that did anything over the time that they had.
-    #[must_use]
     pub fn utilisation(&self) -> f64 {
         let used = self.card.classes.iter().filter(|class| class.finished > 0);
         // What was finished after that time was begun in it.

@@ -31,7 +31,7 @@ impl Laws {
         }
         self.l1_own_result(row);
         self.l2_submitted_once(row);
-        self.l3_nobody_forgotten(row);
+        self.l3_every_session_ends(row);
         self.l13_fair(row);
         self.l14_in_time(row);
         self.l15_failures_end_sessions(row);
@@ -47,7 +47,6 @@ impl Laws {
     }
 
     /// Each law that was checked at all, in order.
-    #[must_use]
     pub fn reports(&self) -> Vec<LawReport> {
         let checked = self.0.iter().filter(|(_, law)| law.checked > 0);
         checked
@@ -111,7 +110,7 @@ impl Laws {
     }
 
     /// L3: every waiting session was woken, and every handshake ended.
-    fn l3_nobody_forgotten(&mut self, row: &RowEvidence) {
+    fn l3_every_session_ends(&mut self, row: &RowEvidence) {
         // In the other modes what is still waiting when the time is over is given up on purpose.
         let ends = row.plan.mode == Mode::Async;
         let left: u64 = row.workers.iter().map(|worker| worker.abandoned).sum();
@@ -138,7 +137,7 @@ impl Laws {
         let sessions = row.sessions();
         let tokens: u64 = row.workers.iter().map(|worker| worker.tokens).sum();
         let (wakes, over) = (row.engines(|engine| engine.wakes), sessions.wakes_beyond);
-        // Those who are told to submit themselves are woken for that too.
+        // A session is also woken to submit its request itself.
         let retries = row.engines(|engine| engine.retry_wakes);
         let settled = row.engines(|engine| engine.completed + engine.failed);
         let (submitted, given_up) = (row.engines(|e| e.submitted), row.engines(|e| e.cancelled));
@@ -188,7 +187,7 @@ impl Laws {
         );
     }
 
-    /// L5: a session dropped while it was parked took its job with it, and the answer that came late was put away.
+    /// L5: a session dropped while it was parked took its job with it, and the answer that came late was discarded.
     fn l5_dropped_soundly(&mut self, row: &RowEvidence) {
         let sum = |of: fn(&PoolStats) -> u64| {
             row.workers.iter().map(|worker| of(&worker.pool)).sum::<u64>()
@@ -196,8 +195,8 @@ impl Laws {
         let (cancelled, given_up) = (sum(|pool| pool.cancelled), row.engines(|e| e.cancelled));
         let (unended, late) = (sum(|pool| pool.quarantined), row.engines(|e| e.late));
         let noise = sum(|pool| pool.swallowed_panics + pool.swallowed_unwinds);
-        // A job may be cancelled when its answer is there and it has not been resumed; then the answer is late. And
-        // whoever went over to the standby, or was too late, leaves an answer behind.
+        // A job may be cancelled when its answer is there and it has not been resumed; then the answer is late. A
+        // request that the standby took over, or that missed its deadline, leaves an answer behind.
         let Answers { computed, received, erased, .. } = row.answers.unwrap_or_default();
         let astray = computed != received + erased;
         let losers = row.engines(|engine| engine.fallbacks + engine.deadlines);
@@ -230,7 +229,7 @@ impl Laws {
     fn l7_no_spin(&mut self, row: &RowEvidence) {
         let sessions = row.sessions();
         let over = sessions.too_many_resumes;
-        // For each request handed over, each that comes to its end, and each poll of an engine, a full ring is asked at
+        // For each request submitted, each that ends, and each poll of an engine, a full ring is asked at
         // most once more for each kind.
         let (vain, polls) = (row.engines(|engine| engine.ring_full), row.harm.polls);
         let reasons = row.engines(|engine| {
@@ -322,7 +321,7 @@ impl Laws {
             ],
         );
         if row.plan.mode != Mode::FreeSign {
-            // Whoever resumes proves the key by the session (RFC 8446, 2.2).
+            // A resumed session proves the key without a signature (RFC 8446, 2.2).
             let done = row.load.handshakes.saturating_sub(row.load.kinds.resumed());
             let verified = row.verified;
             let fault = format!("{done} full handshakes and {verified} verified signatures");

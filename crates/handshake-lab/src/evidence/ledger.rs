@@ -12,7 +12,6 @@ pub(crate) fn engines(devices: &[DeviceReport]) -> Vec<&EngineStats> {
 }
 
 /// Gathers the ledger after the workers' end.
-#[must_use]
 pub fn ledger(workers: &[WorkerReport], engines: &[&EngineStats]) -> Ledger {
     let level = |now: usize, peak: usize| Level { now: now as u64, peak: peak as u64 };
     let jobs = |worker: &WorkerReport| level(worker.pool.live, worker.pool.peak_live);

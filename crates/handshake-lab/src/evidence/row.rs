@@ -18,11 +18,8 @@ use crate::{
 /// Everything that was counted in one row.
 #[derive(Debug, Clone)]
 pub struct RowEvidence {
-    /// What was to be run.
     pub plan: RowPlan,
-    /// What the clients saw.
     pub load: LoadReport,
-    /// Handshake signatures that clients verified.
     pub verified: u64,
     /// Signatures that rustls asked the server's key for.
     pub asked: u64,
@@ -30,9 +27,7 @@ pub struct RowEvidence {
     pub answers: Option<Answers>,
     /// How sessions were called back, where that is watched.
     pub calls: Option<Calls>,
-    /// What the workers counted.
     pub workers: Vec<WorkerReport>,
-    /// Workers that never ended.
     pub stuck: u64,
     /// What engines and devices counted, in rows that have them.
     pub devices: Vec<DeviceReport>,
@@ -45,15 +40,13 @@ pub struct RowEvidence {
 /// What was done to a run on purpose; failures that it explains break no law.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Harm {
-    /// Results that a fault has spoiled.
     pub spoiled: u64,
     /// Faults after which operations may fail: errors, resets, removals, lost answers.
     pub failing: u64,
     /// Other faults, after which every operation still succeeds unless it has a deadline.
     pub delaying: u64,
-    /// Sessions that the server was told to give up.
+    /// Sessions that the plan made the server close.
     pub given_up: u64,
-    /// Whether operations have deadlines.
     pub deadlines: bool,
     /// Operations that had not ended when nothing more was going to happen.
     pub overdue: u64,
@@ -87,7 +80,6 @@ impl Harm {
     }
 
     /// Whether sessions may have failed because of it.
-    #[must_use]
     pub const fn excuses_failures(&self) -> bool {
         self.failing + self.spoiled > 0 || (self.deadlines && self.delaying > 0)
     }
@@ -99,33 +91,28 @@ fn millis(time: Duration) -> f64 {
 
 impl RowEvidence {
     /// What all engines counted together.
-    #[must_use]
     pub fn engines(&self, of: fn(&EngineStats) -> u64) -> u64 {
         self.devices.iter().map(|device| of(&device.engine)).sum()
     }
 
     /// What all devices counted together.
-    #[must_use]
     pub fn cards(&self, of: fn(&InstanceStats) -> u64) -> u64 {
         self.devices.iter().map(|device| of(&device.card)).sum()
     }
 
     /// Whether operations may have failed because of what was done to the row.
-    #[must_use]
     pub fn excuses_failures(&self) -> bool {
         let shut_off = self.harm.delaying > 0 && self.engines(|engine| engine.trips) > 0;
         shut_off || self.harm.excuses_failures()
     }
 
     /// What was checked session by session, over all workers.
-    #[must_use]
     pub fn sessions(&self) -> SessionChecks {
         let sessions = self.workers.iter().map(|worker| worker.sessions);
         sessions.fold(SessionChecks::default(), SessionChecks::and)
     }
 
     /// The mean wait of an operation from submission to service, over all devices; `None` without one.
-    #[must_use]
     pub fn queue_wait(&self) -> Option<Duration> {
         if self.devices.is_empty() {
             return None;
@@ -176,8 +163,6 @@ impl RowEvidence {
         all.as_ref().map(LatencyMs::of_micros)
     }
 
-    /// The row as it is reported.
-    #[must_use]
     #[expect(clippy::cast_precision_loss, reason = "counts of one row are far below 2^52")]
     pub fn report(&self) -> RowReport {
         let sum = |of: fn(&WorkerReport) -> u64| self.workers.iter().map(of).sum::<u64>();

@@ -48,9 +48,9 @@ fn open_wait(plan: &RowPlan, stream: Stream, units: usize, service: f64) -> Opti
         .then(|| erlang_c(units, load) * service / spare)
 }
 
-/// A closed loop so large that the units never idle, in seconds: then requests leave as evenly as units work, and whoever
-/// comes waits for one departure for each that is before it. In the first round all come at once to an empty device, and
-/// the last of them waits as long as everybody does in later rounds.
+/// A closed loop so large that the units never idle, in seconds: then requests leave as evenly as units work, and
+/// each waits for one departure per request before it. In the first round all come at once to an empty device, and the
+/// last of them waits as long as each does in later rounds.
 fn closed_wait(plan: &RowPlan, rounds: u64, units: usize, service: f64) -> Option<f64> {
     let (clients, rounds) = (plan.connections as f64, rounds as f64);
     let departure = service / units as f64;
@@ -66,7 +66,7 @@ fn closed_wait(plan: &RowPlan, rounds: u64, units: usize, service: f64) -> Optio
     (saturated && hardly_a_queue).then(|| departure * (first + later) / (rounds * clients))
 }
 
-/// The probability of having to wait with so many units under so much load (Erlang's C), by the recursion of his B.
+/// The probability of having to wait for one of `units` units under `load` Erlangs (Erlang's C), by the recursion of his B.
 fn erlang_c(units: usize, load: f64) -> f64 {
     let blocked = (1..=units).fold(1.0, |b, k| load * b / (k as f64 + load * b));
     let used = load / units as f64;
@@ -89,7 +89,7 @@ mod tests {
         let wide = ["connections=200", "units=1", "latency_ms=1000", "rounds=2", "seconds=600"];
         let wait = queue_wait(&plan(&wide)).expect("saturated").as_secs_f64();
         assert!((wait - (99.5 + 199.0) / 2.0).abs() < 1e-6, "{wait}");
-        // Not done in time; hardly anybody waits; no end of rounds; a service of another kind.
+        // Not done in time; hardly a queue; no end of rounds; another distribution of service times.
         let others =
             ["seconds=300", "units=200", "latency_ms=0.5", "rounds=0", "device.service=fixed"];
         for setting in others {

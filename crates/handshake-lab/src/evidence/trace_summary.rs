@@ -5,7 +5,6 @@ use aws_lc_rs::digest::{Context, SHA256};
 /// A trace that is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceSummary {
-    /// Events in it.
     pub events: u64,
     /// SHA-256 over all of them.
     pub sha256: [u8; 32],
@@ -25,7 +24,6 @@ impl TraceSummary {
     }
 
     /// The hash in hexadecimal.
-    #[must_use]
     pub fn hex(&self) -> String {
         use std::fmt::Write as _;
         self.sha256.iter().fold(String::with_capacity(64), |mut text, byte| {

@@ -10,7 +10,6 @@ use rustls::{ClientConfig, ClientConnection, HandshakeKind, pki_types::ServerNam
 /// A client whose handshake is under way or just done, over the transport `T`.
 #[derive(Debug)]
 pub struct TlsClient<T> {
-    /// The transport.
     pub transport: T,
     tls: ClientConnection,
     established: bool,
@@ -20,18 +19,13 @@ pub struct TlsClient<T> {
 
 /// Why a client's handshake failed.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum ClientError {
-    /// The transport failed.
     #[error("transport: {0}")]
     Io(#[from] io::Error),
-    /// rustls refused what the server sent.
     #[error("TLS: {0}")]
     Tls(#[from] rustls::Error),
-    /// The connection ended during the handshake.
     #[error("the server closed the connection before the handshake was done")]
     ClosedEarly,
-    /// The connection ended after the handshake, without an alert.
     #[error("the server closed the connection without close_notify")]
     ClosedAbruptly,
 }
@@ -60,12 +54,11 @@ impl<T: Read + Write> TlsClient<T> {
         self.tls.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
-    /// Whether the first flight has left.
     pub(super) fn has_said_hello(&self) -> bool {
         !self.tls.wants_write()
     }
 
-    /// Goes on as far as the transport allows. True when all is done: the server has closed the session in good order
+    /// Continues as far as the transport allows. True when the server has closed the session with `close_notify`
     /// after the handshake.
     ///
     /// # Errors

@@ -62,7 +62,6 @@ impl Clients {
     }
 
     /// The kind of the connection of this number: as it is drawn, but in full where there is no ticket to resume with.
-    #[must_use]
     pub fn kind(&self, number: u64) -> ConnectionKind {
         let kind = self.mix.draw(number);
         let resumes = kind.resumed && self.tickets.are_there(&self.kinds[&kind].0, kind.tls);

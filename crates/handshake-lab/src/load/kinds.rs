@@ -10,12 +10,9 @@ use crate::scenario::ConnectionKind;
 #[derive(Debug, Clone, Default)]
 pub struct ByKind(BTreeMap<ConnectionKind, KindCount>);
 
-/// The handshakes of one kind.
 #[derive(Debug, Clone)]
 pub struct KindCount {
-    /// Those that both sides completed.
     pub handshakes: u64,
-    /// Those that failed.
     pub failed: u64,
     /// Latencies of the completed ones, in microseconds.
     pub latency_us: Histogram<u64>,
@@ -39,13 +36,11 @@ impl ByKind {
         }
     }
 
-    /// One has failed.
     pub fn failed(&mut self, kind: ConnectionKind) {
         self.0.entry(kind).or_default().failed += 1;
     }
 
     /// Complete ones that resumed a session, so that nothing was signed for them.
-    #[must_use]
     pub fn resumed(&self) -> u64 {
         self.iter().filter(|(kind, _)| kind.resumed).map(|(_, count)| count.handshakes).sum()
     }

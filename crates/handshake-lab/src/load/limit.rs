@@ -4,38 +4,20 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 
 /// The process may not open enough files.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
 pub enum FileLimitError {
-    /// The hard limit is below what is needed.
     #[error(
         "load.connections = {connections}: needs {needed} open files and the hard limit RLIMIT_NOFILE is {hard}; \
          raise it (ulimit -Hn {needed}) or give fewer connections"
     )]
-    TooLow {
-        /// The connections asked for.
-        connections: usize,
-        /// The files that they need.
-        needed: u64,
-        /// The hard limit.
-        hard: u64,
-    },
-    /// The system refused to raise the soft limit.
+    TooLow { connections: usize, needed: u64, hard: u64 },
     #[error("RLIMIT_NOFILE cannot be raised to {needed}: {reason}; run ulimit -n {needed} before")]
-    Refused {
-        /// The files needed.
-        needed: u64,
-        /// What the system said.
-        reason: String,
-    },
+    Refused { needed: u64, reason: String },
 }
 
 /// Files beside the sockets: listener, pollers, eventfds, standard streams, report.
 const OTHERS: u64 = 128;
 
 /// Raises the soft limit on open files, if need be, so that `connections` fit that take `each` files in this process.
-///
-/// # Errors
-/// See [`FileLimitError`].
 pub fn raise_file_limit(connections: usize, each: u64) -> Result<(), FileLimitError> {
     let needed = each * connections as u64 + OTHERS;
     let mut limit = getrlimit(Resource::Nofile);

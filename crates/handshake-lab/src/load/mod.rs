@@ -34,14 +34,12 @@ pub use kinds::{ByKind, KindCount};
 pub use limit::{FileLimitError, raise_file_limit};
 pub use verify::{Verified, client_config, client_config_over, is_bad_signature};
 
-/// What the clients are to do.
 #[derive(Debug, Clone)]
 pub struct LoadPlan {
-    /// The server.
     pub target: SocketAddr,
     /// Connections kept open at the same time.
     pub connections: usize,
-    /// Handshakes for each place; `None` for as many as fit into the time.
+    /// Handshakes of each connection, one after the other; `None` for all that fit into the time.
     pub rounds: Option<u64>,
     /// After this no handshake begins.
     pub time_box: Duration,
@@ -49,18 +47,13 @@ pub struct LoadPlan {
     pub drain: Duration,
     /// Which clients hang up as soon as they have said hello.
     pub hang_ups: Option<HangUps>,
-    /// What each client offers and checks.
     pub clients: Arc<Clients>,
-    /// Interrupts the run.
     pub stop: Option<Progress>,
 }
 
-/// What the clients saw.
 #[derive(Debug, Clone)]
 pub struct LoadReport {
-    /// Handshakes that both sides completed.
     pub handshakes: u64,
-    /// Handshakes that failed.
     pub failed: u64,
     /// Clients that hung up on purpose, in the middle of the handshake.
     pub hung_up: u64,
@@ -72,7 +65,6 @@ pub struct LoadReport {
     pub elapsed: Duration,
     /// Latencies of the completed handshakes, in microseconds.
     pub latency_us: Histogram<u64>,
-    /// The same handshakes by their kind.
     pub kinds: ByKind,
     /// CPU time of the load generator's thread.
     pub cpu: Duration,
@@ -127,7 +119,6 @@ struct Generator<'a> {
     places: Vec<Place>,
     /// Places that still have a client or are about to have one.
     open_places: usize,
-    /// Connections opened so far.
     opened: u64,
     last_end: Duration,
     report: LoadReport,

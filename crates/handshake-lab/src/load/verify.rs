@@ -22,8 +22,6 @@ use crate::scenario::TlsVersion;
 pub struct Verified(Arc<AtomicU64>);
 
 impl Verified {
-    /// How many so far.
-    #[must_use]
     pub fn count(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -153,7 +151,6 @@ impl ServerCertVerifier for Verifier {
 }
 
 /// Whether an error means that the server's signature was wrong.
-#[must_use]
 pub fn is_bad_signature(error: &Error) -> bool {
     matches!(error, Error::InvalidCertificate(CertificateError::BadSignature))
 }

@@ -80,24 +80,19 @@ impl Device {
     }
 
     /// The key `key`, whose signatures this device computes.
-    #[must_use]
     pub fn signing_key(&self, key: KeyHandle) -> Arc<dyn rustls::sign::SigningKey> {
         ssl_async::offload::key_handle(Arc::clone(&self.engine), key)
     }
 
     /// What the engine has counted so far.
-    #[must_use]
     pub fn engine(&self) -> EngineStats {
         self.engine.stats()
     }
 
-    /// The engine, for its counters.
     pub(crate) fn engine_handle(&self) -> Arc<Engine<CryptoOp>> {
         Arc::clone(&self.engine)
     }
 
-    /// What engine and device show now.
-    #[must_use]
     pub fn reading(&self) -> Reading {
         let mut reading = Reading::default();
         reading.add(&self.engine.stats(), &self.card.stats());
@@ -105,14 +100,12 @@ impl Device {
     }
 
     /// Collects the answers of a device that must be polled or that polls by the number of sessions; `None` otherwise.
-    #[must_use]
     pub(crate) fn collector(&self) -> Option<Arc<dyn Collect>> {
         let wanted = self.opportunistic || self.card.capabilities().needs_poll;
         wanted.then(|| Arc::new(Collector(Arc::clone(&self.engine), Arc::clone(&self.card))) as _)
     }
 
     /// Waits, for at most `patience`, until no request is left, and ends the device.
-    #[must_use]
     pub fn end(self, patience: Duration) -> DeviceReport {
         self.engine.close();
         // The workers that polled have ended. If no thread can be started, unfinished requests are reported as left over.

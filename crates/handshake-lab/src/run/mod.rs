@@ -85,7 +85,7 @@ pub fn run_charging(
                     laws.l9_repeats(&plan.name, ran.trace, again.trace);
                 }
                 traces.push(ran.trace);
-                handshake_traces.push(ran.story);
+                handshake_traces.push(ran.handshake_trace);
                 (ran.evidence, ran.timeline)
             }
         };

@@ -25,7 +25,6 @@ pub(super) const UNPROMPTED_EVERY: u64 = 64;
 /// after a second.
 const BACKLOG: i32 = 4096;
 
-/// Runs one row.
 pub(super) fn run(
     plan: &RowPlan,
     fleet: &[TestPki],

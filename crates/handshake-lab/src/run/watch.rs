@@ -13,10 +13,10 @@ use crate::{
     server::LiveCounters,
 };
 
-/// The shortest time between two looks: they are to cost nothing that shows.
+/// The shortest interval between two readings, so that their cost does not show.
 const SHORTEST: Duration = Duration::from_millis(2);
 
-/// The longest: the progress shown is to be fresh.
+/// The longest interval between two readings, which the progress shown is made from.
 const LONGEST: Duration = Duration::from_millis(100);
 
 /// Runs the clients, and looks at the device meanwhile, if there is one.

@@ -5,7 +5,6 @@
 pub struct Builtin {
     /// The name under which it is run, also in its file.
     pub name: &'static str,
-    /// The file.
     pub text: &'static str,
 }
 

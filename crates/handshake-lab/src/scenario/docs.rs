@@ -10,7 +10,6 @@ use super::{
 };
 
 /// The reference of the language, as Markdown: `docs/scenarios.md`.
-#[must_use]
 pub fn page() -> String {
     let mut out = String::from(
         "# The scenario language\n\n<!-- Written by `cargo xtask lab schema --page`; do not edit. -->\n\n\
@@ -62,7 +61,6 @@ fn absent(field: &Field) -> String {
 }
 
 /// The language as a JSON Schema (draft 2020-12): `docs/scenario.schema.json`.
-#[must_use]
 pub fn json_schema() -> Value {
     let mut properties = Map::new();
     let mut required = Vec::new();

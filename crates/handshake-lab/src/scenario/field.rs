@@ -10,27 +10,31 @@ use super::error::ScenarioError;
 /// A field: its key, its meaning and its values.
 #[derive(Debug)]
 pub(super) struct Field {
-    /// The key in its section.
     pub(super) key: &'static str,
-    /// What it means, in a sentence.
     pub(super) meaning: &'static str,
-    /// Which values are accepted.
     pub(super) accepts: Accepts,
     /// What holds when it is left out.
     pub(super) absent: Absent,
 }
 
-/// Which values a field accepts.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Accepts {
     /// Printable text of 1 to `max` characters.
-    Text { max: usize },
+    Text {
+        max: usize,
+    },
     /// A name of lower-case letters, digits and dashes, at most 40 long.
     Name,
-    /// A whole number.
-    Integer { min: i64, max: i64, unit: &'static str },
-    /// A number.
-    Number { min: f64, max: f64, unit: &'static str },
+    Integer {
+        min: i64,
+        max: i64,
+        unit: &'static str,
+    },
+    Number {
+        min: f64,
+        max: f64,
+        unit: &'static str,
+    },
     /// A word of one of these lists.
     OneOf(&'static [&'static [&'static str]]),
 }
@@ -38,7 +42,6 @@ pub(super) enum Accepts {
 /// What holds when a field is left out.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Absent {
-    /// It must be given.
     Required,
     /// This value.
     Default(fn() -> Value),
@@ -64,7 +67,6 @@ pub(super) struct Section {
     pub(super) name: &'static str,
     /// How often it may stand in a file. The members of a repeated one are told apart by their field `name`.
     pub(super) shape: Shape,
-    /// What it describes.
     pub(super) meaning: &'static str,
     /// Its fields, in the order in which they are printed.
     pub(super) fields: &'static [Field],
@@ -81,7 +83,6 @@ impl Section {
         !matches!(self.shape, Shape::Once)
     }
 
-    /// The field with this key.
     pub(super) fn field(&self, key: &str) -> Option<&'static Field> {
         self.fields.iter().find(|field| field.key == key)
     }

@@ -15,9 +15,7 @@ use super::{
 /// What a connection is like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionKind {
-    /// The type of the server's key.
     pub key: KeyType,
-    /// The protocol version.
     pub tls: TlsVersion,
     /// Whether a session is resumed, so that nothing is signed.
     pub resumed: bool,
@@ -67,7 +65,6 @@ impl Mix {
     }
 
     /// The kind of the connection of this number: the same for the same seed, independent of all others.
-    #[must_use]
     pub fn draw(&self, number: u64) -> ConnectionKind {
         let (key, tls) = (self.keys[0].0, self.versions[0].0);
         if self.is_uniform() {
@@ -84,25 +81,20 @@ impl Mix {
     }
 
     /// Whether all connections are of one kind.
-    #[must_use]
     pub fn is_uniform(&self) -> bool {
         self.keys.len() == 1 && self.versions.len() == 1 && !self.resumes()
     }
 
-    /// Whether some resume.
-    #[must_use]
     pub fn resumes(&self) -> bool {
         self.resumed > 0.0
     }
 
     /// The types of key that the server needs.
-    #[must_use]
     pub fn keys(&self) -> Vec<KeyType> {
         self.keys.iter().map(|(key, _)| *key).collect()
     }
 
     /// Every kind that can be drawn, and the full handshake of each.
-    #[must_use]
     pub fn kinds(&self) -> Vec<ConnectionKind> {
         let mut kinds = Vec::new();
         for &(key, _) in &self.keys {
@@ -143,7 +135,6 @@ impl Shares {
         ]
     }
 
-    /// The share of each protocol version.
     pub(super) const fn versions(&self) -> [(TlsVersion, f64); 2] {
         [(TlsVersion::Tls12, self.tls12), (TlsVersion::Tls13, self.tls13)]
     }

@@ -77,9 +77,6 @@ impl Scenario {
     }
 
     /// Reads a scenario from TOML; `origin` names the text in messages.
-    ///
-    /// # Errors
-    /// See [`ScenarioError`].
     pub fn parse(origin: &str, text: &str, overrides: &[String]) -> Result<Self, ScenarioError> {
         let mut raw = check::parse(origin, text)?;
         for argument in overrides {
@@ -94,7 +91,6 @@ impl Scenario {
     /// The scenario as a commented file, every field explained where it first appears.
     ///
     /// Reading it back gives the same scenario.
-    #[must_use]
     pub fn print(&self) -> String {
         print::print(&Table::try_from(self).expect("a scenario is plain data"))
     }

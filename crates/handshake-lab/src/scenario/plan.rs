@@ -15,9 +15,7 @@ use super::{
 /// One measurement, complete.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RowPlan {
-    /// Its name in the results.
     pub name: String,
-    /// How the server signs.
     pub mode: Mode,
     /// Connections kept open at the same time.
     pub connections: usize,
@@ -49,13 +47,11 @@ pub struct RowPlan {
     pub slow_every: u64,
     /// What goes wrong in the accelerator.
     pub faults: Vec<FaultSpec>,
-    /// What the row must show.
     pub expect: Expect,
     /// The accelerators, at least one; used when the mode needs one.
     pub devices: Vec<DeviceSpec>,
     /// Which of them signs for which connection.
     pub routing: Routing,
-    /// Seeds the service times.
     pub seed: u64,
 }
 
@@ -70,7 +66,6 @@ pub struct HangUps {
 
 impl HangUps {
     /// Whether the client of this number, counted from 0, hangs up: the same for the same seed.
-    #[must_use]
     pub fn strike(self, number: u64) -> bool {
         // Not the draws of devices, arrivals and mixes, which have the same seed.
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed ^ 0x6861_6e67_2075_7073);
@@ -82,7 +77,6 @@ impl HangUps {
 /// Clients that come by a rate, independently of those before them.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Stream {
-    /// How they come.
     pub arrivals: Arrivals,
     /// How many each second, at first.
     pub rate_per_s: f64,
@@ -96,7 +90,6 @@ pub struct Stream {
 
 impl Scenario {
     /// What each row runs, in order.
-    #[must_use]
     pub fn plan(&self) -> Vec<RowPlan> {
         self.rows.iter().map(|row| self.plan_row(row)).collect()
     }
@@ -173,22 +166,17 @@ pub(crate) fn millis(ms: f64) -> Duration {
 }
 
 impl RowPlan {
-    /// The first device.
-    #[must_use]
     pub fn device(&self) -> &DeviceSpec {
         &self.devices[0]
     }
 
     /// Entries of the rings of all devices for one kind of signature.
-    #[must_use]
     pub fn ring_entries(&self) -> u64 {
         self.devices.iter().map(|device| (device.ring * device.instances) as u64).sum()
     }
 }
 
 impl DeviceSpec {
-    /// The mean service time.
-    #[must_use]
     pub fn latency(&self) -> Duration {
         millis(self.latency_ms)
     }

@@ -12,7 +12,6 @@ pub struct Routing {
 }
 
 impl Routing {
-    /// By what each device serves.
     #[must_use]
     pub fn of(devices: &[Serves], spread: Spread) -> Self {
         let serving = |key: KeyType| {
@@ -29,7 +28,6 @@ impl Routing {
     }
 
     /// The device for a connection with this key, the `turn`th of this event loop; the first where none serves it.
-    #[must_use]
     pub fn device(&self, key: KeyType, worker: usize, turn: u64) -> usize {
         let serving = self.by_key.get(&key).map_or(&[][..], Vec::as_slice);
         let place = match self.spread {

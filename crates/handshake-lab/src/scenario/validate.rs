@@ -19,7 +19,6 @@ pub(super) fn validate(scenario: &Scenario) -> Result<(), ScenarioError> {
     offload(scenario)
 }
 
-/// A refusal of `field = value`.
 fn refuse(
     field: impl Into<String>,
     value: impl Into<String>,

@@ -52,7 +52,6 @@ impl Certificates {
         Ok(Self(all))
     }
 
-    /// How many there are.
     pub(super) fn count(&self) -> usize {
         self.0.len()
     }

@@ -19,74 +19,46 @@ pub struct Identity {
     pub chain: Vec<CertificateDer<'static>>,
     /// The key store of a device that holds the key.
     pub keys: Arc<SoftwareKeys>,
-    /// The key in that store.
     pub handle: KeyHandle,
 }
 
 /// A certificate or key that no server can be made from.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum IdentityError {
-    /// A file cannot be read.
     #[error("{option} {}: {reason}; give a readable PEM file", path.display())]
     Unreadable {
         /// `--cert` or `--key`.
         option: &'static str,
-        /// The file.
         path: PathBuf,
-        /// What the system said.
         reason: String,
     },
-    /// There is no certificate in the file.
     #[error(
         "--cert {}: no certificate in it: found {found}; {}",
         path.display(),
         remedy.replace("-in CERT", &format!("-in {}", path.display()))
     )]
     NoCertificate {
-        /// The file.
         path: PathBuf,
-        /// The blocks that were found, or words for their absence.
         found: String,
         /// What to do; `CERT` stands for the file.
         remedy: &'static str,
     },
-    /// A certificate in the file cannot be read.
     #[error("--cert {}: {reason}; copy the file again from where it was made", path.display())]
-    BadCertificate {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        reason: String,
-    },
-    /// The key cannot be used.
+    BadCertificate { path: PathBuf, reason: String },
     #[error(
         "--key {}: {}{}",
         path.display(),
         source.to_string().replace("-in KEY", &format!("-in {}", path.display())),
         make_another(source)
     )]
-    Key {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        source: KeyFileError,
-    },
-    /// Key and certificate are not a pair.
+    Key { path: PathBuf, source: KeyFileError },
     #[error(
         "--key {}: not the key of {} in {}; give the key that the certificate was made for",
         key.display(),
         if *count == 1 { "the certificate".to_owned() } else { format!("any of the {count} certificates") },
         certificate.display()
     )]
-    Mismatch {
-        /// The key's file.
-        key: PathBuf,
-        /// The certificate's file.
-        certificate: PathBuf,
-        /// How many certificates it has.
-        count: usize,
-    },
+    Mismatch { key: PathBuf, certificate: PathBuf, count: usize },
 }
 
 /// The command that makes a key in the place of one that is of no use.
@@ -105,9 +77,6 @@ impl Identity {
     ///
     /// The files may hold more: of several keys the one is taken that a certificate is for, and of several certificates the
     /// key's own and those of its issuers, in this order.
-    ///
-    /// # Errors
-    /// See [`IdentityError`].
     pub fn from_files(certificate: &Path, key: &Path) -> Result<Self, IdentityError> {
         Self::from_files_into(Arc::default(), certificate, key)
     }

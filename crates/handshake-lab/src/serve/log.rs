@@ -57,7 +57,6 @@ pub(crate) fn start(filter: EnvFilter) -> io::Result<()> {
 }
 
 /// Whether standard error is a terminal whose user has not asked for plain text (<https://no-color.org>).
-#[must_use]
 pub(crate) fn is_colourful() -> bool {
     io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
@@ -224,7 +223,7 @@ impl<K> Default for Repeats<K> {
 }
 
 impl<K: std::hash::Hash + Eq> Repeats<K> {
-    /// Lets a warning through, with how many were left out before it; `None` if it is to be left out.
+    /// Lets a warning through, with the number left out before it; `None` to leave it out.
     fn pass(
         &mut self,
         key: K,

@@ -23,7 +23,6 @@ use crate::server::{
     http::{self, Content, Parsed, Request, Status, Target},
 };
 
-/// What metrics are read from.
 #[derive(Debug, Clone)]
 pub(super) struct Source {
     pub(super) live: Arc<LiveCounters>,
@@ -143,7 +142,6 @@ fn answer(mut socket: TcpStream, source: &Source) -> io::Result<()> {
 /// The media type of the text format.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// All metrics in the text format.
 pub(super) fn page(source: &Source) -> String {
     let live = &source.live;
     let timeouts = live.timeouts();
@@ -194,7 +192,6 @@ pub(super) fn page(source: &Source) -> String {
     page.0
 }
 
-/// A page in the text format.
 struct Page(String);
 
 impl Page {

@@ -39,7 +39,6 @@ use offload::Offload;
 
 /// Where the server's key is used.
 #[derive(Debug, Clone, PartialEq)]
-#[non_exhaustive]
 pub enum EngineChoice {
     /// In the worker's own thread.
     Inline,
@@ -49,16 +48,13 @@ pub enum EngineChoice {
     Sim(scenario::DeviceSpec),
 }
 
-/// A server that can be started.
 #[derive(Debug)]
 pub struct ServePlan {
     /// Where to listen: the first of these addresses that can be had; port 0 takes any free one.
     pub listen: Vec<SocketAddr>,
     /// Where to tell metrics and health, over HTTP without TLS; nowhere if there is no address.
     pub metrics: Vec<SocketAddr>,
-    /// Certificate and key.
     pub identity: Identity,
-    /// Where the key is used.
     pub engine: EngineChoice,
     /// Event loops.
     pub workers: usize,
@@ -70,28 +66,20 @@ pub struct ServePlan {
 
 /// A server that could not be started or ended.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum ServeError {
-    /// The address cannot be listened on.
     #[error("{option} {address}: {reason}")]
     Listen {
         /// `--listen` or `--metrics`.
         option: &'static str,
-        /// The address.
         address: SocketAddr,
-        /// Why, and what to do.
         reason: String,
     },
-    /// The device cannot be built so.
     #[error("--engine sim: {0}")]
     Device(#[from] sim_engine::SimError),
-    /// rustls does not take certificate and key.
     #[error("--cert and --key: {0}; give a certificate and the key that it was made for")]
     Tls(#[from] rustls::Error),
-    /// The system has no thread or descriptor left.
     #[error("the server cannot run: {source}{}", raise(source))]
     System {
-        /// What the system said.
         #[from]
         source: io::Error,
     },
@@ -107,7 +95,6 @@ fn raise(error: &io::Error) -> &'static str {
     }
 }
 
-/// A server that runs.
 #[derive(Debug)]
 pub struct Serving {
     server: Server,
@@ -126,7 +113,6 @@ pub struct Serving {
 /// What a server did, printed as one line of JSON when it has ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ServeReport {
-    /// Handshakes completed.
     pub handshakes: u64,
     /// Sessions that failed, for whatever reason but the peer's hanging up.
     pub failed: u64,
@@ -138,9 +124,7 @@ pub struct ServeReport {
     pub abandoned: u64,
     /// Workers that did not end; their accounts are not in here.
     pub stuck: u64,
-    /// HTTP requests answered.
     pub requests: u64,
-    /// Operations that the device completed.
     pub ops: u64,
     /// Operations given up because their session ended.
     pub cancelled: u64,
@@ -164,9 +148,6 @@ const QUEUE_BOUND: usize = 65_536;
 
 impl Serving {
     /// Listens and serves.
-    ///
-    /// # Errors
-    /// See [`ServeError`].
     pub fn start(plan: ServePlan) -> Result<Self, ServeError> {
         let ServePlan { listen, metrics, identity, engine, workers, limits, drain } = plan;
         let keys = Arc::clone(&identity.keys);
@@ -247,20 +228,15 @@ impl Serving {
         Ok(())
     }
 
-    /// Where it tells its metrics.
-    #[must_use]
     pub fn metrics_address(&self) -> Option<SocketAddr> {
         self.metrics.as_ref().map(Metrics::address)
     }
 
-    /// Where it listens.
-    #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.server.address()
     }
 
     /// Counters to look at while it runs.
-    #[must_use]
     pub fn live(&self) -> &Arc<LiveCounters> {
         self.server.live()
     }

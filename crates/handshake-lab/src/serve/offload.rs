@@ -11,7 +11,6 @@ use crate::run::Device;
 /// Threads that may block, with a key each of them can use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Threads {
-    /// How many.
     pub threads: usize,
     /// Operations that wait before them; more wait in the engine, first come first served.
     pub ring: usize,
@@ -44,7 +43,6 @@ impl Offload {
         Self::Threads(Engine::builder(Arc::new(pool)).queue_bound(queue_bound).build())
     }
 
-    /// The engine, for its counters.
     pub(super) fn engine(&self) -> Arc<Engine<CryptoOp>> {
         match self {
             Self::Sim(device) => device.engine_handle(),

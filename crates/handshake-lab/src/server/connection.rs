@@ -51,7 +51,7 @@ enum Stage {
     Lingering(usize),
 }
 
-/// Bytes that are read after the goodbye from a peer that goes on sending.
+/// The most bytes that are read after our `close_notify` from a peer that still sends.
 const LONGEST_GOODBYE: usize = 1024 * 1024;
 
 impl<T: Read + Write> Connection<T> {

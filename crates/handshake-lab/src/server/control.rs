@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 #[derive(Debug, Default)]
 pub(super) struct Control(AtomicU8);
 
-/// No new connection; those there are end in good order. A new control has 0: the worker runs.
+/// No new connection; open ones are served to their end. A new control has 0: the worker runs.
 pub(super) const DRAIN: u8 = 1;
 /// End at once, whatever is under way.
 pub(super) const ABANDON: u8 = 2;

@@ -23,26 +23,20 @@ pub(crate) struct Request {
     pub(crate) target: Target,
     /// Whether the client wants no content (`HEAD`).
     pub(crate) head: bool,
-    /// Whether the connection stays open afterwards.
     pub(crate) keep_alive: bool,
     /// Bytes of the body that follow the head.
     pub(crate) body: u64,
 }
 
-/// What a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Target {
     /// `/`.
     Page,
-    /// `/health`.
     Health,
-    /// `/metrics`.
     Metrics,
-    /// Anything else.
     Other,
 }
 
-/// Statuses that are given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Status {
     Ok,
@@ -65,7 +59,6 @@ pub(crate) const LONGEST_LINE: usize = 8 * 1024;
 /// Longest head of a request: the line and all header fields, in bytes. Browsers send less than 2 KiB.
 pub(crate) const LONGEST_HEAD: usize = 16 * 1024;
 
-/// Most header fields.
 const MOST_FIELDS: usize = 100;
 
 /// Longest body that is read, and not looked at, so that the connection can be kept. In bytes.
@@ -252,13 +245,11 @@ impl Status {
 /// The content of a response with [`Status::Ok`].
 #[derive(Debug)]
 pub(crate) struct Content {
-    /// Its media type.
     pub(crate) kind: &'static str,
     pub(crate) text: String,
 }
 
 impl Content {
-    /// A plain text.
     pub(crate) const fn plain(text: String) -> Self {
         Self { kind: PLAIN, text }
     }

@@ -41,12 +41,10 @@ impl Alarms {
         self.0.push(Reverse((at, key)));
     }
 
-    /// The earliest alarm.
     pub(super) fn first(&self) -> Option<(Duration, usize)> {
         self.0.peek().map(|&Reverse(alarm)| alarm)
     }
 
-    /// Takes the earliest alarm away.
     pub(super) fn take_first(&mut self) {
         self.0.pop();
     }

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Several workers share the port by sharing the listening socket: each has its own handle on it in its own poller, and
-//! and the worker that accepts first serves.
+//! the worker that accepts first serves.
 
 mod control;
 mod phase;
@@ -56,7 +56,6 @@ pub use plan::ServerPlan;
 pub use service::{Collect, LiveCounters, Service};
 pub use tally::{SessionChecks, Timeouts, WorkerReport};
 
-/// A running server.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
@@ -71,10 +70,9 @@ struct Running {
     thread: JoinHandle<io::Result<WorkerReport>>,
 }
 
-/// How a server ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
-    /// No new connection; those there are end in good order, within this time.
+    /// No new connection; open ones are served to their end, within this time.
     Drain(Duration),
     /// At once, whatever is under way.
     Abandon,
@@ -126,7 +124,7 @@ impl Server {
         drop(ready);
         let server = Self { address: listener.local_addr()?, live, workers };
         for _ in 0..server.workers.len() {
-            // One that ends without a word has panicked, which its join tells.
+            // A worker that sends nothing has panicked; joining it reports that.
             if let Ok(Err(error)) = started.recv() {
                 let _ = server.tell(Ending::Abandon);
                 return Err(error);
@@ -135,22 +133,19 @@ impl Server {
         Ok(server)
     }
 
-    /// Where it listens.
-    #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
     }
 
     /// Counters to look at while it runs.
-    #[must_use]
     pub fn live(&self) -> &Arc<LiveCounters> {
         &self.live
     }
 
     /// Ends the server and waits for its workers.
     ///
-    /// A worker that blocks in an operation cannot be ended before it; one that still has not ended `patience` after it
-    /// was told to is given up, and its thread left behind.
+    /// A worker that blocks in an operation ends only after it. One that has not ended within `patience` of the order is
+    /// abandoned with its thread.
     ///
     /// # Errors
     /// What a worker's poller failed with.

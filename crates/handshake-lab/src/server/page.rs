@@ -13,7 +13,6 @@ use super::{
     service::{LiveCounters, Service},
 };
 
-/// An HTTP conversation.
 #[derive(Debug, Default)]
 pub(super) struct Page {
     received: Vec<u8>,
@@ -31,7 +30,6 @@ pub(super) struct Page {
     draining: bool,
 }
 
-/// How a conversation has ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum End {
     /// Nothing is left to be read.
@@ -105,7 +103,6 @@ impl Page {
         self.body -= here as u64;
     }
 
-    /// Begins to send an answer.
     fn answer(&mut self, mut request: Request, content: String) {
         if request.status == Status::Ok && request.target == Target::Metrics {
             // Metrics are on an address of their own.
@@ -134,7 +131,6 @@ impl Page {
         matches!(self.phase(), Phase::Idle(_))
     }
 
-    /// What the conversation waits for.
     pub(super) fn phase(&self) -> Phase {
         if self.sent < self.response.len() {
             Phase::Response(self.answers)

@@ -1,9 +1,7 @@
 //! The states that a session reports to its worker: progress, phase, milestone and cause of failure.
 
-/// Why a session failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
-    /// The peer went away.
     HungUp,
     /// The peer broke the protocol, or nothing could be agreed on.
     Tls,
@@ -16,11 +14,8 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// All of them.
     pub const ALL: [Self; 5] = [Self::HungUp, Self::Tls, Self::Key, Self::TimedOut, Self::Other];
 
-    /// Its name in metrics.
-    #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
             Self::HungUp => "hung_up",
@@ -32,18 +27,17 @@ impl Cause {
     }
 }
 
-/// Result of advancing a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Progress {
     /// The session waits for its transport or, if it is parked, for its wake.
     Waits,
     /// The session waits for a job: the pool is at its maximum.
     WaitsForJob,
-    /// The session has ended in good order.
+    /// The session has ended without a failure.
     Ended,
 }
 
-/// What a session waits for. The number tells one wait of a kind from the next.
+/// What a session waits for. The number distinguishes waits of the same kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// The end of its handshake.

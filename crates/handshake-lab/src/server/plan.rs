@@ -10,7 +10,6 @@ use super::{
 };
 use crate::scenario::Wake;
 
-/// Settings of a server.
 #[derive(Debug)]
 pub struct ServerPlan {
     /// Event loops.
@@ -19,7 +18,6 @@ pub struct ServerPlan {
     pub wake: Wake,
     /// The configuration and mode of its sessions.
     pub context: SslContext,
-    /// What a session is for.
     pub service: Service,
     /// Every n-th session that parks is resumed once more without a wake, to show that it does no harm (law L2).
     pub unprompted_every: Option<u64>,

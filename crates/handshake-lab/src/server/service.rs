@@ -11,7 +11,6 @@ use super::{
     tally::Timeouts,
 };
 
-/// What a session is for.
 #[derive(Debug, Clone)]
 pub enum Service {
     /// The handshake alone: the server says goodbye (`close_notify`) as soon as it is done.
@@ -37,56 +36,44 @@ pub struct LiveCounters {
     /// By [`Cause`].
     failed: [AtomicU64; Cause::ALL.len()],
     requests: AtomicU64,
-    /// Connections accepted.
     accepted: AtomicU64,
     /// Times that no connection could be accepted for want of descriptors or memory.
     accept_pauses: AtomicU64,
     /// By what was waited for: handshake, request, response, next request.
     timeouts: [AtomicU64; 4],
-    /// Sessions that there are.
     sessions: AtomicUsize,
     draining: AtomicBool,
 }
 
 impl LiveCounters {
-    /// Handshakes completed.
-    #[must_use]
     pub fn handshakes(&self) -> u64 {
         self.handshakes.load(Ordering::Relaxed)
     }
 
     /// Sessions that ended in an error, those included whose peer hung up.
-    #[must_use]
     pub fn failed(&self) -> u64 {
         Cause::ALL.into_iter().map(|cause| self.failures(cause)).sum()
     }
 
     /// Sessions that ended in an error of this kind.
-    #[must_use]
     pub fn failures(&self, cause: Cause) -> u64 {
         self.failed[cause as usize].load(Ordering::Relaxed)
     }
 
-    /// HTTP requests answered.
-    #[must_use]
     pub fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
     }
 
-    /// Connections accepted.
-    #[must_use]
     pub fn accepted(&self) -> u64 {
         self.accepted.load(Ordering::Relaxed)
     }
 
     /// Times that a worker stopped accepting for a while, for want of descriptors or memory.
-    #[must_use]
     pub fn accept_pauses(&self) -> u64 {
         self.accept_pauses.load(Ordering::Relaxed)
     }
 
     /// Sessions that waited for their peers longer than they may.
-    #[must_use]
     pub fn timeouts(&self) -> Timeouts {
         let [handshakes, requests, responses, idle] =
             self.timeouts.each_ref().map(|count| count.load(Ordering::Relaxed));
@@ -94,13 +81,10 @@ impl LiveCounters {
     }
 
     /// Whether the server takes no new connections any more.
-    #[must_use]
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed)
     }
 
-    /// Sessions that there are now.
-    #[must_use]
     pub fn sessions(&self) -> usize {
         self.sessions.load(Ordering::Relaxed)
     }

@@ -8,7 +8,6 @@ use super::{
     service::LiveCounters,
 };
 
-/// A session of a worker.
 pub(crate) trait Session {
     /// Why one ended before its time.
     type Failure: fmt::Display;
@@ -27,23 +26,22 @@ pub(crate) trait Session {
     /// Looks after the peer of a parked session without resuming it.
     fn watch_peer(&mut self) -> Result<(), Self::Failure>;
 
-    /// Cancels the operation that it is parked on, keeps everything else, and is about to ask anew. False if it is not
-    /// parked, or is of the kind that never does.
+    /// Cancels the operation that it is parked on; the next `advance` submits another. False if it is not parked or does
+    /// not support this.
     fn start_over(&mut self) -> bool {
         false
     }
 
-    /// What it waits for has not come within `limit`: the peer is told, as far as it can be. True if the session goes on,
-    /// to say its goodbye; false if the caller must drop it.
+    /// Ends a wait that exceeded `limit`, with an answer to the peer where the protocol has one. True if the session
+    /// still has that answer to send; false if the caller must drop it.
     fn time_out(&mut self, limit: Duration) -> bool {
         let _ = limit;
         false
     }
 
-    /// How far its handshake has come.
     fn milestone(&self) -> Milestone;
 
-    /// What it waits for, which says how long it may: the time begins anew whenever this changes.
+    /// What it waits for. Its time limit starts again whenever this changes.
     fn phase(&self) -> Phase {
         match self.milestone() {
             Milestone::Established => Phase::Idle(0),

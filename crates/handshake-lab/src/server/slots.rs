@@ -49,7 +49,6 @@ impl<T> Slots<T> {
         self.entries.len()
     }
 
-    /// The keys of all values.
     pub(crate) fn keys(&self) -> Vec<usize> {
         self.entries.iter().map(|(_, (key, _))| *key).collect()
     }

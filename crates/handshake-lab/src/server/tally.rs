@@ -10,9 +10,7 @@ use super::phase::Phase;
 /// What one worker has done, after its end.
 #[derive(Debug, Clone)]
 pub struct WorkerReport {
-    /// Connections accepted.
     pub accepted: u64,
-    /// Handshakes completed.
     pub handshakes: u64,
     /// Sessions that failed, for whatever reason but the peer's hanging up.
     pub failed: u64,
@@ -22,11 +20,10 @@ pub struct WorkerReport {
     pub given_up: u64,
     /// Sessions that waited for their peers longer than they may.
     pub timeouts: Timeouts,
-    /// Sessions given up because the server was told to end.
+    /// Sessions closed because the time to drain was over.
     pub abandoned: u64,
     /// Turns of the event loop, each of which polls once.
     pub turns: u64,
-    /// Times a session parked.
     pub parks: u64,
     /// Tokens that came out of the ready queue.
     pub tokens: u64,
@@ -38,7 +35,6 @@ pub struct WorkerReport {
     pub fd_writes: u64,
     /// What was checked of each session.
     pub sessions: SessionChecks,
-    /// CPU time of the worker's thread.
     pub cpu: Duration,
     /// Time that it was ready to run without a processor; `None` in virtual time and where the system does not tell.
     pub processor_wait: Option<Duration>,

@@ -19,7 +19,6 @@ pub(super) enum Source {
     /// Of the control or the ready queue: that the poll has ended is all there is to it.
     Bell,
     Listener,
-    /// A connection's socket.
     Socket(usize),
     /// The descriptor of a connection's session.
     Session(usize),

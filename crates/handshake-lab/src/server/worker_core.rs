@@ -1,4 +1,4 @@
-//! The core of a worker: its sessions and who goes on when. It knows no socket and no clock.
+//! The core of a worker: its sessions, and the order in which they continue. It has no socket and no clock.
 //!
 //! A driver feeds it: readiness of transports, new sessions, the end; [`worker`](super::worker) does with a poller in
 //! real time, the stepped worker with a calendar in virtual time. Completions come by the ready queue.
@@ -31,7 +31,7 @@ use crate::plant::{self, Bug};
 /// finishes those under way before it begins too many; large enough that a turn's poll is shared.
 pub(crate) const NEW_A_TURN: usize = 8;
 
-/// What a core is told of the server's plan.
+/// The part of the server's plan that a core needs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Policy {
     /// Every n-th session that parks is resumed once more without a wake (law L2).
@@ -52,7 +52,7 @@ pub(crate) struct Core<S, C: Charge> {
     ready: ReadyQueue,
     sender: ReadySender,
     sessions: Slots<Held<S, C::Tariff>>,
-    /// Sessions whose first bytes have come and have not been looked at.
+    /// Sessions whose first bytes have arrived and have not been read.
     fresh: VecDeque<usize>,
     /// Sessions that wait for a job.
     starved: VecDeque<usize>,
@@ -77,15 +77,13 @@ struct Held<S, T> {
     session: S,
     tariff: T,
     tally: SessionTally,
-    /// Whether its first bytes have come.
+    /// Whether its first bytes have arrived.
     begun: bool,
-    /// It waits for a job, and goes on when there is one.
+    /// Whether it waits for a free job.
     starved: bool,
     /// Up to where its time has been charged.
     charged: Milestone,
-    /// What it waits for ...
     phase: Phase,
-    /// ... until when at most ...
     due: Option<Duration>,
     /// ... and when it is looked at next, which is then or before.
     alarm: Option<Duration>,
@@ -243,7 +241,7 @@ impl<S: Session, C: Charge> Core<S, C> {
         }
     }
 
-    /// Whether parked sessions are to be called again before long, for nothing will wake them.
+    /// Whether parked sessions must be polled, since nothing will wake them.
     pub(crate) fn polls(&self) -> bool {
         self.policy.polls && self.pool.stats().live > 0
     }
@@ -277,7 +275,7 @@ impl<S: Session, C: Charge> Core<S, C> {
         self.feed_starved() || any
     }
 
-    /// A session's wake has come, by whatever route.
+    /// Handles the wake of a session, whatever its route.
     pub(crate) fn woken(&mut self, key: usize) {
         self.report.tokens += 1;
         let Some(held) = self.sessions.by_key(key) else { return };
@@ -345,12 +343,10 @@ impl<S: Session, C: Charge> Core<S, C> {
         true
     }
 
-    /// Whether handshakes wait to be begun.
     pub(crate) fn has_fresh(&self) -> bool {
         !self.fresh.is_empty()
     }
 
-    /// Sessions there are.
     pub(crate) fn len(&self) -> usize {
         self.sessions.len()
     }
@@ -401,7 +397,7 @@ impl<S: Session, C: Charge> Core<S, C> {
         }
     }
 
-    /// Gives up the sessions that are left, and tells what was done.
+    /// Closes the remaining sessions and returns the report.
     pub(crate) fn finish(mut self, cpu: Duration) -> WorkerReport {
         self.report.abandoned = self.sessions.len() as u64;
         for key in self.sessions.keys() {
@@ -553,7 +549,7 @@ fn alone<R>(step: impl FnOnce() -> R) -> Option<R> {
 }
 
 impl<S, C: Charge> AsFd for Core<S, C> {
-    /// Readable when a completion has come during a sleep.
+    /// Readable when a completion arrived during a sleep.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.ready.as_fd()
     }

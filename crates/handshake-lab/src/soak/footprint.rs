@@ -7,11 +7,8 @@ use serde::{Deserialize, Serialize};
 /// What the process holds at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Footprint {
-    /// Open descriptors.
     pub descriptors: u64,
-    /// Threads.
     pub threads: u64,
-    /// Resident memory in KiB.
     pub resident_kib: u64,
 }
 

@@ -10,10 +10,8 @@ use crate::scenario::{
     KeyType, Mix, Mode, PollingMode, Routing, RowPlan, Service, TlsVersion, Wake,
 };
 
-/// Handshakes begun in one round.
 pub(super) const ROUND: u64 = 512;
 
-/// The plan of one round.
 pub(super) fn plan(seed: u64) -> RowPlan {
     let rng = &mut ChaCha8Rng::seed_from_u64(seed);
     let connections = 1 << rng.random_range(3..7);

@@ -1,4 +1,4 @@
-//! What a soak came to, and whether the process is as it was.
+//! The results of a soak, and whether the process holds no more than before.
 
 use comfy_table::{CellAlignment, Table, presets};
 use serde::{Deserialize, Serialize};
@@ -6,41 +6,31 @@ use serde::{Deserialize, Serialize};
 use super::footprint::Footprint;
 use lab_report::{LawReport, Ledger, Machine, laws_line, ledger_line};
 
-/// Names the shape of the document.
 pub(super) const SCHEMA: &str = "layby.soak/1";
 
 /// Memory by which a process may have grown, in KiB: the allocator keeps what threads of different rounds needed at the
 /// same time. Over 100,000 handshakes it is 42 bytes for each, less than the least that anything allocated takes.
 pub(super) const SLACK_KIB: u64 = 4 << 10;
 
-/// What a soak came to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SoakReport {
-    /// `layby.soak/1`.
     pub schema: String,
-    /// Where it ran.
     pub machine: Machine,
-    /// The seed.
     pub seed: u64,
     /// Rounds, without those of the warm-up.
     pub rounds: u64,
     /// Handshakes that clients began, without those of the warm-up.
     pub begun: u64,
-    /// Those that both sides completed.
     pub completed: u64,
     /// Those that failed, because of a fault or a deadline.
     pub failed: u64,
     /// Those whose client hung up on purpose.
     pub hung_up: u64,
-    /// Faults that struck.
     pub faults: u64,
-    /// Operations whose deadline passed.
     pub deadlines: u64,
-    /// Operations that software took over.
     pub fallbacks: u64,
     /// What the process held after the warm-up.
     pub before: Footprint,
-    /// What it held in the end.
     pub after: Footprint,
     /// By how much its memory may have grown, in KiB.
     pub slack_kib: u64,
@@ -48,34 +38,27 @@ pub struct SoakReport {
     pub ledger: Ledger,
     /// The laws that were checked in each round.
     pub laws: Vec<LawReport>,
-    /// Whether it was broken off.
     pub partial: bool,
 }
 
-/// What is compared: its name, how much there was, and whether that is well.
+/// A resource of the process before and after the soak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Held {
-    /// Its name.
     pub what: &'static str,
-    /// After the warm-up.
     pub before: u64,
-    /// In the end.
     pub after: u64,
     /// By how much it may have grown.
     pub slack: u64,
 }
 
 impl Held {
-    /// Whether there is no more of it than there may be. Less is well.
-    #[must_use]
+    /// Whether it has grown by no more than its slack.
     pub const fn is_good(&self) -> bool {
         self.after <= self.before + self.slack
     }
 }
 
 impl SoakReport {
-    /// What is compared.
-    #[must_use]
     pub fn held(&self) -> [Held; 3] {
         let Self { before, after, .. } = self;
         let held = |what, before, after, slack| Held { what, before, after, slack };
@@ -87,7 +70,6 @@ impl SoakReport {
     }
 
     /// What is not as it must be, each in one sentence.
-    #[must_use]
     pub fn faults(&self) -> Vec<String> {
         let grown = self.held().into_iter().filter(|held| !held.is_good()).map(|held| {
             let Held { what, before, after, slack } = held;
@@ -107,13 +89,11 @@ impl SoakReport {
     }
 
     /// Whether all is as it must be.
-    #[must_use]
     pub fn is_good(&self) -> bool {
         self.faults().is_empty()
     }
 
     /// The report as text that ends with a line feed.
-    #[must_use]
     pub fn text(&self) -> String {
         use std::fmt::Write as _;
         let mut table = Table::new();
@@ -148,8 +128,6 @@ impl SoakReport {
         out
     }
 
-    /// The verdict in one sentence.
-    #[must_use]
     pub fn verdict(&self) -> String {
         let faults = self.faults();
         if !faults.is_empty() {

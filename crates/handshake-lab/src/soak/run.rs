@@ -19,12 +19,9 @@ use crate::{
 
 /// A soak that could not be run to its end.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum SoakError {
-    /// A round could not be run.
     #[error(transparent)]
     Round(#[from] RunError),
-    /// The kernel does not tell what the process holds.
     #[error("cannot count what the process holds: {0}")]
     Footprint(#[source] io::Error),
 }
@@ -36,7 +33,7 @@ const WARM_UP: u64 = 16;
 /// Runs rounds until `handshakes` have been begun, after a warm-up.
 ///
 /// # Errors
-/// What kept a round from being run. What is left over is in the report instead.
+/// Why a round could not be run. What is left over is in the report instead.
 pub fn run(seed: u64, handshakes: u64, progress: &Progress) -> Result<SoakReport, SoakError> {
     // Both ends of a connection and perhaps its session's own descriptor.
     raise_file_limit(128, 3).map_err(RunError::from)?;
@@ -44,7 +41,7 @@ pub fn run(seed: u64, handshakes: u64, progress: &Progress) -> Result<SoakReport
     let rounds = handshakes.div_ceil(ROUND);
     let warm_up = rounds.div_ceil(5).min(WARM_UP);
     let mut seeds = seed..;
-    // What a single round tells of itself would say nothing of the whole.
+    // The progress of a single round says nothing about the whole soak.
     let quiet = progress.quiet();
     progress.begin("soak", &format!("{rounds} rounds after {warm_up} to warm up"));
     for seed in seeds.by_ref().take(warm_up as usize) {

@@ -14,7 +14,6 @@ use super::{
     protocol::Protocol, time::Time,
 };
 
-/// When clients connect.
 #[derive(Debug, Clone)]
 pub(super) enum Load {
     /// A fixed number of places, each of which connects again when its handshake ends.
@@ -51,7 +50,6 @@ pub(super) struct Station<P: Protocol> {
 #[derive(Debug)]
 pub(super) struct Setting {
     pub(super) time: Rc<Time>,
-    /// Which station signs for which connection.
     pub(super) routing: Routing,
     pub(super) costs: Costs,
     pub(super) unprompted_every: Option<u64>,
@@ -64,7 +62,6 @@ pub(super) struct Setting {
     pub(super) load: Load,
     /// How many of the fibers' workers serve.
     pub(super) workers: usize,
-    /// Whether operations have deadlines.
     pub(super) deadlines: bool,
     /// Reports when the run is interrupted.
     pub(super) stop: Option<Progress>,

@@ -17,7 +17,6 @@ use crate::{
 /// The profile that is used when no other is given.
 const REFERENCE: &str = include_str!("../../profiles/reference.toml");
 
-/// Names the shape of the file.
 const SCHEMA: &str = "layby.cost/2";
 
 /// The longest that a station may take, in microseconds: ten seconds.
@@ -29,9 +28,7 @@ const LONGEST_US: f64 = 1e7;
 pub struct CostProfile {
     /// Names the shape of the file: `layby.cost/2`.
     pub schema: String,
-    /// Its name.
     pub name: String,
-    /// Where the figures come from.
     pub origin: String,
     /// A full handshake over TLS 1.3.
     pub tls13: Segments,
@@ -65,62 +62,34 @@ pub struct Segments {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SignCosts {
-    /// ECDSA on P-256.
     pub p256: f64,
-    /// ECDSA on P-384.
     pub p384: f64,
-    /// Ed25519.
     pub ed25519: f64,
-    /// RSA with 2,048 bits.
     pub rsa2048: f64,
 }
 
 /// A cost profile that cannot be used as written: the field and the remedy, in one line.
 #[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
 pub enum ProfileError {
-    /// The file cannot be read.
     #[error("cost profile {file}: {reason}; give a file that lab calibrate has written")]
-    Unreadable {
-        /// The file.
-        file: String,
-        /// What the operating system said.
-        reason: io::Error,
-    },
-    /// Not TOML, a field too many or too few, or one that is not a number.
+    Unreadable { file: String, reason: io::Error },
     #[error(
         "cost profile {file} line {line}: {message}; mend it there, or write it anew: lab calibrate"
     )]
     Syntax {
-        /// The file.
         file: String,
         /// Counted from 1.
         line: usize,
-        /// What the parser said.
         message: String,
     },
-    /// Another version of the file.
     #[error(
         "cost profile {file}: schema = {found:?}: this laboratory reads {SCHEMA:?}; write it anew: lab calibrate"
     )]
-    Schema {
-        /// The file.
-        file: String,
-        /// The version in the file.
-        found: String,
-    },
-    /// A time out of range.
+    Schema { file: String, found: String },
     #[error(
         "cost profile {file}: {field} = {value}: out of range; give 0 to {LONGEST_US} microseconds"
     )]
-    OutOfRange {
-        /// The file.
-        file: String,
-        /// The field with its section.
-        field: String,
-        /// The value as given.
-        value: f64,
-    },
+    OutOfRange { file: String, field: String, value: f64 },
 }
 
 impl CostProfile {
@@ -173,7 +142,6 @@ impl CostProfile {
     ///
     /// # Panics
     /// Never: it is plain data.
-    #[must_use]
     pub fn toml(&self) -> String {
         let fields = toml::to_string(self).expect("plain data");
         format!(
@@ -229,7 +197,6 @@ impl CostProfile {
     }
 
     /// Name and hash, as results show them.
-    #[must_use]
     pub fn id(&self) -> String {
         format!("{}-{}", self.name, self.hash)
     }

@@ -38,7 +38,6 @@ impl Heartbeat {
         true
     }
 
-    /// The delays, in microseconds.
     pub(super) fn into_late_us(self) -> Histogram<u64> {
         self.late_us
     }

@@ -26,27 +26,22 @@ pub(crate) const MOST_WORKERS: usize = 2;
 /// The plan of one seed: drawn from the seed and from nothing else.
 #[derive(Debug, Clone)]
 pub struct SeedPlan {
-    /// The seed.
     pub seed: u64,
     /// Whether TLS is executed; otherwise handshakes are profiled.
     pub real_tls: bool,
-    /// Parking or waiting.
     pub mode: Mode,
     /// Event loops.
     pub workers: usize,
     /// Whether job pools are small, so that sessions have to wait for a job.
     pub few_jobs: bool,
-    /// The devices, with their faults.
     pub devices: Vec<InstanceConfig>,
     /// How many of that instance each device has.
     pub instances: usize,
-    /// When finished work is collected.
     pub polling: Polling,
     /// The time without an answer after which a device is asked whether a request is lost.
     pub response_timeout: Duration,
     /// The engines before them.
     pub engine: EngineSettings,
-    /// How parked sessions are woken.
     pub wake: Wake,
     /// One session in n takes its callback away while it is parked.
     pub unset_every: u64,
@@ -58,10 +53,8 @@ pub struct SeedPlan {
     pub connections: Vec<Connection>,
 }
 
-/// One connection of a seed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Connection {
-    /// When the client connects.
     pub at: Duration,
     /// How long after connecting the client hangs up, unless it is done.
     pub hangs_up_after: Option<Duration>,
@@ -75,7 +68,6 @@ pub struct Connection {
 const CLASSES: [ServiceClass; 2] = [ServiceClass(0), ServiceClass(1)];
 
 impl SeedPlan {
-    /// Draws the plan of a seed.
     #[must_use]
     pub fn of(seed: u64) -> Self {
         let rng = &mut ChaCha8Rng::seed_from_u64(seed);

@@ -31,18 +31,17 @@ use crate::{
 
 /// The kinds of signature, in the order of [`KeyType::ALL`](crate::scenario::KeyType::ALL).
 pub(crate) const KINDS: [Kind; 4] = [
-    Kind::new("outline-p256"),
-    Kind::new("outline-p384"),
-    Kind::new("outline-ed25519"),
-    Kind::new("outline-rsa2048"),
+    Kind::new("profiled-p256"),
+    Kind::new("profiled-p384"),
+    Kind::new("profiled-ed25519"),
+    Kind::new("profiled-rsa2048"),
 ];
 
 /// Indices in [`KINDS`] of the fast and the slow kind of a swarm.
 pub(super) const FAST_AND_SLOW: [usize; 2] = [0, 3];
 
-/// The work of a profiled signature.
 #[derive(Debug)]
-pub(crate) struct Outline {
+pub(crate) struct ProfiledSignature {
     session: u64,
     kind: Kind,
     /// Counts it among the requests of its device; `None` in a copy for the standby.
@@ -79,11 +78,10 @@ impl Drop for Counted {
     }
 }
 
-/// The result of a profiled signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Checksum(u64);
 
-impl Outline {
+impl ProfiledSignature {
     /// The correct result. It differs for every session, so that a result of another session fails the check.
     fn checksum(&self) -> Checksum {
         // The finaliser of SplitMix64, in which every bit of the number matters.
@@ -92,7 +90,7 @@ impl Outline {
     }
 }
 
-impl Work for Outline {
+impl Work for ProfiledSignature {
     type Output = Checksum;
 
     fn kind(&self) -> Kind {
@@ -121,9 +119,9 @@ thread_local! {
 pub(crate) struct Checksums;
 
 impl Compute for Checksums {
-    type Work = Outline;
+    type Work = ProfiledSignature;
 
-    fn compute(&self, work: &Outline) -> Result<Checksum, DeviceError> {
+    fn compute(&self, work: &ProfiledSignature) -> Result<Checksum, DeviceError> {
         Answers::note(|answers| answers.computed += 1);
         Ok(work.checksum())
     }
@@ -137,22 +135,19 @@ impl Compute for Checksums {
     }
 }
 
-/// How the server signs.
 #[derive(Debug, Clone)]
 pub(super) enum Signing {
     /// On devices, one engine each; handshakes park.
-    Async(Vec<Arc<Engine<Outline>>>),
+    Async(Vec<Arc<Engine<ProfiledSignature>>>),
     /// On devices, one engine each; the thread waits.
-    Blocking(Vec<Arc<Engine<Outline>>>),
+    Blocking(Vec<Arc<Engine<ProfiledSignature>>>),
     /// On the serving thread, or not at all: only the time is charged.
     Inline,
 }
 
-/// Profiled handshakes.
 #[derive(Debug)]
 pub(super) struct Profiled {
     pub(super) signing: Signing,
-    /// The kind of each connection.
     pub(super) mix: Mix,
     /// One connection in n needs the slow kind of signature, whatever its key; 0 for none.
     pub(super) slow_every: u64,
@@ -160,7 +155,6 @@ pub(super) struct Profiled {
     counts: Rc<Counts>,
 }
 
-/// How sessions are woken by callback.
 #[derive(Debug)]
 struct Callbacks {
     switchboard: Switchboard,
@@ -213,23 +207,24 @@ impl Profiled {
 }
 
 impl Protocol for Profiled {
-    type Work = Outline;
-    type Session = OutlineSession;
-    type Client = OutlineClient;
+    type Work = ProfiledSignature;
+    type Session = ProfiledSession;
+    type Client = ProfiledClient;
 
     fn kind(&self, number: u64) -> ConnectionKind {
         let kind = self.mix.draw(number);
         if kind.resumed && self.counts.tickets.take(kind) { kind } else { kind.full() }
     }
 
-    fn accept(&self, end: End, pool: &JobPool, route: Option<Route>) -> Option<OutlineSession> {
+    fn accept(&self, end: End, pool: &JobPool, route: Option<Route>) -> Option<ProfiledSession> {
         let wire = end.wire();
         let slow = self.slow_every > 0 && wire.number % self.slow_every == self.slow_every - 1;
         let signature = match self.slow_every {
             0 => wire.kind.key as usize,
             _ => FAST_AND_SLOW[usize::from(slow)],
         };
-        let work = Outline { session: wire.number, kind: KINDS[signature], _counted: None };
+        let work =
+            ProfiledSignature { session: wire.number, kind: KINDS[signature], _counted: None };
         let (engine, parks) = match &self.signing {
             // The signature was made when the session began.
             _ if wire.kind.resumed => (None, false),
@@ -252,7 +247,7 @@ impl Protocol for Profiled {
         let counts = Rc::clone(&self.counts);
         counts.sessions.set(counts.sessions.get().max(wire.number + 1));
         let stage = Stage::Hello;
-        Some(OutlineSession {
+        Some(ProfiledSession {
             end,
             work,
             signature,
@@ -266,9 +261,9 @@ impl Protocol for Profiled {
         })
     }
 
-    fn connect(&self, end: End) -> Result<OutlineClient, String> {
+    fn connect(&self, end: End) -> Result<ProfiledClient, String> {
         let counts = self.mix.resumes().then(|| Rc::clone(&self.counts));
-        Ok(OutlineClient { end, greeted: false, answers: 0, counts })
+        Ok(ProfiledClient { end, greeted: false, answers: 0, counts })
     }
 
     fn asked(&self) -> u64 {
@@ -306,12 +301,12 @@ fn received(signed: Signed) -> Signed {
 
 /// The server's end of a profiled handshake.
 #[derive(Debug)]
-pub(super) struct OutlineSession {
+pub(super) struct ProfiledSession {
     end: End,
-    work: Outline,
+    work: ProfiledSignature,
     /// The index of its kind in [`KINDS`].
     signature: usize,
-    engine: Option<Arc<Engine<Outline>>>,
+    engine: Option<Arc<Engine<ProfiledSignature>>>,
     parks: bool,
     /// Its callback, if the session takes it away while it is parked.
     line: Option<Line>,
@@ -331,9 +326,8 @@ enum Stage {
     Established,
 }
 
-/// Why a session failed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum OutlineError {
+pub(super) enum ProfiledError {
     #[error("the peer hung up")]
     PeerClosed,
     #[error("signature: {0}")]
@@ -344,13 +338,13 @@ pub(super) enum OutlineError {
     WrongResult,
 }
 
-impl OutlineSession {
+impl ProfiledSession {
     fn sign(&self) -> Result<Step<Signed>, StartRefused> {
         let Some(engine) = self.engine.clone() else {
             return Ok(Step::Finished(Ok(self.work.checksum())));
         };
         let counted = Some(Counted::new(self.end.wire().device, self.signature));
-        let work = Outline { _counted: counted, ..self.work };
+        let work = ProfiledSignature { _counted: counted, ..self.work };
         let counts = Rc::clone(&self.counts);
         let body = move || {
             counts.asked.set(counts.asked.get() + 1);
@@ -362,13 +356,15 @@ impl OutlineSession {
         self.pool.start_with(&self.wait_ctx, body).map_err(|refused| refused.reason)
     }
 
-    fn answer(&mut self, signed: Signed) -> Result<(), OutlineError> {
+    fn answer(&mut self, signed: Signed) -> Result<(), ProfiledError> {
         let signed = signed?;
         if signed != self.work.checksum() {
-            let of = |session| Outline { session, kind: self.work.kind, _counted: None }.checksum();
+            let of = |session| {
+                ProfiledSignature { session, kind: self.work.kind, _counted: None }.checksum()
+            };
             let foreign = (0..self.counts.sessions.get()).any(|session| of(session) == signed);
             Answers::note(|answers| answers.foreign += u64::from(foreign));
-            return Err(OutlineError::WrongResult);
+            return Err(ProfiledError::WrongResult);
         }
         if !self.end.wire().kind.resumed {
             self.counts.verified.set(self.counts.verified.get() + 1);
@@ -380,10 +376,10 @@ impl OutlineSession {
     }
 }
 
-impl Session for OutlineSession {
-    type Failure = OutlineError;
+impl Session for ProfiledSession {
+    type Failure = ProfiledError;
 
-    fn advance(&mut self, live: &LiveCounters) -> Result<Progress, OutlineError> {
+    fn advance(&mut self, live: &LiveCounters) -> Result<Progress, ProfiledError> {
         loop {
             match std::mem::replace(&mut self.stage, Stage::Unstarted) {
                 Stage::Hello => match receive(&mut self.end) {
@@ -392,7 +388,7 @@ impl Session for OutlineSession {
                         self.stage = Stage::Hello;
                         return Ok(Progress::Waits);
                     }
-                    Received::End => return Err(OutlineError::PeerClosed),
+                    Received::End => return Err(ProfiledError::PeerClosed),
                 },
                 Stage::Unstarted => match self.sign() {
                     Ok(Step::Finished(Err(_))) if plant::armed(Bug::HushFailure) => {
@@ -404,7 +400,7 @@ impl Session for OutlineSession {
                         return Ok(Progress::Waits);
                     }
                     Err(StartRefused::NoJobs { .. }) => return Ok(Progress::WaitsForJob),
-                    Err(refused) => return Err(OutlineError::NoJob(refused)),
+                    Err(refused) => return Err(ProfiledError::NoJob(refused)),
                 },
                 Stage::Parked(job) => match job.resume() {
                     Step::Finished(Err(_)) if plant::armed(Bug::HushFailure) => {
@@ -429,7 +425,7 @@ impl Session for OutlineSession {
                         self.stage = Stage::Answered;
                         return Ok(Progress::Waits);
                     }
-                    Received::End => return Err(OutlineError::PeerClosed),
+                    Received::End => return Err(ProfiledError::PeerClosed),
                 },
                 Stage::Established => {
                     self.stage = Stage::Established;
@@ -439,7 +435,7 @@ impl Session for OutlineSession {
         }
     }
 
-    fn parked(&mut self) -> Result<(), OutlineError> {
+    fn parked(&mut self) -> Result<(), ProfiledError> {
         if let Some(line) = self.line.take() {
             line.cut(&self.wait_ctx);
         }
@@ -458,10 +454,10 @@ impl Session for OutlineSession {
         parked
     }
 
-    fn watch_peer(&mut self) -> Result<(), OutlineError> {
+    fn watch_peer(&mut self) -> Result<(), ProfiledError> {
         // A client sends nothing between its hello and the answer, so what can be read is the end.
         match receive(&mut self.end) {
-            Received::End => Err(OutlineError::PeerClosed),
+            Received::End => Err(ProfiledError::PeerClosed),
             Received::Byte | Received::Nothing => Ok(()),
         }
     }
@@ -479,14 +475,14 @@ impl Session for OutlineSession {
         false
     }
 
-    fn has_hung_up(failure: &OutlineError) -> bool {
-        matches!(failure, OutlineError::PeerClosed)
+    fn has_hung_up(failure: &ProfiledError) -> bool {
+        matches!(failure, ProfiledError::PeerClosed)
     }
 }
 
 /// The client's end of a profiled handshake.
 #[derive(Debug)]
-pub(super) struct OutlineClient {
+pub(super) struct ProfiledClient {
     end: End,
     greeted: bool,
     /// Flights received from the server.
@@ -510,7 +506,7 @@ impl fmt::Display for ClosedEarly {
     }
 }
 
-impl Client for OutlineClient {
+impl Client for ProfiledClient {
     type Failure = ClosedEarly;
 
     fn drive(&mut self) -> Result<bool, ClosedEarly> {

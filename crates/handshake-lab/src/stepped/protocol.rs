@@ -17,9 +17,7 @@ use crate::{
 pub(super) trait Protocol: 'static {
     /// What the devices compute for it.
     type Work: Work + fmt::Debug;
-    /// The server's end.
     type Session: Session + 'static;
-    /// The client's end.
     type Client: Client;
 
     /// The kind of the connection of this number.
@@ -28,13 +26,11 @@ pub(super) trait Protocol: 'static {
     /// The session of a new connection; `None` if none can be made.
     fn accept(&self, end: End, pool: &JobPool, route: Option<Route>) -> Option<Self::Session>;
 
-    /// The client of a new connection.
     fn connect(&self, end: End) -> Result<Self::Client, String>;
 
     /// Signatures that sessions have asked the key for.
     fn asked(&self) -> u64;
 
-    /// Signatures that clients have verified.
     fn verified(&self) -> u64;
 
     /// How many requests are inside a device or wait for it now, by kind, where that is counted.
@@ -55,14 +51,12 @@ pub(super) trait Protocol: 'static {
 
 /// A client: a handshake, then waiting for the server to close.
 pub(super) trait Client {
-    /// Why it failed.
     type Failure: fmt::Display;
 
-    /// Continues as far as the transport allows. Returns true when the server has closed the session in good order after
-    /// the handshake.
+    /// Continues as far as the transport allows. Returns true when the server has closed the session with
+    /// `close_notify` after the handshake.
     fn drive(&mut self) -> Result<bool, Self::Failure>;
 
-    /// Whether its handshake is done.
     fn is_established(&self) -> bool;
 
     /// Whether its handshake, which is done, has resumed a session.

@@ -16,12 +16,10 @@ use crate::{
     server::{Connection, Service},
 };
 
-/// TLS by rustls.
 #[derive(Debug)]
 pub(super) struct Real {
     /// The server's configuration for each device.
     pub(super) contexts: Vec<SslContext>,
-    /// The clients and their checks.
     pub(super) clients: Clients,
     /// Counts the signatures that the key was asked for.
     pub(super) asked: Asked,

@@ -10,8 +10,7 @@ use std::time::Duration;
 pub(super) struct Recorder {
     pub(super) outcomes: Outcomes,
     pub(super) readings: Readings,
-    pub(super) story: HandshakeTrace,
-    /// Receives the progress of the run.
+    pub(super) handshake_trace: HandshakeTrace,
     progress: Option<Progress>,
     /// The longest duration of the row, and its number of handshakes, if known.
     extent: (Duration, Option<u64>),
@@ -26,10 +25,9 @@ impl Recorder {
         Self { progress: Some(progress), extent, ..Self::default() }
     }
 
-    /// A client has connected.
     pub(super) fn opened(&mut self, now: Duration, number: u64, worker: usize) {
         self.before_idling = None;
-        self.story.opened(now, number, worker);
+        self.handshake_trace.opened(now, number, worker);
     }
 
     /// Called when no client is left: the series ends with `reading` unless another client connects.
@@ -46,7 +44,6 @@ impl Recorder {
         self.before_idling.as_ref().unwrap_or(&self.readings)
     }
 
-    /// A handshake was done.
     pub(super) fn handshake(&mut self, now: Duration, took: Duration) {
         self.handshakes += 1;
         self.outcomes.handshake(now, took);

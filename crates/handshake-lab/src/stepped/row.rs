@@ -72,10 +72,9 @@ pub(crate) struct Ran {
     pub(crate) trace: TraceSummary,
     /// Of a row that was recorded.
     pub(crate) timeline: RowTimeline,
-    pub(crate) story: HandshakeTrace,
+    pub(crate) handshake_trace: HandshakeTrace,
 }
 
-/// Runs one row.
 pub(crate) fn run(
     plan: &RowPlan,
     fleet: &[TestPki],
@@ -166,7 +165,7 @@ pub(crate) fn run(
         device.then(|| plan.ring_entries()),
         &evidence.load.latency_us,
     );
-    Ok(Ran { evidence, trace, timeline, story: recorder.story })
+    Ok(Ran { evidence, trace, timeline, handshake_trace: recorder.handshake_trace })
 }
 
 /// Gives profiled signatures the service class of the real ones with the same key; the slow kind, where there is one,

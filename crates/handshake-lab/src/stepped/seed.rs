@@ -32,7 +32,6 @@ use crate::{
     scenario::{Mode, Routing, RowPlan, Wake},
 };
 
-/// Runs a seed once.
 pub(crate) fn run(
     plan: &SeedPlan,
     row: &RowPlan,
@@ -91,7 +90,6 @@ pub(crate) fn run(
     Ok((evidence(row, outcome), trace))
 }
 
-/// A different seed at each call.
 fn any_seed() -> u64 {
     static CALLS: AtomicU64 = AtomicU64::new(0);
     CALLS.fetch_add(1, Ordering::Relaxed)

@@ -31,7 +31,6 @@ pub(super) struct Time {
     latency: Duration,
 }
 
-/// An event of the calendar.
 #[derive(Debug)]
 pub(super) enum Event {
     /// The next client of a stream comes.
@@ -40,7 +39,6 @@ pub(super) enum Event {
     Arrival(usize),
     /// A chunk reaches an end of a wire.
     Delivery(Rc<Wire>, Side),
-    /// A client hangs up.
     HangUp(Rc<Wire>),
     /// The server gives a session up.
     GiveUp(Rc<Wire>),

@@ -20,7 +20,6 @@ pub(super) enum Mark {
     ToServer = 2,
     /// Bytes, or the end of them, reached the client.
     ToClient = 3,
-    /// A client hung up.
     HangUp = 4,
     /// The server gave a session up.
     GiveUp = 5,
@@ -40,7 +39,6 @@ const DEVICE_EVENTS: u8 = 32;
 /// How much is hashed at a time, in bytes.
 const BLOCK: usize = 1 << 16;
 
-/// A trace being written.
 pub(super) struct Trace {
     hash: Context,
     buffer: Vec<u8>,

@@ -15,7 +15,6 @@ use std::{
 
 use crate::scenario::ConnectionKind;
 
-/// One of the two ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Side {
     Client,
@@ -29,9 +28,7 @@ pub(super) struct Wire {
     pub(super) number: u64,
     /// The place of the load that opened it.
     pub(super) place: usize,
-    /// Which worker serves it.
     pub(super) worker: usize,
-    /// Which device signs for it.
     pub(super) device: usize,
     /// What the connection is like.
     pub(super) kind: ConnectionKind,

@@ -46,14 +46,11 @@ pub(super) struct Desk {
     pub(super) time: Rc<Time>,
     /// The connection number of each session whose handshake is traced.
     numbers: RefCell<BTreeMap<usize, u64>>,
-    /// The heartbeat task of its thread.
     heartbeat: RefCell<Option<Heartbeat>>,
 }
 
-/// An event for a worker.
 #[derive(Debug)]
 pub(super) enum Mail {
-    /// A client has connected.
     Connected(End),
     /// Data has arrived for a session.
     Arrived(Rc<Wire>),
@@ -108,7 +105,7 @@ impl Charge for Busy {
     fn parked(&mut self, key: usize, parked: bool) {
         self.desk.time.record(|recorder, now| {
             if let Some(&number) = self.desk.numbers.borrow().get(&key) {
-                recorder.story.parked(now, number, parked);
+                recorder.handshake_trace.parked(now, number, parked);
             }
         });
     }

@@ -37,7 +37,6 @@ use crate::{
     server::{Limits, LiveCounters, WorkerReport, worker_core::Policy},
 };
 
-/// The results of a world.
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) load: LoadReport,
@@ -92,7 +91,6 @@ pub(super) struct World<P: Protocol> {
 /// Time after the last connection of an open load; longer than the longest queue before a device.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Runs a world to its end.
 pub(super) fn run<P: Protocol>(
     protocol: P,
     stations: Vec<Station<P>>,
@@ -246,7 +244,7 @@ impl<P: Protocol> World<P> {
                 if self.is_here(&wire) {
                     self.setting.time.mark(Mark::HangUp, wire.number);
                     self.setting.time.record(|recorder, now| {
-                        recorder.story.ended(now, wire.number, HandshakeEnd::HungUp);
+                        recorder.handshake_trace.ended(now, wire.number, HandshakeEnd::HungUp);
                     });
                     self.seen.hung_up += 1;
                     self.leave(wire.place);
@@ -285,7 +283,7 @@ impl<P: Protocol> World<P> {
                         self.read_trace(other);
                     }
                 }
-                self.look_for_the_starved(device);
+                self.check_starvation(device);
             }
         }
         self.setting.time.send_off(&self.outbox);
@@ -357,7 +355,7 @@ impl<P: Protocol> World<P> {
         // deadlines are not before those of the requests that were queued first.
         let moved = self.read_trace(device);
         // Before the poll, which might repair the fault.
-        self.look_for_the_starved(device);
+        self.check_starvation(device);
         if moved {
             self.poll(device);
         }
@@ -404,16 +402,16 @@ impl<P: Protocol> World<P> {
             }
             trace.device(device, instance.index(), &record);
             if let Some(recorder) = &mut recorder {
-                recorder.story.device(device, instance.index(), &record);
+                recorder.handshake_trace.device(device, instance.index(), &record);
             }
         }
         any
     }
 
     /// Checks that no request waits for a ring that has room, kind by kind.
-    fn look_for_the_starved(&mut self, device: usize) {
+    fn check_starvation(&mut self, device: usize) {
         let notifies = self.stations[device].notifies;
-        // Room that was promised to a session that was told to submit is not free.
+        // A place that a permit reserves is not free.
         let in_reserve = notifies && self.wakes_are_under_way();
         let station = &self.stations[device];
         let usable = self.usable_from[device] <= self.setting.time.clock.now() && !in_reserve;
@@ -428,7 +426,7 @@ impl<P: Protocol> World<P> {
         });
     }
 
-    /// Whether a session may have been told to resume and has not run yet.
+    /// Whether a session may have been woken and has not run yet.
     fn wakes_are_under_way(&mut self) -> bool {
         self.take_woken();
         let waits = |worker: &Worker| worker.desk.waits();

@@ -1,18 +1,14 @@
 //! Numbers mapped on several threads, their results in the order of the numbers.
 
 use std::{
-    collections::BTreeMap,
     num::NonZeroUsize,
     ops::{ControlFlow, Range},
-    sync::{
-        atomic::{AtomicU64, Ordering},
-        mpsc,
-    },
+    sync::mpsc,
     thread,
 };
 
-/// Passes the results of `map` for each number to `take`, in order, until that breaks. Each thread has a state of its own,
-/// made by `state`, and takes the next number when it is done with its last.
+/// Passes the results of `map` for each number to `take`, in order, until that breaks. The numbers are dealt out to the
+/// threads in turn; each thread has a state of its own, made by `state`.
 ///
 /// # Errors
 /// The first error of `take`.
@@ -26,34 +22,25 @@ pub(super) fn map<S, T: Send, E>(
     map: impl Fn(&mut S, u64) -> T + Sync,
     mut take: impl FnMut(T) -> Result<ControlFlow<()>, E>,
 ) -> Result<(), E> {
-    let next = AtomicU64::new(numbers.start);
-    let end = numbers.end;
     thread::scope(|scope| {
-        let (sender, results) = mpsc::channel();
-        for _ in 0..threads.get() {
-            let (sender, next, state, map) = (sender.clone(), &next, &state, &map);
+        let channels = (0..threads.get()).map(|thread| {
+            let (sender, results) = mpsc::channel();
+            let (own, state, map) = (numbers.clone().skip(thread), &state, &map);
             scope.spawn(move || {
                 let mut state = state();
-                loop {
-                    let number = next.fetch_add(1, Ordering::Relaxed);
+                for number in own.step_by(threads.get()) {
                     // The receiver is gone once `take` has ended the loop.
-                    if number >= end || sender.send((number, map(&mut state, number))).is_err() {
+                    if sender.send(map(&mut state, number)).is_err() {
                         return;
                     }
                 }
             });
-        }
-        drop(sender);
-        let mut early = BTreeMap::new();
-        for number in numbers {
-            let result = loop {
-                if let Some(result) = early.remove(&number) {
-                    break result;
-                }
-                // A thread that panicked has not sent its last one; the scope panics for it.
-                let Ok((number, result)) = results.recv() else { return Ok(()) };
-                early.insert(number, result);
-            };
+            results
+        });
+        let channels: Vec<_> = channels.collect();
+        for (results, _) in channels.iter().cycle().zip(numbers.clone()) {
+            // A thread that panicked has not sent its last one; the scope panics for it.
+            let Ok(result) = results.recv() else { return Ok(()) };
             if take(result)?.is_break() {
                 break;
             }

@@ -5,17 +5,13 @@ use serde::{Deserialize, Serialize};
 use super::report::{Failure, SwarmReport};
 use lab_report::LawReport;
 
-/// Names the shape of the line.
 const SCHEMA: &str = "layby.seed/1";
 
 /// The result of one seed, run twice. It depends neither on the machine nor on the seeds before it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SeedLine {
-    /// `layby.seed/1`.
     pub schema: String,
-    /// The seed.
     pub seed: u64,
-    /// Whether it ran real TLS.
     pub real_tls: bool,
     /// Handshakes begun in the first run.
     pub handshakes: u64,
@@ -23,11 +19,8 @@ pub struct SeedLine {
     pub faults: u64,
     /// Clients that hung up in it and sessions that the server gave up.
     pub cancels: u64,
-    /// SHA-256 of its trace, in hexadecimal.
     pub trace_sha256: String,
-    /// The laws that broke.
     pub failures: Vec<Failure>,
-    /// The laws that were checked.
     pub laws: Vec<LawReport>,
 }
 
@@ -50,8 +43,6 @@ impl SeedLine {
         }
     }
 
-    /// Whether a law broke.
-    #[must_use]
     pub fn is_bad(&self) -> bool {
         !self.failures.is_empty()
     }

@@ -4,25 +4,18 @@ use serde::{Deserialize, Serialize};
 
 use lab_report::{LawReport, Machine, laws_line};
 
-/// Names the shape of the document.
 pub(super) const SCHEMA: &str = "layby.swarm/1";
 
-/// The results of a swarm.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SwarmReport {
-    /// `layby.swarm/1`.
     pub schema: String,
-    /// Where it ran.
     pub machine: Machine,
-    /// `swarm`.
     pub scenario: String,
     /// The cost profile that TLS was charged from.
     pub cost_profile: String,
-    /// The first seed.
     pub from: u64,
     /// Seeds run, each of them twice.
     pub seeds: u64,
-    /// Those of them with real TLS.
     pub real_tls_seeds: u64,
     /// Handshakes begun in the first runs.
     pub handshakes: u64,
@@ -30,7 +23,6 @@ pub struct SwarmReport {
     pub faults: u64,
     /// Clients that hung up and sessions that the server gave up in the first runs.
     pub cancels: u64,
-    /// The laws that broke, by seed.
     pub failures: Vec<Failure>,
     /// Whether it was interrupted before its last seed.
     #[serde(default)]
@@ -40,36 +32,27 @@ pub struct SwarmReport {
     pub threads: usize,
     /// Seeds for each second of real time, all threads together.
     pub seeds_per_s: f64,
-    /// The laws that were checked.
     pub laws: Vec<LawReport>,
     /// Seeds that were asked for and not run, because the swarm ended before them.
     #[serde(default)]
     pub not_run: u64,
-    /// The bug that was planted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub planted: Option<String>,
 }
 
-/// A law broken by a seed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// The seed.
     pub seed: u64,
-    /// The law.
     pub law: String,
-    /// The counts that broke it.
     pub detail: String,
 }
 
 impl SwarmReport {
-    /// Whether no law broke.
-    #[must_use]
     pub fn is_good(&self) -> bool {
         self.failures.is_empty()
     }
 
     /// The report as text that ends with a line feed.
-    #[must_use]
     pub fn text(&self) -> String {
         use std::fmt::Write as _;
         let mut out = String::new();
@@ -109,7 +92,6 @@ impl SwarmReport {
     }
 
     /// Its threads in words.
-    #[must_use]
     pub fn on(&self) -> String {
         match self.threads {
             1 => "one thread".to_owned(),
@@ -117,15 +99,12 @@ impl SwarmReport {
         }
     }
 
-    /// How many seeds broke a law.
     fn bad_seeds(&self) -> usize {
         let mut bad: Vec<u64> = self.failures.iter().map(|failure| failure.seed).collect();
         bad.dedup();
         bad.len()
     }
 
-    /// The verdict in one sentence.
-    #[must_use]
     pub fn sentence(&self) -> String {
         match (self.bad_seeds(), self.partial) {
             (0, false) => "No seed broke a law.".to_owned(),

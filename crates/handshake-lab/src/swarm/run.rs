@@ -33,7 +33,6 @@ pub type SwarmError = RunError;
 /// The number of failing seeds after which a swarm ends.
 const ENOUGH: usize = 20;
 
-/// Jobs of a small pool.
 const FEW_JOBS: usize = 6;
 
 /// What no seed draws.
@@ -76,7 +75,6 @@ struct Stacks {
     few: Fibers,
 }
 
-/// The result of one seed.
 #[derive(Debug)]
 struct SeedOutcome {
     evidence: RowEvidence,

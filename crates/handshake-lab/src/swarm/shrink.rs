@@ -12,9 +12,7 @@ const TRIES: usize = 400;
 /// The least part of a seed's plan that still breaks its law.
 #[derive(Debug, Clone)]
 pub struct Shrunk {
-    /// The law that it breaks.
     pub failure: Failure,
-    /// The part that is kept.
     pub kept: SeedSubset,
     /// The plan of that part.
     pub plan: SeedPlan,
@@ -69,7 +67,6 @@ pub(super) fn shrink<E>(
 
 impl Shrunk {
     /// What is left of the seed, in a line.
-    #[must_use]
     pub fn summary(&self) -> String {
         let rules: usize = self.plan.devices.iter().map(|device| device.faults.rules.len()).sum();
         format!(
@@ -81,7 +78,6 @@ impl Shrunk {
     }
 
     /// The file that runs it again, with the shrunk plan in its comments.
-    #[must_use]
     pub fn toml(&self) -> String {
         use std::fmt::Write as _;
         let Self { failure: Failure { seed, law, detail }, kept, plan } = self;

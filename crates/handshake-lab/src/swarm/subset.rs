@@ -23,7 +23,6 @@ pub struct SeedSubset {
 /// A seed with the part of its plan that is kept, as a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SeedFile {
-    /// The seed.
     pub seed: u64,
     /// The part of its plan that is kept.
     #[serde(default)]
@@ -59,7 +58,6 @@ impl SeedFile {
 
 impl SeedSubset {
     /// The part of `plan` that is kept.
-    #[must_use]
     pub fn of(&self, mut plan: SeedPlan) -> SeedPlan {
         let is_kept = |list: &Option<Vec<usize>>, number: usize| {
             list.as_ref().is_none_or(|list| list.contains(&number))

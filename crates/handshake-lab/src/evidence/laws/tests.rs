@@ -127,7 +127,7 @@ fn l2_is_broken_by_a_second_submission() {
 }
 
 #[test]
-fn l3_is_broken_by_a_handshake_that_nobody_ended() {
+fn l3_is_broken_by_an_unfinished_handshake() {
     breaks("L3", "async", |row| row.load.unfinished = 1);
     breaks("L3", "async", |row| row.workers[0].abandoned = 1);
     breaks("L3", "blocking", |row| row.stuck = 1);

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::server::{session::RealTime, tally::Timeouts};
 
-/// A session that gets as far as it is told.
+/// A session that reaches the milestone in it and no further.
 struct Fake(Milestone);
 
 /// A session past its handshake, in the phases that are put before it.
@@ -241,7 +241,7 @@ fn l10_a_session_that_panics_ends_and_its_worker_goes_on() {
 }
 
 #[test]
-fn without_a_limit_nobody_is_given_up() {
+fn without_a_limit_no_session_is_closed() {
     let mut core = core(None);
     core.welcome(Duration::ZERO, (), |_, _, _| Some(Fake(Milestone::Accepted)));
     assert_eq!(core.expire(Duration::MAX), None);
@@ -250,7 +250,7 @@ fn without_a_limit_nobody_is_given_up() {
 
 proptest! {
     #[test]
-    fn whoever_is_done_in_time_stays_and_nobody_else(
+    fn a_session_is_closed_exactly_when_it_misses_its_limit(
         sessions in prop::collection::vec((0_u64..500, prop::option::of(0_u64..8_000)), 1..40),
     ) {
         let mut core = core(Some(LIMIT));

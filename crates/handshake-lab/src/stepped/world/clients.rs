@@ -96,7 +96,7 @@ impl<P: Protocol> World<P> {
         place.client.is_some() && place.wire.as_ref().is_some_and(|here| Rc::ptr_eq(here, wire))
     }
 
-    /// A client goes on as far as it can.
+    /// Continues a client as far as its transport allows.
     pub(super) fn drive(&mut self, wire: &Rc<Wire>) {
         if !self.is_here(wire) {
             return;
@@ -125,7 +125,7 @@ impl<P: Protocol> World<P> {
                 self.seen.kinds.done(ConnectionKind { resumed, ..wire.kind }, timed);
                 self.setting.time.record(|recorder, now| {
                     recorder.handshake(now, took);
-                    recorder.story.ended(now, wire.number, HandshakeEnd::Done);
+                    recorder.handshake_trace.ended(now, wire.number, HandshakeEnd::Done);
                 });
             }
             Err(failure) => self.fail(wire, failure),
@@ -137,7 +137,7 @@ impl<P: Protocol> World<P> {
         self.setting.time.mark(Mark::Failed, wire.number);
         self.setting.time.record(|recorder, now| {
             recorder.outcomes.failure(now);
-            recorder.story.ended(now, wire.number, HandshakeEnd::Failed);
+            recorder.handshake_trace.ended(now, wire.number, HandshakeEnd::Failed);
         });
         if wire.given_up.get() {
             self.harm.given_up += 1;
