@@ -11,7 +11,7 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::crypto::aws_lc_rs::{self, sign::any_ecdsa_type};
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, RootCertStore};
 use ssl_async::task::{TlsAcceptor, TlsConnector};
 use ssl_async::{SlowKey, SslError};
 use tokio::net::{TcpListener, TcpStream};
@@ -53,10 +53,9 @@ async fn main() -> Result<(), Failure> {
         thread::sleep(Duration::from_millis(20)); // in place of a call to an HSM
         software.choose_scheme(&[scheme]).expect("its own scheme").sign(message)
     })?;
-    let config = ServerConfig::builder().with_no_client_auth().with_cert_resolver(key);
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
-    tokio::spawn(serve(listener, TlsAcceptor::from(Arc::new(config))));
+    tokio::spawn(serve(listener, TlsAcceptor::from(Arc::new(key.server_config()))));
 
     let client = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
     let (connector, started) = (TlsConnector::from(Arc::new(client)), Instant::now());

@@ -7,7 +7,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls::crypto::aws_lc_rs::{self, sign::any_ecdsa_type};
 use rustls::pki_types::CertificateDer;
-use rustls::{ClientConfig, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::{ClientConfig, RootCertStore, SignatureScheme};
 use ssl_async::SlowKey;
 use ssl_async::task::{TaskDevice, TlsAcceptor, TlsConnector};
 use std::io::{BufRead, BufReader};
@@ -64,11 +64,10 @@ async fn main() -> Result<(), Failure> {
     let mut roots = RootCertStore::empty();
     roots.add(certificate.clone())?;
     let key = SlowKey::builder(vec![certificate])?.accelerator(device)?;
-    let config = ServerConfig::builder().with_no_client_auth().with_cert_resolver(key);
     let client = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
 
     let (ours, theirs) = tokio::io::duplex(16384);
-    let accept = TlsAcceptor::from(Arc::new(config)).accept(ours);
+    let accept = TlsAcceptor::from(Arc::new(key.server_config())).accept(ours);
     let connect = TlsConnector::from(Arc::new(client)).connect("localhost".try_into()?, theirs);
     let done = tokio::try_join!(accept, connect);
     second.kill().and_then(|()| second.wait())?;

@@ -18,20 +18,23 @@
 //! packet, and back. Only the task uses the transport. The handshakes of an acceptor are spread over its shards, each of
 //! which can park thousands of packets.
 //!
+//! A server that waits only for the signature of its key needs neither fiber nor shard: its handshakes are parked by
+//! [replay](crate::Parking) on the task itself, with the configuration of
+//! [`SlowKey::server_config`](crate::SlowKey::server_config) or one whose provider was made by
+//! [`replayable`](crate::replayable). Everything else, and every client, uses the shards, whose threads start when the
+//! first packet needs one.
+//!
 //! # Example
 //!
 //! ```
 //! # #[cfg(feature = "aws-lc-rs")] {
 //! use std::{io, sync::Arc};
 //!
-//! use rustls::ServerConfig;
-//! use ssl_async::task::TlsAcceptor;
+//! use ssl_async::{SlowKey, task::TlsAcceptor};
 //! use tokio::{io::AsyncWriteExt, net::TcpListener};
 //!
-//! /// The certificate resolver of `config` is a [`SlowKey`](ssl_async::SlowKey).
-//! async fn serve(listener: TcpListener, config: Arc<ServerConfig>) -> io::Result<()> {
-//!     // Made once, because it starts threads.
-//!     let acceptor = TlsAcceptor::from(config);
+//! async fn serve(listener: TcpListener, key: Arc<SlowKey>) -> io::Result<()> {
+//!     let acceptor = TlsAcceptor::from(Arc::new(key.server_config()));
 //!     loop {
 //!         let (tcp, _) = listener.accept().await?;
 //!         let handshake = acceptor.accept(tcp);
@@ -50,7 +53,7 @@
 //! `TlsAcceptor`, `TlsConnector`, `accept`, `connect`, `into_fallible` and the stream's traits have the same names. What
 //! differs:
 //!
-//! - Make an acceptor once, not for each connection; or make several over the same [`Shards`].
+//! - Make an acceptor once, not for each connection.
 //! - Await the handshake in a task of its own, as in the example. An accept loop that awaits it serves one client at a time.
 //! - [`StartHandshake::read`] replaces `LazyConfigAcceptor`, and its [`accept`](StartHandshake::accept) takes an acceptor in
 //!   the place of a configuration.
@@ -58,9 +61,11 @@
 //!   [`rustls::Connection`].
 //! - The error of a handshake is an [`SslError`](crate::SslError), which converts to `io::Error`.
 //! - Early data is given before the handshake ([`Connect::early_data`]) and read by [`TlsStream::read_early_data`].
-//! - During a handshake, hooks of the configuration run on a shard, in a job with a stack of 256 KiB
-//!   ([`PoolBuilder::stack_size`](job_core::PoolBuilder::stack_size)). Only the `async` hooks of this crate find the task's
-//!   runtime there; task-locals are not set.
+//! - During a handshake by replay, hooks of the configuration run on the task, as in tokio-rustls. In any other handshake they
+//!   run on a shard, in a job with a stack of 256 KiB ([`PoolBuilder::stack_size`](job_core::PoolBuilder::stack_size)). Only
+//!   the `async` hooks of this crate find the task's runtime there; task-locals are not set.
+//! - A hook of your own that waits for an engine blocks its thread in a replay. Ask for a fiber then, with
+//!   [`TlsAcceptor::parking`]. The hooks of this crate that wait do so themselves.
 //!
 //! `docs/slow-key-behind-rustls.md` has the table method by method.
 //!
@@ -73,14 +78,15 @@
 //!
 //! # Cancellation and drop
 //!
-//! Every future may be dropped at any time. Its shard then cancels the packet, shortly after the drop:
-//! [`Shards::quiesce`] waits for that, and [`Shards::shutdown`] ends all handshakes. A handshake that a
+//! Every future may be dropped at any time. A signature that it waits for by replay is cancelled with the drop. A packet on a
+//! shard is cancelled there, shortly after the drop: [`Shards::quiesce`] waits for that, and [`Shards::shutdown`] ends all handshakes. A handshake that a
 //! [deadline](TlsAcceptor::deadline) or `tokio::time::timeout` ends is dropped in the same way.
 //!
 //! # Limits
 //!
 //! By default the resources of clients are limited: a handshake takes at most [60 seconds](TlsAcceptor::deadline), which
-//! requires a runtime with a timer; at most [4,096 packets](ShardsBuilder::max_parked) are parked, and others queue; at most
+//! requires a runtime with a timer; at most [4,096 packets](ShardsBuilder::max_parked) are parked, and as many handshakes by
+//! replay, and others queue; at most
 //! four tickets of one hello are opened; and an incomplete hello is not sent to a shard. The program limits the connections
 //! of each address: `examples/per_address.rs` shows how.
 //!
@@ -91,7 +97,7 @@
 //!
 //! # Panics
 //!
-//! A panic in a hook resumes in the task that awaits the handshake. The shard continues with its other packets.
+//! A panic in a hook reaches the task that awaits the handshake. A shard continues with its other packets.
 
 mod accept;
 mod active;

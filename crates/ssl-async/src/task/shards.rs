@@ -24,7 +24,8 @@ use crate::task::inbox::{Command, Inbox};
 use crate::task::packet_task::{PacketId, PacketTask, Reply};
 use crate::task::shard;
 
-/// The threads on which handshakes pause. A clone is another handle to the same threads.
+/// The threads on which handshakes pause on fibers. A clone is another handle to the same threads. Handshakes by
+/// [replay](crate::Parking) need no thread, but are counted, limited and shut down here, too.
 ///
 /// A fiber must be resumed on the thread that started it, and a task moves between threads. So a packet in which a hook may
 /// pause is sent to a shard together with the connection, and the reply returns the connection. The threads sleep while
