@@ -176,8 +176,8 @@ fn slow_steps(workspace: &Workspace) -> [Step; 9] {
 
 /// job-core's suite under the address sanitizer, which corosensei's feature tells of every switch.
 ///
-/// Left out are the tests that count mappings, limit address space or lock all memory, for the sanitizer has
-/// terabytes of its own; and those of stacks of a terabyte, for which it would have to keep books.
+/// It leaves out the tests that count mappings, limit address space or lock all memory, because the sanitizer maps
+/// terabytes itself; and those of stacks of a terabyte, for which it would need shadow memory.
 fn address_sanitizer() -> Step {
     cargo(
         "asan",

@@ -32,8 +32,8 @@ pub trait Accelerator<W: Work>: Send + Sync + fmt::Debug {
     /// # Errors
     ///
     /// [`DeviceRefused::Full`] while there is no free ring entry: the engine keeps the request and tries again when a
-    /// request completes. [`DeviceRefused::Unavailable`] if the device is away, [`DeviceRefused::Unsupported`] if it will never
-    /// take the request: the operation falls back, or fails.
+    /// request completes. [`DeviceRefused::Unavailable`] if the device takes no request for now,
+    /// [`DeviceRefused::Unsupported`] if it will never take this one: the operation falls back, or fails.
     fn submit(&self, request: Request<W>) -> Result<(), DeviceRefused<W>>;
 
     /// Moves the device to `now`, completes what is due, and returns when to call again. The time is computed at the end:
@@ -134,7 +134,7 @@ impl RoomNotice {
         self.engine.announce();
     }
 
-    /// Whether the engine still takes work on: it exists, and was not closed. For [`Accelerator::end`] of a device that
+    /// Whether the engine still accepts work: it exists, and was not closed. For [`Accelerator::end`] of a device that
     /// several engines use.
     pub fn is_open(&self) -> bool {
         self.engine.is_open()

@@ -275,7 +275,7 @@ mod tests {
 
     const KINDS: [Kind; 2] = [Kind::new("a"), Kind::new("b")];
 
-    /// One step of the pump or of a caller. Each takes the lock once, so any interleaving of threads is an order of these.
+    /// One step of the pump or of a caller. Each takes the lock once, so any interleaving of threads is a sequence of these.
     #[derive(Clone, Debug)]
     enum Op {
         Push {
@@ -306,7 +306,7 @@ mod tests {
         WithdrawRequest {
             nth: usize,
         },
-        /// Time goes on, and permits that were not used lose their backlog.
+        /// Time passes, and permits that were not used lose their room.
         Pass {
             ms: u64,
         },
@@ -370,7 +370,7 @@ mod tests {
             self.at.values().filter(|(_, is_at)| at(*is_at)).count()
         }
 
-        /// Permits of `kind` that keep backlog.
+        /// Permits of `kind` that reserve room.
         fn n_reserved(&self, kind: Kind) -> usize {
             let reserves = |at: &Where| matches!(at, Where::Permit { until: Some(_) });
             self.at.values().filter(|(k, at)| *k == kind && reserves(at)).count()

@@ -241,7 +241,7 @@ mod tests {
     proptest! {
         /// An open breaker admits no request before its pause is over, and always one after.
         #[test]
-        fn an_open_breaker_admits_nobody_and_no_breaker_stays_shut_for_ever(
+        fn an_open_breaker_admits_no_request_and_no_breaker_stays_open_for_ever(
             events in prop::collection::vec((0u8..4, 0u64..15), 1..80), failures in 1u32..4,
         ) {
             let mut breaker = breaker(failures);

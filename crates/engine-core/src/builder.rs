@@ -109,13 +109,13 @@ impl<W: Work> EngineBuilder<W> {
         self
     }
 
-    /// Leaves a failing device alone for a while. No breaker by default.
+    /// Submits nothing to a failing device for a while. No breaker by default.
     pub fn breaker(mut self, policy: BreakerPolicy) -> Self {
         self.breaker = Some(policy);
         self
     }
 
-    /// Which operations the standby gets although the device is well. None by default.
+    /// Which operations go to the standby although the device works. None by default.
     pub fn offload(mut self, policy: Offload) -> Self {
         self.offload = policy;
         self

@@ -1,4 +1,4 @@
-//! The warnings of an engine: its device fails, and what to do about it.
+//! The warnings of an engine about a failing device, each with a remedy.
 //!
 //! Each failure is an event at `debug`. One line a second and cause is at `warn`, so that a device that fails a thousand
 //! times a second is seen and does not fill the log.
@@ -26,7 +26,8 @@ impl LogLimit {
         Self { next: AtomicU64::new(0), held_back: AtomicU64::new(0) }
     }
 
-    /// Whether a line may come `now`, by a clock that does not go back. If so, says how many were held back since the last.
+    /// Whether a line may be logged `now`, by a clock that never runs backwards. If so, returns how many were held back since
+    /// the last one.
     pub fn admit(&self, now: Duration) -> Option<u64> {
         let now = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
         let next = now.saturating_add(PERIOD);

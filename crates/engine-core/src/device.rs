@@ -20,7 +20,7 @@ pub(crate) struct Device<W: Work> {
     meter: Arc<Meter>,
 }
 
-/// When a device is polled again that has panicked as it was polled.
+/// The time after which a device whose poll has panicked is polled again.
 const AFTER_A_PANIC: Duration = Duration::from_millis(100);
 
 impl<W: Work> Device<W> {
@@ -33,7 +33,7 @@ impl<W: Work> Device<W> {
         &**self.foreign
     }
 
-    /// Offers a request. A device that panics has taken it: if it was dropped, it has ended as lost.
+    /// Submits a request. If the device panics, it counts as accepted: a request that the panic drops ends as lost.
     pub(crate) fn submit(&self, request: Request<W>) -> Result<(), DeviceRefused<W>> {
         self.call("Accelerator::submit", |device| device.submit(request)).unwrap_or(Ok(()))
     }
@@ -55,7 +55,7 @@ impl<W: Work> Device<W> {
         self.call("Accelerator::blocking", |device| device.blocking()).unwrap_or(Ok(None))
     }
 
-    /// Ends the device's own threads; one that panics has left one of them where it was.
+    /// Ends the device's own threads. A panic in it counts as one stuck thread.
     pub(crate) fn end(&self, deadline: Duration) -> Option<Shutdown> {
         let end = self.call("Accelerator::end", |device| device.end(deadline));
         end.unwrap_or(Some(Shutdown::Stuck { n: 1 }))

@@ -9,10 +9,10 @@
 //!     +------- pump --> permit -- wake --> job -- retry --> device     OnFull::Notify: its owner waits for a permit
 //! ```
 //!
-//! What waits is behind one lock, which is held for bookkeeping only: the device and wakers are called without it.
+//! The waiting requests are behind one lock, which is held for bookkeeping only: the device and wakers are called without it.
 //!
-//! The methods return what happened. Where they say that the queue needs a [`pump`](DeviceQueue::pump), the engine
-//! pumps, for a pump may hand requests back that belong on the standby.
+//! The methods return what happened. If a result says that the queue needs a [`pump`](DeviceQueue::pump), the engine
+//! pumps, because a pump may return requests that belong on the standby.
 
 use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
@@ -88,7 +88,7 @@ pub(crate) struct Removed<W: Work> {
 #[must_use = "diverted requests belong to the standby"]
 pub(crate) struct Pumped<W: Work> {
     pub(crate) progress: Progress,
-    /// Requests that the device must not get, for its breaker is open.
+    /// Requests that the device must not get, because its breaker is open.
     pub(crate) diverted: Vec<Request<W>>,
 }
 
@@ -96,7 +96,7 @@ pub(crate) struct Pumped<W: Work> {
 pub(crate) enum Progress {
     /// There was nothing to submit.
     None,
-    /// The device refused all that it was offered.
+    /// The device refused every request.
     Refused,
     /// A request left the queue.
     Moved,

@@ -58,7 +58,7 @@ impl<W: Work> Engine<W> {
         self.submit(work).map_err(|refused| EngineError::Refused(refused.reason))?.wait()
     }
 
-    /// Takes `work` on without waiting for it. The [`Pending`] is awaited as a future, waited for with
+    /// Submits `work` without waiting for its result. The [`Pending`] is awaited as a future, waited for with
     /// [`Pending::wait`], or polled; dropping it cancels the request.
     ///
     /// Inside a job with a wait context the request reports its status and its wake there.
@@ -124,7 +124,7 @@ impl<W: Work> Engine<W> {
         self.inner.meter.now()
     }
 
-    /// What the engine has counted.
+    /// The engine's counters, gauges and histograms.
     pub fn stats(&self) -> EngineStats {
         self.inner.meter.stats()
     }

@@ -23,7 +23,7 @@ use crate::work::{CheckFailed, Work};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum EngineError {
-    /// The engine did not take the work on.
+    /// The engine did not accept the work.
     #[error("the engine refused the operation: {0}")]
     Refused(RefusedReason),
     /// The device reported a failure.
@@ -43,7 +43,7 @@ pub enum EngineError {
     Gone,
 }
 
-/// Why an engine did not take work on.
+/// Why an engine did not accept work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum RefusedReason {
@@ -70,7 +70,7 @@ pub enum RefusedReason {
     Unavailable,
 }
 
-/// Work that the engine did not take on, with the reason.
+/// Work that the engine did not accept, with the reason.
 pub struct Refused<W> {
     /// The work, unharmed.
     pub work: W,

@@ -183,7 +183,7 @@ mod tests {
         Some((position, fifo.take(position).expect("it was there")))
     }
 
-    /// Giving up n items costs O(n log n) in any order: counted in comparisons, not in time.
+    /// Removing n items costs O(n log n) in any order: counted in comparisons, not in time.
     #[test]
     fn l13_giving_up_an_item_is_logarithmic_in_any_order() {
         const N: usize = 1 << 14;
@@ -203,7 +203,7 @@ mod tests {
         }
     }
 
-    /// As turns do that were granted and are taken back, in any order.
+    /// Whatever the order in which items are taken and put back.
     #[test]
     fn l13_what_was_taken_goes_back_to_its_place() {
         for first in [0, 1] {

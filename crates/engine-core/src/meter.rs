@@ -79,7 +79,7 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Requests that the engine took on.
+    /// Requests that the engine accepted.
     submitted,
     /// Times that a device took a request. More than `submitted` would mean that one was submitted twice.
     accepted,

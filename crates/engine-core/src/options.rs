@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-/// How long an operation may take, and what happens if the device does not deliver. Set for a whole engine by
+/// How long an operation may take, and what happens if the device does not carry it out. Set for a whole engine by
 /// [`EngineBuilder::options`](crate::EngineBuilder::options), or for some of its operations by
 /// [`Engine::with_options`](crate::Engine::with_options).
 ///
@@ -62,7 +62,7 @@ pub enum Fallback {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnFull {
-    /// The engine keeps it and submits it from the completion side. No job is woken before the result is there.
+    /// The engine keeps it and submits it from the completion side. No job is woken before its result is stored.
     #[default]
     Queue,
     /// The job keeps it: it is woken once when there is room, with status `Again` while the callback runs, and submits

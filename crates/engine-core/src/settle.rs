@@ -24,12 +24,12 @@ use crate::state::{Answer, RequestState};
 use crate::sync::lock;
 use crate::work::Work;
 
-/// Whether the standby has an operation.
+/// Whether the standby has the operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum FellBack {
-    /// Since now.
+    /// It has it from now on.
     Now,
-    /// It had it before.
+    /// It had it already.
     Before,
     /// The options do not allow it, or there is no standby.
     Never,
@@ -50,7 +50,7 @@ impl<W: Work> Settle<W> for EngineInner<W> {
 }
 
 impl<W: Work> EngineInner<W> {
-    /// Settles with the device's own answer, unless the standby has to do better.
+    /// Settles with the device's answer, unless the standby takes over.
     #[inline]
     fn settle_device(
         &self,
@@ -105,7 +105,7 @@ impl<W: Work> EngineInner<W> {
         }
     }
 
-    /// Gives to the standby what the device could not do.
+    /// Gives an operation that the device failed to the standby.
     fn fall_back(
         &self,
         state: &Arc<RequestState<W>>,

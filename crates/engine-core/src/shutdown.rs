@@ -64,5 +64,5 @@ impl<W: Work> EngineInner<W> {
     }
 }
 
-/// A device that panics whenever it is polled fills no log.
+/// A device that panics at every poll does not fill the log.
 const AFTER_A_PANIC: Duration = Duration::from_millis(100);

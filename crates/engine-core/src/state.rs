@@ -35,7 +35,7 @@ use crate::work::{CheckFailed, Kind, Work};
 pub(crate) struct RequestState<W: Work> {
     pub(crate) id: RequestId,
     pub(crate) kind: Kind,
-    /// What [`Work::must_check`] says.
+    /// The answer of [`Work::must_check`].
     pub(crate) must_check: bool,
     pub(crate) options: RequestOptions,
     pub(crate) in_flight: InFlight,
@@ -328,7 +328,7 @@ impl<W: Work> RequestState<W> {
         Some(result)
     }
 
-    /// Cancels the request, for its caller drops its half. A result that was not collected is erased.
+    /// Cancels the request, because its caller drops its half. A result that was not collected is erased.
     pub(crate) fn abandon(&self) -> Abandoned {
         if self.in_flight.cancel() {
             self.meter.count(|c| &c.cancelled);
@@ -363,7 +363,7 @@ impl<W: Work> RequestState<W> {
     /// Wakes the thread that sleeps in [`block`](Self::block), if one does.
     fn unblock(&self) {
         if self.blocked.swap(false, Ordering::AcqRel) {
-            // The lock orders this notice after the sleeper's look at the word.
+            // The lock orders this notification after the sleeper's check of the word.
             drop(self.lock());
             self.settled.notify_one();
         }

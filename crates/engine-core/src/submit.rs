@@ -17,7 +17,7 @@ use crate::state::RequestState;
 use crate::sync::lock;
 use crate::work::Work;
 
-/// A request that the engine has taken on.
+/// A request that the engine has accepted.
 pub(crate) struct Submitted<W: Work> {
     pub(crate) state: Arc<RequestState<W>>,
     /// The request itself, if the caller is to submit it once it has a permit.
@@ -35,7 +35,7 @@ impl<W: Work> EngineInner<W> {
         let (kind, must_check) = (work.kind(), work.must_check());
         let work = Foreign::new(work);
         let in_flight = begin();
-        // Before any lock: a thread may hold it that is not in this process.
+        // Before any lock: after a fork it may be held by a thread of the parent.
         if self.is_elsewhere() {
             return Err(self.refuse(work, &in_flight, RefusedReason::MadeElsewhere));
         }
@@ -69,7 +69,7 @@ impl<W: Work> EngineInner<W> {
             // The device's queue is full: the standby may do it.
             let work = request.into_work().expect(HAS_WORK);
             if state.on_standby.swap(true, Ordering::AcqRel) {
-                // Its deadline was faster, with the copy.
+                // Its deadline passed first, and sent the copy to the standby.
                 return Ok(None);
             }
             self.meter.count(|c| &c.fallbacks);

@@ -156,7 +156,7 @@ struct Worker {
     kind: Option<Kind>,
 }
 
-/// What a pool computes. A name for the bound.
+/// The closure of a pool: an alias for its bound.
 trait Compute<W: Work>: Fn(&W) -> Result<W::Output, DeviceError> + Send + Sync {}
 
 impl<W: Work, F: Fn(&W) -> Result<W::Output, DeviceError> + Send + Sync> Compute<W> for F {}
@@ -406,7 +406,7 @@ impl<W: Work> PoolInner<W> {
         rooms.iter().for_each(RoomNotice::announce);
     }
 
-    /// Looks after the threads. Returns when the next of them will have computed for `limit`.
+    /// Checks for stuck threads. Returns when the next thread will have computed for `limit`.
     fn look_after(self: &Arc<Self>, limit: Duration, now: Duration) -> Option<Duration> {
         let mut state = self.lock();
         let mut next = None::<Duration>;
@@ -551,7 +551,7 @@ impl<W: Work> Accelerator<W> for ThreadPool<W> {
 
     /// Unless another engine still uses the pool: the last one ends it.
     fn end(&self, deadline: Duration) -> Option<Shutdown> {
-        // A copy: the last handle of an engine may go with the answer, and what it drops is foreign.
+        // A copy: the answer may drop the last handle of an engine, and with it foreign values.
         let rooms = lock(&self.shared.rooms).clone();
         let in_use = rooms.iter().any(RoomNotice::is_open);
         (!in_use).then(|| self.shared.shut_down(deadline))

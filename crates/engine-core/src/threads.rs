@@ -169,8 +169,8 @@ impl OwnedThreads {
         self.home
     }
 
-    /// Waits, at most `deadline`, until all threads have ended, and joins them. Returns how many were not joined by then.
-    /// Make them end before.
+    /// Waits, at most `deadline`, until all threads have ended, and joins them. Returns how many were not joined by then. It
+    /// does not end them: tell them to end first.
     ///
     /// Allow at least [`A_MOMENT`](Self::A_MOMENT): a thread that is in no call needs time to end, too. Called on one of
     /// these threads it does not wait for that one, which counts as not joined. In another process it waits for nothing.

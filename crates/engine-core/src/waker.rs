@@ -113,7 +113,7 @@ impl DriverWaker {
         self.0.threads.spawn(String::from("engine-driver"), run)
     }
 
-    /// Tells the driver of that generation to end, or whichever there is.
+    /// Tells the driver of that generation to end; without a generation, the current one.
     pub(crate) fn dismiss(&self, generation: Option<u64>) {
         let mut schedule = lock(&self.0.schedule);
         if generation.is_none_or(|generation| generation == schedule.generation) {

@@ -1,6 +1,6 @@
 //! Planted bugs: the general model test finds each, and names the law that it breaks.
 //!
-//! A binary of its own, for a planted bug is planted in the whole process.
+//! A binary of its own, because a planted bug affects the whole process.
 
 // The machinery is shared with the other binary, which uses all of it.
 #[path = "it/machine.rs"]

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::time::Duration;
 
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::PrivateKeyDer;
@@ -28,10 +27,7 @@ fn a_server_with_the_configuration_of_its_key_has_no_thread_but_the_keys() {
     let key = SlowKey::builder(vec![certificate.clone()])
         .unwrap()
         .threads(2)
-        .blocking(move |scheme, message| {
-            std::thread::sleep(Duration::from_millis(2));
-            software.choose_scheme(&[scheme]).unwrap().sign(message)
-        })
+        .blocking(move |scheme, message| software.choose_scheme(&[scheme]).unwrap().sign(message))
         .unwrap();
     let acceptor = TlsAcceptor::from(Arc::new(key.server_config()));
     let mut roots = RootCertStore::empty();

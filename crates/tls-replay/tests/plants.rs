@@ -1,6 +1,6 @@
 //! Planted bugs: the tests of law L16 find each.
 //!
-//! A binary of its own, for a bug is planted in the whole process.
+//! A binary of its own, because a planted bug affects the whole process.
 
 #[path = "it/fixed.rs"]
 #[allow(dead_code, reason = "the other binary uses the rest")]

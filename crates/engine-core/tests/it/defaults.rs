@@ -43,7 +43,7 @@ fn work_need_not_be_checked_and_has_no_copy() {
 }
 
 #[test]
-fn a_device_tells_no_credits_and_no_health_and_needs_nobody() {
+fn a_device_reports_no_credits_and_no_health_by_default() {
     assert_eq!(AtOnce.credits(Plain.kind()), None);
     assert_eq!(AtOnce.health(Duration::ZERO), Health::Unknown);
     assert_eq!(AtOnce.poll(Duration::ZERO), None);

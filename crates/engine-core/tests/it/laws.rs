@@ -231,7 +231,7 @@ fn l5_requests_of_an_engine_that_was_dropped_are_gone() {
 }
 
 #[test]
-fn l5_a_device_that_goes_with_its_engine_leaves_nobody_waiting() {
+fn l5_a_device_dropped_with_its_engine_leaves_no_caller_waiting() {
     let (device, outputs) = (Manual::new(1), Arc::default());
     let engine = Engine::builder(device).build();
     let on_device = engine.submit(Negate::new(0, &outputs)).unwrap();
@@ -246,7 +246,7 @@ fn l5_a_device_that_goes_with_its_engine_leaves_nobody_waiting() {
 }
 
 #[test]
-fn l8_quiesce_waits_for_what_nobody_else_waits_for() {
+fn l8_quiesce_waits_for_requests_that_no_caller_waits_for() {
     let (device, outputs) = (Manual::new(1), Arc::default());
     let engine = engine(&device);
     drop(engine.submit(Negate::new(0, &outputs)).unwrap());

@@ -110,13 +110,13 @@ fn l4_one_wake_for_the_retry_with_status_again_and_one_for_the_completion() {
 }
 
 #[test]
-fn l13_turns_come_in_the_order_of_asking_and_new_requests_do_not_overtake() {
+fn l13_permits_come_in_the_order_of_asking_and_new_requests_do_not_overtake() {
     let (bench, jobs) = notifying(1, 8);
     let mut sessions: Vec<_> = (0..4).map(|n| jobs.session(n)).collect();
     bench.device.answer_first(Answer::Right);
     assert_eq!(sessions[1].told(), [RETRY]);
     assert!(sessions[2].told().is_empty());
-    // The ring has room, but that is promised.
+    // The ring has room, but a permit reserves it.
     let late = jobs.session(4);
     assert_eq!(bench.device.taken(), [0]);
     for session in &mut sessions[1..] {
@@ -148,7 +148,7 @@ fn l13_a_new_request_takes_no_room_that_was_promised_but_any_other() {
     jobs.engine.poll();
     assert_eq!(session.told(), [RETRY]);
     let _more: Vec<_> = (1..4).map(|n| jobs.session(n)).collect();
-    assert_eq!(bench.device.taken(), [1, 2], "one of three places is promised");
+    assert_eq!(bench.device.taken(), [1, 2], "a permit reserves one of three entries");
 }
 
 #[test]
@@ -313,7 +313,7 @@ fn l14_a_turn_whose_work_has_no_copy_outlives_a_trip_of_the_breaker() {
     assert_eq!(first.resume().unwrap().unwrap().value, !0);
 
     assert!(second.resume().is_none());
-    assert_eq!(bench.device.taken(), [0, 1], "its turn came");
+    assert_eq!(bench.device.taken(), [0, 1], "its permit came");
     bench.device.answer_first(Answer::Right);
     assert_eq!(second.resume().unwrap().unwrap().value, !1);
 }
@@ -348,9 +348,9 @@ fn l5_the_request_of_a_session_that_has_gone_waits_no_longer() {
     assert_eq!((engine.stats().waiters.now, engine.stats().requests.now), (0, 1));
 }
 
-/// Who waits for one thing does not see that it is the turn of another.
+/// A job that waits for another request does not use its permit; the room goes to the next request.
 #[test]
-fn l13_a_turn_at_which_nobody_looks_holds_nobody_up() {
+fn l13_an_unused_permit_holds_no_other_request_up() {
     let (bench, jobs) = notifying(1, 8);
     let _first = jobs.session(0);
     let mut second = jobs.engine.submit(bench.work(1)).unwrap();
@@ -369,7 +369,7 @@ fn l13_a_turn_at_which_nobody_looks_holds_nobody_up() {
 }
 
 #[test]
-fn l5_turns_of_an_engine_that_was_dropped_are_gone() {
+fn l5_permits_of_a_dropped_engine_are_gone() {
     let (bench, jobs) = notifying(1, 8);
     let first = jobs.engine.submit(bench.work(0)).unwrap();
     let [parked, waiting] = [WaitCtx::new(), WaitCtx::new()];
@@ -409,7 +409,7 @@ fn l13_a_blocking_caller_keeps_its_place_in_the_queue() {
     let mut first = jobs.engine.submit(bench.work(0)).unwrap();
     let mut second = jobs.engine.submit(bench.work(1)).unwrap();
     let third = jobs.engine.submit(bench.work(2)).unwrap();
-    assert!(second.poll_result().is_pending(), "it looks for its turn");
+    assert!(second.poll_result().is_pending(), "it checks for its permit");
     std::thread::scope(|scope| {
         let waiter = scope.spawn(|| third.wait().unwrap().value);
         while jobs.engine.stats().blocking_waits == 0 {
@@ -433,9 +433,9 @@ fn l13_a_blocking_caller_keeps_its_place_in_the_queue() {
     assert_eq!(bench.device.taken(), [0, 1, 2]);
 }
 
-/// It gives its turn away just while the pump asks whether there is room for it.
+/// It leaves the queue of owners just while the pump asks whether there is room for it.
 #[test]
-fn l3_a_caller_that_blocks_when_its_turn_comes_is_not_lost() {
+fn l3_a_caller_that_blocks_when_its_permit_comes_is_not_lost() {
     let (bench, jobs) = notifying(1, 8);
     let first = jobs.engine.submit(bench.work(0)).unwrap();
     let second = jobs.engine.submit(bench.work(1)).unwrap();

@@ -232,7 +232,7 @@ fn l14_a_thread_that_blocks_keeps_its_own_deadline() {
 }
 
 #[test]
-fn l14_a_driver_keeps_deadlines_when_nobody_polls() {
+fn l14_a_driver_keeps_deadlines_when_no_other_thread_polls() {
     let (device, outputs) = (Manual::new(8), Arc::<Outputs>::default());
     let soft = Arc::new(Inline::new(|work: &Negate| Ok(work.right())));
     let engine = Engine::builder(device.clone()).standby(soft).build();

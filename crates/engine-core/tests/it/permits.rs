@@ -94,7 +94,7 @@ impl World {
     }
 }
 
-/// Four jobs are leaked with their turn to come: the eight others all get theirs.
+/// Four jobs are leaked before their permits come: the eight others all get theirs.
 #[test]
 fn l13_a_permit_whose_owner_never_comes_is_passed_on() {
     for tells in [false, true] {
@@ -181,7 +181,7 @@ proptest! {
 
     /// Whatever is leaked and when: every job that is still there gets its result, in bounded time.
     #[test]
-    fn l13_leaked_jobs_keep_nobody_waiting(
+    fn l13_leaked_jobs_keep_no_other_job_waiting(
         acts in prop::collection::vec(act(), 1..60), depth in 1usize..4, tells: bool,
     ) {
         let mut world = World::new(depth, tells);

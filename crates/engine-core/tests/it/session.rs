@@ -56,7 +56,7 @@ fn e2_e7_one_stable_descriptor_serves_every_engine_and_is_quiet_after_each_resum
 }
 
 #[test]
-fn e11_a_submission_that_fails_for_good_pauses_nobody_wakes_nobody_and_registers_nothing() {
+fn e11_a_submission_that_fails_for_good_pauses_wakes_and_registers_nothing() {
     for mode in [Mode::Unsupported, Mode::Away, Mode::Early(Answer::Fail)] {
         let (device, outputs) = (Manual::new(4), Arc::<Outputs>::default());
         device.set_mode(mode);

@@ -15,7 +15,7 @@ use wait_ctx::{Notifier, Route};
 use crate::support::{Answer, KINDS, Manual, Negate, Outputs, PATIENCE, end, wait_for};
 
 #[test]
-fn l8_a_shutdown_that_runs_out_of_time_ends_everybody_and_the_ledger_is_zero_after() {
+fn l8_a_shutdown_that_runs_out_of_time_fails_every_request_and_the_ledger_is_zero_after() {
     let (device, outputs) = (Manual::new(2), Arc::<Outputs>::default());
     let engine = Engine::builder(device.clone()).build();
     let pool = JobPool::new();

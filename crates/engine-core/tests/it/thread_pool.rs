@@ -38,7 +38,7 @@ fn many_callers_get_their_own_results() {
     assert_eq!(engine.stats().checked, 400, "L12: it has a thread to check on");
 }
 
-/// Also what need not be checked, for a pool has threads to check on.
+/// Also results whose check is optional, because a pool has threads to check on.
 #[test]
 fn l12_a_pool_checks_everything_and_tells_its_room() {
     let outputs = Arc::<Outputs>::default();
@@ -244,7 +244,7 @@ impl Wake for Ring {
     }
 }
 
-/// The first two calls hang until the gate opens. The first thread is replaced, the second is not, for that is the cap.
+/// The first two calls hang until the gate opens. The first thread is replaced, the second is not, because one is the cap.
 #[test]
 fn a_stuck_thread_is_counted_and_replaced_up_to_a_cap() {
     let outputs = Arc::<Outputs>::default();

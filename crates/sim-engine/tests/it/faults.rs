@@ -50,7 +50,7 @@ fn l12_corrupt_results_do_not_leave_the_engine() {
 
 /// The tag in a response is never believed: the request that travels with it says whose it is.
 #[test]
-fn l1_misdirected_duplicate_reordered_and_late_completions_harm_nobody() {
+fn l1_misdirected_duplicate_reordered_and_late_completions_harm_no_other_request() {
     let late = Fault::Late { by: 2 * MS };
     for fault in [Fault::Misdirected, Fault::Duplicate, Fault::Reordered { behind: 2 }, late] {
         for errors in errors(&faulty(fault, Trigger::Every(2), 10)) {
@@ -81,7 +81,7 @@ fn errors_and_resets_fail_those_whom_they_strike() {
 }
 
 #[test]
-fn l14_with_a_software_key_standing_by_no_fault_reaches_anybody() {
+fn l14_with_a_software_key_as_standby_no_fault_reaches_a_caller() {
     let faults = [
         (Fault::Corrupt, Trigger::Every(3)),
         (Fault::Lost, Trigger::Every(4)),

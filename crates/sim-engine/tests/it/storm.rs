@@ -147,7 +147,7 @@ fn storm(on_full: OnFull) -> Storm {
     Storm { accounts, engine: engine.stats(), card: card.stats(), served, polls, took }
 }
 
-fn nobody_is_lost_and_nothing_is_left(storm: &Storm) {
+fn no_request_is_lost_and_nothing_is_left(storm: &Storm) {
     for (n, account) in storm.accounts.iter().enumerate() {
         assert_eq!(account.outcome, Some(n), "L3, L13: job {n}: {account:?}");
         assert!(account.resumes <= account.wakes + 1, "L7: job {n}: {account:?}");
@@ -164,7 +164,7 @@ fn nobody_is_lost_and_nothing_is_left(storm: &Storm) {
 }
 
 /// Service follows the order of submission, kind by kind, and no unit was idle while a request waited for it.
-fn nobody_is_starved(storm: &Storm) {
+fn no_request_starves(storm: &Storm) {
     for (kind, name) in KINDS.iter().enumerate() {
         let of_kind = |jobs: &[usize]| -> Vec<usize> {
             jobs.iter().copied().filter(|n| kind_of(*n) == kind).collect()
@@ -184,8 +184,8 @@ fn nobody_is_starved(storm: &Storm) {
 #[test]
 fn l7_l13_a_storm_on_a_ring_of_64_when_the_engine_queues() {
     let storm = storm(OnFull::Queue);
-    nobody_is_lost_and_nothing_is_left(&storm);
-    nobody_is_starved(&storm);
+    no_request_is_lost_and_nothing_is_left(&storm);
+    no_request_starves(&storm);
     assert!(storm.accounts.iter().all(|account| account.wakes == 1), "L4: for the result only");
     assert_eq!(storm.engine.retry_wakes, 0);
 }
@@ -193,8 +193,8 @@ fn l7_l13_a_storm_on_a_ring_of_64_when_the_engine_queues() {
 #[test]
 fn l7_l13_a_storm_on_a_ring_of_64_when_the_engine_notifies() {
     let storm = storm(OnFull::Notify);
-    nobody_is_lost_and_nothing_is_left(&storm);
-    nobody_is_starved(&storm);
+    no_request_is_lost_and_nothing_is_left(&storm);
+    no_request_starves(&storm);
     let waited = JOBS - 2 * RING;
     let twice = storm.accounts.iter().filter(|account| account.wakes == 2).count();
     assert!(storm.accounts.iter().all(|account| account.wakes <= 2), "L4: a turn and a result");

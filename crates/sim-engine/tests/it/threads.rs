@@ -81,7 +81,7 @@ fn l5_a_card_that_is_stopped_loses_what_it_holds_and_takes_no_more() {
 }
 
 #[test]
-fn l5_an_engine_dropped_with_requests_in_flight_leaves_nobody_waiting() {
+fn l5_an_engine_dropped_with_requests_in_flight_leaves_no_caller_waiting() {
     let mut config = config(1, 4);
     config.instance.units.iter_mut().for_each(|unit| {
         unit.service = ServiceTime::fixed(PATIENCE * 10).unwrap();

@@ -18,6 +18,8 @@
 //! A shard knows nothing about the transport: the task is polled for the peer's close, the deadline and a shutdown.
 //! [`read_ahead`](crate::read_ahead) decides what the peer's close means for a packet on a shard. Only the shard knows
 //! whether the packet is parked, so it decides whether the packet is cancelled.
+//!
+//! The file is long because the states of one state machine, their steps and their drop stand together.
 
 use core::any::Any;
 use core::fmt;
