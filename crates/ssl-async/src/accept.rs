@@ -120,8 +120,7 @@ impl<S: Read + Write> Accepted<S> {
     /// Makes the session, with the chosen configuration. Its first call continues from the hello.
     pub fn into_session(self, context: &SslContext<ServerConfig>, pool: &JobPool) -> Ssl<S> {
         let Self { hello, ahead, io } = self;
-        let config = context.config().clone();
-        Ssl::accepted(context, pool, io, ahead, move || hello.into_processed(config))
+        Ssl::accepted(context, pool, io, ahead, hello)
     }
 
     /// The transport.

@@ -161,6 +161,9 @@ impl Session {
     pub fn into_received(self) -> Option<Vec<u8>> {
         match self.state {
             State::Hello { received, .. } => Some(received),
+            State::Retrying(retrying) if retrying.handshake.sent.is_empty() => {
+                Some(retrying.handshake.received)
+            }
             State::Parked(handshake) if handshake.sent.is_empty() => Some(handshake.received),
             State::Closed(received) if !received.is_empty() => Some(received),
             _ => None,

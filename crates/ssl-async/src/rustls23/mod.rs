@@ -31,9 +31,7 @@ mod slow_key;
 pub(crate) mod ticketer;
 pub(crate) mod verify;
 
-#[cfg(feature = "tokio")]
-pub(crate) use connection::Returned;
-pub(crate) use connection::{Broken, FinalOutput, Processed, Tls};
+pub(crate) use connection::{Broken, FinalOutput, Processed, Returned, Tls};
 pub(crate) use engine_error::unwrap;
 pub(crate) use hello::{Hello, HelloReader};
 pub(crate) use key_exchange::KeyExchange;

@@ -173,6 +173,14 @@ impl Replay {
         self.waits_later
     }
 
+    /// Everything received from a client to which nothing was sent; the handshake has left the replay then.
+    pub(crate) fn take_received(&mut self) -> Option<Vec<u8>> {
+        if self.has_retried {
+            return None;
+        }
+        self.session.take()?.into_received()
+    }
+
     /// Processes records of the client's hello. A panic of a hook passes through.
     pub(crate) fn hear(&mut self, records: &[u8]) -> Replayed {
         self.step(|session, output| session.hear(records, output))

@@ -8,6 +8,7 @@ use crate::outcome::Outcome;
 use crate::rustls23::Tls;
 use crate::session::Ssl;
 use crate::session::machine::ready;
+use crate::session::state::State;
 
 impl<S: Read + Write> Ssl<S> {
     /// Advances the handshake as far as it goes (`SSL_do_handshake`).
@@ -21,6 +22,7 @@ impl<S: Read + Write> Ssl<S> {
     /// With the panic of a hook in the session's job; the session is over then.
     pub fn do_handshake(&mut self) -> Result<Outcome<()>, SslError> {
         self.resume()?;
+        self.hear()?;
         loop {
             let handshaking = ready!(self.tls()).is_handshaking();
             let flushed = self.flush_output()?;
@@ -70,6 +72,7 @@ impl<S: Read + Write> Ssl<S> {
         mut take: impl FnMut(&mut Tls) -> io::Result<usize>,
     ) -> Result<Outcome<usize>, SslError> {
         self.resume()?;
+        self.hear()?;
         loop {
             let taken = take(ready!(self.tls()));
             if taken.is_err()
@@ -137,7 +140,9 @@ impl<S: Read + Write> Ssl<S> {
     /// Any [`SslError`].
     pub fn flush(&mut self) -> Result<Outcome<()>, SslError> {
         self.resume()?;
-        let _tls = ready!(self.tls());
+        if !matches!(self.state, State::Replaying(_)) {
+            let _tls = ready!(self.tls());
+        }
         self.flushed()
     }
 
@@ -148,6 +153,8 @@ impl<S: Read + Write> Ssl<S> {
     /// Any [`SslError`].
     pub fn shutdown(&mut self) -> Result<Outcome<()>, SslError> {
         self.resume()?;
+        // A client whose hello is not whole yet is told too, which needs a connection.
+        self.leave_replay()?;
         ready!(self.tls()).send_close_notify();
         self.progress.shut_down = true;
         self.flushed()

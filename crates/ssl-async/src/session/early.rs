@@ -9,6 +9,7 @@ use crate::error::SslError;
 use crate::outcome::Outcome;
 use crate::session::Ssl;
 use crate::session::machine::ready;
+use crate::session::state::State;
 
 impl<S: Read + Write> Ssl<S> {
     /// On a client, takes data to send with the hello (`SSL_write_early_data`), as much as the server allowed in an earlier
@@ -27,6 +28,9 @@ impl<S: Read + Write> Ssl<S> {
     /// As [`do_handshake`](Self::do_handshake).
     pub fn write_early_data(&mut self, data: &[u8]) -> Result<Outcome<usize>, SslError> {
         self.resume()?;
+        if matches!(self.state, State::Replaying(_)) {
+            return Ok(Outcome::Ready(0));
+        }
         let taken = match ready!(self.tls()).write_early(data) {
             // rustls's answer when the allowance is used up.
             Err(error) if error.kind() == io::ErrorKind::InvalidInput => 0,
@@ -52,6 +56,7 @@ impl<S: Read + Write> Ssl<S> {
     /// As [`do_handshake`](Self::do_handshake).
     pub fn read_early_data(&mut self, into: &mut [u8]) -> Result<Outcome<usize>, SslError> {
         self.resume()?;
+        self.hear()?;
         loop {
             let n = self.progress.early.read(into);
             if n > 0 || into.is_empty() || !ready!(self.tls()).expects_early() {

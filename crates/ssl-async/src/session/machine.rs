@@ -14,7 +14,7 @@ use crate::read_ahead::{Awaited, Next, PacketAt};
 use crate::records::{INTERNAL_ERROR, UNEXPECTED_MESSAGE};
 use crate::rustls23::{Broken, FinalOutput, Tls};
 use crate::session::Ssl;
-use crate::session::state::{Origin, Report, State};
+use crate::session::state::{Origin, Parked, Report, State};
 
 /// The value of a finished step; returns any other outcome to the caller.
 macro_rules! ready {
@@ -43,7 +43,9 @@ impl<S: Read + Write> Ssl<S> {
         let packet = match self.state {
             State::Parked(_) => PacketAt::Parked,
             State::Unstarted(_) => PacketAt::Waiting,
-            State::Idle(_) | State::SendingAlert(..) | State::Failed(_) => return Ok(()),
+            State::Replaying(_) | State::Idle(_) | State::SendingAlert(..) | State::Failed(_) => {
+                return Ok(());
+            }
         };
         let awaited = self.awaited();
         self.ahead.watch(&mut self.io, awaited);
@@ -65,10 +67,10 @@ impl<S: Read + Write> Ssl<S> {
 
     fn awaited(&self) -> Awaited {
         match &self.origin {
-            Origin::Server(config) if !self.progress.answered => {
+            Origin::Server(config, _) if !self.progress.answered => {
                 Awaited::ClientBeforeServerHello { max_early_data: config.max_early_data_size }
             }
-            Origin::Server(_) => Awaited::Client,
+            Origin::Server(..) => Awaited::Client,
             Origin::Client(..) => Awaited::Server,
         }
     }
@@ -78,14 +80,17 @@ impl<S: Read + Write> Ssl<S> {
     pub(super) fn resume(&mut self) -> Result<(), SslError> {
         // If the job panics, the session is over: it stays in this state.
         let packet = match mem::replace(&mut self.state, State::Failed(SslError::Panicked)) {
-            State::Idle(tls) => {
-                self.state = State::Idle(tls);
+            state @ (State::Replaying(_) | State::Idle(_)) => {
+                self.state = state;
                 return Ok(());
             }
-            State::Parked(job) => {
+            State::Parked(parked) => {
                 // Before the resume: a wake that comes during it would be lost.
                 self.wait_ctx.drain_notify();
-                self.run(|_| Packet::from(job.resume()))
+                match parked {
+                    Parked::Job(job) => self.run(|_| Packet::from(job.resume())),
+                    Parked::Replay(replay) => return self.resume_replay(replay),
+                }
             }
             State::Unstarted(work) => self.run(|this| this.start(work)),
             State::SendingAlert(mut alert, report) => {
@@ -109,6 +114,10 @@ impl<S: Read + Write> Ssl<S> {
     pub(super) fn tls(&mut self) -> Result<Outcome<&mut Tls>, SslError> {
         self.watch_peer()?;
         match &mut self.state {
+            State::Replaying(replay) => Ok(match replay.output().is_empty() {
+                true => Outcome::WantRead,
+                false => Outcome::WantWrite,
+            }),
             State::Idle(tls) => Ok(Outcome::Ready(tls)),
             State::Parked(_) => Ok(Outcome::WantAsync),
             State::Unstarted(_) => Ok(Outcome::WantAsyncJob),
@@ -117,8 +126,8 @@ impl<S: Read + Write> Ssl<S> {
         }
     }
 
-    /// Runs a packet. If a hook in it panics, tells the peer before the panic goes on to the caller.
-    fn run(&mut self, step: impl FnOnce(&Self) -> Packet) -> Packet {
+    /// Runs a packet or a step of a replay. If a hook in it panics, tells the peer before the panic goes on to the caller.
+    pub(super) fn run<T>(&mut self, step: impl FnOnce(&Self) -> T) -> T {
         catch_unwind(AssertUnwindSafe(|| step(self))).unwrap_or_else(|panic| {
             let alert = FinalAlert::new(self.alert_in_the_clear(), SslError::Panicked);
             self.end_with(alert, Report::AtOnce);
@@ -127,18 +136,18 @@ impl<S: Read + Write> Ssl<S> {
     }
 
     fn start(&self, work: Work) -> Packet {
-        let parking = match self.async_mode {
+        let stack = match self.async_mode && !self.progress.off_fibers {
             true => PacketStack::Fiber(&self.pool, &self.wait_ctx),
             false => PacketStack::Caller,
         };
-        packet::start(work, parking)
+        packet::start(work, stack)
     }
 
-    fn settle(&mut self, packet: Packet) -> Result<(), SslError> {
+    pub(super) fn settle(&mut self, packet: Packet) -> Result<(), SslError> {
         match packet {
             Packet::Parked(job) => {
                 tracing::trace!(ssl = self.id.as_u64(), job = %job.id(), "ssl.parked");
-                self.state = State::Parked(job);
+                self.state = State::Parked(Parked::Job(job));
             }
             Packet::Unstarted(work) => self.state = State::Unstarted(work),
             Packet::Done(Ok(mut returned)) => {
@@ -161,7 +170,7 @@ impl<S: Read + Write> Ssl<S> {
     }
 
     /// Called when a packet has broken the connection.
-    fn broke(&mut self, mut broken: Broken) -> Result<(), SslError> {
+    pub(super) fn broke(&mut self, mut broken: Broken) -> Result<(), SslError> {
         if !self.progress.established {
             return match self.end_with(broken.into(), Report::WhenSent) {
                 error if matches!(self.state, State::Failed(_)) => Err(error),
@@ -186,6 +195,7 @@ impl<S: Read + Write> Ssl<S> {
     pub(super) fn fail(&mut self, error: SslError) -> SslError {
         let bytes = match &mut self.state {
             State::Idle(tls) => tls.take_output(),
+            State::Replaying(replay) => mem::take(replay.output()),
             _ => Vec::new(),
         };
         self.end_with(FinalAlert::new(bytes, error), Report::AtOnce)
@@ -200,7 +210,11 @@ impl<S: Read + Write> Ssl<S> {
             }
             State::SendingAlert(alert, _) => return self.end_with(alert, Report::AtOnce),
             State::Idle(tls) => output_of_abandoned(tls),
-            State::Parked(job) => match job.cancel() {
+            State::Replaying(mut replay) | State::Parked(Parked::Replay(mut replay)) => {
+                let unsent = mem::take(replay.output());
+                [unsent, self.alert_in_the_clear()].concat()
+            }
+            State::Parked(Parked::Job(job)) => match job.cancel() {
                 // The packet saw its operation cancelled, and knows which alert the peer accepts.
                 Some(Err(broken)) => broken.output.into_bytes(),
                 Some(Ok(returned)) => output_of_abandoned(returned.tls),
@@ -217,7 +231,7 @@ impl<S: Read + Write> Ssl<S> {
     }
 
     /// Ends the session and tells the peer, as far as the transport takes it now.
-    fn end_with(&mut self, mut alert: FinalAlert, report: Report) -> SslError {
+    pub(super) fn end_with(&mut self, mut alert: FinalAlert, report: Report) -> SslError {
         tracing::debug!(ssl = self.id.as_u64(), error = %alert.error, "ssl.failed");
         let error = alert.error.clone();
         self.state = match alert.send(self.id, &mut self.io, &mut self.ahead) {
@@ -227,21 +241,27 @@ impl<S: Read + Write> Ssl<S> {
         error
     }
 
+    /// The next input of a handshake. `None` if the transport has nothing now.
+    pub(super) fn next_records(&mut self) -> Result<Option<Vec<u8>>, SslError> {
+        let next = self.ahead.next(&mut self.io);
+        if let Ok(Next::Records(records)) = next {
+            return Ok(Some(records));
+        }
+        let error = match (self.progress.unsendable.take(), next) {
+            (Some(error), _) | (None, Ok(Next::End(error))) => error,
+            (None, _would_block) => return Ok(None),
+        };
+        Err(self.fail(error))
+    }
+
     /// Reads once and processes it. False if the transport has nothing now.
     pub(super) fn fill_and_process(&mut self) -> Result<bool, SslError> {
         let State::Idle(tls) = &mut self.state else { return Ok(true) };
         let mut records = None;
         if tls.is_handshaking() {
-            match self.ahead.next(&mut self.io) {
-                Ok(Next::Records(bytes)) => records = Some(bytes),
-                Ok(Next::End(error)) => {
-                    let error = self.progress.unsendable.take().unwrap_or(error);
-                    return Err(self.fail(error));
-                }
-                Err(_would_block) => match self.progress.unsendable.take() {
-                    Some(error) => return Err(self.fail(error)),
-                    None => return Ok(false),
-                },
+            records = self.next_records()?;
+            if records.is_none() {
+                return Ok(false);
             }
         } else {
             let read = tls.fill(&mut self.ahead.established(&mut self.io));
@@ -272,7 +292,11 @@ impl<S: Read + Write> Ssl<S> {
     /// A transport that fails to write may still hold an alert from the peer. So during a handshake the error is reported
     /// only after that was read.
     pub(super) fn flush_output(&mut self) -> Result<bool, SslError> {
-        let State::Idle(tls) = &mut self.state else { return Ok(true) };
+        let tls = match &mut self.state {
+            State::Idle(tls) => tls,
+            State::Replaying(_) => return Ok(self.flush_replay()),
+            _ => return Ok(true),
+        };
         let progress = &mut self.progress;
         let handshaking = tls.is_handshaking();
         progress.answered |= tls.wants_write() && !tls.awaits_second_hello();

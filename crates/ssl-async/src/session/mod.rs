@@ -4,6 +4,7 @@ mod asynchronous;
 mod calls;
 mod early;
 mod machine;
+mod replaying;
 mod state;
 
 use core::fmt;
@@ -20,7 +21,7 @@ use crate::error::SslError;
 use crate::id::SslId;
 use crate::packet::Work;
 use crate::read_ahead::ReadAhead;
-use crate::rustls23::{ClientConfig, Connection, KeyExchange, Processed, ServerConfig, ServerName};
+use crate::rustls23::{ClientConfig, Connection, Hello, KeyExchange, ServerConfig, ServerName};
 
 use state::{Origin, Received, State};
 
@@ -51,11 +52,12 @@ pub struct Ssl<S> {
     id: SslId,
     io: S,
     pool: JobPool,
+    /// Before the wait context: what it is parked in is cancelled by its own drop, which tells the engine.
+    state: State,
     wait_ctx: WaitCtx,
     origin: Origin,
     async_mode: bool,
     exchange: KeyExchange,
-    state: State,
     ahead: ReadAhead,
     progress: Progress,
 }
@@ -73,6 +75,8 @@ struct Progress {
     encrypted: bool,
     /// The flight that the peer's last flight answers was sent, so that one may come.
     answered: bool,
+    /// A replay has found that nothing in the rest of the handshake waits, so its packets need no fiber.
+    off_fibers: bool,
     /// Our `close_notify` was queued.
     shut_down: bool,
     /// Writing failed during the handshake. Reported once the peer's bytes are processed.
@@ -98,8 +102,8 @@ impl<S: Read + Write> Ssl<S> {
         pool: &JobPool,
         io: S,
     ) -> Result<Self, SslError> {
-        let origin = Origin::Server(Arc::clone(context.config()));
-        let state = origin.open(&context.settings().exchange)?;
+        let origin = Origin::Server(Arc::clone(context.config()), context.parking_ways());
+        let state = origin.open(&context.settings().exchange, context.settings().async_mode)?;
         Ok(Self::new(context.settings(), pool, io, ReadAhead::default(), origin, state))
     }
 
@@ -115,18 +119,25 @@ impl<S: Read + Write> Ssl<S> {
         Self::new(context.settings(), pool, io, ReadAhead::default(), origin, state)
     }
 
-    /// Makes a server's session from a client's hello: `make` makes its connection, and `ahead` was read behind the
-    /// hello.
+    /// Makes a server's session from a client's hello; `ahead` was read behind it.
     pub(crate) fn accepted(
         context: &SslContext<ServerConfig>,
         pool: &JobPool,
         io: S,
-        ahead: ReadAhead,
-        make: impl FnOnce() -> Processed + Send + 'static,
+        mut ahead: ReadAhead,
+        hello: Hello,
     ) -> Self {
-        let origin = Origin::Server(Arc::clone(context.config()));
-        let work = Work::create(make, context.settings().exchange.clone());
-        Self::new(context.settings(), pool, io, ahead, origin, State::Unstarted(work))
+        let settings = context.settings();
+        let config = Arc::clone(context.config());
+        let origin = Origin::Server(Arc::clone(&config), context.parking_ways());
+        let state = if let Some(state) = origin.open_replay(settings.async_mode) {
+            ahead.unread(hello.into_bytes());
+            state
+        } else {
+            let make = move || hello.into_processed(config);
+            State::Unstarted(Work::create(make, settings.exchange.clone()))
+        };
+        Self::new(settings, pool, io, ahead, origin, state)
     }
 
     fn new(
@@ -168,7 +179,7 @@ impl<S: Read + Write> Ssl<S> {
     pub fn clear(&mut self, io: S) -> Result<(S, Vec<u8>), SslError> {
         // Drops the old state before the new one is made: it may hold the job that holds the wait context.
         self.state = State::Failed(SslError::Panicked);
-        match self.origin.open(&self.exchange) {
+        match self.origin.open(&self.exchange, self.async_mode) {
             Ok(state) => self.state = state,
             Err(error) => {
                 self.state = State::Failed(error.clone());
@@ -193,7 +204,8 @@ impl<S> Ssl<S> {
     }
 
     /// The connection's properties: protocol version, cipher suite, ALPN, SNI, certificates. `None` while a packet is
-    /// parked, because the packet owns the connection, and after the session has ended.
+    /// parked, because the packet owns the connection, before a handshake by [replay](crate::Parking) has its client's
+    /// hello, and after the session has ended.
     pub fn connection(&self) -> Option<&Connection> {
         match &self.state {
             State::Idle(tls) => Some(tls.connection()),

@@ -4,22 +4,35 @@ use std::sync::Arc;
 
 use job_core::Job;
 
+use crate::context::ParkingWays;
 use crate::error::SslError;
 use crate::final_alert::FinalAlert;
 use crate::packet::Work;
-use crate::rustls23::{ClientConfig, KeyExchange, Processed, ServerConfig, ServerName, Tls};
+use crate::records::INTERNAL_ERROR;
+use crate::rustls23::{
+    ClientConfig, KeyExchange, Processed, Replay, ServerConfig, ServerName, Tls,
+};
 
-/// Where the connection is. The picture is in [`packet`](crate::packet).
+/// Where the connection is. The pictures are in [`packet`](crate::packet) and [`replaying`](super::replaying).
 pub(super) enum State {
+    /// Not made yet: a replay waits for the client's hello, its second one included.
+    Replaying(Box<Replay>),
     Idle(Tls),
-    /// In a packet that has paused.
-    Parked(Job<Processed>),
+    Parked(Parked),
     /// In a packet that has no job yet.
     Unstarted(Work),
     /// Lost, with records to the peer that have not all left.
     SendingAlert(FinalAlert, Report),
     /// Lost.
     Failed(SslError),
+}
+
+/// What a session is parked in.
+pub(super) enum Parked {
+    /// A packet that has paused.
+    Job(Job<Processed>),
+    /// A replay that waits for its signature.
+    Replay(Box<Replay>),
 }
 
 /// When the caller learns why the session has failed.
@@ -34,6 +47,7 @@ pub(super) enum Report {
 impl State {
     pub(super) fn name(&self) -> &'static str {
         match self {
+            Self::Replaying(_) => "in a replay",
             Self::Idle(_) => "idle",
             Self::Parked(_) => "parked",
             Self::Unstarted(_) => "unstarted",
@@ -55,20 +69,49 @@ impl State {
 
 /// How the connection was made, so that [`Ssl::clear`](crate::Ssl::clear) can make another one.
 pub(super) enum Origin {
-    Server(Arc<ServerConfig>),
+    Server(Arc<ServerConfig>, ParkingWays),
     Client(Arc<ClientConfig>, ServerName<'static>),
 }
 
 impl Origin {
-    pub(super) fn open(&self, exchange: &KeyExchange) -> Result<State, SslError> {
+    pub(super) fn open(&self, exchange: &KeyExchange, async_mode: bool) -> Result<State, SslError> {
+        if let Some(state) = self.open_replay(async_mode) {
+            return Ok(state);
+        }
         match self {
             // Reaches no hook.
-            Self::Server(config) => {
+            Self::Server(config, _) => {
                 Tls::server(Arc::clone(config)).map(State::Idle).map_err(SslError::Tls)
             }
             Self::Client(config, name) => Ok(State::client(config, name, exchange)),
         }
     }
+
+    /// The first state of a session that parks by replay, if this is one.
+    pub(super) fn open_replay(&self, async_mode: bool) -> Option<State> {
+        match self {
+            Self::Server(_, ways) if async_mode => match ways {
+                ParkingWays::Replay { replayable, .. } => {
+                    Some(State::Replaying(Box::new(Replay::new(replayable))))
+                }
+                ParkingWays::None(why) => {
+                    Some(State::SendingAlert(needs_fiber(Arc::clone(why)), Report::WhenSent))
+                }
+                ParkingWays::Fiber => None,
+            },
+            Self::Server(..) | Self::Client(..) => None,
+        }
+    }
+
+    /// Whether a handshake that needs a fiber fails.
+    pub(super) fn excludes_fibers(&self) -> bool {
+        matches!(self, Self::Server(_, ParkingWays::Replay { only: true, .. }))
+    }
+}
+
+/// The end of a session that needs a fiber and may not have one.
+pub(super) fn needs_fiber(why: Arc<str>) -> FinalAlert {
+    FinalAlert::new(INTERNAL_ERROR.to_vec(), SslError::NeedsFiber(why))
 }
 
 /// A client's early data that the caller has not read. Kept apart from the connection, so that it can be read while the

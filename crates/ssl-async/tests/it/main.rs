@@ -20,6 +20,7 @@ mod parked;
 mod pause_points;
 mod peer_bytes;
 mod protocol;
+mod replay;
 mod support;
 mod tickets;
 mod transport;

@@ -5,6 +5,8 @@ mod world;
 
 use rustls::version::{TLS12, TLS13};
 
+use ssl_async::Parking;
+
 use crate::support::{Version, turn};
 use events::{EVENTS, happens};
 use world::{Role, World};
@@ -58,6 +60,26 @@ fn a_resuming_server_survives_everything_at_every_pause_point() {
     let expected = ["resolve", "ticket", "agree-x25519", "ticket"];
     assert_eq!(every_point(Role::Resumed, &TLS13), expected);
     assert_eq!(every_point(Role::Resumed, &TLS12), ["resolve", "ticket", "ticket"]);
+}
+
+/// Law L16: a session behaves the same whichever way it parks.
+#[test]
+fn l16_a_server_survives_everything_while_its_key_signs_on_a_fiber_and_by_replay() {
+    let expected = ["sign-ecdsa-p256"];
+    for parking in [Parking::Fiber, Parking::Replay] {
+        for version in [&TLS12, &TLS13] {
+            assert_eq!(every_point(Role::Signing(parking), version), expected);
+            assert_eq!(every_point(Role::SigningAccepted(parking), version), expected);
+        }
+        assert_eq!(every_point(Role::SigningRetried(parking), &TLS13), expected);
+    }
+}
+
+#[test]
+fn a_server_whose_hooks_need_a_fiber_has_one_where_a_replay_is_allowed() {
+    let expected = ["resolve", "sign-ecdsa-p256", "client certificate", "ticket"];
+    assert_eq!(every_point(Role::NeedsFiber, &TLS13), expected);
+    assert_eq!(every_point(Role::NeedsFiber, &TLS12), expected);
 }
 
 #[test]

@@ -13,7 +13,9 @@ use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, SigningKey};
 use rustls::{CertificateError, ClientConfig, ServerConfig};
-use ssl_async::{Acceptor, Outcome, Ssl, SslContext, TlsError, offload, resolve, verify};
+use ssl_async::{
+    Acceptor, Outcome, Parking, Ssl, SslContext, TlsError, offload, replayable, resolve, verify,
+};
 
 use crate::support::{
     Identity, KeyType, ManualDevice, Pipe, PlainPeer, TestClock, Version, exchange_data, localhost,
@@ -55,6 +57,14 @@ pub(super) enum Role {
     /// A server whose client offers a ticket.
     Resumed,
     Client,
+    /// A server that waits for its signature only.
+    Signing(Parking),
+    /// The same behind an `Acceptor`.
+    SigningAccepted(Parking),
+    /// The same, whose client has to send a second hello.
+    SigningRetried(Parking),
+    /// A server whose configuration allows a replay, and whose hooks need a fiber.
+    NeedsFiber,
 }
 
 pub(super) struct World {
@@ -105,7 +115,14 @@ impl World {
     }
 
     fn server(&self, version: Version) -> SslContext {
-        let provider = Arc::new(offload::key_exchange(Self::provider(&[kx_group::X25519])));
+        let provider = offload::key_exchange(Self::provider(&[kx_group::X25519]));
+        let context = self.waiting_server(version, provider);
+        context.key_exchange(Arc::clone(&self.engine))
+    }
+
+    /// A server with `provider` whose hooks all wait.
+    fn waiting_server(&self, version: Version, provider: CryptoProvider) -> SslContext {
+        let provider = Arc::new(provider);
         let inner =
             WebPkiClientVerifier::builder_with_provider(self.theirs.roots(), provider.clone());
         let service = Arc::clone(&self.service);
@@ -128,7 +145,25 @@ impl World {
         config.ticketer = ticketer;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 1;
-        SslContext::server(Arc::new(config)).key_exchange(Arc::clone(&self.engine))
+        SslContext::server(Arc::new(config))
+    }
+
+    /// A server that waits for its signature only, with one group.
+    fn signing_server(
+        &self,
+        version: Version,
+        group: &'static dyn SupportedKxGroup,
+        parking: Parking,
+    ) -> SslContext {
+        let provider = Arc::new(replayable(Self::provider(&[group])));
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(self.theirs.roots(), provider.clone());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_client_cert_verifier(verifier.build().unwrap())
+            .with_cert_resolver(self.ours.certified(Arc::clone(&self.key)));
+        SslContext::server(Arc::new(config)).parking(parking)
     }
 
     fn client(&self, version: Version) -> SslContext<ClientConfig> {
@@ -189,11 +224,26 @@ impl World {
                 let ssl = Ssl::accept(&self.server(version), &self.pool, ours).unwrap();
                 (ssl, self.plain_client(version, theirs))
             }
-            Role::Accepted => {
-                let mut peer = self.plain_client(version, theirs);
-                peer.step();
-                let accepted = Acceptor::new(ours).accept().unwrap().ready().unwrap();
-                (accepted.into_session(&self.server(version), &self.pool), peer)
+            Role::Accepted => self.accepted(&self.server(version), version, ours, theirs),
+            Role::Signing(parking) => {
+                let context = self.signing_server(version, kx_group::X25519, parking);
+                let ssl = Ssl::accept(&context, &self.pool, ours).unwrap();
+                (ssl, self.plain_client(version, theirs))
+            }
+            Role::SigningAccepted(parking) => {
+                let context = self.signing_server(version, kx_group::X25519, parking);
+                self.accepted(&context, version, ours, theirs)
+            }
+            Role::SigningRetried(parking) => {
+                let context = self.signing_server(version, kx_group::SECP384R1, parking);
+                let ssl = Ssl::accept(&context, &self.pool, ours).unwrap();
+                (ssl, self.plain_client(version, theirs))
+            }
+            Role::NeedsFiber => {
+                let provider = replayable(Self::provider(&[kx_group::X25519]));
+                let context = self.waiting_server(version, provider);
+                let ssl = Ssl::accept(&context, &self.pool, ours).unwrap();
+                (ssl, self.plain_client(version, theirs))
             }
             Role::Resumed => {
                 let (context, config) = (self.server(version), self.plain_client_config(version));
@@ -211,6 +261,19 @@ impl World {
         };
         ssl.set_async_callback(Some(self.counting()));
         (ssl, peer)
+    }
+
+    fn accepted(
+        &self,
+        context: &SslContext,
+        version: Version,
+        ours: Pipe,
+        theirs: Pipe,
+    ) -> (Ssl<Pipe>, PlainPeer) {
+        let mut peer = self.plain_client(version, theirs);
+        peer.step();
+        let accepted = Acceptor::new(ours).accept().unwrap().ready().unwrap();
+        (accepted.into_session(context, &self.pool), peer)
     }
 
     fn counting(&self) -> ssl_async::AsyncCallback {

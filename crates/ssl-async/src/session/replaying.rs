@@ -1,0 +1,145 @@
+//! A server's handshake by replay: it parks without a fiber while its key signs.
+//!
+//! ```text
+//!   Replaying -- hear --> Parked -- resume_replay --> Idle
+//!       +-- no signature needed -----------------------^ ^
+//!       +-- needs a fiber: the bytes are read again -----+
+//! ```
+
+use core::task::{Context, Poll, Waker};
+use std::io::{self, Read, Write};
+use std::sync::Arc;
+
+use crate::error::SslError;
+use crate::packet::Packet;
+use crate::rustls23::{Established, Replay, Replayed, Returned, Tls};
+use crate::session::Ssl;
+use crate::session::state::{Origin, Parked, Report, State, needs_fiber};
+
+impl<S: Read + Write> Ssl<S> {
+    /// Processes what the transport has of the client's hello. Does nothing in other states.
+    pub(super) fn hear(&mut self) -> Result<(), SslError> {
+        if !self.async_mode {
+            self.leave_replay()?;
+        }
+        while matches!(self.state, State::Replaying(_)) {
+            // A transport that takes no more now does not keep the peer's bytes from being read.
+            let _later_calls_send_the_rest = self.flush_output()?;
+            let Some(records) = self.next_records()? else { break };
+            let state = core::mem::replace(&mut self.state, State::Failed(SslError::Panicked));
+            if let State::Replaying(mut replay) = state {
+                let heard = self.run(|_| replay.hear(&records));
+                self.after_replay(replay, heard)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on with the signature of a parked handshake, if it is there.
+    pub(super) fn resume_replay(&mut self, mut replay: Box<Replay>) -> Result<(), SslError> {
+        // The signature was submitted on the session's notifier, which wakes in place of this waker.
+        let polled = self.run(|_| replay.poll_signature(&mut Context::from_waker(Waker::noop())));
+        match polled {
+            Poll::Ready(replayed) => self.after_replay(replay, replayed),
+            Poll::Pending => {
+                self.state = State::Parked(Parked::Replay(replay));
+                Ok(())
+            }
+        }
+    }
+
+    fn after_replay(
+        &mut self,
+        mut replay: Box<Replay>,
+        replayed: Replayed,
+    ) -> Result<(), SslError> {
+        let only_replay = self.origin.excludes_fibers();
+        let waits_later = replay.waits_later();
+        match replayed {
+            Replayed::Parked | Replayed::Established(_) if waits_later && only_replay => self
+                .end_without_fiber(
+                    "a client's certificate is verified, or a ticket sealed, by a hook that waits",
+                ),
+            Replayed::NeedsPeer => {
+                self.state = State::Replaying(replay);
+                Ok(())
+            }
+            Replayed::Parked => {
+                if let Err(broken) = replay.submit(Some(self.wait_ctx.notifier())) {
+                    return self.broke(broken);
+                }
+                tracing::trace!(ssl = self.id.as_u64(), "ssl.parked");
+                // A completion wakes only from the first poll on.
+                self.resume_replay(replay)
+            }
+            Replayed::Established(Established { mut tls, unprocessed }) => {
+                self.progress.off_fibers = !waits_later;
+                let closed = tls.peer_has_closed();
+                self.settle(Packet::Done(Ok(Returned { tls, unprocessed, closed })))
+            }
+            Replayed::NeedsFiber { why, .. } if only_replay => self.end_without_fiber(&why),
+            Replayed::NeedsFiber { received, .. } => self.go_on_by_fiber(received),
+            Replayed::Broken(broken) => self.broke(broken),
+        }
+    }
+
+    /// Leaves a replay to whose client nothing was sent. Does nothing in other states.
+    pub(super) fn leave_replay(&mut self) -> Result<(), SslError> {
+        let State::Replaying(replay) = &mut self.state else { return Ok(()) };
+        match replay.take_received() {
+            Some(received) => self.go_on_by_fiber(received),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes the connection, which reads `received` again.
+    fn go_on_by_fiber(&mut self, received: Vec<u8>) -> Result<(), SslError> {
+        let Origin::Server(config, _) = &self.origin else { return Ok(()) };
+        self.ahead.unread(received);
+        match Tls::server(Arc::clone(config)) {
+            Ok(tls) => {
+                self.state = State::Idle(tls);
+                Ok(())
+            }
+            Err(error) => Err(self.fail(SslError::Tls(error))),
+        }
+    }
+
+    fn end_without_fiber(&mut self, why: &str) -> Result<(), SslError> {
+        match self.end_with(needs_fiber(why.into()), Report::WhenSent) {
+            error if matches!(self.state, State::Failed(_)) => Err(error),
+            _told_later => Ok(()),
+        }
+    }
+
+    /// Sends the output of a replay. False if the transport takes no more now. An error is reported once the peer's bytes
+    /// were read.
+    pub(super) fn flush_replay(&mut self) -> bool {
+        let State::Replaying(replay) = &mut self.state else { return true };
+        let output = replay.output();
+        if output.is_empty() || self.progress.unsendable.is_some() {
+            return true;
+        }
+        match send(output, &mut self.io) {
+            Ok(()) => true,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
+            Err(error) => {
+                self.progress.unsendable = Some(error.into());
+                true
+            }
+        }
+    }
+}
+
+/// Sends `bytes`, and removes what the transport has taken.
+fn send(bytes: &mut Vec<u8>, io: &mut impl Write) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match io.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => drop(bytes.drain(..n)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    io.flush()
+}

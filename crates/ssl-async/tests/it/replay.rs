@@ -1,0 +1,251 @@
+//! Sessions that park by replay: no fiber, and nothing else changes (law L16: replay is invisible).
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+use std::thread::{self, ThreadId};
+
+use job_core::JobPool;
+use rustls::crypto::{CryptoProvider, aws_lc_rs::kx_group};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::version::{TLS12, TLS13};
+use rustls::{ALL_VERSIONS, AlertDescription, ClientConfig, Error, ServerConfig};
+use ssl_async::{Acceptor, Outcome, Parking, Ssl, SslContext, SslError, replayable, resolve};
+
+use crate::support::{
+    Fixture, KeyType, Pipe, PlainPeer, Version, exchange_data, fixture, pipe, provider,
+    server_config, shake, turn,
+};
+
+/// `internal_error`, fatal, in the clear.
+const INTERNAL_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 80];
+
+const VERSIONS: [Version; 2] = [&TLS12, &TLS13];
+
+fn replayable_config(fixture: &Fixture) -> ServerConfig {
+    server_config(replayable(provider()), ALL_VERSIONS, &fixture.identity, &fixture.key)
+}
+
+fn session(config: ServerConfig, parking: Parking, pool: &JobPool, io: Pipe) -> Ssl<Pipe> {
+    let context = SslContext::server(Arc::new(config)).parking(parking);
+    Ssl::accept(&context, pool, io).unwrap()
+}
+
+#[test]
+fn a_replay_starts_no_job() {
+    let _turn = turn();
+    for parking in [Parking::Auto, Parking::Replay] {
+        for version in VERSIONS {
+            let (fixture, pool) = (fixture(KeyType::P256, 4), JobPool::new());
+            let (ours, theirs) = pipe();
+            let mut ssl = session(replayable_config(&fixture), parking, &pool, ours);
+            let mut client = fixture.client(version, theirs);
+            let parked = shake(&mut ssl, &mut client, &fixture.device).unwrap();
+            assert_eq!(parked, ["sign-ecdsa-p256"]);
+            exchange_data(&mut ssl, &mut client);
+            assert_eq!(pool.stats().started, 0, "{parking:?} {version:?}");
+        }
+    }
+}
+
+#[test]
+fn a_hello_in_pieces_is_parked_by_replay() {
+    let _turn = turn();
+    for version in VERSIONS {
+        let (fixture, pool) = (fixture(KeyType::P256, 4), JobPool::new());
+        let ((ours, theirs), (mut wire, client_io)) = (pipe(), pipe());
+        let mut ssl = session(replayable_config(&fixture), Parking::Replay, &pool, ours);
+        let mut client = fixture.client(version, client_io);
+        client.step();
+        // One record for each byte of the hello.
+        let mut theirs = theirs;
+        let mut hello = vec![0; wire.peek().len()];
+        std::io::Read::read_exact(&mut wire, &mut hello).unwrap();
+        for byte in &hello[5..] {
+            assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantRead);
+            theirs.write_all(&[22, 3, 1, 0, 1, *byte]).unwrap();
+        }
+        assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantAsync);
+        fixture.device.answer();
+        client.io = theirs;
+        shake(&mut ssl, &mut client, &fixture.device).unwrap();
+        assert_eq!(pool.stats().started, 0);
+    }
+}
+
+/// The type and length of each record; the bytes themselves are random.
+fn records(mut bytes: &[u8]) -> Vec<(u8, usize)> {
+    let mut records = Vec::new();
+    while let [kind, _, _, high, low, rest @ ..] = bytes {
+        let length = usize::from(u16::from_be_bytes([*high, *low]));
+        records.push((*kind, length));
+        bytes = &rest[length..];
+    }
+    records
+}
+
+/// The records that the server of a failing handshake sends, and the client's error.
+fn refusal(
+    mut ssl: Ssl<Pipe>,
+    mut client: PlainPeer,
+    fixture: &Fixture,
+) -> (Vec<(u8, usize)>, Error) {
+    for _ in 0..10 {
+        client.step();
+        match ssl.do_handshake() {
+            Ok(Outcome::WantAsync) => fixture.device.answer(),
+            Ok(_) => {}
+            Err(error) => {
+                assert!(matches!(error, SslError::Tls(_)), "{error}");
+                return (records(&client.io.peek()), client.try_step().unwrap_err());
+            }
+        }
+    }
+    panic!("the handshake does not fail: {ssl:?}")
+}
+
+/// A change of the server's configuration, and one of the client's.
+type Change = fn(&mut ServerConfig, &mut ClientConfig);
+
+#[test]
+fn l16_a_refused_client_is_sent_the_same_on_a_fiber_and_by_replay() {
+    let _turn = turn();
+    #[derive(Debug)]
+    struct NoCertificate;
+    impl ResolvesServerCert for NoCertificate {
+        fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+            None
+        }
+    }
+    let changes: [Change; 2] = [
+        |server, client| {
+            server.alpn_protocols = vec![b"h2".to_vec()];
+            client.alpn_protocols = vec![b"h3".to_vec()];
+        },
+        |server, _client| server.cert_resolver = Arc::new(NoCertificate),
+    ];
+    for version in VERSIONS {
+        for change in changes {
+            let fixture = fixture(KeyType::P256, 4);
+            let refusals = [Parking::Fiber, Parking::Replay].map(|parking| {
+                let (ours, theirs) = pipe();
+                let mut config = replayable_config(&fixture);
+                let mut client = fixture.client_config(version);
+                change(&mut config, &mut client);
+                let ssl = session(config, parking, &JobPool::new(), ours);
+                refusal(ssl, PlainPeer::client(client, theirs), &fixture)
+            });
+            assert_eq!(refusals[0], refusals[1], "{version:?}");
+        }
+    }
+}
+
+/// A resolver that records the thread of each call, and needs more stack than a fiber has.
+#[derive(Debug)]
+struct OnThisThread(Arc<CertifiedKey>, Mutex<Vec<ThreadId>>);
+
+impl ResolvesServerCert for OnThisThread {
+    fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let large = std::hint::black_box([1_u8; 512 * 1024]);
+        assert_eq!(large.len(), large.iter().map(|&byte| usize::from(byte)).sum::<usize>());
+        assert!(job_core::current().is_none());
+        self.1.lock().unwrap().push(thread::current().id());
+        Some(Arc::clone(&self.0))
+    }
+}
+
+#[test]
+fn l16_a_resolver_is_asked_once_and_on_the_stack_of_the_caller() {
+    let _turn = turn();
+    for version in VERSIONS {
+        let fixture = fixture(KeyType::P256, 4);
+        let chain = vec![fixture.identity.certificate.clone()];
+        let certified = Arc::new(CertifiedKey::new(chain, Arc::clone(&fixture.key)));
+        let resolver = Arc::new(OnThisThread(certified, Mutex::default()));
+        let mut config = replayable_config(&fixture);
+        config.cert_resolver = resolver.clone();
+        let (ours, theirs) = pipe();
+        let mut ssl = session(config, Parking::Auto, &JobPool::new(), ours);
+        shake(&mut ssl, &mut fixture.client(version, theirs), &fixture.device).unwrap();
+        assert_eq!(*resolver.1.lock().unwrap(), [thread::current().id()]);
+    }
+}
+
+#[test]
+fn a_handshake_that_needs_a_fiber_fails_where_only_replay_is_allowed() {
+    let _turn = turn();
+    let fixture = fixture(KeyType::P256, 4);
+    let not_replayable = fixture.server_config(ALL_VERSIONS);
+    let mut waits = replayable_config(&fixture);
+    waits.cert_resolver = resolve::server_certificate(async |_hello| None);
+    for (config, by_a_hello) in [(not_replayable, false), (waits, true)] {
+        let context = SslContext::server(Arc::new(config)).parking(Parking::Replay);
+        let pool = JobPool::new();
+        for accepts in [false, true] {
+            let (ours, theirs) = pipe();
+            let mut client = fixture.client(&TLS13, theirs);
+            client.step();
+            let mut ssl = match accepts {
+                false => Ssl::accept(&context, &pool, ours).unwrap(),
+                true => {
+                    let accepted = Acceptor::new(ours).accept().unwrap().ready().unwrap();
+                    accepted.into_session(&context, &pool)
+                }
+            };
+            let error = ssl.do_handshake().unwrap_err();
+            assert!(matches!(error, SslError::NeedsFiber(_)), "{by_a_hello}: {error}");
+            assert_eq!(client.io.peek(), INTERNAL_ERROR);
+            let told = client.try_step().unwrap_err();
+            assert_eq!(told, Error::AlertReceived(AlertDescription::InternalError));
+        }
+        assert_eq!(pool.stats().started, 0);
+    }
+}
+
+#[test]
+fn a_session_that_does_not_park_blocks_instead_of_replaying() {
+    let _turn = turn();
+    let fixture = fixture(KeyType::P256, 4);
+    let (ours, theirs) = pipe();
+    let mut ssl = session(replayable_config(&fixture), Parking::Auto, &JobPool::new(), ours);
+    ssl.set_async_mode(false);
+    let mut client = fixture.client(&TLS13, theirs);
+    client.step();
+    let answering = fixture.device.answer_in_background();
+    assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantRead);
+    answering.join().unwrap();
+    client.step();
+    assert_eq!(ssl.do_handshake().unwrap(), Outcome::Ready(()));
+}
+
+#[test]
+fn a_shutdown_before_the_hello_tells_the_client() {
+    let _turn = turn();
+    let fixture = fixture(KeyType::P256, 4);
+    let (ours, theirs) = pipe();
+    let mut ssl = session(replayable_config(&fixture), Parking::Replay, &JobPool::new(), ours);
+    assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantRead);
+    assert_eq!(ssl.flush().unwrap(), Outcome::Ready(()));
+    assert_eq!(ssl.shutdown().unwrap(), Outcome::Ready(()));
+    // `close_notify`, a warning in the clear.
+    assert_eq!(theirs.peek()[5..], [1, 0]);
+}
+
+#[test]
+fn a_client_is_told_internal_error_after_a_hello_retry_request_by_replay() {
+    let _turn = turn();
+    let fixture = fixture(KeyType::P256, 4);
+    let groups = vec![kx_group::SECP384R1];
+    let provider = replayable(CryptoProvider { kx_groups: groups, ..provider() });
+    let config = server_config(provider, &[&TLS13], &fixture.identity, &fixture.key);
+    let (ours, theirs) = pipe();
+    let mut ssl = session(config, Parking::Replay, &JobPool::new(), ours);
+    let mut client = fixture.client(&TLS13, theirs);
+    client.step();
+    assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantRead);
+    client.step();
+    assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantAsync);
+    fixture.device.fail();
+    assert!(matches!(ssl.do_handshake(), Err(SslError::Failed(_))));
+    assert_eq!(client.io.peek(), INTERNAL_ERROR);
+}
