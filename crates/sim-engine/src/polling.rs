@@ -54,7 +54,7 @@ impl Polling {
     }
 }
 
-/// What a policy decides by.
+/// The facts by which a policy decides.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Occasion {
     /// The device has interrupted, or never interrupts.

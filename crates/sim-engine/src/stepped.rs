@@ -46,7 +46,7 @@ impl<W: Work> SteppedCard<W> {
         Ok(Arc::new(Self { card, clock, batch: Mutex::default() }))
     }
 
-    /// What the device has counted, over all instances.
+    /// The device's statistics, summed over all instances.
     pub fn stats(&self) -> InstanceStats {
         self.card.stats()
     }

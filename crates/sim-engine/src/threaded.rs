@@ -133,7 +133,7 @@ impl<W: Work> SimCard<W> {
         }
     }
 
-    /// What the device has counted, over all instances.
+    /// The device's statistics, summed over all instances.
     pub fn stats(&self) -> InstanceStats {
         self.shared.card.stats()
     }

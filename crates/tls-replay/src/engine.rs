@@ -93,8 +93,8 @@ where
         self.engine.submit(work).map_err(|refused| EngineSessionError::Refused(refused.reason))
     }
 
-    /// Goes on when the signature is there, and appends to `out` what is to be sent. Pending only while the session is
-    /// parked; the task of `cx` is woken once.
+    /// Resumes when the signature is available, and appends to `out` the bytes to send. Pending only while the session is
+    /// parked; wakes the task of `cx` once.
     ///
     /// # Errors
     ///

@@ -34,7 +34,7 @@ pub(crate) struct HelloScan {
 }
 
 impl HelloScan {
-    /// Goes on where the last call ended; `received` is everything since the connection began.
+    /// Continues where the last call ended; `received` is everything since the connection began.
     pub(crate) fn scan(&mut self, received: &[u8]) -> HelloStatus {
         loop {
             let header = &received[self.record..];

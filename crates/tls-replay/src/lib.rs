@@ -78,10 +78,11 @@
 //! | the choice of a certificate | [`postpone`] in the resolver | yes |
 //! | opening a ticket, taking a session from a store | [`postpone`] in the ticketer or store, four times per hello | yes |
 //! | the key exchange of TLS 1.3 | [`postpone`] in the group | yes |
-//! | the key exchange of TLS 1.2, sealing tickets, verifying client certificates, anything in a client | | no: rustls asks when bytes are already sent, or in another place |
+//! | the key exchange of TLS 1.2, sealing tickets, verifying client certificates, anything in a client | | no: rustls asks after bytes were sent, or outside of the replayed call |
 //!
-//! What cannot wait is told before a byte is sent, as [`NotReplayable`]: by [`ReplayConfig::with_waiting_hooks`] or by
-//! [`Session::hear`], after which [`Session::into_received`] has the hello for something that can, such as a fiber.
+//! A handshake in which something else would wait fails with [`NotReplayable`] before a byte is sent: in
+//! [`ReplayConfig::with_waiting_hooks`] or in [`Session::hear`]. [`Session::into_received`] then returns the hello, to park
+//! the handshake in another way, such as on a fiber.
 //!
 //! # Replay is invisible
 //!

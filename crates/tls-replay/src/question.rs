@@ -15,7 +15,7 @@ pub enum Question<'a> {
     Signature {
         /// The scheme that rustls and the key agreed on.
         scheme: SignatureScheme,
-        /// What is to be signed: the bytes themselves, not a digest.
+        /// The bytes to sign: the message itself, not a digest.
         message: &'a [u8],
     },
     /// A key exchange of TLS 1.3: a key pair and the secret shared with the peer. Reply with [`Reply::KeyExchange`].

@@ -29,7 +29,7 @@ pub enum SessionStage {
     Established,
 }
 
-/// What is set on the rustls connection of a handshake before it sees the hello.
+/// Settings of the rustls connection of a handshake, made before it processes the hello.
 #[derive(Clone, Debug, Default)]
 pub struct SessionOptions {
     /// As [`set_buffer_limit`](rustls::ConnectionCommon::set_buffer_limit). `None` leaves rustls's default.
@@ -43,7 +43,7 @@ pub struct SessionOptions {
 /// One server handshake.
 ///
 /// It reads and writes nothing itself: [`hear`](Self::hear) takes the client's bytes and [`resume`](Self::resume) the
-/// reply to what the session is parked in, and both append what is to be sent. It has no clock, so the caller ends a
+/// reply to its [`question`](Self::question), and both append the bytes to send. It has no clock, so the caller ends a
 /// handshake that takes too long by dropping it. A parked session is its client's hello and the recorded answers, some
 /// hundred bytes; secrets among them are wiped when it is dropped. It may move between threads at any time.
 ///
@@ -82,7 +82,7 @@ struct Handshake {
 }
 
 impl Handshake {
-    /// Adds to what the client sent.
+    /// Appends bytes from the client.
     fn keep(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), ReplayError> {
         if self.received.len() + bytes.len() > 2 * MAX_HELLO {
             return Err(too_long(out));
@@ -170,7 +170,7 @@ impl Session {
         }
     }
 
-    /// Takes bytes from the client, and appends to `out` what is to be sent. While the session is parked they are kept.
+    /// Takes bytes from the client, and appends to `out` the bytes to send. A parked session keeps the client's bytes.
     ///
     /// # Errors
     ///
@@ -209,7 +209,7 @@ impl Session {
         }
     }
 
-    /// Goes on with the reply to [`question`](Self::question), and appends to `out` what is to be sent. A signature is
+    /// Resumes with the reply to [`question`](Self::question), and appends to `out` the bytes to send. A signature is
     /// used only if the second pass signs the same message in the same scheme.
     ///
     /// # Errors
@@ -234,7 +234,7 @@ impl Session {
         if signed { self.perform(*handshake, out) } else { self.first_pass(*handshake, out) }
     }
 
-    /// Ends a parked handshake whose reply cannot be had, and appends the alert `internal_error`. The server's flight has
+    /// Ends a parked handshake whose question cannot be answered, and appends the alert `internal_error`. The server's flight has
     /// not left, so the alert goes in the clear.
     pub fn abort(&mut self, out: &mut Vec<u8>) {
         if let State::Parked(_) = self.state {
@@ -333,7 +333,7 @@ impl Session {
                 }
             };
         }
-        // A connection that begins anew first repeats what was sent.
+        // A new connection first repeats the bytes sent before.
         let repeated = if from == 0 { &handshake.sent[..] } else { &[] };
         let Some(news) = flight.strip_prefix(repeated) else {
             return Err(ReplayError::Differs("it answers something else"));

@@ -35,7 +35,7 @@ pub struct Panicked {
 /// panics too, the second payload is leaked. For engines and devices; `job-core` provides the switch of stacks.
 ///
 /// # Errors
-/// [`Panicked`], if the code panicked. What it was changing is as the panic left it.
+/// [`Panicked`], if the code panicked. Values that it was changing stay as the panic left them.
 ///
 /// # Example
 /// ```

@@ -55,7 +55,7 @@ struct Extras {
     cleanup: Option<Cleanup>,
 }
 
-/// Names in the log of what a context runs and drops on its way out.
+/// Log names of the code and values that the drop of a context runs and drops.
 const A_CLEANUP: &str = "the cleanup of a wait descriptor";
 const A_REGISTRATION: &str = "the data of a wait descriptor";
 

@@ -161,7 +161,7 @@ impl ReadySender {
         }
         let was_empty = queue.ready.is_empty();
         queue.ready.push(token);
-        // Under the lock, which cannot deadlock: a parent is there before its children, so they make a tree.
+        // Under the lock, which cannot deadlock: a parent exists before its children, so the queues form a tree.
         if was_empty && let Some((parent, token)) = &queue.parent {
             parent.push(*token);
         }

@@ -28,9 +28,9 @@ pub enum RequestPhase {
     Queued = 1,
     /// Accepted by the device, which will complete it.
     Submitted = 2,
-    /// Completed: the result is there.
+    /// Completed: the result is stored.
     Done = 3,
-    /// Failed for good: the error is there.
+    /// Failed for good: the error is stored.
     Failed = 4,
     /// Cancelled by its owner. A completion that comes later is discarded.
     Cancelled = 5,
