@@ -3,6 +3,7 @@
 use std::fs;
 use std::sync::Arc;
 
+use engine_core::Shutdown;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ClientConfig, RootCertStore};
@@ -54,4 +55,6 @@ fn a_server_with_the_configuration_of_its_key_has_no_thread_but_the_keys() {
     assert!(key.stats().completed > 0);
     assert!(threads("slow-key-0") + threads("slow-key") > 0, "the key's own");
     assert_eq!(threads("ssl-shard"), 0);
+    let ended = acceptor.shards().shutdown_blocking(Duration::from_secs(10));
+    assert_eq!(ended, Shutdown::Drained);
 }

@@ -33,7 +33,8 @@ pub type TlsConnector = TlsEndpoint<ClientConfig>;
 impl<C> From<Arc<C>> for TlsEndpoint<C> {
     /// Makes an endpoint on the process's [`Shards`], which all endpoints made so share. Their threads, one for each core,
     /// start when a handshake first needs a fiber; [replay](Parking) needs none. Shutting them down ends the handshakes of
-    /// all these endpoints; endpoints made afterwards have new ones.
+    /// all these endpoints; endpoints made afterwards have new ones. A hook that blocks until another handshake is done needs
+    /// shards of its own for that one.
     fn from(config: Arc<C>) -> Self {
         Self::new(config, &Shards::shared())
     }

@@ -441,9 +441,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
                 tls.give_up();
                 tls.take_output()
             }
-            Phase::Replaying(_) | Phase::New(_) | Phase::FirstPacket(_) | Phase::OnShard(_) => {
-                self.alert_in_the_clear()
+            Phase::Replaying(mut replaying) => {
+                // A HelloRetryRequest may be sent in part.
+                let mut bytes = core::mem::take(replaying.output());
+                bytes.extend(self.alert_in_the_clear());
+                bytes
             }
+            Phase::New(_) | Phase::FirstPacket(_) | Phase::OnShard(_) => self.alert_in_the_clear(),
             Phase::SendingAlert(alert) => return alert.error,
             Phase::Ended => return error,
         };

@@ -10,13 +10,13 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ServerConfig};
 use ssl_async::task::{Shards, StartHandshake, TlsAcceptor, TlsConnector};
-use ssl_async::{ClosedDuring, SslError};
+use ssl_async::{ClosedDuring, SslError, replayable};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 use crate::support::{
     KeyType, Version, client_config, fixture, localhost, provider, server_config,
 };
-use crate::world::{current_thread, until, wire, world, world_on};
+use crate::world::{current_thread, until, wire, world, world_on, worlds};
 
 /// A server of plain rustls that sends data together with its last flight, then closes.
 async fn serve_data_with_last_flight(
@@ -113,17 +113,18 @@ fn a_client_learns_why_it_is_refused() {
 #[test]
 fn a_request_of_another_protocol_that_is_half_closed_gets_its_alert() {
     current_thread().block_on(async {
-        let world = world(4);
-        for _ in 0..100 {
-            let (ours, mut theirs) = wire();
-            let server = tokio::spawn(world.acceptor.accept(ours));
-            theirs.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
-            theirs.shutdown().await.unwrap();
-            let error = server.await.unwrap().unwrap_err();
-            assert!(matches!(error, SslError::Tls(_)), "{error}");
-            let mut received = Vec::new();
-            theirs.read_to_end(&mut received).await.unwrap();
-            assert_eq!((received.len(), received[0]), (7, 21));
+        for world in worlds(4) {
+            for _ in 0..100 {
+                let (ours, mut theirs) = wire();
+                let server = tokio::spawn(world.acceptor.accept(ours));
+                theirs.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+                theirs.shutdown().await.unwrap();
+                let error = server.await.unwrap().unwrap_err();
+                assert!(matches!(error, SslError::Tls(_)), "{error}");
+                let mut received = Vec::new();
+                theirs.read_to_end(&mut received).await.unwrap();
+                assert_eq!((received.len(), received[0]), (7, 21));
+            }
         }
     });
 }
@@ -131,26 +132,27 @@ fn a_request_of_another_protocol_that_is_half_closed_gets_its_alert() {
 #[test]
 fn a_hang_up_is_noticed_while_a_signature_is_awaited_however_much_was_sent_before() {
     current_thread().block_on(async {
-        let world = world(16);
-        for more in [0, 1, 20_000, 60_000, 100_000, 1_000_000] {
-            let (ours, mut theirs) = duplex(4096);
-            let server = tokio::spawn(world.acceptor.accept(ours));
-            theirs.write_all(&world.client_hello(&TLS13)).await.unwrap();
-            until(|| world.fixture.device.held() == 1).await;
-            // Fails when the server ends early.
-            let _ = theirs.write_all(&vec![23; more]).await;
-            let _ = theirs.shutdown().await;
-            let error = server.await.unwrap().unwrap_err();
-            if more <= 64 * 1024 {
-                let closed = matches!(error, SslError::PeerClosed(ClosedDuring::Handshake));
-                assert!(closed, "{more}: {error}");
-            } else {
-                assert!(matches!(error, SslError::Tls(_)), "{more}: {error}");
-                let mut received = Vec::new();
-                theirs.read_to_end(&mut received).await.unwrap();
-                assert_eq!(received, [21, 3, 3, 0, 2, 2, 10], "an alert");
+        for world in worlds(16) {
+            for more in [0, 1, 20_000, 60_000, 100_000, 1_000_000] {
+                let (ours, mut theirs) = duplex(4096);
+                let server = tokio::spawn(world.acceptor.accept(ours));
+                theirs.write_all(&world.client_hello(&TLS13)).await.unwrap();
+                until(|| world.fixture.device.held() == 1).await;
+                // Fails when the server ends early.
+                let _ = theirs.write_all(&vec![23; more]).await;
+                let _ = theirs.shutdown().await;
+                let error = server.await.unwrap().unwrap_err();
+                if more <= 64 * 1024 {
+                    let closed = matches!(error, SslError::PeerClosed(ClosedDuring::Handshake));
+                    assert!(closed, "{more}: {error}");
+                } else {
+                    assert!(matches!(error, SslError::Tls(_)), "{more}: {error}");
+                    let mut received = Vec::new();
+                    theirs.read_to_end(&mut received).await.unwrap();
+                    assert_eq!(received, [21, 3, 3, 0, 2, 2, 10], "an alert");
+                }
+                assert_eq!(world.assert_empty().await.waiters.now, 0);
             }
-            assert_eq!(world.assert_empty().await.waiters.now, 0);
         }
     });
 }
@@ -158,22 +160,25 @@ fn a_hang_up_is_noticed_while_a_signature_is_awaited_however_much_was_sent_befor
 #[test]
 fn a_hang_up_is_noticed_after_a_hello_retry_request_too() {
     current_thread().block_on(async {
-        let world = world(4);
         let of = |groups| CryptoProvider { kx_groups: groups, ..provider() };
-        let (identity, key) = (&world.fixture.identity, &world.fixture.key);
-        let config = server_config(of(vec![kx_group::X25519]), &[&TLS13], identity, key);
-        let acceptor = TlsAcceptor::new(Arc::new(config), &world.shards);
-        let groups = of(vec![kx_group::SECP384R1, kx_group::X25519]);
-        let client = client_config(groups, &TLS13, identity);
-        let connector = TlsConnector::new(Arc::new(client), &world.shards);
-        let (ours, theirs) = wire();
-        let server = tokio::spawn(acceptor.accept(ours));
-        let client = tokio::spawn(connector.connect(localhost(), theirs));
-        until(|| world.fixture.device.held() == 1).await;
-        client.abort();
-        let error = server.await.unwrap().unwrap_err();
-        assert!(matches!(error, SslError::PeerClosed(ClosedDuring::Handshake)), "{error}");
-        assert_eq!(world.assert_empty().await.cancelled, 1);
+        let usual = of(vec![kx_group::X25519]);
+        for provider in [usual.clone(), replayable(usual)] {
+            let world = world(4);
+            let (identity, key) = (&world.fixture.identity, &world.fixture.key);
+            let config = server_config(provider, &[&TLS13], identity, key);
+            let acceptor = TlsAcceptor::new(Arc::new(config), &world.shards);
+            let groups = of(vec![kx_group::SECP384R1, kx_group::X25519]);
+            let client = client_config(groups, &TLS13, identity);
+            let connector = TlsConnector::new(Arc::new(client), &world.shards);
+            let (ours, theirs) = wire();
+            let server = tokio::spawn(acceptor.accept(ours));
+            let client = tokio::spawn(connector.connect(localhost(), theirs));
+            until(|| world.fixture.device.held() == 1).await;
+            client.abort();
+            let error = server.await.unwrap().unwrap_err();
+            assert!(matches!(error, SslError::PeerClosed(ClosedDuring::Handshake)), "{error}");
+            assert_eq!(world.assert_empty().await.cancelled, 1);
+        }
     });
 }
 
@@ -193,31 +198,32 @@ async fn receive_slowly(mut io: DuplexStream) -> Vec<u8> {
 #[test]
 fn an_alert_is_sent_whole_over_a_transport_with_a_small_buffer() {
     current_thread().block_on(async {
-        let world = world(4);
-        // A TLS 1.2 hello to a TLS 1.3 server, and a request of another protocol; with and without `StartHandshake`.
-        let server = Arc::new(world.fixture.server_config(&[&TLS13]));
-        let acceptor = TlsAcceptor::new(server, &world.shards);
-        for bytes in [world.client_hello(&TLS12), b"GET / HTTP/1.1\r\n\r\n".to_vec()] {
-            for reads_hello_first in [false, true] {
-                let (ours, mut theirs) = duplex(2);
-                let acceptor = acceptor.clone();
-                let server = tokio::spawn(async move {
-                    if reads_hello_first {
-                        StartHandshake::read(ours).await?.accept(&acceptor).await
-                    } else {
-                        acceptor.accept(ours).await
-                    }
-                });
-                theirs.write_all(&bytes[..5]).await.unwrap();
-                // Fails when the server refuses the first bytes.
-                let _ = theirs.write_all(&bytes[5..]).await;
-                let received = receive_slowly(theirs).await;
-                assert_eq!((received.len(), received[0]), (7, 21), "{reads_hello_first}");
-                let error = server.await.unwrap().unwrap_err();
-                assert!(matches!(error, SslError::Tls(_)), "{error}");
+        for world in worlds(4) {
+            // A TLS 1.2 hello to a TLS 1.3 server, and a request of another protocol; with and without `StartHandshake`.
+            let server = Arc::new(world.fixture.server_config(&[&TLS13]));
+            let acceptor = TlsAcceptor::new(server, &world.shards);
+            for bytes in [world.client_hello(&TLS12), b"GET / HTTP/1.1\r\n\r\n".to_vec()] {
+                for reads_hello_first in [false, true] {
+                    let (ours, mut theirs) = duplex(2);
+                    let acceptor = acceptor.clone();
+                    let server = tokio::spawn(async move {
+                        if reads_hello_first {
+                            StartHandshake::read(ours).await?.accept(&acceptor).await
+                        } else {
+                            acceptor.accept(ours).await
+                        }
+                    });
+                    theirs.write_all(&bytes[..5]).await.unwrap();
+                    // Fails when the server refuses the first bytes.
+                    let _ = theirs.write_all(&bytes[5..]).await;
+                    let received = receive_slowly(theirs).await;
+                    assert_eq!((received.len(), received[0]), (7, 21), "{reads_hello_first}");
+                    let error = server.await.unwrap().unwrap_err();
+                    assert!(matches!(error, SslError::Tls(_)), "{error}");
+                }
             }
+            world.assert_empty().await;
         }
-        world.assert_empty().await;
     });
 }
 
@@ -389,32 +395,33 @@ fn a_hang_up_is_noticed_while_the_packet_waits_for_a_job() {
 fn over_tcp_a_refused_client_gets_the_alert_and_a_reset_ends_a_parked_handshake() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let world = world(16);
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let server = Arc::new(world.fixture.server_config(&[&TLS12]));
-        let acceptor = TlsAcceptor::new(server, &world.shards);
-        for _ in 0..100 {
-            let tcp = tokio::net::TcpStream::connect(address).await.unwrap();
-            let client = tokio::spawn(world.connector.connect(localhost(), tcp));
-            let (tcp, _) = listener.accept().await.unwrap();
-            assert!(acceptor.accept(tcp).await.is_err());
-            let refused = client.await.unwrap().unwrap_err();
-            let alert = matches!(refused, SslError::Tls(rustls::Error::AlertReceived(_)));
-            assert!(alert, "{refused}");
-        }
-        for more in [0, 20_000] {
-            let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
-            let (tcp, _) = listener.accept().await.unwrap();
-            let server = tokio::spawn(world.acceptor.accept(tcp));
-            client.write_all(&world.client_hello(&TLS13)).await.unwrap();
-            until(|| world.fixture.device.held() == 1).await;
-            client.write_all(&vec![23; more]).await.unwrap();
-            client.set_zero_linger().unwrap();
-            drop(client);
-            let error = server.await.unwrap().unwrap_err();
-            assert!(matches!(error, SslError::Io(_)), "{error}");
-            world.assert_empty().await;
+        for world in worlds(16) {
+            let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let server = Arc::new(world.fixture.server_config(&[&TLS12]));
+            let acceptor = TlsAcceptor::new(server, &world.shards);
+            for _ in 0..100 {
+                let tcp = tokio::net::TcpStream::connect(address).await.unwrap();
+                let client = tokio::spawn(world.connector.connect(localhost(), tcp));
+                let (tcp, _) = listener.accept().await.unwrap();
+                assert!(acceptor.accept(tcp).await.is_err());
+                let refused = client.await.unwrap().unwrap_err();
+                let alert = matches!(refused, SslError::Tls(rustls::Error::AlertReceived(_)));
+                assert!(alert, "{refused}");
+            }
+            for more in [0, 20_000] {
+                let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
+                let (tcp, _) = listener.accept().await.unwrap();
+                let server = tokio::spawn(world.acceptor.accept(tcp));
+                client.write_all(&world.client_hello(&TLS13)).await.unwrap();
+                until(|| world.fixture.device.held() == 1).await;
+                client.write_all(&vec![23; more]).await.unwrap();
+                client.set_zero_linger().unwrap();
+                drop(client);
+                let error = server.await.unwrap().unwrap_err();
+                assert!(matches!(error, SslError::Io(_)), "{error}");
+                world.assert_empty().await;
+            }
         }
     });
 }

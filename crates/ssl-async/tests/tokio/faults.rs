@@ -11,7 +11,7 @@ use rustls::sign::CertifiedKey;
 use ssl_async::resolve;
 use ssl_async::task::{Shards, TlsAcceptor};
 
-use crate::world::{current_thread, multi_thread, until, wire, world, world_on, worlds};
+use crate::world::{current_thread, multi_thread, until, wire, world_on, worlds, worlds_on};
 
 /// Drops the inner future when it was pending more than `waits` times.
 struct DropAfter<F> {
@@ -74,23 +74,24 @@ fn l5_the_future_may_be_dropped_at_every_await() {
 #[test]
 fn l8_a_runtime_shut_down_with_handshakes_parked_leaves_nothing() {
     const PARKED: usize = 1024;
-    let world = world(2 * PARKED);
-    let runtime = multi_thread();
-    runtime.block_on(async {
-        for _ in 0..PARKED {
-            let (ours, theirs) = wire();
-            tokio::spawn(world.acceptor.accept(ours));
-            tokio::spawn(world.client(theirs));
-        }
-        until(|| world.fixture.device.held() == PARKED).await;
-    });
-    drop(runtime);
-    current_thread().block_on(async {
-        let snapshot = world.assert_empty().await;
-        let ended = (snapshot.cancelled, snapshot.late);
-        assert_eq!(ended, (PARKED as u64, PARKED as u64));
-        world.assert_serves().await;
-    });
+    for world in worlds(2 * PARKED) {
+        let runtime = multi_thread();
+        runtime.block_on(async {
+            for _ in 0..PARKED {
+                let (ours, theirs) = wire();
+                tokio::spawn(world.acceptor.accept(ours));
+                tokio::spawn(world.client(theirs));
+            }
+            until(|| world.fixture.device.held() == PARKED).await;
+        });
+        drop(runtime);
+        current_thread().block_on(async {
+            let snapshot = world.assert_empty().await;
+            let ended = (snapshot.cancelled, snapshot.late);
+            assert_eq!(ended, (PARKED as u64, PARKED as u64));
+            world.assert_serves().await;
+        });
+    }
 }
 
 #[test]
@@ -162,26 +163,27 @@ fn l10_a_waker_that_panics_as_it_is_woken_does_not_end_the_shard() {
 #[test]
 fn a_failed_signature_ends_the_handshake_cleanly_on_both_sides() {
     current_thread().block_on(async {
-        let world = world(4);
-        for wrongly in [true, false] {
-            let (ours, theirs) = wire();
-            let server = tokio::spawn(world.acceptor.accept(ours));
-            let client = tokio::spawn(world.client(theirs));
-            until(|| world.fixture.device.held() == 1).await;
-            if wrongly {
-                world.fixture.device.answer_wrongly();
-                // P-256 on a device without a thread of its own is not checked here: the client detects it.
-                assert!(client.await.unwrap().is_err());
-                assert!(server.await.unwrap().is_err());
-            } else {
-                world.fixture.device.fail();
-                let error = server.await.unwrap().unwrap_err();
-                assert!(matches!(error, ssl_async::SslError::Failed(_)), "{error}");
-                assert!(client.await.unwrap().is_err());
+        for world in worlds(4) {
+            for wrongly in [true, false] {
+                let (ours, theirs) = wire();
+                let server = tokio::spawn(world.acceptor.accept(ours));
+                let client = tokio::spawn(world.client(theirs));
+                until(|| world.fixture.device.held() == 1).await;
+                if wrongly {
+                    world.fixture.device.answer_wrongly();
+                    // P-256 on a device without a thread of its own is not checked here: the client detects it.
+                    assert!(client.await.unwrap().is_err());
+                    assert!(server.await.unwrap().is_err());
+                } else {
+                    world.fixture.device.fail();
+                    let error = server.await.unwrap().unwrap_err();
+                    assert!(matches!(error, ssl_async::SslError::Failed(_)), "{error}");
+                    assert!(client.await.unwrap().is_err());
+                }
+                world.assert_empty().await;
             }
-            world.assert_empty().await;
+            world.assert_serves().await;
         }
-        world.assert_serves().await;
     });
 }
 
@@ -224,10 +226,12 @@ proptest::proptest! {
         waits in proptest::collection::vec(0usize..12, 1..16),
         failures in proptest::collection::vec(proptest::bool::weighted(0.3), 16),
         (threads, max_jobs) in (1usize..3, 1usize..6),
+        replays: bool,
     ) {
         let jobs = job_core::JobPool::builder().max_jobs(max_jobs);
-        let shards = Shards::builder().threads(threads).jobs(jobs).build().unwrap();
-        let world = world_on(4, shards);
+        let shards = || Shards::builder().threads(threads).jobs(jobs.clone()).build().unwrap();
+        let mut worlds = worlds_on(4, shards);
+        let world = worlds.nth(usize::from(replays)).expect("two worlds");
         multi_thread().block_on(async {
             let (mut servers, mut clients) = (Vec::new(), Vec::new());
             for waits in waits {

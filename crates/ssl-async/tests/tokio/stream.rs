@@ -10,7 +10,7 @@ use ssl_async::task::{TlsAcceptor, TlsConnector};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::support::{client_config, localhost, provider, server_config};
-use crate::world::{World, current_thread, exchange, multi_thread, wire, world};
+use crate::world::{World, current_thread, exchange, multi_thread, wire, world, worlds};
 
 /// Changes the configurations of server and client.
 fn reconfigure(
@@ -19,7 +19,8 @@ fn reconfigure(
     client: impl FnOnce(&mut ClientConfig),
 ) {
     let fixture = &world.fixture;
-    let mut config = server_config(provider(), &[&TLS13], &fixture.identity, &fixture.key);
+    let provider_of_world = (**world.acceptor.config().crypto_provider()).clone();
+    let mut config = server_config(provider_of_world, &[&TLS13], &fixture.identity, &fixture.key);
     server(&mut config);
     world.acceptor = TlsAcceptor::new(Arc::new(config), &world.shards);
     let mut config = client_config(provider(), &TLS13, &fixture.identity);
@@ -123,27 +124,32 @@ fn vectored_writes_buffered_reads_and_a_close_without_notify() {
 #[test]
 fn early_data_is_sent_with_the_hello_or_else_after_the_handshake() {
     current_thread().block_on(async {
-        let mut world = world(4);
-        reconfigure(&mut world, |s| s.max_early_data_size = 1024, |c| c.enable_early_data = true);
-        let data = vec![7; 1500];
-        // The first client has no ticket; the second sends as much early data as its ticket allows.
-        for early in [0, 1024] {
-            let (ours, theirs) = wire();
-            let connect = world.connector.connect(localhost(), theirs).early_data(data.clone());
-            let (server, client) = tokio::join!(world.acceptor.accept(ours), connect);
-            let (mut server, mut client) = (server.unwrap(), client.unwrap());
-            let mut received = vec![0; 2000];
-            let mut n = 0;
-            loop {
-                match server.read_early_data(&mut received[n..]).unwrap() {
-                    0 => break,
-                    more => n += more,
+        for mut world in worlds(4) {
+            reconfigure(
+                &mut world,
+                |s| s.max_early_data_size = 1024,
+                |c| c.enable_early_data = true,
+            );
+            let data = vec![7; 1500];
+            // The first client has no ticket; the second sends as much early data as its ticket allows.
+            for early in [0, 1024] {
+                let (ours, theirs) = wire();
+                let connect = world.connector.connect(localhost(), theirs).early_data(data.clone());
+                let (server, client) = tokio::join!(world.acceptor.accept(ours), connect);
+                let (mut server, mut client) = (server.unwrap(), client.unwrap());
+                let mut received = vec![0; 2000];
+                let mut n = 0;
+                loop {
+                    match server.read_early_data(&mut received[n..]).unwrap() {
+                        0 => break,
+                        more => n += more,
+                    }
                 }
+                assert_eq!(n, early);
+                server.read_exact(&mut received[n..1500]).await.unwrap();
+                assert_eq!(received[..1500], data);
+                exchange(&mut client, &mut server).await;
             }
-            assert_eq!(n, early);
-            server.read_exact(&mut received[n..1500]).await.unwrap();
-            assert_eq!(received[..1500], data);
-            exchange(&mut client, &mut server).await;
         }
     });
 }
