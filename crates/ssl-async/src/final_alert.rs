@@ -33,7 +33,7 @@ impl FinalAlert {
         Self { error, bytes, sent: 0, to_drain: READ_AHEAD }
     }
 
-    /// Sends nothing: the peer has closed, or rustls has told it already.
+    /// Sends nothing: the peer has closed, or rustls has sent the alert already.
     pub(crate) fn none(error: SslError) -> Self {
         Self::new(Vec::new(), error)
     }

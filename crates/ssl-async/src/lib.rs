@@ -98,6 +98,13 @@
 //!
 //! Each is chosen on its own. What is not offloaded runs as in plain rustls.
 //!
+//! # Two ways to park
+//!
+//! On a *fiber*, as in the picture, any hook may wait. By *replay* a server's handshake waits for its signature without a
+//! fiber, in about a kilobyte: rustls runs up to the signature, its connection is dropped, and a second one runs with the
+//! signature. That takes a configuration whose provider was made by [`replayable`], as that of
+//! [`SlowKey::server_config`]. [`Parking`] chooses; by default a handshake is replayed if its configuration allows it.
+//!
 //! # Wakeups
 //!
 //! A wake is a hint to call again; calling without one is harmless and changes nothing. It goes to the session's

@@ -1,4 +1,4 @@
-//! Server handshakes that are parked by replay: what they run with, and the signatures they wait for.
+//! Server handshakes that are parked by replay: their configurations, and the signatures that they wait for.
 //!
 //! ```text
 //!   start --> hear --NeedsPeer--> hear --Parked--> submit, poll_signature --Established--> Tls
@@ -28,7 +28,7 @@ use crate::rustls23::connection::{Broken, FinalOutput, Tls};
 use crate::rustls23::engine_error::wrap;
 use crate::rustls23::{failure_alert, no_certificate};
 
-/// A signature under way. Dropping it cancels the request.
+/// A signature in flight. Dropping it cancels the request.
 pub(crate) type PendingSignature =
     Pin<Box<dyn Future<Output = Result<Vec<u8>, EngineError>> + Send>>;
 
@@ -148,7 +148,7 @@ pub(crate) enum Replayed {
 /// A connection that has made its flight.
 pub(crate) struct Established {
     pub(crate) tls: Tls,
-    /// Bytes behind those it has processed.
+    /// Bytes received after those that it has processed.
     pub(crate) unprocessed: Vec<u8>,
 }
 
@@ -163,7 +163,7 @@ impl Replay {
         }
     }
 
-    /// What the client is to be sent before it is heard again. The caller removes what it has sent.
+    /// The bytes to send before the client's next bytes are processed. The caller removes those that it has sent.
     pub(crate) fn output(&mut self) -> &mut Vec<u8> {
         &mut self.output
     }
@@ -173,7 +173,8 @@ impl Replay {
         self.waits_later
     }
 
-    /// Everything received from a client to which nothing was sent; the handshake has left the replay then.
+    /// Ends a replay that has sent nothing, and returns everything received from its client. `None` if it has sent a
+    /// HelloRetryRequest.
     pub(crate) fn take_received(&mut self) -> Option<Vec<u8>> {
         if self.has_retried {
             return None;
@@ -204,7 +205,7 @@ impl Replay {
         Ok(())
     }
 
-    /// Goes on with the signature when it is there.
+    /// Continues with the signature when it is available.
     pub(crate) fn poll_signature(&mut self, cx: &mut Context<'_>) -> Poll<Replayed> {
         let signature = self.signature.as_mut().expect("the signature was submitted");
         let signed = ready!(signature.as_mut().poll(cx));
@@ -242,7 +243,7 @@ impl Replay {
         }
     }
 
-    /// Tells a hook that needs a fiber from a signature to wait for.
+    /// Distinguishes a hook that needs a fiber from a signature to wait for.
     fn parked(&mut self) -> Replayed {
         let context = self.session().context().and_then(|context| context.downcast_ref());
         let Some(&OnFiber(why)) = context else { return Replayed::Parked };

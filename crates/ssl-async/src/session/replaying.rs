@@ -17,7 +17,7 @@ use crate::session::Ssl;
 use crate::session::state::{Origin, Parked, Report, State, needs_fiber};
 
 impl<S: Read + Write> Ssl<S> {
-    /// Processes what the transport has of the client's hello. Does nothing in other states.
+    /// Reads and processes bytes of the client's hello. Does nothing in other states.
     pub(super) fn hear(&mut self) -> Result<(), SslError> {
         if !self.async_mode {
             self.leave_replay()?;
@@ -35,7 +35,7 @@ impl<S: Read + Write> Ssl<S> {
         Ok(())
     }
 
-    /// Goes on with the signature of a parked handshake, if it is there.
+    /// Continues a parked handshake if its signature is available.
     pub(super) fn resume_replay(&mut self, mut replay: Box<Replay>) -> Result<(), SslError> {
         // The signature was submitted on the session's notifier, which wakes in place of this waker.
         let polled = self.run(|_| replay.poll_signature(&mut Context::from_waker(Waker::noop())));
@@ -83,7 +83,7 @@ impl<S: Read + Write> Ssl<S> {
         }
     }
 
-    /// Leaves a replay to whose client nothing was sent. Does nothing in other states.
+    /// Leaves a replay that has sent nothing to its client. Does nothing in other states.
     pub(super) fn leave_replay(&mut self) -> Result<(), SslError> {
         let State::Replaying(replay) = &mut self.state else { return Ok(()) };
         match replay.take_received() {

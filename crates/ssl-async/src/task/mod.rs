@@ -85,10 +85,9 @@
 //! # Limits
 //!
 //! By default the resources of clients are limited: a handshake takes at most [60 seconds](TlsAcceptor::deadline), which
-//! requires a runtime with a timer; at most [4,096 packets](ShardsBuilder::max_parked) are parked, and as many handshakes by
-//! replay, and others queue; at most
-//! four tickets of one hello are opened; and an incomplete hello is not sent to a shard. The program limits the connections
-//! of each address: `examples/per_address.rs` shows how.
+//! requires a runtime with a timer; at most [4,096 packets](ShardsBuilder::max_parked) on fibers and 4,096 handshakes by replay
+//! are parked, and others queue; at most four tickets of one hello are opened; and an incomplete hello is not sent to a shard.
+//! The program limits the connections of each address: `examples/per_address.rs` shows how.
 //!
 //! # Shutdown
 //!

@@ -38,7 +38,7 @@ struct Parked {
 enum Turn {
     /// Too many handshakes are parked. First come, first served.
     Queued(Queued),
-    /// The signature is under way.
+    /// The signature is being computed.
     Signing { _permit: OwnedSemaphorePermit },
 }
 
@@ -49,12 +49,12 @@ impl Replaying {
         Self { replay: Replay::new(replayable), parked: None, config }
     }
 
-    /// Whether the handshake waits for its signature, or for its turn to have one made.
+    /// Whether the handshake waits for its signature, or for the permit to submit one.
     pub(crate) fn is_parked(&self) -> bool {
         self.parked.is_some()
     }
 
-    /// What the client is to be sent first. The caller removes what it has sent.
+    /// The bytes to send to the client first. The caller removes those that it has sent.
     pub(crate) fn output(&mut self) -> &mut Vec<u8> {
         self.replay.output()
     }
@@ -75,7 +75,7 @@ impl Replaying {
         heard
     }
 
-    /// Goes on with the signature of a parked handshake. Hooks run on the calling thread, and their panics pass through.
+    /// Continues a parked handshake with its signature. Hooks run on the calling thread, and their panics pass through.
     pub(crate) fn poll(&mut self, shards: &Shards, cx: &mut Context<'_>) -> Poll<Replayed> {
         let parked = self.parked.as_mut().expect("only a parked handshake is polled");
         // Registers the waker before the flag is read, so that no end is missed.

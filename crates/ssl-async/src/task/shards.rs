@@ -213,8 +213,8 @@ impl Shards {
         self.inner.is_closed.load(Ordering::SeqCst)
     }
 
-    /// Parks a handshake by replay, which needs none of the threads: returns the future of its permit, what is ready when
-    /// the shards end, and the count.
+    /// Parks a handshake by replay, without a thread of the shards. Returns a future of its permit, a future that is ready
+    /// when the shards end, and the guard that counts it.
     pub(crate) fn park(
         &self,
     ) -> (
@@ -283,9 +283,9 @@ impl ShardsBuilder {
         self
     }
 
-    /// Sets the maximum number of parked packets of one shard, at least 1; all shards together park as many handshakes by
-    /// [replay](crate::Parking) again. The default is 4,096 divided by the number of
-    /// threads, so that all shards together park as many packets as an engine's queue holds by default.
+    /// Sets the maximum number of parked packets of one shard, at least 1. The maximum of all shards together also bounds the
+    /// handshakes parked by [replay](crate::Parking), which are counted separately. The default is 4,096 divided by the
+    /// number of threads, so that all shards together park the number of packets that an engine's queue holds by default.
     ///
     /// Packets beyond the maximum are queued in order of arrival, while the deadlines of their handshakes run. A parked
     /// packet leaves when the key has answered, when the client hangs up, or at its deadline, so a client that opens
