@@ -139,6 +139,7 @@ mod question;
 mod record;
 mod secret;
 mod session;
+mod started;
 
 pub use config::{ReplayConfig, WaitingHook};
 #[cfg(feature = "engine")]

@@ -14,6 +14,7 @@ use crate::mute;
 use crate::pass::{self, ABANDONED, Mode};
 use crate::plant::{Bug, armed};
 use crate::record::{Next, Recorded, Stop};
+use crate::started::StartedExchange;
 
 /// Wraps `provider` so that handshakes of its configurations can be parked by a [`Session`](crate::Session). Everywhere
 /// else it behaves as before.
@@ -109,8 +110,8 @@ impl SupportedKxGroup for Group {
     /// TLS 1.2: the exchange is completed after the server's flight, by the real connection.
     fn start(&self) -> Result<Box<dyn ActiveKeyExchange>, Error> {
         let next = pass::next(|answer, _| match answer {
-            Recorded::Started(exchange) => {
-                exchange.take_if(|exchange| exchange.group() == self.name()).map(Ok)
+            Recorded::Started(exchange) if exchange.group == self.name() => {
+                Some(Ok(exchange.clone().into()))
             }
             Recorded::ExchangeFailed(error) => Some(Err((**error).clone())),
             _ => None,
@@ -127,18 +128,9 @@ impl SupportedKxGroup for Group {
                     pass::stop(Stop::NotReplayable(NotReplayable::Tls12KeyExchange));
                     return Err(ABANDONED);
                 };
-                let exchange = started.inspect_err(record_failure)?;
-                if !pass::with(|record| record.key_postpones) {
-                    // This pass signs at once and becomes the connection.
-                    return Ok(exchange);
-                }
-                let public = PublicHalf {
-                    group: exchange.group(),
-                    share: exchange.pub_key().into(),
-                    ffdhe_group: exchange.ffdhe_group(),
-                };
-                pass::with(|record| record.push(Recorded::Started(Some(exchange))));
-                Ok(Box::new(public))
+                let exchange = StartedExchange::new(started.inspect_err(record_failure)?);
+                pass::with(|record| record.push(Recorded::Started(exchange.clone())));
+                Ok(exchange.into())
             }
         }
     }
@@ -216,29 +208,4 @@ fn signs_at_once() -> bool {
 /// Keeps a failed exchange: its alert belongs to the real pass.
 fn record_failure(error: &Error) {
     pass::with(|record| record.push(Recorded::ExchangeFailed(Box::new(error.clone()))));
-}
-
-/// The public half of a key exchange that stays in the record.
-struct PublicHalf {
-    group: NamedGroup,
-    share: Box<[u8]>,
-    ffdhe_group: Option<FfdheGroup<'static>>,
-}
-
-impl ActiveKeyExchange for PublicHalf {
-    fn complete(self: Box<Self>, _: &[u8]) -> Result<SharedSecret, Error> {
-        Err(ABANDONED)
-    }
-
-    fn pub_key(&self) -> &[u8] {
-        &self.share
-    }
-
-    fn ffdhe_group(&self) -> Option<FfdheGroup<'static>> {
-        self.ffdhe_group
-    }
-
-    fn group(&self) -> NamedGroup {
-        self.group
-    }
 }

@@ -3,7 +3,6 @@
 use core::any::Any;
 use std::sync::Arc;
 
-use rustls::crypto::ActiveKeyExchange;
 use rustls::pki_types::UnixTime;
 use rustls::sign::CertifiedKey;
 use rustls::{Error, NamedGroup, SignatureScheme};
@@ -13,6 +12,7 @@ use crate::error::NotReplayable;
 use crate::plant::{Bug, armed};
 use crate::question::{Question, Reply};
 use crate::secret::{SecretBuffer, Span};
+use crate::started::StartedExchange;
 
 /// The answer to one question. Bytes lie in the record's buffer.
 pub(crate) enum Recorded {
@@ -29,7 +29,7 @@ pub(crate) enum Recorded {
         secret: Span,
     },
     /// A key exchange of TLS 1.2, which is completed after the server's flight.
-    Started(Option<Box<dyn ActiveKeyExchange>>),
+    Started(StartedExchange),
     ExchangeFailed(Box<Error>),
 }
 
