@@ -45,12 +45,16 @@ impl ReplayKey {
 
 impl SigningKey for ReplayKey {
     fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
-        let inner = self.inner.choose_scheme(offered)?;
-        Some(Box::new(ReplaySigner { inner, context: self.context.clone() }))
+        let (inner, scheme) = pass::call(|| {
+            let inner = self.inner.choose_scheme(offered)?;
+            let scheme = inner.scheme();
+            Some((inner, scheme))
+        })?;
+        Some(Box::new(ReplaySigner { inner, scheme, context: self.context.clone() }))
     }
 
     fn public_key(&self) -> Option<SubjectPublicKeyInfoDer<'_>> {
-        self.inner.public_key()
+        pass::call(|| self.inner.public_key())
     }
 
     /// rustls asks for this between certificate and key exchange: a session learns here that the key postpones.
@@ -58,12 +62,14 @@ impl SigningKey for ReplayKey {
         if matches!(pass::mode(), Mode::Rehearsal | Mode::Real) {
             pass::with(|record| record.key_postpones = true);
         }
-        self.inner.algorithm()
+        pass::call(|| self.inner.algorithm())
     }
 }
 
 struct ReplaySigner {
     inner: Box<dyn Signer>,
+    /// Asked once: the message is signed in the scheme that rustls writes beside the signature.
+    scheme: SignatureScheme,
     context: Option<KeyContext>,
 }
 
@@ -76,11 +82,10 @@ impl fmt::Debug for ReplaySigner {
 impl Signer for ReplaySigner {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
         match pass::mode() {
-            Mode::Live | Mode::Delivered => self.inner.sign(message),
+            Mode::Live | Mode::Delivered => pass::call(|| self.inner.sign(message)),
             Mode::Rehearsal | Mode::Real => {
                 let context = self.context.as_ref().map(|context| &context.0);
-                let scheme = self.inner.scheme();
-                let signature = pass::with(|record| record.sign(scheme, message, context));
+                let signature = pass::with(|record| record.sign(self.scheme, message, context));
                 let signature = signature.ok_or(ABANDONED)?;
                 pass::deliver();
                 Ok(signature)
@@ -89,6 +94,6 @@ impl Signer for ReplaySigner {
     }
 
     fn scheme(&self) -> SignatureScheme {
-        self.inner.scheme()
+        self.scheme
     }
 }

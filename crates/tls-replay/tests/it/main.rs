@@ -7,6 +7,7 @@ mod handshakes;
 mod hello_bytes;
 mod hellos;
 mod invisible;
+mod keys;
 mod law;
 mod pinned;
 mod postponed;
