@@ -1,5 +1,6 @@
 //! One run of a rustls connection over a client's bytes.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use rustls::server::{ServerConnection, UnbufferedServerConnection};
@@ -101,12 +102,19 @@ impl Rehearsal {
 /// and its error.
 pub(crate) fn feed(connection: &mut ServerConnection, bytes: &[u8]) -> (usize, Option<Error>) {
     let mut rest = bytes;
-    while !rest.is_empty() && matches!(connection.read_tls(&mut rest), Ok(1..)) {
-        if let Err(error) = connection.process_new_packets() {
-            return (bytes.len() - rest.len(), Some(error));
+    let mut failed = None;
+    while !rest.is_empty() && failed.is_none() {
+        match connection.read_tls(&mut rest) {
+            // The peer has closed the connection: nothing behind that counts.
+            Ok(0) => rest = &[],
+            Ok(_) => failed = connection.process_new_packets().err(),
+            // A message outgrows the buffer in which its records are joined.
+            Err(error) if error.kind() == ErrorKind::InvalidData => failed = Some(general(&error)),
+            // The buffer of plaintext is full.
+            Err(_) => break,
         }
     }
-    (bytes.len() - rest.len(), None)
+    (bytes.len() - rest.len(), failed)
 }
 
 /// Appends what `connection` wants to send.

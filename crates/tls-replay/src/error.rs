@@ -45,6 +45,10 @@ pub enum ReplayError {
     /// The client's hello exceeds [`MAX_HELLO`](crate::MAX_HELLO), or that much arrived while the handshake was parked.
     #[error("more than {} bytes before the server's flight", crate::MAX_HELLO)]
     TooLong,
+    /// The established connection has no room for more, because its plaintext is unread, and as much as a hello may have
+    /// already waits in the session. The bytes of this call were not taken.
+    #[error("the plaintext of the connection is unread, and more arrived than is kept")]
+    PlaintextUnread,
     /// The handshake waits for nothing that the caller could reply to.
     #[error("the handshake is not parked")]
     NotParked,

@@ -34,6 +34,11 @@ pub(crate) struct HelloScan {
 }
 
 impl HelloScan {
+    /// How many bytes the whole records hold that were scanned: after [`HelloStatus::Whole`], those of the hello.
+    pub(crate) fn end(&self) -> usize {
+        self.record
+    }
+
     /// Continues where the last call ended; `received` is everything since the connection began.
     pub(crate) fn scan(&mut self, received: &[u8]) -> HelloStatus {
         loop {

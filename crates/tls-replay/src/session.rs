@@ -195,12 +195,10 @@ impl Session {
                 Ok(SessionStage::Parked)
             }
             State::Established { mut connection, mut unread } => {
-                unread.extend_from_slice(bytes);
-                let (taken, error) = feed(&mut connection, &unread);
+                let done = hear_established(&mut connection, &mut unread, bytes);
                 flush(&mut connection, out);
-                unread.drain(..taken);
                 self.state = State::Established { connection, unread };
-                error.map_or(Ok(SessionStage::Established), |error| Err(error.into()))
+                done.map(|()| SessionStage::Established)
             }
             State::Closed(received) => {
                 self.state = State::Closed(received);
@@ -256,6 +254,9 @@ impl Session {
             }
             self.state = State::Hello { received, scan };
             return Ok(SessionStage::NeedsPeer);
+        }
+        if matches!(status, HelloStatus::Whole { .. }) && scan.end() > MAX_HELLO {
+            return Err(too_long(out));
         }
         let handshake = Handshake { received, sent: Vec::new(), record: Box::default() };
         self.first_pass(handshake, out)
@@ -362,6 +363,29 @@ impl Session {
             }
         }
     }
+}
+
+/// Gives `unread` and `bytes` to `connection`, and leaves in `unread` what it has no room for.
+fn hear_established(
+    connection: &mut ServerConnection,
+    unread: &mut Vec<u8>,
+    bytes: &[u8],
+) -> Result<(), ReplayError> {
+    let mut give = |unread: &mut Vec<u8>| {
+        let (taken, error) = feed(connection, unread);
+        unread.drain(..taken);
+        error.map_or(Ok(()), |error| {
+            // A connection that failed takes nothing more.
+            *unread = Vec::new();
+            Err(error)
+        })
+    };
+    give(unread)?;
+    if unread.len() > MAX_HELLO {
+        return Err(ReplayError::PlaintextUnread);
+    }
+    unread.extend_from_slice(bytes);
+    Ok(give(unread)?)
 }
 
 /// Appends the alert `decode_error`: rustls has not seen the hello and cannot say it.

@@ -100,6 +100,76 @@ fn a_hello_without_end_is_refused() {
 }
 
 #[test]
+fn a_hello_that_is_too_long_is_refused_even_if_it_comes_at_once() {
+    let mut world = World::new(Want::default());
+    world.client.alpn_protocols = vec![vec![b'a'; 250]; 140];
+    let mut pair = world.pair();
+    pair.client_turn().unwrap();
+    assert!(pair.to_server.len() > MAX_HELLO);
+    let (mut session, mut out) = (session(&world), Vec::new());
+    assert_eq!(session.hear(&pair.to_server, &mut out), Err(ReplayError::TooLong));
+    assert_eq!(out, [21, 3, 3, 0, 2, 2, 50]);
+}
+
+/// A TLS 1.2 server that has sent its flight.
+fn awaits_key_exchange() -> Pair {
+    let world = World::new(Want { versions: V12, ..Want::default() });
+    let mut pair = world.pair();
+    pair.client_turn().unwrap();
+    assert_eq!(pair.server_turn(), Ok(SessionStage::Parked));
+    let signature = world.device.answer(pair.session());
+    assert_eq!(pair.resume(signature), Ok(SessionStage::Established));
+    pair
+}
+
+#[test]
+fn a_message_that_overflows_the_buffer_of_rustls_ends_the_handshake() {
+    let mut pair = awaits_key_exchange();
+    // A ClientKeyExchange of 60,000 bytes in records of one byte.
+    let mut message = vec![16, 0, 0xea, 0x60];
+    message.resize(4 + 60_000, 0);
+    let records: Vec<u8> = message.iter().flat_map(|&byte| [22, 3, 3, 0, 1, byte]).collect();
+    let session = pair.session();
+    let failed = records.chunks(4096).find_map(|piece| session.hear(piece, &mut Vec::new()).err());
+    assert!(matches!(failed, Some(ReplayError::Tls(_))), "{failed:?}");
+    assert!(matches!(session.hear(b"more", &mut Vec::new()), Err(ReplayError::Tls(_))));
+}
+
+#[test]
+fn records_that_the_connection_has_no_room_for_are_kept_up_to_a_bound() {
+    let world = World::new(Want::default());
+    let mut pair = world.pair();
+    pair.handshake(&world.device).unwrap();
+    let mut message = Vec::new();
+    let mut heard = 0;
+    let refused = loop {
+        assert!(heard < 40, "the session keeps without end");
+        if message.is_empty() {
+            std::io::Write::write_all(&mut pair.client.writer(), &[1; 8192]).unwrap();
+            pair.client_turn().unwrap();
+            message = std::mem::take(&mut pair.to_server);
+        }
+        if let Err(error) = pair.session().hear(&message, &mut Vec::new()) {
+            break error;
+        }
+        message.clear();
+        heard += 1;
+    };
+    assert_eq!(refused, ReplayError::PlaintextUnread);
+    // Nothing is lost: with the plaintext read, the same bytes are taken.
+    let mut plaintext = Vec::new();
+    let mut read = |pair: &mut Pair| {
+        // `WouldBlock` ends it.
+        let _ =
+            std::io::Read::read_to_end(&mut pair.connection().unwrap().reader(), &mut plaintext);
+        plaintext.len()
+    };
+    while read(&mut pair) < 8192 * (heard + 1) {
+        pair.session().hear(&std::mem::take(&mut message), &mut Vec::new()).unwrap();
+    }
+}
+
+#[test]
 fn bytes_that_come_while_parked_are_kept_up_to_a_bound() {
     let world = World::new(Want::default());
     let mut pair = world.pair();
