@@ -76,13 +76,16 @@ fn resumption(
                 plain
             }
             Err(context) => {
-                pass::with(|record| {
+                let refused = pass::with(|record| {
                     if record.may_postpone_ticket() {
                         postponed(record, context);
-                    } else {
-                        record.push_resumption(None);
+                        return None;
                     }
+                    record.push_resumption(None);
+                    Some(context)
                 });
+                // The hook's own code may run here, so the record is no longer borrowed.
+                drop(refused);
                 None
             }
         },

@@ -87,9 +87,18 @@ pub(crate) fn call<T>(hook: impl FnOnce() -> T) -> T {
 
 /// As [`call`], for a hook that may postpone its answer; the error is then what it handed over.
 pub(crate) fn call_postponable<T>(hook: impl FnOnce() -> T) -> Result<T, Context> {
-    let outer = POSTPONED.take();
+    /// Restores what was before, also if the hook panics after it has postponed.
+    struct Restore(Option<Box<dyn Any + Send>>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            drop(POSTPONED.replace(self.0.take()));
+        }
+    }
+    let restore = Restore(POSTPONED.take());
     let answer = call_in(true, hook);
-    match POSTPONED.replace(outer) {
+    let postponed = POSTPONED.take();
+    drop(restore);
+    match postponed {
         None => Ok(answer),
         Some(context) => Err(Context::Hook(context)),
     }
