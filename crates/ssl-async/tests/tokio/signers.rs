@@ -1,6 +1,7 @@
 //! Slow keys of each of the three kinds, with faults. After each fault both sides have ended, nothing is left, and the next
 //! handshake succeeds.
 
+use core::cell::Cell;
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,7 +19,7 @@ use ssl_async::{SlowKey, SlowKeyBuilder, SslError, offload::SigningWork};
 
 use crate::support::{Identity, TestClock, provider};
 use crate::world::{
-    TIMEOUT, World, current_thread, exchange, multi_thread, paused, until, wire, world,
+    TIMEOUT, World, current_thread, exchange, multi_thread, paused, until, wire, worlds,
 };
 
 /// A key in software, with which the closures sign.
@@ -56,10 +57,23 @@ struct SlowWorld {
     key: Arc<SlowKey>,
 }
 
+thread_local! {
+    /// Whether worlds park by replay.
+    static REPLAYS: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs a test on fibers and by replay.
+fn both(test: impl Fn()) {
+    for replays in [false, true] {
+        REPLAYS.set(replays);
+        test();
+    }
+}
+
 impl SlowWorld {
     fn new(make: impl FnOnce(SlowKeyBuilder, Arc<dyn SigningKey>) -> Arc<SlowKey>) -> Self {
         // With a paused clock, tokio would advance to the deadline while a handshake waits for a shard.
-        let mut world = world(1);
+        let mut world = worlds(1).nth(usize::from(REPLAYS.get())).expect("two worlds");
         world.connector = world.connector.without_deadline();
         let identity = &world.fixture.identity;
         let key = make(builder(identity), software(identity));
@@ -119,82 +133,88 @@ fn blocking(fault: Arc<Mutex<Fault>>, clock: TestClock, gate: mpsc::Receiver<()>
 
 #[test]
 fn a_fault_of_a_blocking_signer_ends_its_handshake_and_no_other() {
-    multi_thread().block_on(async {
-        let fault = Arc::new(Mutex::new(Fault::None));
-        let (open, gate) = mpsc::channel();
-        let clock = TestClock::default();
-        let slow = blocking(Arc::clone(&fault), clock.clone(), gate);
-        slow.handshake().await.unwrap();
-        for (next, expected) in [
-            (Fault::Fails, "the device failed"),
-            (Fault::Panics, "the device failed"),
-            (Fault::WrongSignature, "does not check"),
-            (Fault::Hangs, "deadline passed"),
-        ] {
-            *fault.lock().unwrap() = next;
-            let time_passes = async {
-                if next == Fault::Hangs {
-                    // The signer has the request, so the deadline is running.
-                    until(|| *fault.lock().unwrap() == Fault::None).await;
-                    clock.advance(DEADLINE - Duration::from_nanos(1));
-                    assert_eq!(
-                        slow.key.engine().poll(),
-                        Some(DEADLINE),
-                        "the deadline has not passed"
-                    );
-                    clock.advance(Duration::from_nanos(1));
-                    slow.key.engine().poll();
-                }
-            };
-            let (ended, ()) = tokio::join!(slow.handshake(), time_passes);
-            let error = ended.unwrap_err();
-            assert!(error.to_string().contains(expected), "{next:?}: {error}");
-            slow.world.assert_empty().await;
+    both(|| {
+        multi_thread().block_on(async {
+            let fault = Arc::new(Mutex::new(Fault::None));
+            let (open, gate) = mpsc::channel();
+            let clock = TestClock::default();
+            let slow = blocking(Arc::clone(&fault), clock.clone(), gate);
             slow.handshake().await.unwrap();
-        }
-        // The signer that hung returns a late result, which is discarded.
-        open.send(()).unwrap();
-        slow.assert_empty().await;
-        let snapshot = slow.key.stats();
-        assert_eq!((snapshot.completed, snapshot.late, snapshot.deadlines), (5, 1, 1));
+            for (next, expected) in [
+                (Fault::Fails, "the device failed"),
+                (Fault::Panics, "the device failed"),
+                (Fault::WrongSignature, "does not check"),
+                (Fault::Hangs, "deadline passed"),
+            ] {
+                *fault.lock().unwrap() = next;
+                let time_passes = async {
+                    if next == Fault::Hangs {
+                        // The signer has the request, so the deadline is running.
+                        until(|| *fault.lock().unwrap() == Fault::None).await;
+                        clock.advance(DEADLINE - Duration::from_nanos(1));
+                        assert_eq!(
+                            slow.key.engine().poll(),
+                            Some(DEADLINE),
+                            "the deadline has not passed"
+                        );
+                        clock.advance(Duration::from_nanos(1));
+                        slow.key.engine().poll();
+                    }
+                };
+                let (ended, ()) = tokio::join!(slow.handshake(), time_passes);
+                let error = ended.unwrap_err();
+                assert!(error.to_string().contains(expected), "{next:?}: {error}");
+                slow.world.assert_empty().await;
+                slow.handshake().await.unwrap();
+            }
+            // The signer that hung returns a late result, which is discarded.
+            open.send(()).unwrap();
+            slow.assert_empty().await;
+            let snapshot = slow.key.stats();
+            assert_eq!((snapshot.completed, snapshot.late, snapshot.deadlines), (5, 1, 1));
+        });
     });
 }
 
 #[test]
 fn a_key_of_rustls_on_a_pool_of_threads() {
-    multi_thread().block_on(async {
-        let slow = SlowWorld::new(|builder, key| builder.threads(2).signing_key(key).unwrap());
-        slow.handshake().await.unwrap();
-        slow.assert_empty().await;
-        assert_eq!(slow.key.stats().completed, 1);
+    both(|| {
+        multi_thread().block_on(async {
+            let slow = SlowWorld::new(|builder, key| builder.threads(2).signing_key(key).unwrap());
+            slow.handshake().await.unwrap();
+            slow.assert_empty().await;
+            assert_eq!(slow.key.stats().completed, 1);
+        });
     });
 }
 
 #[test]
 fn an_accelerator_that_answers_after_the_client_has_hung_up() {
-    current_thread().block_on(async {
-        let device = Arc::new(Mutex::new(None));
-        let held = Arc::clone(&device);
-        let slow = SlowWorld::new(|builder, key| {
-            let manual = crate::support::ManualDevice::doing(4, move |work: &SigningWork| {
-                sign(&*key, work.scheme(), work.message()).map_err(|_| DeviceError::Lost)
+    both(|| {
+        current_thread().block_on(async {
+            let device = Arc::new(Mutex::new(None));
+            let held = Arc::clone(&device);
+            let slow = SlowWorld::new(|builder, key| {
+                let manual = crate::support::ManualDevice::doing(4, move |work: &SigningWork| {
+                    sign(&*key, work.scheme(), work.message()).map_err(|_| DeviceError::Lost)
+                });
+                *held.lock().unwrap() = Some(Arc::clone(&manual));
+                builder.accelerator(manual).unwrap()
             });
-            *held.lock().unwrap() = Some(Arc::clone(&manual));
-            builder.accelerator(manual).unwrap()
+            let device = device.lock().unwrap().take().unwrap();
+            let (ours, theirs) = wire();
+            let server = tokio::spawn(slow.acceptor.accept(ours));
+            let client = tokio::spawn(slow.world.client(theirs));
+            until(|| device.held() == 1).await;
+            client.abort();
+            assert!(matches!(server.await.unwrap(), Err(SslError::PeerClosed(_))));
+            slow.world.assert_empty().await;
+            device.answer();
+            slow.assert_empty().await;
+            assert_eq!(slow.key.stats().late, 1);
+            device.set_answers_at_once(true);
+            slow.handshake().await.unwrap();
         });
-        let device = device.lock().unwrap().take().unwrap();
-        let (ours, theirs) = wire();
-        let server = tokio::spawn(slow.acceptor.accept(ours));
-        let client = tokio::spawn(slow.world.client(theirs));
-        until(|| device.held() == 1).await;
-        client.abort();
-        assert!(matches!(server.await.unwrap(), Err(SslError::PeerClosed(_))));
-        slow.world.assert_empty().await;
-        device.answer();
-        slow.assert_empty().await;
-        assert_eq!(slow.key.stats().late, 1);
-        device.set_answers_at_once(true);
-        slow.handshake().await.unwrap();
     });
 }
 
@@ -223,104 +243,120 @@ fn refused() -> Option<Answer> {
 
 #[test]
 fn an_async_signer_is_awaited_within_the_handshake() {
-    current_thread().block_on(async {
-        let (ask, mut asked) = tokio::sync::mpsc::unbounded_channel();
-        let slow = SlowWorld::new(|builder, key| {
-            let device = TaskDevice::signing(move |scheme, message| {
-                let (key, ask) = (Arc::clone(&key), ask.clone());
-                async move {
-                    let (allow, allowed) = tokio::sync::oneshot::channel();
-                    ask.send(allow).unwrap();
-                    allowed.await.unwrap();
-                    sign(&*key, scheme, &message)
-                }
+    both(|| {
+        current_thread().block_on(async {
+            let (ask, mut asked) = tokio::sync::mpsc::unbounded_channel();
+            let slow = SlowWorld::new(|builder, key| {
+                let device = TaskDevice::signing(move |scheme, message| {
+                    let (key, ask) = (Arc::clone(&key), ask.clone());
+                    async move {
+                        let (allow, allowed) = tokio::sync::oneshot::channel();
+                        ask.send(allow).unwrap();
+                        allowed.await.unwrap();
+                        sign(&*key, scheme, &message)
+                    }
+                });
+                builder.accelerator(Arc::new(device)).unwrap()
             });
-            builder.accelerator(Arc::new(device)).unwrap()
+            let allows = async {
+                let allow: tokio::sync::oneshot::Sender<()> = asked.recv().await.unwrap();
+                until(|| slow.world.shards.n_packets() == 1).await;
+                allow.send(()).unwrap();
+            };
+            let (done, ()) = tokio::join!(slow.handshake(), allows);
+            done.unwrap();
+            slow.assert_empty().await;
         });
-        let allows = async {
-            let allow: tokio::sync::oneshot::Sender<()> = asked.recv().await.unwrap();
-            until(|| slow.world.shards.n_packets() == 1).await;
-            allow.send(()).unwrap();
-        };
-        let (done, ()) = tokio::join!(slow.handshake(), allows);
-        done.unwrap();
-        slow.assert_empty().await;
     });
 }
 
 #[test]
 fn an_async_signer_is_retried_and_then_the_standby_is_used() {
-    paused().block_on(async {
-        let counts = Mutex::new(None);
-        let slow = SlowWorld::new(|builder, key| {
-            // The first attempt fails, the second signs, and later ones hang.
-            let (device, device_attempts) = region(&key, 2, |n| match n {
-                0 => refused(),
-                1 => None,
-                _ => Some(Box::pin(std::future::pending())),
+    both(|| {
+        paused().block_on(async {
+            let counts = Mutex::new(None);
+            let slow = SlowWorld::new(|builder, key| {
+                // The first attempt fails, the second signs, and later ones hang.
+                let (device, device_attempts) = region(&key, 2, |n| match n {
+                    0 => refused(),
+                    1 => None,
+                    _ => Some(Box::pin(std::future::pending())),
+                });
+                let (standby, standby_attempts) = region(&key, 1, |_| None);
+                *counts.lock().unwrap() = Some((device_attempts, standby_attempts));
+                builder.standby(standby).accelerator(device).unwrap()
             });
-            let (standby, standby_attempts) = region(&key, 1, |_| None);
-            *counts.lock().unwrap() = Some((device_attempts, standby_attempts));
-            builder.standby(standby).accelerator(device).unwrap()
+            let (device, standby) = counts.lock().unwrap().take().unwrap();
+            let attempts = || (device.load(Ordering::SeqCst), standby.load(Ordering::SeqCst));
+            slow.handshake().await.unwrap();
+            assert_eq!(attempts(), (2, 0), "a second attempt on the device");
+            slow.handshake().await.unwrap();
+            assert_eq!(attempts(), (4, 1), "two attempts that took too long, then the standby");
+            slow.assert_empty().await;
+            assert_eq!(slow.key.stats().fallbacks, 1);
         });
-        let (device, standby) = counts.lock().unwrap().take().unwrap();
-        let attempts = || (device.load(Ordering::SeqCst), standby.load(Ordering::SeqCst));
-        slow.handshake().await.unwrap();
-        assert_eq!(attempts(), (2, 0), "a second attempt on the device");
-        slow.handshake().await.unwrap();
-        assert_eq!(attempts(), (4, 1), "two attempts that took too long, then the standby");
-        slow.assert_empty().await;
-        assert_eq!(slow.key.stats().fallbacks, 1);
     });
 }
 
 #[test]
 fn a_fault_of_an_async_signer_ends_its_handshake_and_no_other() {
-    paused().block_on(async {
-        let slow = SlowWorld::new(|builder, key| {
-            let (device, _) = region(&key, 1, |n| match n {
-                0 => refused(),
-                1 => Some(Box::pin(async { std::panic::panic_any("a bug in a client library") })),
-                2 => Some(Box::pin(async { Ok(vec![0; 71]) })),
-                3 => Some(Box::pin(std::future::pending())),
-                _ => None,
+    both(|| {
+        paused().block_on(async {
+            let slow = SlowWorld::new(|builder, key| {
+                let (device, _) = region(&key, 1, |n| match n {
+                    0 => refused(),
+                    1 => {
+                        Some(Box::pin(async { std::panic::panic_any("a bug in a client library") }))
+                    }
+                    2 => Some(Box::pin(async { Ok(vec![0; 71]) })),
+                    3 => Some(Box::pin(std::future::pending())),
+                    _ => None,
+                });
+                builder.accelerator(device).unwrap()
             });
-            builder.accelerator(device).unwrap()
-        });
-        for expected in
-            ["it said: connection refused", "async fn panicked", "does not check", "took too long"]
-        {
-            let error = slow.handshake().await.unwrap_err();
-            assert!(error.to_string().contains(expected), "{error}");
+            for expected in [
+                "it said: connection refused",
+                "async fn panicked",
+                "does not check",
+                "took too long",
+            ] {
+                let error = slow.handshake().await.unwrap_err();
+                assert!(error.to_string().contains(expected), "{error}");
+                slow.assert_empty().await;
+            }
+            slow.handshake().await.unwrap();
             slow.assert_empty().await;
-        }
-        slow.handshake().await.unwrap();
-        slow.assert_empty().await;
+        });
     });
 }
 
 /// The signer has another runtime than the server.
 #[test]
 fn an_async_signer_whose_runtime_has_ended_fails_the_handshake() {
-    let signers_runtime = multi_thread();
-    let slow = {
-        let _entered = signers_runtime.enter();
-        SlowWorld::new(|builder, key| {
-            let (device, _) = region(&key, 1, |_| Some(Box::pin(std::future::pending())));
-            builder.accelerator(device).unwrap()
-        })
-    };
-    current_thread().block_on(async {
-        let ends = async {
-            until(|| slow.key.stats().accepted == 1).await;
-            signers_runtime.shutdown_background();
+    both(|| {
+        let signers_runtime = multi_thread();
+        let slow = {
+            let _entered = signers_runtime.enter();
+            SlowWorld::new(|builder, key| {
+                let (device, _) = region(&key, 1, |_| Some(Box::pin(std::future::pending())));
+                builder.accelerator(device).unwrap()
+            })
         };
-        let (error, ()) = tokio::join!(slow.handshake(), ends);
-        let error = error.unwrap_err();
-        assert!(matches!(error, SslError::Failed(EngineError::Device(_))), "{error}");
-        let error = slow.handshake().await.unwrap_err();
-        assert!(error.to_string().contains("runtime that the TaskDevice was made in"), "{error}");
-        slow.world.assert_empty().await;
-        assert!(slow.key.engine().quiesce(TIMEOUT));
+        current_thread().block_on(async {
+            let ends = async {
+                until(|| slow.key.stats().accepted == 1).await;
+                signers_runtime.shutdown_background();
+            };
+            let (error, ()) = tokio::join!(slow.handshake(), ends);
+            let error = error.unwrap_err();
+            assert!(matches!(error, SslError::Failed(EngineError::Device(_))), "{error}");
+            let error = slow.handshake().await.unwrap_err();
+            assert!(
+                error.to_string().contains("runtime that the TaskDevice was made in"),
+                "{error}"
+            );
+            slow.world.assert_empty().await;
+            assert!(slow.key.engine().quiesce(TIMEOUT));
+        });
     });
 }
