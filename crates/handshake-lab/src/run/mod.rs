@@ -12,7 +12,7 @@ use crate::{
     evidence::{Laws, RowEvidence, TraceSummary, unmet_expectations},
     load::raise_file_limit,
     scenario::{ClockMode, DeviceProfile, KeyType, RowPlan, Scenario, Wake},
-    stepped::{self, CostProfile, Watch},
+    stepped::{self, CostProfile, Recording},
 };
 
 pub use device::Device;
@@ -76,10 +76,11 @@ pub fn run_charging(
         let (evidence, timeline) = match costs {
             None => row::run(plan, &fleet, progress)?,
             Some(costs) => {
-                let run =
-                    |watch| stepped::run_row(plan, &fleet, costs, row::UNPROMPTED_EVERY, watch);
-                let ran = run(Watch::Record(progress))?;
-                let again = run(Watch::Repeat(progress))?;
+                let run = |recording| {
+                    stepped::run_row(plan, &fleet, costs, row::UNPROMPTED_EVERY, recording)
+                };
+                let ran = run(Recording::On(progress))?;
+                let again = run(Recording::Off(progress))?;
                 // Law L9: twice the same, unless one was broken off.
                 if !progress.is_interrupted() {
                     laws.l9_repeats(&plan.name, ran.trace, again.trace);
@@ -148,8 +149,8 @@ pub fn run_row_once(
     costs: &CostProfile,
 ) -> Result<RowEvidence, RunError> {
     let progress = Progress::silent();
-    let watch = Watch::Repeat(&progress);
-    Ok(stepped::run_row(plan, fleet, costs, row::UNPROMPTED_EVERY, watch)?.evidence)
+    let recording = Recording::Off(&progress);
+    Ok(stepped::run_row(plan, fleet, costs, row::UNPROMPTED_EVERY, recording)?.evidence)
 }
 
 fn describe(plan: &RowPlan) -> String {

@@ -23,19 +23,19 @@ pub(crate) struct Connection<T> {
     ssl: Ssl<T>,
     service: Service,
     /// The poller that is to watch the session's own descriptor, until it does.
-    watch: Option<Watch>,
+    watch: Option<FdWatch>,
     stage: Stage,
     draining: bool,
 }
 
 /// A poller that watches a session's own descriptor from the first time that it parks.
 #[derive(Debug)]
-pub(crate) struct Watch {
+pub(crate) struct FdWatch {
     pub(crate) registry: Rc<Registry>,
     pub(crate) token: Token,
 }
 
-impl Watch {
+impl FdWatch {
     fn begin(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
         self.registry.register(&mut SourceFd(&fd.as_raw_fd()), self.token, Interest::READABLE)
     }
@@ -55,7 +55,7 @@ enum Stage {
 const LONGEST_GOODBYE: usize = 1024 * 1024;
 
 impl<T: Read + Write> Connection<T> {
-    pub(crate) fn new(ssl: Ssl<T>, service: Service, watch: Option<Watch>) -> Self {
+    pub(crate) fn new(ssl: Ssl<T>, service: Service, watch: Option<FdWatch>) -> Self {
         Self { ssl, service, watch, stage: Stage::Handshake, draining: false }
     }
 }

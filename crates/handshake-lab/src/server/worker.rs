@@ -22,7 +22,7 @@ use ssl_async::Ssl;
 use wait_ctx::{ReadyQueue, Route};
 
 use super::{
-    connection::{Connection, Watch},
+    connection::{Connection, FdWatch},
     control::Control,
     plan::ServerPlan,
     service::LiveCounters,
@@ -265,7 +265,7 @@ impl Worker {
                 // Made when the session first parks; a wake before that is kept for it.
                 (Wake::Fd, Some(_)) => {
                     let registry = Rc::clone(registry);
-                    watch = Some(Watch { registry, token: tokens::session(key) });
+                    watch = Some(FdWatch { registry, token: tokens::session(key) });
                 }
             }
             Some(Connection::new(ssl, plan.service.clone(), watch))

@@ -32,5 +32,5 @@ pub use plan::{Connection, SeedPlan};
 
 pub(crate) use plan::MOST_WORKERS;
 
-pub(crate) use row::{Watch, run as run_row};
+pub(crate) use row::{Recording, run as run_row};
 pub(crate) use seed::run as run_seed;

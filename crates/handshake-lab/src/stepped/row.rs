@@ -49,18 +49,18 @@ use crate::{
 /// One-way network delay, as between two machines in one data centre.
 pub(super) const NETWORK: Duration = Duration::from_micros(50);
 
-/// What a run of a row records.
+/// Whether a run of a row is recorded.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Watch<'a> {
+pub(crate) enum Recording<'a> {
     /// Records series and handshake traces, and reports progress.
-    Record(&'a Progress),
+    On(&'a Progress),
     /// Records nothing, and only stops when interrupted.
-    Repeat(&'a Progress),
+    Off(&'a Progress),
 }
 
-impl Watch<'_> {
+impl Recording<'_> {
     fn stop(self) -> Option<Progress> {
-        let (Self::Record(progress) | Self::Repeat(progress)) = self;
+        let (Self::On(progress) | Self::Off(progress)) = self;
         Some(progress.clone())
     }
 }
@@ -80,11 +80,11 @@ pub(crate) fn run(
     fleet: &[TestPki],
     costs: &CostProfile,
     unprompted_every: u64,
-    watch: Watch<'_>,
+    recording: Recording<'_>,
 ) -> Result<Ran, RunError> {
     let clock = Arc::new(VirtualClock::default());
     let time = Time::new(Arc::clone(&clock), NETWORK);
-    if let Watch::Record(progress) = watch {
+    if let Recording::On(progress) = recording {
         let handshakes = match &plan.stream {
             Some(stream) => stream.total,
             None => plan.rounds.map(|rounds| rounds * plan.connections as u64),
@@ -119,7 +119,7 @@ pub(crate) fn run(
         load,
         workers: plan.workers,
         deadlines: plan.engine.deadline_ms > 0.0,
-        stop: watch.stop(),
+        stop: recording.stop(),
     };
     let computed = Arc::clone(&recorded.computed);
     let fibers = Fibers::new(plan.workers, None);
