@@ -1,5 +1,6 @@
 //! A server whose key parks by replay starts no shard. A process of its own, because its threads are counted.
 
+use core::time::Duration;
 use std::fs;
 use std::sync::Arc;
 
