@@ -7,7 +7,6 @@ use core::task::{Context, Poll, ready};
 use std::sync::Arc;
 
 use engine_core::{Engine, EngineError, Pending, RefusedReason, Work};
-use rustls::SignatureScheme;
 
 use crate::error::ReplayError;
 use crate::question::Question;
@@ -20,7 +19,8 @@ use crate::session::{Session, SessionStage};
 pub struct EngineSession<W: Work> {
     session: Session,
     engine: Arc<Engine<W>>,
-    work: fn(SignatureScheme, &[u8]) -> Option<W>,
+    work: fn(&Session) -> Option<W>,
+    signature: fn(W::Output) -> Option<Vec<u8>>,
     signing: Option<Pending<W>>,
 }
 
@@ -41,21 +41,24 @@ pub enum EngineSessionError {
     /// `internal_error` was written.
     #[error("the engine has no work for this question")]
     NoWork,
+    /// The engine's result is no signature. The alert `internal_error` was written.
+    #[error("the result of the engine is no signature")]
+    NoSignature,
 }
 
-impl<W> EngineSession<W>
-where
-    W: Work,
-    W::Output: Into<Vec<u8>>,
-{
-    /// Lets `engine` sign for `session`. `work` makes a request of a scheme and the message to be signed; `None` if the
-    /// key cannot sign so.
+impl<W: Work> EngineSession<W> {
+    /// Lets `engine` sign for `session`.
+    ///
+    /// `work` makes a request of the session's [question](Session::question) and the
+    /// [context](Session::context) of its key; `None` if the key cannot sign so. `signature` takes the signature out of
+    /// the engine's result; `None` if it has none.
     pub fn new(
         session: Session,
         engine: Arc<Engine<W>>,
-        work: fn(SignatureScheme, &[u8]) -> Option<W>,
+        work: fn(&Session) -> Option<W>,
+        signature: fn(W::Output) -> Option<Vec<u8>>,
     ) -> Self {
-        Self { session, engine, work, signing: None }
+        Self { session, engine, work, signature, signing: None }
     }
 
     /// The session, for its connection.
@@ -86,10 +89,10 @@ where
     }
 
     fn submit(&self) -> Result<Pending<W>, EngineSessionError> {
-        let Some(Question::Signature { scheme, message }) = self.session.question() else {
+        let Some(Question::Signature { .. }) = self.session.question() else {
             return Err(EngineSessionError::NoWork);
         };
-        let work = (self.work)(scheme, message).ok_or(EngineSessionError::NoWork)?;
+        let work = (self.work)(&self.session).ok_or(EngineSessionError::NoWork)?;
         self.engine.submit(work).map_err(|refused| EngineSessionError::Refused(refused.reason))
     }
 
@@ -109,11 +112,14 @@ where
         };
         let signed = ready!(Pin::new(signing).poll(cx));
         self.signing = None;
-        Poll::Ready(match signed {
-            Ok(signature) => self.session.resume(signature.into(), out).map_err(Into::into),
+        let signature = signed
+            .map_err(EngineSessionError::Failed)
+            .and_then(|output| (self.signature)(output).ok_or(EngineSessionError::NoSignature));
+        Poll::Ready(match signature {
+            Ok(signature) => self.session.resume(signature, out).map_err(Into::into),
             Err(error) => {
                 self.session.abort(out);
-                Err(error.into())
+                Err(error)
             }
         })
     }

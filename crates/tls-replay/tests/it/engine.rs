@@ -10,7 +10,9 @@ use engine_core::{
     CheckFailed, DeviceError, Engine, EngineError, Kind, Shutdown, ThreadPoolBuilder, Work,
 };
 use rustls::SignatureScheme;
-use tls_replay::{EngineSession, EngineSessionError, Session, SessionOptions, SessionStage};
+use tls_replay::{
+    EngineSession, EngineSessionError, Question, Session, SessionOptions, SessionStage,
+};
 
 use crate::world::{Device, Pair, Want, World};
 
@@ -26,6 +28,14 @@ impl Work for Sign {
 
     fn check(&self, _: &Vec<u8>) -> Result<(), CheckFailed> {
         Ok(())
+    }
+}
+
+/// The request that a parked session waits for.
+fn sign(session: &Session) -> Option<Sign> {
+    match session.question()? {
+        Question::Signature { scheme, message } => Some(Sign(scheme, message.to_vec())),
+        _ => None,
     }
 }
 
@@ -66,8 +76,7 @@ fn parked(world: &World, engine: &Arc<Engine<Sign>>) -> (EngineSession<Sign>, Pa
     let mut pair = world.pair();
     pair.client_turn().unwrap();
     let session = Session::new(world.replay(), SessionOptions::default());
-    let work = |scheme, message: &[u8]| Some(Sign(scheme, message.to_vec()));
-    let mut session = EngineSession::new(session, Arc::clone(engine), work);
+    let mut session = EngineSession::new(session, Arc::clone(engine), sign, Some);
     let mut out = Vec::new();
     assert_eq!(
         session.hear(&std::mem::take(&mut pair.to_server), &mut out),
