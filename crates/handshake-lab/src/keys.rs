@@ -11,6 +11,7 @@ use std::{
 use crypto_ops::{CryptoOp, KeyHandle, Scheme, SignOp, SoftwareKeys};
 use rustls::{
     Error, ServerConfig, SignatureAlgorithm, SignatureScheme,
+    crypto::{CryptoProvider, aws_lc_rs::default_provider},
     pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer},
     server::{
         NoServerSessionStorage, ProducesTickets, ResolvesServerCert, ResolvesServerCertUsingSni,
@@ -37,8 +38,20 @@ pub fn server_config(
     chain: Vec<CertificateDer<'static>>,
     key: Arc<dyn SigningKey>,
 ) -> Result<ServerConfig, Error> {
+    server_config_over(default_provider(), chain, key)
+}
+
+/// As [`server_config`], with another provider.
+///
+/// # Errors
+/// As [`server_config`].
+pub fn server_config_over(
+    provider: CryptoProvider,
+    chain: Vec<CertificateDer<'static>>,
+    key: Arc<dyn SigningKey>,
+) -> Result<ServerConfig, Error> {
     let certified = CertifiedKey::new(chain, key);
-    config(Arc::new(SingleCertAndKey::from(certified)), None)
+    config(provider, Arc::new(SingleCertAndKey::from(certified)), None)
 }
 
 /// A server configuration with a key for each of these names, of which a client says the one it wants (RFC 6066, 3);
@@ -54,7 +67,7 @@ pub fn fleet_config(
     for (name, certificate, key) in fleet {
         resolver.add(&name, CertifiedKey::new(vec![certificate], key))?;
     }
-    config(Arc::new(resolver), tickets)
+    config(default_provider(), Arc::new(resolver), tickets)
 }
 
 /// Tickets of a server that is one or many: encrypted in software, with a key of this process (RFC 5077).
@@ -71,7 +84,7 @@ pub fn tickets() -> Result<Arc<dyn ProducesTickets>, Error> {
 /// # Errors
 /// What rustls says about the versions or the provider, and when there are no random numbers.
 pub fn https_config(resolver: Arc<dyn ResolvesServerCert>) -> Result<ServerConfig, Error> {
-    let mut config = config(resolver, Some(tickets()?))?;
+    let mut config = config(default_provider(), resolver, Some(tickets()?))?;
     config.session_storage = ServerSessionMemoryCache::new(SESSIONS);
     config.alpn_protocols = vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()];
     config.ignore_client_order = true;
@@ -82,11 +95,11 @@ pub fn https_config(resolver: Arc<dyn ResolvesServerCert>) -> Result<ServerConfi
 const SESSIONS: usize = 10_240;
 
 fn config(
+    provider: CryptoProvider,
     resolver: Arc<dyn ResolvesServerCert>,
     tickets: Option<Arc<dyn ProducesTickets>>,
 ) -> Result<ServerConfig, Error> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ServerConfig::builder_with_provider(provider)
+    let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_cert_resolver(resolver);

@@ -24,7 +24,7 @@ const OPENSSL_JOBS: usize = 100_000;
 
 /// `job.paused_count` and `job.paused_bytes`, beside corosensei's own stacks and OpenSSL's.
 pub(crate) fn paused() -> Vec<Bench> {
-    let available = meminfo("MemAvailable:").unwrap_or(0);
+    let available = available().unwrap_or(0);
     let scaled = available < NEEDED;
     let wanted = if scaled { MANY * (available / 2) as usize / NEEDED as usize } else { MANY };
     let note = |bench: Bench| match scaled {
@@ -154,8 +154,9 @@ fn status(names: [&str; 2]) -> Result<u64, String> {
     Ok(field(names[0])? + field(names[1])?)
 }
 
-fn meminfo(name: &str) -> Option<u64> {
-    kilobytes(&fs::read_to_string("/proc/meminfo").ok()?, name)
+/// Bytes that processes can still get from this machine.
+pub(crate) fn available() -> Option<u64> {
+    kilobytes(&fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")
 }
 
 fn kilobytes(text: &str, name: &str) -> Option<u64> {

@@ -41,8 +41,9 @@ const ENTRIES: &[Entry] = &[
     entry("tls.cpu_tokio_vs_mio", 10, heartbeat::cpu),
     entry("job.paused", 7, paused::paused),
     entry("tls.paused_bytes", 1, tls::paused_bytes),
-    entry("tls.added_instructions", 8, tls::added_instructions),
-    entry("tls.cpu_vs_free_sign", 37, tls::cpu_vs_free_sign),
+    entry("tls.added_instructions", 12, tls::added_instructions),
+    entry("tls.cpu_vs_free_sign", 56, tls::cpu_vs_free_sign),
+    entry("tls.million_parked", 75, tls::million_parked),
 ];
 
 /// How often a bench is tried. One that measures threads in turn may find another machine than it counts on: a busy one.
@@ -52,6 +53,7 @@ const ATTEMPTS: u32 = 3;
 pub(crate) fn child(arm: &str, count: usize) -> Result<(), String> {
     match arm.split('-').next() {
         Some("memory") => tls::memory_child(arm, count),
+        Some("million") => tls::million_child(count),
         Some("sim") => sim::child(arm),
         Some("instructions") => tls::instructions_child(arm, count),
         _ => paused::child(arm, count),

@@ -6,11 +6,13 @@
 //!          and as many new ones                             | client |  server: accept, hello, park
 //! ```
 //!
-//! The two arms differ in one thing: ours is due again when the device has answered, the free one when it is its turn.
+//! The arms differ in how a session waits: ours, on a fiber or parked by replay, is due again when the device has answered,
+//! the free one when it is its turn. They take turns round by round.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::sync::Arc;
+use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use crypto_ops::CryptoOp;
@@ -19,9 +21,10 @@ use rustix::time::{ClockId, clock_gettime};
 use rustls::ServerConfig;
 use sim_engine::{SimCard, SimConfig};
 use ssl_async::{JobPool, SslContext};
-use wait_ctx::{ReadyQueue, Route, Token};
+use tls_replay::ReplayConfig;
+use wait_ctx::{ReadyQueue, ReadySender, Route, Token};
 
-use super::party::{Client, Fixture, Ours, Plain, Server, Stood, Suite, Wire, text};
+use super::party::{Client, Fixture, Ours, Plain, Replaying, Server, Stood, Suite, Wire, text};
 use crate::measure::Measured;
 use crate::report::Bench;
 use handshake_lab::cpu::thread_cpu;
@@ -38,22 +41,27 @@ const BATCH: usize = 32;
 /// `tls.cpu_vs_free_sign` and its variants.
 pub(crate) fn cpu_vs_free_sign() -> Vec<Bench> {
     let mut rows = Vec::new();
-    for (suite, checks, suffix) in [
+    for (suite, checks, variant) in [
         (Suite::P256, CheckPolicy::Auto, ""),
-        (Suite::P256, CheckPolicy::Required, ".unchecked"),
+        (Suite::P256, CheckPolicy::Required, "unchecked"),
         (Suite::Rsa2048, CheckPolicy::Auto, ""),
         (Suite::MlKem, CheckPolicy::Auto, ""),
     ] {
-        let name = format!("tls.cpu_vs_free_sign{}{suffix}", suite.suffix());
+        let separated = |mark: &str| {
+            if variant.is_empty() { String::new() } else { format!("{mark}{variant}") }
+        };
+        let fiber = format!("tls.cpu_vs_free_sign{}{}", suite.suffix(), separated("."));
+        let replay = format!("tls.cpu_vs_free_sign{}{}", suite.replay_suffix(), separated("_"));
         match measure(suite, checks) {
-            Ok([serving, process]) => {
-                rows.push(Bench::beside(&*name, RIVAL, serving).with_note(NOTE));
-                let whole = "CPU time of the whole process, the device's signatures and checks in";
-                rows.push(
-                    Bench::beside(format!("{name}.process"), RIVAL, process).with_note(whole),
-                );
+            Ok(measured) => {
+                rows.extend(pair(fiber, &measured.fiber, &measured.free, None));
+                let on_fiber = Some(measured.fiber.serving.median);
+                rows.extend(pair(replay, &measured.replay, &measured.free, on_fiber));
             }
-            Err(why) => rows.push(Bench::missing(name, "ns", why)),
+            Err(why) => {
+                rows.push(Bench::missing(fiber, "ns", why.clone()));
+                rows.push(Bench::missing(replay, "ns", why));
+            }
         }
     }
     rows
@@ -62,31 +70,62 @@ pub(crate) fn cpu_vs_free_sign() -> Vec<Bench> {
 const RIVAL: &str = "rustls, free signature";
 const NOTE: &str = "CPU time of the serving thread for one handshake, clients out";
 
-type Pair = (Measured, Measured);
+/// The row of the serving thread and that of the whole process.
+fn pair(name: String, ours: &Cost, free: &Cost, on_fiber: Option<f64>) -> [Bench; 2] {
+    let whole = "CPU time of the whole process, the device's signatures and checks in";
+    let process = format!("{name}.process");
+    let note = on_fiber.map_or_else(
+        || NOTE.to_owned(),
+        |fiber| format!("{NOTE}; {fiber:.0} on a fiber in the same run"),
+    );
+    [
+        Bench::beside(name, RIVAL, (ours.serving, free.serving)).with_note(note),
+        Bench::beside(process, RIVAL, (ours.process, free.process)).with_note(whole),
+    ]
+}
 
-/// The serving thread's time and the whole process's, ours and the rival's.
-fn measure(suite: Suite, checks: CheckPolicy) -> Result<[Pair; 2], String> {
+/// CPU time of one handshake.
+struct Cost {
+    serving: Measured,
+    process: Measured,
+}
+
+struct Costs {
+    free: Cost,
+    fiber: Cost,
+    replay: Cost,
+}
+
+fn measure(suite: Suite, checks: CheckPolicy) -> Result<Costs, String> {
     let fixture = Fixture::new(suite)?;
     let config = SimConfig::signer(LATENCY, IN_FLIGHT as u32, IN_FLIGHT).map_err(text)?;
     let card = SimCard::start(config, Arc::clone(&fixture.keys)).map_err(text)?;
     let engine: Arc<Engine<CryptoOp>> =
         Engine::builder(card.clone() as Arc<_>).queue_bound(IN_FLIGHT).checks(checks).build();
-    let mut parking = Parking::new(fixture.ours(engine)?)?;
-    let mut free = Free { config: fixture.plain()?, due: VecDeque::new() };
-    let (mut ours, mut theirs) = (Rounds::default(), Rounds::default());
+    let mut on_free = Free { config: fixture.plain()?, due: VecDeque::new() };
+    let mut on_fiber = OnFiber {
+        context: fixture.ours(Arc::clone(&engine))?,
+        pool: JobPool::new(),
+        woken: Woken::new()?,
+    };
+    let mut by_replay = ByReplay::new(fixture.replay()?, engine)?;
+    let (mut free, mut fiber, mut replay) =
+        (Rounds::default(), Rounds::default(), Rounds::default());
     for round in 0..=ROUNDS {
-        let (free, parking) = (run(&fixture, &mut free)?, run(&fixture, &mut parking)?);
+        let spent = (
+            run(&fixture, &mut on_free)?,
+            run(&fixture, &mut on_fiber)?,
+            run(&fixture, &mut by_replay)?,
+        );
         // The first of each is warm-up.
         if round > 0 {
-            theirs.push(free);
-            ours.push(parking);
+            free.push(spent.0);
+            fiber.push(spent.1);
+            replay.push(spent.2);
         }
     }
     card.stop();
-    Ok([
-        (Measured::of(ours.serving), Measured::of(theirs.serving)),
-        (Measured::of(ours.process), Measured::of(theirs.process)),
-    ])
+    Ok(Costs { free: free.cost(), fiber: fiber.cost(), replay: replay.cost() })
 }
 
 /// Nanoseconds for each handshake, round by round.
@@ -101,6 +140,10 @@ impl Rounds {
         let each = |time: Duration| time.as_nanos() as f64 / HANDSHAKES as f64;
         self.serving.push(each(spent.serving));
         self.process.push(each(spent.process));
+    }
+
+    fn cost(self) -> Cost {
+        Cost { serving: Measured::of(self.serving), process: Measured::of(self.process) }
     }
 }
 
@@ -149,10 +192,8 @@ impl Arm for Free {
     }
 }
 
-/// The device signs; wakes come by the ready queue.
-struct Parking {
-    context: SslContext,
-    pool: JobPool,
+/// The seats whose device has answered, by the ready queue.
+struct Woken {
     ready: ReadyQueue,
     poll: mio::Poll,
     events: mio::Events,
@@ -160,31 +201,15 @@ struct Parking {
     due: VecDeque<usize>,
 }
 
-impl Parking {
-    fn new(context: SslContext) -> Result<Self, String> {
+impl Woken {
+    fn new() -> Result<Self, String> {
         let (poll, ready) = (mio::Poll::new().map_err(text)?, ReadyQueue::new().map_err(text)?);
         let fd = ready.as_fd().as_raw_fd();
         let mut source = mio::unix::SourceFd(&fd);
         let readable = mio::Interest::READABLE;
         poll.registry().register(&mut source, mio::Token(0), readable).map_err(text)?;
-        Ok(Self {
-            context,
-            pool: JobPool::new(),
-            ready,
-            poll,
-            events: mio::Events::with_capacity(4),
-            tokens: Vec::new(),
-            due: VecDeque::new(),
-        })
-    }
-}
-
-impl Arm for Parking {
-    type Server = Ours;
-
-    fn accept(&mut self, seat: usize, wire: Wire) -> Ours {
-        let route = Route::Ready(self.ready.sender(), Token(seat));
-        Ours::new(&self.context, &self.pool, wire).route(route)
+        let events = mio::Events::with_capacity(4);
+        Ok(Self { ready, poll, events, tokens: Vec::new(), due: VecDeque::new() })
     }
 
     fn greeted(&mut self, seat: usize, stood: Stood) {
@@ -209,6 +234,76 @@ impl Arm for Parking {
             }
             self.ready.awake();
         }
+    }
+}
+
+/// The device signs, and sessions wait on fibers.
+struct OnFiber {
+    context: SslContext,
+    pool: JobPool,
+    woken: Woken,
+}
+
+impl Arm for OnFiber {
+    type Server = Ours;
+
+    fn accept(&mut self, seat: usize, wire: Wire) -> Ours {
+        let route = Route::Ready(self.woken.ready.sender(), Token(seat));
+        Ours::new(&self.context, &self.pool, wire).route(route)
+    }
+
+    fn greeted(&mut self, seat: usize, stood: Stood) {
+        self.woken.greeted(seat, stood);
+    }
+
+    fn due(&mut self, idle: bool, into: &mut Vec<usize>) -> Result<(), String> {
+        self.woken.due(idle, into)
+    }
+}
+
+/// The device signs, and sessions are parked by replay.
+struct ByReplay {
+    config: ReplayConfig,
+    engine: Arc<Engine<CryptoOp>>,
+    wakers: Vec<Waker>,
+    woken: Woken,
+}
+
+impl ByReplay {
+    fn new(config: ReplayConfig, engine: Arc<Engine<CryptoOp>>) -> Result<Self, String> {
+        let woken = Woken::new()?;
+        let waker = |seat| Waker::from(Arc::new(Seat(woken.ready.sender(), Token(seat))));
+        let wakers = (0..IN_FLIGHT).map(waker).collect();
+        Ok(Self { config, engine, wakers, woken })
+    }
+}
+
+impl Arm for ByReplay {
+    type Server = Replaying;
+
+    fn accept(&mut self, seat: usize, wire: Wire) -> Replaying {
+        Replaying::new(&self.config, &self.engine, self.wakers[seat].clone(), wire)
+    }
+
+    fn greeted(&mut self, seat: usize, stood: Stood) {
+        self.woken.greeted(seat, stood);
+    }
+
+    fn due(&mut self, idle: bool, into: &mut Vec<usize>) -> Result<(), String> {
+        self.woken.due(idle, into)
+    }
+}
+
+/// Wakes the serving thread for one seat.
+struct Seat(ReadySender, Token);
+
+impl Wake for Seat {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.push(self.1);
     }
 }
 

@@ -3,12 +3,13 @@
 
 use std::process::Command;
 use std::sync::Arc;
+use std::task::Waker;
 
 use crypto_ops::CryptoOp;
 use engine_core::{CheckPolicy, Engine, Inline};
 use ssl_async::JobPool;
 
-use super::party::{Fixture, Ours, Plain, Server, Stood, Suite, Wire, text};
+use super::party::{Fixture, Ours, Plain, Replaying, Server, Stood, Suite, Wire, text};
 use crate::report::{Bench, Better};
 
 /// What callgrind is told to collect in; see [`serve`].
@@ -17,19 +18,22 @@ const COLLECT_IN: &str = "*serve_for_callgrind*";
 /// Enough that one more ticket of the allocator's does not matter, few enough for callgrind's pace.
 const HANDSHAKES: usize = 200;
 
-/// `tls.added_instructions`.
+/// `tls.added_instructions` and the same by replay.
 pub(crate) fn added_instructions() -> Vec<Bench> {
-    const NAME: &str = "tls.added_instructions";
-    let counts = counted("instructions-ours")
-        .and_then(|ours| counted("instructions-plain").map(|plain| (ours, plain)));
-    match counts {
-        Err(why) => vec![Bench::missing(NAME, "instructions", why)],
+    let plain = counted("instructions-plain");
+    let row = |name: &str, arm| match counted(arm).and_then(|ours| Ok((ours, plain.clone()?))) {
+        Err(why) => Bench::missing(name, "instructions", why),
         Ok((ours, plain)) => {
             let note = format!("{:.2} % more than plain rustls", (ours / plain - 1.0) * 100.0);
-            let row = Bench::figure(NAME, "instructions", Better::Lower, ours);
-            vec![row.with_rival("plain rustls", plain).with_note(note)]
+            Bench::figure(name, "instructions", Better::Lower, ours)
+                .with_rival("plain rustls", plain)
+                .with_note(note)
         }
-    }
+    };
+    vec![
+        row("tls.added_instructions", "instructions-fiber"),
+        row("tls.added_instructions.replay", "instructions-replay"),
+    ]
 }
 
 /// Instructions of one handshake in the server's calls, as callgrind counts them in a process of its own.
@@ -61,14 +65,21 @@ fn collected(arm: &str, handshakes: usize) -> Result<f64, String> {
 /// One arm, in its own process.
 pub(crate) fn child(arm: &str, handshakes: usize) -> Result<(), String> {
     let fixture = Fixture::new(Suite::P256)?;
+    let device = Inline::new(|op: &CryptoOp| Ok(crypto_ops::testing::fake_output(op)));
+    let engine = Engine::builder(Arc::new(device)).checks(CheckPolicy::Required).build();
     match arm {
         "instructions-plain" => {
             let config = fixture.plain()?;
             shake_hands(&fixture, handshakes, |wire| Plain::new(&config, wire));
         }
+        "instructions-replay" => {
+            let config = fixture.replay()?;
+            let waker = Waker::noop();
+            shake_hands(&fixture, handshakes, |wire| {
+                Replaying::new(&config, &engine, waker.clone(), wire)
+            });
+        }
         _ => {
-            let device = Inline::new(|op: &CryptoOp| Ok(crypto_ops::testing::fake_output(op)));
-            let engine = Engine::builder(Arc::new(device)).checks(CheckPolicy::Required).build();
             let (context, pool) = (fixture.ours(engine)?, JobPool::new());
             shake_hands(&fixture, handshakes, |wire| Ours::new(&context, &pool, wire));
         }

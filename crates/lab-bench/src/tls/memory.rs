@@ -2,31 +2,42 @@
 //! clients: one hello, said once, is played to every server.
 
 use std::sync::{Arc, Mutex};
+use std::task::Waker;
 
 use crypto_ops::CryptoOp;
 use engine_core::{Accelerator, DeviceRefused, Engine, Request};
 use ssl_async::JobPool;
 
-use super::party::{Fixture, Ours, Plain, Server, Stood, Suite, Wire};
+use super::party::{Fixture, Ours, Plain, Replaying, Server, Stood, Suite, Wire};
 use crate::paused::{in_child, resident};
 use crate::report::{Bench, Better};
 
 const PAUSED: usize = 1024;
 
-/// `tls.paused_bytes` and its variant.
+/// `tls.paused_bytes` and its variants.
 pub(crate) fn paused_bytes() -> Vec<Bench> {
-    [Suite::P256, Suite::MlKem].map(row).into()
+    [Suite::P256, Suite::MlKem].into_iter().flat_map(rows).collect()
 }
 
-fn row(suite: Suite) -> Bench {
-    let name = format!("tls.paused_bytes{}", suite.suffix());
-    let arm = |who| in_child(&format!("memory-{who}{}", suite.suffix()), PAUSED);
-    match arm("ours").and_then(|ours| arm("plain").map(|plain| (ours.1, plain.1))) {
-        Err(why) => Bench::missing(name, "bytes", why),
-        Ok((ours, plain)) => Bench::figure(name, "bytes", Better::Lower, ours)
-            .with_rival("plain rustls, signature just made", plain)
-            .with_note("page tables in, clients out; plain rustls holds its answer, yet unsent"),
-    }
+/// On a fiber and by replay, beside the same plain rustls.
+fn rows(suite: Suite) -> [Bench; 2] {
+    let arm = |who| {
+        let measured = in_child(&format!("memory-{who}{}", suite.suffix()), PAUSED);
+        measured.map(|(_, bytes)| bytes)
+    };
+    let plain = arm("plain");
+    let row = |who, suffix| {
+        let name = format!("tls.paused_bytes{suffix}");
+        match arm(who).and_then(|ours| Ok((ours, plain.clone()?))) {
+            Err(why) => Bench::missing(name, "bytes", why),
+            Ok((ours, plain)) => Bench::figure(name, "bytes", Better::Lower, ours)
+                .with_rival("plain rustls, signature just made", plain)
+                .with_note(
+                    "page tables in, clients out; plain rustls holds its answer, yet unsent",
+                ),
+        }
+    };
+    [row("fiber", suite.suffix()), row("replay", suite.replay_suffix())]
 }
 
 /// Keeps what it is given.
@@ -44,6 +55,7 @@ impl Accelerator<CryptoOp> for Keeper {
 pub(crate) fn child(arm: &str, paused: usize) -> Result<(), String> {
     let suite = if arm.ends_with(Suite::MlKem.suffix()) { Suite::MlKem } else { Suite::P256 };
     let fixture = Fixture::new(suite)?;
+    let engine = Engine::builder(Arc::<Keeper>::default()).build();
     if arm.starts_with("memory-plain") {
         let config = fixture.plain()?;
         fill(&fixture, paused, |wire| {
@@ -51,8 +63,14 @@ pub(crate) fn child(arm: &str, paused: usize) -> Result<(), String> {
             server.process();
             server
         })
+    } else if arm.starts_with("memory-replay") {
+        let config = fixture.replay()?;
+        fill(&fixture, paused, |wire| {
+            let mut server = Replaying::new(&config, &engine, Waker::noop().clone(), wire);
+            assert_eq!(server.step(), Stood::Parked);
+            server
+        })
     } else {
-        let engine = Engine::builder(Arc::<Keeper>::default()).build();
         let (context, pool) = (fixture.ours(engine)?, JobPool::new());
         fill(&fixture, paused, |wire| {
             let mut server = Ours::new(&context, &pool, wire);

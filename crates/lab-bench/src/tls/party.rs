@@ -1,21 +1,27 @@
-//! The two sides of a handshake in memory: a client, and a server that is ours or plain rustls.
+//! The two sides of a handshake in memory: a client, and a server that is plain rustls, a session on a fiber, or one that
+//! is parked by replay.
 
 use std::io::{self, Read, Write};
+use std::mem;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 
-use crypto_ops::{CryptoOp, KeyHandle, SoftwareKeys};
+use crypto_ops::{CryptoOp, CryptoOutput, KeyHandle, SignOp, SoftwareKeys};
 use engine_core::Engine;
 use rustls::crypto::aws_lc_rs::{default_provider, kx_group};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
 use ssl_async::{JobPool, Outcome, Ssl, SslContext, offload};
+use tls_replay::{
+    EngineSession, Question, ReplayConfig, ReplayKey, Session, SessionOptions, replayable,
+};
 use wait_ctx::Route;
 
-use handshake_lab::certs::SERVER_NAME;
+use handshake_lab::certs::{SERVER_NAME, TestPki};
 use handshake_lab::keys;
-use handshake_lab::load::{Verified, client_config_over};
-use handshake_lab::scenario::TlsVersion;
+use handshake_lab::load::{Verified, client_config, client_config_over};
+use handshake_lab::scenario::{KeyType, TlsVersion};
 
 /// What a handshake is made with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +41,15 @@ impl Suite {
         }
     }
 
+    /// The same for a bench of replay.
+    pub(crate) const fn replay_suffix(self) -> &'static str {
+        match self {
+            Self::P256 => ".replay",
+            Self::Rsa2048 => ".replay_rsa2048",
+            Self::MlKem => ".replay_mlkem",
+        }
+    }
+
     fn group(self) -> &'static dyn SupportedKxGroup {
         match self {
             Self::P256 | Self::Rsa2048 => kx_group::X25519,
@@ -43,7 +58,7 @@ impl Suite {
     }
 }
 
-/// A key, its certificate, and clients that trust blindly: in most arms the signature is garbage.
+/// A key, its certificate, and clients. Those of [`new`](Self::new) trust blindly: in most arms the signature is garbage.
 pub(crate) struct Fixture {
     pub(crate) keys: Arc<SoftwareKeys>,
     handle: KeyHandle,
@@ -52,6 +67,15 @@ pub(crate) struct Fixture {
 }
 
 impl Fixture {
+    /// With clients that trust one authority alone, and count in `verified`: for signatures that are real.
+    pub(crate) fn verifying(verified: &Verified) -> Result<Self, String> {
+        let pki = TestPki::generate(KeyType::P256).map_err(text)?;
+        let keys = Arc::new(SoftwareKeys::new());
+        let handle = keys.load_pem(&pki.key_pem).map_err(text)?;
+        let client = client_config(Some(&pki.ca), TlsVersion::Tls13, verified).map_err(text)?;
+        Ok(Self { keys, handle, chain: vec![pki.certificate], client: Arc::new(client) })
+    }
+
     pub(crate) fn new(suite: Suite) -> Result<Self, String> {
         let algorithm = match suite {
             Suite::P256 | Suite::MlKem => &rcgen::PKCS_ECDSA_P256_SHA256,
@@ -75,11 +99,21 @@ impl Fixture {
         keys::server_config(self.chain.clone(), key).map(Arc::new).map_err(text)
     }
 
-    /// Our server, whose signature `engine` makes.
+    /// Our server on fibers, whose signature `engine` makes.
     pub(crate) fn ours(&self, engine: Arc<Engine<CryptoOp>>) -> Result<SslContext, String> {
         let key = offload::key_handle(engine, self.handle.clone());
         let config = keys::server_config(self.chain.clone(), key).map_err(text)?;
         Ok(SslContext::server(Arc::new(config)))
+    }
+
+    /// A server that is parked by replay. The signatures of its sessions are those that [`Replaying`] asks an engine for.
+    pub(crate) fn replay(&self) -> Result<ReplayConfig, String> {
+        // Outside a session the key is not used.
+        let key = ReplayKey::new(keys::free_sign(self.handle.clone()))
+            .with_context(Arc::new(self.handle.clone()));
+        let provider = replayable(default_provider());
+        let config = keys::server_config_over(provider, self.chain.clone(), Arc::new(key));
+        ReplayConfig::new(config.map_err(text)?).map_err(text)
     }
 
     pub(crate) fn client(&self) -> Client {
@@ -193,7 +227,7 @@ impl Server for Plain {
     }
 }
 
-/// A session of ours.
+/// A session on a fiber.
 pub(crate) struct Ours(Ssl<Wire>);
 
 impl Ours {
@@ -219,5 +253,58 @@ impl Server for Ours {
 
     fn wire(&mut self) -> &mut Wire {
         self.0.io_mut()
+    }
+}
+
+/// A handshake that is parked by replay.
+pub(crate) struct Replaying {
+    session: EngineSession<CryptoOp>,
+    waker: Waker,
+    wire: Wire,
+}
+
+impl Replaying {
+    /// `engine` signs, and wakes `waker` when it has.
+    pub(crate) fn new(
+        config: &ReplayConfig,
+        engine: &Arc<Engine<CryptoOp>>,
+        waker: Waker,
+        wire: Wire,
+    ) -> Self {
+        let session = Session::new(config.clone(), SessionOptions::default());
+        let engine = Arc::clone(engine);
+        let session =
+            EngineSession::new(session, engine, signature_asked, CryptoOutput::into_signature);
+        Self { session, waker, wire }
+    }
+}
+
+fn signature_asked(session: &Session) -> Option<CryptoOp> {
+    let Question::Signature { scheme, message } = session.question()? else { return None };
+    let key = session.context()?.downcast_ref::<KeyHandle>()?;
+    let scheme = *key.schemes().iter().find(|known| known.to_u16() == u16::from(scheme))?;
+    SignOp::new(key.clone(), scheme, message.to_vec()).ok().map(CryptoOp::Sign)
+}
+
+impl Server for Replaying {
+    fn step(&mut self) -> Stood {
+        let output = &mut self.wire.to_client;
+        let received = mem::take(&mut self.wire.to_server);
+        if !received.is_empty() {
+            self.session.hear(&received, output).expect("the server is content");
+        }
+        let mut cx = Context::from_waker(&self.waker);
+        let Poll::Ready(stage) = self.session.poll_resume(&mut cx, output) else {
+            return Stood::Parked;
+        };
+        stage.expect("the server is content");
+        match self.session.session().connection() {
+            Some(tls) if !tls.is_handshaking() => Stood::Done,
+            _ => Stood::WaitsForPeer,
+        }
+    }
+
+    fn wire(&mut self) -> &mut Wire {
+        &mut self.wire
     }
 }
