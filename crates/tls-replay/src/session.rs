@@ -157,7 +157,8 @@ impl Session {
         }
     }
 
-    /// Everything received from a client to which nothing has been sent, to be served in another way.
+    /// Everything received from a client to which nothing has been sent, to be served in another way; also after
+    /// [`ReplayError::TooLong`], if its alert is not sent.
     pub fn into_received(self) -> Option<Vec<u8>> {
         match self.state {
             State::Hello { received, .. } => Some(received),
@@ -250,6 +251,7 @@ impl Session {
         let status = scan.scan(&received);
         if status == HelloStatus::Partial {
             if received.len() > MAX_HELLO {
+                self.state = State::Closed(received);
                 return Err(too_long(out));
             }
             self.state = State::Hello { received, scan };

@@ -239,6 +239,11 @@ impl Replay {
             Ok(SessionStage::Parked) => self.parked(),
             Ok(_) => self.established(),
             Err(ReplayError::NotReplayable(why)) => self.needs_fiber(why.to_string()),
+            // An alert is queued, which rustls would not send yet.
+            Err(why @ ReplayError::TooLong) if !self.has_retried => {
+                self.output.clear();
+                self.needs_fiber(why.to_string())
+            }
             Err(error) => Replayed::Broken(self.broken(error)),
         }
     }

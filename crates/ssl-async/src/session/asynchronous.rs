@@ -40,7 +40,8 @@ impl<S> Ssl<S> {
         self.wait_ctx.set_callback_arg(arg);
     }
 
-    /// Switches async mode on or off (`SSL_MODE_ASYNC`), from the next packet on. A parked packet stays parked.
+    /// Switches async mode on or off (`SSL_MODE_ASYNC`), from the next packet on. A parked packet stays parked; a
+    /// handshake by [replay](crate::Parking) that has asked for a second hello still parks.
     pub fn set_async_mode(&mut self, on: bool) {
         self.async_mode = on;
     }

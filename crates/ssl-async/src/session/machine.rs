@@ -136,7 +136,8 @@ impl<S: Read + Write> Ssl<S> {
     }
 
     fn start(&self, work: Work) -> Packet {
-        let stack = match self.async_mode && !self.progress.off_fibers {
+        let off_fibers = self.progress.off_fibers || self.origin.excludes_fibers();
+        let stack = match self.async_mode && !off_fibers {
             true => PacketStack::Fiber(&self.pool, &self.wait_ctx),
             false => PacketStack::Caller,
         };

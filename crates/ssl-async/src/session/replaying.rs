@@ -19,15 +19,17 @@ use crate::session::state::{Origin, Parked, Report, State, needs_fiber};
 impl<S: Read + Write> Ssl<S> {
     /// Reads and processes bytes of the client's hello. Does nothing in other states.
     pub(super) fn hear(&mut self) -> Result<(), SslError> {
-        if !self.async_mode {
-            self.leave_replay()?;
-        }
         while matches!(self.state, State::Replaying(_)) {
             // A transport that takes no more now does not keep the peer's bytes from being read.
             let _later_calls_send_the_rest = self.flush_output()?;
             let Some(records) = self.next_records()? else { break };
             let state = core::mem::replace(&mut self.state, State::Failed(SslError::Panicked));
             if let State::Replaying(mut replay) = state {
+                if !self.async_mode
+                    && let Some(received) = replay.take_received()
+                {
+                    return self.go_on_without_replay([received, records].concat());
+                }
                 let heard = self.run(|_| replay.hear(&records));
                 self.after_replay(replay, heard)?;
             }
@@ -78,7 +80,7 @@ impl<S: Read + Write> Ssl<S> {
                 self.settle(Packet::Done(Ok(Returned { tls, unprocessed, closed })))
             }
             Replayed::NeedsFiber { why, .. } if only_replay => self.end_without_fiber(&why),
-            Replayed::NeedsFiber { received, .. } => self.go_on_by_fiber(received),
+            Replayed::NeedsFiber { received, .. } => self.go_on_without_replay(received),
             Replayed::Broken(broken) => self.broke(broken),
         }
     }
@@ -87,13 +89,13 @@ impl<S: Read + Write> Ssl<S> {
     pub(super) fn leave_replay(&mut self) -> Result<(), SslError> {
         let State::Replaying(replay) = &mut self.state else { return Ok(()) };
         match replay.take_received() {
-            Some(received) => self.go_on_by_fiber(received),
+            Some(received) => self.go_on_without_replay(received),
             None => Ok(()),
         }
     }
 
-    /// Makes the connection, which reads `received` again.
-    fn go_on_by_fiber(&mut self, received: Vec<u8>) -> Result<(), SslError> {
+    /// Makes the connection, which reads `received` again, on a fiber in async mode.
+    fn go_on_without_replay(&mut self, received: Vec<u8>) -> Result<(), SslError> {
         let Origin::Server(config, _) = &self.origin else { return Ok(()) };
         self.ahead.unread(received);
         match Tls::server(Arc::clone(config)) {

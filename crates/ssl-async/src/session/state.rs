@@ -90,22 +90,21 @@ impl Origin {
     /// The first state of a session that parks by replay, if this is one.
     pub(super) fn open_replay(&self, async_mode: bool) -> Option<State> {
         match self {
-            Self::Server(_, ways) if async_mode => match ways {
-                ParkingWays::Replay { replayable, .. } => {
-                    Some(State::Replaying(Box::new(Replay::new(replayable))))
-                }
-                ParkingWays::None(why) => {
-                    Some(State::SendingAlert(needs_fiber(Arc::clone(why)), Report::WhenSent))
-                }
-                ParkingWays::Fiber => None,
-            },
+            // With async mode off it is left when the hello comes, because the mode may be switched on before.
+            Self::Server(_, ParkingWays::Replay { replayable, .. }) => {
+                Some(State::Replaying(Box::new(Replay::new(replayable))))
+            }
+            Self::Server(_, ParkingWays::None(why)) if async_mode => {
+                Some(State::SendingAlert(needs_fiber(Arc::clone(why)), Report::WhenSent))
+            }
             Self::Server(..) | Self::Client(..) => None,
         }
     }
 
-    /// Whether a handshake that needs a fiber fails.
+    /// Whether nothing may run on a fiber.
     pub(super) fn excludes_fibers(&self) -> bool {
-        matches!(self, Self::Server(_, ParkingWays::Replay { only: true, .. }))
+        let Self::Server(_, ways) = self else { return false };
+        matches!(ways, ParkingWays::Replay { only: true, .. } | ParkingWays::None(_))
     }
 }
 

@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use job_core::JobPool;
 use proptest::prelude::*;
+use rustls::ALL_VERSIONS;
 use rustls::version::{TLS12, TLS13};
-use ssl_async::{AsyncCallback, Outcome, Ssl, SslError};
+use ssl_async::{AsyncCallback, Outcome, Parking, Ssl, SslContext, SslError, replayable};
 use wait_ctx::Status;
 
-use crate::support::{Fixture, KeyType, Pipe, PlainPeer, fixture, pipe};
+use crate::support::{Fixture, KeyType, Pipe, PlainPeer, fixture, pipe, provider, server_config};
 
 #[derive(Clone, Copy, Debug)]
 enum Action {
@@ -86,6 +87,7 @@ struct World {
     fixture: Fixture,
     pool: JobPool,
     version: &'static rustls::SupportedProtocolVersion,
+    parking: Parking,
     ssl: Ssl<Pipe>,
     client: PlainPeer,
     live: Live,
@@ -102,16 +104,20 @@ struct World {
 }
 
 impl World {
-    fn new(version: &'static rustls::SupportedProtocolVersion) -> Self {
+    fn new(version: &'static rustls::SupportedProtocolVersion, parking: Parking) -> Self {
         let fixture = fixture(KeyType::P256, 64);
         let pool = JobPool::new();
         let (ours, theirs) = pipe();
         let client = fixture.client(version, theirs);
-        let ssl = Ssl::accept(&fixture.server, &pool, ours).unwrap();
+        let provider = replayable(provider());
+        let config = server_config(provider, ALL_VERSIONS, &fixture.identity, &fixture.key);
+        let context = SslContext::server(Arc::new(config)).parking(parking);
+        let ssl = Ssl::accept(&context, &pool, ours).unwrap();
         Self {
             fixture,
             pool,
             version,
+            parking,
             ssl,
             client,
             live: Live::No,
@@ -258,8 +264,15 @@ impl World {
             }
         }
         assert_eq!(self.ssl.waiting_for_async(), self.live != Live::No);
-        assert_eq!(self.ssl.connection().is_none(), self.live != Live::No || self.dead.is_some());
-        assert_eq!(self.pool.stats().live, usize::from(self.live != Live::No));
+        let has_none = self.live != Live::No || self.dead.is_some();
+        if self.parking == Parking::Fiber {
+            assert_eq!(self.ssl.connection().is_none(), has_none);
+            assert_eq!(self.pool.stats().live, usize::from(self.live != Live::No));
+        } else {
+            // There is none before the hello either.
+            assert!(self.ssl.connection().is_none() || !has_none);
+            assert_eq!(self.pool.stats().live, 0);
+        }
         assert_eq!(
             self.calls_back.load(Ordering::Relaxed),
             self.owed_calls,
@@ -294,14 +307,15 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(192))]
+    #![proptest_config(ProptestConfig::with_cases(384))]
 
     #[test]
     fn any_call_at_any_time_advances_the_packet_or_wants_async(
         tls13 in any::<bool>(),
+        parking in prop::sample::select(vec![Parking::Fiber, Parking::Replay]),
         actions in prop::collection::vec(any_action(), 1..60),
     ) {
-        let mut world = World::new(if tls13 { &TLS13 } else { &TLS12 });
+        let mut world = World::new(if tls13 { &TLS13 } else { &TLS12 }, parking);
         for action in actions {
             world.apply(action);
         }

@@ -203,6 +203,29 @@ fn a_handshake_that_needs_a_fiber_fails_where_only_replay_is_allowed() {
 }
 
 #[test]
+fn a_hello_that_is_too_long_for_a_replay_is_served_on_a_fiber() {
+    let _turn = turn();
+    let (fixture, pool) = (fixture(KeyType::P256, 4), JobPool::new());
+    for parking in [Parking::Auto, Parking::Replay] {
+        let (ours, theirs) = pipe();
+        let mut ssl = session(replayable_config(&fixture), parking, &pool, ours);
+        let mut config = fixture.client_config(&TLS13);
+        config.alpn_protocols = vec![vec![b'x'; 250]; 160];
+        let mut client = PlainPeer::client(config, theirs);
+        match shake(&mut ssl, &mut client, &fixture.device) {
+            Ok(parked) => {
+                assert_eq!((parking, parked), (Parking::Auto, vec!["sign-ecdsa-p256"]));
+                exchange_data(&mut ssl, &mut client);
+            }
+            Err(error) => {
+                assert!(matches!(error, SslError::NeedsFiber(_)), "{error}");
+                assert_eq!(parking, Parking::Replay);
+            }
+        }
+    }
+}
+
+#[test]
 fn a_session_that_does_not_park_blocks_instead_of_replaying() {
     let _turn = turn();
     let fixture = fixture(KeyType::P256, 4);
