@@ -5,7 +5,6 @@ use comfy_table::{CellAlignment, Table, presets};
 use super::results::{Results, RowReport};
 
 /// The devices of each row; empty where no row has several.
-#[must_use]
 pub(super) fn devices_table(results: &Results) -> String {
     let heads = ["row", "device", "ops", "busy", "wait ms", "ring full", "faults", "fallbacks"];
     let lines = results.rows.iter().flat_map(|row| {
@@ -26,7 +25,6 @@ pub(super) fn devices_table(results: &Results) -> String {
 }
 
 /// The kinds of connection of each row; empty where no row has several.
-#[must_use]
 pub(super) fn kinds_table(results: &Results) -> String {
     let heads = ["row", "kind", "handshakes", "share", "p50 ms", "p99 ms", "failed"];
     let lines = results.rows.iter().flat_map(|row| {
@@ -69,7 +67,6 @@ const DETAILS: [Detail; 11] = [
 ];
 
 /// The columns of [`DETAILS`] in which any row has something; empty without any.
-#[must_use]
 pub(super) fn details_table(results: &Results) -> String {
     // Rows that are alike in their polls need no column for them.
     let polls_differ = polls_differ(&results.rows);

@@ -5,7 +5,6 @@ use serde::{Deserialize, Serialize};
 /// One of several devices of a row.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct DeviceRow {
-    /// Its name.
     pub name: String,
     /// Operations that its units finished, for all engines.
     pub ops: u64,
@@ -13,9 +12,7 @@ pub struct DeviceRow {
     pub utilisation: f64,
     /// The mean wait of an operation of its engine, from submission to service.
     pub queue_wait_ms: f64,
-    /// How often its ring was full.
     pub ring_full: u64,
-    /// Faults that struck it.
     pub faults: u64,
     /// Operations of its engine that a standby computed instead.
     pub fallbacks: u64,

@@ -19,27 +19,19 @@ pub struct Comparison {
     pub unrelated: bool,
 }
 
-/// One number in both runs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Difference {
-    /// The row.
     pub row: String,
     /// The number, with its unit.
     pub what: &'static str,
-    /// In the run before.
     pub before: f64,
-    /// In the run after.
     pub after: f64,
-    /// What that means.
     pub change: Change,
 }
 
-/// What a change means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// The run after does better.
     Better,
-    /// It does worse.
     Worse,
     /// Within the tolerance.
     Same,
@@ -57,7 +49,6 @@ enum Good {
 
 type Number = (&'static str, Good, fn(&RowReport) -> Option<f64>);
 
-/// What is compared.
 #[expect(clippy::cast_precision_loss, reason = "counts of one row are far below 2^52")]
 const NUMBERS: [Number; 11] = [
     ("handshakes a second", Good::High, |row| Some(row.handshakes_per_s)),
@@ -122,8 +113,6 @@ impl Comparison {
         Self { caveats, differences, tolerance, unrelated }
     }
 
-    /// The whole in a sentence.
-    #[must_use]
     pub fn sentence(&self) -> String {
         if self.unrelated {
             return "A and B are unrelated runs: nothing of them can be compared.".to_owned();
@@ -148,7 +137,6 @@ impl Comparison {
     }
 
     /// The comparison as text that ends with a line feed.
-    #[must_use]
     pub fn text(&self) -> String {
         let mut table = Table::new();
         table.load_style(presets::ASCII_MARKDOWN);
@@ -220,8 +208,6 @@ impl Difference {
         }
     }
 
-    /// The change as people say it.
-    #[must_use]
     pub fn change_text(&self) -> String {
         let Self { before, after, .. } = *self;
         if before == after {
@@ -240,7 +226,6 @@ impl Difference {
 
 impl Change {
     /// In a word; empty if there is nothing to say.
-    #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::Better => "better",

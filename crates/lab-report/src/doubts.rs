@@ -18,7 +18,6 @@ const SATURATED: f64 = 0.99;
 const CLIMBS: f64 = 1.5;
 
 /// The rows whose numbers are doubtful, with the reason; empty if all can be trusted.
-#[must_use]
 pub fn doubts(results: &Results) -> Vec<String> {
     let mut doubts = Vec::new();
     let starved: Vec<String> = results

@@ -4,7 +4,6 @@ use crate::results::{KNEE_TIMES, Knee, RowReport};
 
 impl Knee {
     /// The knee of three or more rows of rising load; `None` for other runs.
-    #[must_use]
     pub fn of(rows: &[RowReport]) -> Option<Self> {
         let loads: Vec<(f64, &RowReport)> =
             rows.iter().filter_map(|row| Some((row.offered_per_s?, row))).collect();

@@ -8,11 +8,8 @@ use serde::{Deserialize, Serialize};
 pub struct LatencyMs {
     /// Half of the handshakes took at most this.
     pub p50: f64,
-    /// 99 of 100 took at most this.
     pub p99: f64,
-    /// 999 of 1,000 took at most this.
     pub p999: f64,
-    /// The slowest.
     pub max: f64,
 }
 

@@ -22,7 +22,6 @@ static TITLES: LazyLock<BTreeMap<String, String>> = LazyLock::new(|| {
 });
 
 /// The title of a law, such as "No lost wakeup" of `L3`; empty for a name that is none.
-#[must_use]
 pub fn law_title(law: &str) -> &'static str {
     TITLES.get(law).map_or("", String::as_str)
 }

@@ -11,7 +11,6 @@
 //! The crate knows nothing of the laboratory that it reports on: the caller fills in the plain data.
 
 #![forbid(unsafe_code)]
-#![warn(missing_docs)]
 
 mod breakdown;
 mod devices;

@@ -26,7 +26,6 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// This machine.
     #[must_use]
     pub fn this() -> Self {
         Self {

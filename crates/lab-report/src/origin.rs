@@ -9,7 +9,6 @@ pub struct Origin<'a> {
     pub summary: &'a str,
     /// The scenario as a file.
     pub text: &'a str,
-    /// The command that runs it again.
     pub command: &'a str,
     /// The verdict on a good run, with `{ROW.FIGURE}` and `{ROW/OTHER.FIGURE}` for figures of rows.
     pub verdict: Option<&'a str>,

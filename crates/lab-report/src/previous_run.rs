@@ -12,7 +12,6 @@ use crate::recording::RowTimeline;
 pub struct PreviousRun {
     /// Where it was read from.
     pub path: String,
-    /// `results.json`.
     pub results: Results,
     /// The rows of `timeline.json`, if that is there.
     pub timelines: Vec<RowTimeline>,
@@ -48,7 +47,6 @@ impl PreviousRun {
 /// The document `timeline.json`: the series of each row over time. Its shape is a promise like that of `results.json`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TimelineFile {
-    /// [`TIMELINE_SCHEMA`].
     pub schema: String,
     /// One entry a row, in order.
     pub rows: Vec<RowTimeline>,

@@ -71,7 +71,6 @@ impl Progress {
         Self::with(Shown::Bar(bar), parts)
     }
 
-    /// A progress that shows nothing.
     #[must_use]
     pub fn silent() -> Self {
         Self::with(Shown::Nothing, 1)
@@ -93,18 +92,14 @@ impl Progress {
     }
 
     /// The flag that interrupts the run, for a signal handler to set.
-    #[must_use]
     pub fn interrupt(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.interrupted)
     }
 
-    /// Whether the run was interrupted.
-    #[must_use]
     pub fn is_interrupted(&self) -> bool {
         self.interrupted.load(Ordering::Relaxed)
     }
 
-    /// Begins a part.
     pub fn begin(&self, name: &str, what: &str) {
         self.change(|state| {
             name.clone_into(&mut state.name);
@@ -144,7 +139,6 @@ impl Progress {
         }
     }
 
-    /// Ends a part.
     pub fn end(&self, name: &str, outcome: &str) {
         let done = self.change(|state| {
             state.done += 1;
@@ -160,7 +154,6 @@ impl Progress {
         }
     }
 
-    /// Ends the run and clears the bar.
     pub fn finish(&self) {
         if let Shown::Bar(bar) = &self.shown {
             bar.finish_and_clear();

@@ -12,13 +12,9 @@ pub const SCHEMA: &str = "layby.results/1";
 /// One run of a scenario.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Results {
-    /// [`SCHEMA`].
     pub schema: String,
-    /// Where it ran.
     pub machine: Machine,
-    /// The scenario's name.
     pub scenario: String,
-    /// The seed that it ran with.
     pub seed: u64,
     /// The device profile that gave the service times; null where the scenario gives them itself.
     pub device_profile: Option<String>,
@@ -56,10 +52,8 @@ pub struct Results {
     pub trace_sha256: Option<String>,
 }
 
-/// One row of a scenario.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RowReport {
-    /// The row's name.
     #[serde(rename = "mode")]
     pub name: String,
     /// Event loops.
@@ -171,7 +165,6 @@ pub struct Ledger {
     pub device_handles: Level,
 }
 
-/// One entry of the ledger.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Level {
     /// At the end of the run.
@@ -195,8 +188,6 @@ pub struct LawReport {
 }
 
 impl Knee {
-    /// The knee in words.
-    #[must_use]
     pub fn sentence(&self) -> String {
         let Self { load_per_s: load, p99_ms: p99, .. } = self;
         match (self.next_load_per_s, self.next_p99_ms) {
@@ -210,8 +201,6 @@ impl Knee {
 }
 
 impl Ledger {
-    /// The entries by name.
-    #[must_use]
     pub fn entries(&self) -> [(&'static str, Level); 6] {
         [
             ("jobs", self.jobs),

@@ -11,7 +11,6 @@ use super::{
 };
 
 /// Rows, ledger and laws of a run as text that ends with a line feed.
-#[must_use]
 pub fn table(results: &Results) -> String {
     let mut rows = Table::new();
     rows.load_style(presets::ASCII_MARKDOWN);
@@ -48,7 +47,6 @@ pub fn table(results: &Results) -> String {
 }
 
 /// The knee, the doubts and the build of a run, each in lines that end with a line feed.
-#[must_use]
 pub fn notes(results: &Results) -> String {
     let mut out = String::new();
     if let Some(knee) = &results.knee {
@@ -63,7 +61,6 @@ pub fn notes(results: &Results) -> String {
 }
 
 /// The ledger in one line: the level at the end and the peak of each resource.
-#[must_use]
 pub fn ledger_line(ledger: &Ledger) -> String {
     let mut line = "ledger (at the end / peak):".to_owned();
     for (name, level) in ledger.entries() {
@@ -73,7 +70,6 @@ pub fn ledger_line(ledger: &Ledger) -> String {
 }
 
 /// Which laws held, one line each with the law in words.
-#[must_use]
 pub fn laws_line(laws: &[LawReport]) -> String {
     let mut lines = "laws:".to_owned();
     for LawReport { law, checked, held, .. } in laws {

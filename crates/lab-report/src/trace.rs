@@ -26,7 +26,6 @@ const RINGS: u64 = 10_000;
 const UNITS: u64 = 20_000;
 
 /// Writes a run in the Trace Event Format, the document `trace.json`.
-#[must_use]
 pub fn trace(results: &Results) -> Value {
     let mut events = Vec::new();
     for (row, timeline) in results.timelines.iter().enumerate() {
@@ -74,7 +73,6 @@ fn left_out(first: &HandshakeTrace) -> String {
 
 type Timed = Vec<(Duration, Value)>;
 
-/// One row.
 #[derive(Debug, Clone, Copy)]
 struct Process {
     pid: u64,

@@ -7,12 +7,10 @@ use crate::{
     results::{LawReport, Results, RowReport},
 };
 
-/// How a run ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     /// No law was broken and no handshake failed.
     pub good: bool,
-    /// The verdict in one sentence.
     pub sentence: String,
     /// A command to try next, other than the one that was just run: after a bad run the same with its log, after an
     /// interrupted one none.
@@ -20,7 +18,6 @@ pub struct Verdict {
 }
 
 /// Judges a run of the scenario that `origin` describes.
-#[must_use]
 pub fn verdict(results: &Results, origin: &Origin<'_>) -> Verdict {
     let bad = |sentence| {
         let next = Some(format!("RUST_LOG=debug {}", origin.command));

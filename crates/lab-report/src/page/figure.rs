@@ -24,7 +24,6 @@ pub(super) struct Figure {
     pub(super) marks: Vec<f64>,
 }
 
-/// One row in a picture.
 #[derive(Debug)]
 pub(super) struct Line {
     /// The place of the row in the run: it has the same colour everywhere.
@@ -33,7 +32,6 @@ pub(super) struct Line {
     pub(super) points: Vec<(f64, Option<f64>)>,
 }
 
-/// What the axes are like.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Anything from zero on.

@@ -41,7 +41,6 @@ pub(super) fn table(label: &str, heads: &[&str], rows: &[Vec<String>]) -> String
     out
 }
 
-/// A whole page with the common style.
 pub(super) fn page(title: &str, body: &str) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\

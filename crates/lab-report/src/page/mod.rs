@@ -21,8 +21,6 @@ use plot::number;
 
 use crate::recording::RowTimeline;
 
-/// The page of a run.
-#[must_use]
 pub fn report(results: &Results, verdict: &Verdict, origin: &Origin<'_>) -> String {
     let mut body = String::new();
     head(&mut body, results, verdict, origin);
@@ -247,7 +245,6 @@ fn again(body: &mut String, results: &Results, origin: &Origin<'_>) {
 }
 
 /// The page of two runs side by side.
-#[must_use]
 pub fn comparison(diff: &Comparison, before: &PreviousRun, after: &PreviousRun) -> String {
     let mut body = format!(
         "<h1>Two runs of {}</h1>\n<div class=\"verdict plain\"><p>{}</p>\n\

@@ -15,14 +15,12 @@ const SIZE: (u32, u32) = (400, 262);
 /// Series that one plot can hold and a reader can tell apart.
 pub(super) const SERIES: usize = 6;
 
-/// Colours of series, by name.
 pub(super) const COLOURS: [&str; SERIES] =
     ["#0060A8", "#C44E00", "#007A59", "#A8558A", "#8A6A00", "#5A5A5A"];
 
 /// The colour of vertical marks, by name.
 const MARK: RGBColor = RGBColor(0xB0, 0x00, 0x20);
 
-/// What is drawn.
 #[derive(Debug, Clone)]
 pub(super) struct Plot {
     /// Unique in the page.
@@ -64,7 +62,6 @@ pub(super) struct Series {
 type Failure = DrawingAreaErrorKind<std::io::Error>;
 
 impl Plot {
-    /// The plot as an `<svg>` element.
     pub(super) fn svg(&self) -> String {
         let mut text = String::new();
         {

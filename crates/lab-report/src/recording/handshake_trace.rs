@@ -11,13 +11,9 @@ pub struct HandshakeTrace {
     pub handshakes: Vec<Handshake>,
     /// Requests inside devices, in the order of their submission.
     pub entries: Vec<Entry>,
-    /// Faults.
     pub strikes: Vec<Strike>,
-    /// Later handshakes, which are left out.
     pub handshakes_left_out: u64,
-    /// Later requests, which are left out.
     pub entries_left_out: u64,
-    /// Later faults, which are left out.
     pub strikes_left_out: u64,
     open: BTreeMap<Which, usize>,
 }
@@ -25,38 +21,27 @@ pub struct HandshakeTrace {
 /// Identifies a request inside devices: device, instance, tag.
 type Which = (usize, usize, u64);
 
-/// One handshake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Handshake {
-    /// The worker that served it.
     pub worker: usize,
-    /// When the client opened the connection.
     pub opened: Duration,
-    /// When and how it ended.
     pub ended: Option<(Duration, HandshakeEnd)>,
     /// When its job paused, and when it resumed.
     pub parked: Vec<(Duration, Option<Duration>)>,
 }
 
-/// How a handshake ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HandshakeEnd {
-    /// Done by both sides.
     Done,
-    /// It failed.
     Failed,
-    /// The client hung up.
     HungUp,
 }
 
 /// One request inside a device.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// The device.
     pub device: usize,
-    /// The instance of the device.
     pub instance: usize,
-    /// Its tag.
     pub tag: u64,
     /// When the ring took it.
     pub submitted: Duration,
@@ -68,10 +53,8 @@ pub struct Entry {
     pub drained: Option<Duration>,
 }
 
-/// A fault that struck.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Strike {
-    /// When.
     pub at: Duration,
     /// What, as the trace of the device has it.
     pub what: String,
@@ -80,7 +63,6 @@ pub struct Strike {
 impl HandshakeTrace {
     /// Handshakes and requests that are kept, each.
     pub const MOST: usize = 500;
-    /// Faults that are kept.
     pub const MOST_STRIKES: usize = 200;
 
     /// Records that a client opened connection `number`; numbers count up.
@@ -154,7 +136,6 @@ impl HandshakeTrace {
     }
 
     /// The time of the last event.
-    #[must_use]
     pub fn end(&self) -> Duration {
         let handshakes = self.handshakes.iter().flat_map(|handshake| {
             let parked = handshake.parked.iter().flat_map(|(from, to)| [Some(*from), *to]);

@@ -13,9 +13,7 @@ pub struct Outcomes(Timeline<OutcomeBin>);
 /// The handshakes that ended in one stretch of time.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct OutcomeBin {
-    /// Completed by both sides.
     pub handshakes: u64,
-    /// Failed.
     pub failed: u64,
     /// Latencies of the completed ones, in microseconds, to two digits; `None` without any.
     pub latency_us: Option<Histogram<u32>>,
@@ -37,8 +35,6 @@ impl Outcomes {
         self.0.at(now).failed += 1;
     }
 
-    /// The series.
-    #[must_use]
     pub const fn series(&self) -> &Timeline<OutcomeBin> {
         &self.0
     }

@@ -66,17 +66,13 @@ impl Default for Readings {
 /// The samples of one stretch of time.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ReadingBin {
-    /// Samples.
     pub looks: u64,
     /// Gauges, summed over the samples.
     pub sums: Reading,
-    /// Ring entries in use, at most.
     pub ring_most: u64,
     /// Wakes, full rings and faults in this stretch.
     pub wakes: u64,
-    /// How often a ring was full.
     pub ring_full: u64,
-    /// Faults that struck.
     pub faults: u64,
 }
 
@@ -84,8 +80,6 @@ pub struct ReadingBin {
 const LOOKS: u32 = 4;
 
 impl Readings {
-    /// When the next sample is due.
-    #[must_use]
     pub const fn due(&self) -> Duration {
         self.due
     }
@@ -118,8 +112,6 @@ impl Readings {
         }
     }
 
-    /// The series.
-    #[must_use]
     pub const fn series(&self) -> &Timeline<ReadingBin> {
         &self.series
     }

@@ -13,7 +13,6 @@ use super::{
 /// The series of a row over time. Every list has one entry for each stretch of time.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct RowTimeline {
-    /// The row's name.
     #[serde(rename = "mode")]
     pub name: String,
     /// Ring entries there are; null without a device.
@@ -24,11 +23,9 @@ pub struct RowTimeline {
     pub at_s: Vec<f64>,
     /// Handshakes completed, by the second.
     pub handshakes_per_s: Vec<f64>,
-    /// Handshakes that failed.
     pub failed: Vec<u64>,
     /// Half of the handshakes that ended took at most this; null without any.
     pub p50_ms: Vec<Option<f64>>,
-    /// 99 of 100 took at most this.
     pub p99_ms: Vec<Option<f64>>,
     /// Requests that existed, in the mean. Empty, like all that follow, without a device.
     pub in_flight: Vec<f64>,
@@ -42,9 +39,7 @@ pub struct RowTimeline {
     pub utilisation: Vec<f64>,
     /// Wakes, by the second.
     pub wakes_per_s: Vec<f64>,
-    /// How often a ring was full.
     pub ring_full: Vec<u64>,
-    /// Faults that struck.
     pub faults: Vec<u64>,
     /// The latency of the whole row by its quantiles.
     pub distribution: Vec<Quantile>,

@@ -41,14 +41,11 @@ impl<B: Bin> Timeline<B> {
         &mut self.bins[index]
     }
 
-    /// How long a bin is.
-    #[must_use]
     pub const fn width(&self) -> Duration {
         self.width
     }
 
     /// The bins, the first of which begins at zero.
-    #[must_use]
     pub fn bins(&self) -> &[B] {
         &self.bins
     }
