@@ -79,6 +79,14 @@ fn a_good_run_is_praised_with_its_gain() {
 }
 
 #[test]
+fn a_verdict_may_name_the_size_of_batches() {
+    let mut batched = results();
+    batched.rows[1].batch = 16;
+    let origin = Origin { verdict: Some("at most {async.batch:.0} at once"), ..Origin::default() };
+    assert!(verdict(&batched, &origin).sentence.starts_with("at most 16 at once; "));
+}
+
+#[test]
 fn a_verdict_whose_figures_are_missing_counts_handshakes() {
     for words in ["{nowhere.ops}", "{async.nothing}", "{async/nowhere.ops}", "{async", "{async}"] {
         let origin = Origin { verdict: Some(words), ..Origin::default() };

@@ -100,9 +100,12 @@ fn filled_in(words: &str, rows: &[RowReport]) -> Option<String> {
     Some(out + rest)
 }
 
-/// A figure of a row by its path in `results.json`.
+/// A figure of a row by its path in `results.json`, or the size of its batches, which is not in there.
 fn figure(rows: &[RowReport], name: &str, path: &str) -> Option<f64> {
     let row = rows.iter().find(|row| row.name == name)?;
+    if path == "batch" {
+        return Some(f64::from(row.batch));
+    }
     let row = serde_json::to_value(row).ok()?;
     path.split('.').try_fold(&row, |value, key| value.get(key))?.as_f64()
 }
