@@ -7,6 +7,7 @@ use core::task::{Context, Poll, ready};
 use std::sync::Arc;
 
 use engine_core::{Engine, EngineError, Pending, RefusedReason, Work};
+use rustls::server::ServerConnection;
 
 use crate::error::ReplayError;
 use crate::question::Question;
@@ -61,9 +62,14 @@ impl<W: Work> EngineSession<W> {
         Self { session, engine, work, signature, signing: None }
     }
 
-    /// The session, for its connection.
-    pub fn session(&mut self) -> &mut Session {
-        &mut self.session
+    /// The session.
+    pub fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// As [`Session::connection`].
+    pub fn connection(&mut self) -> Option<&mut ServerConnection> {
+        self.session.connection()
     }
 
     /// The session, once it is established or has failed.
@@ -82,10 +88,15 @@ impl<W: Work> EngineSession<W> {
         out: &mut Vec<u8>,
     ) -> Result<SessionStage, EngineSessionError> {
         let stage = self.session.hear(bytes, out)?;
-        if stage == SessionStage::Parked && self.signing.is_none() {
+        self.submit_if_parked(out)?;
+        Ok(stage)
+    }
+
+    fn submit_if_parked(&mut self, out: &mut Vec<u8>) -> Result<(), EngineSessionError> {
+        if self.session.stage() == Some(SessionStage::Parked) && self.signing.is_none() {
             self.signing = Some(self.submit().inspect_err(|_| self.session.abort(out))?);
         }
-        Ok(stage)
+        Ok(())
     }
 
     fn submit(&self) -> Result<Pending<W>, EngineSessionError> {
@@ -107,6 +118,7 @@ impl<W: Work> EngineSession<W> {
         cx: &mut Context<'_>,
         out: &mut Vec<u8>,
     ) -> Poll<Result<SessionStage, EngineSessionError>> {
+        self.submit_if_parked(out)?;
         let Some(signing) = &mut self.signing else {
             return Poll::Ready(self.session.stage().ok_or(ReplayError::Closed.into()));
         };

@@ -298,7 +298,7 @@ impl Server for Replaying {
             return Stood::Parked;
         };
         stage.expect("the server is content");
-        match self.session.session().connection() {
+        match self.session.connection() {
             Some(tls) if !tls.is_handshaking() => Stood::Done,
             _ => Stood::WaitsForPeer,
         }

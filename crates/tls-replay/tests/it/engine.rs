@@ -98,7 +98,7 @@ fn many_handshakes_signed_by_an_engine() {
         assert!(!pair.client.is_handshaking());
         let finished = std::mem::take(&mut pair.to_server);
         assert_eq!(session.hear(&finished, &mut Vec::new()), Ok(SessionStage::Established));
-        assert!(!session.session().connection().unwrap().is_handshaking());
+        assert!(!session.connection().unwrap().is_handshaking());
     }
     assert_eq!((world.device.signed(), engine.stats().requests.now), (32, 0));
 }
@@ -116,6 +116,22 @@ fn a_failed_signature_ends_the_handshake_with_an_alert() {
     pair.to_client = out;
     let alert = rustls::AlertDescription::InternalError;
     assert_eq!(pair.client_turn(), Err(rustls::Error::AlertReceived(alert)));
+}
+
+#[test]
+fn a_session_that_is_parked_already_is_signed_for_at_the_first_poll() {
+    let world = World::new(Want::default());
+    let engine = engine(&world.device, false);
+    let mut pair = world.pair();
+    pair.client_turn().unwrap();
+    assert_eq!(pair.server_turn(), Ok(SessionStage::Parked));
+    let crate::world::Server::Replay(session) = pair.server else { panic!("replay") };
+    let mut session = EngineSession::new(session, engine, sign, Some);
+    assert_eq!(session.session().stage(), Some(SessionStage::Parked));
+    let mut out = Vec::new();
+    let stage = block_on(poll_fn(|cx| session.poll_resume(cx, &mut out)));
+    assert_eq!(stage, Ok(SessionStage::Established));
+    assert!(!out.is_empty());
 }
 
 #[test]
