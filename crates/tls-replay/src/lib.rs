@@ -106,8 +106,10 @@
 //! # Threads, panics, cost
 //!
 //! A [`Session`] is `Send` and may be polled by another thread each time. Rehearsal and replay find their record in a
-//! thread-local variable while [`Session::hear`] or [`Session::resume`] runs; a hook that makes a handshake of its own is
-//! not affected. A panic in a hook unwinds to the caller, and the session answers [`ReplayError::Closed`].
+//! thread-local variable while [`Session::hear`] or [`Session::resume`] runs. A hook or a wrapped key may make a handshake
+//! of its own, which is not recorded. The hints of a client-certificate verifier, certificate compressors and loggers must
+//! not: rustls calls them in the pass itself, where a handshake with the same provider would take part in the replay. A
+//! panic in a hook unwinds to the caller, and the session answers [`ReplayError::Closed`].
 //!
 //! A rehearsal skips key schedule and encryption. Parsing the hello, building the flight and hashing the transcript happen
 //! twice. A hello that offers a session to resume is rehearsed in full, since it usually needs no signature.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rustls::crypto::CompletedKeyExchange;
 use rustls::sign::CertifiedKey;
 use rustls::{Error, NamedGroup, SignatureScheme};
+use zeroize::Zeroize as _;
 
 /// What a parked handshake waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +52,15 @@ pub enum Reply {
     Resumption(Option<Vec<u8>>),
     /// The certificate and its key; `None` if there is none for this client.
     Certificate(Option<Arc<CertifiedKey>>),
+}
+
+impl Reply {
+    /// Drops a reply that is not used; rustls wipes the secret of a key exchange itself.
+    pub(crate) fn wipe(self) {
+        if let Self::Resumption(Some(mut plain)) = self {
+            plain.zeroize();
+        }
+    }
 }
 
 impl From<Vec<u8>> for Reply {

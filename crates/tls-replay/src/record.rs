@@ -267,7 +267,10 @@ impl Record {
             (Some(Open::Certificate), Reply::Certificate(key)) => {
                 self.push(Recorded::Certificate(key));
             }
-            _ => return false,
+            (_, reply) => {
+                reply.wipe();
+                return false;
+            }
         }
         (self.open, self.context) = (None, None);
         true

@@ -30,7 +30,7 @@ pub enum SessionStage {
 }
 
 /// Settings of the rustls connection of a handshake, made before it processes the hello.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct SessionOptions {
     /// As [`set_buffer_limit`](rustls::ConnectionCommon::set_buffer_limit). `None` leaves rustls's default.
     pub buffer_limit: Option<usize>,
@@ -38,6 +38,17 @@ pub struct SessionOptions {
     pub resumption_data: Vec<u8>,
     /// Calls [`ServerConnection::reject_early_data`].
     pub reject_early_data: bool,
+}
+
+impl fmt::Debug for SessionOptions {
+    /// Without `resumption_data`, which may be secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionOptions")
+            .field("buffer_limit", &self.buffer_limit)
+            .field("resumption_data", &format_args!("{} bytes", self.resumption_data.len()))
+            .field("reject_early_data", &self.reject_early_data)
+            .finish()
+    }
 }
 
 /// One server handshake.
@@ -82,9 +93,18 @@ struct Handshake {
 }
 
 impl Handshake {
-    /// Appends bytes from the client.
-    fn keep(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> Result<(), ReplayError> {
-        if self.received.len() + bytes.len() > 2 * MAX_HELLO {
+    /// Adds to what the client sent: two hellos at most, and `max_early_data` bytes of early data if its hello offers to
+    /// resume.
+    fn keep(
+        &mut self,
+        bytes: &[u8],
+        max_early_data: u32,
+        out: &mut Vec<u8>,
+    ) -> Result<(), ReplayError> {
+        let more_than_hellos = (self.received.len() + bytes.len()).saturating_sub(2 * MAX_HELLO);
+        if more_than_hellos > sealed_len(max_early_data)
+            || more_than_hellos > 0 && !offers_resumption(&self.received)
+        {
             return Err(too_long(out));
         }
         self.received.extend_from_slice(bytes);
@@ -187,11 +207,11 @@ impl Session {
             State::Retrying(retrying) => {
                 let Retrying { mut handshake, attempt } = *retrying;
                 let from = handshake.received.len();
-                handshake.keep(bytes, out)?;
+                handshake.keep(bytes, self.max_early_data(), out)?;
                 self.advance(attempt, handshake, from, out)
             }
             State::Parked(mut handshake) => {
-                handshake.keep(bytes, out)?;
+                handshake.keep(bytes, self.max_early_data(), out)?;
                 self.state = State::Parked(handshake);
                 Ok(SessionStage::Parked)
             }
@@ -220,8 +240,11 @@ impl Session {
         reply: impl Into<Reply>,
         out: &mut Vec<u8>,
     ) -> Result<SessionStage, ReplayError> {
-        let State::Parked(handshake) = &mut self.state else { return Err(ReplayError::NotParked) };
         let reply = reply.into();
+        let State::Parked(handshake) = &mut self.state else {
+            reply.wipe();
+            return Err(ReplayError::NotParked);
+        };
         let signed = matches!(reply, Reply::Signature(_));
         if !handshake.record.reply(reply) {
             return Err(ReplayError::WrongReply);
@@ -240,6 +263,10 @@ impl Session {
             self.state = State::Closed(Vec::new());
             out.extend_from_slice(&[21, 3, 3, 0, 2, 2, 80]);
         }
+    }
+
+    fn max_early_data(&self) -> u32 {
+        self.config.server_config().max_early_data_size
     }
 
     fn first_hello(
@@ -365,6 +392,16 @@ impl Session {
             }
         }
     }
+}
+
+fn offers_resumption(received: &[u8]) -> bool {
+    HelloScan::default().scan(received) == HelloStatus::Whole { offers_resumption: true }
+}
+
+/// How many bytes of records carry `plain` bytes of early data, if the client does not split it into tiny ones.
+fn sealed_len(plain: u32) -> usize {
+    let plain = plain as usize;
+    plain.saturating_add(plain / 16)
 }
 
 /// Gives `unread` and `bytes` to `connection`, and leaves in `unread` what it has no room for.

@@ -272,6 +272,29 @@ fn early_data_accepted_and_refused() {
 }
 
 #[test]
+fn early_data_before_a_second_hello_is_kept_up_to_the_size_that_was_offered() {
+    let mut world = World::new(retrying());
+    world.client.resumption =
+        Resumption::store(Arc::new(OneName(ClientSessionMemoryCache::new(8))));
+    world.client.enable_early_data = true;
+    world.server.session_storage = ServerSessionMemoryCache::new(8);
+    world.server.max_early_data_size = 100_000;
+    let client = Arc::new(world.client.clone());
+    Pair::new(&world.replay(), &client, "localhost").handshake(&world.device).unwrap();
+    let mut pair = Pair::new(&world.replay(), &client, "localhost");
+    pair.client.set_buffer_limit(None);
+    let mut early = pair.client.early_data().expect("a session for early data");
+    early.write_all(&[1; 90_000]).unwrap();
+    pair.piece = 4096;
+    pair.client_turn().unwrap();
+    assert!(pair.to_server.len() > 90_000);
+    assert_eq!(pair.server_turn(), Ok(SessionStage::NeedsPeer));
+    pair.handshake(&world.device).unwrap();
+    assert!(!pair.client.is_early_data_accepted());
+    pair.exchange_messages();
+}
+
+#[test]
 fn secrets_for_the_kernel() {
     let provider = CryptoProvider {
         cipher_suites: vec![cipher_suite::TLS13_AES_256_GCM_SHA384],

@@ -71,6 +71,13 @@ fn a_reply_of_another_kind_or_without_a_question_changes_nothing() {
 }
 
 #[test]
+fn options_do_not_print_the_data_for_resumption() {
+    let options = SessionOptions { resumption_data: vec![201, 202, 203], ..Default::default() };
+    let printed = format!("{options:?}");
+    assert!(printed.contains("resumption_data") && !printed.contains("201"), "{printed}");
+}
+
+#[test]
 fn a_failed_signature_says_internal_error_to_the_client() {
     let world = World::new(Want::default());
     let mut pair = world.pair();
