@@ -255,9 +255,14 @@ impl Replay {
         if !self.has_retried {
             return self.needs_fiber(why.to_owned());
         }
-        // There is no way back from the second hello. The only hook that waits so late opens tickets, and a ticket that
-        // is not opened leads to a full handshake.
-        self.step(|session, output| session.resume(Reply::Resumption(None), output))
+        // There is no way back from the second hello. A ticket that is not opened leads to a full handshake; nothing else
+        // has an answer.
+        match self.session().question() {
+            Some(Question::Ticket { .. } | Question::StoredSession { .. }) => {
+                self.step(|session, output| session.resume(Reply::Resumption(None), output))
+            }
+            _ => Replayed::Broken(failed(Error::General(why.to_owned()))),
+        }
     }
 
     fn needs_fiber(&mut self, why: String) -> Replayed {
