@@ -80,7 +80,7 @@ struct Parked {
     verified: u64,
 }
 
-/// Returns the handshakes too: whoever measures a whole process does not wait for their end.
+/// Returns the handshakes too: a measurement of the whole process must not wait for their end.
 fn park_and_complete(handshakes: usize) -> Result<(Vec<Share>, Parked), String> {
     let verified = Verified::default();
     let fixture = Fixture::verifying(&verified)?;
