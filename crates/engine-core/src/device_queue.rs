@@ -414,6 +414,7 @@ impl<W: Work> DeviceQueue<W> {
                 } else if !armed {
                     self.lock().release_room(state.id);
                 }
+                state.wake_waiting();
                 Served::Skipped
             }
             Grant::NoRoom => Served::NoRoom,

@@ -40,7 +40,8 @@ impl<W: Work> Engine<W> {
 
     /// Carries out `work` and returns its result, as a synchronous function would.
     ///
-    /// Inside a job the job pauses, and the thread is free meanwhile. Where pausing is refused (outside a job, under a pause
+    /// Inside a job the job pauses, and the thread is free meanwhile; the request reports its status and its wake to the
+    /// job's wait context, if it has one. Where pausing is refused (outside a job, under a pause
     /// block, on the parent's stack, while panicking) the thread blocks.
     ///
     /// # Errors
@@ -55,19 +56,21 @@ impl<W: Work> Engine<W> {
             // Before the submission: a device that this thread must not wait for gets no request.
             let _scope = self.inner.blocking().map_err(EngineError::Device)?;
         }
-        self.submit(work).map_err(|refused| EngineError::Refused(refused.reason))?.wait()
+        self.submit_as(work, session_request)
+            .map_err(|refused| EngineError::Refused(refused.reason))?
+            .wait()
     }
 
     /// Submits `work` without waiting for its result. The [`Pending`] is awaited as a future, waited for with
     /// [`Pending::wait`], or polled; dropping it cancels the request.
     ///
-    /// Inside a job with a wait context the request reports its status and its wake there.
+    /// It wakes the task that polls it, or the job that waits for it.
     ///
     /// # Errors
     ///
     /// [`Refused`] with the work, if its queue is full, the engine is closed or its breaker open.
     pub fn submit(&self, work: W) -> Result<Pending<W>, Refused<W>> {
-        self.submit_as(work, session_request)
+        self.submit_as(work, own_request)
     }
 
     /// As [`submit`](Self::submit), and reports status and wake through `notifier`, for callers that drive themselves; see
@@ -185,8 +188,12 @@ impl<W: Work> fmt::Debug for Engine<W> {
 fn session_request() -> (InFlight, WakesBy) {
     match jobs::wait_ctx() {
         Some(ctx) => (request_on(ctx.notifier()), WakesBy::Session),
-        None => (first_request(&Notifier::new()), WakesBy::OwnWaker),
+        None => own_request(),
     }
+}
+
+fn own_request() -> (InFlight, WakesBy) {
+    (first_request(&Notifier::new()), WakesBy::OwnWaker)
 }
 
 /// A request on `notifier`; if that has a live request, on a new notifier that wakes by the same routes.

@@ -22,9 +22,9 @@ use crate::work::{Kind, Work};
 /// A request in flight, as its caller holds it: to be awaited, [waited for](Self::wait) or
 /// [polled](Self::poll_result). Dropping it cancels the request.
 ///
-/// As a future it registers the waker of its task. A request that was submitted in a job with a wait context, or on a
-/// notifier, wakes that session instead: await it where the session's wakes arrive. Polling the future again after it
-/// has yielded its result panics.
+/// As a future it wakes the task that polled it last. A request that was submitted on a notifier wakes that too. If the
+/// notifier's wait context is dropped the request is cancelled, and its task is not woken. Polling the future again after
+/// it has yielded its result panics.
 #[must_use = "dropping a pending request cancels it"]
 pub struct Pending<W: Work> {
     /// `None` once the result is taken.
@@ -41,7 +41,7 @@ pub struct Pending<W: Work> {
 pub(crate) enum WakesBy {
     /// By the routes of a session, which this request leaves as they are.
     Session,
-    /// By the waker of the task that awaits it.
+    /// By a notifier of its own, whose route is to the task that polls it or to the job that waits for it.
     OwnWaker,
 }
 
@@ -96,6 +96,11 @@ impl<W: Work> Pending<W> {
     ///
     /// Polling again after the result was taken panics.
     pub fn poll_result(&mut self) -> Poll<Result<W::Output, EngineError>> {
+        self.wake_job();
+        self.poll_armed()
+    }
+
+    fn poll_armed(&mut self) -> Poll<Result<W::Output, EngineError>> {
         let state = Arc::clone(self.state());
         if self.arm(&state) {
             return Poll::Pending;
@@ -103,9 +108,22 @@ impl<W: Work> Pending<W> {
         Poll::Ready(self.collect(&state))
     }
 
+    /// Routes the wakes of a request with its own notifier to the current job, if that has a wait context.
+    fn wake_job(&self) {
+        if self.wakes_by == WakesBy::OwnWaker
+            && let Some(ctx) = jobs::wait_ctx()
+        {
+            let route = Route::Waker(ctx.notifier().waker());
+            self.state().in_flight.notifier().set_route(route);
+        }
+    }
+
     /// From here on a completion wakes. An earlier one is seen here, and makes no wake (laws L3, L4). True if the request
-    /// has to be waited for.
+    /// has to be waited for; not in a child made by `fork`, where no answer comes.
     fn arm(&mut self, state: &RequestState<W>) -> bool {
+        if !state.is_settled() && self.is_elsewhere() {
+            return false;
+        }
         loop {
             self.use_permit(state);
             match state.in_flight.arm() {
@@ -143,6 +161,7 @@ impl<W: Work> Pending<W> {
     }
 
     fn park(&mut self, state: &RequestState<W>) -> Result<(), EngineError> {
+        self.wake_job();
         while self.arm(state) {
             tracing::trace!(request = state.id.as_u64(), kind = state.kind.name(), "request.park");
             match jobs::pause() {
@@ -167,18 +186,16 @@ impl<W: Work> Pending<W> {
     }
 
     fn block(&mut self, state: &RequestState<W>) {
+        // Before any lock: a thread may hold it that is not in this process.
+        if !state.is_settled() && self.is_elsewhere() {
+            return;
+        }
         state.meter.count(|c| &c.blocking_waits);
         if let Some((engine, request)) = self.take_kept(state) {
             engine.queue_instead(request);
         }
         let scope = match self.engine.upgrade() {
-            Some(engine) if !state.is_settled() => {
-                if engine.is_elsewhere() {
-                    // Submitted before a fork, in the parent: no thread of this process will answer.
-                    return;
-                }
-                engine.blocking()
-            }
+            Some(engine) if !state.is_settled() => engine.blocking(),
             _ => Ok(None),
         };
         let waited = scope.and_then(|scope| {
@@ -200,7 +217,8 @@ impl<W: Work> Pending<W> {
     }
 
     fn collect(&mut self, state: &RequestState<W>) -> Result<W::Output, EngineError> {
-        let result = state.collect();
+        // Not settled only in a child made by `fork`, where the lock of the result may be held for ever.
+        let result = if state.is_settled() { state.collect() } else { None };
         if result.is_some() {
             self.state = None;
         } else {
@@ -209,9 +227,14 @@ impl<W: Work> Pending<W> {
         result.unwrap_or(Err(EngineError::Cancelled))
     }
 
-    /// Cancels the request, and unlinks it from the engine if it is there still.
+    /// Cancels the request, and unlinks it from the engine if it is there still. In a child made by `fork` it leaks this
+    /// half: it is the parent's request, and a lock may be held by a thread that only the parent has.
     fn abandon(&mut self) {
         let Some(state) = self.state.take() else { return };
+        if self.is_elsewhere() {
+            core::mem::forget((state, self.kept.take()));
+            return;
+        }
         if self.wakes_by == WakesBy::OwnWaker {
             // Drops the task's waker now: the device may hold the request for long.
             state.in_flight.notifier().clear_route();
@@ -227,6 +250,11 @@ impl<W: Work> Pending<W> {
         }
     }
 
+    /// Whether the request was submitted before a `fork`, in the parent: no thread of this process will answer.
+    fn is_elsewhere(&self) -> bool {
+        self.engine.upgrade().is_some_and(|engine| engine.is_elsewhere())
+    }
+
     fn state(&self) -> &Arc<RequestState<W>> {
         self.state.as_ref().expect("the result of this request has been taken")
     }
@@ -236,11 +264,15 @@ impl<W: Work> Future for Pending<W> {
     type Output = Result<W::Output, EngineError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if self.wakes_by == WakesBy::OwnWaker {
-            // The waker first: once armed, a completion on another thread uses it.
-            self.state().in_flight.notifier().set_route(Route::Waker(cx.waker().clone()));
+        let state = self.state();
+        // The waker first: once armed, a completion on another thread uses it.
+        match self.wakes_by {
+            WakesBy::OwnWaker => {
+                state.in_flight.notifier().set_route(Route::Waker(cx.waker().clone()));
+            }
+            WakesBy::Session => state.set_task(cx.waker()),
         }
-        self.poll_result()
+        self.poll_armed()
     }
 }
 

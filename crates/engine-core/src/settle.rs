@@ -78,8 +78,12 @@ impl<W: Work> EngineInner<W> {
     /// is erased.
     #[inline]
     fn publish(&self, state: &RequestState<W>, result: Result<W::Output, EngineError>) -> bool {
-        let Some(stored) = state.store(result) else { return false };
-        self.deregister(state);
+        let registered = Registered { engine: self, state };
+        let Some(stored) = state.store(result) else {
+            core::mem::forget(registered);
+            return false;
+        };
+        drop(registered);
         state.wake(stored);
         true
     }
@@ -115,24 +119,12 @@ impl<W: Work> EngineInner<W> {
         if !self.may_fall_back(state.options) {
             return FellBack::Never;
         }
-        let deadline = state.options.deadline.map(|deadline| self.meter.after(deadline));
-        {
-            let mut registry = self.registry();
-            // Under the lock: no thread takes the device's deadline for the standby's, and the key stays valid.
-            if state.on_standby.swap(true, Ordering::AcqRel) {
-                return FellBack::Before;
-            }
-            if let (Some(deadline), Some(key)) = (deadline, state.registry_key()) {
-                registry.extend(key, deadline);
-            }
+        if !self.assign_to_standby(state) {
+            return FellBack::Before;
         }
-        self.meter.count(|c| &c.fallbacks);
         tracing::debug!(request = state.id.0, kind = state.kind.name(), %error, "request.fall_back");
         if *error != EngineError::Device(SHUT_OFF) {
             self.meter.complain(state.kind, error);
-        }
-        if let Some(deadline) = deadline {
-            self.waker.wake_at(deadline);
         }
         let request = self.request(work, state, Role::Standby);
         if let Err(request) = self.enter(Role::Standby, state, request) {
@@ -143,11 +135,34 @@ impl<W: Work> EngineInner<W> {
         FellBack::Now
     }
 
+    /// Makes the standby responsible for a request, with its whole time again. False if it was before.
+    pub(crate) fn assign_to_standby(&self, state: &RequestState<W>) -> bool {
+        let deadline = state.options.deadline.map(|deadline| self.meter.after(deadline));
+        {
+            let mut registry = self.registry();
+            // Under the lock: no thread takes the device's deadline for the standby's, and the key stays valid.
+            if state.on_standby.swap(true, Ordering::AcqRel) {
+                return false;
+            }
+            if let (Some(deadline), Some(key)) = (deadline, state.registry_key()) {
+                registry.extend(key, deadline);
+            }
+        }
+        self.meter.count(|c| &c.fallbacks);
+        if let Some(deadline) = deadline {
+            self.waker.wake_at(deadline);
+        }
+        true
+    }
+
     /// Moves a waiting request away from a device that is shut off.
     pub(crate) fn divert(&self, request: Request<W>) {
         let state = Arc::clone(request.state());
         let error = EngineError::Device(SHUT_OFF);
         let Some(work) = request.into_work() else { return };
+        if state.is_settled() {
+            return;
+        }
         if self.fall_back(&state, work, &error) == FellBack::Never {
             self.publish(&state, Err(error));
         }
@@ -215,6 +230,18 @@ impl<W: Work> EngineInner<W> {
     #[expect(clippy::unused_self, reason = "the planted bug keeps a result")]
     fn planted(&self, result: Result<W::Output, EngineError>) -> Result<W::Output, EngineError> {
         result
+    }
+}
+
+/// A request in the registry of its engine. Dropping it, as a panic does, deregisters it.
+struct Registered<'a, W: Work> {
+    engine: &'a EngineInner<W>,
+    state: &'a RequestState<W>,
+}
+
+impl<W: Work> Drop for Registered<'_, W> {
+    fn drop(&mut self) {
+        self.engine.deregister(self.state);
     }
 }
 

@@ -18,6 +18,7 @@
 //!    [`Work::erase`].
 
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use core::task::Waker;
 use core::time::Duration;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -45,9 +46,9 @@ pub(crate) struct RequestState<W: Work> {
     /// Its key in the engine's registry, or [`UNREGISTERED`].
     registry_key: AtomicUsize,
     kept: Mutex<Kept<W>>,
-    /// A thread sleeps on `settled`, or is about to. Exchanged, never just read or written: the second of two threads
-    /// sees what the first did before.
-    blocked: AtomicBool,
+    /// A thread sleeps on `settled` or is about to, or `kept` has the waker of a task. Exchanged, never just read or
+    /// written: the second of two threads sees what the first did before.
+    waited_for: AtomicBool,
     settled: Condvar,
     times: Times,
 }
@@ -56,6 +57,8 @@ struct Kept<W: Work> {
     result: Option<Result<W::Output, EngineError>>,
     /// A copy of the work for the standby.
     spare: Option<Foreign<W>>,
+    /// The task that polls a request whose notifier wakes a session.
+    task: Option<Foreign<Waker>>,
 }
 
 const UNREGISTERED: usize = usize::MAX;
@@ -88,11 +91,19 @@ pub(crate) struct Answer<W: Work> {
     pub(crate) result: Result<W::Output, EngineError>,
 }
 
-/// A stored result whose caller has yet to be woken.
+/// A stored result whose caller has yet to be woken. Dropping it, as a panic does, wakes too.
 #[must_use = "the caller sleeps until it is woken"]
-pub(crate) struct Stored<'a> {
-    /// `None` only if a planted bug stores a second result.
+pub(crate) struct Stored<'a, W: Work> {
+    state: &'a RequestState<W>,
+    /// `None` once it has woken the session, and if a planted bug stores a second result.
     claim: Option<Claim<'a>>,
+}
+
+impl<W: Work> Drop for Stored<'_, W> {
+    fn drop(&mut self) {
+        drop(self.claim.take());
+        self.state.wake_waiting();
+    }
 }
 
 /// What a caller that drops its half leaves behind.
@@ -129,8 +140,8 @@ impl<W: Work> RequestState<W> {
             meter: Arc::clone(meter),
             on_standby: AtomicBool::new(false),
             registry_key: AtomicUsize::new(UNREGISTERED),
-            kept: Mutex::new(Kept { result: None, spare: None }),
-            blocked: AtomicBool::new(false),
+            kept: Mutex::new(Kept { result: None, spare: None, task: None }),
+            waited_for: AtomicBool::new(false),
             settled: Condvar::new(),
             times,
         })
@@ -219,7 +230,7 @@ impl<W: Work> RequestState<W> {
     /// Settles the request: stores its result, for [`wake`](Self::wake) to announce. `None` if it was settled before:
     /// the result is late, and was erased.
     #[inline]
-    pub(crate) fn store(&self, result: Result<W::Output, EngineError>) -> Option<Stored<'_>> {
+    pub(crate) fn store(&self, result: Result<W::Output, EngineError>) -> Option<Stored<'_, W>> {
         self.times.completed.store(self.meter.now_ns(), Ordering::Relaxed);
         let ending = if result.is_ok() { Ending::Done } else { Ending::Failed };
         let mut kept = self.lock();
@@ -234,6 +245,8 @@ impl<W: Work> RequestState<W> {
         let spare = kept.spare.take();
         drop(kept);
         drop(spare);
+        // From here on a subscriber of the log may panic.
+        let stored = Stored { state: self, claim };
         match error {
             None => self.meter.count(|c| &c.completed),
             Some(error) => {
@@ -243,13 +256,13 @@ impl<W: Work> RequestState<W> {
             }
         }
         self.record_times();
-        Some(Stored { claim })
+        Some(stored)
     }
 
     /// Wakes the caller of a request whose result was stored.
     #[inline]
-    pub(crate) fn wake(&self, stored: Stored<'_>) {
-        let Some(claim) = stored.claim else {
+    pub(crate) fn wake(&self, mut stored: Stored<'_, W>) {
+        let Some(claim) = stored.claim.take() else {
             self.in_flight.notifier().waker().wake();
             return;
         };
@@ -262,7 +275,7 @@ impl<W: Work> RequestState<W> {
                 self.in_flight.notifier().waker().wake();
             }
         }
-        self.unblock();
+        drop(stored);
     }
 
     /// [Stores](Self::store) and [wakes](Self::wake), for a request whose engine is gone.
@@ -311,7 +324,11 @@ impl<W: Work> RequestState<W> {
 
     /// Takes the result. `None` while the request is not settled, and for a cancelled one.
     pub(crate) fn collect(&self) -> Option<Result<W::Output, EngineError>> {
-        let result = self.lock().result.take()?;
+        let (result, task) = {
+            let mut kept = self.lock();
+            (kept.result.take()?, kept.task.take())
+        };
+        drop(task);
         let completed = self.times.completed.load(Ordering::Relaxed);
         let delay = Duration::from_nanos(self.meter.now_ns().saturating_sub(completed));
         self.meter.resume_delay.record(delay);
@@ -330,6 +347,7 @@ impl<W: Work> RequestState<W> {
 
     /// Cancels the request, because its caller drops its half. A result that was not collected is erased.
     pub(crate) fn abandon(&self) -> Abandoned {
+        drop(self.take_task());
         if self.in_flight.cancel() {
             self.meter.count(|c| &c.cancelled);
             tracing::debug!(request = self.id.0, kind = self.kind.name(), "request.cancelled");
@@ -348,7 +366,7 @@ impl<W: Work> RequestState<W> {
     /// Blocks the thread until the request is settled, or until `timeout` has passed.
     pub(crate) fn block(&self, timeout: Option<Duration>) {
         let mut kept = self.lock();
-        self.blocked.swap(true, Ordering::AcqRel);
+        self.waited_for.swap(true, Ordering::AcqRel);
         while !self.is_settled() {
             match timeout {
                 None => kept = self.settled.wait(kept).unwrap_or_else(PoisonError::into_inner),
@@ -360,12 +378,27 @@ impl<W: Work> RequestState<W> {
         }
     }
 
-    /// Wakes the thread that sleeps in [`block`](Self::block), if one does.
-    fn unblock(&self) {
-        if self.blocked.swap(false, Ordering::AcqRel) {
+    /// Sets the task to be woken besides the session. Called before the request is armed.
+    pub(crate) fn set_task(&self, waker: &Waker) {
+        let task = Foreign::new(waker.clone());
+        let old = self.lock().task.replace(task);
+        self.waited_for.swap(true, Ordering::AcqRel);
+        drop(old);
+    }
+
+    fn take_task(&self) -> Option<Foreign<Waker>> {
+        self.lock().task.take()
+    }
+
+    /// Wakes the thread that sleeps in [`block`](Self::block) and the [task](Self::set_task), if there are any.
+    pub(crate) fn wake_waiting(&self) {
+        if self.waited_for.swap(false, Ordering::AcqRel) {
             // The lock orders this notification after the sleeper's check of the word.
-            drop(self.lock());
+            let task = self.take_task();
             self.settled.notify_one();
+            if let Some(task) = task {
+                let _ = foreign::call(&self.meter, "a task's waker", || task.wake_by_ref());
+            }
         }
     }
 

@@ -56,10 +56,11 @@ impl<W: Work> EngineInner<W> {
             state.set_spare(copy.unwrap_or_default().map(Foreign::new));
         }
         state.on_standby.store(role == Role::Standby, Ordering::Release);
+        // Before it is registered: a subscriber may panic.
+        tracing::trace!(request = id.0, kind = kind.name(), "request.submit");
         if !self.register(&state) {
             return Err(self.refuse(work, &in_flight, RefusedReason::Closed));
         }
-        tracing::trace!(request = id.0, kind = kind.name(), "request.submit");
 
         let request = self.request(work, &state, role);
         let entered = self.enter(role, &state, request).or_else(|request| {
@@ -68,11 +69,10 @@ impl<W: Work> EngineInner<W> {
             }
             // The device's queue is full: the standby may do it.
             let work = request.into_work().expect(HAS_WORK);
-            if state.on_standby.swap(true, Ordering::AcqRel) {
-                // Its deadline passed first, and sent the copy to the standby.
+            // Its deadline may have passed first, and ended it or sent the copy to the standby.
+            if state.is_settled() || !self.assign_to_standby(&state) {
                 return Ok(None);
             }
-            self.meter.count(|c| &c.fallbacks);
             self.enter(Role::Standby, &state, self.request(work, &state, Role::Standby))
         });
         match entered {

@@ -233,3 +233,26 @@ fn what_a_device_does_not_support_says_nothing_about_its_health() {
     }
     assert_eq!(engine.breaker(), BreakerState::Closed);
 }
+
+/// The requests that a device must not get are collected first, and moved afterwards.
+#[test]
+fn l14_a_request_cancelled_while_others_move_to_the_standby_is_not_moved() {
+    let bench = Bench::with_rings(1, 64);
+    let breaker = BreakerPolicy::default().failures(1).pause(PAUSE);
+    let options = RequestOptions::new().fallback(Fallback::Standby);
+    let engine = bench.builder(RequestOptions::new()).breaker(breaker).build();
+    let held = engine.submit(bench.work(0)).unwrap();
+    // Work without a copy: the trip of the breaker moves only what it finds in the queue.
+    let waiting = [1, 2].map(|n| {
+        engine.with_options(options).submit(Negate { copies: false, ..bench.work(n) }).unwrap()
+    });
+    let [first, second] = waiting;
+    bench.standby.during_offer(move || drop(second));
+    bench.device.answer_first(Answer::Fail);
+    assert_eq!(bench.standby.taken(), [1]);
+    assert_eq!(engine.stats().fallbacks, 1);
+    bench.standby.answer_first(Answer::Right);
+    assert_eq!(first.wait().unwrap().value, !1);
+    assert!(held.wait().is_err());
+    assert_eq!(engine.stats().requests.now, 0);
+}

@@ -80,8 +80,9 @@ fn l3_no_lost_wakeup_when_the_completion_comes_before_the_pause() {
     let engine = engine(&device);
     let ctx = WaitCtx::new();
     let (asked, card, work) = (Arc::clone(&engine), device.clone(), Negate::new(7, &outputs));
+    let session = ctx.clone();
     let step = JobPool::new().start_with(&ctx, move || {
-        let pending = asked.submit(work).unwrap();
+        let pending = asked.submit_on(session.notifier(), work).unwrap();
         card.answer_first(Answer::Right);
         pending.wait()
     });

@@ -27,6 +27,7 @@ mod races;
 mod session;
 #[cfg(feature = "jobs")]
 mod shutdown;
+mod subscriber;
 #[cfg_attr(not(feature = "jobs"), allow(dead_code, reason = "for the tests with jobs"))]
 mod support;
 mod thread_pool;

@@ -300,3 +300,39 @@ fn the_histograms_tell_the_wait_for_room_the_device_and_the_resume_apart() {
     assert_eq!(parts.map(|part| part.mean().as_millis()), [2, 6, 6]);
     assert_eq!(parts.map(|part| part.count()), [2, 2, 2]);
 }
+
+/// It has waited for the device before, and gets its whole time again.
+#[test]
+fn l14_a_request_that_a_full_queue_sends_to_the_standby_has_a_deadline_there() {
+    let bench = bench();
+    let engine = bench.builder(STANDBY).queue_bound(0).build();
+    bench.device.set_mode(Mode::Stuck);
+    let clock = Arc::clone(&bench.clock);
+    bench.device.during_offer(move || clock.advance(DEADLINE / 2));
+    let pending =
+        engine.submit(Negate { copies: false, ..bench.work(7) }).expect("the standby takes it");
+    assert_eq!(bench.standby.taken(), [7]);
+    assert_eq!(engine.poll(), Some(DEADLINE + DEADLINE / 2));
+    bench.clock.advance(DEADLINE - Duration::from_nanos(1));
+    engine.poll();
+    assert_eq!(engine.stats().deadlines, 0);
+    bench.clock.advance(Duration::from_nanos(1));
+    engine.poll();
+    assert_eq!(value(pending), Err(EngineError::Deadline));
+}
+
+#[test]
+fn l14_a_request_whose_deadline_comes_while_the_device_refuses_it_is_not_sent_to_the_standby() {
+    let bench = bench();
+    let engine = bench.builder(STANDBY).queue_bound(0).build();
+    bench.device.set_mode(Mode::Stuck);
+    let (clock, polled) = (Arc::clone(&bench.clock), Arc::clone(&engine));
+    bench.device.during_offer(move || {
+        clock.advance(DEADLINE);
+        polled.poll();
+    });
+    let pending = engine.submit(Negate { copies: false, ..bench.work(7) }).unwrap();
+    assert_eq!(bench.standby.taken(), []);
+    assert_eq!(value(pending), Err(EngineError::Deadline));
+    assert_eq!(engine.stats().fallbacks, 0);
+}
