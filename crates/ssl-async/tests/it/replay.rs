@@ -1,6 +1,7 @@
 //! Sessions that park by replay: no fiber, and nothing else changes (law L16: replay is invisible).
 
 use std::io::Write;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, ThreadId};
 
@@ -270,5 +271,43 @@ fn a_client_is_told_internal_error_after_a_hello_retry_request_by_replay() {
     assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantAsync);
     fixture.device.fail();
     assert!(matches!(ssl.do_handshake(), Err(SslError::Failed(_))));
+    assert_eq!(client.io.peek(), INTERNAL_ERROR);
+}
+
+/// Answers for the first hello, and waits for the second.
+#[derive(Debug)]
+struct WaitsAtTheSecond(Arc<CertifiedKey>, AtomicUsize, Arc<dyn ResolvesServerCert>);
+
+impl ResolvesServerCert for WaitsAtTheSecond {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        match self.1.fetch_add(1, Ordering::Relaxed) {
+            0 => Some(Arc::clone(&self.0)),
+            _ => self.2.resolve(hello),
+        }
+    }
+}
+
+#[test]
+fn a_resolver_that_waits_at_the_second_hello_ends_the_handshake_with_internal_error() {
+    let _turn = turn();
+    let fixture = fixture(KeyType::P256, 4);
+    let groups = vec![kx_group::SECP384R1];
+    let provider = replayable(CryptoProvider { kx_groups: groups, ..provider() });
+    let mut config = server_config(provider, &[&TLS13], &fixture.identity, &fixture.key);
+    let certified =
+        CertifiedKey::new(vec![fixture.identity.certificate.clone()], Arc::clone(&fixture.key));
+    config.cert_resolver = Arc::new(WaitsAtTheSecond(
+        Arc::new(certified),
+        AtomicUsize::new(0),
+        resolve::server_certificate(async |_hello| None),
+    ));
+    let (ours, theirs) = pipe();
+    let mut ssl = session(config, Parking::Replay, &JobPool::new(), ours);
+    let mut client = fixture.client(&TLS13, theirs);
+    client.step();
+    assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantRead);
+    client.step();
+    let error = ssl.do_handshake().unwrap_err();
+    assert!(error.to_string().contains("the choice of the certificate waits"), "{error}");
     assert_eq!(client.io.peek(), INTERNAL_ERROR);
 }
