@@ -318,7 +318,9 @@ impl<'a, P: 'static> RunningFiber<'a, P> {
     #[inline]
     pub(crate) fn suspend(&self) {
         assert!(!self.is_detached(), "a fiber is not left from its parent's stack");
-        self.head.yielder().suspend(());
+        // SAFETY: `new` took the head of a running fiber.
+        let yielder = unsafe { self.head.yielder() };
+        yielder.suspend(());
     }
 }
 
@@ -383,8 +385,12 @@ pub(super) fn overflowed(address: usize) -> Option<(u64, usize)> {
 /// Runs `f` on the stack from which the current fiber was resumed, or right here if there is none.
 pub(crate) fn on_parent_stack<R>(f: impl FnOnce() -> R) -> R {
     match CURRENT.get() {
-        // SAFETY: as in `RunningFiber::new`.
-        Some(current) => unsafe { current.as_ref() }.detach(f),
+        Some(current) => {
+            // SAFETY: as in `RunningFiber::new`.
+            let head = unsafe { current.as_ref() };
+            // SAFETY: it is the current fiber, which runs.
+            unsafe { head.detach(f) }
+        }
         None => f(),
     }
 }
@@ -399,27 +405,37 @@ fn detach_all(fiber: Option<NonNull<Head>>, f: &mut dyn FnMut()) {
     let Some(running) = fiber else { return f() };
     // SAFETY: as in `RunningFiber::new`.
     let head = unsafe { running.as_ref() };
-    head.detach(|| detach_all(head.parent.get(), f));
+    // SAFETY: it runs, as the current fiber or one that resumed it.
+    unsafe { head.detach(|| detach_all(head.parent.get(), f)) };
 }
 
 impl Head {
+    /// # Safety
+    ///
+    /// The fiber runs: it is [`CURRENT`] or an ancestor of it.
     #[inline]
-    fn yielder(&self) -> &Yielder<(), ()> {
-        // SAFETY: only called on a running fiber. It has started, so the yielder is set, and it
-        // lives on the fiber's stack.
+    unsafe fn yielder(&self) -> &Yielder<(), ()> {
+        // SAFETY: a running fiber has set the yielder as its first act, and it lives on that
+        // fiber's stack.
         unsafe { &*self.yielder.get() }
     }
 
     /// Runs `f` on the stack from which this running fiber was resumed. Every running fiber inside
     /// this one is detached already, so the code runs on this fiber's stack or, if it is detached
     /// too, below it.
-    fn detach<R>(&self, f: impl FnOnce() -> R) -> R {
+    ///
+    /// # Safety
+    ///
+    /// As of [`yielder`](Self::yielder).
+    unsafe fn detach<R>(&self, f: impl FnOnce() -> R) -> R {
         if self.detached.replace(true) {
             return f();
         }
         let _attach = Attach(&self.detached);
         let f = Detached(f);
-        self.yielder().on_parent_stack(move || f.call())
+        // SAFETY: as the caller asserts.
+        let yielder = unsafe { self.yielder() };
+        yielder.on_parent_stack(move || f.call())
     }
 }
 
