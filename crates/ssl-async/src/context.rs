@@ -1,15 +1,15 @@
 //! Configuration, mode and callback shared by sessions.
 
 use core::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use crypto_ops::CryptoOp;
 use engine_core::Engine;
 use wait_ctx::{CallbackArg, Notification};
 
 use crate::id::SslId;
-use crate::parking::Parking;
-use crate::rustls23::{ClientConfig, KeyExchange, Replayable, ServerConfig, Tls};
+use crate::parking::{Parking, ParkingChoice, ParkingWay};
+use crate::rustls23::{ClientConfig, KeyExchange, ServerConfig};
 
 /// Called when a session should be called again (`SSL_async_callback_fn`). Receives the session's id, and a notification
 /// with the reason, the status at that moment and the callback's argument.
@@ -26,22 +26,7 @@ pub type AsyncCallback = Arc<dyn Fn(SslId, &Notification<'_>) + Send + Sync>;
 pub struct SslContext<C = ServerConfig> {
     config: Arc<C>,
     settings: Settings,
-    parking: Parking,
-    /// Made with the first session; the error says why sessions need a fiber.
-    replayable: Arc<OnceLock<Result<Replayable, Arc<str>>>>,
-}
-
-/// The ways of parking that the sessions of a server may take.
-#[derive(Clone)]
-pub(crate) enum ParkingWays {
-    Fiber,
-    /// By replay, and on a fiber unless `only`.
-    Replay {
-        replayable: Replayable,
-        only: bool,
-    },
-    /// Only replay is allowed, and the configuration excludes it for this reason.
-    None(Arc<str>),
+    parking: ParkingChoice,
 }
 
 /// The part of a context that does not depend on the role.
@@ -65,30 +50,12 @@ impl SslContext<ServerConfig> {
     /// [`Parking::Replay`] its sessions fail.
     #[must_use]
     pub fn parking(mut self, parking: Parking) -> Self {
-        self.parking = parking;
+        self.parking.parking = parking;
         self
     }
 
-    pub(crate) fn parking_ways(&self) -> ParkingWays {
-        if self.parking == Parking::Fiber {
-            return ParkingWays::Fiber;
-        }
-        let fits = match self.settings.exchange.has_engine() {
-            true => Err("an engine computes the key exchange".into()),
-            false => self.replayable.get_or_init(|| self.make_replayable()).clone(),
-        };
-        let only = self.parking == Parking::Replay;
-        match fits {
-            Ok(replayable) => ParkingWays::Replay { replayable, only },
-            Err(why) if only => ParkingWays::None(why),
-            Err(_) => ParkingWays::Fiber,
-        }
-    }
-
-    fn make_replayable(&self) -> Result<Replayable, Arc<str>> {
-        // A replay makes its connection with the hello. On a fiber, an unfit configuration is refused before that.
-        Tls::server(Arc::clone(&self.config)).map_err(|unfit| unfit.to_string())?;
-        Replayable::new(&self.config).map_err(|why| why.to_string().into())
+    pub(crate) fn parking_way(&self) -> ParkingWay {
+        self.parking.way(&self.config, &self.settings.exchange)
     }
 }
 
@@ -107,7 +74,7 @@ impl<C> SslContext<C> {
             callback_arg: None,
             exchange: KeyExchange::default(),
         };
-        Self { config, settings, parking: Parking::default(), replayable: Arc::default() }
+        Self { config, settings, parking: ParkingChoice::default() }
     }
 
     /// Sets whether sessions park while an engine works (`SSL_MODE_ASYNC`). If not, every operation blocks the thread.

@@ -1,5 +1,9 @@
 //! How a server's handshake waits for its key.
 
+use std::sync::{Arc, OnceLock};
+
+use crate::rustls23::{KeyExchange, Replayable, ServerConfig, Tls};
+
 /// How a server's handshake is parked while its key signs elsewhere.
 ///
 /// By *replay* the handshake is rehearsed up to its signature, thrown away, and run again with the signature. It needs a
@@ -19,4 +23,49 @@ pub enum Parking {
     Fiber,
     /// Always by replay. A handshake that needs a fiber fails with [`SslError::NeedsFiber`](crate::SslError::NeedsFiber).
     Replay,
+}
+
+/// The way of parking that a handshake begins with.
+#[derive(Clone)]
+pub(crate) enum ParkingWay {
+    Fiber,
+    /// By replay, and on a fiber unless `only`.
+    Replay {
+        replayable: Replayable,
+        only: bool,
+    },
+    /// Only replay is allowed, and the configuration excludes it for this reason.
+    Refused(Arc<str>),
+}
+
+/// The setting of a context or an acceptor, and its configuration wrapped for replay.
+#[derive(Clone, Default)]
+pub(crate) struct ParkingChoice {
+    pub(crate) parking: Parking,
+    /// Made with the first handshake; the error says why handshakes need a fiber.
+    replayable: Arc<OnceLock<Result<Replayable, Arc<str>>>>,
+}
+
+impl ParkingChoice {
+    pub(crate) fn way(&self, config: &Arc<ServerConfig>, exchange: &KeyExchange) -> ParkingWay {
+        if self.parking == Parking::Fiber {
+            return ParkingWay::Fiber;
+        }
+        let fits = match exchange.has_engine() {
+            true => Err("an engine computes the key exchange".into()),
+            false => self.replayable.get_or_init(|| make_replayable(config)).clone(),
+        };
+        let only = self.parking == Parking::Replay;
+        match fits {
+            Ok(replayable) => ParkingWay::Replay { replayable, only },
+            Err(why) if only => ParkingWay::Refused(why),
+            Err(_) => ParkingWay::Fiber,
+        }
+    }
+}
+
+fn make_replayable(config: &Arc<ServerConfig>) -> Result<Replayable, Arc<str>> {
+    // A replay makes its connection with the hello. On a fiber, an unfit configuration is refused before that.
+    Tls::server(Arc::clone(config)).map_err(|unfit| unfit.to_string())?;
+    Replayable::new(config).map_err(|why| why.to_string().into())
 }

@@ -102,7 +102,7 @@ impl<S: Read + Write> Ssl<S> {
         pool: &JobPool,
         io: S,
     ) -> Result<Self, SslError> {
-        let origin = Origin::Server(Arc::clone(context.config()), context.parking_ways());
+        let origin = Origin::Server(Arc::clone(context.config()), context.parking_way());
         let state = origin.open(&context.settings().exchange, context.settings().async_mode)?;
         Ok(Self::new(context.settings(), pool, io, ReadAhead::default(), origin, state))
     }
@@ -129,7 +129,7 @@ impl<S: Read + Write> Ssl<S> {
     ) -> Self {
         let settings = context.settings();
         let config = Arc::clone(context.config());
-        let origin = Origin::Server(Arc::clone(&config), context.parking_ways());
+        let origin = Origin::Server(Arc::clone(&config), context.parking_way());
         let state = if let Some(state) = origin.open_replay(settings.async_mode) {
             ahead.unread(hello.into_bytes());
             state

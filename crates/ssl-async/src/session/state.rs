@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use job_core::Job;
 
-use crate::context::ParkingWays;
 use crate::error::SslError;
 use crate::final_alert::FinalAlert;
 use crate::packet::Work;
+use crate::parking::ParkingWay;
 use crate::records::INTERNAL_ERROR;
 use crate::rustls23::{
     ClientConfig, KeyExchange, Processed, Replay, ServerConfig, ServerName, Tls,
@@ -69,7 +69,7 @@ impl State {
 
 /// How the connection was made, so that [`Ssl::clear`](crate::Ssl::clear) can make another one.
 pub(super) enum Origin {
-    Server(Arc<ServerConfig>, ParkingWays),
+    Server(Arc<ServerConfig>, ParkingWay),
     Client(Arc<ClientConfig>, ServerName<'static>),
 }
 
@@ -91,10 +91,10 @@ impl Origin {
     pub(super) fn open_replay(&self, async_mode: bool) -> Option<State> {
         match self {
             // With async mode off it is left when the hello comes, because the mode may be switched on before.
-            Self::Server(_, ParkingWays::Replay { replayable, .. }) => {
+            Self::Server(_, ParkingWay::Replay { replayable, .. }) => {
                 Some(State::Replaying(Box::new(Replay::new(replayable))))
             }
-            Self::Server(_, ParkingWays::None(why)) if async_mode => {
+            Self::Server(_, ParkingWay::Refused(why)) if async_mode => {
                 Some(State::SendingAlert(needs_fiber(Arc::clone(why)), Report::WhenSent))
             }
             Self::Server(..) | Self::Client(..) => None,
@@ -104,7 +104,7 @@ impl Origin {
     /// Whether nothing may run on a fiber.
     pub(super) fn excludes_fibers(&self) -> bool {
         let Self::Server(_, ways) = self else { return false };
-        matches!(ways, ParkingWays::Replay { only: true, .. } | ParkingWays::None(_))
+        matches!(ways, ParkingWay::Replay { only: true, .. } | ParkingWay::Refused(_))
     }
 }
 

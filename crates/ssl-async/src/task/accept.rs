@@ -19,7 +19,7 @@ impl TlsAcceptor {
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         let config = Arc::clone(self.config());
-        Accept(Handshake::server(io, self.options().clone(), config, self.begin()))
+        Accept(Handshake::server(io, self.options().clone(), config, self.way()))
     }
 }
 

@@ -2,23 +2,21 @@
 
 use core::fmt;
 use core::time::Duration;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use crypto_ops::CryptoOp;
 use engine_core::Engine;
 
-use crate::parking::Parking;
-use crate::rustls23::{ClientConfig, KeyExchange, Replayable, ServerConfig};
-use crate::task::handshake::{Begin, HandshakeOptions};
+use crate::parking::{Parking, ParkingChoice, ParkingWay};
+use crate::rustls23::{ClientConfig, KeyExchange, ServerConfig};
+use crate::task::handshake::HandshakeOptions;
 use crate::task::shards::Shards;
 
 /// Makes TLS connections of one rustls configuration `C` on tasks: a [`TlsAcceptor`] or a [`TlsConnector`]. Cheap to clone.
 pub struct TlsEndpoint<C> {
     config: Arc<C>,
     options: HandshakeOptions,
-    parking: Parking,
-    /// Made with the first handshake; the error says why handshakes need a fiber.
-    replayable: Arc<OnceLock<Result<Replayable, Arc<str>>>>,
+    parking: ParkingChoice,
 }
 
 /// Accepts TLS connections on tasks, with an ordinary rustls configuration. [The module](super) has an example.
@@ -43,12 +41,7 @@ impl<C> From<Arc<C>> for TlsEndpoint<C> {
 impl<C> TlsEndpoint<C> {
     /// Makes an endpoint that processes packets on `shards`, which other endpoints may share.
     pub fn new(config: Arc<C>, shards: &Shards) -> Self {
-        Self {
-            config,
-            options: HandshakeOptions::new(shards),
-            parking: Parking::default(),
-            replayable: Arc::default(),
-        }
+        Self { config, options: HandshakeOptions::new(shards), parking: ParkingChoice::default() }
     }
 
     /// Sets the deadline of a handshake, counted from its first poll. The default is 60 seconds. After the deadline a parked
@@ -98,30 +91,17 @@ impl TlsAcceptor {
     /// Sets how handshakes are parked while the key signs. The default is [`Parking::Auto`].
     #[must_use]
     pub fn parking(mut self, parking: Parking) -> Self {
-        self.parking = parking;
+        self.parking.parking = parking;
         self
     }
 
-    /// How the next handshake is begun.
-    pub(crate) fn begin(&self) -> Begin {
-        if self.parking == Parking::Fiber {
-            return Begin::OnFiber;
-        }
-        let fits = if !self.options.shards.is_here() {
+    /// The way of parking that the next handshake begins with.
+    pub(crate) fn way(&self) -> ParkingWay {
+        if !self.options.shards.is_here() {
             // Fails as every handshake on these shards.
-            return Begin::OnFiber;
-        } else if self.options.exchange.has_engine() {
-            Err("an engine computes the key exchange".into())
-        } else {
-            let make = || Replayable::new(&self.config).map_err(|why| why.to_string().into());
-            self.replayable.get_or_init(make).clone()
-        };
-        let only = self.parking == Parking::Replay;
-        match fits {
-            Ok(replayable) => Begin::Replay { replayable, only },
-            Err(why) if only => Begin::Refused(why),
-            Err(_) => Begin::OnFiber,
+            return ParkingWay::Fiber;
         }
+        self.parking.way(&self.config, &self.options.exchange)
     }
 }
 
@@ -131,8 +111,7 @@ impl<C> Clone for TlsEndpoint<C> {
         Self {
             config: Arc::clone(&self.config),
             options: self.options.clone(),
-            parking: self.parking,
-            replayable: Arc::clone(&self.replayable),
+            parking: self.parking.clone(),
         }
     }
 }

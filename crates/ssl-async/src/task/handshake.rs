@@ -40,10 +40,11 @@ use crate::error::SslError;
 use crate::final_alert::FinalAlert;
 use crate::id::SslId;
 use crate::packet::Work;
+use crate::parking::ParkingWay;
 use crate::read_ahead::{Awaited, Next, PacketAt, ReadAhead};
 use crate::records::{INTERNAL_ERROR, UNEXPECTED_MESSAGE};
 use crate::rustls23::{
-    Established, Hello, KeyExchange, Processed, Replayable, Replayed, Returned, ServerConfig, Tls,
+    Established, Hello, KeyExchange, Processed, Replayed, Returned, ServerConfig, Tls,
 };
 use crate::task::active::ActiveGuard;
 use crate::task::early::EarlyData;
@@ -115,18 +116,6 @@ pub(crate) struct Handshake<IO> {
     _active: ActiveGuard,
 }
 
-/// How a server's handshake begins.
-pub(crate) enum Begin {
-    OnFiber,
-    /// By replay, and `only` so.
-    Replay {
-        replayable: Replayable,
-        only: bool,
-    },
-    /// Only replay is allowed, and the configuration excludes it for this reason.
-    Refused(Arc<str>),
-}
-
 /// The phase of a handshake: where its connection is.
 enum Phase {
     /// By replay, up to the server's flight.
@@ -148,16 +137,16 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
         io: IO,
         options: HandshakeOptions,
         config: Arc<ServerConfig>,
-        begin: Begin,
+        way: ParkingWay,
     ) -> Self {
         let max_early_data = config.max_early_data_size;
-        let only_replay = matches!(begin, Begin::Replay { only: true, .. });
-        let phase = match begin {
-            Begin::OnFiber => Phase::New(config),
-            Begin::Replay { replayable, .. } => {
+        let only_replay = matches!(way, ParkingWay::Replay { only: true, .. });
+        let phase = match way {
+            ParkingWay::Fiber => Phase::New(config),
+            ParkingWay::Replay { replayable, .. } => {
                 Phase::Replaying(Box::new(Replaying::new(&replayable, config)))
             }
-            Begin::Refused(why) => needs_fiber(why),
+            ParkingWay::Refused(why) => needs_fiber(why),
         };
         Self { max_early_data, only_replay, ..Self::new(Role::Server, io, options, phase) }
     }
@@ -168,12 +157,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
         mut ahead: ReadAhead,
         options: HandshakeOptions,
         config: Arc<ServerConfig>,
-        begin: Begin,
+        way: ParkingWay,
         hello: Hello,
     ) -> Self {
-        if !matches!(begin, Begin::OnFiber) {
+        if !matches!(way, ParkingWay::Fiber) {
             ahead.unread(hello.into_bytes());
-            return Self { ahead, ..Self::server(io, options, config, begin) };
+            return Self { ahead, ..Self::server(io, options, config, way) };
         }
         let max_early_data = config.max_early_data_size;
         let make = Work::create(move || hello.into_processed(config), options.exchange.clone());

@@ -105,7 +105,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> StartHandshake<IO> {
     pub fn accept(self, acceptor: &TlsAcceptor) -> Accept<IO> {
         let Self { hello, ahead, io } = self;
         let (options, config) = (acceptor.options().clone(), Arc::clone(acceptor.config()));
-        Accept(Handshake::after_hello(io, ahead, options, config, acceptor.begin(), hello))
+        Accept(Handshake::after_hello(io, ahead, options, config, acceptor.way(), hello))
     }
 }
 
