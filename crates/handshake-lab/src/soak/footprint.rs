@@ -1,6 +1,6 @@
 //! What the process holds, as the kernel counts it.
 
-use std::{fs, io};
+use std::{fs, io, thread, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -22,6 +22,23 @@ impl Footprint {
         let descriptors = entries("/proc/self/fd")?.saturating_sub(1);
         let threads = entries("/proc/self/task")?;
         Ok(Self { descriptors, threads, resident_kib: resident_kib()? })
+    }
+}
+
+impl Footprint {
+    /// As [`now`](Self::now), once no more than `threads` threads are left; after a second in any case. A thread that was
+    /// joined is still in `/proc` for a moment.
+    ///
+    /// # Errors
+    /// As those of [`now`](Self::now).
+    pub fn with_at_most(threads: u64) -> io::Result<Self> {
+        for _ in 0..100 {
+            if entries("/proc/self/task")? <= threads {
+                break;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        Self::now()
     }
 }
 

@@ -83,7 +83,7 @@ pub fn run(seed: u64, handshakes: u64, progress: &Progress) -> Result<SoakReport
         progress.at(report.begun, report.rounds as f64 / rounds as f64);
         laws.check(&evidence);
     }
-    report.after = Footprint::now().map_err(SoakError::Footprint)?;
+    report.after = Footprint::with_at_most(before.threads).map_err(SoakError::Footprint)?;
     report.laws = laws.reports();
     progress.end("soak", &format!("{} handshakes", report.begun));
     progress.finish();
