@@ -34,7 +34,7 @@ const LAYERS: &[Row] = &[
     Row { layer: 2, name: "engine-core",
           ours:    "job-core wait-ctx",
           others:  "nix rustc-hash slab thiserror tracing metrics?",
-          testing: "rustix" },
+          testing: "libc rustix" },
     Row { layer: 3, name: "crypto-ops",
           ours:    "engine-core",
           others:  "aws-lc-rs rustls-pki-types subtle thiserror tracing zeroize",
@@ -62,8 +62,8 @@ const LAYERS: &[Row] = &[
                     serde serde_json signal-hook slab strsim thiserror toml tracing tracing-subscriber",
           testing: "" },
     Row { layer: 7, name: "lab-bench",
-          ours:    "handshake-lab lab-report sim-engine ssl-async crypto-ops engine-core job-core sim-device wait-ctx",
-          others:  "clap comfy-table corosensei libloading mio rcgen rustix rustls serde serde_json tokio tokio-rustls \
+          ours:    "handshake-lab lab-report sim-engine ssl-async tls-replay crypto-ops engine-core job-core sim-device wait-ctx",
+          others:  "clap comfy-table corosensei libloading mio rand rand_chacha rcgen rustix rustls serde serde_json tokio tokio-rustls \
                     tracing tracing-subscriber",
           testing: "" },
     Row { layer: 8, name: "layby-tests",

@@ -100,6 +100,11 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
             "test --release --package ssl-async --features ring --test stacks --test ring",
         ),
     ];
+    steps.push(cargo(
+        "replay",
+        "parking by replay under both providers of rustls, and the planted bugs that break it",
+        "test --package tls-replay --features ring,plant",
+    ));
     for member in &workspace.members {
         for example in &member.examples {
             let (name, package) = (format!("example-{example}"), &member.name);

@@ -59,3 +59,6 @@ pub enum ReplayError {
     #[error("the handshake has already failed")]
     Closed,
 }
+
+/// The error that ends a pass whose connection is thrown away. It sends no alert and allocates nothing.
+pub(crate) const ABANDONED: rustls::Error = rustls::Error::HandshakeNotComplete;

@@ -8,7 +8,8 @@ use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::sign::{Signer, SigningKey};
 use rustls::{Error, SignatureAlgorithm, SignatureScheme};
 
-use crate::pass::{self, ABANDONED, Mode};
+use crate::error::ABANDONED;
+use crate::pass::{self, Mode};
 
 /// A key that a [`Session`](crate::Session) does not sign with: the session parks, and its caller brings the signature.
 ///

@@ -9,9 +9,6 @@ use core::cell::{Cell, RefCell};
 use crate::record::{Context, Next, Record, Recorded, Stop};
 use crate::secret::SecretBuffer;
 
-/// The error that ends a pass whose connection is thrown away. It sends no alert and allocates nothing.
-pub(crate) const ABANDONED: rustls::Error = rustls::Error::HandshakeNotComplete;
-
 /// What the wrapped parts of a configuration do on this thread.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Mode {

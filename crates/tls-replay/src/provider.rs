@@ -9,9 +9,9 @@ use rustls::crypto::{
 use rustls::ffdhe_groups::FfdheGroup;
 use rustls::{Error, NamedGroup, ProtocolVersion};
 
-use crate::error::NotReplayable;
+use crate::error::{ABANDONED, NotReplayable};
 use crate::mute;
-use crate::pass::{self, ABANDONED, Mode};
+use crate::pass::{self, Mode};
 use crate::plant::{Bug, armed};
 use crate::record::{Next, Recorded, Stop};
 use crate::started::StartedExchange;

@@ -6,7 +6,7 @@ use rustls::crypto::{ActiveKeyExchange, SharedSecret};
 use rustls::ffdhe_groups::FfdheGroup;
 use rustls::{Error, NamedGroup};
 
-use crate::pass::ABANDONED;
+use crate::error::ABANDONED;
 
 /// A started key exchange, shared by the record and the connection of each pass. The connection that is kept completes
 /// it, whichever pass that was; the last owner drops it.

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use rustls::client::{ClientSessionMemoryCache, ClientSessionStore, Resumption};
 use rustls::client::{Tls12ClientSessionValue, Tls13ClientSessionValue};
 use rustls::crypto::aws_lc_rs::{Ticketer, cipher_suite, default_provider, kx_group};
-use rustls::crypto::{CryptoProvider, SupportedKxGroup, ring};
+use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::pki_types::ServerName;
 use rustls::server::ServerSessionMemoryCache;
 use rustls::{ConnectionTrafficSecrets, HandshakeKind, NamedGroup};
@@ -51,9 +51,18 @@ fn every_kind_of_key() {
     }
 }
 
+/// aws-lc's, and with the feature `ring` ring's.
+fn providers() -> Vec<CryptoProvider> {
+    vec![
+        default_provider(),
+        #[cfg(feature = "ring")]
+        rustls::crypto::ring::default_provider(),
+    ]
+}
+
 #[test]
-fn every_group_of_both_providers() {
-    for provider in [default_provider(), ring::default_provider()] {
+fn every_group_of_each_provider() {
+    for provider in providers() {
         for &group in &provider.kx_groups {
             for versions in [V13, V12] {
                 if !group.usable_for_version(versions[0].version) {
@@ -69,8 +78,8 @@ fn every_group_of_both_providers() {
 }
 
 #[test]
-fn every_suite_of_both_providers_with_client_certificates() {
-    for provider in [default_provider(), ring::default_provider()] {
+fn every_suite_of_each_provider_with_client_certificates() {
+    for provider in providers() {
         for &suite in &provider.cipher_suites {
             let versions = if suite.tls13().is_some() { V13 } else { V12 };
             let algorithm = match format!("{:?}", suite.suite()) {
