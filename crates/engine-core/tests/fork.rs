@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
 
 use engine_core::{
     CheckFailed, Engine, EngineError, Kind, OnFull, Pending, ThreadPoolBuilder, Work,
@@ -47,7 +46,7 @@ fn engine(on_full: OnFull, over: &Arc<AtomicBool>) -> Arc<Engine<Nothing>> {
     let over = Arc::clone(over);
     let pool = ThreadPoolBuilder::new().threads(1).ring(1).build(move |_: &Nothing| {
         while !over.load(Ordering::SeqCst) {
-            thread::sleep(Duration::from_millis(1));
+            thread::yield_now();
         }
         Ok(())
     });

@@ -12,7 +12,7 @@ use ssl_async::JobPool;
 use super::party::{Fixture, Ours, Plain, Replaying, Server, Stood, Suite, Wire, text};
 use crate::report::{Bench, Better};
 
-/// What callgrind is told to collect in; see [`serve`].
+/// The function in which callgrind counts.
 const COLLECT_IN: &str = "*serve_for_callgrind*";
 
 /// Enough that one more ticket of the allocator's does not matter, few enough for callgrind's pace.
