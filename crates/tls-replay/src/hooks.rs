@@ -104,7 +104,7 @@ impl ProducesTickets for Hook<dyn ProducesTickets> {
     /// In a pass only when TLS 1.2 resumes: everywhere else tickets are sealed after the client's last flight.
     fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
         let next = pass::next(|answer, _| match answer {
-            Recorded::Sealed(ticket) => Some(ticket.clone()),
+            Recorded::Sealed(ticket) => Some(ticket.as_deref().map(<[u8]>::to_vec)),
             _ => None,
         });
         match next {
@@ -116,7 +116,9 @@ impl ProducesTickets for Hook<dyn ProducesTickets> {
                     pass::stop(Stop::NotReplayable(NotReplayable::TicketSealing));
                     return None;
                 };
-                pass::with(|record| record.push(Recorded::Sealed(ticket.clone())));
+                pass::with(|record| {
+                    record.push(Recorded::Sealed(ticket.as_deref().map(Into::into)))
+                });
                 ticket
             }
         }

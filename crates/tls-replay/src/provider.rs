@@ -111,7 +111,7 @@ impl SupportedKxGroup for Group {
     fn start(&self) -> Result<Box<dyn ActiveKeyExchange>, Error> {
         let next = pass::next(|answer, _| match answer {
             Recorded::Started(exchange) if exchange.group == self.name() => {
-                Some(Ok(exchange.clone().into()))
+                Some(Ok(exchange.clone() as Box<dyn ActiveKeyExchange>))
             }
             Recorded::ExchangeFailed(error) => Some(Err((**error).clone())),
             _ => None,
@@ -128,9 +128,9 @@ impl SupportedKxGroup for Group {
                     pass::stop(Stop::NotReplayable(NotReplayable::Tls12KeyExchange));
                     return Err(ABANDONED);
                 };
-                let exchange = StartedExchange::new(started.inspect_err(record_failure)?);
+                let exchange = Box::new(StartedExchange::new(started.inspect_err(record_failure)?));
                 pass::with(|record| record.push(Recorded::Started(exchange.clone())));
-                Ok(exchange.into())
+                Ok(exchange)
             }
         }
     }

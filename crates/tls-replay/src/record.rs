@@ -22,16 +22,19 @@ pub(crate) enum Recorded {
     /// The plaintext of a ticket, or a stored session.
     Resumption(Option<Span>),
     /// A ticket sealed for the client.
-    Sealed(Option<Vec<u8>>),
+    Sealed(Option<Box<[u8]>>),
     Exchanged {
         group: NamedGroup,
         public: Span,
         secret: Span,
     },
     /// A key exchange of TLS 1.2, which is completed after the server's flight.
-    Started(StartedExchange),
+    Started(Box<StartedExchange>),
     ExchangeFailed(Box<Error>),
 }
+
+// Each parked handshake has room for four.
+const _: () = assert!(size_of::<Recorded>() <= 24);
 
 /// A question that was not answered at once.
 enum Open {

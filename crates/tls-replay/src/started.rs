@@ -29,12 +29,6 @@ impl StartedExchange {
     }
 }
 
-impl From<StartedExchange> for Box<dyn ActiveKeyExchange> {
-    fn from(exchange: StartedExchange) -> Self {
-        Box::new(exchange)
-    }
-}
-
 impl ActiveKeyExchange for StartedExchange {
     fn complete(self: Box<Self>, peer_share: &[u8]) -> Result<SharedSecret, Error> {
         let exchange = self.exchange.lock().unwrap_or_else(PoisonError::into_inner).take();
