@@ -40,6 +40,13 @@ pub struct SessionOptions {
     pub reject_early_data: bool,
 }
 
+impl SessionOptions {
+    fn are_defaults(&self) -> bool {
+        let Self { buffer_limit, resumption_data, reject_early_data } = self;
+        buffer_limit.is_none() && resumption_data.is_empty() && !reject_early_data
+    }
+}
+
 impl fmt::Debug for SessionOptions {
     /// Without `resumption_data`, which may be secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -63,7 +70,8 @@ impl fmt::Debug for SessionOptions {
 /// A panic in a hook unwinds through `hear` or `resume`; the session then answers [`ReplayError::Closed`].
 pub struct Session {
     config: ReplayConfig,
-    options: SessionOptions,
+    /// `None` for the defaults, which nearly all handshakes have.
+    options: Option<Box<SessionOptions>>,
     state: State,
 }
 
@@ -74,7 +82,7 @@ enum State {
     },
     /// rustls asked the client for another hello.
     Retrying(Box<Retrying>),
-    Parked(Box<Handshake>),
+    Parked(Handshake),
     Established {
         connection: Box<ServerConnection>,
         unread: Vec<u8>,
@@ -121,6 +129,7 @@ impl Session {
     /// A handshake of which nothing has been received.
     pub fn new(config: ReplayConfig, options: SessionOptions) -> Self {
         let state = State::Hello { received: Vec::new(), scan: HelloScan::default() };
+        let options = (!options.are_defaults()).then(|| Box::new(options));
         Self { config, options, state }
     }
 
@@ -253,7 +262,7 @@ impl Session {
         else {
             return Err(ReplayError::NotParked);
         };
-        if signed { self.perform(*handshake, out) } else { self.first_pass(*handshake, out) }
+        if signed { self.perform(handshake, out) } else { self.first_pass(handshake, out) }
     }
 
     /// Ends a parked handshake whose question cannot be answered, and appends the alert `internal_error`. The server's flight has
@@ -312,14 +321,16 @@ impl Session {
         out: &mut Vec<u8>,
     ) -> Result<SessionStage, ReplayError> {
         let mut connection = self.config.connection()?;
-        if let Some(limit) = self.options.buffer_limit {
-            connection.set_buffer_limit(Some(limit));
-        }
-        if !self.options.resumption_data.is_empty() {
-            connection.set_resumption_data(&self.options.resumption_data);
-        }
-        if self.options.reject_early_data {
-            connection.reject_early_data();
+        if let Some(options) = self.options.as_deref() {
+            if let Some(limit) = options.buffer_limit {
+                connection.set_buffer_limit(Some(limit));
+            }
+            if !options.resumption_data.is_empty() {
+                connection.set_resumption_data(&options.resumption_data);
+            }
+            if options.reject_early_data {
+                connection.reject_early_data();
+            }
         }
         self.advance(Attempt::Real(connection), handshake, 0, out)
     }
@@ -350,7 +361,7 @@ impl Session {
             }
             return match stop {
                 Stop::Asked => {
-                    self.state = State::Parked(Box::new(handshake));
+                    self.state = State::Parked(handshake);
                     Ok(SessionStage::Parked)
                 }
                 Stop::LocalKey => self.perform(handshake, out),
