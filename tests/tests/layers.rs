@@ -72,7 +72,7 @@ const LAYERS: &[Row] = &[
           testing: "" },
     Row { layer: 0, name: "xtask",
           ours:    "",
-          others:  "clap serde strsim toml",
+          others:  "clap serde strsim toml wait-timeout",
           testing: "" },
 ];
 

@@ -5,16 +5,20 @@
 //! those with the same features share what they build; only the oldest compiler, loom, which is another
 //! `--cfg`, and packaging have their own.
 
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant, SystemTime};
 use std::{fmt, fs};
 
 use clap::Args;
+use wait_timeout::ChildExt as _;
 
 use crate::tools::{Toolchain, has_subcommand, missing};
 use crate::usage::usage_error;
 use crate::workspace::Workspace;
 use crate::{fuzz, lab, tidy};
+
+/// A step of the usual gate that takes longer than this hangs. The longest, `test`, takes ten minutes on two cores.
+const LONGEST_STEP: Duration = Duration::from_secs(25 * 60);
 
 #[derive(Args, Debug)]
 pub(crate) struct CiArgs {
@@ -335,6 +339,25 @@ impl Step {
         }
     }
 
+    /// Whether the command ends with success, and within [`LONGEST_STEP`] unless the step is slow.
+    fn ends_well(&self, command: &mut Command) -> bool {
+        let Ok(mut child) = command.spawn() else { return false };
+        if self.slow {
+            return child.wait().is_ok_and(|status| status.success());
+        }
+        match child.wait_timeout(LONGEST_STEP) {
+            Ok(Some(status)) => status.success(),
+            Ok(None) | Err(_) => {
+                eprintln!("stopped: it still ran after {} minutes", LONGEST_STEP.as_secs() / 60);
+                // `cargo run` has become the program itself. Tests that cargo started go on, but the gate does not
+                // wait for them.
+                let _ = child.kill();
+                let _ = child.wait();
+                false
+            }
+        }
+    }
+
     /// Runs to the end; whether all was well.
     fn run(&self, workspace: &Workspace) -> bool {
         match &self.action {
@@ -366,7 +389,7 @@ impl Step {
                 if let Some(dir) = &fresh {
                     command.arg("--target-dir").arg(dir);
                 }
-                let passed = command.status().is_ok_and(|status| status.success());
+                let passed = self.ends_well(&mut command);
                 if let Some(dir) = fresh {
                     // What cannot be removed only takes up room.
                     let _ = fs::remove_dir_all(dir);

@@ -1,14 +1,19 @@
 //! A server on tokio whose key answers after 50 ms. Thousands of handshakes may be parked meanwhile, and no thread waits.
-//! Try it with `curl --insecure https://localhost:8443`.
+//!
+//! It serves a hundred verifying clients and ends. With an address, `-- localhost:8443`, it serves until it is stopped:
+//! ask it by `curl --insecure https://localhost:8443`.
 
 use std::io::{Read as _, Write as _};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::crypto::aws_lc_rs::{default_provider, sign::any_supported_type};
 use rustls::pki_types::{PrivateKeyDer, pem::PemObject as _};
 use rustls::sign::{CertifiedKey, SigningKey, SingleCertAndKey};
-use rustls::{ServerConfig, SignatureScheme};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, SignatureScheme, StreamOwned,
+};
 use tls_replay::{Question, ReplayConfig, ReplayKey, Session, SessionOptions, replayable};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -52,6 +57,24 @@ async fn serve(mut socket: TcpStream, config: ReplayConfig, key: Key) -> Result<
     }
 }
 
+async fn listen(listener: TcpListener, config: ReplayConfig, key: Key) -> Result<(), Failure> {
+    loop {
+        let (socket, _) = listener.accept().await?;
+        let served = serve(socket, config.clone(), Arc::clone(&key));
+        tokio::spawn(async { served.await.inspect_err(|error| eprintln!("{error}")) });
+    }
+}
+
+/// A client that verifies the server's certificate, on a thread of its own.
+fn ask(address: SocketAddr, client: Arc<ClientConfig>) -> Result<String, Failure> {
+    let tls = ClientConnection::new(client, "localhost".try_into()?)?;
+    let mut tls = StreamOwned::new(tls, std::net::TcpStream::connect(address)?);
+    tls.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
+    let mut answer = String::new();
+    tls.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
     let pair = rcgen::KeyPair::generate()?;
@@ -65,10 +88,27 @@ async fn main() -> Result<(), Failure> {
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
     let config = ReplayConfig::new(config)?;
-    let listener = TcpListener::bind("localhost:8443").await?;
-    loop {
-        let (socket, _) = listener.accept().await?;
-        let served = serve(socket, config.clone(), Arc::clone(&key));
-        tokio::spawn(async { served.await.inspect_err(|error| eprintln!("{error}")) });
+    if let Some(address) = std::env::args().nth(1) {
+        return listen(TcpListener::bind(address).await?, config, key).await;
     }
+    let listener = TcpListener::bind("localhost:0").await?;
+    let address = listener.local_addr()?;
+    tokio::spawn(listen(listener, config, key));
+
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate.der().clone())?;
+    let client = ClientConfig::builder_with_provider(default_provider().into())
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let (client, started) = (Arc::new(client), Instant::now());
+    let clients: Vec<_> = (0..100)
+        .map(|_| Arc::clone(&client))
+        .map(|client| tokio::task::spawn_blocking(move || ask(address, client)))
+        .collect();
+    for client in clients {
+        assert!(client.await??.ends_with("Signed elsewhere.\n"));
+    }
+    println!("100 verified answers after {:?}", started.elapsed());
+    Ok(())
 }
