@@ -33,7 +33,7 @@ use crate::{
     keys,
     load::{ClientError, TlsClient, Verified, client_config},
     scenario::{ConnectionKind, KeyType, TlsVersion},
-    server::{Connection, LiveCounters, Milestone, Progress, Service, Session as _},
+    server::{Connection, LiveCounters, Milestone, Service, Session as _, SessionProgress},
     stepped::{CostProfile, Segments, SignCosts},
 };
 
@@ -93,7 +93,8 @@ pub fn calibrate(name: &str, handshakes: usize) -> Result<CostProfile, Calibrate
     let resumed = |tls| of(ConnectionKind { key: KeyType::P256, tls, resumed: true });
     let [tls12, tls13] = [TlsVersion::Tls12, TlsVersion::Tls13];
     let (p256, p256_tls12) = (full(KeyType::P256, tls13)?, full(KeyType::P256, tls12)?);
-    let segments = [&p256, &resumed(tls13)?, &p256_tls12, &resumed(tls12)?].map(Costs::segments);
+    let segments =
+        [&p256, &resumed(tls13)?, &p256_tls12, &resumed(tls12)?].map(HandshakeTimes::segments);
     let sign = |key| Ok::<_, CalibrateError>(median(&full(key, tls13)?.sign));
     let machine = Machine::this();
     let cpu = machine.cpu.as_deref().unwrap_or("an unknown processor");
@@ -121,14 +122,14 @@ type SignTimes = Arc<Mutex<Option<(Duration, Duration)>>>;
 
 /// What each handshake cost, station by station.
 #[derive(Debug, Default)]
-struct Costs {
+struct HandshakeTimes {
     hello: Vec<Duration>,
     sign: Vec<Duration>,
     answer: Vec<Duration>,
     finish: Vec<Duration>,
 }
 
-impl Costs {
+impl HandshakeTimes {
     fn segments(&self) -> Segments {
         Segments {
             hello_us: median(&self.hello),
@@ -197,10 +198,10 @@ impl Rig {
         })
     }
 
-    fn measure(&mut self, handshakes: usize) -> Result<Costs, CalibrateError> {
-        let mut costs = Costs::default();
+    fn measure(&mut self, handshakes: usize) -> Result<HandshakeTimes, CalibrateError> {
+        let mut costs = HandshakeTimes::default();
         for _ in 0..WARM_UP {
-            self.handshake(&mut Costs::default())?;
+            self.handshake(&mut HandshakeTimes::default())?;
         }
         for _ in 0..handshakes {
             self.handshake(&mut costs)?;
@@ -212,7 +213,7 @@ impl Rig {
         Ok(costs)
     }
 
-    fn handshake(&mut self, costs: &mut Costs) -> Result<(), CalibrateError> {
+    fn handshake(&mut self, costs: &mut HandshakeTimes) -> Result<(), CalibrateError> {
         let socket = TcpStream::connect(self.listener.local_addr()?)?;
         socket.set_nonblocking(true)?;
         // With a reset at the end no connection stays behind in TIME_WAIT.
@@ -229,7 +230,7 @@ impl Rig {
             let begun = thread_cpu();
             self.poll.poll(&mut self.events, Some(Duration::ZERO))?;
             let progress = server.advance(&self.live)?;
-            let ended = progress == Progress::Ended;
+            let ended = progress == SessionProgress::Ended;
             let spent = if ended {
                 // The goodbye is the server's last, and the socket closes with it.
                 drop(server);

@@ -14,7 +14,7 @@ use handshake_lab::{
     load::{Verified, client_config},
     run::Device,
     scenario::{self, KeyType, TlsVersion},
-    server::{Ended, Ending, Limits, Server, ServerPlan, Service},
+    server::{Ended, Limits, Server, ServerPlan, Service, StopOrder},
 };
 use rustls::{ClientConfig, ClientConnection, StreamOwned, pki_types::ServerName};
 use ssl_async::SslContext;
@@ -92,7 +92,7 @@ impl Site {
     }
 
     /// Ends it, and holds the ledger to be empty.
-    fn end(self, how: Ending) -> (Ended, engine_core::EngineStats) {
+    fn end(self, how: StopOrder) -> (Ended, engine_core::EngineStats) {
         let ended = self.server.end(how, LIMIT).expect("it ends");
         let device = self.device.end(LIMIT);
         assert_eq!(ended.stuck, 0);
@@ -138,7 +138,7 @@ fn l5_peers_that_hang_up_while_parked_cost_only_their_own_sessions() {
     assert!(ask(&mut patient, "GET / HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 200 OK\r\n"));
     drop(patient);
 
-    let (ended, engine) = site.end(Ending::Drain(LIMIT));
+    let (ended, engine) = site.end(StopOrder::Drain(LIMIT));
     let worker = &ended.workers[0];
     assert_eq!((worker.handshakes, worker.failed), (1, 0));
     assert!(worker.hung_up >= 3, "{worker:?}");
@@ -150,7 +150,7 @@ fn l8_a_server_given_up_with_sessions_parked_leaves_nothing() {
     let site = Site::page(1500.0);
     let clients: Vec<_> = (0..5).map(|_| site.hello()).collect();
     site.wait_for_operations(5);
-    let (ended, engine) = site.end(Ending::Abandon);
+    let (ended, engine) = site.end(StopOrder::Abandon);
     assert_eq!(ended.workers[0].abandoned, 5);
     assert_eq!((engine.cancelled, engine.late), (5, 5));
     drop(clients);
@@ -163,7 +163,7 @@ fn l3_a_drain_ends_idle_sessions_at_once_and_answers_the_first_request_of_parked
     ask(&mut idle, "GET / HTTP/1.1\r\n\r\n");
     let mut parked = site.hello();
     site.wait_for_operations(2);
-    site.server.tell(Ending::Drain(LIMIT)).expect("it hears");
+    site.server.tell(StopOrder::Drain(LIMIT)).expect("it hears");
 
     // An orderly goodbye reads as the end of the data.
     assert_eq!(idle.read(&mut [0]).expect("close_notify"), 0);
@@ -174,7 +174,7 @@ fn l3_a_drain_ends_idle_sessions_at_once_and_answers_the_first_request_of_parked
         "{answer}"
     );
     assert_eq!(parked.read(&mut [0]).expect("close_notify"), 0);
-    let (ended, _) = site.end(Ending::Drain(LIMIT));
+    let (ended, _) = site.end(StopOrder::Drain(LIMIT));
     assert_eq!((ended.workers[0].handshakes, ended.workers[0].abandoned), (2, 0));
 }
 
@@ -190,7 +190,7 @@ fn requests_sent_in_one_piece_are_answered_in_order() {
     assert!(last.contains("Connection: close"));
     assert_eq!(client.read(&mut [0]).expect("close_notify"), 0);
     assert_eq!(site.server.live().requests(), 4);
-    let (ended, _) = site.end(Ending::Drain(LIMIT));
+    let (ended, _) = site.end(StopOrder::Drain(LIMIT));
     assert_eq!((ended.workers[0].handshakes, ended.workers[0].hung_up), (1, 0));
 }
 
@@ -206,7 +206,7 @@ fn what_is_not_tls_ends_its_own_connection_only() {
     assert_eq!(told.first(), Some(&21));
 
     assert!(ask(&mut site.connect(), "GET / HTTP/1.1\r\n\r\n").starts_with("HTTP/1.1 200 OK\r\n"));
-    let (ended, _) = site.end(Ending::Drain(LIMIT));
+    let (ended, _) = site.end(StopOrder::Drain(LIMIT));
     assert_eq!((ended.workers[0].handshakes, ended.workers[0].failed), (1, 1));
 }
 
@@ -217,7 +217,7 @@ fn l4_every_wake_finds_its_session() {
     for client in &mut clients {
         assert_eq!(client.read(&mut [0]).expect("close_notify"), 0);
     }
-    let (ended, engine) = site.end(Ending::Drain(LIMIT));
+    let (ended, engine) = site.end(StopOrder::Drain(LIMIT));
     let worker = &ended.workers[0];
     assert_eq!(worker.handshakes, 32);
     // A completion that came before the pause needed no wake; every other needed exactly one.
@@ -236,7 +236,7 @@ fn l7_the_loop_turns_for_events_and_not_for_the_time_that_passes() {
     for _ in 0..10 {
         assert_eq!(site.hello().read(&mut [0]).expect("close_notify"), 0);
     }
-    let (ended, _) = site.end(Ending::Abandon);
+    let (ended, _) = site.end(StopOrder::Abandon);
     let worker = &ended.workers[0];
     assert_eq!(worker.handshakes, 10);
     // Accept, hello, completion, Finished: a few turns each, where a loop that spins makes thousands.
@@ -265,7 +265,7 @@ fn half_a_hello_is_told_and_hung_up_on() {
     // A reset if it was too late for the hello.
     let _ = half.read_to_end(&mut told);
     assert_eq!(told, INTERNAL_ERROR);
-    let (ended, _) = site.end(Ending::Drain(LIMIT));
+    let (ended, _) = site.end(StopOrder::Drain(LIMIT));
     assert_eq!((ended.workers[0].timeouts.handshakes, ended.workers[0].handshakes), (1, 0));
 }
 
@@ -278,7 +278,7 @@ fn a_handshake_whose_key_takes_too_long_is_told_and_hung_up_on() {
     let mut told = Vec::new();
     parked.sock.read_to_end(&mut told).expect("it is told, and hung up on");
     assert_eq!(told, INTERNAL_ERROR);
-    let (ended, engine) = site.end(Ending::Abandon);
+    let (ended, engine) = site.end(StopOrder::Abandon);
     assert_eq!(ended.workers[0].timeouts.handshakes, 1);
     assert!(engine.cancelled <= 1);
 }
@@ -290,7 +290,7 @@ fn an_idle_connection_is_closed_in_good_order() {
     let mut client = site.connect();
     ask(&mut client, "GET / HTTP/1.1\r\n\r\n");
     assert_eq!(client.read(&mut [0]).expect("close_notify"), 0);
-    let (ended, _) = site.end(Ending::Drain(LIMIT));
+    let (ended, _) = site.end(StopOrder::Drain(LIMIT));
     assert_eq!((ended.workers[0].timeouts.idle, ended.workers[0].failed), (1, 0));
 }
 
@@ -301,7 +301,7 @@ fn half_a_request_is_answered_with_its_time_being_over() {
     // Silent after the handshake, from where its time counts: nothing can be answered.
     let mut silent = site.hello();
     assert_eq!(silent.read(&mut [0]).expect("close_notify"), 0);
-    let (ended, _) = site.end(Ending::Drain(LIMIT));
+    let (ended, _) = site.end(StopOrder::Drain(LIMIT));
     assert_eq!(ended.workers[0].timeouts.requests, 1);
 
     let limits = Limits { request: Some(Duration::from_millis(100)), ..Limits::default() };
@@ -310,7 +310,7 @@ fn half_a_request_is_answered_with_its_time_being_over() {
     let answer = ask(&mut half, "GET / HTTP/1.1\r\nHost: loc");
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
     drop(half);
-    site.end(Ending::Drain(LIMIT));
+    site.end(StopOrder::Drain(LIMIT));
 }
 
 #[test]
@@ -327,7 +327,7 @@ fn bare_line_feeds_bodies_and_head_are_answered_on_one_connection() {
     let page = ask(&mut client, "GET / HTTP/1.1\r\n\r\n");
     assert!(page.contains("\r\nDate: "), "{page}");
     drop(client);
-    let (ended, _) = site.end(Ending::Drain(LIMIT));
+    let (ended, _) = site.end(StopOrder::Drain(LIMIT));
     assert_eq!(ended.workers[0].handshakes, 1);
 }
 
@@ -346,20 +346,20 @@ fn a_refusal_reaches_a_client_that_goes_on_sending() {
         assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
         assert_eq!(client.read(&mut [0]).expect("close_notify"), 0);
     }
-    site.end(Ending::Drain(LIMIT));
+    site.end(StopOrder::Drain(LIMIT));
 }
 
 #[test]
 fn a_drain_answers_those_that_were_accepted_and_have_said_nothing_yet() {
     let site = Site::page(1.0);
     let mut late: Vec<_> = (0..20).map(|_| site.connect()).collect();
-    site.server.tell(Ending::Drain(LIMIT)).expect("it hears");
+    site.server.tell(StopOrder::Drain(LIMIT)).expect("it hears");
     for client in &mut late {
         let answer = ask(client, "GET / HTTP/1.1\r\n\r\n");
         assert!(answer.contains("Connection: close"), "{answer}");
         assert_eq!(client.read(&mut [0]).expect("close_notify"), 0);
     }
-    let (ended, _) = site.end(Ending::Drain(LIMIT));
+    let (ended, _) = site.end(StopOrder::Drain(LIMIT));
     assert_eq!((ended.workers[0].handshakes, ended.workers[0].abandoned), (20, 0));
 }
 

@@ -44,7 +44,7 @@ pub use origin::Origin;
 pub use page::{comparison, report};
 pub use previous_run::{PreviousRun, TIMELINE_SCHEMA, TimelineFile};
 pub use progress::Progress;
-pub use results::{Knee, LawReport, Ledger, Level, Results, RowReport, SCHEMA};
+pub use results::{Knee, LawReport, Ledger, LedgerLevel, Results, RowReport, SCHEMA};
 pub use table::{laws_line, ledger_line, notes, table};
 pub use trace::trace;
 pub use verdict::{Verdict, verdict};

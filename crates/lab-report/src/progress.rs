@@ -167,7 +167,7 @@ impl Progress {
 
 /// What is shown of a state.
 #[derive(Debug, PartialEq, Eq)]
-struct Line {
+struct ProgressLine {
     position: u64,
     text: String,
 }
@@ -179,7 +179,7 @@ impl State {
         clippy::cast_sign_loss,
         reason = "shown to people, and not negative"
     )]
-    fn line(&self, now: Instant, done: u64, share: f64) -> Line {
+    fn line(&self, now: Instant, done: u64, share: f64) -> ProgressLine {
         let rate = done as f64 / (now - self.part_begun).as_secs_f64().max(1e-3);
         let parts = self.parts.max(1) as f64;
         let whole = ((self.done as f64 + share) / parts).clamp(1e-6, 1.0);
@@ -188,7 +188,7 @@ impl State {
             if share <= 0.0 { String::new() } else { format!(", about {:.0} s left", left.ceil()) };
         let Self { name, noun, .. } = self;
         let text = format!("{name}: {done} {noun}, {rate:.0} a second{remaining}");
-        Line { position: (whole * parts * STEPS as f64) as u64, text }
+        ProgressLine { position: (whole * parts * STEPS as f64) as u64, text }
     }
 }
 

@@ -152,21 +152,21 @@ pub struct Knee {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ledger {
     /// Jobs that have begun and not ended.
-    pub jobs: Level,
+    pub jobs: LedgerLevel,
     /// Stacks in use.
-    pub stacks: Level,
+    pub stacks: LedgerLevel,
     /// Requests that exist.
-    pub requests: Level,
+    pub requests: LedgerLevel,
     /// Requests that wait for a ring entry.
-    pub waiters: Level,
+    pub waiters: LedgerLevel,
     /// Descriptors that wait contexts hold.
-    pub fds: Level,
+    pub fds: LedgerLevel,
     /// Handles open at the device.
-    pub device_handles: Level,
+    pub device_handles: LedgerLevel,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Level {
+pub struct LedgerLevel {
     /// At the end of the run.
     pub now: u64,
     /// The most at any time.
@@ -201,7 +201,7 @@ impl Knee {
 }
 
 impl Ledger {
-    pub fn entries(&self) -> [(&'static str, Level); 6] {
+    pub fn entries(&self) -> [(&'static str, LedgerLevel); 6] {
         [
             ("jobs", self.jobs),
             ("stacks", self.stacks),
@@ -214,7 +214,7 @@ impl Ledger {
 
     /// Adds the ledger of another server that ran *after* this one: present levels add up, peaks do not.
     pub fn follow(&mut self, next: &Self) {
-        let follow = |level: &mut Level, next: Level| {
+        let follow = |level: &mut LedgerLevel, next: LedgerLevel| {
             level.now += next.now;
             level.peak = level.peak.max(next.peak);
         };
@@ -227,7 +227,7 @@ impl Ledger {
     }
 }
 
-impl Level {
+impl LedgerLevel {
     /// The level of another worker that ran *beside* this one. The sum of the peaks is an upper bound of the peak.
     #[must_use]
     pub const fn beside(self, other: Self) -> Self {

@@ -36,7 +36,7 @@ pub(super) fn results() -> Results {
             row("async", 4_000.0, 120.0),
             row("free-sign", 4_400.0, 100.0),
         ],
-        ledger: Ledger { jobs: Level { now: 0, peak: 7 }, ..Ledger::default() },
+        ledger: Ledger { jobs: LedgerLevel { now: 0, peak: 7 }, ..Ledger::default() },
         laws: vec![LawReport { law: "L8".to_owned(), checked: 18, held: true, detail: None }],
         knee: None,
         doubts: Vec::new(),

@@ -1,7 +1,7 @@
 //! The ledger of a server: what it holds and held, gathered from the pools, engines and devices that keep its accounts.
 
 use engine_core::EngineStats;
-use lab_report::{Ledger, Level};
+use lab_report::{Ledger, LedgerLevel};
 
 use super::device::DeviceReport;
 use crate::server::WorkerReport;
@@ -13,7 +13,7 @@ pub(crate) fn engines(devices: &[DeviceReport]) -> Vec<&EngineStats> {
 
 /// Gathers the ledger after the workers' end.
 pub fn ledger(workers: &[WorkerReport], engines: &[&EngineStats]) -> Ledger {
-    let level = |now: usize, peak: usize| Level { now: now as u64, peak: peak as u64 };
+    let level = |now: usize, peak: usize| LedgerLevel { now: now as u64, peak: peak as u64 };
     let jobs = |worker: &WorkerReport| level(worker.pool.live, worker.pool.peak_live);
     // A stack is in use exactly as long as its job lives, so their peaks are the same.
     let stacks = |worker: &WorkerReport| level(worker.pool.stacks_in_use, worker.pool.peak_live);
@@ -22,15 +22,15 @@ pub fn ledger(workers: &[WorkerReport], engines: &[&EngineStats]) -> Ledger {
     let handles = crypto_ops::device_handles();
     let engine_level = |of: fn(&EngineStats) -> engine_core::Level| {
         let levels = engines.iter().map(|engine| of(engine));
-        let levels = levels.map(|level| Level { now: level.now, peak: level.peak });
-        levels.fold(Level::default(), Level::beside)
+        let levels = levels.map(|level| LedgerLevel { now: level.now, peak: level.peak });
+        levels.fold(LedgerLevel::default(), LedgerLevel::beside)
     };
     Ledger {
-        jobs: workers.iter().map(jobs).fold(Level::default(), Level::beside),
-        stacks: workers.iter().map(stacks).fold(Level::default(), Level::beside),
+        jobs: workers.iter().map(jobs).fold(LedgerLevel::default(), LedgerLevel::beside),
+        stacks: workers.iter().map(stacks).fold(LedgerLevel::default(), LedgerLevel::beside),
         requests: engine_level(|engine| engine.requests),
         waiters: engine_level(|engine| engine.waiters),
         fds: level(fds.now, fds.peak),
-        device_handles: Level { now: handles.now, peak: handles.peak },
+        device_handles: LedgerLevel { now: handles.now, peak: handles.peak },
     }
 }

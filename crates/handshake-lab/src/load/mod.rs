@@ -116,7 +116,7 @@ struct Generator<'a> {
     begun: Instant,
     cpu_before: Duration,
     processor_wait_before: Option<Duration>,
-    places: Vec<Place>,
+    places: Vec<ClientPlace>,
     /// Places that still have a client or are about to have one.
     open_places: usize,
     opened: u64,
@@ -125,7 +125,7 @@ struct Generator<'a> {
 }
 
 #[derive(Debug, Default)]
-struct Place {
+struct ClientPlace {
     client: Option<TlsClient<TcpStream>>,
     kind: Option<ConnectionKind>,
     rounds_begun: u64,
@@ -137,7 +137,7 @@ struct Place {
 impl<'a> Generator<'a> {
     fn new(plan: &'a LoadPlan) -> io::Result<Self> {
         let mut places = Vec::new();
-        places.resize_with(plan.connections, Place::default);
+        places.resize_with(plan.connections, ClientPlace::default);
         Ok(Self {
             plan,
             poll: Poll::new()?,
@@ -204,7 +204,7 @@ impl<'a> Generator<'a> {
 
     fn drive(&mut self, place: usize) {
         let begun = self.begun;
-        let Place { client, kind, opened, took, .. } = &mut self.places[place];
+        let ClientPlace { client, kind, opened, took, .. } = &mut self.places[place];
         // An event of a connection that ended earlier in this batch.
         let Some(client) = client else { return };
         let driven = client.drive();

@@ -15,7 +15,7 @@ use crate::{
     keys::Asked,
     load::{Clients, LoadPlan, Verified},
     scenario::{Mode, RowPlan},
-    server::{Ending, Limits, Server, ServerPlan, Service},
+    server::{Limits, Server, ServerPlan, Service, StopOrder},
 };
 
 /// Every n-th session that parks is resumed once without a wake, which must do no harm (law L2).
@@ -78,7 +78,7 @@ pub(super) fn run(
         watched(&load, device.as_ref(), server.live(), progress).map_err(system)?;
 
     let ending =
-        if plan.mode == Mode::Blocking { Ending::Abandon } else { Ending::Drain(plan.drain) };
+        if plan.mode == Mode::Blocking { StopOrder::Abandon } else { StopOrder::Drain(plan.drain) };
     // A worker that blocks ends after its operation at the latest.
     let patience = plan.device().latency() * 2 + plan.drain;
     let ended = server.end(ending, patience).map_err(system)?;

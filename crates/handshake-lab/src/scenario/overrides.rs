@@ -49,14 +49,14 @@ pub(super) fn apply(raw: &mut Table, argument: &str) -> Result<(), ScenarioError
 }
 
 /// What a key of `--set` means.
-struct Target<'a> {
+struct OverrideTarget<'a> {
     section: &'static Section,
     /// The member of a repeated section; `None` for all of them.
     member: Option<&'a str>,
     field: &'static Field,
 }
 
-fn resolve(key: &str) -> Result<Target<'_>, ScenarioError> {
+fn resolve(key: &str) -> Result<OverrideTarget<'_>, ScenarioError> {
     let parts: Vec<&str> = key.split('.').collect();
     match parts.as_slice() {
         [field] => bare(field),
@@ -67,14 +67,14 @@ fn resolve(key: &str) -> Result<Target<'_>, ScenarioError> {
 }
 
 /// A bare field name: the top level's, or the only one outside `[[row]]`, whose fields mostly repeat others.
-fn bare(key: &str) -> Result<Target<'_>, ScenarioError> {
+fn bare(key: &str) -> Result<OverrideTarget<'_>, ScenarioError> {
     let target = |section: &'static Section| {
-        section.field(key).map(|field| Target { section, member: None, field })
+        section.field(key).map(|field| OverrideTarget { section, member: None, field })
     };
     if let Some(found) = target(&SECTIONS[0]) {
         return Ok(found);
     }
-    let mut found: Vec<Target<'_>> =
+    let mut found: Vec<OverrideTarget<'_>> =
         SECTIONS[1..].iter().filter(|section| section.name != "row").filter_map(target).collect();
     if found.len() > 1 {
         let candidates = found.iter().map(|target| target.section.path(key)).collect();
@@ -88,11 +88,13 @@ fn in_section<'a>(
     section: &str,
     member: Option<&'a str>,
     field: &str,
-) -> Result<Target<'a>, ScenarioError> {
+) -> Result<OverrideTarget<'a>, ScenarioError> {
     SECTIONS
         .iter()
         .find(|known| known.name == section && (known.repeats() || member.is_none()))
-        .and_then(|section| section.field(field).map(|field| Target { section, member, field }))
+        .and_then(|section| {
+            section.field(field).map(|field| OverrideTarget { section, member, field })
+        })
         .ok_or_else(|| unknown(key))
 }
 

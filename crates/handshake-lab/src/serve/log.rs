@@ -144,12 +144,12 @@ fn write(lines: &Receiver<Message>, mut out: impl Write, lost: &AtomicU64) {
 }
 
 /// One event being written; sent when it is whole.
-struct Line<'a> {
+struct LogLine<'a> {
     lines: &'a Lines,
     text: Vec<u8>,
 }
 
-impl Write for Line<'_> {
+impl Write for LogLine<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.text.extend_from_slice(bytes);
         Ok(bytes.len())
@@ -160,7 +160,7 @@ impl Write for Line<'_> {
     }
 }
 
-impl Drop for Line<'_> {
+impl Drop for LogLine<'_> {
     fn drop(&mut self) {
         if !self.text.is_empty() {
             self.lines.send(std::mem::take(&mut self.text));
@@ -169,10 +169,10 @@ impl Drop for Line<'_> {
 }
 
 impl<'a> MakeWriter<'a> for Lines {
-    type Writer = Line<'a>;
+    type Writer = LogLine<'a>;
 
-    fn make_writer(&'a self) -> Line<'a> {
-        Line { lines: self, text: Vec::new() }
+    fn make_writer(&'a self) -> LogLine<'a> {
+        LogLine { lines: self, text: Vec::new() }
     }
 }
 

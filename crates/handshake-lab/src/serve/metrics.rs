@@ -20,11 +20,11 @@ use engine_core::{Engine, HistogramSnapshot};
 
 use crate::server::{
     Cause, LiveCounters,
-    http::{self, Content, Parsed, Request, Status, Target},
+    http::{self, Content, Parsed, Request, RequestTarget, Status},
 };
 
 #[derive(Debug, Clone)]
-pub(super) struct Source {
+pub(super) struct MetricsSource {
     pub(super) live: Arc<LiveCounters>,
     /// `None` if the workers sign.
     pub(super) engine: Option<Arc<Engine<CryptoOp>>>,
@@ -49,7 +49,7 @@ impl Metrics {
     ///
     /// # Errors
     /// When the system has no thread left.
-    pub(super) fn start(listener: TcpListener, source: Source) -> io::Result<Self> {
+    pub(super) fn start(listener: TcpListener, source: MetricsSource) -> io::Result<Self> {
         let address = listener.local_addr()?;
         let ended = Arc::new(AtomicBool::new(false));
         let told = Arc::clone(&ended);
@@ -74,7 +74,7 @@ impl Metrics {
     }
 }
 
-fn accept(listener: &TcpListener, source: &Source, ended: &AtomicBool) {
+fn accept(listener: &TcpListener, source: &MetricsSource, ended: &AtomicBool) {
     let running = Arc::new(AtomicUsize::new(0));
     loop {
         let accepted = listener.accept();
@@ -103,7 +103,7 @@ fn accept(listener: &TcpListener, source: &Source, ended: &AtomicBool) {
 }
 
 /// Answers one request and closes the connection.
-fn answer(mut socket: TcpStream, source: &Source) -> io::Result<()> {
+fn answer(mut socket: TcpStream, source: &MetricsSource) -> io::Result<()> {
     let deadline = Instant::now() + PATIENCE;
     socket.set_write_timeout(Some(PATIENCE))?;
     let mut received = Vec::new();
@@ -127,12 +127,12 @@ fn answer(mut socket: TcpStream, source: &Source) -> io::Result<()> {
     };
     request.keep_alive = false;
     let content = match (request.status, request.target) {
-        (Status::Ok, Target::Metrics) => Content { kind: TEXT_FORMAT, text: page(source) },
-        (Status::Ok, Target::Health) if source.live.is_draining() => {
+        (Status::Ok, RequestTarget::Metrics) => Content { kind: TEXT_FORMAT, text: page(source) },
+        (Status::Ok, RequestTarget::Health) if source.live.is_draining() => {
             request.status = Status::Unavailable;
             Content::plain(String::new())
         }
-        (Status::Ok, Target::Health) => Content::plain("ok\n".to_owned()),
+        (Status::Ok, RequestTarget::Health) => Content::plain("ok\n".to_owned()),
         (Status::Ok, _) => Content::plain("/metrics and /health\n".to_owned()),
         _ => Content::plain(String::new()),
     };
@@ -142,10 +142,10 @@ fn answer(mut socket: TcpStream, source: &Source) -> io::Result<()> {
 /// The media type of the text format.
 const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-pub(super) fn page(source: &Source) -> String {
+pub(super) fn page(source: &MetricsSource) -> String {
     let live = &source.live;
     let timeouts = live.timeouts();
-    let mut page = Page(String::new());
+    let mut page = MetricsPage(String::new());
     page.counter("layby_connections_accepted_total", "Connections accepted.", live.accepted());
     page.gauge("layby_sessions", "Sessions there are now.", live.sessions() as u64);
     page.counter("layby_handshakes_total", "Handshakes completed.", live.handshakes());
@@ -192,9 +192,9 @@ pub(super) fn page(source: &Source) -> String {
     page.0
 }
 
-struct Page(String);
+struct MetricsPage(String);
 
-impl Page {
+impl MetricsPage {
     fn head(&mut self, name: &str, help: &str, kind: &str) {
         let _ = write!(self.0, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
     }
@@ -260,7 +260,7 @@ mod tests {
         let device =
             engine_core::Inline::new(|op: &CryptoOp| Ok(crypto_ops::testing::fake_output(op)));
         let engine = Some(Engine::builder(Arc::new(device)).build());
-        let page = page(&Source { live: Arc::default(), engine });
+        let page = page(&MetricsSource { live: Arc::default(), engine });
         let mut metric = String::new();
         let mut seen = Vec::new();
         for line in page.lines() {

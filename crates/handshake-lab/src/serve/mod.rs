@@ -27,14 +27,14 @@ use crate::{
     keys,
     run::Device,
     scenario,
-    server::{Ending, Limits, LiveCounters, Server, ServerPlan, Service, Timeouts},
+    server::{Limits, LiveCounters, Server, ServerPlan, Service, StopOrder, Timeouts},
 };
 
 pub use identity::{Identity, IdentityError};
 pub use offload::Threads;
 
 use certificate::Current;
-use metrics::{Metrics, Source};
+use metrics::{Metrics, MetricsSource};
 use offload::Offload;
 
 /// Where the server's key is used.
@@ -183,7 +183,7 @@ impl Serving {
                 limits,
             },
         )?;
-        let source = Source {
+        let source = MetricsSource {
             live: Arc::clone(server.live()),
             engine: offload.as_ref().map(Offload::engine),
         };
@@ -248,7 +248,7 @@ impl Serving {
     /// What a worker failed with.
     pub fn drain(self) -> io::Result<ServeReport> {
         let requests = Arc::clone(self.server.live());
-        let ended = self.server.end(Ending::Drain(self.drain), LAST_PATIENCE)?;
+        let ended = self.server.end(StopOrder::Drain(self.drain), LAST_PATIENCE)?;
         if let Some(metrics) = self.metrics {
             metrics.end();
         }

@@ -11,8 +11,8 @@ use mio::{Interest, Registry, Token, unix::SourceFd};
 use ssl_async::{Outcome, Ssl, SslError};
 
 use super::{
-    page::{End, Page, ready},
-    phase::{Cause, Milestone, Phase, Progress},
+    page::{Conversation, ConversationEnd, ready},
+    phase::{Cause, Milestone, Phase, SessionProgress},
     service::{LiveCounters, Service},
     session::Session,
 };
@@ -24,7 +24,7 @@ pub(crate) struct Connection<T> {
     service: Service,
     /// The poller that is to watch the session's own descriptor, until it does.
     watch: Option<FdWatch>,
-    stage: Stage,
+    stage: ConnectionStage,
     draining: bool,
 }
 
@@ -42,11 +42,11 @@ impl FdWatch {
 }
 
 #[derive(Debug)]
-enum Stage {
+enum ConnectionStage {
     Handshake,
-    Page(Page),
+    Page(Conversation),
     /// Saying goodbye.
-    Closing(End),
+    Closing(ConversationEnd),
     /// Reading on, after the goodbye, until the peer is done; the bytes read.
     Lingering(usize),
 }
@@ -56,53 +56,57 @@ const LONGEST_GOODBYE: usize = 1024 * 1024;
 
 impl<T: Read + Write> Connection<T> {
     pub(crate) fn new(ssl: Ssl<T>, service: Service, watch: Option<FdWatch>) -> Self {
-        Self { ssl, service, watch, stage: Stage::Handshake, draining: false }
+        Self { ssl, service, watch, stage: ConnectionStage::Handshake, draining: false }
     }
 }
 
 impl<T: Read + Write> Session for Connection<T> {
     type Failure = SslError;
 
-    fn advance(&mut self, live: &LiveCounters) -> Result<Progress, SslError> {
+    fn advance(&mut self, live: &LiveCounters) -> Result<SessionProgress, SslError> {
         loop {
             match &mut self.stage {
-                Stage::Handshake => {
+                ConnectionStage::Handshake => {
                     if let Err(waits) = ready(self.ssl.do_handshake()?) {
                         return Ok(waits);
                     }
                     live.handshake();
                     self.stage = match self.service {
-                        Service::HandshakeOnly => Stage::Closing(End::Complete),
+                        Service::HandshakeOnly => {
+                            ConnectionStage::Closing(ConversationEnd::Complete)
+                        }
                         Service::Page { .. } => {
-                            let mut page = Page::default();
+                            let mut page = Conversation::default();
                             if self.draining {
                                 page.drain();
                             }
-                            Stage::Page(page)
+                            ConnectionStage::Page(page)
                         }
                     };
                 }
-                Stage::Page(page) => match page.advance(&mut self.ssl, &self.service, live)? {
-                    Ok(end) => self.stage = Stage::Closing(end),
-                    Err(waits) => return Ok(waits),
-                },
-                Stage::Closing(end) => {
+                ConnectionStage::Page(page) => {
+                    match page.advance(&mut self.ssl, &self.service, live)? {
+                        Ok(end) => self.stage = ConnectionStage::Closing(end),
+                        Err(waits) => return Ok(waits),
+                    }
+                }
+                ConnectionStage::Closing(end) => {
                     if let Err(waits) = ready(self.ssl.shutdown()?) {
                         return Ok(waits);
                     }
-                    if *end == End::Complete {
-                        return Ok(Progress::Ended);
+                    if *end == ConversationEnd::Complete {
+                        return Ok(SessionProgress::Ended);
                     }
-                    self.stage = Stage::Lingering(0);
+                    self.stage = ConnectionStage::Lingering(0);
                 }
-                Stage::Lingering(read) => {
+                ConnectionStage::Lingering(read) => {
                     let mut buffer = [0; 4096];
                     match self.ssl.read(&mut buffer) {
                         Ok(Outcome::Ready(n)) if n > 0 && *read < LONGEST_GOODBYE => *read += n,
                         // However the peer ends, everything has been said.
-                        Ok(Outcome::Ready(_)) | Err(_) => return Ok(Progress::Ended),
-                        Ok(Outcome::WantAsyncJob) => return Ok(Progress::WaitsForJob),
-                        Ok(_) => return Ok(Progress::Waits),
+                        Ok(Outcome::Ready(_)) | Err(_) => return Ok(SessionProgress::Ended),
+                        Ok(Outcome::WantAsyncJob) => return Ok(SessionProgress::WaitsForJob),
+                        Ok(_) => return Ok(SessionProgress::Waits),
                     }
                 }
             }
@@ -126,22 +130,22 @@ impl<T: Read + Write> Session for Connection<T> {
 
     fn time_out(&mut self, limit: Duration) -> bool {
         match &mut self.stage {
-            Stage::Handshake => {
+            ConnectionStage::Handshake => {
                 let _timed_out = self.ssl.time_out(limit);
                 false
             }
-            Stage::Page(page) => {
+            ConnectionStage::Page(page) => {
                 if !page.time_out() {
-                    self.stage = Stage::Closing(End::Complete);
+                    self.stage = ConnectionStage::Closing(ConversationEnd::Complete);
                 }
                 true
             }
-            Stage::Closing(_) | Stage::Lingering(_) => false,
+            ConnectionStage::Closing(_) | ConnectionStage::Lingering(_) => false,
         }
     }
 
     fn milestone(&self) -> Milestone {
-        if !matches!(self.stage, Stage::Handshake) {
+        if !matches!(self.stage, ConnectionStage::Handshake) {
             return Milestone::Established;
         }
         match self.ssl.connection() {
@@ -154,18 +158,18 @@ impl<T: Read + Write> Session for Connection<T> {
 
     fn phase(&self) -> Phase {
         match &self.stage {
-            Stage::Handshake => Phase::Handshake,
-            Stage::Page(page) => page.phase(),
-            Stage::Closing(_) | Stage::Lingering(_) => Phase::Closing,
+            ConnectionStage::Handshake => Phase::Handshake,
+            ConnectionStage::Page(page) => page.phase(),
+            ConnectionStage::Closing(_) | ConnectionStage::Lingering(_) => Phase::Closing,
         }
     }
 
     fn drain(&mut self) -> bool {
         self.draining = true;
-        if let Stage::Page(page) = &mut self.stage
+        if let ConnectionStage::Page(page) = &mut self.stage
             && page.drain()
         {
-            self.stage = Stage::Closing(End::Complete);
+            self.stage = ConnectionStage::Closing(ConversationEnd::Complete);
             return true;
         }
         false

@@ -20,7 +20,7 @@ pub(crate) enum Parsed {
 pub(crate) struct Request {
     pub(crate) status: Status,
     /// What it asks for, if the status is [`Status::Ok`].
-    pub(crate) target: Target,
+    pub(crate) target: RequestTarget,
     /// Whether the client wants no content (`HEAD`).
     pub(crate) head: bool,
     pub(crate) keep_alive: bool,
@@ -29,7 +29,7 @@ pub(crate) struct Request {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Target {
+pub(crate) enum RequestTarget {
     /// `/`.
     Page,
     Health,
@@ -100,7 +100,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Parsed {
     };
     let target = target(path);
     let status = match (method, target) {
-        ("GET" | "HEAD", Target::Other) => Status::NotFound,
+        ("GET" | "HEAD", RequestTarget::Other) => Status::NotFound,
         ("GET" | "HEAD", _) => Status::Ok,
         (method, _) if METHODS.contains(&method) => Status::MethodNotAllowed,
         _ => Status::NotImplemented,
@@ -197,24 +197,24 @@ fn asks_for_another_version(bytes: &[u8]) -> bool {
 }
 
 /// What a path, or a whole URI, names (RFC 9112, 3.2).
-fn target(path: &str) -> Target {
+fn target(path: &str) -> RequestTarget {
     let path = match path.split_once("://") {
         Some(("http" | "https", rest)) => rest.find(['/', '?']).map_or("/", |at| &rest[at..]),
         _ => path,
     };
     match path.split('?').next().unwrap_or_default() {
         // The second of a URI without a path but with a query.
-        "/" | "" => Target::Page,
-        "/health" => Target::Health,
-        "/metrics" => Target::Metrics,
-        _ => Target::Other,
+        "/" | "" => RequestTarget::Page,
+        "/health" => RequestTarget::Health,
+        "/metrics" => RequestTarget::Metrics,
+        _ => RequestTarget::Other,
     }
 }
 
 impl Request {
     /// What stands for a request that could not be read: answered with `status`, then closed.
     pub(crate) const fn refused(status: Status) -> Self {
-        Self { status, target: Target::Other, head: false, keep_alive: false, body: 0 }
+        Self { status, target: RequestTarget::Other, head: false, keep_alive: false, body: 0 }
     }
 }
 

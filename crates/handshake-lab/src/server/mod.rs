@@ -47,7 +47,7 @@ use tokens::CONTROL;
 use worker::Worker;
 
 pub(crate) use connection::Connection;
-pub(crate) use phase::{Milestone, Progress};
+pub(crate) use phase::{Milestone, SessionProgress};
 pub(crate) use session::{Charge, Session};
 
 pub use limits::Limits;
@@ -71,7 +71,7 @@ struct Running {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
+pub enum StopOrder {
     /// No new connection; open ones are served to their end, within this time.
     Drain(Duration),
     /// At once, whatever is under way.
@@ -126,7 +126,7 @@ impl Server {
         for _ in 0..server.workers.len() {
             // A worker that sends nothing has panicked; joining it reports that.
             if let Ok(Err(error)) = started.recv() {
-                let _ = server.tell(Ending::Abandon);
+                let _ = server.tell(StopOrder::Abandon);
                 return Err(error);
             }
         }
@@ -152,12 +152,12 @@ impl Server {
     ///
     /// # Panics
     /// A panic of a worker is handed on.
-    pub fn end(self, how: Ending, patience: Duration) -> io::Result<Ended> {
+    pub fn end(self, how: StopOrder, patience: Duration) -> io::Result<Ended> {
         self.tell(how)?;
-        if let Ending::Drain(grace) = how {
+        if let StopOrder::Drain(grace) = how {
             self.wait(grace);
         }
-        self.tell(Ending::Abandon)?;
+        self.tell(StopOrder::Abandon)?;
         self.wait(patience);
         let (ended, stuck): (Vec<_>, Vec<_>) =
             self.workers.into_iter().partition(|worker| worker.thread.is_finished());
@@ -183,10 +183,10 @@ impl Server {
     ///
     /// # Errors
     /// When a worker cannot be woken.
-    pub fn tell(&self, how: Ending) -> io::Result<()> {
+    pub fn tell(&self, how: StopOrder) -> io::Result<()> {
         let what = match how {
-            Ending::Drain(_) => DRAIN,
-            Ending::Abandon => ABANDON,
+            StopOrder::Drain(_) => DRAIN,
+            StopOrder::Abandon => ABANDON,
         };
         self.live.drain();
         for worker in &self.workers {

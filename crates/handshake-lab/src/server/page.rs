@@ -8,13 +8,13 @@ use std::{
 use ssl_async::{Outcome, Ssl, SslError};
 
 use super::{
-    http::{self, Content, Parsed, Request, Status, Target},
-    phase::{Phase, Progress},
+    http::{self, Content, Parsed, Request, RequestTarget, Status},
+    phase::{Phase, SessionProgress},
     service::{LiveCounters, Service},
 };
 
 #[derive(Debug, Default)]
-pub(super) struct Page {
+pub(super) struct Conversation {
     received: Vec<u8>,
     /// Bytes of a request's body that have not been passed over yet.
     body: u64,
@@ -31,7 +31,7 @@ pub(super) struct Page {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum ConversationEnd {
     /// Nothing is left to be read.
     Complete,
     /// The peer may still be sending. Closing the connection now would send it a reset, and it could lose the answer.
@@ -39,22 +39,22 @@ pub(super) enum End {
 }
 
 /// The value that is ready, or what the session waits for.
-pub(super) fn ready<V>(outcome: Outcome<V>) -> Result<V, Progress> {
+pub(super) fn ready<V>(outcome: Outcome<V>) -> Result<V, SessionProgress> {
     match outcome {
         Outcome::Ready(value) => Ok(value),
-        Outcome::WantAsyncJob => Err(Progress::WaitsForJob),
-        Outcome::WantRead | Outcome::WantWrite | Outcome::WantAsync => Err(Progress::Waits),
+        Outcome::WantAsyncJob => Err(SessionProgress::WaitsForJob),
+        Outcome::WantRead | Outcome::WantWrite | Outcome::WantAsync => Err(SessionProgress::Waits),
     }
 }
 
-impl Page {
+impl Conversation {
     /// Answers requests until the conversation is over or has to wait.
     pub(super) fn advance<T: Read + Write>(
         &mut self,
         ssl: &mut Ssl<T>,
         service: &Service,
         live: &LiveCounters,
-    ) -> Result<Result<End, Progress>, SslError> {
+    ) -> Result<Result<ConversationEnd, SessionProgress>, SslError> {
         loop {
             while self.sent < self.response.len() {
                 match ready(ssl.write(&self.response[self.sent..])?) {
@@ -64,7 +64,11 @@ impl Page {
             }
             if self.last {
                 let open = self.refused || self.body > 0 || !self.received.is_empty();
-                return Ok(Ok(if open { End::PeerMaySend } else { End::Complete }));
+                return Ok(Ok(if open {
+                    ConversationEnd::PeerMaySend
+                } else {
+                    ConversationEnd::Complete
+                }));
             }
             self.pass_over_body();
             let request = match http::parse(&self.received) {
@@ -80,7 +84,7 @@ impl Page {
                 Parsed::Partial | Parsed::Request(..) | Parsed::Bad(_) => {
                     let mut buffer = [0; 2048];
                     match ready(ssl.read(&mut buffer)?) {
-                        Ok(0) => return Ok(Ok(End::Complete)),
+                        Ok(0) => return Ok(Ok(ConversationEnd::Complete)),
                         Ok(n) => self.received.extend_from_slice(&buffer[..n]),
                         Err(waits) => return Ok(Err(waits)),
                     }
@@ -89,7 +93,7 @@ impl Page {
             };
             live.request();
             let content = match (request.status, request.target) {
-                (Status::Ok, Target::Health) => "ok\n".to_owned(),
+                (Status::Ok, RequestTarget::Health) => "ok\n".to_owned(),
                 (Status::Ok, _) => page(ssl, service),
                 _ => String::new(),
             };
@@ -104,7 +108,7 @@ impl Page {
     }
 
     fn answer(&mut self, mut request: Request, content: String) {
-        if request.status == Status::Ok && request.target == Target::Metrics {
+        if request.status == Status::Ok && request.target == RequestTarget::Metrics {
             // Metrics are on an address of their own.
             request.status = Status::NotFound;
         }

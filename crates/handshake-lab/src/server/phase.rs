@@ -28,7 +28,7 @@ impl Cause {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Progress {
+pub(crate) enum SessionProgress {
     /// The session waits for its transport or, if it is parked, for its wake.
     Waits,
     /// The session waits for a job: the pool is at its maximum.

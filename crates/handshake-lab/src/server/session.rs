@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::{
-    phase::{Cause, Milestone, Phase, Progress},
+    phase::{Cause, Milestone, Phase, SessionProgress},
     service::LiveCounters,
 };
 
@@ -13,7 +13,7 @@ pub(crate) trait Session {
     type Failure: fmt::Display;
 
     /// Goes on as far as it can: until the transport would block, it parks, or it has ended.
-    fn advance(&mut self, live: &LiveCounters) -> Result<Progress, Self::Failure>;
+    fn advance(&mut self, live: &LiveCounters) -> Result<SessionProgress, Self::Failure>;
 
     /// It has just parked.
     fn parked(&mut self) -> Result<(), Self::Failure> {

@@ -15,7 +15,7 @@ pub(super) const KEYS: usize = 1 << (usize::BITS - 2);
 
 /// Whose event it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Source {
+pub(super) enum EventSource {
     /// Of the control or the ready queue: that the poll has ended is all there is to it.
     Bell,
     Listener,
@@ -32,12 +32,12 @@ pub(super) const fn session(key: usize) -> Token {
     Token(key | KEYS)
 }
 
-pub(super) fn source(token: Token) -> Source {
+pub(super) fn source(token: Token) -> EventSource {
     match token {
-        CONTROL | READY => Source::Bell,
-        LISTENER => Source::Listener,
-        Token(key) if key & KEYS != 0 => Source::Session(key & !KEYS),
-        Token(key) => Source::Socket(key),
+        CONTROL | READY => EventSource::Bell,
+        LISTENER => EventSource::Listener,
+        Token(key) if key & KEYS != 0 => EventSource::Session(key & !KEYS),
+        Token(key) => EventSource::Socket(key),
     }
 }
 
@@ -48,10 +48,10 @@ mod tests {
     #[test]
     fn every_token_means_what_it_was_made_for() {
         for key in [0, 1, KEYS - 1] {
-            assert_eq!(source(socket(key)), Source::Socket(key));
-            assert_eq!(source(session(key)), Source::Session(key));
+            assert_eq!(source(socket(key)), EventSource::Socket(key));
+            assert_eq!(source(session(key)), EventSource::Session(key));
         }
-        assert_eq!(source(LISTENER), Source::Listener);
-        assert_eq!([source(READY), source(CONTROL)], [Source::Bell, Source::Bell]);
+        assert_eq!(source(LISTENER), EventSource::Listener);
+        assert_eq!([source(READY), source(CONTROL)], [EventSource::Bell, EventSource::Bell]);
     }
 }

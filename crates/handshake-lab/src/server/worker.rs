@@ -28,7 +28,7 @@ use super::{
     service::LiveCounters,
     session::RealTime,
     tally::WorkerReport,
-    tokens::{self, LISTENER, READY, Source},
+    tokens::{self, EventSource, LISTENER, READY},
     worker_core::{Core, NEW_A_TURN, POLL_EVERY, Policy},
 };
 use crate::{
@@ -193,10 +193,10 @@ impl Worker {
 
     fn event(&mut self, event: &Event) {
         match tokens::source(event.token()) {
-            Source::Bell => {}
-            Source::Listener => self.more_to_accept = true,
-            Source::Session(key) => self.core.woken(key),
-            Source::Socket(key) => {
+            EventSource::Bell => {}
+            EventSource::Listener => self.more_to_accept = true,
+            EventSource::Session(key) => self.core.woken(key),
+            EventSource::Socket(key) => {
                 let first = event.is_readable() || event.is_read_closed() || event.is_error();
                 self.core.transport_ready(key, first);
             }

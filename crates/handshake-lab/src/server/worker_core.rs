@@ -19,7 +19,7 @@ use wait_ctx::{ReadyQueue, ReadySender, Route, Token, contain};
 
 use super::{
     limits::{Alarms, Limits},
-    phase::{Cause, Milestone, Phase, Progress},
+    phase::{Cause, Milestone, Phase, SessionProgress},
     service::LiveCounters,
     session::{Charge, Session},
     slots::Slots,
@@ -438,7 +438,7 @@ impl<S: Session, C: Charge> Core<S, C> {
             self.report.handshakes += 1;
         }
         if result.is_ok() {
-            held.starved = matches!(result, Ok(Progress::WaitsForJob));
+            held.starved = matches!(result, Ok(SessionProgress::WaitsForJob));
             if parked && !parked_before {
                 held.tally.parks += 1;
                 self.report.parks += 1;
@@ -453,9 +453,9 @@ impl<S: Session, C: Charge> Core<S, C> {
             self.charge.parked(key, parked);
         }
         match result {
-            Ok(Progress::Ended) => self.end(key, false),
-            Ok(Progress::WaitsForJob) => self.starved.push_back(key),
-            Ok(Progress::Waits) => {
+            Ok(SessionProgress::Ended) => self.end(key, false),
+            Ok(SessionProgress::WaitsForJob) => self.starved.push_back(key),
+            Ok(SessionProgress::Waits) => {
                 if parked && !parked_before {
                     self.parked(key);
                 }

@@ -17,5 +17,5 @@ mod report;
 mod run;
 
 pub use footprint::Footprint;
-pub use report::{Held, SoakReport};
+pub use report::{ResourceChange, SoakReport};
 pub use run::{SoakError, run};

@@ -43,7 +43,7 @@ pub struct SoakReport {
 
 /// A resource of the process before and after the soak.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Held {
+pub struct ResourceChange {
     pub what: &'static str,
     pub before: u64,
     pub after: u64,
@@ -51,7 +51,7 @@ pub struct Held {
     pub slack: u64,
 }
 
-impl Held {
+impl ResourceChange {
     /// Whether it has grown by no more than its slack.
     pub const fn is_good(&self) -> bool {
         self.after <= self.before + self.slack
@@ -59,9 +59,9 @@ impl Held {
 }
 
 impl SoakReport {
-    pub fn held(&self) -> [Held; 3] {
+    pub fn held(&self) -> [ResourceChange; 3] {
         let Self { before, after, .. } = self;
-        let held = |what, before, after, slack| Held { what, before, after, slack };
+        let held = |what, before, after, slack| ResourceChange { what, before, after, slack };
         [
             held("descriptors", before.descriptors, after.descriptors, 0),
             held("threads", before.threads, after.threads, 0),
@@ -72,7 +72,7 @@ impl SoakReport {
     /// What is not as it must be, each in one sentence.
     pub fn faults(&self) -> Vec<String> {
         let grown = self.held().into_iter().filter(|held| !held.is_good()).map(|held| {
-            let Held { what, before, after, slack } = held;
+            let ResourceChange { what, before, after, slack } = held;
             format!("{what}: {before} before and {after} after, {slack} more would be well")
         });
         let ledger = self.ledger.entries();
@@ -181,7 +181,7 @@ mod tests {
             (|report| report.after.descriptors += 1, "descriptors: 5 before and 6 after"),
             (|report| report.after.threads += 1, "threads: 1 before and 2 after"),
             (|report| report.after.resident_kib += SLACK_KIB + 1, "resident KiB: 20000 before"),
-            (|report| report.ledger.jobs = Level { now: 1, peak: 1 }, "jobs: 1 left over"),
+            (|report| report.ledger.jobs = LedgerLevel { now: 1, peak: 1 }, "jobs: 1 left over"),
             (|report| report.begun += 1, "1 handshakes never ended"),
             (
                 |report| {

@@ -31,7 +31,7 @@ pub(super) enum Load {
     /// Clients that come by a rate; when all places are taken, one more is turned away.
     Stream { places: usize, arrivals: Box<StreamOfArrivals>, hang_ups: Option<HangUps> },
     /// Each of these connects once.
-    Open(Vec<Connection>),
+    Open(Vec<ConnectionPlan>),
 }
 
 /// A device of the world and its engine.

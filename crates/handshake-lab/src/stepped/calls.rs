@@ -10,7 +10,7 @@ use wait_ctx::{Reason, Route, Status, WaitCtx};
 use crate::evidence::Calls;
 
 #[derive(Debug, Default)]
-struct Counts {
+struct CallCounts {
     begun: AtomicU64,
     after_unset: AtomicU64,
     misinformed: AtomicU64,
@@ -20,7 +20,7 @@ struct Counts {
 /// Watches the callbacks of a run.
 #[derive(Debug, Default)]
 pub(super) struct Switchboard {
-    counts: Arc<Counts>,
+    counts: Arc<CallCounts>,
 }
 
 /// The callback of one session, as long as it is set.
@@ -51,7 +51,7 @@ impl Switchboard {
     }
 
     pub(super) fn calls(&self) -> Calls {
-        let Counts { begun, after_unset, misinformed, on_job_stack } = &*self.counts;
+        let CallCounts { begun, after_unset, misinformed, on_job_stack } = &*self.counts;
         let of = |count: &AtomicU64| count.load(Ordering::Relaxed);
         Calls {
             begun: of(begun),

@@ -28,7 +28,7 @@ mod seed;
 pub use build::Fibers;
 pub use clock::VirtualClock;
 pub use cost::{CostProfile, ProfileError, Segments, SignCosts};
-pub use plan::{Connection, SeedPlan};
+pub use plan::{ConnectionPlan, SeedPlan};
 
 pub(crate) use plan::MOST_WORKERS;
 

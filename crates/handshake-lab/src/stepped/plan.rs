@@ -50,11 +50,11 @@ pub struct SeedPlan {
     /// One connection in n needs the slow kind of signature.
     pub slow_every: u64,
     /// When clients connect, and which of them leave early.
-    pub connections: Vec<Connection>,
+    pub connections: Vec<ConnectionPlan>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Connection {
+pub struct ConnectionPlan {
     pub at: Duration,
     /// How long after connecting the client hangs up, unless it is done.
     pub hangs_up_after: Option<Duration>,
@@ -135,12 +135,12 @@ fn polling(rng: &mut ChaCha8Rng) -> Polling {
     }
 }
 
-fn connection(rng: &mut ChaCha8Rng, window: Duration) -> Connection {
+fn connection(rng: &mut ChaCha8Rng, window: Duration) -> ConnectionPlan {
     let nanos = u64::try_from(window.as_nanos()).unwrap_or(u64::MAX);
     let at = Duration::from_nanos(rng.random_range(0..nanos));
     let leaves = rng.random_range(0..10);
     let after = micros(rng, 100..8_000);
-    Connection {
+    ConnectionPlan {
         at,
         hangs_up_after: (leaves == 0).then_some(after),
         given_up_after: (leaves == 1).then_some(after),

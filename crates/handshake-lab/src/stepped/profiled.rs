@@ -26,7 +26,7 @@ use crate::{
     evidence::{Answers, Calls},
     plant::{self, Bug},
     scenario::{ConnectionKind, KeyType, Mix, TlsVersion},
-    server::{LiveCounters, Milestone, Progress, Session},
+    server::{LiveCounters, Milestone, Session, SessionProgress},
 };
 
 /// The kinds of signature, in the order of [`KeyType::ALL`](crate::scenario::KeyType::ALL).
@@ -152,7 +152,7 @@ pub(super) struct Profiled {
     /// One connection in n needs the slow kind of signature, whatever its key; 0 for none.
     pub(super) slow_every: u64,
     callbacks: Option<Callbacks>,
-    counts: Rc<Counts>,
+    counts: Rc<SessionCounts>,
 }
 
 #[derive(Debug)]
@@ -163,19 +163,19 @@ struct Callbacks {
 }
 
 #[derive(Debug, Default)]
-struct Counts {
+struct SessionCounts {
     /// The number of sessions so far, which are numbered from 0.
     sessions: Cell<u64>,
     asked: Cell<u64>,
     verified: Cell<u64>,
-    tickets: Tickets,
+    tickets: TicketCounts,
 }
 
 /// Tickets that clients have, by key and version: over TLS 1.3 each is used once, over TLS 1.2 any number of times.
 #[derive(Debug, Default)]
-struct Tickets(RefCell<BTreeMap<(KeyType, TlsVersion), u64>>);
+struct TicketCounts(RefCell<BTreeMap<(KeyType, TlsVersion), u64>>);
 
-impl Tickets {
+impl TicketCounts {
     fn give(&self, kind: ConnectionKind) {
         *self.0.borrow_mut().entry((kind.key, kind.tls)).or_default() += 1;
     }
@@ -246,7 +246,7 @@ impl Protocol for Profiled {
         };
         let counts = Rc::clone(&self.counts);
         counts.sessions.set(counts.sessions.get().max(wire.number + 1));
-        let stage = Stage::Hello;
+        let stage = ProfiledStage::Hello;
         Some(ProfiledSession {
             end,
             work,
@@ -312,12 +312,12 @@ pub(super) struct ProfiledSession {
     line: Option<Line>,
     wait_ctx: WaitCtx,
     pool: JobPool,
-    counts: Rc<Counts>,
-    stage: Stage,
+    counts: Rc<SessionCounts>,
+    stage: ProfiledStage,
 }
 
 #[derive(Debug)]
-enum Stage {
+enum ProfiledStage {
     Hello,
     /// The hello has arrived and no job was free for it.
     Unstarted,
@@ -371,7 +371,7 @@ impl ProfiledSession {
         }
         // Writing to memory does not fail.
         let _ = self.end.write(b"A");
-        self.stage = Stage::Answered;
+        self.stage = ProfiledStage::Answered;
         Ok(())
     }
 }
@@ -379,57 +379,57 @@ impl ProfiledSession {
 impl Session for ProfiledSession {
     type Failure = ProfiledError;
 
-    fn advance(&mut self, live: &LiveCounters) -> Result<Progress, ProfiledError> {
+    fn advance(&mut self, live: &LiveCounters) -> Result<SessionProgress, ProfiledError> {
         loop {
-            match std::mem::replace(&mut self.stage, Stage::Unstarted) {
-                Stage::Hello => match receive(&mut self.end) {
+            match std::mem::replace(&mut self.stage, ProfiledStage::Unstarted) {
+                ProfiledStage::Hello => match receive(&mut self.end) {
                     Received::Byte => {}
                     Received::Nothing => {
-                        self.stage = Stage::Hello;
-                        return Ok(Progress::Waits);
+                        self.stage = ProfiledStage::Hello;
+                        return Ok(SessionProgress::Waits);
                     }
                     Received::End => return Err(ProfiledError::PeerClosed),
                 },
-                Stage::Unstarted => match self.sign() {
+                ProfiledStage::Unstarted => match self.sign() {
                     Ok(Step::Finished(Err(_))) if plant::armed(Bug::HushFailure) => {
-                        return Ok(Progress::Ended);
+                        return Ok(SessionProgress::Ended);
                     }
                     Ok(Step::Finished(signed)) => self.answer(signed)?,
                     Ok(Step::Paused(job)) => {
-                        self.stage = Stage::Parked(job);
-                        return Ok(Progress::Waits);
+                        self.stage = ProfiledStage::Parked(job);
+                        return Ok(SessionProgress::Waits);
                     }
-                    Err(StartRefused::NoJobs { .. }) => return Ok(Progress::WaitsForJob),
+                    Err(StartRefused::NoJobs { .. }) => return Ok(SessionProgress::WaitsForJob),
                     Err(refused) => return Err(ProfiledError::NoJob(refused)),
                 },
-                Stage::Parked(job) => match job.resume() {
+                ProfiledStage::Parked(job) => match job.resume() {
                     Step::Finished(Err(_)) if plant::armed(Bug::HushFailure) => {
-                        return Ok(Progress::Ended);
+                        return Ok(SessionProgress::Ended);
                     }
                     Step::Finished(signed) => self.answer(signed)?,
                     Step::Paused(job) => {
-                        self.stage = Stage::Parked(job);
+                        self.stage = ProfiledStage::Parked(job);
                         self.watch_peer()?;
-                        return Ok(Progress::Waits);
+                        return Ok(SessionProgress::Waits);
                     }
                 },
-                Stage::Answered => match receive(&mut self.end) {
+                ProfiledStage::Answered => match receive(&mut self.end) {
                     Received::Byte => {
                         live.handshake();
                         if flights(self.end.wire().kind) > 1 {
                             let _ = self.end.write(b"B");
                         }
-                        self.stage = Stage::Established;
+                        self.stage = ProfiledStage::Established;
                     }
                     Received::Nothing => {
-                        self.stage = Stage::Answered;
-                        return Ok(Progress::Waits);
+                        self.stage = ProfiledStage::Answered;
+                        return Ok(SessionProgress::Waits);
                     }
                     Received::End => return Err(ProfiledError::PeerClosed),
                 },
-                Stage::Established => {
-                    self.stage = Stage::Established;
-                    return Ok(Progress::Ended);
+                ProfiledStage::Established => {
+                    self.stage = ProfiledStage::Established;
+                    return Ok(SessionProgress::Ended);
                 }
             }
         }
@@ -443,13 +443,13 @@ impl Session for ProfiledSession {
     }
 
     fn is_parked(&self) -> bool {
-        matches!(self.stage, Stage::Parked(_))
+        matches!(self.stage, ProfiledStage::Parked(_))
     }
 
     fn start_over(&mut self) -> bool {
         let parked = self.is_parked();
         if parked {
-            self.stage = Stage::Unstarted;
+            self.stage = ProfiledStage::Unstarted;
         }
         parked
     }
@@ -464,10 +464,10 @@ impl Session for ProfiledSession {
 
     fn milestone(&self) -> Milestone {
         match self.stage {
-            Stage::Hello => Milestone::Accepted,
-            Stage::Unstarted | Stage::Parked(_) => Milestone::Signing,
-            Stage::Answered => Milestone::Answered,
-            Stage::Established => Milestone::Established,
+            ProfiledStage::Hello => Milestone::Accepted,
+            ProfiledStage::Unstarted | ProfiledStage::Parked(_) => Milestone::Signing,
+            ProfiledStage::Answered => Milestone::Answered,
+            ProfiledStage::Established => Milestone::Established,
         }
     }
 
@@ -488,7 +488,7 @@ pub(super) struct ProfiledClient {
     /// Flights received from the server.
     answers: u32,
     /// The store for its ticket, if it gets one.
-    counts: Option<Rc<Counts>>,
+    counts: Option<Rc<SessionCounts>>,
 }
 
 /// Flights of the server in a handshake: over TLS 1.2 a full one ends with its second (RFC 5246, 7.3).

@@ -8,7 +8,7 @@ use wait_ctx::WaitCtx;
 use super::worker::{Desk, Doing};
 use crate::server::WorkerReport;
 
-pub(super) struct Worker {
+pub(super) struct SteppedWorker {
     pub(super) desk: Rc<Desk>,
     pub(super) job: Option<Job<io::Result<WorkerReport>>>,
     pub(super) report: Option<WorkerReport>,
@@ -18,7 +18,7 @@ pub(super) struct Worker {
     pub(super) _wait_ctx: WaitCtx,
 }
 
-impl Worker {
+impl SteppedWorker {
     pub(super) fn go_on(&mut self) -> io::Result<()> {
         match self.job.take() {
             Some(job) => {

@@ -29,7 +29,7 @@ use super::{
     trace::{Mark, Trace},
     wire::{Outbox, Side, Wire},
     worker::{self, Desk, Doing, Mail},
-    worker_job::{Runnable, Worker},
+    worker_job::{Runnable, SteppedWorker},
 };
 use crate::{
     evidence::{Answers, Calls, DeviceReport, Harm, TraceSummary},
@@ -63,7 +63,7 @@ pub(super) struct World<P: Protocol> {
     protocol: Rc<P>,
     stations: Vec<Station<P>>,
     setting: Setting,
-    workers: Vec<Worker>,
+    workers: Vec<SteppedWorker>,
     runnable: Runnable,
     /// The next entry of each device in the calendar, if known.
     alarms: Vec<Option<Duration>>,
@@ -212,7 +212,8 @@ impl<P: Protocol> World<P> {
         };
         let step =
             jobs.start_with(&wait_ctx, body).map_err(|refused| io::Error::other(refused.reason))?;
-        let mut worker = Worker { desk, job: None, report: None, computed: 0, _wait_ctx: wait_ctx };
+        let mut worker =
+            SteppedWorker { desk, job: None, report: None, computed: 0, _wait_ctx: wait_ctx };
         worker.take(step)?;
         self.workers.push(worker);
         Ok(())
@@ -429,7 +430,7 @@ impl<P: Protocol> World<P> {
     /// Whether a session may have been woken and has not run yet.
     fn wakes_are_under_way(&mut self) -> bool {
         self.take_woken();
-        let waits = |worker: &Worker| worker.desk.waits();
+        let waits = |worker: &SteppedWorker| worker.desk.waits();
         self.setting.polls || !self.runnable.is_empty() || !self.workers.iter().all(waits)
     }
 

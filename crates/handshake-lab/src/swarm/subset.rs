@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::stepped::{Connection, MOST_WORKERS, SeedPlan};
+use crate::stepped::{ConnectionPlan, MOST_WORKERS, SeedPlan};
 
 /// The part of a seed's plan that is kept; by default all of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,7 +73,7 @@ impl SeedSubset {
         }
         if self.stays_connected {
             for connection in &mut plan.connections {
-                *connection = Connection { at: connection.at, ..Connection::default() };
+                *connection = ConnectionPlan { at: connection.at, ..ConnectionPlan::default() };
             }
         }
         plan.workers = self.workers.unwrap_or(plan.workers);

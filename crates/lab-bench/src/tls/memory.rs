@@ -1,14 +1,13 @@
 //! Memory of a handshake that is paused in its signature. Each arm runs in a process of its own, in which there are no
 //! clients: one hello, said once, is played to every server.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::Waker;
 
-use crypto_ops::CryptoOp;
-use engine_core::{Accelerator, DeviceRefused, Engine, Request};
+use engine_core::Engine;
 use ssl_async::JobPool;
 
-use super::party::{Fixture, Ours, Plain, Replaying, Server, Stood, Suite, Wire};
+use super::party::{Fixture, Keeper, Ours, Plain, Replaying, Server, Stood, Suite, Wire};
 use crate::paused::{in_child, resident};
 use crate::report::{Bench, Better};
 
@@ -38,17 +37,6 @@ fn rows(suite: Suite) -> [Bench; 2] {
         }
     };
     [row("fiber", suite.suffix()), row("replay", suite.replay_suffix())]
-}
-
-/// Keeps what it is given.
-#[derive(Debug, Default)]
-struct Keeper(Mutex<Vec<Request<CryptoOp>>>);
-
-impl Accelerator<CryptoOp> for Keeper {
-    fn submit(&self, request: Request<CryptoOp>) -> Result<(), DeviceRefused<CryptoOp>> {
-        self.0.lock().expect("never held across a panic").push(request);
-        Ok(())
-    }
 }
 
 /// One arm, in its own process: prints how many handshakes were paused, and bytes for each.

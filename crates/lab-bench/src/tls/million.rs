@@ -9,19 +9,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::Waker;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crypto_ops::CryptoOp;
-use engine_core::{Accelerator, DeviceError, DeviceRefused, Engine, Request};
+use engine_core::{DeviceError, Engine};
 use handshake_lab::load::Verified;
 use rand::{RngExt as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use tls_replay::ReplayConfig;
 
-use super::party::{Client, Fixture, Replaying, Server, Stood, Wire};
+use super::party::{Client, Fixture, Keeper, Replaying, Server, Stood, Wire};
 use crate::paused::{available, numbers_of_child, resident};
 use crate::report::{Bench, Better};
 
@@ -136,17 +136,6 @@ struct Share {
     servers: Vec<Replaying>,
 }
 
-/// Keeps its requests in the order in which they came, which is that of the handshakes.
-#[derive(Debug, Default)]
-struct Keeper(Mutex<Vec<Option<Request<CryptoOp>>>>);
-
-impl Accelerator<CryptoOp> for Keeper {
-    fn submit(&self, request: Request<CryptoOp>) -> Result<(), DeviceRefused<CryptoOp>> {
-        self.0.lock().expect("never held across a panic").push(Some(request));
-        Ok(())
-    }
-}
-
 impl Share {
     fn new(range: Range<usize>) -> Self {
         let device = Arc::<Keeper>::default();
@@ -186,8 +175,7 @@ impl Share {
         client: &mut Client,
     ) -> Result<(), String> {
         let place = index - self.range.start;
-        let request = self.device.0.lock().expect("never held across a panic")[place].take();
-        let request = request.expect("each is completed once");
+        let request = self.device.take(place).expect("each is completed once");
         let signature = fixture.keys.execute(request.work());
         request.complete(signature.map_err(|error| DeviceError::reported(&error)));
         let server = &mut self.servers[place];

@@ -3,11 +3,11 @@
 
 use std::io::{self, Read, Write};
 use std::mem;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use crypto_ops::{CryptoOp, CryptoOutput, KeyHandle, SignOp, SoftwareKeys};
-use engine_core::Engine;
+use engine_core::{Accelerator, DeviceRefused, Engine, Request};
 use rustls::crypto::aws_lc_rs::{default_provider, kx_group};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -174,6 +174,24 @@ impl Write for Wire {
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A device that answers nothing by itself: it keeps its requests, in their order, until they are taken.
+#[derive(Debug, Default)]
+pub(crate) struct Keeper(Mutex<Vec<Option<Request<CryptoOp>>>>);
+
+impl Keeper {
+    /// Takes the request of this number, counted from 0, unless it has been.
+    pub(crate) fn take(&self, number: usize) -> Option<Request<CryptoOp>> {
+        self.0.lock().expect("never held across a panic")[number].take()
+    }
+}
+
+impl Accelerator<CryptoOp> for Keeper {
+    fn submit(&self, request: Request<CryptoOp>) -> Result<(), DeviceRefused<CryptoOp>> {
+        self.0.lock().expect("never held across a panic").push(Some(request));
         Ok(())
     }
 }

@@ -20,12 +20,12 @@ pub(super) struct Figure {
     pub(super) x: &'static str,
     pub(super) y: &'static str,
     pub(super) kind: Kind,
-    pub(super) lines: Vec<Line>,
+    pub(super) lines: Vec<Curve>,
     pub(super) marks: Vec<f64>,
 }
 
 #[derive(Debug)]
-pub(super) struct Line {
+pub(super) struct Curve {
     /// The place of the row in the run: it has the same colour everywhere.
     pub(super) place: usize,
     pub(super) name: String,
@@ -95,10 +95,10 @@ impl Figure {
         out
     }
 
-    fn data(&self, lines: &[Line]) -> String {
+    fn data(&self, lines: &[Curve]) -> String {
         let mut rows = Vec::new();
         let mut every = 1;
-        for Line { name, points, .. } in lines {
+        for Curve { name, points, .. } in lines {
             let step = points.len().div_ceil(LINES).max(1);
             every = every.max(step);
             for (x, y) in points.iter().step_by(step) {
@@ -123,9 +123,9 @@ impl Figure {
 }
 
 /// Where each line begins, where it peaks, where it ends.
-fn describe(lines: &[Line], unit: &str) -> String {
+fn describe(lines: &[Curve], unit: &str) -> String {
     let mut out = format!("In {unit}.");
-    for Line { name, points, .. } in lines {
+    for Curve { name, points, .. } in lines {
         let values = || points.iter().filter_map(|(_, y)| *y);
         let (Some(first), Some(last)) = (values().next(), values().next_back()) else { continue };
         let (least, most) = (values().fold(f64::INFINITY, f64::min), values().fold(0.0, f64::max));

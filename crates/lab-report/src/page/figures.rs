@@ -1,6 +1,6 @@
 //! Which pictures a run has.
 
-use super::figure::{Figure, Kind, Line};
+use super::figure::{Curve, Figure, Kind};
 use crate::recording::RowTimeline;
 
 type Values<'a> = &'a dyn Fn(&RowTimeline) -> Vec<Option<f64>>;
@@ -10,9 +10,9 @@ pub(super) fn distribution(rows: &[RowTimeline]) -> Option<Figure> {
     let lines = rows.iter().enumerate().map(|(place, row)| {
         let below = row.distribution.iter().filter(|quantile| quantile.share < 1.0);
         let points = below.map(|q| (-(1.0 - q.share).log10(), (q.ms > 0.0).then_some(q.ms)));
-        Line { place, name: row.name.clone(), points: points.collect() }
+        Curve { place, name: row.name.clone(), points: points.collect() }
     });
-    let lines: Vec<Line> = lines.filter(|line| !line.points.is_empty()).collect();
+    let lines: Vec<Curve> = lines.filter(|line| !line.points.is_empty()).collect();
     (!lines.is_empty()).then(|| Figure {
         id: "distribution".to_owned(),
         title: "Latency by share of handshakes",
@@ -50,7 +50,7 @@ pub(super) fn over_time(rows: &[RowTimeline]) -> (Vec<Figure>, Vec<&'static str>
     let figure = |id: &str, title, note: &str, y, kind, values: Values<'_>| {
         let lines = rows.iter().enumerate().map(|(place, row)| {
             let points = row.at_s.iter().copied().zip(values(row)).collect();
-            Line { place, name: row.name.clone(), points }
+            Curve { place, name: row.name.clone(), points }
         });
         let lines = lines.filter(|line| !line.points.is_empty()).collect();
         let note = if marks.is_empty() || id == "faults" {

@@ -22,13 +22,13 @@ use crate::task::shards::Shards;
 pub(crate) struct Replaying {
     replay: Replay,
     /// `None` while it waits for the client's hello, its second one included.
-    parked: Option<Parked>,
+    parked: Option<ParkedReplay>,
     /// For a fiber, if the handshake needs one.
     config: Arc<ServerConfig>,
 }
 
 /// A parked handshake counts as a packet of the shards.
-struct Parked {
+struct ParkedReplay {
     turn: Turn,
     /// Ready when the shards end.
     ending: Pin<Box<OwnedNotified>>,
@@ -70,7 +70,7 @@ impl Replaying {
         if matches!(heard, Replayed::Parked) {
             let (turn, ending, active) = shards.park();
             let turn = Turn::Queued(Box::pin(turn));
-            self.parked = Some(Parked { turn, ending: Box::pin(ending), _active: active });
+            self.parked = Some(ParkedReplay { turn, ending: Box::pin(ending), _active: active });
         }
         heard
     }

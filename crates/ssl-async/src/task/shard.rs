@@ -66,13 +66,13 @@ struct Shard {
     inbox: Arc<Inbox>,
     pool: JobPool,
     max_parked: usize,
-    parked: HashMap<PacketId, Parked>,
+    parked: HashMap<PacketId, ParkedPacket>,
     /// Packets without a job, because the pool or `max_parked` is exhausted; the oldest starts first. A tree, because
     /// any of them may be cancelled.
     queued: BTreeMap<PacketId, PacketTask>,
 }
 
-struct Parked {
+struct ParkedPacket {
     job: Job<Processed>,
     caller: Caller,
 }
@@ -83,7 +83,7 @@ impl Shard {
             Command::Start(packet) if self.queued.is_empty() => self.start(packet),
             Command::Start(packet) => self.queue(packet),
             Command::Cancel(id) => {
-                if let Some(Parked { job, caller }) = self.parked.remove(&id) {
+                if let Some(ParkedPacket { job, caller }) = self.parked.remove(&id) {
                     // Before the caller is dropped, which counts the packet as ended.
                     caller.enter(|| drop(job));
                 } else {
@@ -91,7 +91,7 @@ impl Shard {
                 }
             }
             Command::CancelUnlessRunning(id) => {
-                if let Some(Parked { job, caller }) = self.parked.remove(&id) {
+                if let Some(ParkedPacket { job, caller }) = self.parked.remove(&id) {
                     caller.enter(|| drop(job));
                     caller.reply(Reply::Cancelled);
                 } else if let Some(packet) = self.queued.remove(&id) {
@@ -131,7 +131,7 @@ impl Shard {
         });
         match started {
             Ok(Packet::Parked(job)) => {
-                self.parked.insert(id, Parked { job, caller });
+                self.parked.insert(id, ParkedPacket { job, caller });
                 let waker = PacketWaker::new(Arc::clone(&self.inbox), id);
                 ctx.notifier().set_route(Route::Waker(Waker::from(waker)));
             }
@@ -143,7 +143,7 @@ impl Shard {
 
     fn resume(&mut self, id: PacketId) {
         // A late wake finds no packet.
-        let Some(Parked { job, caller }) = self.parked.remove(&id) else { return };
+        let Some(ParkedPacket { job, caller }) = self.parked.remove(&id) else { return };
         if caller.is_dropped() {
             caller.enter(|| drop(job));
             return;
@@ -151,7 +151,7 @@ impl Shard {
         let step = caller.enter(|| catch_unwind(AssertUnwindSafe(|| job.resume())));
         match step.map(Packet::from) {
             Ok(Packet::Parked(job)) => {
-                self.parked.insert(id, Parked { job, caller });
+                self.parked.insert(id, ParkedPacket { job, caller });
             }
             Ok(Packet::Done(processed)) => caller.reply(Reply::Processed(processed)),
             Ok(Packet::Unstarted(_)) => unreachable!("a resumed job was started before"),
@@ -174,7 +174,7 @@ impl Shard {
         for packet in self.queued.into_values() {
             isolate(|| drop(packet));
         }
-        for Parked { job, caller } in self.parked.into_values() {
+        for ParkedPacket { job, caller } in self.parked.into_values() {
             isolate(|| {
                 if let Some(processed) = caller.enter(|| job.cancel()) {
                     caller.reply(Reply::Processed(processed));

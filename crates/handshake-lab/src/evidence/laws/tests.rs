@@ -6,7 +6,7 @@ use crypto_ops::SoftwareKeys;
 use hdrhistogram::Histogram;
 use job_core::PoolStats;
 use lab_report::recording::Outcomes;
-use lab_report::{Ledger, Level};
+use lab_report::{Ledger, LedgerLevel};
 
 use super::*;
 use crate::{
@@ -80,7 +80,7 @@ fn healthy(mode: &str) -> RowEvidence {
         stuck: 0,
         devices: vec![device],
         harm: Harm { polls: 20, ..Harm::default() },
-        ledger: Ledger { jobs: Level { now: 0, peak: 10 }, ..Ledger::default() },
+        ledger: Ledger { jobs: LedgerLevel { now: 0, peak: 10 }, ..Ledger::default() },
     }
 }
 

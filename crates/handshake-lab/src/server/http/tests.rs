@@ -35,9 +35,9 @@ fn lines_may_end_in_a_bare_line_feed() {
 #[test]
 fn each_request_gets_the_status_it_deserves() {
     let request = |line: &str| one(&format!("{line} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
-    assert_eq!(request("GET /?q").target, Target::Page);
-    assert_eq!(request("GET https://localhost").target, Target::Page);
-    assert_eq!(request("GET https://localhost:1/health?x").target, Target::Health);
+    assert_eq!(request("GET /?q").target, RequestTarget::Page);
+    assert_eq!(request("GET https://localhost").target, RequestTarget::Page);
+    assert_eq!(request("GET https://localhost:1/health?x").target, RequestTarget::Health);
     assert_eq!(request("GET /x").status, Status::NotFound);
     assert_eq!(request("HEAD /x").status, Status::NotFound);
     assert!(request("HEAD /").head);

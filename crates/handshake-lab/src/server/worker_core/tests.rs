@@ -20,12 +20,12 @@ struct Talking {
 impl Session for Talking {
     type Failure = Infallible;
 
-    fn advance(&mut self, _live: &LiveCounters) -> Result<Progress, Infallible> {
+    fn advance(&mut self, _live: &LiveCounters) -> Result<SessionProgress, Infallible> {
         if self.timed_out && self.next.is_empty() {
-            return Ok(Progress::Ended);
+            return Ok(SessionProgress::Ended);
         }
         self.phase = self.next.pop_front().unwrap_or(self.phase);
-        Ok(Progress::Waits)
+        Ok(SessionProgress::Waits)
     }
 
     fn is_parked(&self) -> bool {
@@ -178,12 +178,12 @@ impl Drop for Fake {
 impl Session for Fake {
     type Failure = Infallible;
 
-    fn advance(&mut self, _live: &LiveCounters) -> Result<Progress, Infallible> {
+    fn advance(&mut self, _live: &LiveCounters) -> Result<SessionProgress, Infallible> {
         if self.0 == PANICS {
             resume_unwind(Box::new("as it goes on"));
         }
         self.0 = Milestone::Established;
-        Ok(Progress::Waits)
+        Ok(SessionProgress::Waits)
     }
 
     fn is_parked(&self) -> bool {

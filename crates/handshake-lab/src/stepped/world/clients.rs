@@ -67,7 +67,7 @@ impl<P: Protocol> World<P> {
             self.setting.time.enter(now, Event::HangUp(Rc::clone(&wire)));
         }
         if let Load::Open(connections) = &self.setting.load {
-            let Connection { hangs_up_after, given_up_after, starts_over_after, .. } =
+            let ConnectionPlan { hangs_up_after, given_up_after, starts_over_after, .. } =
                 connections[place];
             if let Some(after) = hangs_up_after {
                 self.setting.time.enter(now + after, Event::HangUp(Rc::clone(&wire)));
