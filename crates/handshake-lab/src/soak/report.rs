@@ -141,7 +141,7 @@ impl SoakReport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lab_report::Level;
+    use lab_report::LedgerLevel;
 
     fn good() -> SoakReport {
         let held = Footprint { descriptors: 5, threads: 1, resident_kib: 20_000 };

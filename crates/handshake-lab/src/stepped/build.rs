@@ -10,7 +10,7 @@ use sim_engine::SteppedCard;
 use crate::scenario::{HangUps, Routing};
 
 use super::{
-    arrivals::StreamOfArrivals, cost::Costs, heartbeat::Heartbeat, plan::Connection,
+    arrivals::StreamOfArrivals, cost::Costs, heartbeat::Heartbeat, plan::ConnectionPlan,
     protocol::Protocol, time::Time,
 };
 

@@ -10,7 +10,7 @@ use crate::{
     scenario::ConnectionKind,
     stepped::{
         build::Load,
-        plan::Connection,
+        plan::ConnectionPlan,
         protocol::{Client, Protocol},
         time::Event,
         trace::Mark,
