@@ -1,7 +1,7 @@
 //! The circuit breaker: a device that fails repeatedly gets no requests for a while.
 //!
 //! ```text
-//!             failures in a row, or no heartbeat
+//!      failures (a row, or a share), or no heartbeat
 //!   Closed ----------------------------------------> Open
 //!     ^                                               |  pause over, and a heartbeat
 //!     |                     failure, no heartbeat     v
@@ -13,18 +13,21 @@
 //! A pure state machine: the engine passes in events and the time.
 
 use core::time::Duration;
+use std::collections::VecDeque;
 
 use crate::error::{DeviceError, EngineError};
 
 /// When a breaker opens, and for how long.
 ///
 /// What counts as a failure of the device: [`EngineError::Invalid`], [`EngineError::Deadline`] of a request that the
-/// device held, and every [`EngineError::Device`] but [`DeviceError::Unsupported`].
+/// device held, and every [`EngineError::Device`] but [`DeviceError::Unsupported`] and [`DeviceError::Permanent`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BreakerPolicy {
-    /// How many failures in a row open it; at least 1. Default 5.
+    /// How many failures in a row open it; at least 1. Default 5. Not used with [`share`](Self::share).
     pub failures: u32,
+    /// The share of failed calls that opens it instead, and of how many calls. None by default.
+    pub share: Option<FailedShare>,
     /// How long it stays open before one request may try the device again, and how long that request may take before
     /// another may. [`Duration::MAX`] is for ever. Default 1 s.
     pub pause: Duration,
@@ -33,12 +36,28 @@ pub struct BreakerPolicy {
     pub check_every: Duration,
 }
 
+/// A share of failed calls that opens a breaker. For a device that works on several requests at once: one hiccup of it
+/// fails them all, which is a row of failures and yet one event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FailedShare {
+    /// In percent, of the last [`calls`](Self::calls).
+    pub percent: u32,
+    /// Of how many calls, at least 1: above the number of calls that the device works on at once. With fewer calls since
+    /// the breaker closed it stays closed.
+    pub calls: u32,
+}
+
 /// The shortest interval: with a shorter one a driver would do nothing else.
 const SHORTEST_CHECK: Duration = Duration::from_millis(1);
 
 impl Default for BreakerPolicy {
     fn default() -> Self {
-        Self { failures: 5, pause: Duration::from_secs(1), check_every: Duration::from_secs(1) }
+        Self {
+            failures: 5,
+            share: None,
+            pause: Duration::from_secs(1),
+            check_every: Duration::from_secs(1),
+        }
     }
 }
 
@@ -46,6 +65,11 @@ impl BreakerPolicy {
     /// Opens after this number of failures in a row.
     pub const fn failures(self, failures: u32) -> Self {
         Self { failures, ..self }
+    }
+
+    /// Opens when `percent` of the last `calls` have failed, however they lie.
+    pub const fn failed_share(self, percent: u32, calls: u32) -> Self {
+        Self { share: Some(FailedShare { percent, calls }), ..self }
     }
 
     /// Stays open for this time.
@@ -75,6 +99,10 @@ pub(crate) struct Breaker {
     policy: BreakerPolicy,
     phase: Phase,
     health_due: Duration,
+    /// With a [`FailedShare`], which of the last calls have failed, oldest first. Empty unless closed.
+    calls: VecDeque<bool>,
+    /// How many of them.
+    failed: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +122,13 @@ pub(crate) enum Tripped {
 
 impl Breaker {
     pub(crate) const fn new(policy: BreakerPolicy) -> Self {
-        Self { policy, phase: Phase::Closed { failures: 0 }, health_due: Duration::ZERO }
+        Self {
+            policy,
+            phase: Phase::Closed { failures: 0 },
+            health_due: Duration::ZERO,
+            calls: VecDeque::new(),
+            failed: 0,
+        }
     }
 
     /// Whether the device may get one more request. Half-open, a yes makes that request the probe.
@@ -117,9 +151,12 @@ impl Breaker {
     /// The device has carried out a request.
     pub(crate) fn handle_success(&mut self) {
         match self.phase {
-            Phase::Closed { .. } | Phase::HalfOpen { .. } => {
+            Phase::Closed { .. } => {
                 self.phase = Phase::Closed { failures: 0 };
+                // A success never raises the share.
+                let _ = self.count(false);
             }
+            Phase::HalfOpen { .. } => self.phase = Phase::Closed { failures: 0 },
             // Submitted before the breaker opened: a late success does not close it.
             Phase::Open { .. } => {}
         }
@@ -130,7 +167,9 @@ impl Breaker {
         match &mut self.phase {
             Phase::Closed { failures } => {
                 *failures += 1;
-                if *failures >= self.policy.failures.max(1) { self.open(now) } else { Tripped::No }
+                let in_a_row = *failures >= self.policy.failures.max(1);
+                let opens = self.count(true).unwrap_or(in_a_row);
+                if opens { self.open(now) } else { Tripped::No }
             }
             Phase::HalfOpen { .. } => self.open(now),
             Phase::Open { .. } => Tripped::No,
@@ -167,7 +206,22 @@ impl Breaker {
         }
     }
 
+    /// Counts a call, and returns whether the share of failed ones is too high. `None` without a [`FailedShare`].
+    fn count(&mut self, failed: bool) -> Option<bool> {
+        let FailedShare { percent, calls } = self.policy.share?;
+        let calls = calls.max(1);
+        if self.calls.len() >= calls as usize && self.calls.pop_front() == Some(true) {
+            self.failed -= 1;
+        }
+        self.calls.push_back(failed);
+        self.failed += u32::from(failed);
+        let enough = self.calls.len() >= calls as usize;
+        Some(enough && u64::from(self.failed) * 100 >= u64::from(percent) * u64::from(calls))
+    }
+
     fn open(&mut self, now: Duration) -> Tripped {
+        self.calls.clear();
+        self.failed = 0;
         self.phase = Phase::Open { until: now.saturating_add(self.policy.pause) };
         Tripped::Yes
     }
@@ -176,7 +230,7 @@ impl Breaker {
 /// Whether an error is the device's failure.
 pub(crate) const fn counts(error: &EngineError) -> bool {
     match error {
-        EngineError::Device(DeviceError::Unsupported(_)) => false,
+        EngineError::Device(DeviceError::Unsupported(_) | DeviceError::Permanent(_)) => false,
         EngineError::Device(_) | EngineError::Invalid(_) | EngineError::Deadline => true,
         EngineError::Refused(_) | EngineError::Cancelled | EngineError::Gone => false,
     }
@@ -228,6 +282,31 @@ mod tests {
     }
 
     #[test]
+    fn with_a_share_one_hiccup_of_all_threads_does_not_open_it_and_a_device_that_is_half_dead_does()
+    {
+        let policy = BreakerPolicy::default().failed_share(50, 16).pause(PAUSE);
+        let mut breaker = Breaker::new(policy);
+        for _ in 0..8 {
+            breaker.handle_success();
+        }
+        for _ in 0..7 {
+            assert_eq!(breaker.handle_failure(at(0)), Tripped::No);
+        }
+        for _ in 0..9 {
+            breaker.handle_success();
+        }
+        // From here on every second call fails.
+        let tripped = (0..16).any(|_| {
+            breaker.handle_success();
+            breaker.handle_failure(at(1)) == Tripped::Yes
+        });
+        assert!(tripped);
+        assert!(breaker.admit(at(11)), "the probe");
+        breaker.handle_success();
+        assert_eq!(breaker.handle_failure(at(12)), Tripped::No, "it begins anew");
+    }
+
+    #[test]
     fn without_a_heartbeat_it_stays_open() {
         let mut breaker = breaker(5);
         assert_eq!(breaker.handle_health(at(0), true), Tripped::No);
@@ -242,9 +321,12 @@ mod tests {
         /// An open breaker admits no request before its pause is over, and always one after.
         #[test]
         fn an_open_breaker_admits_no_request_and_no_breaker_stays_open_for_ever(
-            events in prop::collection::vec((0u8..4, 0u64..15), 1..80), failures in 1u32..4,
+            events in prop::collection::vec((0u8..4, 0u64..15), 1..80), failures in 1u32..4, by_share: bool,
         ) {
             let mut breaker = breaker(failures);
+            if by_share {
+                breaker.policy = breaker.policy.failed_share(50, failures);
+            }
             let (mut now, mut opened) = (at(0), None);
             for (event, later) in events {
                 now += at(later);
@@ -271,6 +353,7 @@ mod tests {
                 }
             }
             prop_assert!(breaker.admit(now + 2 * PAUSE));
+            prop_assert_eq!(breaker.failed as usize, breaker.calls.iter().filter(|failed| **failed).count());
         }
     }
 }

@@ -46,7 +46,7 @@ pub(crate) struct Complaints {
     limits: [LogLimit; N_CAUSES],
 }
 
-const N_CAUSES: usize = 8;
+const N_CAUSES: usize = 10;
 
 /// The number of a cause, its name in the log, and the remedy. `None` if the device has not failed.
 fn cause(error: &EngineError) -> Option<(usize, &'static str, &'static str)> {
@@ -79,6 +79,14 @@ fn cause(error: &EngineError) -> Option<(usize, &'static str, &'static str)> {
         }
         EngineError::Device(DeviceError::Lost) => {
             (7, "lost", "the device drops requests: it was removed, or it ended before they did")
+        }
+        EngineError::Device(DeviceError::Permanent(_)) => (
+            8,
+            "refused",
+            "the device is well and says no: look at the key's name and the right to use it",
+        ),
+        EngineError::Device(DeviceError::Busy { .. }) => {
+            (9, "busy", "ask its owner for a higher rate, or give the engine a standby")
         }
         EngineError::Refused(_) | EngineError::Cancelled | EngineError::Gone => return None,
     })
@@ -120,6 +128,8 @@ mod tests {
             EngineError::Device(DeviceError::Reset),
             EngineError::Device(DeviceError::Unavailable("")),
             EngineError::Device(DeviceError::Lost),
+            EngineError::Device(DeviceError::permanent(&"")),
+            EngineError::Device(DeviceError::busy(Duration::ZERO, &"")),
         ];
         let mut numbers: Vec<_> = errors.iter().map(|error| cause(error).unwrap().0).collect();
         numbers.dedup();

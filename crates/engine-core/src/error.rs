@@ -1,6 +1,7 @@
 //! Why an operation ended without a result.
 
 use core::fmt;
+use core::time::Duration;
 use std::sync::Arc;
 
 use crate::work::{CheckFailed, Work};
@@ -10,7 +11,7 @@ use crate::work::{CheckFailed, Work};
 /// | error | cause | try again? | trips the breaker |
 /// | --- | --- | --- | --- |
 /// | [`Refused`](Self::Refused) | too much load, a shutdown, an open breaker | later | no |
-/// | [`Device`](Self::Device) | the device | on another one | yes, unless [unsupported](DeviceError::Unsupported) |
+/// | [`Device`](Self::Device) | the device | on another one | yes, unless [unsupported](DeviceError::Unsupported) or [permanent](DeviceError::Permanent) |
 /// | [`Invalid`](Self::Invalid) | the device: it answered wrongly | on another one | yes |
 /// | [`Deadline`](Self::Deadline) | the device was too slow, or the load too high | perhaps | if the device held it |
 /// | [`Cancelled`](Self::Cancelled) | the caller | no | no |
@@ -108,6 +109,19 @@ pub enum DeviceError {
     /// The device reported a failure as text, for example that of a security module's library.
     #[error("it said: {0}")]
     Reported(Arc<str>),
+    /// As [`Reported`](Self::Reported), where another attempt would end the same way: the key does not exist, or access to
+    /// it is denied. The device is well, so it does not count for the breaker, and the request is not
+    /// [attempted](crate::RequestOptions::attempts) again.
+    #[error("it refuses: {0}")]
+    Permanent(Arc<str>),
+    /// The device asks to be left alone for a while: it limits the rate of calls, or restarts.
+    #[error("it asks to be called again in {after:?}: {said}")]
+    Busy {
+        /// How long.
+        after: Duration,
+        /// Its own words.
+        said: Arc<str>,
+    },
     /// The device was reset with the request in flight.
     #[error("it was reset with the request in flight")]
     Reset,
@@ -122,8 +136,22 @@ pub enum DeviceError {
 impl DeviceError {
     /// [`Reported`](Self::Reported) with the text of `error`: on one line, and cut off after 500 characters.
     pub fn reported(error: &dyn fmt::Display) -> Self {
-        let text = error.to_string();
-        let line = text.chars().take(500).map(|c| if c.is_control() { ' ' } else { c });
-        Self::Reported(line.collect::<String>().into())
+        Self::Reported(one_line(error))
     }
+
+    /// [`Permanent`](Self::Permanent) with the text of `error`, likewise.
+    pub fn permanent(error: &dyn fmt::Display) -> Self {
+        Self::Permanent(one_line(error))
+    }
+
+    /// [`Busy`](Self::Busy) with the text of `error`, likewise.
+    pub fn busy(after: Duration, error: &dyn fmt::Display) -> Self {
+        Self::Busy { after, said: one_line(error) }
+    }
+}
+
+fn one_line(error: &dyn fmt::Display) -> Arc<str> {
+    let text = error.to_string();
+    let line = text.chars().take(500).map(|c| if c.is_control() { ' ' } else { c });
+    line.collect::<String>().into()
 }

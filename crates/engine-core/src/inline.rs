@@ -48,7 +48,7 @@ where
     F: Fn(&W) -> Result<W::Output, DeviceError> + Send + Sync,
 {
     fn submit(&self, request: Request<W>) -> Result<(), DeviceRefused<W>> {
-        carry_out(&self.compute, request);
+        carry_out(&mut |work| (self.compute)(work), request);
         Ok(())
     }
 
@@ -65,11 +65,10 @@ impl<F> fmt::Debug for Inline<F> {
 }
 
 /// Computes and completes a request, unless it was cancelled or settled before.
-pub(crate) fn carry_out<W, F>(compute: &F, request: Request<W>)
-where
-    W: Work,
-    F: Fn(&W) -> Result<W::Output, DeviceError>,
-{
+pub(crate) fn carry_out<W: Work>(
+    compute: &mut dyn FnMut(&W) -> Result<W::Output, DeviceError>,
+    request: Request<W>,
+) {
     if request.is_abandoned() {
         return;
     }

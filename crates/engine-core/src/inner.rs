@@ -7,6 +7,7 @@
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 
+use crate::attempts::Attempts;
 use crate::breaker::{Breaker, BreakerState};
 use crate::device_queue::DeviceQueue;
 use crate::error::DeviceError;
@@ -27,6 +28,7 @@ pub(crate) struct EngineInner<W: Work> {
     pub(crate) device: DeviceQueue<W>,
     pub(crate) standby: Option<DeviceQueue<W>>,
     pub(crate) breaker: Option<Mutex<Breaker>>,
+    pub(crate) attempts: Attempts<W>,
     /// Requests without an outcome.
     registry: Mutex<Registry<Weak<RequestState<W>>>>,
     /// Signalled when the registry of a closed engine is empty.
@@ -62,6 +64,7 @@ impl<W: Work> EngineInner<W> {
             device,
             standby,
             breaker: breaker.map(Mutex::new),
+            attempts: Attempts::new(),
             registry: Mutex::new(Registry::new()),
             emptied: Condvar::new(),
             relies_on_threads,

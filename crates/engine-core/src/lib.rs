@@ -204,6 +204,7 @@
 #![warn(missing_docs)]
 
 mod accelerator;
+mod attempts;
 mod backlog;
 mod breaker;
 mod builder;
@@ -250,7 +251,7 @@ mod waker;
 mod work;
 
 pub use accelerator::{Accelerator, Capabilities, DeviceRefused, Health, RoomNotice};
-pub use breaker::{BreakerPolicy, BreakerState};
+pub use breaker::{BreakerPolicy, BreakerState, FailedShare};
 pub use builder::{CheckPolicy, EngineBuilder};
 pub use clock::{Clock, MonotonicClock};
 pub use complaints::LogLimit;

@@ -81,7 +81,8 @@ macro_rules! counters {
 counters! {
     /// Requests that the engine accepted.
     submitted,
-    /// Times that a device took a request. More than `submitted` would mean that one was submitted twice.
+    /// Times that a device took a request. More than `submitted`, `fallbacks` and `attempts_again` together would mean that
+    /// one was submitted twice.
     accepted,
     /// Times that a device was full.
     ring_full,
@@ -120,6 +121,8 @@ counters! {
     permits_expired,
     /// Deadlines that passed.
     deadlines,
+    /// Further attempts of operations that the device failed ([`RequestOptions::attempts`](crate::RequestOptions::attempts)).
+    attempts_again,
     /// Operations that the standby took over, or got at once because the breaker was open.
     fallbacks,
     /// Operations that the standby got at once because too few others were under way

@@ -15,7 +15,7 @@ use core::time::Duration;
 ///
 /// Deadlines are kept by the thread that calls [`Engine::poll`](crate::Engine::poll): an event loop, a
 /// [driver](crate::Engine::spawn_driver), or a thread that blocks in [`run`](crate::Engine::run).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RequestOptions {
     /// How long after its submission an operation may take. If the standby takes over, it has the same time again;
@@ -24,12 +24,32 @@ pub struct RequestOptions {
     pub deadline: Option<Duration>,
     /// What happens when the device fails, refuses, answers wrongly, or is too slow.
     pub fallback: Fallback,
+    /// How many times the device is given an operation that it fails: 0 and 1 both mean once. Default 1. Only for
+    /// operations that may be carried out twice.
+    ///
+    /// Not attempted again is what is [unsupported](crate::DeviceError::Unsupported), what the device refuses for
+    /// [good](crate::DeviceError::Permanent), and a result that does not pass its check. The pause is that of
+    /// [`DeviceError::Busy`](crate::DeviceError::Busy), or 10 ms at first and twice that each time, with jitter; no thread
+    /// waits for it. If it would last beyond the deadline, or the breaker is open, the operation falls back or fails at
+    /// once.
+    pub attempts: u32,
+}
+
+impl Default for RequestOptions {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl RequestOptions {
-    /// No deadline, no fallback.
+    /// No deadline, no fallback, one attempt.
     pub const fn new() -> Self {
-        Self { deadline: None, fallback: Fallback::Fail }
+        Self { deadline: None, fallback: Fallback::Fail, attempts: 1 }
+    }
+
+    /// With this number of attempts.
+    pub const fn attempts(self, attempts: u32) -> Self {
+        Self { attempts, ..self }
     }
 
     /// With this deadline.

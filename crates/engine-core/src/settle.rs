@@ -8,6 +8,7 @@
 //! ```
 
 use core::sync::atomic::Ordering;
+use core::time::Duration;
 use std::sync::Arc;
 
 use wait_ctx::RequestPhase;
@@ -60,6 +61,9 @@ impl<W: Work> EngineInner<W> {
     ) {
         self.note_outcome(&result);
         if let Err(error) = &result {
+            if let Some(at) = self.next_attempt(state, error) {
+                return self.attempt_at(state, work, at, error);
+            }
             match self.fall_back(state, work, error) {
                 FellBack::Now => return,
                 // The standby already took over at the deadline; drop the late error.
@@ -107,6 +111,36 @@ impl<W: Work> EngineInner<W> {
         if queued {
             drop(self.withdraw(state.id));
         }
+    }
+
+    /// When to give the device a request that it failed with `error` once more. `None` if that is not to be done, or if
+    /// the deadline would have passed by then.
+    fn next_attempt(&self, state: &RequestState<W>, error: &EngineError) -> Option<Duration> {
+        if state.options.attempts < 2 || state.is_settled() || state.is_on_standby() {
+            return None;
+        }
+        let n = state.count_attempt();
+        let pause = self.attempts.pause(state.id, n, error)?;
+        if n >= state.options.attempts || self.is_shut_off() {
+            return None;
+        }
+        let at = self.meter.after(pause);
+        state.deadline().is_none_or(|deadline| at < deadline).then_some(at)
+    }
+
+    /// Keeps a request for its next attempt.
+    fn attempt_at(
+        &self,
+        state: &Arc<RequestState<W>>,
+        work: Foreign<W>,
+        at: Duration,
+        error: &EngineError,
+    ) {
+        tracing::debug!(request = state.id.0, kind = state.kind.name(), %error, "request.again");
+        self.meter.count(|c| &c.attempts_again);
+        self.meter.complain(state.kind, error);
+        self.attempts.insert(at, self.request(work, state, Role::Device));
+        self.waker.wake_at(at);
     }
 
     /// Gives an operation that the device failed to the standby.

@@ -54,6 +54,7 @@ impl<W: Work> EngineInner<W> {
         }
         let left = self.under_way();
         let given_up = left.iter().filter(|state| self.fail(state, EngineError::Gone)).count();
+        self.attempts.clear();
         self.meter.counters.shut_down.fetch_add(given_up as u64, Ordering::Relaxed);
         given_up
     }

@@ -17,7 +17,7 @@
 //! 3. The result is taken by `Pending` alone. If `Pending` was dropped first, the claim fails and the result goes to
 //!    [`Work::erase`].
 
-use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use core::task::Waker;
 use core::time::Duration;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -41,6 +41,8 @@ pub(crate) struct RequestState<W: Work> {
     pub(crate) options: RequestOptions,
     pub(crate) in_flight: InFlight,
     pub(crate) meter: Arc<Meter>,
+    /// How many times the device has failed it.
+    attempts: AtomicU32,
     /// The standby has it, or had it.
     pub(crate) on_standby: AtomicBool,
     /// Its key in the engine's registry, or [`UNREGISTERED`].
@@ -138,6 +140,7 @@ impl<W: Work> RequestState<W> {
             options,
             in_flight,
             meter: Arc::clone(meter),
+            attempts: AtomicU32::new(0),
             on_standby: AtomicBool::new(false),
             registry_key: AtomicUsize::new(UNREGISTERED),
             kept: Mutex::new(Kept { result: None, spare: None, task: None }),
@@ -158,6 +161,17 @@ impl<W: Work> RequestState<W> {
 
     pub(crate) fn is_on_standby(&self) -> bool {
         self.on_standby.load(Ordering::Acquire)
+    }
+
+    /// Counts an attempt that failed, and returns how many there were.
+    pub(crate) fn count_attempt(&self) -> u32 {
+        self.attempts.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Its deadline on the device.
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        let submitted = Duration::from_nanos(self.times.submitted.load(Ordering::Relaxed));
+        self.options.deadline.map(|deadline| submitted.saturating_add(deadline))
     }
 
     pub(crate) fn registry_key(&self) -> Option<usize> {

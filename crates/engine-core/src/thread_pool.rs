@@ -1,4 +1,5 @@
-//! A device made of threads: any blocking function as an accelerator.
+//! A device made of threads: any blocking function as an accelerator. Long, because the builder, the threads and their end
+//! share one state.
 
 use core::fmt;
 use core::num::NonZero;
@@ -86,7 +87,8 @@ pub struct ThreadPoolBuilder {
 }
 
 struct PoolInner<W: Work> {
-    compute: Box<dyn Compute<W>>,
+    /// Makes the closure of one thread.
+    make: Box<dyn Fn() -> Compute<W> + Send + Sync>,
     settings: ThreadPoolBuilder,
     state: Mutex<PoolState<W>>,
     /// Signalled when there may be work for a thread, or it has to end.
@@ -156,10 +158,8 @@ struct Worker {
     kind: Option<Kind>,
 }
 
-/// The closure of a pool: an alias for its bound.
-trait Compute<W: Work>: Fn(&W) -> Result<W::Output, DeviceError> + Send + Sync {}
-
-impl<W: Work, F: Fn(&W) -> Result<W::Output, DeviceError> + Send + Sync> Compute<W> for F {}
+/// The closure of one thread.
+type Compute<W> = Box<dyn FnMut(&W) -> Result<<W as Work>::Output, DeviceError>>;
 
 impl ThreadPoolBuilder {
     /// The most threads of a pool, or for one kind of work if each has its own; a higher number means this one. Use a device
@@ -187,6 +187,13 @@ impl ThreadPoolBuilder {
     pub fn threads(mut self, threads: usize) -> Self {
         self.limit = ThreadLimit::Total(bounded(threads));
         self
+    }
+
+    /// How many threads the pool, or each kind of work, has at most.
+    pub fn n_threads(&self) -> usize {
+        match self.limit {
+            ThreadLimit::Total(n) | ThreadLimit::PerKind(n) => n.get(),
+        }
     }
 
     /// Gives each kind of work this number of threads of its own instead, at least 1: `n` kinds have `n` times that number. For
@@ -236,6 +243,41 @@ impl ThreadPoolBuilder {
         W: Work,
         F: Fn(&W) -> Result<W::Output, DeviceError> + Send + Sync + 'static,
     {
+        let compute = Arc::new(compute);
+        self.build_per_thread(move || {
+            let compute = Arc::clone(&compute);
+            move |work: &W| compute(work)
+        })
+    }
+
+    /// Builds a pool whose threads have a closure each, so that it can own what belongs to one thread: a session with a
+    /// token, a connection. A thread calls `make` at its first request, and drops its closure when it ends. After a panic
+    /// in the closure it drops it, too, and calls `make` again for the next request.
+    ///
+    /// ```
+    /// # use engine_core::{CheckFailed, Engine, Kind, ThreadPoolBuilder, Work};
+    /// # struct Double(u32);
+    /// # impl Work for Double {
+    /// #     type Output = u32;
+    /// #     fn kind(&self) -> Kind { Kind::new("double") }
+    /// #     fn check(&self, _: &u32) -> Result<(), CheckFailed> { Ok(()) }
+    /// # }
+    /// let pool = ThreadPoolBuilder::new().threads(2).build_per_thread(|| {
+    ///     let mut calls = 0;
+    ///     move |work: &Double| {
+    ///         calls += 1;
+    ///         Ok(2 * work.0)
+    ///     }
+    /// });
+    /// let engine = Engine::builder(std::sync::Arc::new(pool)).build();
+    /// assert_eq!(engine.run(Double(21)), Ok(42));
+    /// ```
+    pub fn build_per_thread<W, M, C>(self, make: M) -> ThreadPool<W>
+    where
+        W: Work,
+        M: Fn() -> C + Send + Sync + 'static,
+        C: FnMut(&W) -> Result<W::Output, DeviceError> + 'static,
+    {
         let state = PoolState {
             shares: Shares::new(self.limit, self.kinds.iter().copied()),
             rings: BTreeMap::new(),
@@ -246,7 +288,7 @@ impl ThreadPoolBuilder {
             events: Vec::new(),
         };
         let shared = PoolInner {
-            compute: Box::new(compute),
+            make: Box::new(move || Box::new(make())),
             settings: self,
             state: Mutex::new(state),
             work: Condvar::new(),
@@ -349,9 +391,20 @@ impl<W: Work> PoolInner<W> {
 
     /// Runs a thread of the pool. No panic of foreign code ends it.
     fn work(self: &Arc<Self>, id: WorkerId, calls: &CallCount) {
+        let mut own: Option<Compute<W>> = None;
         while let Some((kind, request)) = self.next_request(id, calls) {
             calls.begin();
-            let _contained = wait_ctx::contain("a request", || carry_out(&self.compute, request));
+            let mut unfinished = false;
+            let mut compute = |work: &W| {
+                unfinished = true;
+                let answer = own.get_or_insert_with(&self.make)(work);
+                unfinished = false;
+                answer
+            };
+            let _contained = wait_ctx::contain("a request", || carry_out(&mut compute, request));
+            if unfinished {
+                wait_ctx::contain_drop("the drop of a thread's closure", own.take());
+            }
             calls.end();
             let mut state = self.lock();
             if let Some(worker) = state.workers.get_mut(&id)
@@ -366,6 +419,7 @@ impl<W: Work> PoolInner<W> {
             }
             self.announce();
         }
+        wait_ctx::contain_drop("the drop of a thread's closure", own);
     }
 
     /// Waits for the next request of this thread; `None` if it has to end.

@@ -8,7 +8,8 @@ use wait_ctx::RequestPhase;
 use crate::accelerator::Health;
 use crate::breaker::Tripped;
 use crate::device_queue::Progress;
-use crate::error::EngineError;
+use crate::error::{EngineError, RefusedReason};
+use crate::id::Role;
 use crate::inner::EngineInner;
 use crate::plant::{self, Bug};
 use crate::state::RequestState;
@@ -27,6 +28,7 @@ impl<W: Work> EngineInner<W> {
             let mut devices = self.poll_devices(now);
             let mut moved = self.check_health(now);
             moved |= self.expire(now);
+            moved |= self.attempt_due(now);
             let progress = self.queues().map(|queue| self.pump(queue)).max();
             if moved || progress == Some(Progress::Moved) {
                 continue;
@@ -49,7 +51,8 @@ impl<W: Work> EngineInner<W> {
         let registry = self.registry();
         let health = self.breaker.as_ref().filter(|_| registry.len() > 0);
         let health = health.map(|breaker| lock(breaker).health_due());
-        registry.next_deadline().into_iter().chain(health).chain(permits).min()
+        let attempt = self.attempts.next();
+        registry.next_deadline().into_iter().chain(health).chain(permits).chain(attempt).min()
     }
 
     /// Ends or moves every request whose deadline has come. True if there was one.
@@ -71,6 +74,30 @@ impl<W: Work> EngineInner<W> {
                 self.expire_one(&state, on_standby);
             }
         }
+    }
+
+    /// Gives the device the requests whose next attempt is due. True if there was one.
+    fn attempt_due(&self, now: Duration) -> bool {
+        let mut any = false;
+        while let Some(request) = self.attempts.take_due(now) {
+            any = true;
+            let state = Arc::clone(request.state());
+            if state.is_settled() || state.is_on_standby() {
+                drop(request.into_work());
+                continue;
+            }
+            match self.enter(Role::Device, &state, request) {
+                Ok(None) => {}
+                // Its owner is not awake to submit it.
+                Ok(Some(kept)) => self.queue_instead(kept),
+                Err(request) => {
+                    drop(request.into_work());
+                    let bound = self.queue(Role::Device).bound();
+                    self.fail(&state, EngineError::Refused(RefusedReason::QueueFull { bound }));
+                }
+            }
+        }
+        any
     }
 
     fn expire_one(&self, state: &Arc<RequestState<W>>, on_standby: bool) {

@@ -1,5 +1,6 @@
 //! The engine through its public interface: against its model, under the laws, and from several threads.
 
+mod attempts;
 mod awaited;
 mod breaker;
 mod defaults;

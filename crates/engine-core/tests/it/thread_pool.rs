@@ -525,3 +525,52 @@ fn l5_dropping_a_pool_waits_for_no_call_and_counts_its_thread_until_it_ends() {
     // Its closure is gone when the thread is.
     assert_eq!(begins.recv_timeout(PATIENCE), Err(mpsc::RecvTimeoutError::Disconnected));
 }
+
+/// A state that belongs to its thread: neither `Send` nor `Sync`.
+struct OfOneThread {
+    calls: std::rc::Rc<std::cell::Cell<u64>>,
+    dropped: Arc<AtomicUsize>,
+}
+
+impl Drop for OfOneThread {
+    fn drop(&mut self) {
+        self.dropped.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn l8_each_thread_has_a_closure_of_its_own_which_a_panic_replaces_and_the_end_drops() {
+    let (made, dropped) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+    let (makes, drops) = (Arc::clone(&made), Arc::clone(&dropped));
+    let device = pool(1, 64).build_per_thread(move || {
+        makes.fetch_add(1, Ordering::SeqCst);
+        let state = OfOneThread { calls: std::rc::Rc::default(), dropped: Arc::clone(&drops) };
+        move |work: &Negate| {
+            state.calls.set(state.calls.get() + 1);
+            assert_ne!(work.n, 3, "a panic in the closure");
+            assert!(work.n != 5 || state.calls.get() == 2, "the first state would have had more");
+            Ok(work.right())
+        }
+    });
+    let engine = Engine::builder(Arc::new(device)).build();
+    assert_eq!(made.load(Ordering::SeqCst), 0, "made when the thread is needed");
+    for n in 0..6 {
+        assert_eq!(engine.run(Negate::new(n, &Arc::default())).is_ok(), n != 3, "{n}");
+    }
+    assert_eq!((made.load(Ordering::SeqCst), dropped.load(Ordering::SeqCst)), (2, 1));
+    assert_eq!(engine.shutdown_blocking(Duration::MAX), Shutdown::Drained);
+    assert_eq!(dropped.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn a_maker_of_closures_that_panics_fails_its_request_and_is_called_again() {
+    let attempts = AtomicUsize::new(0);
+    let device = pool(1, 64).build_per_thread(move || {
+        assert!(attempts.fetch_add(1, Ordering::SeqCst) > 0, "the first one fails");
+        |work: &Negate| Ok(work.right())
+    });
+    let engine = Engine::builder(Arc::new(device)).build();
+    let failed = engine.run(Negate::new(1, &Arc::default())).unwrap_err();
+    assert_eq!(failed, EngineError::Device(DeviceError::Failed("the computation panicked")));
+    assert_eq!(engine.run(Negate::new(1, &Arc::default())).unwrap().value, !1);
+}

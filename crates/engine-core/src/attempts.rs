@@ -1,0 +1,114 @@
+//! Further attempts of requests that the device failed.
+//!
+//! A request that waits for its next attempt is kept here and belongs to no device. It can still be cancelled, sent to the
+//! standby or ended by its deadline; then it is dropped when its turn comes.
+
+use core::hash::BuildHasher;
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::hash::RandomState;
+use std::sync::Mutex;
+
+use crate::error::{DeviceError, EngineError};
+use crate::id::RequestId;
+use crate::request::Request;
+use crate::sync::lock;
+use crate::work::Work;
+
+/// Requests that wait for their next attempt, by its time.
+pub(crate) struct Attempts<W: Work> {
+    waiting: Mutex<BTreeMap<(Duration, RequestId), Request<W>>>,
+    /// Seeds the jitter, so that two processes do not call the device in step.
+    seed: RandomState,
+}
+
+/// The pause before the second attempt; it doubles with each further one.
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
+
+/// The longest pause that the engine chooses by itself.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// The pause before attempt `n + 1`, if another attempt may end otherwise. `jitter` is in `0..1_000`.
+fn pause_after(error: &EngineError, n: u32, jitter: u32) -> Option<Duration> {
+    let EngineError::Device(error) = error else { return None };
+    match error {
+        DeviceError::Unsupported(_) | DeviceError::Permanent(_) => None,
+        // As long as the device says, and up to a quarter longer.
+        DeviceError::Busy { after, .. } => {
+            Some(after.saturating_add((*after / 4_000).saturating_mul(jitter)))
+        }
+        // Between half of the pause and all of it.
+        _ => {
+            let pause = FIRST_PAUSE.saturating_mul(1 << n.saturating_sub(1).min(16));
+            let pause = pause.min(LONGEST_PAUSE);
+            Some(pause / 2 + (pause / 2_000).saturating_mul(jitter))
+        }
+    }
+}
+
+impl<W: Work> Attempts<W> {
+    pub(crate) fn new() -> Self {
+        Self { waiting: Mutex::default(), seed: RandomState::new() }
+    }
+
+    /// When the next attempt is due.
+    pub(crate) fn next(&self) -> Option<Duration> {
+        lock(&self.waiting).first_key_value().map(|((due, _), _)| *due)
+    }
+
+    /// The pause before the next attempt of a request that has failed `n` times, if another may end otherwise.
+    pub(crate) fn pause(&self, id: RequestId, n: u32, error: &EngineError) -> Option<Duration> {
+        pause_after(error, n, (self.seed.hash_one((id.0, n)) % 1_000) as u32)
+    }
+
+    pub(crate) fn insert(&self, at: Duration, request: Request<W>) {
+        let replaced = lock(&self.waiting).insert((at, request.id()), request);
+        drop(replaced);
+    }
+
+    pub(crate) fn take_due(&self, now: Duration) -> Option<Request<W>> {
+        let mut waiting = lock(&self.waiting);
+        let first = waiting.first_entry()?;
+        (first.key().0 <= now).then(|| first.remove())
+    }
+
+    /// Drops all that wait.
+    pub(crate) fn clear(&self) {
+        let waiting = core::mem::take(&mut *lock(&self.waiting));
+        waiting.into_values().for_each(|request| drop(request.into_work()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_would_fail_again_is_not_attempted_again() {
+        let never = [
+            EngineError::Device(DeviceError::Unsupported("no such key")),
+            EngineError::Device(DeviceError::permanent(&"access denied")),
+            EngineError::Invalid(crate::CheckFailed("wrong")),
+            EngineError::Deadline,
+            EngineError::Cancelled,
+        ];
+        assert!(never.iter().all(|error| pause_after(error, 1, 0).is_none()));
+    }
+
+    proptest! {
+        #[test]
+        fn a_pause_is_as_long_as_the_device_asks_and_at_most_a_quarter_longer(
+            millis in 0u64..100_000, n in 0u32..40, jitter in 0u32..1_000,
+        ) {
+            let after = Duration::from_millis(millis);
+            let busy = EngineError::Device(DeviceError::busy(after, &"throttled"));
+            let pause = pause_after(&busy, n, jitter).unwrap();
+            prop_assert!(after <= pause && pause <= after + after / 4);
+            let lost = EngineError::Device(DeviceError::Lost);
+            let pause = pause_after(&lost, n, jitter).unwrap();
+            prop_assert!(pause >= FIRST_PAUSE / 2 && pause <= LONGEST_PAUSE);
+        }
+    }
+}

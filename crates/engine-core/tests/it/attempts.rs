@@ -1,0 +1,159 @@
+//! Further attempts of what the device failed (law L14): when, how many, and never past the deadline.
+
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+use std::time::Duration;
+
+use engine_core::{
+    BreakerPolicy, CheckFailed, DeviceError, Engine, EngineError, Fallback, Inline, RequestOptions,
+};
+use proptest::prelude::*;
+
+use crate::support::{Answer, Bench, HandClock, Mode, Negate, Outputs, Secret};
+
+const AFTER: Duration = Duration::from_millis(100);
+
+fn busy() -> DeviceError {
+    DeviceError::busy(AFTER, &"throttled")
+}
+
+/// An engine over a device that answers by a script, and its clock. An empty script means the right answer.
+fn scripted(
+    script: Vec<DeviceError>,
+    options: RequestOptions,
+) -> (Arc<Engine<Negate>>, Arc<HandClock>, Arc<Mutex<Vec<DeviceError>>>) {
+    let script = Arc::new(Mutex::new(script));
+    let left = Arc::clone(&script);
+    let answer = move |work: &Negate| -> Result<Secret, DeviceError> {
+        match left.lock().unwrap().pop() {
+            Some(error) => Err(error),
+            None => Ok(work.right()),
+        }
+    };
+    let clock = Arc::<HandClock>::default();
+    let device = Arc::new(Inline::new(answer));
+    let engine = Engine::builder(device).clock(clock.clone()).options(options).build();
+    (engine, clock, script)
+}
+
+#[test]
+fn l14_a_busy_device_is_left_alone_for_as_long_as_it_asks() {
+    let (engine, clock, script) = scripted(vec![busy()], RequestOptions::new().attempts(2));
+    let mut pending = engine.submit(Negate::new(7, &Arc::default())).unwrap();
+    let due = engine.poll().expect("another attempt");
+    assert!(AFTER <= due && due <= AFTER * 5 / 4, "{due:?}");
+    assert!(pending.poll_result().is_pending());
+    clock.advance(due);
+    assert_eq!(engine.poll(), None);
+    assert_eq!(pending.wait().unwrap().value, !7);
+    assert!(script.lock().unwrap().is_empty());
+    let stats = engine.stats();
+    assert_eq!((stats.attempts_again, stats.accepted, stats.requests.now), (1, 2, 0));
+}
+
+#[test]
+fn l14_a_pause_that_would_outlast_the_deadline_is_not_waited_for() {
+    let options = RequestOptions::new().attempts(5).deadline(AFTER);
+    let (engine, _, _) = scripted(vec![busy()], options);
+    let failed = engine.submit(Negate::new(7, &Arc::default())).unwrap().wait().unwrap_err();
+    assert_eq!(failed, EngineError::Device(busy()), "at once, and with the device's words");
+}
+
+#[test]
+fn l14_what_the_device_refuses_for_good_is_asked_once_and_leaves_the_breaker_closed() {
+    let denied = DeviceError::permanent(&"access denied");
+    let bench = Bench::with_rings(8, 8);
+    let engine = bench
+        .builder(RequestOptions::new().attempts(9))
+        .breaker(BreakerPolicy::default().failures(1))
+        .build();
+    let pending = engine.submit(bench.work(1)).unwrap();
+    bench.device.find(1).unwrap().complete(Err(denied.clone()));
+    assert_eq!(pending.wait().unwrap_err(), EngineError::Device(denied));
+    assert_eq!((engine.stats().trips, bench.device.taken().len()), (0, 1));
+}
+
+#[test]
+fn a_wrong_result_is_not_attempted_again() {
+    let bench = Bench::with_rings(8, 8);
+    let engine = bench.builder(RequestOptions::new().attempts(9)).build();
+    let pending = engine.submit(bench.work(1)).unwrap();
+    bench.device.answer_first(Answer::Wrong);
+    assert_eq!(pending.wait().unwrap_err(), EngineError::Invalid(CheckFailed("not the negation")));
+}
+
+#[test]
+fn l14_after_the_last_attempt_the_standby_takes_over() {
+    let bench = Bench::with_rings(8, 8);
+    let options = RequestOptions::new().attempts(2).fallback(Fallback::Standby);
+    let engine = bench.builder(options).build();
+    bench.device.set_mode(Mode::Early(Answer::Fail));
+    bench.standby.set_mode(Mode::Early(Answer::Right));
+    let pending = engine.submit(bench.work(1)).unwrap();
+    assert!(bench.standby.taken().is_empty());
+    bench.clock.advance(Duration::from_secs(1));
+    engine.poll();
+    assert_eq!((bench.device.taken(), bench.standby.taken()), (vec![1, 1], vec![1]));
+    assert_eq!(pending.wait().unwrap().value, !1);
+}
+
+#[test]
+fn l5_l8_a_request_dropped_between_two_attempts_is_not_sent_again() {
+    let bench = Bench::with_rings(8, 8);
+    let engine = bench.builder(RequestOptions::new().attempts(3)).build();
+    let pending = engine.submit(bench.work(1)).unwrap();
+    bench.device.answer_first(Answer::Fail);
+    drop(pending);
+    bench.clock.advance(Duration::from_secs(1));
+    engine.poll();
+    assert_eq!((bench.device.taken().len(), engine.stats().requests.now), (1, 0));
+    // And one that waits when the engine is dropped.
+    let pending = engine.submit(bench.work(2)).unwrap();
+    bench.device.answer_first(Answer::Fail);
+    drop(engine);
+    assert_eq!(pending.wait().unwrap_err(), EngineError::Gone);
+}
+
+proptest! {
+    /// Whatever a device answers, a request gets as many attempts as its options allow, at its times, and ends.
+    #[test]
+    fn l14_every_request_ends_after_at_most_its_attempts(
+        errors in prop::collection::vec(0u8..4, 0..8), attempts in 0u32..6, deadline in prop::option::of(1u64..400),
+    ) {
+        let error = |number: &u8| match number {
+            0 => busy(),
+            1 => DeviceError::reported(&"lost"),
+            2 => DeviceError::permanent(&"denied"),
+            _ => DeviceError::Reset,
+        };
+        let mut options = RequestOptions::new().attempts(attempts);
+        if let Some(millis) = deadline {
+            options = options.deadline(Duration::from_millis(millis));
+        }
+        let outputs = Arc::<Outputs>::default();
+        let (engine, clock, script) = scripted(errors.iter().map(error).collect(), options);
+        let mut pending = engine.submit(Negate::new(3, &outputs)).unwrap();
+        let mut outcome = None;
+        for _ in 0..20 {
+            if let Poll::Ready(result) = pending.poll_result() {
+                outcome = Some(result);
+                break;
+            }
+            let next = engine.poll().expect("something is to be done");
+            clock.advance(next.saturating_sub(engine_core::Clock::now(&*clock)));
+            engine.poll();
+        }
+        let calls = errors.len() - script.lock().unwrap().len();
+        let outcome = outcome.expect("it has ended");
+        match outcome {
+            Ok(right) => prop_assert_eq!(right.value, !3),
+            Err(EngineError::Deadline) => prop_assert!(deadline.is_some()),
+            Err(error) => prop_assert!(matches!(error, EngineError::Device(_))),
+        }
+        prop_assert!(calls <= attempts.max(1) as usize);
+        prop_assert_eq!(engine.stats().requests.now, 0);
+        if let Some(millis) = deadline {
+            prop_assert!(engine_core::Clock::now(&*clock) <= Duration::from_millis(millis));
+        }
+    }
+}
