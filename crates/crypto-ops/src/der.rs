@@ -89,6 +89,12 @@ pub(crate) fn spki_public_key(spki: &[u8]) -> Option<&[u8]> {
     bits.get(1..)
 }
 
+/// The content of the `AlgorithmIdentifier` in a `SubjectPublicKeyInfo`.
+pub(crate) fn spki_algorithm(spki: &[u8]) -> Option<&[u8]> {
+    let (body, _) = element(spki, SEQUENCE)?;
+    Some(element(body, SEQUENCE)?.0)
+}
+
 /// The length in bits of the modulus in a `SubjectPublicKeyInfo` around a PKCS #1 `RSAPublicKey`.
 pub(crate) fn spki_rsa_modulus_bits(spki: &[u8]) -> Option<usize> {
     let (body, _) = element(spki_public_key(spki)?, SEQUENCE)?;
@@ -201,7 +207,7 @@ fn curve_p521() -> DerAlgorithm {
 }
 
 /// Splits the first element off `input` if its tag is `tag`; returns its content and the rest.
-fn element(input: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
+pub(crate) fn element(input: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     let (found, content, rest) = any_element(input)?;
     (found == tag).then_some((content, rest))
 }
@@ -243,12 +249,12 @@ fn dotted(oid: &[u8]) -> String {
     arcs.iter().map(u64::to_string).collect::<Vec<_>>().join(".")
 }
 
-const INTEGER: u8 = 0x02;
+pub(crate) const INTEGER: u8 = 0x02;
 const BIT_STRING: u8 = 0x03;
 #[cfg(any(feature = "aws-lc-rs", test))]
 const OCTET_STRING: u8 = 0x04;
 const OBJECT_IDENTIFIER: u8 = 0x06;
-const SEQUENCE: u8 = 0x30;
+pub(crate) const SEQUENCE: u8 = 0x30;
 /// `[0] EXPLICIT`, the curve in an `ECPrivateKey`.
 #[cfg(any(feature = "aws-lc-rs", test))]
 const PARAMETERS: u8 = 0xa0;

@@ -140,6 +140,12 @@ pub fn subject_public_key(spki: &[u8]) -> Option<&[u8]> {
     der::spki_public_key(spki)
 }
 
+/// The algorithm of the key in the DER of a `SubjectPublicKeyInfo`: the content of its `AlgorithmIdentifier`, without the
+/// outer `SEQUENCE`, as rustls compares it. `None` when `spki` is not such a structure.
+pub fn key_algorithm(spki: &[u8]) -> Option<&[u8]> {
+    der::spki_algorithm(spki)
+}
+
 struct PublicHalf {
     id: KeyId,
     spki: Box<[u8]>,

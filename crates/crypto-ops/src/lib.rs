@@ -106,6 +106,7 @@ mod verifier;
 
 // Private keys: reading, storing and using them.
 mod der;
+pub mod encoding;
 #[cfg(feature = "aws-lc-rs")]
 mod pem;
 #[cfg(feature = "aws-lc-rs")]
@@ -124,7 +125,7 @@ pub use ephemeral::{EphemeralKey, device_handles};
 pub use error::KeyFileError;
 pub use error::{KeyError, OpError};
 pub use group::Group;
-pub use key::{KeyHandle, subject_public_key};
+pub use key::{KeyHandle, key_algorithm, subject_public_key};
 pub use key_id::KeyId;
 pub use op::CryptoOp;
 pub use output::CryptoOutput;
