@@ -89,7 +89,7 @@
 //!
 //! | work | how |
 //! | --- | --- |
-//! | signatures | **[`SlowKey`]**: by a closure that blocks, an `async fn` or a device |
+//! | signatures | **[`SlowKey`]**: by a closure that blocks, an `async fn` or a device; **[`KeyPool`]** for several keys, or sessions of threads |
 //! | signatures through an engine of your own | [`offload::signing_key`] for a rustls `SigningKey`, [`offload::key_handle`] for a key that a device knows by its handle |
 //! | key exchange | [`offload::key_exchange`] and [`SslContext::key_exchange`] |
 //! | session tickets | [`offload::tickets`] |
@@ -195,14 +195,16 @@ pub use id::SslId;
 pub use job_core::JobPool;
 pub use outcome::Outcome;
 pub use parking::Parking;
-pub use rustls23::{SlowKey, SlowKeyBuilder, TlsError, replayable};
+pub use rustls23::{
+    KeyPool, KeyPoolBuilder, SignError, SlowKey, SlowKeyBuilder, SlowKeyError, TlsError, replayable,
+};
 pub use session::Ssl;
 
 // The crates whose types stand in the signatures above, so that one dependency is enough.
 pub use {crypto_ops, engine_core, job_core, rustls, wait_ctx};
 
 /// Hooks of rustls whose work an [`Engine`](engine_core::Engine) of yours computes. For a signing key alone,
-/// [`SlowKey`] is the short way: it makes the engine too.
+/// [`SlowKey`] is the short way, and for several [`KeyPool`]: they make the engine too.
 pub mod offload {
     pub use crate::rustls23::key_exchange::key_exchange;
     pub use crate::rustls23::public_key::{PublicKeyError, handle_of_certificate};

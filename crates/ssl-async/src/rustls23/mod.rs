@@ -4,7 +4,7 @@
 //!   process ---> failure_alert ---> connection       processing of packets
 //!   hello -----> failure_alert                       a hello before there is a configuration
 //!   replay ----> failure_alert                       handshakes parked without a fiber
-//!   key_exchange, sign, signing_key, slow_key, ticketer, resolve, verify       hooks
+//!   key_exchange, sign, signing_key, key_pool, slow_key, ticketer, resolve, verify       hooks
 //! ```
 //!
 //! What rustls 0.24 changes, as far as its development versions show: `Signer::sign` consumes the signer;
@@ -19,6 +19,8 @@ mod failure_alert;
 mod gather;
 mod hello;
 pub(crate) mod key_exchange;
+mod key_pool;
+mod key_pool_builder;
 mod no_certificate;
 pub(crate) mod openings;
 mod process;
@@ -26,6 +28,7 @@ pub(crate) mod public_key;
 mod replay;
 pub(crate) mod resolve;
 pub(crate) mod sign;
+mod sign_error;
 pub(crate) mod signing_key;
 mod slow_key;
 pub(crate) mod ticketer;
@@ -35,10 +38,13 @@ pub(crate) use connection::{Broken, FinalOutput, Processed, Returned, Tls};
 pub(crate) use engine_error::unwrap;
 pub(crate) use hello::{Hello, HelloReader};
 pub(crate) use key_exchange::KeyExchange;
+pub use key_pool::{KeyPool, SlowKey};
+pub use key_pool_builder::KeyPoolBuilder;
 pub use replay::replayable;
 pub(crate) use replay::{Established, Replay, Replayable, Replayed};
 pub use rustls::Error as TlsError;
 pub(crate) use rustls::pki_types::ServerName;
 pub(crate) use rustls::server::ClientHello;
 pub(crate) use rustls::{ClientConfig, Connection, ServerConfig};
-pub use slow_key::{SlowKey, SlowKeyBuilder};
+pub use sign_error::SignError;
+pub use slow_key::{SlowKeyBuilder, SlowKeyError};

@@ -91,7 +91,7 @@ impl fmt::Debug for HandleSigner {
 /// A result of another kind that the engine let through unchecked.
 const SHAPE: EngineError = EngineError::Invalid(CheckFailed("the result is no signature"));
 
-pub(super) fn algorithm_of(key: &KeyHandle) -> SignatureAlgorithm {
+fn algorithm_of(key: &KeyHandle) -> SignatureAlgorithm {
     match key.algorithm() {
         Algorithm::Rsa => SignatureAlgorithm::RSA,
         Algorithm::Ed25519 => SignatureAlgorithm::ED25519,
@@ -99,6 +99,6 @@ pub(super) fn algorithm_of(key: &KeyHandle) -> SignatureAlgorithm {
     }
 }
 
-pub(super) fn code_point(scheme: Scheme) -> SignatureScheme {
+fn code_point(scheme: Scheme) -> SignatureScheme {
     SignatureScheme::from(scheme.to_u16())
 }

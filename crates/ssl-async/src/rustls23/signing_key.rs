@@ -3,19 +3,20 @@
 use core::fmt;
 use std::sync::Arc;
 
-use crypto_ops::{KeyHandle, Scheme};
+use crypto_ops::Scheme;
+use crypto_ops::encoding::digest_info;
 use engine_core::{CheckFailed, DeviceError, Engine, EngineError, Kind, Work};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
 use rustls::sign::{Signer, SigningKey};
 use rustls::{Error, SignatureAlgorithm, SignatureScheme};
+use sha2::{Digest as _, Sha256, Sha384, Sha512};
 use wait_ctx::Notifier;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::rustls23::engine_error::wrap;
-use crate::rustls23::public_key::{ProviderVerifier, PublicKeyError, spki_of};
+use crate::rustls23::public_key::{PublicHalf, PublicKeyError, is_pkcs1, spki_of};
 use crate::rustls23::replay::{NO_SCHEME, PendingSignature, SubmitSignature, postponing, submit};
-use crate::rustls23::sign::{algorithm_of, code_point};
 
 /// Makes a signing key that uses `key` through `engine`: `sign` becomes [`SigningWork`], and the engine's device calls
 /// [`SigningWork::sign`] on a thread that may block. The key keeps its schemes. [`SlowKey`](crate::SlowKey) does this and
@@ -76,23 +77,31 @@ fn offload(
     spki: SubjectPublicKeyInfoDer<'static>,
     provider: &CryptoProvider,
 ) -> Result<Arc<dyn SigningKey>, PublicKeyError> {
-    let verifier = Arc::new(ProviderVerifier::new(&spki, provider)?);
-    Ok(postponing(OffloadedSigningKey { engine, key: Key::Rustls(key), spki, verifier }))
+    let half = Arc::new(PublicHalf::new(spki, provider)?);
+    Ok(postponing(OffloadedSigningKey::new(engine, Some(key), half, NO_NAME.into())))
 }
+
+/// The [id](SigningWork::key_id) of a key without one.
+const NO_NAME: &str = "";
 
 /// A signature to compute, with a rustls key or with a key of the device.
 ///
 /// The result must be encoded as in TLS: for ECDSA the DER of `SEQUENCE { r, s }`, not the two numbers side by side that
-/// PKCS#11 (`CKM_ECDSA`) and WebCrypto return; for RSA and Ed25519 the plain bytes. The message is wiped when the work is
-/// dropped, and so is a signature that reaches no session.
+/// PKCS#11 (`CKM_ECDSA`) and WebCrypto return ([`der_from_raw`](crypto_ops::encoding::der_from_raw) converts them); for the
+/// others the plain bytes. The message is wiped when the work is dropped, and so is a signature that reaches no session.
 #[derive(Clone)]
 pub struct SigningWork {
+    key: Arc<NamedKey>,
     /// Absent if the key is the device's.
     signer: Option<Arc<dyn Signer>>,
     scheme: SignatureScheme,
-    is_rsa: bool,
-    verifier: Arc<ProviderVerifier>,
     message: Zeroizing<Vec<u8>>,
+}
+
+/// A key, as a device and its checks know it.
+pub(crate) struct NamedKey {
+    id: Arc<str>,
+    half: Arc<PublicHalf>,
 }
 
 impl SigningWork {
@@ -108,6 +117,12 @@ impl SigningWork {
         signer.sign(&self.message).map_err(|error| DeviceError::reported(&error))
     }
 
+    /// The name that the key was given in [`KeyPool::key`](crate::KeyPool::key): what the device knows it by. Empty for the
+    /// only key of an engine.
+    pub fn key_id(&self) -> &str {
+        &self.key.id
+    }
+
     /// The signature scheme.
     pub fn scheme(&self) -> SignatureScheme {
         self.scheme
@@ -116,6 +131,17 @@ impl SigningWork {
     /// The whole message to sign, not a digest.
     pub fn message(&self) -> &[u8] {
         &self.message
+    }
+
+    /// The digest of the message, for devices that sign digests. `None` for Ed25519 and ML-DSA: these sign the message.
+    pub fn digest(&self) -> Option<Vec<u8>> {
+        digest(self.scheme, &self.message)
+    }
+
+    /// The digest with the name of its hash before it, for a device that only adds the padding of PKCS #1 v1.5 (PKCS#11's
+    /// `CKM_RSA_PKCS`). `None` for other schemes.
+    pub fn pkcs1_digest_info(&self) -> Option<Vec<u8>> {
+        is_pkcs1(self.scheme).then(|| digest_info(&self.digest()?))?
     }
 
     /// Whether `signature` looks like the two numbers of an ECDSA signature side by side.
@@ -130,6 +156,22 @@ impl SigningWork {
     }
 }
 
+/// The digest that a scheme signs; `None` if it signs the message itself.
+fn digest(scheme: SignatureScheme, message: &[u8]) -> Option<Vec<u8>> {
+    Some(match scheme {
+        SignatureScheme::ECDSA_NISTP256_SHA256
+        | SignatureScheme::RSA_PKCS1_SHA256
+        | SignatureScheme::RSA_PSS_SHA256 => Sha256::digest(message).to_vec(),
+        SignatureScheme::ECDSA_NISTP384_SHA384
+        | SignatureScheme::RSA_PKCS1_SHA384
+        | SignatureScheme::RSA_PSS_SHA384 => Sha384::digest(message).to_vec(),
+        SignatureScheme::ECDSA_NISTP521_SHA512
+        | SignatureScheme::RSA_PKCS1_SHA512
+        | SignatureScheme::RSA_PSS_SHA512 => Sha512::digest(message).to_vec(),
+        _ => return None,
+    })
+}
+
 impl Work for SigningWork {
     type Output = Vec<u8>;
 
@@ -139,7 +181,7 @@ impl Work for SigningWork {
     }
 
     fn check(&self, signature: &Vec<u8>) -> Result<(), CheckFailed> {
-        if self.verifier.verifies(self.scheme(), &self.message, signature) {
+        if self.key.half.verifier.verifies(self.scheme(), &self.message, signature) {
             Ok(())
         } else if self.is_raw_ecdsa(signature) {
             Err(CheckFailed(
@@ -152,7 +194,7 @@ impl Work for SigningWork {
 
     /// True for RSA: see the same method of [`CryptoOp`](crypto_ops::CryptoOp).
     fn must_check(&self) -> bool {
-        self.is_rsa
+        self.key.half.is_rsa()
     }
 
     fn duplicate(&self) -> Option<Self> {
@@ -168,63 +210,64 @@ impl Work for SigningWork {
 impl fmt::Debug for SigningWork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SigningWork")
+            .field("key", &self.key_id())
             .field("scheme", &self.scheme())
             .field("message_len", &self.message.len())
             .finish()
     }
 }
 
+/// A key whose signatures an engine computes: for rustls, and for a handshake that is parked by replay.
+#[derive(Clone)]
 pub(crate) struct OffloadedSigningKey {
-    pub(crate) engine: Arc<Engine<SigningWork>>,
-    pub(crate) key: Key,
-    pub(crate) spki: SubjectPublicKeyInfoDer<'static>,
-    pub(crate) verifier: Arc<ProviderVerifier>,
-}
-
-/// The location of the private key.
-#[derive(Debug)]
-pub(crate) enum Key {
-    /// In a rustls key, which also chooses the scheme.
-    Rustls(Arc<dyn SigningKey>),
-    /// In the device.
-    Device(KeyHandle),
-}
-
-impl Key {
-    fn choose_scheme(
-        &self,
-        offered: &[SignatureScheme],
-    ) -> Option<(SignatureScheme, Option<Arc<dyn Signer>>)> {
-        match self {
-            Self::Rustls(key) => {
-                let signer = Arc::<dyn Signer>::from(key.choose_scheme(offered)?);
-                Some((signer.scheme(), Some(signer)))
-            }
-            Self::Device(handle) => {
-                let mut schemes = handle.schemes().iter().map(|scheme| code_point(*scheme));
-                Some((schemes.find(|scheme| offered.contains(scheme))?, None))
-            }
-        }
-    }
-
-    fn algorithm(&self) -> SignatureAlgorithm {
-        match self {
-            Self::Rustls(key) => key.algorithm(),
-            Self::Device(handle) => algorithm_of(handle),
-        }
-    }
+    engine: Arc<Engine<SigningWork>>,
+    /// The private key, unless the device has it.
+    key: Option<Arc<dyn SigningKey>>,
+    named: Arc<NamedKey>,
+    /// The schemes to offer, best first.
+    schemes: Arc<[SignatureScheme]>,
 }
 
 impl OffloadedSigningKey {
+    pub(crate) fn new(
+        engine: Arc<Engine<SigningWork>>,
+        key: Option<Arc<dyn SigningKey>>,
+        half: Arc<PublicHalf>,
+        id: Arc<str>,
+    ) -> Self {
+        let schemes = half.schemes.clone().into();
+        Self { engine, key, named: Arc::new(NamedKey { id, half }), schemes }
+    }
+
+    /// The same key with these schemes only.
+    pub(crate) fn with_schemes(
+        &self,
+        schemes: impl IntoIterator<Item = SignatureScheme>,
+    ) -> Result<Self, PublicKeyError> {
+        Ok(Self { schemes: self.named.half.only(schemes)?.into(), ..self.clone() })
+    }
+
+    pub(crate) fn id(&self) -> &str {
+        &self.named.id
+    }
+
+    pub(crate) fn schemes(&self) -> &[SignatureScheme] {
+        &self.schemes
+    }
+
     fn signer(&self, offered: &[SignatureScheme]) -> Option<OffloadedSigner> {
-        let (scheme, signer) = self.key.choose_scheme(offered)?;
-        Some(OffloadedSigner {
-            engine: Arc::clone(&self.engine),
-            signer,
-            scheme,
-            is_rsa: self.algorithm() == SignatureAlgorithm::RSA,
-            verifier: Arc::clone(&self.verifier),
-        })
+        let mut common = self.schemes.iter().copied().filter(|scheme| offered.contains(scheme));
+        let (scheme, signer) = match &self.key {
+            None => (common.next()?, None),
+            // It has an order of its own.
+            Some(key) => {
+                let common: Vec<_> = common.collect();
+                let signer = Arc::<dyn Signer>::from(key.choose_scheme(&common)?);
+                (signer.scheme(), Some(signer))
+            }
+        };
+        let (engine, key) = (Arc::clone(&self.engine), Arc::clone(&self.named));
+        Some(OffloadedSigner { engine, key, signer, scheme })
     }
 }
 
@@ -247,36 +290,37 @@ impl SigningKey for OffloadedSigningKey {
     }
 
     fn public_key(&self) -> Option<SubjectPublicKeyInfoDer<'_>> {
-        Some(SubjectPublicKeyInfoDer::from(self.spki.as_ref()))
+        Some(SubjectPublicKeyInfoDer::from(self.named.half.spki.as_ref()))
     }
 
     fn algorithm(&self) -> SignatureAlgorithm {
-        self.key.algorithm()
+        self.named.half.algorithm
     }
 }
 
 impl fmt::Debug for OffloadedSigningKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OffloadedSigningKey").field("key", &self.key).finish_non_exhaustive()
+        f.debug_struct("OffloadedSigningKey")
+            .field("id", &self.id())
+            .field("schemes", &self.schemes)
+            .finish_non_exhaustive()
     }
 }
 
 struct OffloadedSigner {
     engine: Arc<Engine<SigningWork>>,
+    key: Arc<NamedKey>,
     signer: Option<Arc<dyn Signer>>,
     scheme: SignatureScheme,
-    is_rsa: bool,
-    verifier: Arc<ProviderVerifier>,
 }
 
 impl OffloadedSigner {
     /// With a copy of the message: the device must never read from this stack.
     fn work(&self, message: &[u8]) -> SigningWork {
         SigningWork {
+            key: Arc::clone(&self.key),
             signer: self.signer.clone(),
             scheme: self.scheme,
-            is_rsa: self.is_rsa,
-            verifier: Arc::clone(&self.verifier),
             message: Zeroizing::new(message.to_vec()),
         }
     }

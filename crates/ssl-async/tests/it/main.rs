@@ -12,6 +12,7 @@ mod full_duplex;
 mod gather;
 mod handshake;
 mod hooks;
+mod key_pool;
 mod manual_page;
 mod model;
 mod openings;
