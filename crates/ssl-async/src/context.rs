@@ -44,10 +44,7 @@ impl SslContext<ServerConfig> {
         Self::new(config)
     }
 
-    /// Sets how sessions in async mode park while the key signs. The default is [`Parking::Auto`].
-    ///
-    /// The engine of [`key_exchange`](Self::key_exchange) excludes replay: such a context takes the fiber, and with
-    /// [`Parking::Replay`] its sessions fail.
+    /// Sets how sessions in async mode park. The default is [`Parking::Auto`].
     #[must_use]
     pub fn parking(mut self, parking: Parking) -> Self {
         self.parking.parking = parking;
@@ -55,7 +52,7 @@ impl SslContext<ServerConfig> {
     }
 
     pub(crate) fn parking_way(&self) -> ParkingWay {
-        self.parking.way(&self.config, &self.settings.exchange)
+        self.parking.way(&self.config)
     }
 }
 

@@ -100,9 +100,9 @@
 //!
 //! # Two ways to park
 //!
-//! On a *fiber*, as in the picture, any hook may wait. By *replay* a server's handshake waits for its signature without a
-//! fiber, in about a kilobyte: rustls runs up to the signature, its connection is dropped, and a second one runs with the
-//! signature. That takes a configuration whose provider was made by [`replayable`], as that of
+//! On a *fiber*, as in the picture, any hook may wait. By *replay* a server's handshake waits without a fiber, in about a
+//! kilobyte: rustls runs up to what it waits for, its connection is dropped, and another one runs with the answer. That
+//! serves all that comes before the server's flight. It takes a configuration whose provider was made by [`replayable`], as that of
 //! [`SlowKey::server_config`]. [`Parking`] chooses; by default a handshake is replayed if its configuration allows it.
 //!
 //! # Wakeups
@@ -218,7 +218,7 @@ pub mod offload {
 /// Choosing the own certificate with an `async fn`.
 pub mod resolve {
     pub use crate::rustls23::resolve::{
-        CertificateRequest, client_certificate, server_certificate,
+        CertificateRequest, ClientOffer, client_certificate, server_certificate,
     };
 }
 

@@ -1,22 +1,23 @@
-//! How a server's handshake waits for its key.
+//! How a server's handshake waits.
 
 use std::sync::{Arc, OnceLock};
 
-use crate::rustls23::{KeyExchange, Replayable, ServerConfig, Tls};
+use crate::rustls23::{ReplayConfig, ServerConfig, Tls};
 
-/// How a server's handshake is parked while its key signs elsewhere.
+/// How a server's handshake is parked while something is computed elsewhere.
 ///
-/// By *replay* the handshake is rehearsed up to its signature, thrown away, and run again with the signature. It needs a
+/// By *replay* the handshake is rehearsed up to what it waits for, thrown away, and run again with the answer. It needs a
 /// configuration whose provider was made by [`replayable`](crate::replayable), as that of
 /// [`SlowKey::server_config`](crate::SlowKey::server_config). It parks in about a kilobyte, and hooks run on the thread that
-/// drives the handshake. On a *fiber* any hook may wait, on a stack of its own. The client sees the same either way
+/// drives the handshake. It serves everything up to the server's flight: certificate, tickets, key exchange, signature.
+/// On a *fiber* any hook may wait, on a stack of its own. The client sees the same either way
 /// ([law L16]: replay is invisible).
 ///
 /// [law L16]: https://github.com/layby-rs/layby/blob/main/docs/laws.md
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Parking {
-    /// By replay if the configuration allows it, and on a fiber for a hello in which a hook of this crate waits for
-    /// something else than the signature.
+    /// By replay if the configuration allows it, and on a fiber behind the server's flight if a hook of this crate waits
+    /// there: for the verdict on a client's certificate, the seal of a ticket, the key exchange of TLS 1.2.
     #[default]
     Auto,
     /// Always on a fiber.
@@ -31,7 +32,7 @@ pub(crate) enum ParkingWay {
     Fiber,
     /// By replay, and on a fiber unless `only`.
     Replay {
-        replayable: Replayable,
+        config: ReplayConfig,
         only: bool,
     },
     /// Only replay is allowed, and the configuration excludes it for this reason.
@@ -43,29 +44,25 @@ pub(crate) enum ParkingWay {
 pub(crate) struct ParkingChoice {
     pub(crate) parking: Parking,
     /// Made with the first handshake; the error says why handshakes need a fiber.
-    replayable: Arc<OnceLock<Result<Replayable, Arc<str>>>>,
+    replayable: Arc<OnceLock<Result<ReplayConfig, Arc<str>>>>,
 }
 
 impl ParkingChoice {
-    pub(crate) fn way(&self, config: &Arc<ServerConfig>, exchange: &KeyExchange) -> ParkingWay {
+    pub(crate) fn way(&self, config: &ServerConfig) -> ParkingWay {
         if self.parking == Parking::Fiber {
             return ParkingWay::Fiber;
         }
-        let fits = match exchange.has_engine() {
-            true => Err("an engine computes the key exchange".into()),
-            false => self.replayable.get_or_init(|| make_replayable(config)).clone(),
-        };
         let only = self.parking == Parking::Replay;
-        match fits {
-            Ok(replayable) => ParkingWay::Replay { replayable, only },
+        match self.replayable.get_or_init(|| make_replayable(config)).clone() {
+            Ok(config) => ParkingWay::Replay { config, only },
             Err(why) if only => ParkingWay::Refused(why),
             Err(_) => ParkingWay::Fiber,
         }
     }
 }
 
-fn make_replayable(config: &Arc<ServerConfig>) -> Result<Replayable, Arc<str>> {
+fn make_replayable(config: &ServerConfig) -> Result<ReplayConfig, Arc<str>> {
     // A replay makes its connection with the hello. On a fiber, an unfit configuration is refused before that.
-    Tls::server(Arc::clone(config)).map_err(|unfit| unfit.to_string())?;
-    Replayable::new(config).map_err(|why| why.to_string().into())
+    Tls::check(config).map_err(|unfit| unfit.to_string())?;
+    ReplayConfig::new(config.clone()).map_err(|why| why.to_string().into())
 }

@@ -7,24 +7,18 @@ use rustls::{KeyLog, ServerConfig};
 
 use crate::error::NotReplayable;
 use crate::hooks::Hook;
-use crate::provider;
-
-/// A hook that waits for something else before it answers, but where replay cannot park: rustls calls it when bytes
-/// have already been sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum WaitingHook {
-    /// The verifier of client certificates.
-    ClientVerifier,
-    /// The ticketer, when it seals. Opening tickets may wait.
-    TicketSealing,
-}
+use crate::{pass, provider};
 
 /// A configuration whose hooks are recorded and replayed. Cloning shares it.
 #[derive(Clone, Debug)]
-pub struct ReplayConfig {
+pub struct ReplayConfig(Arc<Wrapped>);
+
+#[derive(Debug)]
+struct Wrapped {
     server: Arc<ServerConfig>,
     key_log: Arc<dyn KeyLog>,
+    /// The ticketer has called [`waits_later`](crate::waits_later).
+    waits_later: bool,
 }
 
 impl ReplayConfig {
@@ -33,50 +27,35 @@ impl ReplayConfig {
     /// # Errors
     ///
     /// [`NotReplayable`] if the provider of `config`, or a part of it, was not made so.
-    pub fn new(config: ServerConfig) -> Result<Self, NotReplayable> {
-        Self::with_waiting_hooks(config, &[])
-    }
-
-    /// As [`new`](Self::new), for a configuration with hooks of which the caller knows that they wait.
-    ///
-    /// # Errors
-    ///
-    /// [`NotReplayable`] also if one of `waiting` would be called, so that such a handshake needs a fiber. A group that
-    /// waits is no reason: in TLS 1.3 it may, and in TLS 1.2 [`Session::hear`](crate::Session::hear) says so.
-    pub fn with_waiting_hooks(
-        mut config: ServerConfig,
-        waiting: &[WaitingHook],
-    ) -> Result<Self, NotReplayable> {
+    pub fn new(mut config: ServerConfig) -> Result<Self, NotReplayable> {
         provider::check(config.crypto_provider())?;
-        for hook in waiting {
-            match hook {
-                WaitingHook::ClientVerifier => return Err(NotReplayable::ClientVerifier),
-                WaitingHook::TicketSealing if config.ticketer.enabled() => {
-                    return Err(NotReplayable::TicketSealing);
-                }
-                WaitingHook::TicketSealing => {}
-            }
-        }
+        let waits_later = pass::reaches_probe(|| {
+            config.ticketer.enabled();
+        });
         config.cert_resolver = Arc::new(Hook(config.cert_resolver));
         config.ticketer = Arc::new(Hook(config.ticketer));
         config.session_storage = Arc::new(Hook(config.session_storage));
         config.time_provider = Arc::new(Hook(config.time_provider));
         let key_log = Arc::clone(&config.key_log);
         config.key_log = Arc::new(Hook(config.key_log));
-        Ok(Self { server: Arc::new(config), key_log })
+        Ok(Self(Arc::new(Wrapped { server: Arc::new(config), key_log, waits_later })))
     }
 
     /// The configuration, which also serves connections made without a [`Session`](crate::Session): its hooks and keys
     /// then answer at once.
     pub fn server_config(&self) -> &Arc<ServerConfig> {
-        &self.server
+        &self.0.server
     }
 
     pub(crate) fn connection(&self) -> Result<Box<ServerConnection>, rustls::Error> {
-        ServerConnection::new(Arc::clone(&self.server)).map(Box::new)
+        ServerConnection::new(Arc::clone(&self.0.server)).map(Box::new)
     }
 
     pub(crate) fn key_log(&self) -> &dyn KeyLog {
-        &*self.key_log
+        &*self.0.key_log
+    }
+
+    pub(crate) fn waits_later(&self) -> bool {
+        self.0.waits_later
     }
 }

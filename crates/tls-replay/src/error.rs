@@ -2,7 +2,7 @@
 
 use rustls::{CipherSuite, NamedGroup};
 
-/// Why a configuration or a handshake cannot be parked by replay. It needs a fiber, or a hook that does not wait.
+/// Why the handshakes of a configuration cannot be parked by replay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum NotReplayable {
@@ -15,15 +15,6 @@ pub enum NotReplayable {
     /// A key-exchange group was added to the provider afterwards.
     #[error("the key-exchange group {0:?} was added after tls_replay::replayable")]
     Group(NamedGroup),
-    /// The verifier of client certificates waits: rustls calls it when the server's flight has already left.
-    #[error("a client-certificate verifier that waits needs a fiber")]
-    ClientVerifier,
-    /// Sealing tickets waits: rustls does it when the handshake has already been sent.
-    #[error("sealing session tickets by something that waits needs a fiber")]
-    TicketSealing,
-    /// The key exchange of a TLS 1.2 handshake waits: rustls completes it after the server's flight.
-    #[error("a TLS 1.2 key exchange that waits needs a fiber")]
-    Tls12KeyExchange,
 }
 
 /// Why a handshake ended, or a call was refused.
@@ -38,10 +29,6 @@ pub enum ReplayError {
     /// of scheme.
     #[error("the second pass of the handshake differs from the first: {0}")]
     Differs(&'static str),
-    /// The handshake needs a fiber. Nothing was sent, and [`Session::into_received`](crate::Session::into_received)
-    /// has the client's bytes.
-    #[error(transparent)]
-    NotReplayable(#[from] NotReplayable),
     /// The client's hello exceeds [`MAX_HELLO`](crate::MAX_HELLO), or that much arrived while the handshake was parked.
     #[error("more than {} bytes before the server's flight", crate::MAX_HELLO)]
     TooLong,

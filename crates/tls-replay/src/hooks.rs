@@ -10,10 +10,9 @@ use rustls::sign::CertifiedKey;
 use rustls::time_provider::TimeProvider;
 use zeroize::Zeroizing;
 
-use crate::error::NotReplayable;
 use crate::pass::{self, Mode};
 use crate::plant::{Bug, armed};
-use crate::record::{Context, LoggedSecret, Next, Record, Recorded, Stop};
+use crate::record::{Context, LoggedSecret, Next, Record, Recorded};
 
 /// A hook whose answers are recorded in the first pass and replayed in the next.
 pub(crate) struct Hook<T: ?Sized>(pub(crate) Arc<T>);
@@ -111,16 +110,16 @@ impl ProducesTickets for Hook<dyn ProducesTickets> {
             Next::Replayed(ticket) => ticket,
             Next::Live => self.0.encrypt(plain),
             Next::Stopped => None,
-            Next::New => {
-                let Ok(ticket) = pass::call_postponable(|| self.0.encrypt(plain)) else {
-                    pass::stop(Stop::NotReplayable(NotReplayable::TicketSealing));
-                    return None;
-                };
-                pass::with(|record| {
-                    record.push(Recorded::Sealed(ticket.as_deref().map(Into::into)))
-                });
-                ticket
-            }
+            Next::New => match pass::call_postponable(|| self.0.encrypt(plain)) {
+                Ok(ticket) => {
+                    pass::with(|record| record.push_sealed(ticket.as_deref()));
+                    ticket
+                }
+                Err(context) => {
+                    pass::with(|record| record.ask_seal(plain, context));
+                    None
+                }
+            },
         }
     }
 

@@ -77,12 +77,12 @@
 //! | the server's signature, TLS 1.3 and 1.2 | [`ReplayKey`] | yes |
 //! | the choice of a certificate | [`postpone`] in the resolver | yes |
 //! | opening a ticket, taking a session from a store | [`postpone`] in the ticketer or store, four times per hello | yes |
-//! | the key exchange of TLS 1.3 | [`postpone`] in the group | yes |
-//! | the key exchange of TLS 1.2, sealing tickets, verifying client certificates, anything in a client | | no: rustls asks after bytes were sent, or outside of the replayed call |
+//! | the key exchange of TLS 1.3, the server's key pair of TLS 1.2 | [`postpone`] in the group | yes |
+//! | sealing the ticket of a TLS 1.2 session that is resumed | [`postpone`] in the ticketer | yes |
+//! | completing the key exchange of TLS 1.2, sealing other tickets, verifying client certificates, anything in a client | [`waits_later`] | no: rustls asks after bytes were sent, or outside of the replayed call |
 //!
-//! A handshake in which something else would wait fails with [`NotReplayable`] before a byte is sent: in
-//! [`ReplayConfig::with_waiting_hooks`] or in [`Session::hear`]. [`Session::into_received`] then returns the hello, to park
-//! the handshake in another way, such as on a fiber.
+//! [`Session::waits_later`] says, before a byte of the flight is sent, whether something in the last row waits: then let the
+//! connection process the client's last flight where it may wait, such as on a fiber.
 //!
 //! # Replay is invisible
 //!
@@ -143,12 +143,12 @@ mod secret;
 mod session;
 mod started;
 
-pub use config::{ReplayConfig, WaitingHook};
+pub use config::ReplayConfig;
 #[cfg(feature = "engine")]
 pub use engine::{EngineSession, EngineSessionError};
 pub use error::{NotReplayable, ReplayError};
 pub use key::ReplayKey;
-pub use pass::postpone;
+pub use pass::{can_postpone, postpone, waits_later};
 pub use provider::replayable;
 pub use question::{Question, Reply};
 pub use session::{MAX_HELLO, Session, SessionOptions, SessionStage};

@@ -119,7 +119,7 @@ pub(crate) fn deliver() {
 }
 
 /// Postpones the answer of the hook that runs now: a certificate resolver, a ticketer, a session store or a
-/// key-exchange group. Its return value is ignored, the session parks, and `context` is found in
+/// key-exchange group, as far as the table [on the crate page](crate#what-can-wait) says. Its return value is ignored, the session parks, and `context` is found in
 /// [`Session::context`](crate::Session::context) beside the [`Question`](crate::Question).
 ///
 /// # Errors
@@ -145,21 +145,39 @@ pub(crate) fn deliver() {
 /// }
 /// ```
 pub fn postpone<T: Any + Send>(context: T) -> Result<(), T> {
-    if !MAY_POSTPONE.get() {
+    if !can_postpone() {
         return Err(context);
     }
     drop(POSTPONED.replace(Some(Box::new(context))));
     Ok(())
 }
 
-/// Whether `part` of a provider was wrapped: `ask` calls something on it that reaches [`probed`] if it was.
-pub(crate) fn is_wrapped(ask: impl FnOnce()) -> bool {
+/// Whether [`postpone`] would succeed now: for a hook whose context is costly to make.
+pub fn can_postpone() -> bool {
+    MAY_POSTPONE.get()
+}
+
+/// Says that something waits for its answer after the server's flight, where replay cannot park; see
+/// [`Session::waits_later`](crate::Session::waits_later).
+///
+/// For [`offer_client_auth`](rustls::server::danger::ClientCertVerifier::offer_client_auth) of a verifier that waits, and
+/// [`enabled`](rustls::server::ProducesTickets::enabled) of a ticketer that waits when it seals. Does nothing elsewhere.
+pub fn waits_later() {
+    match mode() {
+        // Perhaps a configuration is being wrapped.
+        Mode::Live => probed(),
+        Mode::Rehearsal | Mode::Real | Mode::Delivered => with(|record| record.waits_later = true),
+    }
+}
+
+/// Whether `ask` reaches [`probed`]: how a part of a provider shows that it was wrapped.
+pub(crate) fn reaches_probe(ask: impl FnOnce()) -> bool {
     PROBED.set(false);
     ask();
     PROBED.replace(false)
 }
 
-/// Answers [`is_wrapped`].
+/// Answers [`reaches_probe`].
 pub(crate) fn probed() {
     PROBED.set(true);
 }

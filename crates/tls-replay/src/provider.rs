@@ -37,7 +37,7 @@ pub fn replayable(provider: CryptoProvider) -> CryptoProvider {
 ///
 /// [`NotReplayable`] names the first part that did not.
 pub(crate) fn check(provider: &CryptoProvider) -> Result<(), NotReplayable> {
-    if !pass::is_wrapped(|| {
+    if !pass::reaches_probe(|| {
         provider.secure_random.fips();
     }) {
         return Err(NotReplayable::Provider);
@@ -46,7 +46,7 @@ pub(crate) fn check(provider: &CryptoProvider) -> Result<(), NotReplayable> {
         return Err(NotReplayable::CipherSuite(suite.suite()));
     }
     let unwrapped = |group: &&&dyn SupportedKxGroup| {
-        !pass::is_wrapped(|| {
+        !pass::reaches_probe(|| {
             group.fips();
         })
     };
@@ -124,11 +124,14 @@ impl SupportedKxGroup for Group {
                 if signs_at_once() {
                     return Err(ABANDONED);
                 }
-                let Ok(started) = pass::call_postponable(|| self.inner.start()) else {
-                    pass::stop(Stop::NotReplayable(NotReplayable::Tls12KeyExchange));
-                    return Err(ABANDONED);
+                let started = match pass::call_postponable(|| self.inner.start()) {
+                    Ok(started) => started.inspect_err(record_failure)?,
+                    Err(context) => {
+                        pass::with(|record| record.ask_key_exchange_start(self.name(), context));
+                        return Err(ABANDONED);
+                    }
                 };
-                let exchange = Box::new(StartedExchange::new(started.inspect_err(record_failure)?));
+                let exchange = Box::new(StartedExchange::new(started));
                 pass::with(|record| record.push(Recorded::Started(exchange.clone())));
                 Ok(exchange)
             }
@@ -200,6 +203,7 @@ impl SupportedKxGroup for Group {
 fn signs_at_once() -> bool {
     let at_once = pass::mode() == Mode::Rehearsal && !pass::with(|record| record.key_postpones);
     if at_once {
+        pass::with(|record| record.key_is_local = true);
         pass::stop(Stop::LocalKey);
     }
     at_once

@@ -3,7 +3,7 @@
 use core::fmt;
 use std::sync::Arc;
 
-use rustls::crypto::CompletedKeyExchange;
+use rustls::crypto::{ActiveKeyExchange, CompletedKeyExchange};
 use rustls::sign::CertifiedKey;
 use rustls::{Error, NamedGroup, SignatureScheme};
 use zeroize::Zeroize as _;
@@ -26,10 +26,22 @@ pub enum Question<'a> {
         /// The peer's public key, as its hello carries it.
         peer_share: &'a [u8],
     },
+    /// A key pair for the key exchange of TLS 1.2. Reply with [`Reply::KeyExchangeStart`]. rustls completes the exchange
+    /// when the server's flight has left, where [`complete`](ActiveKeyExchange::complete) has to answer at once: see
+    /// [`Session::waits_later`](crate::Session::waits_later).
+    KeyExchangeStart {
+        /// The group.
+        group: NamedGroup,
+    },
     /// The plaintext of a session ticket. Reply with [`Reply::Resumption`].
     Ticket {
         /// The ticket, as the client sent it.
         sealed: &'a [u8],
+    },
+    /// The ticket of a session of TLS 1.2 that is resumed. Reply with [`Reply::Sealed`].
+    Seal {
+        /// What to seal. Secret.
+        plain: &'a [u8],
     },
     /// The session stored under an identifier. Reply with [`Reply::Resumption`].
     StoredSession {
@@ -48,6 +60,10 @@ pub enum Reply {
     Signature(Vec<u8>),
     /// The finished key exchange, or why the peer's share is refused.
     KeyExchange(Result<CompletedKeyExchange, Error>),
+    /// The key pair, to be completed with the client's share, or why there is none.
+    KeyExchangeStart(Result<Box<dyn ActiveKeyExchange>, Error>),
+    /// The ticket; `None` sends none.
+    Sealed(Option<Vec<u8>>),
     /// The plaintext of the ticket or the stored session; `None` if it cannot be used.
     Resumption(Option<Vec<u8>>),
     /// The certificate and its key; `None` if there is none for this client.
@@ -75,6 +91,8 @@ impl fmt::Debug for Reply {
         f.write_str(match self {
             Self::Signature(_) => "Signature",
             Self::KeyExchange(_) => "KeyExchange",
+            Self::KeyExchangeStart(_) => "KeyExchangeStart",
+            Self::Sealed(_) => "Sealed",
             Self::Resumption(_) => "Resumption",
             Self::Certificate(_) => "Certificate",
         })

@@ -8,7 +8,6 @@ use rustls::sign::CertifiedKey;
 use rustls::{Error, NamedGroup, SignatureScheme};
 use zeroize::Zeroizing;
 
-use crate::error::NotReplayable;
 use crate::plant::{Bug, armed};
 use crate::question::{Question, Reply};
 use crate::secret::{SecretBuffer, Span};
@@ -40,6 +39,8 @@ const _: () = assert!(size_of::<Recorded>() <= 24);
 enum Open {
     Signature { scheme: SignatureScheme, message: Span },
     KeyExchange { group: NamedGroup, peer_share: Box<[u8]> },
+    KeyExchangeStart(NamedGroup),
+    Seal(Span),
     Ticket(Box<[u8]>),
     StoredSession(Box<[u8]>),
     Certificate,
@@ -58,7 +59,6 @@ pub(crate) enum Stop {
     Asked,
     /// The key signs at once, so the handshake can run for real.
     LocalKey,
-    NotReplayable(NotReplayable),
     Differs(&'static str),
 }
 
@@ -98,7 +98,11 @@ pub(crate) struct Record {
     signature: Option<Vec<u8>>,
     /// The chosen certificate has a key whose signatures are postponed.
     pub(crate) key_postpones: bool,
+    /// A rehearsal has found that the key signs at once.
+    pub(crate) key_is_local: bool,
     postponed_tickets: u8,
+    /// Something waits after the server's flight.
+    pub(crate) waits_later: bool,
     pub(crate) key_log: Vec<LoggedSecret>,
 }
 
@@ -142,6 +146,10 @@ impl Record {
         self.push(Recorded::Resumption(span));
     }
 
+    pub(crate) fn push_sealed(&mut self, ticket: Option<&[u8]>) {
+        self.push(Recorded::Sealed(ticket.map(Into::into)));
+    }
+
     pub(crate) fn push_exchanged(&mut self, group: NamedGroup, public: &[u8], secret: &[u8]) {
         let (public, secret) = (self.bytes.append(public), self.bytes.append(secret));
         self.push(Recorded::Exchanged { group, public, secret });
@@ -168,6 +176,16 @@ impl Record {
         context: Context,
     ) {
         self.ask(Open::KeyExchange { group, peer_share: peer_share.into() }, Some(context));
+    }
+
+    pub(crate) fn ask_key_exchange_start(&mut self, group: NamedGroup, context: Context) {
+        self.waits_later = true;
+        self.ask(Open::KeyExchangeStart(group), Some(context));
+    }
+
+    pub(crate) fn ask_seal(&mut self, plain: &[u8], context: Context) {
+        let plain = self.bytes.append(plain);
+        self.ask(Open::Seal(plain), Some(context));
     }
 
     pub(crate) fn ask_ticket(&mut self, sealed: &[u8], context: Context) {
@@ -228,6 +246,8 @@ impl Record {
             Open::KeyExchange { group, peer_share } => {
                 Question::KeyExchange { group: *group, peer_share }
             }
+            Open::KeyExchangeStart(group) => Question::KeyExchangeStart { group: *group },
+            Open::Seal(plain) => Question::Seal { plain: self.bytes.get(*plain) },
             Open::Ticket(sealed) => Question::Ticket { sealed },
             Open::StoredSession(id) => Question::StoredSession { id },
             Open::Certificate => Question::Certificate,
@@ -260,9 +280,14 @@ impl Record {
             (Some(Open::KeyExchange { .. }), Reply::KeyExchange(Ok(done))) => {
                 self.push_exchanged(done.group, &done.pub_key, done.secret.secret_bytes());
             }
-            (Some(Open::KeyExchange { .. }), Reply::KeyExchange(Err(error))) => {
+            (Some(Open::KeyExchangeStart(_)), Reply::KeyExchangeStart(Ok(started))) => {
+                self.push(Recorded::Started(Box::new(StartedExchange::new(started))));
+            }
+            (Some(Open::KeyExchange { .. }), Reply::KeyExchange(Err(error)))
+            | (Some(Open::KeyExchangeStart(_)), Reply::KeyExchangeStart(Err(error))) => {
                 self.push(Recorded::ExchangeFailed(Box::new(error)));
             }
+            (Some(Open::Seal(_)), Reply::Sealed(ticket)) => self.push_sealed(ticket.as_deref()),
             (Some(Open::Ticket(_) | Open::StoredSession(_)), Reply::Resumption(plain)) => {
                 self.push_resumption(plain.map(Zeroizing::new).as_ref().map(|plain| &plain[..]));
                 self.postponed_tickets += 1;

@@ -9,7 +9,7 @@ use crate::attempt::{Attempt, feed, flush};
 use crate::config::ReplayConfig;
 use crate::error::ReplayError;
 use crate::hello::{HelloScan, HelloStatus};
-use crate::pass;
+use crate::pass::{self, Mode};
 use crate::plant::{Bug, armed};
 use crate::question::{Question, Reply};
 use crate::record::{Record, Stop};
@@ -72,6 +72,7 @@ pub struct Session {
     config: ReplayConfig,
     /// `None` for the defaults, which nearly all handshakes have.
     options: Option<Box<SessionOptions>>,
+    waits_later: bool,
     state: State,
 }
 
@@ -87,7 +88,7 @@ enum State {
         connection: Box<ServerConnection>,
         unread: Vec<u8>,
     },
-    /// The bytes are those of a client that needs a fiber.
+    /// The bytes are those of a client whose hello is too long.
     Closed(Vec<u8>),
 }
 
@@ -130,7 +131,7 @@ impl Session {
     pub fn new(config: ReplayConfig, options: SessionOptions) -> Self {
         let state = State::Hello { received: Vec::new(), scan: HelloScan::default() };
         let options = (!options.are_defaults()).then(|| Box::new(options));
-        Self { config, options, state }
+        Self { waits_later: config.waits_later(), config, options, state }
     }
 
     /// What the session waits for; `None` after an error that left no connection.
@@ -141,6 +142,13 @@ impl Session {
             State::Established { .. } => Some(SessionStage::Established),
             State::Closed(_) => None,
         }
+    }
+
+    /// Whether something may wait in the rest of the handshake, after the server's flight, where it cannot be parked by
+    /// replay: [`waits_later`](crate::waits_later) was called, or the key exchange of TLS 1.2 was postponed. Complete when the
+    /// session is parked for its signature, or established.
+    pub fn waits_later(&self) -> bool {
+        self.waits_later
     }
 
     /// What a parked session waits for.
@@ -294,6 +302,7 @@ impl Session {
             return Ok(SessionStage::NeedsPeer);
         }
         if matches!(status, HelloStatus::Whole { .. }) && scan.end() > MAX_HELLO {
+            self.state = State::Closed(received);
             return Err(too_long(out));
         }
         let handshake = Handshake { received, sent: Vec::new(), record: Box::default() };
@@ -303,24 +312,31 @@ impl Session {
     /// Runs the handshake up to its next question. Where it may end without one, its connection has to be real.
     fn first_pass(
         &mut self,
-        handshake: Handshake,
+        mut handshake: Handshake,
         out: &mut Vec<u8>,
     ) -> Result<SessionStage, ReplayError> {
         let status = HelloScan::default().scan(&handshake.received);
-        if status != (HelloStatus::Whole { offers_resumption: false }) {
+        let may_end = status != (HelloStatus::Whole { offers_resumption: false });
+        if may_end || handshake.record.key_is_local {
             return self.perform(handshake, out);
         }
-        let attempt = Attempt::rehearsal(&self.config)?;
-        self.advance(attempt, handshake, 0, out)
+        let make = || Attempt::rehearsal(&self.config);
+        let (record, attempt) = pass::run(Mode::Rehearsal, handshake.record, make);
+        handshake.record = record;
+        self.advance(attempt?, handshake, 0, out)
     }
 
     /// Runs the handshake over everything received, on a connection that may become the real one.
     fn perform(
         &mut self,
-        handshake: Handshake,
+        mut handshake: Handshake,
         out: &mut Vec<u8>,
     ) -> Result<SessionStage, ReplayError> {
-        let mut connection = self.config.connection()?;
+        // Already here a verifier may say that it waits.
+        let make = || self.config.connection();
+        let (record, connection) = pass::run(Mode::Real, handshake.record, make);
+        handshake.record = record;
+        let mut connection = connection?;
         if let Some(options) = self.options.as_deref() {
             if let Some(limit) = options.buffer_limit {
                 connection.set_buffer_limit(Some(limit));
@@ -352,6 +368,7 @@ impl Session {
         let feed = || attempt.feed(&handshake.received[from..], &mut flight);
         let (mut record, (taken, error)) = pass::run(mode, handshake.record, feed);
         let key_log = mem::take(&mut record.key_log);
+        self.waits_later |= record.waits_later;
         handshake.record = record;
         if let Some(stop) = handshake.record.why_stopped() {
             // Neither the connection nor its flight is used.
@@ -366,12 +383,6 @@ impl Session {
                 }
                 Stop::LocalKey => self.perform(handshake, out),
                 Stop::Differs(why) => Err(ReplayError::Differs(why)),
-                Stop::NotReplayable(why) => {
-                    if handshake.sent.is_empty() {
-                        self.state = State::Closed(handshake.received);
-                    }
-                    Err(why.into())
-                }
             };
         }
         // A new connection first repeats the bytes sent before.

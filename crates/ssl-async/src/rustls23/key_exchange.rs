@@ -1,5 +1,6 @@
 //! Key exchange by an engine.
 
+use core::cell::RefCell;
 use core::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -12,20 +13,18 @@ use rustls::ffdhe_groups::FfdheGroup;
 use rustls::{Error, NamedGroup, PeerMisbehaved, ProtocolVersion};
 
 use crate::rustls23::engine_error::wrap;
+use crate::rustls23::postponed::{Reply, can_postpone, postpone_operation};
 
 /// The engine for a session's key exchanges, if it has one.
 ///
-/// rustls holds key-exchange groups as `&'static`, so they cannot hold an engine. They find it in the job that calls them.
+/// rustls holds key-exchange groups as `&'static`, so they cannot hold an engine. They find it in the job that calls them, or
+/// on the thread of a replay.
 #[derive(Clone, Default)]
 pub(crate) struct KeyExchange(Option<Arc<Engine<CryptoOp>>>);
 
 impl KeyExchange {
     pub(crate) fn by(engine: Arc<Engine<CryptoOp>>) -> Self {
         Self(Some(engine))
-    }
-
-    pub(crate) fn has_engine(&self) -> bool {
-        self.0.is_some()
     }
 
     /// Runs `work` with this engine in the current job. Without an engine or a job, just calls `work`.
@@ -39,10 +38,31 @@ impl KeyExchange {
         result
     }
 
-    /// The engine of the current job.
-    fn current() -> Option<Arc<Engine<CryptoOp>>> {
-        job_core::current()?.local::<Self>()?.0.clone()
+    /// Runs a step of a replay with this engine.
+    pub(super) fn lend<T>(&self, step: impl FnOnce() -> T) -> T {
+        struct Restore(Option<Arc<Engine<CryptoOp>>>);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                LENT.set(self.0.take());
+            }
+        }
+        let _restore = Restore(LENT.replace(self.0.clone()));
+        step()
     }
+
+    /// The engine of the current job, or of a replay in which the current hook may postpone.
+    fn current() -> Option<Arc<Engine<CryptoOp>>> {
+        match job_core::current() {
+            Some(job) => job.local::<Self>()?.0.clone(),
+            None if can_postpone() => LENT.with_borrow(Clone::clone),
+            None => None,
+        }
+    }
+}
+
+thread_local! {
+    /// The engine of the replay that runs on this thread.
+    static LENT: RefCell<Option<Arc<Engine<CryptoOp>>>> = const { RefCell::new(None) };
 }
 
 impl fmt::Debug for KeyExchange {
@@ -137,10 +157,15 @@ impl SupportedKxGroup for OffloadedGroup {
         let Some(engine) = KeyExchange::current() else {
             return on_thread_stack(|| self.inner.start());
         };
-        match run(&engine, AgreeOp::start(self.group))? {
-            CryptoOutput::Started { share, key } => Ok(Box::new(Active { engine, share, key })),
-            _ => Err(wrap(SHAPE)),
+        let op = AgreeOp::start(self.group);
+        if can_postpone() {
+            postpone_operation(Arc::clone(&engine), op.into(), |output| {
+                Ok(Reply::KeyExchangeStart(Ok(started(engine, output?)?)))
+            });
+            return Err(POSTPONED);
         }
+        let output = engine.run(op.into());
+        output.and_then(|output| started(engine, output)).map_err(wrap)
     }
 
     fn start_and_complete(&self, peer: &[u8]) -> Result<CompletedKeyExchange, Error> {
@@ -148,14 +173,14 @@ impl SupportedKxGroup for OffloadedGroup {
             return on_thread_stack(|| self.inner.start_and_complete(peer));
         };
         let op = AgreeOp::start_and_complete(self.group, peer).map_err(misbehaved)?;
-        match run(&engine, op)? {
-            CryptoOutput::Agreed { share, secret } => Ok(CompletedKeyExchange {
-                group: self.name(),
-                pub_key: share,
-                secret: shared(&secret),
-            }),
-            _ => Err(wrap(SHAPE)),
+        let group = self.group;
+        if can_postpone() {
+            postpone_operation(engine, op.into(), move |output| {
+                Ok(Reply::KeyExchange(agreed(group, output?)?))
+            });
+            return Err(POSTPONED);
         }
+        engine.run(op.into()).and_then(|output| agreed(group, output)).map_err(wrap)?
     }
 
     fn ffdhe_group(&self) -> Option<FfdheGroup<'static>> {
@@ -186,8 +211,11 @@ struct Active {
 
 impl Active {
     fn finish(self, op: Result<AgreeOp, MalformedShare>) -> Result<SharedSecret, Error> {
-        match run(&self.engine, op.map_err(misbehaved)?)? {
+        let op = op.map_err(misbehaved)?;
+        let group = op.group();
+        match self.engine.run(op.into()).map_err(wrap)? {
             CryptoOutput::Secret(secret) => Ok(shared(&secret)),
+            CryptoOutput::BadShare => Err(misbehaved(MalformedShare { group })),
             _ => Err(wrap(SHAPE)),
         }
     }
@@ -223,14 +251,35 @@ impl ActiveKeyExchange for Active {
     }
 }
 
-fn run(engine: &Engine<CryptoOp>, op: AgreeOp) -> Result<CryptoOutput, Error> {
-    let group = op.group();
-    match engine.run(op.into()) {
-        Ok(CryptoOutput::BadShare) => Err(misbehaved(MalformedShare { group })),
-        Ok(output) => Ok(output),
-        Err(error) => Err(wrap(error)),
+/// A started exchange of `engine`'s.
+fn started(
+    engine: Arc<Engine<CryptoOp>>,
+    output: CryptoOutput,
+) -> Result<Box<dyn ActiveKeyExchange>, EngineError> {
+    match output {
+        CryptoOutput::Started { share, key } => Ok(Box::new(Active { engine, share, key })),
+        _ => Err(SHAPE),
     }
 }
+
+/// A completed exchange, or the fault of the peer's share.
+fn agreed(
+    group: Group,
+    output: CryptoOutput,
+) -> Result<Result<CompletedKeyExchange, Error>, EngineError> {
+    match output {
+        CryptoOutput::Agreed { share, secret } => Ok(Ok(CompletedKeyExchange {
+            group: NamedGroup::from(group.to_u16()),
+            pub_key: share,
+            secret: shared(&secret),
+        })),
+        CryptoOutput::BadShare => Ok(Err(misbehaved(MalformedShare { group }))),
+        _ => Err(SHAPE),
+    }
+}
+
+/// What a hook returns after it has postponed. Nothing reads it.
+const POSTPONED: Error = Error::HandshakeNotComplete;
 
 fn misbehaved(share: MalformedShare) -> Error {
     tracing::debug!(%share, "ssl.bad_share");

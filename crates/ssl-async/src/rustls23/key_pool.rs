@@ -4,7 +4,7 @@ use core::fmt;
 use core::time::Duration;
 use std::sync::Arc;
 
-use engine_core::{Driver, Engine, EngineError, EngineStats, Shutdown, ShuttingDown};
+use engine_core::{Driver, Engine, EngineStats, Shutdown, ShuttingDown};
 use rustls::client::ResolvesClientCert;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
@@ -13,8 +13,9 @@ use rustls::sign::{CertifiedKey, Signer, SigningKey};
 use rustls::{ServerConfig, SignatureAlgorithm, SignatureScheme};
 use wait_ctx::Notifier;
 
+use crate::rustls23::postponed::{PendingAnswer, SubmitSignature, postponing};
 use crate::rustls23::public_key::{PublicHalf, PublicKeyError};
-use crate::rustls23::replay::{PendingSignature, SubmitSignature, postponing, replayable};
+use crate::rustls23::replay::replayable;
 use crate::rustls23::signing_key::{OffloadedSigningKey, SigningWork};
 
 /// Threads, or another device, that sign for any number of slow keys: the sessions with one token, the connections to one
@@ -305,7 +306,7 @@ impl SubmitSignature for KeyInPool {
         scheme: SignatureScheme,
         message: &[u8],
         notifier: Option<&Notifier>,
-    ) -> Result<PendingSignature, EngineError> {
+    ) -> PendingAnswer {
         self.key.submit(scheme, message, notifier)
     }
 }

@@ -3,8 +3,8 @@
 //! ```text
 //!   process ---> failure_alert ---> connection       processing of packets
 //!   hello -----> failure_alert                       a hello before there is a configuration
-//!   replay ----> failure_alert                       handshakes parked without a fiber
-//!   key_exchange, sign, signing_key, key_pool, slow_key, ticketer, resolve, verify       hooks
+//!   replay ----> failure_alert, postponed            handshakes parked without a fiber
+//!   key_exchange, sign, signing_key, key_pool, slow_key, ticketer, resolve ---> postponed; verify       hooks
 //! ```
 //!
 //! What rustls 0.24 changes, as far as its development versions show: `Signer::sign` consumes the signer;
@@ -23,6 +23,7 @@ mod key_pool;
 mod key_pool_builder;
 mod no_certificate;
 pub(crate) mod openings;
+mod postponed;
 mod process;
 pub(crate) mod public_key;
 mod replay;
@@ -41,10 +42,11 @@ pub(crate) use key_exchange::KeyExchange;
 pub use key_pool::{KeyPool, SlowKey};
 pub use key_pool_builder::KeyPoolBuilder;
 pub use replay::replayable;
-pub(crate) use replay::{Established, Replay, Replayable, Replayed};
+pub(crate) use replay::{Established, Replay, Replayed};
 pub use rustls::Error as TlsError;
 pub(crate) use rustls::pki_types::ServerName;
 pub(crate) use rustls::server::ClientHello;
 pub(crate) use rustls::{ClientConfig, Connection, ServerConfig};
 pub use sign_error::SignError;
 pub use slow_key::{SlowKeyBuilder, SlowKeyError};
+pub(crate) use tls_replay::ReplayConfig;

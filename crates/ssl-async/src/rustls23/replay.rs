@@ -1,127 +1,34 @@
-//! Server handshakes that are parked by replay: their configurations, and the signatures that they wait for.
+//! Server handshakes that are parked by replay.
 //!
 //! ```text
-//!   start --> hear --NeedsPeer--> hear --Parked--> submit, poll_signature --Established--> Tls
-//!              |                                         |
-//!              +--------- NeedsFiber: the bytes ---------+--> Broken: the alert
+//!   new --> hear --NeedsPeer--> hear --Parked--> ask, poll_answer --Established--> Tls
+//!             |                   ^                |   |
+//!             |                   +---- NeedsPeer -+   +--Parked--> ask
+//!             +--- NeedsFiber: the bytes               +--Broken--> the alert
 //! ```
 
-use core::cell::Cell;
-use core::future::Future;
 use core::mem;
-use core::pin::Pin;
 use core::task::{Context, Poll, ready};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
-use engine_core::{DeviceError, Engine, EngineError, Pending, Work};
+use rustls::Error;
 use rustls::crypto::CryptoProvider;
-use rustls::sign::SigningKey;
-use rustls::{Error, ServerConfig, SignatureScheme};
-use tls_replay::{
-    NotReplayable, Question, ReplayConfig, ReplayError, ReplayKey, Reply, Session, SessionOptions,
-    SessionStage,
-};
+use tls_replay::{ReplayConfig, ReplayError, Session, SessionOptions, SessionStage};
 use wait_ctx::Notifier;
 
 use crate::records::INTERNAL_ERROR;
 use crate::rustls23::connection::{Broken, FinalOutput, Tls};
 use crate::rustls23::engine_error::wrap;
+use crate::rustls23::key_exchange::KeyExchange;
+use crate::rustls23::postponed::{PendingAnswer, begin};
 use crate::rustls23::{failure_alert, no_certificate};
 
-/// A signature in flight. Dropping it cancels the request.
-pub(crate) type PendingSignature =
-    Pin<Box<dyn Future<Output = Result<Vec<u8>, EngineError>> + Send>>;
-
-/// A key that submits its signatures to an engine.
-pub(super) trait SubmitSignature: Send + Sync {
-    /// Submits a signature of `message`. It wakes through `notifier`, or the task that polls it if there is none.
-    fn submit(
-        &self,
-        scheme: SignatureScheme,
-        message: &[u8],
-        notifier: Option<&Notifier>,
-    ) -> Result<PendingSignature, EngineError>;
-}
-
-/// The context of a [`ReplayKey`]: the key itself.
-struct KeyContext(Arc<dyn SubmitSignature>);
-
-/// Submits `work`, to wake through `notifier` or the task that polls.
-pub(super) fn submit<W: Work>(
-    engine: &Engine<W>,
-    work: W,
-    notifier: Option<&Notifier>,
-) -> Result<Pending<W>, EngineError> {
-    match notifier {
-        Some(notifier) => engine.submit_on(notifier, work),
-        None => engine.submit(work),
-    }
-    .map_err(|refused| EngineError::Refused(refused.reason))
-}
-
-/// The error of a key that does not sign in the scheme that it has chosen before.
-pub(super) const NO_SCHEME: EngineError =
-    EngineError::Device(DeviceError::Unsupported("the key has changed its schemes"));
-
-/// Makes a key for rustls of `key`: in a replay the handshake's owner submits its signatures, elsewhere `key` signs.
-pub(super) fn postponing<K>(key: K) -> Arc<dyn SigningKey>
-where
-    K: SigningKey + SubmitSignature + 'static,
-{
-    let key = Arc::new(key);
-    let context = KeyContext(Arc::<K>::clone(&key));
-    Arc::new(ReplayKey::new(key).with_context(Arc::new(context)))
-}
-
-/// What a hook of this crate hands to [`tls_replay::postpone`] when it has to wait: it needs a fiber.
-struct OnFiber(&'static str);
-
-/// Called by a hook that is about to wait: true if it is asked in a replay and must return at once, with any answer. The
-/// handshake then begins again on a fiber.
-pub(super) fn needs_fiber(why: &'static str) -> bool {
-    tls_replay::postpone(OnFiber(why)).is_ok()
-}
-
-thread_local! {
-    static WAITS_LATER: Cell<bool> = const { Cell::new(false) };
-}
-
-/// Called by a part of a configuration that waits only after the server's flight: the rest of the handshake needs a fiber.
-pub(super) fn waits_later() {
-    WAITS_LATER.set(true);
-}
-
-/// Runs `work`, and returns whether it reached [`waits_later`].
-fn finds_later_waits<T>(work: impl FnOnce() -> T) -> (T, bool) {
-    let outer = WAITS_LATER.replace(false);
-    let done = work();
-    (done, WAITS_LATER.replace(outer))
-}
-
-/// A configuration whose handshakes can be parked by replay.
-#[derive(Clone, Debug)]
-pub(crate) struct Replayable {
-    config: ReplayConfig,
-    ticketer_waits: bool,
-}
-
-impl Replayable {
-    /// Wraps the hooks of `config`.
-    ///
-    /// # Errors
-    ///
-    /// If its provider was not made by [`replayable`](crate::replayable).
-    pub(crate) fn new(config: &ServerConfig) -> Result<Self, NotReplayable> {
-        let (_, ticketer_waits) = finds_later_waits(|| config.ticketer.enabled());
-        Ok(Self { config: ReplayConfig::new(config.clone())?, ticketer_waits })
-    }
-}
-
-/// A server's handshake up to its flight, parked by replay while the key signs.
+/// A server's handshake up to its flight, parked by replay while something is computed elsewhere.
 pub(crate) struct Replay {
     /// `None` once the handshake has left it.
     session: Option<Session>,
-    signature: Option<PendingSignature>,
+    exchange: KeyExchange,
+    answer: Option<PendingAnswer>,
     output: Vec<u8>,
     /// The client was asked for another hello.
     has_retried: bool,
@@ -132,11 +39,11 @@ pub(crate) struct Replay {
 pub(crate) enum Replayed {
     /// For more of the client's bytes. There may be [output](Replay::output) to send first.
     NeedsPeer,
-    /// For the signature, which is not submitted yet.
+    /// For an answer, to be [asked](Replay::ask) for.
     Parked,
     /// For nothing: the connection, whose output is the server's flight.
     Established(Established),
-    /// The handshake needs a fiber. Nothing was sent.
+    /// The handshake needs a fiber: its hello is too long. Nothing was sent, and no hook was asked.
     NeedsFiber {
         /// Everything that the client has sent.
         received: Vec<u8>,
@@ -153,13 +60,19 @@ pub(crate) struct Established {
 }
 
 impl Replay {
-    pub(crate) fn new(config: &Replayable) -> Self {
+    /// Why a handshake that [waits later](Self::waits_later) needs a fiber.
+    pub(crate) const WAITS_LATER: &str = "after the server's flight it waits for the verdict on a client's certificate, for \
+                                          the seal of a ticket, or for the key exchange of TLS 1.2";
+
+    /// A handshake of which nothing has been received, whose key exchanges are those of `exchange`.
+    pub(crate) fn new(config: &ReplayConfig, exchange: KeyExchange) -> Self {
         Self {
-            session: Some(Session::new(config.config.clone(), SessionOptions::default())),
-            signature: None,
+            session: Some(Session::new(config.clone(), SessionOptions::default())),
+            exchange,
+            answer: None,
             output: Vec::new(),
             has_retried: false,
-            waits_later: config.ticketer_waits,
+            waits_later: false,
         }
     }
 
@@ -187,37 +100,21 @@ impl Replay {
         self.step(|session, output| session.hear(records, output))
     }
 
-    /// Submits the signature of a parked handshake, to wake through `notifier` or the task that polls.
-    ///
-    /// # Errors
-    ///
-    /// The engine's refusal. The handshake is over, with the alert `internal_error`.
-    pub(crate) fn submit(&mut self, notifier: Option<&Notifier>) -> Result<(), Broken> {
-        let session = self.session();
-        let context = session.context().and_then(|context| context.downcast_ref());
-        let submitted = match (context, session.question()) {
-            (Some(KeyContext(key)), Some(Question::Signature { scheme, message })) => {
-                key.submit(scheme, message, notifier).map_err(wrap)
-            }
-            _ => Err(Error::General(NO_ENGINE.into())),
-        };
-        self.signature = Some(submitted.map_err(failed)?);
-        Ok(())
+    /// Begins what a parked handshake waits for, to wake through `notifier` or the task that polls.
+    pub(crate) fn ask(&mut self, notifier: Option<&Notifier>) {
+        let session = self.session.as_mut().expect(HAS_SESSION);
+        self.answer = Some(begin(session, notifier));
     }
 
-    /// Continues with the signature when it is available.
-    pub(crate) fn poll_signature(&mut self, cx: &mut Context<'_>) -> Poll<Replayed> {
-        let signature = self.signature.as_mut().expect("the signature was submitted");
-        let signed = ready!(signature.as_mut().poll(cx));
-        self.signature = None;
-        Poll::Ready(match signed {
-            Ok(signature) => self.step(|session, output| session.resume(signature, output)),
+    /// Continues with the answer when it is available.
+    pub(crate) fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<Replayed> {
+        let answer = self.answer.as_mut().expect("the answer was asked for");
+        let answered = ready!(answer.as_mut().poll(cx));
+        self.answer = None;
+        Poll::Ready(match answered {
+            Ok(reply) => self.step(|session, output| session.resume(reply, output)),
             Err(error) => Replayed::Broken(failed(wrap(error))),
         })
-    }
-
-    fn session(&mut self) -> &mut Session {
-        self.session.as_mut().expect(HAS_SESSION)
     }
 
     fn take_session(&mut self) -> Session {
@@ -229,46 +126,24 @@ impl Replay {
         step: impl FnOnce(&mut Session, &mut Vec<u8>) -> Result<SessionStage, ReplayError>,
     ) -> Replayed {
         let session = self.session.as_mut().expect(HAS_SESSION);
-        let (stage, waits) = finds_later_waits(|| step(session, &mut self.output));
-        self.waits_later |= waits;
+        let stage = self.exchange.lend(|| step(session, &mut self.output));
+        self.waits_later = session.waits_later();
         match stage {
             Ok(SessionStage::NeedsPeer) => {
                 self.has_retried |= !self.output.is_empty();
                 Replayed::NeedsPeer
             }
-            Ok(SessionStage::Parked) => self.parked(),
+            Ok(SessionStage::Parked) => Replayed::Parked,
             Ok(_) => self.established(),
-            Err(ReplayError::NotReplayable(why)) => self.needs_fiber(why.to_string()),
             // An alert is queued, which rustls would not send yet.
             Err(why @ ReplayError::TooLong) if !self.has_retried => {
                 self.output.clear();
-                self.needs_fiber(why.to_string())
+                match self.take_session().into_received() {
+                    Some(received) => Replayed::NeedsFiber { received, why: why.to_string() },
+                    None => Replayed::Broken(failed(Error::General(why.to_string()))),
+                }
             }
             Err(error) => Replayed::Broken(self.broken(error)),
-        }
-    }
-
-    /// Distinguishes a hook that needs a fiber from a signature to wait for.
-    fn parked(&mut self) -> Replayed {
-        let context = self.session().context().and_then(|context| context.downcast_ref());
-        let Some(&OnFiber(why)) = context else { return Replayed::Parked };
-        if !self.has_retried {
-            return self.needs_fiber(why.to_owned());
-        }
-        // There is no way back from the second hello. A ticket that is not opened leads to a full handshake; nothing else
-        // has an answer.
-        match self.session().question() {
-            Some(Question::Ticket { .. } | Question::StoredSession { .. }) => {
-                self.step(|session, output| session.resume(Reply::Resumption(None), output))
-            }
-            _ => Replayed::Broken(failed(Error::General(why.to_owned()))),
-        }
-    }
-
-    fn needs_fiber(&mut self, why: String) -> Replayed {
-        match self.take_session().into_received() {
-            Some(received) => Replayed::NeedsFiber { received, why },
-            None => Replayed::Broken(failed(Error::General(why))),
         }
     }
 
@@ -300,7 +175,7 @@ impl Replay {
 impl Broken {
     /// A replay that ended with an engine's error. Its flight has not left.
     #[cfg(feature = "tokio")]
-    pub(crate) fn of_engine(error: EngineError) -> Self {
+    pub(crate) fn of_engine(error: engine_core::EngineError) -> Self {
         failed(wrap(error))
     }
 }
@@ -312,7 +187,6 @@ fn failed(error: Error) -> Broken {
 
 const HAS_SESSION: &str = "a replay has its session until it has ended";
 const NO_CONNECTION: &str = "the replay ended without a connection";
-const NO_ENGINE: &str = "the handshake waits for something that has no engine";
 
 /// Wraps `provider` so that handshakes with it can be parked by [replay](crate::Parking). Everywhere else it behaves as
 /// before.

@@ -1,22 +1,24 @@
 //! Certificate resolvers that await an `async fn`.
 //!
-//! The packet's job awaits the future, so the session parks meanwhile, and the future's waker wakes it. Outside a job, with
-//! async mode off for instance, the thread blocks until the future is ready.
+//! In a replay the handshake's owner awaits the future, on a fiber the packet's job does; the session parks meanwhile, and
+//! the future's waker wakes it. With neither, with async mode off for instance, the thread blocks until the future is ready.
 
 use core::fmt;
+use core::future::Future;
 use std::sync::Arc;
 
-use rustls::SignatureScheme;
 use rustls::client::ResolvesClientCert;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::{CipherSuite, DistinguishedName, NamedGroup, SignatureScheme};
 
 use crate::rustls23::awaiting::wait;
-use crate::rustls23::replay::needs_fiber;
+use crate::rustls23::postponed::{Reply, can_postpone, postpone_future};
 
 /// Makes a server's certificate resolver from an `async fn`, to choose the certificate by a remote store for instance.
 ///
-/// Give it to rustls with `with_cert_resolver`. `None` ends the handshake, and the host is logged.
+/// Give it to rustls with `with_cert_resolver`. `None` ends the handshake, and the host is logged. Each hello is resolved by
+/// a clone of `resolve`, which therefore owns what it captures: put an `Arc` around what is not to be cloned.
 ///
 /// ```
 /// # #[cfg(feature = "aws-lc-rs")] {
@@ -24,10 +26,7 @@ use crate::rustls23::replay::needs_fiber;
 /// # use rustls::{ServerConfig, crypto::aws_lc_rs, sign::CertifiedKey};
 /// # async fn fetch(name: String) -> Option<Arc<CertifiedKey>> { None }
 /// // Ask the certificate store over the network, by the name that the client wants.
-/// let resolver = ssl_async::resolve::server_certificate(async |hello| {
-///     let name = hello.server_name()?.to_owned();
-///     fetch(name).await
-/// });
+/// let resolver = ssl_async::resolve::server_certificate(async |offer| fetch(offer.server_name?).await);
 /// let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
 ///     .with_safe_default_protocol_versions()?
 ///     .with_no_client_auth()
@@ -36,30 +35,65 @@ use crate::rustls23::replay::needs_fiber;
 /// # }
 /// # Ok::<(), rustls::Error>(())
 /// ```
-pub fn server_certificate<F>(resolve: F) -> Arc<dyn ResolvesServerCert>
+pub fn server_certificate<F, Fut>(resolve: F) -> Arc<dyn ResolvesServerCert>
 where
-    F: AsyncFn(ClientHello<'_>) -> Option<Arc<CertifiedKey>> + Send + Sync + 'static,
+    F: FnOnce(ClientOffer) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Option<Arc<CertifiedKey>>> + Send + 'static,
 {
     Arc::new(AsyncResolver(resolve))
 }
 
 struct AsyncResolver<F>(F);
 
-impl<F> ResolvesServerCert for AsyncResolver<F>
+impl<F, Fut> ResolvesServerCert for AsyncResolver<F>
 where
-    F: AsyncFn(ClientHello<'_>) -> Option<Arc<CertifiedKey>> + Send + Sync,
+    F: FnOnce(ClientOffer) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Option<Arc<CertifiedKey>>> + Send + 'static,
 {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        if needs_fiber("the choice of the certificate waits") {
+        let (resolve, offer) = (self.0.clone(), ClientOffer::new(&hello));
+        if can_postpone() {
+            postpone_future(move || resolve(offer), Reply::Certificate);
             return None;
         }
-        wait(|| self.0(hello)).ok()?
+        wait(|| resolve(offer)).ok()?
     }
 }
 
 impl<F> fmt::Debug for AsyncResolver<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("AsyncResolver")
+    }
+}
+
+/// What a client's hello offers.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ClientOffer {
+    /// The name of the server that the client wants.
+    pub server_name: Option<String>,
+    /// The signature schemes that it verifies.
+    pub signature_schemes: Vec<SignatureScheme>,
+    /// Its ALPN protocols, by preference; `None` without the extension.
+    pub alpn: Option<Vec<Vec<u8>>>,
+    /// Its cipher suites.
+    pub cipher_suites: Vec<CipherSuite>,
+    /// Its key-exchange groups.
+    pub named_groups: Option<Vec<NamedGroup>>,
+    /// The authorities that it trusts, if it says so.
+    pub certificate_authorities: Option<Vec<DistinguishedName>>,
+}
+
+impl ClientOffer {
+    fn new(hello: &ClientHello<'_>) -> Self {
+        Self {
+            server_name: hello.server_name().map(str::to_owned),
+            signature_schemes: hello.signature_schemes().to_vec(),
+            alpn: hello.alpn().map(|protocols| protocols.map(<[u8]>::to_vec).collect()),
+            cipher_suites: hello.cipher_suites().to_vec(),
+            named_groups: hello.named_groups().map(<[_]>::to_vec),
+            certificate_authorities: hello.certificate_authorities().map(<[_]>::to_vec),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use core::fmt;
 use std::sync::Arc;
 
-use crypto_ops::{Algorithm, CryptoOp, KeyHandle, Scheme, SignOp};
+use crypto_ops::{Algorithm, CryptoOp, CryptoOutput, KeyHandle, Scheme, SchemeMismatch, SignOp};
 use engine_core::{CheckFailed, DeviceError, Engine, EngineError};
 use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::sign::{Signer, SigningKey};
@@ -11,7 +11,9 @@ use rustls::{Error, SignatureAlgorithm, SignatureScheme};
 use wait_ctx::Notifier;
 
 use crate::rustls23::engine_error::wrap;
-use crate::rustls23::replay::{NO_SCHEME, PendingSignature, SubmitSignature, postponing, submit};
+use crate::rustls23::postponed::{
+    PendingAnswer, Reply, SubmitSignature, no_scheme, postponing, refused, submit,
+};
 
 /// Makes a signing key whose signatures `engine` computes. Give it to rustls like any other, in a `CertifiedKey`.
 ///
@@ -33,22 +35,20 @@ impl SubmitSignature for HandleKey {
         scheme: SignatureScheme,
         message: &[u8],
         notifier: Option<&Notifier>,
-    ) -> Result<PendingSignature, EngineError> {
-        let mut schemes = self.key.schemes().iter();
-        let scheme = *schemes.find(|s| code_point(**s) == scheme).ok_or(NO_SCHEME)?;
-        let op = SignOp::new(self.key.clone(), scheme, message.to_vec())
-            .map_err(|unfit| DeviceError::reported(&unfit))
-            .map_err(EngineError::Device)?;
-        let pending = submit(&self.engine, CryptoOp::Sign(op), notifier)?;
-        Ok(Box::pin(async move { pending.await?.into_signature().ok_or(SHAPE) }))
+    ) -> PendingAnswer {
+        let Some(signer) = self.signer(&[scheme]) else { return no_scheme() };
+        match signer.op(message) {
+            Ok(op) => submit(&self.engine, op, notifier, |output| {
+                output.and_then(signature_of).map(Reply::Signature)
+            }),
+            Err(unfit) => refused(DeviceError::reported(&unfit)),
+        }
     }
 }
 
 impl SigningKey for HandleKey {
     fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
-        let scheme = *self.key.schemes().iter().find(|s| offered.contains(&code_point(**s)))?;
-        let (engine, key) = (Arc::clone(&self.engine), self.key.clone());
-        Some(Box::new(HandleSigner { engine, key, scheme }))
+        Some(Box::new(self.signer(offered)?))
     }
 
     fn public_key(&self) -> Option<SubjectPublicKeyInfoDer<'_>> {
@@ -60,21 +60,35 @@ impl SigningKey for HandleKey {
     }
 }
 
+impl HandleKey {
+    fn signer(&self, offered: &[SignatureScheme]) -> Option<HandleSigner> {
+        let scheme = *self.key.schemes().iter().find(|s| offered.contains(&code_point(**s)))?;
+        let (engine, key) = (Arc::clone(&self.engine), self.key.clone());
+        Some(HandleSigner { engine, key, scheme })
+    }
+}
+
 struct HandleSigner {
     engine: Arc<Engine<CryptoOp>>,
     key: KeyHandle,
     scheme: Scheme,
 }
 
+impl HandleSigner {
+    /// With a copy of the message: the device must never read from this stack.
+    fn op(&self, message: &[u8]) -> Result<CryptoOp, SchemeMismatch> {
+        SignOp::new(self.key.clone(), self.scheme, message.to_vec()).map(CryptoOp::Sign)
+    }
+}
+
+fn signature_of(output: CryptoOutput) -> Result<Vec<u8>, EngineError> {
+    output.into_signature().ok_or(SHAPE)
+}
+
 impl Signer for HandleSigner {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
-        // A copy: the device must never read from this stack.
-        let op = SignOp::new(self.key.clone(), self.scheme, message.to_vec())
-            .map_err(|unfit| Error::General(unfit.to_string()))?;
-        match self.engine.run(CryptoOp::Sign(op)) {
-            Ok(output) => output.into_signature().ok_or_else(|| wrap(SHAPE)),
-            Err(error) => Err(wrap(error)),
-        }
+        let op = self.op(message).map_err(|unfit| Error::General(unfit.to_string()))?;
+        self.engine.run(op).and_then(signature_of).map_err(wrap)
     }
 
     fn scheme(&self) -> SignatureScheme {

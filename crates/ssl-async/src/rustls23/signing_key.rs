@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crypto_ops::Scheme;
 use crypto_ops::encoding::digest_info;
-use engine_core::{CheckFailed, DeviceError, Engine, EngineError, Kind, Work};
+use engine_core::{CheckFailed, DeviceError, Engine, Kind, Work};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
 use rustls::sign::{Signer, SigningKey};
@@ -15,8 +15,10 @@ use wait_ctx::Notifier;
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::rustls23::engine_error::wrap;
+use crate::rustls23::postponed::{
+    PendingAnswer, Reply, SubmitSignature, no_scheme, postponing, submit,
+};
 use crate::rustls23::public_key::{PublicHalf, PublicKeyError, is_pkcs1, spki_of};
-use crate::rustls23::replay::{NO_SCHEME, PendingSignature, SubmitSignature, postponing, submit};
 
 /// Makes a signing key that uses `key` through `engine`: `sign` becomes [`SigningWork`], and the engine's device calls
 /// [`SigningWork::sign`] on a thread that may block. The key keeps its schemes. [`SlowKey`](crate::SlowKey) does this and
@@ -277,10 +279,11 @@ impl SubmitSignature for OffloadedSigningKey {
         scheme: SignatureScheme,
         message: &[u8],
         notifier: Option<&Notifier>,
-    ) -> Result<PendingSignature, EngineError> {
-        let signer = self.signer(&[scheme]).ok_or(NO_SCHEME)?;
-        let pending = submit(&self.engine, signer.work(message), notifier)?;
-        Ok(Box::pin(pending))
+    ) -> PendingAnswer {
+        let Some(signer) = self.signer(&[scheme]) else { return no_scheme() };
+        submit(&self.engine, signer.work(message), notifier, |signature| {
+            signature.map(Reply::Signature)
+        })
     }
 }
 

@@ -4,12 +4,12 @@ use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crypto_ops::{CryptoOp, CryptoOutput, Secret, TicketKey, TicketOp, TicketRotation};
-use engine_core::Engine;
+use engine_core::{Engine, EngineError};
 use rustls::crypto::{CryptoProvider, GetRandomFailed, SecureRandom};
 use rustls::server::ProducesTickets;
 
 use crate::rustls23::openings;
-use crate::rustls23::replay::{needs_fiber, waits_later};
+use crate::rustls23::postponed::{Reply, can_postpone, postpone_operation, waits_later};
 
 /// Makes a ticketer whose tickets `engine` seals and opens. Give it to rustls as `ServerConfig::ticketer`.
 ///
@@ -90,8 +90,23 @@ impl OffloadedTicketer {
         self.rotation.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(&self, op: TicketOp) -> Option<CryptoOutput> {
-        self.engine.run(op.into()).inspect_err(|error| tracing::warn!(%error, "ssl.no_ticket")).ok()
+    /// Runs `op`; in a replay its result is postponed, as the answer that `reply` makes of it.
+    fn run(&self, op: TicketOp, reply: fn(Option<Vec<u8>>) -> Reply) -> Option<Vec<u8>> {
+        if can_postpone() {
+            let engine = Arc::clone(&self.engine);
+            postpone_operation(engine, op.into(), move |output| Ok(reply(result(output))));
+            return None;
+        }
+        result(self.engine.run(op.into()))
+    }
+}
+
+/// A sealed or opened ticket. An engine's error is none.
+fn result(output: Result<CryptoOutput, EngineError>) -> Option<Vec<u8>> {
+    match output.inspect_err(|error| tracing::warn!(%error, "ssl.no_ticket")) {
+        Ok(CryptoOutput::Sealed(ticket)) => Some(ticket),
+        Ok(CryptoOutput::Opened(state)) => Some(state?.expose().to_vec()),
+        _ => None,
     }
 }
 
@@ -106,31 +121,24 @@ impl ProducesTickets for OffloadedTicketer {
     }
 
     fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
-        if needs_fiber("sealing a ticket waits for an engine") {
-            return None;
-        }
         let key = self.keys(self.engine.now())?.sealing_key().clone();
-        match self.run(TicketOp::Seal { key, state: Secret::from(plain) })? {
-            CryptoOutput::Sealed(ticket) => Some(ticket),
-            _ => None,
-        }
+        self.run(TicketOp::Seal { key, state: Secret::from(plain) }, Reply::Sealed)
     }
 
     fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
-        if needs_fiber("opening a ticket waits for an engine") {
-            return None;
-        }
         let now = self.engine.now();
         let key = self.keys(now)?.opening_key(ticket, now)?.clone();
-        if !openings::admit(now) {
+        // A replay has a limit of its own.
+        let counts = !can_postpone();
+        if counts && !openings::admit(now) {
             tracing::trace!("ssl.ticket_not_opened");
             return None;
         }
-        let opened = match self.run(TicketOp::Open { key, ticket: ticket.to_vec() }) {
-            Some(CryptoOutput::Opened(state)) => state.map(|state| state.expose().to_vec()),
-            _ => None,
-        };
-        openings::ended(opened.is_some(), self.engine.now());
+        let op = TicketOp::Open { key, ticket: ticket.to_vec() };
+        let opened = self.run(op, Reply::Resumption);
+        if counts {
+            openings::ended(opened.is_some(), self.engine.now());
+        }
         opened
     }
 }

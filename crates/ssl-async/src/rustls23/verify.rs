@@ -13,7 +13,7 @@ use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 
 use crate::rustls23::awaiting::wait;
 use crate::rustls23::engine_error::wrap;
-use crate::rustls23::replay::waits_later;
+use crate::rustls23::postponed::waits_later;
 
 /// A peer's certificate for an `async fn` to judge. The inner verifier has accepted its chain, names and dates.
 #[derive(Debug)]

@@ -130,7 +130,8 @@ impl<S: Read + Write> Ssl<S> {
         let settings = context.settings();
         let config = Arc::clone(context.config());
         let origin = Origin::Server(Arc::clone(&config), context.parking_way());
-        let state = if let Some(state) = origin.open_replay(settings.async_mode) {
+        let state = if let Some(state) = origin.open_replay(&settings.exchange, settings.async_mode)
+        {
             ahead.unread(hello.into_bytes());
             state
         } else {

@@ -1,9 +1,11 @@
-//! A server's handshake by replay: it parks without a fiber while its key signs.
+//! A server's handshake by replay: it parks without a fiber.
 //!
 //! ```text
 //!   Replaying -- hear --> Parked -- resume_replay --> Idle
-//!       +-- no signature needed -----------------------^ ^
-//!       +-- needs a fiber: the bytes are read again -----+
+//!     ^ |                 |  ^ +-- the next question    ^ ^
+//!     +-- second hello ---+  +-----+                    | |
+//!       +-- nothing waits ------------------------------+ |
+//!       +-- needs a fiber: the bytes are read again ------+
 //! ```
 
 use core::task::{Context, Poll, Waker};
@@ -37,10 +39,10 @@ impl<S: Read + Write> Ssl<S> {
         Ok(())
     }
 
-    /// Continues a parked handshake if its signature is available.
+    /// Continues a parked handshake if its answer is available.
     pub(super) fn resume_replay(&mut self, mut replay: Box<Replay>) -> Result<(), SslError> {
-        // The signature was submitted on the session's notifier, which wakes in place of this waker.
-        let polled = self.run(|_| replay.poll_signature(&mut Context::from_waker(Waker::noop())));
+        // It was asked for on the session's notifier, which wakes in place of this waker.
+        let polled = self.run(|_| replay.poll_answer(&mut Context::from_waker(Waker::noop())));
         match polled {
             Poll::Ready(replayed) => self.after_replay(replay, replayed),
             Poll::Pending => {
@@ -58,18 +60,15 @@ impl<S: Read + Write> Ssl<S> {
         let only_replay = self.origin.excludes_fibers();
         let waits_later = replay.waits_later();
         match replayed {
-            Replayed::Parked | Replayed::Established(_) if waits_later && only_replay => self
-                .end_without_fiber(
-                    "a client's certificate is verified, or a ticket sealed, by a hook that waits",
-                ),
+            Replayed::Parked | Replayed::Established(_) if waits_later && only_replay => {
+                self.end_without_fiber(Replay::WAITS_LATER)
+            }
             Replayed::NeedsPeer => {
                 self.state = State::Replaying(replay);
                 Ok(())
             }
             Replayed::Parked => {
-                if let Err(broken) = replay.submit(Some(self.wait_ctx.notifier())) {
-                    return self.broke(broken);
-                }
+                self.run(|this| replay.ask(Some(this.wait_ctx.notifier())));
                 tracing::trace!(ssl = self.id.as_u64(), "ssl.parked");
                 // A completion wakes only from the first poll on.
                 self.resume_replay(replay)

@@ -31,7 +31,7 @@ pub(super) enum State {
 pub(super) enum Parked {
     /// A packet that has paused.
     Job(Job<Processed>),
-    /// A replay that waits for its signature.
+    /// A replay that waits for an answer.
     Replay(Box<Replay>),
 }
 
@@ -75,7 +75,7 @@ pub(super) enum Origin {
 
 impl Origin {
     pub(super) fn open(&self, exchange: &KeyExchange, async_mode: bool) -> Result<State, SslError> {
-        if let Some(state) = self.open_replay(async_mode) {
+        if let Some(state) = self.open_replay(exchange, async_mode) {
             return Ok(state);
         }
         match self {
@@ -88,11 +88,11 @@ impl Origin {
     }
 
     /// The first state of a session that parks by replay, if this is one.
-    pub(super) fn open_replay(&self, async_mode: bool) -> Option<State> {
+    pub(super) fn open_replay(&self, exchange: &KeyExchange, async_mode: bool) -> Option<State> {
         match self {
             // With async mode off it is left when the hello comes, because the mode may be switched on before.
-            Self::Server(_, ParkingWay::Replay { replayable, .. }) => {
-                Some(State::Replaying(Box::new(Replay::new(replayable))))
+            Self::Server(_, ParkingWay::Replay { config, .. }) => {
+                Some(State::Replaying(Box::new(Replay::new(config, exchange.clone()))))
             }
             Self::Server(_, ParkingWay::Refused(why)) if async_mode => {
                 Some(State::SendingAlert(needs_fiber(Arc::clone(why)), Report::WhenSent))

@@ -88,7 +88,7 @@ impl<C> TlsEndpoint<C> {
 }
 
 impl TlsAcceptor {
-    /// Sets how handshakes are parked while the key signs. The default is [`Parking::Auto`].
+    /// Sets how handshakes are parked. The default is [`Parking::Auto`].
     #[must_use]
     pub fn parking(mut self, parking: Parking) -> Self {
         self.parking.parking = parking;
@@ -101,7 +101,7 @@ impl TlsAcceptor {
             // Fails as every handshake on these shards.
             return ParkingWay::Fiber;
         }
-        self.parking.way(&self.config, &self.options.exchange)
+        self.parking.way(&self.config)
     }
 }
 

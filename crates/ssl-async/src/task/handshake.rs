@@ -44,7 +44,7 @@ use crate::parking::ParkingWay;
 use crate::read_ahead::{Awaited, Next, PacketAt, ReadAhead};
 use crate::records::{INTERNAL_ERROR, UNEXPECTED_MESSAGE};
 use crate::rustls23::{
-    Established, Hello, KeyExchange, Processed, Replayed, Returned, ServerConfig, Tls,
+    Established, Hello, KeyExchange, Processed, Replay, Replayed, Returned, ServerConfig, Tls,
 };
 use crate::task::active::ActiveGuard;
 use crate::task::early::EarlyData;
@@ -143,8 +143,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
         let only_replay = matches!(way, ParkingWay::Replay { only: true, .. });
         let phase = match way {
             ParkingWay::Fiber => Phase::New(config),
-            ParkingWay::Replay { replayable, .. } => {
-                Phase::Replaying(Box::new(Replaying::new(&replayable, config)))
+            ParkingWay::Replay { config: replayable, .. } => {
+                let exchange = options.exchange.clone();
+                Phase::Replaying(Box::new(Replaying::new(&replayable, exchange, config)))
             }
             ParkingWay::Refused(why) => needs_fiber(why),
         };
@@ -338,10 +339,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
         let waits_later = replaying.waits_later();
         match replayed {
             Replayed::Parked | Replayed::Established(_) if waits_later && self.only_replay => {
-                needs_fiber(
-                    "a client's certificate is verified, or a ticket sealed, by a hook that waits"
-                        .into(),
-                )
+                needs_fiber(Replay::WAITS_LATER.into())
             }
             Replayed::NeedsPeer | Replayed::Parked => Phase::Replaying(replaying),
             Replayed::Established(Established { tls, unprocessed }) => {

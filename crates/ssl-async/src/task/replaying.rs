@@ -2,7 +2,9 @@
 //!
 //! ```text
 //!   hear ----> hello not whole: hear again
-//!     +------> Parked: Queued --permit--> Signing --> Established
+//!     +------> Parked: Queued --permit--> Waiting --> Established
+//!     ^                                    | ^ +--> the next question
+//!     +-- second hello needed -------------+ +-------+
 //! ```
 
 use core::future::Future;
@@ -14,14 +16,14 @@ use engine_core::EngineError;
 use tokio::sync::futures::OwnedNotified;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit};
 
-use crate::rustls23::{Broken, Replay, Replayable, Replayed, ServerConfig};
+use crate::rustls23::{Broken, KeyExchange, Replay, ReplayConfig, Replayed, ServerConfig};
 use crate::task::active::ActiveGuard;
 use crate::task::shards::Shards;
 
-/// A handshake by replay. Dropping it cancels its signature.
+/// A handshake by replay. Dropping it cancels what it waits for.
 pub(crate) struct Replaying {
     replay: Replay,
-    /// `None` while it waits for the client's hello, its second one included.
+    /// `None` while it waits for the client's hello, its second one included. Stays while one question follows another.
     parked: Option<ParkedReplay>,
     /// For a fiber, if the handshake needs one.
     config: Arc<ServerConfig>,
@@ -38,18 +40,22 @@ struct ParkedReplay {
 enum Turn {
     /// Too many handshakes are parked. First come, first served.
     Queued(Queued),
-    /// The signature is being computed.
-    Signing { _permit: OwnedSemaphorePermit },
+    /// What it waits for is being computed.
+    Waiting { _permit: OwnedSemaphorePermit },
 }
 
 type Queued = Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send>>;
 
 impl Replaying {
-    pub(crate) fn new(replayable: &Replayable, config: Arc<ServerConfig>) -> Self {
-        Self { replay: Replay::new(replayable), parked: None, config }
+    pub(crate) fn new(
+        replayable: &ReplayConfig,
+        exchange: KeyExchange,
+        config: Arc<ServerConfig>,
+    ) -> Self {
+        Self { replay: Replay::new(replayable, exchange), parked: None, config }
     }
 
-    /// Whether the handshake waits for its signature, or for the permit to submit one.
+    /// Whether the handshake waits for an answer, or for the permit to ask.
     pub(crate) fn is_parked(&self) -> bool {
         self.parked.is_some()
     }
@@ -75,7 +81,7 @@ impl Replaying {
         heard
     }
 
-    /// Continues a parked handshake with its signature. Hooks run on the calling thread, and their panics pass through.
+    /// Continues a parked handshake with its answer. Hooks run on the calling thread, and their panics pass through.
     pub(crate) fn poll(&mut self, shards: &Shards, cx: &mut Context<'_>) -> Poll<Replayed> {
         let parked = self.parked.as_mut().expect("only a parked handshake is polled");
         // Registers the waker before the flag is read, so that no end is missed.
@@ -88,12 +94,15 @@ impl Replaying {
         }
         if let Turn::Queued(turn) = &mut parked.turn {
             let permit = ready!(turn.as_mut().poll(cx)).expect("the semaphore is never closed");
-            if let Err(broken) = self.replay.submit(None) {
-                return Poll::Ready(Replayed::Broken(broken));
-            }
-            parked.turn = Turn::Signing { _permit: permit };
+            self.replay.ask(None);
+            parked.turn = Turn::Waiting { _permit: permit };
         }
-        self.replay.poll_signature(cx)
+        let replayed = ready!(self.replay.poll_answer(cx));
+        match replayed {
+            Replayed::Parked => self.replay.ask(None),
+            _ => self.parked = None,
+        }
+        Poll::Ready(replayed)
     }
 
     pub(crate) fn into_config(self) -> Arc<ServerConfig> {

@@ -69,9 +69,9 @@ fn asking_server(fixture: &Fixture, gate: &Gate) -> Arc<ServerConfig> {
     let chain = vec![fixture.identity.certificate.clone()];
     let certified = Arc::new(CertifiedKey::new(chain, Arc::clone(&fixture.key)));
     let gate = gate.clone();
-    let resolver = resolve::server_certificate(async move |hello| {
+    let resolver = resolve::server_certificate(async move |offer| {
         gate.pass().await;
-        assert_eq!(hello.server_name(), Some("localhost"));
+        assert_eq!(offer.server_name.as_deref(), Some("localhost"));
         Some(Arc::clone(&certified))
     });
     let config = ServerConfig::builder_with_provider(Arc::new(provider()))

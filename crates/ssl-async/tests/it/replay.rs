@@ -1,5 +1,8 @@
 //! Sessions that park by replay: no fiber, and nothing else changes (law L16: replay is invisible).
 
+use core::future::poll_fn;
+use core::task::Poll;
+use core::time::Duration;
 use std::io::Write;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,7 +14,9 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ALL_VERSIONS, AlertDescription, ClientConfig, Error, ServerConfig};
-use ssl_async::{Acceptor, Outcome, Parking, Ssl, SslContext, SslError, replayable, resolve};
+use ssl_async::{
+    Acceptor, Outcome, Parking, Ssl, SslContext, SslError, offload, replayable, resolve,
+};
 
 use crate::support::{
     Fixture, KeyType, Pipe, PlainPeer, Version, exchange_data, fixture, pipe, provider,
@@ -177,9 +182,10 @@ fn a_handshake_that_needs_a_fiber_fails_where_only_replay_is_allowed() {
     let _turn = turn();
     let fixture = fixture(KeyType::P256, 4);
     let not_replayable = fixture.server_config(ALL_VERSIONS);
-    let mut waits = replayable_config(&fixture);
-    waits.cert_resolver = resolve::server_certificate(async |_hello| None);
-    for (config, by_a_hello) in [(not_replayable, false), (waits, true)] {
+    let mut seals = replayable_config(&fixture);
+    let engine = Arc::clone(&fixture.engine);
+    seals.ticketer = offload::tickets(engine, &provider(), Duration::from_secs(3600)).unwrap();
+    for (config, by_a_hello) in [(not_replayable, false), (seals, true)] {
         let context = SslContext::server(Arc::new(config)).parking(Parking::Replay);
         let pool = JobPool::new();
         for accepts in [false, true] {
@@ -199,7 +205,7 @@ fn a_handshake_that_needs_a_fiber_fails_where_only_replay_is_allowed() {
             let told = client.try_step().unwrap_err();
             assert_eq!(told, Error::AlertReceived(AlertDescription::InternalError));
         }
-        assert_eq!(pool.stats().started, 0);
+        assert_eq!((pool.stats().started, fixture.device.held()), (0, 0));
     }
 }
 
@@ -274,40 +280,41 @@ fn a_client_is_told_internal_error_after_a_hello_retry_request_by_replay() {
     assert_eq!(client.io.peek(), INTERNAL_ERROR);
 }
 
-/// Answers for the first hello, and waits for the second.
-#[derive(Debug)]
-struct WaitsAtTheSecond(Arc<CertifiedKey>, AtomicUsize, Arc<dyn ResolvesServerCert>);
-
-impl ResolvesServerCert for WaitsAtTheSecond {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        match self.1.fetch_add(1, Ordering::Relaxed) {
-            0 => Some(Arc::clone(&self.0)),
-            _ => self.2.resolve(hello),
-        }
-    }
-}
-
+/// A session that is parked before its signature, and whose client still has to be asked for a second hello.
 #[test]
-fn a_resolver_that_waits_at_the_second_hello_ends_the_handshake_with_internal_error() {
+fn a_resolver_that_waits_is_asked_for_each_hello() {
     let _turn = turn();
     let fixture = fixture(KeyType::P256, 4);
     let groups = vec![kx_group::SECP384R1];
     let provider = replayable(CryptoProvider { kx_groups: groups, ..provider() });
     let mut config = server_config(provider, &[&TLS13], &fixture.identity, &fixture.key);
-    let certified =
-        CertifiedKey::new(vec![fixture.identity.certificate.clone()], Arc::clone(&fixture.key));
-    config.cert_resolver = Arc::new(WaitsAtTheSecond(
-        Arc::new(certified),
-        AtomicUsize::new(0),
-        resolve::server_certificate(async |_hello| None),
-    ));
+    let chain = vec![fixture.identity.certificate.clone()];
+    let certified = Arc::new(CertifiedKey::new(chain, Arc::clone(&fixture.key)));
+    let asked = Arc::new(AtomicUsize::new(0));
+    let asking = Arc::clone(&asked);
+    config.cert_resolver = resolve::server_certificate(async move |offer| {
+        asking.fetch_add(1, Ordering::Relaxed);
+        assert!(offer.signature_schemes.len() > 1 && offer.cipher_suites.len() > 1);
+        let mut waited = false;
+        poll_fn(|cx| {
+            cx.waker().wake_by_ref();
+            if core::mem::replace(&mut waited, true) { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        Some(certified)
+    });
     let (ours, theirs) = pipe();
-    let mut ssl = session(config, Parking::Replay, &JobPool::new(), ours);
+    let pool = JobPool::new();
+    let mut ssl = session(config, Parking::Replay, &pool, ours);
     let mut client = fixture.client(&TLS13, theirs);
-    client.step();
-    assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantRead);
-    client.step();
-    let error = ssl.do_handshake().unwrap_err();
-    assert!(error.to_string().contains("the choice of the certificate waits"), "{error}");
-    assert_eq!(client.io.peek(), INTERNAL_ERROR);
+    for n in 1..=2 {
+        client.step();
+        assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantAsync);
+        assert_eq!((asked.load(Ordering::Relaxed), fixture.device.held()), (n, 0));
+        let next = if n == 1 { Outcome::WantRead } else { Outcome::WantAsync };
+        assert_eq!(ssl.do_handshake().unwrap(), next);
+    }
+    fixture.device.answer();
+    shake(&mut ssl, &mut client, &fixture.device).unwrap();
+    assert_eq!((asked.load(Ordering::Relaxed), pool.stats().started), (2, 0));
 }

@@ -154,19 +154,6 @@ fn a_hello_whose_hooks_wait_goes_on_on_a_fiber() {
         let plain = Arc::clone(world.fixture.server.config());
         assert_takes_the_fiber(&world, plain, 0).await;
 
-        let certificate = derived(&world, |config| {
-            let key = CertifiedKey::new(
-                vec![world.fixture.identity.certificate.clone()],
-                Arc::clone(&world.fixture.key),
-            );
-            let key = Arc::new(key);
-            config.cert_resolver = resolve::server_certificate(async move |_| {
-                tokio::task::yield_now().await;
-                Some(Arc::clone(&key))
-            });
-        });
-        assert_takes_the_fiber(&world, certificate, 0).await;
-
         let tickets = derived(&world, |config| {
             let engine = Arc::clone(&world.fixture.engine);
             let day = Duration::from_secs(86_400);
@@ -185,6 +172,48 @@ fn a_hello_whose_hooks_wait_goes_on_on_a_fiber() {
             .with_cert_resolver(Arc::clone(&world.acceptor.config().cert_resolver));
         assert_takes_the_fiber(&world, Arc::new(clients), 0).await;
     });
+}
+
+/// The certificate, the key exchange and the tickets of a handshake: all of them wait, and none needs a shard before the
+/// server's flight.
+#[test]
+fn what_waits_before_the_flight_waits_on_the_task() {
+    for runtime in [current_thread(), multi_thread()] {
+        runtime.block_on(async {
+            let world = replay_world(4);
+            let fixture = &world.fixture;
+            let chain = vec![fixture.identity.certificate.clone()];
+            let certified = Arc::new(CertifiedKey::new(chain, Arc::clone(&fixture.key)));
+            let resolver = resolve::server_certificate(async move |offer| {
+                assert_eq!((USER.get(), offer.server_name.as_deref()), (43, Some("localhost")));
+                let task = tokio::spawn(async move { certified });
+                tokio::time::sleep(Duration::from_nanos(1)).await;
+                task.await.ok()
+            });
+            let provider = replayable(offload::key_exchange(provider()));
+            let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_no_client_auth()
+                .with_cert_resolver(resolver);
+            config.send_tls13_tickets = 0;
+            let acceptor = TlsAcceptor::new(Arc::new(config), &world.shards)
+                .key_exchange(Arc::clone(&fixture.engine))
+                .parking(Parking::Replay);
+            let (ours, theirs) = wire();
+            let client = tokio::spawn(world.client(theirs));
+            let server = tokio::spawn(USER.scope(43, acceptor.accept(ours)));
+            for kind in ["agree-x25519", "sign-ecdsa-p256"] {
+                until(|| fixture.device.held() == 1).await;
+                assert_eq!((fixture.device.kinds(), world.shards.n_packets()), (vec![kind], 1));
+                fixture.device.answer();
+            }
+            let (server, client) = (server.await.unwrap(), client.await.unwrap());
+            assert_eq!(jobs(&world).await, 2, "of the client");
+            exchange(&mut client.unwrap(), &mut server.unwrap()).await;
+            assert_eq!(world.assert_empty().await.completed, 2);
+        });
+    }
 }
 
 #[test]

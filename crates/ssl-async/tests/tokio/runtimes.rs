@@ -10,18 +10,15 @@ use ssl_async::resolve;
 use ssl_async::task::{Shards, TlsAcceptor};
 use tokio::runtime::Handle;
 
-use crate::world::{current_thread, exchange, multi_thread, wire, world_on};
+use crate::world::{current_thread, exchange, multi_thread, wire, world_on, worlds};
 
 /// An `async` resolver that spawns a task and sleeps.
-fn spawning_resolver(inner: Arc<dyn ResolvesServerCert>) -> Arc<dyn ResolvesServerCert> {
-    let chosen = Arc::new(Mutex::new(None));
-    // The certificate of the inner resolver, which needs the hello.
-    resolve::server_certificate(async move |hello: ClientHello<'_>| {
-        *chosen.lock().unwrap() = inner.resolve(hello);
-        let chosen = Arc::clone(&chosen);
+fn spawning_resolver(certified: Arc<CertifiedKey>) -> Arc<dyn ResolvesServerCert> {
+    resolve::server_certificate(async move |offer| {
+        assert_eq!(offer.server_name.as_deref(), Some("localhost"));
         let task = tokio::spawn(async move {
             tokio::time::sleep(Duration::from_nanos(1)).await;
-            chosen.lock().unwrap().take()
+            Some(certified)
         });
         tokio::task::yield_now().await;
         task.await.expect("the task ends")
@@ -32,17 +29,21 @@ fn spawning_resolver(inner: Arc<dyn ResolvesServerCert>) -> Arc<dyn ResolvesServ
 fn an_async_hook_spawns_on_the_runtime_of_its_task_and_sleeps() {
     for runtime in [current_thread(), multi_thread()] {
         runtime.block_on(async {
-            let world = world_on(4, Shards::builder().threads(1).build().unwrap());
-            world.fixture.device.set_answers_at_once(true);
-            let mut config = (**world.acceptor.config()).clone();
-            config.cert_resolver = spawning_resolver(Arc::clone(&config.cert_resolver));
-            let acceptor = TlsAcceptor::new(Arc::new(config), &world.shards);
-            for _ in 0..2 {
-                let (ours, theirs) = wire();
-                let (server, client) = tokio::join!(acceptor.accept(ours), world.client(theirs));
-                exchange(&mut client.expect("client"), &mut server.expect("server")).await;
+            for world in worlds(4) {
+                world.fixture.device.set_answers_at_once(true);
+                let mut config = (**world.acceptor.config()).clone();
+                let chain = vec![world.fixture.identity.certificate.clone()];
+                let key = Arc::clone(&world.fixture.key);
+                config.cert_resolver = spawning_resolver(Arc::new(CertifiedKey::new(chain, key)));
+                let acceptor = TlsAcceptor::new(Arc::new(config), &world.shards);
+                for _ in 0..2 {
+                    let (ours, theirs) = wire();
+                    let (server, client) =
+                        tokio::join!(acceptor.accept(ours), world.client(theirs));
+                    exchange(&mut client.expect("client"), &mut server.expect("server")).await;
+                }
+                world.assert_empty().await;
             }
-            world.assert_empty().await;
         });
     }
 }

@@ -3,15 +3,24 @@
 use std::sync::{Arc, Mutex};
 
 use rustls::client::Resumption;
+use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::aws_lc_rs::{Ticketer, default_provider, kx_group};
 use rustls::crypto::{ActiveKeyExchange, CompletedKeyExchange, CryptoProvider, SupportedKxGroup};
+use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::StoresServerSessions;
-use rustls::server::{ClientHello, ProducesTickets, ResolvesServerCert, ServerSessionMemoryCache};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{
+    ClientHello, ProducesTickets, ResolvesServerCert, ServerSessionMemoryCache,
+    WebPkiClientVerifier,
+};
 use rustls::sign::CertifiedKey;
-use rustls::{Error, HandshakeKind, NamedGroup};
-use tls_replay::{Question, ReplayError, Reply, SessionStage, postpone};
+use rustls::{
+    DigitallySignedStruct, DistinguishedName, Error, HandshakeKind, NamedGroup, ServerConfig,
+    SignatureScheme,
+};
+use tls_replay::{Question, ReplayError, Reply, SessionStage, postpone, replayable, waits_later};
 
-use crate::world::{Pair, Want, World};
+use crate::world::{Pair, V12, V13, Want, World};
 
 /// Postpones what may be postponed, and counts.
 #[derive(Debug)]
@@ -39,6 +48,7 @@ impl ResolvesServerCert for Later<CertifiedKey> {
 
 impl ProducesTickets for Later<dyn ProducesTickets> {
     fn enabled(&self) -> bool {
+        waits_later();
         true
     }
 
@@ -47,8 +57,7 @@ impl ProducesTickets for Later<dyn ProducesTickets> {
     }
 
     fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
-        assert!(postpone(()).is_err(), "sealing is not postponed after the handshake");
-        self.inner.encrypt(plain)
+        if self.postpone() { None } else { self.inner.encrypt(plain) }
     }
 
     fn decrypt(&self, sealed: &[u8]) -> Option<Vec<u8>> {
@@ -79,7 +88,10 @@ struct LaterGroup;
 
 impl SupportedKxGroup for LaterGroup {
     fn start(&self) -> Result<Box<dyn ActiveKeyExchange>, Error> {
-        kx_group::X25519.start()
+        match postpone("context".to_owned()) {
+            Ok(()) => Err(Error::General("ignored".to_owned())),
+            Err(_) => kx_group::X25519.start(),
+        }
     }
 
     fn start_and_complete(&self, peer: &[u8]) -> Result<CompletedKeyExchange, Error> {
@@ -112,6 +124,13 @@ fn handshake(world: &World, pair: &mut Pair) -> Vec<&'static str> {
                         "exchange",
                         Reply::KeyExchange(kx_group::X25519.start_and_complete(peer_share)),
                     )
+                }
+                Question::KeyExchangeStart { group } => {
+                    assert!(group == NamedGroup::X25519 && pair.session().waits_later());
+                    ("start", Reply::KeyExchangeStart(kx_group::X25519.start()))
+                }
+                Question::Seal { plain } => {
+                    ("seal", Reply::Sealed(world.server.ticketer.encrypt(plain)))
                 }
                 Question::Ticket { sealed } => {
                     ("ticket", Reply::Resumption(world.server.ticketer.decrypt(sealed)))
@@ -213,6 +232,104 @@ fn tickets_and_stored_sessions_and_everything_at_once() {
         let mut second = Pair::new(&config, &client, "localhost");
         assert_eq!(handshake(&world, &mut second), ["certificate", question, "exchange"]);
         assert_eq!(second.client.handshake_kind(), Some(HandshakeKind::Resumed));
+    }
+}
+
+/// The client's share comes after the server's flight, so the exchange is completed by whatever was started.
+#[test]
+fn a_key_pair_of_tls12_and_the_ticket_of_a_resumed_session() {
+    let mut world = World::new(Want { versions: V12, ..exchanging() });
+    world.client.resumption = Resumption::in_memory_sessions(8);
+    world.server.ticketer = Ticketer::new().unwrap();
+    let mut waiting = world.server.clone();
+    let ticketer = Later::new(Arc::clone(&world.server.ticketer));
+    waiting.ticketer = Arc::clone(&ticketer) as _;
+    let config = tls_replay::ReplayConfig::new(waiting).unwrap();
+    let client = Arc::new(world.client.clone());
+    for expected in [&["start", "signature"][..], &["ticket", "seal"]] {
+        let mut pair = Pair::new(&config, &client, "localhost");
+        assert_eq!(handshake(&world, &mut pair), expected);
+        assert!(pair.session().waits_later());
+    }
+    // The first ticket was sealed after the handshake, where nothing is postponed.
+    assert_eq!(*ticketer.postponed.lock().unwrap(), 3);
+}
+
+#[test]
+fn a_key_pair_that_cannot_be_made_ends_the_handshake_as_with_rustls() {
+    let world = World::new(Want { versions: V12, ..exchanging() });
+    let mut pair = world.pair();
+    pair.client_turn().unwrap();
+    assert_eq!(pair.server_turn(), Ok(SessionStage::Parked));
+    let error = Error::General("no randomness".to_owned());
+    let refused = pair.resume(Reply::KeyExchangeStart(Err(error.clone())));
+    assert_eq!(refused, Err(ReplayError::Tls(error)));
+}
+
+#[test]
+fn a_verifier_that_waits_says_so_in_the_first_pass() {
+    #[derive(Debug)]
+    struct Waits(Arc<dyn ClientCertVerifier>, bool);
+    impl ClientCertVerifier for Waits {
+        fn offer_client_auth(&self) -> bool {
+            if self.1 {
+                waits_later();
+            }
+            self.0.offer_client_auth()
+        }
+
+        fn root_hint_subjects(&self) -> &[DistinguishedName] {
+            self.0.root_hint_subjects()
+        }
+
+        fn verify_client_cert(
+            &self,
+            _: &CertificateDer<'_>,
+            _: &[CertificateDer<'_>],
+            _: UnixTime,
+        ) -> Result<ClientCertVerified, Error> {
+            unreachable!("there is no client's certificate")
+        }
+
+        fn verify_tls12_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            unreachable!("there is no client's certificate")
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            unreachable!("there is no client's certificate")
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            self.0.supported_verify_schemes()
+        }
+    }
+    for waits in [false, true] {
+        for versions in [V12, V13] {
+            let world = World::new(Want { versions, ..Want::default() });
+            let config = ServerConfig::builder_with_provider(replayable(default_provider()).into())
+                .with_protocol_versions(versions)
+                .unwrap()
+                .with_client_cert_verifier(Arc::new(Waits(
+                    WebPkiClientVerifier::no_client_auth(),
+                    waits,
+                )))
+                .with_cert_resolver(Arc::clone(&world.resolver) as _);
+            let config = tls_replay::ReplayConfig::new(config).unwrap();
+            let mut pair = Pair::new(&config, &Arc::new(world.client.clone()), "localhost");
+            pair.client_turn().unwrap();
+            assert_eq!(pair.server_turn(), Ok(SessionStage::Parked));
+            assert_eq!(pair.session().waits_later(), waits);
+        }
     }
 }
 

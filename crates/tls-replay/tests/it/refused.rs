@@ -1,15 +1,14 @@
 //! What fails, and what needs a fiber.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use rustls::crypto::aws_lc_rs::{Ticketer, cipher_suite, default_provider, kx_group};
-use rustls::crypto::{ActiveKeyExchange, CompletedKeyExchange, CryptoProvider, SupportedKxGroup};
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::{cipher_suite, default_provider, kx_group};
 use rustls::server::ServerConnection;
 use rustls::{Error, NamedGroup, ServerConfig};
 use tls_replay::{
     MAX_HELLO, NotReplayable, ReplayConfig, ReplayError, Reply, Session, SessionOptions,
-    SessionStage, WaitingHook, postpone, replayable,
+    SessionStage, replayable,
 };
 
 use crate::world::{Pair, V12, V13, Want, World};
@@ -207,57 +206,4 @@ fn a_configuration_of_another_provider_is_refused_by_the_part() {
     let suite = rustls::CipherSuite::TLS13_AES_128_GCM_SHA256;
     assert_eq!(with(provider), Err(NotReplayable::CipherSuite(suite)));
     assert_eq!(with(replayable(default_provider())), Ok(()));
-}
-
-#[test]
-fn hooks_that_need_a_fiber_are_refused_with_the_configuration() {
-    let mut world = World::new(Want::default());
-    let with = |world: &World, hook| {
-        ReplayConfig::with_waiting_hooks(world.server.clone(), &[hook]).map(|_| ())
-    };
-    assert_eq!(with(&world, WaitingHook::ClientVerifier), Err(NotReplayable::ClientVerifier));
-    assert_eq!(with(&world, WaitingHook::TicketSealing), Ok(()), "no tickets are sealed");
-    world.server.ticketer = Ticketer::new().unwrap();
-    assert_eq!(with(&world, WaitingHook::TicketSealing), Err(NotReplayable::TicketSealing));
-}
-
-/// A group that waits whenever it may.
-#[derive(Debug)]
-struct Waiting;
-
-impl SupportedKxGroup for Waiting {
-    fn start(&self) -> Result<Box<dyn ActiveKeyExchange>, Error> {
-        match postpone(()) {
-            Ok(()) => Err(Error::General("ignored".to_owned())),
-            Err(()) => kx_group::X25519.start(),
-        }
-    }
-
-    fn start_and_complete(&self, peer: &[u8]) -> Result<CompletedKeyExchange, Error> {
-        kx_group::X25519.start_and_complete(peer)
-    }
-
-    fn name(&self) -> NamedGroup {
-        NamedGroup::X25519
-    }
-}
-
-#[test]
-fn a_tls12_key_exchange_that_waits_is_told_before_anything_is_sent() {
-    let provider = CryptoProvider { kx_groups: vec![&Waiting], ..default_provider() };
-    let client_groups = Some(vec![kx_group::X25519]);
-    let world = World::new(Want { provider, client_groups, versions: V12, ..Want::default() });
-    let mut pair = world.pair();
-    pair.client_turn().unwrap();
-    let hello = pair.to_server.clone();
-    let refused = Err(ReplayError::NotReplayable(NotReplayable::Tls12KeyExchange));
-    assert_eq!(pair.server_turn(), refused);
-    assert!(pair.sent.is_empty());
-    let crate::world::Server::Replay(session) = pair.server else { panic!("replay") };
-    assert_eq!(session.into_received(), Some(hello), "for a fiber");
-    // Outside of a session the group does not wait.
-    let server = Arc::new(world.server.clone());
-    let mut pair = Pair::plain(&server, &Arc::new(world.client.clone()), "localhost");
-    pair.handshake(&world.device).unwrap();
-    assert_eq!(world.device.signed.load(Ordering::SeqCst), 1);
 }

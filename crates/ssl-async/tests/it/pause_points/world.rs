@@ -51,11 +51,13 @@ fn judged(good: bool) -> Result<(), TlsError> {
 
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Role {
-    Server,
+    Server(Parking),
     /// A server behind an `Acceptor`.
-    Accepted,
+    Accepted(Parking),
+    /// A server whose client has to send a second hello.
+    Retried(Parking),
     /// A server whose client offers a ticket.
-    Resumed,
+    Resumed(Parking),
     Client,
     /// A server that waits for its signature only.
     Signing(Parking),
@@ -63,8 +65,6 @@ pub(super) enum Role {
     SigningAccepted(Parking),
     /// The same, whose client has to send a second hello.
     SigningRetried(Parking),
-    /// A server whose configuration allows a replay, and whose hooks need a fiber.
-    NeedsFiber,
 }
 
 pub(super) struct World {
@@ -114,15 +114,14 @@ impl World {
         offload::key_handle(Engine::builder(inline).build(), key)
     }
 
-    fn server(&self, version: Version) -> SslContext {
-        let provider = offload::key_exchange(Self::provider(&[kx_group::X25519]));
-        let context = self.waiting_server(version, provider);
-        context.key_exchange(Arc::clone(&self.engine))
-    }
-
-    /// A server with `provider` whose hooks all wait.
-    fn waiting_server(&self, version: Version, provider: CryptoProvider) -> SslContext {
-        let provider = Arc::new(provider);
+    /// A server with one group whose hooks all wait.
+    fn server(
+        &self,
+        version: Version,
+        group: &'static dyn SupportedKxGroup,
+        parking: Parking,
+    ) -> SslContext {
+        let provider = Arc::new(replayable(offload::key_exchange(Self::provider(&[group]))));
         let inner =
             WebPkiClientVerifier::builder_with_provider(self.theirs.roots(), provider.clone());
         let service = Arc::clone(&self.service);
@@ -145,7 +144,8 @@ impl World {
         config.ticketer = ticketer;
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 1;
-        SslContext::server(Arc::new(config))
+        let context = SslContext::server(Arc::new(config)).parking(parking);
+        context.key_exchange(Arc::clone(&self.engine))
     }
 
     /// A server that waits for its signature only, with one group.
@@ -220,11 +220,20 @@ impl World {
     pub(super) fn pair(&self, role: Role, version: Version) -> (Ssl<Pipe>, PlainPeer) {
         let (ours, theirs) = pipe();
         let (ssl, peer) = match role {
-            Role::Server => {
-                let ssl = Ssl::accept(&self.server(version), &self.pool, ours).unwrap();
+            Role::Server(parking) => {
+                let context = self.server(version, kx_group::X25519, parking);
+                let ssl = Ssl::accept(&context, &self.pool, ours).unwrap();
                 (ssl, self.plain_client(version, theirs))
             }
-            Role::Accepted => self.accepted(&self.server(version), version, ours, theirs),
+            Role::Accepted(parking) => {
+                let context = self.server(version, kx_group::X25519, parking);
+                self.accepted(&context, version, ours, theirs)
+            }
+            Role::Retried(parking) => {
+                let context = self.server(version, kx_group::SECP384R1, parking);
+                let ssl = Ssl::accept(&context, &self.pool, ours).unwrap();
+                (ssl, self.plain_client(version, theirs))
+            }
             Role::Signing(parking) => {
                 let context = self.signing_server(version, kx_group::X25519, parking);
                 let ssl = Ssl::accept(&context, &self.pool, ours).unwrap();
@@ -239,14 +248,9 @@ impl World {
                 let ssl = Ssl::accept(&context, &self.pool, ours).unwrap();
                 (ssl, self.plain_client(version, theirs))
             }
-            Role::NeedsFiber => {
-                let provider = replayable(Self::provider(&[kx_group::X25519]));
-                let context = self.waiting_server(version, provider);
-                let ssl = Ssl::accept(&context, &self.pool, ours).unwrap();
-                (ssl, self.plain_client(version, theirs))
-            }
-            Role::Resumed => {
-                let (context, config) = (self.server(version), self.plain_client_config(version));
+            Role::Resumed(parking) => {
+                let context = self.server(version, kx_group::X25519, parking);
+                let config = self.plain_client_config(version);
                 let (before, their_before) = pipe();
                 let mut ssl = Ssl::accept(&context, &self.pool, before).unwrap();
                 ssl.set_async_callback(Some(self.counting()));
