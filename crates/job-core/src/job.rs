@@ -91,6 +91,23 @@ impl<T: 'static> Job<T> {
         cancel::cancel(fiber)
     }
 
+    /// Ends the job without running it again: its stack goes back to the pool as it is, and its frames are forgotten
+    /// where they stand, so what they own leaks. It counts as cancelled.
+    ///
+    /// For jobs of C code, whose frames cannot be unwound, and must not be resumed either once their session is freed.
+    ///
+    /// # Safety
+    ///
+    /// From now on no code and no device reads or writes what lies on the job's stack, and nothing on it had to be
+    /// dropped before its memory is used for something else.
+    #[allow(unsafe_code, reason = "the caller vouches for frames that this crate cannot see")]
+    pub unsafe fn forget_frames(mut self) {
+        let fiber = self.fiber.take().expect(HAS_FIBER);
+        // SAFETY: as the caller asserts; a `Job` is paused.
+        let parts = unsafe { fiber.forget_frames() };
+        resume::release(parts, Ending::Cancelled);
+    }
+
     /// The same id as [`Current::id`](crate::Current::id) in the job.
     pub fn id(&self) -> JobId {
         self.fiber().id()

@@ -2,8 +2,8 @@
 
 use std::rc::Rc;
 
-use crate::context::JobFiber;
-use crate::fiber::Switch;
+use crate::context::{JobContext, JobFiber};
+use crate::fiber::{Slot, Switch};
 use crate::pool_inner::{Ending, PoolInner};
 
 /// Switches to a job, within its span.
@@ -35,7 +35,11 @@ fn switch_within_span<T: 'static>(fiber: &mut JobFiber<T>) -> Switch<T> {
 /// Gives the stack of a job that has ended back to its pool, and drops what it leaves behind.
 #[inline]
 pub(crate) fn end<T: 'static>(fiber: JobFiber<T>, ending: Ending) -> Rc<PoolInner> {
-    let (slot, context) = fiber.retire();
+    release(fiber.retire(), ending)
+}
+
+#[inline(always)]
+pub(crate) fn release((slot, context): (Slot, JobContext), ending: Ending) -> Rc<PoolInner> {
     let (pool, leftovers) = context.into_parts();
     pool.take_back(slot, ending);
     // Last, since it runs foreign code, which may use the pool.

@@ -208,6 +208,21 @@ impl<P: 'static, T: 'static> Fiber<P, T> {
         }
     }
 
+    /// Takes the stack and the payload back from a suspended fiber. Its frames are forgotten where they stand: nothing
+    /// on them runs or is dropped.
+    ///
+    /// # Safety
+    ///
+    /// No code and no device uses what lies on the stack from now on, and no frame on it owns something that must be
+    /// dropped before its memory is used for something else.
+    pub(crate) unsafe fn forget_frames(self) -> (Slot, P) {
+        // SAFETY: as in `resume`; a fiber that is owned is not borrowed.
+        let coroutine = unsafe { &mut *self.header().head.coroutine.get() };
+        // SAFETY: the caller vouches for what is on the stack.
+        unsafe { coroutine.force_reset() };
+        self.retire()
+    }
+
     /// Leaks the fiber, its stack and everything on it.
     pub(crate) fn abandon(self) {
         // There is no destructor. The header keeps its slot, and so the memory under itself.

@@ -326,3 +326,25 @@ fn l5_a_job_dropped_at_thread_exit_is_cancelled() {
     .unwrap();
     assert_eq!(receiver.recv(), Ok(Pause::Cancelled));
 }
+
+#[test]
+fn a_job_whose_frames_are_forgotten_does_not_run_again_and_gives_its_stack_back() {
+    let pool = JobPool::builder().max_jobs(1).build().unwrap();
+    let runs = Rc::new(Cell::new(0));
+    for round in 1..=100 {
+        let runs = Rc::clone(&runs);
+        let job = start_paused(&pool, move || {
+            runs.set(runs.get() + 1);
+            let _ = pause();
+            runs.set(1000);
+        });
+        // SAFETY: the count on the job's stack may leak.
+        #[allow(unsafe_code, reason = "the function under test")]
+        unsafe {
+            job.forget_frames();
+        }
+        assert_eq!((pool.stats().live, pool.stats().cancelled), (0, round));
+    }
+    assert_eq!((runs.get(), pool.stats().created), (100, 1));
+    assert_eq!(Rc::strong_count(&runs), 101);
+}
