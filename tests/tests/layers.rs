@@ -31,6 +31,11 @@ const LAYERS: &[Row] = &[
           ours:    "wait-ctx",
           others:  "corosensei errno libc rustix thiserror tracing",
           testing: "libloading regex smol tokio tracing-subscriber" },
+    // What it is on is what OpenSSL's functions are: jobs and wait contexts. It loads libcrypto's symbols with libc.
+    Row { layer: 2, name: "capi",
+          ours:    "job-core wait-ctx",
+          others:  "libc",
+          testing: "wait-timeout" },
     Row { layer: 2, name: "engine-core",
           ours:    "job-core wait-ctx",
           others:  "nix rustc-hash slab thiserror tracing metrics?",

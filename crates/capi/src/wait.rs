@@ -1,0 +1,329 @@
+//! Wait contexts as C code holds them: `ASYNC_WAIT_CTX`.
+//!
+//! ```text
+//!   free <---- give_back ---------------------------------+
+//!    |                                                    |
+//!    +- new -> live -- free: cleanups run -> closing -> freed, while a job of it is alive
+//! ```
+//!
+//! A context that is freed while its job is paused is not used again before the job is gone. So when the engine looks for
+//! the context at last, to wake the job, that call is known for what it is.
+
+use std::cell::Cell;
+use std::ffi::{c_int, c_void};
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use wait_ctx::{Key, Teardown, WaitCtx, WaitFd};
+
+use crate::arena::Arena;
+use crate::complaint::{Complaint, complain};
+use crate::record::{FREED, JobRecord, WOKEN};
+
+static CONTEXTS: Arena<WaitRecord> = Arena::new();
+
+/// `ASYNC_callback_fn`
+pub(crate) type Callback = unsafe extern "C-unwind" fn(*mut c_void) -> c_int;
+/// The cleanup of `ASYNC_WAIT_CTX_set_wait_fd`.
+pub(crate) type Cleanup =
+    unsafe extern "C-unwind" fn(*mut c_void, *const c_void, c_int, *mut c_void);
+
+const LIVE: u64 = 0x4c61_7962_7957_4331;
+const CLOSING: u64 = LIVE + 1;
+const FREED_WITH_JOB: u64 = LIVE + 2;
+
+/// One `ASYNC_WAIT_CTX`.
+#[derive(Default)]
+#[repr(C)]
+pub(crate) struct WaitRecord {
+    /// Where OpenSSL's own code, given this context by mistake, would find an empty one of its kind, and write.
+    foreign: [AtomicUsize; 6],
+    /// One of the constants above, or 0.
+    state: AtomicU64,
+    status: AtomicI32,
+    /// Whether a descriptor was set or cleared since the window was opened.
+    has_changes: AtomicBool,
+    /// Whether it has had two live jobs at once, which the manual forbids and OpenSSL accepts.
+    is_shared: AtomicBool,
+    job: AtomicPtr<JobRecord>,
+    parts: Mutex<Parts>,
+}
+
+#[derive(Default)]
+struct Parts {
+    /// Made with the first descriptor.
+    ctx: Option<WaitCtx>,
+    callback: Option<(Callback, Opaque)>,
+}
+
+/// A pointer of the C program's, which it alone follows.
+#[derive(Clone, Copy)]
+pub(crate) struct Opaque(pub(crate) *mut c_void);
+
+// SAFETY: of the three parts, the function may be called on any thread, and the pointer is only handed back. A `WaitCtx` is
+// not `Send` since its clones share a count: here there is no clone. What it holds is of this crate's making: descriptors by
+// number, and pointers that are handed back. So it moves as a whole, and the mutex keeps threads from using it at once.
+unsafe impl Send for Parts {}
+
+/// The custom data of a descriptor.
+struct Custom(*mut c_void);
+
+thread_local! {
+    /// The context whose cleanups run on this thread, and the view that they have of it.
+    static CLEANING: Cell<(*const WaitRecord, *const c_void)> =
+        const { Cell::new((ptr::null(), ptr::null())) };
+}
+
+impl WaitRecord {
+    /// `ASYNC_WAIT_CTX_new`
+    pub(crate) fn new() -> Option<&'static Self> {
+        let record = CONTEXTS.take()?;
+        record.status.store(0, Ordering::Relaxed);
+        record.has_changes.store(false, Ordering::Relaxed);
+        record.is_shared.store(false, Ordering::Relaxed);
+        record.state.store(LIVE, Ordering::Release);
+        Some(record)
+    }
+
+    /// The live context at an address. Anything else that a program passes is reported, and treated as an error.
+    #[inline]
+    pub(crate) fn find(address: *const c_void) -> Option<&'static Self> {
+        let Some(record) = CONTEXTS.find(address.addr()) else {
+            if !address.is_null() {
+                complain(Complaint::ForeignWaitContext);
+            }
+            return None;
+        };
+        record.check_for_foreign_writes();
+        match record.state.load(Ordering::Acquire) {
+            LIVE => Some(record),
+            CLOSING if ptr::eq(CLEANING.get().0, record) => Some(record),
+            FREED_WITH_JOB => {
+                // The engine looks for its session: it is done with the job.
+                record.tell_jobs(WOKEN);
+                None
+            }
+            _ => {
+                complain(Complaint::FreedWaitContext);
+                None
+            }
+        }
+    }
+
+    /// The context that the job of a record was started with, if it was not freed.
+    #[inline]
+    pub(crate) fn of(job: &JobRecord) -> Option<&'static Self> {
+        let record = CONTEXTS.find(job.wait())?;
+        (record.state.load(Ordering::Acquire) == LIVE).then_some(record)
+    }
+
+    #[inline]
+    pub(crate) fn address(&self) -> *mut c_void {
+        ptr::from_ref(self).cast_mut().cast()
+    }
+
+    /// A job of the context begins.
+    #[inline]
+    pub(crate) fn attach(&self, job: &'static JobRecord) {
+        if self.job.load(Ordering::Relaxed).is_null() {
+            self.job.store(ptr::from_ref(job).cast_mut(), Ordering::Release);
+        } else {
+            self.is_shared.store(true, Ordering::Release);
+        }
+    }
+
+    /// A job has ended, before its record forgets the context.
+    #[inline]
+    pub(crate) fn detach(job: &JobRecord) {
+        let Some(record) = CONTEXTS.find(job.wait()) else { return };
+        if ptr::eq(record.job.load(Ordering::Relaxed), job) {
+            record.job.store(ptr::null_mut(), Ordering::Release);
+        }
+        if record.state.load(Ordering::Acquire) == FREED_WITH_JOB {
+            record.release();
+        }
+    }
+
+    /// Gives the record of a freed context back after its last job has ended. One that two jobs have shared is kept.
+    #[cold]
+    fn release(&'static self) {
+        let is_last = !self.is_shared.load(Ordering::Acquire)
+            && self
+                .state
+                .compare_exchange(FREED_WITH_JOB, 0, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok();
+        if is_last {
+            CONTEXTS.give_back(self);
+        }
+    }
+
+    fn jobs(&self) -> Vec<&'static JobRecord> {
+        if self.is_shared.load(Ordering::Acquire) {
+            return JobRecord::all_with(self.address().addr()).collect();
+        }
+        JobRecord::at(self.job.load(Ordering::Acquire).addr()).into_iter().collect()
+    }
+
+    fn tell_jobs(&self, news: u8) {
+        self.jobs().into_iter().for_each(|job| job.tell(news));
+    }
+
+    /// `ASYNC_WAIT_CTX_free`
+    pub(crate) fn free(address: *const c_void) {
+        let Some(record) = Self::find(address) else { return };
+        let closes =
+            record.state.compare_exchange(LIVE, CLOSING, Ordering::AcqRel, Ordering::Relaxed);
+        if closes.is_err() {
+            return;
+        }
+        let jobs = record.jobs();
+        // An application that follows the manual frees the session of a paused job when the engine's descriptor has become
+        // readable. The cleanups below close the descriptor: this is the last chance to see it.
+        let woken = if jobs.is_empty() || !record.is_readable() { 0 } else { WOKEN };
+        let ctx = record.parts().ctx.take();
+        // Runs the cleanups.
+        drop(ctx);
+        record.parts().callback = None;
+        if jobs.is_empty() {
+            record.state.store(0, Ordering::Release);
+            CONTEXTS.give_back(record);
+            return;
+        }
+        record.state.store(FREED_WITH_JOB, Ordering::Release);
+        jobs.into_iter().for_each(|job| job.tell(FREED | woken));
+    }
+
+    /// `ASYNC_WAIT_CTX_set_wait_fd`
+    pub(crate) fn set_wait_fd(
+        &'static self,
+        key: *const c_void,
+        fd: c_int,
+        custom: *mut c_void,
+        cleanup: Option<Cleanup>,
+    ) -> bool {
+        if self.is_closing() {
+            return false;
+        }
+        let mut wait_fd = WaitFd::borrowed(&fd);
+        if !custom.is_null() {
+            wait_fd = wait_fd.with_data(Custom(custom));
+        }
+        if let Some(cleanup) = cleanup {
+            wait_fd = wait_fd.with_cleanup(move |left, _, _| {
+                let outer = CLEANING.replace((self, ptr::from_ref(left).cast()));
+                // SAFETY: the engine's function, with what the engine registered.
+                unsafe { cleanup(self.address(), key, fd, custom) };
+                CLEANING.set(outer);
+            });
+        }
+        let mut parts = self.parts();
+        parts.ctx.get_or_insert_default().openssl_view().set_wait_fd(key_of(key), wait_fd);
+        self.has_changes.store(true, Ordering::Relaxed);
+        true
+    }
+
+    /// `ASYNC_WAIT_CTX_get_fd`: the descriptor and the custom data.
+    pub(crate) fn fd(&self, key: *const c_void) -> Option<(c_int, *mut c_void)> {
+        use std::os::fd::AsRawFd as _;
+        let find = |ctx: &WaitCtx| ctx.fd(key_of(key));
+        let found = match self.parts().ctx.as_ref() {
+            Some(ctx) => find(ctx),
+            None => with_teardown(self, |left| left.fd(key_of(key))).flatten(),
+        };
+        let (fd, data) = found?;
+        let custom = data.and_then(|data| data.downcast_ref::<Custom>().map(|custom| custom.0));
+        Some((fd.as_raw_fd(), custom.unwrap_or(ptr::null_mut())))
+    }
+
+    /// `ASYNC_WAIT_CTX_clear_fd`
+    pub(crate) fn clear_fd(&self, key: *const c_void) -> bool {
+        let cleared = match self.parts().ctx.as_ref() {
+            Some(ctx) => ctx.openssl_view().clear_fd(key_of(key)),
+            None => with_teardown(self, |left| left.clear_fd(key_of(key))).flatten(),
+        };
+        self.has_changes.store(true, Ordering::Relaxed);
+        cleared.is_some()
+    }
+
+    /// `ASYNC_WAIT_CTX_get_all_fds`
+    pub(crate) fn all_fds(&self) -> Vec<c_int> {
+        self.parts().ctx.as_ref().map_or_else(Vec::new, |ctx| ctx.openssl_view().all_fds())
+    }
+
+    /// `ASYNC_WAIT_CTX_get_changed_fds`: added and removed.
+    pub(crate) fn changed_fds(&self) -> (Vec<c_int>, Vec<c_int>) {
+        let parts = self.parts();
+        let Some(ctx) = parts.ctx.as_ref() else { return Default::default() };
+        let changes = ctx.openssl_view().changed_fds();
+        (changes.added, changes.removed)
+    }
+
+    /// A paused job of the context was resumed: what changed before is old from now on.
+    #[inline]
+    pub(crate) fn open_window(&self) {
+        if self.has_changes.load(Ordering::Relaxed) {
+            self.has_changes.store(false, Ordering::Relaxed);
+            if let Some(ctx) = self.parts().ctx.as_ref() {
+                ctx.openssl_view().open_window();
+            }
+        }
+    }
+
+    pub(crate) fn set_callback(&self, callback: Option<Callback>, arg: Opaque) {
+        self.parts().callback = callback.map(|callback| (callback, arg));
+    }
+
+    pub(crate) fn callback(&self) -> Option<(Callback, Opaque)> {
+        self.parts().callback
+    }
+
+    pub(crate) fn set_status(&self, status: c_int) {
+        self.status.store(status, Ordering::Release);
+    }
+
+    pub(crate) fn status(&self) -> c_int {
+        self.status.load(Ordering::Acquire)
+    }
+
+    fn parts(&self) -> MutexGuard<'_, Parts> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_closing(&self) -> bool {
+        self.state.load(Ordering::Acquire) != LIVE
+    }
+
+    /// Whether one of the descriptors can be read, which is how an engine wakes a session.
+    fn is_readable(&self) -> bool {
+        self.all_fds().into_iter().any(|fd| {
+            let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+            // SAFETY: one entry, which is ours. The number may be of no open descriptor.
+            let ready = unsafe { libc::poll(&raw mut poll, 1, 0) };
+            ready == 1 && poll.revents & libc::POLLIN != 0
+        })
+    }
+
+    /// OpenSSL's own functions were called on this context if the part that they would write to has changed.
+    #[inline]
+    fn check_for_foreign_writes(&self) {
+        if self.foreign[0].load(Ordering::Relaxed) | self.foreign[3].load(Ordering::Relaxed) != 0 {
+            complain(Complaint::ForeignCall);
+        }
+    }
+}
+
+fn key_of(key: *const c_void) -> Key {
+    Key::from_address(key.addr())
+}
+
+/// Calls `f` with the view that a cleanup has of its context, while one runs on this thread.
+fn with_teardown<R>(record: &WaitRecord, f: impl FnOnce(&Teardown<'_>) -> R) -> Option<R> {
+    let (cleaning, left) = CLEANING.get();
+    if !ptr::eq(cleaning, record) {
+        return None;
+    }
+    let left = left.cast::<Teardown<'_>>();
+    // SAFETY: `set_wait_fd` stores the pointer while the cleanup that has the reference runs, and this is below it.
+    Some(f(unsafe { &*left }))
+}

@@ -1,0 +1,65 @@
+//! Many jobs, many threads, forks, and memcheck, which is skipped where valgrind is not installed unless `LAYBY_REQUIRE`
+//! names `valgrind`.
+
+use std::process::Command;
+
+use crate::tools::{
+    Header, Library, Program, command, has, has_libssl_dev, run_to_end, shared_library,
+};
+
+/// Without optimisation a tenth of them has to do.
+const MILLION: &str = if cfg!(debug_assertions) { "100000" } else { "1000000" };
+
+fn run(name: &str, args: &[&str]) {
+    if !has_libssl_dev() {
+        return;
+    }
+    let program =
+        Program::compile(&format!("endurance/{name}.c"), Header::OpenSsl, Library::Preloaded, &[]);
+    let ended = run_to_end(program.command(Library::Preloaded).args(args));
+    ended.must_succeed(name);
+    assert_eq!(ended.stderr(), "", "{name}");
+}
+
+#[test]
+fn a_million_jobs_leave_the_process_as_large_as_it_was() {
+    run("million_jobs", &[MILLION]);
+}
+
+#[test]
+fn threads_that_end_give_everything_back() {
+    run("threads", &["100"]);
+}
+
+#[test]
+fn jobs_go_on_in_both_processes_after_a_fork() {
+    run("fork", &[]);
+}
+
+#[test]
+fn memcheck_finds_nothing() {
+    let installed =
+        || Command::new("valgrind").arg("--version").output().is_ok_and(|v| v.status.success());
+    if !has_libssl_dev() || !has("valgrind", installed) {
+        return;
+    }
+    for (source, args) in [
+        ("endurance/million_jobs.c", &["2000"][..]),
+        ("endurance/threads.c", &["4"]),
+        ("differences/nested.c", &[]),
+        ("differences/cleanup_with_paused.c", &[]),
+        ("differences/freed_context.c", &[]),
+        ("differences/clearing_cleanup.c", &[]),
+    ] {
+        let program = Program::compile(source, Header::OpenSsl, Library::Preloaded, &[]);
+        let mut valgrind = command("valgrind", Library::Stock);
+        valgrind.args([
+            "-q",
+            "--error-exitcode=9",
+            "--leak-check=full",
+            "--errors-for-leak-kinds=definite",
+        ]);
+        valgrind.arg(&program.path).args(args).env("LD_PRELOAD", shared_library());
+        run_to_end(&mut valgrind).must_succeed(source);
+    }
+}
