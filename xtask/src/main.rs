@@ -5,11 +5,13 @@
 //!   cargo xtask bench                          the same with the binary lab-bench               lab.rs
 //!   cargo xtask sim --list, any --help         answered here, without building anything         sim.rs, help/
 //!   cargo xtask ci                             the gate, as a list of named steps               ci.rs
+//!   cargo xtask install-capi PREFIX            the C library, its header and pkg-config file      capi.rs
 //!   cargo xtask laws                           writes docs/laws.md from the tests                laws.rs
 //! ```
 //!
 //! This package depends on none of ours, so that it builds in seconds on a fresh machine.
 
+mod capi;
 mod ci;
 mod fuzz;
 mod lab;
@@ -54,6 +56,8 @@ enum Command {
     Lab(HandOver),
     /// Run the gate: everything that must hold before a change is merged
     Ci(ci::CiArgs),
+    /// Build liblayby_async, OpenSSL's ASYNC_* functions on Layby's jobs, and install it for C programs
+    InstallCapi(capi::InstallArgs),
     /// Write docs/laws.md: each law, its tests, and the bugs that break it
     Laws,
 }
@@ -80,6 +84,7 @@ fn main() -> ExitCode {
         Command::Bench(rest) => lab::bench(&workspace, rest.args),
         Command::Lab(rest) => lab::hand_over(&workspace, None, rest.args),
         Command::Ci(args) => ci::run(&workspace, &args),
+        Command::InstallCapi(args) => capi::install(&workspace, &args),
         Command::Laws => write_laws(&workspace),
     }
 }
