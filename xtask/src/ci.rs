@@ -13,9 +13,8 @@ use clap::Args;
 use wait_timeout::ChildExt as _;
 
 use crate::tools::{Toolchain, has_subcommand, missing};
-use crate::usage::usage_error;
 use crate::workspace::Workspace;
-use crate::{fuzz, lab, tidy};
+use crate::{fuzz, lab, lab::usage_error, tidy};
 
 /// A step of the usual gate that takes longer than this hangs. The longest, `test`, takes ten minutes on two cores.
 const LONGEST_STEP: Duration = Duration::from_secs(25 * 60);
@@ -262,29 +261,16 @@ fn manifests(workspace: &Workspace) -> Vec<String> {
 /// A step that is one cargo command.
 fn cargo(name: &str, why: &'static str, line: &str) -> Step {
     let args = line.split_whitespace().map(str::to_owned).collect();
-    let action = Action::Cargo { args, env: Vec::new() };
-    Step {
-        name: name.to_owned(),
-        why,
-        action,
-        slow: false,
-        fresh: false,
-        needs: None,
-        toolchain: None,
-    }
+    step(name, why, Action::Cargo { args, env: Vec::new() })
 }
 
 fn check(name: &str, why: &'static str, check: fn(&Workspace) -> Vec<String>) -> Step {
-    let action = Action::Check(check);
-    Step {
-        name: name.to_owned(),
-        why,
-        action,
-        slow: false,
-        fresh: false,
-        needs: None,
-        toolchain: None,
-    }
+    step(name, why, Action::Check(check))
+}
+
+fn step(name: &str, why: &'static str, action: Action) -> Step {
+    let name = name.to_owned();
+    Step { name, why, action, slow: false, fresh: false, needs: None, toolchain: None }
 }
 
 impl Step {
@@ -358,23 +344,20 @@ impl Step {
         }
     }
 
+    /// If a tool that it needs is not installed: the finding, which is none if the step is skipped for that.
+    fn missing_tool(&self, subcommand: &str) -> Option<Option<String>> {
+        if let Some(package) = self.needs.filter(|_| !has_subcommand(subcommand)) {
+            return Some(missing(package, &format!("cargo install --locked {package}")));
+        }
+        let toolchain = self.toolchain.as_ref().filter(|toolchain| !toolchain.is_installed())?;
+        Some(missing(toolchain.name, &toolchain.remedy()))
+    }
+
     /// Runs to the end; whether all was well.
     fn run(&self, workspace: &Workspace) -> bool {
         match &self.action {
             Action::Cargo { args, env } => {
-                if let Some(package) = self.needs
-                    && !has_subcommand(&args[0])
-                {
-                    let remedy = format!("cargo install --locked {package}");
-                    let finding = missing(package, &remedy);
-                    finding.iter().for_each(|finding| eprintln!("{finding}"));
-                    return finding.is_none();
-                }
-                if let Some(toolchain) = &self.toolchain
-                    && !toolchain.is_installed()
-                {
-                    let Toolchain { name, .. } = toolchain;
-                    let finding = missing(name, &toolchain.remedy());
+                if let Some(finding) = self.missing_tool(&args[0]) {
                     finding.iter().for_each(|finding| eprintln!("{finding}"));
                     return finding.is_none();
                 }

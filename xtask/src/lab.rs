@@ -9,7 +9,6 @@ use std::io::{self, BufRead, BufReader, IsTerminal};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 
-use crate::usage::usage_error;
 use crate::workspace::Workspace;
 
 /// A binary of the laboratory.
@@ -129,6 +128,12 @@ fn build(workspace: &Workspace, binary: &Binary, features: &[&str]) -> io::Resul
         }
     }
     Ok(child.wait()?.success())
+}
+
+/// Prints `error: problem` and returns the exit status of a usage error, 2.
+pub(crate) fn usage_error(problem: &str) -> ExitCode {
+    eprintln!("error: {problem}");
+    ExitCode::from(2)
 }
 
 /// Cargo, as the one that runs us calls itself.

@@ -21,7 +21,6 @@ mod scenarios;
 mod sim;
 mod tidy;
 mod tools;
-mod usage;
 mod workspace;
 
 use std::ffi::OsString;
@@ -29,7 +28,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::usage::usage_error;
+use crate::lab::usage_error;
 use crate::workspace::Workspace;
 
 /// The commands of this repository.

@@ -81,13 +81,18 @@ fn wrapped(text: &str, room: usize) -> Vec<String> {
 
 /// Why `wanted` is refused when no scenario has that name: the nearest name, and where to look.
 pub(crate) fn unknown(wanted: &str, scenarios: &[Scenario]) -> String {
-    let nearest = scenarios
-        .iter()
-        .map(|scenario| (strsim::damerau_levenshtein(wanted, &scenario.name), &scenario.name))
-        .min()
-        .filter(|(distance, name)| *distance <= name.len() / 2);
-    let hint = nearest.map(|(_, name)| format!("; did you mean \"{name}\"?")).unwrap_or_default();
+    let nearest = nearest(wanted, scenarios.iter().map(|scenario| scenario.name.as_str()));
+    let hint = nearest.map(|name| format!("; did you mean \"{name}\"?")).unwrap_or_default();
     format!("unknown scenario \"{wanted}\"{hint} (cargo xtask sim --list shows all)")
+}
+
+/// The known word that `given` was probably meant to be.
+pub(crate) fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    known
+        .map(|word| (strsim::jaro_winkler(given, word), word))
+        .filter(|(similarity, _)| *similarity > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, word)| word)
 }
 
 #[cfg(test)]

@@ -6,9 +6,9 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::process::ExitCode;
 
-use crate::usage::usage_error;
+use crate::scenarios::{self, nearest};
 use crate::workspace::Workspace;
-use crate::{lab, laws, scenarios};
+use crate::{lab, lab::usage_error, laws};
 
 /// The name that stands for the swarm among the scenarios.
 const SWARM: &str = "swarm";
@@ -110,15 +110,6 @@ fn unexpected(help: &str, option: &str) -> String {
     let near = nearest(option, options(help).map(|(name, _)| name));
     let tip = near.map(|name| format!("; tip: a similar argument exists: '{name}'"));
     format!("unexpected argument '{option}' found{} (see --help)", tip.unwrap_or_default())
-}
-
-/// The known word that `given` was probably meant to be.
-fn nearest<'a>(given: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    known
-        .map(|word| (strsim::jaro_winkler(given, word), word))
-        .filter(|(similarity, _)| *similarity > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, word)| word)
 }
 
 #[cfg(test)]
