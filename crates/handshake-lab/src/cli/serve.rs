@@ -257,6 +257,7 @@ fn serve(serving: &mut Serving, args: &ServeArgs, orders: &Receiver<Order>) {
             Ok(Order::Reload) => reload(serving, args),
             Err(RecvTimeoutError::Timeout) => {
                 log::tell_left_out();
+                serving.forget_replaced_keys();
                 show(&live, &mut shown);
             }
         }

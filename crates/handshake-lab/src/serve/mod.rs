@@ -33,7 +33,7 @@ use crate::{
 pub use identity::{Identity, IdentityError};
 pub use offload::Threads;
 
-use certificate::Current;
+use certificate::{Current, ReplacedKeys};
 use metrics::{Metrics, MetricsSource};
 use offload::Offload;
 
@@ -103,8 +103,8 @@ pub struct Serving {
     certificate: Arc<Current>,
     keys: Arc<SoftwareKeys>,
     handle: KeyHandle,
-    /// Keys that were replaced, and when: handshakes that began before may still ask for them.
-    replaced: Vec<(Instant, KeyHandle)>,
+    replaced: ReplacedKeys,
+    begun: Instant,
     handshake_limit: Duration,
     /// Told until the last session has ended.
     metrics: Option<Metrics>,
@@ -196,7 +196,8 @@ impl Serving {
             certificate,
             keys,
             handle: identity.handle,
-            replaced: Vec::new(),
+            replaced: ReplacedKeys::default(),
+            begun: Instant::now(),
             handshake_limit: limits.handshake.unwrap_or(Duration::MAX),
             metrics,
         })
@@ -213,19 +214,19 @@ impl Serving {
         self.certificate.replace(CertifiedKey::new(identity.chain, key));
         if identity.handle != self.handle {
             let before = std::mem::replace(&mut self.handle, identity.handle);
-            self.replaced.push((Instant::now(), before));
+            self.replaced.add(self.begun.elapsed(), before);
         }
-        let (current, limit) = (&self.handle, self.handshake_limit);
-        let (old, rest) = self.replaced.drain(..).partition(|(since, _)| since.elapsed() > limit);
-        self.replaced = rest;
-        let old: Vec<(Instant, KeyHandle)> = old;
-        for (_, key) in old {
-            let in_use = key == *current || self.replaced.iter().any(|(_, other)| *other == key);
-            if !in_use {
-                self.keys.remove(&key);
-            }
-        }
+        self.forget_replaced_keys();
         Ok(())
+    }
+
+    /// Erases the keys that were replaced so long ago that no handshake under way can ask for them. To be called now and
+    /// then.
+    pub fn forget_replaced_keys(&mut self) {
+        let (now, longest) = (self.begun.elapsed(), self.handshake_limit);
+        for key in self.replaced.take_unused(now, longest, &self.handle) {
+            self.keys.remove(&key);
+        }
     }
 
     pub fn metrics_address(&self) -> Option<SocketAddr> {
