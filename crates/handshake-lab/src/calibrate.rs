@@ -8,8 +8,8 @@
 //! ```
 //!
 //! The server is the connection of the real event loop over a socket that does not block, and each of its steps asks a
-//! poller first, as the loop does. Each figure is the median of many handshakes of one kind: full or resumed, over each version, and in full with each type of
-//! key for its signature. One that resumes signs nothing: up to its answer all is `hello_us`.
+//! poller first, as the loop does. Each figure is the median of many handshakes of one kind: full or resumed, over each
+//! version, and in full with each type of key for its signature. One that resumes signs nothing: up to its answer all is `hello_us`.
 
 use std::{
     io,
@@ -19,17 +19,13 @@ use std::{
 };
 
 use job_core::JobPool;
-use lab_report::Machine;
 use mio::{Events, Interest, Poll, Token};
-use rustls::{
-    client::Resumption,
-    pki_types::{PrivateKeyDer, ServerName, pem::PemObject as _},
-};
+use rustls::{client::Resumption, pki_types::ServerName};
 use ssl_async::{Ssl, SslContext, SslError};
 
 use crate::{
     certs::{SERVER_NAME, TestPki},
-    cpu::thread_cpu,
+    cpu::{this_machine, thread_cpu},
     keys,
     load::{ClientError, TlsClient, Verified, client_config},
     scenario::{ConnectionKind, KeyType, TlsVersion},
@@ -51,31 +47,15 @@ pub enum CalibrateError {
     #[error("certificates: {0}")]
     Certificates(#[from] rcgen::Error),
     #[error("the server: {0}")]
-    Server(String),
+    Tls(#[from] rustls::Error),
+    #[error("the server: {0}")]
+    Session(#[from] SslError),
     #[error("the client: {0}")]
-    Client(String),
+    Client(#[from] ClientError),
     #[error("a handshake that was to resume was done in full")]
     NotResumed,
     #[error("a handshake was not done after {TURNS} turns of client and server")]
     Stuck,
-}
-
-impl From<rustls::Error> for CalibrateError {
-    fn from(error: rustls::Error) -> Self {
-        Self::Server(error.to_string())
-    }
-}
-
-impl From<SslError> for CalibrateError {
-    fn from(error: SslError) -> Self {
-        Self::Server(error.to_string())
-    }
-}
-
-impl From<ClientError> for CalibrateError {
-    fn from(error: ClientError) -> Self {
-        Self::Client(error.to_string())
-    }
 }
 
 /// Measures this machine on the calling thread with `handshakes` handshakes of each kind. The profile gets the name
@@ -96,7 +76,7 @@ pub fn calibrate(name: &str, handshakes: usize) -> Result<CostProfile, Calibrate
     let segments =
         [&p256, &resumed(tls13)?, &p256_tls12, &resumed(tls12)?].map(HandshakeTimes::segments);
     let sign = |key| Ok::<_, CalibrateError>(median(&full(key, tls13)?.sign));
-    let machine = Machine::this();
+    let machine = this_machine();
     let cpu = machine.cpu.as_deref().unwrap_or("an unknown processor");
     let build = if machine.optimised { "optimised" } else { "unoptimised" };
     let origin = format!(
@@ -166,11 +146,9 @@ struct Rig {
 impl Rig {
     fn new(kind: ConnectionKind) -> Result<Self, CalibrateError> {
         let pki = TestPki::generate(kind.key)?;
-        let private = PrivateKeyDer::from_pem_slice(pki.key_pem.as_bytes())
-            .map_err(|error| CalibrateError::Server(error.to_string()))?;
         let signed = SignTimes::default();
         let times = Arc::clone(&signed);
-        let key = keys::watched(keys::software(&private)?, move |sign| {
+        let key = keys::watched(pki.software_key()?, move |sign| {
             let asked = thread_cpu();
             let signature = sign();
             let there = thread_cpu();

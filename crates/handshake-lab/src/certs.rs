@@ -1,11 +1,17 @@
 //! Certificates for a run: an authority made on the spot and a server certificate for `localhost`.
 
+use std::sync::Arc;
+
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
     KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519,
     PKCS_RSA_SHA256, RsaKeySize,
 };
-use rustls::pki_types::CertificateDer;
+use rustls::{
+    crypto::aws_lc_rs::sign::any_supported_type,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _},
+    sign::SigningKey,
+};
 
 use crate::scenario::KeyType;
 
@@ -43,6 +49,15 @@ impl TestPki {
     pub fn fleet(keys: &[KeyType]) -> Result<Vec<Self>, rcgen::Error> {
         let authority = authority()?;
         keys.iter().map(|&key| Self::issue(&authority, key)).collect()
+    }
+
+    /// The server's key, with which the thread that asks signs.
+    ///
+    /// # Errors
+    /// What rustls says about the key; of one that was made here it has no reason to say anything.
+    pub fn software_key(&self) -> Result<Arc<dyn SigningKey>, rustls::Error> {
+        let key = PrivateKeyDer::from_pem_slice(self.key_pem.as_bytes());
+        any_supported_type(&key.map_err(|error| rustls::Error::General(error.to_string()))?)
     }
 
     fn issue(authority: &CertifiedIssuer<'_, KeyPair>, key: KeyType) -> Result<Self, rcgen::Error> {

@@ -1,15 +1,29 @@
-//! CPU time of the calling thread, and the time that it waited for a processor.
+//! This machine as results name it; CPU time of a thread and of the process, and the time that a thread waited for a
+//! processor.
 
 use std::time::Duration;
 
+use lab_report::Machine;
 use rustix::time::{ClockId, clock_gettime};
+
+/// This machine.
+pub fn this_machine() -> Machine {
+    Machine::this()
+}
 
 /// CPU time that the calling thread has used so far (`CLOCK_THREAD_CPUTIME_ID`).
 pub fn thread_cpu() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
-    let nanos = u32::try_from(time.tv_nsec).unwrap_or_default();
-    Duration::new(seconds, nanos)
+    time_of(ClockId::ThreadCPUTime)
+}
+
+/// CPU time that all threads have used so far (`CLOCK_PROCESS_CPUTIME_ID`).
+pub fn process_cpu() -> Duration {
+    time_of(ClockId::ProcessCPUTime)
+}
+
+fn time_of(clock: ClockId) -> Duration {
+    let time = clock_gettime(clock);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
 /// Time that the calling thread has been ready to run without a processor so far (the second number of

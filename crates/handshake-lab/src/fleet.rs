@@ -3,11 +3,7 @@
 use std::sync::Arc;
 
 use crypto_ops::{KeyHandle, SoftwareKeys};
-use rustls::{
-    pki_types::{PrivateKeyDer, pem::PemObject as _},
-    server::ProducesTickets,
-    sign::SigningKey,
-};
+use rustls::{server::ProducesTickets, sign::SigningKey};
 use ssl_async::SslContext;
 
 use crate::{
@@ -49,11 +45,7 @@ impl<'a> Fleet<'a> {
         for (pki, handle) in &self.members {
             let key = match self.plan.mode {
                 Mode::FreeSign => keys::free_sign(handle.clone()),
-                Mode::Software => {
-                    let key = PrivateKeyDer::from_pem_slice(pki.key_pem.as_bytes())
-                        .map_err(|error| rustls::Error::General(error.to_string()))?;
-                    keys::software(&key)?
-                }
+                Mode::Software => pki.software_key()?,
                 Mode::Blocking | Mode::Async => match offload(pki.key, handle.clone()) {
                     Some(key) => key,
                     None => continue,

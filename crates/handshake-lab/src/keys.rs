@@ -12,7 +12,7 @@ use crypto_ops::{CryptoOp, KeyHandle, Scheme, SignOp, SoftwareKeys};
 use rustls::{
     Error, ServerConfig, SignatureAlgorithm, SignatureScheme,
     crypto::{CryptoProvider, aws_lc_rs::default_provider},
-    pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer},
+    pki_types::{CertificateDer, SubjectPublicKeyInfoDer},
     server::{
         NoServerSessionStorage, ProducesTickets, ResolvesServerCert, ResolvesServerCertUsingSni,
         ServerSessionMemoryCache,
@@ -112,14 +112,6 @@ fn config(
     Ok(config)
 }
 
-/// A key that signs in the thread that asks.
-///
-/// # Errors
-/// What rustls says about the key.
-pub fn software(key: &PrivateKeyDer<'_>) -> Result<Arc<dyn SigningKey>, Error> {
-    rustls::crypto::aws_lc_rs::sign::any_supported_type(key)
-}
-
 /// A key of a store, with which the thread that asks signs.
 pub fn in_place(store: Arc<SoftwareKeys>, key: KeyHandle) -> Arc<dyn SigningKey> {
     Arc::new(HandleKey { key, store: Some(store) })
@@ -140,7 +132,7 @@ pub fn counted(key: Arc<dyn SigningKey>, asked: &Asked) -> Arc<dyn SigningKey> {
 }
 
 /// A key whose every signature `watch` makes, by calling what it is given.
-pub(crate) fn watched(
+pub fn watched(
     key: Arc<dyn SigningKey>,
     watch: impl Fn(Sign<'_>) -> Result<Vec<u8>, Error> + Send + Sync + 'static,
 ) -> Arc<dyn SigningKey> {
@@ -148,7 +140,7 @@ pub(crate) fn watched(
 }
 
 /// Makes the signature.
-pub(crate) type Sign<'a> = &'a dyn Fn() -> Result<Vec<u8>, Error>;
+pub type Sign<'a> = &'a dyn Fn() -> Result<Vec<u8>, Error>;
 
 type Watch = dyn Fn(Sign<'_>) -> Result<Vec<u8>, Error> + Send + Sync;
 

@@ -2,13 +2,8 @@
 
 use std::{num::NonZeroUsize, ops::Range, sync::Arc, time::Instant};
 
-use rustls::{
-    ClientConnection, ServerConnection, pki_types::PrivateKeyDer, pki_types::ServerName,
-    pki_types::pem::PemObject as _,
-};
-
 use handshake_lab::{
-    certs::{SERVER_NAME, TestPki},
+    certs::TestPki,
     evidence::RowEvidence,
     keys,
     load::{Verified, client_config},
@@ -22,6 +17,7 @@ use crate::{
     measure::{Measured, in_turn_of},
     paused::{most_resident, numbers_of_child},
     report::{Bench, Better},
+    tls::{Client, Plain, Server as _, Stood, Wire},
 };
 
 const ROUNDS: usize = 5;
@@ -124,20 +120,14 @@ pub(crate) fn real_tls_virtual() -> Vec<Bench> {
         evidence.report().handshakes as f64 / seconds
     };
     let pki = &rig.fleet[0];
-    let key = PrivateKeyDer::from_pem_slice(pki.key_pem.as_bytes()).expect("a fresh key");
-    let key = keys::software(&key).expect("a fresh key");
+    let key = pki.software_key().expect("a fresh key");
     let server = keys::server_config(vec![pki.certificate.clone()], key).expect("a configuration");
-    let server = Arc::new(server);
-    let verified = Verified::default();
-    let client = client_config(Some(&pki.ca), TlsVersion::Tls13, &verified);
-    let client = Arc::new(client.expect("a configuration"));
+    let client = client_config(Some(&pki.ca), TlsVersion::Tls13, &Verified::default());
+    let (server, client) = (Arc::new(server), Arc::new(client.expect("a configuration")));
     let mut plain = || {
         let begun = Instant::now();
         for _ in 0..HANDSHAKES {
-            let name = ServerName::try_from(SERVER_NAME).expect("a DNS name");
-            let client = ClientConnection::new(Arc::clone(&client), name).expect("a client");
-            let server = ServerConnection::new(Arc::clone(&server)).expect("a server");
-            shake(client, server);
+            shake(Client::new(&client), Plain::new(&server, Wire::default()));
         }
         HANDSHAKES as f64 / begun.elapsed().as_secs_f64()
     };
@@ -148,26 +138,11 @@ pub(crate) fn real_tls_virtual() -> Vec<Bench> {
 }
 
 /// A handshake from one buffer to the other, and goodbye.
-fn shake(mut client: ClientConnection, mut server: ServerConnection) {
-    let mut wire = Vec::new();
-    while client.is_handshaking() || server.is_handshaking() {
-        while client.wants_write() {
-            client.write_tls(&mut wire).expect("memory");
-        }
-        let mut sent = wire.as_slice();
-        while !sent.is_empty() {
-            server.read_tls(&mut sent).expect("memory");
-            server.process_new_packets().expect("a good client");
-        }
-        wire.clear();
-        while server.wants_write() {
-            server.write_tls(&mut wire).expect("memory");
-        }
-        let mut sent = wire.as_slice();
-        while !sent.is_empty() {
-            client.read_tls(&mut sent).expect("memory");
-            client.process_new_packets().expect("a good server");
-        }
-        wire.clear();
+fn shake(mut client: Client, mut server: Plain) {
+    client.step(server.wire());
+    while server.step() != Stood::Done {
+        client.step(server.wire());
     }
+    // The client reads what comes with the end.
+    client.step(server.wire());
 }

@@ -1,11 +1,23 @@
-//! The tables below the table of rows: by kind of connection, by device, and what only some rows have.
+//! What stands below the table of rows, on the terminal and on the page: the rows by kind of connection, by device, and
+//! the numbers that only some of them have.
 
-use comfy_table::{CellAlignment, Table, presets};
+use crate::results::{Results, RowReport};
 
-use super::results::{Results, RowReport};
+/// A table with something in it.
+pub(super) struct Breakdown {
+    pub(super) title: &'static str,
+    pub(super) heads: Vec<&'static str>,
+    pub(super) lines: Vec<Vec<String>>,
+    /// The first column of numbers, which stand to the right.
+    pub(super) numbers: usize,
+}
 
-/// The devices of each row; empty where no row has several.
-pub(super) fn devices_table(results: &Results) -> String {
+pub(super) fn breakdowns(results: &Results) -> impl Iterator<Item = Breakdown> {
+    let all = [kinds(results), devices(results), details(results)];
+    all.into_iter().filter(|breakdown| !breakdown.lines.is_empty())
+}
+
+fn devices(results: &Results) -> Breakdown {
     let heads = ["row", "device", "ops", "busy", "wait ms", "ring full", "faults", "fallbacks"];
     let lines = results.rows.iter().flat_map(|row| {
         row.devices.iter().map(|device| {
@@ -21,11 +33,11 @@ pub(super) fn devices_table(results: &Results) -> String {
             ]
         })
     });
-    table(heads.to_vec(), lines.collect(), 2)
+    let (title, heads, lines) = ("Device by device", heads.to_vec(), lines.collect());
+    Breakdown { title, heads, lines, numbers: 2 }
 }
 
-/// The kinds of connection of each row; empty where no row has several.
-pub(super) fn kinds_table(results: &Results) -> String {
+fn kinds(results: &Results) -> Breakdown {
     let heads = ["row", "kind", "handshakes", "share", "p50 ms", "p99 ms", "failed"];
     let lines = results.rows.iter().flat_map(|row| {
         row.kinds.iter().map(|kind| {
@@ -42,7 +54,8 @@ pub(super) fn kinds_table(results: &Results) -> String {
             ]
         })
     });
-    table(heads.to_vec(), lines.collect(), 2)
+    let (title, heads, lines) = ("Kind by kind", heads.to_vec(), lines.collect());
+    Breakdown { title, heads, lines, numbers: 2 }
 }
 
 type Detail = (&'static str, fn(&RowReport) -> Option<String>);
@@ -66,8 +79,8 @@ const DETAILS: [Detail; 11] = [
     ("p99 ms", |row| row.beat_late_ms.map(|late| format!("{:.3}", late.p99))),
 ];
 
-/// The columns of [`DETAILS`] in which any row has something; empty without any.
-pub(super) fn details_table(results: &Results) -> String {
+/// The columns of [`DETAILS`] in which any row has something; without lines if there is none.
+fn details(results: &Results) -> Breakdown {
     // Rows that are alike in their polls need no column for them.
     let polls_differ = polls_differ(&results.rows);
     let used = |(head, cell): &&Detail| {
@@ -75,15 +88,13 @@ pub(super) fn details_table(results: &Results) -> String {
             && results.rows.iter().any(|row| cell(row).is_some())
     };
     let columns: Vec<&Detail> = DETAILS.iter().filter(used).collect();
-    if columns.is_empty() {
-        return String::new();
-    }
-    let lines = results.rows.iter().map(|row| {
+    let rows = results.rows.iter().filter(|_| !columns.is_empty());
+    let lines = rows.map(|row| {
         let cells = columns.iter().map(|(_, cell)| cell(row).unwrap_or_else(|| "-".to_owned()));
         std::iter::once(row.name.clone()).chain(cells).collect()
     });
     let heads = std::iter::once("row").chain(columns.iter().map(|(head, _)| *head)).collect();
-    table(heads, lines.collect(), 1)
+    Breakdown { title: "What only some rows have", heads, lines: lines.collect(), numbers: 1 }
 }
 
 /// Whether one row polled its device more than three times as often for each operation as another.
@@ -97,19 +108,4 @@ fn polls_differ(rows: &[RowReport]) -> bool {
 
 fn counted(count: u64) -> Option<String> {
     (count > 0).then(|| count.to_string())
-}
-
-/// A table that ends with an empty line, the columns from `numbers` on to the right; empty without lines.
-fn table(heads: Vec<&str>, lines: Vec<Vec<String>>, numbers: usize) -> String {
-    if lines.is_empty() {
-        return String::new();
-    }
-    let mut table = Table::new();
-    table.load_style(presets::ASCII_MARKDOWN);
-    table.set_header(heads);
-    table.add_rows(lines);
-    for column in table.column_iter_mut().skip(numbers) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    format!("{table}\n\n")
 }

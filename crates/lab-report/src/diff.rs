@@ -2,9 +2,10 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::{CellAlignment, Table, presets};
-
-use super::results::{Results, RowReport};
+use crate::{
+    results::{Results, RowReport},
+    text_table::text_table,
+};
 
 /// What changed from one run to another.
 #[derive(Debug, Clone, PartialEq)]
@@ -138,23 +139,20 @@ impl Comparison {
 
     /// The comparison as text that ends with a line feed.
     pub fn text(&self) -> String {
-        let mut table = Table::new();
-        table.load_style(presets::ASCII_MARKDOWN);
-        table.set_header(["row", "what", "A", "B", "change", ""]);
-        for difference in self.told() {
-            table.add_row([
-                difference.row.clone(),
-                difference.what.to_owned(),
-                shown(difference.before),
-                shown(difference.after),
-                difference.change_text(),
-                difference.change.word().to_owned(),
-            ]);
+        let mut out = String::new();
+        if !self.unrelated {
+            let lines = self.told().map(|difference| {
+                [
+                    difference.row.clone(),
+                    difference.what.to_owned(),
+                    shown(difference.before),
+                    shown(difference.after),
+                    difference.change_text(),
+                    difference.change.word().to_owned(),
+                ]
+            });
+            out = text_table(["row", "what", "A", "B", "change", ""], lines, 2..5) + "\n\n";
         }
-        for column in table.column_iter_mut().skip(2).take(3) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-        let mut out = if self.unrelated { String::new() } else { format!("{table}\n\n") };
         for caveat in &self.caveats {
             let _ = writeln!(out, "note:    {caveat}");
         }

@@ -10,12 +10,11 @@ use time::OffsetDateTime;
 
 use super::{
     diff::Comparison,
-    origin::Origin,
     page::{comparison, report},
     previous_run::{PreviousRun, TIMELINE_SCHEMA, TimelineFile},
     results::Results,
     trace::trace,
-    verdict::Verdict,
+    verdict::{Origin, Verdict},
 };
 
 /// Where the files of a run go.

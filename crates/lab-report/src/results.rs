@@ -3,14 +3,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{devices::DeviceRow, kinds::KindReport, latency::LatencyMs, machine::Machine};
-use crate::recording::{HandshakeTrace, RowTimeline};
+use crate::{
+    machine::Machine,
+    recording::{DurationHistogram, HandshakeTrace, RowTimeline},
+};
 
 /// Names the shape of the document.
 pub const SCHEMA: &str = "layby.results/1";
 
 /// One run of a scenario.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Results {
     pub schema: String,
     pub machine: Machine,
@@ -132,8 +134,48 @@ pub struct RowReport {
     pub client_cpu_us_per_handshake: f64,
 }
 
+/// Percentiles of the latency of a handshake, in milliseconds; never a mean.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct LatencyMs {
+    /// Half of the handshakes took at most this.
+    pub p50: f64,
+    pub p99: f64,
+    pub p999: f64,
+    pub max: f64,
+}
+
+/// One of several devices of a row.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct DeviceRow {
+    pub name: String,
+    /// Operations that its units finished, for all engines.
+    pub ops: u64,
+    /// Busy time of its units over the time they had.
+    pub utilisation: f64,
+    /// The mean wait of an operation of its engine, from submission to service.
+    pub queue_wait_ms: f64,
+    pub ring_full: u64,
+    pub faults: u64,
+    /// Operations of its engine that a standby computed instead.
+    pub fallbacks: u64,
+}
+
+/// The handshakes of one kind in a row of a mix.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct KindReport {
+    pub key: String,
+    /// `1.2` or `1.3`.
+    pub tls: String,
+    /// Whether sessions were resumed, so that nothing was signed.
+    pub resumed: bool,
+    pub handshakes: u64,
+    pub failed: u64,
+    /// From opening the connection to the end of the handshake, seen by the client.
+    pub latency_ms: LatencyMs,
+}
+
 /// The p99 at the knee is at most this many times that of the lightest load.
-pub(crate) const KNEE_TIMES: f64 = 1.5;
+const KNEE_TIMES: f64 = 1.5;
 
 /// The load up to which the 99th percentile of the latency stays within 1.5 times that of the lightest load.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -187,7 +229,45 @@ pub struct LawReport {
     pub detail: Option<String>,
 }
 
+impl LatencyMs {
+    #[must_use]
+    pub fn of(times: &DurationHistogram) -> Self {
+        let [p50, p99, p999, max] = [0.5, 0.99, 0.999, 1.0].map(|share| times.quantile_ms(share));
+        Self { p50, p99, p999, max }
+    }
+}
+
+impl KindReport {
+    pub fn name(&self) -> String {
+        let resumed = if self.resumed { ", resumed" } else { "" };
+        format!("TLS {} {}{resumed}", self.tls, self.key)
+    }
+}
+
 impl Knee {
+    /// The knee of three or more rows of rising load; `None` for other runs.
+    pub fn of(rows: &[RowReport]) -> Option<Self> {
+        let loads: Vec<(f64, &RowReport)> =
+            rows.iter().filter_map(|row| Some((row.offered_per_s?, row))).collect();
+        let rising = loads.windows(2).all(|pair| pair[0].0 < pair[1].0);
+        if loads.len() < 3 || !rising {
+            return None;
+        }
+        let lightest = loads[0].1.latency_ms.p99;
+        let is_borne = |row: &RowReport| {
+            row.latency_ms.p99 <= KNEE_TIMES * lightest && row.turned_away == 0 && row.failed == 0
+        };
+        let borne = loads.iter().take_while(|(_, row)| is_borne(row)).count();
+        let (load_per_s, row) = loads[borne.checked_sub(1)?];
+        let next = loads.get(borne);
+        Some(Self {
+            load_per_s,
+            p99_ms: row.latency_ms.p99,
+            next_load_per_s: next.map(|(load, _)| *load),
+            next_p99_ms: next.map(|(_, row)| row.latency_ms.p99),
+        })
+    }
+
     pub fn sentence(&self) -> String {
         let Self { load_per_s: load, p99_ms: p99, .. } = self;
         match (self.next_load_per_s, self.next_p99_ms) {
@@ -232,5 +312,33 @@ impl LedgerLevel {
     #[must_use]
     pub const fn beside(self, other: Self) -> Self {
         Self { now: self.now + other.now, peak: self.peak + other.peak }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(load: f64, p99: f64) -> RowReport {
+        RowReport {
+            offered_per_s: Some(load),
+            latency_ms: LatencyMs { p99, ..LatencyMs::default() },
+            ..RowReport::default()
+        }
+    }
+
+    #[test]
+    fn the_knee_is_the_last_load_before_p99_climbs() {
+        let rows = [row(100.0, 10.0), row(200.0, 14.0), row(300.0, 21.0), row(400.0, 12.0)];
+        let said = Knee::of(&rows).expect("a knee").sentence();
+        assert!(said.starts_with("up to 200 a second") && said.contains("at 300 it is 21.0 ms"));
+    }
+
+    #[test]
+    fn loads_that_do_not_rise_have_none() {
+        assert_eq!(Knee::of(&[row(100.0, 1.0), row(100.0, 9.0), row(50.0, 9.0)]), None);
+        assert_eq!(Knee::of(&[row(100.0, 1.0), row(200.0, 9.0)]), None);
+        let level = [row(1.0, 1.0), row(2.0, 1.0), row(3.0, 1.0)];
+        assert!(Knee::of(&level).expect("said").sentence().starts_with("none up to 3"));
     }
 }

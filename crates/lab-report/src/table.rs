@@ -2,19 +2,16 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::{CellAlignment, Table, presets};
-
 use super::{
-    breakdown::{details_table, devices_table, kinds_table},
+    breakdown::{Breakdown, breakdowns},
     laws::law_title,
     results::{LawReport, Ledger, Results, RowReport},
+    text_table::text_table,
 };
 
 /// Rows, ledger and laws of a run as text that ends with a line feed.
 pub fn table(results: &Results) -> String {
-    let mut rows = Table::new();
-    rows.load_style(presets::ASCII_MARKDOWN);
-    rows.set_header([
+    let heads = [
         "row",
         "handshakes",
         "per second",
@@ -26,19 +23,12 @@ pub fn table(results: &Results) -> String {
         "device busy",
         "failed",
         "unfinished",
-    ]);
-    for row in &results.rows {
-        rows.add_row(cells(row));
+    ];
+    let mut out = text_table(heads, results.rows.iter().map(cells), 1..heads.len()) + "\n\n";
+    for Breakdown { heads, lines, numbers, .. } in breakdowns(results) {
+        let right = numbers..heads.len();
+        let _ = writeln!(out, "{}\n", text_table(heads, lines, right));
     }
-    for column in rows.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-
-    let mut out = String::new();
-    let _ = writeln!(out, "{rows}\n");
-    out.push_str(&kinds_table(results));
-    out.push_str(&devices_table(results));
-    out.push_str(&details_table(results));
     if results.partial {
         out.push_str("partial: the run was broken off; its last row is not whole\n");
     }

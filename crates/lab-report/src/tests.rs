@@ -28,8 +28,6 @@ pub(super) fn results() -> Results {
         },
         scenario: "offload-modes".to_owned(),
         seed: 1,
-        device_profile: None,
-        cost_profile: None,
         clock: "real".to_owned(),
         rows: vec![
             row("blocking", 100.0, 200.0),
@@ -38,14 +36,7 @@ pub(super) fn results() -> Results {
         ],
         ledger: Ledger { jobs: LedgerLevel { now: 0, peak: 7 }, ..Ledger::default() },
         laws: vec![LawReport { law: "L8".to_owned(), checked: 18, held: true, detail: None }],
-        knee: None,
-        doubts: Vec::new(),
-        unmet: Vec::new(),
-        timelines: Vec::new(),
-        handshake_traces: Vec::new(),
-        partial: false,
-        trace_events: None,
-        trace_sha256: None,
+        ..Results::default()
     }
 }
 

@@ -4,9 +4,7 @@
 //! `SIGTERM` with nothing wrong until then.
 
 mod calibrate;
-mod common;
 mod diff;
-mod interrupt;
 mod schema;
 mod serve;
 mod sim;

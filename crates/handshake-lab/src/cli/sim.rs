@@ -5,11 +5,9 @@ use std::path::PathBuf;
 use lab_report::{Origin, Progress, ReportDir, notes, table, verdict};
 
 use super::{
-    common::Common,
-    interrupt,
-    stop::Stop,
+    stop::{self, Stop},
     swarm::{self, SwarmArgs},
-    values,
+    values::{self, Common},
 };
 use crate::{
     plant, run,
@@ -108,7 +106,7 @@ impl SimArgs {
             next: &scenario.next,
         };
         let progress = Progress::new(scenario.rows.len());
-        interrupt::listen(&progress).map_err(Stop::usage)?;
+        stop::listen(&progress).map_err(Stop::usage)?;
         let results = run::run_charging(scenario, &costs, &progress).map_err(Stop::usage)?;
         let verdict = verdict(&results, &origin);
         let file = directory.write(&results, &verdict, &origin).map_err(Stop::usage)?;
@@ -124,11 +122,7 @@ impl SimArgs {
                 println!("next:    {next}");
             }
         }
-        match (verdict.good, results.partial) {
-            (true, false) => Ok(()),
-            (true, true) => Err(Stop::Interrupted),
-            (false, _) => Err(Stop::Bad),
-        }
+        Stop::after(verdict.good, results.partial)
     }
 
     /// The cost profile of a run.

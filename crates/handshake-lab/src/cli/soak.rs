@@ -2,7 +2,10 @@
 
 use lab_report::Progress;
 
-use super::{interrupt, stop::Stop, values};
+use super::{
+    stop::{self, Stop},
+    values,
+};
 use crate::soak;
 
 /// Arguments of `lab soak`.
@@ -23,7 +26,7 @@ pub(super) struct SoakArgs {
 
 pub(super) fn run(args: &SoakArgs) -> Result<(), Stop> {
     let progress = Progress::new(1);
-    interrupt::listen(&progress).map_err(Stop::usage)?;
+    stop::listen(&progress).map_err(Stop::usage)?;
     let report = soak::run(args.seed, args.handshakes, &progress).map_err(Stop::usage)?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report).map_err(Stop::usage)?);
@@ -32,9 +35,5 @@ pub(super) fn run(args: &SoakArgs) -> Result<(), Stop> {
         print!("{}", report.text());
         println!("{}", report.verdict());
     }
-    match (report.is_good(), report.partial) {
-        (true, false) => Ok(()),
-        (true, true) => Err(Stop::Interrupted),
-        (false, _) => Err(Stop::Bad),
-    }
+    Stop::after(report.is_good(), report.partial)
 }

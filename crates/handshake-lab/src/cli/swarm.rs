@@ -4,7 +4,10 @@ use std::{io::Write as _, num::NonZeroUsize, ops::Range, path::PathBuf};
 
 use lab_report::{Progress, ReportDir};
 
-use super::{common::Common, interrupt, stop::Stop, values};
+use super::{
+    stop::{self, Stop},
+    values::{self, Common},
+};
 use crate::{
     scenario::SWARM,
     swarm::{SeedFile, SeedSubset, Swarm, SwarmError, SwarmReport},
@@ -39,7 +42,7 @@ pub(super) struct SwarmArgs {
 pub(super) fn run(args: &SwarmArgs, common: &Common) -> Result<(), Stop> {
     let (seeds, kept) = args.seeds()?;
     let progress = Progress::new(1).counting("seeds");
-    interrupt::listen(&progress).map_err(Stop::usage)?;
+    stop::listen(&progress).map_err(Stop::usage)?;
     let count = seeds.end.saturating_sub(seeds.start);
     progress.begin(SWARM, &format!("{count} seeds from {}", seeds.start));
     let mut swarm = Swarm::new(kept).map_err(Stop::usage)?.watched(progress.clone());
@@ -68,11 +71,7 @@ pub(super) fn run(args: &SwarmArgs, common: &Common) -> Result<(), Stop> {
         let file = directory.put(&name, &shrunk.toml()).map_err(Stop::usage)?;
         eprintln!("{}\nnext:    {}", shrunk.summary(), report.command(&file.display().to_string()));
     }
-    match (report.is_good(), report.partial) {
-        (true, false) => Ok(()),
-        (true, true) => Err(Stop::Interrupted),
-        (false, _) => Err(Stop::Bad),
-    }
+    Stop::after(report.is_good(), report.partial)
 }
 
 impl SwarmArgs {

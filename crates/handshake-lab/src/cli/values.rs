@@ -1,9 +1,25 @@
-//! Values on the command line; a bad one is refused with the value, the reason and the remedy.
+//! Options that several commands share, and values on the command line; a bad one is refused with the value, the reason
+//! and the remedy.
 
 use std::{
     net::{SocketAddr, ToSocketAddrs as _},
     ops::RangeInclusive,
+    path::PathBuf,
 };
+
+/// Options of a scenario and of the swarm alike.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Common {
+    /// Where files go [default: target/layby/SCENARIO/TIME, or target/layby/swarm].
+    #[arg(long, value_name = "DIR", global = true)]
+    pub(super) report: Option<PathBuf>,
+    /// Print the results as one JSON document and nothing else.
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    /// Plant a bug, to see the laws catch it (exit status 1); needs a build with the feature `plant`.
+    #[arg(long, value_name = "BUG", global = true)]
+    pub(super) plant: Option<String>,
+}
 
 /// A whole number within `range`, as a clap value parser.
 pub(super) fn whole<T: TryFrom<u64>>(

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use engine_core::EngineStats;
-use hdrhistogram::Histogram;
 use lab_report::{DeviceRow, KindReport, LatencyMs, Ledger, RowReport};
 use sim_device::Fault;
 use sim_engine::InstanceStats;
@@ -152,15 +151,12 @@ impl RowEvidence {
 
     /// How late the other task of the workers was.
     fn beat_late(&self) -> Option<LatencyMs> {
-        let mut all: Option<Histogram<u64>> = None;
-        for late in self.workers.iter().filter_map(|worker| worker.beat_late_us.as_ref()) {
-            match &mut all {
-                None => all = Some(late.clone()),
-                // Fails only for histograms of a fixed size.
-                Some(all) => drop(all.add(late)),
-            }
-        }
-        all.as_ref().map(LatencyMs::of_micros)
+        let late = self.workers.iter().filter_map(|worker| worker.beat_late.as_ref()).cloned();
+        let all = late.reduce(|mut all, late| {
+            all.add(&late);
+            all
+        });
+        all.as_ref().map(LatencyMs::of)
     }
 
     #[expect(clippy::cast_precision_loss, reason = "counts of one row are far below 2^52")]
@@ -188,7 +184,7 @@ impl RowEvidence {
             } else {
                 0.0
             },
-            latency_ms: LatencyMs::of_micros(&self.load.latency_us),
+            latency_ms: LatencyMs::of(&self.load.latency),
             server_cpu_us_per_handshake: each(cpu_us),
             ops: self.engines(|engine| engine.completed),
             ring_full: self.engines(|engine| engine.ring_full),
@@ -243,6 +239,6 @@ fn kind_report((kind, count): (&ConnectionKind, &KindCount)) -> KindReport {
         resumed: kind.resumed,
         handshakes: count.handshakes,
         failed: count.failed,
-        latency_ms: LatencyMs::of_micros(&count.latency_us),
+        latency_ms: LatencyMs::of(&count.latency),
     }
 }

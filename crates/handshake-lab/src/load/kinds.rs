@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use hdrhistogram::Histogram;
+use lab_report::recording::DurationHistogram;
 
 use crate::scenario::ConnectionKind;
 
@@ -10,19 +10,12 @@ use crate::scenario::ConnectionKind;
 #[derive(Debug, Clone, Default)]
 pub struct ByKind(BTreeMap<ConnectionKind, KindCount>);
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct KindCount {
     pub handshakes: u64,
     pub failed: u64,
-    /// Latencies of the completed ones, in microseconds.
-    pub latency_us: Histogram<u64>,
-}
-
-impl Default for KindCount {
-    fn default() -> Self {
-        let latency_us = Histogram::new(3).expect("three digits are in range");
-        Self { handshakes: 0, failed: 0, latency_us }
-    }
+    /// Of the completed ones.
+    pub latency: DurationHistogram,
 }
 
 impl ByKind {
@@ -31,8 +24,7 @@ impl ByKind {
         let count = self.0.entry(kind).or_default();
         count.handshakes += 1;
         if let Some(took) = took {
-            // Fails only for histograms of a fixed size.
-            let _ = count.latency_us.record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+            count.latency.record(took);
         }
     }
 

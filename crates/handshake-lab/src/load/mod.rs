@@ -18,9 +18,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hdrhistogram::Histogram;
 use lab_report::Progress;
-use lab_report::recording::Outcomes;
+use lab_report::recording::{DurationHistogram, Outcomes};
 use mio::{Events, Interest, Poll, Token, net::TcpStream};
 
 use crate::{
@@ -51,7 +50,7 @@ pub struct LoadPlan {
     pub stop: Option<Progress>,
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct LoadReport {
     pub handshakes: u64,
     pub failed: u64,
@@ -63,8 +62,8 @@ pub struct LoadReport {
     pub unfinished: u64,
     /// From the first connection to the end of the last handshake, or to the end of the time when some were given up.
     pub elapsed: Duration,
-    /// Latencies of the completed handshakes, in microseconds.
-    pub latency_us: Histogram<u64>,
+    /// Of the completed handshakes.
+    pub latency: DurationHistogram,
     pub kinds: ByKind,
     /// CPU time of the load generator's thread.
     pub cpu: Duration,
@@ -148,20 +147,7 @@ impl<'a> Generator<'a> {
             open_places: plan.connections,
             opened: 0,
             last_end: Duration::ZERO,
-            report: LoadReport {
-                handshakes: 0,
-                failed: 0,
-                hung_up: 0,
-                turned_away: 0,
-                unfinished: 0,
-                elapsed: Duration::ZERO,
-                latency_us: Histogram::new(3).expect("three digits are in range"),
-                kinds: ByKind::default(),
-                cpu: Duration::ZERO,
-                processor_wait: None,
-                failures: BTreeMap::new(),
-                outcomes: Outcomes::default(),
-            },
+            report: LoadReport::default(),
         })
     }
 
@@ -219,9 +205,7 @@ impl<'a> Generator<'a> {
             Ok(true) => {
                 self.report.handshakes += 1;
                 let took = took.unwrap_or_default();
-                let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-                // Fails only for histograms of a fixed size.
-                let _ = self.report.latency_us.record(micros);
+                self.report.latency.record(took);
                 if let Some(kind) = kind {
                     let kind = ConnectionKind { resumed: client.has_resumed(), ..*kind };
                     self.report.kinds.done(kind, Some(took));

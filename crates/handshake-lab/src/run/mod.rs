@@ -4,10 +4,11 @@ mod device;
 mod row;
 mod watch;
 
-use lab_report::{Knee, Ledger, Machine, Progress, Results, SCHEMA, doubts};
+use lab_report::{Knee, Ledger, Progress, Results, SCHEMA, doubts};
 
 use crate::{
     certs::TestPki,
+    cpu::this_machine,
     error::RunError,
     evidence::{Laws, RowEvidence, TraceSummary, unmet_expectations},
     load::raise_file_limit,
@@ -111,7 +112,7 @@ pub fn run_charging(
     let whole = (!traces.is_empty()).then(|| TraceSummary::of_all(&traces));
     let mut results = Results {
         schema: SCHEMA.to_owned(),
-        machine: Machine::this(),
+        machine: this_machine(),
         scenario: scenario.name.clone(),
         seed: scenario.seed,
         device_profile: plans.first().and_then(device_profile),

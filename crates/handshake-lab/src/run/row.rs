@@ -92,7 +92,7 @@ pub(super) fn run(
         &load.outcomes,
         readings.as_ref(),
         ring_entries,
-        &load.latency_us,
+        &load.latency,
     );
     let harm = Harm::at_most(&devices);
     let evidence = RowEvidence {

@@ -8,12 +8,12 @@
 macro_rules! words {
     ($(
         $(#[doc = $doc:literal])+
-        $Name:ident { $( $(#[doc = $value_doc:literal])+ $Value:ident = $word:literal ),+ $(,)? }
+        $Name:ident { $( $Value:ident = $word:literal ),+ $(,)? }
     )+) => { $(
         $(#[doc = $doc])+
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
         #[non_exhaustive]
-        pub enum $Name { $( $(#[doc = $value_doc])+ #[serde(rename = $word)] $Value, )+ }
+        pub enum $Name { $( #[serde(rename = $word)] $Value, )+ }
 
         impl $Name {
             /// All values, in order.

@@ -6,205 +6,91 @@ use sim_device::RingLayout;
 use super::declare::words;
 
 words! {
-    /// The clock of a run.
-    ClockMode {
-        /// Threads, sockets and the clock of this machine.
-        Real = "real",
-        /// One thread, wires in memory, and a calendar.
-        Virtual = "virtual",
-    }
+    /// The clock of a run: this machine's, or a calendar that one thread steps.
+    ClockMode { Real = "real", Virtual = "virtual" }
 
-    /// When handshakes begin.
-    Arrivals {
-        /// When the one before on the same connection ends.
-        Closed = "closed",
-        /// Independently of all others.
-        Poisson = "poisson",
-        /// Many at once.
-        Bursts = "bursts",
-        /// Independently, at a rate that grows.
-        Ramp = "ramp",
-    }
+    /// When a handshake begins: when the one before on its connection ends, independently of all others, many at once, or
+    /// independently at a rate that grows.
+    Arrivals { Closed = "closed", Poisson = "poisson", Bursts = "bursts", Ramp = "ramp" }
 
-    /// Whether TLS is executed.
-    Handshakes {
-        /// TLS, executed.
-        Real = "real",
-        /// Messages of one byte around a signature, charged like TLS. In virtual time only.
-        Profiled = "profiled",
-    }
+    /// Whether TLS is executed, or replaced by messages of one byte around a signature.
+    Handshakes { Real = "real", Profiled = "profiled" }
 
-    /// The protocol version that the clients offer.
-    TlsVersion {
-        /// TLS 1.2 (RFC 5246).
-        Tls12 = "1.2",
-        /// TLS 1.3 (RFC 8446).
-        Tls13 = "1.3",
-    }
+    /// The protocol version that the clients offer (RFC 5246, RFC 8446).
+    TlsVersion { Tls12 = "1.2", Tls13 = "1.3" }
 
-    /// The type of the server's key.
-    KeyType {
-        /// ECDSA on P-256.
-        P256 = "p256",
-        /// ECDSA on P-384.
-        P384 = "p384",
-        /// Ed25519.
-        Ed25519 = "ed25519",
-        /// RSA with 2,048 bits.
-        Rsa2048 = "rsa2048",
-    }
+    /// The type of the server's key; that of RSA has 2,048 bits.
+    KeyType { P256 = "p256", P384 = "p384", Ed25519 = "ed25519", Rsa2048 = "rsa2048" }
 
-    /// The key exchange that the clients offer.
-    Group {
-        /// X25519 (RFC 7748).
-        X25519 = "x25519",
-    }
+    /// The key exchange that the clients offer (RFC 7748).
+    Group { X25519 = "x25519" }
 
-    /// Whether clients resume sessions.
-    Resumption {
-        /// Every handshake is a full one.
-        None = "none",
-        /// By tickets (RFC 8446, 4.6.1; RFC 5077).
-        Tickets = "tickets",
-    }
+    /// Whether clients resume sessions by tickets (RFC 8446, 4.6.1; RFC 5077), or every handshake is a full one.
+    Resumption { None = "none", Tickets = "tickets" }
 
-    /// How a completion reaches the event loop.
-    Wake {
-        /// By the thread's ready queue and its one eventfd.
-        Ready = "ready",
-        /// By the session's own descriptor, which the poller watches.
-        Fd = "fd",
-        /// By the session's callback, which names the session to its thread.
-        Callback = "callback",
-        /// Not at all: parked sessions are called again every millisecond.
-        Poll = "poll",
-    }
+    /// How a completion reaches the event loop: by the thread's ready queue and its one eventfd, by the session's own
+    /// descriptor, by the session's callback, or not at all: then parked sessions are called again every millisecond.
+    Wake { Ready = "ready", Fd = "fd", Callback = "callback", Poll = "poll" }
 
-    /// How connections are spread over the devices that could sign for them.
-    Spread {
-        /// In turn, those of each event loop by themselves.
-        Connections = "connections",
-        /// Each event loop has its device.
-        Workers = "workers",
-    }
+    /// How connections are spread over the devices that could sign for them: in turn, or each event loop has its device.
+    Spread { Connections = "connections", Workers = "workers" }
 
-    /// What carries out an operation that the device does not.
-    FallbackTo {
-        /// Nothing: it fails.
-        Fail = "fail",
-        /// Software.
-        Software = "software",
-        /// The device that is the standby.
-        OtherDevice = "other-device",
-    }
+    /// What carries out an operation that the device does not: nothing, software, or the device that is the standby.
+    FallbackTo { Fail = "fail", Software = "software", OtherDevice = "other-device" }
 
-    /// Which results the engine checks before it hands them out.
-    Checks {
-        /// Every result.
-        Always = "always",
-        /// Only those whose use would give a secret away.
-        Required = "required",
-    }
+    /// Which results the engine checks before it hands them out: all, or those whose use would give a secret away.
+    Checks { Always = "always", Required = "required" }
 
-    /// The kind of a device.
+    /// The kind of a device: as the other fields have it, or one of [`sim_device::Profile`].
     DeviceProfile {
-        /// As the other fields have it.
         Custom = "custom",
-        /// [`sim_device::Profile::AcceleratorCard`].
         AcceleratorCard = "accelerator-card",
-        /// [`sim_device::Profile::NetworkHsm`].
         NetworkHsm = "network-hsm",
-        /// [`sim_device::Profile::CloudKms`].
         CloudKms = "cloud-kms",
-        /// [`sim_device::Profile::UsbToken`].
         UsbToken = "usb-token",
     }
 
-    /// How service times are distributed.
-    Service {
-        /// Always the same.
-        Fixed = "fixed",
-        /// Exponential around the mean.
-        Exponential = "exponential",
-        /// Log-normal around the median.
-        LogNormal = "log-normal",
-    }
+    /// How service times are distributed: all the same, exponential around the mean, or log-normal around the median.
+    Service { Fixed = "fixed", Exponential = "exponential", LogNormal = "log-normal" }
 
-    /// When finished work is collected from a device.
-    PollingMode {
-        /// When it interrupts.
-        Interrupt = "interrupt",
-        /// At fixed intervals.
-        Interval = "interval",
-        /// When every connection waits for the device, or many do.
-        Heuristic = "heuristic",
-        /// Whenever the server polls.
-        Inline = "inline",
-    }
+    /// When finished work is collected from a device: when it interrupts, at fixed intervals, when every connection waits
+    /// for the device or many do, or whenever the server polls.
+    PollingMode { Interrupt = "interrupt", Interval = "interval", Heuristic = "heuristic", Inline = "inline" }
 
-    /// For which connections a device signs.
+    /// For which connections a device signs: for all, for those to the name with this type of key, or for none, because it
+    /// does what another device could not.
     Serves {
-        /// For all.
         All = "all",
-        /// For those to the name with an ECDSA key on P-256.
         P256 = "p256",
-        /// On P-384.
         P384 = "p384",
-        /// With an Ed25519 key.
         Ed25519 = "ed25519",
-        /// With an RSA key.
         Rsa2048 = "rsa2048",
-        /// For none: it does what another device could not.
         Standby = "standby",
     }
 
-    /// How kinds of operation share the rings of a device.
-    Rings {
-        /// Each has its own.
-        Own = "own",
-        /// One for all.
-        Shared = "shared",
-    }
+    /// Whether each kind of operation has a ring of its own, or all share one.
+    Rings { Own = "own", Shared = "shared" }
 
-    /// What can go wrong in a device.
+    /// What can go wrong in a device: one of [`sim_device::Fault`].
     FaultKind {
-        /// [`sim_device::Fault::RingStuck`].
         RingStuck = "ring-stuck",
-        /// [`sim_device::Fault::Lost`].
         Lost = "lost",
-        /// [`sim_device::Fault::Late`].
         Late = "late",
-        /// [`sim_device::Fault::Duplicate`].
         Duplicate = "duplicate",
-        /// [`sim_device::Fault::Reordered`].
         Reordered = "reordered",
-        /// [`sim_device::Fault::Corrupt`].
         Corrupt = "corrupt",
-        /// [`sim_device::Fault::Misdirected`].
         Misdirected = "misdirected",
-        /// [`sim_device::Fault::DeviceError`].
         DeviceError = "device-error",
-        /// [`sim_device::Fault::Reset`].
         Reset = "reset",
-        /// [`sim_device::Fault::HeartbeatLoss`].
         HeartbeatLoss = "heartbeat-loss",
-        /// [`sim_device::Fault::Hang`].
         Hang = "hang",
-        /// [`sim_device::Fault::Removal`].
         Removal = "removal",
     }
 
-    /// How the server signs.
-    Mode {
-        /// With the key in the worker's own thread, no device.
-        Software = "software",
-        /// On the device, the worker's thread waiting for it.
-        Blocking = "blocking",
-        /// On the device, the handshake parked meanwhile.
-        Async = "async",
-        /// Not at all: garbage in the shape of a signature, which the client does not check. The limit.
-        FreeSign = "free-sign",
-    }
+    /// How the server signs: in the worker's own thread without a device, on the device with the thread waiting for it, on
+    /// the device with the handshake parked meanwhile, or not at all: garbage in the shape of a signature, which the client
+    /// does not check. The last is the limit.
+    Mode { Software = "software", Blocking = "blocking", Async = "async", FreeSign = "free-sign" }
 }
 
 impl KeyType {

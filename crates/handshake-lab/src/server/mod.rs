@@ -14,9 +14,7 @@
 //! Several workers share the port by sharing the listening socket: each has its own handle on it in its own poller, and
 //! the worker that accepts first serves.
 
-mod control;
 mod phase;
-mod plan;
 mod session;
 
 mod slots;
@@ -42,9 +40,8 @@ use std::{
 
 use mio::{Poll, Waker};
 
-use control::{ABANDON, Control, DRAIN};
 use tokens::CONTROL;
-use worker::Worker;
+use worker::{ABANDON, Control, DRAIN, Worker};
 
 pub(crate) use connection::Connection;
 pub(crate) use phase::{Milestone, SessionProgress};
@@ -52,9 +49,9 @@ pub(crate) use session::{Charge, Session};
 
 pub use limits::Limits;
 pub use phase::Cause;
-pub use plan::ServerPlan;
 pub use service::{Collect, LiveCounters, Service};
 pub use tally::{SessionChecks, Timeouts, WorkerReport};
+pub use worker::ServerPlan;
 
 #[derive(Debug)]
 pub struct Server {

@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use hdrhistogram::Histogram;
 use job_core::PoolStats;
+use lab_report::recording::DurationHistogram;
 
 use super::phase::Phase;
 
 /// What one worker has done, after its end.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct WorkerReport {
     pub accepted: u64,
     pub handshakes: u64,
@@ -40,40 +40,12 @@ pub struct WorkerReport {
     pub processor_wait: Option<Duration>,
     /// The worker's job pool after its last session ended.
     pub pool: PoolStats,
-    /// How late the other task of its thread was, in microseconds, if it had one.
-    pub beat_late_us: Option<Histogram<u64>>,
+    /// How late the other task of its thread was, if it had one.
+    pub beat_late: Option<DurationHistogram>,
     /// Callbacks of its sessions that ran on the stack of a job (law L4).
     pub calls_on_job_stack: u64,
     /// What failures said, with how often each was seen.
     pub failures: BTreeMap<String, u64>,
-}
-
-impl WorkerReport {
-    /// The report of a worker that has done nothing yet, whose pool is in this state.
-    pub(super) fn new(pool: PoolStats) -> Self {
-        Self {
-            accepted: 0,
-            handshakes: 0,
-            failed: 0,
-            hung_up: 0,
-            given_up: 0,
-            timeouts: Timeouts::default(),
-            abandoned: 0,
-            turns: 0,
-            parks: 0,
-            tokens: 0,
-            resumes: 0,
-            unprompted_resumes: 0,
-            fd_writes: 0,
-            sessions: SessionChecks::default(),
-            cpu: Duration::ZERO,
-            processor_wait: None,
-            beat_late_us: None,
-            calls_on_job_stack: 0,
-            pool,
-            failures: BTreeMap::new(),
-        }
-    }
 }
 
 /// Sessions that waited for their peers longer than they may, by what for.

@@ -1,4 +1,5 @@
-//! The driver of a worker in real time: a poller, a listening socket, and the worker's thread.
+//! The driver of a worker in real time: a poller, a listening socket, the worker's thread, and the order to it to go on,
+//! to drain, or to end at once.
 
 use std::{
     io,
@@ -6,7 +7,7 @@ use std::{
     rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU8, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -18,14 +19,13 @@ use mio::{
     net::{TcpListener, TcpStream},
     unix::SourceFd,
 };
-use ssl_async::Ssl;
+use ssl_async::{Ssl, SslContext};
 use wait_ctx::{ReadyQueue, Route};
 
 use super::{
     connection::{Connection, FdWatch},
-    control::Control,
-    plan::ServerPlan,
-    service::LiveCounters,
+    limits::Limits,
+    service::{Collect, LiveCounters, Service},
     session::RealTime,
     tally::WorkerReport,
     tokens::{self, EventSource, LISTENER, READY},
@@ -42,6 +42,47 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Connections that the system keeps for a listener at most.
 const LONGEST_BACKLOG: usize = 65_536;
+
+/// What a server is started with.
+#[derive(Debug)]
+pub struct ServerPlan {
+    /// Event loops.
+    pub workers: usize,
+    /// How a completion reaches the event loop.
+    pub wake: Wake,
+    /// The configuration and mode of its sessions.
+    pub context: SslContext,
+    pub service: Service,
+    /// Every n-th session that parks is resumed once more without a wake, to show that it does no harm (law L2).
+    pub unprompted_every: Option<u64>,
+    /// Collects the answers of a device that does not interrupt.
+    pub collector: Option<Arc<dyn Collect>>,
+    /// How long sessions may wait for their peers.
+    pub limits: Limits,
+}
+
+/// The latest order to a worker. It only ever goes up.
+#[derive(Debug, Default)]
+pub(super) struct Control(AtomicU8);
+
+/// No new connection; open ones are served to their end. A new control has 0: the worker runs.
+pub(super) const DRAIN: u8 = 1;
+/// End at once, whatever is under way.
+pub(super) const ABANDON: u8 = 2;
+
+impl Control {
+    pub(super) fn say(&self, what: u8) {
+        self.0.fetch_max(what, Ordering::Release);
+    }
+
+    pub(super) fn draining(&self) -> bool {
+        self.0.load(Ordering::Acquire) >= DRAIN
+    }
+
+    pub(super) fn abandoned(&self) -> bool {
+        self.0.load(Ordering::Acquire) >= ABANDON
+    }
+}
 
 /// One worker. It stays on the thread that runs it, for its jobs do.
 #[derive(Debug)]

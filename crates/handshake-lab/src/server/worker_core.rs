@@ -99,7 +99,7 @@ impl<S: Session, C: Charge> Core<S, C> {
         charge: C,
     ) -> Self {
         let sender = ready.sender();
-        let report = WorkerReport::new(pool.stats());
+        let report = WorkerReport { pool: pool.stats(), ..WorkerReport::default() };
         Self {
             pool,
             ready,

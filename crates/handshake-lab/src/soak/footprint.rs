@@ -5,7 +5,7 @@ use std::{fs, io, thread, time::Duration};
 use serde::{Deserialize, Serialize};
 
 /// What the process holds at one moment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Footprint {
     pub descriptors: u64,
     pub threads: u64,
@@ -23,9 +23,7 @@ impl Footprint {
         let threads = entries("/proc/self/task")?;
         Ok(Self { descriptors, threads, resident_kib: resident_kib()? })
     }
-}
 
-impl Footprint {
     /// As [`now`](Self::now), once no more than `threads` threads are left; after a second in any case. A thread that was
     /// joined is still in `/proc` for a moment.
     ///

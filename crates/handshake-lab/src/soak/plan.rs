@@ -57,28 +57,10 @@ pub(super) fn plan(seed: u64) -> RowPlan {
 }
 
 fn fault(rng: &mut ChaCha8Rng, number: usize) -> FaultSpec {
-    use FaultKind::{
-        Corrupt, DeviceError, Duplicate, Hang, HeartbeatLoss, Late, Lost, Misdirected, Removal,
-        Reordered, Reset, RingStuck,
-    };
-    let kinds = [
-        Corrupt,
-        DeviceError,
-        Duplicate,
-        Hang,
-        HeartbeatLoss,
-        Late,
-        Lost,
-        Misdirected,
-        Removal,
-        Reordered,
-        Reset,
-        RingStuck,
-    ];
     FaultSpec {
         name: format!("fault {number}"),
         device: None,
-        kind: pick(rng, &kinds),
+        kind: pick(rng, &FaultKind::ALL),
         at_ms: 0.0,
         every: rng.random_range(10..80),
         budget: rng.random_range(1..12),

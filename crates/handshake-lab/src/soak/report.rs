@@ -1,10 +1,9 @@
 //! The results of a soak, and whether the process holds no more than before.
 
-use comfy_table::{CellAlignment, Table, presets};
 use serde::{Deserialize, Serialize};
 
 use super::footprint::Footprint;
-use lab_report::{LawReport, Ledger, Machine, laws_line, ledger_line};
+use lab_report::{LawReport, Ledger, Machine, laws_line, ledger_line, text_table};
 
 pub(super) const SCHEMA: &str = "layby.soak/1";
 
@@ -12,7 +11,7 @@ pub(super) const SCHEMA: &str = "layby.soak/1";
 /// same time. Over 100,000 handshakes it is 42 bytes for each, less than the least that anything allocated takes.
 pub(super) const SLACK_KIB: u64 = 4 << 10;
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct SoakReport {
     pub schema: String,
     pub machine: Machine,
@@ -59,20 +58,20 @@ impl ResourceChange {
 }
 
 impl SoakReport {
-    pub fn held(&self) -> [ResourceChange; 3] {
+    pub fn changes(&self) -> [ResourceChange; 3] {
         let Self { before, after, .. } = self;
-        let held = |what, before, after, slack| ResourceChange { what, before, after, slack };
+        let change = |what, before, after, slack| ResourceChange { what, before, after, slack };
         [
-            held("descriptors", before.descriptors, after.descriptors, 0),
-            held("threads", before.threads, after.threads, 0),
-            held("resident KiB", before.resident_kib, after.resident_kib, self.slack_kib),
+            change("descriptors", before.descriptors, after.descriptors, 0),
+            change("threads", before.threads, after.threads, 0),
+            change("resident KiB", before.resident_kib, after.resident_kib, self.slack_kib),
         ]
     }
 
     /// What is not as it must be, each in one sentence.
     pub fn faults(&self) -> Vec<String> {
-        let grown = self.held().into_iter().filter(|held| !held.is_good()).map(|held| {
-            let ResourceChange { what, before, after, slack } = held;
+        let grown = self.changes().into_iter().filter(|change| !change.is_good()).map(|change| {
+            let ResourceChange { what, before, after, slack } = change;
             format!("{what}: {before} before and {after} after, {slack} more would be well")
         });
         let ledger = self.ledger.entries();
@@ -95,25 +94,19 @@ impl SoakReport {
 
     /// The report as text that ends with a line feed.
     pub fn text(&self) -> String {
-        use std::fmt::Write as _;
-        let mut table = Table::new();
-        table.load_style(presets::ASCII_MARKDOWN);
-        table.set_header(["held", "before", "after", "may grow by", "verdict"]);
-        for held in self.held() {
-            table.add_row([
-                held.what.to_owned(),
-                held.before.to_string(),
-                held.after.to_string(),
-                held.slack.to_string(),
-                if held.is_good() { "well" } else { "GROWN" }.to_owned(),
-            ]);
-        }
-        for column in table.column_iter_mut().skip(1).take(3) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-        let mut out = format!(
+        let lines = self.changes().map(|change| {
+            [
+                change.what.to_owned(),
+                change.before.to_string(),
+                change.after.to_string(),
+                change.slack.to_string(),
+                if change.is_good() { "well" } else { "GROWN" }.to_owned(),
+            ]
+        });
+        let heads = ["held", "before", "after", "may grow by", "verdict"];
+        format!(
             "{} handshakes begun in {} rounds from seed {}: {} completed, {} failed, {} hung up;\n\
-             {} faults struck, {} deadlines passed, {} operations went to software\n\n{table}\n\n",
+             {} faults struck, {} deadlines passed, {} operations went to software\n\n{}\n\n{}\n{}\n",
             self.begun,
             self.rounds,
             self.seed,
@@ -123,9 +116,10 @@ impl SoakReport {
             self.faults,
             self.deadlines,
             self.fallbacks,
-        );
-        let _ = writeln!(out, "{}\n{}", ledger_line(&self.ledger), laws_line(&self.laws));
-        out
+            text_table(heads, lines, 1..4),
+            ledger_line(&self.ledger),
+            laws_line(&self.laws),
+        )
     }
 
     pub fn verdict(&self) -> String {
@@ -146,23 +140,15 @@ mod tests {
     fn good() -> SoakReport {
         let held = Footprint { descriptors: 5, threads: 1, resident_kib: 20_000 };
         SoakReport {
-            schema: SCHEMA.to_owned(),
-            machine: Machine::this(),
-            seed: 1,
             rounds: 2,
             begun: 100,
             completed: 80,
             failed: 15,
             hung_up: 5,
-            faults: 20,
-            deadlines: 3,
-            fallbacks: 2,
             before: held,
             after: held,
             slack_kib: SLACK_KIB,
-            ledger: Ledger::default(),
-            laws: Vec::new(),
-            partial: false,
+            ..SoakReport::default()
         }
     }
 

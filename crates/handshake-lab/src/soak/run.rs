@@ -2,7 +2,7 @@
 
 use std::io;
 
-use lab_report::{Ledger, Machine, Progress};
+use lab_report::Progress;
 
 use super::{
     footprint::Footprint,
@@ -10,6 +10,7 @@ use super::{
     report::{SCHEMA, SLACK_KIB, SoakReport},
 };
 use crate::{
+    cpu::this_machine,
     error::RunError,
     evidence::{Laws, RowEvidence},
     load::raise_file_limit,
@@ -53,22 +54,12 @@ pub fn run(seed: u64, handshakes: u64, progress: &Progress) -> Result<SoakReport
     let before = Footprint::now().map_err(SoakError::Footprint)?;
     let mut report = SoakReport {
         schema: SCHEMA.to_owned(),
-        machine: Machine::this(),
+        machine: this_machine(),
         seed,
-        rounds: 0,
-        begun: 0,
-        completed: 0,
-        failed: 0,
-        hung_up: 0,
-        faults: 0,
-        deadlines: 0,
-        fallbacks: 0,
         before,
         after: before,
         slack_kib: SLACK_KIB,
-        ledger: Ledger::default(),
-        laws: Vec::new(),
-        partial: false,
+        ..SoakReport::default()
     };
     let mut laws = Laws::default();
     #[expect(clippy::cast_precision_loss, reason = "a number of rounds is far below 2^52")]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
+use lab_report::recording::DurationHistogram;
 
 /// A task that is due at intervals. A stall makes one late beat, and the next is due one interval after that: missed beats
 /// are not made up for.
@@ -12,13 +12,12 @@ pub(super) struct Heartbeat {
     due: Duration,
     /// After this it is not due any more.
     until: Duration,
-    late_us: Histogram<u64>,
+    late: DurationHistogram,
 }
 
 impl Heartbeat {
     pub(super) fn new(every: Duration, until: Duration) -> Self {
-        let late_us = Histogram::new(3).expect("three digits are a valid precision");
-        Self { every, due: every, until, late_us }
+        Self { every, due: every, until, late: DurationHistogram::default() }
     }
 
     /// The time of the next beat; `None` after the end.
@@ -31,15 +30,13 @@ impl Heartbeat {
         if self.next().is_none_or(|due| now < due) {
             return false;
         }
-        let late = u64::try_from((now - self.due).as_micros()).unwrap_or(u64::MAX);
-        // Fails only for histograms of a fixed size.
-        let _ = self.late_us.record(late);
+        self.late.record(now - self.due);
         self.due = now + self.every;
         true
     }
 
-    pub(super) fn into_late_us(self) -> Histogram<u64> {
-        self.late_us
+    pub(super) fn into_late(self) -> DurationHistogram {
+        self.late
     }
 }
 
@@ -60,8 +57,8 @@ mod tests {
         assert_eq!(heartbeat.next(), Some(10 * MS));
         assert!(heartbeat.run(20 * MS));
         assert_eq!((heartbeat.next(), heartbeat.run(40 * MS)), (None, false));
-        let late = heartbeat.into_late_us();
-        assert_eq!((late.len(), late.min()), (3, 0));
-        assert!((7_000..7_010).contains(&late.value_at_quantile(0.6)));
+        let late = heartbeat.into_late();
+        assert_eq!((late.count(), late.quantile_ms(0.0)), (3, 0.0));
+        assert!((7.0..7.01).contains(&late.quantile_ms(0.6)));
     }
 }

@@ -163,7 +163,7 @@ pub(crate) fn run(
         &recorder.outcomes,
         device.then_some(recorder.readings()),
         device.then(|| plan.ring_entries()),
-        &evidence.load.latency_us,
+        &evidence.load.latency,
     );
     Ok(Ran { evidence, trace, timeline, handshake_trace: recorder.handshake_trace })
 }

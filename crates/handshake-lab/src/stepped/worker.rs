@@ -179,8 +179,8 @@ pub(super) fn serve<P: Protocol>(
         let _ = job_core::pause();
         desk.doing.set(Doing::Something);
     }
-    let beat_late_us = desk.heartbeat.take().map(Heartbeat::into_late_us);
-    Ok(WorkerReport { beat_late_us, ..core.finish(spent.get()) })
+    let beat_late = desk.heartbeat.take().map(Heartbeat::into_late);
+    Ok(WorkerReport { beat_late, ..core.finish(spent.get()) })
 }
 
 /// The schedule on which a worker that nothing wakes calls its parked sessions again.

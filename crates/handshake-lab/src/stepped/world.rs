@@ -9,10 +9,9 @@
 //!   then, until nothing more happens at this time: workers that have something to do, devices that were written to
 //! ```
 
-use std::{collections::BTreeMap, io, rc::Rc, sync::Arc, time::Duration};
+use std::{io, rc::Rc, sync::Arc, time::Duration};
 
 use engine_core::{Accelerator as _, Clock as _};
-use hdrhistogram::Histogram;
 use job_core::JobPool;
 use sim_device::{Event as DeviceEvent, Fault, InstanceId, TraceRecord};
 use wait_ctx::{ReadyQueue, Route, Token, WaitCtx};
@@ -20,7 +19,7 @@ use wait_ctx::{ReadyQueue, Route, Token, WaitCtx};
 mod clients;
 
 use lab_report::Progress;
-use lab_report::recording::{HandshakeEnd, Outcomes, Reading};
+use lab_report::recording::{HandshakeEnd, Reading};
 
 use super::{
     build::{Fibers, Load, Setting, Station},
@@ -33,7 +32,7 @@ use super::{
 };
 use crate::{
     evidence::{Answers, Calls, DeviceReport, Harm, TraceSummary},
-    load::{ByKind, LoadReport},
+    load::LoadReport,
     server::{Limits, LiveCounters, WorkerReport, worker_core::Policy},
 };
 
@@ -167,20 +166,7 @@ impl<P: Protocol> World<P> {
             harm: Harm { deadlines: setting.deadlines, ..Harm::default() },
             last_end: Duration::ZERO,
             horizon,
-            seen: LoadReport {
-                handshakes: 0,
-                failed: 0,
-                hung_up: 0,
-                turned_away: 0,
-                unfinished: 0,
-                elapsed: Duration::ZERO,
-                latency_us: Histogram::new(3).map_err(io::Error::other)?,
-                kinds: ByKind::default(),
-                cpu: Duration::ZERO,
-                processor_wait: None,
-                failures: BTreeMap::new(),
-                outcomes: Outcomes::default(),
-            },
+            seen: LoadReport::default(),
             live: Arc::default(),
             protocol: Rc::new(protocol),
             stations,

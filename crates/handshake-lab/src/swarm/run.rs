@@ -1,6 +1,6 @@
 //! Running seeds.
 
-use lab_report::{LawReport, Machine, Progress};
+use lab_report::{LawReport, Progress};
 use std::{
     io,
     num::NonZeroUsize,
@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     certs::TestPki,
+    cpu::this_machine,
     error::RunError,
     evidence::{Laws, RowEvidence, TraceSummary},
     scenario::{KeyType, RowPlan, SWARM, Scenario},
@@ -153,7 +154,7 @@ impl Swarm {
         let begun = Instant::now();
         let mut report = SwarmReport {
             schema: SCHEMA.to_owned(),
-            machine: Machine::this(),
+            machine: this_machine(),
             scenario: SWARM.to_owned(),
             cost_profile: self.recipe.costs.id(),
             from: seeds.start,

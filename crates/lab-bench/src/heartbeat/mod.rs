@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use rustix::time::{ClockId, clock_gettime};
+use handshake_lab::cpu::process_cpu;
 
 use crate::measure::Measured;
 use crate::paced;
@@ -37,11 +37,6 @@ struct Turn {
     handshakes: u64,
     /// That of the whole process but for the clients' thread.
     cpu: f64,
-}
-
-fn process_cpu() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or_default())
 }
 
 fn turn(serve: Serve, setting: &Setting, rate: f64) -> io::Result<Turn> {

@@ -5,12 +5,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use handshake_lab::certs::TestPki;
-use handshake_lab::keys::{server_config, software};
+use handshake_lab::keys::{Sign, server_config, watched};
 use handshake_lab::load::{Verified, client_config};
 use handshake_lab::scenario::{KeyType, TlsVersion};
-use rustls::pki_types::{PrivateKeyDer, pem::PemObject as _};
-use rustls::sign::SigningKey;
-use rustls::{ClientConfig, ServerConfig, SignatureScheme};
+use rustls::{ClientConfig, ServerConfig};
 use ssl_async::SlowKey;
 
 const KEY_TAKES: Duration = Duration::from_millis(20);
@@ -29,60 +27,25 @@ pub(super) struct Setting {
     pub(super) client: Arc<ClientConfig>,
 }
 
-/// A key that blocks the calling thread.
-#[derive(Debug)]
-struct Blocking {
-    key: Arc<dyn SigningKey>,
-    in_place: bool,
-}
-
-#[derive(Debug)]
-struct BlockingSigner {
-    signer: Box<dyn rustls::sign::Signer>,
-    in_place: bool,
-}
-
-impl SigningKey for Blocking {
-    fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn rustls::sign::Signer>> {
-        let signer = self.key.choose_scheme(offered)?;
-        Some(Box::new(BlockingSigner { signer, in_place: self.in_place }))
-    }
-
-    fn algorithm(&self) -> rustls::SignatureAlgorithm {
-        self.key.algorithm()
-    }
-}
-
-impl rustls::sign::Signer for BlockingSigner {
-    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rustls::Error> {
-        let sign = || {
-            thread::sleep(KEY_TAKES);
-            self.signer.sign(message)
-        };
-        if self.in_place { ::tokio::task::block_in_place(sign) } else { sign() }
-    }
-
-    fn scheme(&self) -> SignatureScheme {
-        self.signer.scheme()
-    }
-}
-
 impl Setting {
     pub(super) fn new() -> Result<Self, Box<dyn std::error::Error>> {
         let pki = TestPki::generate(KeyType::P256)?;
-        let key = software(&PrivateKeyDer::from_pem_slice(pki.key_pem.as_bytes())?)?;
+        let key = pki.software_key()?;
         let client = client_config(Some(&pki.ca), TlsVersion::Tls13, &Verified::default())?;
         let config = |key| server_config(vec![pki.certificate.clone()], key).map(Arc::new);
         let provider = rustls::crypto::aws_lc_rs::default_provider();
-        let blocking = |in_place| -> Arc<dyn SigningKey> {
-            Arc::new(Blocking { key: Arc::clone(&key), in_place })
+        let block = |sign: Sign<'_>| {
+            thread::sleep(KEY_TAKES);
+            sign()
         };
+        let blocking = watched(Arc::clone(&key), block);
+        let in_place = watched(key, move |sign| tokio::task::block_in_place(|| block(sign)));
         let slow = SlowKey::builder_with_provider(vec![pki.certificate.clone()], &provider)?;
-        let slow = slow.threads(THREADS).signing_key(blocking(false))?;
+        let slow = slow.threads(THREADS).signing_key(Arc::clone(&blocking))?;
         Ok(Self {
             offloaded: config(Arc::clone(&slow.certified_key().key))?,
-            blocking: config(blocking(false))?,
-            in_place: config(blocking(true))?,
+            blocking: config(blocking)?,
+            in_place: config(in_place)?,
             client: Arc::new(client),
         })
     }
@@ -97,7 +60,7 @@ impl HeartbeatDelays {
     pub(super) fn note(&mut self, due: Instant) -> Instant {
         let now = Instant::now();
         self.0.push(now.saturating_duration_since(due).as_nanos() as f64);
-        // HeartbeatDelays that were missed are not caught up with: each stall is one late beat.
+        // Beats that were missed are not made up for: each stall is one late beat.
         (due + PERIOD).max(now)
     }
 

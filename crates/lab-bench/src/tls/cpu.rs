@@ -17,17 +17,14 @@ use std::time::Duration;
 
 use crypto_ops::CryptoOp;
 use engine_core::{CheckPolicy, Engine};
-use rustix::time::{ClockId, clock_gettime};
-use rustls::ServerConfig;
+use handshake_lab::cpu::{process_cpu, thread_cpu};
 use sim_engine::{SimCard, SimConfig};
-use ssl_async::{JobPool, SslContext};
-use tls_replay::ReplayConfig;
+use ssl_async::JobPool;
 use wait_ctx::{ReadyQueue, ReadySender, Route, Token};
 
 use super::party::{Client, Fixture, Ours, Plain, Replaying, Server, Stood, Suite, Wire, text};
 use crate::measure::Measured;
 use crate::report::Bench;
-use handshake_lab::cpu::thread_cpu;
 
 const IN_FLIGHT: usize = 1024;
 const LATENCY: Duration = Duration::from_millis(10);
@@ -102,30 +99,32 @@ fn measure(suite: Suite, checks: CheckPolicy) -> Result<Costs, String> {
     let card = SimCard::start(config, Arc::clone(&fixture.keys)).map_err(text)?;
     let engine: Arc<Engine<CryptoOp>> =
         Engine::builder(card.clone() as Arc<_>).queue_bound(IN_FLIGHT).checks(checks).build();
-    let mut on_free = Free { config: fixture.plain()?, due: VecDeque::new() };
-    let mut on_fiber = OnFiber {
-        context: fixture.ours(Arc::clone(&engine))?,
-        pool: JobPool::new(),
-        woken: Woken::new()?,
-    };
-    let mut by_replay = ByReplay::new(fixture.replay()?, engine)?;
-    let (mut free, mut fiber, mut replay) =
-        (Rounds::default(), Rounds::default(), Rounds::default());
+    let (plain, context, replay) =
+        (fixture.plain()?, fixture.ours(Arc::clone(&engine))?, fixture.replay()?);
+    let pool = JobPool::new();
+    let (mut by_turn, mut on_fiber, mut by_replay) =
+        (VecDeque::new(), Woken::new()?, Woken::new()?);
+    let route = on_fiber.ready.sender();
+    let wakers: Vec<Waker> = (0..IN_FLIGHT).map(|seat| by_replay.waker(seat)).collect();
+    let mut rounds: [Rounds; 3] = Default::default();
     for round in 0..=ROUNDS {
-        let spent = (
-            run(&fixture, &mut on_free)?,
-            run(&fixture, &mut on_fiber)?,
-            run(&fixture, &mut by_replay)?,
-        );
+        let spent = [
+            run(&fixture, &mut by_turn, |_, wire| Plain::new(&plain, wire))?,
+            run(&fixture, &mut on_fiber, |seat, wire| {
+                Ours::new(&context, &pool, wire).route(Route::Ready(route.clone(), Token(seat)))
+            })?,
+            run(&fixture, &mut by_replay, |seat, wire| {
+                Replaying::new(&replay, &engine, wakers[seat].clone(), wire)
+            })?,
+        ];
         // The first of each is warm-up.
         if round > 0 {
-            free.push(spent.0);
-            fiber.push(spent.1);
-            replay.push(spent.2);
+            rounds.iter_mut().zip(spent).for_each(|(rounds, spent)| rounds.push(spent));
         }
     }
     card.stop();
-    Ok(Costs { free: free.cost(), fiber: fiber.cost(), replay: replay.cost() })
+    let [free, fiber, replay] = rounds.map(Rounds::cost);
+    Ok(Costs { free, fiber, replay })
 }
 
 /// Nanoseconds for each handshake, round by round.
@@ -152,12 +151,8 @@ struct Spent {
     process: Duration,
 }
 
-/// How servers are made, and how it is known whose turn it is.
-trait Arm {
-    type Server: Server;
-
-    fn accept(&mut self, seat: usize, wire: Wire) -> Self::Server;
-
+/// Whose turn it is.
+trait Turns {
     /// A server has worked its client's hello off.
     fn greeted(&mut self, seat: usize, stood: Stood);
 
@@ -166,27 +161,16 @@ trait Arm {
 }
 
 /// The signature is there at once. A handshake is finished after all that came before it.
-struct Free {
-    config: Arc<ServerConfig>,
-    due: VecDeque<usize>,
-}
-
-impl Arm for Free {
-    type Server = Plain;
-
-    fn accept(&mut self, _seat: usize, wire: Wire) -> Plain {
-        Plain::new(&self.config, wire)
-    }
-
+impl Turns for VecDeque<usize> {
     fn greeted(&mut self, seat: usize, stood: Stood) {
         assert_eq!(stood, Stood::WaitsForPeer);
-        self.due.push_back(seat);
+        self.push_back(seat);
     }
 
     fn due(&mut self, idle: bool, into: &mut Vec<usize>) -> Result<(), String> {
         // Not before as many are in flight as with the device.
         if idle {
-            into.extend(self.due.drain(..self.due.len().min(BATCH)));
+            into.extend(self.drain(..self.len().min(BATCH)));
         }
         Ok(())
     }
@@ -212,6 +196,12 @@ impl Woken {
         Ok(Self { ready, poll, events, tokens: Vec::new(), due: VecDeque::new() })
     }
 
+    fn waker(&self, seat: usize) -> Waker {
+        Waker::from(Arc::new(Seat(self.ready.sender(), Token(seat))))
+    }
+}
+
+impl Turns for Woken {
     fn greeted(&mut self, seat: usize, stood: Stood) {
         match stood {
             Stood::Parked => {}
@@ -237,63 +227,6 @@ impl Woken {
     }
 }
 
-/// The device signs, and sessions wait on fibers.
-struct OnFiber {
-    context: SslContext,
-    pool: JobPool,
-    woken: Woken,
-}
-
-impl Arm for OnFiber {
-    type Server = Ours;
-
-    fn accept(&mut self, seat: usize, wire: Wire) -> Ours {
-        let route = Route::Ready(self.woken.ready.sender(), Token(seat));
-        Ours::new(&self.context, &self.pool, wire).route(route)
-    }
-
-    fn greeted(&mut self, seat: usize, stood: Stood) {
-        self.woken.greeted(seat, stood);
-    }
-
-    fn due(&mut self, idle: bool, into: &mut Vec<usize>) -> Result<(), String> {
-        self.woken.due(idle, into)
-    }
-}
-
-/// The device signs, and sessions are parked by replay.
-struct ByReplay {
-    config: ReplayConfig,
-    engine: Arc<Engine<CryptoOp>>,
-    wakers: Vec<Waker>,
-    woken: Woken,
-}
-
-impl ByReplay {
-    fn new(config: ReplayConfig, engine: Arc<Engine<CryptoOp>>) -> Result<Self, String> {
-        let woken = Woken::new()?;
-        let waker = |seat| Waker::from(Arc::new(Seat(woken.ready.sender(), Token(seat))));
-        let wakers = (0..IN_FLIGHT).map(waker).collect();
-        Ok(Self { config, engine, wakers, woken })
-    }
-}
-
-impl Arm for ByReplay {
-    type Server = Replaying;
-
-    fn accept(&mut self, seat: usize, wire: Wire) -> Replaying {
-        Replaying::new(&self.config, &self.engine, self.wakers[seat].clone(), wire)
-    }
-
-    fn greeted(&mut self, seat: usize, stood: Stood) {
-        self.woken.greeted(seat, stood);
-    }
-
-    fn due(&mut self, idle: bool, into: &mut Vec<usize>) -> Result<(), String> {
-        self.woken.due(idle, into)
-    }
-}
-
 /// Wakes the serving thread for one seat.
 struct Seat(ReadySender, Token);
 
@@ -307,9 +240,13 @@ impl Wake for Seat {
     }
 }
 
-/// A round of one arm.
-fn run<A: Arm>(fixture: &Fixture, arm: &mut A) -> Result<Spent, String> {
-    let mut seats: Vec<Option<(A::Server, Client)>> = Vec::new();
+/// A round of one arm, whose servers `accept` makes.
+fn run<S: Server>(
+    fixture: &Fixture,
+    turns: &mut impl Turns,
+    accept: impl Fn(usize, Wire) -> S,
+) -> Result<Spent, String> {
+    let mut seats: Vec<Option<(S, Client)>> = Vec::new();
     seats.resize_with(IN_FLIGHT, || None);
     let mut empty: Vec<usize> = (0..IN_FLIGHT).rev().collect();
     let (mut begun, mut done) = (0, 0);
@@ -318,7 +255,7 @@ fn run<A: Arm>(fixture: &Fixture, arm: &mut A) -> Result<Spent, String> {
     let mut clients = Duration::ZERO;
     while done < HANDSHAKES {
         let idle = empty.is_empty() || begun == HANDSHAKES;
-        arm.due(idle, &mut due)?;
+        turns.due(idle, &mut due)?;
         for &seat in &due {
             let (server, _) = seats[seat].as_mut().expect("it is in flight");
             server.step();
@@ -356,10 +293,10 @@ fn run<A: Arm>(fixture: &Fixture, arm: &mut A) -> Result<Spent, String> {
             }
         });
         for ((seat, client), wire) in hellos.drain(..).zip(wires) {
-            let mut server = arm.accept(seat, wire);
+            let mut server = accept(seat, wire);
             let stood = server.step();
             seats[seat] = Some((server, client));
-            arm.greeted(seat, stood);
+            turns.greeted(seat, stood);
         }
     }
     let (process, thread) = (process_cpu() - process_before, thread_cpu() - thread_before);
@@ -370,10 +307,4 @@ fn timed(work: impl FnOnce()) -> Duration {
     let before = thread_cpu();
     work();
     thread_cpu() - before
-}
-
-/// CPU time of all threads (`CLOCK_PROCESS_CPUTIME_ID`).
-fn process_cpu() -> Duration {
-    let time = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
 }

@@ -15,3 +15,4 @@ pub(crate) use cpu::cpu_vs_free_sign;
 pub(crate) use instructions::{added_instructions, child as instructions_child};
 pub(crate) use memory::{child as memory_child, paused_bytes};
 pub(crate) use million::{child as million_child, million_parked};
+pub(crate) use party::{Client, Plain, Server, Stood, Wire};

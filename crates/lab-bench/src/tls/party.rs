@@ -117,9 +117,7 @@ impl Fixture {
     }
 
     pub(crate) fn client(&self) -> Client {
-        let name = ServerName::try_from(SERVER_NAME).expect("a DNS name");
-        let tls = ClientConnection::new(Arc::clone(&self.client), name);
-        Client(tls.expect("the same configuration made others"))
+        Client::new(&self.client)
     }
 }
 
@@ -131,6 +129,12 @@ pub(crate) fn text(error: impl std::fmt::Display) -> String {
 pub(crate) struct Client(ClientConnection);
 
 impl Client {
+    pub(crate) fn new(config: &Arc<ClientConfig>) -> Self {
+        let name = ServerName::try_from(SERVER_NAME).expect("a DNS name");
+        let tls = ClientConnection::new(Arc::clone(config), name);
+        Self(tls.expect("the same configuration made others"))
+    }
+
     /// Reads what has come and writes what is to go.
     pub(crate) fn step(&mut self, wire: &mut Wire) {
         let mut flight = wire.to_client.as_slice();

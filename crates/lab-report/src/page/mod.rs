@@ -9,12 +9,12 @@ mod plot;
 use std::fmt::Write as _;
 
 use super::{
+    breakdown::{Breakdown, breakdowns},
     diff::Comparison,
     laws::law_title,
-    origin::Origin,
     previous_run::PreviousRun,
     results::{Results, RowReport},
-    verdict::Verdict,
+    verdict::{Origin, Verdict},
 };
 use html::{escape, page, table};
 use plot::number;
@@ -34,8 +34,12 @@ pub fn report(results: &Results, verdict: &Verdict, origin: &Origin<'_>) -> Stri
         "<p class=\"soft\">Latency is that of the whole handshake as the client sees it; there is no average here, because \
          no client waits for an average. CPU is that of the serving threads.</p>"
     );
-    kinds(&mut body, &results.rows);
-    devices(&mut body, &results.rows);
+    for Breakdown { title, heads, lines, .. } in breakdowns(results) {
+        let lines: Vec<Vec<String>> =
+            lines.iter().map(|line| line.iter().map(|cell| escape(cell)).collect()).collect();
+        let table = table(title, &heads, &lines);
+        let _ = write!(body, "<h2>{title}</h2>\n<div class=\"whole\">{table}</div>\n");
+    }
     pictures(&mut body, results);
     laws(&mut body, results);
     again(&mut body, results, origin);
@@ -113,55 +117,6 @@ fn rows(rows: &[RowReport]) -> String {
         lines.iter_mut().for_each(|line| drop(line.remove(1)));
     }
     table("Rows side by side", &heads, &lines)
-}
-
-#[expect(clippy::cast_precision_loss, reason = "shown to people")]
-fn kinds(body: &mut String, rows: &[RowReport]) {
-    let lines = rows.iter().flat_map(|row| row.kinds.iter().map(move |kind| (row, kind)));
-    let lines: Vec<_> = lines
-        .map(|(row, kind)| {
-            vec![
-                escape(&row.name),
-                escape(&kind.name()),
-                number(kind.handshakes as f64),
-                number(kind.latency_ms.p50),
-                number(kind.latency_ms.p99),
-                number(kind.failed as f64),
-            ]
-        })
-        .collect();
-    let heads = ["row", "kind", "handshakes", "p50 ms", "p99 ms", "failed"];
-    section(body, "Kind by kind", &heads, &lines);
-}
-
-#[expect(clippy::cast_precision_loss, reason = "shown to people")]
-fn devices(body: &mut String, rows: &[RowReport]) {
-    let lines = rows.iter().flat_map(|row| row.devices.iter().map(move |device| (row, device)));
-    let lines: Vec<_> = lines
-        .map(|(row, device)| {
-            vec![
-                escape(&row.name),
-                escape(&device.name),
-                number(device.ops as f64),
-                format!("{} %", number(100.0 * device.utilisation)),
-                number(device.queue_wait_ms),
-                number(device.ring_full as f64),
-                number(device.faults as f64),
-                number(device.fallbacks as f64),
-            ]
-        })
-        .collect();
-    let heads =
-        ["row", "device", "operations", "busy", "wait ms", "ring full", "faults", "fallbacks"];
-    section(body, "Device by device", &heads, &lines);
-}
-
-/// A table under a heading of its own, if there is anything in it.
-fn section(body: &mut String, title: &str, heads: &[&str], lines: &[Vec<String>]) {
-    if !lines.is_empty() {
-        let table = table(title, heads, lines);
-        let _ = write!(body, "<h2>{title}</h2>\n<div class=\"whole\">{table}</div>\n");
-    }
 }
 
 fn pictures(body: &mut String, results: &Results) {

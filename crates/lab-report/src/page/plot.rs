@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use indicatif::HumanFloatCount;
 use plotters::{coord::Shift, prelude::*};
 
 use super::html::escape;
@@ -206,31 +207,13 @@ fn ceiling(value: f64) -> f64 {
 
 /// A number for people: three significant digits or so, thousands apart.
 pub(super) fn number(value: f64) -> String {
-    let size = value.abs();
-    let text = if size >= 100.0 || size == 0.0 {
-        format!("{value:.0}")
-    } else if size >= 10.0 {
-        format!("{value:.1}")
-    } else if size >= 0.1 {
-        format!("{value:.2}")
-    } else {
-        format!("{value:.4}")
+    let decimals = match value.abs() {
+        size if size >= 100.0 => 0,
+        size if size >= 10.0 => 1,
+        size if size >= 0.1 => 2,
+        _ => 4,
     };
-    let text = if text.contains('.') {
-        text.trim_end_matches('0').trim_end_matches('.').to_owned()
-    } else {
-        text
-    };
-    let (whole, fraction) = text.split_at(text.find('.').unwrap_or(text.len()));
-    let mut grouped = String::with_capacity(text.len() + 3);
-    for (at, digit) in whole.chars().enumerate() {
-        let left = whole.len() - at;
-        if at > 0 && left % 3 == 0 && digit.is_ascii_digit() && !grouped.ends_with('-') {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped + fraction
+    format!("{:.decimals$}", HumanFloatCount(value))
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@
 //! the time outgrows them, neighbours are merged and every bin becomes twice as wide. So the duration of a run need not be
 //! known beforehand, and a run of an hour needs no more memory than one of a second.
 
+mod durations;
 mod handshake_trace;
 mod outcomes;
 mod readings;
@@ -19,6 +20,7 @@ mod timeline;
 
 mod row;
 
+pub use durations::DurationHistogram;
 pub use handshake_trace::{Entry, Handshake, HandshakeEnd, HandshakeTrace, Strike};
 pub use outcomes::{OutcomeBin, Outcomes};
 pub use readings::{Reading, ReadingBin, Readings};

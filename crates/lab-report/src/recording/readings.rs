@@ -29,6 +29,15 @@ pub struct Reading {
 }
 
 impl Reading {
+    /// Adds the gauges of another one.
+    fn add_gauges(&mut self, other: &Self) {
+        self.in_flight += other.in_flight;
+        self.waiting += other.waiting;
+        self.ring += other.ring;
+        self.working += other.working;
+        self.units += other.units;
+    }
+
     /// Adds the counters of another engine and its device.
     pub fn add(&mut self, engine: &EngineStats, card: &InstanceStats) {
         self.in_flight += engine.requests.now;
@@ -89,11 +98,7 @@ impl Readings {
         let (before, last) = self.last;
         let bin = self.series.at(before + now.saturating_sub(before) / 2);
         bin.looks += 1;
-        bin.sums.in_flight += reading.in_flight;
-        bin.sums.waiting += reading.waiting;
-        bin.sums.ring += reading.ring;
-        bin.sums.working += reading.working;
-        bin.sums.units += reading.units;
+        bin.sums.add_gauges(reading);
         bin.ring_most = bin.ring_most.max(reading.ring);
         bin.wakes += reading.wakes.saturating_sub(last.wakes);
         bin.ring_full += reading.ring_full.saturating_sub(last.ring_full);
@@ -120,11 +125,7 @@ impl Readings {
 impl Bin for ReadingBin {
     fn absorb(&mut self, later: &Self) {
         self.looks += later.looks;
-        self.sums.in_flight += later.sums.in_flight;
-        self.sums.waiting += later.sums.waiting;
-        self.sums.ring += later.sums.ring;
-        self.sums.working += later.sums.working;
-        self.sums.units += later.sums.units;
+        self.sums.add_gauges(&later.sums);
         self.ring_most = self.ring_most.max(later.ring_most);
         self.wakes += later.wakes;
         self.ring_full += later.ring_full;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    durations::DurationHistogram,
     outcomes::{OutcomeBin, Outcomes},
     readings::{ReadingBin, Readings},
 };
@@ -71,7 +71,7 @@ impl RowTimeline {
         outcomes: &Outcomes,
         readings: Option<&Readings>,
         ring_entries: Option<u64>,
-        latency_us: &Histogram<u64>,
+        latency: &DurationHistogram,
     ) -> Self {
         let mut outcomes = outcomes.series().clone();
         let mut readings = readings.map(|readings| readings.series().clone());
@@ -112,11 +112,10 @@ impl RowTimeline {
             let units = bin.sums.units / bin.looks.max(1);
             row.units = row.units.max((units > 0).then_some(units));
         }
-        if !latency_us.is_empty() {
-            let quantile =
-                |share| Quantile { share, ms: latency_us.value_at_quantile(share) as f64 / 1e3 };
+        if latency.count() > 0 {
+            let quantile = |share| Quantile { share, ms: latency.quantile_ms(share) };
             // Beyond what the number of handshakes can show there is only the slowest.
-            let finest = 1.0 - 1.0 / latency_us.len() as f64;
+            let finest = 1.0 - 1.0 / latency.count() as f64;
             let shown = SHARES.into_iter().filter(|share| *share <= finest || *share >= 1.0);
             row.distribution = shown.map(quantile).collect();
         }

@@ -55,10 +55,10 @@ fn a_wait_of_a_day_costs_no_more_than_a_series() {
 #[test]
 fn the_series_of_a_row_is_as_committed() {
     let (mut outcomes, mut readings) = (Outcomes::default(), Readings::default());
-    let mut latency = Histogram::<u64>::new(3).expect("in range");
+    let mut latency = DurationHistogram::default();
     for n in 0..300_u64 {
         outcomes.handshake(MS(n), MS(10 + n / 10));
-        latency.record(10_000 + n * 100).expect("grows");
+        latency.record(Duration::from_micros(10_000 + n * 100));
         let reading = Reading {
             in_flight: n % 7,
             waiting: n % 2,
@@ -82,7 +82,7 @@ fn the_series_of_a_row_is_as_committed() {
 fn a_row_without_a_device_has_no_series_of_one() {
     let mut outcomes = Outcomes::default();
     outcomes.handshake(MS(4), MS(3));
-    let latency = Histogram::<u64>::new(3).expect("in range");
+    let latency = DurationHistogram::default();
     let row = RowTimeline::of("software", MS(5), &outcomes, None, None, &latency);
     assert!(row.ring.is_empty() && row.utilisation.is_empty());
     assert_eq!(row.at_s.len(), row.p99_ms.len());

@@ -1,20 +1,18 @@
 //! Each law can fail: one counter wrong in a healthy row, and exactly that law is broken.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use crypto_ops::SoftwareKeys;
-use hdrhistogram::Histogram;
 use job_core::PoolStats;
-use lab_report::recording::Outcomes;
 use lab_report::{Ledger, LedgerLevel};
 
 use super::*;
 use crate::{
     evidence::Harm,
-    load::{ByKind, LoadReport},
+    load::LoadReport,
     run::Device,
     scenario::Scenario,
-    server::{SessionChecks, Timeouts, WorkerReport},
+    server::{SessionChecks, WorkerReport},
 };
 
 /// A row in which everything went well, ten handshakes of it.
@@ -37,41 +35,17 @@ fn healthy(mode: &str) -> RowEvidence {
     let worker = WorkerReport {
         accepted: 10,
         handshakes: 10,
-        failed: 0,
-        hung_up: 0,
-        given_up: 0,
-        timeouts: Timeouts::default(),
-        abandoned: 0,
-        turns: 40,
         parks: parked,
         tokens: parked,
         resumes: parked,
         unprompted_resumes: 1,
-        fd_writes: 3,
         sessions: SessionChecks { unprompted: parked.min(1), parked, ..SessionChecks::default() },
-        cpu: Duration::from_millis(1),
-        processor_wait: None,
-        beat_late_us: None,
-        calls_on_job_stack: 0,
         pool,
-        failures: BTreeMap::new(),
+        ..WorkerReport::default()
     };
     RowEvidence {
         plan,
-        load: LoadReport {
-            handshakes: 10,
-            failed: 0,
-            hung_up: 1,
-            turned_away: 0,
-            unfinished: 0,
-            elapsed: Duration::from_secs(1),
-            latency_us: Histogram::new(3).expect("three digits"),
-            kinds: ByKind::default(),
-            cpu: Duration::ZERO,
-            processor_wait: None,
-            failures: BTreeMap::new(),
-            outcomes: Outcomes::default(),
-        },
+        load: LoadReport { handshakes: 10, hung_up: 1, ..LoadReport::default() },
         verified: 10,
         answers: None,
         calls: None,

@@ -117,9 +117,7 @@ impl<P: Protocol> World<P> {
                 // The latencies of a seed are not reported, and recording them would cost more than its handshakes.
                 let timed = (!matches!(self.setting.load, Load::Open(_))).then_some(took);
                 if let Some(took) = timed {
-                    let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-                    // Fails only for histograms of a fixed size.
-                    let _ = self.seen.latency_us.record(micros);
+                    self.seen.latency.record(took);
                 }
                 let resumed = client.has_resumed();
                 self.seen.kinds.done(ConnectionKind { resumed, ..wire.kind }, timed);
