@@ -6,9 +6,9 @@ use std::time::Duration;
 use lab_report::Machine;
 use rustix::time::{ClockId, clock_gettime};
 
-/// This machine.
+/// This machine, and the commit that the laboratory was built from.
 pub fn this_machine() -> Machine {
-    Machine::this()
+    Machine::this(option_env!("LAYBY_COMMIT"))
 }
 
 /// CPU time that the calling thread has used so far (`CLOCK_THREAD_CPUTIME_ID`).

@@ -1,10 +1,5 @@
 //! The machine and the build of a run: enough to know which results may be compared.
 
-use std::{
-    process::{Command, Stdio},
-    sync::LazyLock,
-};
-
 use serde::{Deserialize, Serialize};
 
 /// A machine as its results name it.
@@ -20,33 +15,26 @@ pub struct Machine {
     pub cpu: Option<String>,
     /// Whether the program was built with optimisations.
     pub optimised: bool,
-    /// The commit of the sources as `git describe --always --dirty` names it; null without git or outside a checkout.
+    /// The commit that the program was built from, as `git describe --always --dirty` names it; null if it was built
+    /// without git or outside a checkout.
     #[serde(default)]
     pub commit: Option<String>,
 }
 
 impl Machine {
+    /// This machine, with a program that was built from `commit`.
     #[must_use]
-    pub fn this() -> Self {
+    pub fn this(commit: Option<&str>) -> Self {
         Self {
             os: std::env::consts::OS.to_owned(),
             arch: std::env::consts::ARCH.to_owned(),
             cpus: std::thread::available_parallelism().map_or(1, usize::from),
             cpu: cpu_name(),
             optimised: !cfg!(debug_assertions),
-            commit: COMMIT.clone(),
+            commit: commit.map(str::to_owned),
         }
     }
 }
-
-static COMMIT: LazyLock<Option<String>> = LazyLock::new(|| {
-    let mut git = Command::new("git");
-    git.args(["-C", env!("CARGO_MANIFEST_DIR"), "describe", "--always", "--dirty", "--abbrev=12"]);
-    let output =
-        git.stderr(Stdio::null()).output().ok().filter(|output| output.status.success())?;
-    let commit = String::from_utf8(output.stdout).ok()?;
-    Some(commit.trim().to_owned())
-});
 
 /// The first `model name` in `/proc/cpuinfo`, which only Linux has.
 fn cpu_name() -> Option<String> {
