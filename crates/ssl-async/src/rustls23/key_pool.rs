@@ -113,6 +113,22 @@ impl KeyPool {
         SlowKey::new(self.clone(), chain, OffloadedSigningKey::new(engine, private, half, id))
     }
 
+    /// The configuration of a server with keys of this pool, such as a [`SlowKey`]: the
+    /// provider of the pool, made [`replayable`], the protocol versions that rustls calls safe, and no client certificates.
+    /// Set ALPN protocols, tickets and the like on it. Its handshakes are parked by [replay](crate::Parking); for client
+    /// certificates, build one with `ServerConfig::builder_with_provider(replayable(provider).into())` and the same resolver.
+    ///
+    /// # Panics
+    ///
+    /// If the provider has no cipher suite, or no key exchange, for these versions.
+    pub fn server_config(&self, certificates: Arc<dyn ResolvesServerCert>) -> ServerConfig {
+        ServerConfig::builder_with_provider(Arc::new(replayable(self.inner.provider.clone())))
+            .with_safe_default_protocol_versions()
+            .expect("the provider has cipher suites for TLS 1.2 or 1.3")
+            .with_no_client_auth()
+            .with_cert_resolver(certificates)
+    }
+
     /// The engine that computes the signatures, to close, drain and watch it.
     pub fn engine(&self) -> &Arc<Engine<SigningWork>> {
         &self.inner.engine
@@ -200,26 +216,23 @@ impl SlowKey {
         Arc::new(Self { pool, key, certified })
     }
 
-    /// The configuration of a server with this key: the provider of the pool, made
-    /// [`replayable`], the protocol versions that rustls calls safe, and no client certificates. Set ALPN protocols, tickets
-    /// and the like on it. Its handshakes are parked by [replay](crate::Parking); for client certificates, build one with
-    /// `ServerConfig::builder_with_provider(replayable(provider).into())` and this key as resolver.
+    /// The [configuration](KeyPool::server_config) of a server with this key.
     ///
     /// # Panics
     ///
     /// If the provider has no cipher suite, or no key exchange, for these versions.
     pub fn server_config(self: &Arc<Self>) -> ServerConfig {
-        ServerConfig::builder_with_provider(Arc::new(replayable(self.pool.inner.provider.clone())))
-            .with_safe_default_protocol_versions()
-            .expect("the provider has cipher suites for TLS 1.2 or 1.3")
-            .with_no_client_auth()
-            .with_cert_resolver(Arc::<Self>::clone(self))
+        self.pool.server_config(Arc::<Self>::clone(self))
     }
 
     /// The chain with its signing key, for a resolver of your own that chooses among several, or to add an OCSP response. It
     /// keeps working without the `SlowKey`.
     pub fn certified_key(&self) -> &Arc<CertifiedKey> {
         &self.certified
+    }
+
+    pub(crate) fn key(&self) -> &OffloadedSigningKey {
+        &self.key
     }
 
     /// The name that the pool's closure or device knows the key by; empty for a key with a pool of its own.

@@ -205,12 +205,11 @@ impl KeyPoolBuilder {
         }
         let calls = u32::try_from(2 * self.threads.n_threads()).unwrap_or(u32::MAX).max(16);
         let by_default = BreakerPolicy::default().failed_share(50, calls);
-        let breaker = self.breaker.or(self.standby.is_some().then_some(by_default));
-        if let Some(policy) = breaker {
-            engine = engine.breaker(policy);
-        }
         if let Some(standby) = self.standby {
-            engine = engine.standby(standby);
+            engine = engine.standby(standby).breaker(by_default);
+        }
+        if let Some(policy) = self.breaker {
+            engine = engine.breaker(policy);
         }
         let by_real_time = self.clock.is_none();
         if let Some(clock) = self.clock {

@@ -191,6 +191,11 @@ impl ProviderVerifier {
         Ok(Self { algorithms, public_key: public_key.into() })
     }
 
+    /// The bare key: a point, or a PKCS #1 `RSAPublicKey`.
+    pub(crate) fn public_key(&self) -> &[u8] {
+        &self.public_key
+    }
+
     /// Whether the signature is valid. One scheme may stand for several algorithms: TLS 1.2 names no curve.
     pub(crate) fn verifies(
         &self,

@@ -1,16 +1,16 @@
 //! Signatures by an engine, for any key that rustls can use.
 
 use core::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use crypto_ops::Scheme;
 use crypto_ops::encoding::digest_info;
-use engine_core::{CheckFailed, DeviceError, Engine, Kind, Work};
+use engine_core::{CheckFailed, DeviceError, Engine, EngineError, Kind, LogLimit, Pending, Work};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
 use rustls::sign::{Signer, SigningKey};
 use rustls::{Error, SignatureAlgorithm, SignatureScheme};
-use sha2::{Digest as _, Sha256, Sha384, Sha512};
 use wait_ctx::Notifier;
 use zeroize::{Zeroize as _, Zeroizing};
 
@@ -19,6 +19,7 @@ use crate::rustls23::postponed::{
     PendingAnswer, Reply, SubmitSignature, no_scheme, postponing, submit,
 };
 use crate::rustls23::public_key::{PublicHalf, PublicKeyError, is_pkcs1, spki_of};
+use crate::rustls23::signature_fault::{Hash, SignatureFault, diagnose};
 
 /// Makes a signing key that uses `key` through `engine`: `sign` becomes [`SigningWork`], and the engine's device calls
 /// [`SigningWork::sign`] on a thread that may block. The key keeps its schemes. [`SlowKey`](crate::SlowKey) does this and
@@ -83,6 +84,11 @@ fn offload(
     Ok(postponing(OffloadedSigningKey::new(engine, Some(key), half, NO_NAME.into())))
 }
 
+/// At least as long as any digest, and shorter than any modulus, so that a signature tells what was done to it. TLS signs
+/// nothing that begins so.
+const TEST_MESSAGE: &[u8] =
+    b"The signature of these words was made to test a key; no peer of a connection will ever accept it.";
+
 /// The [id](SigningWork::key_id) of a key without one.
 const NO_NAME: &str = "";
 
@@ -98,12 +104,26 @@ pub struct SigningWork {
     signer: Option<Arc<dyn Signer>>,
     scheme: SignatureScheme,
     message: Zeroizing<Vec<u8>>,
+    /// Takes what is wrong with the signature, in a test of the key.
+    fault: Option<Arc<OnceLock<SignatureFault>>>,
 }
 
 /// A key, as a device and its checks know it.
 pub(crate) struct NamedKey {
     id: Arc<str>,
     half: Arc<PublicHalf>,
+    made: Instant,
+    complaints: LogLimit,
+}
+
+impl NamedKey {
+    /// A key that signs wrongly fails every handshake: one line a second is enough.
+    fn log(&self, scheme: SignatureScheme, fault: SignatureFault) {
+        if let Some(held_back) = self.complaints.admit(self.made.elapsed()) {
+            let key = &*self.id;
+            tracing::error!(key, ?scheme, %fault, held_back, "key.wrong_signature");
+        }
+    }
 }
 
 impl SigningWork {
@@ -137,7 +157,7 @@ impl SigningWork {
 
     /// The digest of the message, for devices that sign digests. `None` for Ed25519 and ML-DSA: these sign the message.
     pub fn digest(&self) -> Option<Vec<u8>> {
-        digest(self.scheme, &self.message)
+        Some(Hash::of(self.scheme)?.digest(&self.message))
     }
 
     /// The digest with the name of its hash before it, for a device that only adds the padding of PKCS #1 v1.5 (PKCS#11's
@@ -145,33 +165,6 @@ impl SigningWork {
     pub fn pkcs1_digest_info(&self) -> Option<Vec<u8>> {
         is_pkcs1(self.scheme).then(|| digest_info(&self.digest()?))?
     }
-
-    /// Whether `signature` looks like the two numbers of an ECDSA signature side by side.
-    fn is_raw_ecdsa(&self, signature: &[u8]) -> bool {
-        let len = match self.scheme {
-            SignatureScheme::ECDSA_NISTP256_SHA256 => 64,
-            SignatureScheme::ECDSA_NISTP384_SHA384 => 96,
-            SignatureScheme::ECDSA_NISTP521_SHA512 => 132,
-            _ => return false,
-        };
-        signature.len() == len
-    }
-}
-
-/// The digest that a scheme signs; `None` if it signs the message itself.
-fn digest(scheme: SignatureScheme, message: &[u8]) -> Option<Vec<u8>> {
-    Some(match scheme {
-        SignatureScheme::ECDSA_NISTP256_SHA256
-        | SignatureScheme::RSA_PKCS1_SHA256
-        | SignatureScheme::RSA_PSS_SHA256 => Sha256::digest(message).to_vec(),
-        SignatureScheme::ECDSA_NISTP384_SHA384
-        | SignatureScheme::RSA_PKCS1_SHA384
-        | SignatureScheme::RSA_PSS_SHA384 => Sha384::digest(message).to_vec(),
-        SignatureScheme::ECDSA_NISTP521_SHA512
-        | SignatureScheme::RSA_PKCS1_SHA512
-        | SignatureScheme::RSA_PSS_SHA512 => Sha512::digest(message).to_vec(),
-        _ => return None,
-    })
 }
 
 impl Work for SigningWork {
@@ -183,20 +176,23 @@ impl Work for SigningWork {
     }
 
     fn check(&self, signature: &Vec<u8>) -> Result<(), CheckFailed> {
-        if self.key.half.verifier.verifies(self.scheme(), &self.message, signature) {
-            Ok(())
-        } else if self.is_raw_ecdsa(signature) {
-            Err(CheckFailed(
-                "the signature looks like r and s side by side: encode it as DER, SEQUENCE { INTEGER r, INTEGER s }",
-            ))
-        } else {
-            Err(CheckFailed("the signature does not verify with the public key of the certificate"))
+        let verifier = &self.key.half.verifier;
+        if verifier.verifies(self.scheme, &self.message, signature) {
+            return Ok(());
         }
+        let fault = diagnose(verifier, self.scheme, &self.message, signature);
+        match &self.fault {
+            Some(tested) => {
+                let _only_one_device_is_heard = tested.set(fault);
+            }
+            None => self.key.log(self.scheme, fault),
+        }
+        Err(CheckFailed(fault.summary()))
     }
 
-    /// True for RSA: see the same method of [`CryptoOp`](crypto_ops::CryptoOp).
+    /// True for RSA: see the same method of [`CryptoOp`](crypto_ops::CryptoOp). And in a test of the key.
     fn must_check(&self) -> bool {
-        self.key.half.is_rsa()
+        self.key.half.is_rsa() || self.fault.is_some()
     }
 
     fn duplicate(&self) -> Option<Self> {
@@ -238,7 +234,8 @@ impl OffloadedSigningKey {
         id: Arc<str>,
     ) -> Self {
         let schemes = half.schemes.clone().into();
-        Self { engine, key, named: Arc::new(NamedKey { id, half }), schemes }
+        let (made, complaints) = (Instant::now(), LogLimit::new());
+        Self { engine, key, named: Arc::new(NamedKey { id, half, made, complaints }), schemes }
     }
 
     /// The same key with these schemes only.
@@ -255,6 +252,19 @@ impl OffloadedSigningKey {
 
     pub(crate) fn schemes(&self) -> &[SignatureScheme] {
         &self.schemes
+    }
+
+    /// Signs a message that no peer will see. The place gets what is wrong with the signature.
+    pub(crate) fn sign_for_test(
+        &self,
+        scheme: SignatureScheme,
+    ) -> Result<(Pending<SigningWork>, Arc<OnceLock<SignatureFault>>), EngineError> {
+        let no_scheme = DeviceError::Unsupported("the private key does not sign in this scheme");
+        let signer = self.signer(&[scheme]).ok_or(EngineError::Device(no_scheme))?;
+        let fault = Arc::default();
+        let work = SigningWork { fault: Some(Arc::clone(&fault)), ..signer.work(TEST_MESSAGE) };
+        let pending = self.engine.submit(work);
+        Ok((pending.map_err(|refused| EngineError::Refused(refused.reason))?, fault))
     }
 
     fn signer(&self, offered: &[SignatureScheme]) -> Option<OffloadedSigner> {
@@ -325,6 +335,7 @@ impl OffloadedSigner {
             signer: self.signer.clone(),
             scheme: self.scheme,
             message: Zeroizing::new(message.to_vec()),
+            fault: None,
         }
     }
 }

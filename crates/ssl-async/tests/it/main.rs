@@ -22,6 +22,7 @@ mod pause_points;
 mod peer_bytes;
 mod protocol;
 mod replay;
+mod self_test;
 mod support;
 mod tickets;
 mod transport;
