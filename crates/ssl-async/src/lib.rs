@@ -196,8 +196,8 @@ pub use job_core::JobPool;
 pub use outcome::Outcome;
 pub use parking::Parking;
 pub use rustls23::{
-    KeyPool, KeyPoolBuilder, SchemeFault, SelfTest, SignError, SignatureFault, SlowKey,
-    SlowKeyBuilder, SlowKeyError, TlsError, replayable,
+    CertSet, CertSetError, CertStore, KeyPool, KeyPoolBuilder, SchemeFault, SelfTest, SignError,
+    SignatureFault, SlowKey, SlowKeyBuilder, SlowKeyError, TlsError, replayable,
 };
 pub use session::Ssl;
 

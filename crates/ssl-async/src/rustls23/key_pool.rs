@@ -113,7 +113,7 @@ impl KeyPool {
         SlowKey::new(self.clone(), chain, OffloadedSigningKey::new(engine, private, half, id))
     }
 
-    /// The configuration of a server with keys of this pool, such as a [`SlowKey`]: the
+    /// The configuration of a server with keys of this pool, such as a [`SlowKey`] or a [`CertStore`](crate::CertStore): the
     /// provider of the pool, made [`replayable`], the protocol versions that rustls calls safe, and no client certificates.
     /// Set ALPN protocols, tickets and the like on it. Its handshakes are parked by [replay](crate::Parking); for client
     /// certificates, build one with `ServerConfig::builder_with_provider(replayable(provider).into())` and the same resolver.

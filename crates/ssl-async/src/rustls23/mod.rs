@@ -13,6 +13,7 @@
 //! module only.
 
 mod awaiting;
+mod cert_store;
 mod connection;
 mod engine_error;
 mod failure_alert;
@@ -37,6 +38,7 @@ mod slow_key;
 pub(crate) mod ticketer;
 pub(crate) mod verify;
 
+pub use cert_store::{CertSet, CertSetError, CertStore};
 pub(crate) use connection::{Broken, FinalOutput, Processed, Returned, Tls};
 pub(crate) use engine_error::unwrap;
 pub(crate) use hello::{Hello, HelloReader};

@@ -3,6 +3,7 @@
 mod accept;
 mod any_key;
 mod callback_matrix;
+mod cert_store;
 mod closing;
 mod early_data;
 mod exchange;
