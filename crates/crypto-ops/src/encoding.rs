@@ -15,7 +15,7 @@ use crate::der::{self, INTEGER, SEQUENCE};
 /// assert_eq!(der_from_raw(&[0, 1, 0x80, 0]).unwrap(), [0x30, 8, 2, 1, 1, 2, 3, 0, 0x80, 0]);
 /// ```
 pub fn der_from_raw(raw: &[u8]) -> Option<Vec<u8>> {
-    if raw.is_empty() || raw.len() % 2 != 0 || raw.len() > 2 * 66 {
+    if raw.is_empty() || !raw.len().is_multiple_of(2) || raw.len() > 2 * 66 {
         return None;
     }
     let (r, s) = raw.split_at(raw.len() / 2);
@@ -107,7 +107,7 @@ mod tests {
         ) {
             let _ = raw_from_der(&bytes, len);
             let _ = rsa_public_numbers(&bytes);
-            prop_assert_eq!(der_from_raw(&bytes).is_some(), !bytes.is_empty() && bytes.len() % 2 == 0);
+            prop_assert_eq!(der_from_raw(&bytes).is_some(), !bytes.is_empty() && bytes.len().is_multiple_of(2));
             prop_assert_eq!(digest_info(&bytes).is_some(), [32, 48, 64].contains(&bytes.len()));
         }
     }

@@ -1,4 +1,4 @@
-//! A device made of threads: any blocking function as an accelerator. Long, because the builder, the threads and their end
+//! A device made of threads: any blocking function as an accelerator. A long file, because the builder, the threads and their end
 //! share one state.
 
 use core::fmt;

@@ -17,11 +17,14 @@ fn busy() -> DeviceError {
     DeviceError::busy(AFTER, &"throttled")
 }
 
+/// The errors that a device has yet to answer with, the next one last.
+type Script = Arc<Mutex<Vec<DeviceError>>>;
+
 /// An engine over a device that answers by a script, and its clock. An empty script means the right answer.
 fn scripted(
     script: Vec<DeviceError>,
     options: RequestOptions,
-) -> (Arc<Engine<Negate>>, Arc<HandClock>, Arc<Mutex<Vec<DeviceError>>>) {
+) -> (Arc<Engine<Negate>>, Arc<HandClock>, Script) {
     let script = Arc::new(Mutex::new(script));
     let left = Arc::clone(&script);
     let answer = move |work: &Negate| -> Result<Secret, DeviceError> {
