@@ -55,7 +55,7 @@ const LAYERS: &[Row] = &[
     Row { layer: 4, name: "ssl-async",
           ours:    "crypto-ops engine-core job-core tls-replay wait-ctx",
           others:  "aws-lc-rs? num-bigint rustls sha2 thiserror tracing zeroize tokio?",
-          testing: "http-body-util hyper hyper-util libc libloading mio rcgen tokio tokio-rustls tonic tonic-health tower \
+          testing: "base64 http-body-util hyper hyper-util libc libloading mio rcgen tokio tokio-rustls tonic tonic-health tower \
                     tracing-subscriber" },
     Row { layer: 5, name: "lab-report",
           ours:    "engine-core sim-device",

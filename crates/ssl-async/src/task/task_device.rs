@@ -5,6 +5,7 @@ use core::future::Future;
 use core::pin::Pin;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
+use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -18,6 +19,7 @@ use engine_core::{
 use rustls::SignatureScheme;
 use tokio::runtime::{Builder, Handle, Runtime, RuntimeFlavor};
 
+use crate::rustls23::SignError;
 use crate::rustls23::signing_key::SigningWork;
 use crate::task::active::{ActiveCount, ActiveGuard};
 
@@ -123,7 +125,8 @@ impl TaskDevice<SigningWork> {
     /// Makes a device that signs by awaiting `sign`.
     ///
     /// `sign` gets the whole message, not a digest, and returns the signature in the encoding of TLS: for ECDSA the DER of
-    /// `SEQUENCE { r, s }`, not the concatenated numbers. Its error is logged, and part of the handshake's error.
+    /// `SEQUENCE { r, s }`, not the concatenated numbers. Its error is logged, and part of the handshake's error; how errors are
+    /// sorted is on the page of [`SignError`].
     ///
     /// # Panics
     ///
@@ -136,7 +139,7 @@ impl TaskDevice<SigningWork> {
     {
         Self::new(move |work: &SigningWork| {
             let signature = sign(work.scheme(), work.message().to_vec());
-            async move { signature.await.map_err(|error| DeviceError::reported(&error)) }
+            async move { signature.await.map_err(|error| SignError::of(&error).into()) }
         })
     }
 }
@@ -183,7 +186,8 @@ impl<W: Work> TaskDevice<W> {
     }
 
     /// Sets the number of attempts before a request fails, at least 1. The default is 1. The pause between two attempts is
-    /// 10 ms at first and doubles each time.
+    /// 10 ms at first and doubles each time, or as long as [`SignError::RetryAfter`] says, with jitter. What is
+    /// [permanent](SignError::Permanent) is not attempted again.
     #[must_use]
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.policy.attempts = attempts.max(1);
@@ -387,14 +391,26 @@ async fn attempt<W: Work>(
         };
         attempts -= 1;
         match result {
-            Err(error) if attempts > 0 && !matches!(error, DeviceError::Unsupported(_)) => {
+            Err(error) if attempts > 0 && may_end_otherwise(&error) => {
                 tracing::debug!(request = request.id().as_u64(), %error, "device.retry");
-                tokio::time::sleep(pause).await;
+                let least = match error {
+                    DeviceError::Busy { after, .. } => after,
+                    _ => pause,
+                };
+                // Up to a quarter longer, so that throttled requests do not come back in step.
+                let jitter = (RandomState::new().hash_one(attempts) % 1_000) as u32;
+                tokio::time::sleep(least.saturating_add((least / 4_000).saturating_mul(jitter)))
+                    .await;
                 pause = pause.saturating_mul(2);
             }
             result => return result,
         }
     }
+}
+
+/// Whether another attempt may help.
+const fn may_end_otherwise(error: &DeviceError) -> bool {
+    !matches!(error, DeviceError::Unsupported(_) | DeviceError::Permanent(_))
 }
 
 /// The pause between the first two attempts, enough for a lost packet on the network.
