@@ -174,7 +174,6 @@ mod parking;
 // The session, and the one packet of it that may be parked.
 mod accept;
 mod final_alert;
-#[cfg(feature = "tokio")]
 mod hook_runtime;
 mod packet;
 mod read_ahead;

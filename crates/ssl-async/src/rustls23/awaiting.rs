@@ -10,14 +10,15 @@ use std::thread::{self, Thread};
 use engine_core::EngineError;
 use job_core::{WaitForError, wait_for};
 
-#[cfg(feature = "tokio")]
-use crate::hook_runtime::enter as in_the_runtime;
+use crate::hook_runtime::enter;
+use crate::rustls23::on_thread;
 
 /// Awaits the future that `hook` makes: parks the packet, or blocks the thread where there is no job to park. The call of
 /// `hook` and each poll run inside the runtime of the task that waits for the packet, if there is one.
 pub(crate) fn wait<F: Future>(hook: impl FnOnce() -> F) -> Result<F::Output, EngineError> {
-    let mut future = pin!(in_the_runtime(hook));
-    let mut future = pin!(poll_fn(|cx| in_the_runtime(|| future.as_mut().poll(cx))));
+    on_thread::waits();
+    let mut future = pin!(enter(hook));
+    let mut future = pin!(poll_fn(|cx| enter(|| future.as_mut().poll(cx))));
     match wait_for(future.as_mut()) {
         Ok(output) => Ok(output),
         Err(WaitForError::Cancelled) => Err(EngineError::Cancelled),
@@ -26,11 +27,6 @@ pub(crate) fn wait<F: Future>(hook: impl FnOnce() -> F) -> Result<F::Output, Eng
             Ok(block_on(future))
         }
     }
-}
-
-#[cfg(not(feature = "tokio"))]
-fn in_the_runtime<R>(poll: impl FnOnce() -> R) -> R {
-    poll()
 }
 
 fn block_on<F: Future>(mut future: Pin<&mut F>) -> F::Output {

@@ -4,7 +4,8 @@
 //!   process ---> failure_alert ---> connection       processing of packets
 //!   hello -----> failure_alert                       a hello before there is a configuration
 //!   replay ----> failure_alert, postponed            handshakes parked without a fiber
-//!   key_exchange, sign, signing_key, key_pool, slow_key, ticketer, resolve ---> postponed; verify       hooks
+//!   key_exchange, sign, signing_key, key_pool, slow_key, ticketer, resolve ---> postponed, on_thread
+//!   verify ----> on_thread
 //! ```
 //!
 //! What rustls 0.24 changes, as far as its development versions show: `Signer::sign` consumes the signer;
@@ -23,6 +24,7 @@ pub(crate) mod key_exchange;
 mod key_pool;
 mod key_pool_builder;
 mod no_certificate;
+pub(crate) mod on_thread;
 pub(crate) mod openings;
 mod postponed;
 mod process;

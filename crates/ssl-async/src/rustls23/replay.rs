@@ -9,7 +9,7 @@
 
 use core::mem;
 use core::task::{Context, Poll, ready};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::Error;
 use rustls::crypto::CryptoProvider;
@@ -32,7 +32,8 @@ pub(crate) struct Replay {
     output: Vec<u8>,
     /// The client was asked for another hello.
     has_retried: bool,
-    waits_later: bool,
+    /// There is no fiber for it.
+    only: bool,
 }
 
 /// What a handshake by replay waits for, or how it ended.
@@ -47,8 +48,9 @@ pub(crate) enum Replayed {
     NeedsFiber {
         /// Everything that the client has sent.
         received: Vec<u8>,
-        why: String,
     },
+    /// The handshake needs a fiber and may not have one, for this reason. Nothing was sent.
+    Refused(Arc<str>),
     Broken(Broken),
 }
 
@@ -57,33 +59,27 @@ pub(crate) struct Established {
     pub(crate) tls: Tls,
     /// Bytes received after those that it has processed.
     pub(crate) unprocessed: Vec<u8>,
+    /// A hook may wait in the rest of the handshake.
+    pub(crate) waits_later: bool,
 }
 
 impl Replay {
-    /// Why a handshake that [waits later](Self::waits_later) needs a fiber.
-    pub(crate) const WAITS_LATER: &str = "after the server's flight it waits for the verdict on a client's certificate, for \
-                                          the seal of a ticket, or for the key exchange of TLS 1.2";
-
-    /// A handshake of which nothing has been received, whose key exchanges are those of `exchange`.
-    pub(crate) fn new(config: &ReplayConfig, exchange: KeyExchange) -> Self {
+    /// A handshake of which nothing has been received, whose key exchanges are those of `exchange`. With `only` there is no
+    /// fiber for it.
+    pub(crate) fn new(config: &ReplayConfig, only: bool, exchange: KeyExchange) -> Self {
         Self {
             session: Some(Session::new(config.clone(), SessionOptions::default())),
             exchange,
             answer: None,
             output: Vec::new(),
             has_retried: false,
-            waits_later: false,
+            only,
         }
     }
 
     /// The bytes to send before the client's next bytes are processed. The caller removes those that it has sent.
     pub(crate) fn output(&mut self) -> &mut Vec<u8> {
         &mut self.output
-    }
-
-    /// Whether a hook may wait in the rest of the handshake, as far as is known now.
-    pub(crate) fn waits_later(&self) -> bool {
-        self.waits_later
     }
 
     /// Ends a replay that has sent nothing, and returns everything received from its client. `None` if it has sent a
@@ -127,19 +123,23 @@ impl Replay {
     ) -> Replayed {
         let session = self.session.as_mut().expect(HAS_SESSION);
         let stage = self.exchange.lend(|| step(session, &mut self.output));
-        self.waits_later = session.waits_later();
+        let waits_later = session.waits_later();
         match stage {
+            Ok(SessionStage::Parked | SessionStage::Established) if waits_later && self.only => {
+                Replayed::Refused(WAITS_LATER.into())
+            }
             Ok(SessionStage::NeedsPeer) => {
                 self.has_retried |= !self.output.is_empty();
                 Replayed::NeedsPeer
             }
             Ok(SessionStage::Parked) => Replayed::Parked,
-            Ok(_) => self.established(),
-            // An alert is queued, which rustls would not send yet.
+            Ok(_) => self.established(waits_later),
             Err(why @ ReplayError::TooLong) if !self.has_retried => {
+                // An alert is queued, which rustls would not send yet.
                 self.output.clear();
                 match self.take_session().into_received() {
-                    Some(received) => Replayed::NeedsFiber { received, why: why.to_string() },
+                    _ if self.only => Replayed::Refused(why.to_string().into()),
+                    Some(received) => Replayed::NeedsFiber { received },
                     None => Replayed::Broken(failed(Error::General(why.to_string()))),
                 }
             }
@@ -147,12 +147,12 @@ impl Replay {
         }
     }
 
-    fn established(&mut self) -> Replayed {
+    fn established(&mut self, waits_later: bool) -> Replayed {
         let Some((connection, unprocessed)) = self.take_session().into_connection() else {
             return Replayed::Broken(failed(Error::General(NO_CONNECTION.into())));
         };
         let tls = Tls::with_output(connection, mem::take(&mut self.output));
-        Replayed::Established(Established { tls, unprocessed })
+        Replayed::Established(Established { tls, unprocessed, waits_later })
     }
 
     fn broken(&mut self, error: ReplayError) -> Broken {
@@ -185,6 +185,8 @@ fn failed(error: Error) -> Broken {
     Broken { error, output: FinalOutput::Alert(INTERNAL_ERROR.to_vec()) }
 }
 
+const WAITS_LATER: &str = "behind the server's flight it waits for the verdict on a client's certificate, the seal of a ticket, or \
+                           the key exchange of TLS 1.2";
 const HAS_SESSION: &str = "a replay has its session until it has ended";
 const NO_CONNECTION: &str = "the replay ended without a connection";
 

@@ -13,6 +13,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{CipherSuite, DistinguishedName, NamedGroup, SignatureScheme};
 
 use crate::rustls23::awaiting::wait;
+use crate::rustls23::on_thread;
 use crate::rustls23::postponed::{Reply, can_postpone, postpone_future};
 
 /// Makes a server's certificate resolver from an `async fn`, to choose the certificate by a remote store for instance.
@@ -57,6 +58,11 @@ where
             return None;
         }
         wait(|| resolve(offer)).ok()?
+    }
+
+    fn only_raw_public_keys(&self) -> bool {
+        on_thread::waits();
+        false
     }
 }
 

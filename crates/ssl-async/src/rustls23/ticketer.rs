@@ -8,6 +8,7 @@ use engine_core::{Engine, EngineError};
 use rustls::crypto::{CryptoProvider, GetRandomFailed, SecureRandom};
 use rustls::server::ProducesTickets;
 
+use crate::rustls23::on_thread;
 use crate::rustls23::openings;
 use crate::rustls23::postponed::{Reply, can_postpone, postpone_operation, waits_later};
 
@@ -113,6 +114,7 @@ fn result(output: Result<CryptoOutput, EngineError>) -> Option<Vec<u8>> {
 impl ProducesTickets for OffloadedTicketer {
     fn enabled(&self) -> bool {
         waits_later();
+        on_thread::waits();
         true
     }
 

@@ -13,6 +13,7 @@ use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 
 use crate::rustls23::awaiting::wait;
 use crate::rustls23::engine_error::wrap;
+use crate::rustls23::on_thread::OnThread;
 use crate::rustls23::postponed::waits_later;
 
 /// A peer's certificate for an `async fn` to judge. The inner verifier has accepted its chain, names and dates.
@@ -32,7 +33,7 @@ pub struct PeerCertificate<'a> {
 }
 
 /// Makes a verifier of servers' certificates that awaits `verify` after `inner` has accepted: to ask a revocation service,
-/// for instance. Give it to rustls with `dangerous().with_custom_certificate_verifier`; it accepts nothing that `inner`
+/// for instance. `inner` is called on the thread's stack and inside the task's runtime, and must not wait. Give it to rustls with `dangerous().with_custom_certificate_verifier`; it accepts nothing that `inner`
 /// refuses.
 ///
 /// ```
@@ -69,10 +70,11 @@ pub fn server_certificate<F>(
 where
     F: AsyncFn(PeerCertificate<'_>) -> Result<(), Error> + Send + Sync + 'static,
 {
-    Arc::new(AsyncServerVerifier { inner, verify })
+    Arc::new(AsyncServerVerifier { inner: OnThread::new(inner), verify })
 }
 
-/// Makes a verifier of clients' certificates that awaits `verify` after `inner` has accepted. Give it to rustls with
+/// Makes a verifier of clients' certificates that awaits `verify` after `inner` has accepted. `inner` is called on the thread's
+/// stack and inside the task's runtime, and must not wait. Give it to rustls with
 /// `with_client_cert_verifier`; it accepts nothing that `inner` refuses.
 ///
 /// ```
@@ -106,11 +108,42 @@ pub fn client_certificate<F>(
 where
     F: AsyncFn(PeerCertificate<'_>) -> Result<(), Error> + Send + Sync + 'static,
 {
-    Arc::new(AsyncClientVerifier { inner, verify })
+    Arc::new(AsyncClientVerifier { inner: OnThread::new(inner), verify })
+}
+
+/// What both traits of verifiers have in common.
+macro_rules! delegate_the_rest {
+    () => {
+        fn verify_tls12_signature(
+            &self,
+            message: &[u8],
+            cert: &CertificateDer<'_>,
+            dss: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            self.inner.call(|inner| inner.verify_tls12_signature(message, cert, dss))
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            message: &[u8],
+            cert: &CertificateDer<'_>,
+            dss: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, Error> {
+            self.inner.call(|inner| inner.verify_tls13_signature(message, cert, dss))
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            self.inner.hook().supported_verify_schemes()
+        }
+
+        fn requires_raw_public_keys(&self) -> bool {
+            self.inner.hook().requires_raw_public_keys()
+        }
+    };
 }
 
 struct AsyncServerVerifier<F> {
-    inner: Arc<dyn ServerCertVerifier>,
+    inner: OnThread<dyn ServerCertVerifier>,
     verify: F,
 }
 
@@ -126,47 +159,19 @@ where
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let verified = self.inner.verify_server_cert(
-            end_entity,
-            intermediates,
-            server_name,
-            ocsp_response,
-            now,
-        )?;
+        let verified = self.inner.call(|inner| {
+            inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+        })?;
         let server_name = Some(server_name);
         let peer = PeerCertificate { end_entity, intermediates, server_name, ocsp_response, now };
         wait(|| (self.verify)(peer)).map_err(wrap)??;
         Ok(verified)
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
-    }
-
-    fn requires_raw_public_keys(&self) -> bool {
-        self.inner.requires_raw_public_keys()
-    }
+    delegate_the_rest!();
 
     fn root_hint_subjects(&self) -> Option<&[DistinguishedName]> {
-        self.inner.root_hint_subjects()
+        self.inner.hook().root_hint_subjects()
     }
 }
 
@@ -177,7 +182,7 @@ impl<F> fmt::Debug for AsyncServerVerifier<F> {
 }
 
 struct AsyncClientVerifier<F> {
-    inner: Arc<dyn ClientCertVerifier>,
+    inner: OnThread<dyn ClientCertVerifier>,
     verify: F,
 }
 
@@ -187,15 +192,15 @@ where
 {
     fn offer_client_auth(&self) -> bool {
         waits_later();
-        self.inner.offer_client_auth()
+        self.inner.hook().offer_client_auth()
     }
 
     fn client_auth_mandatory(&self) -> bool {
-        self.inner.client_auth_mandatory()
+        self.inner.hook().client_auth_mandatory()
     }
 
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        self.inner.root_hint_subjects()
+        self.inner.hook().root_hint_subjects()
     }
 
     fn verify_client_cert(
@@ -204,38 +209,15 @@ where
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let verified = self.inner.verify_client_cert(end_entity, intermediates, now)?;
+        let verified =
+            self.inner.call(|inner| inner.verify_client_cert(end_entity, intermediates, now))?;
         let (server_name, ocsp_response) = (None, &[][..]);
         let peer = PeerCertificate { end_entity, intermediates, server_name, ocsp_response, now };
         wait(|| (self.verify)(peer)).map_err(wrap)??;
         Ok(verified)
     }
 
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls12_signature(message, cert, dss)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner.verify_tls13_signature(message, cert, dss)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner.supported_verify_schemes()
-    }
-
-    fn requires_raw_public_keys(&self) -> bool {
-        self.inner.requires_raw_public_keys()
-    }
+    delegate_the_rest!();
 }
 
 impl<F> fmt::Debug for AsyncClientVerifier<F> {

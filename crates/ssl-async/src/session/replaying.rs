@@ -57,12 +57,7 @@ impl<S: Read + Write> Ssl<S> {
         mut replay: Box<Replay>,
         replayed: Replayed,
     ) -> Result<(), SslError> {
-        let only_replay = self.origin.excludes_fibers();
-        let waits_later = replay.waits_later();
         match replayed {
-            Replayed::Parked | Replayed::Established(_) if waits_later && only_replay => {
-                self.end_without_fiber(Replay::WAITS_LATER)
-            }
             Replayed::NeedsPeer => {
                 self.state = State::Replaying(replay);
                 Ok(())
@@ -73,13 +68,16 @@ impl<S: Read + Write> Ssl<S> {
                 // A completion wakes only from the first poll on.
                 self.resume_replay(replay)
             }
-            Replayed::Established(Established { mut tls, unprocessed }) => {
+            Replayed::Established(Established { mut tls, unprocessed, waits_later }) => {
                 self.progress.off_fibers = !waits_later;
                 let closed = tls.peer_has_closed();
                 self.settle(Packet::Done(Ok(Returned { tls, unprocessed, closed })))
             }
-            Replayed::NeedsFiber { why, .. } if only_replay => self.end_without_fiber(&why),
-            Replayed::NeedsFiber { received, .. } => self.go_on_without_replay(received),
+            Replayed::NeedsFiber { received } => self.go_on_without_replay(received),
+            Replayed::Refused(why) => match self.end_with(needs_fiber(why), Report::WhenSent) {
+                error if matches!(self.state, State::Failed(_)) => Err(error),
+                _told_later => Ok(()),
+            },
             Replayed::Broken(broken) => self.broke(broken),
         }
     }
@@ -103,13 +101,6 @@ impl<S: Read + Write> Ssl<S> {
                 Ok(())
             }
             Err(error) => Err(self.fail(SslError::Tls(error))),
-        }
-    }
-
-    fn end_without_fiber(&mut self, why: &str) -> Result<(), SslError> {
-        match self.end_with(needs_fiber(why.into()), Report::WhenSent) {
-            error if matches!(self.state, State::Failed(_)) => Err(error),
-            _told_later => Ok(()),
         }
     }
 

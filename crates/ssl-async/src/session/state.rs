@@ -91,8 +91,8 @@ impl Origin {
     pub(super) fn open_replay(&self, exchange: &KeyExchange, async_mode: bool) -> Option<State> {
         match self {
             // With async mode off it is left when the hello comes, because the mode may be switched on before.
-            Self::Server(_, ParkingWay::Replay { config, .. }) => {
-                Some(State::Replaying(Box::new(Replay::new(config, exchange.clone()))))
+            Self::Server(_, ParkingWay::Replay { config, only }) => {
+                Some(State::Replaying(Box::new(Replay::new(config, *only, exchange.clone()))))
             }
             Self::Server(_, ParkingWay::Refused(why)) if async_mode => {
                 Some(State::SendingAlert(needs_fiber(Arc::clone(why)), Report::WhenSent))

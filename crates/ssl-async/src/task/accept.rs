@@ -3,7 +3,6 @@
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
-use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -18,8 +17,8 @@ impl TlsAcceptor {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let config = Arc::clone(self.config());
-        Accept(Handshake::server(io, self.options().clone(), config, self.way()))
+        let (config, way) = self.way();
+        Accept(Handshake::server(io, self.options().clone(), config, way))
     }
 }
 

@@ -3,7 +3,6 @@
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
-use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -21,7 +20,7 @@ impl TlsConnector {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let config = Arc::clone(self.config());
+        let config = self.hooked();
         let exchange = self.options().exchange.clone();
         // Creating the connection starts the key exchange, so it is processed as a packet.
         let make = Work::create(move || Tls::client(config, name), exchange);

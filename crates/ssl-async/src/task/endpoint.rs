@@ -2,13 +2,13 @@
 
 use core::fmt;
 use core::time::Duration;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crypto_ops::CryptoOp;
 use engine_core::Engine;
 
 use crate::parking::{Parking, ParkingChoice, ParkingWay};
-use crate::rustls23::{ClientConfig, KeyExchange, ServerConfig};
+use crate::rustls23::{ClientConfig, KeyExchange, ServerConfig, on_thread};
 use crate::task::handshake::HandshakeOptions;
 use crate::task::shards::Shards;
 
@@ -17,6 +17,8 @@ pub struct TlsEndpoint<C> {
     config: Arc<C>,
     options: HandshakeOptions,
     parking: ParkingChoice,
+    /// `config` with its hooks on the thread's stack. Made with the first handshake.
+    hooked: Arc<OnceLock<Arc<C>>>,
 }
 
 /// Accepts TLS connections on tasks, with an ordinary rustls configuration. [The module](super) has an example.
@@ -41,7 +43,8 @@ impl<C> From<Arc<C>> for TlsEndpoint<C> {
 impl<C> TlsEndpoint<C> {
     /// Makes an endpoint that processes packets on `shards`, which other endpoints may share.
     pub fn new(config: Arc<C>, shards: &Shards) -> Self {
-        Self { config, options: HandshakeOptions::new(shards), parking: ParkingChoice::default() }
+        let (parking, hooked) = (ParkingChoice::default(), Arc::default());
+        Self { config, options: HandshakeOptions::new(shards), parking, hooked }
     }
 
     /// Sets the deadline of a handshake, counted from its first poll. The default is 60 seconds. After the deadline a parked
@@ -95,13 +98,26 @@ impl TlsAcceptor {
         self
     }
 
-    /// The way of parking that the next handshake begins with.
-    pub(crate) fn way(&self) -> ParkingWay {
-        if !self.options.shards.is_here() {
-            // Fails as every handshake on these shards.
-            return ParkingWay::Fiber;
+    /// The configuration of the next handshake, and the way of parking that it begins with.
+    pub(crate) fn way(&self) -> (Arc<ServerConfig>, ParkingWay) {
+        if self.parking.parking == Parking::Fiber {
+            // Any hook may wait.
+            return (Arc::clone(&self.config), ParkingWay::Fiber);
         }
-        self.parking.way(&self.config)
+        let config = self.hooked.get_or_init(|| Arc::new(on_thread::server(&self.config)));
+        let way = match self.options.shards.is_here() {
+            true => self.parking.way(config),
+            // Fails as every handshake on these shards.
+            false => ParkingWay::Fiber,
+        };
+        (Arc::clone(config), way)
+    }
+}
+
+impl TlsConnector {
+    /// The configuration of the next handshake.
+    pub(crate) fn hooked(&self) -> Arc<ClientConfig> {
+        Arc::clone(self.hooked.get_or_init(|| Arc::new(on_thread::client(&self.config))))
     }
 }
 
@@ -112,6 +128,7 @@ impl<C> Clone for TlsEndpoint<C> {
             config: Arc::clone(&self.config),
             options: self.options.clone(),
             parking: self.parking.clone(),
+            hooked: Arc::clone(&self.hooked),
         }
     }
 }

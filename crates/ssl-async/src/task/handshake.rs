@@ -44,7 +44,7 @@ use crate::parking::ParkingWay;
 use crate::read_ahead::{Awaited, Next, PacketAt, ReadAhead};
 use crate::records::{INTERNAL_ERROR, UNEXPECTED_MESSAGE};
 use crate::rustls23::{
-    Established, Hello, KeyExchange, Processed, Replay, Replayed, Returned, ServerConfig, Tls,
+    Established, Hello, KeyExchange, Processed, Replayed, Returned, ServerConfig, Tls,
 };
 use crate::task::active::ActiveGuard;
 use crate::task::early::EarlyData;
@@ -92,8 +92,6 @@ pub(crate) struct Handshake<IO> {
     options: HandshakeOptions,
     /// The shard of all packets.
     shard: usize,
-    /// A handshake that needs a fiber fails.
-    only_replay: bool,
     /// Whether packets that may reach a hook are processed on the shard. After a replay, only if a hook may wait in them.
     uses_shard: bool,
     phase: Phase,
@@ -140,16 +138,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
         way: ParkingWay,
     ) -> Self {
         let max_early_data = config.max_early_data_size;
-        let only_replay = matches!(way, ParkingWay::Replay { only: true, .. });
         let phase = match way {
             ParkingWay::Fiber => Phase::New(config),
-            ParkingWay::Replay { config: replayable, .. } => {
+            ParkingWay::Replay { config: replayable, only } => {
                 let exchange = options.exchange.clone();
-                Phase::Replaying(Box::new(Replaying::new(&replayable, exchange, config)))
+                Phase::Replaying(Box::new(Replaying::new(&replayable, only, exchange, config)))
             }
             ParkingWay::Refused(why) => needs_fiber(why),
         };
-        Self { max_early_data, only_replay, ..Self::new(Role::Server, io, options, phase) }
+        Self { max_early_data, ..Self::new(Role::Server, io, options, phase) }
     }
 
     /// A server's handshake that continues after `hello`. `ahead` was read from `io` after it.
@@ -192,7 +189,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
             role,
             io: Some(io),
             shard: options.shards.next_shard(),
-            only_replay: false,
             uses_shard: true,
             options,
             phase,
@@ -336,19 +332,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
             Step::Cancelled(error) => return self.after_cancel(error),
             Step::Replayed(replayed) => replayed,
         };
-        let waits_later = replaying.waits_later();
         match replayed {
-            Replayed::Parked | Replayed::Established(_) if waits_later && self.only_replay => {
-                needs_fiber(Replay::WAITS_LATER.into())
-            }
             Replayed::NeedsPeer | Replayed::Parked => Phase::Replaying(replaying),
-            Replayed::Established(Established { tls, unprocessed }) => {
+            Replayed::Established(Established { tls, unprocessed, waits_later }) => {
                 self.ahead.unread(unprocessed);
                 self.uses_shard = waits_later;
                 Phase::OnTask(tls)
             }
-            Replayed::NeedsFiber { why, .. } if self.only_replay => needs_fiber(why.into()),
-            Replayed::NeedsFiber { received, .. } => {
+            Replayed::Refused(why) => needs_fiber(why),
+            Replayed::NeedsFiber { received } => {
                 self.ahead.unread(received);
                 Phase::New(replaying.into_config())
             }

@@ -4,7 +4,6 @@ use core::fmt;
 use core::future::poll_fn;
 use core::task::{Poll, ready};
 use core::time::Duration;
-use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -104,8 +103,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> StartHandshake<IO> {
     /// Makes the future of the handshake with the chosen acceptor, which continues after the hello.
     pub fn accept(self, acceptor: &TlsAcceptor) -> Accept<IO> {
         let Self { hello, ahead, io } = self;
-        let (options, config) = (acceptor.options().clone(), Arc::clone(acceptor.config()));
-        Accept(Handshake::after_hello(io, ahead, options, config, acceptor.way(), hello))
+        let (config, way) = acceptor.way();
+        let options = acceptor.options().clone();
+        Accept(Handshake::after_hello(io, ahead, options, config, way, hello))
     }
 }
 

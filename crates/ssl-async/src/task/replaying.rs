@@ -49,10 +49,11 @@ type Queued = Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireEr
 impl Replaying {
     pub(crate) fn new(
         replayable: &ReplayConfig,
+        only: bool,
         exchange: KeyExchange,
         config: Arc<ServerConfig>,
     ) -> Self {
-        Self { replay: Replay::new(replayable, exchange), parked: None, config }
+        Self { replay: Replay::new(replayable, only, exchange), parked: None, config }
     }
 
     /// Whether the handshake waits for an answer, or for the permit to ask.
@@ -63,11 +64,6 @@ impl Replaying {
     /// The bytes to send to the client first. The caller removes those that it has sent.
     pub(crate) fn output(&mut self) -> &mut Vec<u8> {
         self.replay.output()
-    }
-
-    /// Whether a hook may wait in the rest of the handshake.
-    pub(crate) fn waits_later(&self) -> bool {
-        self.replay.waits_later()
     }
 
     /// Processes records of the client's hello. Hooks run on the calling thread, and their panics pass through.

@@ -8,6 +8,7 @@ mod endings;
 mod extremes;
 mod faults;
 mod handshake;
+mod hooks;
 mod hyper;
 mod last_words;
 mod replay;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use job_core::{Pause, pause};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use ssl_async::resolve;
 use ssl_async::task::{Shards, TlsAcceptor};
+use ssl_async::{Parking, resolve};
 use tokio::runtime::Handle;
 
 use crate::world::{current_thread, exchange, multi_thread, wire, world_on, worlds};
@@ -79,7 +79,8 @@ fn l11_a_hook_does_not_park_inside_a_runtime_that_it_has_entered() {
             results: Mutex::default(),
         });
         config.cert_resolver = Arc::clone(&resolver) as Arc<dyn ResolvesServerCert>;
-        let acceptor = TlsAcceptor::new(Arc::new(config), &world.shards);
+        // Otherwise the resolver is called on the thread's stack, where it cannot pause at all.
+        let acceptor = TlsAcceptor::new(Arc::new(config), &world.shards).parking(Parking::Fiber);
         for _ in 0..2 {
             let (ours, theirs) = wire();
             let (server, client) = tokio::join!(acceptor.accept(ours), world.client(theirs));

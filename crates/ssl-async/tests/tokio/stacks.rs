@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use ssl_async::Parking;
 use ssl_async::task::{Shards, TlsAcceptor};
 
 use crate::world::{current_thread, exchange, until, wire, world_on};
@@ -36,7 +37,8 @@ fn wipe_erases_every_idle_stack_and_shrink_frees_it() {
         let mut config = (**world.fixture.server.config()).clone();
         let inner = Arc::clone(&config.cert_resolver);
         config.cert_resolver = Arc::new(LeakyResolver { inner, secrets: Arc::clone(&secrets) });
-        let acceptor = TlsAcceptor::new(Arc::new(config), &world.shards);
+        // Otherwise the resolver is called on the thread's stack.
+        let acceptor = TlsAcceptor::new(Arc::new(config), &world.shards).parking(Parking::Fiber);
 
         let handshakes: Vec<_> = (0..HANDSHAKES)
             .map(|_| {
