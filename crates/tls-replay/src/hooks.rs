@@ -11,7 +11,7 @@ use rustls::time_provider::TimeProvider;
 use zeroize::Zeroizing;
 
 use crate::pass::{self, Mode};
-use crate::plant::{Bug, armed};
+use crate::plant::is_armed;
 use crate::record::{Context, LoggedSecret, Next, Record, Recorded};
 
 /// A hook whose answers are recorded in the first pass and replayed in the next.
@@ -34,7 +34,7 @@ impl ResolvesServerCert for Hook<dyn ResolvesServerCert> {
             pass::with(|record| record.key_postpones = false);
         }
         match next {
-            Next::Replayed(_) if armed(Bug::AskTwice) => pass::call(|| self.0.resolve(hello)),
+            Next::Replayed(_) if is_armed!(AskTwice) => pass::call(|| self.0.resolve(hello)),
             Next::Replayed(key) => key,
             Next::Live => self.0.resolve(hello),
             Next::Stopped => None,

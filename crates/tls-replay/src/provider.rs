@@ -12,7 +12,7 @@ use rustls::{Error, NamedGroup, ProtocolVersion};
 use crate::error::{ABANDONED, NotReplayable};
 use crate::mute;
 use crate::pass::{self, Mode};
-use crate::plant::{Bug, armed};
+use crate::plant::is_armed;
 use crate::record::{Next, Recorded, Stop};
 use crate::started::StartedExchange;
 
@@ -76,7 +76,7 @@ impl SecureRandom for Random {
             _ => None,
         });
         match next {
-            Next::Replayed(()) if armed(Bug::FreshRandomness) => {
+            Next::Replayed(()) if is_armed!(FreshRandomness) => {
                 pass::call(|| self.inner.fill(buffer))
             }
             Next::Replayed(()) => Ok(()),

@@ -10,7 +10,7 @@ use crate::config::ReplayConfig;
 use crate::error::ReplayError;
 use crate::hello::{HelloScan, HelloStatus};
 use crate::pass::{self, Mode};
-use crate::plant::{Bug, armed};
+use crate::plant::is_armed;
 use crate::question::{Question, Reply};
 use crate::record::{Record, Stop};
 
@@ -270,7 +270,11 @@ impl Session {
         else {
             return Err(ReplayError::NotParked);
         };
-        if signed { self.perform(handshake, out) } else { self.first_pass(handshake, out) }
+        if signed {
+            return self.perform(handshake, out);
+        }
+        let hello = HelloScan::default().scan(&handshake.received);
+        self.first_pass(handshake, hello, out)
     }
 
     /// Ends a parked handshake whose question cannot be answered, and appends the alert `internal_error`. The server's flight has
@@ -306,17 +310,17 @@ impl Session {
             return Err(too_long(out));
         }
         let handshake = Handshake { received, sent: Vec::new(), record: Box::default() };
-        self.first_pass(handshake, out)
+        self.first_pass(handshake, status, out)
     }
 
     /// Runs the handshake up to its next question. Where it may end without one, its connection has to be real.
     fn first_pass(
         &mut self,
         mut handshake: Handshake,
+        hello: HelloStatus,
         out: &mut Vec<u8>,
     ) -> Result<SessionStage, ReplayError> {
-        let status = HelloScan::default().scan(&handshake.received);
-        let may_end = status != (HelloStatus::Whole { offers_resumption: false });
+        let may_end = hello != (HelloStatus::Whole { offers_resumption: false });
         if may_end || handshake.record.key_is_local {
             return self.perform(handshake, out);
         }
@@ -373,7 +377,7 @@ impl Session {
         if let Some(stop) = handshake.record.why_stopped() {
             // Neither the connection nor its flight is used.
             drop(attempt);
-            if armed(Bug::SendRehearsal) {
+            if is_armed!(SendRehearsal) {
                 out.extend_from_slice(&flight);
             }
             return match stop {
@@ -399,7 +403,7 @@ impl Session {
         }
         match attempt {
             Attempt::Rehearsal(_) => match error {
-                Some(error) if armed(Bug::BelieveMute) => Err(error.into()),
+                Some(error) if is_armed!(BelieveMute) => Err(error.into()),
                 // It failed, or ended without a question: a real connection has to say so.
                 _ => self.perform(handshake, out),
             },

@@ -27,14 +27,9 @@ fn is_invisible() -> Result<(), String> {
 #[test]
 fn l16_every_planted_bug_is_found() {
     is_invisible().unwrap();
-    for bug in [
-        Bug::SkipMessageCheck,
-        Bug::SendRehearsal,
-        Bug::FreshRandomness,
-        Bug::AskTwice,
-        Bug::BelieveMute,
-    ] {
-        arm(bug);
+    for (_, bug, law) in Bug::ALL {
+        assert_eq!(*law, 16);
+        arm(*bug);
         let found = is_invisible();
         disarm();
         assert!(found.is_err(), "{bug:?} was not found");
