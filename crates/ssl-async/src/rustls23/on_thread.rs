@@ -11,10 +11,8 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
 use rustls::KeyLog;
-use rustls::pki_types::UnixTime;
 use rustls::server::{ClientHello, ProducesTickets, ResolvesServerCert, StoresServerSessions};
 use rustls::sign::CertifiedKey;
-use rustls::time_provider::TimeProvider;
 #[cfg(feature = "tokio")]
 use rustls::{ClientConfig, ServerConfig};
 
@@ -80,7 +78,6 @@ pub(crate) fn server(config: &ServerConfig) -> ServerConfig {
     config.cert_resolver = resolver;
     config.ticketer = OnThread::asked(config.ticketer, |hook| hook.enabled());
     config.session_storage = Arc::new(OnThread::new(config.session_storage));
-    config.time_provider = Arc::new(OnThread::new(config.time_provider));
     config.key_log = Arc::new(OnThread::new(config.key_log));
     config
 }
@@ -90,7 +87,6 @@ pub(crate) fn server(config: &ServerConfig) -> ServerConfig {
 #[cfg(feature = "tokio")]
 pub(crate) fn client(config: &ClientConfig) -> ClientConfig {
     let mut config = config.clone();
-    config.time_provider = Arc::new(OnThread::new(config.time_provider));
     config.key_log = Arc::new(OnThread::new(config.key_log));
     config
 }
@@ -147,18 +143,12 @@ impl StoresServerSessions for OnThread<dyn StoresServerSessions> {
     }
 }
 
-impl TimeProvider for OnThread<dyn TimeProvider> {
-    fn current_time(&self) -> Option<UnixTime> {
-        self.call(|hook| hook.current_time())
-    }
-}
-
 impl KeyLog for OnThread<dyn KeyLog> {
     fn log(&self, label: &str, client_random: &[u8], secret: &[u8]) {
         self.call(|hook| hook.log(label, client_random, secret));
     }
 
     fn will_log(&self, label: &str) -> bool {
-        self.call(|hook| hook.will_log(label))
+        self.hook.will_log(label)
     }
 }

@@ -18,8 +18,8 @@
 //! packet, and back. Only the task uses the transport. The handshakes of an acceptor are spread over its shards, each of
 //! which can park thousands of packets.
 //!
-//! A server that waits only for the signature of its key needs neither fiber nor shard: its handshakes are parked by
-//! [replay](crate::Parking) on the task itself, with the configuration of
+//! A server that waits only before its flight, for its key or its certificate for instance, needs neither fiber nor shard: its
+//! handshakes are parked by [replay](crate::Parking) on the task itself, with the configuration of
 //! [`SlowKey::server_config`](crate::SlowKey::server_config) or one whose provider was made by
 //! [`replayable`](crate::replayable). Everything else, and every client, uses the shards, whose threads start when the
 //! first packet needs one.
@@ -62,10 +62,11 @@
 //! - The error of a handshake is an [`SslError`](crate::SslError), which converts to `io::Error`.
 //! - Early data is given before the handshake ([`Connect::early_data`]) and read by [`TlsStream::read_early_data`].
 //! - During a handshake by replay, hooks of the configuration run on the task, as in tokio-rustls. In any other handshake they
-//!   run on a shard, in a job with a stack of 256 KiB ([`PoolBuilder::stack_size`](job_core::PoolBuilder::stack_size)). Only
-//!   the `async` hooks of this crate find the task's runtime there; task-locals are not set.
-//! - A hook of your own that waits for an engine blocks its thread in a replay. Ask for a fiber then, with
-//!   [`TlsAcceptor::parking`]. The hooks of this crate that wait do so themselves.
+//!   run on a shard: most of them with the task's runtime and the stack of a thread, the others in a job with a stack of
+//!   256 KiB ([`PoolBuilder::stack_size`](job_core::PoolBuilder::stack_size)); `docs/what-runs-in-a-job.md` has the table.
+//!   Task-locals are not set there.
+//! - A hook of your own that waits for an engine blocks its thread, unless you ask for a fiber with [`TlsAcceptor::parking`].
+//!   The hooks of this crate that wait do so themselves.
 //!
 //! `docs/slow-key-behind-rustls.md` has the table method by method.
 //!
