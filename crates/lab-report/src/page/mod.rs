@@ -35,8 +35,9 @@ pub fn report(results: &Results, verdict: &Verdict, origin: &Origin<'_>) -> Stri
          no client waits for an average. CPU is that of the serving threads.</p>"
     );
     for Breakdown { title, heads, lines, .. } in breakdowns(results) {
-        let lines: Vec<Vec<String>> =
-            lines.iter().map(|line| line.iter().map(|cell| escape(cell)).collect()).collect();
+        // Numbers look as everywhere on the page.
+        let shown = |cell: &String| cell.parse().map_or_else(|_| escape(cell), number);
+        let lines: Vec<_> = lines.iter().map(|line| line.iter().map(shown).collect()).collect();
         let table = table(title, &heads, &lines);
         let _ = write!(body, "<h2>{title}</h2>\n<div class=\"whole\">{table}</div>\n");
     }

@@ -87,6 +87,14 @@ fn every_plot_has_a_title_a_description_and_its_data() {
 }
 
 #[test]
+fn what_only_some_rows_have_is_there_with_its_thousands_apart() {
+    let mut results = whole();
+    assert!(!page_of(&results).contains("What only some rows have"));
+    results.rows[1].turned_away = 12_345;
+    assert!(page_of(&results).contains("<td>12,345</td>"));
+}
+
+#[test]
 fn what_never_happened_is_said_and_not_drawn() {
     let page = page_of(&whole());
     assert!(!page.contains("<h3>Faults so far"));
