@@ -60,7 +60,7 @@ pub(crate) fn clocks() -> Vec<Bench> {
     for (number, row) in real[0].iter().enumerate() {
         for (name, unit, better, of) in FIGURES {
             let figures = |runs: &[Vec<RowReport>]| {
-                Measured::of(runs.iter().map(|rows| of(&rows[number])).collect())
+                Measured::of(&runs.iter().map(|rows| of(&rows[number])).collect::<Vec<_>>())
             };
             let mean = |runs: &[Vec<RowReport>]| {
                 runs.iter().map(|rows| of(&rows[number])).sum::<f64>() / runs.len() as f64

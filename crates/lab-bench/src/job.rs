@@ -1,6 +1,6 @@
 //! What a job costs, beside OpenSSL's jobs and bare corosensei coroutines.
 //!
-//! Calls are out of line in every arm, as they are between crates; the rows `.inlined` let the compiler do what it can.
+//! Calls are out of line in every arm, as they are between crates.
 
 use std::hint::black_box;
 
@@ -40,22 +40,12 @@ fn raw_suspend(yielder: &Yielder<(), ()>) {
 
 #[inline(never)]
 fn start(pool: &JobPool, x: u32) -> u32 {
-    start_inlined(pool, x)
-}
-
-#[inline(always)]
-fn start_inlined(pool: &JobPool, x: u32) -> u32 {
     let step = pool.start(move || black_box(x)).expect("there is a fiber");
     step.finished().expect("it does not pause")
 }
 
 #[inline(never)]
 fn raw_start(stack: DefaultStack, x: u32) -> (DefaultStack, u32) {
-    raw_start_inlined(stack, x)
-}
-
-#[inline(always)]
-fn raw_start_inlined(stack: DefaultStack, x: u32) -> (DefaultStack, u32) {
     let mut coroutine = Coroutine::with_stack(stack, move |_: &Yielder<(), ()>, ()| black_box(x));
     let CoroutineResult::Return(value) = coroutine.resume(()) else {
         unreachable!("it does not suspend")
@@ -69,7 +59,7 @@ fn pausing(pool: &JobPool) -> Job<()> {
     step.paused().expect("it pauses")
 }
 
-fn ours_pause_resume(resume: impl Fn(Job<()>) -> Step<()>) -> impl FnMut() -> f64 {
+fn ours_pause_resume() -> impl FnMut() -> f64 {
     let pool = JobPool::new();
     let mut slot = Some(pausing(&pool));
     move || {
@@ -86,19 +76,16 @@ fn ours_pause_resume(resume: impl Fn(Job<()>) -> Step<()>) -> impl FnMut() -> f6
     }
 }
 
-fn raw_pause_resume(
-    suspend: fn(&Yielder<(), ()>),
-    resume: impl Fn(&mut Coroutine<(), (), ()>) -> CoroutineResult<(), ()>,
-) -> impl FnMut() -> f64 {
-    let mut coroutine = Coroutine::new(move |yielder, ()| {
+fn raw_pause_resume() -> impl FnMut() -> f64 {
+    let mut coroutine = Coroutine::new(|yielder, ()| {
         loop {
-            suspend(yielder);
+            raw_suspend(yielder);
         }
     });
     move || {
         nanoseconds_each(CALLS, || {
             for _ in 0..CALLS {
-                assert_eq!(resume(&mut coroutine), CoroutineResult::Yield(()));
+                assert_eq!(raw_resume(&mut coroutine), CoroutineResult::Yield(()));
             }
         })
     }
@@ -107,29 +94,13 @@ fn raw_pause_resume(
 /// One pause and one resume.
 pub(crate) fn pause_resume() -> Vec<Bench> {
     let name = "job.pause_resume";
-    let out_of_line = || ours_pause_resume(resume);
     let mut rows = vec![beside_openssl(name, |libcrypto| {
         let mut job = libcrypto.start_job(Body::PauseForEver).expect("it pauses");
         let theirs = || nanoseconds_each(CALLS, || (0..CALLS).for_each(|_| job.resume()));
-        in_turn(out_of_line(), theirs)
+        in_turn(ours_pause_resume(), theirs)
     })];
-    let raw = raw_pause_resume(raw_suspend, raw_resume);
-    rows.push(Bench::beside(format!("{name}.raw"), "corosensei", in_turn(out_of_line(), raw)));
-    let mut coroutine = Coroutine::new(|yielder: &Yielder<(), ()>, ()| {
-        loop {
-            yielder.suspend(());
-        }
-    });
-    let raw = || {
-        nanoseconds_each(CALLS, || {
-            for _ in 0..CALLS {
-                let step: CoroutineResult<(), ()> = coroutine.resume(());
-                assert_eq!(step, CoroutineResult::Yield(()));
-            }
-        })
-    };
-    let pair = in_turn(ours_pause_resume(Job::resume), raw);
-    rows.push(Bench::beside(format!("{name}.inlined"), "corosensei", pair));
+    let pair = in_turn(ours_pause_resume(), raw_pause_resume());
+    rows.push(Bench::beside(format!("{name}.raw"), "corosensei", pair));
     rows
 }
 
@@ -137,53 +108,29 @@ pub(crate) fn pause_resume() -> Vec<Bench> {
 pub(crate) fn start_finish() -> Vec<Bench> {
     let name = "job.start_finish";
     let pool = JobPool::new();
-    let ours = |start: fn(&JobPool, u32) -> u32| {
-        let pool = pool.clone();
-        move || {
-            nanoseconds_each(CALLS, || {
-                for x in 0..CALLS {
-                    assert_eq!(start(&pool, x), x);
-                }
-            })
-        }
-    };
-    let mut rows = vec![beside_openssl(name, |libcrypto| {
-        let theirs = || nanoseconds_each(CALLS, || (0..CALLS).for_each(|_| libcrypto.run_job()));
-        in_turn(ours(start), theirs)
-    })];
-    let raw = |start: fn(DefaultStack, u32) -> (DefaultStack, u32)| {
-        let mut stack = DefaultStack::new(STACK).ok();
-        move || {
-            nanoseconds_each(CALLS, || {
-                for x in 0..CALLS {
-                    let (used, value) = start(stack.take().expect("put back below"), x);
-                    stack = Some(used);
-                    assert_eq!(value, x);
-                }
-            })
-        }
-    };
-    let pair = in_turn(ours(start), raw(raw_start));
-    rows.push(Bench::beside(format!("{name}.raw"), "corosensei", pair));
-    let inlined = || {
+    let ours = || {
         nanoseconds_each(CALLS, || {
             for x in 0..CALLS {
-                assert_eq!(start_inlined(&pool, x), x);
+                assert_eq!(start(&pool, x), x);
             }
         })
     };
+    let mut rows = vec![beside_openssl(name, |libcrypto| {
+        let theirs = || nanoseconds_each(CALLS, || (0..CALLS).for_each(|_| libcrypto.run_job()));
+        in_turn(ours, theirs)
+    })];
     let mut stack = DefaultStack::new(STACK).ok();
-    let raw_inlined = || {
+    let raw = || {
         nanoseconds_each(CALLS, || {
             for x in 0..CALLS {
-                let (used, value) = raw_start_inlined(stack.take().expect("put back below"), x);
+                let (used, value) = raw_start(stack.take().expect("put back below"), x);
                 stack = Some(used);
                 assert_eq!(value, x);
             }
         })
     };
-    let pair = in_turn(inlined, raw_inlined);
-    rows.push(Bench::beside(format!("{name}.inlined"), "corosensei", pair));
+    let pair = in_turn(ours, raw);
+    rows.push(Bench::beside(format!("{name}.raw"), "corosensei", pair));
     rows
 }
 

@@ -5,11 +5,13 @@
 //!
 //! Exit status: 0 if the benches ran, 2 for a command line that cannot be understood.
 
+mod aim;
 mod clocks;
 mod device;
 mod engine;
 mod heartbeat;
 mod job;
+mod machine;
 mod measure;
 mod openssl;
 mod paced;
@@ -20,6 +22,8 @@ mod suite;
 mod tls;
 mod wait_ctx;
 
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -36,6 +40,9 @@ struct Args {
     /// Print one JSON document on stdout and nothing else there
     #[arg(long)]
     json: bool,
+    /// Write the table into this page, between its marks
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    page: Option<PathBuf>,
     /// Print the benches and about how long each takes, and run nothing
     #[arg(long)]
     list: bool,
@@ -72,15 +79,24 @@ fn run(args: &Args) -> Result<(), String> {
         println!("{:28} about {all} s", "together");
         return Ok(());
     }
+    let failed = |path: &Path, error| format!("{}: {error}", path.display());
+    // Read first: a run takes minutes.
+    let page = match &args.page {
+        Some(path) => Some((path, fs::read_to_string(path).map_err(|error| failed(path, error))?)),
+        None => None,
+    };
     let document = suite::run(&args.names, |said| match said {
         Said::Next(name, seconds) => eprintln!("{name} ... (about {seconds} s)"),
         Said::Again(name, why) => eprintln!("  {name} failed and is tried again: {why}"),
         Said::Result(bench) => eprintln!("  {bench}"),
+        Said::Over(seconds) => eprintln!("  after {seconds:.1} s"),
     })?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&document).expect("plain data"));
+    } else if let Some((path, page)) = page {
+        fs::write(path, document.page(&page)?).map_err(|error| failed(path, error))?;
     } else {
-        println!("{}", document.table());
+        println!("{}\n{}", document.machine, document.table());
     }
     Ok(())
 }

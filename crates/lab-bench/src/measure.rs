@@ -16,7 +16,8 @@ pub(crate) struct Measured {
 }
 
 impl Measured {
-    pub(crate) fn of(mut rounds: Vec<f64>) -> Self {
+    pub(crate) fn of(rounds: &[f64]) -> Self {
+        let mut rounds = rounds.to_vec();
         rounds.sort_by(f64::total_cmp);
         let (min, max) = (rounds[0], rounds[rounds.len() - 1]);
         Self { median: rounds[rounds.len() / 2], min, max, rounds: rounds.len() }
@@ -51,11 +52,11 @@ pub(crate) fn in_turn_of(
         our_rounds.push(ours());
         rival_rounds.push(rival());
     }
-    (Measured::of(our_rounds), Measured::of(rival_rounds))
+    (Measured::of(&our_rounds), Measured::of(&rival_rounds))
 }
 
 /// Measures what has no rival.
 pub(crate) fn alone(rounds: usize, mut ours: impl FnMut() -> f64) -> Measured {
     black_box(ours());
-    Measured::of((0..rounds).map(|_| ours()).collect())
+    Measured::of(&(0..rounds).map(|_| ours()).collect::<Vec<_>>())
 }

@@ -24,13 +24,7 @@ const OPENSSL_JOBS: usize = 100_000;
 
 /// `job.paused_count` and `job.paused_bytes`, beside corosensei's own stacks and OpenSSL's.
 pub(crate) fn paused() -> Vec<Bench> {
-    let available = available().unwrap_or(0);
-    let scaled = available < NEEDED;
-    let wanted = if scaled { MANY * (available / 2) as usize / NEEDED as usize } else { MANY };
-    let note = |bench: Bench| match scaled {
-        true => bench.with_note(format!("{available} bytes available, so {wanted} jobs asked for")),
-        false => bench,
-    };
+    let (wanted, note) = affordable(MANY, NEEDED);
     let (ours, raw, openssl) = (
         in_child("ours", wanted),
         in_child("corosensei", MANY.min(200_000)),
@@ -154,9 +148,26 @@ fn status(names: [&str; 2]) -> Result<u64, String> {
     Ok(field(names[0])? + field(names[1])?)
 }
 
-/// Bytes that processes can still get from this machine.
-pub(crate) fn available() -> Option<u64> {
-    kilobytes(&fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")
+/// How many of `many`, which need `needed` bytes together, this machine has memory for, and what notes on a row that there
+/// are fewer.
+pub(crate) fn affordable(many: usize, needed: u64) -> (usize, impl Fn(Bench) -> Bench) {
+    let available = fs::read_to_string("/proc/meminfo")
+        .ok()
+        .and_then(|text| kilobytes(&text, "MemAvailable:"))
+        .unwrap_or(0);
+    let scaled = available < needed;
+    let wanted = match scaled {
+        // Half of it: others need memory too.
+        true => (many as u64 * (available / 2) / needed) as usize,
+        false => many,
+    };
+    let note = move |bench: Bench| match scaled {
+        true => bench.with_note(format!(
+            "scaled down from {many} to {wanted}: {needed} bytes needed, {available} available"
+        )),
+        false => bench,
+    };
+    (wanted, note)
 }
 
 fn kilobytes(text: &str, name: &str) -> Option<u64> {

@@ -5,6 +5,8 @@ use core::fmt;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
+use crate::aim::Aim;
+use crate::machine::Machine;
 use crate::measure::Measured;
 
 /// Which way is good.
@@ -27,6 +29,7 @@ pub(crate) struct Bench {
     pub(crate) rival_value: Option<f64>,
     /// Above 1: ours is ahead.
     pub(crate) ratio: Option<f64>,
+    pub(crate) aim: Option<Aim>,
     pub(crate) runs: usize,
     pub(crate) min: Option<f64>,
     pub(crate) max: Option<f64>,
@@ -36,19 +39,9 @@ pub(crate) struct Bench {
 impl Bench {
     /// Ours in nanoseconds, lower is better, without a rival.
     pub(crate) fn nanoseconds(name: impl Into<String>, ours: Measured) -> Self {
-        Self {
-            name: name.into(),
-            value: Some(ours.median),
-            unit: "ns",
-            better: Better::Lower,
-            rival: None,
-            rival_value: None,
-            ratio: None,
-            runs: ours.rounds,
-            min: Some(ours.min),
-            max: Some(ours.max),
-            note: None,
-        }
+        let Measured { median, min, max, rounds } = ours;
+        let (value, min, max) = (Some(median), Some(min), Some(max));
+        Self { value, runs: rounds, min, max, ..Self::empty(name.into(), "ns") }
     }
 
     /// Ours beside a rival, in nanoseconds.
@@ -81,15 +74,25 @@ impl Bench {
         self
     }
 
+    /// Adds a note to those that are there.
     pub(crate) fn with_note(mut self, note: impl Into<String>) -> Self {
-        self.note = Some(note.into());
+        let note = note.into();
+        self.note = Some(match self.note {
+            Some(before) => format!("{before}; {note}"),
+            None => note,
+        });
         self
     }
 
     /// A bench that could not run.
     pub(crate) fn missing(name: impl Into<String>, unit: &'static str, why: String) -> Self {
+        Self { note: Some(why), ..Self::empty(name.into(), unit) }
+    }
+
+    fn empty(name: String, unit: &'static str) -> Self {
         Self {
-            name: name.into(),
+            aim: Aim::of(&name),
+            name,
             value: None,
             unit,
             better: Better::Lower,
@@ -99,8 +102,26 @@ impl Bench {
             runs: 0,
             min: None,
             max: None,
-            note: Some(why),
+            note: None,
         }
+    }
+
+    fn cells(&self) -> [String; 8] {
+        let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), plain);
+        let spread = match (self.min, self.max) {
+            (Some(min), Some(max)) if min < max => format!(" ({} to {})", plain(min), plain(max)),
+            _ => String::new(),
+        };
+        [
+            self.name.clone(),
+            number(self.value) + &spread,
+            self.unit.to_owned(),
+            self.rival.unwrap_or("-").to_owned(),
+            number(self.rival_value),
+            self.ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}")),
+            self.aim.map_or_else(|| "-".to_owned(), |aim| aim.verdict(self)),
+            self.note.clone().unwrap_or_default(),
+        ]
     }
 }
 
@@ -123,26 +144,22 @@ impl fmt::Display for Bench {
 /// All rows.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Document {
+    pub(crate) machine: Machine,
     pub(crate) benches: Vec<Bench>,
 }
+
+/// What `--page` puts the table between.
+const BEGIN: &str = "<!-- The figures: written by cargo xtask bench --page docs/figures.md -->\n";
+const END: &str = "<!-- End of the figures. -->";
 
 impl Document {
     /// The rows for people.
     pub(crate) fn table(&self) -> Table {
         let mut table = Table::new();
         table.load_style(presets::ASCII_MARKDOWN);
-        table.set_header(["name", "ours", "unit", "rival", "rival's", "ratio", "note"]);
+        table.set_header(["name", "ours", "unit", "rival", "rival's", "ratio", "aim", "note"]);
         for bench in &self.benches {
-            let number = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), plain);
-            table.add_row([
-                bench.name.clone(),
-                number(bench.value),
-                bench.unit.to_owned(),
-                bench.rival.unwrap_or("-").to_owned(),
-                number(bench.rival_value),
-                bench.ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}")),
-                bench.note.clone().unwrap_or_default(),
-            ]);
+            table.add_row(bench.cells());
         }
         for column in [1, 4, 5] {
             if let Some(column) = table.column_mut(column) {
@@ -151,14 +168,51 @@ impl Document {
         }
         table
     }
+
+    /// `page` with the rows between its marks.
+    ///
+    /// # Errors
+    ///
+    /// If it has no marks.
+    pub(crate) fn page(&self, page: &str) -> Result<String, String> {
+        let marked =
+            page.split_once(BEGIN).and_then(|(head, rest)| Some((head, rest.split_once(END)?.1)));
+        let (head, tail) = marked.ok_or_else(|| format!("the page has no lines {BEGIN}{END}"))?;
+        let mut rows = String::new();
+        for bench in &self.benches {
+            let cells = bench.cells().map(|cell| cell.replace('|', "/").replace('\n', " "));
+            rows += &format!("| `{}` | {} |\n", cells[0], cells[1..].join(" | "));
+        }
+        let header = "| name | ours | unit | rival | rival's | ratio | aim | note |\n| --- | --- | --- | --- | --- | --- | --- | --- |";
+        Ok(format!("{head}{BEGIN}\nOne run: {}.\n\n{header}\n{rows}\n{END}{tail}", self.machine))
+    }
 }
 
 /// Four significant digits are more than the machine repeats.
-fn plain(value: f64) -> String {
+pub(crate) fn plain(value: f64) -> String {
     match value.abs() {
         x if x >= 1000.0 => format!("{value:.0}"),
         x if x >= 100.0 => format!("{value:.1}"),
         x if x >= 1.0 => format!("{value:.2}"),
         _ => format!("{value:.4}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_keeps_what_is_outside_its_marks() {
+        let row = Bench::figure("job.start_finish", "ns", Better::Lower, 20.0);
+        let benches = vec![row.with_rival("OpenSSL", 90.0).with_note("a | b")];
+        let document = Document { machine: Machine::this(), benches };
+        let page = format!("# Title\n\n{BEGIN}old\n{END}\n\nText\n");
+        let once = document.page(&page).unwrap();
+        assert!(once.starts_with("# Title\n") && once.ends_with("Text\n"), "{once}");
+        assert!(once.contains("| `job.start_finish` | 20.00 | ns | OpenSSL | 90.00 | 4.50 | ratio 5: **missed** | a / b |"), "{once}");
+        assert_eq!(document.page(&once).unwrap(), once);
+        assert!(document.page("# No marks").is_err());
+        assert!(document.page(include_str!("../../../docs/figures.md")).is_ok());
     }
 }

@@ -1,7 +1,11 @@
 //! The list of benches, and running the selected ones.
 
+use std::time::Instant;
+
 use crate::{
-    clocks, device, engine, heartbeat, job, paused,
+    clocks, device, engine, heartbeat, job,
+    machine::{Machine, Ticks},
+    paused,
     report::{Bench, Document},
     sim, tls, wait_ctx,
 };
@@ -42,7 +46,7 @@ const ENTRIES: &[Entry] = &[
     entry("job.paused", 7, paused::paused),
     entry("tls.paused_bytes", 1, tls::paused_bytes),
     entry("tls.added_instructions", 12, tls::added_instructions),
-    entry("tls.cpu_vs_free_sign", 56, tls::cpu_vs_free_sign),
+    entry("tls.cpu_vs_free_sign", 65, tls::cpu_vs_free_sign),
     entry("tls.million_parked", 75, tls::million_parked),
 ];
 
@@ -94,23 +98,34 @@ pub(crate) enum Said<'a> {
     Again(&'static str, &'a str),
     /// A result is there.
     Result(&'a Bench),
+    /// The bench is over, after this number of seconds.
+    Over(f64),
 }
 
 /// Runs the benches whose names begin with one of `wanted`, or all, and says each result when it is there. A bench that
-/// panics is tried again; if it fails three times its row has the reason instead of a value, and the others run.
+/// panics is tried again; if it fails three times its row has the reason instead of a value, and the others run. The
+/// rows of a bench that did not have the machine for itself say so.
 ///
 /// # Errors
 ///
 /// The names there are, if one of `wanted` fits none.
 pub(crate) fn run(wanted: &[String], say: impl Fn(Said<'_>)) -> Result<Document, String> {
-    let mut benches = Vec::new();
+    let (mut benches, mut machine) = (Vec::new(), Machine::this());
+    let taken_since = |before: Option<Ticks>| Some(Ticks::now()?.taken_since(before?));
+    let at_first = Ticks::now();
     for entry in chosen(wanted)? {
         say(Said::Next(entry.name, entry.seconds));
-        let rows = attempt(entry, &say);
+        let (begun, before) = (Instant::now(), Ticks::now());
+        let mut rows = attempt(entry, &say);
+        if let Some(taken) = taken_since(before).filter(|taken| taken.is_much()) {
+            rows = rows.into_iter().map(|row| row.with_note(taken.to_string())).collect();
+        }
         rows.iter().for_each(|bench| say(Said::Result(bench)));
+        say(Said::Over(begun.elapsed().as_secs_f64()));
         benches.extend(rows);
     }
-    Ok(Document { benches })
+    machine.taken = taken_since(at_first);
+    Ok(Document { machine, benches })
 }
 
 fn attempt(entry: &Entry, say: &impl Fn(Said<'_>)) -> Vec<Bench> {

@@ -81,7 +81,7 @@ fn rounds(arms: &[(Serve, f64)]) -> Result<Vec<Vec<Turn>>, Box<dyn std::error::E
 }
 
 fn lateness(turns: &[Turn]) -> Measured {
-    Measured::of(turns.iter().map(|turn| turn.p99).collect())
+    Measured::of(&turns.iter().map(|turn| turn.p99).collect::<Vec<_>>())
 }
 
 fn served(turns: &[Turn]) -> String {
@@ -137,7 +137,7 @@ pub(crate) fn cpu() -> Vec<Bench> {
     match rounds(&arms) {
         Ok(turns) => {
             let [tokio, mio] = core::array::from_fn(|arm: usize| {
-                Measured::of(turns[arm].iter().map(|turn| turn.cpu).collect())
+                Measured::of(&turns[arm].iter().map(|turn| turn.cpu).collect::<Vec<_>>())
             });
             let bench = Bench::nanoseconds("tls.cpu_tokio_vs_mio", tokio);
             let note =

@@ -50,10 +50,10 @@ pub(crate) fn cpu_vs_free_sign() -> Vec<Bench> {
         let fiber = format!("tls.cpu_vs_free_sign{}{}", suite.suffix(), separated("."));
         let replay = format!("tls.cpu_vs_free_sign{}{}", suite.replay_suffix(), separated("_"));
         match measure(suite, checks) {
-            Ok(measured) => {
-                rows.extend(pair(fiber, &measured.fiber, &measured.free, None));
-                let on_fiber = Some(measured.fiber.serving.median);
-                rows.extend(pair(replay, &measured.replay, &measured.free, on_fiber));
+            Ok([free, on_fiber, by_replay]) => {
+                rows.extend(pair(fiber, &on_fiber, &free, None));
+                let on_fiber = Some(Measured::of(&on_fiber.serving).median);
+                rows.extend(pair(replay, &by_replay, &free, on_fiber));
             }
             Err(why) => {
                 rows.push(Bench::missing(fiber, "ns", why.clone()));
@@ -68,32 +68,23 @@ const RIVAL: &str = "rustls, free signature";
 const NOTE: &str = "CPU time of the serving thread for one handshake, clients out";
 
 /// The row of the serving thread and that of the whole process.
-fn pair(name: String, ours: &Cost, free: &Cost, on_fiber: Option<f64>) -> [Bench; 2] {
+fn pair(name: String, ours: &Rounds, free: &Rounds, on_fiber: Option<f64>) -> [Bench; 2] {
     let whole = "CPU time of the whole process, the device's signatures and checks in";
     let process = format!("{name}.process");
-    let note = on_fiber.map_or_else(
-        || NOTE.to_owned(),
-        |fiber| format!("{NOTE}; {fiber:.0} on a fiber in the same run"),
-    );
-    [
-        Bench::beside(name, RIVAL, (ours.serving, free.serving)).with_note(note),
-        Bench::beside(process, RIVAL, (ours.process, free.process)).with_note(whole),
-    ]
+    let rounds = ours.serving.iter().zip(&free.serving).map(|(ours, free)| ours / free);
+    let Measured { median, min, max, .. } = Measured::of(&rounds.collect::<Vec<_>>());
+    let row =
+        Bench::beside(name, RIVAL, (Measured::of(&ours.serving), Measured::of(&free.serving)));
+    let mut row = row.with_note(format!("{NOTE}; {median:.2} times ({min:.2} to {max:.2})"));
+    if let Some(fiber) = on_fiber {
+        row = row.with_note(format!("{fiber:.0} on a fiber in the same run"));
+    }
+    let both = (Measured::of(&ours.process), Measured::of(&free.process));
+    [row, Bench::beside(process, RIVAL, both).with_note(whole)]
 }
 
-/// CPU time of one handshake.
-struct Cost {
-    serving: Measured,
-    process: Measured,
-}
-
-struct Costs {
-    free: Cost,
-    fiber: Cost,
-    replay: Cost,
-}
-
-fn measure(suite: Suite, checks: CheckPolicy) -> Result<Costs, String> {
+/// The rounds with a free signature, on fibers, and by replay.
+fn measure(suite: Suite, checks: CheckPolicy) -> Result<[Rounds; 3], String> {
     let fixture = Fixture::new(suite)?;
     let config = SimConfig::signer(LATENCY, IN_FLIGHT as u32, IN_FLIGHT).map_err(text)?;
     let card = SimCard::start(config, Arc::clone(&fixture.keys)).map_err(text)?;
@@ -123,11 +114,10 @@ fn measure(suite: Suite, checks: CheckPolicy) -> Result<Costs, String> {
         }
     }
     card.stop();
-    let [free, fiber, replay] = rounds.map(Rounds::cost);
-    Ok(Costs { free, fiber, replay })
+    Ok(rounds)
 }
 
-/// Nanoseconds for each handshake, round by round.
+/// Nanoseconds of CPU time for each handshake, round by round.
 #[derive(Default)]
 struct Rounds {
     serving: Vec<f64>,
@@ -139,10 +129,6 @@ impl Rounds {
         let each = |time: Duration| time.as_nanos() as f64 / HANDSHAKES as f64;
         self.serving.push(each(spent.serving));
         self.process.push(each(spent.process));
-    }
-
-    fn cost(self) -> Cost {
-        Cost { serving: Measured::of(self.serving), process: Measured::of(self.process) }
     }
 }
 

@@ -22,14 +22,12 @@ use rand_chacha::ChaCha8Rng;
 use tls_replay::ReplayConfig;
 
 use super::party::{Client, Fixture, Keeper, Replaying, Server, Stood, Wire};
-use crate::paused::{available, numbers_of_child, resident};
+use crate::paused::{affordable, numbers_of_child, resident};
 use crate::report::{Bench, Better};
 
 const MANY: usize = 1_000_000;
 /// Memory for that many, with room to spare.
 const NEEDED: u64 = 3 << 30;
-/// Bytes of one handshake if a million may take 2.2 GB.
-const LIMIT: f64 = 2_200.0;
 const DRAWN: usize = 1_000;
 const SEED: u64 = 18;
 /// Hellos that are made one after the other before the server hears them, so that the memory of their clients is one
@@ -40,9 +38,7 @@ const BATCH: usize = 256;
 pub(crate) fn million_parked() -> Vec<Bench> {
     const COUNT: &str = "tls.million_parked";
     const BYTES: &str = "tls.million_parked.bytes";
-    let available = available().unwrap_or(0);
-    let wanted =
-        if available < NEEDED { MANY * available as usize / NEEDED as usize } else { MANY };
+    let (wanted, scaled) = affordable(MANY, NEEDED);
     match numbers_of_child("million-parked", wanted).as_deref() {
         Ok(&[parked, bytes, seconds, completed, verified]) => {
             let note = format!(
@@ -50,10 +46,8 @@ pub(crate) fn million_parked() -> Vec<Bench> {
             );
             let whole = format!("{:.2} GB in all, page tables in", parked * bytes / 1e9);
             vec![
-                Bench::figure(COUNT, "count", Better::Higher, parked).with_note(note),
-                Bench::figure(BYTES, "bytes", Better::Lower, bytes)
-                    .with_rival("the limit", LIMIT)
-                    .with_note(whole),
+                scaled(Bench::figure(COUNT, "count", Better::Higher, parked).with_note(note)),
+                scaled(Bench::figure(BYTES, "bytes", Better::Lower, bytes).with_note(whole)),
             ]
         }
         Ok(numbers) => vec![Bench::missing(COUNT, "count", format!("it said {numbers:?}"))],

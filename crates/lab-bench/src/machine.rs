@@ -1,0 +1,129 @@
+//! The machine that a run measures, and how much of it the run had: other processes and the host of a virtual machine take
+//! time away, which the figures cannot tell from our own.
+
+use core::fmt;
+use std::fs;
+use std::thread;
+
+use serde::Serialize;
+
+/// What was measured on, and when.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Machine {
+    date: String,
+    processor: String,
+    processors: usize,
+    kernel: String,
+    /// Of the whole run.
+    pub(crate) taken: Option<Taken>,
+}
+
+impl Machine {
+    pub(crate) fn this() -> Self {
+        let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let model =
+            cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
+        let release = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        Self {
+            date: time::OffsetDateTime::now_utc().date().to_string(),
+            processor: model.unwrap_or("a processor without a name").to_owned(),
+            processors: thread::available_parallelism().map_or(1, usize::from),
+            kernel: format!("{} {}", std::env::consts::OS, release.trim()),
+            taken: None,
+        }
+    }
+}
+
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { date, processor, processors, kernel, taken } = self;
+        write!(f, "{date}, {processors} x {processor}, {}, {kernel}", std::env::consts::ARCH)?;
+        taken.map_or(Ok(()), |taken| write!(f, "; {taken}"))
+    }
+}
+
+/// The machine's time that a run did not get, in percent of all of it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub(crate) struct Taken {
+    /// By the host of a virtual machine.
+    stolen: f64,
+    /// By other processes.
+    others: f64,
+}
+
+impl Taken {
+    /// Whether figures suffer.
+    pub(crate) fn is_much(self) -> bool {
+        self.stolen > 1.0 || self.others > 10.0
+    }
+}
+
+impl fmt::Display for Taken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { stolen, others } = self;
+        write!(
+            f,
+            "other processes had {others:.0} % of the machine's time, and its host {stolen:.1} %"
+        )
+    }
+}
+
+/// The kernel's counts of time, in its ticks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Ticks {
+    all: f64,
+    idle: f64,
+    stolen: f64,
+    /// This process and its children.
+    ours: f64,
+}
+
+impl Ticks {
+    /// `None` where the kernel does not say.
+    pub(crate) fn now() -> Option<Self> {
+        let read = |path| fs::read_to_string(path).ok();
+        Self::parse(&read("/proc/stat")?, &read("/proc/self/stat")?)
+    }
+
+    fn parse(machine: &str, process: &str) -> Option<Self> {
+        let numbers = |text: &str| -> Vec<f64> {
+            text.split_whitespace().filter_map(|number| number.parse().ok()).collect()
+        };
+        // user, nice, system, idle, waiting for disks, two kinds of interrupts, stolen; guests are in the first two.
+        let machine = numbers(machine.lines().next()?.strip_prefix("cpu ")?);
+        // The name of the process may have spaces, and is in parentheses. Then come its state and 10 other fields.
+        let process = numbers(process.rsplit_once(')')?.1);
+        Some(Self {
+            all: machine.get(..8)?.iter().sum(),
+            idle: machine[3] + machine[4],
+            stolen: machine[7],
+            ours: process.get(10..14)?.iter().sum(),
+        })
+    }
+
+    /// What was taken between `before` and this.
+    pub(crate) fn taken_since(self, before: Self) -> Taken {
+        let of = |field: fn(&Self) -> f64| (field(&self) - field(&before)).max(0.0);
+        let (all, stolen) = (of(|t| t.all), of(|t| t.stolen));
+        let others = (all - of(|t| t.idle) - stolen - of(|t| t.ours)).max(0.0);
+        let percent = |ticks: f64| ticks / all.max(1.0) * 100.0;
+        Taken { stolen: percent(stolen), others: percent(others) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_taken_is_neither_idle_nor_ours() {
+        let process = |own| format!("7 (a (name) b) S 1 7 7 0 -1 0 0 0 0 0 {own} 0 0 0 20 0 1 0");
+        let before = Ticks::parse("cpu  100 0 100 800 0 0 0 0 0 0\ncpu0", &process(50)).unwrap();
+        let after = Ticks::parse("cpu  500 0 200 1200 0 0 0 100 0 0\n", &process(250)).unwrap();
+        let taken = after.taken_since(before);
+        assert_eq!(taken, Taken { stolen: 10.0, others: 30.0 });
+        assert!(taken.is_much());
+        assert!(!after.taken_since(after).is_much());
+        assert_eq!(Ticks::parse("intr 1", ""), None);
+    }
+}
