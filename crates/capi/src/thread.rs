@@ -38,19 +38,32 @@ thread_local! {
 
 /// The state of this thread.
 struct Thread {
-    /// The handle of the innermost running job, or 0.
-    current: Cell<usize>,
+    current: Cell<Current>,
     /// Calls of `ASYNC_block_pause` without their `ASYNC_unblock_pause`. As in OpenSSL, it is the thread's, not the job's.
     blocks: Cell<u32>,
     home: Cell<Option<&'static Home>>,
     pool: RefCell<Option<JobPool>>,
-    entries: RefCell<Vec<Entry>>,
-    free: RefCell<Vec<u32>>,
+    table: RefCell<Table>,
+}
+
+/// The innermost running job.
+#[derive(Clone, Copy)]
+struct Current {
+    /// 0 outside a job.
+    handle: usize,
+    wait: Option<&'static WaitRecord>,
+}
+
+/// The places for jobs, and which of them are free.
+struct Table {
+    entries: Vec<Entry>,
+    free: Vec<u32>,
 }
 
 /// A place for one job.
 struct Entry {
     record: &'static JobRecord,
+    wait: Option<&'static WaitRecord>,
     phase: Phase,
     /// The job's default library context, while it is paused.
     library: LibraryContext,
@@ -127,135 +140,53 @@ impl Call {
     }
 }
 
-impl Thread {
-    const fn new() -> Self {
-        Self {
-            current: Cell::new(0),
-            blocks: Cell::new(0),
-            home: Cell::new(None),
-            pool: RefCell::new(None),
-            entries: RefCell::new(Vec::new()),
-            free: RefCell::new(Vec::new()),
-        }
-    }
-
-    /// The public half, made by the first call that needs it.
-    fn home(&self) -> Option<&'static Home> {
-        if self.home.get().is_none() {
-            self.home.set(Home::take());
-        }
-        self.home.get()
-    }
-
-    /// The pool, made without a limit if there is none yet.
-    fn pool(&self) -> JobPool {
-        self.pool.borrow_mut().get_or_insert_with(|| make_pool(0)).clone()
-    }
-
+impl Table {
     /// A place for a job that begins, and its handle.
-    fn admit(&self, wait: Option<&'static WaitRecord>) -> Option<(usize, usize)> {
-        let home = self.home()?;
-        let mut entries = self.entries.borrow_mut();
-        let free = self.free.borrow_mut().pop();
-        let place = match free {
+    #[inline]
+    fn admit(
+        &mut self,
+        home: &'static Home,
+        wait: Option<&'static WaitRecord>,
+    ) -> Option<(usize, usize)> {
+        let place = match self.free.pop() {
             Some(place) => place as usize,
-            None => {
-                let place = entries.len();
-                entries.try_reserve(1).ok()?;
-                let record = JobRecord::take(home, u32::try_from(place).ok()?)?;
-                let library = LibraryContext::NONE;
-                entries.push(Entry { record, phase: Phase::Free, library });
-                place
-            }
+            None => self.grow(home)?,
         };
-        let entry = &mut entries[place];
+        let entry = &mut self.entries[place];
         entry.phase = Phase::Running;
-        let record = entry.record;
-        let handle = record.begin(wait.map_or(0, |wait| wait.address().addr()));
+        entry.wait = wait;
+        let handle = entry.record.begin(wait.map_or(0, |wait| wait.address().addr()));
         if let Some(wait) = wait {
-            wait.attach(record);
+            wait.attach(entry.record);
         }
         Some((place, handle))
     }
 
+    #[cold]
+    fn grow(&mut self, home: &'static Home) -> Option<usize> {
+        let place = self.entries.len();
+        self.entries.try_reserve(1).ok()?;
+        let record = JobRecord::take(home, u32::try_from(place).ok()?)?;
+        let (phase, library) = (Phase::Free, LibraryContext::NONE);
+        self.entries.push(Entry { record, wait: None, phase, library });
+        Some(place)
+    }
+
     /// The job at a place has ended.
-    fn release(&self, place: usize) {
-        let mut entries = self.entries.borrow_mut();
-        let entry = &mut entries[place];
-        WaitRecord::detach(entry.record);
+    #[inline]
+    fn release(&mut self, place: usize) {
+        let entry = &mut self.entries[place];
+        if let Some(wait) = entry.wait.take() {
+            wait.detach(entry.record);
+        }
         entry.record.end();
         entry.phase = Phase::Free;
-        self.free.borrow_mut().push(u32::try_from(place).expect("places are counted so"));
+        self.free.push(u32::try_from(place).expect("places are counted so"));
     }
 
-    /// Takes a paused job out, to resume it.
-    fn take_paused(&self, handle: usize) -> Result<(usize, Job<c_int>, LibraryContext), Outcome> {
-        let Some(record) = JobRecord::find(handle) else {
-            let is_ours = JobRecord::is_ours(handle);
-            complain(if is_ours { Complaint::StaleJob } else { Complaint::ForeignJob });
-            return Err(Outcome::NoSuchJob);
-        };
-        if !self.home.get().is_some_and(|home| record.is_at(home)) {
-            complain(Complaint::OtherThread);
-            return Err(Outcome::Refused);
-        }
-        let place = record.place();
-        let mut entries = self.entries.borrow_mut();
-        let entry = &mut entries[place];
-        match mem::replace(&mut entry.phase, Phase::Running) {
-            Phase::Paused(job) => Ok((place, job, entry.library)),
-            phase => {
-                let is_orphan = matches!(phase, Phase::Orphan(_));
-                entry.phase = phase;
-                complain(if is_orphan { Complaint::OrphanedJob } else { Complaint::RunningJob });
-                Err(if is_orphan { Outcome::NoSuchJob } else { Outcome::Refused })
-            }
-        }
-    }
-
-    /// A switch to a job has ended.
-    fn settle_step(&self, place: usize, step: Step<c_int>, library: LibraryContext) -> Outcome {
-        let home = self.home.get().expect("a thread with a job has a home");
-        match step {
-            Step::Finished(value) => {
-                home.counts.finished.add();
-                home.counts.live.subtract();
-                self.release(place);
-                Outcome::Finished(value)
-            }
-            Step::Paused(job) => {
-                home.counts.pauses.add();
-                let mut entries = self.entries.borrow_mut();
-                let entry = &mut entries[place];
-                entry.library = library;
-                entry.phase = Phase::Paused(job);
-                Outcome::Paused(entry.record.handle())
-            }
-        }
-    }
-
-    /// Acts on what other threads, or this one, have said about paused jobs.
-    fn read_news(&self) {
-        let Some(home) = self.home.get().filter(|home| home.has_news()) else { return };
-        home.take_news(|record, news| {
-            if !record.is_at(home) || record.handle() == 0 {
-                return;
-            }
-            let place = record.place();
-            let reclaimed = self.orphan_or_reclaim(home, place, news);
-            if let Some(job) = reclaimed {
-                forget(job);
-                home.counts.reclaimed.add();
-                home.counts.live.subtract();
-                self.release(place);
-            }
-        });
-    }
-
-    /// Returns the job if it is to be reclaimed.
-    fn orphan_or_reclaim(&self, home: &Home, place: usize, news: u8) -> Option<Job<c_int>> {
-        let mut entries = self.entries.borrow_mut();
-        let phase = &mut entries[place].phase;
+    /// Acts on news about the job at a place. Returns the job if it is to be reclaimed.
+    fn orphan_or_reclaim(&mut self, home: &Home, place: usize, news: u8) -> Option<Job<c_int>> {
+        let phase = &mut self.entries[place].phase;
         let job = match mem::replace(phase, Phase::Running) {
             Phase::Paused(job) if news & FREED != 0 => {
                 home.counts.orphans.add();
@@ -273,22 +204,124 @@ impl Thread {
         }
         Some(job)
     }
+}
+
+impl Thread {
+    const fn new() -> Self {
+        Self {
+            current: Cell::new(Current { handle: 0, wait: None }),
+            blocks: Cell::new(0),
+            home: Cell::new(None),
+            pool: RefCell::new(None),
+            table: RefCell::new(Table { entries: Vec::new(), free: Vec::new() }),
+        }
+    }
+
+    /// The public half, made by the first call that needs it.
+    fn home(&self) -> Option<&'static Home> {
+        if self.home.get().is_none() {
+            self.home.set(Home::take());
+        }
+        self.home.get()
+    }
+
+    /// The pool, made without a limit if there is none yet.
+    fn pool(&self) -> JobPool {
+        self.pool.borrow_mut().get_or_insert_with(|| make_pool(0)).clone()
+    }
+
+    /// Takes a paused job out, to resume it.
+    fn take_paused(
+        &self,
+        handle: usize,
+    ) -> Result<(usize, Job<c_int>, LibraryContext, Current), Outcome> {
+        let Some(record) = JobRecord::find(handle) else {
+            let is_ours = JobRecord::is_ours(handle);
+            complain(if is_ours { Complaint::StaleJob } else { Complaint::ForeignJob });
+            return Err(Outcome::NoSuchJob);
+        };
+        if !self.home.get().is_some_and(|home| record.is_at(home)) {
+            complain(Complaint::OtherThread);
+            return Err(Outcome::Refused);
+        }
+        let place = record.place();
+        let mut table = self.table.borrow_mut();
+        let entry = &mut table.entries[place];
+        match mem::replace(&mut entry.phase, Phase::Running) {
+            Phase::Paused(job) => {
+                let running = Current { handle, wait: entry.wait };
+                Ok((place, job, entry.library, self.current.replace(running)))
+            }
+            phase => {
+                let is_orphan = matches!(phase, Phase::Orphan(_));
+                entry.phase = phase;
+                complain(if is_orphan { Complaint::OrphanedJob } else { Complaint::RunningJob });
+                Err(if is_orphan { Outcome::NoSuchJob } else { Outcome::Refused })
+            }
+        }
+    }
+
+    /// A switch to a job has ended.
+    fn settle_step(&self, place: usize, step: Step<c_int>, library: LibraryContext) -> Outcome {
+        let home = self.home.get().expect("a thread with a job has a home");
+        match step {
+            Step::Finished(value) => {
+                home.counts.finished.add();
+                home.counts.live.subtract();
+                self.table.borrow_mut().release(place);
+                Outcome::Finished(value)
+            }
+            Step::Paused(job) => {
+                home.counts.pauses.add();
+                let entry = &mut self.table.borrow_mut().entries[place];
+                entry.library = library;
+                entry.phase = Phase::Paused(job);
+                Outcome::Paused(entry.record.handle())
+            }
+        }
+    }
+
+    /// Acts on what other threads, or this one, have said about paused jobs.
+    #[inline]
+    fn read_news(&self) {
+        if let Some(home) = self.home.get().filter(|home| home.has_news()) {
+            self.read_news_of(home);
+        }
+    }
+
+    #[cold]
+    fn read_news_of(&self, home: &'static Home) {
+        home.take_news(|record, news| {
+            if !record.is_at(home) || record.handle() == 0 {
+                return;
+            }
+            let place = record.place();
+            let reclaimed = self.table.borrow_mut().orphan_or_reclaim(home, place, news);
+            if let Some(job) = reclaimed {
+                forget(job);
+                home.counts.reclaimed.add();
+                home.counts.live.subtract();
+                self.table.borrow_mut().release(place);
+            }
+        });
+    }
 
     /// Ends the thread's jobs and drops its pool.
     fn clean_up(&self) {
         self.read_news();
         let Some(home) = self.home.get() else { return };
-        let places = self.entries.borrow().len();
+        let places = self.table.borrow().entries.len();
         for place in 0..places {
-            let phase = mem::replace(&mut self.entries.borrow_mut()[place].phase, Phase::Free);
+            let phase =
+                mem::replace(&mut self.table.borrow_mut().entries[place].phase, Phase::Free);
             match phase {
                 Phase::Free => {}
-                Phase::Running => self.entries.borrow_mut()[place].phase = phase,
+                Phase::Running => self.table.borrow_mut().entries[place].phase = phase,
                 Phase::Paused(job) | Phase::Orphan(job) => {
                     forget(job);
                     home.counts.dropped.add();
                     home.counts.live.subtract();
-                    self.release(place);
+                    self.table.borrow_mut().release(place);
                 }
             }
         }
@@ -306,14 +339,14 @@ impl Drop for Thread {
         let thread = unsafe { libc::gettid() };
         let is_main = u32::try_from(thread) == Ok(std::process::id());
         let has_job = |entry: &Entry| !matches!(entry.phase, Phase::Free);
-        if is_main && self.entries.borrow().iter().any(has_job) {
+        if is_main && self.table.borrow().entries.iter().any(has_job) {
             // The process ends, and devices may still write to the stacks of paused jobs.
             mem::forget(self.pool.take());
-            mem::forget(self.entries.take());
+            mem::forget(mem::take(&mut self.table.borrow_mut().entries));
             return;
         }
         self.clean_up();
-        for entry in self.entries.take() {
+        for entry in mem::take(&mut self.table.borrow_mut().entries) {
             entry.record.give_back();
         }
         home.give_back();
@@ -360,7 +393,7 @@ pub(crate) fn init(max_jobs: usize, at_once: usize) -> bool {
 /// `ASYNC_cleanup_thread`
 pub(crate) fn clean_up() {
     let _ = THREAD.try_with(|thread| {
-        if thread.current.get() != 0 {
+        if thread.current.get().handle != 0 {
             complain(Complaint::InsideJob);
             return;
         }
@@ -383,11 +416,11 @@ pub(crate) unsafe fn start(
     let Some(call) = (unsafe { Call::new(function, args, size) }) else { return Outcome::NoMemory };
     let admitted = THREAD.try_with(|thread| {
         thread.read_news();
-        let pool = thread.pool();
-        let (place, handle) = thread.admit(wait)?;
-        Some((pool, place, thread.current.replace(handle)))
+        let (pool, home) = (thread.pool(), thread.home()?);
+        let (place, handle) = thread.table.borrow_mut().admit(home, wait)?;
+        Some((pool, home, place, thread.current.replace(Current { handle, wait })))
     });
-    let (pool, place, outer) = match admitted {
+    let (pool, home, place, outer) = match admitted {
         Ok(Some(admitted)) => admitted,
         Ok(None) => return Outcome::NoMemory,
         Err(_) => return Outcome::Over,
@@ -398,7 +431,6 @@ pub(crate) unsafe fn start(
     present.install(left);
     let settled = THREAD.try_with(|thread| {
         thread.current.set(outer);
-        let home = thread.home.get().expect("made when the job was admitted");
         match step {
             Ok(step) => {
                 home.counts.count_start();
@@ -406,7 +438,7 @@ pub(crate) unsafe fn start(
             }
             Err(_) => {
                 home.counts.no_jobs.add();
-                thread.release(place);
+                thread.table.borrow_mut().release(place);
                 Outcome::NoJobs
             }
         }
@@ -418,10 +450,9 @@ pub(crate) unsafe fn start(
 pub(crate) fn resume(handle: usize) -> Outcome {
     let taken = THREAD.try_with(|thread| {
         thread.read_news();
-        let taken = thread.take_paused(handle)?;
-        Ok((taken, thread.current.replace(handle)))
+        thread.take_paused(handle)
     });
-    let ((place, job, library), outer) = match taken {
+    let (place, job, library, outer) = match taken {
         Ok(Ok(taken)) => taken,
         Ok(Err(refused)) => return refused,
         Err(_) => return Outcome::Over,
@@ -440,12 +471,11 @@ pub(crate) fn resume(handle: usize) -> Outcome {
 
 /// `ASYNC_pause_job`. Nothing happens outside a job, and where pausing is blocked.
 pub(crate) fn pause() {
-    let running = THREAD.try_with(|thread| {
-        if thread.blocks.get() > 0 { None } else { JobRecord::find(thread.current.get()) }
-    });
-    let Ok(Some(record)) = running else { return };
-    if job_core::pause() == Pause::Resumed
-        && let Some(wait) = WaitRecord::of(record)
+    let running = THREAD.try_with(|thread| (thread.current.get(), thread.blocks.get()));
+    let Ok((Current { handle, wait }, 0)) = running else { return };
+    if handle != 0
+        && job_core::pause() == Pause::Resumed
+        && let Some(wait) = wait
     {
         wait.open_window();
     }
@@ -454,13 +484,13 @@ pub(crate) fn pause() {
 /// The handle of the running job, or 0.
 #[inline]
 pub(crate) fn current() -> usize {
-    THREAD.try_with(|thread| thread.current.get()).unwrap_or(0)
+    THREAD.try_with(|thread| thread.current.get().handle).unwrap_or(0)
 }
 
 /// `ASYNC_block_pause` and `ASYNC_unblock_pause`
 pub(crate) fn change_blocks(change: impl FnOnce(u32) -> u32) {
     let _ = THREAD.try_with(|thread| {
-        if thread.current.get() != 0 {
+        if thread.current.get().handle != 0 {
             thread.blocks.set(change(thread.blocks.get()));
         }
     });

@@ -133,15 +133,14 @@ impl WaitRecord {
         }
     }
 
-    /// A job has ended, before its record forgets the context.
+    /// A job of the context has ended.
     #[inline]
-    pub(crate) fn detach(job: &JobRecord) {
-        let Some(record) = CONTEXTS.find(job.wait()) else { return };
-        if ptr::eq(record.job.load(Ordering::Relaxed), job) {
-            record.job.store(ptr::null_mut(), Ordering::Release);
+    pub(crate) fn detach(&'static self, job: &JobRecord) {
+        if ptr::eq(self.job.load(Ordering::Relaxed), job) {
+            self.job.store(ptr::null_mut(), Ordering::Release);
         }
-        if record.state.load(Ordering::Acquire) == FREED_WITH_JOB {
-            record.release();
+        if self.state.load(Ordering::Acquire) == FREED_WITH_JOB {
+            self.release();
         }
     }
 
@@ -181,9 +180,14 @@ impl WaitRecord {
         // An application that follows the manual frees the session of a paused job when the engine's descriptor has become
         // readable. The cleanups below close the descriptor: this is the last chance to see it.
         let woken = if jobs.is_empty() || !record.is_readable() { 0 } else { WOKEN };
-        let ctx = record.parts().ctx.take();
-        // Runs the cleanups.
-        drop(ctx);
+        if record.all_fds().is_empty() {
+            // The table is as good as a new one then, and serves the next context.
+            record.open_window();
+        } else {
+            let ctx = record.parts().ctx.take();
+            // Runs the cleanups.
+            drop(ctx);
+        }
         record.parts().callback = None;
         if jobs.is_empty() {
             record.state.store(0, Ordering::Release);
