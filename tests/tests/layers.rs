@@ -38,7 +38,7 @@ const LAYERS: &[Row] = &[
           testing: "wait-timeout" },
     Row { layer: 2, name: "engine-core",
           ours:    "job-core wait-ctx",
-          others:  "nix rustc-hash slab thiserror tracing metrics?",
+          others:  "forkguard nix rustc-hash slab thiserror tracing metrics?",
           testing: "libc rustix" },
     Row { layer: 3, name: "crypto-ops",
           ours:    "engine-core",

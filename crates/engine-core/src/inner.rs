@@ -113,8 +113,7 @@ impl<W: Work> EngineInner<W> {
         self.breaker.as_ref().map_or(BreakerState::Closed, |breaker| lock(breaker).state(now))
     }
 
-    /// Whether the engine relies on threads, and this is a child made by `fork`, where they are not. Costs a system call
-    /// only if it relies on any.
+    /// Whether the engine relies on threads, and this is a child made by `fork`, where they are not.
     pub(crate) fn is_elsewhere(&self) -> bool {
         (self.relies_on_threads || self.waker.is_attached()) && !self.waker.home().is_here()
     }

@@ -165,8 +165,8 @@ impl OwnedThreads {
     }
 
     /// The process that the threads are in.
-    pub fn home(&self) -> HomeProcess {
-        self.home
+    pub fn home(&self) -> &HomeProcess {
+        &self.home
     }
 
     /// Waits, at most `deadline`, until all threads have ended, and joins them. Returns how many were not joined by then. It

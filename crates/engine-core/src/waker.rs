@@ -93,7 +93,7 @@ impl DriverWaker {
     }
 
     /// The process of the engine and its drivers.
-    pub(crate) fn home(&self) -> HomeProcess {
+    pub(crate) fn home(&self) -> &HomeProcess {
         self.0.threads.home()
     }
 
