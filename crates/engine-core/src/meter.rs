@@ -1,6 +1,7 @@
 //! What an engine counts: counters, gauges with their peaks, and three histograms of where time is spent.
 
 use core::fmt;
+use core::ops::Deref;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -18,7 +19,7 @@ pub(crate) struct Meter {
     clock: Arc<dyn Clock>,
     pub(crate) counters: Counters,
     /// Requests that exist, cancelled ones that a device still holds included.
-    pub(crate) requests: Gauge,
+    pub(crate) requests: Apart<Gauge>,
     /// Requests that wait for a ring entry.
     pub(crate) waiters: Gauge,
     pub(crate) queue_wait: Histogram,
@@ -33,7 +34,7 @@ pub(crate) struct Meter {
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
         #[derive(Debug, Default)]
-        pub(crate) struct Counters { $(pub(crate) $name: AtomicU64,)+ }
+        pub(crate) struct Counters { $(pub(crate) $name: Apart<AtomicU64>,)+ }
 
         /// What an engine has counted since it was built. The numbers are read one by one: they agree with each other
         /// only while nothing is in flight.
@@ -143,7 +144,7 @@ impl Meter {
         Self {
             clock,
             counters: Counters::default(),
-            requests: Gauge::new(),
+            requests: Apart::default(),
             waiters: Gauge::new(),
             queue_wait: Histogram::new(),
             device_time: Histogram::new(),
@@ -202,6 +203,20 @@ impl Meter {
         }
         *waiters -= 1;
         self.requests.now() == 0
+    }
+}
+
+/// A value that shares no cache line with others. Callers and devices count on different processors; two counters in one
+/// line would have it move between them at each count.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct Apart<T>(T);
+
+impl<T> Deref for Apart<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
     }
 }
 

@@ -265,12 +265,14 @@ impl<W: Work> Future for Pending<W> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let state = self.state();
-        // The waker first: once armed, a completion on another thread uses it.
-        match self.wakes_by {
-            WakesBy::OwnWaker => {
-                state.in_flight.notifier().set_route(Route::Waker(cx.waker().clone()));
+        // The waker first: once armed, a completion on another thread uses it. A settled request wakes no more.
+        if !state.is_settled() {
+            match self.wakes_by {
+                WakesBy::OwnWaker => {
+                    state.in_flight.notifier().set_route(Route::Waker(cx.waker().clone()));
+                }
+                WakesBy::Session => state.set_task(cx.waker()),
             }
-            WakesBy::Session => state.set_task(cx.waker()),
         }
         self.poll_armed()
     }

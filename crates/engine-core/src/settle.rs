@@ -43,7 +43,7 @@ impl<W: Work> Settle<W> for EngineInner<W> {
             let result = self.planted(result);
             match role {
                 Role::Device => self.settle_device(state, work, result),
-                Role::Standby => drop(self.publish(state, result)),
+                Role::Standby => drop(self.publish(state, Some(work), result)),
             }
         }
         self.handle_room(role);
@@ -60,30 +60,38 @@ impl<W: Work> EngineInner<W> {
         result: Result<W::Output, EngineError>,
     ) {
         self.note_outcome(&result);
-        if let Err(error) = &result {
-            if let Some(at) = self.next_attempt(state, error) {
-                return self.attempt_at(state, work, at, error);
+        let work = match &result {
+            Ok(_) => Some(work),
+            Err(error) => {
+                if let Some(at) = self.next_attempt(state, error) {
+                    return self.attempt_at(state, work, at, error);
+                }
+                match self.fall_back(state, work, error) {
+                    FellBack::Now => return,
+                    // The standby already took over at the deadline; drop the late error.
+                    FellBack::Before => return state.discard_late(None),
+                    FellBack::Never => None,
+                }
             }
-            match self.fall_back(state, work, error) {
-                FellBack::Now => return,
-                // The standby already took over at the deadline; drop the late error.
-                FellBack::Before => return state.discard_late(None),
-                FellBack::Never => {}
-            }
-        }
-        self.publish(state, result);
+        };
+        self.publish(state, work, result);
         if state.is_on_standby() {
             // Its second request may still be queued there.
             drop(self.withdraw(state.id));
         }
     }
 
-    /// Stores the outcome, deregisters the request and wakes its caller. False if it was settled before: then the result
-    /// is erased.
+    /// Stores the outcome with the work done, deregisters the request and wakes its caller. False if it was settled
+    /// before: then the result is erased.
     #[inline]
-    fn publish(&self, state: &RequestState<W>, result: Result<W::Output, EngineError>) -> bool {
+    fn publish(
+        &self,
+        state: &RequestState<W>,
+        work: Option<Foreign<W>>,
+        result: Result<W::Output, EngineError>,
+    ) -> bool {
         let registered = Registered { engine: self, state };
-        let Some(stored) = state.store(result) else {
+        let Some(stored) = state.store(work, result) else {
             core::mem::forget(registered);
             return false;
         };
@@ -98,7 +106,7 @@ impl<W: Work> EngineInner<W> {
             return false;
         }
         let queued = state.may_be_queued();
-        let failed = self.publish(state, Err(error));
+        let failed = self.publish(state, None, Err(error));
         if queued {
             drop(self.withdraw(state.id));
         }
@@ -164,7 +172,8 @@ impl<W: Work> EngineInner<W> {
         if let Err(request) = self.enter(Role::Standby, state, request) {
             drop(request.into_work());
             let bound = self.queue(Role::Standby).bound();
-            self.publish(state, Err(EngineError::Refused(RefusedReason::QueueFull { bound })));
+            let full = EngineError::Refused(RefusedReason::QueueFull { bound });
+            self.publish(state, None, Err(full));
         }
         FellBack::Now
     }
@@ -198,7 +207,7 @@ impl<W: Work> EngineInner<W> {
             return;
         }
         if self.fall_back(&state, work, &error) == FellBack::Never {
-            self.publish(&state, Err(error));
+            self.publish(&state, None, Err(error));
         }
     }
 

@@ -57,7 +57,8 @@ pub(crate) struct RequestState<W: Work> {
 
 struct Kept<W: Work> {
     result: Option<Result<W::Output, EngineError>>,
-    /// A copy of the work for the standby.
+    /// A copy of the work for the standby. Beside a result it is the work itself, for the caller to drop: its thread has
+    /// most likely allocated it, and freeing memory of another thread takes the allocator's locks.
     spare: Option<Foreign<W>>,
     /// The task that polls a request whose notifier wakes a session.
     task: Option<Foreign<Waker>>,
@@ -194,7 +195,8 @@ impl<W: Work> RequestState<W> {
     }
 
     pub(crate) fn take_spare(&self) -> Option<Foreign<W>> {
-        self.lock().spare.take()
+        let mut kept = self.lock();
+        if kept.result.is_some() { None } else { kept.spare.take() }
     }
 
     /// Records that the request, having waited, is about to be handed to the device. Before the hand-over, because the
@@ -241,10 +243,14 @@ impl<W: Work> RequestState<W> {
         }
     }
 
-    /// Settles the request: stores its result, for [`wake`](Self::wake) to announce. `None` if it was settled before:
-    /// the result is late, and was erased.
+    /// Settles the request: stores its result with the work, for [`wake`](Self::wake) to announce. `None` if it was settled
+    /// before: the result is late, and was erased.
     #[inline]
-    pub(crate) fn store(&self, result: Result<W::Output, EngineError>) -> Option<Stored<'_, W>> {
+    pub(crate) fn store(
+        &self,
+        work: Option<Foreign<W>>,
+        result: Result<W::Output, EngineError>,
+    ) -> Option<Stored<'_, W>> {
         self.times.completed.store(self.meter.now_ns(), Ordering::Relaxed);
         let ending = if result.is_ok() { Ending::Done } else { Ending::Failed };
         let mut kept = self.lock();
@@ -256,7 +262,7 @@ impl<W: Work> RequestState<W> {
         }
         let error = result.as_ref().err().cloned();
         kept.result = Some(result);
-        let spare = kept.spare.take();
+        let spare = core::mem::replace(&mut kept.spare, work);
         drop(kept);
         drop(spare);
         // From here on a subscriber of the log may panic.
@@ -294,7 +300,7 @@ impl<W: Work> RequestState<W> {
 
     /// [Stores](Self::store) and [wakes](Self::wake), for a request whose engine is gone.
     pub(crate) fn finish(&self, result: Result<W::Output, EngineError>) {
-        if let Some(stored) = self.store(result) {
+        if let Some(stored) = self.store(None, result) {
             self.wake(stored);
         }
     }
@@ -338,11 +344,11 @@ impl<W: Work> RequestState<W> {
 
     /// Takes the result. `None` while the request is not settled, and for a cancelled one.
     pub(crate) fn collect(&self) -> Option<Result<W::Output, EngineError>> {
-        let (result, task) = {
+        let (result, task, work) = {
             let mut kept = self.lock();
-            (kept.result.take()?, kept.task.take())
+            (kept.result.take()?, kept.task.take(), kept.spare.take())
         };
-        drop(task);
+        drop((task, work));
         let completed = self.times.completed.load(Ordering::Relaxed);
         let delay = Duration::from_nanos(self.meter.now_ns().saturating_sub(completed));
         self.meter.resume_delay.record(delay);
@@ -368,13 +374,14 @@ impl<W: Work> RequestState<W> {
             drop(self.take_spare());
             return Abandoned::Cancelled;
         }
-        let result = self.lock().result.take();
-        if let Some(result) = result {
-            self.discard_late(result.ok());
-            return Abandoned::Settled;
-        }
-        drop(self.take_spare());
-        Abandoned::WithSession
+        let (result, work) = {
+            let mut kept = self.lock();
+            (kept.result.take(), kept.spare.take())
+        };
+        drop(work);
+        let Some(result) = result else { return Abandoned::WithSession };
+        self.discard_late(result.ok());
+        Abandoned::Settled
     }
 
     /// Blocks the thread until the request is settled, or until `timeout` has passed.
