@@ -34,6 +34,7 @@ mod support;
 mod thread_pool;
 #[cfg(feature = "jobs")]
 mod whose_stack;
+mod whose_thread;
 
 #[cfg(feature = "jobs")]
 use machine::Machine;
