@@ -10,7 +10,7 @@ use rustls::sign::CertifiedKey;
 use rustls::time_provider::TimeProvider;
 use zeroize::Zeroizing;
 
-use crate::pass::{self, Mode};
+use crate::pass::{self, Asked, Mode};
 use crate::plant::is_armed;
 use crate::record::{Context, LoggedSecret, Next, Record, Recorded};
 
@@ -38,7 +38,8 @@ impl ResolvesServerCert for Hook<dyn ResolvesServerCert> {
             Next::Replayed(key) => key,
             Next::Live => self.0.resolve(hello),
             Next::Stopped => None,
-            Next::New => match pass::call_postponable(|| self.0.resolve(hello)) {
+            Next::New => match pass::call_postponable(Asked::Certificate, || self.0.resolve(hello))
+            {
                 Ok(key) => {
                     pass::with(|record| record.push(Recorded::Certificate(key.clone())));
                     key
@@ -69,7 +70,7 @@ fn resumption(
         Next::Replayed(plain) => plain,
         Next::Live => ask(),
         Next::Stopped => None,
-        Next::New => match pass::call_postponable(ask) {
+        Next::New => match pass::call_postponable(Asked::Ticket, ask) {
             Ok(plain) => {
                 pass::with(|record| record.push_resumption(plain.as_deref()));
                 plain
@@ -110,7 +111,7 @@ impl ProducesTickets for Hook<dyn ProducesTickets> {
             Next::Replayed(ticket) => ticket,
             Next::Live => self.0.encrypt(plain),
             Next::Stopped => None,
-            Next::New => match pass::call_postponable(|| self.0.encrypt(plain)) {
+            Next::New => match pass::call_postponable(Asked::Ticket, || self.0.encrypt(plain)) {
                 Ok(ticket) => {
                     pass::with(|record| record.push_sealed(ticket.as_deref()));
                     ticket

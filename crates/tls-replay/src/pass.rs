@@ -25,7 +25,7 @@ pub(crate) enum Mode {
 thread_local! {
     static MODE: Cell<Mode> = const { Cell::new(Mode::Live) };
     static RECORD: RefCell<Option<Box<Record>>> = const { RefCell::new(None) };
-    static MAY_POSTPONE: Cell<bool> = const { Cell::new(false) };
+    static MAY_POSTPONE: Cell<Option<Asked>> = const { Cell::new(None) };
     static POSTPONED: RefCell<Option<Box<dyn Any + Send>>> = const { RefCell::new(None) };
     static PROBED: Cell<bool> = const { Cell::new(false) };
 }
@@ -41,7 +41,7 @@ pub(crate) fn run<T>(
     work: impl FnOnce() -> T,
 ) -> (Box<Record>, T) {
     /// Restores what was before, also if `work` panics.
-    struct Restore(Mode, bool, Option<Box<Record>>);
+    struct Restore(Mode, Option<Asked>, Option<Box<Record>>);
     impl Drop for Restore {
         fn drop(&mut self) {
             MODE.set(self.0);
@@ -50,7 +50,7 @@ pub(crate) fn run<T>(
         }
     }
     let restore =
-        Restore(MODE.replace(mode), MAY_POSTPONE.replace(false), RECORD.replace(Some(record)));
+        Restore(MODE.replace(mode), MAY_POSTPONE.replace(None), RECORD.replace(Some(record)));
     let done = work();
     let record = RECORD.take().expect("a pass ends with its record");
     drop(restore);
@@ -79,11 +79,11 @@ pub(crate) fn stop(why: Stop) {
 
 /// Calls a hook, outside the pass: a handshake that the hook makes itself is not recorded.
 pub(crate) fn call<T>(hook: impl FnOnce() -> T) -> T {
-    call_in(false, hook)
+    call_in(None, hook)
 }
 
 /// As [`call`], for a hook that may postpone its answer; the error is then what it handed over.
-pub(crate) fn call_postponable<T>(hook: impl FnOnce() -> T) -> Result<T, Context> {
+pub(crate) fn call_postponable<T>(asked: Asked, hook: impl FnOnce() -> T) -> Result<T, Context> {
     /// Restores what was before, also if the hook panics after it has postponed.
     struct Restore(Option<Box<dyn Any + Send>>);
     impl Drop for Restore {
@@ -92,7 +92,7 @@ pub(crate) fn call_postponable<T>(hook: impl FnOnce() -> T) -> Result<T, Context
         }
     }
     let restore = Restore(POSTPONED.take());
-    let answer = call_in(true, hook);
+    let answer = call_in(Some(asked), hook);
     let postponed = POSTPONED.take();
     drop(restore);
     match postponed {
@@ -101,8 +101,8 @@ pub(crate) fn call_postponable<T>(hook: impl FnOnce() -> T) -> Result<T, Context
     }
 }
 
-fn call_in<T>(may_postpone: bool, hook: impl FnOnce() -> T) -> T {
-    struct Restore(Mode, bool);
+fn call_in<T>(may_postpone: Option<Asked>, hook: impl FnOnce() -> T) -> T {
+    struct Restore(Mode, Option<Asked>);
     impl Drop for Restore {
         fn drop(&mut self) {
             MODE.set(self.0);
@@ -145,15 +145,28 @@ pub(crate) fn deliver() {
 /// }
 /// ```
 pub fn postpone<T: Any + Send>(context: T) -> Result<(), T> {
-    if !can_postpone() {
+    if asked().is_none() {
         return Err(context);
     }
     drop(POSTPONED.replace(Some(Box::new(context))));
     Ok(())
 }
 
-/// Whether [`postpone`] would succeed now: for a hook whose context is costly to make.
-pub fn can_postpone() -> bool {
+/// A question whose answer a hook can postpone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Asked {
+    /// Of a certificate resolver.
+    Certificate,
+    /// Of a key-exchange group.
+    KeyExchange,
+    /// Of a ticketer or a session store.
+    Ticket,
+}
+
+/// What the hook that runs now was asked, if [`postpone`] would succeed. A hook that may also be called by another one, as a
+/// group is by a resolver that makes a connection of its own, postpones only what it was asked itself.
+pub fn asked() -> Option<Asked> {
     MAY_POSTPONE.get()
 }
 

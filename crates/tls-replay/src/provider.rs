@@ -11,7 +11,7 @@ use rustls::{Error, NamedGroup, ProtocolVersion};
 
 use crate::error::{ABANDONED, NotReplayable};
 use crate::mute;
-use crate::pass::{self, Mode};
+use crate::pass::{self, Asked, Mode};
 use crate::plant::is_armed;
 use crate::record::{Next, Recorded, Stop};
 use crate::started::StartedExchange;
@@ -124,7 +124,9 @@ impl SupportedKxGroup for Group {
                 if signs_at_once() {
                     return Err(ABANDONED);
                 }
-                let started = match pass::call_postponable(|| self.inner.start()) {
+                let started = match pass::call_postponable(Asked::KeyExchange, || {
+                    self.inner.start()
+                }) {
                     Ok(started) => started.inspect_err(record_failure)?,
                     Err(context) => {
                         pass::with(|record| record.ask_key_exchange_start(self.name(), context));
@@ -162,7 +164,7 @@ impl SupportedKxGroup for Group {
                     return Err(ABANDONED);
                 }
                 let call = || self.inner.start_and_complete(peer_share);
-                let mut done = match pass::call_postponable(call) {
+                let mut done = match pass::call_postponable(Asked::KeyExchange, call) {
                     Ok(done) => done.inspect_err(record_failure)?,
                     Err(context) => {
                         pass::with(|record| {

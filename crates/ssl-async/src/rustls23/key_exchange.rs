@@ -13,7 +13,7 @@ use rustls::ffdhe_groups::FfdheGroup;
 use rustls::{Error, NamedGroup, PeerMisbehaved, ProtocolVersion};
 
 use crate::rustls23::engine_error::wrap;
-use crate::rustls23::postponed::{Reply, can_postpone, postpone_operation};
+use crate::rustls23::postponed::{Asked, Reply, asked, postpone_operation};
 
 /// The engine for a session's key exchanges, if it has one.
 ///
@@ -54,10 +54,15 @@ impl KeyExchange {
     fn current() -> Option<Arc<Engine<CryptoOp>>> {
         match job_core::current() {
             Some(job) => job.local::<Self>()?.0.clone(),
-            None if can_postpone() => LENT.with_borrow(Clone::clone),
+            None if is_asked() => LENT.with_borrow(Clone::clone),
             None => None,
         }
     }
+}
+
+/// Whether the exchange can be postponed.
+fn is_asked() -> bool {
+    asked() == Some(Asked::KeyExchange)
 }
 
 thread_local! {
@@ -158,7 +163,7 @@ impl SupportedKxGroup for OffloadedGroup {
             return on_thread_stack(|| self.inner.start());
         };
         let op = AgreeOp::start(self.group);
-        if can_postpone() {
+        if is_asked() {
             postpone_operation(Arc::clone(&engine), op.into(), |output| {
                 Ok(Reply::KeyExchangeStart(Ok(started(engine, output?)?)))
             });
@@ -174,7 +179,7 @@ impl SupportedKxGroup for OffloadedGroup {
         };
         let op = AgreeOp::start_and_complete(self.group, peer).map_err(misbehaved)?;
         let group = self.group;
-        if can_postpone() {
+        if is_asked() {
             postpone_operation(engine, op.into(), move |output| {
                 Ok(Reply::KeyExchange(agreed(group, output?)?))
             });

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use engine_core::{DeviceError, Engine, EngineError, Pending, Work};
 use rustls::SignatureScheme;
 use rustls::sign::SigningKey;
+pub(super) use tls_replay::{Asked, Reply, asked, waits_later};
 use tls_replay::{Question, ReplayKey, Session};
-pub(super) use tls_replay::{Reply, can_postpone, waits_later};
 use wait_ctx::Notifier;
 
 type Answered = Result<Reply, EngineError>;
@@ -40,7 +40,7 @@ struct HookContext(Box<Begin>);
 
 type Begin = dyn FnOnce(Option<&Notifier>) -> PendingAnswer + Send;
 
-/// Postpones the answer of the current hook, which [can be postponed](can_postpone) and returns at once, with any value.
+/// Postpones the answer of the current hook, which [was asked](asked) for it and returns at once, with any value.
 pub(super) fn postpone(begin: impl FnOnce(Option<&Notifier>) -> PendingAnswer + Send + 'static) {
     let postponed = tls_replay::postpone(HookContext(Box::new(begin)));
     debug_assert!(postponed.is_ok(), "the hook has asked whether it can postpone");

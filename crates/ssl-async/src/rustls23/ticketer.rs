@@ -10,7 +10,7 @@ use rustls::server::ProducesTickets;
 
 use crate::rustls23::on_thread;
 use crate::rustls23::openings;
-use crate::rustls23::postponed::{Reply, can_postpone, postpone_operation, waits_later};
+use crate::rustls23::postponed::{Asked, Reply, asked, postpone_operation, waits_later};
 
 /// Makes a ticketer whose tickets `engine` seals and opens. Give it to rustls as `ServerConfig::ticketer`.
 ///
@@ -93,7 +93,7 @@ impl OffloadedTicketer {
 
     /// Runs `op`; in a replay its result is postponed, as the answer that `reply` makes of it.
     fn run(&self, op: TicketOp, reply: fn(Option<Vec<u8>>) -> Reply) -> Option<Vec<u8>> {
-        if can_postpone() {
+        if asked() == Some(Asked::Ticket) {
             let engine = Arc::clone(&self.engine);
             postpone_operation(engine, op.into(), move |output| Ok(reply(result(output))));
             return None;
@@ -131,7 +131,7 @@ impl ProducesTickets for OffloadedTicketer {
         let now = self.engine.now();
         let key = self.keys(now)?.opening_key(ticket, now)?.clone();
         // A replay has a limit of its own.
-        let counts = !can_postpone();
+        let counts = asked() != Some(Asked::Ticket);
         if counts && !openings::admit(now) {
             tracing::trace!("ssl.ticket_not_opened");
             return None;

@@ -18,7 +18,9 @@ use rustls::{
     DigitallySignedStruct, DistinguishedName, Error, HandshakeKind, NamedGroup, ServerConfig,
     SignatureScheme,
 };
-use tls_replay::{Question, ReplayError, Reply, SessionStage, postpone, replayable, waits_later};
+use tls_replay::{
+    Asked, Question, ReplayError, Reply, SessionStage, asked, postpone, replayable, waits_later,
+};
 
 use crate::world::{Pair, V12, V13, Want, World};
 
@@ -88,9 +90,9 @@ struct LaterGroup;
 
 impl SupportedKxGroup for LaterGroup {
     fn start(&self) -> Result<Box<dyn ActiveKeyExchange>, Error> {
-        match postpone("context".to_owned()) {
-            Ok(()) => Err(Error::General("ignored".to_owned())),
-            Err(_) => kx_group::X25519.start(),
+        match asked() == Some(Asked::KeyExchange) && postpone("context".to_owned()).is_ok() {
+            true => Err(Error::General("ignored".to_owned())),
+            false => kx_group::X25519.start(),
         }
     }
 
@@ -264,6 +266,26 @@ fn a_key_pair_that_cannot_be_made_ends_the_handshake_as_with_rustls() {
     let error = Error::General("no randomness".to_owned());
     let refused = pair.resume(Reply::KeyExchangeStart(Err(error.clone())));
     assert_eq!(refused, Err(ReplayError::Tls(error)));
+}
+
+/// Asks a group while it resolves, as one does that fetches a certificate over TLS.
+#[derive(Debug)]
+struct Connects(Arc<CertifiedKey>);
+
+impl ResolvesServerCert for Connects {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        assert_eq!(asked(), Some(Asked::Certificate));
+        LaterGroup.start().unwrap();
+        Some(Arc::clone(&self.0))
+    }
+}
+
+#[test]
+fn a_group_that_another_hook_calls_postpones_nothing() {
+    let mut world = World::new(exchanging());
+    world.server.cert_resolver = Arc::new(Connects(Arc::clone(&world.resolver.certified)));
+    let mut pair = world.pair();
+    assert_eq!(handshake(&world, &mut pair), ["exchange", "signature"]);
 }
 
 #[test]
