@@ -116,6 +116,6 @@ fn a_planted_repetition_is_found_with_its_files() {
     };
     assert_eq!(
         repeated(Path::new("src/lib.rs"), &read),
-        ["Line: src/a/deep.rs, src/lib.rs", "Page: src/lib.rs, src/b.rs"]
+        ["Line: src/a/deep.rs, src/lib.rs", "Page: src/b.rs, src/lib.rs"]
     );
 }
