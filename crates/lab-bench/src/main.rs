@@ -6,6 +6,7 @@
 //! Exit status: 0 if the benches ran, 2 for a command line that cannot be understood.
 
 mod aim;
+mod capi;
 mod clocks;
 mod device;
 mod engine;

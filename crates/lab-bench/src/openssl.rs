@@ -1,4 +1,5 @@
-//! OpenSSL's own jobs and wait contexts, from the system's libcrypto.so.3, loaded at run time: nothing links to it.
+//! OpenSSL's own jobs and wait contexts, from the system's libcrypto.so.3, and those of the crate `capi`, loaded at run
+//! time: nothing links to either.
 //!
 //! The only unsafe code of the lab. Every function has the type that its manual page gives it.
 
@@ -7,6 +8,7 @@
 use std::ffi::{c_int, c_void};
 use std::hint::black_box;
 use std::marker::PhantomData;
+use std::path::Path;
 use std::ptr;
 use std::sync::OnceLock;
 
@@ -26,8 +28,11 @@ type SetWaitFd =
 type ChangedFds =
     unsafe extern "C" fn(*mut c_void, *mut c_int, *mut usize, *mut c_int, *mut usize) -> c_int;
 
-/// `ASYNC_pause_job`, for the bodies of jobs, which are given no context.
-static PAUSE_JOB: OnceLock<unsafe extern "C" fn() -> c_int> = OnceLock::new();
+/// `ASYNC_pause_job` of OpenSSL's and of ours, for the bodies of jobs, which are given no context.
+static PAUSE_JOB: [OnceLock<unsafe extern "C" fn() -> c_int>; 2] = [const { OnceLock::new() }; 2];
+
+const OPENSSL: usize = 0;
+const OURS: usize = 1;
 
 const ASYNC_PAUSE: c_int = 2;
 const ASYNC_FINISH: c_int = 3;
@@ -41,6 +46,8 @@ pub(crate) enum Body {
 
 /// The functions used. Never unloaded, for its thread-local state outlives any scope of ours.
 pub(crate) struct LibCrypto {
+    /// `OPENSSL` or `OURS`.
+    which: usize,
     start_job: StartJob,
     cleanup_thread: unsafe extern "C" fn(),
     wait_ctx_new: unsafe extern "C" fn() -> *mut c_void,
@@ -55,19 +62,28 @@ pub(crate) struct LibCrypto {
 
 impl LibCrypto {
     pub(crate) fn load() -> Result<Self, String> {
-        Self::open().map_err(|why| format!("no libcrypto.so.3: {why}"))
+        Self::open(OPENSSL, "libcrypto.so.3".as_ref())
+            .map_err(|why| format!("no libcrypto.so.3: {why}"))
     }
 
-    fn open() -> Result<Self, libloading::Error> {
-        // SAFETY: libcrypto's initialisers may run at any time in any process.
-        let library = unsafe { Library::new("libcrypto.so.3") }?;
+    /// The same functions of the crate `capi`, from the library that is built with this program.
+    pub(crate) fn ours() -> Result<Self, String> {
+        let lab = std::env::current_exe().map_err(|why| why.to_string())?;
+        let path = lab.with_file_name("deps").join("liblayby_async.so");
+        Self::open(OURS, &path).map_err(|why| format!("no {}: {why}", path.display()))
+    }
+
+    fn open(which: usize, path: &Path) -> Result<Self, libloading::Error> {
+        // SAFETY: the initialisers of both libraries may run at any time in any process.
+        let library = unsafe { Library::new(path) }?;
         let library: &'static Library = Box::leak(Box::new(library));
-        PAUSE_JOB.get_or_init(|| {
+        PAUSE_JOB[which].get_or_init(|| {
             find(library, "ASYNC_pause_job").expect("a libcrypto with jobs can pause them")
         });
         let wait_ctx_new: unsafe extern "C" fn() -> *mut c_void =
             find(library, "ASYNC_WAIT_CTX_new")?;
         Ok(Self {
+            which,
             start_job: find(library, "ASYNC_start_job")?,
             cleanup_thread: find(library, "ASYNC_cleanup_thread")?,
             wait_ctx_new,
@@ -110,9 +126,11 @@ impl LibCrypto {
 
     /// A job that pauses; `None` if there is none to be had.
     pub(crate) fn start_job(&self, body: Body) -> Option<OpenSslJob<'_>> {
-        let function = match body {
-            Body::PauseOnce => pause_once,
-            Body::PauseForEver => pause_for_ever,
+        let function: Function = match (body, self.which) {
+            (Body::PauseOnce, OPENSSL) => pause_once::<OPENSSL>,
+            (Body::PauseOnce, _) => pause_once::<OURS>,
+            (Body::PauseForEver, OPENSSL) => pause_for_ever::<OPENSSL>,
+            (Body::PauseForEver, _) => pause_for_ever::<OURS>,
         };
         let mut handle = ptr::null_mut();
         let paused = self.call(&mut handle, function) == ASYNC_PAUSE;
@@ -165,18 +183,18 @@ extern "C" fn return_at_once(_args: *mut c_void) -> c_int {
     1
 }
 
-extern "C" fn pause_once(_args: *mut c_void) -> c_int {
-    pause()
+extern "C" fn pause_once<const WHICH: usize>(_args: *mut c_void) -> c_int {
+    pause::<WHICH>()
 }
 
-extern "C" fn pause_for_ever(_args: *mut c_void) -> c_int {
+extern "C" fn pause_for_ever<const WHICH: usize>(_args: *mut c_void) -> c_int {
     loop {
-        pause();
+        pause::<WHICH>();
     }
 }
 
-fn pause() -> c_int {
-    let pause_job = PAUSE_JOB.get().expect("loaded before any job was started");
+fn pause<const WHICH: usize>() -> c_int {
+    let pause_job = PAUSE_JOB[WHICH].get().expect("loaded before any job was started");
     // SAFETY: called inside a job.
     unsafe { pause_job() }
 }

@@ -82,7 +82,8 @@ pub(crate) fn child(arm: &str, jobs: usize) -> Result<(), String> {
     let (count, after) = match arm {
         "ours" => ours(jobs)?,
         "corosensei" => raw(jobs)?,
-        "openssl" => openssl(jobs)?,
+        "openssl" => openssl(&LibCrypto::load()?, jobs)?,
+        "capi" => openssl(&LibCrypto::ours()?, jobs)?,
         _ => return Err(format!("unknown arm {arm}")),
     };
     let bytes = after.saturating_sub(before) as f64 / count.max(1) as f64;
@@ -126,8 +127,7 @@ fn raw(jobs: usize) -> Result<(usize, u64), String> {
     Ok((count, after))
 }
 
-fn openssl(jobs: usize) -> Result<(usize, u64), String> {
-    let libcrypto = LibCrypto::load()?;
+fn openssl(libcrypto: &LibCrypto, jobs: usize) -> Result<(usize, u64), String> {
     let paused: Vec<_> = (0..jobs).map_while(|_| libcrypto.start_job(Body::PauseOnce)).collect();
     Ok((paused.len(), resident()?))
 }

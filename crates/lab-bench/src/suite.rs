@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::{
-    clocks, device, engine, heartbeat, job,
+    capi, clocks, device, engine, heartbeat, job,
     machine::{Machine, Ticks},
     paused,
     report::{Bench, Document},
@@ -32,6 +32,7 @@ const ENTRIES: &[Entry] = &[
     entry("job.start_finish", 1, job::start_finish),
     entry("job.first_start", 4, job::first_start),
     entry("job.cold_resume", 1, job::cold_resume),
+    entry("capi", 5, capi::capi),
     entry("engine.per_op", 1, engine::per_op),
     entry("engine.wake_sleeping", 1, engine::wake_sleeping),
     entry("engine.mass_cancel", 2, engine::mass_cancel),
