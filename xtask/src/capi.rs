@@ -7,8 +7,7 @@ use std::process::{Command, ExitCode};
 
 use clap::Args;
 
-use crate::lab;
-use crate::usage::usage_error;
+use crate::lab::{self, usage_error};
 use crate::workspace::Workspace;
 
 #[derive(Args, Debug)]
