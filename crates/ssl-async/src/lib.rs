@@ -93,7 +93,7 @@
 //! | signatures through an engine of your own | [`offload::signing_key`] for a rustls `SigningKey`, [`offload::key_handle`] for a key that a device knows by its handle |
 //! | key exchange | [`offload::key_exchange`] and [`SslContext::key_exchange`] |
 //! | session tickets | [`offload::tickets`] |
-//! | the choice of the own certificate | [`resolve::server_certificate`], [`resolve::client_certificate`], or [`Acceptor`] |
+//! | the choice of the own certificate | [`CertStore`] by host; [`resolve::server_certificate`], [`resolve::client_certificate`], or [`Acceptor`] |
 //! | the verdict on the peer's certificate | [`verify::server_certificate`], [`verify::client_certificate`] |
 //!
 //! Each is chosen on its own. What is not offloaded runs as in plain rustls.

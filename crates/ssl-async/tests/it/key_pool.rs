@@ -20,7 +20,7 @@ use ssl_async::{KeyPool, KeyPoolBuilder, SignError, SlowKey, SlowKeyError};
 use crate::support::{Identity, KeyType, fixture, provider};
 
 /// The software key of an identity.
-fn private(identity: &Identity) -> Arc<dyn SigningKey> {
+pub(crate) fn private(identity: &Identity) -> Arc<dyn SigningKey> {
     let der = PrivateKeyDer::from_pem_slice(identity.pem.as_bytes()).unwrap();
     any_supported_type(&der).unwrap()
 }

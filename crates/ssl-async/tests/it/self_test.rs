@@ -8,10 +8,6 @@ use std::thread::Thread;
 
 use engine_core::EngineError;
 use rustls::SignatureScheme;
-use rustls::crypto::aws_lc_rs::sign::any_supported_type;
-use rustls::pki_types::PrivateKeyDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::sign::SigningKey;
 use rustls::version::{TLS12, TLS13};
 use ssl_async::crypto_ops::encoding::raw_from_der;
 use ssl_async::offload::SigningWork;
@@ -21,6 +17,7 @@ use ssl_async::{
 };
 use tracing_subscriber::layer::{Layer, SubscriberExt as _};
 
+use crate::key_pool::private;
 use crate::support::{Identity, KeyType, ManualDevice, fixture, pipe, provider};
 
 struct Unpark(Thread);
@@ -40,11 +37,6 @@ fn block_on<F: Future>(future: F) -> F::Output {
             Poll::Pending => std::thread::park(),
         }
     }
-}
-
-fn private(identity: &Identity) -> Arc<dyn SigningKey> {
-    let der = PrivateKeyDer::from_pem_slice(identity.pem.as_bytes()).unwrap();
-    any_supported_type(&der).unwrap()
 }
 
 /// A key whose device answers as `answer` makes of the right signature.
