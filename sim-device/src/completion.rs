@@ -128,7 +128,7 @@ impl<P> fmt::Debug for Completion<P> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SubmitError<P> {
-    /// The request ring has no free entry. Drain the response ring, then try again.
+    /// The request ring has no free entry, the only refusal in normal operation. Drain the response ring, then try again.
     RingFull(P),
     /// The instance has no unit of that class. A retry fails again.
     NoSuchUnit(P),
@@ -148,12 +148,6 @@ impl<P> SubmitError<P> {
             | Self::Resetting(payload)
             | Self::Removed(payload) => payload,
         }
-    }
-
-    /// Whether the ring was full, the only refusal in normal operation.
-    #[must_use]
-    pub const fn is_ring_full(&self) -> bool {
-        matches!(self, Self::RingFull(_))
     }
 
     /// The name of the reason, as traces show it.

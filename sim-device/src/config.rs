@@ -2,7 +2,6 @@
 
 use core::time::Duration;
 
-use crate::batch::Batch;
 use crate::completion::ServiceClass;
 use crate::error::{ConfigError, DEEPEST_RING, LONGEST_LATENCY};
 use crate::fault::FaultPlan;
@@ -76,10 +75,10 @@ impl InstanceConfig {
         }
         for (index, unit) in self.units.iter().enumerate() {
             if unit.count == 0 {
-                return Err(ConfigError::NoneOfClass { class: unit.class });
+                return Err(ConfigError::NoneOfClass(unit.class));
             }
             if self.units[..index].iter().any(|earlier| earlier.class == unit.class) {
-                return Err(ConfigError::DuplicateClass { class: unit.class });
+                return Err(ConfigError::DuplicateClass(unit.class));
             }
             unit.service
                 .validate()
@@ -108,7 +107,7 @@ impl InstanceConfig {
     fn check_batch(&self, class: ServiceClass, batch: Batch) -> Result<(), ConfigError> {
         let size = batch.size;
         if size == 0 {
-            return Err(ConfigError::EmptyBatch { class });
+            return Err(ConfigError::EmptyBatch(class));
         }
         if size as usize > self.ring_depth {
             return Err(ConfigError::BatchBeyondRing { class, size, ring_depth: self.ring_depth });
@@ -142,6 +141,22 @@ impl UnitConfig {
     pub fn batched(self, batch: Batch) -> Self {
         Self { batch: Some(batch), ..self }
     }
+}
+
+/// The size and timeout of batches: when a unit that serves several requests at once starts.
+///
+/// Hardware of this kind (wide vector units, matrix and graphics processors) takes as long for one
+/// request as for a full batch, so an idle unit waits for more requests. Under a light load that wait
+/// dominates the latency: a batch that does not fill starts at its timeout.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Batch {
+    /// The number of requests at which a unit starts, and the most it takes at once: 1 to the depth
+    /// of a ring.
+    pub size: u32,
+    /// The time after which a unit starts with fewer, counted from when the device saw the oldest
+    /// request; at most [`LONGEST_LATENCY`](crate::LONGEST_LATENCY). Zero: a free unit takes the
+    /// requests that are queued and waits for no more.
+    pub timeout: Duration,
 }
 
 /// How classes share request rings.

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use slab::Slab;
 
-use crate::completion::{CompletionStatus, EntryId, ServiceClass};
+use crate::completion::{Completion, CompletionStatus, EntryId, ServiceClass};
 
 /// Where an entry is stored; reused after the entry has left.
 pub(crate) type Slot = usize;
@@ -27,6 +27,14 @@ pub(crate) struct Entry<P> {
     pub(crate) submitted: Duration,
     pub(crate) started: Option<Duration>,
     pub(crate) finished: Duration,
+}
+
+impl<P> Entry<P> {
+    /// Its response, without the payload.
+    pub(crate) fn completion(&self, status: CompletionStatus) -> Completion<P> {
+        let Self { tag, class, submitted, started, finished, .. } = *self;
+        Completion { entry: tag, class, payload: None, status, submitted, started, finished }
+    }
 }
 
 /// The progress of an entry.

@@ -21,17 +21,11 @@ pub enum ConfigError {
     #[error("`units` is empty: add a group of service units for each class of request")]
     NoUnits,
     /// A group without a unit.
-    #[error("`units`: {class} has a `count` of 0: give at least 1, or leave the class out")]
-    NoneOfClass {
-        /// The class of the group.
-        class: ServiceClass,
-    },
+    #[error("`units`: {0} has a `count` of 0: give at least 1, or leave the class out")]
+    NoneOfClass(ServiceClass),
     /// Two groups for one class.
-    #[error("`units` has two groups for {class}: join them by adding up their `count`")]
-    DuplicateClass {
-        /// The class named twice.
-        class: ServiceClass,
-    },
+    #[error("`units` has two groups for {0}: join them by adding up their `count`")]
+    DuplicateClass(ServiceClass),
     /// A pool without a unit.
     #[error("`pool` is 0: give at least 1 unit, or none for groups that share nothing")]
     EmptyPool,
@@ -44,11 +38,8 @@ pub enum ConfigError {
         source: ServiceTimeError,
     },
     /// A batch size of zero.
-    #[error("`units`: `batch` of {class} has a `size` of 0: give at least 1, or no batch")]
-    EmptyBatch {
-        /// The class of the group.
-        class: ServiceClass,
-    },
+    #[error("`units`: `batch` of {0} has a `size` of 0: give at least 1, or no batch")]
+    EmptyBatch(ServiceClass),
     /// A batch larger than its ring.
     #[error(
         "`units`: `batch` of {class} has a `size` of {size}, which a ring of {ring_depth} never \
@@ -85,11 +76,8 @@ pub enum ConfigError {
         value: f64,
     },
     /// A trigger that counts to zero; opportunities are counted from 1.
-    #[error("`faults.rules[{index}]`: the 0th opportunity never comes: count from 1")]
-    FaultZeroth {
-        /// Position of the rule.
-        index: usize,
-    },
+    #[error("`faults.rules[{0}]`: the 0th opportunity never comes: count from 1")]
+    FaultZeroth(usize),
     /// A fault that lasts longer than [`LONGEST_FAULT`].
     #[error("`faults.rules[{index}]`: lasts {value:?}: give at most {LONGEST_FAULT:?}")]
     FaultDuration {

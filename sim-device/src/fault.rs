@@ -210,7 +210,7 @@ impl FaultPlan {
                     return Err(ConfigError::FaultChance { index, value: chance });
                 }
                 Trigger::Nth(0) | Trigger::Every(0) | Trigger::OneIn(0) => {
-                    return Err(ConfigError::FaultZeroth { index });
+                    return Err(ConfigError::FaultZeroth(index));
                 }
                 _ => {}
             }

@@ -10,11 +10,11 @@ use core::fmt;
 use core::time::Duration;
 use std::collections::VecDeque;
 
-use rand::SeedableRng;
+use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::calendar::Calendar;
-use crate::completion::{Completion, CompletionStatus, EntryId, ServiceClass, SubmitError};
+use crate::completion::{Completion, EntryId, ServiceClass, SubmitError};
 use crate::config::{InstanceConfig, RingLayout};
 use crate::entries::{Entries, Entry, Slot, Stage};
 use crate::error::ConfigError;
@@ -62,10 +62,10 @@ pub struct Instance<P> {
     /// Timed faults and recoveries.
     changes: Calendar<Change>,
     response_depth: usize,
-    responses: VecDeque<Response>,
+    responses: VecDeque<Response<P>>,
     /// Responses for which the response ring has no room, oldest first, with the units that hold
     /// them. Empty unless the ring is full.
-    stalled: VecDeque<(Response, Option<Seat>)>,
+    stalled: VecDeque<(Response<P>, Option<Seat>)>,
     line: InterruptLine,
     heartbeat: Heartbeat,
     presence: Presence,
@@ -119,18 +119,10 @@ enum Change {
 }
 
 /// A response on the response ring.
-#[derive(Debug, Clone, Copy)]
-enum Response {
+enum Response<P> {
     Entry(Slot),
     /// A second response: a copy of all but the payload.
-    Duplicate {
-        tag: EntryId,
-        class: ServiceClass,
-        status: CompletionStatus,
-        submitted: Duration,
-        started: Option<Duration>,
-        finished: Duration,
-    },
+    Duplicate(Box<Completion<P>>),
 }
 
 impl<P> Instance<P> {
@@ -193,6 +185,19 @@ impl<P> Instance<P> {
             stats,
             trace: Trace::default(),
         })
+    }
+
+    /// Builds several instances, as one accelerator card has them, each with a seed of its own that is drawn from `seed`.
+    /// They share nothing.
+    ///
+    /// # Errors
+    /// The first invalid field of the first invalid configuration.
+    pub fn several(
+        configs: impl IntoIterator<Item = InstanceConfig>,
+        seed: u64,
+    ) -> Result<Vec<Self>, ConfigError> {
+        let mut seeds = ChaCha8Rng::seed_from_u64(seed);
+        configs.into_iter().map(|config| Self::new(config, seeds.next_u64())).collect()
     }
 
     /// Writes a request to the ring of its class and rings the doorbell.
@@ -376,34 +381,19 @@ impl<P> Instance<P> {
         refused
     }
 
-    fn take_response(&mut self, response: Response) -> Completion<P> {
+    fn take_response(&mut self, response: Response<P>) -> Completion<P> {
         let completion = match response {
             Response::Entry(slot) => {
                 let entry = self.release(slot);
                 let Stage::Answered(status) = entry.stage else {
                     unreachable!("only answered entries are on the response ring")
                 };
-                Completion {
-                    entry: entry.tag,
-                    class: entry.class,
-                    payload: Some(entry.payload),
-                    status,
-                    submitted: entry.submitted,
-                    started: entry.started,
-                    finished: entry.finished,
-                }
+                let completion = entry.completion(status);
+                Completion { payload: Some(entry.payload), ..completion }
             }
-            Response::Duplicate { tag, class, status, submitted, started, finished } => {
+            Response::Duplicate(copy) => {
                 self.stats.duplicates += 1;
-                Completion {
-                    entry: tag,
-                    class,
-                    payload: None,
-                    status,
-                    submitted,
-                    started,
-                    finished,
-                }
+                *copy
             }
         };
         let payload = completion.payload.is_some();

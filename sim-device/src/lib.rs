@@ -67,7 +67,7 @@
 //! An [`Instance`] is stepped by its owner. [`submit`](Instance::submit) and
 //! [`advance`](Instance::advance) take the present time; in virtual time the owner sets its clock to
 //! [`next_deadline`](Instance::next_deadline) again and again, in real time a thread sleeps until
-//! then. Several instances with one seed and one clock are an [`InstanceSet`].
+//! then. [`Instance::several`] builds those of one card.
 //!
 //! At one instant, events happen in a fixed order: timed faults and recoveries, then finished work in
 //! the order in which it was started, then doorbells, then batches whose timeout is over, then
@@ -127,7 +127,6 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
-mod batch;
 mod completion;
 mod config;
 mod error;
@@ -136,7 +135,6 @@ mod profile;
 mod service;
 
 mod instance;
-mod instance_set;
 mod stats;
 mod trace;
 
@@ -146,15 +144,13 @@ mod heartbeat;
 mod interrupt;
 mod units;
 
-pub use batch::Batch;
 pub use calendar::Calendar;
 pub use completion::{Completion, CompletionStatus, EntryId, ServiceClass, SubmitError};
-pub use config::{InstanceConfig, InterruptMode, RingLayout, UnitConfig};
+pub use config::{Batch, InstanceConfig, InterruptMode, RingLayout, UnitConfig};
 pub use error::{ConfigError, DEEPEST_RING, LONGEST_FAULT, LONGEST_LATENCY};
 pub use fault::{Fault, FaultPlan, FaultRule, Trigger};
 pub use instance::{Instance, Presence};
-pub use instance_set::{InstanceId, InstanceSet};
-pub use profile::{Profile, UnknownProfile};
+pub use profile::Profile;
 pub use service::{LONGEST_SERVICE, ServiceTime, ServiceTimeError};
 pub use stats::{ClassStats, InstanceStats};
 pub use trace::{Event, TraceRecord};

@@ -1,7 +1,6 @@
 //! Device profiles: four kinds of key holder, with service times from published figures.
 
 use core::fmt;
-use core::str::FromStr;
 use core::time::Duration;
 
 use crate::completion::ServiceClass;
@@ -138,25 +137,6 @@ impl fmt::Display for Profile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
-}
-
-impl FromStr for Profile {
-    type Err = UnknownProfile;
-
-    fn from_str(name: &str) -> Result<Self, UnknownProfile> {
-        let found = Self::ALL.into_iter().find(|profile| profile.name() == name);
-        found.ok_or_else(|| UnknownProfile { name: name.to_owned() })
-    }
-}
-
-/// A name of no profile in [`Profile::ALL`].
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "no device profile is named `{name}`: use accelerator-card, network-hsm, cloud-kms or usb-token"
-)]
-pub struct UnknownProfile {
-    /// The unknown name.
-    pub name: String,
 }
 
 /// A system call and a local network segment.

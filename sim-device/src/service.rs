@@ -162,66 +162,41 @@ pub enum ServiceTimeError {
 
 /// A model prepared for drawing: a draw allocates nothing and takes at most log2(samples) steps.
 #[derive(Debug, Clone)]
-pub(crate) enum Sampler {
-    Fixed(Duration),
-    Exponential {
-        mean_ns: f64,
-    },
-    LogNormal {
-        median_ns: f64,
-        sigma: f64,
-    },
-    Uniform {
-        low: Duration,
-        span_ns: u64,
-    },
-    /// Times with cumulative weights.
-    Empirical {
-        cumulated: Vec<(u64, Duration)>,
-        total: u64,
-    },
+pub(crate) struct Sampler {
+    model: ServiceTime,
+    /// The samples of an empirical model, with cumulative weights.
+    cumulated: Vec<(u64, Duration)>,
 }
 
 impl Sampler {
     /// `model` must have passed [`ServiceTime::validate`].
     pub(crate) fn new(model: &ServiceTime) -> Self {
-        match model {
-            ServiceTime::Fixed(time) => Self::Fixed(*time),
-            ServiceTime::Exponential { mean } => Self::Exponential { mean_ns: nanos(*mean) },
-            ServiceTime::LogNormal { median, sigma } => {
-                Self::LogNormal { median_ns: nanos(*median), sigma: *sigma }
-            }
-            ServiceTime::Uniform { low, high } => {
-                let span_ns = u64::try_from((*high - *low).as_nanos()).unwrap_or(u64::MAX - 1);
-                Self::Uniform { low: *low, span_ns }
-            }
-            ServiceTime::Empirical(samples) => {
-                let mut total = 0;
-                let cumulated = samples
-                    .iter()
-                    .filter(|(_, weight)| *weight > 0)
-                    .map(|(time, weight)| {
-                        total += u64::from(*weight);
-                        (total, *time)
-                    })
-                    .collect();
-                Self::Empirical { cumulated, total }
+        let mut cumulated = Vec::new();
+        if let ServiceTime::Empirical(samples) = model {
+            let mut total = 0;
+            for (time, weight) in samples.iter().filter(|(_, weight)| *weight > 0) {
+                total += u64::from(*weight);
+                cumulated.push((total, *time));
             }
         }
+        Self { model: model.clone(), cumulated }
     }
 
     pub(crate) fn draw(&self, rng: &mut ChaCha8Rng) -> Duration {
-        match self {
-            Self::Fixed(time) => *time,
-            Self::Exponential { mean_ns } => from_nanos(-mean_ns * (1.0 - unit(rng)).ln()),
-            Self::LogNormal { median_ns, sigma } => {
-                from_nanos(median_ns * (sigma * standard_normal(rng)).exp()).min(LONGEST_SERVICE)
+        match &self.model {
+            ServiceTime::Fixed(time) => *time,
+            ServiceTime::Exponential { mean } => from_nanos(-nanos(*mean) * (1.0 - unit(rng)).ln()),
+            ServiceTime::LogNormal { median, sigma } => {
+                let time = nanos(*median) * (sigma * standard_normal(rng)).exp();
+                from_nanos(time).min(LONGEST_SERVICE)
             }
-            Self::Uniform { low, span_ns } => *low + Duration::from_nanos(below(rng, span_ns + 1)),
-            Self::Empirical { cumulated, total } => {
-                let point = below(rng, *total);
-                let index = cumulated.partition_point(|(upto, _)| *upto <= point);
-                cumulated[index].1
+            ServiceTime::Uniform { low, high } => {
+                let span = u64::try_from((*high - *low).as_nanos()).unwrap_or(u64::MAX - 1);
+                *low + Duration::from_nanos(below(rng, span + 1))
+            }
+            ServiceTime::Empirical(_) => {
+                let point = below(rng, self.cumulated.last().map_or(0, |(total, _)| *total));
+                self.cumulated[self.cumulated.partition_point(|(upto, _)| *upto <= point)].1
             }
         }
     }

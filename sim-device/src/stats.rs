@@ -45,15 +45,6 @@ pub struct InstanceStats {
 }
 
 impl InstanceStats {
-    /// The share of all unit time until `elapsed` that was spent working, 0 to 1.
-    ///
-    /// Work is counted when it finishes, so requests in service are not included.
-    #[must_use]
-    pub fn utilisation(&self, elapsed: Duration) -> f64 {
-        let busy: f64 = self.classes.iter().map(|class| class.busy.as_secs_f64()).sum();
-        share(busy, f64::from(self.units) * elapsed.as_secs_f64())
-    }
-
     /// The counters of one class, if the instance serves it.
     #[must_use]
     pub fn class(&self, class: ServiceClass) -> Option<&ClassStats> {
@@ -100,7 +91,8 @@ impl ClassStats {
         share(self.finished as f64, self.services as f64)
     }
 
-    /// The share of unit time until `elapsed` that was spent working, 0 to 1.
+    /// The share of unit time until `elapsed` that was spent working, 0 to 1. Work is counted when it finishes, so requests
+    /// in service are not included.
     #[must_use]
     pub fn utilisation(&self, elapsed: Duration) -> f64 {
         share(self.busy.as_secs_f64(), f64::from(self.units) * elapsed.as_secs_f64())

@@ -43,15 +43,9 @@ pub enum Event {
         reason: &'static str,
     },
     /// A unit started a request.
-    Started {
-        /// Its tag.
-        entry: EntryId,
-    },
+    Started(EntryId),
     /// A unit finished a request.
-    Finished {
-        /// Its tag.
-        entry: EntryId,
-    },
+    Finished(EntryId),
     /// A response was written, or held back by a full response ring.
     Answered {
         /// The tag reported.
@@ -60,10 +54,7 @@ pub enum Event {
         status: CompletionStatus,
     },
     /// The response ring was full, so the unit holds the response.
-    Stalled {
-        /// The tag reported.
-        entry: EntryId,
-    },
+    Stalled(EntryId),
     /// The software drained a response.
     Drained {
         /// The tag reported.
@@ -72,10 +63,7 @@ pub enum Event {
         payload: bool,
     },
     /// The software reclaimed a request whose response was lost.
-    Reclaimed {
-        /// Its tag.
-        entry: EntryId,
-    },
+    Reclaimed(EntryId),
     /// An interrupt reached the software.
     Interrupt,
     /// A fault struck.
@@ -85,11 +73,8 @@ pub enum Event {
         /// The request it struck, if it strikes requests.
         entry: Option<EntryId>,
     },
-    /// A reset or removal took the instance out of service.
-    WentAway {
-        /// The status of every request inside.
-        status: CompletionStatus,
-    },
+    /// A reset or removal took the instance out of service. Every request inside has this status.
+    WentAway(CompletionStatus),
     /// A stuck ring, a hang or a heartbeat loss is over.
     Recovered,
     /// The instance accepts requests again after a reset or a removal.
@@ -105,22 +90,22 @@ impl fmt::Display for Event {
             Self::Refused { class, reason } => {
                 write!(f, "refused class={} reason={reason}", class.0)
             }
-            Self::Started { entry } => write!(f, "started entry={}", entry.0),
-            Self::Finished { entry } => write!(f, "finished entry={}", entry.0),
+            Self::Started(entry) => write!(f, "started entry={}", entry.0),
+            Self::Finished(entry) => write!(f, "finished entry={}", entry.0),
             Self::Answered { entry, status } => {
                 write!(f, "answered entry={} outcome={status}", entry.0)
             }
-            Self::Stalled { entry } => write!(f, "stalled entry={}", entry.0),
+            Self::Stalled(entry) => write!(f, "stalled entry={}", entry.0),
             Self::Drained { entry, payload } => {
                 write!(f, "drained entry={} payload={payload}", entry.0)
             }
-            Self::Reclaimed { entry } => write!(f, "reclaimed entry={}", entry.0),
+            Self::Reclaimed(entry) => write!(f, "reclaimed entry={}", entry.0),
             Self::Interrupt => f.write_str("interrupt"),
             Self::Struck { fault, entry: Some(entry) } => {
                 write!(f, "struck entry={} fault={fault}", entry.0)
             }
             Self::Struck { fault, entry: None } => write!(f, "struck fault={fault}"),
-            Self::WentAway { status } => write!(f, "went-away outcome={status}"),
+            Self::WentAway(status) => write!(f, "went-away outcome={status}"),
             Self::Recovered => f.write_str("recovered"),
             Self::Returned => f.write_str("returned"),
         }

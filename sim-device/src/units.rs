@@ -5,9 +5,8 @@ use std::collections::VecDeque;
 
 use rand_chacha::ChaCha8Rng;
 
-use crate::batch::Batch;
 use crate::completion::ServiceClass;
-use crate::config::UnitConfig;
+use crate::config::{Batch, UnitConfig};
 use crate::entries::Slot;
 use crate::service::Sampler;
 

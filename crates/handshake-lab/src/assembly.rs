@@ -6,8 +6,8 @@ use engine_core::{
     Accelerator, BreakerPolicy, CheckPolicy, Clock, Engine, Fallback, Offload, OnFull,
     RequestOptions, Work,
 };
-use sim_device::{Fault, FaultPlan, FaultRule, InterruptMode, Trigger};
-use sim_engine::{ServiceTime, SimConfig, SimError};
+use sim_device::{Fault, FaultPlan, FaultRule, InterruptMode, ServiceTime, Trigger};
+use sim_engine::{SimConfig, SimError};
 
 use crate::scenario::{
     Checks, DeviceSpec, EngineOptions, FallbackTo, FaultKind, FaultSpec, PollingMode, Service,

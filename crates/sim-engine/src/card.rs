@@ -5,17 +5,20 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use engine_core::{DeviceError, DeviceRefused, Health, Kind, Request, RoomNotice, Work, contain};
-use sim_device::{Completion, CompletionStatus, InstanceStats};
+use engine_core::{
+    Clock, DeviceError, DeviceRefused, Health, Kind, Request, RoomNotice, Work, contain,
+};
+use sim_device::{Completion, CompletionStatus, Fault, InstanceStats};
 
 use crate::compute::Compute;
-use crate::config::SimConfig;
-use crate::error::SimError;
-use crate::hardware::{Alarm, Batch, Doorbell, Hardware, Inside};
+use crate::config::{SimConfig, SimError};
+use crate::hardware::{Alarm, Batch, Hardware, Inside};
 use crate::polling::Poller;
 
 pub(crate) struct Card<W: Work> {
     config: SimConfig,
+    /// The device's clock.
+    pub(crate) clock: Arc<dyn Clock>,
     compute: Arc<dyn Compute<Work = W>>,
     /// The rings and registers that driver and hardware share. Never held while computing, nor while a request is
     /// completed.
@@ -35,21 +38,20 @@ impl<W: Work> Card<W> {
         config: SimConfig,
         compute: Arc<dyn Compute<Work = W>>,
         poller: Poller,
+        clock: Arc<dyn Clock>,
     ) -> Result<Self, SimError> {
         let hardware = Mutex::new(Hardware::new(&config, poller)?);
-        Ok(Self { config, compute, hardware, active: AtomicUsize::new(0), rooms: Mutex::default() })
+        let (active, rooms) = (AtomicUsize::new(0), Mutex::default());
+        Ok(Self { config, clock, compute, hardware, active, rooms })
     }
 
-    pub(crate) fn submit(
-        &self,
-        now: Duration,
-        request: Request<W>,
-    ) -> (Result<(), DeviceRefused<W>>, Doorbell) {
+    /// Also returns whether to ring the doorbell.
+    pub(crate) fn submit(&self, request: Request<W>) -> (Result<(), DeviceRefused<W>>, bool) {
         match self.config.class_of(request.kind()) {
-            Some(class) => self.hardware().submit(now, class, request),
+            Some(class) => self.hardware().submit(self.clock.now(), class, request),
             None => {
                 let why = "this card has no unit for that kind of work";
-                (Err(DeviceRefused::Unsupported(request, why)), Doorbell::Silent)
+                (Err(DeviceRefused::Unsupported(request, why)), false)
             }
         }
     }
@@ -127,9 +129,17 @@ impl<W: Work> Card<W> {
             .unwrap_or(Err(DeviceError::Failed("the computation panicked")))
     }
 
-    pub(crate) fn health(&self, now: Duration) -> Health {
+    pub(crate) fn inject(&self, fault: Fault) {
+        self.hardware().inject(self.clock.now(), fault);
+    }
+
+    pub(crate) fn health(&self) -> Health {
         let period = self.config.instance.heartbeat;
-        if self.hardware().is_alive(now, period) { Health::Alive } else { Health::Dead }
+        if self.hardware().is_alive(self.clock.now(), period) {
+            Health::Alive
+        } else {
+            Health::Dead
+        }
     }
 
     pub(crate) fn credits(&self, kind: Kind) -> Option<usize> {
@@ -153,9 +163,9 @@ impl<W: Work> Card<W> {
     }
 
     /// Takes no more requests and drops those inside, which are thereby lost.
-    pub(crate) fn shut(&self, now: Duration) {
+    pub(crate) fn shut(&self) {
         // Each is completed by its drop, for which the lock must be free.
-        let inside = self.hardware().evict(now);
+        let inside = self.hardware().evict(self.clock.now());
         drop(inside);
     }
 

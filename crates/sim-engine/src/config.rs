@@ -1,19 +1,20 @@
 //! The configuration of a simulated card.
 
 use core::time::Duration;
+use std::io;
 
 use crypto_ops::{Algorithm, Group};
 use engine_core::Kind;
 use sim_device::{InstanceConfig, Profile, ServiceClass, ServiceTime, UnitConfig};
 
-use crate::error::SimError;
 use crate::polling::Polling;
 
 /// The configuration of a simulated card: its instances, and the service class of each kind of work.
 ///
 /// ```
 /// use core::time::Duration;
-/// use sim_engine::{Fault, FaultRule, Polling, SimConfig, Trigger};
+/// use sim_device::{Fault, FaultRule, Trigger};
+/// use sim_engine::{Polling, SimConfig};
 ///
 /// // Two instances, polled when the application has nothing better to do; a single response is corrupt.
 /// let mut config = SimConfig::signer(Duration::from_millis(2), 8, 64)?;
@@ -104,6 +105,18 @@ impl SimConfig {
     pub(crate) fn class_of(&self, kind: Kind) -> Option<ServiceClass> {
         self.classes.iter().find(|(k, _)| *k == kind).map(|(_, class)| *class)
     }
+}
+
+/// Why a simulated card could not be started.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SimError {
+    /// The configuration is invalid.
+    #[error(transparent)]
+    Config(#[from] sim_device::ConfigError),
+    /// The operating system gave no thread for the hardware queue.
+    #[error("no thread for the hardware queue: {0}")]
+    Thread(#[from] io::Error),
 }
 
 /// Longer than any service time of the profiles, under any queue worth waiting in.

@@ -5,10 +5,11 @@ use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use engine_core::{DeviceRefused, Request, Work};
-use sim_device::{Completion, EntryId, InstanceId, InstanceStats, ServiceClass, SubmitError};
+use sim_device::{
+    Completion, EntryId, Fault, Instance, InstanceStats, ServiceClass, SubmitError, TraceRecord,
+};
 
-use crate::config::SimConfig;
-use crate::error::SimError;
+use crate::config::{SimConfig, SimError};
 use crate::polling::{Occasion, Poller, SHORTEST_PAUSE};
 
 /// When the hardware is serviced next without a doorbell.
@@ -20,15 +21,6 @@ pub(crate) enum Alarm {
     At(Duration),
     /// Not before the doorbell.
     Never,
-}
-
-/// Whether a submission has to wake the hardware thread.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Doorbell {
-    /// Its next service is soon enough.
-    Silent,
-    /// Its next service would be too late.
-    Ring,
 }
 
 /// What one service took off the rings.
@@ -58,23 +50,23 @@ impl<W: Work> Batch<W> {
 
 pub(crate) struct Hardware<W: Work> {
     /// The device owns the requests inside it (law L1).
-    instances: sim_device::InstanceSet<Inside<W>>,
+    instances: Vec<Instance<Inside<W>>>,
     poller: Poller,
     alarm: Alarm,
     next_number: u64,
     /// What is inside, by number, which the request itself carries: the tag in a response may be another's.
-    inside: BTreeMap<u64, (InstanceId, EntryId)>,
+    inside: BTreeMap<u64, (usize, EntryId)>,
     /// When each request counts as overdue, in order.
     overdue: VecDeque<(Duration, u64)>,
     response_timeout: Option<Duration>,
     /// Instances that have refused a request because their rings were stuck.
-    stuck: BTreeSet<InstanceId>,
+    stuck: BTreeSet<usize>,
     /// The heartbeats, and when they last changed.
     heartbeats: Vec<Heartbeat>,
     /// Whether any instance interrupts.
     interrupts: bool,
     /// The instances, those with the most room first.
-    by_room: Vec<InstanceId>,
+    by_room: Vec<usize>,
     /// The card has been stopped.
     shut: bool,
 }
@@ -95,14 +87,12 @@ impl<W: Work> Hardware<W> {
             }
             instance
         });
-        let mut set = sim_device::InstanceSet::new(configs.collect(), config.seed)?;
-        for (_, instance) in set.iter_mut() {
-            instance.set_trace(config.trace);
-        }
-        let interrupts = set.iter().any(|(_, instance)| instance.interrupts());
+        let mut all = Instance::several(configs, config.seed)?;
+        all.iter_mut().for_each(|instance| instance.set_trace(config.trace));
+        let interrupts = all.iter().any(Instance::interrupts);
         Ok(Self {
-            by_room: set.ids().collect(),
-            instances: set,
+            by_room: (0..instances).collect(),
+            instances: all,
             poller,
             alarm: Alarm::Now,
             next_number: 0,
@@ -116,16 +106,16 @@ impl<W: Work> Hardware<W> {
         })
     }
 
-    /// Writes a request to the instance with the most room. A refusal may ring the doorbell, too: the hardware has to be
-    /// serviced when a ring that is stuck opens.
+    /// Writes a request to the instance with the most room. Also returns whether to ring the doorbell, as a refusal may, too:
+    /// the hardware has to be serviced when a ring that is stuck opens.
     pub(crate) fn submit(
         &mut self,
         now: Duration,
         class: ServiceClass,
         request: Request<W>,
-    ) -> (Result<(), DeviceRefused<W>>, Doorbell) {
+    ) -> (Result<(), DeviceRefused<W>>, bool) {
         let taken = self.write(now, class, request);
-        (taken, self.doorbell())
+        (taken, self.next_service_is_late())
     }
 
     fn write(
@@ -137,14 +127,14 @@ impl<W: Work> Hardware<W> {
         if self.shut {
             return Err(DeviceRefused::Unavailable(request, "the card has been stopped"));
         }
-        self.instances.advance(now);
+        self.advance(now);
         let number = self.next_number;
         let mut inside = Inside { number, request };
         let mut full = false;
         let mut away = "the card has no instance";
         self.sort_by_room(class);
         for &id in &self.by_room {
-            let instance = self.instances.instance_mut(id);
+            let instance = &mut self.instances[id];
             match instance.submit(now, class, inside) {
                 Ok(entry) => {
                     self.next_number += 1;
@@ -182,22 +172,22 @@ impl<W: Work> Hardware<W> {
     /// Sorts the instances by their room for `class`, stably.
     fn sort_by_room(&mut self, class: ServiceClass) {
         if self.by_room.len() > 1 {
-            let room = |id: InstanceId| self.instances.instance(id).credits(class);
+            let room = |id: usize| self.instances[id].credits(class);
             self.by_room.sort_by_key(|&id| (core::cmp::Reverse(room(id)), id));
         }
     }
 
     /// Moves the hardware to `now` and takes what is finished off the response rings, if the polling policy says so.
     pub(crate) fn service(&mut self, now: Duration, active: usize, batch: &mut Batch<W>) -> Alarm {
-        self.instances.advance(now);
+        self.advance(now);
         let mut interrupt = !self.interrupts;
-        for (_, instance) in self.instances.iter_mut() {
+        for instance in &mut self.instances {
             // Every instance has an interrupt of its own.
             interrupt |= instance.take_interrupt(now);
         }
         if self.poller.is_due(now, self.occasion(interrupt, active)) {
             self.poller.record_poll(now);
-            for (_, instance) in self.instances.iter_mut() {
+            for instance in &mut self.instances {
                 instance.poll_responses(usize::MAX, &mut batch.completions);
             }
             for inside in batch.completions.iter().filter_map(|c| c.payload.as_ref()) {
@@ -217,7 +207,7 @@ impl<W: Work> Hardware<W> {
     pub(crate) fn set_alarm(&mut self, now: Duration, active: usize) -> Alarm {
         let poll = self.poller.next(now, self.occasion(false, active));
         let overdue = self.overdue.front().map(|(due, _)| *due);
-        let next = self.instances.next_deadline().into_iter().chain(poll).chain(overdue).min();
+        let next = self.next_deadline().into_iter().chain(poll).chain(overdue).min();
         self.alarm = next.map_or(Alarm::Never, Alarm::At);
         self.alarm
     }
@@ -234,7 +224,7 @@ impl<W: Work> Hardware<W> {
             }
             self.overdue.pop_front();
             let Some((instance, entry)) = inside else { continue };
-            match self.instances.instance_mut(instance).reclaim(entry) {
+            match self.instances[instance].reclaim(entry) {
                 Some(lost) => {
                     self.inside.remove(&number);
                     batch.lost.push(lost.request);
@@ -254,7 +244,7 @@ impl<W: Work> Hardware<W> {
         self.inside.clear();
         self.overdue.clear();
         let mut inside = Vec::new();
-        for (_, instance) in self.instances.iter_mut() {
+        for instance in &mut self.instances {
             instance.reset(now, Duration::ZERO);
             instance.poll_responses(usize::MAX, &mut inside);
         }
@@ -264,21 +254,19 @@ impl<W: Work> Hardware<W> {
     /// Whether a ring that was stuck has opened again, which no completion announces.
     pub(crate) fn take_opened(&mut self) -> bool {
         let before = self.stuck.len();
-        self.stuck.retain(|&id| self.instances.instance(id).is_stuck());
+        self.stuck.retain(|&id| self.instances[id].is_stuck());
         self.stuck.len() < before
     }
 
     pub(crate) fn credits(&self, class: ServiceClass) -> Option<usize> {
-        self.instances
-            .iter()
-            .filter_map(|(_, instance)| instance.credits(class))
-            .reduce(usize::saturating_add)
+        let credits = self.instances.iter().filter_map(|instance| instance.credits(class));
+        credits.reduce(usize::saturating_add)
     }
 
     /// Whether any instance has a heartbeat. One that has not changed for two periods has stopped.
     pub(crate) fn is_alive(&mut self, now: Duration, period: Duration) -> bool {
         let mut alive = false;
-        for ((_, instance), last) in self.instances.iter_mut().zip(&mut self.heartbeats) {
+        for (instance, last) in self.instances.iter_mut().zip(&mut self.heartbeats) {
             let count = instance.heartbeat(now);
             if count != last.count {
                 *last = Heartbeat { count, changed: now };
@@ -289,44 +277,55 @@ impl<W: Work> Hardware<W> {
     }
 
     pub(crate) fn stats(&self) -> Vec<InstanceStats> {
-        self.instances.iter().map(|(_, instance)| instance.stats().clone()).collect()
+        self.instances.iter().map(|instance| instance.stats().clone()).collect()
     }
 
-    pub(crate) fn drain_trace(&mut self, into: &mut Vec<(InstanceId, sim_device::TraceRecord)>) {
-        for (id, instance) in self.instances.iter_mut() {
+    pub(crate) fn drain_trace(&mut self, into: &mut Vec<(usize, TraceRecord)>) {
+        for (id, instance) in self.instances.iter_mut().enumerate() {
             into.extend(instance.drain_trace().map(|record| (id, record)));
         }
     }
 
-    pub(crate) fn inject(&mut self, now: Duration, fault: sim_device::Fault) {
-        self.instances.inject_everywhere(now, fault);
+    pub(crate) fn inject(&mut self, now: Duration, fault: Fault) {
+        self.instances.iter_mut().for_each(|instance| instance.inject(now, fault));
         self.alarm = Alarm::Now;
     }
 
     fn occasion(&self, interrupt: bool, active: usize) -> Occasion {
-        let ready = self.instances.iter().any(|(_, instance)| instance.responses_waiting() > 0);
-        Occasion { interrupt, ready, in_flight: self.instances.occupancy(), active }
+        let ready = self.instances.iter().any(|instance| instance.responses_waiting() > 0);
+        Occasion { interrupt, ready, in_flight: self.occupancy(), active }
     }
 
-    fn doorbell(&mut self) -> Doorbell {
-        let wanted = self.instances.next_deadline();
-        let soon_enough = match (self.alarm, wanted) {
-            (Alarm::Now, _) | (_, None) => true,
-            (Alarm::At(alarm), Some(wanted)) => alarm <= wanted,
-            (Alarm::Never, Some(_)) => false,
+    fn advance(&mut self, now: Duration) {
+        self.instances.iter_mut().for_each(|instance| instance.advance(now));
+    }
+
+    fn next_deadline(&self) -> Option<Duration> {
+        self.instances.iter().filter_map(Instance::next_deadline).min()
+    }
+
+    fn occupancy(&self) -> usize {
+        self.instances.iter().map(Instance::occupancy).sum()
+    }
+
+    /// Whether the next service would be too late. It is due at once then.
+    fn next_service_is_late(&mut self) -> bool {
+        let late = match (self.alarm, self.next_deadline()) {
+            (Alarm::Now, _) | (_, None) => false,
+            (Alarm::At(alarm), Some(wanted)) => alarm > wanted,
+            (Alarm::Never, Some(_)) => true,
         };
-        if soon_enough {
-            return Doorbell::Silent;
+        if late {
+            self.alarm = Alarm::Now;
         }
-        self.alarm = Alarm::Now;
-        Doorbell::Ring
+        late
     }
 }
 
 impl<W: Work> core::fmt::Debug for Hardware<W> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Hardware")
-            .field("occupancy", &self.instances.occupancy())
+            .field("occupancy", &self.occupancy())
             .field("alarm", &self.alarm)
             .finish_non_exhaustive()
     }

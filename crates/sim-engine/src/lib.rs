@@ -20,7 +20,9 @@
 //! ```
 //! use std::sync::Arc;
 //! use core::time::Duration;
-//! use sim_engine::{CryptoOp, Engine, SignOp, SimCard, SimConfig, SoftwareKeys};
+//! use crypto_ops::{CryptoOp, SignOp, SoftwareKeys};
+//! use engine_core::Engine;
+//! use sim_engine::{SimCard, SimConfig};
 //!
 //! # let pem = rcgen::KeyPair::generate().unwrap().serialize_pem();
 //! let keys = Arc::new(SoftwareKeys::new());
@@ -68,21 +70,16 @@
 mod card;
 mod compute;
 mod config;
-mod error;
 mod hardware;
 mod polling;
 mod stepped;
 mod threaded;
 
 pub use compute::Compute;
-pub use config::SimConfig;
-pub use crypto_ops::{CryptoOp, CryptoOutput, KeyHandle, Scheme, SignOp, SoftwareKeys};
-pub use engine_core::{Engine, EngineError, Kind};
-pub use error::SimError;
+pub use config::{SimConfig, SimError};
+pub use crypto_ops::{CryptoOp, SoftwareKeys};
+pub use engine_core::Kind;
 pub use polling::Polling;
-pub use sim_device::{
-    Fault, FaultPlan, FaultRule, InstanceConfig, InstanceId, InstanceStats, InterruptMode, Profile,
-    RingLayout, ServiceClass, ServiceTime, TraceRecord, Trigger, UnitConfig,
-};
+pub use sim_device::{Fault, InstanceConfig, InstanceStats, Profile, ServiceClass, TraceRecord};
 pub use stepped::SteppedCard;
 pub use threaded::SimCard;

@@ -8,12 +8,11 @@ use crypto_ops::CryptoOp;
 use engine_core::{
     Accelerator, Capabilities, Clock, DeviceRefused, Health, Kind, Request, RoomNotice, Work,
 };
-use sim_device::{Fault, InstanceId, InstanceStats, TraceRecord};
+use sim_device::{Fault, InstanceStats, TraceRecord};
 
 use crate::card::Card;
 use crate::compute::Compute;
-use crate::config::SimConfig;
-use crate::error::SimError;
+use crate::config::{SimConfig, SimError};
 use crate::hardware::{Alarm, Batch};
 use crate::polling::Poller;
 
@@ -24,7 +23,6 @@ use crate::polling::Poller;
 /// events.
 pub struct SteppedCard<W: Work = CryptoOp> {
     card: Card<W>,
-    clock: Arc<dyn Clock>,
     /// Kept between polls to save allocations. Taken out while in use: a completion may poll again.
     batch: Mutex<Batch<W>>,
 }
@@ -42,8 +40,8 @@ impl<W: Work> SteppedCard<W> {
         clock: Arc<dyn Clock>,
     ) -> Result<Arc<Self>, SimError> {
         let poller = Poller::new(config.polling);
-        let card = Card::new(config, compute, poller)?;
-        Ok(Arc::new(Self { card, clock, batch: Mutex::default() }))
+        let card = Card::new(config, compute, poller, clock)?;
+        Ok(Arc::new(Self { card, batch: Mutex::default() }))
     }
 
     /// The device's statistics, summed over all instances.
@@ -63,12 +61,13 @@ impl<W: Work> SteppedCard<W> {
 
     /// Injects a fault into every instance, regardless of rules and budgets.
     pub fn inject(&self, fault: Fault) {
-        self.card.hardware().inject(self.clock.now(), fault);
+        self.card.inject(fault);
     }
 
-    /// Appends the events since the last call to `into`, instance by instance, each in order. Equal runs give equal text;
+    /// Appends the events since the last call to `into`, instance by instance, each with the position of its instance and in
+    /// order. Equal runs give equal text;
     /// it holds no payload. Nothing unless [`SimConfig::trace`](crate::SimConfig::trace) is on.
-    pub fn drain_trace(&self, into: &mut Vec<(InstanceId, TraceRecord)>) {
+    pub fn drain_trace(&self, into: &mut Vec<(usize, TraceRecord)>) {
         self.card.hardware().drain_trace(into);
     }
 }
@@ -82,7 +81,7 @@ impl<W: Work> core::fmt::Debug for SteppedCard<W> {
 impl<W: Work> Accelerator<W> for SteppedCard<W> {
     fn submit(&self, request: Request<W>) -> Result<(), DeviceRefused<W>> {
         // No doorbell: each poll computes the next deadline.
-        self.card.submit(self.clock.now(), request).0
+        self.card.submit(request).0
     }
 
     fn poll(&self, now: Duration) -> Option<Duration> {
@@ -105,8 +104,8 @@ impl<W: Work> Accelerator<W> for SteppedCard<W> {
         self.card.credits(kind)
     }
 
-    fn health(&self, now: Duration) -> Health {
-        self.card.health(now)
+    fn health(&self, _: Duration) -> Health {
+        self.card.health()
     }
 
     fn attach(&self, room: RoomNotice) {

@@ -8,16 +8,15 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, SendError, Sender, bounded, unbounded};
 use crypto_ops::CryptoOp;
 use engine_core::{
-    Accelerator, Capabilities, DeviceRefused, Health, Kind, MADE_ELSEWHERE, OwnedThreads, Request,
-    RoomNotice, Shutdown, ShuttingDown, Work, contain,
+    Accelerator, Capabilities, DeviceRefused, Health, Kind, MADE_ELSEWHERE, MonotonicClock,
+    OwnedThreads, Request, RoomNotice, Shutdown, ShuttingDown, Work, contain,
 };
 use sim_device::{Fault, InstanceStats};
 
 use crate::card::{Answered, Card};
 use crate::compute::Compute;
-use crate::config::SimConfig;
-use crate::error::SimError;
-use crate::hardware::{Alarm, Batch, Doorbell};
+use crate::config::{SimConfig, SimError};
+use crate::hardware::{Alarm, Batch};
 use crate::polling::{Occasion, Poller, Polling};
 
 /// A simulated card with its hardware queue thread, as an [`Accelerator`] for an engine.
@@ -44,7 +43,6 @@ struct ResponseRing<W: Work> {
 
 struct Shared<W: Work> {
     card: Card<W>,
-    start: Instant,
     /// One slot: a doorbell that rings already need not ring twice.
     doorbell: Sender<()>,
     stopping: AtomicBool,
@@ -74,11 +72,10 @@ impl<W: Work> SimCard<W> {
             // The policy applies to the response ring; the hardware thread empties the device at once.
             _ => Poller::eager(),
         };
-        let card = Card::new(config, compute, poller)?;
+        let card = Card::new(config, compute, poller, Arc::new(MonotonicClock::new()))?;
         let (doorbell, heard) = bounded(1);
         let shared = Arc::new(Shared {
             card,
-            start: Instant::now(),
             doorbell,
             stopping: AtomicBool::new(false),
             closed: AtomicBool::new(false),
@@ -150,13 +147,13 @@ impl<W: Work> SimCard<W> {
 
     /// Injects a fault into every instance, regardless of rules and budgets.
     pub fn inject(&self, fault: Fault) {
-        self.shared.card.hardware().inject(self.shared.start.elapsed(), fault);
+        self.shared.card.inject(fault);
         self.shared.ring();
     }
 
     /// The time since the card was started: the device's clock.
     pub fn elapsed(&self) -> Duration {
-        self.shared.start.elapsed()
+        self.shared.card.clock.now()
     }
 }
 
@@ -177,11 +174,11 @@ impl<W: Work> Accelerator<W> for SimCard<W> {
         }
         // Counted first: the answer may come before the return.
         self.shared.in_flight.fetch_add(1, Ordering::AcqRel);
-        let (taken, doorbell) = self.shared.card.submit(self.shared.start.elapsed(), request);
+        let (taken, ring) = self.shared.card.submit(request);
         if taken.is_err() {
             self.shared.record_left();
         }
-        if doorbell == Doorbell::Ring {
+        if ring {
             self.shared.ring();
         }
         taken
@@ -218,7 +215,7 @@ impl<W: Work> Accelerator<W> for SimCard<W> {
     }
 
     fn health(&self, _: Duration) -> Health {
-        self.shared.card.health(self.shared.start.elapsed())
+        self.shared.card.health()
     }
 
     fn attach(&self, room: RoomNotice) {
@@ -243,9 +240,12 @@ impl<W: Work> Accelerator<W> for SimCard<W> {
 impl<W: Work> Drop for SimCard<W> {
     /// Waits for nothing: the thread itself may drop it, in a completion.
     fn drop(&mut self) {
-        if self.thread.home().is_here() {
-            self.shared.stop();
+        if !self.thread.home().is_here() {
+            // The locks of the card, and of the engines that its requests are of, may be held by the parent's threads.
+            core::mem::forget((Arc::clone(&self.shared), self.ring.take()));
+            return;
         }
+        self.shared.stop();
         if let Some(ring) = &self.ring {
             ring.answers.try_iter().for_each(lose);
         }
@@ -315,16 +315,14 @@ impl<W: Work> Shared<W> {
                 }
             };
             // A timeout of the alarm and a doorbell both lead to the next service.
-            match self.card.service(self.start.elapsed(), &mut batch, done) {
+            match self.card.service(self.card.clock.now(), &mut batch, done) {
                 Alarm::Now => {}
-                Alarm::At(at) => match self.start.checked_add(at) {
-                    Some(at) => drop(heard.recv_deadline(at)),
-                    // Beyond the range of the machine's clock.
-                    None => drop(heard.recv()),
-                },
+                Alarm::At(at) => {
+                    drop(heard.recv_timeout(at.saturating_sub(self.card.clock.now())));
+                }
                 Alarm::Never => drop(heard.recv()),
             }
         }
-        self.card.shut(self.start.elapsed());
+        self.card.shut();
     }
 }

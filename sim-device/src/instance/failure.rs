@@ -5,7 +5,7 @@ use core::time::Duration;
 use super::{Change, Instance, Presence, Response, Work};
 use crate::completion::{CompletionStatus, EntryId, ServiceClass};
 use crate::entries::{Slot, Stage};
-use crate::fault::{Fault, Opportunity};
+use crate::fault::{Fault, Opportunity, Strike};
 use crate::trace::Event;
 use crate::units::{Seat, UnitGroup};
 
@@ -20,7 +20,7 @@ impl<P> Instance<P> {
         let (slot, _) = entries.find(|(_, held)| held.id == entry && held.stage == Stage::Lost)?;
         let lost = self.release(slot);
         self.stats.reclaimed += 1;
-        self.record(Event::Reclaimed { entry });
+        self.record(Event::Reclaimed(entry));
         Some(lost.payload)
     }
 
@@ -86,8 +86,7 @@ impl<P> Instance<P> {
     /// Lets a fault strike at a submission.
     pub(super) fn meet_submission(&mut self, class: ServiceClass) {
         if let Some(strike) = self.faults.decide(Opportunity::Submission, Some(class), self.now) {
-            self.faults.spend(strike);
-            self.meet(strike.fault, None);
+            self.spend(strike, None);
             self.strike_instance(strike.fault);
         }
     }
@@ -95,8 +94,7 @@ impl<P> Instance<P> {
     /// Lets a timed fault rule strike.
     pub(super) fn handle_due_rule(&mut self, rule: usize) {
         if let Some(strike) = self.faults.due(rule) {
-            self.faults.spend(strike);
-            self.meet(strike.fault, None);
+            self.spend(strike, None);
             self.strike_instance(strike.fault);
         }
     }
@@ -119,23 +117,14 @@ impl<P> Instance<P> {
             self.answer(slot, CompletionStatus::Finished, Some(seat));
             return;
         };
-        self.faults.spend(strike);
-        self.meet(strike.fault, Some(self.entries[slot].id));
+        self.spend(strike, Some(self.entries[slot].id));
         match strike.fault {
             Fault::Corrupt => self.answer(slot, CompletionStatus::Corrupt, Some(seat)),
             Fault::DeviceError => self.answer(slot, CompletionStatus::DeviceError, Some(seat)),
             Fault::Duplicate => {
-                let entry = &self.entries[slot];
-                let copy = Response::Duplicate {
-                    tag: entry.tag,
-                    class,
-                    status: CompletionStatus::Finished,
-                    submitted: entry.submitted,
-                    started: entry.started,
-                    finished: entry.finished,
-                };
+                let copy = self.entries[slot].completion(CompletionStatus::Finished);
                 self.answer(slot, CompletionStatus::Finished, Some(seat));
-                self.respond(copy, None);
+                self.respond(Response::Duplicate(Box::new(copy)), None);
             }
             Fault::Misdirected => {
                 let tag = self.entries[slot].tag;
@@ -165,8 +154,7 @@ impl<P> Instance<P> {
     pub(super) fn raise_interrupt(&mut self) {
         match self.faults.decide(Opportunity::Interrupt, None, self.now) {
             Some(strike) => {
-                self.faults.spend(strike);
-                self.meet(strike.fault, None);
+                self.spend(strike, None);
                 self.stats.interrupts_lost += 1;
             }
             None => self.line.raise(self.now),
@@ -213,8 +201,13 @@ impl<P> Instance<P> {
         self.record(Event::Returned);
     }
 
+    fn spend(&mut self, strike: Strike, entry: Option<EntryId>) {
+        self.faults.spend(strike);
+        self.meet(strike.fault, entry);
+    }
+
     /// Counts and records that a fault has struck.
-    pub(super) fn meet(&mut self, fault: Fault, entry: Option<EntryId>) {
+    fn meet(&mut self, fault: Fault, entry: Option<EntryId>) {
         self.stats.faults += 1;
         tracing::debug!(device = %self.name, %fault, "device.fault");
         self.record(Event::Struck { fault, entry });
@@ -239,10 +232,10 @@ impl<P> Instance<P> {
     }
 
     /// The tag that a response reports.
-    pub(super) fn tag_of(&self, response: Response) -> EntryId {
+    pub(super) fn tag_of(&self, response: &Response<P>) -> EntryId {
         match response {
-            Response::Entry(slot) => self.entries[slot].tag,
-            Response::Duplicate { tag, .. } => tag,
+            Response::Entry(slot) => self.entries[*slot].tag,
+            Response::Duplicate(copy) => copy.entry,
         }
     }
 
@@ -250,7 +243,7 @@ impl<P> Instance<P> {
     /// does this, so the depth of the response ring does not limit it.
     fn leave(&mut self, presence: Presence, until: Option<Duration>, status: CompletionStatus) {
         self.presence = presence;
-        self.record(Event::WentAway { status });
+        self.record(Event::WentAway(status));
         self.changes.retain(|change| !matches!(change, Change::Return | Change::Recover));
         if let Some(until) = until {
             self.changes.enter(until, Change::Return);

@@ -118,7 +118,7 @@ impl<P> Instance<P> {
             let id = entry.id;
             let finish = Work::Finish { slot, unit: start.unit, last: left == 0 };
             self.work.enter(self.now.saturating_add(start.service), finish);
-            self.record(Event::Started { entry: id });
+            self.record(Event::Started(id));
         }
         true
     }
@@ -136,7 +136,7 @@ impl<P> Instance<P> {
             class.busy = class.busy.saturating_add(self.now.saturating_sub(started));
         }
         self.stats.finished += 1;
-        self.record(Event::Finished { entry: id });
+        self.record(Event::Finished(id));
         self.complete(slot, Seat { group, unit });
     }
 
@@ -152,15 +152,15 @@ impl<P> Instance<P> {
         }
     }
 
-    pub(super) fn respond(&mut self, response: Response, seat: Option<Seat>) {
+    pub(super) fn respond(&mut self, response: Response<P>, seat: Option<Seat>) {
         if self.responses.len() < self.response_depth {
             self.write_response(response, seat);
             return;
         }
         if seat.is_some() {
-            let tag = self.tag_of(response);
+            let tag = self.tag_of(&response);
             self.stats.response_stalls += 1;
-            self.record(Event::Stalled { entry: tag });
+            self.record(Event::Stalled(tag));
         }
         self.stalled.push_back((response, seat));
     }
@@ -184,7 +184,7 @@ impl<P> Instance<P> {
         }
     }
 
-    fn write_response(&mut self, response: Response, seat: Option<Seat>) {
+    fn write_response(&mut self, response: Response<P>, seat: Option<Seat>) {
         self.responses.push_back(response);
         let signal = self.line.handle_response(self.now);
         self.handle_signal(signal);

@@ -4,8 +4,8 @@ use core::time::Duration;
 
 use proptest::prelude::*;
 use sim_device::{
-    Batch, Fault, FaultPlan, FaultRule, Instance, InstanceConfig, InstanceSet, InterruptMode,
-    RingLayout, ServiceTime, Trigger, UnitConfig,
+    Batch, Fault, FaultPlan, FaultRule, Instance, InstanceConfig, InterruptMode, RingLayout,
+    ServiceTime, Trigger, UnitConfig,
 };
 
 use crate::{SIGN, TICKET};
@@ -176,7 +176,7 @@ proptest! {
             Ok(mut device) => drive(&mut device, &times, &faults, downtime),
             Err(error) => {
                 prop_assert!(!tame, "{error}");
-                prop_assert!(InstanceSet::<u32>::new(vec![config], seed).is_err());
+                prop_assert!(Instance::<u32>::several([config], seed).is_err());
             }
         }
     }

@@ -1,8 +1,7 @@
 //! Each fault alone, with the times at which it takes effect.
 
 use sim_device::{
-    CompletionStatus, Fault, FaultPlan, FaultRule, Instance, InstanceConfig, InstanceSet,
-    InterruptMode,
+    CompletionStatus, Fault, FaultPlan, FaultRule, Instance, InstanceConfig, InterruptMode,
 };
 use sim_device::{Presence, SubmitError, Trigger};
 
@@ -15,7 +14,7 @@ fn a_stuck_ring_refuses_although_it_is_empty_and_says_when_it_is_ready() {
     assert_eq!(device.submit(us(5), SIGN, "a"), Err(SubmitError::RingFull("a")));
     assert_eq!((device.is_stuck(), device.credits(SIGN)), (true, Some(0)));
     assert_eq!(device.next_deadline(), Some(us(105)));
-    assert!(device.submit(us(104), SIGN, "a").unwrap_err().is_ring_full());
+    assert_eq!(device.submit(us(104), SIGN, "a"), Err(SubmitError::RingFull("a")));
     device.submit(us(105), SIGN, "a").expect("the fault is over");
     assert_eq!((device.is_stuck(), device.credits(SIGN)), (false, Some(63)));
     assert!(device.is_sound());
@@ -331,20 +330,19 @@ fn a_fault_rule_leaves_service_times_as_they_were() {
 
 #[test]
 fn a_card_fails_as_a_whole_and_its_instances_one_by_one() {
-    let mut card = InstanceSet::new(vec![simple(), simple()], 3).unwrap();
-    let ids: Vec<_> = card.ids().collect();
-    for id in &ids {
-        card.instance_mut(*id).submit(us(0), SIGN, id.index()).unwrap();
+    let mut card = Instance::several([simple(), simple()], 3).unwrap();
+    for (n, instance) in card.iter_mut().enumerate() {
+        instance.submit(us(0), SIGN, n).unwrap();
     }
-    card.instance_mut(ids[1]).reset(us(1), us(5));
-    assert_eq!(card.next_deadline(), Some(us(1)), "the first one's doorbell");
-    card.advance(us(6));
-    assert!(card.iter().all(|(_, instance)| instance.presence() == Presence::Present));
-
-    card.inject_everywhere(us(7), Fault::Removal { absent: None });
-    let outcomes: Vec<_> = card.iter_mut().map(|(_, instance)| drain(instance)[0].status).collect();
+    card[1].reset(us(1), us(5));
+    for instance in &mut card {
+        instance.advance(us(6));
+        assert_eq!(instance.presence(), Presence::Present);
+        instance.inject(us(7), Fault::Removal { absent: None });
+    }
+    let outcomes: Vec<_> = card.iter_mut().map(|instance| drain(instance)[0].status).collect();
     assert_eq!(outcomes, [CompletionStatus::Removed, CompletionStatus::Reset]);
-    assert_eq!(card.occupancy(), 0);
+    assert!(card.iter().all(|instance| instance.occupancy() == 0));
 }
 
 #[test]

@@ -304,7 +304,7 @@ proptest! {
                 sim_device::Event::Submitted { entry, class } => {
                     class_of.insert(entry, class);
                 }
-                sim_device::Event::Started { entry } => {
+                sim_device::Event::Started(entry) => {
                     let last = &mut latest[usize::from(class_of[&entry].0)];
                     prop_assert!(*last < Some(entry));
                     *last = Some(entry);

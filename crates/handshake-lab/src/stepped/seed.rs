@@ -7,7 +7,8 @@ use std::sync::{
 
 use crypto_ops::{Algorithm, SoftwareKeys};
 use engine_core::{Clock, Inline, OnFull};
-use sim_engine::{Compute, RingLayout, ServiceClass, SimConfig, SteppedCard};
+use sim_device::RingLayout;
+use sim_engine::{Compute, ServiceClass, SimConfig, SteppedCard};
 use ssl_async::SslContext;
 
 use super::{

@@ -61,18 +61,18 @@ impl Trace {
                 (0, entry.as_u64() ^ (u64::from(class.0) << 56))
             }
             DeviceEvent::Refused { class, .. } => (1, u64::from(class.0)),
-            DeviceEvent::Started { entry } => (2, entry.as_u64()),
-            DeviceEvent::Finished { entry } => (3, entry.as_u64()),
+            DeviceEvent::Started(entry) => (2, entry.as_u64()),
+            DeviceEvent::Finished(entry) => (3, entry.as_u64()),
             DeviceEvent::Answered { entry, status } => (4 + status as u8, entry.as_u64()),
-            DeviceEvent::Stalled { entry } => (16, entry.as_u64()),
+            DeviceEvent::Stalled(entry) => (16, entry.as_u64()),
             DeviceEvent::Drained { entry, payload } => (17 + u8::from(payload), entry.as_u64()),
-            DeviceEvent::Reclaimed { entry } => (19, entry.as_u64()),
+            DeviceEvent::Reclaimed(entry) => (19, entry.as_u64()),
             DeviceEvent::Interrupt => (20, 0),
             DeviceEvent::Struck { entry, .. } => {
                 (21, entry.map_or(u64::MAX, sim_device::EntryId::as_u64))
             }
             DeviceEvent::Recovered => (22, 0),
-            DeviceEvent::WentAway { status } => (24, status as u64),
+            DeviceEvent::WentAway(status) => (24, status as u64),
             DeviceEvent::Returned => (23, 0),
             // A kind newer than this list: hashed by its time at least.
             _ => (31, 0),

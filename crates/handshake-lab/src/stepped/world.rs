@@ -13,7 +13,7 @@ use std::{io, rc::Rc, sync::Arc, time::Duration};
 
 use engine_core::{Accelerator as _, Clock as _};
 use job_core::JobPool;
-use sim_device::{Event as DeviceEvent, Fault, InstanceId, TraceRecord};
+use sim_device::{Event as DeviceEvent, Fault, TraceRecord};
 use wait_ctx::{ReadyQueue, Route, Token, WaitCtx};
 
 mod clients;
@@ -72,7 +72,7 @@ pub(super) struct World<P: Protocol> {
     woken: ReadyQueue,
     tokens: Vec<Token>,
     /// The records of a device, while they are read.
-    records: Vec<(InstanceId, TraceRecord)>,
+    records: Vec<(usize, TraceRecord)>,
     places: Vec<Place<P::Client>>,
     /// Free places, where clients come by a rate.
     free: Vec<usize>,
@@ -387,9 +387,9 @@ impl<P: Protocol> World<P> {
                     *usable = (*usable).max(record.at + lasts);
                 }
             }
-            trace.device(device, instance.index(), &record);
+            trace.device(device, instance, &record);
             if let Some(recorder) = &mut recorder {
-                recorder.handshake_trace.device(device, instance.index(), &record);
+                recorder.handshake_trace.device(device, instance, &record);
             }
         }
         any

@@ -113,18 +113,18 @@ impl HandshakeTrace {
                     drained,
                 });
             }
-            Event::Started { entry } => {
+            Event::Started(entry) => {
                 self.entry((device, instance, entry.as_u64()), |entry| entry.started = Some(at));
             }
-            Event::Finished { entry } => {
+            Event::Finished(entry) => {
                 self.entry((device, instance, entry.as_u64()), |entry| entry.finished = Some(at));
             }
-            Event::Drained { entry, payload: true } | Event::Reclaimed { entry } => {
+            Event::Drained { entry, payload: true } | Event::Reclaimed(entry) => {
                 let which = (device, instance, entry.as_u64());
                 self.entry(which, |entry| entry.drained = Some(at));
                 self.open.remove(&which);
             }
-            Event::Struck { .. } | Event::WentAway { .. } | Event::Returned | Event::Recovered => {
+            Event::Struck { .. } | Event::WentAway(_) | Event::Returned | Event::Recovered => {
                 if self.strikes.len() >= Self::MOST_STRIKES {
                     self.strikes_left_out += 1;
                     return;

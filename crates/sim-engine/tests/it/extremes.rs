@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine_core::Clock;
+use engine_core::{Clock, Engine};
 use proptest::prelude::*;
-use sim_engine::{Engine, Fault, FaultRule, Polling, SimCard, SimConfig, SteppedCard, Trigger};
+use sim_device::{FaultRule, Trigger};
+use sim_engine::{Fault, Polling, SimCard, SimConfig, SteppedCard};
 
 use crate::rig::{HandClock, PATIENCE, config, keys, sign};
 

@@ -7,7 +7,8 @@ use engine_core::{
     BreakerPolicy, BreakerState, DeviceError, EngineBuilder, EngineError, Fallback, Inline,
     RequestOptions,
 };
-use sim_engine::{CryptoOp, Fault, FaultPlan, FaultRule, SimConfig, Trigger};
+use sim_device::{FaultPlan, FaultRule, Trigger};
+use sim_engine::{CryptoOp, Fault, SimConfig};
 
 use crate::rig::{Card, Rig, config, keys};
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use sim_engine::{InterruptMode, Polling};
+use sim_device::InterruptMode;
+use sim_engine::Polling;
 
 use crate::rig::{Card, Rig, config};
 

@@ -4,12 +4,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, mpsc};
 use std::time::Duration;
 
-use engine_core::{CheckPolicy, Clock, Driver, EngineBuilder, EngineError, EngineStats};
+use crypto_ops::{KeyHandle, SignOp};
+use engine_core::{CheckPolicy, Clock, Driver, Engine, EngineBuilder, EngineError, EngineStats};
 use job_core::{Job, JobPool, Step};
-use sim_engine::{
-    CryptoOp, Engine, InstanceStats, KeyHandle, SignOp, SimCard, SimConfig, SoftwareKeys,
-    SteppedCard,
-};
+use sim_engine::{CryptoOp, InstanceStats, SimCard, SimConfig, SoftwareKeys, SteppedCard};
 use wait_ctx::WaitCtx;
 
 /// Long enough for any machine; only a broken engine makes a test wait for it.

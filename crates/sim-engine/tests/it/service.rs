@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine_core::{Accelerator, OnFull};
-use sim_engine::{CryptoOp, Engine, Profile, SimCard, SimConfig, SteppedCard};
+use engine_core::{Accelerator, Engine, OnFull};
+use sim_engine::{CryptoOp, Profile, SimCard, SimConfig, SteppedCard};
 
 use crate::rig::{Card, HandClock, LATENCY, Rig, config, keys, sign};
 

@@ -5,10 +5,8 @@ use std::time::Duration;
 
 use engine_core::{CheckFailed, Clock, DeviceError, Engine, EngineStats, Kind, OnFull, Work};
 use job_core::{Job, JobPool, Step};
-use sim_engine::{
-    Compute, InstanceConfig, InstanceStats, ServiceClass, ServiceTime, SimConfig, SteppedCard,
-    UnitConfig,
-};
+use sim_device::{ServiceTime, UnitConfig};
+use sim_engine::{Compute, InstanceConfig, InstanceStats, ServiceClass, SimConfig, SteppedCard};
 use wait_ctx::{ReadyQueue, Route, Token, WaitCtx};
 
 use crate::rig::HandClock;

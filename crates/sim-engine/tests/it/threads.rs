@@ -4,8 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::task::Wake;
 
-use engine_core::{CheckPolicy, DeviceError, EngineError, Shutdown};
-use sim_engine::{Compute, CryptoOp, CryptoOutput, Engine, ServiceTime, SimCard, SoftwareKeys};
+use crypto_ops::CryptoOutput;
+use engine_core::{CheckPolicy, DeviceError, Engine, EngineError, Shutdown};
+use sim_device::ServiceTime;
+use sim_engine::{Compute, CryptoOp, SimCard, SoftwareKeys};
 use wait_ctx::{Notifier, Route};
 
 use crate::rig::{Card, PATIENCE, Rig, config, keys, sign, verified};

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::task::Poll;
 
 use engine_core::{CheckFailed, CheckPolicy, Engine, EngineBuilder, OnFull, Pending, Work};
-use sim_engine::{InstanceConfig, Kind, ServiceClass, ServiceTime, SimConfig, UnitConfig};
+use sim_device::{ServiceTime, UnitConfig};
+use sim_engine::{InstanceConfig, Kind, ServiceClass, SimConfig};
 use wait_ctx::Notifier;
 use wait_ctx::testing::{self, Conformance, Coverage, Failed, Tag};
 
