@@ -15,7 +15,7 @@ use crate::fiber::ClosureType;
 use crate::job::{self, Job, Step};
 use crate::pause::{Pause, pause};
 use crate::pool::JobPool;
-use crate::queue::Ticket;
+use crate::pool_inner::Ticket;
 use crate::start::StartRefused;
 
 /// Why [`wait_for`] did not await its future to the end. The future was dropped.

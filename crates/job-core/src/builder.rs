@@ -1,10 +1,12 @@
 //! Makes pools from settings.
 
+use core::cell::{Cell, RefCell};
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::fiber::{self, Slab, StackGuard};
+use crate::fiber::{self, ClosureType, Slab, StackGuard};
 use crate::pool::JobPool;
 use crate::pool_inner::PoolInner;
+use crate::stats::Counts;
 
 /// Twice [`MEASURED_NEED`].
 const DEFAULT_STACK_SIZE: usize = 256 * 1024;
@@ -33,14 +35,12 @@ pub struct PoolBuilder {
 #[non_exhaustive]
 pub enum PoolError {
     /// The stack is too small to raise a panic on, or too large to reserve.
-    #[error("stack_size is {given} bytes: choose one between {min} and {max}")]
+    #[error(
+        "stack_size is {given} bytes: choose one between {MIN_STACK_SIZE} and {MAX_STACK_SIZE}"
+    )]
     StackSize {
         /// The size that was set.
         given: usize,
-        /// The smallest size, in bytes.
-        min: usize,
-        /// The largest size, in bytes.
-        max: usize,
     },
     /// The limit on live jobs is 0.
     #[error("max_jobs is 0: leave it out for no limit")]
@@ -164,11 +164,7 @@ impl PoolBuilder {
     /// [`PoolError`] names the setting that is out of range.
     pub fn build(self) -> Result<JobPool, PoolError> {
         if !(MIN_STACK_SIZE..=MAX_STACK_SIZE).contains(&self.stack_size) {
-            return Err(PoolError::StackSize {
-                given: self.stack_size,
-                min: MIN_STACK_SIZE,
-                max: MAX_STACK_SIZE,
-            });
+            return Err(PoolError::StackSize { given: self.stack_size });
         }
         if self.max_jobs == 0 {
             return Err(PoolError::MaxJobs);
@@ -178,9 +174,21 @@ impl PoolBuilder {
     }
 
     fn build_checked(self) -> JobPool {
-        let Self { max_jobs, stack_size, guard, wipe_stacks, unwind, may_pause, capable } = self;
-        let slab = Slab::new(stack_size, guard, wipe_stacks);
-        JobPool::from_inner(PoolInner::new(max_jobs, capable, unwind, may_pause, slab))
+        JobPool::from_inner(PoolInner {
+            max_jobs: self.max_jobs,
+            capable: self.capable,
+            can_unwind: self.unwind && cfg!(panic = "unwind"),
+            may_pause: self.may_pause,
+            slab: RefCell::new(Slab::new(self.stack_size, self.guard, self.wipe_stacks)),
+            next_id: Cell::new(0),
+            ids_end: Cell::new(0),
+            counts: Counts::default(),
+            queue: RefCell::default(),
+            next_ticket: Cell::new(0),
+            next_sentinel: Cell::new(0),
+            has_new_closure: Cell::new(false),
+            last_closure: Cell::new(ClosureType::NONE),
+        })
     }
 }
 

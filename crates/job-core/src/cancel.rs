@@ -1,27 +1,4 @@
-//! The cancel protocol: how a paused job is ended.
-//!
-//! ```text
-//!   cancel or drop
-//!        |  the thread destroys its thread-local variables -----------> quarantine
-//!        |  resume under catch_unwind
-//!        v
-//!   the paused call returns Cancelled ------- the job returns ---------> ended, value kept
-//!        |       ^  \                    \--- the job panics ----------> ended, panic swallowed
-//!        |       |   \  pauses again
-//!        |       +----+  up to PATIENCE times
-//!        |
-//!        +-- pauses once more -----------------------------------------> quarantine: the stack and
-//!        |                                                               all on it leak, counted
-//!        |  or, in a pool that unwinds: pauses again
-//!        v
-//!   the pause unwinds ---- reaches the root of the job ----------------> ended
-//!        |       ^  \
-//!        |       |   caught by the job, which pauses again
-//!        |       +---/
-//!        |  after UNWIND_LIMIT times
-//!        v
-//!   quarantine
-//! ```
+//! The cancel protocol: how a paused job is ended. The crate's page draws it.
 //!
 //! Unwinding is opt-in, because it aborts the process if it meets a frame that cannot unwind, and
 //! no check can tell beforehand: an `extern "C"` function in Rust has a landing pad that aborts,
@@ -34,11 +11,10 @@ use std::thread;
 
 use tracing::level_filters::LevelFilter;
 
-use crate::context::{JobFiber, RunningJob};
+use crate::context::{self, JobFiber, RunningJob};
 use crate::fiber::Switch;
 use crate::id::JobId;
-use crate::pool_inner::{Ending, PoolInner};
-use crate::resume;
+use crate::pool_inner::PoolInner;
 
 /// Unwinds that a cancelled job may catch before it is put in quarantine.
 const UNWIND_LIMIT: u8 = 3;
@@ -59,7 +35,7 @@ pub(crate) fn cancel<T: 'static>(mut fiber: JobFiber<T>) -> Option<T> {
     if LevelFilter::current() >= LevelFilter::DEBUG {
         log_cancel(fiber.id(), &fiber.context().pool);
     }
-    match resume::switch_to(&mut fiber) {
+    match context::switch_to(&mut fiber) {
         Switch::Paused => {
             quarantine(fiber, "it paused again and again");
             None
@@ -68,17 +44,22 @@ pub(crate) fn cancel<T: 'static>(mut fiber: JobFiber<T>) -> Option<T> {
             if fiber.context().unwinds.get() > 0 {
                 fiber.context().pool.counts.swallowed_unwinds.add_one();
             }
-            resume::end(fiber, Ending::Cancelled);
+            count_and_end(fiber);
             Some(value)
         }
         Switch::Panicked(payload) => {
-            let pool = resume::end(fiber, Ending::Cancelled);
+            let pool = count_and_end(fiber);
             if !payload.is::<Unwind>() {
                 pool.contain("a job being cancelled", || resume_unwind(payload));
             }
             None
         }
     }
+}
+
+fn count_and_end<T: 'static>(fiber: JobFiber<T>) -> Rc<PoolInner> {
+    fiber.context().pool.counts.cancelled.add_one();
+    context::end(fiber)
 }
 
 /// Ends a paused job and drops what it returns. Never panics.

@@ -1,4 +1,4 @@
-//! The state of one job. It lies beside the job's stack; only the job's thread reads and writes it.
+//! The state of one job, which lies beside the job's stack, and the switch to it. Only the job's thread reads and writes it.
 
 use core::any::{Any, TypeId};
 use core::cell::{Cell, OnceCell, RefCell};
@@ -10,7 +10,7 @@ use tracing::Span;
 use tracing::level_filters::LevelFilter;
 use wait_ctx::{Lease, WaitCtx};
 
-use crate::fiber::{self, Fiber, RunningFiber};
+use crate::fiber::{self, Fiber, RunningFiber, Slot, Switch};
 use crate::id::JobId;
 use crate::pool_inner::PoolInner;
 
@@ -244,4 +244,47 @@ fn span_of(id: JobId, pool: &PoolInner) -> Option<Box<Span>> {
         || tracing::debug_span!(target: "job_core", "job", job = %id),
     );
     span.filter(|span| !span.is_disabled()).map(Box::new)
+}
+
+/// Switches to a job, within its span.
+#[inline]
+pub(crate) fn switch_to<T: 'static>(fiber: &mut JobFiber<T>) -> Switch<T> {
+    let context = fiber.context();
+    context.note_resume();
+    context.pool.counts.resumes.add_one();
+    if context.span().is_none() {
+        return fiber.resume();
+    }
+    switch_within_span(fiber)
+}
+
+#[cold]
+fn switch_within_span<T: 'static>(fiber: &mut JobFiber<T>) -> Switch<T> {
+    let pool = Rc::clone(&fiber.context().pool);
+    // Not with a guard: its drop would be a second panic if the subscriber panics in `enter`.
+    let enter = || fiber.context().span()?.with_subscriber(|(id, to)| to.enter(id));
+    let entered = pool.contain("a tracing subscriber", enter).is_some();
+    let switch = fiber.resume();
+    if entered {
+        let exit = || fiber.context().span()?.with_subscriber(|(id, to)| to.exit(id));
+        pool.contain("a tracing subscriber", exit);
+    }
+    switch
+}
+
+/// Gives the stack of a job that has ended back to its pool, and drops what it leaves behind.
+#[inline]
+pub(crate) fn end<T: 'static>(fiber: JobFiber<T>) -> Rc<PoolInner> {
+    release(fiber.retire())
+}
+
+#[inline(always)]
+pub(crate) fn release((slot, context): (Slot, JobContext)) -> Rc<PoolInner> {
+    let (pool, leftovers) = context.into_parts();
+    pool.take_back(slot);
+    // Last, since it runs foreign code, which may use the pool.
+    if let Some(leftovers) = leftovers {
+        leftovers.discard(&pool);
+    }
+    pool
 }

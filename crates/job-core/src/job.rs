@@ -4,11 +4,9 @@ use core::fmt;
 use std::panic::resume_unwind;
 
 use crate::cancel;
-use crate::context::JobFiber;
+use crate::context::{self, JobFiber};
 use crate::fiber::Switch;
 use crate::id::JobId;
-use crate::pool_inner::Ending;
-use crate::resume;
 
 /// The result of starting or resuming a job.
 #[derive(Debug)]
@@ -103,9 +101,10 @@ impl<T: 'static> Job<T> {
     #[allow(unsafe_code, reason = "the caller vouches for frames that this crate cannot see")]
     pub unsafe fn forget_frames(mut self) {
         let fiber = self.fiber.take().expect(HAS_FIBER);
+        fiber.context().pool.counts.cancelled.add_one();
         // SAFETY: as the caller asserts; a `Job` is paused.
         let parts = unsafe { fiber.forget_frames() };
-        resume::release(parts, Ending::Cancelled);
+        context::release(parts);
     }
 
     /// The same id as [`Current::id`](crate::Current::id) in the job.
@@ -157,17 +156,17 @@ fn stay_paused<T>(job: Job<T>) -> Job<T> {
 /// Switches to a fiber that starts or continues, and ends it if it has finished.
 #[inline]
 pub(crate) fn run<T: 'static>(mut fiber: JobFiber<T>) -> Step<T> {
-    match resume::switch_to(&mut fiber) {
+    match context::switch_to(&mut fiber) {
         Switch::Paused => {
             fiber.context().pool.note_pause();
             Step::Paused(Job { fiber: Some(fiber) })
         }
         Switch::Returned(value) => {
-            resume::end(fiber, Ending::Finished);
+            context::end(fiber);
             Step::Finished(value)
         }
         Switch::Panicked(panic) => {
-            resume::end(fiber, Ending::Finished);
+            context::end(fiber);
             resume_unwind(panic)
         }
     }

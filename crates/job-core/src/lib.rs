@@ -265,8 +265,6 @@ mod job;
 mod pause;
 mod pool;
 mod pool_inner;
-mod queue;
-mod resume;
 mod start;
 mod stats;
 

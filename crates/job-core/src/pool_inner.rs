@@ -4,10 +4,10 @@ use core::cell::{Cell, RefCell};
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::task::Waker;
+use std::collections::BTreeMap;
 
 use crate::fiber::{self, ClosureType, Slab, Slot};
 use crate::id::JobId;
-use crate::queue::{Queue, Ticket};
 use crate::start::StartRefused;
 use crate::stats::{Counts, PoolStats};
 
@@ -18,53 +18,30 @@ const ID_BLOCK: u64 = 1 << 20;
 const MOST_PREALLOCATED: usize = 1 << 16;
 
 pub(crate) struct PoolInner {
-    max_jobs: usize,
-    capable: bool,
-    can_unwind: bool,
-    may_pause: Option<fn() -> bool>,
+    pub(crate) max_jobs: usize,
+    pub(crate) capable: bool,
+    pub(crate) can_unwind: bool,
+    pub(crate) may_pause: Option<fn() -> bool>,
     pub(crate) slab: RefCell<Slab>,
-    next_id: Cell<u64>,
-    ids_end: Cell<u64>,
+    pub(crate) next_id: Cell<u64>,
+    pub(crate) ids_end: Cell<u64>,
     pub(crate) counts: Counts,
-    queue: Queue,
+    /// Futures that wait for a job of a full pool: first come, first served. The waker is absent once it was taken to be
+    /// woken. Wakers are foreign code, which may call the pool: none is cloned, woken or dropped while this is borrowed.
+    pub(crate) queue: RefCell<BTreeMap<Ticket, Option<Waker>>>,
+    pub(crate) next_ticket: Cell<u64>,
     /// The number of resumes at which the next pause asks for an exit sentinel.
-    next_sentinel: Cell<u64>,
+    pub(crate) next_sentinel: Cell<u64>,
     /// Whether the next pause may be the first of a closure type that is new to the thread.
-    has_new_closure: Cell<bool>,
-    last_closure: Cell<ClosureType>,
+    pub(crate) has_new_closure: Cell<bool>,
+    pub(crate) last_closure: Cell<ClosureType>,
 }
 
-/// How a job left the pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
-    Finished,
-    Cancelled,
-}
+/// A position in the queue. Smaller ones come first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Ticket(u64);
 
 impl PoolInner {
-    pub(crate) fn new(
-        max_jobs: usize,
-        capable: bool,
-        unwind: bool,
-        may_pause: Option<fn() -> bool>,
-        slab: Slab,
-    ) -> Self {
-        Self {
-            max_jobs,
-            capable,
-            can_unwind: unwind && cfg!(panic = "unwind"),
-            may_pause,
-            slab: RefCell::new(slab),
-            next_id: Cell::new(0),
-            ids_end: Cell::new(0),
-            counts: Counts::default(),
-            queue: Queue::default(),
-            next_sentinel: Cell::new(0),
-            has_new_closure: Cell::new(false),
-            last_closure: Cell::new(ClosureType::NONE),
-        }
-    }
-
     /// Counts one more live job and takes a stack for it.
     #[inline]
     pub(crate) fn admit(&self) -> Result<Slot, StartRefused> {
@@ -106,25 +83,23 @@ impl PoolInner {
 
     /// Takes back the stack of a job that has ended, and wakes the next future in the queue.
     #[inline]
-    pub(crate) fn take_back(&self, slot: Slot, ending: Ending) {
+    pub(crate) fn take_back(&self, slot: Slot) {
         self.slab.borrow_mut().give_back(slot);
-        self.count_out(ending);
+        self.count_out();
     }
 
     /// Counts a job out that is put in quarantine with its stack.
     pub(crate) fn write_off(&self) {
         self.slab.borrow_mut().write_off();
         self.counts.quarantined.add_one();
-        self.count_out(Ending::Cancelled);
+        self.counts.cancelled.add_one();
+        self.count_out();
     }
 
     #[inline]
-    fn count_out(&self, ending: Ending) {
+    fn count_out(&self) {
         self.counts.live.set(self.counts.live.get() - 1);
-        if ending == Ending::Cancelled {
-            self.counts.cancelled.add_one();
-        }
-        if !self.queue.is_empty() {
+        if !self.queue.borrow().is_empty() {
             self.wake_next();
         }
     }
@@ -184,7 +159,14 @@ impl PoolInner {
     /// otherwise it would hold up the others for ever.
     #[cold]
     fn wake_next(&self) {
-        while let Some((first, waker)) = self.queue.take_first_waker() {
+        let take_first = || {
+            let mut queue = self.queue.borrow_mut();
+            let mut first = queue.first_entry()?;
+            // Absent if that future was woken, and has not been polled since.
+            let waker = first.get_mut().take()?;
+            Some((*first.key(), waker))
+        };
+        while let Some((first, waker)) = take_first() {
             if self.contain("a waker", || waker.wake()).is_some() {
                 return;
             }
@@ -193,20 +175,23 @@ impl PoolInner {
     }
 
     fn remove(&self, ticket: Ticket) {
-        if let Some(waker) = self.queue.remove(ticket) {
+        let removed = self.queue.borrow_mut().remove(&ticket);
+        if let Some(waker) = removed.flatten() {
             self.contain("the Drop of a waker", || drop(waker));
         }
     }
 
     /// Whether a future with this ticket has to wait for another one.
     pub(crate) fn must_queue(&self, ticket: Option<Ticket>) -> bool {
-        self.queue.has_other_first(ticket)
+        self.queue.borrow().keys().next().is_some_and(|first| Some(*first) != ticket)
     }
 
     /// Queues a future for the next free job; one that has a ticket keeps it.
     pub(crate) fn enqueue(&self, ticket: Option<Ticket>, waker: Waker) -> Ticket {
-        let (ticket, replaced) = self.queue.insert(ticket, waker);
-        if let Some(replaced) = replaced {
+        let new = || Ticket(self.next_ticket.replace(self.next_ticket.get() + 1));
+        let ticket = ticket.unwrap_or_else(new);
+        let replaced = self.queue.borrow_mut().insert(ticket, Some(waker));
+        if let Some(replaced) = replaced.flatten() {
             self.contain("the Drop of a waker", || drop(replaced));
         }
         ticket
@@ -216,7 +201,7 @@ impl PoolInner {
     pub(crate) fn dequeue(&self, ticket: Ticket) {
         self.remove(ticket);
         // This one may have been woken for a job that it leaves to the next.
-        if self.counts.live.get() < self.max_jobs && !self.queue.is_empty() {
+        if self.counts.live.get() < self.max_jobs && !self.queue.borrow().is_empty() {
             self.wake_next();
         }
     }

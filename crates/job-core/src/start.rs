@@ -5,9 +5,12 @@ use core::fmt;
 use crate::fiber::StackError;
 
 /// A refused start, with the closure that did not run.
+#[derive(thiserror::Error)]
+#[error("job not started: {reason}")]
 #[non_exhaustive]
 pub struct StartError<F> {
     /// Why the start was refused.
+    #[source]
     pub reason: StartRefused,
     closure: F,
 }
@@ -72,18 +75,6 @@ impl From<StackError> for StartRefused {
 impl<F> fmt::Debug for StartError<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StartError").field("reason", &self.reason).finish_non_exhaustive()
-    }
-}
-
-impl<F> fmt::Display for StartError<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "job not started: {}", self.reason)
-    }
-}
-
-impl<F> core::error::Error for StartError<F> {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        Some(&self.reason)
     }
 }
 

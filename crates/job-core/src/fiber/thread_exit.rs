@@ -1,16 +1,11 @@
 //! Detects jobs that may have borrowed a thread-local variable that is gone.
 //!
-//! When a thread ends, the destructors of its thread-local variables run in the reverse of the order
-//! in which the variables were initialised. A paused job that is kept in one of them (the holder)
-//! may be in the middle of `LocalKey::with` of another. If that other one is newer than the holder,
-//! it is destroyed first, and switching to the job would let it use freed memory.
-//!
-//! So this module registers *sentinels*: destructors that do nothing but advance the thread's
-//! *epoch*. A job remembers the epoch in which it started and is switched to in that epoch only. A
-//! sentinel that is newer than the holder is destroyed before it, so the epoch has advanced when the
-//! holder's destructor cancels or resumes the job. If no sentinel is newer than the holder, what was
-//! destroyed before the holder is newer than every sentinel, too; only jobs that paused after the
-//! last sentinel was registered can have borrowed it.
+//! The crate's page says which jobs these are. Variables are destroyed in the reverse of the order in which they were
+//! initialised. So this module registers *sentinels*: destructors that do nothing but advance the thread's *epoch*. A job
+//! remembers the epoch in which it started and is switched to in that epoch only. A sentinel that is newer than the
+//! variable that holds the job is destroyed before it, so the epoch has advanced when that destructor cancels or resumes
+//! the job. If no sentinel is newer than the holder, what was destroyed before the holder is newer than every sentinel,
+//! too; only jobs that paused after the last sentinel was registered can have borrowed it.
 //!
 //! Sentinels are registered after a pause. Each takes a lock of the dynamic loader, and 48 bytes
 //! until the thread ends, so not every pause registers one: [`sentinel_if_due`] decides. A start
