@@ -2,7 +2,6 @@
 //!
 //! It selects the parser of the crypto library, which validates the key, and lets error messages name what was found.
 
-#[cfg(any(feature = "aws-lc-rs", test))]
 use std::fmt;
 
 /// The structure around an algorithm identifier.
@@ -52,7 +51,6 @@ pub(crate) fn algorithm(envelope: Envelope, der: &[u8]) -> Option<DerAlgorithm> 
 ///
 /// For a key that names no curve this is the usual curve of its length. A key on another curve of that length is rejected
 /// when it is parsed, because its public half does not match.
-#[cfg(any(feature = "aws-lc-rs", test))]
 pub(crate) fn sec1_curve(der: &[u8]) -> Option<DerAlgorithm> {
     let (body, rest) = element(der, SEQUENCE)?;
     if !rest.is_empty() {
@@ -72,7 +70,6 @@ pub(crate) fn sec1_curve(der: &[u8]) -> Option<DerAlgorithm> {
 }
 
 /// The length in bits of the modulus in a PKCS #1 `RSAPrivateKey` (RFC 8017, appendix A.1.2).
-#[cfg(any(feature = "aws-lc-rs", test))]
 pub(crate) fn rsa_modulus_bits(pkcs1: &[u8]) -> Option<usize> {
     let (body, _) = element(pkcs1, SEQUENCE)?;
     let (_, body) = element(body, INTEGER)?;
@@ -103,7 +100,6 @@ pub(crate) fn spki_rsa_modulus_bits(spki: &[u8]) -> Option<usize> {
 }
 
 /// The private key in a PKCS #8 envelope, which is DER itself.
-#[cfg(any(feature = "aws-lc-rs", test))]
 pub(crate) fn pkcs8_private_key(der: &[u8]) -> Option<&[u8]> {
     let (body, _) = element(der, SEQUENCE)?;
     let (_, body) = element(body, INTEGER)?;
@@ -113,14 +109,12 @@ pub(crate) fn pkcs8_private_key(der: &[u8]) -> Option<&[u8]> {
 }
 
 /// Whether a PKCS #8 envelope has version 2 (RFC 5958), which may contain the public key, too.
-#[cfg(any(feature = "aws-lc-rs", test))]
 pub(crate) fn is_pkcs8_version_2(der: &[u8]) -> bool {
     let version = element(der, SEQUENCE).and_then(|(body, _)| element(body, INTEGER));
     version.is_some_and(|(version, _)| version == [1])
 }
 
 /// The structure that a DER file contains.
-#[cfg(any(feature = "aws-lc-rs", test))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DerKind {
@@ -140,7 +134,6 @@ pub enum DerKind {
     Pkcs12,
 }
 
-#[cfg(any(feature = "aws-lc-rs", test))]
 impl DerKind {
     /// Identifies `bytes`; `None` unless they are exactly one such structure.
     pub(crate) fn of(bytes: &[u8]) -> Option<Self> {
@@ -169,7 +162,6 @@ impl DerKind {
     }
 }
 
-#[cfg(any(feature = "aws-lc-rs", test))]
 impl fmt::Display for DerKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -251,12 +243,10 @@ fn dotted(oid: &[u8]) -> String {
 
 pub(crate) const INTEGER: u8 = 0x02;
 const BIT_STRING: u8 = 0x03;
-#[cfg(any(feature = "aws-lc-rs", test))]
 const OCTET_STRING: u8 = 0x04;
 const OBJECT_IDENTIFIER: u8 = 0x06;
 pub(crate) const SEQUENCE: u8 = 0x30;
 /// `[0] EXPLICIT`, the curve in an `ECPrivateKey`.
-#[cfg(any(feature = "aws-lc-rs", test))]
 const PARAMETERS: u8 = 0xa0;
 
 // Object identifiers: RFC 3279, RFC 4055, RFC 5480, RFC 8410.

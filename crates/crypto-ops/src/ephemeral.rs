@@ -3,9 +3,8 @@
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
-use engine_core::Level;
+use engine_core::{Gauge, LiveGauge};
 
 use crate::group::Group;
 
@@ -25,8 +24,7 @@ struct EphemeralInner {
 impl EphemeralKey {
     /// Makes a handle for the private key of an exchange in `group`; `device_value` is the device's own.
     pub fn new(group: Group, device_value: impl Any + Send + Sync) -> Self {
-        let now = NOW.fetch_add(1, Ordering::Relaxed) + 1;
-        PEAK.fetch_max(now, Ordering::Relaxed);
+        ALIVE.add(1);
         Self(Arc::new(EphemeralInner { group, device_value: Box::new(device_value) }))
     }
 
@@ -43,7 +41,7 @@ impl EphemeralKey {
 
 impl Drop for EphemeralInner {
     fn drop(&mut self) {
-        NOW.fetch_sub(1, Ordering::Relaxed);
+        ALIVE.sub(1);
     }
 }
 
@@ -64,10 +62,8 @@ impl fmt::Debug for EphemeralKey {
 
 /// The number of ephemeral keys that devices hold in this process, now and at its highest. Zero when no session is alive
 /// ([law L8](https://github.com/layby-rs/layby/blob/main/docs/laws.md): nothing in flight, nothing held).
-pub fn device_handles() -> Level {
-    let (now, peak) = (NOW.load(Ordering::Relaxed), PEAK.load(Ordering::Relaxed));
-    Level { now: now as u64, peak: peak as u64 }
+pub fn device_handles() -> Gauge {
+    ALIVE.read()
 }
 
-static NOW: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
+static ALIVE: LiveGauge = LiveGauge::new();

@@ -10,8 +10,7 @@ use crate::error::KeyError;
 use crate::key_id::KeyId;
 #[cfg(feature = "aws-lc-rs")]
 use crate::parsed::{ParsedVerifier, sha256};
-use crate::scheme::{Algorithm, Scheme};
-use crate::verifier::Verifier;
+use crate::scheme::{Algorithm, Scheme, Verifier};
 
 /// A key without its private half: its name, its public key, and the verifier of its signatures.
 ///

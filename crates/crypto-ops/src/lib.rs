@@ -102,9 +102,12 @@ mod key_id;
 #[cfg(feature = "aws-lc-rs")]
 mod parsed;
 mod scheme;
-mod verifier;
 
 // Private keys: reading, storing and using them.
+#[cfg_attr(
+    not(feature = "aws-lc-rs"),
+    allow(dead_code, unreachable_pub, reason = "it also reads key files")
+)]
 mod der;
 pub mod encoding;
 #[cfg(feature = "aws-lc-rs")]
@@ -119,7 +122,7 @@ pub mod testing;
 pub use agree::{AgreeOp, AgreeStep, MalformedShare};
 #[cfg(feature = "aws-lc-rs")]
 pub use der::DerKind;
-pub use engine_core::{CheckFailed, Kind, Level, Work};
+pub use engine_core::{CheckFailed, Gauge, Kind, Work};
 pub use ephemeral::{EphemeralKey, device_handles};
 #[cfg(feature = "aws-lc-rs")]
 pub use error::KeyFileError;
@@ -131,10 +134,9 @@ pub use op::CryptoOp;
 pub use output::CryptoOutput;
 #[cfg(feature = "aws-lc-rs")]
 pub use pem::{NotPem, PemBlock, PemError, PemFile};
-pub use scheme::{Algorithm, Scheme};
+pub use scheme::{Algorithm, Scheme, Verifier};
 pub use secret::Secret;
 pub use sign::{SchemeMismatch, SignOp};
 #[cfg(feature = "aws-lc-rs")]
 pub use software::SoftwareKeys;
 pub use ticket::{TicketKey, TicketOp, TicketRotation};
-pub use verifier::Verifier;

@@ -5,8 +5,7 @@ use aws_lc_rs::encoding::AsDer;
 use aws_lc_rs::signature::{self, ParsedPublicKey, VerificationAlgorithm};
 
 use crate::error::KeyError;
-use crate::scheme::{Algorithm, Scheme};
-use crate::verifier::Verifier;
+use crate::scheme::{Algorithm, Scheme, Verifier};
 
 /// A public key, parsed once for each of its schemes, because aws-lc-rs binds a parsed key to one scheme.
 pub(crate) struct ParsedVerifier(Box<[(Scheme, ParsedPublicKey)]>);

@@ -1,4 +1,4 @@
-//! Key algorithms and signature schemes.
+//! Key algorithms, signature schemes, and what verifies signatures.
 
 use std::fmt;
 
@@ -147,6 +147,12 @@ impl fmt::Display for Scheme {
             Self::RsaPssSha512 => "rsa_pss_rsae_sha512",
         })
     }
+}
+
+/// Verifies signatures with one public key. A [`KeyHandle`](crate::KeyHandle) checks signatures with it.
+pub trait Verifier: Send + Sync {
+    /// Whether `signature` is the key's signature of `message` under `scheme`, which is one of the key's schemes.
+    fn verify(&self, scheme: Scheme, message: &[u8], signature: &[u8]) -> bool;
 }
 
 #[cfg(test)]

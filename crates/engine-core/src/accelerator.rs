@@ -2,12 +2,12 @@
 
 use core::fmt;
 use core::time::Duration;
-use std::sync::Arc;
+use std::sync::Weak;
 
 use crate::error::DeviceError;
 use crate::request::Request;
 use crate::threads::{BlockingScope, Shutdown};
-use crate::work::{Kind, Work};
+use crate::work::{Kind, Role, Work};
 
 /// A device that carries out work: a card, a token, a remote service, a thread pool.
 ///
@@ -20,12 +20,9 @@ use crate::work::{Kind, Work};
 ///   try the requests that wait for an entry.
 /// - `complete` is called without a lock that `submit` takes.
 ///
-/// # Where it runs, and panics
-///
-/// The engine calls a device on the thread that submits, polls or completes, but never on the stack of a job: there is no
-/// current job in its methods, and a pause in them is refused. A panic in one of them is logged, and the engine goes on.
-/// A request that the panic dropped ends as lost; after a panic in [`poll`](Self::poll) the device is polled again after
-/// a tenth of a second.
+/// The engine calls a device on the thread that submits, polls or completes, but never on the [stack](crate#stacks) of a job:
+/// there is no current job in its methods, and a pause in them is refused. What a [panic](crate#panics) in each of them
+/// means is on the crate's page.
 pub trait Accelerator<W: Work>: Send + Sync + fmt::Debug {
     /// Takes a request, or returns it at once.
     ///
@@ -113,31 +110,31 @@ pub enum Health {
 /// Tells an engine that its device has room again. Given to the device by [`Accelerator::attach`].
 #[derive(Clone)]
 pub struct RoomNotice {
-    engine: Arc<dyn Attached>,
+    pub(crate) engine: Weak<dyn Attached>,
+    /// Which of the engine's devices the notice is of.
+    pub(crate) role: Role,
 }
 
 /// An engine, as its device sees it.
 pub(crate) trait Attached: Send + Sync {
-    fn announce(&self);
+    fn handle_room(&self, role: Role);
 
     fn is_open(&self) -> bool;
 }
 
 impl RoomNotice {
-    pub(crate) fn new(engine: impl Attached + 'static) -> Self {
-        Self { engine: Arc::new(engine) }
-    }
-
     /// Makes the engine submit what waits. Call it without holding a lock that [`Accelerator::submit`] takes. Does
     /// nothing once the engine is gone.
     pub fn announce(&self) {
-        self.engine.announce();
+        if let Some(engine) = self.engine.upgrade() {
+            engine.handle_room(self.role);
+        }
     }
 
     /// Whether the engine still accepts work: it exists, and was not closed. For [`Accelerator::end`] of a device that
     /// several engines use.
     pub fn is_open(&self) -> bool {
-        self.engine.is_open()
+        self.engine.upgrade().is_some_and(|engine| engine.is_open())
     }
 }
 

@@ -10,10 +10,9 @@ use std::hash::RandomState;
 use std::sync::Mutex;
 
 use crate::error::{DeviceError, EngineError};
-use crate::id::RequestId;
 use crate::request::Request;
 use crate::sync::lock;
-use crate::work::Work;
+use crate::work::{RequestId, Work};
 
 /// Requests that wait for their next attempt, by its time.
 pub(crate) struct Attempts<W: Work> {

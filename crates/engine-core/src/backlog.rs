@@ -20,11 +20,10 @@ use std::collections::BTreeSet;
 use rustc_hash::FxHashMap;
 
 use crate::fifo::{Fifo, Position};
-use crate::id::RequestId;
 use crate::permits::{PERMIT_TIME, Permits};
 #[cfg(feature = "plant")]
 use crate::plant::{self, Bug};
-use crate::work::Kind;
+use crate::work::{Kind, RequestId};
 
 /// `R` is a request. `T` stands for the owner of a request, who keeps the request and waits for a permit to submit it.
 pub(crate) struct Backlog<R, T> {

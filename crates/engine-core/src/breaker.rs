@@ -112,14 +112,6 @@ enum Phase {
     HalfOpen { probe: Option<Duration> },
 }
 
-/// Whether this event opened the breaker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use = "requests in flight have to be moved to the standby"]
-pub(crate) enum Tripped {
-    Yes,
-    No,
-}
-
 impl Breaker {
     pub(crate) const fn new(policy: BreakerPolicy) -> Self {
         Self {
@@ -162,17 +154,18 @@ impl Breaker {
         }
     }
 
-    /// The device has failed a request.
-    pub(crate) fn handle_failure(&mut self, now: Duration) -> Tripped {
+    /// The device has failed a request. True if that opens the breaker.
+    #[must_use = "requests in flight have to be moved to the standby"]
+    pub(crate) fn handle_failure(&mut self, now: Duration) -> bool {
         match &mut self.phase {
             Phase::Closed { failures } => {
                 *failures += 1;
                 let in_a_row = *failures >= self.policy.failures.max(1);
                 let opens = self.count(true).unwrap_or(in_a_row);
-                if opens { self.open(now) } else { Tripped::No }
+                opens && self.open(now)
             }
             Phase::HalfOpen { .. } => self.open(now),
-            Phase::Open { .. } => Tripped::No,
+            Phase::Open { .. } => false,
         }
     }
 
@@ -181,14 +174,15 @@ impl Breaker {
         self.health_due
     }
 
-    /// Records a check of the device's health.
-    pub(crate) fn handle_health(&mut self, now: Duration, alive: bool) -> Tripped {
+    /// Records a check of the device's health. True if that opens the breaker.
+    #[must_use = "requests in flight have to be moved to the standby"]
+    pub(crate) fn handle_health(&mut self, now: Duration, alive: bool) -> bool {
         self.health_due = now.saturating_add(self.policy.check_every.max(SHORTEST_CHECK));
         match self.phase {
-            _ if alive => Tripped::No,
+            _ if alive => false,
             Phase::Open { .. } => {
-                self.phase = Phase::Open { until: now.saturating_add(self.policy.pause) };
-                Tripped::No
+                self.open(now);
+                false
             }
             Phase::Closed { .. } | Phase::HalfOpen { .. } => self.open(now),
         }
@@ -219,11 +213,11 @@ impl Breaker {
         Some(enough && u64::from(self.failed) * 100 >= u64::from(percent) * u64::from(calls))
     }
 
-    fn open(&mut self, now: Duration) -> Tripped {
+    fn open(&mut self, now: Duration) -> bool {
         self.calls.clear();
         self.failed = 0;
         self.phase = Phase::Open { until: now.saturating_add(self.policy.pause) };
-        Tripped::Yes
+        true
     }
 }
 
@@ -254,12 +248,12 @@ mod tests {
     #[test]
     fn it_opens_after_failures_in_a_row_and_closes_after_one_good_probe() {
         let mut breaker = breaker(3);
-        assert_eq!(breaker.handle_failure(at(0)), Tripped::No);
-        assert_eq!(breaker.handle_failure(at(0)), Tripped::No);
+        assert!(!breaker.handle_failure(at(0)));
+        assert!(!breaker.handle_failure(at(0)));
         breaker.handle_success();
-        assert_eq!(breaker.handle_failure(at(1)), Tripped::No);
-        assert_eq!(breaker.handle_failure(at(1)), Tripped::No);
-        assert_eq!(breaker.handle_failure(at(1)), Tripped::Yes);
+        assert!(!breaker.handle_failure(at(1)));
+        assert!(!breaker.handle_failure(at(1)));
+        assert!(breaker.handle_failure(at(1)));
         assert!(!breaker.admit(at(10)));
         breaker.handle_success(); // of a request from before
         assert_eq!(breaker.state(at(10)), BreakerState::Open);
@@ -272,9 +266,9 @@ mod tests {
     #[test]
     fn a_probe_that_fails_opens_it_again_and_one_without_an_answer_is_followed_by_another() {
         let mut breaker = breaker(1);
-        assert_eq!(breaker.handle_failure(at(0)), Tripped::Yes);
+        assert!(breaker.handle_failure(at(0)));
         assert!(breaker.admit(at(10)));
-        assert_eq!(breaker.handle_failure(at(12)), Tripped::Yes);
+        assert!(breaker.handle_failure(at(12)));
         assert!(!breaker.admit(at(21)));
         assert!(breaker.admit(at(22)));
         assert!(!breaker.admit(at(31)));
@@ -290,7 +284,7 @@ mod tests {
             breaker.handle_success();
         }
         for _ in 0..7 {
-            assert_eq!(breaker.handle_failure(at(0)), Tripped::No);
+            assert!(!breaker.handle_failure(at(0)));
         }
         for _ in 0..9 {
             breaker.handle_success();
@@ -298,22 +292,22 @@ mod tests {
         // From here on every second call fails.
         let tripped = (0..16).any(|_| {
             breaker.handle_success();
-            breaker.handle_failure(at(1)) == Tripped::Yes
+            breaker.handle_failure(at(1))
         });
         assert!(tripped);
         assert!(breaker.admit(at(11)), "the probe");
         breaker.handle_success();
-        assert_eq!(breaker.handle_failure(at(12)), Tripped::No, "it begins anew");
+        assert!(!breaker.handle_failure(at(12)), "it begins anew");
     }
 
     #[test]
     fn without_a_heartbeat_it_stays_open() {
         let mut breaker = breaker(5);
-        assert_eq!(breaker.handle_health(at(0), true), Tripped::No);
-        assert_eq!(breaker.handle_health(at(1), false), Tripped::Yes);
-        assert_eq!(breaker.handle_health(at(9), false), Tripped::No);
+        assert!(!breaker.handle_health(at(0), true));
+        assert!(breaker.handle_health(at(1), false));
+        assert!(!breaker.handle_health(at(9), false));
         assert!(!breaker.admit(at(18)), "ten seconds from the last time it was found dead");
-        assert_eq!(breaker.handle_health(at(18), true), Tripped::No);
+        assert!(!breaker.handle_health(at(18), true));
         assert!(breaker.admit(at(19)));
     }
 
@@ -338,16 +332,16 @@ mod tests {
                         } else if opened.take().is_some() {
                             prop_assert!(admitted, "the pause is over");
                         }
-                        Tripped::No
+                        false
                     }
                     1 => {
                         breaker.handle_success();
-                        Tripped::No
+                        false
                     }
                     2 => breaker.handle_failure(now),
                     _ => breaker.handle_health(now, true),
                 };
-                if tripped == Tripped::Yes {
+                if tripped {
                     prop_assert_eq!(breaker.state(now), BreakerState::Open);
                     opened = Some(now);
                 }

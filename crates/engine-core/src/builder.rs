@@ -1,20 +1,21 @@
 //! How an engine is put together.
 
-use core::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::{Arc, Condvar, Mutex, Weak};
 
-use crate::accelerator::{Accelerator, Attached, RoomNotice};
+use crate::accelerator::{Accelerator, RoomNotice};
+use crate::attempts::Attempts;
 use crate::breaker::{Breaker, BreakerPolicy};
 use crate::clock::{Clock, MonotonicClock};
 use crate::device::Device;
 use crate::device_queue::DeviceQueue;
 use crate::engine::Engine;
-use crate::id::Role;
 use crate::inner::EngineInner;
 use crate::meter::Meter;
 use crate::options::{Offload, OnFull, RequestOptions};
+use crate::registry::Registry;
 use crate::waker::DriverWaker;
-use crate::work::Work;
+use crate::work::{Role, Work};
 
 /// Which results are checked before they leave the engine. Work that
 /// [must be checked](Work::must_check) always is.
@@ -29,16 +30,6 @@ pub enum CheckPolicy {
     Always,
     /// Only what must be checked.
     Required,
-}
-
-impl CheckPolicy {
-    fn checks_all_of<W: Work>(self, device: &dyn Accelerator<W>) -> bool {
-        match self {
-            Self::Auto => device.capabilities().completion_thread,
-            Self::Always => true,
-            Self::Required => false,
-        }
-    }
 }
 
 /// Builds an [`Engine`].
@@ -57,20 +48,6 @@ pub struct EngineBuilder<W: Work> {
 }
 
 impl<W: Work> EngineBuilder<W> {
-    pub(crate) fn new(device: Arc<dyn Accelerator<W>>) -> Self {
-        Self {
-            device,
-            standby: None,
-            clock: Arc::new(MonotonicClock::new()),
-            queue_bound: DEFAULT_QUEUE_BOUND,
-            checks: CheckPolicy::Auto,
-            options: RequestOptions::new(),
-            on_full: OnFull::Queue,
-            breaker: None,
-            offload: Offload::Always,
-        }
-    }
-
     /// How many requests of each kind may wait for a free ring entry; the next one is refused. 4,096 by default, zero
     /// for none.
     pub fn queue_bound(mut self, requests: usize) -> Self {
@@ -125,7 +102,11 @@ impl<W: Work> EngineBuilder<W> {
     pub fn build(self) -> Arc<Engine<W>> {
         let (meter, waker) = (Arc::new(Meter::new(self.clock)), DriverWaker::new());
         let queue = |role, device: Arc<dyn Accelerator<W>>, on_full| {
-            let check_all = self.checks.checks_all_of(&*device);
+            let check_all = match self.checks {
+                CheckPolicy::Auto => device.capabilities().completion_thread,
+                CheckPolicy::Always => true,
+                CheckPolicy::Required => false,
+            };
             let device = Device::new(device, &meter);
             let (meter, waker) = (Arc::clone(&meter), waker.clone());
             DeviceQueue::new(role, device, on_full, self.queue_bound, check_all, meter, waker)
@@ -133,41 +114,49 @@ impl<W: Work> EngineBuilder<W> {
         let device = queue(Role::Device, self.device, self.on_full);
         // A request that falls back has no owner who could be woken to submit it.
         let standby = self.standby.map(|standby| queue(Role::Standby, standby, OnFull::Queue));
-        let breaker = self.breaker.map(Breaker::new);
-        let inner =
-            EngineInner::new(Arc::clone(&meter), waker, device, standby, breaker, self.offload);
+        let on_thread =
+            |queue: &DeviceQueue<W>| queue.device.get().capabilities().completion_thread;
+        let relies_on_threads = on_thread(&device) || standby.as_ref().is_some_and(on_thread);
+        let inner = Arc::new_cyclic(|this| EngineInner {
+            this: Weak::clone(this),
+            meter: Arc::clone(&meter),
+            waker: waker.clone(),
+            device,
+            standby,
+            breaker: self.breaker.map(|policy| Mutex::new(Breaker::new(policy))),
+            attempts: Attempts::new(),
+            registry: Mutex::new(Registry::new()),
+            emptied: Condvar::new(),
+            relies_on_threads,
+            offload: self.offload,
+            active: AtomicUsize::new(0),
+            next_id: AtomicU64::new(0),
+            closed: AtomicBool::new(false),
+            #[cfg(feature = "plant")]
+            held_back: Mutex::new(None),
+        });
         for queue in inner.queues() {
-            let (engine, role) = (Weak::clone(&inner.this), queue.role());
-            queue.device.get().attach(RoomNotice::new(AttachedEngine { engine, role }));
+            let engine: Weak<EngineInner<W>> = Weak::clone(&inner.this);
+            queue.device.get().attach(RoomNotice { engine, role: queue.role() });
         }
-        Arc::new(Engine::new(inner, self.options))
+        Arc::new(Engine { inner, options: self.options })
     }
 }
 
 impl<W: Work> Engine<W> {
     /// Starts to build an engine over `device`.
     pub fn builder(device: Arc<dyn Accelerator<W>>) -> EngineBuilder<W> {
-        EngineBuilder::new(device)
-    }
-}
-
-/// An engine, as one of its devices refers to it.
-struct AttachedEngine<W: Work> {
-    engine: Weak<EngineInner<W>>,
-    role: Role,
-}
-
-impl<W: Work> Attached for AttachedEngine<W> {
-    fn announce(&self) {
-        if let Some(engine) = self.engine.upgrade() {
-            engine.handle_room(self.role);
+        EngineBuilder {
+            device,
+            standby: None,
+            clock: Arc::new(MonotonicClock::new()),
+            // A few times the largest ring that a device offers, small enough that its memory does not matter.
+            queue_bound: 4096,
+            checks: CheckPolicy::Auto,
+            options: RequestOptions::new(),
+            on_full: OnFull::Queue,
+            breaker: None,
+            offload: Offload::Always,
         }
     }
-
-    fn is_open(&self) -> bool {
-        self.engine.upgrade().is_some_and(|engine| !engine.closed.load(Ordering::Acquire))
-    }
 }
-
-/// A few times the largest ring that a device offers, small enough that its memory does not matter.
-const DEFAULT_QUEUE_BOUND: usize = 4096;

@@ -7,6 +7,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
 
 use crate::error::{DeviceError, EngineError};
+use crate::event::event;
 use crate::work::Kind;
 
 /// Admits one log line a second, and counts those that it held back. For lines of one cause.
@@ -97,7 +98,7 @@ impl Complaints {
     pub(crate) fn complain(&self, now: Duration, kind: Kind, error: &EngineError) {
         let Some((number, cause, remedy)) = cause(error) else { return };
         if let Some(held_back) = self.limits[number].admit(now) {
-            tracing::warn!(kind = kind.name(), cause, %error, remedy, held_back, "engine.failing");
+            event!(WARN, kind = kind.name(), cause, %error, remedy, held_back, "engine.failing");
         }
     }
 }
@@ -105,17 +106,6 @@ impl Complaints {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_limit_lets_one_line_a_second_through_and_counts_the_others() {
-        let limit = LogLimit::new();
-        let at = Duration::from_millis;
-        assert_eq!(limit.admit(at(0)), Some(0));
-        assert_eq!((limit.admit(at(1)), limit.admit(at(999))), (None, None));
-        assert_eq!(limit.admit(at(1000)), Some(2));
-        assert_eq!(limit.admit(at(1500)), None);
-        assert_eq!(limit.admit(Duration::MAX), Some(1));
-    }
 
     #[test]
     fn each_cause_has_a_limit_of_its_own() {

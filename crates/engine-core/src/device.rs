@@ -20,8 +20,8 @@ pub(crate) struct Device<W: Work> {
     meter: Arc<Meter>,
 }
 
-/// The time after which a device whose poll has panicked is polled again.
-const AFTER_A_PANIC: Duration = Duration::from_millis(100);
+/// The time after which a device whose poll has panicked is polled again: it does not fill the log.
+pub(crate) const AFTER_A_PANIC: Duration = Duration::from_millis(100);
 
 impl<W: Work> Device<W> {
     pub(crate) fn new(device: Arc<dyn Accelerator<W>>, meter: &Arc<Meter>) -> Self {

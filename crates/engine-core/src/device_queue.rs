@@ -24,7 +24,6 @@ use crate::device::Device;
 use crate::error::{DeviceError, EngineError};
 use crate::fifo::Position;
 use crate::foreign::Foreign;
-use crate::id::{RequestId, Role};
 use crate::meter::Meter;
 use crate::options::OnFull;
 use crate::plant::{self, Bug};
@@ -32,7 +31,7 @@ use crate::request::Request;
 use crate::state::RequestState;
 use crate::sync::lock;
 use crate::waker::DriverWaker;
-use crate::work::{Kind, Work};
+use crate::work::{Kind, RequestId, Role, Work};
 
 pub(crate) struct DeviceQueue<W: Work> {
     role: Role,
@@ -75,15 +74,6 @@ pub(crate) enum Retried<W: Work> {
     Submitted,
 }
 
-/// What was taken out of the backlog.
-#[must_use = "the queue may need a pump"]
-pub(crate) struct Removed<W: Work> {
-    /// The work of a request that was queued.
-    pub(crate) work: Option<Foreign<W>>,
-    /// A permit was withdrawn, and the queue needs a pump: the room that it reserved is free.
-    pub(crate) pump: bool,
-}
-
 /// What a pump did.
 #[must_use = "diverted requests belong to the standby"]
 pub(crate) struct Pumped<W: Work> {
@@ -100,18 +90,6 @@ pub(crate) enum Progress {
     Refused,
     /// A request left the queue.
     Moved,
-}
-
-/// What one step of a pump did with the next waiting request.
-enum Served<W: Work> {
-    /// It was dropped, or its owner got a permit.
-    Skipped,
-    Submitted,
-    Diverted(Request<W>),
-    /// It was not offered: there is no room for its kind.
-    NoRoom,
-    /// The device refused it.
-    Refused,
 }
 
 impl<W: Work> DeviceQueue<W> {
@@ -235,17 +213,16 @@ impl<W: Work> DeviceQueue<W> {
         }
     }
 
-    /// Takes a request or its permit out of the backlog; not a request that is being submitted.
-    pub(crate) fn withdraw(&self, id: RequestId) -> Removed<W> {
+    /// Takes a request or its permit out of the backlog; not a request that is being submitted. True if the queue needs a
+    /// pump: the room that a permit had reserved is free.
+    #[must_use = "the queue may need a pump"]
+    pub(crate) fn withdraw(&self, id: RequestId) -> bool {
         match self.update(|backlog| backlog.withdraw(id)) {
-            Some(Withdrawn::Waiting(Waiting::Request(request))) => {
-                Removed { work: request.into_work(), pump: false }
-            }
-            Some(Withdrawn::Permit) => Removed { work: None, pump: true },
-            Some(Withdrawn::Waiting(Waiting::Owner(_))) | None => {
-                Removed { work: None, pump: false }
-            }
+            Some(Withdrawn::Waiting(Waiting::Request(request))) => drop(request.into_work()),
+            Some(Withdrawn::Permit) => return true,
+            Some(Withdrawn::Waiting(Waiting::Owner(_))) | None => {}
         }
+        false
     }
 
     /// Takes a queued request for its work. Not one that its owner keeps: the job will still submit that.
@@ -339,67 +316,65 @@ impl<W: Work> DeviceQueue<W> {
         self.reclaim_permits();
         let mut full: Vec<Kind> = Vec::new();
         while let Some((position, next)) = self.update(|backlog| backlog.next(&full)) {
-            let served = match next {
-                Waiting::Request(request) => self.submit_next(is_shut_off, position, request),
+            let has_room = match next {
+                Waiting::Request(request) => {
+                    self.submit_next(is_shut_off, position, request, pumped)
+                }
                 Waiting::Owner(state) => self.permit_next(position, &state),
             };
-            if matches!(served, Served::NoRoom | Served::Refused) {
+            if !has_room {
                 full.push(position.kind());
             }
-            let progress = match served {
-                Served::Skipped | Served::NoRoom => Progress::None,
-                Served::Refused => Progress::Refused,
-                Served::Submitted => Progress::Moved,
-                Served::Diverted(request) => {
-                    pumped.diverted.push(request);
-                    Progress::Moved
-                }
-            };
-            pumped.progress = pumped.progress.max(progress);
         }
     }
 
+    /// Submits the next request, unless it is over or diverted. False if there is no room for its kind.
     fn submit_next(
         &self,
         is_shut_off: &impl Fn() -> bool,
         position: Position,
         request: Request<W>,
-    ) -> Served<W> {
+        pumped: &mut Pumped<W>,
+    ) -> bool {
         if self.is_over(request.state()) {
             self.update(|backlog| backlog.done(position));
             drop(request.into_work());
-            return Served::Skipped;
+            return true;
         }
         if is_shut_off() {
             self.update(|backlog| backlog.done(position));
-            return Served::Diverted(request);
+            pumped.progress = Progress::Moved;
+            pumped.diverted.push(request);
+            return true;
         }
         // Queued among owners with permits: the room may be reserved for an earlier one.
         if self.on_full == OnFull::Notify && !self.has_room(position.kind()) {
             self.put_back(position, Waiting::Request(request));
-            return Served::NoRoom;
+            return false;
         }
         match self.submit_waiting(request) {
             Ok(()) => {
                 let overtook = self.update(|backlog| backlog.done(position));
                 self.meter.count(|c| if overtook { &c.out_of_order } else { &c.in_order });
-                Served::Submitted
+                pumped.progress = Progress::Moved;
+                true
             }
             Err(request) => {
                 self.put_back(position, Waiting::Request(request));
-                Served::Refused
+                pumped.progress = pumped.progress.max(Progress::Refused);
+                false
             }
         }
     }
 
-    /// Gives the owner of a request a permit to submit it, if there is room, and wakes the owner.
-    fn permit_next(&self, position: Position, state: &RequestState<W>) -> Served<W> {
+    /// Gives the owner of a request a permit to submit it, and wakes the owner. False if there is no room for its kind.
+    fn permit_next(&self, position: Position, state: &RequestState<W>) -> bool {
         if self.is_over(state) {
-            if self.withdraw(state.id).pump {
+            if self.withdraw(state.id) {
                 // This pump goes round once more.
                 self.pump_calls.fetch_add(1, Ordering::AcqRel);
             }
-            return Served::Skipped;
+            return true;
         }
         let credits = self.device.credits(position.kind());
         let now = self.meter.now();
@@ -415,10 +390,10 @@ impl<W: Work> DeviceQueue<W> {
                     self.lock().release_room(state.id);
                 }
                 state.wake_waiting();
-                Served::Skipped
+                true
             }
-            Grant::NoRoom => Served::NoRoom,
-            Grant::Changed => Served::Skipped,
+            Grant::NoRoom => false,
+            Grant::Changed => true,
         }
     }
 
@@ -432,7 +407,7 @@ impl<W: Work> DeviceQueue<W> {
             self.meter.count(|c| &c.permits_expired);
             if self.is_over(&state) {
                 // Its session was dropped and its job was leaked: the permit will never be used.
-                drop(self.withdraw(state.id));
+                let _this_pump_sees_it = self.withdraw(state.id);
             }
         }
     }
@@ -502,9 +477,9 @@ impl<W: Work> DeviceQueue<W> {
         self.permits.store(permits, Ordering::Release);
         let after = waiting + permits;
         if after > before {
-            self.meter.waiters.add(after - before);
+            self.meter.waiters.add((after - before) as u64);
         } else if after < before {
-            self.meter.waiters.sub(before - after);
+            self.meter.waiters.sub((before - after) as u64);
         }
         changed
     }
@@ -519,7 +494,7 @@ impl<W: Work> Drop for DeviceQueue<W> {
     fn drop(&mut self) {
         let owners = self.backlog.get_mut().unwrap_or_else(PoisonError::into_inner).take_owners();
         for state in owners.iter().filter(|state| !self.is_over(state)) {
-            state.finish(Err(EngineError::Gone));
+            state.settle(None, Err(EngineError::Gone), || ());
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::jobs;
 use crate::meter::EngineStats;
 use crate::options::RequestOptions;
 use crate::pending::{Pending, WakesBy};
+use crate::sync::lock;
 use crate::threads::{Shutdown, ShuttingDown};
 use crate::work::Work;
 
@@ -23,15 +24,11 @@ use crate::work::Work;
 ///
 /// `Send + Sync`. A completion wakes the session that submitted.
 pub struct Engine<W: Work> {
-    inner: Arc<EngineInner<W>>,
-    options: RequestOptions,
+    pub(crate) inner: Arc<EngineInner<W>>,
+    pub(crate) options: RequestOptions,
 }
 
 impl<W: Work> Engine<W> {
-    pub(crate) fn new(inner: Arc<EngineInner<W>>, options: RequestOptions) -> Self {
-        Self { inner, options }
-    }
-
     /// The same engine with other options for the operations submitted through the returned handle.
     #[must_use]
     pub fn with_options(&self, options: RequestOptions) -> Self {
@@ -58,7 +55,7 @@ impl<W: Work> Engine<W> {
         }
         self.submit_as(work, session_request)
             .map_err(|refused| EngineError::Refused(refused.reason))?
-            .wait()
+            .wait_if(IS_HERE)
     }
 
     /// Submits `work` without waiting for its result. The [`Pending`] is awaited as a future, waited for with
@@ -88,14 +85,8 @@ impl<W: Work> Engine<W> {
         work: W,
         begin: impl FnOnce() -> (InFlight, WakesBy),
     ) -> Result<Pending<W>, Refused<W>> {
-        let mut wakes_by = WakesBy::Session;
-        let begin = || {
-            let (in_flight, by) = begin();
-            wakes_by = by;
-            in_flight
-        };
-        let submitted = self.inner.submit(work, begin, self.options)?;
-        Ok(Pending::new(&self.inner, submitted, wakes_by))
+        let ((state, kept), wakes_by) = self.inner.submit(work, begin, self.options)?;
+        Ok(Pending::new(&self.inner, state, kept, wakes_by))
     }
 
     /// Does what is due: polls the devices, submits what waits, ends or moves requests whose deadline has passed, checks
@@ -134,7 +125,8 @@ impl<W: Work> Engine<W> {
 
     /// The state of the circuit breaker; closed if the engine has none.
     pub fn breaker(&self) -> BreakerState {
-        self.inner.breaker_state()
+        let (breaker, now) = (self.inner.breaker.as_ref(), self.now());
+        breaker.map_or(BreakerState::Closed, |breaker| lock(breaker).state(now))
     }
 
     /// Ends the engine: stops the intake, waits for what is under way until `deadline` of real time, fails the rest with
@@ -183,6 +175,9 @@ impl<W: Work> fmt::Debug for Engine<W> {
             .finish_non_exhaustive()
     }
 }
+
+/// The submission has just checked that it is in the engine's process.
+const IS_HERE: bool = true;
 
 /// A request on the wait context of the current job; outside a job, on a notifier of its own.
 fn session_request() -> (InFlight, WakesBy) {

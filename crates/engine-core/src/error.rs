@@ -72,7 +72,9 @@ pub enum RefusedReason {
 }
 
 /// Work that the engine did not accept, with the reason.
-pub struct Refused<W> {
+#[derive(thiserror::Error)]
+#[error("the engine refused the operation: {reason}")]
+pub struct Refused<W: Work> {
     /// The work, unharmed.
     pub work: W,
     /// Why it was refused.
@@ -87,14 +89,6 @@ impl<W: Work> fmt::Debug for Refused<W> {
             .finish_non_exhaustive()
     }
 }
-
-impl<W> fmt::Display for Refused<W> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the engine refused the operation: {}", self.reason)
-    }
-}
-
-impl<W: Work> std::error::Error for Refused<W> {}
 
 /// A failure that the device itself reported.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -79,11 +79,7 @@ impl HistogramSnapshot {
         for (bits, &n) in self.buckets.iter().enumerate() {
             seen += n;
             if seen >= rank {
-                return match bits {
-                    0 => Duration::ZERO,
-                    64.. => Duration::from_nanos(u64::MAX),
-                    bits => Duration::from_nanos((1 << bits) - 1),
-                };
+                return bound(bits);
             }
         }
         Duration::ZERO
@@ -91,11 +87,14 @@ impl HistogramSnapshot {
 
     /// The buckets that hold anything: each upper bound with its count.
     pub fn iter(&self) -> impl Iterator<Item = (Duration, u64)> + '_ {
-        self.buckets.iter().enumerate().filter(|(_, n)| **n > 0).map(|(bits, &n)| {
-            let bound = 1u64.checked_shl(bits as u32).map_or(u64::MAX, |top| top.saturating_sub(1));
-            (Duration::from_nanos(bound), n)
-        })
+        let used = self.buckets.iter().enumerate().filter(|(_, n)| **n > 0);
+        used.map(|(bits, &n)| (bound(bits), n))
     }
+}
+
+/// The longest duration of this number of significant bits of nanoseconds.
+fn bound(bits: usize) -> Duration {
+    Duration::from_nanos(1u64.checked_shl(bits as u32).map_or(u64::MAX, |top| top - 1))
 }
 
 impl fmt::Debug for HistogramSnapshot {

@@ -15,22 +15,8 @@ use crate::work::Work;
 /// job submits, on the stack of that thread. For a software key as the standby, and for an engine where there is no
 /// device.
 ///
-/// A panic in the closure is logged, and reported as [`DeviceError::Failed`].
-///
-/// ```
-/// use std::sync::Arc;
-/// use engine_core::{CheckFailed, Engine, Inline, Kind, Work};
-///
-/// struct Double(u32);
-/// impl Work for Double {
-///     type Output = u32;
-///     fn kind(&self) -> Kind { Kind::new("double") }
-///     fn check(&self, _: &u32) -> Result<(), CheckFailed> { Ok(()) }
-/// }
-///
-/// let engine = Engine::builder(Arc::new(Inline::new(|work: &Double| Ok(2 * work.0)))).build();
-/// assert_eq!(engine.run(Double(21)), Ok(42));
-/// ```
+/// A panic in the closure is logged, and reported as [`DeviceError::Failed`]. The crate's page has an
+/// [example](crate#deadlines-fallback-and-the-breaker).
 pub struct Inline<F> {
     compute: F,
 }

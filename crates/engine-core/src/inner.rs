@@ -8,10 +8,9 @@ use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 
 use crate::attempts::Attempts;
-use crate::breaker::{Breaker, BreakerState};
+use crate::breaker::Breaker;
 use crate::device_queue::DeviceQueue;
 use crate::error::DeviceError;
-use crate::id::Role;
 use crate::meter::Meter;
 use crate::options::{Fallback, Offload, RequestOptions};
 use crate::registry::Registry;
@@ -19,7 +18,7 @@ use crate::state::RequestState;
 use crate::sync::lock;
 use crate::threads::BlockingScope;
 use crate::waker::DriverWaker;
-use crate::work::Work;
+use crate::work::{Role, Work};
 
 pub(crate) struct EngineInner<W: Work> {
     pub(crate) this: Weak<Self>,
@@ -30,11 +29,11 @@ pub(crate) struct EngineInner<W: Work> {
     pub(crate) breaker: Option<Mutex<Breaker>>,
     pub(crate) attempts: Attempts<W>,
     /// Requests without an outcome.
-    registry: Mutex<Registry<Weak<RequestState<W>>>>,
+    pub(crate) registry: Mutex<Registry<Weak<RequestState<W>>>>,
     /// Signalled when the registry of a closed engine is empty.
     pub(crate) emptied: Condvar,
     /// A device has a thread of its own for completions.
-    relies_on_threads: bool,
+    pub(crate) relies_on_threads: bool,
     pub(crate) offload: Offload,
     /// Handshakes of the application, as it reports them.
     pub(crate) active: AtomicUsize,
@@ -46,37 +45,6 @@ pub(crate) struct EngineInner<W: Work> {
 }
 
 impl<W: Work> EngineInner<W> {
-    pub(crate) fn new(
-        meter: Arc<Meter>,
-        waker: DriverWaker,
-        device: DeviceQueue<W>,
-        standby: Option<DeviceQueue<W>>,
-        breaker: Option<Breaker>,
-        offload: Offload,
-    ) -> Arc<Self> {
-        let on_thread =
-            |queue: &DeviceQueue<W>| queue.device.get().capabilities().completion_thread;
-        let relies_on_threads = on_thread(&device) || standby.as_ref().is_some_and(on_thread);
-        Arc::new_cyclic(|this| Self {
-            this: Weak::clone(this),
-            meter,
-            waker,
-            device,
-            standby,
-            breaker: breaker.map(Mutex::new),
-            attempts: Attempts::new(),
-            registry: Mutex::new(Registry::new()),
-            emptied: Condvar::new(),
-            relies_on_threads,
-            offload,
-            active: AtomicUsize::new(0),
-            next_id: AtomicU64::new(0),
-            closed: AtomicBool::new(false),
-            #[cfg(feature = "plant")]
-            held_back: Mutex::new(None),
-        })
-    }
-
     #[inline]
     pub(crate) fn queue(&self, role: Role) -> &DeviceQueue<W> {
         match role {
@@ -106,11 +74,6 @@ impl<W: Work> EngineInner<W> {
     /// Whether the breaker is open.
     pub(crate) fn is_shut_off(&self) -> bool {
         self.breaker.as_ref().is_some_and(|breaker| lock(breaker).is_open(self.meter.now()))
-    }
-
-    pub(crate) fn breaker_state(&self) -> BreakerState {
-        let now = self.meter.now();
-        self.breaker.as_ref().map_or(BreakerState::Closed, |breaker| lock(breaker).state(now))
     }
 
     /// Whether the engine relies on threads, and this is a child made by `fork`, where they are not.

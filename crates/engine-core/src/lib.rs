@@ -215,12 +215,10 @@ mod device_queue;
 mod driver;
 mod engine;
 mod error;
+mod event;
 mod fifo;
 mod foreign;
-mod gauge;
 mod histogram;
-mod home;
-mod id;
 mod inline;
 mod inner;
 mod jobs;
@@ -232,14 +230,11 @@ mod permits;
 pub mod plant;
 #[cfg(not(feature = "plant"))]
 mod plant;
-#[cfg(feature = "metrics")]
-mod publish;
 mod registry;
 mod request;
 mod settle;
 mod shares;
 mod shutdown;
-mod signals;
 mod state;
 mod stuck;
 mod submit;
@@ -259,15 +254,19 @@ pub use driver::{Driver, DriverError};
 pub use engine::Engine;
 pub use error::{DeviceError, EngineError, Refused, RefusedReason};
 pub use histogram::HistogramSnapshot;
-pub use home::{HomeProcess, MADE_ELSEWHERE};
-pub use id::RequestId;
 pub use inline::Inline;
-pub use meter::{EngineStats, Level};
+pub use meter::EngineStats;
 pub use options::{Fallback, Offload, OnFull, RequestOptions};
 pub use pending::Pending;
 pub use request::Request;
 pub use thread_pool::{ThreadPool, ThreadPoolBuilder};
-pub use threads::{BlockingScope, OwnedThreads, Shutdown, ShuttingDown, threads_ending};
+pub use threads::{
+    BlockingScope, HomeProcess, MADE_ELSEWHERE, OwnedThreads, Shutdown, ShuttingDown,
+    threads_ending,
+};
+pub use wait_ctx::Gauge;
+#[doc(hidden)]
+pub use wait_ctx::LiveGauge;
 /// For devices: run their users' code as the engine does.
 pub use wait_ctx::{Panicked, contain, contain_drop};
-pub use work::{CheckFailed, Kind, Work};
+pub use work::{CheckFailed, Kind, RequestId, Work};

@@ -1,16 +1,17 @@
 //! What an engine counts: counters, gauges with their peaks, and three histograms of where time is spent.
 
-use core::fmt;
 use core::ops::Deref;
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex};
+
+use wait_ctx::{Gauge, LiveGauge};
 
 use crate::clock::{Clock, Wait};
 use crate::complaints::Complaints;
 use crate::error::EngineError;
-use crate::gauge::Gauge;
 use crate::histogram::{Histogram, HistogramSnapshot};
+use crate::sync::lock;
 use crate::work::Kind;
 
 /// The live counters of one engine. Shared with its requests, so that one that outlives the engine is still counted.
@@ -19,9 +20,9 @@ pub(crate) struct Meter {
     clock: Arc<dyn Clock>,
     pub(crate) counters: Counters,
     /// Requests that exist, cancelled ones that a device still holds included.
-    pub(crate) requests: Apart<Gauge>,
+    pub(crate) requests: Apart<LiveGauge>,
     /// Requests that wait for a ring entry.
-    pub(crate) waiters: Gauge,
+    pub(crate) waiters: LiveGauge,
     pub(crate) queue_wait: Histogram,
     pub(crate) device_time: Histogram,
     pub(crate) resume_delay: Histogram,
@@ -45,9 +46,9 @@ macro_rules! counters {
             /// Requests that exist now: until the caller has the result *and* the device has returned from
             /// [`complete`](crate::Request::complete), so it may be above zero for a moment after
             /// [`run`](crate::Engine::run). [`quiesce`](crate::Engine::quiesce) waits for zero.
-            pub requests: Level,
+            pub requests: Gauge,
             /// Requests that wait now for a free ring entry.
-            pub waiters: Level,
+            pub waiters: Gauge,
             /// From submission until work on the request began, if the device reports that
             /// ([`Request::begin`](crate::Request::begin)); else until the device took it.
             pub queue_wait: HistogramSnapshot,
@@ -68,8 +69,8 @@ macro_rules! counters {
             pub(crate) fn stats(&self) -> EngineStats {
                 EngineStats {
                     $($name: self.counters.$name.load(Ordering::Relaxed),)+
-                    requests: Level::of(&self.requests),
-                    waiters: Level::of(&self.waiters),
+                    requests: self.requests.read(),
+                    waiters: self.waiters.read(),
                     queue_wait: self.queue_wait.snapshot(),
                     device_time: self.device_time.snapshot(),
                     resume_delay: self.resume_delay.snapshot(),
@@ -145,7 +146,7 @@ impl Meter {
             clock,
             counters: Counters::default(),
             requests: Apart::default(),
-            waiters: Gauge::new(),
+            waiters: LiveGauge::new(),
             queue_wait: Histogram::new(),
             device_time: Histogram::new(),
             resume_delay: Histogram::new(),
@@ -178,11 +179,9 @@ impl Meter {
     }
 
     pub(crate) fn request_gone(&self) {
-        self.requests.sub(1);
-        if self.requests.now() == 0 {
+        if self.requests.sub(1) == 0 {
             // The lock orders this after a waiter's read of the gauge. Without a waiter there is no system call.
-            let waiters = self.idle_waiters.lock().unwrap_or_else(PoisonError::into_inner);
-            if *waiters > 0 {
+            if *lock(&self.idle_waiters) > 0 {
                 self.idle.notify_all();
             }
         }
@@ -191,18 +190,14 @@ impl Meter {
     /// Waits until no request exists, at most `timeout`. True if none does.
     pub(crate) fn wait_idle(&self, timeout: Duration) -> bool {
         let wait = Wait::at_most(timeout);
-        let mut waiters = self.idle_waiters.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiters = lock(&self.idle_waiters);
         *waiters += 1;
-        while self.requests.now() > 0 {
-            let left = wait.left();
-            if left.is_zero() {
-                break;
-            }
-            waiters =
-                self.idle.wait_timeout(waiters, left).unwrap_or_else(PoisonError::into_inner).0;
+        let mut late = false;
+        while self.requests.read().now > 0 && !late {
+            (waiters, late) = wait.on(&self.idle, waiters);
         }
         *waiters -= 1;
-        self.requests.now() == 0
+        self.requests.read().now == 0
     }
 }
 
@@ -220,23 +215,33 @@ impl<T> Deref for Apart<T> {
     }
 }
 
-/// A gauge and its peak.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Level {
-    /// Now.
-    pub now: u64,
-    /// The most at any time.
-    pub peak: u64,
-}
+/// Quantiles that alerts are usually set on.
+#[cfg(feature = "metrics")]
+const QUANTILES: [(f64, &str); 3] = [(0.5, "0.5"), (0.99, "0.99"), (0.999, "0.999")];
 
-impl Level {
-    fn of(gauge: &Gauge) -> Self {
-        Self { now: gauge.now() as u64, peak: gauge.peak() as u64 }
-    }
-}
+#[cfg(feature = "metrics")]
+impl EngineStats {
+    /// Passes these counters to the installed recorder, with the label `engine`. Call it before each scrape. The names are
+    /// listed in `docs/events.md`, and are interface. The quantiles are of all the time since the engine was built.
+    pub fn publish(&self, engine: impl Into<metrics::SharedString>) {
+        use metrics::{counter, gauge};
 
-impl fmt::Display for Level {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (peak {})", self.now, self.peak)
+        let engine = engine.into();
+        for (name, value) in self.counters() {
+            counter!(format!("layby_{name}_total"), "engine" => engine.clone()).absolute(value);
+        }
+        let level =
+            |name: &'static str, now: f64| gauge!(name, "engine" => engine.clone()).set(now);
+        level("layby_requests", self.requests.now as f64);
+        level("layby_waiters", self.waiters.now as f64);
+        let quantiles = |name: &'static str, histogram: &HistogramSnapshot| {
+            for (quantile, label) in QUANTILES {
+                let seconds = histogram.quantile_bound(quantile).as_secs_f64();
+                gauge!(name, "engine" => engine.clone(), "quantile" => label).set(seconds);
+            }
+        };
+        quantiles("layby_queue_wait_seconds", &self.queue_wait);
+        quantiles("layby_device_time_seconds", &self.device_time);
+        quantiles("layby_resume_delay_seconds", &self.resume_delay);
     }
 }

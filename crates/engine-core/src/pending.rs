@@ -10,14 +10,13 @@ use wait_ctx::{Arm, Route, contain};
 
 use crate::device_queue::Retried;
 use crate::error::{DeviceError, EngineError};
-use crate::id::RequestId;
+use crate::event::event;
 use crate::inner::EngineInner;
 use crate::jobs::{self, Paused};
 use crate::plant::{self, Bug};
 use crate::request::Request;
 use crate::state::{Abandoned, RequestState};
-use crate::submit::Submitted;
-use crate::work::{Kind, Work};
+use crate::work::{Kind, RequestId, Work};
 
 /// A request in flight, as its caller holds it: to be awaited, [waited for](Self::wait) or
 /// [polled](Self::poll_result). Dropping it cancels the request.
@@ -31,8 +30,8 @@ pub struct Pending<W: Work> {
     state: Option<Arc<RequestState<W>>>,
     /// Weak: neither engine nor device is kept alive by a caller that waits.
     engine: Weak<EngineInner<W>>,
-    /// The request itself, while the ring is full and this side is to submit it.
-    kept: Option<Request<W>>,
+    /// The request itself, while the ring is full and this side is to submit it. Boxed: most never have one.
+    kept: Option<Box<Request<W>>>,
     wakes_by: WakesBy,
 }
 
@@ -47,12 +46,13 @@ pub(crate) enum WakesBy {
 
 impl<W: Work> Pending<W> {
     pub(crate) fn new(
-        engine: &Arc<EngineInner<W>>,
-        submitted: Submitted<W>,
+        engine: &EngineInner<W>,
+        state: Arc<RequestState<W>>,
+        kept: Option<Request<W>>,
         wakes_by: WakesBy,
     ) -> Self {
-        let Submitted { state, kept } = submitted;
-        Self { state: Some(state), engine: Weak::clone(&engine.this), kept, wakes_by }
+        let (state, kept) = (Some(state), kept.map(Box::new));
+        Self { state, engine: Weak::clone(&engine.this), kept, wakes_by }
     }
 
     /// The request's number.
@@ -79,12 +79,19 @@ impl<W: Work> Pending<W> {
     /// # Errors
     ///
     /// Any [`EngineError`]; [`EngineError::Cancelled`] if the job was cancelled while it waited.
-    pub fn wait(mut self) -> Result<W::Output, EngineError> {
+    pub fn wait(self) -> Result<W::Output, EngineError> {
+        let is_here = self.state().is_settled() || !self.is_elsewhere();
+        self.wait_if(is_here)
+    }
+
+    /// As [`wait`](Self::wait), for a caller who knows whether this is the process of the submission: to ask is a system
+    /// call.
+    pub(crate) fn wait_if(mut self, is_here: bool) -> Result<W::Output, EngineError> {
         let state = Arc::clone(self.state());
         if jobs::may_pause() {
-            self.park(&state)?;
+            self.park(&state, is_here)?;
         } else {
-            self.block(&state);
+            self.block(&state, is_here);
         }
         self.collect(&state)
     }
@@ -102,7 +109,7 @@ impl<W: Work> Pending<W> {
 
     fn poll_armed(&mut self) -> Poll<Result<W::Output, EngineError>> {
         let state = Arc::clone(self.state());
-        if self.arm(&state) {
+        if (state.is_settled() || !self.is_elsewhere()) && self.arm(&state) {
             return Poll::Pending;
         }
         Poll::Ready(self.collect(&state))
@@ -119,11 +126,8 @@ impl<W: Work> Pending<W> {
     }
 
     /// From here on a completion wakes. An earlier one is seen here, and makes no wake (laws L3, L4). True if the request
-    /// has to be waited for; not in a child made by `fork`, where no answer comes.
+    /// has to be waited for. Not for a child made by `fork`, where no answer comes.
     fn arm(&mut self, state: &RequestState<W>) -> bool {
-        if !state.is_settled() && self.is_elsewhere() {
-            return false;
-        }
         loop {
             self.use_permit(state);
             match state.in_flight.arm() {
@@ -144,13 +148,13 @@ impl<W: Work> Pending<W> {
             Retried::Full(request) => (Some(request), true),
             Retried::Submitted => (None, true),
         };
-        self.kept = kept;
+        self.kept = kept.map(Box::new);
         permitted
     }
 
     /// The request, if this side keeps it, and its engine. If the engine is gone, the request ends.
     fn take_kept(&mut self, state: &RequestState<W>) -> Option<(Arc<EngineInner<W>>, Request<W>)> {
-        let request = self.kept.take()?;
+        let request = *self.kept.take()?;
         let engine = self.engine.upgrade();
         if engine.is_none() && state.is_on_standby() {
             // The standby still holds the other request, and answers.
@@ -160,10 +164,10 @@ impl<W: Work> Pending<W> {
         engine.map(|engine| (engine, request))
     }
 
-    fn park(&mut self, state: &RequestState<W>) -> Result<(), EngineError> {
+    fn park(&mut self, state: &RequestState<W>, mut is_here: bool) -> Result<(), EngineError> {
         self.wake_job();
-        while self.arm(state) {
-            tracing::trace!(request = state.id.as_u64(), kind = state.kind.name(), "request.park");
+        while is_here && self.arm(state) {
+            event!(TRACE, request = state.id.as_u64(), kind = state.kind.name(), "request.park");
             match jobs::pause() {
                 Paused::Resumed => {
                     drain_own_fd();
@@ -177,17 +181,18 @@ impl<W: Work> Pending<W> {
                 }
                 Paused::Cancelled => return Err(EngineError::Cancelled),
                 Paused::Refused => {
-                    self.block(state);
+                    self.block(state, is_here);
                     return Ok(());
                 }
             }
+            is_here = state.is_settled() || !self.is_elsewhere();
         }
         Ok(())
     }
 
-    fn block(&mut self, state: &RequestState<W>) {
+    fn block(&mut self, state: &RequestState<W>, is_here: bool) {
         // Before any lock: a thread may hold it that is not in this process.
-        if !state.is_settled() && self.is_elsewhere() {
+        if !state.is_settled() && !is_here {
             return;
         }
         state.meter.count(|c| &c.blocking_waits);

@@ -12,8 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rustc_hash::FxHashMap;
 
 use crate::fifo::Position;
-use crate::id::RequestId;
-use crate::work::Kind;
+use crate::work::{Kind, RequestId};
 
 /// How long a permit reserves room: longer than an event loop takes to come round, shorter than a client's
 /// patience.

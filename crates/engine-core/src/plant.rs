@@ -4,7 +4,7 @@
 //! name the law that the bug breaks. Without the feature nothing here is compiled in, and every check below is the
 //! constant `false`.
 
-use crate::id::RequestId;
+use crate::work::RequestId;
 
 wait_ctx::planted_bugs! {
     /// Another request's result is handed out, checked against the work that it was for.

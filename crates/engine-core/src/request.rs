@@ -6,9 +6,8 @@ use std::sync::{Arc, Weak};
 
 use crate::error::{DeviceError, EngineError};
 use crate::foreign::Foreign;
-use crate::id::{RequestId, Role};
 use crate::state::{Answer, RequestState};
-use crate::work::{Kind, Work};
+use crate::work::{Kind, RequestId, Role, Work};
 
 /// A request on its way to a device and back. Owns the [`Work`].
 ///
@@ -16,14 +15,14 @@ use crate::work::{Kind, Work};
 /// [`EngineError::Gone`] if the engine was dropped.
 pub struct Request<W: Work> {
     /// `None` only once completed.
-    work: Option<Foreign<W>>,
-    state: Arc<RequestState<W>>,
+    pub(crate) work: Option<Foreign<W>>,
+    pub(crate) state: Arc<RequestState<W>>,
     /// Weak: a device that the engine owns holds requests.
-    engine: Weak<dyn Settle<W>>,
+    pub(crate) engine: Weak<dyn Settle<W>>,
     /// The device it was made for. An operation that falls back has a second request.
-    role: Role,
+    pub(crate) role: Role,
     /// Whether the answer is checked.
-    check: bool,
+    pub(crate) check: bool,
 }
 
 /// The engine of a request, which settles it when its device answers.
@@ -32,16 +31,6 @@ pub(crate) trait Settle<W: Work>: Send + Sync {
 }
 
 impl<W: Work> Request<W> {
-    pub(crate) fn new(
-        work: Foreign<W>,
-        state: Arc<RequestState<W>>,
-        engine: Weak<dyn Settle<W>>,
-        role: Role,
-        check: bool,
-    ) -> Self {
-        Self { work: Some(work), state, engine, role, check }
-    }
-
     /// What the device is to do.
     pub fn work(&self) -> &W {
         self.work.as_ref().expect("a request owns its work until it is completed")
@@ -92,7 +81,7 @@ impl<W: Work> Request<W> {
             Some(engine) => engine.settle(&self.state, answer),
             None => {
                 if let Some(answer) = self.state.judge(answer) {
-                    self.state.finish(answer.result);
+                    self.state.settle(None, answer.result, || ());
                 }
             }
         }

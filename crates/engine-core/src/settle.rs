@@ -13,17 +13,18 @@ use std::sync::Arc;
 
 use wait_ctx::RequestPhase;
 
-use crate::breaker::{self, Tripped};
+use crate::accelerator::Attached as _;
+use crate::breaker;
 use crate::error::{DeviceError, EngineError, RefusedReason};
+use crate::event::event;
 use crate::foreign::Foreign;
-use crate::id::Role;
 use crate::inner::EngineInner;
 #[cfg(feature = "plant")]
 use crate::plant::{self, Bug};
 use crate::request::{Request, Settle};
 use crate::state::{Answer, RequestState};
 use crate::sync::lock;
-use crate::work::Work;
+use crate::work::{Role, Work};
 
 /// Whether the standby has the operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +78,7 @@ impl<W: Work> EngineInner<W> {
         self.publish(state, work, result);
         if state.is_on_standby() {
             // Its second request may still be queued there.
-            drop(self.withdraw(state.id));
+            self.withdraw_everywhere(state.id);
         }
     }
 
@@ -90,14 +91,7 @@ impl<W: Work> EngineInner<W> {
         work: Option<Foreign<W>>,
         result: Result<W::Output, EngineError>,
     ) -> bool {
-        let registered = Registered { engine: self, state };
-        let Some(stored) = state.store(work, result) else {
-            core::mem::forget(registered);
-            return false;
-        };
-        drop(registered);
-        state.wake(stored);
-        true
+        state.settle(work, result, || self.deregister(state))
     }
 
     /// Ends a request with an error that is not its device's. False if it was settled before.
@@ -108,7 +102,7 @@ impl<W: Work> EngineInner<W> {
         let queued = state.may_be_queued();
         let failed = self.publish(state, None, Err(error));
         if queued {
-            drop(self.withdraw(state.id));
+            self.withdraw_everywhere(state.id);
         }
         failed
     }
@@ -117,7 +111,7 @@ impl<W: Work> EngineInner<W> {
     pub(crate) fn unlink(&self, state: &RequestState<W>, queued: bool) {
         self.deregister(state);
         if queued {
-            drop(self.withdraw(state.id));
+            self.withdraw_everywhere(state.id);
         }
     }
 
@@ -144,7 +138,7 @@ impl<W: Work> EngineInner<W> {
         at: Duration,
         error: &EngineError,
     ) {
-        tracing::debug!(request = state.id.0, kind = state.kind.name(), %error, "request.again");
+        event!(DEBUG, request = state.id.0, kind = state.kind.name(), %error, "request.again");
         self.meter.count(|c| &c.attempts_again);
         self.meter.complain(state.kind, error);
         self.attempts.insert(at, self.request(work, state, Role::Device));
@@ -164,7 +158,7 @@ impl<W: Work> EngineInner<W> {
         if !self.assign_to_standby(state) {
             return FellBack::Before;
         }
-        tracing::debug!(request = state.id.0, kind = state.kind.name(), %error, "request.fall_back");
+        event!(DEBUG, request = state.id.0, kind = state.kind.name(), %error, "request.fall_back");
         if *error != EngineError::Device(SHUT_OFF) {
             self.meter.complain(state.kind, error);
         }
@@ -222,10 +216,7 @@ impl<W: Work> EngineInner<W> {
         let rescued = self.fall_back(state, work, error) != FellBack::Never;
         if queued {
             // Withdrawn only after the standby owns the work: a thread that is submitting it sees that.
-            let removed = self.device.withdraw(state.id);
-            if removed.pump {
-                self.pump(&self.device);
-            }
+            self.withdraw(&self.device, state.id);
         }
         rescued
     }
@@ -236,12 +227,12 @@ impl<W: Work> EngineInner<W> {
         let tripped = match result {
             Ok(_) => {
                 lock(breaker).handle_success();
-                Tripped::No
+                false
             }
             Err(error) if breaker::counts(error) => lock(breaker).handle_failure(self.meter.now()),
-            Err(_) => Tripped::No,
+            Err(_) => false,
         };
-        if tripped == Tripped::Yes {
+        if tripped {
             self.handle_trip();
         }
     }
@@ -249,7 +240,7 @@ impl<W: Work> EngineInner<W> {
     /// The breaker has opened: moves to the standby what the device holds and the standby may do.
     pub(crate) fn handle_trip(&self) {
         self.meter.count(|c| &c.trips);
-        tracing::warn!(device = ?self.device.device, "breaker.open");
+        event!(WARN, device = ?self.device.device, "breaker.open");
         for state in self.under_way() {
             if !state.is_settled() && !state.is_on_standby() {
                 self.rescue(&state, &EngineError::Device(SHUT_OFF));
@@ -273,18 +264,6 @@ impl<W: Work> EngineInner<W> {
     #[expect(clippy::unused_self, reason = "the planted bug keeps a result")]
     fn planted(&self, result: Result<W::Output, EngineError>) -> Result<W::Output, EngineError> {
         result
-    }
-}
-
-/// A request in the registry of its engine. Dropping it, as a panic does, deregisters it.
-struct Registered<'a, W: Work> {
-    engine: &'a EngineInner<W>,
-    state: &'a RequestState<W>,
-}
-
-impl<W: Work> Drop for Registered<'_, W> {
-    fn drop(&mut self) {
-        self.engine.deregister(self.state);
     }
 }
 

@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use crate::clock::Wait;
 use crate::error::EngineError;
+use crate::event::event;
 use crate::inner::EngineInner;
 use crate::threads::Shutdown;
 use crate::work::Work;
@@ -31,7 +32,7 @@ impl<W: Work> EngineInner<W> {
         self.waker.dismiss(None);
         ended = ended.and(self.waker.join(wait.left()));
         if let Shutdown::Stuck { n } = ended {
-            tracing::warn!(device = ?self.device.device, stuck = n, "engine.stuck");
+            event!(WARN, device = ?self.device.device, stuck = n, "engine.stuck");
         }
         ended
     }
@@ -39,8 +40,7 @@ impl<W: Work> EngineInner<W> {
     /// Waits until no request is under way, and fails those that are left at the end of `wait`. Returns how many.
     fn finish(&self, wait: Wait) -> usize {
         loop {
-            let next = wait_ctx::contain("Engine::poll", || self.poll())
-                .unwrap_or_else(|_| Some(self.retry_at()));
+            let next = self.poll_contained();
             let registry = self.registry();
             if registry.len() == 0 {
                 return 0;
@@ -58,12 +58,4 @@ impl<W: Work> EngineInner<W> {
         self.meter.counters.shut_down.fetch_add(given_up as u64, Ordering::Relaxed);
         given_up
     }
-
-    /// When to poll again after a poll that panicked.
-    pub(crate) fn retry_at(&self) -> Duration {
-        self.meter.now().saturating_add(AFTER_A_PANIC)
-    }
 }
-
-/// A device that panics at every poll does not fill the log.
-const AFTER_A_PANIC: Duration = Duration::from_millis(100);

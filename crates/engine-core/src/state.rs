@@ -22,16 +22,16 @@ use core::task::Waker;
 use core::time::Duration;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use wait_ctx::{Claim, Ending, InFlight, RequestPhase};
+use wait_ctx::{Ending, InFlight, RequestPhase};
 
 use crate::error::EngineError;
+use crate::event::event;
 use crate::foreign::{self, Foreign};
-use crate::id::{RequestId, Role};
 use crate::meter::Meter;
 use crate::options::RequestOptions;
 use crate::plant::{self, Bug};
 use crate::sync::lock;
-use crate::work::{CheckFailed, Kind, Work};
+use crate::work::{CheckFailed, Kind, RequestId, Role, Work};
 
 pub(crate) struct RequestState<W: Work> {
     pub(crate) id: RequestId,
@@ -92,21 +92,6 @@ pub(crate) struct Answer<W: Work> {
     /// Whether the result is checked.
     pub(crate) check: bool,
     pub(crate) result: Result<W::Output, EngineError>,
-}
-
-/// A stored result whose caller has yet to be woken. Dropping it, as a panic does, wakes too.
-#[must_use = "the caller sleeps until it is woken"]
-pub(crate) struct Stored<'a, W: Work> {
-    state: &'a RequestState<W>,
-    /// `None` once it has woken the session, and if a planted bug stores a second result.
-    claim: Option<Claim<'a>>,
-}
-
-impl<W: Work> Drop for Stored<'_, W> {
-    fn drop(&mut self) {
-        drop(self.claim.take());
-        self.state.wake_waiting();
-    }
 }
 
 /// What a caller that drops its half leaves behind.
@@ -243,14 +228,15 @@ impl<W: Work> RequestState<W> {
         }
     }
 
-    /// Settles the request: stores its result with the work, for [`wake`](Self::wake) to announce. `None` if it was settled
-    /// before: the result is late, and was erased.
+    /// Settles the request: stores its result with the work, calls `before_wake` and wakes the caller. False if it was
+    /// settled before: the result is late, and was erased.
     #[inline]
-    pub(crate) fn store(
+    pub(crate) fn settle(
         &self,
         work: Option<Foreign<W>>,
         result: Result<W::Output, EngineError>,
-    ) -> Option<Stored<'_, W>> {
+        before_wake: impl FnOnce(),
+    ) -> bool {
         self.times.completed.store(self.meter.now_ns(), Ordering::Relaxed);
         let ending = if result.is_ok() { Ending::Done } else { Ending::Failed };
         let mut kept = self.lock();
@@ -258,51 +244,39 @@ impl<W: Work> RequestState<W> {
         if claim.is_none() && !self.bug_settles_again() {
             drop(kept);
             self.discard_late(result.ok());
-            return None;
+            return false;
         }
         let error = result.as_ref().err().cloned();
         kept.result = Some(result);
         let spare = core::mem::replace(&mut kept.spare, work);
         drop(kept);
         drop(spare);
-        // From here on a subscriber of the log may panic.
-        let stored = Stored { state: self, claim };
         match error {
             None => self.meter.count(|c| &c.completed),
             Some(error) => {
                 self.meter.count(|c| &c.failed);
-                tracing::debug!(request = self.id.0, kind = self.kind.name(), %error, "request.failed");
+                event!(DEBUG, request = self.id.0, kind = self.kind.name(), %error, "request.failed");
                 self.meter.complain(self.kind, &error);
             }
         }
         self.record_times();
-        Some(stored)
-    }
-
-    /// Wakes the caller of a request whose result was stored.
-    #[inline]
-    pub(crate) fn wake(&self, mut stored: Stored<'_, W>) {
-        let Some(claim) = stored.claim.take() else {
-            self.in_flight.notifier().waker().wake();
-            return;
-        };
-        if plant::strikes(Bug::LostWake, self.id) {
+        before_wake();
+        match claim {
+            // Only a planted bug settles without a claim.
+            None => self.in_flight.notifier().waker().wake(),
             // The claim's drop would still wake; a bug that loses a wake loses the claim.
-            core::mem::forget(claim);
-        } else if claim.wake() {
-            self.meter.count(|c| &c.wakes);
-            if plant::strikes(Bug::DoubleWake, self.id) {
-                self.in_flight.notifier().waker().wake();
+            Some(claim) if plant::strikes(Bug::LostWake, self.id) => core::mem::forget(claim),
+            Some(claim) => {
+                if claim.wake() {
+                    self.meter.count(|c| &c.wakes);
+                    if plant::strikes(Bug::DoubleWake, self.id) {
+                        self.in_flight.notifier().waker().wake();
+                    }
+                }
             }
         }
-        drop(stored);
-    }
-
-    /// [Stores](Self::store) and [wakes](Self::wake), for a request whose engine is gone.
-    pub(crate) fn finish(&self, result: Result<W::Output, EngineError>) {
-        if let Some(stored) = self.store(None, result) {
-            self.wake(stored);
-        }
+        self.wake_waiting();
+        true
     }
 
     /// Whether a planted bug settles a settled request once more.
@@ -317,7 +291,7 @@ impl<W: Work> RequestState<W> {
     /// Counts, erases and drops an answer that comes after the request was settled.
     pub(crate) fn discard_late(&self, output: Option<W::Output>) {
         self.meter.count(|c| &c.late);
-        tracing::debug!(request = self.id.0, kind = self.kind.name(), "request.late");
+        event!(DEBUG, request = self.id.0, kind = self.kind.name(), "request.late");
         if let Some(output) = output
             && !plant::armed(Bug::SkipErase)
         {
@@ -333,7 +307,8 @@ impl<W: Work> RequestState<W> {
         let (wait, device) = self.times.so_far();
         self.meter.queue_wait.record(wait);
         self.meter.device_time.record(device);
-        tracing::trace!(
+        event!(
+            TRACE,
             request = self.id.0,
             kind = self.kind.name(),
             wait_us = wait.as_micros() as u64,
@@ -354,7 +329,8 @@ impl<W: Work> RequestState<W> {
         self.meter.resume_delay.record(delay);
         let (wait, device) = self.times.so_far();
         // On the caller's thread and in its spans: here all three parts of the wait are seen together.
-        tracing::trace!(
+        event!(
+            TRACE,
             request = self.id.0,
             kind = self.kind.name(),
             wait_us = wait.as_micros() as u64,
@@ -370,7 +346,7 @@ impl<W: Work> RequestState<W> {
         drop(self.take_task());
         if self.in_flight.cancel() {
             self.meter.count(|c| &c.cancelled);
-            tracing::debug!(request = self.id.0, kind = self.kind.name(), "request.cancelled");
+            event!(DEBUG, request = self.id.0, kind = self.kind.name(), "request.cancelled");
             drop(self.take_spare());
             return Abandoned::Cancelled;
         }

@@ -5,36 +5,33 @@ use std::sync::{Arc, Weak};
 
 use wait_ctx::InFlight;
 
+use crate::accelerator::Attached;
 use crate::device_queue::{DeviceQueue, Entered, Progress, Pumped, Retried};
 use crate::error::{Refused, RefusedReason};
+use crate::event::event;
 use crate::foreign::{self, Foreign};
-use crate::id::{RequestId, Role};
 use crate::inner::EngineInner;
 use crate::options::{Offload, RequestOptions};
 use crate::plant::{self, Bug};
 use crate::request::Request;
 use crate::state::RequestState;
 use crate::sync::lock;
-use crate::work::Work;
+use crate::work::{RequestId, Role, Work};
 
-/// A request that the engine has accepted.
-pub(crate) struct Submitted<W: Work> {
-    pub(crate) state: Arc<RequestState<W>>,
-    /// The request itself, if the caller is to submit it once it has a permit.
-    pub(crate) kept: Option<Request<W>>,
-}
+/// A request that the engine has accepted, and the request itself if the caller is to submit it once it has a permit.
+type Accepted<W> = (Arc<RequestState<W>>, Option<Request<W>>);
 
 impl<W: Work> EngineInner<W> {
-    pub(crate) fn submit(
+    pub(crate) fn submit<B>(
         &self,
         work: W,
-        begin: impl FnOnce() -> InFlight,
+        begin: impl FnOnce() -> (InFlight, B),
         options: RequestOptions,
-    ) -> Result<Submitted<W>, Refused<W>> {
+    ) -> Result<(Accepted<W>, B), Refused<W>> {
         // The caller's code, which may panic: called before the engine has changed anything.
         let (kind, must_check) = (work.kind(), work.must_check());
         let work = Foreign::new(work);
-        let in_flight = begin();
+        let (in_flight, begun) = begin();
         // Before any lock: after a fork it may be held by a thread of the parent.
         if self.is_elsewhere() {
             return Err(self.refuse(work, &in_flight, RefusedReason::MadeElsewhere));
@@ -56,8 +53,7 @@ impl<W: Work> EngineInner<W> {
             state.set_spare(copy.unwrap_or_default().map(Foreign::new));
         }
         state.on_standby.store(role == Role::Standby, Ordering::Release);
-        // Before it is registered: a subscriber may panic.
-        tracing::trace!(request = id.0, kind = kind.name(), "request.submit");
+        event!(TRACE, request = id.0, kind = kind.name(), "request.submit");
         if !self.register(&state) {
             return Err(self.refuse(work, &in_flight, RefusedReason::Closed));
         }
@@ -78,7 +74,7 @@ impl<W: Work> EngineInner<W> {
         match entered {
             Ok(kept) => {
                 self.meter.count(|c| &c.submitted);
-                Ok(Submitted { state, kept })
+                Ok(((state, kept), begun))
             }
             Err(request) => {
                 self.deregister(&state);
@@ -104,7 +100,7 @@ impl<W: Work> EngineInner<W> {
     ) -> Request<W> {
         let check = self.queue(role).check_all || state.must_check;
         let engine: Weak<Self> = Weak::clone(&self.this);
-        Request::new(work, Arc::clone(state), engine, role, check)
+        Request { work: Some(work), state: Arc::clone(state), engine, role, check }
     }
 
     /// The device for a new operation. `None` while the breaker is open and the options allow no other.
@@ -181,13 +177,6 @@ impl<W: Work> EngineInner<W> {
         }
     }
 
-    /// A request has left a device, or the device announces room.
-    pub(crate) fn handle_room(&self, role: Role) {
-        let queue = self.queue(role);
-        queue.handle_room();
-        self.pump(queue);
-    }
-
     /// Pumps a queue, and moves to the standby what the device must not get.
     #[inline]
     pub(crate) fn pump(&self, queue: &DeviceQueue<W>) -> Progress {
@@ -201,15 +190,28 @@ impl<W: Work> EngineInner<W> {
         progress
     }
 
-    /// Takes a request out of the queues, with its work if that is there.
-    pub(crate) fn withdraw(&self, id: RequestId) -> Option<Foreign<W>> {
-        self.queues().find_map(|queue| {
-            let removed = queue.withdraw(id);
-            if removed.pump {
-                self.pump(queue);
-            }
-            removed.work
-        })
+    /// Takes a request out of a queue; not one that is being submitted.
+    pub(crate) fn withdraw(&self, queue: &DeviceQueue<W>, id: RequestId) {
+        if queue.withdraw(id) {
+            self.pump(queue);
+        }
+    }
+
+    pub(crate) fn withdraw_everywhere(&self, id: RequestId) {
+        self.queues().for_each(|queue| self.withdraw(queue, id));
+    }
+}
+
+impl<W: Work> Attached for EngineInner<W> {
+    /// A request has left a device, or the device announces room.
+    fn handle_room(&self, role: Role) {
+        let queue = self.queue(role);
+        queue.handle_room();
+        self.pump(queue);
+    }
+
+    fn is_open(&self) -> bool {
+        !self.closed.load(Ordering::Acquire)
     }
 }
 

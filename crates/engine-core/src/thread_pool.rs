@@ -12,6 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use crate::accelerator::{Accelerator, Capabilities, DeviceRefused, RoomNotice};
 use crate::clock::Wait;
 use crate::error::DeviceError;
+use crate::event::event;
 use crate::inline::carry_out;
 use crate::request::Request;
 use crate::shares::{Shares, ThreadLimit};
@@ -55,21 +56,7 @@ use crate::work::{Kind, Work};
 ///
 /// In a child made by `fork` the pool refuses its work: the threads are in the parent. Make it after the fork.
 ///
-/// ```
-/// use std::sync::Arc;
-/// use engine_core::{CheckFailed, Engine, Kind, ThreadPoolBuilder, Work};
-///
-/// struct Double(u32);
-/// impl Work for Double {
-///     type Output = u32;
-///     fn kind(&self) -> Kind { Kind::new("double") }
-///     fn check(&self, _: &u32) -> Result<(), CheckFailed> { Ok(()) }
-/// }
-///
-/// let pool = ThreadPoolBuilder::new().threads(4).build(|work: &Double| Ok(2 * work.0));
-/// let engine = Engine::builder(Arc::new(pool)).build();
-/// assert_eq!(engine.run(Double(21)), Ok(42));
-/// ```
+/// The [crate's page](crate#examples) has an example.
 pub struct ThreadPool<W: Work> {
     shared: Arc<PoolInner<W>>,
 }
@@ -112,33 +99,15 @@ struct PoolState<W: Work> {
     idle: usize,
     /// Threads end as soon as they have nothing to do.
     ending: bool,
-    events: Vec<Event>,
+    /// Each logs what happened under the lock.
+    events: Vec<Box<dyn FnOnce() + Send>>,
 }
 
-/// What happened under the lock, to be logged by [`unlock`]: a subscriber that blocks must not hold up the pool.
-enum Event {
-    FewerThreads(Kind, io::Error),
-    NoThread(Kind, io::Error),
-    Stuck { kind: Kind, replaced: bool },
-}
-
-/// Releases the lock, and logs what happened under it.
+/// Releases the lock, and logs what happened under it: a subscriber that blocks must not hold up the pool.
 fn unlock<W: Work>(mut state: MutexGuard<'_, PoolState<W>>) {
     let events = core::mem::take(&mut state.events);
     drop(state);
-    for event in events {
-        match event {
-            Event::FewerThreads(kind, error) => {
-                tracing::warn!(kind = kind.name(), %error, "pool.fewer_threads");
-            }
-            Event::NoThread(kind, error) => {
-                tracing::error!(kind = kind.name(), %error, "pool.no_thread");
-            }
-            Event::Stuck { kind, replaced } => {
-                tracing::warn!(kind = kind.name(), replaced, "pool.stuck");
-            }
-        }
-    }
+    events.into_iter().for_each(|log| log());
 }
 
 impl<W: Work> PoolState<W> {
@@ -368,7 +337,9 @@ impl<W: Work> PoolInner<W> {
         match self.start_worker(state) {
             // Fewer threads than allowed are slower, not wrong.
             Err(error) if working > 0 => {
-                state.events.push(Event::FewerThreads(kind, error));
+                state.events.push(Box::new(
+                    move || event!(WARN, kind = kind.name(), %error, "pool.fewer_threads"),
+                ));
                 Ok(())
             }
             started => started,
@@ -485,14 +456,16 @@ impl<W: Work> PoolInner<W> {
         let Some(kind) = state.workers.get(&id).and_then(|worker| worker.kind) else { return };
         let mut replaced = n_replaced < self.settings.replacements;
         if replaced && let Err(error) = self.start_worker(state) {
-            state.events.push(Event::NoThread(kind, error));
+            state.events.push(Box::new(move || no_thread(kind, &error)));
             replaced = false;
         }
         if replaced && let Some(worker) = state.workers.get(&id) {
             worker.calls.retire();
             state.shares.end(kind);
         }
-        state.events.push(Event::Stuck { kind, replaced });
+        state
+            .events
+            .push(Box::new(move || event!(WARN, kind = kind.name(), replaced, "pool.stuck")));
     }
 
     /// Lets what was accepted finish until `deadline`, and ends and joins the threads.
@@ -541,6 +514,10 @@ impl<W: Work> PoolInner<W> {
     }
 }
 
+fn no_thread(kind: Kind, error: &io::Error) {
+    event!(ERROR, kind = kind.name(), %error, "pool.no_thread");
+}
+
 /// Removes a thread from the list of workers.
 struct Listed<W: Work> {
     shared: Arc<PoolInner<W>>,
@@ -578,7 +555,7 @@ impl<W: Work> Accelerator<W> for ThreadPool<W> {
         state.shares.clear();
         let rings = core::mem::take(&mut state.rings);
         drop(state);
-        tracing::error!(kind = kind.name(), %error, "pool.no_thread");
+        no_thread(kind, &error);
         rings.into_values().flatten().for_each(|request| {
             request.complete(Err(DeviceError::Unavailable("no thread for this kind of work")));
         });

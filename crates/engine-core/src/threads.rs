@@ -9,8 +9,8 @@
 //! Rules:
 //! 1. Only a reaper joins, a thread that runs nothing else. A caller that shuts down waits for the reaper's count, so its
 //!    deadline holds even where a thread is stuck in the destructor of a thread-local.
-//! 2. A drop in another process than the owner's touches neither lock nor thread: they may belong to threads that do not
-//!    exist there.
+//! 2. Threads do not survive a fork: in the child there is only the one that forked. So a drop in another process than the
+//!    owner's touches neither lock nor thread.
 
 use core::fmt;
 use core::future::Future;
@@ -23,11 +23,61 @@ use std::mem;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle, ThreadId};
 
+use forkguard::Guard;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+
 use crate::clock::Wait;
 use crate::error::DeviceError;
-use crate::home::HomeProcess;
-use crate::signals::spawn_without_signals;
+use crate::event::event;
 use crate::sync::lock;
+
+/// The process that a value was made in, for values that rely on threads.
+///
+/// In a child made by `fork` those threads do not exist, and a lock may be held by one of them for ever. So a value that
+/// relies on threads checks [`is_here`](Self::is_here) before it takes a lock or waits, reports an error when it is used,
+/// and leaks its threads instead of joining them when it is dropped.
+#[derive(Clone, Debug)]
+pub struct HomeProcess(Guard);
+
+impl HomeProcess {
+    /// The process that runs this.
+    pub fn current() -> Self {
+        Self(forkguard::new())
+    }
+
+    /// Whether this is still that process. Costs one load: `fork` counts itself in the child. A child that was made by
+    /// the bare system call `clone` is not noticed.
+    pub fn is_here(&self) -> bool {
+        !self.0.clone().detected_fork()
+    }
+}
+
+/// The error text of a device that is used in another process than its own.
+pub const MADE_ELSEWHERE: &str =
+    "it was made in another process, and its threads are not in this one: make it after the fork";
+
+/// Starts a thread that takes no signals of the application. The mask of the calling thread is restored.
+///
+/// A signal sent to a process is delivered to any thread that does not block it. A program that blocks SIGTERM or SIGUSR1
+/// in all its threads, to wait for it in one place, would be killed through a thread of this crate that does not. So
+/// these threads block all signals, from their first instruction on, but those of the thread itself (faults) and SIGPROF,
+/// with which profilers sample every thread.
+fn spawn_without_signals(
+    name: impl Into<String>,
+    run: impl FnOnce() + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
+    use Signal::{SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGPROF, SIGSEGV, SIGSYS, SIGTRAP};
+
+    let mut mask = SigSet::all();
+    for signal in [SIGPROF, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT, SIGSYS] {
+        mask.remove(signal);
+    }
+    // Fails only for invalid arguments.
+    let before = mask.thread_swap_mask(SigmaskHow::SIG_BLOCK)?;
+    let spawned = thread::Builder::new().name(name.into()).spawn(run);
+    before.thread_set_mask()?;
+    spawned
+}
 
 /// Threads whose owner was dropped and that have not ended yet.
 static ENDING: AtomicUsize = AtomicUsize::new(0);
@@ -132,7 +182,7 @@ impl OwnedThreads {
         }
         // Dropped with the closure if the thread cannot be started.
         let end = End { list: Arc::clone(&self.list), ended: Arc::clone(&ended) };
-        let handle = spawn_without_signals(thread::Builder::new().name(name), move || {
+        let handle = spawn_without_signals(name, move || {
             let _end = end;
             let _contained = wait_ctx::contain("a thread", run);
         })?;
@@ -187,13 +237,9 @@ impl OwnedThreads {
         if !threads.reaping {
             threads.reaping = true;
             let reaper = Arc::clone(list);
-            let started = spawn_without_signals(
-                thread::Builder::new().name(String::from("reaper")),
-                move || reaper.reap(),
-            );
-            if let Err(error) = started {
+            if let Err(error) = spawn_without_signals("reaper", move || reaper.reap()) {
                 threads.reaping = false;
-                tracing::error!(%error, "threads.no_reaper");
+                event!(ERROR, %error, "threads.no_reaper");
                 return Shutdown::of(threads.handles.len() + threads.joining);
             }
         }
@@ -291,7 +337,7 @@ impl Default for OwnedThreads {
 
 impl fmt::Debug for OwnedThreads {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OwnedThreads").finish_non_exhaustive()
+        f.debug_struct("OwnedThreads").field("alive", &self.n_alive()).finish_non_exhaustive()
     }
 }
 
@@ -317,17 +363,14 @@ impl ShuttingDown {
         // Shared: if the thread cannot be started, the closure passed to it is dropped.
         let job = Arc::new(Mutex::new(Some(shut_down)));
         let (theirs, done) = (Arc::clone(&job), Arc::clone(&slot));
-        let spawned = spawn_without_signals(
-            thread::Builder::new().name(String::from("shutdown")),
-            move || {
-                let job = lock(&theirs).take();
-                if let Some(shut_down) = job {
-                    finish(&done, wait_ctx::contain("a shutdown", || shut_down(deadline)));
-                }
-            },
-        );
+        let spawned = spawn_without_signals("shutdown", move || {
+            let job = lock(&theirs).take();
+            if let Some(shut_down) = job {
+                finish(&done, wait_ctx::contain("a shutdown", || shut_down(deadline)));
+            }
+        });
         if let Err(error) = spawned {
-            tracing::error!(%error, "shutdown.no_thread");
+            event!(ERROR, %error, "shutdown.no_thread");
             let job = lock(&job).take();
             if let Some(shut_down) = job {
                 finish(&slot, wait_ctx::contain("a shutdown", || shut_down(Duration::ZERO)));

@@ -3,18 +3,17 @@
 use core::time::Duration;
 use std::sync::Arc;
 
-use wait_ctx::RequestPhase;
+use wait_ctx::{RequestPhase, contain};
 
 use crate::accelerator::Health;
-use crate::breaker::Tripped;
+use crate::device::AFTER_A_PANIC;
 use crate::device_queue::Progress;
 use crate::error::{EngineError, RefusedReason};
-use crate::id::Role;
 use crate::inner::EngineInner;
 use crate::plant::{self, Bug};
 use crate::state::RequestState;
 use crate::sync::lock;
-use crate::work::Work;
+use crate::work::{Role, Work};
 
 impl<W: Work> EngineInner<W> {
     /// Moves everything to the present, and returns when to call again.
@@ -40,6 +39,12 @@ impl<W: Work> EngineInner<W> {
             }
             return devices.into_iter().chain(self.next_timer()).min();
         }
+    }
+
+    /// As [`poll`](Self::poll). A panic in it, which has done part of its work, is contained: the rest is due soon.
+    pub(crate) fn poll_contained(&self) -> Option<Duration> {
+        contain("Engine::poll", || self.poll())
+            .unwrap_or_else(|_panicked| Some(self.meter.after(AFTER_A_PANIC)))
     }
 
     fn poll_devices(&self, now: Duration) -> Option<Duration> {
@@ -125,7 +130,7 @@ impl<W: Work> EngineInner<W> {
         }
         // Without the lock: the device is foreign code.
         let alive = self.device.device.health(now) != Health::Dead;
-        let tripped = lock(breaker).handle_health(now, alive) == Tripped::Yes;
+        let tripped = lock(breaker).handle_health(now, alive);
         if tripped {
             self.handle_trip();
         }

@@ -6,9 +6,8 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex};
 
 use crate::clock::Wait;
-use crate::home::HomeProcess;
 use crate::sync::lock;
-use crate::threads::{OwnedThreads, Shutdown};
+use crate::threads::{HomeProcess, OwnedThreads, Shutdown};
 
 /// Wakes the driver of an engine, if there is one. Clones wake the same driver.
 #[derive(Clone, Debug)]
@@ -35,20 +34,13 @@ struct Schedule {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Alarm {
+enum Alarm {
     /// The driver polls. If it was woken meanwhile it polls again before it sleeps.
     Awake { woken: bool },
     /// It sleeps until then, or until it is woken.
     Asleep { until: Option<Duration> },
     /// It is to end.
     Closed,
-}
-
-/// Why [`DriverWaker::sleep`] returned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Woken {
-    Poll,
-    End,
 }
 
 impl DriverWaker {
@@ -140,11 +132,12 @@ impl DriverWaker {
         self.0.threads.join(deadline.max(grace))
     }
 
-    /// Sleeps until `until`, both by the engine's clock, or until woken. For the thread of the driver.
-    pub(crate) fn sleep(&self, generation: u64, until: Option<Duration>, now: Duration) -> Woken {
+    /// Sleeps until `until`, both by the engine's clock, or until woken. For the thread of the driver, which has to end if
+    /// this returns false.
+    pub(crate) fn sleep(&self, generation: u64, until: Option<Duration>, now: Duration) -> bool {
         let mut schedule = lock(&self.0.schedule);
         if schedule.generation != generation {
-            return Woken::End;
+            return false;
         }
         schedule.polls = false;
         if let Alarm::Awake { woken: false } | Alarm::Asleep { .. } = schedule.alarm {
@@ -153,21 +146,11 @@ impl DriverWaker {
             schedule = Wait::at_most(timeout).on(&self.0.woken, schedule).0;
         }
         if schedule.generation != generation || schedule.alarm == Alarm::Closed {
-            return Woken::End;
+            return false;
         }
         // A spurious wakeup of the condition variable costs one poll.
         schedule.alarm = Alarm::Awake { woken: false };
         schedule.polls = true;
-        Woken::Poll
-    }
-
-    #[cfg(test)]
-    pub(crate) fn alarm(&self) -> Alarm {
-        lock(&self.0.schedule).alarm
-    }
-
-    #[cfg(test)]
-    pub(crate) fn n_alive(&self) -> usize {
-        self.0.threads.n_alive()
+        true
     }
 }

@@ -4,42 +4,35 @@ use std::fmt;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::gauge::{Gauge, LiveGauge};
 use crate::signal::Signal;
 
-static OPEN: AtomicUsize = AtomicUsize::new(0);
-static PEAK: AtomicUsize = AtomicUsize::new(0);
-
-/// How many descriptors the wait contexts of this process keep open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct OpenFds {
-    /// Open now.
-    pub now: usize,
-    /// The most that were open at once.
-    pub peak: usize,
-}
+static OPEN: LiveGauge = LiveGauge::new();
 
 /// Counts the descriptors that the wait contexts of this process keep open: registered ones that they own, and their own
-/// eventfds. Both counts are read separately, without a lock.
+/// eventfds. Both numbers are read separately, without a lock.
 ///
 /// The count is 0 when no session and no [`Seen`](crate::Seen) is alive. The descriptor of a
 /// [`ReadyQueue`](crate::ReadyQueue) belongs to a thread, not to a session, and is not counted.
-pub fn open_fds() -> OpenFds {
-    OpenFds { now: OPEN.load(Ordering::Relaxed), peak: PEAK.load(Ordering::Relaxed) }
+pub fn open_fds() -> Gauge {
+    OPEN.read()
 }
 
-fn count_opened(n: usize) {
-    let now = OPEN.fetch_add(n, Ordering::Relaxed) + n;
-    // The peak changes rarely; a plain read saves the second read-modify-write.
-    if now > PEAK.load(Ordering::Relaxed) {
-        PEAK.fetch_max(now, Ordering::Relaxed);
+/// Counts this number of descriptors as open, while it exists.
+struct Counted(u64);
+
+impl Counted {
+    fn new(n: u64) -> Self {
+        OPEN.add(n);
+        Self(n)
     }
 }
 
-fn count_closed(n: usize) {
-    OPEN.fetch_sub(n, Ordering::Relaxed);
+impl Drop for Counted {
+    fn drop(&mut self) {
+        OPEN.sub(self.0);
+    }
 }
 
 /// An open descriptor of a wait context. It stays open while any clone of an owned handle exists, so a consumer that
@@ -52,41 +45,29 @@ pub struct FdHandle {
 }
 
 enum Keeper {
-    Owned(CountedFd),
+    Owned(OwnedFd, #[expect(dead_code, reason = "held, not read")] Counted),
     /// The context's own.
     #[expect(dead_code, reason = "held, not read")]
     Notify(Rc<CountedSignal>),
 }
 
-struct CountedFd(Option<OwnedFd>);
-
-impl Drop for CountedFd {
-    fn drop(&mut self) {
-        count_closed(1);
-    }
-}
-
 /// The context's own signal, counted in [`open_fds`].
-pub(crate) struct CountedSignal(pub(crate) Arc<Signal>);
+pub(crate) struct CountedSignal(
+    pub(crate) Arc<Signal>,
+    #[expect(dead_code, reason = "held, not read")] Counted,
+);
 
 impl CountedSignal {
     pub(crate) fn new(signal: Arc<Signal>) -> Self {
-        count_opened(signal.n_fds());
-        Self(signal)
-    }
-}
-
-impl Drop for CountedSignal {
-    fn drop(&mut self) {
-        count_closed(self.0.n_fds());
+        let counted = Counted::new(signal.n_fds());
+        Self(signal, counted)
     }
 }
 
 impl FdHandle {
     pub(crate) fn owned(fd: OwnedFd) -> Self {
-        count_opened(1);
         let number = fd.as_raw_fd();
-        Self { number, keeper: Some(Rc::new(Keeper::Owned(CountedFd(Some(fd))))) }
+        Self { number, keeper: Some(Rc::new(Keeper::Owned(fd, Counted::new(1)))) }
     }
 
     #[inline]
@@ -110,10 +91,13 @@ impl FdHandle {
     /// The handle, while another handle exists (a consumer has not seen the removal yet), or if the descriptor was never
     /// owned.
     pub fn into_owned(mut self) -> Result<OwnedFd, Self> {
-        match self.keeper.as_mut().and_then(Rc::get_mut) {
-            Some(Keeper::Owned(fd)) => Ok(fd.0.take().expect("taken only here, by value")),
-            Some(Keeper::Notify(_)) | None => Err(self),
+        let Some(keeper) = self.keeper.take() else { return Err(self) };
+        match Rc::try_unwrap(keeper) {
+            Ok(Keeper::Owned(fd, _)) => return Ok(fd),
+            Ok(notify) => self.keeper = Some(Rc::new(notify)),
+            Err(shared) => self.keeper = Some(shared),
         }
+        Err(self)
     }
 }
 
@@ -135,7 +119,7 @@ impl PartialEq for FdHandle {
 impl fmt::Debug for FdHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.keeper.as_deref() {
-            Some(Keeper::Owned(_)) => "owned",
+            Some(Keeper::Owned(..)) => "owned",
             Some(Keeper::Notify(_)) => "notify",
             None => "borrowed",
         };

@@ -125,6 +125,7 @@ mod notifier;
 mod fd_handle;
 mod fds;
 mod few;
+mod gauge;
 mod openssl_view;
 mod seen;
 
@@ -147,8 +148,11 @@ mod loom_models;
 pub use callback::{Callback, CallbackArg, InsideCallback, Notification, Reason};
 pub use contain::{Panicked, contain, contain_drop, set_stack_switch};
 pub use ctx::{Lease, WaitCtx, WaitCtxBusy};
-pub use fd_handle::{FdHandle, OpenFds, open_fds};
+pub use fd_handle::{FdHandle, open_fds};
 pub use fds::{Key, KeyInUse, Teardown, WaitFd};
+pub use gauge::Gauge;
+#[doc(hidden)]
+pub use gauge::LiveGauge;
 #[cfg(feature = "mio")]
 pub use mio_fds::MioFds;
 pub use notifier::{Arm, Claim, InFlight, Notifier, RequestLive};

@@ -62,8 +62,8 @@ mod os {
         }
 
         /// The number of descriptors it uses.
-        pub(crate) fn n_fds(&self) -> usize {
-            1 + usize::from(self.writer.is_some())
+        pub(crate) fn n_fds(&self) -> u64 {
+            1 + u64::from(self.writer.is_some())
         }
     }
 
@@ -117,7 +117,7 @@ mod model {
             }
         }
 
-        pub(crate) fn n_fds(&self) -> usize {
+        pub(crate) fn n_fds(&self) -> u64 {
             1
         }
     }

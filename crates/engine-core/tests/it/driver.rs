@@ -10,7 +10,7 @@ use engine_core::{
 };
 use wait_ctx::{Notifier, Route};
 
-use crate::support::{Answer, Manual, Negate, Outputs, PATIENCE, end};
+use crate::support::{Answer, HandClock, Manual, Negate, Outputs, PATIENCE, end};
 
 /// A device that moves when it is polled, and never asks for it.
 #[derive(Debug)]
@@ -182,4 +182,65 @@ fn l5_a_callback_on_the_drivers_thread_may_drop_the_driver_and_the_engine() {
     if pending.poll_result().is_pending() {
         hears.recv_timeout(PATIENCE).expect("the driver joins itself");
     }
+}
+
+/// Waits until the driver's `Debug`, which shows its alarm and how many threads it has, says this.
+fn says(driver: &Driver, wanted: &str) {
+    let mut looks = 0..10_000_000;
+    assert!(
+        looks.any(|_| {
+            std::thread::yield_now();
+            format!("{driver:?}").contains(wanted)
+        }),
+        "{driver:?}"
+    );
+}
+
+#[test]
+fn l14_a_driver_sleeps_until_the_next_deadline_and_no_longer_than_its_engine_lives() {
+    let outputs = Arc::<Outputs>::default();
+    let engine = Engine::builder(Manual::new(2)).clock(Arc::<HandClock>::default()).build();
+    let driver = engine.spawn_driver().unwrap();
+    says(&driver, "until: None");
+    let submit = |hours: u64| {
+        let options = RequestOptions::new().deadline(Duration::from_secs(3600 * hours));
+        engine.with_options(options).submit(Negate::new(hours, &outputs)).unwrap()
+    };
+    let late = submit(9);
+    says(&driver, "until: Some(32400s)");
+    let early = submit(1);
+    says(&driver, "until: Some(3600s)");
+
+    // It sleeps; only the end of the engine wakes it.
+    drop(engine);
+    says(&driver, "alive: 0");
+    drop((late, early));
+}
+
+#[test]
+#[cfg(feature = "jobs")]
+fn l3_a_driver_that_sleeps_hears_of_a_request_that_waits_for_an_unused_permit() {
+    let (device, outputs) = (Manual::new(1), Arc::<Outputs>::default());
+    device.tell_credits();
+    let engine = Engine::builder(device.clone()).on_full(engine_core::OnFull::Notify).build();
+    let driver = engine.spawn_driver().unwrap();
+    let _first = engine.submit(Negate::new(1, &outputs)).unwrap();
+    // In a job, which looks for its permit before it pauses.
+    let (pool, ctx) = (job_core::JobPool::new(), wait_ctx::WaitCtx::new());
+    let (inside, work) = (Arc::clone(&engine), Negate::new(2, &outputs));
+    let paused = pool
+        .start_with(&ctx, move || inside.run(work).map(|output| output.value))
+        .ok()
+        .and_then(job_core::Step::paused);
+    device.answer_first(Answer::Right);
+    // The second has its permit now. No request waits for that, so the driver needs no timer.
+    says(&driver, "until: None");
+    assert!(paused.is_some());
+    std::mem::forget(paused);
+    let _last = engine.submit(Negate::new(3, &outputs)).unwrap();
+    let mut looks = 0..10_000_000;
+    assert!(looks.any(|_| {
+        std::thread::yield_now();
+        engine.stats().permits_expired == 1
+    }));
 }

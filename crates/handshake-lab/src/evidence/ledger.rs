@@ -1,6 +1,6 @@
 //! The ledger of a server: what it holds and held, gathered from the pools, engines and devices that keep its accounts.
 
-use engine_core::EngineStats;
+use engine_core::{EngineStats, Gauge};
 use lab_report::{Ledger, LedgerLevel};
 
 use super::device::DeviceReport;
@@ -17,12 +17,9 @@ pub fn ledger(workers: &[WorkerReport], engines: &[&EngineStats]) -> Ledger {
     let jobs = |worker: &WorkerReport| level(worker.pool.live, worker.pool.peak_live);
     // A stack is in use exactly as long as its job lives, so their peaks are the same.
     let stacks = |worker: &WorkerReport| level(worker.pool.stacks_in_use, worker.pool.peak_live);
-    let fds = wait_ctx::open_fds();
-    // Keys of half-finished key exchanges that devices hold. Signatures leave nothing open.
-    let handles = crypto_ops::device_handles();
-    let engine_level = |of: fn(&EngineStats) -> engine_core::Level| {
-        let levels = engines.iter().map(|engine| of(engine));
-        let levels = levels.map(|level| LedgerLevel { now: level.now, peak: level.peak });
+    let read = |gauge: Gauge| LedgerLevel { now: gauge.now, peak: gauge.peak };
+    let engine_level = |of: fn(&EngineStats) -> Gauge| {
+        let levels = engines.iter().map(|engine| read(of(engine)));
         levels.fold(LedgerLevel::default(), LedgerLevel::beside)
     };
     Ledger {
@@ -30,7 +27,8 @@ pub fn ledger(workers: &[WorkerReport], engines: &[&EngineStats]) -> Ledger {
         stacks: workers.iter().map(stacks).fold(LedgerLevel::default(), LedgerLevel::beside),
         requests: engine_level(|engine| engine.requests),
         waiters: engine_level(|engine| engine.waiters),
-        fds: level(fds.now, fds.peak),
-        device_handles: LedgerLevel { now: handles.now, peak: handles.peak },
+        fds: read(wait_ctx::open_fds()),
+        // Keys of half-finished key exchanges that devices hold. Signatures leave nothing open.
+        device_handles: read(crypto_ops::device_handles()),
     }
 }

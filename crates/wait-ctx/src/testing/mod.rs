@@ -16,11 +16,10 @@ mod quiet;
 mod run;
 mod script;
 mod shortest;
-mod strategy;
 
 pub use proptest;
 
 pub use conformance::{Conformance, NonConformance, conformance};
-pub use model::{ModelArm, SessionModel};
+pub use model::SessionModel;
 pub use run::Coverage;
 pub use script::{Answer, DeviceEvent, Failed, FullPolicy, Order, ScriptStep, Tag, TestedEngine};

@@ -1,5 +1,6 @@
 //! The reference model of one session: its status and its wakes, in sequential code.
 
+use crate::Arm;
 use crate::request::{Ending, RequestEvent, RequestPhase, Status, transition};
 
 /// One session without atomics, routes or threads. Each method says whether a wake is due.
@@ -9,17 +10,6 @@ pub struct SessionModel {
     armed: bool,
     retry: bool,
     wakes: u64,
-}
-
-/// What a job must do, according to the model. See [`Arm`](crate::Arm).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ModelArm {
-    /// Pause: a wake will come.
-    Pause,
-    /// Submit again.
-    Retry,
-    /// Collect the result: no wake will come.
-    Collect,
 }
 
 impl Default for SessionModel {
@@ -71,23 +61,20 @@ impl SessionModel {
     }
 
     /// Arms the request, before the job pauses.
-    pub fn arm(&mut self) -> ModelArm {
+    pub fn arm(&mut self) -> Arm {
         if !self.phase.is_live() {
-            ModelArm::Collect
+            Arm::Settled(self.phase)
         } else if std::mem::take(&mut self.retry) {
-            ModelArm::Retry
+            Arm::Retry
         } else {
             self.armed = true;
-            ModelArm::Pause
+            Arm::Armed
         }
     }
 
     /// Completes the request. True for the first completion, false for a late one or a duplicate.
     pub fn settle(&mut self, outcome: Ending) -> bool {
-        let first = self.take(match outcome {
-            Ending::Done => RequestEvent::Complete,
-            Ending::Failed => RequestEvent::Fail,
-        });
+        let first = self.take(outcome.event());
         if first {
             self.wake_if_armed();
             self.retry = false;

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 
-use super::model::{ModelArm, SessionModel};
+use super::model::SessionModel;
 use super::quiet;
 use super::script::{
     Answer, DeviceEvent, Failed, FullPolicy, Order, ScriptStep, Tag, TestedEngine,
 };
 use super::shortest::Failing;
-use crate::{Ending, RequestPhase, WaitCtx, interrupt};
+use crate::{Arm, Ending, RequestPhase, WaitCtx, interrupt};
 
 /// What a successful run covered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -87,14 +87,8 @@ impl<R> Session<R> {
         ctx.set_callback(move |_| {
             count.fetch_add(1, Ordering::Relaxed);
         });
-        Self {
-            ctx,
-            woken,
-            model: SessionModel::new(),
-            current: None,
-            finished: None,
-            cancelled: VecDeque::new(),
-        }
+        let (model, cancelled) = (SessionModel::new(), VecDeque::new());
+        Self { ctx, woken, model, current: None, finished: None, cancelled }
     }
 
     /// The tag of the current request, if its state is this one.
@@ -213,7 +207,7 @@ impl<E: TestedEngine> Run<E> {
             self.held.push_back(*tag);
         }
         // A retry may have been announced and the room taken by another request since: then it is refused again.
-        while session.model.arm() == ModelArm::Retry {}
+        while session.model.arm() == Arm::Retry {}
         let expected = match session.model.phase() {
             RequestPhase::Done => Poll::Ready(Ok(*tag)),
             RequestPhase::Failed => Poll::Ready(Err(Failed)),

@@ -300,3 +300,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_gauge_keeps_its_highest_count() {
+    let gauge = wait_ctx::LiveGauge::new();
+    for (more, less, now, peak) in [(3, 1, 2, 3), (0, 2, 0, 3), (5, 0, 5, 5)] {
+        gauge.add(more);
+        assert_eq!(gauge.sub(less), now);
+        assert_eq!(gauge.read(), wait_ctx::Gauge { now, peak });
+    }
+}

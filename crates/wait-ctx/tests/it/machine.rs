@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use proptest::prelude::*;
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest, prop_state_machine};
-use wait_ctx::testing::{ModelArm, SessionModel};
+use wait_ctx::testing::SessionModel;
 use wait_ctx::{Arm, Ending, InFlight, ReadyQueue, RequestPhase, Route, Token, WaitCtx};
 
 /// A call on a request. Ages count back from the newest one, which has age 0.
@@ -126,7 +126,7 @@ impl Model {
             }
             Call::Accept { age } if self.is_current(*age) => self.session.accept(),
             Call::Arm { age } if self.is_current(*age) => {
-                self.owed &= self.session.arm() == ModelArm::Collect;
+                self.owed &= matches!(self.session.arm(), Arm::Settled(_));
             }
             Call::Complete { age, outcome, between } => {
                 let generation = self.n_requests;
