@@ -180,6 +180,7 @@
 //! | [`Work::erase`] | erased |
 //! | [`Work::duplicate`] | there is no copy |
 //! | a callback, or the waker of a task | the session counts as woken |
+//! | a subscriber of the log | the event is lost |
 //! | the `Drop` of work, of a result, a device, a waker, a callback, or of the payload of a panic | nothing |
 //! | [`Work::kind`], [`Work::must_check`] | it reaches the caller, before the engine has changed anything |
 //!

@@ -47,13 +47,6 @@ impl Default for Polling {
     }
 }
 
-impl Polling {
-    /// Whether the card's own thread collects.
-    pub(crate) const fn by_interrupt(self) -> bool {
-        matches!(self, Self::Interrupt { .. })
-    }
-}
-
 /// The facts by which a policy decides.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Occasion {

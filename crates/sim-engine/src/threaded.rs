@@ -67,11 +67,9 @@ impl<W: Work> SimCard<W> {
     ) -> Result<Arc<Self>, SimError> {
         let name = config.instance.name.clone();
         let polling = config.polling;
-        let poller = match polling {
-            Polling::Interrupt { .. } => Poller::new(polling),
-            // The policy applies to the response ring; the hardware thread empties the device at once.
-            _ => Poller::eager(),
-        };
+        let polled = !matches!(polling, Polling::Interrupt { .. });
+        // Polled, the policy applies to the response ring; the hardware thread empties the device at once.
+        let poller = if polled { Poller::eager() } else { Poller::new(polling) };
         let card = Card::new(config, compute, poller, Arc::new(MonotonicClock::new()))?;
         let (doorbell, heard) = bounded(1);
         let shared = Arc::new(Shared {
@@ -84,8 +82,8 @@ impl<W: Work> SimCard<W> {
         });
         // Unbounded: it never holds more than the device has accepted.
         let (written, answers) = unbounded();
-        let ring = (!polling.by_interrupt())
-            .then(|| ResponseRing { answers, poller: Mutex::new(Poller::new(polling)) });
+        let ring =
+            polled.then(|| ResponseRing { answers, poller: Mutex::new(Poller::new(polling)) });
         let written = ring.is_some().then_some(written);
         let hardware = Arc::clone(&shared);
         let thread = OwnedThreads::new();
@@ -318,7 +316,7 @@ impl<W: Work> Shared<W> {
             match self.card.service(self.card.clock.now(), &mut batch, done) {
                 Alarm::Now => {}
                 Alarm::At(at) => {
-                    drop(heard.recv_timeout(at.saturating_sub(self.card.clock.now())));
+                    let _ = heard.recv_timeout(at.saturating_sub(self.card.clock.now()));
                 }
                 Alarm::Never => drop(heard.recv()),
             }
