@@ -55,7 +55,7 @@ impl<W: Work> Engine<W> {
         }
         self.submit_as(work, session_request)
             .map_err(|refused| EngineError::Refused(refused.reason))?
-            .wait_if(IS_HERE)
+            .wait()
     }
 
     /// Submits `work` without waiting for its result. The [`Pending`] is awaited as a future, waited for with
@@ -175,9 +175,6 @@ impl<W: Work> fmt::Debug for Engine<W> {
             .finish_non_exhaustive()
     }
 }
-
-/// The submission has just checked that it is in the engine's process.
-const IS_HERE: bool = true;
 
 /// A request on the wait context of the current job; outside a job, on a notifier of its own.
 fn session_request() -> (InFlight, WakesBy) {

@@ -79,19 +79,12 @@ impl<W: Work> Pending<W> {
     /// # Errors
     ///
     /// Any [`EngineError`]; [`EngineError::Cancelled`] if the job was cancelled while it waited.
-    pub fn wait(self) -> Result<W::Output, EngineError> {
-        let is_here = self.state().is_settled() || !self.is_elsewhere();
-        self.wait_if(is_here)
-    }
-
-    /// As [`wait`](Self::wait), for a caller who knows whether this is the process of the submission: to ask is a system
-    /// call.
-    pub(crate) fn wait_if(mut self, is_here: bool) -> Result<W::Output, EngineError> {
+    pub fn wait(mut self) -> Result<W::Output, EngineError> {
         let state = Arc::clone(self.state());
         if jobs::may_pause() {
-            self.park(&state, is_here)?;
+            self.park(&state)?;
         } else {
-            self.block(&state, is_here);
+            self.block(&state);
         }
         self.collect(&state)
     }
@@ -109,7 +102,7 @@ impl<W: Work> Pending<W> {
 
     fn poll_armed(&mut self) -> Poll<Result<W::Output, EngineError>> {
         let state = Arc::clone(self.state());
-        if (state.is_settled() || !self.is_elsewhere()) && self.arm(&state) {
+        if self.arm(&state) {
             return Poll::Pending;
         }
         Poll::Ready(self.collect(&state))
@@ -126,8 +119,11 @@ impl<W: Work> Pending<W> {
     }
 
     /// From here on a completion wakes. An earlier one is seen here, and makes no wake (laws L3, L4). True if the request
-    /// has to be waited for. Not for a child made by `fork`, where no answer comes.
+    /// has to be waited for; not in a child made by `fork`, where no answer comes.
     fn arm(&mut self, state: &RequestState<W>) -> bool {
+        if !state.is_settled() && self.is_elsewhere() {
+            return false;
+        }
         loop {
             self.use_permit(state);
             match state.in_flight.arm() {
@@ -164,9 +160,9 @@ impl<W: Work> Pending<W> {
         engine.map(|engine| (engine, request))
     }
 
-    fn park(&mut self, state: &RequestState<W>, mut is_here: bool) -> Result<(), EngineError> {
+    fn park(&mut self, state: &RequestState<W>) -> Result<(), EngineError> {
         self.wake_job();
-        while is_here && self.arm(state) {
+        while self.arm(state) {
             event!(TRACE, request = state.id.as_u64(), kind = state.kind.name(), "request.park");
             match jobs::pause() {
                 Paused::Resumed => {
@@ -181,18 +177,17 @@ impl<W: Work> Pending<W> {
                 }
                 Paused::Cancelled => return Err(EngineError::Cancelled),
                 Paused::Refused => {
-                    self.block(state, is_here);
+                    self.block(state);
                     return Ok(());
                 }
             }
-            is_here = state.is_settled() || !self.is_elsewhere();
         }
         Ok(())
     }
 
-    fn block(&mut self, state: &RequestState<W>, is_here: bool) {
+    fn block(&mut self, state: &RequestState<W>) {
         // Before any lock: a thread may hold it that is not in this process.
-        if !state.is_settled() && !is_here {
+        if !state.is_settled() && self.is_elsewhere() {
             return;
         }
         state.meter.count(|c| &c.blocking_waits);
