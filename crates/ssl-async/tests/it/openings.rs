@@ -14,7 +14,7 @@ use rustls::{ClientConfig, ClientConnection, ServerConfig, ServerConnection};
 use ssl_async::{Acceptor, Outcome, Ssl, SslContext, offload};
 
 use crate::support::{
-    Fixture, KeyType, ManualDevice, Pipe, PlainPeer, fixture, localhost, pipe, provider,
+    Fixture, KeyType, ManualDevice, Pipe, PlainPeer, TestClock, fixture, localhost, pipe, provider,
     server_config, shake,
 };
 
@@ -36,7 +36,8 @@ impl World {
         let fixture = fixture(KeyType::P256, 4);
         fixture.device.set_answers_at_once(true);
         let device = ManualDevice::new(Arc::clone(&fixture.keys), 16);
-        let engine = Engine::builder(device.clone()).build();
+        // It stands still: outside a session, what belongs to one hello is told by the time.
+        let engine = Engine::builder(device.clone()).clock(Arc::new(TestClock::default())).build();
         let kx_groups = if is_retry { vec![SECP384R1] } else { vec![X25519] };
         let groups = CryptoProvider { kx_groups, ..provider() };
         let mut config = server_config(groups, &[&TLS13], &fixture.identity, &fixture.key);
