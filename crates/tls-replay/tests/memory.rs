@@ -12,6 +12,9 @@ use rustls::crypto::{
 use rustls::{Error, NamedGroup};
 use tls_replay::{Session, SessionOptions, SessionStage};
 
+#[path = "it/servers.rs"]
+#[allow(dead_code, reason = "the other binary uses the rest")]
+mod servers;
 #[path = "it/world.rs"]
 #[allow(dead_code, reason = "the other binary uses the rest")]
 mod world;

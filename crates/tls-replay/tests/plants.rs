@@ -2,26 +2,31 @@
 //!
 //! A binary of its own, because a planted bug affects the whole process.
 
+#[path = "it/case.rs"]
+#[allow(dead_code, reason = "the other binary uses the rest")]
+mod case;
 #[path = "it/fixed.rs"]
 #[allow(dead_code, reason = "the other binary uses the rest")]
 mod fixed;
 #[path = "it/invisible.rs"]
 #[allow(dead_code, reason = "the other binary uses the rest")]
 mod invisible;
+#[path = "it/servers.rs"]
+#[allow(dead_code, reason = "the other binary uses the rest")]
+mod servers;
 #[path = "it/world.rs"]
 #[allow(dead_code, reason = "the other binary uses the rest")]
 mod world;
 
-use invisible::{Case, changed_message_gets_no_signature, compare};
+use case::Case;
+use invisible::{changed_message_gets_no_signature, compare};
 use tls_replay::plant::{Bug, arm, disarm};
 
 /// What the tests of the law compare, for two handshakes: one that signs, and one that ends in an encrypted alert.
 fn is_invisible() -> Result<(), String> {
     changed_message_gets_no_signature()?;
     compare(&Case::default())?;
-    let refused =
-        Case { server_protocols: &[b"h2"], client_protocols: &[b"h3"], ..Case::default() };
-    compare(&refused).map(|_| ())
+    compare(&Case::without_common_protocol()).map(|_| ())
 }
 
 #[test]

@@ -8,8 +8,13 @@ use libfuzzer_sys::fuzz_target;
 #[path = "../../../crates/tls-replay/tests/it/fixed.rs"]
 mod fixed;
 
+#[allow(dead_code, reason = "the other tests of tls-replay use the rest")]
 #[path = "../../../crates/tls-replay/tests/it/hello_bytes.rs"]
 mod hello_bytes;
+
+#[allow(dead_code, reason = "the other tests of tls-replay use the rest")]
+#[path = "../../../crates/tls-replay/tests/it/servers.rs"]
+mod servers;
 
 #[allow(dead_code, reason = "the other tests of tls-replay use the rest")]
 #[path = "../../../crates/tls-replay/tests/it/world.rs"]

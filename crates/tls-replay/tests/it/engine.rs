@@ -125,7 +125,7 @@ fn a_session_that_is_parked_already_is_signed_for_at_the_first_poll() {
     let mut pair = world.pair();
     pair.client_turn().unwrap();
     assert_eq!(pair.server_turn(), Ok(SessionStage::Parked));
-    let crate::world::Server::Replay(session) = pair.server else { panic!("replay") };
+    let crate::servers::Server::Replay(session) = pair.server else { panic!("replay") };
     let mut session = EngineSession::new(session, engine, sign, Some);
     assert_eq!(session.session().stage(), Some(SessionStage::Parked));
     let mut out = Vec::new();

@@ -16,6 +16,11 @@ use rustls::{Error, KeyLog, NamedGroup, PeerMisbehaved};
 /// What was asked of provider and hooks, in order.
 pub(crate) type Asked = Arc<Mutex<Vec<String>>>;
 
+/// Takes the lines out.
+pub(crate) fn take(lines: &Mutex<Vec<String>>) -> Vec<String> {
+    std::mem::take(&mut *lines.lock().unwrap())
+}
+
 fn note(asked: &Asked, question: String) {
     asked.lock().unwrap().push(question);
 }
@@ -82,7 +87,11 @@ fn power(base: u64, mut exponent: u64) -> u64 {
 impl Group {
     fn exchange(&self) -> Exchange {
         let secret = self.bytes.next() >> 4;
-        Exchange { name: self.name, secret, public: power(3, secret).to_be_bytes() }
+        let mut public = power(3, secret).to_be_bytes().to_vec();
+        if self.name == NamedGroup::X25519MLKEM768 {
+            public.resize(1184, 0);
+        }
+        Exchange { name: self.name, secret, public }
     }
 }
 
@@ -95,7 +104,7 @@ impl SupportedKxGroup for Group {
     fn start_and_complete(&self, peer: &[u8]) -> Result<CompletedKeyExchange, Error> {
         note(&self.bytes.asked, format!("exchange {:?}", self.name));
         let exchange = self.exchange();
-        let (group, pub_key) = (self.name, exchange.public.to_vec());
+        let (group, pub_key) = (self.name, exchange.public.clone());
         Ok(CompletedKeyExchange { group, pub_key, secret: Box::new(exchange).complete(peer)? })
     }
 
@@ -111,7 +120,7 @@ impl SupportedKxGroup for Group {
 struct Exchange {
     name: NamedGroup,
     secret: u64,
-    public: [u8; 8],
+    public: Vec<u8>,
 }
 
 impl ActiveKeyExchange for Exchange {

@@ -13,6 +13,7 @@ use rustls::server::ServerSessionMemoryCache;
 use rustls::{ConnectionTrafficSecrets, HandshakeKind, NamedGroup};
 use tls_replay::SessionStage;
 
+use crate::servers::Server;
 use crate::world::{Pair, V12, V13, Want, World};
 
 /// One full handshake and some messages; every hook is asked once per hello, and both sides log the same secrets.
@@ -316,7 +317,7 @@ fn secrets_for_the_kernel() {
     pair.handshake(&world.device).unwrap();
     pair.exchange_messages();
     let theirs = pair.client.dangerous_extract_secrets().unwrap();
-    let crate::world::Server::Replay(session) = pair.server else { panic!("replay") };
+    let Server::Replay(session) = pair.server else { panic!("replay") };
     let (connection, unread) = session.into_connection().unwrap();
     assert!(unread.is_empty());
     let ours = connection.dangerous_extract_secrets().unwrap();
@@ -342,9 +343,11 @@ fn many_at_once_resumed_in_another_order_on_other_threads() {
     }
     pairs.reverse();
     std::thread::scope(|scope| {
-        for mut pair in pairs {
+        for Pair { client, server, .. } in pairs {
             let device = &world.device;
+            let Server::Replay(session) = server else { panic!("replay") };
             scope.spawn(move || {
+                let mut pair = Pair::of(Server::Replay(session), client);
                 let signature = device.answer(pair.session());
                 assert_eq!(pair.resume(signature), Ok(SessionStage::Established));
                 pair.handshake(device).unwrap();

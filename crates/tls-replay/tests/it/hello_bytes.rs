@@ -2,33 +2,39 @@
 //! `tests/fuzz`. It serves them by replay and by plain rustls without chance, and panics if there is a difference.
 //!
 //! The first byte of the input chooses a configuration and the second how large the pieces are; the rest is what the
-//! client sends. `seeds` has hellos of other people's libraries, recorded.
+//! client sends. `seeds` has hellos of other people's programs, recorded.
 
-use std::cell::OnceCell;
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::{fs, io};
 
-use rustls::server::{ServerConnection, ServerSessionMemoryCache};
+use rustls::server::ServerSessionMemoryCache;
 use rustls::sign::CertifiedKey;
 use rustls::{NamedGroup, ServerConfig, SupportedProtocolVersion, version};
-use tls_replay::{
-    Question, ReplayConfig, ReplayError, ReplayKey, Session, SessionOptions, replayable,
-};
+use tls_replay::{Question, ReplayError};
 
-use crate::fixed::{Asked, Bytes, Lines, Noon, Noted, Tickets, provider_of};
-use crate::world::{AtOnce, Device, identities};
+use super::fixed::{self, Asked, Bytes, Lines, Noon, Noted, Tickets, provider_of};
+use super::servers::{ByReplay, PlainRustls, Server, Way, add_failure_alert};
+use super::world::{AtOnce, Device, identities};
 
 const SEED: u64 = 7;
 
 static VERSIONS: [&[&SupportedProtocolVersion]; 3] =
     [&[&version::TLS13, &version::TLS12], &[&version::TLS13], &[&version::TLS12]];
-static GROUPS: [&[NamedGroup]; 2] =
-    [&[NamedGroup::X25519], &[NamedGroup::secp521r1, NamedGroup::secp384r1]];
+static GROUPS: [&[NamedGroup]; 3] = [
+    &[NamedGroup::X25519],
+    &[NamedGroup::secp521r1, NamedGroup::secp384r1],
+    &[NamedGroup::X25519MLKEM768, NamedGroup::secp256r1],
+];
 
-/// One way of serving.
-struct Way {
-    config: Arc<ServerConfig>,
-    /// `None` for plain rustls.
-    replay: Option<ReplayConfig>,
+/// How many configurations there are.
+pub(crate) const CHOICES: u8 = 3 * 3 * 3 * 2;
+
+/// One configuration, served in one way.
+struct Served {
+    servers: Box<dyn Fn() -> Server>,
     bytes: &'static Bytes,
     asked: Asked,
     log: Arc<Lines>,
@@ -39,22 +45,20 @@ struct Way {
 #[derive(Debug, PartialEq)]
 pub(crate) struct Seen {
     pub(crate) sent: Vec<u8>,
-    error: Option<ReplayError>,
+    pub(crate) error: Option<ReplayError>,
     asked: Vec<String>,
     log: Vec<String>,
 }
 
-impl Way {
-    fn new(choice: usize, replayed: bool) -> Self {
+impl Served {
+    fn new(choice: u8, way: &dyn Way, device: &Arc<Device>) -> Self {
+        let choice = usize::from(choice);
         let asked = Asked::default();
         let bytes = Bytes::new(SEED, &asked);
-        let provider = provider_of(bytes, GROUPS[choice / 3 % 2]);
-        let provider = if replayed { replayable(provider) } else { provider };
-        // Ed25519: it always signs alike.
-        let (chain, key) = &identities()[2];
-        let device = Device::new(Arc::clone(key));
-        let key = Arc::new(ReplayKey::new(Arc::new(AtOnce(Arc::clone(&device)))));
-        let certified = Arc::new(CertifiedKey::new(chain.clone(), key));
+        let provider = way.provider(provider_of(bytes, GROUPS[choice / 3 % 3]));
+        let chain = identities()[choice / 9 % 3].0.clone();
+        let key = way.key(Arc::new(AtOnce(Arc::clone(device))));
+        let certified = Arc::new(CertifiedKey::new(chain, key));
         let mut config = ServerConfig::builder_with_provider(provider.into())
             .with_protocol_versions(VERSIONS[choice % 3])
             .unwrap()
@@ -67,69 +71,80 @@ impl Way {
             asked: Arc::clone(&asked),
             inner: ServerSessionMemoryCache::new(4) as _,
         });
-        if choice / 6 % 2 == 1 {
+        if choice / 27 % 2 == 1 {
             config.ticketer = Arc::new(Tickets(Arc::clone(&asked)));
         }
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let replay = replayed.then(|| ReplayConfig::new(config.clone()).unwrap());
-        Self { config: Arc::new(config), replay, bytes, asked, log, device }
+        let device = Arc::clone(device);
+        Self { servers: way.servers(config), bytes, asked, log, device }
     }
 
     fn serve(&self, client: &[u8], piece: usize) -> Seen {
         self.bytes.set_back(SEED);
-        self.device.forget();
         let (mut sent, mut error) = (Vec::new(), None);
+        let mut server = (self.servers)();
         let mut pieces = client.chunks(piece);
-        if let Some(replay) = &self.replay {
-            let mut session = Session::new(replay.clone(), SessionOptions::default());
-            while let (None, Some(piece)) = (&error, pieces.next()) {
-                error = session.hear(piece, &mut sent).err();
-                if let Some(Question::Signature { scheme, message }) = session.question() {
-                    let signature = self.device.sign(scheme, message);
-                    error = session.resume(signature, &mut sent).err();
-                }
-                if let Some(connection) = session.connection() {
-                    read_all(connection);
-                }
+        while let (None, Some(piece)) = (&error, pieces.next()) {
+            error = server.hear(piece, &mut sent).err();
+            if let Server::Replay(session) = &mut server
+                && let Some(Question::Signature { scheme, message }) = session.question()
+            {
+                let signature = self.device.sign(scheme, message);
+                error = session.resume(signature, &mut sent).err();
             }
-        } else {
-            let mut connection = ServerConnection::new(Arc::clone(&self.config)).unwrap();
-            while let (None, Some(mut piece)) = (&error, pieces.next()) {
-                while error.is_none() && matches!(connection.read_tls(&mut piece), Ok(1..)) {
-                    error = connection.process_new_packets().err().map(ReplayError::from);
-                }
-                while connection.wants_write() {
-                    connection.write_tls(&mut sent).unwrap();
-                }
-                read_all(&mut connection);
+            if let Some(connection) = server.connection() {
+                // Makes room for more.
+                let _ = io::copy(&mut connection.reader(), &mut io::sink());
             }
         }
-        let take =
-            |lines: &std::sync::Mutex<Vec<String>>| std::mem::take(&mut *lines.lock().unwrap());
-        Seen { sent, error, asked: take(&self.asked), log: take(&self.log.0) }
+        Seen { sent, error, asked: fixed::take(&self.asked), log: fixed::take(&self.log.0) }
     }
 }
 
-/// Makes room for more.
-fn read_all(connection: &mut ServerConnection) {
-    let _ = std::io::copy(&mut connection.reader(), &mut std::io::sink());
+/// Plain rustls and another way, by configuration. Made once: rustls keeps parts of them for good.
+pub(crate) struct Rivals {
+    way: Box<dyn Way>,
+    served: HashMap<u8, [Served; 2]>,
+}
+
+impl Rivals {
+    pub(crate) fn new(way: Box<dyn Way>) -> Self {
+        Self { way, served: HashMap::new() }
+    }
+
+    /// Serves `input` in both ways, and compares.
+    pub(crate) fn drive(&mut self, input: &[u8]) -> Option<Seen> {
+        let [choice, piece, client @ ..] = input else { return None };
+        let (choice, piece) = (choice % CHOICES, 1 + 4 * usize::from(*piece));
+        let served = self.served.entry(choice).or_insert_with(|| {
+            // Shared, because some keys sign a message another way each time.
+            let device = Device::new(Arc::clone(&identities()[usize::from(choice) / 9 % 3].1));
+            [&PlainRustls, &*self.way].map(|way| Served::new(choice, way, &device))
+        });
+        let [mut plain, ours] = served.each_ref().map(|served| served.serve(client, piece));
+        add_failure_alert(&*self.way, plain.error.as_ref(), &mut plain.sent);
+        served[0].device.forget();
+        assert_eq!(plain, ours);
+        Some(ours)
+    }
 }
 
 thread_local! {
-    /// Made once: rustls keeps parts of them for good.
-    static WAYS: [[OnceCell<Way>; 2]; 12] = const { [const { [const { OnceCell::new() }; 2] }; 12] };
+    static RIVALS: RefCell<Rivals> = RefCell::new(Rivals::new(Box::new(ByReplay)));
 }
 
-/// Serves `input` in both ways.
+/// Serves `input` by plain rustls and by replay, and compares.
 pub(crate) fn drive(input: &[u8]) -> Option<Seen> {
-    let [choice, piece, client @ ..] = input else { return None };
-    let (choice, piece) = (usize::from(*choice) % 12, 1 + 4 * usize::from(*piece));
-    let [plain, replayed] = [0, 1].map(|way| {
-        WAYS.with(|ways| {
-            let way = ways[choice][way].get_or_init(|| Way::new(choice, way == 1));
-            way.serve(client, piece)
-        })
-    });
-    assert_eq!(plain, replayed);
-    Some(replayed)
+    RIVALS.with_borrow_mut(|rivals| rivals.drive(input))
+}
+
+/// Where the recorded hellos are.
+pub(crate) fn seeds() -> PathBuf {
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../tls-replay/tests/it/hello_bytes/seeds").into()
+}
+
+/// The recorded hellos, by file.
+pub(crate) fn recorded() -> Vec<(String, Vec<u8>)> {
+    let files = fs::read_dir(seeds()).unwrap().map(|file| file.unwrap().path());
+    files.map(|file| (file.display().to_string(), fs::read(file).unwrap())).collect()
 }

@@ -1,26 +1,16 @@
 //! Any bytes of a client, and hellos of other people's libraries.
 
-use std::fs;
-use std::path::Path;
-
 use proptest::prelude::*;
 
-use crate::hello_bytes::drive;
-
-/// The recorded hellos, by file.
-fn recorded() -> Vec<(String, Vec<u8>)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/hello_bytes/seeds");
-    let files = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
-    files.map(|file| (file.display().to_string(), fs::read(file).unwrap())).collect()
-}
+use crate::hello_bytes::{CHOICES, drive, recorded};
 
 #[test]
 fn l16_recorded_hellos_get_the_answer_of_rustls_in_every_configuration() {
     let recorded = recorded();
-    assert!(recorded.len() >= 6, "hellos of openssl, curl and gnutls");
-    let mut answered = 0;
+    assert!(recorded.len() >= 15, "hellos of browsers, tools and libraries");
     for (file, hello) in recorded {
-        for choice in 0..12 {
+        let mut answered = 0;
+        for choice in 0..CHOICES {
             for piece in [0, 20, 255] {
                 let input = [&[choice, piece], &hello[2..]].concat();
                 let seen = drive(&input).unwrap_or_else(|| panic!("{file}"));
@@ -28,15 +18,15 @@ fn l16_recorded_hellos_get_the_answer_of_rustls_in_every_configuration() {
                 answered += usize::from(seen.sent.len() > 100);
             }
         }
+        assert!(answered > 0, "{file} is never answered");
     }
-    assert!(answered > 100, "{answered}");
 }
 
 prop_compose! {
     /// A recorded hello in which some bytes are changed, cut out or doubled.
     fn changed()(
         index in any::<prop::sample::Index>(),
-        choice in 0..12u8,
+        choice in 0..CHOICES,
         piece in any::<u8>(),
         edits in prop::collection::vec((any::<prop::sample::Index>(), 0..3u8, any::<u8>()), 0..4),
     ) -> Vec<u8> {

@@ -6,81 +6,26 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::compress::{
-    CertCompressor, CertDecompressor, CompressionFailed, CompressionLevel, DecompressionFailed,
+    CertCompressor, CertDecompressor, CompressionCache, CompressionFailed, CompressionLevel,
+    DecompressionFailed,
 };
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::server::{ServerSessionMemoryCache, StoresServerSessions, WebPkiClientVerifier};
-use rustls::sign::CertifiedKey;
-use rustls::{
-    CertificateCompressionAlgorithm, ClientConfig, DigitallySignedStruct, DistinguishedName, Error,
-    NamedGroup, ServerConfig, SignatureScheme, SupportedProtocolVersion, version,
+use rustls::server::{
+    ClientHello, ResolvesServerCert, ServerSessionMemoryCache, StoresServerSessions,
+    WebPkiClientVerifier,
 };
-use tls_replay::{ReplayConfig, ReplayError, ReplayKey, SessionStage, replayable};
+use rustls::sign::{CertifiedKey, SigningKey};
+use rustls::{
+    AlertDescription, CertificateCompressionAlgorithm, ClientConfig, DigitallySignedStruct,
+    DistinguishedName, Error, ServerConfig, SignatureScheme, version,
+};
+use tls_replay::{ReplayError, SessionStage};
 
-use crate::fixed::{self, Asked, Lines, Noon, Noted, Tickets};
-use crate::world::{AtOnce, Device, Pair, Trouble, Want, World, identities, pki};
-
-/// How sessions are kept for resumption.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) enum Kept {
-    Not,
-    InTickets,
-    InStore,
-}
-
-/// A configuration of both sides, and what happens to the hello on its way.
-#[derive(Clone, Debug)]
-pub(crate) struct Case {
-    pub(crate) seed: u64,
-    /// Index into [`identities`].
-    pub(crate) key: usize,
-    pub(crate) server_versions: &'static [&'static SupportedProtocolVersion],
-    pub(crate) client_versions: &'static [&'static SupportedProtocolVersion],
-    pub(crate) server_groups: &'static [NamedGroup],
-    pub(crate) client_groups: &'static [NamedGroup],
-    /// The client offers its suites from this one on.
-    pub(crate) suite: usize,
-    pub(crate) server_protocols: &'static [&'static [u8]],
-    pub(crate) client_protocols: &'static [&'static [u8]],
-    pub(crate) client_auth: bool,
-    pub(crate) kept: Kept,
-    pub(crate) early_data: bool,
-    pub(crate) compressed: bool,
-    pub(crate) fragment: Option<usize>,
-    pub(crate) piece: usize,
-    /// Changes one byte of the first hello: where, in thousandths of its length, and by what.
-    pub(crate) damage: Option<(usize, u8)>,
-    /// The server's key signs at once.
-    pub(crate) local_key: bool,
-}
-
-pub(crate) static BOTH: &[&SupportedProtocolVersion] = &[&version::TLS13, &version::TLS12];
-pub(crate) static X: &[NamedGroup] = &[NamedGroup::X25519];
-
-impl Default for Case {
-    fn default() -> Self {
-        Self {
-            seed: 1,
-            key: 0,
-            server_versions: BOTH,
-            client_versions: BOTH,
-            server_groups: X,
-            client_groups: X,
-            suite: 0,
-            server_protocols: &[],
-            client_protocols: &[],
-            client_auth: false,
-            kept: Kept::Not,
-            early_data: false,
-            compressed: false,
-            fragment: None,
-            piece: usize::MAX,
-            damage: None,
-            local_key: false,
-        }
-    }
-}
+use super::case::{Case, ClientAuth, EarlyData, Kept, ServerKey};
+use super::fixed::{self, Asked, Lines, Noon, Noted, Tickets};
+use super::servers::{ByReplay, PlainRustls, Way, add_failure_alert};
+use super::world::{AtOnce, Device, Pair, Trouble, Want, World, identities, pki};
 
 /// "Compresses" by copying, so that no library of compression is needed.
 #[derive(Debug)]
@@ -118,74 +63,83 @@ struct Run {
     log: Arc<Lines>,
 }
 
-impl Case {
-    fn run(&self, replayed: bool, device: &Arc<Device>, client_device: &Arc<Device>) -> Run {
-        let asked = Asked::default();
-        let provider = fixed::provider(self.seed, self.server_groups, &asked);
-        let provider = Arc::new(if replayed { replayable(provider) } else { provider });
-        let verifier = if self.client_auth {
-            let roots = Arc::clone(&pki().roots);
-            WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider))
-                .build()
-                .unwrap()
-        } else {
-            WebPkiClientVerifier::no_client_auth()
-        };
-        let at_once = Arc::new(AtOnce(Arc::clone(device)));
-        let chain = identities()[self.key].0.clone();
-        let mut certified = if self.local_key {
-            CertifiedKey::new(chain, at_once)
-        } else {
-            CertifiedKey::new(chain, Arc::new(ReplayKey::new(at_once)))
-        };
-        certified.ocsp = Some(vec![1, 2, 3]);
-        let resolver = Noted { asked: Arc::clone(&asked), inner: Arc::new(certified) };
-        let mut server = ServerConfig::builder_with_provider(provider)
-            .with_protocol_versions(self.server_versions)
-            .unwrap()
-            .with_client_cert_verifier(verifier)
-            .with_cert_resolver(Arc::new(resolver));
-        let log = Arc::new(Lines::default());
-        server.key_log = Arc::clone(&log) as _;
-        server.time_provider = Arc::new(Noon(Arc::clone(&asked)));
-        let store: Arc<dyn StoresServerSessions> = match self.kept {
-            Kept::InStore => ServerSessionMemoryCache::new(8),
-            _ => Arc::new(rustls::server::NoServerSessionStorage {}),
-        };
-        server.session_storage = Arc::new(Noted { asked: Arc::clone(&asked), inner: store });
-        if self.kept == Kept::InTickets {
-            server.ticketer = Arc::new(Tickets(Arc::clone(&asked)));
-        }
-        server.max_early_data_size = if self.early_data { 100 } else { 0 };
-        let owned = |protocols: &[&[u8]]| protocols.iter().map(|name| name.to_vec()).collect();
-        server.alpn_protocols = owned(self.server_protocols);
+fn run(case: &Case, way: &dyn Way, [device, client_device]: &[Arc<Device>; 2]) -> Run {
+    let asked = Asked::default();
+    let provider = fixed::provider(case.seed, case.server_groups, &asked);
+    let provider = Arc::new(way.provider(provider));
+    let verifier = if case.client_auth == ClientAuth::NotAsked {
+        WebPkiClientVerifier::no_client_auth()
+    } else {
+        let roots = Arc::clone(&pki().roots);
+        WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider)).build().unwrap()
+    };
+    let at_once: Arc<dyn SigningKey> = Arc::new(AtOnce(Arc::clone(device)));
+    let chain = identities()[case.key].0.clone();
+    let signs_at_once = case.server_key == ServerKey::SignsAtOnce;
+    let mut certified =
+        CertifiedKey::new(chain, if signs_at_once { at_once } else { way.key(at_once) });
+    certified.ocsp = Some(vec![1, 2, 3]);
+    let resolver = Noted { asked: Arc::clone(&asked), inner: Arc::new(certified) };
+    let mut server = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(case.server_versions)
+        .unwrap()
+        .with_client_cert_verifier(verifier)
+        .with_cert_resolver(Arc::new(resolver));
+    if case.server_key == ServerKey::None {
+        server.cert_resolver = Arc::new(NoCertificate);
+    }
+    let log = Arc::new(Lines::default());
+    server.key_log = Arc::clone(&log) as _;
+    server.time_provider = Arc::new(Noon(Arc::clone(&asked)));
+    let store: Arc<dyn StoresServerSessions> = match case.kept {
+        Kept::InStore => ServerSessionMemoryCache::new(8),
+        _ => Arc::new(rustls::server::NoServerSessionStorage {}),
+    };
+    server.session_storage = Arc::new(Noted { asked: Arc::clone(&asked), inner: store });
+    if case.kept == Kept::InTickets {
+        server.ticketer = Arc::new(Tickets(Arc::clone(&asked)));
+    }
+    server.max_early_data_size = if case.early_data == EarlyData::None { 0 } else { 100 };
+    let owned = |protocols: &[&[u8]]| protocols.iter().map(|name| name.to_vec()).collect();
+    server.alpn_protocols = owned(case.server_protocols);
 
-        let unheard = Asked::default();
-        let mut provider = fixed::provider(!self.seed, self.client_groups, &unheard);
-        let first = self.suite % provider.cipher_suites.len();
-        provider.cipher_suites.rotate_left(first);
-        let builder = ClientConfig::builder_with_provider(provider.into())
-            .with_protocol_versions(self.client_versions)
-            .unwrap()
-            .with_root_certificates(Arc::clone(&pki().roots));
-        let mut client = builder.with_no_client_auth();
-        if self.client_auth {
-            let key = Arc::new(AtOnce(Arc::clone(client_device)));
-            client.client_auth_cert_resolver =
-                Arc::new(ClientKey(Arc::new(CertifiedKey::new(vec![pki().client.0.clone()], key))));
+    let unheard = Asked::default();
+    let mut provider = fixed::provider(!case.seed, case.client_groups, &unheard);
+    let first = case.suite % provider.cipher_suites.len();
+    provider.cipher_suites.rotate_left(first);
+    let builder = ClientConfig::builder_with_provider(provider.into())
+        .with_protocol_versions(case.client_versions)
+        .unwrap()
+        .with_root_certificates(Arc::clone(&pki().roots));
+    let mut client = builder.with_no_client_auth();
+    if case.client_auth == ClientAuth::Shown {
+        let key = Arc::new(AtOnce(Arc::clone(client_device)));
+        client.client_auth_cert_resolver =
+            Arc::new(ClientKey(Arc::new(CertifiedKey::new(vec![pki().client.0.clone()], key))));
+    }
+    client.alpn_protocols = owned(case.client_protocols);
+    client.time_provider = Arc::new(Noon(unheard));
+    client.enable_early_data = case.early_data != EarlyData::None;
+    client.max_fragment_size = case.fragment;
+    if case.kept == Kept::Not {
+        client.resumption = Resumption::disabled();
+    }
+    if let Some(cached) = case.compressed {
+        server.cert_compressors = vec![&Copying];
+        client.cert_decompressors = vec![&Copying];
+        if !cached {
+            server.cert_compression_cache = Arc::new(CompressionCache::Disabled);
         }
-        client.alpn_protocols = owned(self.client_protocols);
-        client.time_provider = Arc::new(Noon(unheard));
-        client.enable_early_data = self.early_data;
-        client.max_fragment_size = self.fragment;
-        if self.kept == Kept::Not {
-            client.resumption = Resumption::disabled();
-        }
-        if self.compressed {
-            server.cert_compressors = vec![&Copying];
-            client.cert_decompressors = vec![&Copying];
-        }
-        Run { server, client: Arc::new(client), asked, log }
+    }
+    Run { server, client: Arc::new(client), asked, log }
+}
+
+#[derive(Debug)]
+struct NoCertificate;
+
+impl ResolvesServerCert for NoCertificate {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        None
     }
 }
 
@@ -214,19 +168,15 @@ pub(crate) struct Seen {
 }
 
 /// Two connections, of which the second may resume the first.
-pub(crate) fn connections(case: &Case, replayed: bool, devices: &[Arc<Device>; 2]) -> [Seen; 2] {
-    let run = case.run(replayed, &devices[0], &devices[1]);
-    let config = if replayed {
-        Ok(ReplayConfig::new(run.server).unwrap())
-    } else {
-        Err(Arc::new(run.server))
-    };
-    [0, 1].map(|_| {
+fn connections(case: &Case, way: &dyn Way, devices: &[Arc<Device>; 2]) -> [Seen; 2] {
+    let run = run(case, way, devices);
+    let mut second = run.server.clone();
+    if case.early_data == EarlyData::Refused {
+        second.max_early_data_size = 0;
+    }
+    [run.server, second].map(|config| {
         let before = devices[0].signed();
-        let mut pair = match &config {
-            Ok(replay) => Pair::new(replay, &run.client, "localhost"),
-            Err(plain) => Pair::plain(plain, &run.client, "localhost"),
-        };
+        let mut pair = Pair::over(way.servers(config)(), &run.client, "localhost");
         pair.piece = case.piece;
         if let Some(mut early) = pair.client.early_data() {
             std::io::Write::write_all(&mut early, b"early").unwrap();
@@ -238,35 +188,46 @@ pub(crate) fn connections(case: &Case, replayed: bool, devices: &[Arc<Device>; 2
         }
         let result = pair.handshake(&devices[0]);
         let client = pair.client_turn();
-        let take =
-            |lines: &std::sync::Mutex<Vec<String>>| std::mem::take(&mut *lines.lock().unwrap());
         Seen {
             sent: pair.sent,
             result,
             client,
-            asked: take(&run.asked),
-            log: take(&run.log.0),
+            asked: fixed::take(&run.asked),
+            log: fixed::take(&run.log.0),
             signed: devices[0].signed() - before,
         }
     })
 }
 
 /// The devices of a case: the server's and the client's. Shared by both runs, as they sign each message once only.
-pub(crate) fn devices(case: &Case) -> [Arc<Device>; 2] {
+fn devices(case: &Case) -> [Arc<Device>; 2] {
     let client = rustls::crypto::aws_lc_rs::sign::any_supported_type(&pki().client.1).unwrap();
     [Device::new(Arc::clone(&identities()[case.key].1)), Device::new(client)]
 }
 
 /// Compares replay with plain rustls.
 pub(crate) fn compare(case: &Case) -> Result<[Seen; 2], String> {
+    compare_with(case, &ByReplay)
+}
+
+/// Compares a way of serving with plain rustls.
+pub(crate) fn compare_with(case: &Case, way: &dyn Way) -> Result<[Seen; 2], String> {
     let devices = devices(case);
-    let [plain, replayed] = [false, true].map(|replayed| connections(case, replayed, &devices));
-    for (n, (plain, replayed)) in plain.iter().zip(&replayed).enumerate() {
-        if plain != replayed {
-            return Err(format!("connection {n}:\n{plain:?}\n{replayed:?}"));
+    let mut plain = connections(case, &PlainRustls, &devices);
+    let ours = connections(case, way, &devices);
+    for (n, (plain, ours)) in plain.iter_mut().zip(&ours).enumerate() {
+        let error = match &plain.result {
+            Err(Trouble::Server(error)) => Some(error),
+            _ => None,
+        };
+        if add_failure_alert(way, error, &mut plain.sent) {
+            plain.client = Err(Error::AlertReceived(AlertDescription::InternalError));
+        }
+        if *plain != *ours {
+            return Err(format!("connection {n}:\n{plain:?}\n{ours:?}"));
         }
     }
-    Ok(replayed)
+    Ok(ours)
 }
 
 /// A verifier whose hints change with each handshake.

@@ -1,5 +1,6 @@
 //! Handshakes in memory, by replay and by plain rustls.
 
+mod case;
 #[cfg(feature = "engine")]
 mod engine;
 mod fixed;
@@ -11,5 +12,7 @@ mod keys;
 mod law;
 mod pinned;
 mod postponed;
+mod recording;
 mod refused;
+mod servers;
 mod world;

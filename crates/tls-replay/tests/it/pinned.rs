@@ -1,47 +1,33 @@
 //! What rustls asks, and of which traits, written down: a rustls that asks something new fails here first.
 
-use std::fs;
 use std::path::PathBuf;
+use std::{env, fs};
 
 use cargo_metadata::MetadataCommand;
-use rustls::NamedGroup;
 
-use crate::invisible::{Case, Kept, compare};
-use crate::world::V12;
-
-static P: &[NamedGroup] = &[NamedGroup::secp384r1];
-static XP: &[NamedGroup] = &[NamedGroup::X25519, NamedGroup::secp384r1];
+use crate::case::Case;
+use crate::invisible::compare;
 
 /// The questions up to the server's flight and after it, of two connections each. [`compare`] has found that both ways
 /// of serving ask the same, so this is what the first pass asks and the second one replays.
 #[test]
 fn rustls_asks_what_it_asked_before() {
-    let usual = Case::default();
-    let kinds = [
-        ("TLS 1.3", usual.clone()),
-        ("TLS 1.3, another hello", Case { server_groups: P, client_groups: XP, ..usual.clone() }),
-        ("TLS 1.3, tickets", Case { kept: Kept::InTickets, ..usual.clone() }),
-        ("TLS 1.3, stored sessions", Case { kept: Kept::InStore, ..usual.clone() }),
-        ("TLS 1.3, early data", Case { kept: Kept::InStore, early_data: true, ..usual.clone() }),
-        (
-            "TLS 1.3, client certificate",
-            Case { client_auth: true, compressed: true, ..usual.clone() },
-        ),
-        ("TLS 1.2", Case { client_versions: V12, ..usual.clone() }),
-        ("TLS 1.2, tickets", Case { client_versions: V12, kept: Kept::InTickets, ..usual.clone() }),
-        (
-            "TLS 1.2, stored sessions",
-            Case { client_versions: V12, kept: Kept::InStore, ..usual.clone() },
-        ),
-        ("TLS 1.2, client certificate", Case { client_versions: V12, client_auth: true, ..usual }),
-    ];
     let mut asked = String::new();
-    for (name, case) in kinds {
+    for (name, case) in Case::kinds() {
         for (connection, seen) in ["first", "second"].iter().zip(compare(&case).unwrap()) {
             asked += &format!("{name}, {connection}: {}\n", seen.asked.join(", "));
         }
     }
-    assert_eq!(asked, include_str!("pinned/questions.txt"), "rustls asks something new");
+    assert_pinned("questions.txt", &asked, "rustls asks something new");
+}
+
+/// Compares with a committed text, or writes it if `LAYBY_RECORD` is set.
+fn assert_pinned(file: &str, text: &str, otherwise: &str) {
+    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/it/pinned").join(file);
+    if env::var_os("LAYBY_RECORD").is_some() {
+        fs::write(&path, text).unwrap();
+    }
+    assert_eq!(text, fs::read_to_string(&path).unwrap(), "{otherwise}");
 }
 
 /// The traits that are wrapped, and the structs of which parts are wrapped: a new method would not be forwarded, and a
@@ -74,7 +60,7 @@ fn the_wrapped_traits_have_the_methods_they_had_before() {
         let text = fs::read_to_string(source.join(file)).unwrap();
         found += &format!("{item}: {}\n", members(&text, item).join(" "));
     }
-    assert_eq!(found, include_str!("pinned/traits.txt"), "rustls has something new to wrap");
+    assert_pinned("traits.txt", &found, "rustls has something new to wrap");
 }
 
 /// The source of the rustls that these tests are built with.

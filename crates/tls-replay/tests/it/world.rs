@@ -5,10 +5,13 @@ use std::io::{Read as _, Write as _};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
+use super::servers::{PlainRustls, Server, Way as _};
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs::{default_provider, sign::any_supported_type};
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject as _};
+use rustls::pki_types::{
+    CertificateDer, PrivateKeyDer, ServerName, SubjectPublicKeyInfoDer, pem::PemObject as _,
+};
 use rustls::server::{ClientHello, ResolvesServerCert, ServerConnection, WebPkiClientVerifier};
 use rustls::sign::{CertifiedKey, Signer, SigningKey};
 use rustls::{
@@ -76,6 +79,10 @@ impl SigningKey for AtOnce {
 
     fn algorithm(&self) -> SignatureAlgorithm {
         self.0.key.algorithm()
+    }
+
+    fn public_key(&self) -> Option<SubjectPublicKeyInfoDer<'_>> {
+        self.0.key.public_key()
     }
 }
 
@@ -253,12 +260,6 @@ impl World {
     }
 }
 
-/// A server that talks bytes, whichever way it works.
-pub(crate) enum Server {
-    Replay(Session),
-    Plain(Box<ServerConnection>),
-}
-
 /// A client, a server, and the bytes on their way.
 pub(crate) struct Pair {
     pub(crate) client: ClientConnection,
@@ -283,14 +284,17 @@ impl Pair {
         client: &Arc<ClientConfig>,
         name: &str,
     ) -> Self {
-        let connection = ServerConnection::new(Arc::clone(server)).unwrap();
-        Self::over(Server::Plain(Box::new(connection)), client, name)
+        Self::over(PlainRustls.servers((**server).clone())(), client, name)
     }
 
     pub(crate) fn over(server: Server, client: &Arc<ClientConfig>, name: &str) -> Self {
         let name = ServerName::try_from(name.to_owned()).unwrap();
+        Self::of(server, ClientConnection::new(Arc::clone(client), name).unwrap())
+    }
+
+    pub(crate) fn of(server: Server, client: ClientConnection) -> Self {
         Self {
-            client: ClientConnection::new(Arc::clone(client), name).unwrap(),
+            client,
             server,
             to_server: Vec::new(),
             to_client: Vec::new(),
@@ -303,16 +307,13 @@ impl Pair {
     pub(crate) fn session(&mut self) -> &mut Session {
         match &mut self.server {
             Server::Replay(session) => session,
-            Server::Plain(_) => panic!("a server by replay was expected"),
+            _ => panic!("a server by replay was expected"),
         }
     }
 
     /// The server's connection, once there is one.
     pub(crate) fn connection(&mut self) -> Option<&mut ServerConnection> {
-        match &mut self.server {
-            Server::Replay(session) => session.connection(),
-            Server::Plain(connection) => Some(connection),
-        }
+        self.server.connection()
     }
 
     /// Lets the client read what is there and write its answer.
@@ -334,7 +335,7 @@ impl Pair {
     pub(crate) fn server_turn(&mut self) -> Result<SessionStage, ReplayError> {
         let mut stage = match &self.server {
             Server::Replay(session) => session.stage().unwrap_or(SessionStage::NeedsPeer),
-            Server::Plain(_) => SessionStage::NeedsPeer,
+            _ => SessionStage::NeedsPeer,
         };
         while !self.to_server.is_empty() && stage != SessionStage::Parked {
             let size = self.piece.min(self.to_server.len());
@@ -346,21 +347,7 @@ impl Pair {
 
     fn hear(&mut self, piece: &[u8]) -> Result<SessionStage, ReplayError> {
         let mut out = Vec::new();
-        let stage = match &mut self.server {
-            Server::Replay(session) => session.hear(piece, &mut out),
-            Server::Plain(connection) => {
-                let mut rest = piece;
-                let mut done = Ok(());
-                while !rest.is_empty() && done.is_ok() {
-                    connection.read_tls(&mut rest).unwrap();
-                    done = connection.process_new_packets().map(|_| ());
-                }
-                while connection.wants_write() {
-                    connection.write_tls(&mut out).unwrap();
-                }
-                done.map(|()| SessionStage::Established).map_err(ReplayError::from)
-            }
-        };
+        let stage = self.server.hear(piece, &mut out);
         self.send(&out);
         stage
     }
@@ -389,8 +376,10 @@ impl Pair {
                 let signature = device.answer(self.session());
                 self.resume(signature).map_err(Trouble::Server)?;
             }
-            let done = self.connection().is_some_and(|tls| !tls.is_handshaking());
-            if done && !self.client.is_handshaking() && self.to_server.is_empty() {
+            if !self.server.is_handshaking()
+                && !self.client.is_handshaking()
+                && self.to_server.is_empty()
+            {
                 return self.client_turn().map_err(Trouble::Client);
             }
         }
