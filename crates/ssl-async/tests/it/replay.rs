@@ -13,7 +13,7 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs::kx_group};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
-use rustls::{ALL_VERSIONS, AlertDescription, ClientConfig, Error, ServerConfig};
+use rustls::{ALL_VERSIONS, AlertDescription, Error, ServerConfig};
 use ssl_async::{
     Acceptor, Outcome, Parking, Ssl, SslContext, SslError, offload, replayable, resolve,
 };
@@ -76,73 +76,6 @@ fn a_hello_in_pieces_is_parked_by_replay() {
         client.io = theirs;
         shake(&mut ssl, &mut client, &fixture.device).unwrap();
         assert_eq!(pool.stats().started, 0);
-    }
-}
-
-/// The type and length of each record; the bytes themselves are random.
-fn records(mut bytes: &[u8]) -> Vec<(u8, usize)> {
-    let mut records = Vec::new();
-    while let [kind, _, _, high, low, rest @ ..] = bytes {
-        let length = usize::from(u16::from_be_bytes([*high, *low]));
-        records.push((*kind, length));
-        bytes = &rest[length..];
-    }
-    records
-}
-
-/// The records that the server of a failing handshake sends, and the client's error.
-fn refusal(
-    mut ssl: Ssl<Pipe>,
-    mut client: PlainPeer,
-    fixture: &Fixture,
-) -> (Vec<(u8, usize)>, Error) {
-    for _ in 0..10 {
-        client.step();
-        match ssl.do_handshake() {
-            Ok(Outcome::WantAsync) => fixture.device.answer(),
-            Ok(_) => {}
-            Err(error) => {
-                assert!(matches!(error, SslError::Tls(_)), "{error}");
-                return (records(&client.io.peek()), client.try_step().unwrap_err());
-            }
-        }
-    }
-    panic!("the handshake does not fail: {ssl:?}")
-}
-
-/// A change of the server's configuration, and one of the client's.
-type Change = fn(&mut ServerConfig, &mut ClientConfig);
-
-#[test]
-fn l16_a_refused_client_is_sent_the_same_on_a_fiber_and_by_replay() {
-    let _turn = turn();
-    #[derive(Debug)]
-    struct NoCertificate;
-    impl ResolvesServerCert for NoCertificate {
-        fn resolve(&self, _hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-            None
-        }
-    }
-    let changes: [Change; 2] = [
-        |server, client| {
-            server.alpn_protocols = vec![b"h2".to_vec()];
-            client.alpn_protocols = vec![b"h3".to_vec()];
-        },
-        |server, _client| server.cert_resolver = Arc::new(NoCertificate),
-    ];
-    for version in VERSIONS {
-        for change in changes {
-            let fixture = fixture(KeyType::P256, 4);
-            let refusals = [Parking::Fiber, Parking::Replay].map(|parking| {
-                let (ours, theirs) = pipe();
-                let mut config = replayable_config(&fixture);
-                let mut client = fixture.client_config(version);
-                change(&mut config, &mut client);
-                let ssl = session(config, parking, &JobPool::new(), ours);
-                refusal(ssl, PlainPeer::client(client, theirs), &fixture)
-            });
-            assert_eq!(refusals[0], refusals[1], "{version:?}");
-        }
     }
 }
 

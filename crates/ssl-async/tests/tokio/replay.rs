@@ -6,13 +6,13 @@ use std::time::Duration;
 use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
-use rustls::{ClientConfig, ServerConfig, ServerConnection};
+use rustls::{ClientConfig, ServerConfig};
 use ssl_async::task::{Shards, StartHandshake, TlsAcceptor, TlsConnector};
 use ssl_async::{Parking, SslError, offload, replayable, resolve, verify};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Handle;
 
-use crate::support::{KeyType, fixture, localhost, provider, server_config};
+use crate::support::{localhost, provider, server_config};
 use crate::world::{World, current_thread, exchange, multi_thread, until, wire, worlds, worlds_on};
 
 /// A world whose server parks by replay.
@@ -275,58 +275,5 @@ fn a_second_hello_is_awaited_and_parks() {
         let client = Arc::new(world.fixture.client_config(&TLS13));
         served(&world, &acceptor, &client).await.unwrap();
         assert_eq!(world.assert_empty().await.completed, 1);
-    });
-}
-
-/// The types and lengths of records.
-fn outline(mut flight: &[u8]) -> Vec<(u8, usize)> {
-    let mut records = Vec::new();
-    while let [kind, _, _, high, low, rest @ ..] = flight {
-        let length = usize::from(u16::from_be_bytes([*high, *low]));
-        records.push((*kind, length));
-        flight = &rest[length..];
-    }
-    records
-}
-
-/// Signatures with Ed25519 have one length.
-#[test]
-fn l16_a_client_is_sent_what_plain_rustls_sends() {
-    current_thread().block_on(async {
-        let fixture = fixture(KeyType::Ed25519, 4);
-        fixture.device.set_answers_at_once(true);
-        let shards = Shards::builder().threads(1).build().unwrap();
-        for version in [&TLS12, &TLS13] {
-            let key = &fixture.key;
-            let config = server_config(replayable(provider()), &[version], &fixture.identity, key);
-            let config = Arc::new(config);
-            let mut hello = Vec::new();
-            let client = Arc::new(fixture.client_config(version));
-            let mut client = rustls::ClientConnection::new(client, localhost()).unwrap();
-            client.write_tls(&mut hello).unwrap();
-
-            let mut plain = ServerConnection::new(Arc::clone(&config)).unwrap();
-            plain.read_tls(&mut &hello[..]).unwrap();
-            plain.process_new_packets().unwrap();
-            let mut expected = Vec::new();
-            while plain.wants_write() {
-                plain.write_tls(&mut expected).unwrap();
-            }
-
-            for parking in [Parking::Replay, Parking::Fiber] {
-                let acceptor = TlsAcceptor::new(Arc::clone(&config), &shards).parking(parking);
-                let (ours, mut theirs) = wire();
-                let server = tokio::spawn(acceptor.accept(ours));
-                theirs.write_all(&hello).await.unwrap();
-                let mut flight = vec![0; expected.len()];
-                theirs.read_exact(&mut flight).await.unwrap();
-                assert_eq!(outline(&flight), outline(&expected), "{parking:?}");
-                // Nothing more, until the client answers.
-                let more = tokio::time::timeout(Duration::from_millis(20), theirs.read_u8()).await;
-                assert!(more.is_err());
-                server.abort();
-                let _ = server.await;
-            }
-        }
     });
 }
