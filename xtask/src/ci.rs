@@ -14,7 +14,7 @@ use wait_timeout::ChildExt as _;
 
 use crate::tools::{Toolchain, has_subcommand, missing};
 use crate::workspace::Workspace;
-use crate::{fuzz, lab, lab::usage_error, tidy};
+use crate::{fuzz, lab, lab::usage_error, targets, tidy};
 
 /// A step of the usual gate that takes longer than this hangs. The longest, `test`, takes ten minutes on two cores.
 const LONGEST_STEP: Duration = Duration::from_secs(25 * 60);
@@ -26,7 +26,7 @@ pub(crate) struct CiArgs {
     only: Vec<String>,
 
     /// Also the slow steps: the oldest compiler, loom, the sanitizers, longer property tests, mutants, the pages
-    /// in a browser, the soak, and libFuzzer
+    /// in a browser, the soak, libFuzzer, and other systems
     #[arg(long)]
     full: bool,
 
@@ -143,7 +143,7 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
 }
 
 /// What takes too long for every change, or needs what does not come with Rust.
-fn slow_steps(workspace: &Workspace) -> [Step; 9] {
+fn slow_steps(workspace: &Workspace) -> [Step; 10] {
     let oldest = "the oldest compiler that the manifest names; rustup has to have it";
     let loom = "every interleaving of waking and waiting, as far as loom can see";
     let proptest = "a hundred times more cases of every property";
@@ -179,6 +179,7 @@ fn slow_steps(workspace: &Workspace) -> [Step; 9] {
         .slow(),
         cargo("soak", soak, "run --release --package handshake-lab --bin lab -- soak").slow(),
         check("fuzz", "five minutes of libFuzzer, if there is one", fuzz::check).slow(),
+        check("targets", "parking by replay compiles for other systems", targets::check).slow(),
     ]
 }
 

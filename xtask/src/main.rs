@@ -19,6 +19,7 @@ mod laws;
 mod parity;
 mod scenarios;
 mod sim;
+mod targets;
 mod tidy;
 mod tools;
 mod workspace;
