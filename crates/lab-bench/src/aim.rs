@@ -4,8 +4,6 @@ use core::fmt;
 
 use serde::Serialize;
 
-use crate::report::{Bench, plain};
-
 /// The aim of a figure.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -60,14 +58,19 @@ impl Aim {
         AIMS.iter().find(|(figure, _)| *figure == name).map(|(_, aim)| *aim)
     }
 
-    /// The aim, and whether `bench` missed it.
-    pub(crate) fn verdict(self, bench: &Bench) -> String {
-        let times_rival = || Some(bench.value? / bench.rival_value?);
+    /// The aim, and whether a figure of ours missed it beside the rival's. `ratio` is above 1 if ours is ahead.
+    pub(crate) fn verdict(
+        self,
+        value: Option<f64>,
+        rival: Option<f64>,
+        ratio: Option<f64>,
+    ) -> String {
+        let times_rival = || Some(value? / rival?);
         let met = match self {
-            Self::Ratio(least) => bench.ratio.map(|ratio| ratio >= least),
+            Self::Ratio(least) => ratio.map(|ratio| ratio >= least),
             Self::TimesRival(most) => times_rival().map(|times| times <= most),
-            Self::AtMost(most) => bench.value.map(|value| value <= most),
-            Self::AtLeast(least) => bench.value.map(|value| value >= least),
+            Self::AtMost(most) => value.map(|value| value <= most),
+            Self::AtLeast(least) => value.map(|value| value >= least),
         };
         match met {
             Some(true) => self.to_string(),
@@ -85,5 +88,15 @@ impl fmt::Display for Aim {
             Self::AtMost(most) => write!(f, "at most {}", plain(most)),
             Self::AtLeast(least) => write!(f, "at least {}", plain(least)),
         }
+    }
+}
+
+/// Four significant digits are more than the machine repeats.
+pub(crate) fn plain(value: f64) -> String {
+    match value.abs() {
+        x if x >= 1000.0 => format!("{value:.0}"),
+        x if x >= 100.0 => format!("{value:.1}"),
+        x if x >= 1.0 => format!("{value:.2}"),
+        _ => format!("{value:.4}"),
     }
 }

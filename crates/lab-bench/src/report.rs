@@ -5,7 +5,7 @@ use core::fmt;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
-use crate::aim::Aim;
+use crate::aim::{Aim, plain};
 use crate::machine::Machine;
 use crate::measure::Measured;
 
@@ -119,7 +119,10 @@ impl Bench {
             self.rival.unwrap_or("-").to_owned(),
             number(self.rival_value),
             self.ratio.map_or_else(|| "-".to_owned(), |ratio| format!("{ratio:.2}")),
-            self.aim.map_or_else(|| "-".to_owned(), |aim| aim.verdict(self)),
+            self.aim.map_or_else(
+                || "-".to_owned(),
+                |aim| aim.verdict(self.value, self.rival_value, self.ratio),
+            ),
             self.note.clone().unwrap_or_default(),
         ]
     }
@@ -185,16 +188,6 @@ impl Document {
         }
         let header = "| name | ours | unit | rival | rival's | ratio | aim | note |\n| --- | --- | --- | --- | --- | --- | --- | --- |";
         Ok(format!("{head}{BEGIN}\nOne run: {}.\n\n{header}\n{rows}\n{END}{tail}", self.machine))
-    }
-}
-
-/// Four significant digits are more than the machine repeats.
-pub(crate) fn plain(value: f64) -> String {
-    match value.abs() {
-        x if x >= 1000.0 => format!("{value:.0}"),
-        x if x >= 100.0 => format!("{value:.1}"),
-        x if x >= 1.0 => format!("{value:.2}"),
-        _ => format!("{value:.4}"),
     }
 }
 
