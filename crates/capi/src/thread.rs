@@ -67,6 +67,8 @@ struct Entry {
     phase: Phase,
     /// The job's default library context, while it is paused.
     library: LibraryContext,
+    /// News about the job that came before they could be acted on.
+    news: u8,
 }
 
 /// Never dropped with a job in it: that would resume the job, to cancel it.
@@ -168,7 +170,7 @@ impl Table {
         self.entries.try_reserve(1).ok()?;
         let record = JobRecord::take(home, u32::try_from(place).ok()?)?;
         let (phase, library) = (Phase::Free, LibraryContext::NONE);
-        self.entries.push(Entry { record, wait: None, phase, library });
+        self.entries.push(Entry { record, wait: None, phase, library, news: 0 });
         Some(place)
     }
 
@@ -181,12 +183,17 @@ impl Table {
         }
         entry.record.end();
         entry.phase = Phase::Free;
+        entry.news = 0;
         self.free.push(u32::try_from(place).expect("places are counted so"));
     }
 
     /// Acts on news about the job at a place. Returns the job if it is to be reclaimed.
     fn orphan_or_reclaim(&mut self, home: &Home, place: usize, news: u8) -> Option<Job<c_int>> {
-        let phase = &mut self.entries[place].phase;
+        let Entry { phase, news: unread, .. } = &mut self.entries[place];
+        // An engine may look for the context while another thread closes it: then it has woken the job before the context
+        // counts as freed.
+        *unread |= news;
+        let news = *unread;
         let job = match mem::replace(phase, Phase::Running) {
             Phase::Paused(job) if news & FREED != 0 => {
                 home.counts.orphans.add();
@@ -273,10 +280,18 @@ impl Thread {
             }
             Step::Paused(job) => {
                 home.counts.pauses.add();
-                let entry = &mut self.table.borrow_mut().entries[place];
+                let mut table = self.table.borrow_mut();
+                let entry = &mut table.entries[place];
                 entry.library = library;
                 entry.phase = Phase::Paused(job);
-                Outcome::Paused(entry.record.handle())
+                let outcome = Outcome::Paused(entry.record.handle());
+                if entry.news != 0 {
+                    // The context was freed while the job ran.
+                    let reclaimed = table.orphan_or_reclaim(home, place, 0);
+                    drop(table);
+                    self.reclaim(home, place, reclaimed);
+                }
+                outcome
             }
         }
     }
@@ -297,13 +312,17 @@ impl Thread {
             }
             let place = record.place();
             let reclaimed = self.table.borrow_mut().orphan_or_reclaim(home, place, news);
-            if let Some(job) = reclaimed {
-                forget(job);
-                home.counts.reclaimed.add();
-                home.counts.live.subtract();
-                self.table.borrow_mut().release(place);
-            }
+            self.reclaim(home, place, reclaimed);
         });
+    }
+
+    fn reclaim(&self, home: &'static Home, place: usize, job: Option<Job<c_int>>) {
+        if let Some(job) = job {
+            forget(job);
+            home.counts.reclaimed.add();
+            home.counts.live.subtract();
+            self.table.borrow_mut().release(place);
+        }
     }
 
     /// Ends the thread's jobs and drops its pool.
@@ -356,8 +375,10 @@ impl Drop for Thread {
 /// Ends a job that is never to be resumed again.
 fn forget(job: Job<c_int>) {
     // SAFETY: the job is paused in `pause`. On its stack are a few frames of job-core and of this module, which own nothing
-    // but the copy of the arguments, which may leak; and frames of C, which have no destructors. The engine has woken the
-    // job, so it is done with the buffers there; or the thread cleans up, before which the manual wants every job done.
+    // but the copy of the arguments, which may leak; and frames of C, which have no destructors. No device writes to buffers
+    // on the stack any more as far as its engine keeps to the manual page, on which a job that was woken has its results:
+    // the engine has woken this one. Or the thread cleans up, before which the manual page wants every job done. An engine
+    // that wakes a job of several operations at the first of them breaks this, and would break a job that is resumed as well.
     unsafe { job.forget_frames() };
 }
 

@@ -9,13 +9,16 @@
 //! A context that is freed while its job is paused is not used again before the job is gone. So when the engine looks for
 //! the context at last, to wake the job, that call is known for what it is.
 
+use std::any::Any;
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
+use std::os::fd::AsRawFd as _;
 use std::ptr;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use wait_ctx::{Key, Teardown, WaitCtx, WaitFd};
+use wait_ctx::{FdHandle, Key, Teardown, WaitCtx, WaitFd};
 
 use crate::arena::Arena;
 use crate::complaint::{Complaint, complain};
@@ -62,8 +65,8 @@ struct Parts {
 pub(crate) struct Opaque(pub(crate) *mut c_void);
 
 // SAFETY: of the three parts, the function may be called on any thread, and the pointer is only handed back. A `WaitCtx` is
-// not `Send` since its clones share a count: here there is no clone. What it holds is of this crate's making: descriptors by
-// number, and pointers that are handed back. So it moves as a whole, and the mutex keeps threads from using it at once.
+// not `Send` since what it lends, custom data for instance, shares a count that is not atomic. Here all of that is made, read
+// and dropped while the mutex is held (`in_numbers`), or by the one thread that has taken the context out to close it.
 unsafe impl Send for Parts {}
 
 /// The custom data of a descriptor.
@@ -99,15 +102,23 @@ impl WaitRecord {
         match record.state.load(Ordering::Acquire) {
             LIVE => Some(record),
             CLOSING if ptr::eq(CLEANING.get().0, record) => Some(record),
-            FREED_WITH_JOB => {
-                // The engine looks for its session: it is done with the job.
-                record.tell_jobs(WOKEN);
-                None
-            }
             _ => {
                 complain(Complaint::FreedWaitContext);
                 None
             }
+        }
+    }
+
+    /// As [`find`](Self::find), for the functions that engines call. An engine that looks for the freed context of a paused
+    /// job is done with that job.
+    #[inline]
+    pub(crate) fn find_for_engine(address: *const c_void) -> Option<&'static Self> {
+        match CONTEXTS.find(address.addr()) {
+            Some(record) if record.state.load(Ordering::Acquire) == FREED_WITH_JOB => {
+                record.tell_jobs(WOKEN);
+                None
+            }
+            _ => Self::find(address),
         }
     }
 
@@ -229,25 +240,20 @@ impl WaitRecord {
 
     /// `ASYNC_WAIT_CTX_get_fd`: the descriptor and the custom data.
     pub(crate) fn fd(&self, key: *const c_void) -> Option<(c_int, *mut c_void)> {
-        use std::os::fd::AsRawFd as _;
-        let find = |ctx: &WaitCtx| ctx.fd(key_of(key));
-        let found = match self.parts().ctx.as_ref() {
-            Some(ctx) => find(ctx),
-            None => with_teardown(self, |left| left.fd(key_of(key))).flatten(),
-        };
-        let (fd, data) = found?;
-        let custom = data.and_then(|data| data.downcast_ref::<Custom>().map(|custom| custom.0));
-        Some((fd.as_raw_fd(), custom.unwrap_or(ptr::null_mut())))
+        match self.parts().ctx.as_ref() {
+            Some(ctx) => ctx.fd(key_of(key)).map(in_numbers),
+            None => with_teardown(self, |left| left.fd(key_of(key)).map(in_numbers)).flatten(),
+        }
     }
 
     /// `ASYNC_WAIT_CTX_clear_fd`
     pub(crate) fn clear_fd(&self, key: *const c_void) -> bool {
         let cleared = match self.parts().ctx.as_ref() {
-            Some(ctx) => ctx.openssl_view().clear_fd(key_of(key)),
-            None => with_teardown(self, |left| left.clear_fd(key_of(key))).flatten(),
+            Some(ctx) => ctx.openssl_view().clear_fd(key_of(key)).is_some(),
+            None => with_teardown(self, |left| left.clear_fd(key_of(key)).is_some()) == Some(true),
         };
         self.has_changes.store(true, Ordering::Relaxed);
-        cleared.is_some()
+        cleared
     }
 
     /// `ASYNC_WAIT_CTX_get_all_fds`
@@ -315,6 +321,12 @@ impl WaitRecord {
             complain(Complaint::ForeignCall);
         }
     }
+}
+
+/// A descriptor and its custom data as C sees them. Drops what shares a count with the table, under whose lock it is called.
+fn in_numbers((fd, data): (FdHandle, Option<Rc<dyn Any>>)) -> (c_int, *mut c_void) {
+    let custom = data.and_then(|data| data.downcast_ref::<Custom>().map(|custom| custom.0));
+    (fd.as_raw_fd(), custom.unwrap_or(ptr::null_mut()))
 }
 
 fn key_of(key: *const c_void) -> Key {

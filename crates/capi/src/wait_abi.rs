@@ -37,7 +37,7 @@ pub(crate) unsafe extern "C" fn ASYNC_WAIT_CTX_set_wait_fd(
     custom_data: *mut c_void,
     cleanup: Option<Cleanup>,
 ) -> c_int {
-    with(ctx, |wait| wait.set_wait_fd(key, fd, custom_data, cleanup))
+    with_for_engine(ctx, |wait| wait.set_wait_fd(key, fd, custom_data, cleanup))
 }
 
 /// Finds the newest descriptor of a key.
@@ -52,7 +52,7 @@ pub(crate) unsafe extern "C" fn ASYNC_WAIT_CTX_get_fd(
     fd: *mut c_int,
     custom_data: *mut *mut c_void,
 ) -> c_int {
-    with(ctx, |wait| {
+    with_for_engine(ctx, |wait| {
         let Some((number, custom)) = wait.fd(key) else { return false };
         // SAFETY: as the caller asserts.
         unsafe { put(fd, number) };
@@ -102,7 +102,7 @@ pub(crate) unsafe extern "C" fn ASYNC_WAIT_CTX_get_changed_fds(
 /// Removes the newest descriptor of a key. Its cleanup is not called.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn ASYNC_WAIT_CTX_clear_fd(ctx: *mut c_void, key: *const c_void) -> c_int {
-    with(ctx, |wait| wait.clear_fd(key))
+    with_for_engine(ctx, |wait| wait.clear_fd(key))
 }
 
 /// Stores the application's callback and its argument, for the engine to call.
@@ -129,7 +129,7 @@ pub(crate) unsafe extern "C" fn ASYNC_WAIT_CTX_get_callback(
     callback: *mut Option<Callback>,
     callback_arg: *mut *mut c_void,
 ) -> c_int {
-    with(ctx, |wait| {
+    with_for_engine(ctx, |wait| {
         let Some((function, arg)) = wait.callback() else { return false };
         // SAFETY: as the caller asserts.
         unsafe { put(callback, Some(function)) };
@@ -142,7 +142,7 @@ pub(crate) unsafe extern "C" fn ASYNC_WAIT_CTX_get_callback(
 /// Stores the engine's status, for the application to read.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn ASYNC_WAIT_CTX_set_status(ctx: *mut c_void, status: c_int) -> c_int {
-    with(ctx, |wait| {
+    with_for_engine(ctx, |wait| {
         wait.set_status(status);
         true
     })
@@ -152,6 +152,12 @@ pub(crate) extern "C" fn ASYNC_WAIT_CTX_set_status(ctx: *mut c_void, status: c_i
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn ASYNC_WAIT_CTX_get_status(ctx: *mut c_void) -> c_int {
     guard(0, || WaitRecord::find(ctx).map_or(0, WaitRecord::status))
+}
+
+/// As [`with`], in the functions that engines call.
+#[inline]
+fn with_for_engine(ctx: *mut c_void, f: impl FnOnce(&'static WaitRecord) -> bool) -> c_int {
+    guard(0, || c_int::from(WaitRecord::find_for_engine(ctx).is_some_and(f)))
 }
 
 /// Calls `f` with the context, and returns 1 for success.
