@@ -1,8 +1,9 @@
 //! Builds pools of threads, or of another device, for slow keys.
 
 use core::fmt;
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use engine_core::{
     Accelerator, BreakerPolicy, Clock, DeviceError, DriverError, Engine, Fallback, RequestOptions,
@@ -134,7 +135,8 @@ impl KeyPoolBuilder {
     ///
     /// A state is dropped and opened anew after [`SignError::Reopen`] and after a panic. If `open` fails, the signature fails
     /// with its error, and the next one opens again; but [`SignError::Permanent`] is final, and `open` is not called again on
-    /// any thread, so that a wrong PIN does not lock the token. A state is dropped when its thread ends.
+    /// any thread. Until `open` has succeeded once, one thread at a time calls it. So a wrong PIN is given once, and does not
+    /// lock the token. A state is dropped when its thread ends.
     ///
     /// # Errors
     ///
@@ -147,43 +149,28 @@ impl KeyPoolBuilder {
         O: Fn() -> Result<S, E1> + Send + Sync + 'static,
         F: Fn(&mut S, &SigningWork) -> Result<Vec<u8>, E2> + Send + Sync + 'static,
     {
-        let shared = Arc::new((open, sign, OnceLock::<DeviceError>::new()));
+        let shared = Arc::new((open, sign, Opens::default()));
         let device = self.threads.clone().build_per_thread(move || {
             let shared = Arc::clone(&shared);
             let mut state: Option<S> = None;
             move |work: &SigningWork| {
-                let (open, sign, refused) = &*shared;
+                let (open, sign, opens) = &*shared;
                 let mut may_reopen = true;
                 loop {
                     let own = match &mut state {
                         Some(state) => state,
-                        None if refused.get().is_some() => break,
-                        None => match open() {
-                            Ok(opened) => state.insert(opened),
-                            Err(error) => {
-                                let error = SignError::of(&error);
-                                let permanent = matches!(error, SignError::Permanent(_));
-                                let error = DeviceError::from(error);
-                                if permanent {
-                                    let _first_one_counts = refused.set(error.clone());
-                                }
-                                return Err(error);
-                            }
-                        },
+                        None => state.insert(opens.open(open)?),
                     };
-                    let error = match sign(own, work) {
-                        Ok(signature) => return Ok(signature),
-                        Err(error) => SignError::of(&error),
-                    };
-                    if matches!(error, SignError::Reopen(_)) {
-                        state = None;
-                        if core::mem::take(&mut may_reopen) {
-                            continue;
+                    match sign(own, work).map_err(|error| SignError::of(&error)) {
+                        Err(SignError::Reopen(_)) if may_reopen => may_reopen = false,
+                        Err(error @ SignError::Reopen(_)) => {
+                            state = None;
+                            return Err(error.into());
                         }
+                        signed => return signed.map_err(DeviceError::from),
                     }
-                    return Err(error.into());
+                    state = None;
                 }
-                Err(refused.get().expect("it is never unset").clone())
             }
         });
         self.accelerator(Arc::new(device))
@@ -223,6 +210,43 @@ impl KeyPoolBuilder {
     /// The threads, for a device that is made of them.
     pub(crate) fn thread_pool(&self) -> ThreadPoolBuilder {
         self.threads.clone()
+    }
+}
+
+/// When a thread may open its state: one thread at a time until one has succeeded, and none after a permanent error. So a
+/// wrong PIN is given once, however many threads begin together.
+#[derive(Default)]
+struct Opens {
+    first: Mutex<()>,
+    succeeded: AtomicBool,
+    refused: OnceLock<DeviceError>,
+}
+
+impl Opens {
+    fn open<S, E: fmt::Display + 'static>(
+        &self,
+        open: impl Fn() -> Result<S, E>,
+    ) -> Result<S, DeviceError> {
+        let alone = !self.succeeded.load(Ordering::Acquire);
+        let _alone = alone.then(|| self.first.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(refused) = self.refused.get() {
+            return Err(refused.clone());
+        }
+        match open() {
+            Ok(state) => {
+                self.succeeded.store(true, Ordering::Release);
+                Ok(state)
+            }
+            Err(error) => {
+                let error = SignError::of(&error);
+                let permanent = matches!(error, SignError::Permanent(_));
+                let error = DeviceError::from(error);
+                if permanent {
+                    let _first_one_counts = self.refused.set(error.clone());
+                }
+                Err(error)
+            }
+        }
     }
 }
 

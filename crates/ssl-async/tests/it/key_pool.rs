@@ -164,6 +164,32 @@ fn a_wrong_pin_is_given_once_and_an_unreachable_token_is_asked_each_time() {
 }
 
 #[test]
+fn threads_that_begin_together_give_a_wrong_pin_once() {
+    let ec = fixture(KeyType::P256, 1);
+    let opened = Arc::<AtomicUsize>::default();
+    let opens = Arc::clone(&opened);
+    let open = move || {
+        opens.fetch_add(1, Ordering::SeqCst);
+        // The other thread has the time to get here as well.
+        for _ in 0..100_000 {
+            if opens.load(Ordering::SeqCst) > 1 {
+                break;
+            }
+            std::thread::yield_now();
+        }
+        Err::<(), _>(SignError::permanent("wrong PIN"))
+    };
+    let pool = builder().with_state(open, |(), _| Ok::<_, SignError>(Vec::new())).unwrap();
+    let key = pool.key(chain(&ec.identity), "").unwrap();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| assert!(sign(&key).unwrap_err().contains("wrong PIN")));
+        }
+    });
+    assert_eq!(opened.load(Ordering::SeqCst), 1);
+}
+
+#[test]
 fn a_signature_that_fails_transiently_is_tried_again_and_one_that_is_denied_is_not() {
     let ec = fixture(KeyType::P256, 1);
     for (error, calls, signed) in [
