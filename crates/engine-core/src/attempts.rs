@@ -1,24 +1,44 @@
 //! Further attempts of requests that the device failed.
 //!
 //! A request that waits for its next attempt is kept here and belongs to no device. It can still be cancelled, sent to the
-//! standby or ended by its deadline; then it is dropped when its turn comes.
+//! standby or ended by its deadline, and then is taken out.
 
 use core::hash::BuildHasher;
 use core::time::Duration;
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::hash::RandomState;
 use std::sync::Mutex;
+
+use rustc_hash::FxHashMap;
 
 use crate::error::{DeviceError, EngineError};
 use crate::request::Request;
 use crate::sync::lock;
 use crate::work::{RequestId, Work};
 
-/// Requests that wait for their next attempt, by its time.
+/// Requests that wait for their next attempt.
 pub(crate) struct Attempts<W: Work> {
-    waiting: Mutex<BTreeMap<(Duration, RequestId), Request<W>>>,
+    waiting: Mutex<Waiting<W>>,
     /// Seeds the jitter, so that two processes do not call the device in step.
     seed: RandomState,
+}
+
+struct Waiting<W: Work> {
+    by_time: BTreeSet<(Duration, RequestId)>,
+    /// The request of each, and its time. No peer chooses the numbers, so a fast hash is safe.
+    requests: FxHashMap<RequestId, (Duration, Request<W>)>,
+}
+
+impl<W: Work> Waiting<W> {
+    fn new() -> Self {
+        Self { by_time: BTreeSet::new(), requests: FxHashMap::default() }
+    }
+
+    fn remove(&mut self, id: RequestId) -> Option<Request<W>> {
+        let (at, request) = self.requests.remove(&id)?;
+        self.by_time.remove(&(at, id));
+        Some(request)
+    }
 }
 
 /// The pause before the second attempt; it doubles with each further one.
@@ -47,12 +67,12 @@ fn pause_after(error: &EngineError, n: u32, jitter: u32) -> Option<Duration> {
 
 impl<W: Work> Attempts<W> {
     pub(crate) fn new() -> Self {
-        Self { waiting: Mutex::default(), seed: RandomState::new() }
+        Self { waiting: Mutex::new(Waiting::new()), seed: RandomState::new() }
     }
 
     /// When the next attempt is due.
     pub(crate) fn next(&self) -> Option<Duration> {
-        lock(&self.waiting).first_key_value().map(|((due, _), _)| *due)
+        lock(&self.waiting).by_time.first().map(|(due, _)| *due)
     }
 
     /// The pause before the next attempt of a request that has failed `n` times, if another may end otherwise.
@@ -61,20 +81,32 @@ impl<W: Work> Attempts<W> {
     }
 
     pub(crate) fn insert(&self, at: Duration, request: Request<W>) {
-        let replaced = lock(&self.waiting).insert((at, request.id()), request);
+        let mut waiting = lock(&self.waiting);
+        waiting.by_time.insert((at, request.id()));
+        let replaced = waiting.requests.insert(request.id(), (at, request));
+        drop(waiting);
         drop(replaced);
+    }
+
+    pub(crate) fn contains(&self, id: RequestId) -> bool {
+        lock(&self.waiting).requests.contains_key(&id)
+    }
+
+    /// Takes a request out before its time.
+    pub(crate) fn take(&self, id: RequestId) -> Option<Request<W>> {
+        lock(&self.waiting).remove(id)
     }
 
     pub(crate) fn take_due(&self, now: Duration) -> Option<Request<W>> {
         let mut waiting = lock(&self.waiting);
-        let first = waiting.first_entry()?;
-        (first.key().0 <= now).then(|| first.remove())
+        let (_, id) = *waiting.by_time.first().filter(|(due, _)| *due <= now)?;
+        waiting.remove(id)
     }
 
     /// Drops all that wait.
     pub(crate) fn clear(&self) {
-        let waiting = core::mem::take(&mut *lock(&self.waiting));
-        waiting.into_values().for_each(|request| drop(request.into_work()));
+        let waiting = core::mem::replace(&mut *lock(&self.waiting), Waiting::new());
+        waiting.requests.into_values().for_each(|(_, request)| drop(request.into_work()));
     }
 }
 

@@ -107,6 +107,11 @@ impl<R, T: Clone> Backlog<R, T> {
         self.fifo.is_full(kind)
     }
 
+    /// Whether a request is queued, or its owner is or has a permit.
+    pub(crate) fn contains(&self, id: RequestId) -> bool {
+        self.queued.contains_key(&id) || self.permits.contains(id)
+    }
+
     pub(crate) fn push(&mut self, kind: Kind, id: RequestId, waiting: Waiting<R, T>) {
         let position = self.fifo.push(kind, (id, waiting));
         self.queued.insert(id, position);

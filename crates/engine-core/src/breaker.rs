@@ -20,7 +20,8 @@ use crate::error::{DeviceError, EngineError};
 /// When a breaker opens, and for how long.
 ///
 /// What counts as a failure of the device: [`EngineError::Invalid`], [`EngineError::Deadline`] of a request that the
-/// device held, and every [`EngineError::Device`] but [`DeviceError::Unsupported`] and [`DeviceError::Permanent`].
+/// device held, and every [`EngineError::Device`] but [`DeviceError::Unsupported`] and [`DeviceError::Permanent`]. With
+/// those two a device has answered: they close a breaker that tries the device again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BreakerPolicy {
@@ -154,6 +155,13 @@ impl Breaker {
         }
     }
 
+    /// The device has answered that it will not carry out a request. It is alive, and no more is known of it.
+    pub(crate) fn handle_refusal(&mut self) {
+        if let Phase::HalfOpen { .. } = self.phase {
+            self.phase = Phase::Closed { failures: 0 };
+        }
+    }
+
     /// The device has failed a request. True if that opens the breaker.
     #[must_use = "requests in flight have to be moved to the standby"]
     pub(crate) fn handle_failure(&mut self, now: Duration) -> bool {
@@ -220,6 +228,9 @@ impl Breaker {
         true
     }
 }
+
+/// What an operation ends with that the device does not get because of its breaker.
+pub(crate) const SHUT_OFF: DeviceError = DeviceError::Unavailable("the circuit breaker is open");
 
 /// Whether an error is the device's failure.
 pub(crate) const fn counts(error: &EngineError) -> bool {
@@ -315,7 +326,7 @@ mod tests {
         /// An open breaker admits no request before its pause is over, and always one after.
         #[test]
         fn an_open_breaker_admits_no_request_and_no_breaker_stays_open_for_ever(
-            events in prop::collection::vec((0u8..4, 0u64..15), 1..80), failures in 1u32..4, by_share: bool,
+            events in prop::collection::vec((0u8..5, 0u64..15), 1..80), failures in 1u32..4, by_share: bool,
         ) {
             let mut breaker = breaker(failures);
             if by_share {
@@ -339,6 +350,10 @@ mod tests {
                         false
                     }
                     2 => breaker.handle_failure(now),
+                    3 => {
+                        breaker.handle_refusal();
+                        false
+                    }
                     _ => breaker.handle_health(now, true),
                 };
                 if tripped {

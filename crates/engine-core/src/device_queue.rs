@@ -230,6 +230,11 @@ impl<W: Work> DeviceQueue<W> {
         self.update(|backlog| backlog.withdraw_request(id))?.into_work()
     }
 
+    /// Whether a request waits here, or has a permit.
+    pub(crate) fn is_queued(&self, id: RequestId) -> bool {
+        self.lock().contains(id)
+    }
+
     /// Whether this device has nothing more to do for a request. The thread that makes it so withdraws the request
     /// afterwards, which finds it unless it is being submitted or has yet to be queued.
     fn is_over(&self, state: &RequestState<W>) -> bool {

@@ -96,7 +96,7 @@ counters! {
     completed,
     /// Requests that ended with an error.
     failed,
-    /// Requests cancelled by their callers.
+    /// Requests cancelled by their callers, also by dropping the wait context of their session.
     cancelled,
     /// Answers that came after the request was settled or cancelled: erased and dropped.
     late,

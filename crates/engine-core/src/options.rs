@@ -32,6 +32,9 @@ pub struct RequestOptions {
     /// [`DeviceError::Busy`](crate::DeviceError::Busy), or 10 ms at first and twice that each time, with jitter; no thread
     /// waits for it. If it would last beyond the deadline, or the breaker is open, the operation falls back or fails at
     /// once.
+    ///
+    /// A device that repeats a call by itself does so within each attempt: 3 attempts here of a device that makes 4 are up
+    /// to 12 calls of its service. Set one of the two.
     pub attempts: u32,
 }
 

@@ -47,6 +47,10 @@ impl<T> Permits<T> {
         self.expiries.insert((until, id));
     }
 
+    pub(crate) fn contains(&self, id: RequestId) -> bool {
+        self.all.contains_key(&id)
+    }
+
     /// Removes a permit that is used or withdrawn.
     pub(crate) fn take(&mut self, id: RequestId) -> Option<Position> {
         self.release(id);

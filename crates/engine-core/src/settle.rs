@@ -11,11 +11,11 @@ use core::sync::atomic::Ordering;
 use core::time::Duration;
 use std::sync::Arc;
 
-use wait_ctx::RequestPhase;
-
 use crate::accelerator::Attached as _;
-use crate::breaker;
-use crate::error::{DeviceError, EngineError, RefusedReason};
+use crate::breaker::{self, SHUT_OFF};
+#[cfg(feature = "plant")]
+use crate::error::DeviceError;
+use crate::error::{EngineError, RefusedReason};
 use crate::event::event;
 use crate::foreign::Foreign;
 use crate::inner::EngineInner;
@@ -118,7 +118,7 @@ impl<W: Work> EngineInner<W> {
     /// When to give the device a request that it failed with `error` once more. `None` if that is not to be done, or if
     /// the deadline would have passed by then.
     fn next_attempt(&self, state: &RequestState<W>, error: &EngineError) -> Option<Duration> {
-        if state.options.attempts < 2 || state.is_settled() || state.is_on_standby() {
+        if !state.may_repeat() || state.is_settled() || state.is_on_standby() {
             return None;
         }
         let n = state.count_attempt();
@@ -142,6 +142,10 @@ impl<W: Work> EngineInner<W> {
         self.meter.count(|c| &c.attempts_again);
         self.meter.complain(state.kind, error);
         self.attempts.insert(at, self.request(work, state, Role::Device));
+        if state.is_settled() || state.is_on_standby() {
+            // Another thread has ended or moved it, perhaps before it was kept.
+            return self.withdraw_from_device(state.id);
+        }
         self.waker.wake_at(at);
     }
 
@@ -192,10 +196,9 @@ impl<W: Work> EngineInner<W> {
         true
     }
 
-    /// Moves a waiting request away from a device that is shut off.
-    pub(crate) fn divert(&self, request: Request<W>) {
+    /// Moves a waiting request away from a device that is not to have it because of `error`.
+    pub(crate) fn divert(&self, request: Request<W>, error: EngineError) {
         let state = Arc::clone(request.state());
-        let error = EngineError::Device(SHUT_OFF);
         let Some(work) = request.into_work() else { return };
         if state.is_settled() {
             return;
@@ -210,13 +213,14 @@ impl<W: Work> EngineInner<W> {
         if !self.may_fall_back(state.options) || state.is_on_standby() {
             return false;
         }
-        let queued = state.in_flight.phase() == RequestPhase::Queued;
+        let queued = state.may_be_queued();
         let in_queue = || self.device.take_work(state.id);
-        let Some(work) = state.take_spare().or_else(in_queue) else { return false };
+        let kept = || self.attempts.take(state.id)?.into_work();
+        let Some(work) = state.take_spare().or_else(in_queue).or_else(kept) else { return false };
         let rescued = self.fall_back(state, work, error) != FellBack::Never;
         if queued {
             // Withdrawn only after the standby owns the work: a thread that is submitting it sees that.
-            self.withdraw(&self.device, state.id);
+            self.withdraw_from_device(state.id);
         }
         rescued
     }
@@ -230,6 +234,10 @@ impl<W: Work> EngineInner<W> {
                 false
             }
             Err(error) if breaker::counts(error) => lock(breaker).handle_failure(self.meter.now()),
+            Err(EngineError::Device(_)) => {
+                lock(breaker).handle_refusal();
+                false
+            }
             Err(_) => false,
         };
         if tripped {
@@ -266,5 +274,3 @@ impl<W: Work> EngineInner<W> {
         result
     }
 }
-
-const SHUT_OFF: DeviceError = DeviceError::Unavailable("the circuit breaker is open");

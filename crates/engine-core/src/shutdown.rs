@@ -43,6 +43,9 @@ impl<W: Work> EngineInner<W> {
             let next = self.poll_contained();
             let registry = self.registry();
             if registry.len() == 0 {
+                drop(registry);
+                // The thread that ends a request deregisters it first, and then withdraws it.
+                self.attempts.clear();
                 return 0;
             }
             let left = wait.left();
@@ -54,6 +57,7 @@ impl<W: Work> EngineInner<W> {
         }
         let left = self.under_way();
         let given_up = left.iter().filter(|state| self.fail(state, EngineError::Gone)).count();
+        // All have ended: one that is kept for its next attempt from now on is found to have ended, and withdrawn.
         self.attempts.clear();
         self.meter.counters.shut_down.fetch_add(given_up as u64, Ordering::Relaxed);
         given_up

@@ -140,9 +140,15 @@ impl<W: Work> RequestState<W> {
         !matches!(self.in_flight.phase(), RequestPhase::Queued | RequestPhase::Submitted)
     }
 
-    /// Whether it may be in a queue. Once submitted to the device, it can only be in that of the standby.
+    /// Whether it may be in a queue, or wait for its next attempt. Once submitted to the device, a request with one attempt
+    /// can only be in the queue of the standby.
     pub(crate) fn may_be_queued(&self) -> bool {
-        self.in_flight.phase() == RequestPhase::Queued || self.is_on_standby()
+        self.in_flight.phase() == RequestPhase::Queued || self.is_on_standby() || self.may_repeat()
+    }
+
+    /// Whether the device may be given it more than once.
+    pub(crate) fn may_repeat(&self) -> bool {
+        self.options.attempts > 1
     }
 
     pub(crate) fn is_on_standby(&self) -> bool {
@@ -345,8 +351,7 @@ impl<W: Work> RequestState<W> {
     pub(crate) fn abandon(&self) -> Abandoned {
         drop(self.take_task());
         if self.in_flight.cancel() {
-            self.meter.count(|c| &c.cancelled);
-            event!(DEBUG, request = self.id.0, kind = self.kind.name(), "request.cancelled");
+            self.note_cancelled();
             drop(self.take_spare());
             return Abandoned::Cancelled;
         }
@@ -355,9 +360,17 @@ impl<W: Work> RequestState<W> {
             (kept.result.take(), kept.spare.take())
         };
         drop(work);
-        let Some(result) = result else { return Abandoned::WithSession };
+        let Some(result) = result else {
+            self.note_cancelled();
+            return Abandoned::WithSession;
+        };
         self.discard_late(result.ok());
         Abandoned::Settled
+    }
+
+    fn note_cancelled(&self) {
+        self.meter.count(|c| &c.cancelled);
+        event!(DEBUG, request = self.id.0, kind = self.kind.name(), "request.cancelled");
     }
 
     /// Blocks the thread until the request is settled, or until `timeout` has passed.

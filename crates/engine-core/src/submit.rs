@@ -6,8 +6,9 @@ use std::sync::{Arc, Weak};
 use wait_ctx::InFlight;
 
 use crate::accelerator::Attached;
+use crate::breaker::SHUT_OFF;
 use crate::device_queue::{DeviceQueue, Entered, Progress, Pumped, Retried};
-use crate::error::{Refused, RefusedReason};
+use crate::error::{EngineError, Refused, RefusedReason};
 use crate::event::event;
 use crate::foreign::{self, Foreign};
 use crate::inner::EngineInner;
@@ -186,7 +187,9 @@ impl<W: Work> EngineInner<W> {
     fn pump_waiting(&self, queue: &DeviceQueue<W>) -> Progress {
         let guarded = queue.role() == Role::Device;
         let Pumped { progress, diverted } = queue.pump(|| guarded && self.is_shut_off());
-        diverted.into_iter().for_each(|request| self.divert(request));
+        diverted
+            .into_iter()
+            .for_each(|request| self.divert(request, EngineError::Device(SHUT_OFF)));
         progress
     }
 
@@ -197,8 +200,17 @@ impl<W: Work> EngineInner<W> {
         }
     }
 
+    /// Takes a request out of the queue of the device, and from among those that wait for their next attempt.
+    pub(crate) fn withdraw_from_device(&self, id: RequestId) {
+        drop(self.attempts.take(id).and_then(Request::into_work));
+        self.withdraw(&self.device, id);
+    }
+
     pub(crate) fn withdraw_everywhere(&self, id: RequestId) {
-        self.queues().for_each(|queue| self.withdraw(queue, id));
+        self.withdraw_from_device(id);
+        if let Some(standby) = &self.standby {
+            self.withdraw(standby, id);
+        }
     }
 }
 

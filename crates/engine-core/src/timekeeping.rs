@@ -6,6 +6,7 @@ use std::sync::Arc;
 use wait_ctx::{RequestPhase, contain};
 
 use crate::accelerator::Health;
+use crate::breaker::SHUT_OFF;
 use crate::device::AFTER_A_PANIC;
 use crate::device_queue::Progress;
 use crate::error::{EngineError, RefusedReason};
@@ -91,15 +92,23 @@ impl<W: Work> EngineInner<W> {
                 drop(request.into_work());
                 continue;
             }
+            if self.breaker.as_ref().is_some_and(|breaker| !lock(breaker).admit(now)) {
+                self.divert(request, EngineError::Device(SHUT_OFF));
+                continue;
+            }
             match self.enter(Role::Device, &state, request) {
                 Ok(None) => {}
                 // Its owner is not awake to submit it.
                 Ok(Some(kept)) => self.queue_instead(kept),
                 Err(request) => {
-                    drop(request.into_work());
-                    let bound = self.queue(Role::Device).bound();
-                    self.fail(&state, EngineError::Refused(RefusedReason::QueueFull { bound }));
+                    let bound = self.device.bound();
+                    let full = RefusedReason::QueueFull { bound };
+                    self.divert(request, EngineError::Refused(full));
                 }
+            }
+            if state.is_settled() || state.is_on_standby() {
+                // Another thread has ended or moved it, perhaps before it was queued.
+                self.withdraw_from_device(state.id);
             }
         }
         any
@@ -111,7 +120,9 @@ impl<W: Work> EngineInner<W> {
         }
         self.meter.count(|c| &c.deadlines);
         let phase = state.in_flight.phase();
-        let timed_out_on_device = phase == RequestPhase::Submitted && !on_standby;
+        // Once submitted, it waits again if the device has failed it.
+        let waits = || self.attempts.contains(state.id) || self.device.is_queued(state.id);
+        let timed_out_on_device = phase == RequestPhase::Submitted && !on_standby && !waits();
         let rescued = self.rescue(state, &EngineError::Deadline);
         // If another thread has moved it to the standby since, it has its time again there.
         if !rescued && state.is_on_standby() == on_standby {

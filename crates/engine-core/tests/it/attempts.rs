@@ -5,7 +5,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use engine_core::{
-    BreakerPolicy, CheckFailed, DeviceError, Engine, EngineError, Fallback, Inline, RequestOptions,
+    BreakerPolicy, BreakerState, CheckFailed, DeviceError, Engine, EngineError, Fallback, Inline,
+    OnFull, Pending, RefusedReason, RequestOptions, Shutdown,
 };
 use proptest::prelude::*;
 
@@ -115,6 +116,140 @@ fn l5_l8_a_request_dropped_between_two_attempts_is_not_sent_again() {
     bench.device.answer_first(Answer::Fail);
     drop(engine);
     assert_eq!(pending.wait().unwrap_err(), EngineError::Gone);
+}
+
+/// Fails the requests of these numbers, which wait for their next attempt from then on.
+fn fail_each(bench: &Bench, numbers: impl IntoIterator<Item = u64>) {
+    numbers.into_iter().for_each(|n| bench.device.find(n).unwrap().complete(Err(busy())));
+}
+
+fn failed_as_shut_off(pending: Pending<Negate>) -> bool {
+    matches!(pending.wait(), Err(EngineError::Device(DeviceError::Unavailable(_))))
+}
+
+#[test]
+fn l14_no_attempt_goes_to_a_device_that_the_breaker_shuts_off() {
+    let bench = Bench::with_rings(8, 8);
+    let engine = bench
+        .builder(RequestOptions::new().attempts(3))
+        .breaker(BreakerPolicy::default().failures(6).pause(AFTER * 100))
+        .build();
+    let pending: Vec<_> = (0..6).map(|n| engine.submit(bench.work(n)).unwrap()).collect();
+    fail_each(&bench, 0..6);
+    assert_eq!(engine.breaker(), BreakerState::Open);
+    bench.clock.advance(AFTER * 2);
+    engine.poll();
+    assert_eq!(bench.device.taken(), [0, 1, 2, 3, 4, 5], "the first attempts alone");
+    let (last, waited): (Vec<_>, Vec<_>) =
+        pending.into_iter().partition(|one| one.id().as_u64() == 5);
+    assert!(waited.into_iter().all(failed_as_shut_off));
+    assert!(last.into_iter().all(|one| one.wait().unwrap_err() == EngineError::Device(busy())));
+}
+
+#[test]
+fn l14_of_the_attempts_that_are_due_half_open_one_is_the_probe() {
+    let bench = Bench::with_rings(8, 8);
+    let engine = bench
+        .builder(RequestOptions::new().attempts(3))
+        .breaker(BreakerPolicy::default().failures(4).pause(AFTER))
+        .build();
+    let mut pending: Vec<_> = (0..3).map(|n| engine.submit(bench.work(n)).unwrap()).collect();
+    let last = engine.with_options(RequestOptions::new()).submit(bench.work(3)).unwrap();
+    fail_each(&bench, 0..4);
+    assert!(last.wait().is_err());
+    bench.clock.advance(AFTER * 2);
+    engine.poll();
+    let taken = bench.device.taken();
+    assert_eq!(taken.len(), 5, "{taken:?}");
+    bench.device.answer_first(Answer::Right);
+    assert_eq!(engine.breaker(), BreakerState::Closed);
+    let probe = pending.remove(taken[4] as usize);
+    assert_eq!(probe.wait().unwrap().value, !taken[4]);
+    assert!(pending.into_iter().all(failed_as_shut_off));
+}
+
+/// Between two attempts the engine has the work itself, so it needs no copy.
+#[test]
+fn l14_what_waits_for_its_next_attempt_moves_to_the_standby_when_the_breaker_opens() {
+    let bench = Bench::with_rings(8, 8);
+    let engine = bench
+        .builder(RequestOptions::new().attempts(3).fallback(Fallback::Standby))
+        .breaker(BreakerPolicy::default().failures(2).pause(AFTER * 100))
+        .build();
+    let pending = [0, 1].map(|n| engine.submit(Negate { copies: false, ..bench.work(n) }).unwrap());
+    fail_each(&bench, 0..2);
+    assert_eq!(bench.standby.taken(), [0, 1]);
+    assert_eq!(engine.stats().fallbacks, 2);
+    drop(pending);
+    drop(bench.standby.find(0).into_iter().chain(bench.standby.find(1)));
+    assert_eq!(engine.stats().requests.now, 0);
+}
+
+/// An engine over a ring of one and a queue of one, both taken when the next attempt of the request comes.
+fn attempt_before_a_full_queue(
+    fallback: Fallback,
+) -> (Bench, Arc<Engine<Negate>>, Pending<Negate>) {
+    let bench = Bench::with_rings(1, 1);
+    let engine =
+        bench.builder(RequestOptions::new().attempts(2).fallback(fallback)).queue_bound(1).build();
+    let pending = engine.submit(bench.work(0)).unwrap();
+    fail_each(&bench, [0]);
+    let others = [1, 2].map(|n| engine.submit(bench.work(n)).unwrap());
+    bench.clock.advance(AFTER * 2);
+    engine.poll();
+    drop(others);
+    (bench, engine, pending)
+}
+
+#[test]
+fn l14_an_attempt_that_finds_the_queue_full_falls_back_or_fails() {
+    let (bench, _engine, pending) = attempt_before_a_full_queue(Fallback::Standby);
+    assert_eq!(bench.standby.taken(), [0]);
+    bench.standby.answer_first(Answer::Right);
+    assert_eq!(pending.wait().unwrap().value, !0);
+    let (_bench, _engine, pending) = attempt_before_a_full_queue(Fallback::Fail);
+    let full = RefusedReason::QueueFull { bound: 1 };
+    assert_eq!(pending.wait().unwrap_err(), EngineError::Refused(full));
+}
+
+/// The device failed both once, and has neither when they end.
+#[test]
+fn l5_l14_an_attempt_that_ends_in_the_queue_leaves_its_room_there_and_the_breaker_alone() {
+    for on_full in [OnFull::Queue, OnFull::Notify] {
+        let bench = Bench::with_rings(2, 1);
+        let options = RequestOptions::new().attempts(3);
+        let engine = bench
+            .builder(options.deadline(AFTER * 3))
+            .breaker(BreakerPolicy::default().failures(3))
+            .on_full(on_full)
+            .build();
+        let [dropped, expired] = [0, 1].map(|n| engine.submit(bench.work(n)).unwrap());
+        fail_each(&bench, [0, 1]);
+        let patient = engine.with_options(RequestOptions::new());
+        let held = [2, 3].map(|n| patient.submit(bench.work(n)).unwrap());
+        bench.clock.advance(AFTER * 2);
+        engine.poll();
+        assert_eq!(engine.stats().waiters.now, 2, "both wait for room on the ring");
+        drop(dropped);
+        assert_eq!((engine.stats().waiters.now, engine.stats().requests.now), (1, 3));
+        bench.clock.advance(AFTER);
+        engine.poll();
+        assert_eq!(engine.stats().waiters.now, 0);
+        assert_eq!(expired.wait().unwrap_err(), EngineError::Deadline);
+        assert_eq!((engine.stats().requests.now, engine.breaker()), (2, BreakerState::Closed));
+        drop(held);
+    }
+}
+
+#[test]
+fn l5_l8_a_request_cancelled_between_two_attempts_is_freed_at_once() {
+    let bench = Bench::with_rings(8, 8);
+    let engine = bench.builder(RequestOptions::new().attempts(3)).build();
+    let pending = engine.submit(bench.work(1)).unwrap();
+    fail_each(&bench, [1]);
+    drop(pending);
+    assert_eq!(engine.stats().requests.now, 0);
+    assert_eq!(engine.shutdown_blocking(Duration::ZERO), Shutdown::Drained);
 }
 
 proptest! {

@@ -234,6 +234,24 @@ fn what_a_device_does_not_support_says_nothing_about_its_health() {
     assert_eq!(engine.breaker(), BreakerState::Closed);
 }
 
+#[test]
+fn l14_a_probe_that_the_device_refuses_for_good_was_answered_and_closes_the_breaker() {
+    for refusal in [DeviceError::permanent(&"denied"), DeviceError::Unsupported("told to")] {
+        let bench = bench();
+        let engine = builder(&bench, Fallback::Fail).build();
+        for n in 0..3 {
+            let pending = engine.submit(bench.work(n)).unwrap();
+            bench.device.answer_first(Answer::Fail);
+            assert!(pending.wait().is_err());
+        }
+        bench.clock.advance(PAUSE);
+        let probe = engine.submit(bench.work(3)).unwrap();
+        bench.device.find(3).unwrap().complete(Err(refusal.clone()));
+        assert_eq!(probe.wait().unwrap_err(), EngineError::Device(refusal));
+        assert_eq!(engine.breaker(), BreakerState::Closed);
+    }
+}
+
 /// The requests that a device must not get are collected first, and moved afterwards.
 #[test]
 fn l14_a_request_cancelled_while_others_move_to_the_standby_is_not_moved() {

@@ -336,3 +336,15 @@ fn l14_a_request_whose_deadline_comes_while_the_device_refuses_it_is_not_sent_to
     assert_eq!(value(pending), Err(EngineError::Deadline));
     assert_eq!(engine.stats().fallbacks, 0);
 }
+
+#[test]
+fn l5_a_request_whose_session_is_dropped_before_it_counts_as_cancelled() {
+    let bench = bench();
+    let engine = bench.builder(FAIL).build();
+    let ctx = WaitCtx::new();
+    let pending = engine.submit_on(ctx.notifier(), bench.work(7)).unwrap();
+    drop(ctx);
+    drop(pending);
+    let stats = engine.stats();
+    assert_eq!((stats.submitted, stats.cancelled, stats.completed + stats.failed), (1, 1, 0));
+}

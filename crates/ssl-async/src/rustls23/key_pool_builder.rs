@@ -77,6 +77,7 @@ impl KeyPoolBuilder {
 
     /// Sets how many times a signature is tried that fails [transiently](SignError::Transient), within the deadline. The
     /// default is once. No thread waits between two attempts; see [`RequestOptions::attempts`].
+    /// Each is a call of the closure: attempts that the closure makes by itself multiply with them.
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.options = self.options.attempts(attempts);
         self

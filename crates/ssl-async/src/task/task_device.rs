@@ -188,6 +188,9 @@ impl<W: Work> TaskDevice<W> {
     /// Sets the number of attempts before a request fails, at least 1. The default is 1. The pause between two attempts is
     /// 10 ms at first and doubles each time, or as long as [`SignError::RetryAfter`] says, with jitter. What is
     /// [permanent](SignError::Permanent) is not attempted again.
+    ///
+    /// They multiply with those of the engine, [`RequestOptions::attempts`](engine_core::RequestOptions::attempts): set one of
+    /// the two.
     #[must_use]
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.policy.attempts = attempts.max(1);
