@@ -17,7 +17,8 @@ use crate::rustls23::{ReplayConfig, ServerConfig, Tls};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Parking {
     /// By replay if the configuration allows it, and on a fiber behind the server's flight if a hook of this crate waits
-    /// there: for the verdict on a client's certificate, the seal of a ticket, the key exchange of TLS 1.2.
+    /// there: for the verdict on a client's certificate, the seal of a ticket, the key exchange of TLS 1.2. Also on a fiber
+    /// if a hook of the user's calls one of this crate's that waits; the user's is then asked again there.
     #[default]
     Auto,
     /// Always on a fiber.

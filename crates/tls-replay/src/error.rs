@@ -36,6 +36,12 @@ pub enum ReplayError {
     /// already waits in the session. The bytes of this call were not taken.
     #[error("the plaintext of the connection is unread, and more arrived than is kept")]
     PlaintextUnread,
+    /// A hook would wait inside another one, and [gave up](crate::give_up), or a hook postponed its answer twice. Nothing
+    /// was sent, except perhaps a HelloRetryRequest.
+    #[error(
+        "a hook would wait inside another hook, which rustls asks and which would not see the answer"
+    )]
+    HookInHook,
     /// The handshake waits for nothing that the caller could reply to.
     #[error("the handshake is not parked")]
     NotParked,

@@ -38,8 +38,9 @@ impl ResolvesServerCert for Hook<dyn ResolvesServerCert> {
             Next::Replayed(key) => key,
             Next::Live => self.0.resolve(hello),
             Next::Stopped => None,
-            Next::New => match pass::call_postponable(Asked::Certificate, || self.0.resolve(hello))
-            {
+            Next::New => match pass::call_postponable(Asked::Certificate, &*self.0, |hook| {
+                hook.resolve(hello)
+            }) {
                 Ok(key) => {
                     pass::with(|record| record.push(Recorded::Certificate(key.clone())));
                     key
@@ -58,8 +59,9 @@ impl ResolvesServerCert for Hook<dyn ResolvesServerCert> {
 }
 
 /// Replays or asks for the plaintext of a ticket or a stored session; `postponed` puts the question.
-fn resumption(
-    ask: impl FnOnce() -> Option<Vec<u8>>,
+fn resumption<H: ?Sized>(
+    hook: &H,
+    ask: impl FnOnce(&H) -> Option<Vec<u8>>,
     postponed: impl FnOnce(&mut Record, Context),
 ) -> Option<Vec<u8>> {
     let next = pass::next(|answer, bytes| match answer {
@@ -68,16 +70,16 @@ fn resumption(
     });
     match next {
         Next::Replayed(plain) => plain,
-        Next::Live => ask(),
+        Next::Live => ask(hook),
         Next::Stopped => None,
-        Next::New => match pass::call_postponable(Asked::Ticket, ask) {
+        Next::New => match pass::call_postponable(Asked::Ticket, hook, ask) {
             Ok(plain) => {
                 pass::with(|record| record.push_resumption(plain.as_deref()));
                 plain
             }
             Err(context) => {
                 let refused = pass::with(|record| {
-                    if record.may_postpone_ticket() {
+                    if record.may_postpone_ticket(&context) {
                         postponed(record, context);
                         return None;
                     }
@@ -111,21 +113,27 @@ impl ProducesTickets for Hook<dyn ProducesTickets> {
             Next::Replayed(ticket) => ticket,
             Next::Live => self.0.encrypt(plain),
             Next::Stopped => None,
-            Next::New => match pass::call_postponable(Asked::Ticket, || self.0.encrypt(plain)) {
-                Ok(ticket) => {
-                    pass::with(|record| record.push_sealed(ticket.as_deref()));
-                    ticket
+            Next::New => {
+                match pass::call_postponable(Asked::Ticket, &*self.0, |hook| hook.encrypt(plain)) {
+                    Ok(ticket) => {
+                        pass::with(|record| record.push_sealed(ticket.as_deref()));
+                        ticket
+                    }
+                    Err(context) => {
+                        pass::with(|record| record.ask_seal(plain, context));
+                        None
+                    }
                 }
-                Err(context) => {
-                    pass::with(|record| record.ask_seal(plain, context));
-                    None
-                }
-            },
+            }
         }
     }
 
     fn decrypt(&self, sealed: &[u8]) -> Option<Vec<u8>> {
-        resumption(|| self.0.decrypt(sealed), |record, context| record.ask_ticket(sealed, context))
+        resumption(
+            &*self.0,
+            |hook| hook.decrypt(sealed),
+            |record, context| record.ask_ticket(sealed, context),
+        )
     }
 }
 
@@ -135,12 +143,20 @@ impl StoresServerSessions for Hook<dyn StoresServerSessions> {
     }
 
     fn get(&self, id: &[u8]) -> Option<Vec<u8>> {
-        resumption(|| self.0.get(id), |record, context| record.ask_stored_session(id, context))
+        resumption(
+            &*self.0,
+            |hook| hook.get(id),
+            |record, context| record.ask_stored_session(id, context),
+        )
     }
 
     /// Takes the session out of the store, so a second question would find nothing.
     fn take(&self, id: &[u8]) -> Option<Vec<u8>> {
-        resumption(|| self.0.take(id), |record, context| record.ask_stored_session(id, context))
+        resumption(
+            &*self.0,
+            |hook| hook.take(id),
+            |record, context| record.ask_stored_session(id, context),
+        )
     }
 
     fn can_cache(&self) -> bool {

@@ -148,7 +148,7 @@ pub use config::ReplayConfig;
 pub use engine::{EngineSession, EngineSessionError};
 pub use error::{NotReplayable, ReplayError};
 pub use key::ReplayKey;
-pub use pass::{Asked, asked, postpone, waits_later};
+pub use pass::{Asked, give_up, hand_on, is_asked, postpone, waits_later};
 pub use provider::replayable;
 pub use question::{Question, Reply};
 pub use session::{MAX_HELLO, Session, SessionOptions, SessionStage};

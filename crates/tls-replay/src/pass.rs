@@ -25,8 +25,8 @@ pub(crate) enum Mode {
 thread_local! {
     static MODE: Cell<Mode> = const { Cell::new(Mode::Live) };
     static RECORD: RefCell<Option<Box<Record>>> = const { RefCell::new(None) };
-    static MAY_POSTPONE: Cell<Option<Asked>> = const { Cell::new(None) };
-    static POSTPONED: RefCell<Option<Box<dyn Any + Send>>> = const { RefCell::new(None) };
+    static QUESTION: Cell<Option<Question>> = const { Cell::new(None) };
+    static POSTPONED: RefCell<Option<Context>> = const { RefCell::new(None) };
     static PROBED: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -41,16 +41,15 @@ pub(crate) fn run<T>(
     work: impl FnOnce() -> T,
 ) -> (Box<Record>, T) {
     /// Restores what was before, also if `work` panics.
-    struct Restore(Mode, Option<Asked>, Option<Box<Record>>);
+    struct Restore(Mode, Option<Question>, Option<Box<Record>>);
     impl Drop for Restore {
         fn drop(&mut self) {
             MODE.set(self.0);
-            MAY_POSTPONE.set(self.1);
+            QUESTION.set(self.1);
             drop(RECORD.replace(self.2.take()));
         }
     }
-    let restore =
-        Restore(MODE.replace(mode), MAY_POSTPONE.replace(None), RECORD.replace(Some(record)));
+    let restore = Restore(MODE.replace(mode), QUESTION.replace(None), RECORD.replace(Some(record)));
     let done = work();
     let record = RECORD.take().expect("a pass ends with its record");
     drop(restore);
@@ -82,34 +81,41 @@ pub(crate) fn call<T>(hook: impl FnOnce() -> T) -> T {
     call_in(None, hook)
 }
 
-/// As [`call`], for a hook that may postpone its answer; the error is then what it handed over.
-pub(crate) fn call_postponable<T>(asked: Asked, hook: impl FnOnce() -> T) -> Result<T, Context> {
+/// As [`call`], for `hook`, which may postpone its answer; the error is then what it handed over.
+pub(crate) fn call_postponable<H: ?Sized, T>(
+    asked: Asked,
+    hook: &H,
+    ask: impl FnOnce(&H) -> T,
+) -> Result<T, Context> {
     /// Restores what was before, also if the hook panics after it has postponed.
-    struct Restore(Option<Box<dyn Any + Send>>);
+    struct Restore(Option<Context>);
     impl Drop for Restore {
         fn drop(&mut self) {
             drop(POSTPONED.replace(self.0.take()));
         }
     }
     let restore = Restore(POSTPONED.take());
-    let answer = call_in(Some(asked), hook);
+    // A group computes by itself where the client cannot be served in another way any more.
+    let may_give_up = asked != Asked::KeyExchange || !with(|record| record.has_retried);
+    let question = Question { asked, hook: place(hook), may_give_up };
+    let answer = call_in(Some(question), || ask(hook));
     let postponed = POSTPONED.take();
     drop(restore);
     match postponed {
         None => Ok(answer),
-        Some(context) => Err(Context::Hook(context)),
+        Some(context) => Err(context),
     }
 }
 
-fn call_in<T>(may_postpone: Option<Asked>, hook: impl FnOnce() -> T) -> T {
-    struct Restore(Mode, Option<Asked>);
+fn call_in<T>(question: Option<Question>, hook: impl FnOnce() -> T) -> T {
+    struct Restore(Mode, Option<Question>);
     impl Drop for Restore {
         fn drop(&mut self) {
             MODE.set(self.0);
-            MAY_POSTPONE.set(self.1);
+            QUESTION.set(self.1);
         }
     }
-    let _restore = Restore(MODE.replace(Mode::Live), MAY_POSTPONE.replace(may_postpone));
+    let _restore = Restore(MODE.replace(Mode::Live), QUESTION.replace(question));
     hook()
 }
 
@@ -118,14 +124,15 @@ pub(crate) fn deliver() {
     MODE.set(Mode::Delivered);
 }
 
-/// Postpones the answer of the hook that runs now: a certificate resolver, a ticketer, a session store or a
+/// Postpones the answer of `hook`, which rustls asks now: a certificate resolver, a ticketer, a session store or a
 /// key-exchange group, as far as the table [on the crate page](crate#what-can-wait) says. Its return value is ignored, the session parks, and `context` is found in
 /// [`Session::context`](crate::Session::context) beside the [`Question`](crate::Question).
 ///
 /// # Errors
 ///
 /// Gives `context` back if the answer cannot be postponed, because the hook was not called by a
-/// [`Session`](crate::Session) or rustls would not wait here. The hook must then answer at once.
+/// [`Session`](crate::Session), rustls would not wait here, or another hook called this one, whose own answer counts. The
+/// hook must then answer at once. A hook that has already postponed [gives up](give_up).
 ///
 /// # Examples
 ///
@@ -137,18 +144,22 @@ pub(crate) fn deliver() {
 /// # impl FromDatabase { fn look_up(&self, _: &str) -> Option<Arc<CertifiedKey>> { None } }
 /// impl ResolvesServerCert for FromDatabase {
 ///     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-///         match tls_replay::postpone(hello.server_name()?.to_owned()) {
+///         match tls_replay::postpone(self, hello.server_name()?.to_owned()) {
 ///             Ok(()) => None, // `Session::resume` brings the certificate
 ///             Err(name) => self.look_up(&name),
 ///         }
 ///     }
 /// }
 /// ```
-pub fn postpone<T: Any + Send>(context: T) -> Result<(), T> {
-    if asked().is_none() {
+pub fn postpone<H: ?Sized, T: Any + Send>(hook: &H, context: T) -> Result<(), T> {
+    if !is_asked(hook) {
         return Err(context);
     }
-    drop(POSTPONED.replace(Some(Box::new(context))));
+    if POSTPONED.with_borrow(Option::is_some) {
+        drop(POSTPONED.replace(Some(Context::GivenUp)));
+        return Err(context);
+    }
+    POSTPONED.set(Some(Context::Hook(Box::new(context))));
     Ok(())
 }
 
@@ -164,10 +175,55 @@ pub enum Asked {
     Ticket,
 }
 
-/// What the hook that runs now was asked, if [`postpone`] would succeed. A hook that may also be called by another one, as a
-/// group is by a resolver that makes a connection of its own, postpones only what it was asked itself.
-pub fn asked() -> Option<Asked> {
-    MAY_POSTPONE.get()
+/// What rustls asks now.
+#[derive(Clone, Copy)]
+struct Question {
+    asked: Asked,
+    /// The hook that it asks.
+    hook: Place,
+    may_give_up: bool,
+}
+
+/// Address and size: which object it is. A field may begin where its owner does.
+type Place = (usize, usize);
+
+fn place<H: ?Sized>(hook: &H) -> Place {
+    (core::ptr::from_ref(hook).cast::<()>() as usize, size_of_val(hook))
+}
+
+/// Whether rustls asks `hook` itself, and [`postpone`] would succeed. False if another hook calls it, which would not see
+/// the answer.
+pub fn is_asked<H: ?Sized>(hook: &H) -> bool {
+    QUESTION.get().is_some_and(|question| question.hook == place(hook))
+}
+
+/// Calls `inner` in place of `outer`, which has no answer but that of `inner`: if rustls asks `outer`, then `inner` may
+/// postpone.
+pub fn hand_on<O: ?Sized, I: ?Sized, T>(outer: &O, inner: &I, call: impl FnOnce(&I) -> T) -> T {
+    let before = QUESTION.get();
+    if let Some(question) = before.filter(|question| question.hook == place(outer)) {
+        QUESTION.set(Some(Question { hook: place(inner), ..question }));
+    }
+    let answer = call(inner);
+    // After a panic the caller of the outer hook does it.
+    QUESTION.set(before);
+    answer
+}
+
+/// Ends the session with [`ReplayError::HookInHook`](crate::ReplayError::HookInHook) once the hook that rustls asked has
+/// returned, whatever it returns. For `hook`, if another one was asked this and has called it, and it would wait: the answer
+/// of the other hook depends on this one's. False if that is not so; `hook` then answers at once.
+///
+/// After a HelloRetryRequest, when the client cannot be served in another way any more, a ticket or stored session counts as
+/// not opening, and a key exchange is not given up.
+pub fn give_up<H: ?Sized>(hook: &H, asked: Asked) -> bool {
+    let gives_up = QUESTION.get().is_some_and(|question| {
+        question.asked == asked && question.may_give_up && question.hook != place(hook)
+    });
+    if gives_up {
+        drop(POSTPONED.replace(Some(Context::GivenUp)));
+    }
+    gives_up
 }
 
 /// Says that something waits for its answer after the server's flight, where replay cannot park; see

@@ -124,15 +124,18 @@ impl SupportedKxGroup for Group {
                 if signs_at_once() {
                     return Err(ABANDONED);
                 }
-                let started = match pass::call_postponable(Asked::KeyExchange, || {
-                    self.inner.start()
-                }) {
-                    Ok(started) => started.inspect_err(record_failure)?,
-                    Err(context) => {
-                        pass::with(|record| record.ask_key_exchange_start(self.name(), context));
-                        return Err(ABANDONED);
-                    }
-                };
+                let started =
+                    match pass::call_postponable(Asked::KeyExchange, self.inner, |group| {
+                        group.start()
+                    }) {
+                        Ok(started) => started.inspect_err(record_failure)?,
+                        Err(context) => {
+                            pass::with(|record| {
+                                record.ask_key_exchange_start(self.name(), context)
+                            });
+                            return Err(ABANDONED);
+                        }
+                    };
                 let exchange = Box::new(StartedExchange::new(started));
                 pass::with(|record| record.push(Recorded::Started(exchange.clone())));
                 Ok(exchange)
@@ -163,16 +166,18 @@ impl SupportedKxGroup for Group {
                 if signs_at_once() {
                     return Err(ABANDONED);
                 }
-                let call = || self.inner.start_and_complete(peer_share);
-                let mut done = match pass::call_postponable(Asked::KeyExchange, call) {
-                    Ok(done) => done.inspect_err(record_failure)?,
-                    Err(context) => {
-                        pass::with(|record| {
-                            record.ask_key_exchange(self.name(), peer_share, context)
-                        });
-                        return Err(ABANDONED);
-                    }
-                };
+                let mut done =
+                    match pass::call_postponable(Asked::KeyExchange, self.inner, |group| {
+                        group.start_and_complete(peer_share)
+                    }) {
+                        Ok(done) => done.inspect_err(record_failure)?,
+                        Err(context) => {
+                            pass::with(|record| {
+                                record.ask_key_exchange(self.name(), peer_share, context)
+                            });
+                            return Err(ABANDONED);
+                        }
+                    };
                 let secret = done.secret.secret_bytes();
                 pass::with(|record| record.push_exchanged(done.group, &done.pub_key, secret));
                 if rehearsal {

@@ -50,6 +50,8 @@ enum Open {
 pub(crate) enum Context {
     Hook(Box<dyn Any + Send>),
     Key(Arc<dyn Any + Send + Sync>),
+    /// A hook would wait inside the one that was asked.
+    GivenUp,
 }
 
 /// Why a pass gets no more answers. Its connection is thrown away.
@@ -59,6 +61,8 @@ pub(crate) enum Stop {
     Asked,
     /// The key signs at once, so the handshake can run for real.
     LocalKey,
+    /// A hook would wait inside the one that was asked.
+    HookInHook,
     Differs(&'static str),
 }
 
@@ -101,6 +105,8 @@ pub(crate) struct Record {
     /// A rehearsal has found that the key signs at once.
     pub(crate) key_is_local: bool,
     postponed_tickets: u8,
+    /// A HelloRetryRequest was sent.
+    pub(crate) has_retried: bool,
     /// Something waits after the server's flight.
     pub(crate) waits_later: bool,
     pub(crate) key_log: Vec<LoggedSecret>,
@@ -162,7 +168,11 @@ impl Record {
     }
 
     fn ask(&mut self, open: Open, context: Option<Context>) {
-        (self.open, self.context, self.stop) = (Some(open), context, Some(Stop::Asked));
+        let stop = match context {
+            Some(Context::GivenUp) => Stop::HookInHook,
+            _ => Stop::Asked,
+        };
+        (self.open, self.context, self.stop) = (Some(open), context, Some(stop));
     }
 
     pub(crate) fn ask_certificate(&mut self, context: Context) {
@@ -196,9 +206,10 @@ impl Record {
         self.ask(Open::StoredSession(id.into()), Some(context));
     }
 
-    /// Whether one more ticket may be postponed.
-    pub(crate) fn may_postpone_ticket(&self) -> bool {
+    /// Whether one more ticket may be postponed. Where the client cannot be served in another way, none is given up.
+    pub(crate) fn may_postpone_ticket(&self, context: &Context) -> bool {
         self.postponed_tickets < MAX_POSTPONED_TICKETS
+            && !(self.has_retried && matches!(context, Context::GivenUp))
     }
 
     /// The signature for `message`, if there is one and it was made for exactly this; otherwise the pass stops.
@@ -258,6 +269,7 @@ impl Record {
         match self.context.as_ref()? {
             Context::Hook(context) => Some(&**context),
             Context::Key(context) => Some(&**context),
+            Context::GivenUp => None,
         }
     }
 
@@ -265,6 +277,7 @@ impl Record {
         match self.context.take()? {
             Context::Hook(context) => Some(context),
             Context::Key(context) => Some(Box::new(context)),
+            Context::GivenUp => None,
         }
     }
 

@@ -88,7 +88,7 @@ enum State {
         connection: Box<ServerConnection>,
         unread: Vec<u8>,
     },
-    /// The bytes are those of a client whose hello is too long.
+    /// The bytes are those of a client that can be served in another way.
     Closed(Vec<u8>),
 }
 
@@ -195,7 +195,7 @@ impl Session {
     }
 
     /// Everything received from a client to which nothing has been sent, to be served in another way; also after
-    /// [`ReplayError::TooLong`], if its alert is not sent.
+    /// [`ReplayError::TooLong`], if its alert is not sent, and after [`ReplayError::HookInHook`].
     pub fn into_received(self) -> Option<Vec<u8>> {
         match self.state {
             State::Hello { received, .. } => Some(received),
@@ -386,6 +386,12 @@ impl Session {
                     Ok(SessionStage::Parked)
                 }
                 Stop::LocalKey => self.perform(handshake, out),
+                Stop::HookInHook => {
+                    if handshake.sent.is_empty() {
+                        self.state = State::Closed(handshake.received);
+                    }
+                    Err(ReplayError::HookInHook)
+                }
                 Stop::Differs(why) => Err(ReplayError::Differs(why)),
             };
         }
@@ -398,6 +404,7 @@ impl Session {
             // Neither secret nor random bytes are in a HelloRetryRequest.
             out.extend_from_slice(news);
             handshake.sent.extend_from_slice(news);
+            handshake.record.has_retried = !handshake.sent.is_empty();
             self.state = State::Retrying(Box::new(Retrying { handshake, attempt }));
             return Ok(SessionStage::NeedsPeer);
         }

@@ -13,7 +13,7 @@ use rustls::ffdhe_groups::FfdheGroup;
 use rustls::{Error, NamedGroup, PeerMisbehaved, ProtocolVersion};
 
 use crate::rustls23::engine_error::wrap;
-use crate::rustls23::postponed::{Asked, Reply, asked, postpone_operation};
+use crate::rustls23::postponed::{Asked, Reply, give_up, is_asked, postpone_operation};
 
 /// The engine for a session's key exchanges, if it has one.
 ///
@@ -50,19 +50,18 @@ impl KeyExchange {
         step()
     }
 
-    /// The engine of the current job, or of a replay in which the current hook may postpone.
-    fn current() -> Option<Arc<Engine<CryptoOp>>> {
-        match job_core::current() {
-            Some(job) => job.local::<Self>()?.0.clone(),
-            None if is_asked() => LENT.with_borrow(Clone::clone),
-            None => None,
+    /// The engine of the current job, or of a replay that asks `group`. An error if another group was asked in its place,
+    /// and the handshake takes a fiber.
+    fn current(group: &OffloadedGroup) -> Result<Option<Arc<Engine<CryptoOp>>>, Error> {
+        if let Some(job) = job_core::current() {
+            return Ok(job.local::<Self>().and_then(|exchange| exchange.0.clone()));
         }
+        let Some(engine) = LENT.with_borrow(Clone::clone) else { return Ok(None) };
+        if give_up(group, Asked::KeyExchange) {
+            return Err(POSTPONED);
+        }
+        Ok(is_asked(group).then_some(engine))
     }
-}
-
-/// Whether the exchange can be postponed.
-fn is_asked() -> bool {
-    asked() == Some(Asked::KeyExchange)
 }
 
 thread_local! {
@@ -159,12 +158,12 @@ fn same(a: &'static dyn SupportedKxGroup, b: &'static dyn SupportedKxGroup) -> b
 
 impl SupportedKxGroup for OffloadedGroup {
     fn start(&self) -> Result<Box<dyn ActiveKeyExchange>, Error> {
-        let Some(engine) = KeyExchange::current() else {
+        let Some(engine) = KeyExchange::current(self)? else {
             return on_thread_stack(|| self.inner.start());
         };
         let op = AgreeOp::start(self.group);
-        if is_asked() {
-            postpone_operation(Arc::clone(&engine), op.into(), |output| {
+        if is_asked(self) {
+            postpone_operation(self, Arc::clone(&engine), op.into(), |output| {
                 Ok(Reply::KeyExchangeStart(Ok(started(engine, output?)?)))
             });
             return Err(POSTPONED);
@@ -174,13 +173,13 @@ impl SupportedKxGroup for OffloadedGroup {
     }
 
     fn start_and_complete(&self, peer: &[u8]) -> Result<CompletedKeyExchange, Error> {
-        let Some(engine) = KeyExchange::current() else {
+        let Some(engine) = KeyExchange::current(self)? else {
             return on_thread_stack(|| self.inner.start_and_complete(peer));
         };
         let op = AgreeOp::start_and_complete(self.group, peer).map_err(misbehaved)?;
         let group = self.group;
-        if is_asked() {
-            postpone_operation(engine, op.into(), move |output| {
+        if is_asked(self) {
+            postpone_operation(self, engine, op.into(), move |output| {
                 Ok(Reply::KeyExchange(agreed(group, output?)?))
             });
             return Err(POSTPONED);
@@ -283,7 +282,7 @@ fn agreed(
     }
 }
 
-/// What a hook returns after it has postponed. Nothing reads it.
+/// What a hook returns after it has postponed or given up. Nothing reads it.
 const POSTPONED: Error = Error::HandshakeNotComplete;
 
 fn misbehaved(share: MalformedShare) -> Error {

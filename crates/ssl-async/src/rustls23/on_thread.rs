@@ -59,7 +59,7 @@ impl<T: ?Sized> OnThread<T> {
 
     pub(super) fn call<R>(&self, call: impl FnOnce(&T) -> R) -> R {
         if self.waits.load(Ordering::Relaxed) || !job_core::on_job_stack() {
-            return call(&self.hook);
+            return tls_replay::hand_on(self, &*self.hook, call);
         }
         let on_thread = || hook_runtime::enter(|| call(&self.hook));
         let (answer, waits) = finds_waits(|| job_core::on_thread_stack(on_thread));

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use engine_core::{DeviceError, Engine, EngineError, Pending, Work};
 use rustls::SignatureScheme;
 use rustls::sign::SigningKey;
-pub(super) use tls_replay::{Asked, Reply, asked, waits_later};
+pub(super) use tls_replay::{Asked, Reply, give_up, is_asked, waits_later};
 use tls_replay::{Question, ReplayKey, Session};
 use wait_ctx::Notifier;
 
@@ -40,27 +40,32 @@ struct HookContext(Box<Begin>);
 
 type Begin = dyn FnOnce(Option<&Notifier>) -> PendingAnswer + Send;
 
-/// Postpones the answer of the current hook, which [was asked](asked) for it and returns at once, with any value.
-pub(super) fn postpone(begin: impl FnOnce(Option<&Notifier>) -> PendingAnswer + Send + 'static) {
-    let postponed = tls_replay::postpone(HookContext(Box::new(begin)));
+/// Postpones the answer of `hook`, which [is asked](is_asked) for it and returns at once, with any value.
+pub(super) fn postpone<H: ?Sized>(
+    hook: &H,
+    begin: impl FnOnce(Option<&Notifier>) -> PendingAnswer + Send + 'static,
+) {
+    let postponed = tls_replay::postpone(hook, HookContext(Box::new(begin)));
     debug_assert!(postponed.is_ok(), "the hook has asked whether it can postpone");
 }
 
 /// As [`postpone`], with the result of an operation: `reply` makes the answer of it.
-pub(super) fn postpone_operation<W: Work>(
+pub(super) fn postpone_operation<H: ?Sized, W: Work>(
+    hook: &H,
     engine: Arc<Engine<W>>,
     work: W,
     reply: impl FnOnce(Result<W::Output, EngineError>) -> Answered + Send + Unpin + 'static,
 ) {
-    postpone(move |notifier| submit(&engine, work, notifier, reply));
+    postpone(hook, move |notifier| submit(&engine, work, notifier, reply));
 }
 
 /// As [`postpone`], with the output of a future.
-pub(super) fn postpone_future<F: Future + Send + 'static>(
+pub(super) fn postpone_future<H: ?Sized, F: Future + Send + 'static>(
+    hook: &H,
     make: impl FnOnce() -> F + Send + 'static,
     reply: fn(F::Output) -> Reply,
 ) {
-    postpone(move |notifier| {
+    postpone(hook, move |notifier| {
         let waker = notifier.map(Notifier::waker);
         let mut future = Box::pin(make());
         Box::pin(poll_fn(move |cx| {

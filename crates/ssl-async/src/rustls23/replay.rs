@@ -44,7 +44,8 @@ pub(crate) enum Replayed {
     Parked,
     /// For nothing: the connection, whose output is the server's flight.
     Established(Established),
-    /// The handshake needs a fiber: its hello is too long. Nothing was sent, and no hook was asked.
+    /// The handshake needs a fiber: its hello is too long, before any hook was asked, or a hook would wait inside another
+    /// one. Nothing was sent.
     NeedsFiber {
         /// Everything that the client has sent.
         received: Vec<u8>,
@@ -134,8 +135,8 @@ impl Replay {
             }
             Ok(SessionStage::Parked) => Replayed::Parked,
             Ok(_) => self.established(waits_later),
-            Err(why @ ReplayError::TooLong) if !self.has_retried => {
-                // An alert is queued, which rustls would not send yet.
+            Err(why @ (ReplayError::TooLong | ReplayError::HookInHook)) if !self.has_retried => {
+                // After a long hello an alert is queued, which rustls would not send yet.
                 self.output.clear();
                 match self.take_session().into_received() {
                     _ if self.only => Replayed::Refused(why.to_string().into()),

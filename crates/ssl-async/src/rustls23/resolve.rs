@@ -14,7 +14,7 @@ use rustls::{CipherSuite, DistinguishedName, NamedGroup, SignatureScheme};
 
 use crate::rustls23::awaiting::wait;
 use crate::rustls23::on_thread;
-use crate::rustls23::postponed::{Asked, Reply, asked, postpone_future};
+use crate::rustls23::postponed::{Asked, Reply, give_up, is_asked, postpone_future};
 
 /// Makes a server's certificate resolver from an `async fn`, to choose the certificate by a remote store for instance.
 ///
@@ -53,8 +53,11 @@ where
 {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let (resolve, offer) = (self.0.clone(), ClientOffer::new(&hello));
-        if asked() == Some(Asked::Certificate) {
-            postpone_future(move || resolve(offer), Reply::Certificate);
+        if is_asked(self) {
+            postpone_future(self, move || resolve(offer), Reply::Certificate);
+            return None;
+        }
+        if give_up(self, Asked::Certificate) {
             return None;
         }
         wait(|| resolve(offer)).ok()?

@@ -10,7 +10,9 @@ use rustls::server::ProducesTickets;
 
 use crate::rustls23::on_thread;
 use crate::rustls23::openings;
-use crate::rustls23::postponed::{Asked, Reply, asked, postpone_operation, waits_later};
+use crate::rustls23::postponed::{
+    Asked, Reply, give_up, is_asked, postpone_operation, waits_later,
+};
 
 /// Makes a ticketer whose tickets `engine` seals and opens. Give it to rustls as `ServerConfig::ticketer`.
 ///
@@ -93,9 +95,9 @@ impl OffloadedTicketer {
 
     /// Runs `op`; in a replay its result is postponed, as the answer that `reply` makes of it.
     fn run(&self, op: TicketOp, reply: fn(Option<Vec<u8>>) -> Reply) -> Option<Vec<u8>> {
-        if asked() == Some(Asked::Ticket) {
+        if is_asked(self) {
             let engine = Arc::clone(&self.engine);
-            postpone_operation(engine, op.into(), move |output| Ok(reply(result(output))));
+            postpone_operation(self, engine, op.into(), move |output| Ok(reply(result(output))));
             return None;
         }
         result(self.engine.run(op.into()))
@@ -123,6 +125,9 @@ impl ProducesTickets for OffloadedTicketer {
     }
 
     fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
+        if give_up(self, Asked::Ticket) {
+            return None;
+        }
         let key = self.keys(self.engine.now())?.sealing_key().clone();
         self.run(TicketOp::Seal { key, state: Secret::from(plain) }, Reply::Sealed)
     }
@@ -130,8 +135,11 @@ impl ProducesTickets for OffloadedTicketer {
     fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
         let now = self.engine.now();
         let key = self.keys(now)?.opening_key(ticket, now)?.clone();
+        if give_up(self, Asked::Ticket) {
+            return None;
+        }
         // A replay has a limit of its own.
-        let counts = asked() != Some(Asked::Ticket);
+        let counts = !is_asked(self);
         if counts && !openings::admit(now) {
             tracing::trace!("ssl.ticket_not_opened");
             return None;

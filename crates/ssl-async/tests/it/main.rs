@@ -2,6 +2,7 @@
 
 mod accept;
 mod any_key;
+mod around;
 mod callback_matrix;
 mod cert_store;
 mod closing;

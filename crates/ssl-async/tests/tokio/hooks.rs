@@ -20,7 +20,7 @@ use ssl_async::{Parking, resolve, verify};
 use tokio::runtime::Handle;
 
 use crate::support::{localhost, provider};
-use crate::world::{World, current_thread, exchange, multi_thread, wire, world_on};
+use crate::world::{World, current_thread, exchange, multi_thread, wire, world_on, worlds_on};
 
 /// A hook that needs a runtime and much stack, and says what it was called for.
 #[derive(Debug)]
@@ -111,9 +111,13 @@ impl ClientCertVerifier for Demanding<dyn ClientCertVerifier> {
 
 /// A world on one shard, whose configuration cannot be replayed, and whose device answers at once.
 fn fiber_world() -> World {
-    let world = world_on(4, Shards::builder().threads(1).build().unwrap());
+    let world = world_on(4, one_shard());
     world.fixture.device.set_answers_at_once(true);
     world
+}
+
+fn one_shard() -> Shards {
+    Shards::builder().threads(1).build().unwrap()
 }
 
 #[test]
@@ -174,10 +178,16 @@ impl ResolvesServerCert for Around {
 #[test]
 fn a_resolver_around_one_that_waits_is_called_on_the_fiber_from_the_second_time_on() {
     current_thread().block_on(async {
-        for (parking, expected) in
-            [(Parking::Auto, [false, true, true]), (Parking::Fiber, [true; 3])]
-        {
-            let world = fiber_world();
+        // By replay it is called on the task first, and again on the fiber.
+        let by_replay = [false, false, false, true, false, true];
+        let cases = [
+            (Parking::Auto, false, &[false, true, true][..]),
+            (Parking::Fiber, false, &[true; 3]),
+            (Parking::Auto, true, &by_replay),
+        ];
+        for (parking, replays, expected) in cases {
+            let world = worlds_on(4, one_shard).nth(usize::from(replays)).unwrap();
+            world.fixture.device.set_answers_at_once(true);
             let chain = vec![world.fixture.identity.certificate.clone()];
             let key = Arc::new(CertifiedKey::new(chain, Arc::clone(&world.fixture.key)));
             let waits = resolve::server_certificate(async move |_| {
@@ -188,7 +198,7 @@ fn a_resolver_around_one_that_waits_is_called_on_the_fiber_from_the_second_time_
             let mut config = (**world.acceptor.config()).clone();
             config.cert_resolver = Arc::clone(&around) as _;
             let acceptor = TlsAcceptor::new(Arc::new(config), &world.shards).parking(parking);
-            for _ in expected {
+            for _ in 0..3 {
                 let (ours, theirs) = wire();
                 let (server, client) = tokio::join!(acceptor.accept(ours), world.client(theirs));
                 exchange(&mut client.unwrap(), &mut server.unwrap()).await;

@@ -19,7 +19,8 @@ use rustls::{
     SignatureScheme,
 };
 use tls_replay::{
-    Asked, Question, ReplayError, Reply, SessionStage, asked, postpone, replayable, waits_later,
+    Asked, Question, ReplayError, Reply, SessionStage, give_up, is_asked, postpone, replayable,
+    waits_later,
 };
 
 use crate::world::{Pair, V12, V13, Want, World};
@@ -38,7 +39,7 @@ impl<T: ?Sized> Later<T> {
 
     fn postpone(&self) -> bool {
         *self.postponed.lock().unwrap() += 1;
-        postpone("context".to_owned()).is_ok()
+        postpone(self, "context".to_owned()).is_ok()
     }
 }
 
@@ -90,14 +91,14 @@ struct LaterGroup;
 
 impl SupportedKxGroup for LaterGroup {
     fn start(&self) -> Result<Box<dyn ActiveKeyExchange>, Error> {
-        match asked() == Some(Asked::KeyExchange) && postpone("context".to_owned()).is_ok() {
+        match postpone(self, "context".to_owned()).is_ok() {
             true => Err(Error::General("ignored".to_owned())),
             false => kx_group::X25519.start(),
         }
     }
 
     fn start_and_complete(&self, peer: &[u8]) -> Result<CompletedKeyExchange, Error> {
-        match postpone("context".to_owned()) {
+        match postpone(self, "context".to_owned()) {
             Ok(()) => Err(Error::General("ignored".to_owned())),
             Err(_) => kx_group::X25519.start_and_complete(peer),
         }
@@ -274,7 +275,7 @@ struct Connects(Arc<CertifiedKey>);
 
 impl ResolvesServerCert for Connects {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        assert_eq!(asked(), Some(Asked::Certificate));
+        assert!(is_asked(self));
         LaterGroup.start().unwrap();
         Some(Arc::clone(&self.0))
     }
@@ -366,4 +367,61 @@ fn nothing_is_postponed_outside_a_session() {
     let mut pair =
         Pair::plain(world.replay().server_config(), &Arc::new(world.client.clone()), "localhost");
     pair.handshake(&world.device).unwrap();
+}
+
+/// A resolver around another one.
+#[derive(Debug)]
+struct Around(Arc<dyn ResolvesServerCert>);
+
+impl ResolvesServerCert for Around {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.0.resolve(hello)
+    }
+}
+
+/// Gives up where it would wait.
+#[derive(Debug)]
+struct Waits;
+
+impl ResolvesServerCert for Waits {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        assert!(!is_asked(self) && postpone(self, ()).is_err());
+        assert!(!give_up(self, Asked::Ticket), "it was not asked for a ticket");
+        assert!(give_up(self, Asked::Certificate));
+        None
+    }
+}
+
+/// Postpones twice.
+#[derive(Debug)]
+struct Twice;
+
+impl ResolvesServerCert for Twice {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        assert_eq!(postpone(self, 1), Ok(()));
+        assert_eq!(postpone(self, 2), Err(2));
+        None
+    }
+}
+
+#[test]
+fn a_hook_that_would_wait_inside_another_one_hands_the_client_back() {
+    let around: Arc<dyn ResolvesServerCert> = Arc::new(Around(Arc::new(Waits)));
+    for resolver in [around, Arc::new(Twice)] {
+        let mut world = World::new(Want::default());
+        world.server.cert_resolver = resolver;
+        let mut pair = world.pair();
+        pair.client_turn().unwrap();
+        assert_eq!(pair.server_turn(), Err(ReplayError::HookInHook));
+    }
+}
+
+#[test]
+fn a_hook_that_another_one_calls_postpones_nothing() {
+    let mut world = World::new(Want::default());
+    let later = Later::new(Arc::clone(&world.resolver.certified));
+    let inner = Arc::clone(&later) as Arc<dyn ResolvesServerCert>;
+    world.server.cert_resolver = Arc::new(Around(inner));
+    assert_eq!(handshake(&world, &mut world.pair()), ["signature"]);
+    assert_eq!(*later.postponed.lock().unwrap(), 1);
 }
