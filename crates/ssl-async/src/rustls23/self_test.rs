@@ -86,18 +86,19 @@ impl SlowKey {
     /// ```
     ///
     /// The signatures are computed as in a handshake: the deadline, the standby and the breaker of the pool apply, and
-    /// without a deadline the test takes as long as the key does. The future needs no particular executor.
+    /// without a deadline the test takes as long as the key does. A scheme fails by a wrong signature of the key even if the
+    /// standby's is right. The future needs no particular executor.
     pub fn self_test(&self) -> impl Future<Output = SelfTest> + Send + 'static {
         let (id, key) = (self.id().into(), self.key().clone());
         async move {
             let mut results = Vec::new();
             for &scheme in key.schemes() {
                 let result = match key.sign_for_test(scheme) {
-                    Ok((signing, fault)) => signing.await.map(drop).map_err(|error| {
-                        fault.get().map_or(SchemeFault::NotSigned(error), |fault| {
-                            SchemeFault::Signature(*fault)
-                        })
-                    }),
+                    Ok((signing, fault)) => {
+                        let signed = signing.await.map(drop).map_err(SchemeFault::NotSigned);
+                        // Also where the standby's signature is right.
+                        fault.get().map_or(signed, |fault| Err(SchemeFault::Signature(*fault)))
+                    }
                     Err(error) => Err(SchemeFault::NotSigned(error)),
                 };
                 results.push((scheme, result));

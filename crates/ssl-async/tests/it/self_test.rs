@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::Thread;
 
-use engine_core::EngineError;
+use engine_core::{EngineError, ThreadPoolBuilder};
 use rustls::SignatureScheme;
 use rustls::version::{TLS12, TLS13};
 use ssl_async::crypto_ops::encoding::raw_from_der;
@@ -182,4 +182,25 @@ fn a_key_that_signs_wrongly_in_service_is_logged_at_error_with_what_is_wrong_and
     let faults = faults.0.lock().unwrap();
     assert_eq!(faults[0], "another key than the certificate's");
     assert!(faults.len() < 50, "{} lines for one cause", faults.len());
+}
+
+#[test]
+fn a_standby_that_signs_rightly_does_not_hide_a_key_that_signs_wrongly() {
+    let fixture = fixture(KeyType::Ed25519, 1);
+    let private_key = private(&fixture.identity);
+    let standby = ThreadPoolBuilder::new().threads(1).build(move |work: &SigningWork| {
+        let signer = private_key.choose_scheme(&[work.scheme()]).unwrap();
+        Ok(signer.sign(work.message()).unwrap())
+    });
+    let private_key = private(&fixture.identity);
+    let builder = KeyPool::builder_with_provider(&provider()).standby(Arc::new(standby));
+    let pool = builder.blocking(move |work| {
+        let signer = private_key.choose_scheme(&[work.scheme()]).unwrap();
+        let mut signature = signer.sign(work.message()).unwrap();
+        signature[9] ^= 1;
+        Ok::<_, SignError>(signature)
+    });
+    let key = pool.unwrap().key(vec![fixture.identity.certificate.clone()], "shop").unwrap();
+    let test = test(&key);
+    assert!(!test.is_ok() && test.passed().next().is_none(), "{test}");
 }
