@@ -275,7 +275,8 @@ impl OffloadedSigningKey {
             Some(key) => {
                 let common: Vec<_> = common.collect();
                 let signer = Arc::<dyn Signer>::from(key.choose_scheme(&common)?);
-                (signer.scheme(), Some(signer))
+                let scheme = signer.scheme();
+                (common.contains(&scheme).then_some(scheme)?, Some(signer))
             }
         };
         let (engine, key) = (Arc::clone(&self.engine), Arc::clone(&self.named));

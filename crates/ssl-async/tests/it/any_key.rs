@@ -5,8 +5,8 @@ use std::sync::Arc;
 use engine_core::{CheckFailed, CheckPolicy, DeviceError, Engine, EngineError};
 use job_core::JobPool;
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
-use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{PrivateKeyDer, SubjectPublicKeyInfoDer};
 use rustls::sign::{Signer, SigningKey};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ALL_VERSIONS, SignatureAlgorithm, SignatureScheme};
@@ -186,4 +186,31 @@ fn a_key_without_an_operation_signs_too() {
     peer.step();
     assert_eq!(ssl.do_handshake().unwrap(), Outcome::Ready(()));
     assert_eq!(engine.stats().checked, 1);
+}
+
+/// A key that chooses another scheme than those it is asked for.
+#[derive(Debug)]
+struct Stubborn(Arc<dyn SigningKey>);
+
+impl SigningKey for Stubborn {
+    fn choose_scheme(&self, _: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+        self.0.choose_scheme(&[SignatureScheme::RSA_PKCS1_SHA512])
+    }
+
+    fn public_key(&self) -> Option<SubjectPublicKeyInfoDer<'_>> {
+        self.0.public_key()
+    }
+
+    fn algorithm(&self) -> SignatureAlgorithm {
+        self.0.algorithm()
+    }
+}
+
+#[test]
+fn a_scheme_that_was_not_offered_is_not_chosen() {
+    let (fixture, (_, engine)) = (fixture(KeyType::Rsa2048, 4), device());
+    let key = Arc::new(Stubborn(plain_key(&fixture.identity)));
+    let key = offload::signing_key(engine, key, &provider()).unwrap();
+    assert!(key.choose_scheme(&[SignatureScheme::RSA_PSS_SHA256]).is_none());
+    assert!(key.choose_scheme(&[SignatureScheme::RSA_PKCS1_SHA512]).is_some());
 }
