@@ -402,12 +402,22 @@ async fn attempt<W: Work>(
                 };
                 // Up to a quarter longer, so that throttled requests do not come back in step.
                 let jitter = (RandomState::new().hash_one(attempts) % 1_000) as u32;
-                tokio::time::sleep(least.saturating_add((least / 4_000).saturating_mul(jitter)))
-                    .await;
+                let pause_now = least.saturating_add((least / 4_000).saturating_mul(jitter));
+                pause_while_wanted(request, pause_now).await;
                 pause = pause.saturating_mul(2);
             }
             result => return result,
         }
+    }
+}
+
+/// Waits, but not much longer than the request is waited for: it counts among those in flight, and has its message.
+async fn pause_while_wanted<W: Work>(request: &Request<W>, pause: Duration) {
+    let mut rest = pause;
+    while !rest.is_zero() && !request.is_abandoned() {
+        let step = rest.min(LONGEST_STEP);
+        tokio::time::sleep(step).await;
+        rest -= step;
     }
 }
 
@@ -418,6 +428,9 @@ const fn may_end_otherwise(error: &DeviceError) -> bool {
 
 /// The pause between the first two attempts, enough for a lost packet on the network.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
+
+/// How soon a pause notices that its request is abandoned.
+const LONGEST_STEP: Duration = Duration::from_millis(50);
 
 impl<W: Work> fmt::Debug for TaskDevice<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
