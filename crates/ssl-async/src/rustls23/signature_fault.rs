@@ -9,6 +9,7 @@ use crypto_ops::encoding::{digest_info, raw_from_der, rsa_public_numbers};
 use num_bigint::BigUint;
 use rustls::SignatureScheme;
 use sha2::{Digest, Sha256, Sha384, Sha512};
+use zeroize::Zeroizing;
 
 use crate::rustls23::public_key::{ProviderVerifier, is_pkcs1, is_pss};
 
@@ -265,6 +266,13 @@ fn signs_bare(_: Hash, _: &[u8], _: &[u8], _: &[u8]) -> bool {
     false
 }
 
+/// Overwrites a number in its place.
+fn wipe(number: &mut BigUint) {
+    let digits = usize::try_from(number.bits().div_ceil(32)).unwrap_or_default();
+    number.assign_from_slice(&vec![u32::MAX; digits]);
+    core::hint::black_box(number);
+}
+
 /// RSA shows what was signed: the signature raised to the public exponent is the padded digest. `None` if it is nothing of
 /// the kind, and so the work of another key.
 fn rsa(
@@ -281,9 +289,15 @@ fn rsa(
     if signature.len() != wanted {
         return Some(SignatureFault::Length { found: signature.len(), wanted });
     }
-    let padded = BigUint::from_bytes_be(signature).modpow(&exponent, &modulus).to_bytes_be();
-    let mut encoded = vec![0; wanted.checked_sub(padded.len())?];
-    encoded.extend(padded);
+    // A signature that is wrong by a fault of the device's may betray the key: no copy of it is left in memory, as far as
+    // the numbers' own workings allow.
+    let mut number = BigUint::from_bytes_be(signature);
+    let mut power = number.modpow(&exponent, &modulus);
+    let padded = Zeroizing::new(power.to_bytes_be());
+    wipe(&mut number);
+    wipe(&mut power);
+    let mut encoded = Zeroizing::new(vec![0; wanted]);
+    encoded.get_mut(wanted.checked_sub(padded.len())?..)?.copy_from_slice(&padded);
     let hash = Hash::of(scheme)?;
     match (pkcs1_payload(&encoded), is_pss(scheme)) {
         (Some(_), true) => Some(SignatureFault::Pkcs1ForPss),
