@@ -2,7 +2,7 @@
 
 use core::fmt;
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use rustls::Error;
 use rustls::client::verify_server_name;
@@ -42,6 +42,8 @@ use rustls::sign::CertifiedKey;
 /// ```
 pub struct CertStore {
     set: RwLock<Arc<CertSet>>,
+    /// Held while something is replaced: an OCSP response that is set meanwhile would be lost.
+    writing: Mutex<()>,
 }
 
 /// Certificates by host, for a [`CertStore`].
@@ -140,33 +142,43 @@ impl CertSet {
 impl CertStore {
     /// A store of these certificates.
     pub fn new(set: CertSet) -> Self {
-        Self { set: RwLock::new(Arc::new(set)) }
+        Self { set: RwLock::new(Arc::new(set)), writing: Mutex::default() }
     }
 
     /// Replaces all certificates. One that is in the new set, too, keeps its OCSP response unless the new one has its own.
     pub fn replace(&self, set: CertSet) {
+        let writing = self.writing();
         let old = read(&self.set);
         for key in &set.keys {
             let new = read(key);
             let same = |old: &Arc<CertifiedKey>| old.cert.first() == new.cert.first();
             let kept = old.keys.iter().map(read).find(same).and_then(|old| old.ocsp.clone());
             if let (None, Some(response)) = (&new.ocsp, kept) {
-                write(key, with_response(&new, response));
+                drop(write(key, with_response(&new, response)));
             }
         }
-        write(&self.set, Arc::new(set));
+        let replaced = write(&self.set, Arc::new(set));
+        drop(writing);
+        drop((old, replaced));
     }
 
     /// Sets the OCSP response that is sent with the certificate of a host, under all its names; `None` means the default
     /// certificate. False if there is no certificate for the host.
     pub fn staple(&self, host: Option<&str>, response: Vec<u8>) -> bool {
+        let writing = self.writing();
         let set = read(&self.set);
         let found = set.find(host);
-        if let Some(index) = found {
+        let replaced = found.map(|index| {
             let stapled = with_response(&read(&set.keys[index]), response);
-            write(&set.keys[index], stapled);
-        }
-        found.is_some()
+            write(&set.keys[index], stapled)
+        });
+        drop(writing);
+        replaced.is_some()
+    }
+
+    /// Keeps other writers out. Nothing that a pool may belong to is dropped meanwhile.
+    fn writing(&self) -> MutexGuard<'_, ()> {
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The certificate and key that a client gets who names `host`.
@@ -184,10 +196,9 @@ fn read<T>(lock: &RwLock<Arc<T>>) -> Arc<T> {
     Arc::clone(&lock.read().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// The old value is dropped without the lock: it may be the last handle of a pool.
-fn write<T>(lock: &RwLock<Arc<T>>, value: Arc<T>) {
-    let old = core::mem::replace(&mut *lock.write().unwrap_or_else(PoisonError::into_inner), value);
-    drop(old);
+/// Returns the old value, to be dropped without the lock: it may be the last handle of a pool.
+fn write<T>(lock: &RwLock<Arc<T>>, value: Arc<T>) -> Arc<T> {
+    core::mem::replace(&mut *lock.write().unwrap_or_else(PoisonError::into_inner), value)
 }
 
 impl ResolvesServerCert for CertStore {
