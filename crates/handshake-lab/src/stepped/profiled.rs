@@ -9,7 +9,10 @@ use std::{
     fmt,
     io::{self, Read as _, Write as _},
     rc::Rc,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use engine_core::{CheckFailed, DeviceError, Engine, EngineError, Kind, Work};
@@ -45,14 +48,16 @@ pub(crate) struct ProfiledSignature {
     session: u64,
     kind: Kind,
     /// Counts it among the requests of its device; `None` in a copy for the standby.
-    _counted: Option<Counted>,
+    counted: Option<Counted>,
 }
 
-/// Counts one request that waits for its device or is inside it, until dropped.
+/// Counts one request that waits for its device or is inside it, until its answer leaves the device or it is dropped. The
+/// engine keeps work that was done for its caller to drop, which may be much later.
 #[derive(Debug)]
 struct Counted {
     device: usize,
     kind: usize,
+    is_over: AtomicBool,
 }
 
 impl Counted {
@@ -63,18 +68,25 @@ impl Counted {
             }
             present[device][kind] += 1;
         });
-        Self { device, kind }
+        Self { device, kind, is_over: AtomicBool::new(false) }
     }
-}
 
-impl Drop for Counted {
-    fn drop(&mut self) {
+    fn end(&self) {
+        if self.is_over.swap(true, Ordering::Relaxed) {
+            return;
+        }
         PRESENT.with_borrow_mut(|present| {
             if let Some(kinds) = present.get_mut(self.device) {
                 // A request of an earlier run on this thread does not count.
                 kinds[self.kind] = kinds[self.kind].saturating_sub(1);
             }
         });
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -98,7 +110,7 @@ impl Work for ProfiledSignature {
     }
 
     fn duplicate(&self) -> Option<Self> {
-        Some(Self { _counted: None, ..*self })
+        Some(Self { counted: None, ..*self })
     }
 
     fn check(&self, output: &Checksum) -> Result<(), CheckFailed> {
@@ -123,6 +135,9 @@ impl Compute for Checksums {
 
     fn compute(&self, work: &ProfiledSignature) -> Result<Checksum, DeviceError> {
         Answers::note(|answers| answers.computed += 1);
+        if let Some(counted) = &work.counted {
+            counted.end();
+        }
         Ok(work.checksum())
     }
 
@@ -224,7 +239,7 @@ impl Protocol for Profiled {
             _ => FAST_AND_SLOW[usize::from(slow)],
         };
         let work =
-            ProfiledSignature { session: wire.number, kind: KINDS[signature], _counted: None };
+            ProfiledSignature { session: wire.number, kind: KINDS[signature], counted: None };
         let (engine, parks) = match &self.signing {
             // The signature was made when the session began.
             _ if wire.kind.resumed => (None, false),
@@ -344,7 +359,7 @@ impl ProfiledSession {
             return Ok(Step::Finished(Ok(self.work.checksum())));
         };
         let counted = Some(Counted::new(self.end.wire().device, self.signature));
-        let work = ProfiledSignature { _counted: counted, ..self.work };
+        let work = ProfiledSignature { counted, ..self.work };
         let counts = Rc::clone(&self.counts);
         let body = move || {
             counts.asked.set(counts.asked.get() + 1);
@@ -360,7 +375,7 @@ impl ProfiledSession {
         let signed = signed?;
         if signed != self.work.checksum() {
             let of = |session| {
-                ProfiledSignature { session, kind: self.work.kind, _counted: None }.checksum()
+                ProfiledSignature { session, kind: self.work.kind, counted: None }.checksum()
             };
             let foreign = (0..self.counts.sessions.get()).any(|session| of(session) == signed);
             Answers::note(|answers| answers.foreign += u64::from(foreign));
