@@ -15,7 +15,7 @@ const LAB: &[(&str, &str)] = &[
     ("sim offlod-modes",
      r#"unknown scenario "offlod-modes"; did you mean "offload-modes"?"#),
     ("sim zzz",
-     r#"unknown scenario "zzz"; known here: offload-modes, ring-full, device-reset, heartbeat-loss, lost-completion, late-completion, corrupt-signature, reorder, peer-hangup, deadline-fallback, device-standby, polling-policies, batching, slow-beside-fast, heartbeat, opportunistic, hsm, kms, usb-token, capacity, million, million-in-flight, published-shapes, mixed-fleet, swarm"#),
+     r#"unknown scenario "zzz"; known here: offload-modes, ring-full, device-reset, heartbeat-loss, lost-completion, late-completion, corrupt-signature, reorder, peer-hangup, deadline-fallback, device-standby, polling-policies, batching, slow-beside-fast, heartbeat, opportunistic, hsm, kms, usb-token, capacity, million, million-in-flight, million-parked, published-shapes, mixed-fleet, swarm"#),
     ("sim nowhere.toml",
      "scenario file nowhere.toml: No such file or directory (os error 2); give a readable TOML file"),
     ("sim --seed x",

@@ -18,9 +18,11 @@ use std::{
     time::Duration,
 };
 
+use crypto_ops::{CryptoOp, SoftwareKeys};
+use engine_core::{CheckPolicy, DeviceError, Engine, Inline};
 use job_core::JobPool;
 use mio::{Events, Interest, Poll, Token};
-use rustls::{client::Resumption, pki_types::ServerName};
+use rustls::{client::Resumption, pki_types::ServerName, sign::SigningKey};
 use ssl_async::{Ssl, SslContext, SslError};
 
 use crate::{
@@ -28,7 +30,7 @@ use crate::{
     cpu::{this_machine, thread_cpu},
     keys,
     load::{ClientError, TlsClient, Verified, client_config},
-    scenario::{ConnectionKind, KeyType, TlsVersion},
+    scenario::{ConnectionKind, KeyType, ParkingMethod, TlsVersion},
     server::{Connection, LiveCounters, Milestone, Service, Session as _, SessionProgress},
     stepped::{CostProfile, Segments, SignCosts},
 };
@@ -46,6 +48,8 @@ pub enum CalibrateError {
     Socket(#[from] io::Error),
     #[error("certificates: {0}")]
     Certificates(#[from] rcgen::Error),
+    #[error("the server's key: {0}")]
+    Key(#[from] crypto_ops::KeyFileError),
     #[error("the server: {0}")]
     Tls(#[from] rustls::Error),
     #[error("the server: {0}")]
@@ -68,13 +72,17 @@ pub enum CalibrateError {
 /// If `handshakes` is zero.
 pub fn calibrate(name: &str, handshakes: usize) -> Result<CostProfile, CalibrateError> {
     assert!(handshakes > 0, "a median needs a handshake");
-    let of = |kind| Rig::new(kind)?.measure(handshakes);
-    let full = |key, tls| of(ConnectionKind { key, tls, resumed: false });
-    let resumed = |tls| of(ConnectionKind { key: KeyType::P256, tls, resumed: true });
+    let of = |kind, parking| Rig::new(kind, parking)?.measure(handshakes);
+    let full = |key, tls| of(ConnectionKind { key, tls, resumed: false }, ParkingMethod::Fiber);
+    let (resumed, replay) = (
+        |tls| of(ConnectionKind { key: KeyType::P256, tls, resumed: true }, ParkingMethod::Fiber),
+        |tls| of(ConnectionKind { key: KeyType::P256, tls, resumed: false }, ParkingMethod::Replay),
+    );
     let [tls12, tls13] = [TlsVersion::Tls12, TlsVersion::Tls13];
     let (p256, p256_tls12) = (full(KeyType::P256, tls13)?, full(KeyType::P256, tls12)?);
-    let segments =
-        [&p256, &resumed(tls13)?, &p256_tls12, &resumed(tls12)?].map(HandshakeTimes::segments);
+    let kinds =
+        [&p256, &resumed(tls13)?, &p256_tls12, &resumed(tls12)?, &replay(tls13)?, &replay(tls12)?];
+    let segments = kinds.map(HandshakeTimes::segments);
     let sign = |key| Ok::<_, CalibrateError>(median(&full(key, tls13)?.sign));
     let machine = this_machine();
     let cpu = machine.cpu.as_deref().unwrap_or("an unknown processor");
@@ -88,6 +96,7 @@ pub fn calibrate(name: &str, handshakes: usize) -> Result<CostProfile, Calibrate
         name,
         &origin,
         segments,
+        CostProfile::reference().parked_bytes,
         SignCosts {
             p256: median(&p256.sign),
             p384: sign(KeyType::P384)?,
@@ -143,21 +152,47 @@ struct Rig {
     live: LiveCounters,
 }
 
-impl Rig {
-    fn new(kind: ConnectionKind) -> Result<Self, CalibrateError> {
-        let pki = TestPki::generate(kind.key)?;
-        let signed = SignTimes::default();
-        let times = Arc::clone(&signed);
-        let key = keys::watched(pki.software_key()?, move |sign| {
+/// A key in software that notes when it signs; by replay an engine asks it, as soon as the handshake has parked.
+fn timed_key(
+    pki: &TestPki,
+    parking: ParkingMethod,
+    signed: &SignTimes,
+) -> Result<Arc<dyn SigningKey>, CalibrateError> {
+    let times = Arc::clone(signed);
+    let note = move |asked| {
+        let there = thread_cpu();
+        *times.lock().unwrap_or_else(PoisonError::into_inner) = Some((asked, there));
+    };
+    Ok(match parking {
+        ParkingMethod::Fiber => keys::watched(pki.software_key()?, move |_, sign| {
             let asked = thread_cpu();
             let signature = sign();
-            let there = thread_cpu();
-            *times.lock().unwrap_or_else(PoisonError::into_inner) = Some((asked, there));
+            note(asked);
             signature
-        });
+        }),
+        ParkingMethod::Replay => {
+            let store = SoftwareKeys::new();
+            let handle = store.load_pem(&pki.key_pem)?;
+            let inline = Inline::new(move |op: &CryptoOp| {
+                let asked = thread_cpu();
+                let signature = store.execute(op);
+                note(asked);
+                signature.map_err(|error| DeviceError::reported(&error))
+            });
+            let engine = Engine::builder(Arc::new(inline)).checks(CheckPolicy::Required).build();
+            ssl_async::offload::key_handle(engine, handle)
+        }
+    })
+}
+
+impl Rig {
+    fn new(kind: ConnectionKind, parking: ParkingMethod) -> Result<Self, CalibrateError> {
+        let pki = TestPki::generate(kind.key)?;
+        let signed = SignTimes::default();
+        let key = timed_key(&pki, parking, &signed)?;
         let tickets = kind.resumed.then(keys::tickets).transpose()?;
         let fleet = vec![(SERVER_NAME.to_owned(), pki.certificate.clone(), key)];
-        let config = keys::fleet_config(fleet, tickets)?;
+        let config = keys::fleet_config(keys::provider(parking), fleet, tickets)?;
         let mut client = client_config(Some(&pki.ca), kind.tls, &Verified::default())?;
         if kind.resumed {
             client.resumption = Resumption::in_memory_sessions(1);
@@ -167,7 +202,7 @@ impl Rig {
             poll: Poll::new()?,
             events: Events::with_capacity(16),
             pool: JobPool::new(),
-            context: SslContext::server(Arc::new(config)),
+            context: SslContext::server(Arc::new(config)).parking(parking.strictly()),
             client: Arc::new(client),
             name: ServerName::try_from(SERVER_NAME).expect("a DNS name"),
             signed,

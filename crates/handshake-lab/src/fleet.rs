@@ -10,6 +10,7 @@ use crate::{
     certs::{TestPki, name_of},
     error::RunError,
     keys::{self, Asked},
+    passes::Passes,
     scenario::{KeyType, Mode, RowPlan},
 };
 
@@ -18,6 +19,8 @@ pub(crate) struct Fleet<'a> {
     plan: &'a RowPlan,
     members: Vec<(&'a TestPki, KeyHandle)>,
     asked: Asked,
+    /// Watches them, if they are parked by replay.
+    passes: Option<Passes>,
     tickets: Option<Arc<dyn ProducesTickets>>,
 }
 
@@ -33,7 +36,8 @@ impl<'a> Fleet<'a> {
         let members = fleet.iter().map(load).collect::<Result<_, crypto_ops::KeyFileError>>()?;
         // The same for all that serve the row: a client may come back to another one.
         let tickets = plan.mix.resumes().then(keys::tickets).transpose()?;
-        Ok(Self { plan, members, asked: asked.clone(), tickets })
+        let passes = plan.replays().then(Passes::default);
+        Ok(Self { plan, members, asked: asked.clone(), passes, tickets })
     }
 
     /// A server with the keys that `offload` puts on a device, in rows that have one, or all of them in software.
@@ -51,10 +55,24 @@ impl<'a> Fleet<'a> {
                     None => continue,
                 },
             };
-            let key = keys::counted(key, &self.asked);
+            let key = match &self.passes {
+                Some(passes) => passes.key(key, &self.asked),
+                None => keys::counted(key, &self.asked),
+            };
             fleet.push((name_of(pki.key), pki.certificate.clone(), key));
         }
-        let config = keys::fleet_config(fleet, self.tickets.clone())?;
-        Ok(SslContext::server(Arc::new(config)).async_mode(self.plan.mode == Mode::Async))
+        let parking = self.plan.parking;
+        let provider = keys::provider(parking);
+        let mut config = keys::fleet_config(provider, fleet, self.tickets.clone())?;
+        if let Some(passes) = &self.passes {
+            config.cert_resolver = passes.resolver(config.cert_resolver);
+        }
+        let context = SslContext::server(Arc::new(config)).parking(parking.strictly());
+        Ok(context.async_mode(self.plan.mode == Mode::Async))
+    }
+
+    /// Watches handshakes by replay, if they are parked so.
+    pub(crate) fn passes(&self) -> Option<Passes> {
+        self.passes.clone()
     }
 }

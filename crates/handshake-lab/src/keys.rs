@@ -20,11 +20,17 @@ use rustls::{
     sign::{CertifiedKey, Signer, SigningKey, SingleCertAndKey},
 };
 
+use crate::scenario::ParkingMethod;
+
 /// How many signatures rustls has asked a key for: counted outside the engine, to hold against what the engine counts.
 #[derive(Debug, Clone, Default)]
 pub struct Asked(Arc<AtomicU64>);
 
 impl Asked {
+    pub(crate) fn one_more(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub fn count(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -39,6 +45,14 @@ pub fn server_config(
     key: Arc<dyn SigningKey>,
 ) -> Result<ServerConfig, Error> {
     server_config_over(default_provider(), chain, key)
+}
+
+/// The provider of a server whose handshakes are parked so.
+pub(crate) fn provider(parking: ParkingMethod) -> CryptoProvider {
+    match parking {
+        ParkingMethod::Fiber => default_provider(),
+        ParkingMethod::Replay => ssl_async::replayable(default_provider()),
+    }
 }
 
 /// As [`server_config`], with another provider.
@@ -60,6 +74,7 @@ pub fn server_config_over(
 /// # Errors
 /// What rustls says, also about a name that its certificate is not for.
 pub fn fleet_config(
+    provider: CryptoProvider,
     fleet: Vec<(String, CertificateDer<'static>, Arc<dyn SigningKey>)>,
     tickets: Option<Arc<dyn ProducesTickets>>,
 ) -> Result<ServerConfig, Error> {
@@ -67,7 +82,7 @@ pub fn fleet_config(
     for (name, certificate, key) in fleet {
         resolver.add(&name, CertifiedKey::new(vec![certificate], key))?;
     }
-    config(default_provider(), Arc::new(resolver), tickets)
+    config(provider, Arc::new(resolver), tickets)
 }
 
 /// Tickets of a server that is one or many: encrypted in software, with a key of this process (RFC 5077).
@@ -125,16 +140,16 @@ pub fn free_sign(key: KeyHandle) -> Arc<dyn SigningKey> {
 /// Counts what a key is asked for.
 pub fn counted(key: Arc<dyn SigningKey>, asked: &Asked) -> Arc<dyn SigningKey> {
     let asked = asked.clone();
-    watched(key, move |sign| {
-        asked.0.fetch_add(1, Ordering::Relaxed);
+    watched(key, move |_, sign| {
+        asked.one_more();
         sign()
     })
 }
 
-/// A key whose every signature `watch` makes, by calling what it is given.
+/// A key whose every signature `watch` makes, by calling what it is given beside what is to be signed.
 pub fn watched(
     key: Arc<dyn SigningKey>,
-    watch: impl Fn(Sign<'_>) -> Result<Vec<u8>, Error> + Send + Sync + 'static,
+    watch: impl Fn((SignatureScheme, &[u8]), Sign<'_>) -> Result<Vec<u8>, Error> + Send + Sync + 'static,
 ) -> Arc<dyn SigningKey> {
     Arc::new(WatchedKey { key, watch: Arc::new(watch) })
 }
@@ -142,7 +157,7 @@ pub fn watched(
 /// Makes the signature.
 pub type Sign<'a> = &'a dyn Fn() -> Result<Vec<u8>, Error>;
 
-type Watch = dyn Fn(Sign<'_>) -> Result<Vec<u8>, Error> + Send + Sync;
+type Watch = dyn Fn((SignatureScheme, &[u8]), Sign<'_>) -> Result<Vec<u8>, Error> + Send + Sync;
 
 struct WatchedKey {
     key: Arc<dyn SigningKey>,
@@ -177,7 +192,7 @@ struct WatchedSigner {
 
 impl Signer for WatchedSigner {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
-        (self.watch)(&|| self.signer.sign(message))
+        (self.watch)((self.signer.scheme(), message), &|| self.signer.sign(message))
     }
 
     fn scheme(&self) -> SignatureScheme {

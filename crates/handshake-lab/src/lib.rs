@@ -114,6 +114,7 @@ pub mod assembly;
 pub mod error;
 pub mod evidence;
 mod fleet;
+mod passes;
 pub mod run;
 pub mod serve;
 pub mod soak;
@@ -127,3 +128,4 @@ pub mod plant;
 pub mod cli;
 
 pub mod cpu;
+pub mod memory;

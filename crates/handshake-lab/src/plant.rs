@@ -37,6 +37,8 @@ pub fn arm_by_name(bug: &str) -> Result<(), PlantError> {
         engine_core::plant::arm(bug);
     } else if let Some(bug) = named(wait_ctx::plant::Bug::ALL, bug) {
         wait_ctx::plant::arm(bug);
+    } else if let Some(bug) = named(tls_replay::plant::Bug::ALL, bug) {
+        tls_replay::plant::arm(bug);
     } else {
         let known = bugs().into_iter().map(|(name, _)| name).collect();
         return Err(PlantError::Unknown { bug: bug.to_owned(), known });
@@ -53,6 +55,7 @@ pub fn bugs() -> Vec<(&'static str, u8)> {
     names(Bug::ALL)
         .chain(names(engine_core::plant::Bug::ALL))
         .chain(names(wait_ctx::plant::Bug::ALL))
+        .chain(names(tls_replay::plant::Bug::ALL))
         .collect()
 }
 

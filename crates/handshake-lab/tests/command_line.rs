@@ -170,7 +170,7 @@ fn a_machine_is_measured_and_virtual_time_charges_what_was_measured() {
     let text = std::fs::read_to_string(path("mine.toml")).expect("there");
     assert_eq!(String::from_utf8_lossy(&output.stdout), text);
     let profile: toml::Table = text.parse().expect("TOML");
-    assert_eq!(profile["schema"].as_str(), Some("layby.cost/2"));
+    assert_eq!(profile["schema"].as_str(), Some("layby.cost/3"));
     let positive = |value: &toml::Value| value.as_float().is_some_and(|us| us > 0.0);
     for station in ["hello_us", "answer_us", "finish_us"] {
         assert!(positive(&profile["tls13"][station]), "{text}");

@@ -42,6 +42,9 @@ fn is_good(results: &Results) {
     }
 }
 
+/// The laws that each run of it says something about.
+const LAWS: [&str; 10] = ["L2", "L3", "L4", "L5", "L7", "L8", "L11", "L12", "L13", "L16"];
+
 fn laws(results: &Results) -> Vec<&str> {
     results.laws.iter().map(|law| law.law.as_str()).collect()
 }
@@ -50,11 +53,19 @@ fn laws(results: &Results) -> Vec<&str> {
 fn every_law_that_applies_is_checked_and_holds() {
     let results = run(&[]);
     is_good(&results);
-    assert_eq!(laws(&results), ["L2", "L3", "L4", "L5", "L7", "L8", "L11", "L12", "L13"]);
+    assert_eq!(laws(&results), LAWS);
     let modes: Vec<&str> = results.rows.iter().map(|row| row.name.as_str()).collect();
     assert_eq!(
         modes,
-        ["software", "blocking", "async", "async-heuristic", "free-sign", "async-1s"]
+        [
+            "software",
+            "blocking",
+            "async",
+            "async-replay",
+            "async-heuristic",
+            "free-sign",
+            "async-1s"
+        ]
     );
 }
 
@@ -67,6 +78,29 @@ fn all_connections_are_parked_at_once_when_the_device_takes_them_all() {
     assert_eq!(results.ledger.jobs.peak, 64);
     // A request may outlive its wake by a moment, and so overlap with the next.
     assert!(results.ledger.requests.peak >= 64);
+}
+
+#[test]
+fn l16_handshakes_by_replay_take_no_job_and_wait_as_well_as_others() {
+    let mixed = [
+        "server.parking=replay",
+        "load.key=mix",
+        "mix.p256=40",
+        "mix.p384=20",
+        "mix.ed25519=20",
+        "mix.rsa2048=20",
+        "load.tls=mix",
+        "mix.tls12=50",
+        "mix.tls13=50",
+        "load.resumption=tickets",
+        "mix.resumed=30",
+    ];
+    let results = run(&mixed);
+    is_good(&results);
+    assert_eq!((results.ledger.jobs.peak, results.ledger.stacks.peak), (0, 0));
+    let parked = results.rows.iter().find(|row| row.name == "async-replay").expect("a row");
+    assert!(parked.parked_peak > 4 && parked.wakes > 0, "{parked:?}");
+    assert!(results.laws.iter().any(|law| law.law == "L16" && law.checked > 0));
 }
 
 #[test]
@@ -121,7 +155,7 @@ fn every_way_of_waking_holds_the_same_laws_and_empties_the_same_ledger() {
     for wake in ["ready", "fd", "callback", "poll"] {
         let results = run(&["load.seconds=0.4", &format!("wake={wake}")]);
         is_good(&results);
-        assert_eq!(laws(&results), ["L2", "L3", "L4", "L5", "L7", "L8", "L11", "L12", "L13"]);
+        assert_eq!(laws(&results), LAWS);
         assert!(results.rows.iter().all(|row| row.wake == wake));
         let parked = results.rows.iter().find(|row| row.name == "async").expect("a row");
         assert_eq!(wake == "poll", parked.resumes == parked.unprompted_resumes, "{parked:?}");

@@ -58,10 +58,12 @@ fn kinds(results: &Results) -> Breakdown {
     Breakdown { title, heads, lines, numbers: 2 }
 }
 
+const KIB: f64 = 1024.0;
+
 type Detail = (&'static str, fn(&RowReport) -> Option<String>);
 
 /// Numbers that only some runs have.
-const DETAILS: [Detail; 11] = [
+const DETAILS: [Detail; 14] = [
     ("offered a second", |row| row.offered_per_s.map(|rate| format!("{rate:.0}"))),
     ("turned away", |row| counted(row.turned_away)),
     ("wait ms", |row| row.queue_wait_theory_ms.and(row.queue_wait_ms).map(|ms| format!("{ms:.4}"))),
@@ -70,6 +72,12 @@ const DETAILS: [Detail; 11] = [
         // A shorter wait is the time that a request takes to the device.
         let theory = row.queue_wait_theory_ms.filter(|ms| *ms >= 0.01)?;
         Some(format!("{:+.1} %", (row.queue_wait_ms? / theory - 1.0) * 100.0))
+    }),
+    ("parked at most", |row| counted(row.parked_peak)),
+    ("KiB each", |row| row.parked_bytes.map(|bytes| format!("{:.1}", bytes / KIB))),
+    ("MiB parked", |row| {
+        #[expect(clippy::cast_precision_loss, reason = "shown to people")]
+        row.parked_bytes.map(|bytes| format!("{:.1}", row.parked_peak as f64 * bytes / KIB / KIB))
     }),
     ("polls", |row| counted(row.polls)),
     ("interrupts", |row| counted(row.interrupts).filter(|_| row.polls > 0)),

@@ -100,6 +100,13 @@ pub struct RowReport {
     pub unprompted_resumes: u64,
     /// Wakes delivered.
     pub wakes: u64,
+    /// Handshakes that were parked at the same time, at most; several workers' peaks are added up.
+    #[serde(default)]
+    pub parked_peak: u64,
+    /// Memory of one parked handshake, in bytes: in virtual time by the cost profile, and as measured where handshakes are
+    /// held; null elsewhere and where none parks.
+    #[serde(default)]
+    pub parked_bytes: Option<f64>,
     /// Polls of the device's response ring.
     pub polls: u64,
     /// Interrupts that the device raised.

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use job_core::PoolStats;
 use lab_report::LawReport;
 
-use super::{answers::Answers, calls::Calls, row::RowEvidence, trace_summary::TraceSummary};
+use super::{
+    answers::Answers, calls::Calls, replays::Replays, row::RowEvidence, trace_summary::TraceSummary,
+};
 use crate::scenario::{Checks, Mode, Wake};
 
 /// Kinds of operation that a row in virtual time can have waiting at once.
@@ -35,6 +37,7 @@ impl Laws {
         self.l13_fair(row);
         self.l14_in_time(row);
         self.l15_failures_end_sessions(row);
+        self.l16_replay_is_invisible(row);
         match row.plan.mode {
             Mode::Async => {
                 self.l4_one_wake(row);
@@ -83,7 +86,10 @@ impl Laws {
         let harmed = sessions.unprompted_harmed;
         let (submitted, refused) = (row.engines(|e| e.submitted), row.engines(|e| e.refused));
         let ended: u64 = row.workers.iter().map(|worker| worker.failed).sum();
-        let reasons = row.engines(|engine| engine.failed) + refused;
+        let reasons = row.engines(|engine| engine.failed) + refused + row.refusals();
+        // A second pass that was made to sign something else asks for that, and gets no signature.
+        let contradicted = row.replays.map_or(0, |replays| replays.contradicted);
+        let due = row.asked.saturating_sub(contradicted)..=row.asked;
         // What falls back goes to one more device.
         let (accepted, sent) =
             (row.engines(|e| e.accepted), submitted + row.engines(|e| e.fallbacks));
@@ -97,7 +103,7 @@ impl Laws {
                     format!("{harmed} sessions failed after a resume without a wake"),
                 ),
                 (
-                    submitted + refused != row.asked,
+                    !due.contains(&(submitted + refused)),
                     format!("{} signatures were asked for and {submitted} submitted", row.asked),
                 ),
                 (accepted > sent, format!("{sent} requests reached devices {accepted} times")),
@@ -192,7 +198,11 @@ impl Laws {
         let sum = |of: fn(&PoolStats) -> u64| {
             row.workers.iter().map(|worker| of(&worker.pool)).sum::<u64>()
         };
-        let (cancelled, given_up) = (sum(|pool| pool.cancelled), row.engines(|e| e.cancelled));
+        // By replay there is no job to cancel: the session itself is what was dropped.
+        let dropped = row.workers.iter().map(|worker| worker.dropped).sum::<u64>();
+        let by_replay = if row.plan.replays() { dropped } else { 0 };
+        let cancelled = sum(|pool| pool.cancelled) + by_replay;
+        let given_up = row.engines(|e| e.cancelled);
         let (unended, late) = (sum(|pool| pool.quarantined), row.engines(|e| e.late));
         let noise = sum(|pool| pool.swallowed_panics + pool.swallowed_unwinds);
         // A job may be cancelled when its answer is there and it has not been resumed; then the answer is late. A
@@ -209,7 +219,7 @@ impl Laws {
                 (noise > 0, format!("{noise} cancelled jobs panicked or caught their unwind")),
                 (
                     given_up + late < cancelled,
-                    format!("{cancelled} jobs were cancelled and {given_up} operations given up"),
+                    format!("{cancelled} parked handshakes were dropped and {given_up} operations given up"),
                 ),
                 (
                     astray,
@@ -385,6 +395,41 @@ impl Laws {
                 (
                     failed > 0 && !row.excuses_failures() && row.engines(|e| e.refused) == 0,
                     format!("{failed} sessions failed though no fault had struck"),
+                ),
+            ],
+        );
+    }
+
+    /// L16: a signature goes to what asked for it, hooks are asked once for each hello, and clients see what a server
+    /// without replay would have sent.
+    fn l16_replay_is_invisible(&mut self, row: &RowEvidence) {
+        let Some(replays) = row.replays else { return };
+        let Replays { handed, unasked, resolved, retried, contradicted, misled, .. } = replays;
+        let hellos = row.workers.iter().map(|worker| worker.accepted).sum::<u64>() + retried;
+        let changed =
+            row.asked.saturating_sub(row.engines(|engine| engine.submitted + engine.refused));
+        let early = replays.refused_early;
+        self.record(
+            row,
+            16,
+            handed,
+            &[
+                (
+                    unasked > 0,
+                    format!("{unasked} signatures were handed over for what no first pass had asked to sign"),
+                ),
+                (
+                    changed > contradicted,
+                    format!("{changed} second passes signed something else than the first, and {contradicted} were made to"),
+                ),
+                (
+                    resolved > hellos,
+                    format!("the resolver of certificates was asked {resolved} times for {hellos} hellos"),
+                ),
+                (misled > 0, format!("{misled} clients were sent what a server without replay does not send")),
+                (
+                    early > 0,
+                    format!("{early} clients were refused before the server's hello, where a server without replay refuses behind it"),
                 ),
             ],
         );

@@ -7,7 +7,7 @@ use lab_report::{DeviceRow, KindReport, LatencyMs, Ledger, RowReport};
 use sim_device::Fault;
 use sim_engine::InstanceStats;
 
-use super::{answers::Answers, calls::Calls, device::DeviceReport, theory};
+use super::{answers::Answers, calls::Calls, device::DeviceReport, replays::Replays, theory};
 use crate::{
     load::{KindCount, LoadReport},
     scenario::{ConnectionKind, RowPlan},
@@ -26,6 +26,12 @@ pub struct RowEvidence {
     pub answers: Option<Answers>,
     /// How sessions were called back, where that is watched.
     pub calls: Option<Calls>,
+    /// What was seen of handshakes by replay, if they were parked so.
+    pub replays: Option<Replays>,
+    /// Memory of one parked handshake: in virtual time by the cost profile, and as measured if handshakes are held.
+    pub parked_bytes: Option<f64>,
+    /// Why there were fewer handshakes than the plan has, in a sentence.
+    pub shortened: Option<String>,
     pub workers: Vec<WorkerReport>,
     pub stuck: u64,
     /// What engines and devices counted, in rows that have them.
@@ -102,7 +108,12 @@ impl RowEvidence {
     /// Whether operations may have failed because of what was done to the row.
     pub fn excuses_failures(&self) -> bool {
         let shut_off = self.harm.delaying > 0 && self.engines(|engine| engine.trips) > 0;
-        shut_off || self.harm.excuses_failures()
+        shut_off || self.harm.excuses_failures() || self.refusals() > 0
+    }
+
+    /// Handshakes that end at most without a failed operation, because the plan made them impossible.
+    pub fn refusals(&self) -> u64 {
+        self.replays.map_or(0, |replays| replays.unfit + replays.contradicted)
     }
 
     /// What was checked session by session, over all workers.
@@ -191,6 +202,8 @@ impl RowEvidence {
             resumes: sum(|worker| worker.resumes) + sum(|worker| worker.unprompted_resumes),
             unprompted_resumes: sum(|worker| worker.unprompted_resumes),
             wakes: self.engines(|engine| engine.wakes),
+            parked_peak: sum(|worker| worker.parked_peak),
+            parked_bytes: self.parked_bytes,
             polls: self.cards(|card| card.polls),
             interrupts: self.cards(|card| card.interrupts),
             fallbacks: self.engines(|engine| engine.fallbacks),

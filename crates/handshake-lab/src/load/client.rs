@@ -54,6 +54,13 @@ impl<T: Read + Write> TlsClient<T> {
         self.tls.handshake_kind() == Some(HandshakeKind::Resumed)
     }
 
+    /// Whether the server's hello has arrived. False of one that had to say hello twice, for which rustls does not tell.
+    pub(crate) fn has_heard_hello(&self) -> bool {
+        let retried = self.tls.handshake_kind() == Some(HandshakeKind::FullWithHelloRetryRequest);
+        // A client that offers a ticket has the ticket's cipher suite before.
+        self.tls.protocol_version().is_some() && !retried
+    }
+
     pub(super) fn has_said_hello(&self) -> bool {
         !self.tls.wants_write()
     }

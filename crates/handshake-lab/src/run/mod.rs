@@ -1,6 +1,7 @@
 //! Running a scenario: each row on a fresh server and device, then the ledger and the laws.
 
 mod device;
+mod held;
 mod row;
 mod watch;
 
@@ -12,7 +13,7 @@ use crate::{
     error::RunError,
     evidence::{Laws, RowEvidence, TraceSummary, unmet_expectations},
     load::raise_file_limit,
-    scenario::{ClockMode, DeviceProfile, KeyType, RowPlan, Scenario, Wake},
+    scenario::{ClockMode, DeviceProfile, Handshakes, KeyType, RowPlan, Scenario, Wake},
     stepped::{self, CostProfile, Recording},
 };
 
@@ -55,7 +56,9 @@ pub fn run_charging(
         ClockMode::Real => {
             let most = plans.iter().map(|plan| plan.connections).max().unwrap_or_default();
             // Both ends of a connection, and perhaps its session's own descriptor.
-            raise_file_limit(most, if scenario.server.wake == Wake::Fd { 3 } else { 2 })?;
+            if scenario.load.handshakes != Handshakes::Held {
+                raise_file_limit(most, if scenario.server.wake == Wake::Fd { 3 } else { 2 })?;
+            }
             None
         }
         ClockMode::Virtual => Some(costs),
@@ -67,7 +70,7 @@ pub fn run_charging(
     let mut ledger = Ledger::default();
     let mut laws = Laws::default();
     let mut traces = Vec::new();
-    let mut unmet = Vec::new();
+    let (mut unmet, mut shortened) = (Vec::new(), Vec::new());
     let (mut timelines, mut handshake_traces) = (Vec::new(), Vec::new());
     for plan in &plans {
         if progress.is_interrupted() {
@@ -75,6 +78,7 @@ pub fn run_charging(
         }
         progress.begin(&plan.name, &describe(plan));
         let (evidence, timeline) = match costs {
+            None if plan.handshakes == Handshakes::Held => held::run(plan, &fleet, progress)?,
             None => row::run(plan, &fleet, progress)?,
             Some(costs) => {
                 let run = |recording| {
@@ -101,6 +105,7 @@ pub fn run_charging(
             &format!("{} handshakes, {:.0} a second", report.handshakes, report.handshakes_per_s),
         );
         rows.push(report);
+        shortened.extend(evidence.shortened.clone());
         // Of a row that was broken off, what is left over says nothing.
         if !progress.is_interrupted() {
             unmet.extend(unmet_expectations(&evidence));
@@ -131,6 +136,7 @@ pub fn run_charging(
         doubts: Vec::new(),
     };
     results.doubts = doubts(&results);
+    results.doubts.extend(shortened);
     Ok(results)
 }
 
@@ -155,6 +161,10 @@ pub fn run_row_once(
 }
 
 fn describe(plan: &RowPlan) -> String {
+    if plan.handshakes == Handshakes::Held {
+        let RowPlan { connections, parking, completed, .. } = plan;
+        return format!("{connections} handshakes parked by {parking}, {completed} completed");
+    }
     let device = if plan.mode.uses_device() {
         let several = match plan.devices.len() {
             1 => String::new(),

@@ -44,6 +44,7 @@ pub const BUILTINS: &[Builtin] = builtins![
     "capacity",
     "million",
     "million-in-flight",
+    "million-parked",
     "published-shapes",
     "mixed-fleet",
 ];

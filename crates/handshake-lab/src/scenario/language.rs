@@ -14,7 +14,8 @@ use super::{
     field::{Absent, Accepts, Field, Section, Shape, to_toml},
     words::{
         Arrivals, Checks, ClockMode, DeviceProfile, FallbackTo, FaultKind, Group, Handshakes,
-        KeyType, Mode, PollingMode, Resumption, Rings, Serves, Service, Spread, TlsVersion, Wake,
+        KeyType, Mode, ParkingMethod, PollingMode, Resumption, Rings, Serves, Service, Spread,
+        TlsVersion, Wake,
     },
 };
 
@@ -117,8 +118,8 @@ section! {
     /// The clients: verifying TLS clients on a thread of their own, over loopback TCP.
     Load = "load" Once {
         /// Connections kept open at the same time. If clients come by a rate, the most that are open at a time; one more is
-        /// turned away.
-        connections: usize => whole(1, 65_536, "connections"), default(1_024);
+        /// turned away. More than 65,536 with held handshakes only.
+        connections: usize => whole(1, 1_000_000, "connections"), default(1_024);
         /// When a handshake begins: when one ends (a closed loop), independently of all others (Poisson), many at once
         /// (bursts, themselves Poisson), or Poisson at a rate that grows evenly (ramp). All but the closed loop in virtual
         /// time only.
@@ -132,8 +133,11 @@ section! {
         /// The most handshakes that begin in a row, unless in a closed loop; 0 for no limit but the time.
         total: u64 => whole(0, 100_000_000, "handshakes"), default(0);
         /// Whether TLS is executed (real), or replaced by messages of one byte around a signature, charged like TLS
-        /// (profiled); profiled in virtual time only.
+        /// (profiled, in virtual time only). Held handshakes are real ones over connections in memory: all are parked at
+        /// once, the memory of the process is read, and `completed` of them are completed; in real time only.
         handshakes: Handshakes => Accepts::OneOf(&[Handshakes::WORDS]), default(Handshakes::Real);
+        /// How many held handshakes are completed, the others being given up; the seed draws which.
+        completed: usize => whole(0, 65_536, "handshakes"), default(1_000);
         /// The protocol version that the clients offer; mix for several, by the shares of [mix].
         tls: OrMix<TlsVersion> => Accepts::OneOf(&[TlsVersion::WORDS, MIX]), default(OrMix::One(TlsVersion::Tls13));
         /// The type of the server's key; mix for several keys, each of a name of its own, by the shares of [mix].
@@ -189,6 +193,9 @@ section! {
         /// How a completion reaches the event loop: by the thread's ready queue and its one eventfd, by a descriptor of the
         /// session's own, by the session's callback, or not at all: then parked sessions are called again every millisecond.
         wake: Wake => Accepts::OneOf(&[Wake::WORDS]), default(Wake::Ready);
+        /// How handshakes are parked in the mode async: on a fiber, whose stack is kept, or by replay, which throws a
+        /// rehearsal away and runs the handshake again with the signature.
+        parking: ParkingMethod => Accepts::OneOf(&[ParkingMethod::WORDS]), default(ParkingMethod::Fiber);
         /// How connections are spread over the devices that could sign for them, if there are several: in turn, those of
         /// each event loop by themselves, or each event loop has its device.
         spread: Spread => Accepts::OneOf(&[Spread::WORDS]), default(Spread::Connections);
@@ -300,6 +307,8 @@ section! {
         name: String => Accepts::Name, required;
         /// How the server signs: in its own thread, waiting for the device, parked meanwhile, or not at all.
         mode: Mode => Accepts::OneOf(&[Mode::WORDS]), required;
+        /// As in [server], for this row.
+        parking: Option<ParkingMethod> => Server::SECTION.accepts("parking"), inherits("server.parking");
         /// As in [load], for this row.
         connections: Option<usize> => Load::SECTION.accepts("connections"), inherits("load.connections");
         /// As in [load], for this row.

@@ -45,7 +45,7 @@ pub use routing::Routing;
 pub(crate) use plan::millis;
 pub use words::{
     Arrivals, Checks, ClockMode, DeviceProfile, FallbackTo, FaultKind, Group, Handshakes, KeyType,
-    Mode, PollingMode, Resumption, Rings, Serves, Service, Spread, TlsVersion, Wake,
+    Mode, ParkingMethod, PollingMode, Resumption, Rings, Serves, Service, Spread, TlsVersion, Wake,
 };
 
 impl Scenario {

@@ -9,7 +9,7 @@ use super::{
     language::{DeviceSpec, EngineOptions, Expect, FaultSpec, Row, Scenario},
     mix::Mix,
     routing::Routing,
-    words::{Arrivals, Handshakes, Mode, Serves, Wake},
+    words::{Arrivals, Handshakes, Mode, ParkingMethod, Serves, Wake},
 };
 
 /// One measurement, complete.
@@ -17,6 +17,8 @@ use super::{
 pub struct RowPlan {
     pub name: String,
     pub mode: Mode,
+    /// How handshakes are parked, if the mode parks them.
+    pub parking: ParkingMethod,
     /// Connections kept open at the same time.
     pub connections: usize,
     /// When clients come, unless in a closed loop.
@@ -33,6 +35,8 @@ pub struct RowPlan {
     pub drain: Duration,
     /// What stands for TLS.
     pub handshakes: Handshakes,
+    /// How many of the handshakes are completed, if they are held.
+    pub completed: usize,
     /// Protocol version, type of key and resumption of each connection.
     pub mix: Mix,
     /// Event loops.
@@ -102,6 +106,7 @@ impl Scenario {
         RowPlan {
             name: row.name.clone(),
             mode: row.mode,
+            parking: row.parking.unwrap_or(self.server.parking),
             connections: row.connections.unwrap_or(self.load.connections),
             stream: self.stream(row),
             time_box: Duration::from_secs_f64(row.seconds.unwrap_or(self.load.seconds)),
@@ -111,6 +116,7 @@ impl Scenario {
             first_connect: millis(self.load.first_connect_ms),
             drain: Duration::from_secs_f64(self.server.drain_seconds),
             handshakes: self.load.handshakes,
+            completed: self.load.completed,
             mix: Mix::of(&self.load, &self.mix, self.seed),
             workers: row.workers.unwrap_or(self.server.workers),
             wake: self.server.wake,
@@ -168,6 +174,11 @@ pub(crate) fn millis(ms: f64) -> Duration {
 impl RowPlan {
     pub fn device(&self) -> &DeviceSpec {
         &self.devices[0]
+    }
+
+    /// Whether handshakes are parked by replay.
+    pub fn replays(&self) -> bool {
+        self.mode == Mode::Async && self.parking == ParkingMethod::Replay
     }
 
     /// Entries of the rings of all devices for one kind of signature.

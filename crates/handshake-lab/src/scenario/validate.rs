@@ -4,7 +4,7 @@ use super::{
     error::{ScenarioError, nearest},
     language::{OrMix, Scenario},
     mix::Mix,
-    words::{Arrivals, ClockMode, FallbackTo, Handshakes, Resumption, Serves, Wake},
+    words::{Arrivals, ClockMode, FallbackTo, Handshakes, Mode, Resumption, Serves, Wake},
 };
 
 /// Checks what holds between fields.
@@ -15,6 +15,7 @@ pub(super) fn validate(scenario: &Scenario) -> Result<(), ScenarioError> {
     shares(scenario)?;
     devices(scenario)?;
     clock(scenario)?;
+    held(scenario)?;
     slow_signatures(scenario)?;
     offload(scenario)
 }
@@ -33,6 +34,10 @@ fn clock(scenario: &Scenario) -> Result<(), ScenarioError> {
     let Scenario { load, server, engine, .. } = scenario;
     const VIRTUAL: &str = "give clock = \"virtual\" too";
     if scenario.clock == ClockMode::Virtual {
+        if load.handshakes == Handshakes::Held {
+            let remedy = "give clock = \"real\", or handshakes = \"real\"";
+            return refuse("load.handshakes", "\"held\"", "works in real time only", remedy);
+        }
         if matches!(server.wake, Wake::Ready | Wake::Poll) {
             return Ok(());
         }
@@ -61,6 +66,34 @@ fn clock(scenario: &Scenario) -> Result<(), ScenarioError> {
             let remedy = format!("{VIRTUAL}{more}");
             return refuse(field, value, "works in virtual time only", remedy);
         }
+    }
+    Ok(())
+}
+
+/// Held handshakes wait for the device, in any number; others have a connection of their own each.
+fn held(scenario: &Scenario) -> Result<(), ScenarioError> {
+    const MOST_SOCKETS: usize = 65_536;
+    let load = &scenario.load;
+    let rows = scenario.rows.iter().filter_map(|row| row.connections);
+    let most = rows.chain([load.connections]).max().unwrap_or_default();
+    if load.handshakes != Handshakes::Held {
+        return match most {
+            0..=MOST_SOCKETS => Ok(()),
+            _ => refuse(
+                "load.connections",
+                most.to_string(),
+                "a connection of its own for each is too much",
+                "give at most 65536, or handshakes = \"held\"",
+            ),
+        };
+    }
+    if let Some(row) = scenario.rows.iter().find(|row| row.mode != Mode::Async) {
+        return refuse(
+            format!("row.{}.mode", row.name),
+            format!("\"{}\"", row.mode),
+            "held handshakes are parked",
+            "give \"async\", or handshakes = \"real\"",
+        );
     }
     Ok(())
 }

@@ -13,8 +13,9 @@ words! {
     /// independently at a rate that grows.
     Arrivals { Closed = "closed", Poisson = "poisson", Bursts = "bursts", Ramp = "ramp" }
 
-    /// Whether TLS is executed, or replaced by messages of one byte around a signature.
-    Handshakes { Real = "real", Profiled = "profiled" }
+    /// Whether TLS is executed, replaced by messages of one byte around a signature, or executed over connections in memory
+    /// whose handshakes are all parked at once.
+    Handshakes { Real = "real", Profiled = "profiled", Held = "held" }
 
     /// The protocol version that the clients offer (RFC 5246, RFC 8446).
     TlsVersion { Tls12 = "1.2", Tls13 = "1.3" }
@@ -31,6 +32,10 @@ words! {
     /// How a completion reaches the event loop: by the thread's ready queue and its one eventfd, by the session's own
     /// descriptor, by the session's callback, or not at all: then parked sessions are called again every millisecond.
     Wake { Ready = "ready", Fd = "fd", Callback = "callback", Poll = "poll" }
+
+    /// How a handshake is parked while the device signs: on a fiber, whose stack is kept, or by replay, rehearsed up to the
+    /// signature, thrown away, and run again with it.
+    ParkingMethod { Fiber = "fiber", Replay = "replay" }
 
     /// How connections are spread over the devices that could sign for them: in turn, or each event loop has its device.
     Spread { Connections = "connections", Workers = "workers" }
@@ -126,6 +131,16 @@ impl Mode {
     #[must_use]
     pub fn uses_device(self) -> bool {
         matches!(self, Self::Blocking | Self::Async)
+    }
+}
+
+impl ParkingMethod {
+    /// The same for a server in which it is the only one: a handshake that would need the other fails.
+    pub(crate) const fn strictly(self) -> ssl_async::Parking {
+        match self {
+            Self::Fiber => ssl_async::Parking::Fiber,
+            Self::Replay => ssl_async::Parking::Replay,
+        }
     }
 }
 

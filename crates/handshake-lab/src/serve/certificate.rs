@@ -75,7 +75,7 @@ mod tests {
         let mut replaced = ReplacedKeys::default();
         replaced.add(at(0), first.clone());
         assert_eq!(replaced.take_unused(at(60), longest, &second), []);
-        assert_eq!(replaced.take_unused(at(61), longest, &second), [first.clone()]);
+        assert_eq!(replaced.take_unused(at(61), longest, &second), std::slice::from_ref(&first));
         assert_eq!(replaced.take_unused(at(200), longest, &second), []);
         // There and back again, twice.
         replaced.add(at(300), first.clone());

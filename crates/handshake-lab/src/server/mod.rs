@@ -45,7 +45,7 @@ use worker::{ABANDON, Control, DRAIN, Worker};
 
 pub(crate) use connection::Connection;
 pub(crate) use phase::{Milestone, SessionProgress};
-pub(crate) use session::{Charge, Session};
+pub(crate) use session::{Charge, RealTime, Session};
 
 pub use limits::Limits;
 pub use phase::Cause;

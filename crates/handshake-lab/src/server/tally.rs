@@ -25,6 +25,10 @@ pub struct WorkerReport {
     /// Turns of the event loop, each of which polls once.
     pub turns: u64,
     pub parks: u64,
+    /// Sessions that were parked at the same time, at most.
+    pub parked_peak: u64,
+    /// Sessions that ended, or asked anew, while they were parked.
+    pub dropped: u64,
     /// Tokens that came out of the ready queue.
     pub tokens: u64,
     /// Resumes made because of a token.

@@ -4,7 +4,8 @@
 //! real time, the stepped worker with a calendar in virtual time. Completions come by the ready queue.
 //!
 //! The policy: completions before new work, for their stacks and sessions are the ones still warm; and only a few new
-//! handshakes a turn, so that a flood of them does not starve those under way.
+//! handshakes a turn, so that a flood of them does not starve those under way. The file is long because every turn of a
+//! session goes through this one order.
 
 use std::{
     collections::VecDeque,
@@ -52,6 +53,8 @@ pub(crate) struct Core<S, C: Charge> {
     ready: ReadyQueue,
     sender: ReadySender,
     sessions: Slots<Held<S, C::Tariff>>,
+    /// How many of them are parked.
+    parked: usize,
     /// Sessions whose first bytes have arrived and have not been read.
     fresh: VecDeque<usize>,
     /// Sessions that wait for a job.
@@ -81,6 +84,8 @@ struct Held<S, T> {
     begun: bool,
     /// Whether it waits for a free job.
     starved: bool,
+    /// Whether it is counted among the parked.
+    parked: bool,
     /// Up to where its time has been charged.
     charged: Milestone,
     phase: Phase,
@@ -105,6 +110,7 @@ impl<S: Session, C: Charge> Core<S, C> {
             ready,
             sender,
             sessions: Slots::new(),
+            parked: 0,
             fresh: VecDeque::new(),
             starved: VecDeque::new(),
             jobs_freed: 0,
@@ -140,6 +146,7 @@ impl<S: Session, C: Charge> Core<S, C> {
                 tally,
                 begun: false,
                 starved: false,
+                parked: false,
                 charged: Milestone::Accepted,
                 phase: Phase::Handshake,
                 due: None,
@@ -243,7 +250,7 @@ impl<S: Session, C: Charge> Core<S, C> {
 
     /// Whether parked sessions must be polled, since nothing will wake them.
     pub(crate) fn polls(&self) -> bool {
-        self.policy.polls && self.pool.stats().live > 0
+        self.policy.polls && self.parked > 0
     }
 
     /// Calls every parked session once; says whether one of them got on.
@@ -384,11 +391,19 @@ impl<S: Session, C: Charge> Core<S, C> {
         }
     }
 
+    /// Gives every session up.
+    pub(crate) fn give_up_all(&mut self) {
+        for key in self.sessions.keys() {
+            self.give_up(key);
+        }
+    }
+
     /// A session cancels the operation that it waits for, if it waits for one, and asks anew.
     pub(crate) fn start_over(&mut self, key: usize) {
         let Some(held) = self.sessions.by_key(key) else { return };
         if held.session.start_over() {
-            self.charge.parked(key, false);
+            self.report.dropped += 1;
+            self.count_parked(key, false);
             self.advance(key);
             let parked = self.sessions.by_key(key).is_some_and(|held| held.session.is_parked());
             // The job that it had was for the next one, unless it has taken that itself.
@@ -450,7 +465,7 @@ impl<S: Session, C: Charge> Core<S, C> {
         }
         self.jobs_freed += usize::from(parked_before && !parked);
         if parked != parked_before {
-            self.charge.parked(key, parked);
+            self.count_parked(key, parked);
         }
         match result {
             Ok(SessionProgress::Ended) => self.end(key, false),
@@ -463,6 +478,17 @@ impl<S: Session, C: Charge> Core<S, C> {
             Err(failure) => self.fail(key, &failure),
         }
         self.charge.step_ended();
+    }
+
+    /// Counts a session that has parked, or does not park any more.
+    fn count_parked(&mut self, key: usize, parked: bool) {
+        if let Some(held) = self.sessions.by_key(key)
+            && std::mem::replace(&mut held.parked, parked) != parked
+        {
+            self.parked = if parked { self.parked + 1 } else { self.parked - 1 };
+            self.report.parked_peak = self.report.parked_peak.max(self.parked as u64);
+        }
+        self.charge.parked(key, parked);
     }
 
     /// Charges a session for its way to `milestone`, unless it has been.
@@ -517,7 +543,7 @@ impl<S: Session, C: Charge> Core<S, C> {
         let parked = self.sessions.by_key(key).is_some_and(|held| held.session.is_parked());
         self.jobs_freed += usize::from(parked_before && !parked);
         if parked_before {
-            self.charge.parked(key, false);
+            self.count_parked(key, false);
         }
         self.report.failed += 1;
         self.live.failure(Cause::Other);
@@ -530,6 +556,8 @@ impl<S: Session, C: Charge> Core<S, C> {
         if let Some(held) = self.sessions.remove(key) {
             self.live.closed();
             self.jobs_freed += usize::from(held.session.is_parked());
+            self.parked -= usize::from(held.parked);
+            self.report.dropped += u64::from(held.parked);
             self.report.sessions.take(&held.tally, harmed);
             let _ = alone(|| drop(held.session));
         }

@@ -4,6 +4,8 @@ use std::{fs, io, thread, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use crate::memory;
+
 /// What the process holds at one moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Footprint {
@@ -21,7 +23,7 @@ impl Footprint {
         // The directory that is being read is open meanwhile.
         let descriptors = entries("/proc/self/fd")?.saturating_sub(1);
         let threads = entries("/proc/self/task")?;
-        Ok(Self { descriptors, threads, resident_kib: resident_kib()? })
+        Ok(Self { descriptors, threads, resident_kib: memory::resident()? / 1024 })
     }
 
     /// As [`now`](Self::now), once no more than `threads` threads are left; after a second in any case. A thread that was
@@ -42,14 +44,6 @@ impl Footprint {
 
 fn entries(directory: &str) -> io::Result<u64> {
     Ok(fs::read_dir(directory)?.count() as u64)
-}
-
-/// The exact number; that of `/proc/self/status` may be behind by some pages for each thread.
-fn resident_kib() -> io::Result<u64> {
-    let rollup = fs::read_to_string("/proc/self/smaps_rollup")?;
-    let resident = rollup.lines().find_map(|line| line.strip_prefix("Rss:"));
-    let number = resident.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
-    number.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "smaps_rollup without Rss"))
 }
 
 #[cfg(test)]

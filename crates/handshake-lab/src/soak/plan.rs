@@ -7,7 +7,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::scenario::{
     DeviceSpec, EngineOptions, Expect, FallbackTo, FaultKind, FaultSpec, Handshakes, HangUps,
-    KeyType, Mix, Mode, PollingMode, Routing, RowPlan, Service, TlsVersion, Wake,
+    KeyType, Mix, Mode, ParkingMethod, PollingMode, Routing, RowPlan, Service, TlsVersion, Wake,
 };
 
 pub(super) const ROUND: u64 = 512;
@@ -20,6 +20,7 @@ pub(super) fn plan(seed: u64) -> RowPlan {
     RowPlan {
         name: format!("seed {seed}"),
         mode: Mode::Async,
+        parking: pick(rng, &ParkingMethod::ALL),
         connections,
         stream: None,
         // Never reached: the rounds are the end.
@@ -29,6 +30,7 @@ pub(super) fn plan(seed: u64) -> RowPlan {
         first_connect: Duration::ZERO,
         drain: Duration::from_secs(60),
         handshakes: Handshakes::Real,
+        completed: 0,
         // The certificate is made once for all rounds.
         mix: Mix::uniform(pick(rng, &[TlsVersion::Tls12, TlsVersion::Tls13]), KeyType::P256),
         workers: rng.random_range(1..3),

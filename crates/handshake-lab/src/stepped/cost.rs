@@ -10,14 +10,14 @@ use aws_lc_rs::digest::{SHA256, digest};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    scenario::{ConnectionKind, KeyType, Mix, Mode, TlsVersion},
+    scenario::{ConnectionKind, KeyType, Mix, Mode, ParkingMethod, TlsVersion},
     server::Milestone,
 };
 
 /// The profile that is used when no other is given.
 const REFERENCE: &str = include_str!("../../profiles/reference.toml");
 
-const SCHEMA: &str = "layby.cost/2";
+const SCHEMA: &str = "layby.cost/3";
 
 /// The longest that a station may take, in microseconds: ten seconds.
 const LONGEST_US: f64 = 1e7;
@@ -26,7 +26,7 @@ const LONGEST_US: f64 = 1e7;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CostProfile {
-    /// Names the shape of the file: `layby.cost/2`.
+    /// Names the shape of the file: `layby.cost/3`.
     pub schema: String,
     pub name: String,
     pub origin: String,
@@ -38,6 +38,12 @@ pub struct CostProfile {
     pub tls12: Segments,
     /// One over TLS 1.2 that resumes.
     pub tls12_resumed: Segments,
+    /// A full handshake over TLS 1.3 that is parked by replay.
+    pub tls13_replay: Segments,
+    /// One over TLS 1.2 that is parked by replay.
+    pub tls12_replay: Segments,
+    /// Memory of a handshake while it is parked, by the way of parking.
+    pub parked_bytes: ParkedBytes,
     /// A signature with the key in software.
     pub sign_us: SignCosts,
     /// The first half of the SHA-256 of the file, in hexadecimal.
@@ -56,6 +62,14 @@ pub struct Segments {
     pub answer_us: f64,
     /// From the client's flight to the end of the session.
     pub finish_us: f64,
+}
+
+/// Bytes that one parked handshake over TLS 1.3 takes, its session and its request included.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ParkedBytes {
+    pub fiber: f64,
+    pub replay: f64,
 }
 
 /// What a signature costs in software, by the type of the key.
@@ -108,7 +122,8 @@ impl CostProfile {
     pub fn new(
         name: &str,
         origin: &str,
-        [tls13, tls13_resumed, tls12, tls12_resumed]: [Segments; 4],
+        [tls13, tls13_resumed, tls12, tls12_resumed, tls13_replay, tls12_replay]: [Segments; 6],
+        parked_bytes: ParkedBytes,
         sign_us: SignCosts,
     ) -> Self {
         let mut profile = Self {
@@ -119,6 +134,9 @@ impl CostProfile {
             tls13_resumed,
             tls12,
             tls12_resumed,
+            tls13_replay,
+            tls12_replay,
+            parked_bytes,
             sign_us,
             hash: String::new(),
         };
@@ -183,6 +201,8 @@ impl CostProfile {
             ("tls13_resumed", self.tls13_resumed),
             ("tls12", self.tls12),
             ("tls12_resumed", self.tls12_resumed),
+            ("tls13_replay", self.tls13_replay),
+            ("tls12_replay", self.tls12_replay),
         ];
         let SignCosts { p256, p384, ed25519, rsa2048 } = self.sign_us;
         let signatures =
@@ -201,18 +221,32 @@ impl CostProfile {
         format!("{}-{}", self.name, self.hash)
     }
 
-    /// The costs of a server that signs like this for connections of this mix.
-    pub(super) fn costs(&self, mode: Mode, mix: &Mix) -> Costs {
-        Costs(mix.kinds().into_iter().map(|kind| (kind, self.cost(mode, kind))).collect())
+    /// Bytes of one parked handshake, where handshakes park.
+    pub(super) fn parked_bytes(&self, mode: Mode, parking: ParkingMethod) -> Option<f64> {
+        let ParkedBytes { fiber, replay } = self.parked_bytes;
+        (mode == Mode::Async).then_some(match parking {
+            ParkingMethod::Fiber => fiber,
+            ParkingMethod::Replay => replay,
+        })
     }
 
-    fn cost(&self, mode: Mode, kind: ConnectionKind) -> Cost {
+    /// The costs of a server that signs like this for connections of this mix.
+    pub(super) fn costs(&self, mode: Mode, parking: ParkingMethod, mix: &Mix) -> Costs {
+        let cost = |kind| (kind, self.cost(mode, parking, kind));
+        Costs(mix.kinds().into_iter().map(cost).collect())
+    }
+
+    fn cost(&self, mode: Mode, parking: ParkingMethod, kind: ConnectionKind) -> Cost {
         let time = |us: f64| Duration::from_secs_f64(us / 1e6);
-        let segments = match (kind.tls, kind.resumed) {
-            (TlsVersion::Tls13, false) => self.tls13,
-            (TlsVersion::Tls13, true) => self.tls13_resumed,
-            (TlsVersion::Tls12, false) => self.tls12,
-            (TlsVersion::Tls12, true) => self.tls12_resumed,
+        let replays = mode == Mode::Async && parking == ParkingMethod::Replay;
+        // One that resumes signs nothing, and its rehearsal becomes the handshake.
+        let segments = match (kind.tls, kind.resumed, replays) {
+            (TlsVersion::Tls13, false, false) => self.tls13,
+            (TlsVersion::Tls13, false, true) => self.tls13_replay,
+            (TlsVersion::Tls13, true, _) => self.tls13_resumed,
+            (TlsVersion::Tls12, false, false) => self.tls12,
+            (TlsVersion::Tls12, false, true) => self.tls12_replay,
+            (TlsVersion::Tls12, true, _) => self.tls12_resumed,
         };
         let sign = match kind.key {
             KeyType::P256 => self.sign_us.p256,
@@ -279,6 +313,7 @@ impl Costs {
 mod tests {
     use super::*;
 
+    const FIBER: ParkingMethod = ParkingMethod::Fiber;
     const STATIONS: [Milestone; 4] =
         [Milestone::Accepted, Milestone::Signing, Milestone::Answered, Milestone::Established];
 
@@ -291,7 +326,7 @@ mod tests {
     }
 
     fn whole(mode: Mode, kind: ConnectionKind) -> Duration {
-        let cost = CostProfile::reference().cost(mode, kind);
+        let cost = CostProfile::reference().cost(mode, FIBER, kind);
         cost.hello + cost.answer + cost.finish
     }
 
@@ -299,7 +334,7 @@ mod tests {
     fn costs_add_up_whatever_the_stops() {
         let profile = CostProfile::reference();
         let mix = Mix::uniform(TlsVersion::Tls13, KeyType::P256);
-        let (costs, kind) = (profile.costs(Mode::Software, &mix), mix.draw(0));
+        let (costs, kind) = (profile.costs(Mode::Software, FIBER, &mix), mix.draw(0));
         let steps: Duration =
             STATIONS.windows(2).map(|pair| costs.between(kind, pair[0], pair[1])).sum();
         assert_eq!(costs.between(kind, STATIONS[0], STATIONS[3]), steps);
@@ -335,8 +370,9 @@ mod tests {
     fn what_is_written_is_read_as_it_was() {
         let of = |hello_us| Segments { hello_us, answer_us: 17.25, finish_us: 8.0 };
         let sign = SignCosts { p256: 16.5, p384: 51.0, ed25519: 9.0, rsa2048: 268.0 };
-        let segments = [45.0, 69.0, 14.0, 20.0].map(of);
-        let profile = CostProfile::new("mine", "a \"quoted\" origin", segments, sign);
+        let segments = [45.0, 69.0, 14.0, 20.0, 61.0, 17.0].map(of);
+        let parked = ParkedBytes { fiber: 24_000.0, replay: 2_000.0 };
+        let profile = CostProfile::new("mine", "a \"quoted\" origin", segments, parked, sign);
         assert_eq!(CostProfile::parse("mine", &profile.toml()).unwrap(), profile);
     }
 
@@ -352,7 +388,7 @@ mod tests {
             refused("answer_us = 17.0", "answer_us = -1.0"),
             refused("p256 = 16.0", "p256 = nan"),
             refused("rsa2048 = 268.0", "rsa2048 = \"fast\""),
-            refused("layby.cost/2", "layby.cost/1"),
+            refused("layby.cost/3", "layby.cost/2"),
             refused("[sign_us]", "[sign_us"),
         ];
         insta::assert_snapshot!(says.join("\n"));

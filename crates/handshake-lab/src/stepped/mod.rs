@@ -14,6 +14,7 @@ mod protocol;
 mod real;
 
 mod time;
+mod trials;
 
 mod build;
 mod heartbeat;
@@ -27,8 +28,9 @@ mod seed;
 
 pub use build::Fibers;
 pub use clock::VirtualClock;
-pub use cost::{CostProfile, ProfileError, Segments, SignCosts};
+pub use cost::{CostProfile, ParkedBytes, ProfileError, Segments, SignCosts};
 pub use plan::{ConnectionPlan, SeedPlan};
+pub use trials::Trials;
 
 pub(crate) use plan::MOST_WORKERS;
 

@@ -14,8 +14,10 @@ use sim_engine::Polling;
 
 use crate::{
     assembly::EngineSettings,
-    scenario::{Mode, Wake},
+    scenario::{Mode, ParkingMethod, TlsVersion, Wake},
 };
+
+use super::trials::Trials;
 
 /// One in this number of seeds runs real TLS.
 const REAL_TLS_EVERY: u64 = 100;
@@ -32,6 +34,12 @@ pub struct SeedPlan {
     pub mode: Mode,
     /// Event loops.
     pub workers: usize,
+    /// How handshakes are parked, if the mode parks them.
+    pub parking: ParkingMethod,
+    /// The protocol version of clients.
+    pub tls: TlsVersion,
+    /// What is done to handshakes by replay, if TLS is executed.
+    pub trials: Trials,
     /// Whether job pools are small, so that sessions have to wait for a job.
     pub few_jobs: bool,
     pub devices: Vec<InstanceConfig>,
@@ -68,6 +76,11 @@ pub struct ConnectionPlan {
 const CLASSES: [ServiceClass; 2] = [ServiceClass(0), ServiceClass(1)];
 
 impl SeedPlan {
+    /// Whether handshakes are parked by replay.
+    pub(crate) fn replays(&self) -> bool {
+        self.mode == Mode::Async && self.parking == ParkingMethod::Replay
+    }
+
     #[must_use]
     pub fn of(seed: u64) -> Self {
         let rng = &mut ChaCha8Rng::seed_from_u64(seed);
@@ -83,11 +96,24 @@ impl SeedPlan {
         };
         let devices = (0..rng.random_range(2..4)).map(|number| device(rng, number)).collect();
         let window = micros(rng, 2_000..30_000);
+        // Draws of their own, so that the rest of a seed is the same in both ways.
+        let own = &mut ChaCha8Rng::seed_from_u64(seed);
+        own.set_stream(1);
+        let parking = ParkingMethod::ALL[own.random_range(0..2)];
+        let tls = if real_tls && one_in(own, 4) { TlsVersion::Tls12 } else { TlsVersion::Tls13 };
+        let trials = Trials {
+            unfit_every: own.random_range(3..16),
+            retried_every: own.random_range(2..12),
+            contradicts_every: own.random_range(5..30),
+        };
         let connections = (0..rng.random_range(50..80)).map(|_| connection(rng, window)).collect();
         Self {
             seed,
             real_tls,
             mode,
+            parking,
+            tls,
+            trials,
             workers: rng.random_range(1..=MOST_WORKERS),
             few_jobs: one_in(rng, 4),
             devices,

@@ -1,7 +1,8 @@
 //! Profiled handshakes: a hello, a signature, an answer and a finish, one byte each, in the place of TLS.
 //!
 //! Their CPU time comes from the cost profile, and their signatures are checksums. Jobs, wait contexts, engine, device and
-//! checks are those of real TLS.
+//! checks are those of real TLS. The file is long because signature, session, client and both ways of parking are one
+//! protocol, and each is of no use without the others.
 
 use std::{
     cell::{Cell, RefCell},
@@ -13,9 +14,10 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    task::Poll,
 };
 
-use engine_core::{CheckFailed, DeviceError, Engine, EngineError, Kind, Work};
+use engine_core::{CheckFailed, DeviceError, Engine, EngineError, Kind, Pending, Work};
 use job_core::{Job, JobPool, StartRefused, Step};
 use sim_engine::Compute;
 use wait_ctx::{Route, WaitCtx};
@@ -28,7 +30,7 @@ use super::{
 use crate::{
     evidence::{Answers, Calls},
     plant::{self, Bug},
-    scenario::{ConnectionKind, KeyType, Mix, TlsVersion},
+    scenario::{ConnectionKind, KeyType, Mix, ParkingMethod, TlsVersion},
     server::{LiveCounters, Milestone, Session, SessionProgress},
 };
 
@@ -152,8 +154,8 @@ impl Compute for Checksums {
 
 #[derive(Debug, Clone)]
 pub(super) enum Signing {
-    /// On devices, one engine each; handshakes park.
-    Async(Vec<Arc<Engine<ProfiledSignature>>>),
+    /// On devices, one engine each; handshakes park, in this way.
+    Async(ParkingMethod, Vec<Arc<Engine<ProfiledSignature>>>),
     /// On devices, one engine each; the thread waits.
     Blocking(Vec<Arc<Engine<ProfiledSignature>>>),
     /// On the serving thread, or not at all: only the time is charged.
@@ -242,10 +244,12 @@ impl Protocol for Profiled {
             ProfiledSignature { session: wire.number, kind: KINDS[signature], counted: None };
         let (engine, parks) = match &self.signing {
             // The signature was made when the session began.
-            _ if wire.kind.resumed => (None, false),
-            Signing::Async(engines) => (Some(Arc::clone(engines.get(wire.device)?)), true),
-            Signing::Blocking(engines) => (Some(Arc::clone(engines.get(wire.device)?)), false),
-            Signing::Inline => (None, false),
+            _ if wire.kind.resumed => (None, None),
+            Signing::Async(parking, engines) => {
+                (Some(Arc::clone(engines.get(wire.device)?)), Some(*parking))
+            }
+            Signing::Blocking(engines) => (Some(Arc::clone(engines.get(wire.device)?)), None),
+            Signing::Inline => (None, None),
         };
         let wait_ctx = WaitCtx::new();
         let line = match (route, &self.callbacks) {
@@ -317,18 +321,20 @@ fn received(signed: Signed) -> Signed {
 /// The server's end of a profiled handshake.
 #[derive(Debug)]
 pub(super) struct ProfiledSession {
+    /// First, to be dropped before the wait context: what is parked then tells its engine that it is given up.
+    stage: ProfiledStage,
     end: End,
     work: ProfiledSignature,
     /// The index of its kind in [`KINDS`].
     signature: usize,
     engine: Option<Arc<Engine<ProfiledSignature>>>,
-    parks: bool,
+    /// How it parks; `None` if its thread waits instead.
+    parks: Option<ParkingMethod>,
     /// Its callback, if the session takes it away while it is parked.
     line: Option<Line>,
     wait_ctx: WaitCtx,
     pool: JobPool,
     counts: Rc<SessionCounts>,
-    stage: ProfiledStage,
 }
 
 #[derive(Debug)]
@@ -336,9 +342,37 @@ enum ProfiledStage {
     Hello,
     /// The hello has arrived and no job was free for it.
     Unstarted,
-    Parked(Job<Signed>),
+    Parked(Parked),
     Answered,
     Established,
+}
+
+/// What a parked session waits in.
+#[derive(Debug)]
+enum Parked {
+    Fiber(Job<Signed>),
+    /// Nothing is kept but the request.
+    Replay(Pending<ProfiledSignature>),
+}
+
+impl Parked {
+    /// The signature, or what still waits for it.
+    fn resume(self) -> Result<Signed, Self> {
+        match self {
+            Self::Fiber(job) => Self::after(job.resume()),
+            Self::Replay(mut pending) => match pending.poll_result() {
+                Poll::Ready(signed) => Ok(received(signed)),
+                Poll::Pending => Err(Self::Replay(pending)),
+            },
+        }
+    }
+
+    fn after(step: Step<Signed>) -> Result<Signed, Self> {
+        match step {
+            Step::Finished(signed) => Ok(signed),
+            Step::Paused(job) => Err(Self::Fiber(job)),
+        }
+    }
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -354,21 +388,31 @@ pub(super) enum ProfiledError {
 }
 
 impl ProfiledSession {
-    fn sign(&self) -> Result<Step<Signed>, StartRefused> {
+    /// Asks for the signature: returns it, or what waits for it.
+    fn sign(&self) -> Result<Result<Signed, Parked>, StartRefused> {
         let Some(engine) = self.engine.clone() else {
-            return Ok(Step::Finished(Ok(self.work.checksum())));
+            return Ok(Ok(Ok(self.work.checksum())));
         };
         let counted = Some(Counted::new(self.end.wire().device, self.signature));
         let work = ProfiledSignature { counted, ..self.work };
         let counts = Rc::clone(&self.counts);
+        let ask = move || counts.asked.set(counts.asked.get() + 1);
+        if self.parks == Some(ParkingMethod::Replay) {
+            ask();
+            return Ok(match engine.submit_on(self.wait_ctx.notifier(), work) {
+                Ok(pending) => Parked::Replay(pending).resume(),
+                Err(refused) => Ok(Err(EngineError::Refused(refused.reason))),
+            });
+        }
         let body = move || {
-            counts.asked.set(counts.asked.get() + 1);
+            ask();
             received(engine.run(work))
         };
-        if !self.parks && !plant::armed(Bug::ParkAnyway) {
-            return Ok(Step::Finished(body()));
+        if self.parks.is_none() && !plant::armed(Bug::ParkAnyway) {
+            return Ok(Ok(body()));
         }
-        self.pool.start_with(&self.wait_ctx, body).map_err(|refused| refused.reason)
+        let started = self.pool.start_with(&self.wait_ctx, body);
+        started.map(Parked::after).map_err(|refused| refused.reason)
     }
 
     fn answer(&mut self, signed: Signed) -> Result<(), ProfiledError> {
@@ -406,24 +450,24 @@ impl Session for ProfiledSession {
                     Received::End => return Err(ProfiledError::PeerClosed),
                 },
                 ProfiledStage::Unstarted => match self.sign() {
-                    Ok(Step::Finished(Err(_))) if plant::armed(Bug::HushFailure) => {
+                    Ok(Ok(Err(_))) if plant::armed(Bug::HushFailure) => {
                         return Ok(SessionProgress::Ended);
                     }
-                    Ok(Step::Finished(signed)) => self.answer(signed)?,
-                    Ok(Step::Paused(job)) => {
-                        self.stage = ProfiledStage::Parked(job);
+                    Ok(Ok(signed)) => self.answer(signed)?,
+                    Ok(Err(parked)) => {
+                        self.stage = ProfiledStage::Parked(parked);
                         return Ok(SessionProgress::Waits);
                     }
                     Err(StartRefused::NoJobs { .. }) => return Ok(SessionProgress::WaitsForJob),
                     Err(refused) => return Err(ProfiledError::NoJob(refused)),
                 },
-                ProfiledStage::Parked(job) => match job.resume() {
-                    Step::Finished(Err(_)) if plant::armed(Bug::HushFailure) => {
+                ProfiledStage::Parked(parked) => match parked.resume() {
+                    Ok(Err(_)) if plant::armed(Bug::HushFailure) => {
                         return Ok(SessionProgress::Ended);
                     }
-                    Step::Finished(signed) => self.answer(signed)?,
-                    Step::Paused(job) => {
-                        self.stage = ProfiledStage::Parked(job);
+                    Ok(signed) => self.answer(signed)?,
+                    Err(parked) => {
+                        self.stage = ProfiledStage::Parked(parked);
                         self.watch_peer()?;
                         return Ok(SessionProgress::Waits);
                     }

@@ -8,7 +8,7 @@ use wait_ctx::Route;
 
 use super::wire::End;
 use crate::{
-    evidence::{Answers, Calls},
+    evidence::{Answers, Calls, Replays},
     scenario::ConnectionKind,
     server::Session,
 };
@@ -45,6 +45,11 @@ pub(super) trait Protocol: 'static {
 
     /// How sessions were called back, where that is watched.
     fn calls(&self) -> Option<Calls> {
+        None
+    }
+
+    /// What was seen of handshakes by replay, if they are real and parked so.
+    fn replays(&self) -> Option<Replays> {
         None
     }
 }

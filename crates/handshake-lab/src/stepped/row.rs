@@ -110,7 +110,7 @@ pub(crate) fn run(
     let setting = Setting {
         time,
         routing: plan.routing.clone(),
-        costs: costs.costs(plan.mode, &plan.mix),
+        costs: costs.costs(plan.mode, plan.parking, &plan.mix),
         unprompted_every: Some(unprompted_every),
         heartbeat: plan.heartbeat.map(|every| Heartbeat::new(every, plan.time_box)),
         collects: plan.mode.uses_device()
@@ -132,14 +132,15 @@ pub(crate) fn run(
             let engines =
                 stations.iter().map(|station: &Station<Profiled>| Arc::clone(&station.engine));
             let signing = match plan.mode {
-                Mode::Async => Signing::Async(engines.collect()),
+                Mode::Async => Signing::Async(plan.parking, engines.collect()),
                 Mode::Blocking => Signing::Blocking(engines.collect()),
                 Mode::Software | Mode::FreeSign => Signing::Inline,
             };
             let protocol = Profiled::new(signing, plan.mix.clone(), plan.slow_every);
             world::run(protocol, stations, setting, &fibers)
         }
-        Handshakes::Real => {
+        // Held ones are refused in virtual time.
+        Handshakes::Real | Handshakes::Held => {
             let keys = Arc::new(SoftwareKeys::new());
             let (asked, verified) = (Asked::default(), Verified::default());
             let servers = Fleet::load(plan, fleet, &keys, &asked)?;
@@ -147,14 +148,16 @@ pub(crate) fn run(
             let contexts = contexts(plan, &servers, &stations)?;
             let ca = fleet.first().filter(|_| plan.mode != Mode::FreeSign).map(|pki| &pki.ca);
             let clients = Clients::new(&plan.mix, ca, &verified)?;
-            let protocol = Real { contexts, clients, asked, verified };
+            let (tried, passes) = (None, servers.passes());
+            let protocol = Real { contexts, clients, tried, asked, verified, passes };
             world::run(protocol, stations, setting, &fibers)
         }
     };
     let system = |source: io::Error| RunError::System { row: plan.name.clone(), source };
     let outcome = outcome.map_err(system)?;
     let trace = outcome.trace;
-    let evidence = evidence(plan, outcome);
+    let parked_bytes = costs.parked_bytes(plan.mode, plan.parking);
+    let evidence = RowEvidence { parked_bytes, ..evidence(plan, outcome) };
     let recorder = recorded.recorder.get().map(RefCell::take).unwrap_or_default();
     let device = plan.mode.uses_device();
     let timeline = RowTimeline::of(
@@ -287,6 +290,9 @@ pub(super) fn evidence(plan: &RowPlan, outcome: Outcome) -> RowEvidence {
         verified: outcome.verified,
         answers: outcome.answers,
         calls: outcome.calls,
+        replays: outcome.replays,
+        parked_bytes: None,
+        shortened: None,
         asked: outcome.asked,
         workers: outcome.workers,
         stuck: 0,

@@ -29,6 +29,7 @@ use crate::{
     evidence::{RowEvidence, TraceSummary},
     keys::{self, Asked},
     load::{Clients, Verified},
+    passes::Passes,
     plant::{self, Bug},
     scenario::{Mode, Routing, RowPlan, Wake},
 };
@@ -45,7 +46,7 @@ pub(crate) fn run(
     let setting = Setting {
         time,
         routing: Routing::even(plan.devices.len()),
-        costs: costs.costs(row.mode, &row.mix),
+        costs: costs.costs(row.mode, plan.parking, &row.mix),
         unprompted_every: Some(plan.unprompted_every),
         heartbeat: None,
         collects: false,
@@ -62,15 +63,24 @@ pub(crate) fn run(
         let kinds = Algorithm::ALL.map(|algorithm| (algorithm.sign_kind(), ServiceClass(0)));
         let stations: Vec<Station<Real>> = stations(plan, &kinds, &store, &clock)?;
         let (asked, verified) = (Asked::default(), Verified::default());
+        let passes = row.replays().then(Passes::default);
         let context = |station: &Station<Real>| {
             let key = ssl_async::offload::key_handle(Arc::clone(&station.engine), handle.clone());
-            let chain = vec![pki.certificate.clone()];
-            let config = keys::server_config(chain, keys::counted(key, &asked))?;
-            Ok(SslContext::server(Arc::new(config)).async_mode(parks))
+            let config = match &passes {
+                Some(passes) => plan.trials.server(pki, passes.key(key, &asked), passes)?,
+                None => {
+                    let chain = vec![pki.certificate.clone()];
+                    keys::server_config(chain, keys::counted(key, &asked))?
+                }
+            };
+            let context = SslContext::server(Arc::new(config)).parking(plan.parking.strictly());
+            Ok(context.async_mode(parks))
         };
         let contexts = stations.iter().map(context).collect::<Result<_, rustls::Error>>()?;
         let clients = Clients::new(&row.mix, Some(&pki.ca), &verified)?;
-        let protocol = Real { contexts, clients, asked, verified };
+        let tried = passes.as_ref().map(|_| plan.trials.clients(pki, plan.tls, &verified));
+        let tried = tried.transpose()?;
+        let protocol = Real { contexts, clients, tried, asked, verified, passes };
         world::run(protocol, stations, setting, fibers)
     } else {
         let [fast, slow] = FAST_AND_SLOW;
@@ -78,7 +88,8 @@ pub(crate) fn run(
         let stations: Vec<Station<Profiled>> =
             stations(plan, &kinds, &Arc::new(Checksums), &clock)?;
         let engines = stations.iter().map(|station| Arc::clone(&station.engine)).collect();
-        let signing = if parks { Signing::Async(engines) } else { Signing::Blocking(engines) };
+        let signing =
+            if parks { Signing::Async(plan.parking, engines) } else { Signing::Blocking(engines) };
         let mut protocol = Profiled::new(signing, row.mix.clone(), plan.slow_every);
         if plan.wake == Wake::Callback {
             protocol = protocol.called_back(plan.unset_every);

@@ -31,7 +31,7 @@ use super::{
     worker_job::{Runnable, SteppedWorker},
 };
 use crate::{
-    evidence::{Answers, Calls, DeviceReport, Harm, TraceSummary},
+    evidence::{Answers, Calls, DeviceReport, Harm, Replays, TraceSummary},
     load::LoadReport,
     server::{Limits, LiveCounters, WorkerReport, worker_core::Policy},
 };
@@ -44,6 +44,7 @@ pub(super) struct Outcome {
     pub(super) verified: u64,
     pub(super) answers: Option<Answers>,
     pub(super) calls: Option<Calls>,
+    pub(super) replays: Option<Replays>,
     pub(super) workers: Vec<WorkerReport>,
     pub(super) devices: Vec<DeviceReport>,
     pub(super) trace: TraceSummary,
@@ -490,6 +491,7 @@ impl<P: Protocol> World<P> {
             verified: self.protocol.verified(),
             answers: self.protocol.answers(),
             calls: self.protocol.calls(),
+            replays: self.protocol.replays(),
             workers,
             devices,
             trace,

@@ -13,6 +13,9 @@ pub struct SeedLine {
     pub schema: String,
     pub seed: u64,
     pub real_tls: bool,
+    /// Whether handshakes were parked by replay.
+    #[serde(default)]
+    pub replay: bool,
     /// Handshakes begun in the first run.
     pub handshakes: u64,
     /// Faults that have struck in it.
@@ -34,6 +37,7 @@ impl SeedLine {
             schema: SCHEMA.to_owned(),
             seed,
             real_tls,
+            replay: false,
             handshakes: 0,
             faults: 0,
             cancels: 0,
@@ -53,6 +57,7 @@ impl SwarmReport {
     pub(super) fn take(&mut self, line: &SeedLine) {
         self.seeds += 1;
         self.real_tls_seeds += u64::from(line.real_tls);
+        self.replay_seeds += u64::from(line.replay);
         self.handshakes += line.handshakes;
         self.faults += line.faults;
         self.cancels += line.cancels;

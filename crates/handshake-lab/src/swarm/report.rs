@@ -17,6 +17,9 @@ pub struct SwarmReport {
     /// Seeds run, each of them twice.
     pub seeds: u64,
     pub real_tls_seeds: u64,
+    /// Seeds whose handshakes were parked by replay.
+    #[serde(default)]
+    pub replay_seeds: u64,
     /// Handshakes begun in the first runs.
     pub handshakes: u64,
     /// Faults that have struck in the first runs.
@@ -63,9 +66,10 @@ impl SwarmReport {
         }
         let _ = writeln!(
             out,
-            "{} seeds, each run twice ({} with real TLS): {} handshakes, {} faults, {} cancels; {:.0} seeds a second on {}",
+            "{} seeds, each run twice ({} with real TLS, {} by replay): {} handshakes, {} faults, {} cancels; {:.0} seeds a second on {}",
             self.seeds,
             self.real_tls_seeds,
+            self.replay_seeds,
             self.handshakes,
             self.faults,
             self.cancels,

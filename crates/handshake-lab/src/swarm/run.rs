@@ -24,7 +24,7 @@ use crate::{
     cpu::this_machine,
     error::RunError,
     evidence::{Laws, RowEvidence, TraceSummary},
-    scenario::{KeyType, RowPlan, SWARM, Scenario},
+    scenario::{KeyType, Mix, RowPlan, SWARM, Scenario},
     stepped::{self, CostProfile, Fibers, MOST_WORKERS, SeedPlan},
 };
 
@@ -160,6 +160,7 @@ impl Swarm {
             from: seeds.start,
             seeds: 0,
             real_tls_seeds: 0,
+            replay_seeds: 0,
             handshakes: 0,
             faults: 0,
             cancels: 0,
@@ -222,6 +223,7 @@ impl Recipe {
             faults: evidence.cards(|card| card.faults),
             cancels: evidence.load.hung_up + given_up,
             trace_sha256: trace.hex(),
+            replay: plan.replays(),
             ..SeedLine::new(seed, plan.real_tls, laws)
         })
     }
@@ -229,6 +231,8 @@ impl Recipe {
     fn seed(&self, stacks: &Stacks, plan: &SeedPlan) -> Result<SeedOutcome, SwarmError> {
         let mut row = self.row.clone();
         row.mode = plan.mode;
+        row.parking = plan.parking;
+        row.mix = Mix::uniform(plan.tls, KeyType::P256);
         row.workers = plan.workers;
         let fibers = if plan.few_jobs { &stacks.few } else { &stacks.many };
         let once = || stepped::run_seed(plan, &row, &self.pki, &self.costs, fibers);

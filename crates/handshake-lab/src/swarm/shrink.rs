@@ -85,8 +85,9 @@ impl Shrunk {
             format!("# {}\n# {law}: {detail}\n# The plan that is left:\n", self.summary());
         let _ = writeln!(
             out,
-            "#   {:?}, {} workers, wake by {}, {:?}, {:?}, {:?}, {:?}",
+            "#   {:?}, parked by {}, {} workers, wake by {}, {:?}, {:?}, {:?}, {:?}",
             plan.mode,
+            plan.parking,
             plan.workers,
             plan.wake,
             plan.polling,

@@ -38,8 +38,8 @@ impl Setting {
             thread::sleep(KEY_TAKES);
             sign()
         };
-        let blocking = watched(Arc::clone(&key), block);
-        let in_place = watched(key, move |sign| tokio::task::block_in_place(|| block(sign)));
+        let blocking = watched(Arc::clone(&key), move |_, sign| block(sign));
+        let in_place = watched(key, move |_, sign| tokio::task::block_in_place(|| block(sign)));
         let slow = SlowKey::builder_with_provider(vec![pki.certificate.clone()], &provider)?;
         let slow = slow.threads(THREADS).signing_key(Arc::clone(&blocking))?;
         Ok(Self {

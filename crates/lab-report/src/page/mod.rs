@@ -96,6 +96,8 @@ fn rows(rows: &[RowReport]) -> String {
             number(row.handshakes as f64),
             number(row.failed as f64),
             number(row.unfinished as f64),
+            number(row.parked_peak as f64),
+            row.parked_bytes.map_or_else(|| "-".to_owned(), |bytes| number(bytes / 1024.0)),
         ]
     });
     let mut heads = vec![
@@ -111,11 +113,19 @@ fn rows(rows: &[RowReport]) -> String {
         "handshakes",
         "failed",
         "unfinished",
+        "parked at most",
+        "KiB parked each",
     ];
     let mut lines: Vec<Vec<String>> = lines.collect();
-    if rows.iter().all(|row| row.offered_per_s.is_none()) {
-        heads.remove(1);
-        lines.iter_mut().for_each(|line| drop(line.remove(1)));
+    // The columns that no row fills, from the right.
+    let unused = [
+        (13, rows.iter().all(|row| row.parked_bytes.is_none())),
+        (12, rows.iter().all(|row| row.parked_peak == 0)),
+        (1, rows.iter().all(|row| row.offered_per_s.is_none())),
+    ];
+    for (column, _) in unused.into_iter().filter(|(_, unused)| *unused) {
+        heads.remove(column);
+        lines.iter_mut().for_each(|line| drop(line.remove(column)));
     }
     table("Rows side by side", &heads, &lines)
 }

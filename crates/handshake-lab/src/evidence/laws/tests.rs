@@ -36,6 +36,8 @@ fn healthy(mode: &str) -> RowEvidence {
         accepted: 10,
         handshakes: 10,
         parks: parked,
+        parked_peak: parked,
+        dropped: given_up,
         tokens: parked,
         resumes: parked,
         unprompted_resumes: 1,
@@ -49,6 +51,9 @@ fn healthy(mode: &str) -> RowEvidence {
         verified: 10,
         answers: None,
         calls: None,
+        replays: None,
+        parked_bytes: None,
+        shortened: None,
         asked,
         workers: vec![worker],
         stuck: 0,
@@ -174,6 +179,32 @@ fn l5_is_broken_by_a_job_that_would_not_be_cancelled() {
     breaks("L5", "async", |row| {
         row.answers = Some(Answers { computed: 10, received: 9, ..Answers::default() });
     });
+}
+
+#[test]
+fn l16_is_broken_by_a_replay_that_shows() {
+    let healthy = Replays { handed: 10, resolved: 10, ..Replays::default() };
+    breaks("L16", "async", |row| row.replays = Some(Replays { unasked: 1, ..healthy }));
+    breaks("L16", "async", |row| row.replays = Some(Replays { resolved: 11, ..healthy }));
+    breaks("L16", "async", |row| row.replays = Some(Replays { misled: 1, ..healthy }));
+    breaks("L16", "async", |row| row.replays = Some(Replays { refused_early: 1, ..healthy }));
+    let mut row = healthy_replay(healthy);
+    row.asked += 1;
+    assert_eq!(broken(&row), ["L2", "L16"]);
+}
+
+#[test]
+fn l16_allows_what_was_done_on_purpose() {
+    let told =
+        Replays { handed: 10, resolved: 12, retried: 2, contradicted: 1, ..Replays::default() };
+    let mut row = healthy_replay(told);
+    row.asked += 1;
+    (row.workers[0].failed, row.load.failed) = (1, 1);
+    assert_eq!(broken(&row), Vec::<String>::new());
+}
+
+fn healthy_replay(replays: Replays) -> RowEvidence {
+    RowEvidence { replays: Some(replays), ..healthy("async") }
 }
 
 #[test]
