@@ -46,7 +46,7 @@ fn json_is_one_document_and_nothing_else() {
     let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one document");
     assert_eq!(document["schema"], "layby.results/1");
     assert_eq!(document["seed"], 7);
-    assert_eq!(document["rows"].as_array().map(Vec::len), Some(6));
+    assert_eq!(document["rows"].as_array().map(Vec::len), Some(7));
     assert!(document["trace_sha256"].is_null());
 }
 

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 struct SearchingAllocator;
 
 /// Unlike anything else that these tests free.
-pub(crate) const PATTERN: [u8; 24] = *b"\xA5secret to be wiped!\x5A\xC3\x3C\xFE";
+/// A static: a constant would be copied to the stack wherever it is used, and from there into what new values leave unset.
+pub(crate) static PATTERN: [u8; 24] = *b"\xA5secret to be wiped!\x5A\xC3\x3C\xFE";
 
 static FOUND: AtomicUsize = AtomicUsize::new(0);
 
