@@ -18,18 +18,18 @@ use crate::work::{RequestId, Work};
 
 /// Requests that wait for their next attempt.
 pub(crate) struct Attempts<W: Work> {
-    waiting: Mutex<Waiting<W>>,
+    waiting: Mutex<ByDueTime<W>>,
     /// Seeds the jitter, so that two processes do not call the device in step.
     seed: RandomState,
 }
 
-struct Waiting<W: Work> {
+struct ByDueTime<W: Work> {
     by_time: BTreeSet<(Duration, RequestId)>,
     /// The request of each, and its time. No peer chooses the numbers, so a fast hash is safe.
     requests: FxHashMap<RequestId, (Duration, Request<W>)>,
 }
 
-impl<W: Work> Waiting<W> {
+impl<W: Work> ByDueTime<W> {
     fn new() -> Self {
         Self { by_time: BTreeSet::new(), requests: FxHashMap::default() }
     }
@@ -67,7 +67,7 @@ fn pause_after(error: &EngineError, n: u32, jitter: u32) -> Option<Duration> {
 
 impl<W: Work> Attempts<W> {
     pub(crate) fn new() -> Self {
-        Self { waiting: Mutex::new(Waiting::new()), seed: RandomState::new() }
+        Self { waiting: Mutex::new(ByDueTime::new()), seed: RandomState::new() }
     }
 
     /// When the next attempt is due.
@@ -105,7 +105,7 @@ impl<W: Work> Attempts<W> {
 
     /// Drops all that wait.
     pub(crate) fn clear(&self) {
-        let waiting = core::mem::replace(&mut *lock(&self.waiting), Waiting::new());
+        let waiting = core::mem::replace(&mut *lock(&self.waiting), ByDueTime::new());
         waiting.requests.into_values().for_each(|(_, request)| drop(request.into_work()));
     }
 }

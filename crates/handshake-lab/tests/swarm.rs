@@ -31,7 +31,7 @@ fn two_hundred_seeds_break_no_law() {
         .collect();
     assert_eq!(
         laws,
-        ["L1", "L2", "L3", "L4", "L5", "L7", "L8", "L9", "L11", "L12", "L13", "L14", "L15"]
+        ["L1", "L2", "L3", "L4", "L5", "L7", "L8", "L9", "L11", "L12", "L13", "L14", "L15", "L16"]
     );
 }
 

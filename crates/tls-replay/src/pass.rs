@@ -25,7 +25,7 @@ pub(crate) enum Mode {
 thread_local! {
     static MODE: Cell<Mode> = const { Cell::new(Mode::Live) };
     static RECORD: RefCell<Option<Box<Record>>> = const { RefCell::new(None) };
-    static QUESTION: Cell<Option<Question>> = const { Cell::new(None) };
+    static QUESTION: Cell<Option<HookCall>> = const { Cell::new(None) };
     static POSTPONED: RefCell<Option<Context>> = const { RefCell::new(None) };
     static PROBED: Cell<bool> = const { Cell::new(false) };
 }
@@ -41,7 +41,7 @@ pub(crate) fn run<T>(
     work: impl FnOnce() -> T,
 ) -> (Box<Record>, T) {
     /// Restores what was before, also if `work` panics.
-    struct Restore(Mode, Option<Question>, Option<Box<Record>>);
+    struct Restore(Mode, Option<HookCall>, Option<Box<Record>>);
     impl Drop for Restore {
         fn drop(&mut self) {
             MODE.set(self.0);
@@ -97,7 +97,7 @@ pub(crate) fn call_postponable<H: ?Sized, T>(
     let restore = Restore(POSTPONED.take());
     // A group computes by itself where the client cannot be served in another way any more.
     let may_give_up = asked != Asked::KeyExchange || !with(|record| record.has_retried);
-    let question = Question { asked, hook: place(hook), may_give_up };
+    let question = HookCall { asked, hook: place(hook), may_give_up };
     let answer = call_in(Some(question), || ask(hook));
     let postponed = POSTPONED.take();
     drop(restore);
@@ -107,8 +107,8 @@ pub(crate) fn call_postponable<H: ?Sized, T>(
     }
 }
 
-fn call_in<T>(question: Option<Question>, hook: impl FnOnce() -> T) -> T {
-    struct Restore(Mode, Option<Question>);
+fn call_in<T>(question: Option<HookCall>, hook: impl FnOnce() -> T) -> T {
+    struct Restore(Mode, Option<HookCall>);
     impl Drop for Restore {
         fn drop(&mut self) {
             MODE.set(self.0);
@@ -177,7 +177,7 @@ pub enum Asked {
 
 /// What rustls asks now.
 #[derive(Clone, Copy)]
-struct Question {
+struct HookCall {
     asked: Asked,
     /// The hook that it asks.
     hook: Place,
@@ -202,7 +202,7 @@ pub fn is_asked<H: ?Sized>(hook: &H) -> bool {
 pub fn hand_on<O: ?Sized, I: ?Sized, T>(outer: &O, inner: &I, call: impl FnOnce(&I) -> T) -> T {
     let before = QUESTION.get();
     if let Some(question) = before.filter(|question| question.hook == place(outer)) {
-        QUESTION.set(Some(Question { hook: place(inner), ..question }));
+        QUESTION.set(Some(HookCall { hook: place(inner), ..question }));
     }
     let answer = call(inner);
     // After a panic the caller of the outer hook does it.
