@@ -94,9 +94,12 @@ fn the_pages_are_well_in_a_real_browser() {
     let directory = tempfile::tempdir().expect("a directory");
     let small =
         ["--clock", "virtual", "--set", "load.handshakes=profiled", "--set", "load.seconds=0.5"];
-    for (name, args) in
-        [("a", &["sim", "device-reset"][..]), ("b", &["sim", "deadline-fallback"]), ("c", &["sim"])]
-    {
+    for (name, args) in [
+        ("a", &["sim", "device-reset"][..]),
+        ("again", &["sim", "device-reset"]),
+        ("b", &["sim", "deadline-fallback"]),
+        ("c", &["sim"]),
+    ] {
         let mut args = args.to_vec();
         if name == "c" {
             args.extend(small);
@@ -105,7 +108,7 @@ fn the_pages_are_well_in_a_real_browser() {
         let ran = lab(directory.path(), &args);
         assert!(ran.status.success(), "{}", ran.stderr);
     }
-    let ran = lab(directory.path(), &["diff", "a", "b", "--report", "."]);
+    let ran = lab(directory.path(), &["diff", "a", "again", "--report", "."]);
     assert!(ran.status.success(), "{}", ran.stderr);
     for (page, plots) in
         [("a/report.html", 9), ("b/report.html", 8), ("c/report.html", 8), ("diff.html", 4)]

@@ -84,7 +84,6 @@ fn rows(rows: &[RowReport]) -> String {
     let lines = rows.iter().map(|row| {
         vec![
             escape(&row.name),
-            row.offered_per_s.map_or_else(|| "-".to_owned(), number),
             bar(row.handshakes_per_s, fastest),
             number(row.latency_ms.p50),
             bar(row.latency_ms.p99, slowest),
@@ -96,13 +95,10 @@ fn rows(rows: &[RowReport]) -> String {
             number(row.handshakes as f64),
             number(row.failed as f64),
             number(row.unfinished as f64),
-            number(row.parked_peak as f64),
-            row.parked_bytes.map_or_else(|| "-".to_owned(), |bytes| number(bytes / 1024.0)),
         ]
     });
-    let mut heads = vec![
+    let heads = [
         "row",
-        "offered a second",
         "handshakes a second",
         "p50 ms",
         "p99 ms",
@@ -113,20 +109,8 @@ fn rows(rows: &[RowReport]) -> String {
         "handshakes",
         "failed",
         "unfinished",
-        "parked at most",
-        "KiB parked each",
     ];
-    let mut lines: Vec<Vec<String>> = lines.collect();
-    // The columns that no row fills, from the right.
-    let unused = [
-        (13, rows.iter().all(|row| row.parked_bytes.is_none())),
-        (12, rows.iter().all(|row| row.parked_peak == 0)),
-        (1, rows.iter().all(|row| row.offered_per_s.is_none())),
-    ];
-    for (column, _) in unused.into_iter().filter(|(_, unused)| *unused) {
-        heads.remove(column);
-        lines.iter_mut().for_each(|line| drop(line.remove(column)));
-    }
+    let lines: Vec<Vec<String>> = lines.collect();
     table("Rows side by side", &heads, &lines)
 }
 
