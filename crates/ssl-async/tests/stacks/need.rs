@@ -17,8 +17,9 @@ const PACKETS: [&str; 4] =
 
 /// Half of the usable stack. The other half is for the application's hooks and for later releases.
 const LIMIT: usize = 128 * 1024;
-/// By how many per cent a packet may exceed the documented figure, on another processor for instance.
-const TOLERANCE: usize = 20;
+/// By how many bytes a packet may exceed the documented figure. aws-lc chooses its code by the processor: RSA of
+/// TLS 1.2 uses 6 KiB on one and 11 KiB on another.
+const TOLERANCE: usize = 16 * 1024;
 
 /// Runs `f` as the only job of a pool. Returns its result and the bytes of stack it used.
 fn measure<T: 'static>(f: impl FnOnce() -> T + 'static) -> (T, usize) {
@@ -141,9 +142,8 @@ fn no_packet_needs_more_than_half_of_the_default_stack() {
             documented(&text, &name).unwrap_or_else(|| panic!("docs/figures.md: no row {name}"));
         for ((packet, measured), said) in PACKETS.iter().zip(measured).zip(said) {
             assert!(measured <= LIMIT, "{name}, {packet}: {measured} bytes of stack");
-            let allowed = said + said * TOLERANCE / 100;
             assert!(
-                measured <= allowed,
+                measured <= said + TOLERANCE,
                 "{name}, {packet}: {measured} bytes of stack, docs/figures.md says {said}; LAYBY_RECORD=1 records it"
             );
         }
