@@ -1,43 +1,59 @@
-//! Further attempts of requests that the device failed.
+//! Further attempts of requests that the device failed: when the next one is due, and those that wait for theirs.
 //!
-//! A request that waits for its next attempt is kept here and belongs to no device. It can still be cancelled, sent to the
-//! standby or ended by its deadline, and then is taken out.
+//! A request that waits for its next attempt is kept in the [backlog](crate::backlog) of its device. It can still be
+//! cancelled, sent to the standby or ended by its deadline, and then is taken out.
 
 use core::hash::BuildHasher;
 use core::time::Duration;
 use std::collections::BTreeSet;
 use std::hash::RandomState;
-use std::sync::Mutex;
 
 use rustc_hash::FxHashMap;
 
 use crate::error::{DeviceError, EngineError};
-use crate::request::Request;
-use crate::sync::lock;
-use crate::work::{RequestId, Work};
+use crate::work::RequestId;
 
-/// Requests that wait for their next attempt.
-pub(crate) struct Attempts<W: Work> {
-    waiting: Mutex<ByDueTime<W>>,
-    /// Seeds the jitter, so that two processes do not call the device in step.
-    seed: RandomState,
-}
-
-struct ByDueTime<W: Work> {
+/// Requests that wait for their next attempt. Pure bookkeeping, generic over what waits.
+pub(crate) struct Later<R> {
     by_time: BTreeSet<(Duration, RequestId)>,
     /// The request of each, and its time. No peer chooses the numbers, so a fast hash is safe.
-    requests: FxHashMap<RequestId, (Duration, Request<W>)>,
+    requests: FxHashMap<RequestId, (Duration, R)>,
 }
 
-impl<W: Work> ByDueTime<W> {
-    fn new() -> Self {
+impl<R> Later<R> {
+    pub(crate) fn new() -> Self {
         Self { by_time: BTreeSet::new(), requests: FxHashMap::default() }
     }
 
-    fn remove(&mut self, id: RequestId) -> Option<Request<W>> {
+    /// When the next attempt is due.
+    pub(crate) fn next(&self) -> Option<Duration> {
+        self.by_time.first().map(|(due, _)| *due)
+    }
+
+    pub(crate) fn insert(&mut self, at: Duration, id: RequestId, request: R) {
+        self.by_time.insert((at, id));
+        self.requests.insert(id, (at, request));
+    }
+
+    pub(crate) fn contains(&self, id: RequestId) -> bool {
+        self.requests.contains_key(&id)
+    }
+
+    /// Takes a request out before its time.
+    pub(crate) fn take(&mut self, id: RequestId) -> Option<R> {
         let (at, request) = self.requests.remove(&id)?;
         self.by_time.remove(&(at, id));
         Some(request)
+    }
+
+    pub(crate) fn take_due(&mut self, now: Duration) -> Option<R> {
+        let (_, id) = *self.by_time.first().filter(|(due, _)| *due <= now)?;
+        self.take(id)
+    }
+
+    pub(crate) fn take_all(&mut self) -> Vec<R> {
+        self.by_time.clear();
+        self.requests.drain().map(|(_, (_, request))| request).collect()
     }
 }
 
@@ -65,48 +81,14 @@ fn pause_after(error: &EngineError, n: u32, jitter: u32) -> Option<Duration> {
     }
 }
 
-impl<W: Work> Attempts<W> {
-    pub(crate) fn new() -> Self {
-        Self { waiting: Mutex::new(ByDueTime::new()), seed: RandomState::new() }
-    }
+/// Chooses the pauses. Each engine has a seed of its own, so that two processes do not call the device in step.
+#[derive(Default)]
+pub(crate) struct Pauses(RandomState);
 
-    /// When the next attempt is due.
-    pub(crate) fn next(&self) -> Option<Duration> {
-        lock(&self.waiting).by_time.first().map(|(due, _)| *due)
-    }
-
-    /// The pause before the next attempt of a request that has failed `n` times, if another may end otherwise.
-    pub(crate) fn pause(&self, id: RequestId, n: u32, error: &EngineError) -> Option<Duration> {
-        pause_after(error, n, (self.seed.hash_one((id.0, n)) % 1_000) as u32)
-    }
-
-    pub(crate) fn insert(&self, at: Duration, request: Request<W>) {
-        let mut waiting = lock(&self.waiting);
-        waiting.by_time.insert((at, request.id()));
-        let replaced = waiting.requests.insert(request.id(), (at, request));
-        drop(waiting);
-        drop(replaced);
-    }
-
-    pub(crate) fn contains(&self, id: RequestId) -> bool {
-        lock(&self.waiting).requests.contains_key(&id)
-    }
-
-    /// Takes a request out before its time.
-    pub(crate) fn take(&self, id: RequestId) -> Option<Request<W>> {
-        lock(&self.waiting).remove(id)
-    }
-
-    pub(crate) fn take_due(&self, now: Duration) -> Option<Request<W>> {
-        let mut waiting = lock(&self.waiting);
-        let (_, id) = *waiting.by_time.first().filter(|(due, _)| *due <= now)?;
-        waiting.remove(id)
-    }
-
-    /// Drops all that wait.
-    pub(crate) fn clear(&self) {
-        let waiting = core::mem::replace(&mut *lock(&self.waiting), ByDueTime::new());
-        waiting.requests.into_values().for_each(|(_, request)| drop(request.into_work()));
+impl Pauses {
+    /// The pause before the next attempt of a request that a device has failed `n` times, if another may end otherwise.
+    pub(crate) fn after(&self, id: RequestId, n: u32, error: &EngineError) -> Option<Duration> {
+        pause_after(error, n, (self.0.hash_one((id.0, n)) % 1_000) as u32)
     }
 }
 

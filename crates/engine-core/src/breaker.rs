@@ -38,15 +38,19 @@ pub struct BreakerPolicy {
 }
 
 /// A share of failed calls that opens a breaker. For a device that works on several requests at once: one hiccup of it
-/// fails them all, which is a row of failures and yet one event.
+/// fails them all, which is a row of failures and yet one event. So the calls are always counted over at least twice as many
+/// as the device has lately held at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FailedShare {
     /// In percent, of the last [`calls`](Self::calls).
     pub percent: u32,
-    /// Of how many calls, at least 1: above the number of calls that the device works on at once. With fewer calls since
-    /// the breaker closed it stays closed.
+    /// Of how many calls at least; of twice as many as the device held at once, if that is more. With fewer calls since the
+    /// breaker closed it stays closed.
     pub calls: u32,
 }
+
+/// The most calls that are remembered: a few kilobytes.
+const MOST_CALLS: usize = 1 << 16;
 
 /// The shortest interval: with a shorter one a driver would do nothing else.
 const SHORTEST_CHECK: Duration = Duration::from_millis(1);
@@ -68,7 +72,8 @@ impl BreakerPolicy {
         Self { failures, ..self }
     }
 
-    /// Opens when `percent` of the last `calls` have failed, however they lie.
+    /// Opens when `percent` of the last `calls` have failed, or of twice as many as the device held at once if that is more,
+    /// in whatever order.
     pub const fn failed_share(self, percent: u32, calls: u32) -> Self {
         Self { share: Some(FailedShare { percent, calls }), ..self }
     }
@@ -103,7 +108,11 @@ pub(crate) struct Breaker {
     /// With a [`FailedShare`], which of the last calls have failed, oldest first. Empty unless closed.
     calls: VecDeque<bool>,
     /// How many of them.
-    failed: u32,
+    failed: usize,
+    /// The most requests that the device held at once, in the present window of calls and in the one before it.
+    most_held: [usize; 2],
+    /// Calls of the present window.
+    in_window: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,6 +130,8 @@ impl Breaker {
             health_due: Duration::ZERO,
             calls: VecDeque::new(),
             failed: 0,
+            most_held: [0; 2],
+            in_window: 0,
         }
     }
 
@@ -141,13 +152,13 @@ impl Breaker {
         }
     }
 
-    /// The device has carried out a request.
-    pub(crate) fn handle_success(&mut self) {
+    /// The device has carried out a request, one of the `held` that it had.
+    pub(crate) fn handle_success(&mut self, held: usize) {
         match self.phase {
             Phase::Closed { .. } => {
                 self.phase = Phase::Closed { failures: 0 };
                 // A success never raises the share.
-                let _ = self.count(false);
+                let _ = self.count(false, held);
             }
             Phase::HalfOpen { .. } => self.phase = Phase::Closed { failures: 0 },
             // Submitted before the breaker opened: a late success does not close it.
@@ -162,14 +173,14 @@ impl Breaker {
         }
     }
 
-    /// The device has failed a request. True if that opens the breaker.
+    /// The device has failed a request, one of the `held` that it had. True if that opens the breaker.
     #[must_use = "requests in flight have to be moved to the standby"]
-    pub(crate) fn handle_failure(&mut self, now: Duration) -> bool {
+    pub(crate) fn handle_failure(&mut self, now: Duration, held: usize) -> bool {
         match &mut self.phase {
             Phase::Closed { failures } => {
                 *failures += 1;
                 let in_a_row = *failures >= self.policy.failures.max(1);
-                let opens = self.count(true).unwrap_or(in_a_row);
+                let opens = self.count(true, held).unwrap_or(in_a_row);
                 opens && self.open(now)
             }
             Phase::HalfOpen { .. } => self.open(now),
@@ -209,21 +220,31 @@ impl Breaker {
     }
 
     /// Counts a call, and returns whether the share of failed ones is too high. `None` without a [`FailedShare`].
-    fn count(&mut self, failed: bool) -> Option<bool> {
+    fn count(&mut self, failed: bool, held: usize) -> Option<bool> {
         let FailedShare { percent, calls } = self.policy.share?;
-        let calls = calls.max(1);
-        if self.calls.len() >= calls as usize && self.calls.pop_front() == Some(true) {
-            self.failed -= 1;
-        }
+        self.most_held[0] = self.most_held[0].max(held);
+        let at_once = self.most_held[0].max(self.most_held[1]);
+        let calls = at_once.saturating_mul(2).max(calls as usize).clamp(1, MOST_CALLS);
         self.calls.push_back(failed);
-        self.failed += u32::from(failed);
-        let enough = self.calls.len() >= calls as usize;
-        Some(enough && u64::from(self.failed) * 100 >= u64::from(percent) * u64::from(calls))
+        self.failed += usize::from(failed);
+        while self.calls.len() > calls {
+            self.failed -= usize::from(self.calls.pop_front() == Some(true));
+        }
+        self.in_window += 1;
+        if self.in_window >= calls {
+            // A device that once held many and now holds few is judged by few calls again, but not before these are over.
+            self.most_held = [0, self.most_held[0]];
+            self.in_window = 0;
+        }
+        let enough = self.calls.len() >= calls;
+        Some(enough && self.failed as u64 * 100 >= u64::from(percent) * calls as u64)
     }
 
     fn open(&mut self, now: Duration) -> bool {
         self.calls.clear();
         self.failed = 0;
+        self.most_held = [0; 2];
+        self.in_window = 0;
         self.phase = Phase::Open { until: now.saturating_add(self.policy.pause) };
         true
     }
@@ -259,27 +280,27 @@ mod tests {
     #[test]
     fn it_opens_after_failures_in_a_row_and_closes_after_one_good_probe() {
         let mut breaker = breaker(3);
-        assert!(!breaker.handle_failure(at(0)));
-        assert!(!breaker.handle_failure(at(0)));
-        breaker.handle_success();
-        assert!(!breaker.handle_failure(at(1)));
-        assert!(!breaker.handle_failure(at(1)));
-        assert!(breaker.handle_failure(at(1)));
+        assert!(!breaker.handle_failure(at(0), 1));
+        assert!(!breaker.handle_failure(at(0), 1));
+        breaker.handle_success(1);
+        assert!(!breaker.handle_failure(at(1), 1));
+        assert!(!breaker.handle_failure(at(1), 1));
+        assert!(breaker.handle_failure(at(1), 1));
         assert!(!breaker.admit(at(10)));
-        breaker.handle_success(); // of a request from before
+        breaker.handle_success(1); // of a request from before
         assert_eq!(breaker.state(at(10)), BreakerState::Open);
         assert!(breaker.admit(at(11)), "the probe");
         assert!(!breaker.admit(at(11)), "one at a time");
-        breaker.handle_success();
+        breaker.handle_success(1);
         assert_eq!(breaker.state(at(11)), BreakerState::Closed);
     }
 
     #[test]
     fn a_probe_that_fails_opens_it_again_and_one_without_an_answer_is_followed_by_another() {
         let mut breaker = breaker(1);
-        assert!(breaker.handle_failure(at(0)));
+        assert!(breaker.handle_failure(at(0), 1));
         assert!(breaker.admit(at(10)));
-        assert!(breaker.handle_failure(at(12)));
+        assert!(breaker.handle_failure(at(12), 1));
         assert!(!breaker.admit(at(21)));
         assert!(breaker.admit(at(22)));
         assert!(!breaker.admit(at(31)));
@@ -292,23 +313,47 @@ mod tests {
         let policy = BreakerPolicy::default().failed_share(50, 16).pause(PAUSE);
         let mut breaker = Breaker::new(policy);
         for _ in 0..8 {
-            breaker.handle_success();
+            breaker.handle_success(1);
         }
         for _ in 0..7 {
-            assert!(!breaker.handle_failure(at(0)));
+            assert!(!breaker.handle_failure(at(0), 1));
         }
         for _ in 0..9 {
-            breaker.handle_success();
+            breaker.handle_success(1);
         }
         // From here on every second call fails.
         let tripped = (0..16).any(|_| {
-            breaker.handle_success();
-            breaker.handle_failure(at(1))
+            breaker.handle_success(1);
+            breaker.handle_failure(at(1), 1)
         });
         assert!(tripped);
         assert!(breaker.admit(at(11)), "the probe");
-        breaker.handle_success();
-        assert!(!breaker.handle_failure(at(12)), "it begins anew");
+        breaker.handle_success(1);
+        assert!(!breaker.handle_failure(at(12), 1), "it begins anew");
+    }
+
+    /// Whatever the policy says: the number of requests at once is the device's.
+    #[test]
+    fn one_hiccup_of_all_that_the_device_holds_does_not_open_it_and_a_second_one_does() {
+        let policy = BreakerPolicy::default().failed_share(50, 16).pause(PAUSE);
+        let mut breaker = Breaker::new(policy);
+        let mut hiccup = || (1..=100).rev().any(|held| breaker.handle_failure(at(0), held));
+        assert!(!hiccup());
+        assert!(hiccup());
+        // With one request at a time, the policy's number of calls decides again.
+        assert!(breaker.admit(at(11)), "the probe");
+        breaker.handle_success(1);
+        let failures = (1..).find(|_| breaker.handle_failure(at(12), 1));
+        assert_eq!(failures, Some(16));
+    }
+
+    #[test]
+    fn a_device_that_held_many_once_is_judged_by_few_calls_again() {
+        let mut breaker = Breaker::new(BreakerPolicy::default().failed_share(50, 16).pause(PAUSE));
+        (1..=100).for_each(|held| breaker.handle_success(held));
+        (0..1_000).for_each(|_| breaker.handle_success(1));
+        let failures = (1..).find(|_| breaker.handle_failure(at(0), 1));
+        assert_eq!(failures, Some(8));
     }
 
     #[test]
@@ -326,14 +371,14 @@ mod tests {
         /// An open breaker admits no request before its pause is over, and always one after.
         #[test]
         fn an_open_breaker_admits_no_request_and_no_breaker_stays_open_for_ever(
-            events in prop::collection::vec((0u8..5, 0u64..15), 1..80), failures in 1u32..4, by_share: bool,
+            events in prop::collection::vec((0u8..5, 0u64..15, 1usize..9), 1..80), failures in 1u32..4, by_share: bool,
         ) {
             let mut breaker = breaker(failures);
             if by_share {
                 breaker.policy = breaker.policy.failed_share(50, failures);
             }
             let (mut now, mut opened) = (at(0), None);
-            for (event, later) in events {
+            for (event, later, held) in events {
                 now += at(later);
                 let tripped = match event {
                     0 => {
@@ -346,10 +391,10 @@ mod tests {
                         false
                     }
                     1 => {
-                        breaker.handle_success();
+                        breaker.handle_success(held);
                         false
                     }
-                    2 => breaker.handle_failure(now),
+                    2 => breaker.handle_failure(now, held),
                     3 => {
                         breaker.handle_refusal();
                         false
@@ -362,7 +407,7 @@ mod tests {
                 }
             }
             prop_assert!(breaker.admit(now + 2 * PAUSE));
-            prop_assert_eq!(breaker.failed as usize, breaker.calls.iter().filter(|failed| **failed).count());
+            prop_assert_eq!(breaker.failed, breaker.calls.iter().filter(|failed| **failed).count());
         }
     }
 }

@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Condvar, Mutex, Weak};
 
 use crate::accelerator::{Accelerator, RoomNotice};
-use crate::attempts::Attempts;
+use crate::attempts::Pauses;
 use crate::breaker::{Breaker, BreakerPolicy};
 use crate::clock::{Clock, MonotonicClock};
 use crate::device::Device;
@@ -86,7 +86,8 @@ impl<W: Work> EngineBuilder<W> {
         self
     }
 
-    /// Submits nothing to a failing device for a while. No breaker by default.
+    /// Submits nothing to a failing device for a while, and nothing to a failing standby: each has a breaker of its own, by
+    /// this policy. While both are open, operations are refused. No breaker by default.
     pub fn breaker(mut self, policy: BreakerPolicy) -> Self {
         self.breaker = Some(policy);
         self
@@ -108,8 +109,9 @@ impl<W: Work> EngineBuilder<W> {
                 CheckPolicy::Required => false,
             };
             let device = Device::new(device, &meter);
-            let (meter, waker) = (Arc::clone(&meter), waker.clone());
-            DeviceQueue::new(role, device, on_full, self.queue_bound, check_all, meter, waker)
+            let breaker = self.breaker.map(Breaker::new);
+            let shared = (Arc::clone(&meter), waker.clone());
+            DeviceQueue::new(role, device, on_full, self.queue_bound, check_all, breaker, shared)
         };
         let device = queue(Role::Device, self.device, self.on_full);
         // A request that falls back has no owner who could be woken to submit it.
@@ -123,8 +125,7 @@ impl<W: Work> EngineBuilder<W> {
             waker: waker.clone(),
             device,
             standby,
-            breaker: self.breaker.map(|policy| Mutex::new(Breaker::new(policy))),
-            attempts: Attempts::new(),
+            pauses: Pauses::default(),
             registry: Mutex::new(Registry::new()),
             emptied: Condvar::new(),
             relies_on_threads,

@@ -1,4 +1,4 @@
-//! A device with the bounded backlog before its rings.
+//! A device with the bounded backlog before its rings, and with its breaker.
 //!
 //! ```text
 //!   enter --> device          while nothing waits and its ring has room
@@ -8,6 +8,9 @@
 //!     |
 //!     +------- pump --> permit -- wake --> job -- retry --> device     OnFull::Notify: its owner waits for a permit
 //! ```
+//!
+//! A request that the device failed, and that is to be attempted again, waits in the backlog too, until its time. So a
+//! request is in the backlog, or the device has it, or it is on its way between the two.
 //!
 //! The waiting requests are behind one lock, which is held for bookkeeping only: the device and wakers are called without it.
 //!
@@ -20,6 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::accelerator::DeviceRefused;
 use crate::backlog::{Backlog, Grant, Replaced, Waiting, Withdrawn};
+use crate::breaker::{Breaker, BreakerState};
 use crate::device::Device;
 use crate::error::{DeviceError, EngineError};
 use crate::fifo::Position;
@@ -42,7 +46,10 @@ pub(crate) struct DeviceQueue<W: Work> {
     needs_poll: bool,
     meter: Arc<Meter>,
     waker: DriverWaker,
+    pub(crate) breaker: Option<Mutex<Breaker>>,
     backlog: Mutex<RequestBacklog<W>>,
+    /// Requests that the device holds. Counted before they are submitted, because a completion may overtake that.
+    held: AtomicUsize,
     /// Requests that are queued or being submitted: while it is not zero, a new request of any kind goes to the end of
     /// its queue instead of overtaking. Written under the lock.
     waiting: AtomicUsize,
@@ -99,8 +106,8 @@ impl<W: Work> DeviceQueue<W> {
         on_full: OnFull,
         bound: usize,
         check_all: bool,
-        meter: Arc<Meter>,
-        waker: DriverWaker,
+        breaker: Option<Breaker>,
+        (meter, waker): (Arc<Meter>, DriverWaker),
     ) -> Self {
         let needs_poll = device.get().capabilities().needs_poll;
         Self {
@@ -111,7 +118,9 @@ impl<W: Work> DeviceQueue<W> {
             needs_poll,
             meter,
             waker,
+            breaker: breaker.map(Mutex::new),
             backlog: Mutex::new(Backlog::new(bound)),
+            held: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             permits: AtomicUsize::new(0),
             pump_calls: AtomicUsize::new(0),
@@ -132,7 +141,34 @@ impl<W: Work> DeviceQueue<W> {
         self.waiting.load(Ordering::Acquire) > 0
     }
 
-    /// Gives a new request to the device or to the backlog before it.
+    /// Whether the breaker lets the device have one more request. Half-open, a yes makes that request the probe.
+    pub(crate) fn admit(&self) -> bool {
+        let Some(breaker) = &self.breaker else { return true };
+        lock(breaker).admit(self.meter.now())
+    }
+
+    /// Whether the breaker is open.
+    pub(crate) fn is_shut_off(&self) -> bool {
+        self.breaker.as_ref().is_some_and(|breaker| lock(breaker).is_open(self.meter.now()))
+    }
+
+    /// The state of the breaker; closed if there is none.
+    pub(crate) fn breaker_state(&self) -> BreakerState {
+        let Some(breaker) = &self.breaker else { return BreakerState::Closed };
+        lock(breaker).state(self.meter.now())
+    }
+
+    /// Counts a request that the device has ended, and returns how many it held with that one.
+    pub(crate) fn let_go(&self) -> usize {
+        self.held.fetch_sub(1, Ordering::Relaxed)
+    }
+
+    /// How many requests the device holds.
+    pub(crate) fn n_held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
+    }
+
+    /// Gives a request, which is new or due for another attempt, to the device or to the backlog before it.
     pub(crate) fn enter(&self, state: &RequestState<W>, request: Request<W>) -> Entered<W> {
         let kind = state.kind;
         let others_first =
@@ -213,6 +249,34 @@ impl<W: Work> DeviceQueue<W> {
         }
     }
 
+    /// Keeps a request that the device has failed until its next attempt.
+    pub(crate) fn postpone(&self, at: Duration, request: Request<W>) {
+        let state = Arc::clone(request.state());
+        self.lock().postpone(at, state.id, request);
+        if self.is_over(&state) {
+            // Another thread has ended or moved it, perhaps before it was kept. It has no permit.
+            let _needs_no_pump = self.withdraw(state.id);
+        } else {
+            self.waker.wake_at(at);
+        }
+    }
+
+    /// When the next attempt is due.
+    pub(crate) fn next_attempt(&self) -> Option<Duration> {
+        self.lock().next_attempt()
+    }
+
+    /// Takes out a request whose next attempt is due.
+    pub(crate) fn take_due(&self, now: Duration) -> Option<Request<W>> {
+        self.lock().take_due(now)
+    }
+
+    /// Drops all that wait for their next attempt.
+    pub(crate) fn drop_postponed(&self) {
+        let postponed = self.lock().take_later();
+        postponed.into_iter().for_each(|request| drop(request.into_work()));
+    }
+
     /// Takes a request or its permit out of the backlog; not a request that is being submitted. True if the queue needs a
     /// pump: the room that a permit had reserved is free.
     #[must_use = "the queue may need a pump"]
@@ -225,19 +289,19 @@ impl<W: Work> DeviceQueue<W> {
         false
     }
 
-    /// Takes a queued request for its work. Not one that its owner keeps: the job will still submit that.
+    /// Takes a request that waits for its work. Not one that its owner keeps: the job will still submit that.
     pub(crate) fn take_work(&self, id: RequestId) -> Option<Foreign<W>> {
         self.update(|backlog| backlog.withdraw_request(id))?.into_work()
     }
 
-    /// Whether a request waits here, or has a permit.
+    /// Whether a request waits here, for room or for its next attempt, or has a permit.
     pub(crate) fn is_queued(&self, id: RequestId) -> bool {
         self.lock().contains(id)
     }
 
     /// Whether this device has nothing more to do for a request. The thread that makes it so withdraws the request
     /// afterwards, which finds it unless it is being submitted or has yet to be queued.
-    fn is_over(&self, state: &RequestState<W>) -> bool {
+    pub(crate) fn is_over(&self, state: &RequestState<W>) -> bool {
         state.is_settled() || self.role == Role::Device && state.is_on_standby()
     }
 
@@ -260,6 +324,7 @@ impl<W: Work> DeviceQueue<W> {
 
     /// Submits one request to the device. Returns it if the ring is full.
     fn submit(&self, state: &RequestState<W>, request: Request<W>) -> Result<(), Request<W>> {
+        self.held.fetch_add(1, Ordering::Relaxed);
         match self.call_submit(request) {
             Ok(()) => {
                 state.in_flight.accept();
@@ -270,6 +335,7 @@ impl<W: Work> DeviceQueue<W> {
                 Ok(())
             }
             Err(DeviceRefused::Full(request)) => {
+                self.let_go();
                 self.meter.count(|c| &c.ring_full);
                 Err(request)
             }
@@ -296,12 +362,12 @@ impl<W: Work> DeviceQueue<W> {
         self.device.submit(request)
     }
 
-    /// Submits waiting requests until the device is full, or gives their owners permits to. While the breaker
-    /// `is_shut_off`, hands back those that the standby may take.
+    /// Submits waiting requests until the device is full, or gives their owners permits to. While the breaker is open, hands
+    /// them back instead.
     ///
     /// Any thread may call it at any time, also from within: one caller works, and goes round once more for each call
     /// that came meanwhile.
-    pub(crate) fn pump(&self, is_shut_off: impl Fn() -> bool) -> Pumped<W> {
+    pub(crate) fn pump(&self) -> Pumped<W> {
         let mut pumped = Pumped { progress: Progress::None, diverted: Vec::new() };
         if !self.has_waiting() || self.pump_calls.fetch_add(1, Ordering::AcqRel) > 0 {
             return pumped;
@@ -309,7 +375,7 @@ impl<W: Work> DeviceQueue<W> {
         let running = Running(&self.pump_calls);
         loop {
             let calls = self.pump_calls.load(Ordering::Acquire);
-            self.pump_once(&is_shut_off, &mut pumped);
+            self.pump_once(&mut pumped);
             if self.pump_calls.fetch_sub(calls, Ordering::AcqRel) == calls {
                 core::mem::forget(running);
                 return pumped;
@@ -317,14 +383,12 @@ impl<W: Work> DeviceQueue<W> {
         }
     }
 
-    fn pump_once(&self, is_shut_off: &impl Fn() -> bool, pumped: &mut Pumped<W>) {
+    fn pump_once(&self, pumped: &mut Pumped<W>) {
         self.reclaim_permits();
         let mut full: Vec<Kind> = Vec::new();
         while let Some((position, next)) = self.update(|backlog| backlog.next(&full)) {
             let has_room = match next {
-                Waiting::Request(request) => {
-                    self.submit_next(is_shut_off, position, request, pumped)
-                }
+                Waiting::Request(request) => self.submit_next(position, request, pumped),
                 Waiting::Owner(state) => self.permit_next(position, &state),
             };
             if !has_room {
@@ -334,19 +398,13 @@ impl<W: Work> DeviceQueue<W> {
     }
 
     /// Submits the next request, unless it is over or diverted. False if there is no room for its kind.
-    fn submit_next(
-        &self,
-        is_shut_off: &impl Fn() -> bool,
-        position: Position,
-        request: Request<W>,
-        pumped: &mut Pumped<W>,
-    ) -> bool {
+    fn submit_next(&self, position: Position, request: Request<W>, pumped: &mut Pumped<W>) -> bool {
         if self.is_over(request.state()) {
             self.update(|backlog| backlog.done(position));
             drop(request.into_work());
             return true;
         }
-        if is_shut_off() {
+        if self.is_shut_off() {
             self.update(|backlog| backlog.done(position));
             pumped.progress = Progress::Moved;
             pumped.diverted.push(request);

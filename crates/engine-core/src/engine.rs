@@ -15,7 +15,6 @@ use crate::jobs;
 use crate::meter::EngineStats;
 use crate::options::RequestOptions;
 use crate::pending::{Pending, WakesBy};
-use crate::sync::lock;
 use crate::threads::{Shutdown, ShuttingDown};
 use crate::work::Work;
 
@@ -123,10 +122,14 @@ impl<W: Work> Engine<W> {
         self.inner.meter.stats()
     }
 
-    /// The state of the circuit breaker; closed if the engine has none.
+    /// The state of the device's circuit breaker; closed if the engine has none.
     pub fn breaker(&self) -> BreakerState {
-        let (breaker, now) = (self.inner.breaker.as_ref(), self.now());
-        breaker.map_or(BreakerState::Closed, |breaker| lock(breaker).state(now))
+        self.inner.device.breaker_state()
+    }
+
+    /// The state of the standby's circuit breaker; closed if the engine has none.
+    pub fn standby_breaker(&self) -> BreakerState {
+        self.inner.standby.as_ref().map_or(BreakerState::Closed, |standby| standby.breaker_state())
     }
 
     /// Ends the engine: stops the intake, waits for what is under way until `deadline` of real time, fails the rest with

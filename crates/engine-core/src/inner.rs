@@ -7,8 +7,7 @@
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 
-use crate::attempts::Attempts;
-use crate::breaker::Breaker;
+use crate::attempts::Pauses;
 use crate::device_queue::DeviceQueue;
 use crate::error::DeviceError;
 use crate::meter::Meter;
@@ -26,8 +25,7 @@ pub(crate) struct EngineInner<W: Work> {
     pub(crate) waker: DriverWaker,
     pub(crate) device: DeviceQueue<W>,
     pub(crate) standby: Option<DeviceQueue<W>>,
-    pub(crate) breaker: Option<Mutex<Breaker>>,
-    pub(crate) attempts: Attempts<W>,
+    pub(crate) pauses: Pauses,
     /// Requests without an outcome.
     pub(crate) registry: Mutex<Registry<Weak<RequestState<W>>>>,
     /// Signalled when the registry of a closed engine is empty.
@@ -69,11 +67,6 @@ impl<W: Work> EngineInner<W> {
             scope = scope.or(queue.device.blocking()?);
         }
         Ok(scope)
-    }
-
-    /// Whether the breaker is open.
-    pub(crate) fn is_shut_off(&self) -> bool {
-        self.breaker.as_ref().is_some_and(|breaker| lock(breaker).is_open(self.meter.now()))
     }
 
     /// Whether the engine relies on threads, and this is a child made by `fork`, where they are not.

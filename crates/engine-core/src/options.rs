@@ -24,8 +24,8 @@ pub struct RequestOptions {
     pub deadline: Option<Duration>,
     /// What happens when the device fails, refuses, answers wrongly, or is too slow.
     pub fallback: Fallback,
-    /// How many times the device is given an operation that it fails: 0 and 1 both mean once. Default 1. Only for
-    /// operations that may be carried out twice.
+    /// How many times the device, and then the standby, is given an operation that it fails: 0 and 1 both mean once.
+    /// Default 1. Only for operations that may be carried out twice.
     ///
     /// Not attempted again is what is [unsupported](crate::DeviceError::Unsupported), what the device refuses for
     /// [good](crate::DeviceError::Permanent), and a result that does not pass its check. The pause is that of
@@ -34,7 +34,7 @@ pub struct RequestOptions {
     /// once.
     ///
     /// A device that repeats a call by itself does so within each attempt: 3 attempts here of a device that makes 4 are up
-    /// to 12 calls of its service. Set one of the two.
+    /// to 12 calls of its service.
     pub attempts: u32,
 }
 
@@ -73,8 +73,9 @@ pub enum Fallback {
     /// It fails with the device's error.
     #[default]
     Fail,
-    /// The engine's [standby](crate::EngineBuilder::standby) carries it out, once. If the device answers after all,
-    /// the first good result wins and the other is erased. Without a standby this is [`Fail`](Self::Fail).
+    /// The engine's [standby](crate::EngineBuilder::standby) carries it out. If the device answers after all, the first
+    /// good result wins and the other is erased. Without a standby, and while its breaker is open, this is
+    /// [`Fail`](Self::Fail).
     ///
     /// A request that the device still holds can be sent a second time only if
     /// [`Work::duplicate`](crate::Work::duplicate) has made a copy of it.

@@ -15,7 +15,7 @@ use crate::inner::EngineInner;
 use crate::jobs::{self, Paused};
 use crate::plant::{self, Bug};
 use crate::request::Request;
-use crate::state::{Abandoned, RequestState};
+use crate::state::RequestState;
 use crate::work::{Kind, RequestId, Work};
 
 /// A request in flight, as its caller holds it: to be awaited, [waited for](Self::wait) or
@@ -239,14 +239,10 @@ impl<W: Work> Pending<W> {
             // Drops the task's waker now: the device may hold the request for long.
             state.in_flight.notifier().clear_route();
         }
-        let queued = state.may_be_queued();
-        let queued = match state.abandon() {
-            Abandoned::Settled => return,
-            Abandoned::Cancelled => queued,
-            Abandoned::WithSession => true,
-        };
-        if let Some(engine) = self.engine.upgrade() {
-            engine.unlink(&state, queued);
+        if state.abandon()
+            && let Some(engine) = self.engine.upgrade()
+        {
+            engine.unlink(&state);
         }
     }
 

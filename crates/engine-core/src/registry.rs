@@ -41,6 +41,11 @@ impl<T> Registry<T> {
         Some(entry.item)
     }
 
+    /// The deadline of an item that is not due yet.
+    pub(crate) fn deadline(&self, key: usize) -> Option<Duration> {
+        self.entries.get(key)?.deadline
+    }
+
     /// Sets a new deadline in place of the old one.
     pub(crate) fn extend(&mut self, key: usize, deadline: Duration) {
         let Some(entry) = self.entries.get_mut(key) else { return };

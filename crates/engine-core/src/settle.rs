@@ -13,12 +13,14 @@ use std::sync::Arc;
 
 use crate::accelerator::Attached as _;
 use crate::breaker::{self, SHUT_OFF};
+use crate::device_queue::DeviceQueue;
 #[cfg(feature = "plant")]
 use crate::error::DeviceError;
 use crate::error::{EngineError, RefusedReason};
 use crate::event::event;
 use crate::foreign::Foreign;
 use crate::inner::EngineInner;
+use crate::options::RequestOptions;
 #[cfg(feature = "plant")]
 use crate::plant::{self, Bug};
 use crate::request::{Request, Settle};
@@ -33,45 +35,47 @@ enum FellBack {
     Now,
     /// It had it already.
     Before,
-    /// The options do not allow it, or there is no standby.
+    /// The options do not allow it, there is no standby, or its breaker is open.
     Never,
 }
 
 impl<W: Work> Settle<W> for EngineInner<W> {
     fn settle(&self, state: &Arc<RequestState<W>>, answer: Answer<W>) {
         let role = answer.role;
+        let held = self.queue(role).let_go();
         if let Some(Answer { work, result, .. }) = state.judge(answer) {
-            let result = self.planted(result);
-            match role {
-                Role::Device => self.settle_device(state, work, result),
-                Role::Standby => drop(self.publish(state, Some(work), result)),
-            }
+            self.handle_answer(role, state, work, self.planted(result), held);
         }
         self.handle_room(role);
     }
 }
 
 impl<W: Work> EngineInner<W> {
-    /// Settles with the device's answer, unless the standby takes over.
+    /// Settles with a device's answer, unless it is asked again or the standby takes over. It held `held` with this one.
     #[inline]
-    fn settle_device(
+    fn handle_answer(
         &self,
+        role: Role,
         state: &Arc<RequestState<W>>,
         work: Foreign<W>,
         result: Result<W::Output, EngineError>,
+        held: usize,
     ) {
-        self.note_outcome(&result);
+        self.note_outcome(self.queue(role), &result, held);
         let work = match &result {
             Ok(_) => Some(work),
             Err(error) => {
-                if let Some(at) = self.next_attempt(state, error) {
-                    return self.attempt_at(state, work, at, error);
+                if let Some(at) = self.next_attempt(role, state, error) {
+                    return self.attempt_at(role, state, work, at, error);
                 }
-                match self.fall_back(state, work, error) {
-                    FellBack::Now => return,
-                    // The standby already took over at the deadline; drop the late error.
-                    FellBack::Before => return state.discard_late(None),
-                    FellBack::Never => None,
+                match role {
+                    Role::Standby => None,
+                    Role::Device => match self.fall_back(state, work, error) {
+                        FellBack::Now => return,
+                        // The standby already took over at the deadline; drop the late error.
+                        FellBack::Before => return state.discard_late(None),
+                        FellBack::Never => None,
+                    },
                 }
             }
         };
@@ -99,40 +103,43 @@ impl<W: Work> EngineInner<W> {
         if state.is_settled() {
             return false;
         }
-        let queued = state.may_be_queued();
         let failed = self.publish(state, None, Err(error));
-        if queued {
-            self.withdraw_everywhere(state.id);
-        }
+        self.withdraw_everywhere(state.id);
         failed
     }
 
     /// Removes a request whose caller has cancelled it.
-    pub(crate) fn unlink(&self, state: &RequestState<W>, queued: bool) {
+    pub(crate) fn unlink(&self, state: &RequestState<W>) {
         self.deregister(state);
-        if queued {
-            self.withdraw_everywhere(state.id);
-        }
+        self.withdraw_everywhere(state.id);
     }
 
-    /// When to give the device a request that it failed with `error` once more. `None` if that is not to be done, or if
-    /// the deadline would have passed by then.
-    fn next_attempt(&self, state: &RequestState<W>, error: &EngineError) -> Option<Duration> {
-        if !state.may_repeat() || state.is_settled() || state.is_on_standby() {
+    /// When to give a device a request that it failed with `error` once more. `None` if that is not to be done, or if the
+    /// deadline would have passed by then.
+    fn next_attempt(
+        &self,
+        role: Role,
+        state: &RequestState<W>,
+        error: &EngineError,
+    ) -> Option<Duration> {
+        let queue = self.queue(role);
+        if state.options.attempts <= 1 || queue.is_over(state) {
             return None;
         }
-        let n = state.count_attempt();
-        let pause = self.attempts.pause(state.id, n, error)?;
-        if n >= state.options.attempts || self.is_shut_off() {
+        let n = state.count_attempt(role);
+        let pause = self.pauses.after(state.id, n, error)?;
+        if n >= state.options.attempts || queue.is_shut_off() {
             return None;
         }
         let at = self.meter.after(pause);
-        state.deadline().is_none_or(|deadline| at < deadline).then_some(at)
+        let deadline = state.registry_key().and_then(|key| self.registry().deadline(key));
+        deadline.is_none_or(|deadline| at < deadline).then_some(at)
     }
 
     /// Keeps a request for its next attempt.
     fn attempt_at(
         &self,
+        role: Role,
         state: &Arc<RequestState<W>>,
         work: Foreign<W>,
         at: Duration,
@@ -141,12 +148,7 @@ impl<W: Work> EngineInner<W> {
         event!(DEBUG, request = state.id.0, kind = state.kind.name(), %error, "request.again");
         self.meter.count(|c| &c.attempts_again);
         self.meter.complain(state.kind, error);
-        self.attempts.insert(at, self.request(work, state, Role::Device));
-        if state.is_settled() || state.is_on_standby() {
-            // Another thread has ended or moved it, perhaps before it was kept.
-            return self.withdraw_from_device(state.id);
-        }
-        self.waker.wake_at(at);
+        self.queue(role).postpone(at, self.request(work, state, role));
     }
 
     /// Gives an operation that the device failed to the standby.
@@ -156,9 +158,22 @@ impl<W: Work> EngineInner<W> {
         work: Foreign<W>,
         error: &EngineError,
     ) -> FellBack {
-        if !self.may_fall_back(state.options) {
+        if state.is_on_standby() {
+            return FellBack::Before;
+        }
+        if !self.standby_admits(state.options) {
             return FellBack::Never;
         }
+        self.hand_over(state, work, error)
+    }
+
+    /// Gives the standby an operation that its breaker has let through.
+    fn hand_over(
+        &self,
+        state: &Arc<RequestState<W>>,
+        work: Foreign<W>,
+        error: &EngineError,
+    ) -> FellBack {
         if !self.assign_to_standby(state) {
             return FellBack::Before;
         }
@@ -198,42 +213,50 @@ impl<W: Work> EngineInner<W> {
 
     /// Moves a waiting request away from a device that is not to have it because of `error`.
     pub(crate) fn divert(&self, request: Request<W>, error: EngineError) {
-        let state = Arc::clone(request.state());
+        let (state, role) = (Arc::clone(request.state()), request.role);
         let Some(work) = request.into_work() else { return };
         if state.is_settled() {
             return;
         }
-        if self.fall_back(&state, work, &error) == FellBack::Never {
+        if role == Role::Standby || self.fall_back(&state, work, &error) == FellBack::Never {
             self.publish(&state, None, Err(error));
         }
     }
 
     /// Sends an operation to the standby although the device has not given it back. False if that cannot be done.
     pub(crate) fn rescue(&self, state: &Arc<RequestState<W>>, error: &EngineError) -> bool {
-        if !self.may_fall_back(state.options) || state.is_on_standby() {
+        if state.is_on_standby() || !self.standby_admits(state.options) {
             return false;
         }
-        let queued = state.may_be_queued();
         let in_queue = || self.device.take_work(state.id);
-        let kept = || self.attempts.take(state.id)?.into_work();
-        let Some(work) = state.take_spare().or_else(in_queue).or_else(kept) else { return false };
-        let rescued = self.fall_back(state, work, error) != FellBack::Never;
-        if queued {
-            // Withdrawn only after the standby owns the work: a thread that is submitting it sees that.
-            self.withdraw_from_device(state.id);
-        }
-        rescued
+        let Some(work) = state.take_spare().or_else(in_queue) else { return false };
+        self.hand_over(state, work, error);
+        // Withdrawn only after the standby owns the work: a thread that is submitting it sees that.
+        self.withdraw(&self.device, state.id);
+        true
     }
 
-    /// Reports the device's result to the breaker.
-    pub(crate) fn note_outcome(&self, result: &Result<W::Output, EngineError>) {
-        let Some(breaker) = &self.breaker else { return };
+    /// Whether an operation with these options may go to the standby, as far as its breaker knows.
+    pub(crate) fn standby_admits(&self, options: RequestOptions) -> bool {
+        self.may_fall_back(options) && self.queue(Role::Standby).admit()
+    }
+
+    /// Reports a device's result to its breaker. The device held `held` requests with this one.
+    pub(crate) fn note_outcome(
+        &self,
+        queue: &DeviceQueue<W>,
+        result: &Result<W::Output, EngineError>,
+        held: usize,
+    ) {
+        let Some(breaker) = &queue.breaker else { return };
         let tripped = match result {
             Ok(_) => {
-                lock(breaker).handle_success();
+                lock(breaker).handle_success(held);
                 false
             }
-            Err(error) if breaker::counts(error) => lock(breaker).handle_failure(self.meter.now()),
+            Err(error) if breaker::counts(error) => {
+                lock(breaker).handle_failure(self.meter.now(), held)
+            }
             Err(EngineError::Device(_)) => {
                 lock(breaker).handle_refusal();
                 false
@@ -241,14 +264,18 @@ impl<W: Work> EngineInner<W> {
             Err(_) => false,
         };
         if tripped {
-            self.handle_trip();
+            self.handle_trip(queue);
         }
     }
 
-    /// The breaker has opened: moves to the standby what the device holds and the standby may do.
-    pub(crate) fn handle_trip(&self) {
+    /// A breaker has opened: moves to the standby what the device holds and the standby may do. What the standby holds
+    /// stays there: its device has failed it, or its time there was over.
+    pub(crate) fn handle_trip(&self, queue: &DeviceQueue<W>) {
         self.meter.count(|c| &c.trips);
-        event!(WARN, device = ?self.device.device, "breaker.open");
+        event!(WARN, device = ?queue.device, "breaker.open");
+        if queue.role() == Role::Standby {
+            return;
+        }
         for state in self.under_way() {
             if !state.is_settled() && !state.is_on_standby() {
                 self.rescue(&state, &EngineError::Device(SHUT_OFF));

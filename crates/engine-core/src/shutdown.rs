@@ -4,6 +4,7 @@ use core::sync::atomic::Ordering;
 use core::time::Duration;
 
 use crate::clock::Wait;
+use crate::device_queue::DeviceQueue;
 use crate::error::EngineError;
 use crate::event::event;
 use crate::inner::EngineInner;
@@ -45,7 +46,7 @@ impl<W: Work> EngineInner<W> {
             if registry.len() == 0 {
                 drop(registry);
                 // The thread that ends a request deregisters it first, and then withdraws it.
-                self.attempts.clear();
+                self.queues().for_each(DeviceQueue::drop_postponed);
                 return 0;
             }
             let left = wait.left();
@@ -58,7 +59,7 @@ impl<W: Work> EngineInner<W> {
         let left = self.under_way();
         let given_up = left.iter().filter(|state| self.fail(state, EngineError::Gone)).count();
         // All have ended: one that is kept for its next attempt from now on is found to have ended, and withdrawn.
-        self.attempts.clear();
+        self.queues().for_each(DeviceQueue::drop_postponed);
         self.meter.counters.shut_down.fetch_add(given_up as u64, Ordering::Relaxed);
         given_up
     }

@@ -41,8 +41,8 @@ pub(crate) struct RequestState<W: Work> {
     pub(crate) options: RequestOptions,
     pub(crate) in_flight: InFlight,
     pub(crate) meter: Arc<Meter>,
-    /// How many times the device has failed it.
-    attempts: AtomicU32,
+    /// How many times the device, and the standby, have failed it.
+    attempts: [AtomicU32; 2],
     /// The standby has it, or had it.
     pub(crate) on_standby: AtomicBool,
     /// Its key in the engine's registry, or [`UNREGISTERED`].
@@ -94,17 +94,6 @@ pub(crate) struct Answer<W: Work> {
     pub(crate) result: Result<W::Output, EngineError>,
 }
 
-/// What a caller that drops its half leaves behind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Abandoned {
-    /// Nothing: the request was settled.
-    Settled,
-    /// This call cancelled the request.
-    Cancelled,
-    /// The session was dropped before, which cancelled the request without telling the engine.
-    WithSession,
-}
-
 impl<W: Work> RequestState<W> {
     pub(crate) fn new(
         id: RequestId,
@@ -126,7 +115,7 @@ impl<W: Work> RequestState<W> {
             options,
             in_flight,
             meter: Arc::clone(meter),
-            attempts: AtomicU32::new(0),
+            attempts: [AtomicU32::new(0), AtomicU32::new(0)],
             on_standby: AtomicBool::new(false),
             registry_key: AtomicUsize::new(UNREGISTERED),
             kept: Mutex::new(Kept { result: None, spare: None, task: None }),
@@ -140,30 +129,13 @@ impl<W: Work> RequestState<W> {
         !matches!(self.in_flight.phase(), RequestPhase::Queued | RequestPhase::Submitted)
     }
 
-    /// Whether it may be in a queue, or wait for its next attempt. Once submitted to the device, a request with one attempt
-    /// can only be in the queue of the standby.
-    pub(crate) fn may_be_queued(&self) -> bool {
-        self.in_flight.phase() == RequestPhase::Queued || self.is_on_standby() || self.may_repeat()
-    }
-
-    /// Whether the device may be given it more than once.
-    pub(crate) fn may_repeat(&self) -> bool {
-        self.options.attempts > 1
-    }
-
     pub(crate) fn is_on_standby(&self) -> bool {
         self.on_standby.load(Ordering::Acquire)
     }
 
-    /// Counts an attempt that failed, and returns how many there were.
-    pub(crate) fn count_attempt(&self) -> u32 {
-        self.attempts.fetch_add(1, Ordering::Relaxed) + 1
-    }
-
-    /// Its deadline on the device.
-    pub(crate) fn deadline(&self) -> Option<Duration> {
-        let submitted = Duration::from_nanos(self.times.submitted.load(Ordering::Relaxed));
-        self.options.deadline.map(|deadline| submitted.saturating_add(deadline))
+    /// Counts an attempt that a device failed, and returns how many there were.
+    pub(crate) fn count_attempt(&self, role: Role) -> u32 {
+        self.attempts[role as usize].fetch_add(1, Ordering::Relaxed) + 1
     }
 
     pub(crate) fn registry_key(&self) -> Option<usize> {
@@ -347,13 +319,15 @@ impl<W: Work> RequestState<W> {
         Some(result)
     }
 
-    /// Cancels the request, because its caller drops its half. A result that was not collected is erased.
-    pub(crate) fn abandon(&self) -> Abandoned {
+    /// Cancels the request, because its caller drops its half. A result that was not collected is erased. True if the engine
+    /// may still have the request: it was not settled, but cancelled by this call or, without a word to the engine, by the
+    /// end of its session.
+    pub(crate) fn abandon(&self) -> bool {
         drop(self.take_task());
         if self.in_flight.cancel() {
             self.note_cancelled();
             drop(self.take_spare());
-            return Abandoned::Cancelled;
+            return true;
         }
         let (result, work) = {
             let mut kept = self.lock();
@@ -362,10 +336,10 @@ impl<W: Work> RequestState<W> {
         drop(work);
         let Some(result) = result else {
             self.note_cancelled();
-            return Abandoned::WithSession;
+            return true;
         };
         self.discard_late(result.ok());
-        Abandoned::Settled
+        false
     }
 
     fn note_cancelled(&self) {

@@ -1,6 +1,7 @@
 //! The way of a request to a device: admission, the choice of the device, and its queue.
 
 use core::sync::atomic::Ordering;
+use core::time::Duration;
 use std::sync::{Arc, Weak};
 
 use wait_ctx::InFlight;
@@ -16,7 +17,6 @@ use crate::options::{Offload, RequestOptions};
 use crate::plant::{self, Bug};
 use crate::request::Request;
 use crate::state::RequestState;
-use crate::sync::lock;
 use crate::work::{RequestId, Role, Work};
 
 /// A request that the engine has accepted, and the request itself if the caller is to submit it once it has a permit.
@@ -61,7 +61,7 @@ impl<W: Work> EngineInner<W> {
 
         let request = self.request(work, &state, role);
         let entered = self.enter(role, &state, request).or_else(|request| {
-            if role == Role::Standby || !self.may_fall_back(options) {
+            if role == Role::Standby || !self.standby_admits(options) {
                 return Err(request);
             }
             // The device's queue is full: the standby may do it.
@@ -104,28 +104,33 @@ impl<W: Work> EngineInner<W> {
         Request { work: Some(work), state: Arc::clone(state), engine, role, check }
     }
 
-    /// The device for a new operation. `None` while the breaker is open and the options allow no other.
+    /// The device for a new operation. `None` while its breaker is open, and that of the standby if the options allow it.
     fn route(&self, options: RequestOptions) -> Option<Role> {
-        let may_fall_back = self.may_fall_back(options);
-        if may_fall_back
-            && let Offload::Beyond(under_way) = self.offload
-            && self.n_others() < under_way
+        let standby = self.standby.as_ref().filter(|_| self.may_fall_back(options));
+        let is_idle =
+            || matches!(self.offload, Offload::Beyond(under_way) if self.n_others() < under_way);
+        let now = self.meter.now();
+        if let Some(standby) = standby
+            && is_idle()
+            && self.is_admitted(standby, now)
         {
             self.meter.count(|c| &c.not_offloaded);
             return Some(Role::Standby);
         }
-        let Some(breaker) = &self.breaker else { return Some(Role::Device) };
-        let now = self.meter.now();
-        self.check_health(now);
-        let admitted = lock(breaker).admit(now);
-        if !admitted && may_fall_back {
+        if self.is_admitted(&self.device, now) {
+            return Some(Role::Device);
+        }
+        if self.is_admitted(standby?, now) {
             self.meter.count(|c| &c.fallbacks);
+            return Some(Role::Standby);
         }
-        match (admitted, may_fall_back) {
-            (true, _) => Some(Role::Device),
-            (false, true) => Some(Role::Standby),
-            (false, false) => None,
-        }
+        None
+    }
+
+    /// Whether a device may have a new operation, as far as its breaker knows.
+    fn is_admitted(&self, queue: &DeviceQueue<W>, now: Duration) -> bool {
+        self.check_health(queue, now);
+        queue.admit()
     }
 
     /// How many operations are under way besides the one that is about to begin.
@@ -185,32 +190,22 @@ impl<W: Work> EngineInner<W> {
     }
 
     fn pump_waiting(&self, queue: &DeviceQueue<W>) -> Progress {
-        let guarded = queue.role() == Role::Device;
-        let Pumped { progress, diverted } = queue.pump(|| guarded && self.is_shut_off());
+        let Pumped { progress, diverted } = queue.pump();
         diverted
             .into_iter()
             .for_each(|request| self.divert(request, EngineError::Device(SHUT_OFF)));
         progress
     }
 
-    /// Takes a request out of a queue; not one that is being submitted.
+    /// Takes a request out of a queue, if it is there; not one that is being submitted.
     pub(crate) fn withdraw(&self, queue: &DeviceQueue<W>, id: RequestId) {
         if queue.withdraw(id) {
             self.pump(queue);
         }
     }
 
-    /// Takes a request out of the queue of the device, and from among those that wait for their next attempt.
-    pub(crate) fn withdraw_from_device(&self, id: RequestId) {
-        drop(self.attempts.take(id).and_then(Request::into_work));
-        self.withdraw(&self.device, id);
-    }
-
     pub(crate) fn withdraw_everywhere(&self, id: RequestId) {
-        self.withdraw_from_device(id);
-        if let Some(standby) = &self.standby {
-            self.withdraw(standby, id);
-        }
+        self.queues().for_each(|queue| self.withdraw(queue, id));
     }
 }
 

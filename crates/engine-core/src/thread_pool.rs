@@ -158,13 +158,6 @@ impl ThreadPoolBuilder {
         self
     }
 
-    /// How many threads the pool, or each kind of work, has at most.
-    pub fn n_threads(&self) -> usize {
-        match self.limit {
-            ThreadLimit::Total(n) | ThreadLimit::PerKind(n) => n.get(),
-        }
-    }
-
     /// Gives each kind of work this number of threads of its own instead, at least 1: `n` kinds have `n` times that number. For
     /// devices with separate units, and for kinds whose calls may take so long that no other should wait for them.
     pub fn threads_per_kind(mut self, threads: usize) -> Self {

@@ -8,7 +8,7 @@ use wait_ctx::{RequestPhase, contain};
 use crate::accelerator::Health;
 use crate::breaker::SHUT_OFF;
 use crate::device::AFTER_A_PANIC;
-use crate::device_queue::Progress;
+use crate::device_queue::{DeviceQueue, Progress};
 use crate::error::{EngineError, RefusedReason};
 use crate::inner::EngineInner;
 use crate::plant::{self, Bug};
@@ -26,9 +26,14 @@ impl<W: Work> EngineInner<W> {
             let now = self.meter.now();
             // The device first: an answer that is due at the deadline is in time.
             let mut devices = self.poll_devices(now);
-            let mut moved = self.check_health(now);
+            let mut moved = false;
+            for queue in self.queues() {
+                moved |= self.check_health(queue, now);
+            }
             moved |= self.expire(now);
-            moved |= self.attempt_due(now);
+            for queue in self.queues() {
+                moved |= self.attempt_due(queue, now);
+            }
             let progress = self.queues().map(|queue| self.pump(queue)).max();
             if moved || progress == Some(Progress::Moved) {
                 continue;
@@ -54,10 +59,11 @@ impl<W: Work> EngineInner<W> {
 
     fn next_timer(&self) -> Option<Duration> {
         let permits = self.queues().filter_map(|queue| queue.next_expiry()).min();
+        let attempt = self.queues().filter_map(DeviceQueue::next_attempt).min();
         let registry = self.registry();
-        let health = self.breaker.as_ref().filter(|_| registry.len() > 0);
-        let health = health.map(|breaker| lock(breaker).health_due());
-        let attempt = self.attempts.next();
+        let breakers = self.queues().filter_map(|queue| queue.breaker.as_ref());
+        let health = breakers.map(|breaker| lock(breaker).health_due()).min();
+        let health = health.filter(|_| registry.len() > 0);
         registry.next_deadline().into_iter().chain(health).chain(permits).chain(attempt).min()
     }
 
@@ -82,33 +88,32 @@ impl<W: Work> EngineInner<W> {
         }
     }
 
-    /// Gives the device the requests whose next attempt is due. True if there was one.
-    fn attempt_due(&self, now: Duration) -> bool {
+    /// Gives a device the requests whose next attempt is due. True if there was one.
+    fn attempt_due(&self, queue: &DeviceQueue<W>, now: Duration) -> bool {
         let mut any = false;
-        while let Some(request) = self.attempts.take_due(now) {
+        while let Some(request) = queue.take_due(now) {
             any = true;
             let state = Arc::clone(request.state());
-            if state.is_settled() || state.is_on_standby() {
+            if queue.is_over(&state) {
                 drop(request.into_work());
                 continue;
             }
-            if self.breaker.as_ref().is_some_and(|breaker| !lock(breaker).admit(now)) {
+            if !queue.admit() {
                 self.divert(request, EngineError::Device(SHUT_OFF));
                 continue;
             }
-            match self.enter(Role::Device, &state, request) {
+            match self.enter(queue.role(), &state, request) {
                 Ok(None) => {}
                 // Its owner is not awake to submit it.
                 Ok(Some(kept)) => self.queue_instead(kept),
                 Err(request) => {
-                    let bound = self.device.bound();
-                    let full = RefusedReason::QueueFull { bound };
+                    let full = RefusedReason::QueueFull { bound: queue.bound() };
                     self.divert(request, EngineError::Refused(full));
                 }
             }
-            if state.is_settled() || state.is_on_standby() {
+            if queue.is_over(&state) {
                 // Another thread has ended or moved it, perhaps before it was queued.
-                self.withdraw_from_device(state.id);
+                self.withdraw(queue, state.id);
             }
         }
         any
@@ -120,30 +125,31 @@ impl<W: Work> EngineInner<W> {
         }
         self.meter.count(|c| &c.deadlines);
         let phase = state.in_flight.phase();
+        let role = if on_standby { Role::Standby } else { Role::Device };
+        let queue = self.queue(role);
         // Once submitted, it waits again if the device has failed it.
-        let waits = || self.attempts.contains(state.id) || self.device.is_queued(state.id);
-        let timed_out_on_device = phase == RequestPhase::Submitted && !on_standby && !waits();
+        let device_has_it = phase == RequestPhase::Submitted && !queue.is_queued(state.id);
         let rescued = self.rescue(state, &EngineError::Deadline);
         // If another thread has moved it to the standby since, it has its time again there.
         if !rescued && state.is_on_standby() == on_standby {
             self.fail(state, EngineError::Deadline);
         }
-        if timed_out_on_device {
-            self.note_outcome(&Err(EngineError::Deadline));
+        if device_has_it {
+            self.note_outcome(queue, &Err(EngineError::Deadline), queue.n_held());
         }
     }
 
-    /// Asks for the device's health, if that is due. True if the breaker opened.
-    pub(crate) fn check_health(&self, now: Duration) -> bool {
-        let Some(breaker) = &self.breaker else { return false };
+    /// Asks for a device's health, if that is due. True if the breaker opened.
+    pub(crate) fn check_health(&self, queue: &DeviceQueue<W>, now: Duration) -> bool {
+        let Some(breaker) = &queue.breaker else { return false };
         if now < lock(breaker).health_due() {
             return false;
         }
         // Without the lock: the device is foreign code.
-        let alive = self.device.device.health(now) != Health::Dead;
+        let alive = queue.device.health(now) != Health::Dead;
         let tripped = lock(breaker).handle_health(now, alive);
         if tripped {
-            self.handle_trip();
+            self.handle_trip(queue);
         }
         tripped
     }

@@ -60,10 +60,10 @@ async fn main() -> Result<(), Failure> {
             Ok::<_, Failure>(answer.to_bytes().to_vec())
         }
     };
-    let device = Arc::new(TaskDevice::signing(sign).attempts(3));
+    let device = Arc::new(TaskDevice::signing(sign));
     let mut roots = RootCertStore::empty();
     roots.add(certificate.clone())?;
-    let key = SlowKey::builder(vec![certificate])?.accelerator(device)?;
+    let key = SlowKey::builder(vec![certificate])?.attempts(3).accelerator(device)?;
     let client = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
 
     let (ours, theirs) = tokio::io::duplex(16384);

@@ -10,7 +10,7 @@ use engine_core::{
 };
 use proptest::prelude::*;
 
-use crate::support::{Answer, Bench, HandClock, Mode, Negate, Outputs, Secret};
+use crate::support::{Answer, Bench, HandClock, Mode, Negate, Outputs, Secret, end};
 
 const AFTER: Duration = Duration::from_millis(100);
 
@@ -99,6 +99,47 @@ fn l14_after_the_last_attempt_the_standby_takes_over() {
     engine.poll();
     assert_eq!((bench.device.taken(), bench.standby.taken()), (vec![1, 1], vec![1]));
     assert_eq!(pending.wait().unwrap().value, !1);
+}
+
+#[test]
+fn l14_the_standby_has_as_many_attempts_and_the_whole_time_again() {
+    let bench = Bench::with_rings(8, 8);
+    let options = RequestOptions::new().attempts(3).fallback(Fallback::Standby).deadline(AFTER);
+    let engine = bench.builder(options).build();
+    bench.device.set_mode(Mode::Early(Answer::Fail));
+    bench.standby.set_mode(Mode::Early(Answer::Fail));
+    let mut pending = engine.submit(bench.work(1)).unwrap();
+    let mut next = engine.poll();
+    while let Some(due) = next {
+        bench.clock.advance(due.saturating_sub(engine.now()));
+        if bench.standby.taken().len() == 2 {
+            bench.standby.set_mode(Mode::Early(Answer::Right));
+        }
+        next = engine.poll();
+        if let Poll::Ready(result) = pending.poll_result() {
+            assert_eq!(result.unwrap().value, !1);
+            break;
+        }
+    }
+    assert_eq!((bench.device.taken().len(), bench.standby.taken().len()), (3, 3));
+    let stats = engine.stats();
+    assert_eq!((stats.attempts_again, stats.fallbacks, stats.requests.now), (4, 1, 0));
+}
+
+/// The device answers after all, while the standby waits for its second attempt.
+#[test]
+fn l14_an_answer_of_the_device_ends_what_waits_for_the_standbys_next_attempt() {
+    let bench = Bench::with_rings(8, 8);
+    let options = RequestOptions::new().attempts(3).fallback(Fallback::Standby).deadline(AFTER);
+    let engine = bench.builder(options).build();
+    let pending = engine.submit(bench.work(1)).unwrap();
+    bench.clock.advance(AFTER);
+    engine.poll();
+    end(bench.standby.find(1).unwrap(), Answer::Fail);
+    end(bench.device.find(1).unwrap(), Answer::Right);
+    assert_eq!(pending.wait().unwrap().value, !1);
+    assert_eq!((engine.poll(), engine.stats().requests.now), (None, 0));
+    assert_eq!(bench.standby.taken(), [1]);
 }
 
 #[test]

@@ -75,9 +75,10 @@ impl KeyPoolBuilder {
         self
     }
 
-    /// Sets how many times a signature is tried that fails [transiently](SignError::Transient), within the deadline. The
-    /// default is once. No thread waits between two attempts; see [`RequestOptions::attempts`].
-    /// Each is a call of the closure: attempts that the closure makes by itself multiply with them.
+    /// Sets how many times a signature is tried that fails [transiently](SignError::Transient), within the deadline, by the
+    /// device and as many times by the standby. The default is once. No thread and no task waits between two attempts; see
+    /// [`RequestOptions::attempts`]. Each is a call of the closure or the `async fn`: attempts that this makes by itself
+    /// multiply with them.
     pub fn attempts(mut self, attempts: u32) -> Self {
         self.options = self.options.attempts(attempts);
         self
@@ -90,10 +91,10 @@ impl KeyPoolBuilder {
         self
     }
 
-    /// Sets when the device is left alone for a while because it fails. Without a standby handshakes then fail at once
-    /// instead of at their deadline. By default there is a breaker if there is a standby: it opens for a second when half of
-    /// the last calls have failed, of two calls for each thread and at least 16, so that no handshake waits for a region that is
-    /// known to be away.
+    /// Sets when the device is left alone for a while because it fails, and likewise the standby. Without a standby
+    /// handshakes then fail at once instead of at their deadline. By default there is a breaker if there is a standby: it
+    /// opens for a second when half of the last calls have failed, of 16 or of twice as many as the device had at once, so
+    /// that no handshake waits for a region that is known to be away.
     pub fn breaker(mut self, policy: BreakerPolicy) -> Self {
         self.breaker = Some(policy);
         self
@@ -191,8 +192,7 @@ impl KeyPoolBuilder {
         if let Some(bound) = self.queue_bound {
             engine = engine.queue_bound(bound);
         }
-        let calls = u32::try_from(2 * self.threads.n_threads()).unwrap_or(u32::MAX).max(16);
-        let by_default = BreakerPolicy::default().failed_share(50, calls);
+        let by_default = BreakerPolicy::default().failed_share(50, 16);
         if let Some(standby) = self.standby {
             engine = engine.standby(standby).breaker(by_default);
         }

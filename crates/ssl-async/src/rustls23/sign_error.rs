@@ -4,13 +4,14 @@ use core::any::Any;
 use core::fmt;
 use core::time::Duration;
 use std::error::Error;
+use std::io;
 use std::sync::Arc;
 
 use engine_core::DeviceError;
 
 /// Why the closure or the `async fn` of a key did not sign, sorted by what helps. A closure may also return any other error
-/// that can be displayed: that counts as [`Transient`](Self::Transient). A `SignError` in a `Box<dyn Error + Send + Sync>`
-/// counts as what it is.
+/// that can be displayed: that counts as [`Transient`](Self::Transient). A `SignError` in a `Box<dyn Error + Send + Sync>` or
+/// in an [`io::Error`] counts as what it is.
 ///
 /// ```
 /// use std::time::Duration;
@@ -65,8 +66,9 @@ impl SignError {
     /// Sorts the error of a closure.
     pub(crate) fn of<E: fmt::Display + 'static>(error: &E) -> Self {
         let any: &dyn Any = error;
-        let boxed = any.downcast_ref::<Box<dyn Error + Send + Sync>>();
-        let within = boxed.and_then(|error| error.downcast_ref());
+        let boxed = any.downcast_ref::<Box<dyn Error + Send + Sync>>().map(|boxed| &**boxed);
+        let in_io = any.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let within = boxed.or(in_io).and_then(|error| error.downcast_ref());
         match any.downcast_ref::<Self>().or(within) {
             Some(sorted) => sorted.clone(),
             None => Self::transient(error),
@@ -107,6 +109,7 @@ mod tests {
         assert_eq!(SignError::of(&denied), denied);
         let boxed: Box<dyn Error + Send + Sync> = Box::new(denied.clone());
         assert_eq!(SignError::of(&boxed), denied);
+        assert_eq!(SignError::of(&io::Error::other(denied.clone())), denied);
         assert_eq!(SignError::of(&"lost"), SignError::transient("lost"));
         let other: Box<dyn Error + Send + Sync> = "lost".into();
         assert_eq!(SignError::of(&other), SignError::transient("lost"));

@@ -5,7 +5,6 @@ use core::future::Future;
 use core::pin::Pin;
 use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
-use std::hash::{BuildHasher as _, RandomState};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -47,19 +46,21 @@ use crate::task::active::{ActiveCount, ActiveGuard};
 ///         let kms = Arc::clone(&kms);
 ///         async move { kms.sign(scheme, &message).await }
 ///     };
-///     // Two attempts of 300 ms each.
-///     Arc::new(TaskDevice::signing(sign).attempts(2).attempt_deadline(Duration::from_millis(300)))
+///     Arc::new(TaskDevice::signing(sign).attempt_deadline(Duration::from_millis(300)))
 /// };
+/// // Two attempts of 300 ms each at the first region, and two more at the other if they fail.
 /// let key = SlowKey::builder(chain)?
 ///     .deadline(Duration::from_secs(1))
+///     .attempts(2)
 ///     .standby(region("eu-west"))
 ///     .accelerator(region("eu-central"))?;
 /// # }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 ///
-/// The tasks run on the runtime in which the device was made, not on a fiber, so they can use all of that runtime. The task
-/// of a dropped handshake ends after its current attempt. When the runtime has ended, requests fail.
+/// The tasks run on the runtime in which the device was made, not on a fiber, so they can use all of that runtime. Each is one
+/// call: what fails is called again by the engine, as its [`attempts`](crate::KeyPoolBuilder::attempts) say. The call of a
+/// dropped handshake runs to its end, and its answer is discarded. When the runtime has ended, requests fail.
 ///
 /// # With other acceptors and connectors
 ///
@@ -103,7 +104,6 @@ type Out<W> = <W as Work>::Output;
 
 #[derive(Clone, Copy, Debug)]
 struct Policy {
-    attempts: u32,
     attempt_deadline: Option<Duration>,
     in_flight: usize,
 }
@@ -156,7 +156,7 @@ impl<W: Work> TaskDevice<W> {
         Fut: Future<Output = Result<W::Output, DeviceError>> + Send + 'static,
     {
         let call: Arc<Call<W>> = Arc::new(move |work| Box::pin(call(work)));
-        let policy = Policy { attempts: 1, attempt_deadline: None, in_flight: 1024 };
+        let policy = Policy { attempt_deadline: None, in_flight: 1024 };
         let shared = Arc::<Shared>::default();
         let runtime = Handle::current();
         if runtime.runtime_flavor() == RuntimeFlavor::CurrentThread {
@@ -185,20 +185,8 @@ impl<W: Work> TaskDevice<W> {
         Ok(self)
     }
 
-    /// Sets the number of attempts before a request fails, at least 1. The default is 1. The pause between two attempts is
-    /// 10 ms at first and doubles each time, or as long as [`SignError::RetryAfter`] says, with jitter. What is
-    /// [permanent](SignError::Permanent) is not attempted again.
-    ///
-    /// They multiply with those of the engine, [`RequestOptions::attempts`](engine_core::RequestOptions::attempts): set one of
-    /// the two.
-    #[must_use]
-    pub fn attempts(mut self, attempts: u32) -> Self {
-        self.policy.attempts = attempts.max(1);
-        self
-    }
-
-    /// Sets the deadline of one attempt. By default an attempt has none, and continues even when the operation's own deadline
-    /// has passed. Like further attempts, it needs a runtime with a timer.
+    /// Sets the deadline of one call, one attempt at the signature. By default it has none, and continues even when the
+    /// operation's own deadline has passed. It needs a runtime with a timer.
     #[must_use]
     pub fn attempt_deadline(mut self, deadline: Duration) -> Self {
         self.policy.attempt_deadline = Some(deadline);
@@ -258,7 +246,7 @@ impl<W: Work + Sync> Accelerator<W> for TaskDevice<W> {
         drop(self.runtime.spawn(async move {
             if let Some(request) = &task.request {
                 request.begin();
-                let result = attempt(&*call, request, policy).await;
+                let result = attempt(&*call, request, policy.attempt_deadline).await;
                 task.complete(result);
             }
             shared.announce();
@@ -377,60 +365,19 @@ impl Shared {
 async fn attempt<W: Work>(
     call: &Call<W>,
     request: &Request<W>,
-    policy: Policy,
+    limit: Option<Duration>,
 ) -> Result<W::Output, DeviceError> {
-    let mut pause = FIRST_PAUSE;
-    let mut attempts = policy.attempts;
-    loop {
-        // The result would be discarded.
-        if request.is_abandoned() {
-            return Err(DeviceError::Lost);
-        }
-        let result = match policy.attempt_deadline {
-            None => call(request.work()).await,
-            Some(limit) => tokio::time::timeout(limit, call(request.work()))
-                .await
-                .unwrap_or(Err(DeviceError::Failed("the attempt took too long"))),
-        };
-        attempts -= 1;
-        match result {
-            Err(error) if attempts > 0 && may_end_otherwise(&error) => {
-                tracing::debug!(request = request.id().as_u64(), %error, "device.retry");
-                let least = match error {
-                    DeviceError::Busy { after, .. } => after,
-                    _ => pause,
-                };
-                // Up to a quarter longer, so that throttled requests do not come back in step.
-                let jitter = (RandomState::new().hash_one(attempts) % 1_000) as u32;
-                let pause_now = least.saturating_add((least / 4_000).saturating_mul(jitter));
-                pause_while_wanted(request, pause_now).await;
-                pause = pause.saturating_mul(2);
-            }
-            result => return result,
-        }
+    // The result would be discarded.
+    if request.is_abandoned() {
+        return Err(DeviceError::Lost);
+    }
+    match limit {
+        None => call(request.work()).await,
+        Some(limit) => tokio::time::timeout(limit, call(request.work()))
+            .await
+            .unwrap_or(Err(DeviceError::Failed("the attempt took too long"))),
     }
 }
-
-/// Waits, but not much longer than the request is waited for: it counts among those in flight, and has its message.
-async fn pause_while_wanted<W: Work>(request: &Request<W>, pause: Duration) {
-    let mut rest = pause;
-    while !rest.is_zero() && !request.is_abandoned() {
-        let step = rest.min(LONGEST_STEP);
-        tokio::time::sleep(step).await;
-        rest -= step;
-    }
-}
-
-/// Whether another attempt may help.
-const fn may_end_otherwise(error: &DeviceError) -> bool {
-    !matches!(error, DeviceError::Unsupported(_) | DeviceError::Permanent(_))
-}
-
-/// The pause between the first two attempts, enough for a lost packet on the network.
-const FIRST_PAUSE: Duration = Duration::from_millis(10);
-
-/// How soon a pause notices that its request is abandoned.
-const LONGEST_STEP: Duration = Duration::from_millis(50);
 
 impl<W: Work> fmt::Debug for TaskDevice<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

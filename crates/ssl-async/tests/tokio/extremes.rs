@@ -70,13 +70,12 @@ async fn handshake(settings: &Settings) -> Result<(), SslError> {
         };
         async { signed }
     };
-    let device = TaskDevice::signing(sign)
-        .attempts(settings.attempts)
-        .attempt_deadline(settings.attempt)
-        .in_flight(settings.in_flight);
+    let device =
+        TaskDevice::signing(sign).attempt_deadline(settings.attempt).in_flight(settings.in_flight);
     let key = SlowKey::builder_with_provider(vec![identity.certificate.clone()], &provider())
         .unwrap()
         .deadline(settings.operation)
+        .attempts(settings.attempts)
         .pool(ThreadPoolBuilder::new().threads(settings.threads))
         .accelerator(Arc::new(device))
         .unwrap();

@@ -15,7 +15,7 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::sign::SigningKey;
 use ssl_async::task::{TaskDevice, TlsAcceptor};
-use ssl_async::{SlowKey, SlowKeyBuilder, SslError, offload::SigningWork};
+use ssl_async::{SignError, SlowKey, SlowKeyBuilder, SslError, offload::SigningWork};
 
 use crate::support::{Identity, TestClock, provider};
 use crate::world::{
@@ -223,7 +223,6 @@ type Answer = Pin<Box<dyn Future<Output = io::Result<Vec<u8>>> + Send>>;
 /// A device whose `n`th attempt ends with `answer(n)`, or with the signature if that is `None`; and its count of attempts.
 fn region(
     key: &Arc<dyn SigningKey>,
-    attempts: u32,
     answer: impl Fn(u32) -> Option<Answer> + Send + Sync + 'static,
 ) -> (Arc<dyn Accelerator<SigningWork>>, Arc<AtomicU32>) {
     let (key, count) = (Arc::clone(key), Arc::<AtomicU32>::default());
@@ -233,7 +232,7 @@ fn region(
         let signed = sign(&*key, scheme, &message).map_err(io::Error::other);
         answer(n).unwrap_or_else(|| Box::pin(async move { signed }))
     });
-    let device = device.attempts(attempts).attempt_deadline(Duration::from_secs(3));
+    let device = device.attempt_deadline(Duration::from_secs(3));
     (Arc::new(device), count)
 }
 
@@ -271,29 +270,60 @@ fn an_async_signer_is_awaited_within_the_handshake() {
 }
 
 #[test]
-fn an_async_signer_is_retried_and_then_the_standby_is_used() {
+fn a_region_that_takes_too_long_is_followed_by_the_standby() {
     both(|| {
         paused().block_on(async {
             let counts = Mutex::new(None);
             let slow = SlowWorld::new(|builder, key| {
-                // The first attempt fails, the second signs, and later ones hang.
-                let (device, device_attempts) = region(&key, 2, |n| match n {
-                    0 => refused(),
-                    1 => None,
-                    _ => Some(Box::pin(std::future::pending())),
-                });
-                let (standby, standby_attempts) = region(&key, 1, |_| None);
-                *counts.lock().unwrap() = Some((device_attempts, standby_attempts));
+                let (device, device_calls) =
+                    region(&key, |_| Some(Box::pin(std::future::pending())));
+                let (standby, standby_calls) = region(&key, |_| None);
+                *counts.lock().unwrap() = Some((device_calls, standby_calls));
                 builder.standby(standby).accelerator(device).unwrap()
             });
             let (device, standby) = counts.lock().unwrap().take().unwrap();
-            let attempts = || (device.load(Ordering::SeqCst), standby.load(Ordering::SeqCst));
             slow.handshake().await.unwrap();
-            assert_eq!(attempts(), (2, 0), "a second attempt on the device");
-            slow.handshake().await.unwrap();
-            assert_eq!(attempts(), (4, 1), "two attempts that took too long, then the standby");
             slow.assert_empty().await;
+            assert_eq!((device.load(Ordering::SeqCst), standby.load(Ordering::SeqCst)), (1, 1));
             assert_eq!(slow.key.stats().fallbacks, 1);
+        });
+    });
+}
+
+/// Each of the two regions is called as often as the pool's `attempts` say, and no more: between two attempts no task exists.
+#[test]
+fn the_attempts_of_a_pool_are_the_calls_of_each_region() {
+    both(|| {
+        current_thread().block_on(async {
+            let counts = Mutex::new(None);
+            let clock = TestClock::default();
+            let by = clock.clone();
+            let slow = SlowWorld::new(|builder, key| {
+                let throttled = || {
+                    let error = SignError::retry_after(DEADLINE / 8, "throttled");
+                    Some(Box::pin(async { Err(io::Error::other(error)) }) as Answer)
+                };
+                let (device, device_calls) = region(&key, move |_| throttled());
+                let (standby, standby_calls) =
+                    region(&key, |n| if n < 2 { refused() } else { None });
+                *counts.lock().unwrap() = Some((device_calls, standby_calls));
+                let builder = builder.attempts(3).clock(Arc::new(by.clone()));
+                builder.standby(standby).accelerator(device).unwrap()
+            });
+            let (device, standby) = counts.lock().unwrap().take().unwrap();
+            let calls = || (device.load(Ordering::SeqCst), standby.load(Ordering::SeqCst));
+            let time_passes = async {
+                while calls() != (3, 3) {
+                    let again = slow.key.stats().attempts_again;
+                    until(|| slow.key.stats().attempts_again > again || calls() == (3, 3)).await;
+                    clock.advance(DEADLINE / 4);
+                    slow.key.engine().poll();
+                }
+            };
+            let (done, ()) = tokio::join!(slow.handshake(), time_passes);
+            done.unwrap();
+            slow.assert_empty().await;
+            assert_eq!(calls(), (3, 3));
         });
     });
 }
@@ -303,7 +333,7 @@ fn a_fault_of_an_async_signer_ends_its_handshake_and_no_other() {
     both(|| {
         paused().block_on(async {
             let slow = SlowWorld::new(|builder, key| {
-                let (device, _) = region(&key, 1, |n| match n {
+                let (device, _) = region(&key, |n| match n {
                     0 => refused(),
                     1 => {
                         Some(Box::pin(async { std::panic::panic_any("a bug in a client library") }))
@@ -338,7 +368,7 @@ fn an_async_signer_whose_runtime_has_ended_fails_the_handshake() {
         let slow = {
             let _entered = signers_runtime.enter();
             SlowWorld::new(|builder, key| {
-                let (device, _) = region(&key, 1, |_| Some(Box::pin(std::future::pending())));
+                let (device, _) = region(&key, |_| Some(Box::pin(std::future::pending())));
                 builder.accelerator(device).unwrap()
             })
         };
