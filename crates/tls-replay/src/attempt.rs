@@ -8,7 +8,8 @@ use rustls::unbuffered::{ConnectionState, EncodeError, InsufficientSizeError};
 use rustls::{Error, HandshakeKind};
 
 use crate::config::ReplayConfig;
-use crate::pass::Mode;
+use crate::hello::record_len;
+use crate::pass::{self, Mode};
 use crate::record::Record;
 
 /// The connection of a pass.
@@ -31,8 +32,30 @@ impl Attempt {
         }
     }
 
-    /// Gives `bytes` to the connection and appends its output to `out`. Returns how many bytes it took, and its error.
-    pub(crate) fn feed(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> (usize, Option<Error>) {
+    /// Gives `bytes` to the connection and appends its output to `out`. Returns how many bytes it took, and its error. With
+    /// `stops_at_flight` a real connection takes no record behind the last hello. Called in a pass.
+    pub(crate) fn feed(
+        &mut self,
+        bytes: &[u8],
+        stops_at_flight: bool,
+        out: &mut Vec<u8>,
+    ) -> (usize, Option<Error>) {
+        let mut at = 0;
+        loop {
+            let next = match self {
+                Self::Real(_) if stops_at_flight => record_len(&bytes[at..]),
+                _ => bytes.len() - at,
+            };
+            let (taken, error) = self.feed_together(&bytes[at..at + next], out);
+            at += taken;
+            let goes_on = error.is_none() && taken == next && at < bytes.len();
+            if !goes_on || !pass::with(|record| self.waits_for_hello(record)) {
+                return (at, error);
+            }
+        }
+    }
+
+    fn feed_together(&mut self, bytes: &[u8], out: &mut Vec<u8>) -> (usize, Option<Error>) {
         match self {
             Self::Rehearsal(rehearsal) => (bytes.len(), rehearsal.feed(bytes, out).err()),
             Self::Real(connection) => {
@@ -51,7 +74,7 @@ impl Attempt {
         };
         match kind {
             None => true,
-            Some(HandshakeKind::FullWithHelloRetryRequest) => !record.has_exchange(),
+            Some(HandshakeKind::FullWithHelloRetryRequest) => !record.has_exchanged(),
             Some(_) => false,
         }
     }

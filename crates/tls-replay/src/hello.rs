@@ -88,6 +88,12 @@ impl HelloScan {
     }
 }
 
+/// How long the first record is; everything, if that is no whole record.
+pub(crate) fn record_len(bytes: &[u8]) -> usize {
+    let length = u16_at(bytes, RECORD_HEADER - 2).map(|length| RECORD_HEADER + length);
+    length.map_or(bytes.len(), |length| length.min(bytes.len()))
+}
+
 /// The message in whole records.
 fn join(mut records: &[u8]) -> Vec<u8> {
     let mut message = Vec::with_capacity(records.len());

@@ -161,10 +161,10 @@ impl Record {
         self.push(Recorded::Exchanged { group, public, secret });
     }
 
-    /// Whether a key exchange of TLS 1.3 has an answer: from there on the handshake cannot ask the client for another
-    /// hello.
-    pub(crate) fn has_exchange(&self) -> bool {
-        self.answers.iter().any(|answer| matches!(answer, Recorded::Exchanged { .. }))
+    /// Whether this pass has asked for a key exchange of TLS 1.3: from there on the handshake cannot ask the client for
+    /// another hello.
+    pub(crate) fn has_exchanged(&self) -> bool {
+        self.answers[..self.next].iter().any(|answer| matches!(answer, Recorded::Exchanged { .. }))
     }
 
     fn ask(&mut self, open: Open, context: Option<Context>) {

@@ -38,11 +38,15 @@ pub struct SessionOptions {
     pub resumption_data: Vec<u8>,
     /// Calls [`ServerConnection::reject_early_data`].
     pub reject_early_data: bool,
+    /// Leaves records behind the hello unprocessed, in the second half of [`Session::into_connection`]: for a caller that
+    /// gives them to the connection itself, one by one, and reads what each brings before the next one may fail.
+    pub stops_at_flight: bool,
 }
 
 impl SessionOptions {
+    /// Whether the connection itself is as rustls makes it.
     fn are_defaults(&self) -> bool {
-        let Self { buffer_limit, resumption_data, reject_early_data } = self;
+        let Self { buffer_limit, resumption_data, reject_early_data, stops_at_flight: _ } = self;
         buffer_limit.is_none() && resumption_data.is_empty() && !reject_early_data
     }
 }
@@ -54,6 +58,7 @@ impl fmt::Debug for SessionOptions {
             .field("buffer_limit", &self.buffer_limit)
             .field("resumption_data", &format_args!("{} bytes", self.resumption_data.len()))
             .field("reject_early_data", &self.reject_early_data)
+            .field("stops_at_flight", &self.stops_at_flight)
             .finish()
     }
 }
@@ -72,6 +77,7 @@ pub struct Session {
     config: ReplayConfig,
     /// `None` for the defaults, which nearly all handshakes have.
     options: Option<Box<SessionOptions>>,
+    stops_at_flight: bool,
     waits_later: bool,
     state: State,
 }
@@ -130,8 +136,9 @@ impl Session {
     /// A handshake of which nothing has been received.
     pub fn new(config: ReplayConfig, options: SessionOptions) -> Self {
         let state = State::Hello { received: Vec::new(), scan: HelloScan::default() };
+        let stops_at_flight = options.stops_at_flight;
         let options = (!options.are_defaults()).then(|| Box::new(options));
-        Self { waits_later: config.waits_later(), config, options, state }
+        Self { waits_later: config.waits_later(), config, options, stops_at_flight, state }
     }
 
     /// What the session waits for; `None` after an error that left no connection.
@@ -185,7 +192,8 @@ impl Session {
         }
     }
 
-    /// The connection, once established, and the bytes that it had no room to take; give those to
+    /// The connection, once established, and the bytes that it had no room to take or was
+    /// [not to take](SessionOptions::stops_at_flight); give those to
     /// [`read_tls`](rustls::ConnectionCommon::read_tls) before any others.
     pub fn into_connection(self) -> Option<(ServerConnection, Vec<u8>)> {
         match self.state {
@@ -369,7 +377,8 @@ impl Session {
         }
         let mut flight = Vec::new();
         let mode = attempt.mode();
-        let feed = || attempt.feed(&handshake.received[from..], &mut flight);
+        let received = &handshake.received[from..];
+        let feed = || attempt.feed(received, self.stops_at_flight, &mut flight);
         let (mut record, (taken, error)) = pass::run(mode, handshake.record, feed);
         let key_log = mem::take(&mut record.key_log);
         self.waits_later |= record.waits_later;

@@ -135,12 +135,6 @@ impl Tls {
         self.0.connection.read_tls(io)
     }
 
-    /// Whether `close_notify` was received.
-    pub(crate) fn peer_has_closed(&mut self) -> bool {
-        let connection = &mut self.0.connection;
-        connection.process_new_packets().is_ok_and(|state| state.peer_has_closed())
-    }
-
     pub(crate) fn wants_write(&self) -> bool {
         !self.0.unsent.is_empty() || self.0.connection.wants_write()
     }

@@ -68,8 +68,10 @@ impl Replay {
     /// A handshake of which nothing has been received, whose key exchanges are those of `exchange`. With `only` there is no
     /// fiber for it.
     pub(crate) fn new(config: &ReplayConfig, only: bool, exchange: KeyExchange) -> Self {
+        // As a packet on a fiber: each record behind the hello is a packet of its own.
+        let options = SessionOptions { stops_at_flight: true, ..SessionOptions::default() };
         Self {
-            session: Some(Session::new(config.clone(), SessionOptions::default())),
+            session: Some(Session::new(config.clone(), options)),
             exchange,
             answer: None,
             output: Vec::new(),

@@ -68,10 +68,9 @@ impl<S: Read + Write> Ssl<S> {
                 // A completion wakes only from the first poll on.
                 self.resume_replay(replay)
             }
-            Replayed::Established(Established { mut tls, unprocessed, waits_later }) => {
+            Replayed::Established(Established { tls, unprocessed, waits_later }) => {
                 self.progress.off_fibers = !waits_later;
-                let closed = tls.peer_has_closed();
-                self.settle(Packet::Done(Ok(Returned { tls, unprocessed, closed })))
+                self.settle(Packet::Done(Ok(Returned { tls, unprocessed, closed: false })))
             }
             Replayed::NeedsFiber { received } => self.go_on_without_replay(received),
             Replayed::Refused(why) => match self.end_with(needs_fiber(why), Report::WhenSent) {

@@ -11,6 +11,7 @@ use tls_replay::{
     SessionStage, replayable,
 };
 
+use crate::servers::Server;
 use crate::world::{Pair, V12, V13, Want, World};
 
 fn session(world: &World) -> Session {
@@ -74,6 +75,30 @@ fn options_do_not_print_the_data_for_resumption() {
     let options = SessionOptions { resumption_data: vec![201, 202, 203], ..Default::default() };
     let printed = format!("{options:?}");
     assert!(printed.contains("resumption_data") && !printed.contains("201"), "{printed}");
+}
+
+/// A record that is refused lies behind the hello. The flight is made first, and the caller may process the record itself.
+#[test]
+fn records_behind_the_hello_can_be_left_to_the_caller() {
+    const REFUSED: [u8; 7] = [23, 3, 3, 0, 2, 1, 1];
+    for versions in [V12, V13] {
+        let world = World::new(Want { versions, ..Want::default() });
+        for stops_at_flight in [false, true] {
+            let mut pair = world.pair();
+            let options = SessionOptions { stops_at_flight, ..SessionOptions::default() };
+            *pair.session() = Session::new(world.replay(), options);
+            pair.client_turn().unwrap();
+            pair.to_server.extend(REFUSED);
+            assert_eq!(pair.server_turn(), Ok(SessionStage::Parked));
+            let signature = world.device.answer(pair.session());
+            let resumed = pair.resume(signature);
+            assert_eq!(resumed.is_ok(), stops_at_flight, "{resumed:?}");
+            assert!(pair.sent.len() > 500, "the flight was made");
+            let Server::Replay(session) = pair.server else { panic!("a server by replay") };
+            let (_, behind) = session.into_connection().unwrap();
+            assert_eq!(behind, if stops_at_flight { &REFUSED[..] } else { &[] });
+        }
+    }
 }
 
 #[test]
