@@ -3,6 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
+use ssl_async::Parking;
 
 #[path = "../../../crates/ssl-async/tests/it/peer_bytes/mod.rs"]
 mod peer_bytes;
@@ -12,5 +13,6 @@ mod peer_bytes;
 mod support;
 
 fuzz_target!(|data: &[u8]| {
-    let _seen = peer_bytes::drive(data);
+    let _on_fibers = peer_bytes::drive(data, Parking::Fiber);
+    let _by_replay = peer_bytes::drive(data, Parking::Auto);
 });

@@ -6,13 +6,13 @@ use std::io::{self, Read, Write};
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use ssl_async::SslError;
 use ssl_async::task::{Shards, TlsAcceptor, TlsConnector, TlsStream};
+use ssl_async::{Parking, SslError};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use crate::peer_bytes::clear;
 use crate::peer_bytes::closing::{
-    ANSWER, End, Outcome, Script, Seen, Wire, any_script, assert_agrees, plain,
+    ANSWER, End, Outcome, Script, Seen, Wire, any_parking, any_script, assert_agrees, plain,
 };
 use crate::peer_bytes::program::Setup;
 use crate::peer_bytes::world as clear_world;
@@ -63,9 +63,9 @@ impl AsyncWrite for TaskWire {
 }
 
 /// Runs the script against a task.
-fn run_task(script: &Script, parks: bool) -> Seen {
+fn run_task(script: &Script, parking: Parking, parks: bool) -> Seen {
     clear::begin_again();
-    let world = clear_world::World::new(script.setup);
+    let world = clear_world::World::new(script.setup, parking);
     world.device.set_answers_at_once(!parks);
     world.gates.set_open(!parks);
     let shards = Shards::builder().threads(1).build().expect("a thread");
@@ -80,7 +80,8 @@ fn run_task(script: &Script, parks: bool) -> Seen {
             }
             connector.connect(localhost(), io).into_fallible()
         } else {
-            let mut acceptor = TlsAcceptor::new(Arc::clone(world.server.config()), &shards);
+            let mut acceptor =
+                TlsAcceptor::new(Arc::clone(world.server.config()), &shards).parking(world.parking);
             if script.setup.has(Setup::EXCHANGE) {
                 acceptor = acceptor.key_exchange(engine);
             }
@@ -117,7 +118,7 @@ fn run_task(script: &Script, parks: bool) -> Seen {
         shards.quiesce().await;
         let stats = shards.stats().await;
         assert_eq!((stats[0].live, stats[0].stacks_in_use), (0, 0));
-        (outcome, read, stats[0].cancelled > 0)
+        (outcome, read, stats[0].cancelled > 0 || world.has_cancelled())
     });
     while world.device.held() > 0 {
         world.device.answer();
@@ -170,10 +171,11 @@ proptest! {
     #[test]
     fn a_task_whose_peer_closes_ends_as_plain_rustls_does(
         script in any_script(&[End::Fin, End::Fin, End::Rst]),
+        parking in any_parking(),
         parks in any::<bool>(),
     ) {
         let _turn = turn();
-        let (mut plain, mut ours) = (plain(&script), run_task(&script, parks));
+        let (mut plain, mut ours) = (plain(&script), run_task(&script, parking, parks));
         if script.end == End::Rst {
             // The number of bytes sent before the reset depends on timing.
             (plain.sent, ours.sent) = (Vec::new(), Vec::new());

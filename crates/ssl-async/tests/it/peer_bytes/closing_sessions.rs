@@ -1,18 +1,20 @@
 //! Peers that close, against sessions: parked at every hook, and not parked.
 
 use proptest::prelude::*;
-use ssl_async::{Outcome as Wants, Ssl};
+use ssl_async::{Outcome as Wants, Parking, Ssl};
 
 use super::clear;
-use super::closing::{ANSWER, End, Outcome, Script, Seen, Wire, any_script, assert_agrees, plain};
+use super::closing::{
+    ANSWER, End, Outcome, Script, Seen, Wire, any_parking, any_script, assert_agrees, plain,
+};
 use super::program::Setup;
 use super::world::World;
 use crate::support::{localhost, turn};
 
 /// Runs the script against a session.
-fn ours(script: &Script, parks: bool) -> Seen {
+fn ours(script: &Script, parking: Parking, parks: bool) -> Seen {
     clear::begin_again();
-    let world = World::new(script.setup);
+    let world = World::new(script.setup, parking);
     world.device.set_answers_at_once(!parks);
     world.gates.set_open(!parks);
     let wire = Wire::new(script);
@@ -48,7 +50,7 @@ fn ours(script: &Script, parks: bool) -> Seen {
         assert_eq!(ssl.write(ANSWER).expect("it is open"), Wants::Ready(ANSWER.len()));
         flush(&mut ssl);
     }
-    let cancelled = world.pool.stats().cancelled > 0;
+    let cancelled = world.pool.stats().cancelled > 0 || world.has_cancelled();
     let established = !ssl.is_handshaking();
     drop(ssl);
     while world.device.held() > 0 {
@@ -110,10 +112,11 @@ proptest! {
     #[test]
     fn a_session_handles_a_closing_peer_as_plain_rustls_does(
         script in any_script(&[End::Fin, End::Fin, End::Rst, End::Open]),
+        parking in any_parking(),
         parks in any::<bool>(),
     ) {
         let _turn = turn();
-        let (plain, ours) = (plain(&script), ours(&script, parks));
+        let (plain, ours) = (plain(&script), ours(&script, parking, parks));
         if !parks {
             prop_assert!(!ours.cancelled);
         }

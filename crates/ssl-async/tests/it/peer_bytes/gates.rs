@@ -14,6 +14,8 @@ struct Inner {
     closed: VecDeque<Gate>,
     /// No hook waits: every answer is yes.
     open: bool,
+    /// How many hooks were dropped while they waited.
+    dropped: usize,
 }
 
 struct Gate {
@@ -22,18 +24,36 @@ struct Gate {
     waker: Waker,
 }
 
+/// A hook, from its first poll on.
+struct Waiting<'a> {
+    gates: &'a Gates,
+    answer: Option<Arc<Mutex<Option<bool>>>>,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let unanswered = |answer: Arc<Mutex<Option<bool>>>| {
+            answer.lock().expect("no panic under this lock").is_none()
+        };
+        if self.answer.take().is_some_and(unanswered) {
+            self.gates.lock().dropped += 1;
+        }
+    }
+}
+
 impl Gates {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().expect("no panic under this lock")
     }
 
     pub(crate) async fn ask(&self, name: &'static str) -> bool {
-        let mut asked: Option<Arc<Mutex<Option<bool>>>> = None;
+        let mut asked = Waiting { gates: self, answer: None };
         poll_fn(|cx| {
             if self.lock().open {
+                asked.answer = None;
                 return Poll::Ready(true);
             }
-            let answer = asked.get_or_insert_with(|| {
+            let answer = asked.answer.get_or_insert_with(|| {
                 let answer = Arc::new(Mutex::new(None));
                 let gate = Gate { name, answer: Arc::clone(&answer), waker: cx.waker().clone() };
                 self.lock().closed.push_back(gate);
@@ -43,6 +63,11 @@ impl Gates {
             answer.map_or(Poll::Pending, Poll::Ready)
         })
         .await
+    }
+
+    /// How many hooks were dropped before their answer was there.
+    pub(crate) fn dropped(&self) -> usize {
+        self.lock().dropped
     }
 
     /// Answers the oldest. False if there is none.

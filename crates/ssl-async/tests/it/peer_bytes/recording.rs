@@ -11,6 +11,7 @@ use rustls::server::{NoClientAuth, danger::ClientCertVerifier};
 use rustls::sign::SigningKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ClientConnection, Connection, ServerConfig, ServerConnection};
+use ssl_async::Parking;
 
 use super::clear::{self, Credulous, OFFERED, WANTED};
 use super::drive::Driver;
@@ -115,7 +116,8 @@ impl Peers {
         } else {
             ClientConnection::new(Arc::clone(client), localhost()).expect("a name").into()
         };
-        let mut recorder = Recorder { driver: Driver::new(setup), peer, ops: Vec::new() };
+        let mut recorder =
+            Recorder { driver: Driver::new(setup, Parking::Fiber), peer, ops: Vec::new() };
         for _ in 0..12 {
             recorder.pass();
             recorder.ours(Event::Handshake);

@@ -4,6 +4,7 @@ use std::fs;
 
 use proptest::prelude::*;
 use proptest::sample::Index;
+use ssl_async::Parking;
 
 use super::drive;
 use super::program::{Event, Op, Program, Setup};
@@ -13,15 +14,25 @@ use crate::support::turn;
 /// Set this variable to write the seeds again, for a new rustls or a new format.
 const RECORD: &str = "LAYBY_RECORD";
 
+/// The ways in which sessions are parked. `Auto` is by replay, and on a fiber where replay cannot.
+const WAYS: [Parking; 2] = [Parking::Fiber, Parking::Auto];
+
+fn any_way() -> impl Strategy<Value = Parking> {
+    prop::sample::select(&WAYS[..])
+}
+
 #[test]
 fn a_replayed_recording_gets_as_far_as_the_real_peer() {
     let _turn = turn();
     for recording in record_all() {
         let data = recording.program.to_bytes();
         assert_eq!(Program::parse(&data), recording.program);
-        let seen = drive(&data);
-        assert_eq!((seen.completed, seen.received, seen.failed), (1, 8, 0), "{}", recording.name);
-        assert_eq!(seen.parked, recording.parked, "{}", recording.name);
+        for parking in WAYS {
+            let seen = drive(&data, parking);
+            let told = format!("{} {parking:?}", recording.name);
+            assert_eq!((seen.completed, seen.received, seen.failed), (1, 8, 0), "{told}");
+            assert_eq!(seen.parked, recording.parked, "{told}");
+        }
         if std::env::var_os(RECORD).is_some() {
             fs::create_dir_all(seeds()).unwrap();
             fs::write(seeds().join(recording.name), data).unwrap();
@@ -47,7 +58,8 @@ fn every_committed_seed_completes_its_handshake_and_parks_where_it_is_offloaded(
     let _turn = turn();
     let mut points = Vec::new();
     for (name, data) in committed() {
-        let seen = drive(&data);
+        let [seen, by_replay] = WAYS.map(|parking| drive(&data, parking));
+        assert_eq!(seen, by_replay, "{name}: by replay it parks where it does on fibers");
         let again =
             format!("{name}: after a change of rustls or the format, {RECORD}=1 cargo test");
         assert_eq!((seen.completed, seen.received, seen.failed), (1, 8, 0), "{again}");
@@ -167,20 +179,22 @@ proptest! {
     #[test]
     fn a_modified_handshake_never_panics_hangs_or_leaks(
         seed in any::<Index>(),
+        parking in any_way(),
         changes in prop::collection::vec(any_change(), 1..16),
     ) {
         let _turn = turn();
         let seeds = committed();
         let mut program = Program::parse(&seed.get(&seeds).1);
         changes.iter().for_each(|one| change(&mut program, one));
-        drive(&program.to_bytes());
+        drive(&program.to_bytes(), parking);
     }
 
     #[test]
     fn any_bytes_are_a_program_that_ends(
+        parking in any_way(),
         data in prop::collection::vec(any::<u8>(), 0..400),
     ) {
         let _turn = turn();
-        drive(&data);
+        drive(&data, parking);
     }
 }

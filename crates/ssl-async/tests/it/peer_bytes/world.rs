@@ -10,7 +10,7 @@ use rustls::client::Resumption;
 use rustls::server::{NoClientAuth, NoServerSessionStorage, danger::ClientCertVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{ALL_VERSIONS, CertificateError, ClientConfig, ServerConfig};
-use ssl_async::{SslContext, TlsError, offload, resolve, verify};
+use ssl_async::{Parking, SslContext, TlsError, offload, replayable, resolve, verify};
 
 use super::clear::{Credulous, OFFERED, Standstill, WANTED, provider};
 use super::gates::Gates;
@@ -35,6 +35,7 @@ static OURS: LazyLock<Ours> = LazyLock::new(|| {
 
 pub(crate) struct World {
     pub(crate) setup: Setup,
+    pub(crate) parking: Parking,
     pub(crate) device: Arc<ManualDevice>,
     pub(crate) engine: Arc<Engine<CryptoOp>>,
     pub(crate) clock: TestClock,
@@ -45,7 +46,13 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(setup: Setup) -> Self {
+    /// A server that parks in this way; with a setup in which something waits behind the server's flight, by replay only
+    /// up to there.
+    pub(crate) fn new(setup: Setup, parking: Parking) -> Self {
+        let parking = match parking {
+            Parking::Replay if waits_behind_flight(setup) => Parking::Auto,
+            parking => parking,
+        };
         let ring = if setup.has(Setup::NARROW) { 1 } else { 8 };
         let device = ManualDevice::new(Arc::clone(&OURS.keys), ring);
         let clock = TestClock::default();
@@ -56,10 +63,22 @@ impl World {
         let gates = Gates::default();
         let jobs = if setup.has(Setup::ONE_JOB) { 1 } else { 8 };
         let pool = JobPool::builder().max_jobs(jobs).build().expect("a pool");
-        let server = server(setup, &engine, &gates);
+        let server = server(setup, &engine, &gates).parking(parking);
         let client = client(setup, &engine, &gates);
-        Self { setup, device, engine, clock, gates, pool, server, client }
+        Self { setup, parking, device, engine, clock, gates, pool, server, client }
     }
+
+    /// Whether something was cancelled that a handshake waited for.
+    pub(crate) fn has_cancelled(&self) -> bool {
+        self.engine.stats().cancelled > 0 || self.gates.dropped() > 0
+    }
+}
+
+/// Whether a server waits behind its flight, where only a fiber can: for the seal of a ticket, the second half of a key
+/// exchange of TLS 1.2, or the verdict on the client's certificate.
+fn waits_behind_flight(setup: Setup) -> bool {
+    let judges = setup.has(Setup::MUTUAL) && setup.has(Setup::HOOKS);
+    judges || setup.has(Setup::TICKETS) || setup.has(Setup::EXCHANGE)
 }
 
 fn certified(engine: &Arc<Engine<CryptoOp>>) -> Arc<CertifiedKey> {
@@ -74,7 +93,8 @@ fn judged(good: bool) -> Result<(), TlsError> {
 fn server(setup: Setup, engine: &Arc<Engine<CryptoOp>>, gates: &Gates) -> SslContext {
     let exchange = setup.has(Setup::EXCHANGE);
     let usual = provider(&WANTED);
-    let provider = Arc::new(if exchange { offload::key_exchange(usual) } else { usual });
+    let provider = if exchange { offload::key_exchange(usual) } else { usual };
+    let provider = Arc::new(replayable(provider));
     let hooks = setup.has(Setup::HOOKS);
     let verifier: Arc<dyn ClientCertVerifier> = match (setup.has(Setup::MUTUAL), hooks) {
         (false, _) => Arc::new(NoClientAuth),
