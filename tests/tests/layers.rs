@@ -58,6 +58,11 @@ const LAYERS: &[Row] = &[
           others:  "aws-lc-rs? num-bigint rustls sha2 thiserror tracing zeroize tokio?",
           testing: "base64 http-body-util hyper hyper-util libc libloading mio rcgen tokio tokio-rustls tonic tonic-health tower \
                     tracing-subscriber" },
+    // The C surface of a token's library stays inside cryptoki. It is no part of ssl-async, as it loads libraries.
+    Row { layer: 5, name: "pkcs11-engine",
+          ours:    "ssl-async engine-core",
+          others:  "cryptoki thiserror tracing",
+          testing: "tokio" },
     Row { layer: 5, name: "lab-report",
           ours:    "engine-core sim-device",
           others:  "comfy-table hdrhistogram indicatif plotters serde serde_json time toml",
@@ -96,8 +101,9 @@ const RESERVED: &[(&str, &str)] = &[
     // In the row of ssl-async it is for testing only: an example shows the same server on a bare event loop.
     ("mio",               "wait-ctx handshake-lab lab-bench ssl-async"),
     // In the row of job-core it is for testing only: an example shows that jobs run under it, and a
-    // library that a runtime must carry would be of no use under another. In tls-replay an example likewise.
-    ("tokio",             "ssl-async lab-bench job-core tls-replay"),
+    // library that a runtime must carry would be of no use under another. In tls-replay and pkcs11-engine an example likewise.
+    ("tokio",             "ssl-async lab-bench job-core tls-replay pkcs11-engine"),
+    ("cryptoki",          "pkcs11-engine"),
 ];
 
 /// An edge of the dependency graph, as a manifest states it.

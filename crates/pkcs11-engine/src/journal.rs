@@ -1,0 +1,143 @@
+//! What a token has done: counters, and lines in the log.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+use core::time::Duration;
+use std::sync::{Mutex, PoisonError};
+
+use engine_core::LogLimit;
+
+use crate::error::OpenError;
+use crate::fault::{Class, Fault};
+use crate::ladder::Rung;
+
+/// What a token has done so far. A failed call that was made good by another one counts, too.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TokenStats {
+    /// Signatures that the token gave.
+    pub signatures: u64,
+    /// Failed calls by what they meant.
+    pub failures: Failures,
+    /// Logins anew.
+    pub logins: u64,
+    /// Recoveries that closed all sessions.
+    pub new_sessions: u64,
+    /// Recoveries that finalized and initialized the module.
+    pub restarts: u64,
+    /// Recoveries that did not help, after which the token was left alone for a while.
+    pub rests: u64,
+    /// The token refused the PIN, and nothing is tried any more.
+    pub is_stopped: bool,
+}
+
+/// Failed calls of a module.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Failures {
+    /// The key or the mechanism is wrong.
+    pub request: u64,
+    /// No session, or no memory, was left.
+    pub busy: u64,
+    /// The session was closed, or in the middle of something.
+    pub session: u64,
+    /// The error does not say.
+    pub unclear: u64,
+    /// The login was gone, and with it the handle of the key.
+    pub login: u64,
+    /// The token or the module was away.
+    pub device: u64,
+    /// The token refused the PIN.
+    pub pin: u64,
+}
+
+/// Counts, and writes to the log at most once a second and cause.
+pub(crate) struct Journal {
+    token: String,
+    signatures: AtomicU64,
+    failures: [AtomicU64; Class::ALL.len()],
+    complaints: [LogLimit; Class::ALL.len()],
+    recovered: [AtomicU64; 3],
+    recovery_lines: LogLimit,
+    rests: AtomicU64,
+    rest_lines: LogLimit,
+    last_setback: Mutex<String>,
+}
+
+impl Journal {
+    pub(crate) fn new(token: String) -> Self {
+        Self {
+            token,
+            signatures: AtomicU64::new(0),
+            failures: Default::default(),
+            complaints: Default::default(),
+            recovered: Default::default(),
+            recovery_lines: LogLimit::new(),
+            rests: AtomicU64::new(0),
+            rest_lines: LogLimit::new(),
+            last_setback: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn signed(&self) {
+        self.signatures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn failed(&self, now: Duration, fault: &Fault) {
+        let class = Class::ALL.iter().position(|class| *class == fault.class).unwrap_or(0);
+        self.failures[class].fetch_add(1, Ordering::Relaxed);
+        if let Some(held_back) = self.complaints[class].admit(now) {
+            let (token, class, error) = (&*self.token, fault.class.name(), &*fault.text);
+            tracing::warn!(token, class, error, held_back, "pkcs11.failed");
+        }
+    }
+
+    pub(crate) fn recovered(&self, now: Duration, rung: Rung) {
+        self.recovered[rung as usize].fetch_add(1, Ordering::Relaxed);
+        if let Some(held_back) = self.recovery_lines.admit(now) {
+            let (token, rung) = (&*self.token, rung.name());
+            tracing::info!(token, rung, held_back, "pkcs11.recovered");
+        }
+    }
+
+    pub(crate) fn resting(&self, now: Duration, rest: Duration, error: &str) {
+        self.rests.fetch_add(1, Ordering::Relaxed);
+        self.set_back(error.to_owned());
+        if let Some(held_back) = self.rest_lines.admit(now) {
+            let (token, rest_ms) = (&*self.token, rest.as_millis() as u64);
+            tracing::warn!(token, error, rest_ms, held_back, "pkcs11.resting");
+        }
+    }
+
+    pub(crate) fn stopped(&self, error: &OpenError) {
+        let class = Class::ALL.iter().position(|class| *class == Class::Pin).unwrap_or(0);
+        self.failures[class].fetch_add(1, Ordering::Relaxed);
+        let token = &*self.token;
+        tracing::error!(token, %error, "pkcs11.stopped");
+        self.set_back(error.to_string());
+    }
+
+    fn set_back(&self, text: String) {
+        *self.last_setback.lock().unwrap_or_else(PoisonError::into_inner) = text;
+    }
+
+    /// Why the last recovery did not help.
+    pub(crate) fn last_setback(&self) -> String {
+        self.last_setback.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn stats(&self, is_stopped: bool) -> TokenStats {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let [request, busy, session, unclear, login, device, pin] =
+            self.failures.each_ref().map(count);
+        let [logins, new_sessions, restarts] = self.recovered.each_ref().map(count);
+        TokenStats {
+            signatures: count(&self.signatures),
+            failures: Failures { request, busy, session, unclear, login, device, pin },
+            logins,
+            new_sessions,
+            restarts,
+            rests: count(&self.rests),
+            is_stopped,
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The modules of the process: each library is loaded and initialized once, and never unloaded.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::error::{Error, RvError};
+use cryptoki::session::Session;
+
+use crate::error::OpenError;
+use crate::fault::{Class, During, Fault};
+use crate::gate::{Gate, InTheWay, Inside};
+
+/// A library of a token's maker. It lives as long as the process: some crash when they are unloaded.
+pub(crate) struct Module {
+    library: Pkcs11,
+    path: PathBuf,
+    gate: Gate,
+    owner: Mutex<Ownership>,
+    /// Sessions that were dropped where no call may block. The next thread that may closes them.
+    dropped: Mutex<Vec<(Session, u64)>>,
+}
+
+#[derive(Default)]
+struct Ownership {
+    /// Another part of the process has initialized the module: it is not ours to finalize.
+    by_another: bool,
+    /// How many tokens of ours use it.
+    users: usize,
+    /// The process that initialized it. The standard forbids to use it in a child.
+    process: u32,
+}
+
+static MODULES: Mutex<BTreeMap<PathBuf, &'static Module>> = Mutex::new(BTreeMap::new());
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Module {
+    /// The module at this path, loaded and initialized, with one more user.
+    pub(crate) fn open(path: &Path) -> Result<&'static Self, OpenError> {
+        let module = Self::load(path)?;
+        let mut owner = lock(&module.owner);
+        if owner.users > 0 && owner.process != std::process::id() {
+            return Err(OpenError::Forked);
+        }
+        if module.gate.enter().is_err() {
+            let begin = |up: bool| match up {
+                true => (true, Ok(false)),
+                false => {
+                    let begun = module.initialize();
+                    (begun.is_ok(), begun)
+                }
+            };
+            let begun = module.gate.alone(None, Duration::ZERO, begin);
+            owner.by_another = match begun {
+                Ok(Some(begun)) => begun?,
+                // No thread can be inside of what is not initialized.
+                Ok(None) | Err(InTheWay(_)) => owner.by_another,
+            };
+            owner.process = std::process::id();
+        }
+        owner.users += 1;
+        drop(owner);
+        Ok(module)
+    }
+
+    /// The module at this path, loaded.
+    fn load(path: &Path) -> Result<&'static Self, OpenError> {
+        let unloadable = |reason: String| OpenError::Module { path: path.to_owned(), reason };
+        let canonical = path.canonicalize().map_err(|error| unloadable(error.to_string()))?;
+        let mut modules = lock(&MODULES);
+        if let Some(module) = modules.get(&canonical) {
+            return Ok(module);
+        }
+        let library = Pkcs11::new(&canonical).map_err(|error| match error {
+            Error::LibraryLoading(error) => unloadable(error.to_string()),
+            error => unloadable(Fault::of(&error, During::Other).text),
+        })?;
+        let module = Box::leak(Box::new(Self {
+            library,
+            path: canonical.clone(),
+            gate: Gate::default(),
+            owner: Mutex::default(),
+            dropped: Mutex::default(),
+        }));
+        modules.insert(canonical, module);
+        Ok(module)
+    }
+
+    /// Returns whether another part of the process had done it.
+    fn initialize(&self) -> Result<bool, OpenError> {
+        // Without locks in the module two threads crash it.
+        let args = CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK);
+        match self.library.initialize(args) {
+            Ok(()) => Ok(false),
+            Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => Ok(true),
+            Err(Error::Pkcs11(RvError::CantLock | RvError::NeedToCreateThreads, _)) => {
+                Err(OpenError::NoLocking { path: self.path.clone() })
+            }
+            Err(error) => Err(OpenError::Token(Fault::of(&error, During::Other).text)),
+        }
+    }
+
+    pub(crate) fn is_ours(&self) -> bool {
+        !lock(&self.owner).by_another
+    }
+
+    pub(crate) fn library(&self) -> &Pkcs11 {
+        &self.library
+    }
+
+    /// Begins calls of the module.
+    pub(crate) fn enter(&self) -> Result<Inside<'_>, Fault> {
+        let not_up = |_| Fault::new(Class::Device, "the module is not initialized");
+        let inside = self.gate.enter().map_err(not_up)?;
+        self.close_dropped(&inside);
+        Ok(inside)
+    }
+
+    /// Finalizes and initializes the module, unless another thread has done so since `seen`. Waits at most `patience` for
+    /// the calls of others.
+    pub(crate) fn restart(&self, seen: u64, patience: Duration) -> Result<(), OpenError> {
+        let restarted = self.gate.alone(Some(seen), patience, |up| {
+            if up {
+                // It fails if the module is broken, and then initializing is all that may help.
+                let _ = self.library.clone().finalize();
+            }
+            let begun = self.initialize();
+            (begun.is_ok(), begun.map(drop))
+        });
+        match restarted {
+            Ok(restarted) => restarted.unwrap_or(Ok(())),
+            Err(InTheWay(n)) => Err(OpenError::Token(format!(
+                "{n} calls of the module have not returned, so it cannot be finalized"
+            ))),
+        }
+    }
+
+    /// One user less. The last one finalizes the module if it is ours; returns whether that was done.
+    pub(crate) fn leave(&self) -> bool {
+        let mut owner = lock(&self.owner);
+        owner.users = owner.users.saturating_sub(1);
+        if owner.users > 0 || owner.by_another || owner.process != std::process::id() {
+            return false;
+        }
+        let ended = self.gate.alone(None, Duration::ZERO, |up| {
+            let ended = up && self.library.clone().finalize().is_ok();
+            (up && !ended, ended)
+        });
+        ended.ok().flatten().unwrap_or(false)
+    }
+
+    /// Keeps a session that is to be closed by a thread that may block.
+    pub(crate) fn close_later(&self, session: Session, generation: u64) {
+        lock(&self.dropped).push((session, generation));
+    }
+
+    fn close_dropped(&self, inside: &Inside<'_>) {
+        let Ok(mut dropped) = self.dropped.try_lock() else { return };
+        let closing = core::mem::take(&mut *dropped);
+        drop(dropped);
+        for (session, generation) in closing {
+            // The number of an older session may be that of a new one by now.
+            if generation == inside.generation {
+                // It may be closed already; that is all that was wanted.
+                let _ = session.close();
+            }
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The module in front of SoftHSM that does as it is told: `shim.c`.
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The words of the page, as in `shim.c`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Word {
+    /// Calls of `C_Login`.
+    Logins,
+    /// Calls of `C_Sign`.
+    Signs,
+    Finalizes,
+    /// Threads in `C_Sign`.
+    Inside,
+    /// 1: `C_Sign` does not return while this is not zero; 2: only the calls that wait already do not.
+    Block,
+    /// 1: signatures are wrong; 2: they are three bytes long.
+    Garbage,
+    DelayUs,
+    /// The most sessions; zero is no limit.
+    Sessions,
+    /// The most sessions, as the token tells it.
+    SessionsTold,
+    /// What `C_Sign` answers.
+    FailSign,
+    CrashAtExit,
+    /// Sessions that are open, while there is a limit.
+    SessionsNow,
+}
+
+/// The page that the module reads and writes.
+pub(crate) struct Page(File);
+
+impl Page {
+    /// In this directory, all zero.
+    pub(crate) fn new(dir: &Path) -> Self {
+        let path = dir.join("page");
+        fs::write(&path, [0; 4096]).unwrap();
+        Self(File::options().read(true).write(true).open(path).unwrap())
+    }
+
+    pub(crate) fn set(&self, word: Word, value: u64) {
+        self.0.write_all_at(&value.to_ne_bytes(), 8 * word as u64).unwrap();
+    }
+
+    pub(crate) fn get(&self, word: Word) -> u64 {
+        let mut value = [0; 8];
+        self.0.read_exact_at(&mut value, 8 * word as u64).unwrap();
+        u64::from_ne_bytes(value)
+    }
+}
+
+/// Compiles the module into this directory. `None` without a C compiler.
+pub(crate) fn module(dir: &Path) -> Option<PathBuf> {
+    let library = dir.join("shim.so");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/real/shim.c");
+    let compiled = Command::new("cc")
+        .args(["-shared", "-fPIC", "-O1", "-o"])
+        .arg(&library)
+        .args([source, "-ldl"])
+        .status();
+    match compiled {
+        Ok(status) => {
+            assert!(status.success(), "the module compiles");
+            Some(library)
+        }
+        Err(error) => {
+            eprintln!("skipped: no C compiler: {error}");
+            None
+        }
+    }
+}
