@@ -347,12 +347,12 @@ impl TokenBuilder {
         let service = Service::new(module, account, slot, threads + spare, self.deadline);
         let service = Arc::new(service);
         let signs = Arc::clone(&service);
+        let calls = u32::try_from(2 * threads).unwrap_or(u32::MAX).max(16);
         let threads = ThreadPoolBuilder::new()
             .name("pkcs11")
             .threads(threads)
             .stuck_after(self.deadline.saturating_mul(2))
             .replacements(spare);
-        let calls = u32::try_from(2 * threads.n_threads()).unwrap_or(u32::MAX).max(16);
         let pool = KeyPool::builder()
             .pool(threads)
             .deadline(self.deadline)
