@@ -3,5 +3,7 @@
 mod crowd;
 mod faults;
 mod handshakes;
+mod log;
+mod proxy;
 mod shim;
 mod world;
