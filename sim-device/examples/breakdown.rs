@@ -1,6 +1,6 @@
 //! A card hangs; the driver notices by the heartbeat, resets the card and submits again.
 //!
-//! `cargo run -p sim-device --example breakdown` prints the trace.
+//! `cargo run -p layby-sim-device --example breakdown` prints the trace.
 
 use core::time::Duration;
 

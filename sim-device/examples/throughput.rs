@@ -1,7 +1,7 @@
 //! Measures the speed of the simulation: requests through one instance with rings of 64, three units
 //! and interrupts; the software refills the ring at every interrupt.
 //!
-//! `cargo run --release -p sim-device --example throughput`
+//! `cargo run --release -p layby-sim-device --example throughput`
 
 use core::time::Duration;
 use std::time::Instant;

@@ -124,6 +124,7 @@
 //!   and a full response ring keeps the unit until the last is written.
 //! - *The heartbeat* never goes back, not even over a reset.
 //! - *One response ring* serves all classes. It stalls them together, and does not reorder them.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 

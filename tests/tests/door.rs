@@ -37,8 +37,8 @@ fn block_of_the_readme(language: &str) -> String {
 
 /// The README's, but for where the crate is.
 fn manifest(root: &Path, name: &str) -> String {
-    let published = "ssl-async = { version = \"0.1\",";
-    let here = format!("ssl-async = {{ path = {:?},", root.join("crates/ssl-async"));
+    let published = "layby = { version = \"0.1\",";
+    let here = format!("layby = {{ path = {:?},", root.join("crates/layby"));
     let dependencies = block_of_the_readme("toml");
     assert!(dependencies.contains(published), "the README names the crate: {dependencies}");
     let package = format!("[package]\nname = {name:?}\nversion = \"0.0.0\"\nedition = \"2024\"");
@@ -88,7 +88,7 @@ const MOVED: &str = r#"
 #[tokio::main]
 async fn main() {}
 
-fn moved(mut ssl: ssl_async::Ssl<std::net::TcpStream>) {
+fn moved(mut ssl: layby::tls::Ssl<std::net::TcpStream>) {
     tokio::spawn(async move {
         let _ = ssl.do_handshake();
         tokio::task::yield_now().await;

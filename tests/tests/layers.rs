@@ -67,6 +67,10 @@ const LAYERS: &[Row] = &[
           ours:    "engine-core sim-device",
           others:  "comfy-table hdrhistogram indicatif plotters serde serde_json time toml",
           testing: "" },
+    Row { layer: 6, name: "layby",
+          ours:    "engine-core job-core pkcs11-engine ssl-async",
+          others:  "",
+          testing: "rcgen tokio" },
     Row { layer: 6, name: "handshake-lab",
           ours:    "lab-report sim-engine ssl-async tls-replay crypto-ops engine-core job-core sim-device wait-ctx",
           others:  "aws-lc-rs clap httparse httpdate mio rand rand_chacha rcgen rustix rustls \
@@ -77,7 +81,7 @@ const LAYERS: &[Row] = &[
           others:  "clap comfy-table corosensei libloading mio rand rand_chacha rcgen rustix rustls serde serde_json time tokio tokio-rustls \
                     tracing tracing-subscriber",
           testing: "" },
-    Row { layer: 8, name: "layby-tests",
+    Row { layer: 8, name: "tests",
           ours:    "",
           others:  "base64 cargo_metadata proc-macro2 public-api rcgen rustix rustls serde_json syn tempfile",
           testing: "" },
@@ -97,12 +101,12 @@ const RESERVED: &[(&str, &str)] = &[
     ("corosensei",        "job-core lab-bench"),
     ("crossbeam-channel", "sim-engine"),
     ("aws-lc-rs",         "crypto-ops ssl-async handshake-lab"),
-    ("rustls",            "tls-replay ssl-async handshake-lab lab-bench layby-tests"),
+    ("rustls",            "tls-replay ssl-async handshake-lab lab-bench tests"),
     // In the row of ssl-async it is for testing only: an example shows the same server on a bare event loop.
     ("mio",               "wait-ctx handshake-lab lab-bench ssl-async"),
     // In the row of job-core it is for testing only: an example shows that jobs run under it, and a
-    // library that a runtime must carry would be of no use under another. In tls-replay and pkcs11-engine an example likewise.
-    ("tokio",             "ssl-async lab-bench job-core tls-replay pkcs11-engine"),
+    // library that a runtime must carry would be of no use under another. In tls-replay, pkcs11-engine and layby an example likewise.
+    ("tokio",             "ssl-async lab-bench job-core tls-replay pkcs11-engine layby"),
     ("cryptoki",          "pkcs11-engine"),
 ];
 
@@ -164,6 +168,11 @@ fn verdict(edge: &Edge) -> Result<(), String> {
     }
 }
 
+/// A package of ours by the name of its folder and library: on a registry it has the prefix `layby-`.
+fn folder(package: &str) -> String {
+    package.strip_prefix("layby-").unwrap_or(package).to_owned()
+}
+
 /// The edges of the workspace, and its members.
 fn workspace() -> (Vec<Edge>, Vec<String>) {
     let metadata = MetadataCommand::new()
@@ -171,11 +180,11 @@ fn workspace() -> (Vec<Edge>, Vec<String>) {
         .no_deps()
         .exec()
         .expect("cargo metadata describes the workspace");
-    let members = metadata.packages.iter().map(|package| package.name.to_string()).collect();
+    let members = metadata.packages.iter().map(|package| folder(&package.name)).collect();
     let edges = metadata.packages.iter().flat_map(|package| {
         package.dependencies.iter().map(|dependency| Edge {
-            from: package.name.to_string(),
-            to: dependency.name.clone(),
+            from: folder(&package.name),
+            to: folder(&dependency.name),
             kind: dependency.kind,
             optional: dependency.optional,
         })

@@ -95,18 +95,18 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
         cargo(
             "release-stacks",
             "what jobs do to their stacks in optimised code, which has other frames",
-            "test --release --package job-core --test it --test c_frames --test panics",
+            "test --release --package layby-job-core --test it --test c_frames --test panics",
         ),
         cargo(
             "release-tls",
             "every scheme, key and chain on the stacks of optimised code, under both providers of rustls",
-            "test --release --package ssl-async --features ring --test stacks --test ring",
+            "test --release --package layby-ssl-async --features ring --test stacks --test ring",
         ),
     ];
     steps.push(cargo(
         "replay",
         "parking by replay under both providers of rustls, and the planted bugs that break it",
-        "test --package tls-replay --features ring,plant",
+        "test --package layby-tls-replay --features ring,plant",
     ));
     for member in &workspace.members {
         for example in &member.examples {
@@ -155,7 +155,7 @@ fn slow_steps(workspace: &Workspace) -> [Step; 10] {
         cargo(
             "loom",
             loom,
-            "test --package wait-ctx --release --lib --target-dir target/loom loom",
+            "test --package layby-wait-ctx --release --lib --target-dir target/loom loom",
         )
         .env("RUSTFLAGS", "--cfg loom")
         .slow(),
@@ -173,7 +173,7 @@ fn slow_steps(workspace: &Workspace) -> [Step; 10] {
         cargo(
             "mutants",
             "the tests notice when a line does something else; docs/mutants.md has the survivors",
-            "mutants --package wait-ctx --package job-core --package engine-core",
+            "mutants --package layby-wait-ctx --package layby-job-core --package layby-engine-core",
         )
         .needs("cargo-mutants")
         .slow(),
@@ -191,7 +191,7 @@ fn address_sanitizer() -> Step {
     cargo(
         "asan",
         "no access to memory that is not there, on the stacks of jobs either",
-        "test --package job-core --features corosensei/sanitizer --no-fail-fast \
+        "test --package layby-job-core --features corosensei/sanitizer --no-fail-fast \
          --lib --test it --test panics --test c_frames --test tracing \
          --target x86_64-unknown-linux-gnu --target-dir target/asan \
          -- --skip a_stack_that_does_not_fit --skip a_stack_that_cannot_be_had",
@@ -217,7 +217,7 @@ fn thread_sanitizer(workspace: &Workspace) -> Step {
     cargo(
         "tsan",
         "no two threads at the same memory without an order between them",
-        "test -Zbuild-std --package wait-ctx --package engine-core --no-fail-fast --lib --tests \
+        "test -Zbuild-std --package layby-wait-ctx --package layby-engine-core --no-fail-fast --lib --tests \
          --target x86_64-unknown-linux-gnu --target-dir target/tsan \
          -- --skip ten_thousand --skip a_crate_outside_the_workspace",
     )

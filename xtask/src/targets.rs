@@ -23,7 +23,7 @@ pub(crate) fn check(workspace: &Workspace) -> Vec<String> {
     let installed = String::from_utf8_lossy(&installed);
     let compiles = |target: &str, flags: &[&str]| {
         let mut cargo = lab::cargo();
-        cargo.args(["check", "--package", "tls-replay", "--target-dir", "target/targets"]);
+        cargo.args(["check", "--package", "layby-tls-replay", "--target-dir", "target/targets"]);
         cargo.args(["--target", target]).args(flags).current_dir(&workspace.root);
         cargo.status().is_ok_and(|status| status.success())
     };

@@ -83,6 +83,7 @@
 //! All types are `Send + Sync`. `SoftwareKeys::execute` blocks while it computes: call it on a thread of a device or a
 //! pool. No input makes a function panic.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 

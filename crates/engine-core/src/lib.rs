@@ -201,6 +201,7 @@
 //! - `metrics`: `EngineStats::publish`, for the facade of that name.
 //! - `plant`: bugs planted on purpose, to show that the laws are checked. For tests of this system only.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 

@@ -1,6 +1,6 @@
 //! The number of jobs that can be paused at once, and the memory of each, page tables included.
 //!
-//! `cargo run --release -p job-core --example paused_jobs [COUNT [KIB]]`. COUNT defaults to a million
+//! `cargo run --release -p layby-job-core --example paused_jobs [COUNT [KIB]]`. COUNT defaults to a million
 //! (a tenth of it without optimisation), or what fits into two thirds of the free memory; KIB, the
 //! size of a stack, to that of the pool.
 

@@ -1,5 +1,5 @@
 //! The cost of a job beside that of a bare corosensei coroutine: nanoseconds per operation, the best
-//! and the median of several runs. `cargo run --release -p job-core --example switch_cost`
+//! and the median of several runs. `cargo run --release -p layby-job-core --example switch_cost`
 
 use std::hint::black_box;
 use std::time::Instant;

@@ -249,6 +249,7 @@
 //! and `measured_need`.
 //!
 //! The crate has no features.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![deny(unsafe_code)]
 #![warn(missing_docs)]
 

@@ -64,6 +64,7 @@
 //! service time, on the hardware thread. Rings, units, latencies and interrupts are
 //! [`sim_device`]'s; its page lists what is modelled and what is not.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 

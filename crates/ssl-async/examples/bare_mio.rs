@@ -1,7 +1,7 @@
 //! A server on an event loop of mio: no runtime, one thread, and a key that blocks for 20 ms on a pool of threads.
 //!
 //! ```text
-//! cargo run -p ssl-async --example bare_mio
+//! cargo run -p layby-ssl-async --example bare_mio
 //! ```
 use std::error::Error;
 use std::io::Read;

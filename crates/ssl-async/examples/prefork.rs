@@ -4,7 +4,7 @@
 //! in the children. See docs/fork.md. This program starts two workers, connects to each once, and ends.
 //!
 //! ```text
-//! cargo run -p ssl-async --example prefork --features tokio
+//! cargo run -p layby-ssl-async --example prefork --features tokio
 //! ```
 
 use std::error::Error;

@@ -83,7 +83,7 @@
 //!
 //! A server with an event loop on mio is
 //! [`examples/bare_mio.rs`](https://github.com/layby-rs/layby/blob/main/crates/ssl-async/examples/bare_mio.rs); with
-//! tokio, see the module [`task`](https://docs.rs/ssl-async/latest/ssl_async/task).
+//! tokio, see the module [`task`](https://docs.rs/layby-ssl-async/latest/ssl_async/task).
 //!
 //! # What is offloaded
 //!
@@ -155,13 +155,14 @@
 //! - `aws-lc-rs` (default): rustls's provider over aws-lc, and the software implementation of all operations.
 //! - `ring`: rustls's provider over ring. With it alone, results are checked by that provider's algorithms, and there is
 //!   no aws-lc in the dependency tree.
-//! - `tokio`: the module [`task`](https://docs.rs/ssl-async/latest/ssl_async/task), with acceptor, connector and stream for
+//! - `tokio`: the module [`task`](https://docs.rs/layby-ssl-async/latest/ssl_async/task), with acceptor, connector and stream for
 //!   tasks.
 //! - `metrics`: `EngineStats::publish`, which hands an engine's counters to the facade `metrics`.
 //!
 //! Features are additive. With both providers, name the provider when a configuration is built, because rustls cannot
 //! choose one.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 

@@ -127,7 +127,7 @@ fn l12_a_handle_made_from_a_certificate_accepts_only_valid_signatures() {
 #[test]
 fn there_is_no_aws_lc_in_the_tree() {
     let tree = Command::new(env!("CARGO"))
-        .args(["tree", "--offline", "--package", "ssl-async", "--edges", "normal,build"])
+        .args(["tree", "--offline", "--package", "layby-ssl-async", "--edges", "normal,build"])
         .args(["--no-default-features", "--features", "ring", "--prefix", "none"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()

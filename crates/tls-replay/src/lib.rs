@@ -119,6 +119,7 @@
 //! - `engine` (default): `EngineSession`, whose signatures come from an `engine_core::Engine`.
 //! - `plant`: bugs planted on purpose, to show that law L16 is checked. For tests of this crate only.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 

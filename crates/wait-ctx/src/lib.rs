@@ -99,6 +99,7 @@
 //! - `mio`: `MioFds`, which keeps a mio registry in step with a context.
 //! - `proptest`: the module `testing`, property tests for any engine.
 //! - `plant`: deliberate bugs, to test the checks of this workspace. Not for production.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 

@@ -1,6 +1,6 @@
 //! Models for loom: every interleaving of a few threads over the word, the routes and the ready queue.
 //!
-//! Run with `RUSTFLAGS="--cfg loom" cargo test -p wait-ctx --release --lib loom`.
+//! Run with `RUSTFLAGS="--cfg loom" cargo test -p layby-wait-ctx --release --lib loom`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

@@ -179,7 +179,7 @@ impl KeyPoolBuilder {
     }
 
     /// Builds a pool on a device that takes [`SigningWork`]: an `async fn` as a
-    /// [`TaskDevice`](https://docs.rs/ssl-async/latest/ssl_async/task/struct.TaskDevice.html), or an accelerator of your own.
+    /// [`TaskDevice`](https://docs.rs/layby-ssl-async/latest/ssl_async/task/struct.TaskDevice.html), or an accelerator of your own.
     ///
     /// # Errors
     ///

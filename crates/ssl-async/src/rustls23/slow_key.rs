@@ -152,7 +152,7 @@ impl SlowKeyBuilder {
     }
 
     /// Builds a key on a device that takes [`SigningWork`]: an `async fn` as a
-    /// [`TaskDevice`](https://docs.rs/ssl-async/latest/ssl_async/task/struct.TaskDevice.html), or an accelerator of your own.
+    /// [`TaskDevice`](https://docs.rs/layby-ssl-async/latest/ssl_async/task/struct.TaskDevice.html), or an accelerator of your own.
     ///
     /// # Errors
     ///

@@ -34,7 +34,7 @@ use state::{Origin, Received, State};
 ///
 /// `!Send`: a parked packet holds a fiber of this thread. A task that a runtime moves between threads cannot hold a
 /// session across an `.await`; with the feature `tokio` there is
-/// [`task::TlsAcceptor`](https://docs.rs/ssl-async/latest/ssl_async/task/type.TlsAcceptor.html) for it, whose futures
+/// [`task::TlsAcceptor`](https://docs.rs/layby-ssl-async/latest/ssl_async/task/type.TlsAcceptor.html) for it, whose futures
 /// and streams are `Send`. The compiler's message points there: the type that it reports as not `Send` is called
 /// `StaysOnItsThreadUseTokioTlsAcceptor`.
 ///

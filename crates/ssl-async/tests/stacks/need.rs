@@ -91,7 +91,7 @@ fn rows() -> Vec<Row> {
     rows
 }
 
-const BEGIN: &str = "<!-- The stack of each packet: written by LAYBY_RECORD=1 cargo test --release -p ssl-async \
+const BEGIN: &str = "<!-- The stack of each packet: written by LAYBY_RECORD=1 cargo test --release -p layby-ssl-async \
                      --features ring --test stacks -->\n";
 const END: &str = "<!-- End of the stack of each packet. -->\n";
 
