@@ -15,6 +15,7 @@ use std::time::Instant;
 use engine_core::{BreakerPolicy, DeviceError, EngineError, Shutdown, ThreadPoolBuilder};
 use ssl_async::crypto_ops::subject_public_key;
 use ssl_async::offload::{PublicKeyError, SigningWork};
+use ssl_async::rustls::crypto::CryptoProvider;
 use ssl_async::rustls::pki_types::CertificateDer;
 use ssl_async::rustls::pki_types::pem::PemObject as _;
 use ssl_async::rustls::server::ParsedCertificate;
@@ -50,6 +51,7 @@ pub struct TokenBuilder {
     attempts: u32,
     despite_wrong_pin: bool,
     self_test: bool,
+    provider: Option<CryptoProvider>,
 }
 
 /// Where the certificates of a key come from, its own first, then its issuers.
@@ -112,6 +114,7 @@ impl Token {
             attempts: 16,
             despite_wrong_pin: false,
             self_test: true,
+            provider: None,
         }
     }
 
@@ -307,6 +310,13 @@ impl TokenBuilder {
         self
     }
 
+    /// Sets whose algorithms check the signatures. By default those of the process's provider, the one that
+    /// `ServerConfig::builder` uses.
+    pub fn provider(mut self, provider: &CryptoProvider) -> Self {
+        self.provider = Some(provider.clone());
+        self
+    }
+
     /// Opens the token and logs in.
     ///
     /// # Errors
@@ -353,7 +363,11 @@ impl TokenBuilder {
             .threads(threads)
             .stuck_after(self.deadline.saturating_mul(2))
             .replacements(spare);
-        let pool = KeyPool::builder()
+        let pool = match &self.provider {
+            Some(provider) => KeyPool::builder_with_provider(provider),
+            None => KeyPool::builder(),
+        };
+        let pool = pool
             .pool(threads)
             .deadline(self.deadline)
             .attempts(self.attempts)
