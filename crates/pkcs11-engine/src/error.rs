@@ -127,6 +127,15 @@ impl OpenError {
     pub(crate) const fn is_about_the_pin(&self) -> bool {
         matches!(self, Self::WrongPin(_) | Self::PinAtRisk(_))
     }
+
+    /// Whether a new login may help: without one all private objects are invisible.
+    pub(crate) fn may_be_a_lost_login(&self) -> bool {
+        match self {
+            Self::Token(_) => true,
+            Self::NoKey { found, .. } => found.is_empty(),
+            _ => false,
+        }
+    }
 }
 
 fn list(found: &[String]) -> String {

@@ -109,7 +109,7 @@ pub(crate) const FIRST_REST: Duration = Duration::from_millis(50);
 pub(crate) const LONGEST_REST: Duration = Duration::from_secs(5);
 
 /// How long a request waits that found no session left.
-pub(crate) const BUSY: Duration = Duration::from_millis(20);
+pub(crate) const BUSY: Duration = Duration::from_millis(200);
 
 /// After this number of requests in a row with unclear errors the token is recovered. Fewer may be the fault of one key.
 pub(crate) const UNCLEAR_LIMIT: u32 = 8;
@@ -118,6 +118,10 @@ impl Ladder {
     /// The state after the first login.
     pub(crate) const fn new(top: Rung) -> Self {
         Self { stage: Stage::Serving, epoch: 1, top, unproven: None, rests: 0, unclear: 0 }
+    }
+
+    pub(crate) const fn epoch(&self) -> Epoch {
+        self.epoch
     }
 
     pub(crate) fn is_stopped(&self) -> bool {

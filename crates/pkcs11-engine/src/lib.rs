@@ -78,8 +78,8 @@
 //! # Calls that do not return
 //!
 //! A call of a module cannot be ended. At its deadline the handshake fails and the thread stays in the call; after twice the
-//! deadline another thread takes its place, as long as the token has sessions. When no call returns, a breaker opens and
-//! handshakes fail at once. A module that may stall or crash is better in a process of its own, behind `p11-kit-server`: see
+//! deadline another thread takes its place, as long as the token has sessions. When no thread's call returns, a breaker opens and
+//! handshakes fail at once, but for one now and then that tries. A module that may stall or crash is better in a process of its own, behind `p11-kit-server`: see
 //! [the page](https://github.com/layby-rs/layby/blob/main/docs/key-in-a-token.md#in-this-process-or-in-another).
 //!
 //! # The end of the process
@@ -119,6 +119,7 @@ mod percent;
 mod pin;
 mod service;
 mod sessions;
+mod threads;
 mod token;
 mod uri;
 

@@ -101,15 +101,31 @@ impl Service {
         lock(&self.ladder).is_stopped()
     }
 
-    /// Runs `look` with a session that is logged in, at start.
+    /// Runs `look` with a session that is logged in. If the login is gone, recovers it and looks again.
     pub(crate) fn look<R>(
         &self,
-        look: impl FnOnce(&Session) -> Result<R, OpenError>,
+        look: impl Fn(&Session) -> Result<R, OpenError>,
     ) -> Result<R, OpenError> {
-        let account = lock(&self.account);
-        let failed = |fault: Fault| OpenError::Token(fault.text);
-        let inside = self.module.enter().map_err(failed)?;
-        look(account.session(&inside).map_err(failed)?)
+        let once = || {
+            let account = lock(&self.account);
+            let inside = self.module.enter().map_err(token)?;
+            look(account.session(&inside).map_err(token)?)
+        };
+        let error = match once() {
+            Err(error) if error.may_be_a_lost_login() => error,
+            looked => return looked,
+        };
+        let again = {
+            let mut ladder = lock(&self.ladder);
+            let epoch = ladder.epoch();
+            ladder.failed(self.now(), epoch, Class::Login, false)
+        };
+        match again {
+            AfterFailure::Climb(rung) => self.climb(rung),
+            AfterFailure::Again => drop(self.next(Instant::now().checked_add(self.patience))),
+            AfterFailure::Refuse | AfterFailure::Later(_) => return Err(error),
+        }
+        once()
     }
 
     /// Signs. Blocks, at most for as long as the module does.
@@ -291,8 +307,7 @@ impl Service {
             drop(account.take_anchor());
             self.module.restart(generation, self.patience)?;
         }
-        let failed = |fault: Fault| OpenError::Token(fault.text);
-        let inside = self.module.enter().map_err(failed)?;
+        let inside = self.module.enter().map_err(token)?;
         if rung >= Rung::Sessions {
             let (_, idle) = self.sessions.begin_round();
             for session in idle.into_iter().chain(account.take_anchor()) {
@@ -302,11 +317,11 @@ impl Service {
         let slot = account.log_in(self.module, &inside)?;
         *lock(&self.slot) = slot;
         // A login is believed when a key is seen: the state that a session shows may be remembered from before.
-        let session = account.session(&inside).map_err(failed)?;
+        let session = account.session(&inside).map_err(token)?;
         let uris: Vec<KeyUri> = lock(&self.keys).uris.values().cloned().collect();
         let is_seen = |uri| objects::private_keys(session, uri).map(|keys| keys.len() == 1);
         for uri in &uris {
-            if is_seen(uri).map_err(failed)? {
+            if is_seen(uri).map_err(token)? {
                 return Ok(());
             }
         }
@@ -329,6 +344,10 @@ impl Service {
     pub(crate) fn module(&self) -> &'static Module {
         self.module
     }
+}
+
+fn token(fault: Fault) -> OpenError {
+    OpenError::Token(fault.text)
 }
 
 /// Says how a climb went, also when the thread panics.

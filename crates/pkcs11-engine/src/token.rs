@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use engine_core::{BreakerPolicy, DeviceError, EngineError, Shutdown, ThreadPoolBuilder};
 use ssl_async::crypto_ops::subject_public_key;
-use ssl_async::offload::{PublicKeyError, SigningWork};
+use ssl_async::offload::PublicKeyError;
 use ssl_async::rustls::crypto::CryptoProvider;
 use ssl_async::rustls::pki_types::CertificateDer;
 use ssl_async::rustls::pki_types::pem::PemObject as _;
@@ -28,6 +28,7 @@ use crate::module::Module;
 use crate::objects::{self, KeyFacts};
 use crate::pin::{PinSource, Pins};
 use crate::service::Service;
+use crate::threads::SigningThreads;
 use crate::uri::KeyUri;
 
 /// A PKCS#11 token that is logged in, with sessions on threads of a [`KeyPool`]. The [crate's page](crate) has an example.
@@ -356,24 +357,22 @@ impl TokenBuilder {
         let spare = limit.saturating_sub(threads).min(MOST_SPARE);
         let service = Service::new(module, account, slot, threads + spare, self.deadline);
         let service = Arc::new(service);
-        let signs = Arc::clone(&service);
-        let calls = u32::try_from(2 * threads).unwrap_or(u32::MAX).max(16);
-        let threads = ThreadPoolBuilder::new()
+        let pool = ThreadPoolBuilder::new()
             .name("pkcs11")
             .threads(threads)
             .stuck_after(self.deadline.saturating_mul(2))
             .replacements(spare);
+        let device = SigningThreads::new(Arc::clone(&service), pool, threads, self.deadline);
         let pool = match &self.provider {
             Some(provider) => KeyPool::builder_with_provider(provider),
             None => KeyPool::builder(),
         };
         let pool = pool
-            .pool(threads)
             .deadline(self.deadline)
             .attempts(self.attempts)
-            // A token that answers with errors rests by itself; this is for one that does not answer.
-            .breaker(BreakerPolicy::default().failed_share(100, calls))
-            .blocking(move |work: &SigningWork| signs.sign(work))?;
+            // Errors open it never.
+            .breaker(BreakerPolicy::default().failures(u32::MAX))
+            .accelerator(Arc::new(device))?;
         let (uri, self_test) = (self.uri, self.self_test);
         Ok(Token { service, pool, uri, self_test, ended: AtomicBool::new(false) })
     }

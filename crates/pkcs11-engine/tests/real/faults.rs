@@ -126,6 +126,10 @@ fn a_logout_under_load_costs_no_handshake() {
             log_out(world, &world.softhsm);
             assert_eq!(crowd.end(handshakes), [""; 0], "round {round}");
         }
+        // A key that is opened now finds no login, and makes one.
+        log_out(world, &world.softhsm);
+        let other = "pkcs11:object=rsa2048".parse().unwrap();
+        token.key_named(&other, world.chain("rsa2048")).unwrap();
         let stats = token.stats();
         assert!(stats.logins > 0 && stats.restarts == 0, "{stats:?}");
         assert_nothing_left(&token);
@@ -243,6 +247,12 @@ fn calls_that_do_not_return_cost_their_handshakes_and_are_replaced_and_nothing_i
         let failed = crowd.run(16);
         assert_eq!(failed.len(), 16);
         assert!(page.get(Word::Inside) >= 2);
+        // The breaker opens, and refuses without a wait.
+        let until = std::time::Instant::now() + LONG;
+        while token.pool().stats().trips == 0 {
+            assert!(std::time::Instant::now() < until, "the breaker does not open");
+            assert_eq!(crowd.run(4).len(), 4);
+        }
         // The library is whole while it is called; only `_exit` would be safe.
         assert!(
             matches!(token.shutdown_blocking(Duration::from_millis(100)), Ended::Stuck { calls } if calls > 0)
