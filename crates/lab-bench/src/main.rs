@@ -12,7 +12,6 @@ mod device;
 mod engine;
 mod heartbeat;
 mod job;
-mod machine;
 mod measure;
 mod openssl;
 mod paced;

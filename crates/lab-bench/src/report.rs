@@ -3,10 +3,10 @@
 use core::fmt;
 
 use comfy_table::{CellAlignment, Table, presets};
+use lab_report::BenchMachine;
 use serde::Serialize;
 
 use crate::aim::{Aim, plain};
-use crate::machine::Machine;
 use crate::measure::Measured;
 
 /// Which way is good.
@@ -147,7 +147,7 @@ impl fmt::Display for Bench {
 /// All rows.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Document {
-    pub(crate) machine: Machine,
+    pub(crate) machine: BenchMachine,
     pub(crate) benches: Vec<Bench>,
 }
 
@@ -199,7 +199,7 @@ mod tests {
     fn a_page_keeps_what_is_outside_its_marks() {
         let row = Bench::figure("job.start_finish", "ns", Better::Lower, 20.0);
         let benches = vec![row.with_rival("OpenSSL", 90.0).with_note("a | b")];
-        let document = Document { machine: Machine::this(), benches };
+        let document = Document { machine: BenchMachine::this(), benches };
         let page = format!("# Title\n\n{BEGIN}old\n{END}\n\nText\n");
         let once = document.page(&page).unwrap();
         assert!(once.starts_with("# Title\n") && once.ends_with("Text\n"), "{once}");

@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
+use lab_report::{BenchMachine, Ticks};
+
 use crate::{
-    capi, clocks, device, engine, heartbeat, job,
-    machine::{Machine, Ticks},
-    paused,
+    capi, clocks, device, engine, heartbeat, job, paused,
     report::{Bench, Document},
     sim, tls, wait_ctx,
 };
@@ -111,7 +111,7 @@ pub(crate) enum Said<'a> {
 ///
 /// The names there are, if one of `wanted` fits none.
 pub(crate) fn run(wanted: &[String], say: impl Fn(Said<'_>)) -> Result<Document, String> {
-    let (mut benches, mut machine) = (Vec::new(), Machine::this());
+    let (mut benches, mut machine) = (Vec::new(), BenchMachine::this());
     let taken_since = |before: Option<Ticks>| Some(Ticks::now()?.taken_since(before?));
     let at_first = Ticks::now();
     for entry in chosen(wanted)? {

@@ -12,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bench_machine;
 mod breakdown;
 mod diff;
 mod doubts;
@@ -28,12 +29,13 @@ mod text_table;
 mod trace;
 mod verdict;
 
+pub use bench_machine::{BenchMachine, Taken, Ticks};
 pub use diff::{Change, Comparison, Difference};
 pub use doubts::doubts;
 pub use files::ReportDir;
 pub use laws::law_title;
 pub use machine::Machine;
-pub use page::{comparison, report};
+pub use page::{comparison, html, report};
 pub use previous_run::{PreviousRun, TIMELINE_SCHEMA, TimelineFile};
 pub use progress::Progress;
 pub use results::{

@@ -1,9 +1,10 @@
-//! The little HTML that the pages are made of.
+//! The little HTML that pages are made of.
 
 use std::fmt::Write as _;
 
 /// Text as it may stand in an element or in a quoted attribute.
-pub(super) fn escape(text: &str) -> String {
+#[must_use]
+pub fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {
         match letter {
@@ -18,7 +19,8 @@ pub(super) fn escape(text: &str) -> String {
 }
 
 /// A table. The first column names its rows; cells may hold HTML. It scrolls by itself where the page is too narrow.
-pub(super) fn table(label: &str, heads: &[&str], rows: &[Vec<String>]) -> String {
+#[must_use]
+pub fn table(label: &str, heads: &[&str], rows: &[Vec<String>]) -> String {
     let label = escape(label);
     let mut out = format!(
         "<div class=\"scroll\" role=\"region\" aria-label=\"{label}\" tabindex=\"0\"><table><thead><tr>"
@@ -41,7 +43,9 @@ pub(super) fn table(label: &str, heads: &[&str], rows: &[Vec<String>]) -> String
     out
 }
 
-pub(super) fn page(title: &str, body: &str) -> String {
+/// A page with the style of all reports, which needs nothing else.
+#[must_use]
+pub fn page(title: &str, body: &str) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\

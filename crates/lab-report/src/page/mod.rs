@@ -3,7 +3,7 @@
 
 mod figure;
 mod figures;
-mod html;
+pub mod html;
 mod plot;
 
 use std::fmt::Write as _;

@@ -1,4 +1,4 @@
-//! The machine that a run measures, and how much of it the run had: other processes and the host of a virtual machine take
+//! The machine that a bench measures, and how much of it the bench had: other processes and the host of a virtual machine take
 //! time away, which the figures cannot tell from our own.
 
 use core::fmt;
@@ -9,17 +9,19 @@ use serde::Serialize;
 
 /// What was measured on, and when.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Machine {
+pub struct BenchMachine {
     date: String,
     processor: String,
     processors: usize,
     kernel: String,
     /// Of the whole run.
-    pub(crate) taken: Option<Taken>,
+    pub taken: Option<Taken>,
 }
 
-impl Machine {
-    pub(crate) fn this() -> Self {
+impl BenchMachine {
+    /// This machine today.
+    #[must_use]
+    pub fn this() -> Self {
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let model =
             cpuinfo.lines().find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
@@ -34,7 +36,7 @@ impl Machine {
     }
 }
 
-impl fmt::Display for Machine {
+impl fmt::Display for BenchMachine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { date, processor, processors, kernel, taken } = self;
         write!(f, "{date}, {processors} x {processor}, {}, {kernel}", std::env::consts::ARCH)?;
@@ -44,7 +46,7 @@ impl fmt::Display for Machine {
 
 /// The machine's time that a run did not get, in percent of all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub(crate) struct Taken {
+pub struct Taken {
     /// By the host of a virtual machine.
     stolen: f64,
     /// By other processes.
@@ -53,7 +55,8 @@ pub(crate) struct Taken {
 
 impl Taken {
     /// Whether figures suffer.
-    pub(crate) fn is_much(self) -> bool {
+    #[must_use]
+    pub fn is_much(self) -> bool {
         self.stolen > 1.0 || self.others > 10.0
     }
 }
@@ -70,7 +73,7 @@ impl fmt::Display for Taken {
 
 /// The kernel's counts of time, in its ticks.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(crate) struct Ticks {
+pub struct Ticks {
     all: f64,
     idle: f64,
     stolen: f64,
@@ -80,7 +83,8 @@ pub(crate) struct Ticks {
 
 impl Ticks {
     /// `None` where the kernel does not say.
-    pub(crate) fn now() -> Option<Self> {
+    #[must_use]
+    pub fn now() -> Option<Self> {
         let read = |path| fs::read_to_string(path).ok();
         Self::parse(&read("/proc/stat")?, &read("/proc/self/stat")?)
     }
@@ -102,7 +106,8 @@ impl Ticks {
     }
 
     /// What was taken between `before` and this.
-    pub(crate) fn taken_since(self, before: Self) -> Taken {
+    #[must_use]
+    pub fn taken_since(self, before: Self) -> Taken {
         let of = |field: fn(&Self) -> f64| (field(&self) - field(&before)).max(0.0);
         let (all, stolen) = (of(|t| t.all), of(|t| t.stolen));
         let others = (all - of(|t| t.idle) - stolen - of(|t| t.ours)).max(0.0);
