@@ -3,6 +3,7 @@
 //! ```text
 //!   cargo xtask sim | serve | lab              built once, then handed over to the lab binary   lab.rs
 //!   cargo xtask bench                          the same with the binary lab-bench               lab.rs
+//!   cargo xtask bench --rivals                 the same with the package rivals                 rivals.rs
 //!   cargo xtask sim --list, any --help         answered here, without building anything         sim.rs, help/
 //!   cargo xtask ci                             the gate, as a list of named steps               ci.rs
 //!   cargo xtask install-capi PREFIX            the C library, its header and pkg-config file      capi.rs
@@ -17,6 +18,7 @@ mod fuzz;
 mod lab;
 mod laws;
 mod parity;
+mod rivals;
 mod scenarios;
 mod sim;
 mod targets;
@@ -81,7 +83,10 @@ fn main() -> ExitCode {
     match cli.command {
         Command::Sim(rest) => sim::run(&workspace, rest.args),
         Command::Serve(rest) => lab::hand_over(&workspace, Some("serve"), rest.args),
-        Command::Bench(rest) => lab::bench(&workspace, rest.args),
+        Command::Bench(HandOver { mut args }) => match rivals::asked_for(&mut args) {
+            true => rivals::bench(&workspace, args),
+            false => lab::bench(&workspace, args),
+        },
         Command::Lab(rest) => lab::hand_over(&workspace, None, rest.args),
         Command::Ci(args) => ci::run(&workspace, &args),
         Command::InstallCapi(args) => capi::install(&workspace, &args),

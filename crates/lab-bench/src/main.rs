@@ -32,7 +32,11 @@ use suite::Said;
 
 /// Measures what things cost, each beside the best known rival or a limit
 #[derive(Debug, Parser)]
-#[command(name = "lab-bench", bin_name = "cargo xtask bench")]
+#[command(
+    name = "lab-bench",
+    bin_name = "cargo xtask bench",
+    after_help = "Whole servers beside each other: cargo xtask bench --rivals --help"
+)]
 struct Args {
     /// Only benches whose names begin so
     #[arg(value_name = "NAME")]

@@ -1,0 +1,218 @@
+//! What all turns came to.
+
+use lab_report::BenchMachine;
+use rivals::program::Description;
+use rivals::{Memory, Speed};
+
+use super::matrix::Cell;
+use super::programs::Found;
+
+/// One server in one setting.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    pub(crate) server: String,
+    pub(crate) cell: Cell,
+    /// Round by round.
+    pub(crate) speeds: Vec<Speed>,
+    pub(crate) memory: Option<Memory>,
+    /// Why there are no more rounds.
+    pub(crate) problem: Option<String>,
+    pub(crate) memory_problem: Option<String>,
+}
+
+/// A median, and the least and the most.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) min: f64,
+    pub(crate) max: f64,
+    pub(crate) rounds: usize,
+}
+
+impl Spread {
+    /// `None` if there is no value at all.
+    pub(crate) fn of(values: impl Iterator<Item = f64>) -> Option<Self> {
+        let mut values: Vec<f64> = values.collect();
+        values.sort_by(f64::total_cmp);
+        let (min, max) = (*values.first()?, *values.last()?);
+        Some(Self { median: values[values.len() / 2], min, max, rounds: values.len() })
+    }
+}
+
+/// What is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Metric {
+    Rate,
+    Cpu,
+    Memory,
+    P99,
+    Heartbeat,
+}
+
+impl Metric {
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Rate, Self::Cpu, Self::Memory, Self::P99, Self::Heartbeat];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Rate => "rate",
+            Self::Cpu => "cpu",
+            Self::Memory => "memory",
+            Self::P99 => "p99",
+            Self::Heartbeat => "heartbeat",
+        }
+    }
+
+    pub(crate) const fn title(self) -> &'static str {
+        match self {
+            Self::Rate => "Handshakes a second",
+            Self::Cpu => "CPU time of the server for a handshake",
+            Self::Memory => "Memory of a handshake that waits for its key",
+            Self::P99 => "p99 of the handshake",
+            Self::Heartbeat => "p99 lateness of a heartbeat beside the handshakes",
+        }
+    }
+
+    pub(crate) const fn higher_is_better(self) -> bool {
+        matches!(self, Self::Rate)
+    }
+
+    /// The base unit.
+    pub(crate) const fn unit(self) -> &'static str {
+        match self {
+            Self::Rate => "1/s",
+            Self::Memory => "bytes",
+            Self::Cpu | Self::P99 | Self::Heartbeat => "ns",
+        }
+    }
+
+    /// The unit that people read, and how many base units it has.
+    pub(crate) const fn shown(self) -> (&'static str, f64) {
+        match self {
+            Self::Rate => ("1/s", 1.0),
+            Self::Memory => ("KiB", 1024.0),
+            Self::Cpu => ("us", 1e3),
+            Self::P99 | Self::Heartbeat => ("ms", 1e6),
+        }
+    }
+
+    /// Above 1 if `ours` is ahead of `theirs`.
+    pub(crate) fn ratio(self, ours: f64, theirs: f64) -> f64 {
+        if self.higher_is_better() { ours / theirs } else { theirs / ours }
+    }
+}
+
+impl Row {
+    pub(crate) fn new(server: &str, cell: Cell) -> Self {
+        let server = server.to_owned();
+        Self { server, cell, speeds: Vec::new(), memory: None, problem: None, memory_problem: None }
+    }
+
+    /// A figure in base units.
+    pub(crate) fn figure(&self, metric: Metric) -> Option<Spread> {
+        match metric {
+            Metric::Rate => self.of(|speed| Some(speed.rate)),
+            Metric::Cpu => self.of(|speed| speed.cpu),
+            Metric::P99 => self.of(|speed| speed.p99),
+            Metric::Heartbeat => self.of(|speed| speed.heartbeat_p99),
+            Metric::Memory => Spread::of(self.memory.iter().map(|memory| memory.bytes)),
+        }
+    }
+
+    /// Any other figure of the rounds.
+    pub(crate) fn of(&self, figure: impl Fn(&Speed) -> Option<f64>) -> Option<Spread> {
+        Spread::of(self.speeds.iter().filter_map(figure))
+    }
+}
+
+/// Everything.
+#[derive(Debug)]
+pub(crate) struct Results {
+    pub(crate) machine: BenchMachine,
+    pub(crate) servers: Vec<Description>,
+    pub(crate) rows: Vec<Row>,
+    /// Servers that could not be built, with the reason.
+    pub(crate) skipped: Vec<String>,
+}
+
+impl Results {
+    pub(crate) fn new(servers: &[Found]) -> Self {
+        let servers = servers.iter().map(|found| found.server.clone()).collect();
+        Self { machine: BenchMachine::this(), servers, rows: Vec::new(), skipped: Vec::new() }
+    }
+
+    pub(crate) fn row(&self, server: &str, cell: Cell) -> Option<&Row> {
+        self.rows.iter().find(|row| row.server == server && row.cell == cell)
+    }
+
+    pub(crate) fn server(&self, name: &str) -> Option<&Description> {
+        self.servers.iter().find(|server| server.name == name)
+    }
+
+    /// CPU time of a server as a multiple of that with its own free signature, from the medians.
+    pub(crate) fn over_own_free(&self, server: &str, cell: Cell) -> Option<f64> {
+        let own_free = &self.server(server)?.own_free;
+        let free = self.rows.iter().find(|row| {
+            row.server == *own_free && (row.cell == cell || row.cell == cell.with_any_key())
+        })?;
+        let cpu = |row: &Row| Some(row.figure(Metric::Cpu)?.median);
+        Some(cpu(self.row(server, cell)?)? / cpu(free)?)
+    }
+}
+
+impl Cell {
+    /// The same for servers that do not ask their key.
+    fn with_any_key(self) -> Self {
+        Self { latency: std::time::Duration::ZERO, ..self }
+    }
+}
+
+/// The versions of what was built, from the lock file.
+pub(crate) fn versions() -> String {
+    const NAMED: [&str; 9] = [
+        "rustls",
+        "aws-lc-rs",
+        "tokio",
+        "tokio-rustls",
+        "mio",
+        "s2n-tls",
+        "boring",
+        "tokio-boring",
+        "openssl",
+    ];
+    let lock = include_str!("../../Cargo.lock");
+    let version = |name: &str| {
+        let entry = lock
+            .split("[[package]]\n")
+            .find(|entry| entry.lines().next() == Some(format!("name = \"{name}\"").as_str()))?;
+        let version = entry.lines().find_map(|line| line.strip_prefix("version = "))?;
+        Some(format!("{name} {}", version.trim_matches('"')))
+    };
+    NAMED.into_iter().filter_map(version).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ratio_above_one_means_that_ours_is_ahead() {
+        assert_eq!(Metric::Rate.ratio(20.0, 10.0), 2.0);
+        assert_eq!(Metric::Cpu.ratio(20.0, 10.0), 0.5);
+    }
+
+    #[test]
+    fn a_spread_has_the_median_round() {
+        let spread = Spread::of([3.0, 1.0, 2.0].into_iter()).unwrap();
+        assert_eq!((spread.median, spread.min, spread.max, spread.rounds), (2.0, 1.0, 3.0, 3));
+        assert_eq!(Spread::of(std::iter::empty()), None);
+    }
+
+    #[test]
+    fn versions_are_those_of_the_lock_file() {
+        let versions = versions();
+        for name in ["rustls 0.23.", "s2n-tls 0.3.", "boring 5.", "tokio 1."] {
+            assert!(versions.contains(name), "{versions}");
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Where Layby stands beside each rival, in words that are computed.
+
+use super::matrix::QUOTED;
+use super::results::{Metric, Results, Row};
+
+/// Closer than this is level: less than the machine repeats.
+const LEVEL: f64 = 1.1;
+
+/// The servers that documents of this command name, by the names in its figures.
+pub(crate) const COMPARED: [&str; 12] = [
+    "rustls-blocking",
+    "threads",
+    "pool-64",
+    "pool-256",
+    "pool-1024",
+    "spawn-blocking",
+    "block-in-place",
+    "s2n-tls",
+    "boring",
+    "openssl-async",
+    "inline",
+    "free-sign",
+];
+
+/// Layby's ways on mio.
+const ON_MIO: [&str; 2] = ["layby-mio", "layby-replay"];
+
+/// The best of Layby's rows on mio in the quoted setting.
+pub(crate) fn best(results: &Results, metric: Metric) -> Option<&Row> {
+    let median = |row: &&Row| row.figure(metric).map(|spread| spread.median);
+    let rows = ON_MIO.iter().filter_map(|name| results.row(name, QUOTED));
+    let mut rows: Vec<&Row> = rows.filter(|row| median(row).is_some()).collect();
+    rows.sort_by(|a, b| f64::total_cmp(&median(a).unwrap_or(0.0), &median(b).unwrap_or(0.0)));
+    if metric.higher_is_better() { rows.pop() } else { rows.into_iter().next() }
+}
+
+/// Above 1 if Layby's best is ahead of that server.
+fn ratio(results: &Results, metric: Metric, rival: &str) -> Option<f64> {
+    let ours = best(results, metric)?.figure(metric)?.median;
+    let theirs = results.row(rival, QUOTED)?.figure(metric)?.median;
+    Some(metric.ratio(ours, theirs))
+}
+
+/// One line for each metric: ahead of these, level with those, behind others.
+pub(crate) fn lines(results: &Results) -> Vec<String> {
+    Metric::ALL.into_iter().filter_map(|metric| line(results, metric)).collect()
+}
+
+fn line(results: &Results, metric: Metric) -> Option<String> {
+    let (mut ahead, mut level, mut behind) = (Vec::new(), Vec::new(), Vec::new());
+    for rival in COMPARED {
+        let Some(ratio) = ratio(results, metric, rival) else { continue };
+        let place = match ratio {
+            r if r >= LEVEL => &mut ahead,
+            r if r > 1.0 / LEVEL => &mut level,
+            _ => &mut behind,
+        };
+        place.push(format!("`{rival}` ({})", times(ratio)));
+    }
+    let ours = best(results, metric)?;
+    let mut parts = Vec::new();
+    for (word, rivals) in [("ahead of", ahead), ("level with", level), ("behind", behind)] {
+        if !rivals.is_empty() {
+            parts.push(format!("{word} {}", rivals.join(", ")));
+        }
+    }
+    let shown = figure(ours, metric)?;
+    Some(format!("**{}.** `{}`, {shown}: {}.", metric.title(), ours.server, parts.join("; ")))
+}
+
+/// The median with its unit, as people read it.
+pub(crate) fn figure(row: &Row, metric: Metric) -> Option<String> {
+    let (unit, size) = metric.shown();
+    Some(format!("{} {unit}", number(row.figure(metric)?.median / size)))
+}
+
+/// Two or three significant digits.
+pub(crate) fn number(value: f64) -> String {
+    match value.abs() {
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}
+
+fn times(ratio: f64) -> String {
+    format!("{} times", number(ratio))
+}
+
+/// The three lines that the first page quotes.
+pub(crate) fn three_lines(results: &Results) -> Vec<String> {
+    let told = |metric: Metric, rivals: &[(&str, &str)]| {
+        let ours = best(results, metric)?;
+        let others = rivals.iter().filter_map(|(rival, words)| {
+            Some(format!("{words} {}", figure(results.row(rival, QUOTED)?, metric)?))
+        });
+        let others: Vec<String> = others.collect();
+        Some((figure(ours, metric)?, others.join(", ")))
+    };
+    let mut lines = Vec::new();
+    if let Some((ours, others)) = told(
+        Metric::Cpu,
+        &[
+            ("free-sign", "with a signature for free"),
+            ("pool-64", "a pool of 64 threads"),
+            ("threads", "a thread for each"),
+            ("s2n-tls", "s2n-tls"),
+            ("boring", "BoringSSL"),
+            ("openssl-async", "OpenSSL"),
+        ],
+    ) {
+        lines.push(format!("CPU time of a handshake whose key takes 10 ms: {ours}; {others}."));
+    }
+    if let Some((ours, others)) = told(
+        Metric::Memory,
+        &[
+            ("layby-mio", "on a fiber"),
+            ("boring", "BoringSSL"),
+            ("s2n-tls", "s2n-tls"),
+            ("openssl-async", "OpenSSL"),
+            ("pool-1024", "a thread"),
+        ],
+    ) {
+        lines.push(format!("Memory of a handshake that waits: {ours} by replay; {others}."));
+    }
+    if let Some((ours, others)) = told(
+        Metric::Heartbeat,
+        &[
+            ("pool-64", "a pool of 64 threads"),
+            ("s2n-tls", "s2n-tls"),
+            ("boring", "BoringSSL"),
+            ("openssl-async", "OpenSSL"),
+            ("threads", "a thread for each"),
+        ],
+    ) {
+        lines.push(format!(
+            "Lateness (p99) of a task that is due every millisecond on the full processor: {ours}; {others}."
+        ));
+    }
+    lines
+}

@@ -1,0 +1,159 @@
+//! `cargo xtask bench --rivals`: Layby beside everything else that a Rust server could do with a slow key.
+//!
+//! Exit status: 0 if servers were measured, 2 for a command line that cannot be understood or a file that cannot be written.
+
+#![forbid(unsafe_code)]
+
+mod command;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use lab_report::Ticks;
+use rivals::Problem;
+
+use command::document::Document;
+use command::matrix::{Cell, Effort, QUOTED};
+use command::programs::{self, Found};
+use command::results::Results;
+use command::{markdown, matrix, page, results, standing};
+
+/// Measures Layby beside everything else that a Rust server could do with a slow key
+#[derive(Debug, Parser)]
+#[command(name = "rivals", bin_name = "cargo xtask bench --rivals")]
+struct Args {
+    /// Only 1,024 handshakes at once, a key of 10 ms, ECDSA P-256, in memory: within six minutes instead of about an hour
+    #[arg(long)]
+    quick: bool,
+    /// Print one JSON document on stdout and nothing else there
+    #[arg(long)]
+    json: bool,
+    /// Write report.html into this directory
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+    /// Write the figures into this page, between its marks; may be given for several pages
+    #[arg(long, value_name = "FILE")]
+    page: Vec<PathBuf>,
+    /// Only these servers, and those whose signature is free
+    #[arg(long, value_name = "SERVER", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Rounds of all servers [default: 5 with --quick, else 3]
+    #[arg(long, value_name = "NUMBER")]
+    rounds: Option<usize>,
+    /// Print the servers and their lines of code, and run nothing
+    #[arg(long)]
+    list: bool,
+    /// A server that was not built, and why: `NAME: REASON`.
+    #[arg(long, hide = true)]
+    skipped: Vec<String>,
+}
+
+fn main() -> ExitCode {
+    if let Some(done) = rivals::program::run(&rivals::of_library()) {
+        return done;
+    }
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => {
+            eprintln!("error: {problem}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<(), Problem> {
+    let servers = chosen(programs::servers()?, &args.only)?;
+    if args.list {
+        for Found { server, .. } in &servers {
+            println!("{:18} {:4} lines  {}", server.name, server.lines, server.title);
+        }
+        return Ok(());
+    }
+    // Read first: a run takes minutes.
+    let pages: Vec<(&Path, String)> = args
+        .page
+        .iter()
+        .map(|path| Ok((path.as_path(), fs::read_to_string(path).map_err(|e| named(path, &e))?)))
+        .collect::<Result<_, Problem>>()?;
+    let (cells, effort) = if args.quick {
+        (vec![QUOTED], Effort { rounds: 5, window: Duration::from_millis(1500) })
+    } else {
+        (Cell::all(), Effort { rounds: 3, window: Duration::from_millis(500) })
+    };
+    let effort = Effort { rounds: args.rounds.unwrap_or(effort.rounds).max(1), ..effort };
+    for skipped in &args.skipped {
+        eprintln!("not measured: {skipped}");
+    }
+    let before = Ticks::now();
+    let mut found = matrix::run(&servers, &cells, effort, |line| eprintln!("{line}"));
+    found.machine.taken = before.and_then(|before| Some(Ticks::now()?.taken_since(before)));
+    found.skipped.clone_from(&args.skipped);
+    write(args, &found, &cells, pages)
+}
+
+fn write(
+    args: &Args,
+    found: &Results,
+    cells: &[Cell],
+    pages: Vec<(&Path, String)>,
+) -> Result<(), Problem> {
+    for (path, text) in pages {
+        let text = markdown::write_into(&text, found).map_err(|error| named(path, &error))?;
+        fs::write(path, text).map_err(|error| named(path, &error))?;
+    }
+    if let Some(directory) = &args.report {
+        let path = directory.join("report.html");
+        fs::create_dir_all(directory).map_err(|error| named(directory, &error))?;
+        fs::write(&path, page::report(found, cells)).map_err(|error| named(&path, &error))?;
+        eprintln!("{}", path.display());
+    }
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&Document::of(found))?);
+        return Ok(());
+    }
+    println!("{}\n{}", found.machine, results::versions());
+    for cell in cells {
+        println!("\n{cell}\n{}", markdown::table(found, *cell));
+    }
+    println!();
+    for line in standing::lines(found) {
+        println!("{line}");
+    }
+    Ok(())
+}
+
+fn named(path: &Path, error: &dyn std::fmt::Display) -> Problem {
+    format!("{}: {error}", path.display()).into()
+}
+
+/// The servers that were asked for, with those that their CPU time is compared with.
+fn chosen(all: Vec<Found>, only: &[String]) -> Result<Vec<Found>, Problem> {
+    if let Some(name) =
+        only.iter().find(|name| !all.iter().any(|found| found.server.name == **name))
+    {
+        let names: Vec<&str> = all.iter().map(|found| found.server.name.as_str()).collect();
+        return Err(format!("--only {name}: no such server; there are {}", names.join(", ")).into());
+    }
+    let wanted = |found: &Found| {
+        let name = &found.server.name;
+        let mut servers = all.iter().map(|found| &found.server).filter(|s| only.contains(&s.name));
+        only.is_empty() || servers.any(|server| server.name == *name || server.own_free == *name)
+    };
+    Ok(all.iter().filter(|found| wanted(found)).cloned().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_help_is_the_text_that_xtask_prints_without_building() {
+        let help = Args::command().render_help().to_string();
+        assert_eq!(help, include_str!("../../../xtask/help/rivals.txt"));
+    }
+}
