@@ -59,6 +59,27 @@ impl<'a> OpenSslView<'a> {
         }
     }
 
+    /// Calls `each` with what [`all_fds`](Self::all_fds) would return, without allocating. `each` must not change the context.
+    #[inline]
+    pub fn for_each_fd(&self, each: impl FnMut(RawFd)) {
+        self.table.borrow().handles().map(AsRawFd::as_raw_fd).for_each(each);
+    }
+
+    /// Calls `added` and `removed` with what [`changed_fds`](Self::changed_fds) would return, without allocating. Neither may
+    /// change the context.
+    #[inline]
+    pub fn for_each_changed_fd(&self, added: impl FnMut(RawFd), removed: impl FnMut(RawFd)) {
+        let table = self.table.borrow();
+        table.new_in_window().for_each(added);
+        table.cleared_in_window().for_each(removed);
+    }
+
+    /// Whether [`all_fds`](Self::all_fds) would return any.
+    #[inline]
+    pub fn has_fds(&self) -> bool {
+        self.table.borrow().handles().next().is_some()
+    }
+
     /// `ASYNC_WAIT_CTX_clear_fd`: removes and returns the newest live registration of the key.
     pub fn clear_fd(&self, key: Key) -> Option<WaitFd> {
         clear(self.table, key)

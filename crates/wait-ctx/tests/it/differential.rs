@@ -80,6 +80,12 @@ fn compare(original: &Original, ours: &Ours) -> Result<(), TestCaseError> {
     prop_assert_eq!(original.all_fds(), view.all_fds());
     let changes = view.changed_fds();
     prop_assert_eq!(original.changed_fds(), (changes.added, changes.removed));
+    let (mut all, mut added, mut removed) = (Vec::new(), Vec::new(), Vec::new());
+    view.for_each_fd(|fd| all.push(fd));
+    view.for_each_changed_fd(|fd| added.push(fd), |fd| removed.push(fd));
+    prop_assert_eq!(view.has_fds(), !all.is_empty());
+    prop_assert_eq!(original.all_fds(), all);
+    prop_assert_eq!(original.changed_fds(), (added, removed));
     for key in 0..4 {
         let fd = view.fd(Key::from_address(key)).map(|fd| fd.as_raw_fd());
         prop_assert_eq!(original.fd(key), fd);
