@@ -2,6 +2,7 @@
 
 use core::any::{Any, TypeId};
 use core::cell::{Cell, OnceCell, RefCell};
+use core::mem;
 use core::task::Waker;
 use std::rc::Rc;
 use std::thread;
@@ -85,8 +86,17 @@ pub(crate) struct Leftovers {
 
 impl Leftovers {
     /// Drops each part by itself, and contains its panics.
-    #[inline(never)]
+    #[inline(always)]
     pub(crate) fn discard(self, pool: &PoolInner) {
+        if self.lease.is_none() && self.span.is_none() && self.extras.is_none() {
+            mem::forget(self);
+        } else {
+            self.discard_some(pool);
+        }
+    }
+
+    #[inline(never)]
+    fn discard_some(self, pool: &PoolInner) {
         let Self { lease, extras, span } = self;
         if let Some(lease) = lease {
             pool.contain("a cleanup of a wait context", || drop(lease));
@@ -172,13 +182,9 @@ impl JobContext {
 
     /// The pool, and the parts whose drop runs foreign code.
     #[inline(always)]
-    pub(crate) fn into_parts(self) -> (Rc<PoolInner>, Option<Leftovers>) {
+    pub(crate) fn into_parts(self) -> (Rc<PoolInner>, Leftovers) {
         let Self { pool, lease, span, extras, .. } = self;
-        let extras = extras.into_inner();
-        if lease.is_none() && span.is_none() && extras.is_none() {
-            return (pool, None);
-        }
-        (pool, Some(Leftovers { lease, extras, span }))
+        (pool, Leftovers { lease, extras: extras.into_inner(), span })
     }
 
     fn extras(&self) -> &Extras {
@@ -198,7 +204,7 @@ impl JobContext {
         let key = (*value).type_id();
         let mut locals = self.extras().locals.borrow_mut();
         match locals.iter_mut().find(|(of, _)| *of == key) {
-            Some((_, slot)) => Some(core::mem::replace(slot, value)),
+            Some((_, slot)) => Some(mem::replace(slot, value)),
             None => {
                 locals.push((key, value));
                 None
@@ -247,7 +253,7 @@ fn span_of(id: JobId, pool: &PoolInner) -> Option<Box<Span>> {
 }
 
 /// Switches to a job, within its span.
-#[inline]
+#[inline(always)]
 pub(crate) fn switch_to<T: 'static>(fiber: &mut JobFiber<T>) -> Switch<T> {
     let context = fiber.context();
     context.note_resume();
@@ -273,7 +279,7 @@ fn switch_within_span<T: 'static>(fiber: &mut JobFiber<T>) -> Switch<T> {
 }
 
 /// Gives the stack of a job that has ended back to its pool, and drops what it leaves behind.
-#[inline]
+#[inline(always)]
 pub(crate) fn end<T: 'static>(fiber: JobFiber<T>) -> Rc<PoolInner> {
     release(fiber.retire())
 }
@@ -283,8 +289,6 @@ pub(crate) fn release((slot, context): (Slot, JobContext)) -> Rc<PoolInner> {
     let (pool, leftovers) = context.into_parts();
     pool.take_back(slot);
     // Last, since it runs foreign code, which may use the pool.
-    if let Some(leftovers) = leftovers {
-        leftovers.discard(&pool);
-    }
+    leftovers.discard(&pool);
     pool
 }

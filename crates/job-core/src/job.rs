@@ -1,6 +1,6 @@
 //! The handle to a paused job.
 
-use core::fmt;
+use core::{fmt, mem};
 use std::panic::resume_unwind;
 
 use crate::cancel;
@@ -70,9 +70,9 @@ impl<T: 'static> Job<T> {
     ///
     /// With the panic of the job, which has then ended; and at the 4,096th resume of a job that
     /// stays paused, as above, so that a loop of resumes ends.
-    #[inline]
-    pub fn resume(mut self) -> Step<T> {
-        let fiber = self.fiber.take().expect(HAS_FIBER);
+    #[inline(always)]
+    pub fn resume(self) -> Step<T> {
+        let fiber = self.into_fiber();
         if fiber.context().is_from_another_epoch() {
             return Step::Paused(stay_paused(Self { fiber: Some(fiber) }));
         }
@@ -84,9 +84,8 @@ impl<T: 'static> Job<T> {
     ///
     /// Returns the job's value if it returned one, as a job does that treats the cancellation as an
     /// error. A panic of the job is swallowed, logged and counted.
-    pub fn cancel(mut self) -> Option<T> {
-        let fiber = self.fiber.take().expect(HAS_FIBER);
-        cancel::cancel(fiber)
+    pub fn cancel(self) -> Option<T> {
+        cancel::cancel(self.into_fiber())
     }
 
     /// Ends the job without running it again: its stack goes back to the pool as it is, and its frames are forgotten
@@ -99,8 +98,8 @@ impl<T: 'static> Job<T> {
     /// From now on no code and no device reads or writes what lies on the job's stack, and nothing on it had to be
     /// dropped before its memory is used for something else.
     #[allow(unsafe_code, reason = "the caller vouches for frames that this crate cannot see")]
-    pub unsafe fn forget_frames(mut self) {
-        let fiber = self.fiber.take().expect(HAS_FIBER);
+    pub unsafe fn forget_frames(self) {
+        let fiber = self.into_fiber();
         fiber.context().pool.counts.cancelled.add_one();
         // SAFETY: as the caller asserts; a `Job` is paused.
         let parts = unsafe { fiber.forget_frames() };
@@ -115,6 +114,14 @@ impl<T: 'static> Job<T> {
     /// How often the job was switched to, the start included.
     pub fn resumes(&self) -> u64 {
         self.fiber().context().resumes.get()
+    }
+
+    #[inline]
+    fn into_fiber(mut self) -> JobFiber<T> {
+        let fiber = self.fiber.take().expect(HAS_FIBER);
+        // There is nothing to drop any more, which only costs time to find out.
+        mem::forget(self);
+        fiber
     }
 
     pub(crate) fn fiber(&self) -> &JobFiber<T> {
@@ -154,7 +161,9 @@ fn stay_paused<T>(job: Job<T>) -> Job<T> {
 }
 
 /// Switches to a fiber that starts or continues, and ends it if it has finished.
-#[inline]
+// Inlined into the caller of `start` and `resume`: with a frame between it and the switch, the processor predicts one
+// more return wrongly for each.
+#[inline(always)]
 pub(crate) fn run<T: 'static>(mut fiber: JobFiber<T>) -> Step<T> {
     match context::switch_to(&mut fiber) {
         Switch::Paused => {

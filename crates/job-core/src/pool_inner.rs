@@ -52,7 +52,7 @@ impl PoolInner {
         if !self.capable {
             return Err(StartRefused::NotCapable);
         }
-        let wanted = if self.max_jobs == usize::MAX { live + 1 } else { self.max_jobs - live };
+        let wanted = || if self.max_jobs == usize::MAX { live + 1 } else { self.max_jobs - live };
         let slot = self.slab.borrow_mut().take(wanted)?;
         let live = live + 1;
         self.counts.live.set(live);
@@ -82,7 +82,7 @@ impl PoolInner {
     }
 
     /// Takes back the stack of a job that has ended, and wakes the next future in the queue.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn take_back(&self, slot: Slot) {
         self.slab.borrow_mut().give_back(slot);
         self.count_out();

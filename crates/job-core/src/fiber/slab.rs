@@ -101,10 +101,10 @@ impl Slab {
     /// Takes the stack that was given back last, or makes one. `wanted` is how many the pool may
     /// need, for the figure in the error.
     #[inline]
-    pub(crate) fn take(&mut self, wanted: usize) -> Result<Slot, StackError> {
+    pub(crate) fn take(&mut self, wanted: impl FnOnce() -> usize) -> Result<Slot, StackError> {
         match self.hot.take() {
             Some(slot) => Ok(slot),
-            None => self.take_cold(wanted),
+            None => self.take_cold(wanted()),
         }
     }
 
@@ -142,6 +142,8 @@ impl Slab {
         }
     }
 
+    // Not inlined, to keep the end of a job on the hot stack short.
+    #[inline(never)]
     fn wipe_and_store(&mut self, mut slot: Slot) {
         let mut scanned = false;
         if self.wipe {

@@ -177,7 +177,7 @@ impl<P: 'static, T: 'static> Fiber<P, T> {
     /// # Panics
     ///
     /// If the closure has ended before.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn resume(&mut self) -> Switch<T> {
         let mut value = MaybeUninit::<T>::uninit();
         let head = &self.header().head;

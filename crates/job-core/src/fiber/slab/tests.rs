@@ -37,7 +37,7 @@ fn resident(slot: &Slot) -> usize {
 
 #[test]
 fn depth_is_the_distance_of_the_lowest_written_byte_from_the_base() {
-    let slot = slab(true).take(1).unwrap();
+    let slot = slab(true).take(|| 1).unwrap();
     assert_eq!(slot.depth(), 0);
     for depth in [64, 4096, 6016, slot.usable()] {
         use_down_to(&slot, depth);
@@ -48,25 +48,25 @@ fn depth_is_the_distance_of_the_lowest_written_byte_from_the_base() {
 #[test]
 fn a_stack_that_another_comes_back_on_top_of_is_wiped() {
     let mut slab = slab(true);
-    let (first, second) = (slab.take(1).unwrap(), slab.take(1).unwrap());
+    let (first, second) = (slab.take(|| 1).unwrap(), slab.take(|| 1).unwrap());
     use_down_to(&first, 6016);
     use_down_to(&second, 640);
     slab.give_back(first);
     slab.give_back(second);
     assert_eq!(slab.high_water(), 6016);
-    let (second, first) = (slab.take(1).unwrap(), slab.take(1).unwrap());
+    let (second, first) = (slab.take(|| 1).unwrap(), slab.take(|| 1).unwrap());
     assert!(is_clean(&first));
     assert!(!is_clean(&second), "the one that came back last is only wiped on request");
     slab.give_back(second);
     slab.wipe();
-    assert!(is_clean(&slab.take(1).unwrap()));
+    assert!(is_clean(&slab.take(|| 1).unwrap()));
 }
 
 /// A slab with a high-water mark of `depth`, and two of its stacks.
 fn slab_used_to(depth: usize) -> (Slab, Slot, Slot) {
     let mut slab = slab(true);
     for _ in 0..2 {
-        let (first, second) = (slab.take(1).unwrap(), slab.take(1).unwrap());
+        let (first, second) = (slab.take(|| 1).unwrap(), slab.take(|| 1).unwrap());
         use_down_to(&first, depth);
         use_down_to(&second, depth);
         slab.give_back(first);
@@ -74,7 +74,7 @@ fn slab_used_to(depth: usize) -> (Slab, Slot, Slot) {
     }
     assert_eq!(slab.high_water(), depth);
     slab.wipe();
-    let (first, second) = (slab.take(1).unwrap(), slab.take(1).unwrap());
+    let (first, second) = (slab.take(|| 1).unwrap(), slab.take(|| 1).unwrap());
     assert!(is_clean(&first) && is_clean(&second));
     (slab, first, second)
 }
@@ -84,8 +84,8 @@ fn give_back_both(slab: &mut Slab, first: Slot, second: Slot) -> Slot {
     let base = first.base();
     slab.give_back(first);
     slab.give_back(second);
-    let _hot = slab.take(1).unwrap();
-    let first = slab.take(1).unwrap();
+    let _hot = slab.take(|| 1).unwrap();
+    let first = slab.take(|| 1).unwrap();
     assert_eq!(first.base(), base);
     first
 }
@@ -119,7 +119,7 @@ const GAPS: [(usize, usize); 4] =
 fn a_secret_below_any_gap_is_wiped_on_request_on_every_idle_stack() {
     for (from, depth) in GAPS {
         let (mut slab, first, second) = slab_used_to(640);
-        let third = slab.take(1).unwrap();
+        let third = slab.take(|| 1).unwrap();
         for slot in [&first, &second, &third] {
             use_between(slot, from, depth);
         }
@@ -129,7 +129,7 @@ fn a_secret_below_any_gap_is_wiped_on_request_on_every_idle_stack() {
         slab.wipe();
         assert_eq!(slab.high_water(), depth);
         for _ in 0..3 {
-            assert!(is_clean(&slab.take(1).unwrap()), "{from}");
+            assert!(is_clean(&slab.take(|| 1).unwrap()), "{from}");
         }
     }
 }
@@ -144,9 +144,9 @@ fn a_secret_below_any_gap_on_an_idle_stack_is_gone_after_64_returns_of_others() 
         // All of them of one stack, which is never wiped.
         for _ in 0..SCAN_EVERY {
             slab.give_back(second);
-            second = slab.take(1).unwrap();
+            second = slab.take(|| 1).unwrap();
         }
-        let first = slab.take(1).unwrap();
+        let first = slab.take(|| 1).unwrap();
         assert_eq!(first.base(), base);
         assert!(is_clean(&first), "{from}");
         assert_eq!(slab.high_water(), depth);
@@ -161,7 +161,7 @@ fn the_mark_is_right_after_64_returns_of_one_stack_alone() {
         use_between(&only, from, depth);
         for _ in 0..SCAN_EVERY {
             slab.give_back(only);
-            only = slab.take(1).unwrap();
+            only = slab.take(|| 1).unwrap();
         }
         slab.give_back(only);
         assert_eq!(slab.high_water(), depth);
@@ -184,7 +184,7 @@ fn stacks_that_change_hands_at_random_are_never_wrong_for_more_than_64_returns()
     let mut since_deepest = 0;
     for _ in 0..5_000 {
         if in_use.len() < 9 && random(2) == 0 {
-            let slot = slab.take(1).unwrap();
+            let slot = slab.take(|| 1).unwrap();
             // Rarely deep, and then at any depth.
             if random(40) == 0 {
                 let from = random(slot.usable() / 64) * 64;
@@ -220,7 +220,7 @@ fn scans_and_wipes_bring_no_page_into_memory_that_no_job_touched() {
         return;
     }
     let mut slab = slab(true);
-    let (first, second) = (slab.take(1).unwrap(), slab.take(1).unwrap());
+    let (first, second) = (slab.take(|| 1).unwrap(), slab.take(|| 1).unwrap());
     // One deep job, and the mark is deep for all.
     use_down_to(&first, 60 * 1024);
     use_down_to(&second, 640);
@@ -228,13 +228,13 @@ fn scans_and_wipes_bring_no_page_into_memory_that_no_job_touched() {
     slab.give_back(first);
     slab.give_back(second);
     for _ in 0..3 * SCAN_EVERY {
-        let (a, b) = (slab.take(1).unwrap(), slab.take(1).unwrap());
+        let (a, b) = (slab.take(|| 1).unwrap(), slab.take(|| 1).unwrap());
         slab.give_back(a);
         slab.give_back(b);
     }
     assert_eq!(slab.high_water(), 60 * 1024);
     slab.wipe();
-    let slots = [slab.take(1).unwrap(), slab.take(1).unwrap()];
+    let slots = [slab.take(|| 1).unwrap(), slab.take(|| 1).unwrap()];
     let at = |base| slots.iter().find(|slot| slot.base() == base).unwrap();
     assert!(resident(at(deep)) >= 60 * 1024);
     // The top page, and two that checks have read, at the mark and below the top page: that
@@ -246,7 +246,7 @@ fn scans_and_wipes_bring_no_page_into_memory_that_no_job_touched() {
 #[test]
 fn checks_below_the_mark_stay_on_the_stack() {
     let mut slab = slab(true);
-    let slot = slab.take(1).unwrap();
+    let slot = slab.take(|| 1).unwrap();
     let usable = slot.usable();
     for known in [usable, usable - 64, 0] {
         assert!(!slot.is_dirty_below(known, RETURN_CHECK));
@@ -255,28 +255,28 @@ fn checks_below_the_mark_stay_on_the_stack() {
     use_down_to(&slot, usable);
     slab.give_back(slot);
     slab.wipe();
-    assert_eq!((slab.high_water(), is_clean(&slab.take(1).unwrap())), (usable, true));
+    assert_eq!((slab.high_water(), is_clean(&slab.take(|| 1).unwrap())), (usable, true));
 }
 
 #[test]
 fn without_wiping_nothing_is_measured_or_overwritten() {
     let mut slab = slab(false);
-    let slot = slab.take(1).unwrap();
+    let slot = slab.take(|| 1).unwrap();
     use_down_to(&slot, 640);
     slab.give_back(slot);
     slab.wipe();
-    assert_eq!((slab.high_water(), is_clean(&slab.take(1).unwrap())), (0, false));
+    assert_eq!((slab.high_water(), is_clean(&slab.take(|| 1).unwrap())), (0, false));
 }
 
 #[test]
 fn an_emptied_stack_holds_zeros_and_keeps_its_guard() {
     for guard in [StackGuard::Auto, StackGuard::Protect] {
         let mut slab = Slab::new(STACK, guard, false);
-        let (in_use, idle) = (slab.take(1).unwrap(), slab.take(1).unwrap());
+        let (in_use, idle) = (slab.take(|| 1).unwrap(), slab.take(|| 1).unwrap());
         use_down_to(&idle, 6016);
         slab.give_back(idle);
         assert_eq!(slab.shrink(), 0);
-        let idle = slab.take(1).unwrap();
+        let idle = slab.take(|| 1).unwrap();
         assert!(is_clean(&idle));
         assert_zone_faults(&idle);
         drop(in_use);
@@ -302,7 +302,7 @@ fn slots_do_not_overlap_each_other_or_their_guards() {
         [(StackGuard::Auto, STACK), (StackGuard::Protect, 16 * 1024), (StackGuard::Auto, 262_144)]
     {
         let mut slab = Slab::new(stack_size, guard, true);
-        let mut slots: Vec<_> = (0..40).map(|_| slab.take(1).unwrap()).collect();
+        let mut slots: Vec<_> = (0..40).map(|_| slab.take(|| 1).unwrap()).collect();
         slots.sort_unstable_by_key(Slot::base);
         for pair in slots.windows(2) {
             let (lower, upper) = (&pair[0], &pair[1]);
@@ -326,12 +326,12 @@ fn slots_do_not_overlap_each_other_or_their_guards() {
 fn where_guard_markers_are_accepted_and_guard_nothing_memory_is_closed_instead() {
     map::emulator::simulate(|| {
         let mut slab = slab(true);
-        let slots = [slab.take(1).unwrap(), slab.take(1).unwrap()];
+        let slots = [slab.take(|| 1).unwrap(), slab.take(|| 1).unwrap()];
         assert_eq!(slab.guard, StackGuard::Protect);
         slots.iter().for_each(assert_zone_faults);
     });
     // The simulation leaves no trace in later slabs.
     let mut slab = slab(true);
-    let slot = slab.take(1).unwrap();
+    let slot = slab.take(|| 1).unwrap();
     assert_zone_faults(&slot);
 }
