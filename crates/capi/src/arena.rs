@@ -108,6 +108,13 @@ impl<T: Default + Sync> Arena<T> {
         if chunk == 0 {
             return false;
         }
+        // At its first place, most likely.
+        self.chunks[chunk / CHUNK % MAX_CHUNKS].load(Ordering::Acquire) == chunk
+            || self.is_further_on(chunk)
+    }
+
+    #[cold]
+    fn is_further_on(&self, chunk: usize) -> bool {
         places(chunk)
             .map(|at| self.chunks[at].load(Ordering::Acquire))
             .take_while(|there| *there != 0)

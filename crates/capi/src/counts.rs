@@ -8,8 +8,6 @@ pub(crate) struct Counts {
     pub(crate) started: Count,
     pub(crate) finished: Count,
     pub(crate) pauses: Count,
-    /// Jobs started, and neither finished nor reclaimed.
-    pub(crate) live: Count,
     pub(crate) peak_live: Count,
     pub(crate) orphans: Count,
     /// Orphans whose stack is back in the pool.
@@ -39,20 +37,20 @@ impl Count {
     pub(crate) fn add(&self) {
         self.set(self.get() + 1);
     }
-
-    #[inline]
-    pub(crate) fn subtract(&self) {
-        self.set(self.get() - 1);
-    }
 }
 
 impl Counts {
+    /// Jobs started, and neither finished nor ended in another way.
+    pub(crate) fn live(&self) -> u64 {
+        let ended = self.finished.get() + self.reclaimed.get() + self.dropped.get();
+        self.started.get().saturating_sub(ended)
+    }
+
+    /// So many jobs are live now.
     #[inline]
-    pub(crate) fn count_start(&self) {
-        self.started.add();
-        self.live.add();
-        if self.live.get() > self.peak_live.get() {
-            self.peak_live.set(self.live.get());
+    pub(crate) fn note_live(&self, live: u64) {
+        if live > self.peak_live.get() {
+            self.peak_live.set(live);
         }
     }
 }

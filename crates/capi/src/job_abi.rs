@@ -4,8 +4,9 @@ use std::ffi::{c_int, c_void};
 use std::ptr;
 
 use crate::boundary::{guard, put};
+use crate::call::Function;
 use crate::openssl::{self, Reason};
-use crate::thread::{self, Function, Outcome};
+use crate::thread::{self, Outcome};
 use crate::wait::WaitRecord;
 
 const ASYNC_ERR: c_int = 0;
@@ -90,7 +91,6 @@ pub(crate) unsafe extern "C" fn ASYNC_start_job(
             Outcome::NoSuchJob => (fail(Reason::Internal), 0),
             Outcome::Refused => return fail(Reason::Internal),
             Outcome::NoMemory => (fail(Reason::NoMemory), 0),
-            Outcome::Over => (ASYNC_ERR, 0),
         };
         // SAFETY: as above.
         unsafe { job.write(ptr::without_provenance_mut(left)) };

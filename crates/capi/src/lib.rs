@@ -38,12 +38,16 @@ compile_error!(
 
 mod arena;
 mod boundary;
+mod call;
 mod complaint;
 mod counts;
 mod job_abi;
 mod load;
+mod lock;
 mod openssl;
 mod record;
+mod table;
 mod thread;
+mod thread_end;
 mod wait;
 mod wait_abi;

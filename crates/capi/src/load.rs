@@ -68,7 +68,7 @@ extern "C" fn print_stats() {
             std::process::id(),
             sum(|counts| &counts.started),
             sum(|counts| &counts.finished),
-            sum(|counts| &counts.live),
+            Home::all().map(|home| home.counts.live()).sum::<u64>(),
             sum(|counts| &counts.peak_live),
             sum(|counts| &counts.pauses),
             sum(|counts| &counts.no_jobs),

@@ -10,7 +10,7 @@
 //! until two million jobs have used it.
 
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
 use crate::arena::{ADDRESS_BITS, ALIGN, Arena};
 use crate::counts::Counts;
@@ -22,10 +22,14 @@ const TAG: usize = 1 << 63;
 /// The bits that are the record's address.
 const ADDRESS: usize = (1 << ADDRESS_BITS) - ALIGN;
 
+/// What has happened to a job, as a set of bits.
+pub(crate) type News = u32;
 /// The wait context of the job was freed.
-pub(crate) const FREED: u8 = 1;
+pub(crate) const FREED: News = 1;
 /// The engine has woken the job.
-pub(crate) const WOKEN: u8 = 2;
+pub(crate) const WOKEN: News = 2;
+/// The bits of news in a record's word. Above them is the generation of the job that they are about.
+const NEWS_BITS: u32 = 2;
 
 static HOMES: Arena<Home> = Arena::new();
 
@@ -50,10 +54,22 @@ impl Home {
         HOMES.all()
     }
 
-    /// Leaves news about a job that runs on this thread.
-    fn post(&self, job: &'static JobRecord, news: u8) {
-        if job.news.fetch_or(news, Ordering::AcqRel) != 0 {
-            return;
+    /// Leaves word about a job that runs on this thread.
+    fn post(&self, job: &'static JobRecord, word: u32) {
+        let mut old = job.news.load(Ordering::Acquire);
+        loop {
+            // Looked at after `old`, so that word about a later job is never replaced.
+            if !job.is_about_live_job(word) {
+                return;
+            }
+            let same_job = old >> NEWS_BITS == word >> NEWS_BITS;
+            let new = if same_job { old | word } else { word };
+            match job.news.compare_exchange(old, new, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(0) => break,
+                // It is in the list already.
+                Ok(_) => return,
+                Err(now) => old = now,
+            }
         }
         let mut first = self.news.load(Ordering::Relaxed);
         loop {
@@ -71,12 +87,18 @@ impl Home {
         !self.news.load(Ordering::Relaxed).is_null()
     }
 
-    /// Takes all news, for the thread itself to act on.
-    pub(crate) fn take_news(&self, mut read: impl FnMut(&'static JobRecord, u8)) {
+    /// Takes all news about live jobs, for the thread itself to act on.
+    pub(crate) fn take_news(&'static self, mut read: impl FnMut(&'static JobRecord, News)) {
         let mut next = self.news.swap(ptr::null_mut(), Ordering::AcqRel);
         while let Some(job) = JobRecord::at(next.addr()) {
             next = job.next_with_news.load(Ordering::Relaxed);
-            read(job, job.news.swap(0, Ordering::AcqRel));
+            let word = job.news.swap(0, Ordering::AcqRel);
+            if !job.is_at(self) {
+                // Left while the record went from one thread to the next.
+                job.forward(word);
+            } else if job.is_about_live_job(word) {
+                read(job, word % (1 << NEWS_BITS));
+            }
         }
     }
 }
@@ -93,14 +115,24 @@ pub(crate) struct JobRecord {
     place: AtomicU32,
     /// The address of the wait context that the job was started with, or 0. It may have been freed since.
     wait: AtomicUsize,
-    news: AtomicU8,
+    /// 0, or what has happened, and to which job. Not 0 means that the record is in the list of a thread.
+    news: AtomicU32,
     next_with_news: AtomicPtr<Self>,
 }
 
 impl JobRecord {
     /// A record for a place in a thread's table.
     pub(crate) fn take(home: &'static Home, place: u32) -> Option<&'static Self> {
-        let record = RECORDS.take()?;
+        // One that is still in the list of the thread before cannot be in that of this one.
+        let mut listed = Vec::new();
+        let record = loop {
+            match RECORDS.take() {
+                Some(record) if record.news.load(Ordering::Acquire) != 0 => listed.push(record),
+                taken => break taken,
+            }
+        };
+        listed.into_iter().for_each(|record| RECORDS.give_back(record));
+        let record = record?;
         record.home.store(ptr::from_ref(home).cast_mut(), Ordering::Relaxed);
         record.place.store(place, Ordering::Relaxed);
         Some(record)
@@ -173,10 +205,79 @@ impl JobRecord {
         self.wait.load(Ordering::Acquire)
     }
 
-    /// Tells the job's thread what has happened to it.
-    pub(crate) fn tell(&'static self, news: u8) {
-        if let Some(home) = HOMES.find(self.home.load(Ordering::Acquire).addr()) {
-            home.post(self, news);
+    /// Tells the thread of the job of a handle what has happened to it. Nothing happens if it has ended.
+    pub(crate) fn tell(handle: usize, news: News) {
+        if let Some(record) = Self::find(handle) {
+            record.forward(generation(handle) << NEWS_BITS | news);
         }
+    }
+
+    fn forward(&'static self, word: u32) {
+        if let Some(home) = HOMES.find(self.home.load(Ordering::Acquire).addr()) {
+            home.post(self, word);
+        }
+    }
+
+    fn is_about_live_job(&self, word: u32) -> bool {
+        let handle = self.handle();
+        handle != 0 && generation(handle) == word >> NEWS_BITS
+    }
+}
+
+/// The generation in a handle: 22 bits.
+fn generation(handle: usize) -> u32 {
+    let high = (handle & !TAG) >> ADDRESS_BITS;
+    let low = handle % ALIGN;
+    u32::try_from(high * ALIGN + low).expect("16 and 6 bits")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn news_at(home: &'static Home) -> Vec<(usize, News)> {
+        let mut news = Vec::new();
+        home.take_news(|job, what| news.push((job.handle(), what)));
+        news
+    }
+
+    #[test]
+    fn news_about_a_job_reach_its_thread_once_and_together() {
+        let home = Home::take().unwrap();
+        let job = JobRecord::take(home, 0).unwrap();
+        let handle = job.begin(0);
+        JobRecord::tell(handle, WOKEN);
+        JobRecord::tell(handle, FREED);
+        assert_eq!(news_at(home), [(handle, WOKEN | FREED)]);
+        assert_eq!(news_at(home), []);
+    }
+
+    #[test]
+    fn news_about_an_ended_job_do_not_reach_the_next_one_of_the_record() {
+        let home = Home::take().unwrap();
+        let job = JobRecord::take(home, 0).unwrap();
+        let first = job.begin(0);
+        JobRecord::tell(first, WOKEN);
+        job.end();
+        let second = job.begin(0);
+        assert_eq!(news_at(home), []);
+        JobRecord::tell(first, WOKEN);
+        JobRecord::tell(second, FREED);
+        assert_eq!(news_at(home), [(second, FREED)]);
+    }
+
+    #[test]
+    fn a_record_with_news_that_its_thread_has_not_read_is_not_given_to_another_thread() {
+        let (ended, other) = (Home::take().unwrap(), Home::take().unwrap());
+        let job = JobRecord::take(ended, 0).unwrap();
+        JobRecord::tell(job.begin(0), WOKEN);
+        job.end();
+        job.give_back();
+        let next = JobRecord::take(other, 0).unwrap();
+        assert!(!ptr::eq(next, job));
+        let handle = next.begin(0);
+        JobRecord::tell(handle, FREED);
+        assert_eq!(news_at(other), [(handle, FREED)]);
+        assert_eq!(news_at(ended), []);
     }
 }

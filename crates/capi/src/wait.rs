@@ -15,14 +15,14 @@ use std::ffi::{c_int, c_void};
 use std::os::fd::AsRawFd as _;
 use std::ptr;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering};
 
 use wait_ctx::{FdHandle, Key, Teardown, WaitCtx, WaitFd};
 
 use crate::arena::Arena;
 use crate::complaint::{Complaint, complain};
-use crate::record::{FREED, JobRecord, WOKEN};
+use crate::lock::{Held, Locked};
+use crate::record::{FREED, JobRecord, News, WOKEN};
 
 static CONTEXTS: Arena<WaitRecord> = Arena::new();
 
@@ -49,8 +49,9 @@ pub(crate) struct WaitRecord {
     has_changes: AtomicBool,
     /// Whether it has had two live jobs at once, which the manual forbids and OpenSSL accepts.
     is_shared: AtomicBool,
-    job: AtomicPtr<JobRecord>,
-    parts: Mutex<Parts>,
+    /// The handle of its live job, or 0.
+    job: AtomicUsize,
+    parts: Locked<Parts>,
 }
 
 #[derive(Default)]
@@ -66,7 +67,7 @@ pub(crate) struct Opaque(pub(crate) *mut c_void);
 
 // SAFETY: of the three parts, the function may be called on any thread, and the pointer is only handed back. A `WaitCtx` is
 // not `Send` since what it lends, custom data for instance, shares a count that is not atomic. Here all of that is made, read
-// and dropped while the mutex is held (`in_numbers`), or by the one thread that has taken the context out to close it.
+// and dropped while the lock is held (`in_numbers`), or by the one thread that has taken the context out to close it.
 unsafe impl Send for Parts {}
 
 /// The custom data of a descriptor.
@@ -79,9 +80,10 @@ thread_local! {
 }
 
 impl WaitRecord {
-    /// `ASYNC_WAIT_CTX_new`
-    pub(crate) fn new() -> Option<&'static Self> {
-        let record = CONTEXTS.take()?;
+    /// `ASYNC_WAIT_CTX_new`, with a freed record if the caller has one.
+    #[inline]
+    pub(crate) fn new(freed: Option<&'static Self>) -> Option<&'static Self> {
+        let record = freed.or_else(|| CONTEXTS.take())?;
         record.status.store(0, Ordering::Relaxed);
         record.has_changes.store(false, Ordering::Relaxed);
         record.is_shared.store(false, Ordering::Relaxed);
@@ -89,24 +91,37 @@ impl WaitRecord {
         Some(record)
     }
 
+    /// A freed record, for any thread to use again.
+    pub(crate) fn give_back(&'static self) {
+        CONTEXTS.give_back(self);
+    }
+
     /// The live context at an address. Anything else that a program passes is reported, and treated as an error.
     #[inline]
     pub(crate) fn find(address: *const c_void) -> Option<&'static Self> {
-        let Some(record) = CONTEXTS.find(address.addr()) else {
+        match CONTEXTS.find(address.addr()) {
+            Some(record) if record.state.load(Ordering::Acquire) == LIVE => {
+                record.check_for_foreign_writes();
+                Some(record)
+            }
+            found => Self::refuse(address, found),
+        }
+    }
+
+    #[cold]
+    fn refuse(address: *const c_void, found: Option<&'static Self>) -> Option<&'static Self> {
+        let Some(record) = found else {
             if !address.is_null() {
                 complain(Complaint::ForeignWaitContext);
             }
             return None;
         };
         record.check_for_foreign_writes();
-        match record.state.load(Ordering::Acquire) {
-            LIVE => Some(record),
-            CLOSING if ptr::eq(CLEANING.get().0, record) => Some(record),
-            _ => {
-                complain(Complaint::FreedWaitContext);
-                None
-            }
+        if record.is_closing_here() {
+            return found;
         }
+        complain(Complaint::FreedWaitContext);
+        None
     }
 
     /// As [`find`](Self::find), for the functions that engines call. An engine that looks for the freed context of a paused
@@ -136,9 +151,9 @@ impl WaitRecord {
 
     /// A job of the context begins.
     #[inline]
-    pub(crate) fn attach(&self, job: &'static JobRecord) {
-        if self.job.load(Ordering::Relaxed).is_null() {
-            self.job.store(ptr::from_ref(job).cast_mut(), Ordering::Release);
+    pub(crate) fn attach(&self, job: usize) {
+        if self.job.load(Ordering::Relaxed) == 0 {
+            self.job.store(job, Ordering::Release);
         } else {
             self.is_shared.store(true, Ordering::Release);
         }
@@ -146,9 +161,9 @@ impl WaitRecord {
 
     /// A job of the context has ended.
     #[inline]
-    pub(crate) fn detach(&'static self, job: &JobRecord) {
-        if ptr::eq(self.job.load(Ordering::Relaxed), job) {
-            self.job.store(ptr::null_mut(), Ordering::Release);
+    pub(crate) fn detach(&'static self, job: usize) {
+        if self.job.load(Ordering::Relaxed) == job {
+            self.job.store(0, Ordering::Release);
         }
         if self.state.load(Ordering::Acquire) == FREED_WITH_JOB {
             self.release();
@@ -168,45 +183,63 @@ impl WaitRecord {
         }
     }
 
-    fn jobs(&self) -> Vec<&'static JobRecord> {
+    /// The handles of its live jobs.
+    fn jobs(&self) -> Vec<usize> {
         if self.is_shared.load(Ordering::Acquire) {
-            return JobRecord::all_with(self.address().addr()).collect();
+            return JobRecord::all_with(self.address().addr()).map(JobRecord::handle).collect();
         }
-        JobRecord::at(self.job.load(Ordering::Acquire).addr()).into_iter().collect()
+        Some(self.job.load(Ordering::Acquire)).filter(|job| *job != 0).into_iter().collect()
     }
 
-    fn tell_jobs(&self, news: u8) {
-        self.jobs().into_iter().for_each(|job| job.tell(news));
+    #[cold]
+    fn tell_jobs(&self, news: News) {
+        self.jobs().into_iter().for_each(|job| JobRecord::tell(job, news));
     }
 
-    /// `ASYNC_WAIT_CTX_free`
-    pub(crate) fn free(address: *const c_void) {
-        let Some(record) = Self::find(address) else { return };
-        let closes =
-            record.state.compare_exchange(LIVE, CLOSING, Ordering::AcqRel, Ordering::Relaxed);
-        if closes.is_err() {
-            return;
+    /// `ASYNC_WAIT_CTX_free`. Returns the record if it can be used again at once.
+    #[inline]
+    pub(crate) fn free(address: *const c_void) -> Option<&'static Self> {
+        let record = Self::find(address)?;
+        let mut parts = record.parts.hold();
+        if record.state.load(Ordering::Acquire) != LIVE {
+            return None;
         }
-        let jobs = record.jobs();
+        parts.callback = None;
+        let has_no_job =
+            record.job.load(Ordering::Acquire) == 0 && !record.is_shared.load(Ordering::Acquire);
+        if has_no_job && !parts.ctx.as_ref().is_some_and(|ctx| ctx.openssl_view().has_fds()) {
+            // The table is as good as a new one then, and serves the next context.
+            record.state.store(0, Ordering::Release);
+            if record.has_changes.load(Ordering::Relaxed)
+                && let Some(ctx) = &parts.ctx
+            {
+                ctx.openssl_view().open_window();
+            }
+            return Some(record);
+        }
+        record.state.store(CLOSING, Ordering::Release);
+        let ctx = parts.ctx.take();
+        drop(parts);
+        record.close(ctx)
+    }
+
+    /// Runs the cleanups of a context, and tells its jobs.
+    #[cold]
+    fn close(&'static self, ctx: Option<WaitCtx>) -> Option<&'static Self> {
+        let jobs = self.jobs();
         // An application that follows the manual frees the session of a paused job when the engine's descriptor has become
         // readable. The cleanups below close the descriptor: this is the last chance to see it.
-        let woken = if jobs.is_empty() || !record.is_readable() { 0 } else { WOKEN };
-        if record.all_fds().is_empty() {
-            // The table is as good as a new one then, and serves the next context.
-            record.open_window();
-        } else {
-            let ctx = record.parts().ctx.take();
-            // Runs the cleanups.
-            drop(ctx);
-        }
-        record.parts().callback = None;
+        let is_woken = !jobs.is_empty() && ctx.as_ref().is_some_and(has_readable);
+        // Runs the cleanups.
+        drop(ctx);
         if jobs.is_empty() {
-            record.state.store(0, Ordering::Release);
-            CONTEXTS.give_back(record);
-            return;
+            self.state.store(0, Ordering::Release);
+            return Some(self);
         }
-        record.state.store(FREED_WITH_JOB, Ordering::Release);
-        jobs.into_iter().for_each(|job| job.tell(FREED | woken));
+        self.state.store(FREED_WITH_JOB, Ordering::Release);
+        let news = if is_woken { FREED | WOKEN } else { FREED };
+        jobs.into_iter().for_each(|job| JobRecord::tell(job, news));
+        None
     }
 
     /// `ASYNC_WAIT_CTX_set_wait_fd`
@@ -217,9 +250,6 @@ impl WaitRecord {
         custom: *mut c_void,
         cleanup: Option<Cleanup>,
     ) -> bool {
-        if self.is_closing() {
-            return false;
-        }
         let mut wait_fd = WaitFd::borrowed(&fd);
         if !custom.is_null() {
             wait_fd = wait_fd.with_data(Custom(custom));
@@ -233,6 +263,9 @@ impl WaitRecord {
             });
         }
         let mut parts = self.parts();
+        if self.state.load(Ordering::Acquire) != LIVE {
+            return false;
+        }
         parts.ctx.get_or_insert_default().openssl_view().set_wait_fd(key_of(key), wait_fd);
         self.has_changes.store(true, Ordering::Relaxed);
         true
@@ -256,17 +289,20 @@ impl WaitRecord {
         cleared
     }
 
-    /// `ASYNC_WAIT_CTX_get_all_fds`
-    pub(crate) fn all_fds(&self) -> Vec<c_int> {
-        self.parts().ctx.as_ref().map_or_else(Vec::new, |ctx| ctx.openssl_view().all_fds())
+    /// `ASYNC_WAIT_CTX_get_all_fds`: calls `each` with every descriptor.
+    #[inline]
+    pub(crate) fn all_fds(&self, each: impl FnMut(c_int)) {
+        if let Some(ctx) = &self.parts().ctx {
+            ctx.openssl_view().for_each_fd(each);
+        }
     }
 
-    /// `ASYNC_WAIT_CTX_get_changed_fds`: added and removed.
-    pub(crate) fn changed_fds(&self) -> (Vec<c_int>, Vec<c_int>) {
-        let parts = self.parts();
-        let Some(ctx) = parts.ctx.as_ref() else { return Default::default() };
-        let changes = ctx.openssl_view().changed_fds();
-        (changes.added, changes.removed)
+    /// `ASYNC_WAIT_CTX_get_changed_fds`: calls one of both with every descriptor that was added or removed.
+    #[inline]
+    pub(crate) fn changed_fds(&self, added: impl FnMut(c_int), removed: impl FnMut(c_int)) {
+        if let Some(ctx) = &self.parts().ctx {
+            ctx.openssl_view().for_each_changed_fd(added, removed);
+        }
     }
 
     /// A paused job of the context was resumed: what changed before is old from now on.
@@ -296,22 +332,14 @@ impl WaitRecord {
         self.status.load(Ordering::Acquire)
     }
 
-    fn parts(&self) -> MutexGuard<'_, Parts> {
-        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
+    #[inline]
+    fn parts(&self) -> Held<'_, Parts> {
+        self.parts.hold()
     }
 
-    fn is_closing(&self) -> bool {
-        self.state.load(Ordering::Acquire) != LIVE
-    }
-
-    /// Whether one of the descriptors can be read, which is how an engine wakes a session.
-    fn is_readable(&self) -> bool {
-        self.all_fds().into_iter().any(|fd| {
-            let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
-            // SAFETY: one entry, which is ours. The number may be of no open descriptor.
-            let ready = unsafe { libc::poll(&raw mut poll, 1, 0) };
-            ready == 1 && poll.revents & libc::POLLIN != 0
-        })
+    /// Whether this thread runs its cleanups.
+    fn is_closing_here(&self) -> bool {
+        self.state.load(Ordering::Acquire) == CLOSING && ptr::eq(CLEANING.get().0, self)
     }
 
     /// OpenSSL's own functions were called on this context if the part that they would write to has changed.
@@ -321,6 +349,18 @@ impl WaitRecord {
             complain(Complaint::ForeignCall);
         }
     }
+}
+
+/// Whether one of the descriptors can be read, which is how an engine wakes a session.
+fn has_readable(ctx: &WaitCtx) -> bool {
+    let mut is_readable = false;
+    ctx.openssl_view().for_each_fd(|fd| {
+        let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+        // SAFETY: one entry, which is ours. The number may be of no open descriptor.
+        let ready = unsafe { libc::poll(&raw mut poll, 1, 0) };
+        is_readable |= ready == 1 && poll.revents & libc::POLLIN != 0;
+    });
+    is_readable
 }
 
 /// A descriptor and its custom data as C sees them. Drops what shares a count with the table, under whose lock it is called.

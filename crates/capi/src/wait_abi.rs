@@ -10,7 +10,7 @@ use crate::wait::{Callback, Cleanup, Opaque, WaitRecord};
 /// Makes a wait context; null if there is no memory.
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn ASYNC_WAIT_CTX_new() -> *mut c_void {
-    guard(ptr::null_mut(), || WaitRecord::new().map_or(ptr::null_mut(), WaitRecord::address))
+    guard(ptr::null_mut(), || thread::new_wait().map_or(ptr::null_mut(), WaitRecord::address))
 }
 
 /// Runs the cleanups of a wait context and frees it. A job of it that is paused can no longer be resumed.
@@ -18,8 +18,7 @@ pub(crate) extern "C" fn ASYNC_WAIT_CTX_new() -> *mut c_void {
 pub(crate) extern "C" fn ASYNC_WAIT_CTX_free(ctx: *mut c_void) {
     guard((), || {
         if !ctx.is_null() {
-            WaitRecord::free(ctx);
-            thread::settle();
+            thread::free_wait(ctx);
         }
     });
 }
@@ -73,8 +72,13 @@ pub(crate) unsafe extern "C" fn ASYNC_WAIT_CTX_get_all_fds(
     fd: *mut c_int,
     numfds: *mut usize,
 ) -> c_int {
-    // SAFETY: as the caller asserts.
-    with(ctx, |wait| unsafe { put_list(&wait.all_fds(), fd, numfds) })
+    with(ctx, |wait| {
+        let mut list = List::new(fd, numfds);
+        // SAFETY: as the caller asserts.
+        wait.all_fds(|fd| unsafe { list.push(fd) });
+        // SAFETY: as above.
+        unsafe { list.end() }
+    })
 }
 
 /// Lists the descriptors that were added and removed since a paused job of the context was last resumed.
@@ -91,11 +95,16 @@ pub(crate) unsafe extern "C" fn ASYNC_WAIT_CTX_get_changed_fds(
     numdelfds: *mut usize,
 ) -> c_int {
     with(ctx, |wait| {
-        let (added, removed) = wait.changed_fds();
+        if numaddfds.is_null() || numdelfds.is_null() {
+            return false;
+        }
+        let (mut added, mut removed) = (List::new(addfd, numaddfds), List::new(delfd, numdelfds));
         // SAFETY: as the caller asserts.
-        let has_added = unsafe { put_list(&added, addfd, numaddfds) };
+        wait.changed_fds(|fd| unsafe { added.push(fd) }, |fd| unsafe { removed.push(fd) });
         // SAFETY: as above.
-        has_added && unsafe { put_list(&removed, delfd, numdelfds) }
+        let has_added = unsafe { added.end() };
+        // SAFETY: as above.
+        has_added && unsafe { removed.end() }
     })
 }
 
@@ -166,20 +175,42 @@ fn with(ctx: *mut c_void, f: impl FnOnce(&'static WaitRecord) -> bool) -> c_int 
     guard(0, || c_int::from(WaitRecord::find(ctx).is_some_and(f)))
 }
 
-/// Writes a list and its length. Without a place for the length there is no result.
-///
-/// # Safety
-///
-/// `length` is null or valid to write to; `list` is null or has room for all of `fds`.
-unsafe fn put_list(fds: &[c_int], list: *mut c_int, length: *mut usize) -> bool {
-    if length.is_null() {
-        return false;
+/// A list of the caller's that is filled, and where its length is wanted. Without a place for the length there is no result.
+struct List {
+    next: *mut c_int,
+    pushed: usize,
+    length: *mut usize,
+}
+
+impl List {
+    #[inline]
+    fn new(next: *mut c_int, length: *mut usize) -> Self {
+        // A list without a length is not written to.
+        let next = if length.is_null() { ptr::null_mut() } else { next };
+        Self { next, pushed: 0, length }
     }
-    // SAFETY: as the caller asserts.
-    unsafe { put(length, fds.len()) };
-    if !list.is_null() {
-        // SAFETY: as above.
-        unsafe { list.copy_from_nonoverlapping(fds.as_ptr(), fds.len()) };
+
+    /// # Safety
+    ///
+    /// The list is null, or has room for one more.
+    #[inline]
+    unsafe fn push(&mut self, fd: c_int) {
+        self.pushed += 1;
+        if !self.next.is_null() {
+            // SAFETY: as the caller asserts.
+            unsafe { self.next.write(fd) };
+            // SAFETY: at most one past the end of the caller's list.
+            self.next = unsafe { self.next.add(1) };
+        }
     }
-    true
+
+    /// # Safety
+    ///
+    /// The place for the length is null or valid to write to.
+    #[inline]
+    unsafe fn end(self) -> bool {
+        // SAFETY: as the caller asserts.
+        unsafe { put(self.length, self.pushed) };
+        !self.length.is_null()
+    }
 }

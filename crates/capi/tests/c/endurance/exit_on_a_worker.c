@@ -1,0 +1,55 @@
+/* A thread calls exit while its job is paused. A device writes to the job's stack after that, and must still find it. */
+#include <pthread.h>
+#include <semaphore.h>
+
+#include "../check.h"
+#include ASYNC_HEADER
+
+static sem_t go, done;
+static volatile unsigned char *buffer;
+
+static int job(void *args)
+{
+    unsigned char on_the_stack[4096];
+    (void)args;
+    buffer = on_the_stack;
+    ASYNC_pause_job();
+    return 1;
+}
+
+static void *device(void *args)
+{
+    (void)args;
+    sem_wait(&go);
+    for (int at = 0; at < 4096; at++)
+        buffer[at] = 1;
+    sem_post(&done);
+    return NULL;
+}
+
+/* When exit calls this, it has called the destructors of the thread's variables. */
+static void at_exit(void)
+{
+    sem_post(&go);
+    sem_wait(&done);
+}
+
+static void *worker(void *args)
+{
+    ASYNC_JOB *paused = NULL;
+    int ret;
+    CHECK(ASYNC_start_job(&paused, args, &ret, job, NULL, 0) == ASYNC_PAUSE);
+    exit(0);
+}
+
+int main(void)
+{
+    pthread_t threads[2];
+    ASYNC_WAIT_CTX *ctx = ASYNC_WAIT_CTX_new();
+    CHECK(sem_init(&go, 0, 0) == 0 && sem_init(&done, 0, 0) == 0);
+    CHECK(atexit(at_exit) == 0);
+    CHECK(pthread_create(&threads[0], NULL, device, NULL) == 0);
+    CHECK(pthread_create(&threads[1], NULL, worker, ctx) == 0);
+    pthread_join(threads[1], NULL);
+    return 1;
+}
