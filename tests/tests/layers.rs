@@ -77,7 +77,7 @@ const LAYERS: &[Row] = &[
                     serde serde_json signal-hook slab strsim thiserror toml tracing tracing-subscriber",
           testing: "" },
     Row { layer: 7, name: "lab-bench",
-          ours:    "handshake-lab lab-report sim-engine ssl-async tls-replay crypto-ops capi engine-core job-core sim-device wait-ctx",
+          ours:    "handshake-lab lab-report sim-engine ssl-async tls-replay crypto-ops engine-core job-core sim-device wait-ctx",
           others:  "clap comfy-table corosensei libloading mio rand rand_chacha rcgen rustix rustls serde serde_json tokio tokio-rustls \
                     tracing tracing-subscriber",
           testing: "" },

@@ -16,8 +16,11 @@ pub(crate) struct InstallArgs {
     prefix: PathBuf,
 }
 
-/// The libraries that a release build makes.
-const BUILT: &[&str] = &["liblayby_async.so", "liblayby_async.a"];
+/// The profile in the workspace's `Cargo.toml`, and the folder of what is built with it.
+const PROFILE: &str = "c-library";
+/// The libraries that are built.
+const SHARED: &str = "liblayby_async.so";
+const BUILT: &[&str] = &[SHARED, "liblayby_async.a"];
 
 pub(crate) fn install(workspace: &Workspace, args: &InstallArgs) -> ExitCode {
     match build(workspace) {
@@ -35,14 +38,22 @@ pub(crate) fn install(workspace: &Workspace, args: &InstallArgs) -> ExitCode {
     }
 }
 
-fn build(workspace: &Workspace) -> io::Result<bool> {
+/// Builds the libraries as they are installed.
+pub(crate) fn build(workspace: &Workspace) -> io::Result<bool> {
     let mut cargo: Command = lab::cargo();
-    cargo.args(["build", "--release", "--package", "capi", "--lib", "--target-dir"]);
+    cargo.args(["rustc", "--profile", PROFILE, "--package", "capi", "--lib"]);
+    // Not the rlib of the tests: there is no optimisation across crates together with one.
+    cargo.args(["--crate-type", "cdylib,staticlib", "--target-dir"]);
     cargo.arg(workspace.target_dir()).current_dir(&workspace.root);
     if lab::locked_by_environment() {
         cargo.arg("--locked");
     }
     Ok(cargo.status()?.success())
+}
+
+/// Where [`build`] puts the shared library.
+pub(crate) fn shared_library(workspace: &Workspace) -> PathBuf {
+    workspace.target_dir().join(PROFILE).join(SHARED)
 }
 
 fn copy(workspace: &Workspace, prefix: &Path) -> io::Result<()> {
@@ -51,7 +62,7 @@ fn copy(workspace: &Workspace, prefix: &Path) -> io::Result<()> {
     fs::create_dir_all(lib.join("pkgconfig"))?;
     fs::create_dir_all(&include)?;
     for name in BUILT {
-        fs::copy(workspace.target_dir().join("release").join(name), lib.join(name))?;
+        fs::copy(workspace.target_dir().join(PROFILE).join(name), lib.join(name))?;
     }
     fs::copy(source.join("include/layby_async.h"), include.join("layby_async.h"))?;
     let template = fs::read_to_string(source.join("layby_async.pc.in"))?;

@@ -9,6 +9,7 @@ use std::io::{self, BufRead, BufReader, IsTerminal};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 
+use crate::capi;
 use crate::workspace::Workspace;
 
 /// A binary of the laboratory.
@@ -40,6 +41,14 @@ pub(crate) fn bench(workspace: &Workspace, args: Vec<OsString>) -> ExitCode {
     if args.iter().any(asks) {
         print!("{}", include_str!("../help/bench.txt"));
         return ExitCode::SUCCESS;
+    }
+    // The rows of the C library are those of the library that is installed.
+    if args.is_empty() || args.iter().any(|arg| arg.to_string_lossy().contains("capi")) {
+        match capi::build(workspace) {
+            Ok(true) => {}
+            Ok(false) => return ExitCode::FAILURE,
+            Err(e) => return usage_error(&format!("cannot run cargo: {e}")),
+        }
     }
     become_binary(workspace, &BENCH, &[], None, args)
 }

@@ -37,7 +37,7 @@ pub(crate) fn capi() -> Vec<Bench> {
 }
 
 fn starts(library: &LibCrypto) -> impl FnMut() -> f64 {
-    || nanoseconds_each(CALLS, || (0..CALLS).for_each(|_| library.run_job()))
+    || nanoseconds_each(CALLS, || (0..CALLS).for_each(|_| library.run_job_of_libssl()))
 }
 
 fn pauses(library: &LibCrypto) -> impl FnMut() -> f64 {

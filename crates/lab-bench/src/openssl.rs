@@ -66,11 +66,15 @@ impl LibCrypto {
             .map_err(|why| format!("no libcrypto.so.3: {why}"))
     }
 
-    /// The same functions of the crate `capi`, from the library that is built with this program.
+    /// The same functions of the crate `capi`, from the library as it is installed, which `cargo xtask bench` builds.
     pub(crate) fn ours() -> Result<Self, String> {
         let lab = std::env::current_exe().map_err(|why| why.to_string())?;
-        let path = lab.with_file_name("deps").join("liblayby_async.so");
-        Self::open(OURS, &path).map_err(|why| format!("no {}: {why}", path.display()))
+        let target =
+            lab.parent().and_then(Path::parent).ok_or("the lab lies in no target folder")?;
+        let path = target.join("c-library").join("liblayby_async.so");
+        let why_none =
+            |why| format!("no {} (`cargo xtask bench capi` builds it): {why}", path.display());
+        Self::open(OURS, &path).map_err(why_none)
     }
 
     fn open(which: usize, path: &Path) -> Result<Self, libloading::Error> {
@@ -124,6 +128,12 @@ impl LibCrypto {
         assert_eq!(self.call(&mut job, return_at_once), ASYNC_FINISH);
     }
 
+    /// The same with as many bytes of arguments as libssl gives to its jobs.
+    pub(crate) fn run_job_of_libssl(&self) {
+        let (mut job, mut args) = (ptr::null_mut(), [0_u64; 6]);
+        assert_eq!(self.call_with(&mut job, return_at_once, &mut args), ASYNC_FINISH);
+    }
+
     /// A job that pauses; `None` if there is none to be had.
     pub(crate) fn start_job(&self, body: Body) -> Option<OpenSslJob<'_>> {
         let function: Function = match (body, self.which) {
@@ -143,19 +153,18 @@ impl LibCrypto {
         unsafe { (self.cleanup_thread)() };
     }
 
-    #[inline(never)]
     fn call(&self, job: &mut *mut c_void, function: Function) -> c_int {
-        let mut result = 0;
-        // SAFETY: `job` is null or a paused job of this thread; the context lives for ever; no arguments.
+        self.call_with(job, function, &mut [])
+    }
+
+    #[inline(never)]
+    fn call_with(&self, job: &mut *mut c_void, function: Function, args: &mut [u64]) -> c_int {
+        let (mut result, size) = (0, size_of_val(args));
+        let args = args.as_mut_ptr().cast();
+        // SAFETY: `job` is null or a paused job of this thread; the context lives for ever; the arguments are as long as it
+        // says.
         unsafe {
-            (self.start_job)(
-                job,
-                self.shared_wait_ctx,
-                &raw mut result,
-                function,
-                ptr::null_mut(),
-                0,
-            )
+            (self.start_job)(job, self.shared_wait_ctx, &raw mut result, function, args, size)
         }
     }
 }
