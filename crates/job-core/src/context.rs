@@ -285,10 +285,17 @@ pub(crate) fn end<T: 'static>(fiber: JobFiber<T>) -> Rc<PoolInner> {
 }
 
 #[inline(always)]
-pub(crate) fn release((slot, context): (Slot, JobContext)) -> Rc<PoolInner> {
+fn release((slot, context): (Slot, JobContext)) -> Rc<PoolInner> {
     let (pool, leftovers) = context.into_parts();
     pool.take_back(slot);
     // Last, since it runs foreign code, which may use the pool.
     leftovers.discard(&pool);
     pool
+}
+
+/// As [`end`], for a fiber whose frames were forgotten.
+pub(crate) fn end_forgotten((slot, context): (Slot, JobContext)) {
+    let (pool, leftovers) = context.into_parts();
+    pool.take_back_emptied(slot);
+    leftovers.discard(&pool);
 }

@@ -88,8 +88,9 @@ impl<T: 'static> Job<T> {
         cancel::cancel(self.into_fiber())
     }
 
-    /// Ends the job without running it again: its stack goes back to the pool as it is, and its frames are forgotten
-    /// where they stand, so what they own leaks. It counts as cancelled.
+    /// Ends the job without running it again: its frames are forgotten where they stand, so what they own leaks, and its
+    /// stack goes back to the pool, emptied, also in a pool that does not [wipe](crate::PoolBuilder::wipe_stacks): the
+    /// job did not get to erase what it would have erased. It counts as cancelled.
     ///
     /// For jobs of C code, whose frames cannot be unwound, and must not be resumed either once their session is freed.
     ///
@@ -103,7 +104,7 @@ impl<T: 'static> Job<T> {
         fiber.context().pool.counts.cancelled.add_one();
         // SAFETY: as the caller asserts; a `Job` is paused.
         let parts = unsafe { fiber.forget_frames() };
-        context::release(parts);
+        context::end_forgotten(parts);
     }
 
     /// The same id as [`Current::id`](crate::Current::id) in the job.

@@ -88,6 +88,12 @@ impl PoolInner {
         self.count_out();
     }
 
+    /// As [`take_back`](Self::take_back), for a stack with frames that were forgotten.
+    pub(crate) fn take_back_emptied(&self, slot: Slot) {
+        self.slab.borrow_mut().give_back_emptied(slot);
+        self.count_out();
+    }
+
     /// Counts a job out that is put in quarantine with its stack.
     pub(crate) fn write_off(&self) {
         self.slab.borrow_mut().write_off();

@@ -142,6 +142,14 @@ impl Slab {
         }
     }
 
+    /// Takes back a stack whose frames were forgotten, without their contents, also in a slab that does not wipe: the code
+    /// on it did not get to erase what it would have erased.
+    #[cold]
+    pub(crate) fn give_back_emptied(&mut self, mut slot: Slot) {
+        slot.discard();
+        self.idle.push(Idle { slot, scanned: true });
+    }
+
     // Not inlined, to keep the end of a job on the hot stack short.
     #[inline(never)]
     fn wipe_and_store(&mut self, mut slot: Slot) {

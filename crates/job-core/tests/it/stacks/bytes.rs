@@ -1,5 +1,8 @@
 //! The bytes on stacks after jobs have ended.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use job_core::{Job, JobPool, Pause, pause};
 
 use super::frames::Frames;
@@ -56,6 +59,31 @@ fn what_a_gap_hid_on_an_idle_stack_is_gone_after_64_returns() {
         assert_eq!(secrets.map(remaining)[..3], [0; 3]);
         pool.wipe();
         assert_eq!(secrets.map(remaining), [0; 4]);
+    }
+}
+
+#[test]
+fn what_forgotten_frames_hold_is_gone_before_the_next_job_also_where_stacks_are_not_wiped() {
+    for wipes in [true, false] {
+        for leave in BELOW_GAPS {
+            let pool = JobPool::builder().wipe_stacks(wipes).build().unwrap();
+            let _keep = start_paused(&pool, pause);
+            let at = Rc::new(Cell::new(0));
+            let job = start_paused(&pool, {
+                let at = Rc::clone(&at);
+                move || {
+                    at.set(leave());
+                    pause()
+                }
+            });
+            assert_eq!(remaining(at.get()), secret::SIZE);
+            // SAFETY: the count on the job's stack may leak.
+            #[allow(unsafe_code, reason = "the function under test")]
+            unsafe {
+                job.forget_frames();
+            }
+            assert_eq!(remaining(at.get()), 0);
+        }
     }
 }
 
