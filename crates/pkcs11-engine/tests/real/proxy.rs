@@ -129,6 +129,8 @@ fn sixty_four_parked_handshakes_outlive_the_death_of_the_server() {
             let handshakes = crowd.begin(64);
             crowd.run_until(|| token.pool().stats().requests.now == 64);
             server.kill();
+            // They wait while the token rests.
+            crowd.run_until(|| token.stats().rests >= 4);
             let _server = Server::start(world);
             assert_eq!(crowd.end(handshakes), [""; 0], "{:?}", token.stats());
             let stats = token.stats();
