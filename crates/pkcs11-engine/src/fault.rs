@@ -80,7 +80,7 @@ impl fmt::Display for Fault {
     }
 }
 
-/// The function and the error as the standard writes them, without the library's prose.
+/// The function and its answer, without the library's prose.
 fn said(error: &Error) -> String {
     match error {
         Error::Pkcs11(code, function) => format!("C_{function:?} answered {code:?}"),
@@ -125,5 +125,33 @@ fn class_of(error: &Error, during: During) -> Class {
             During::Login | During::Other => Class::Device,
         },
         _ => Class::Request,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cryptoki::context::Function;
+
+    use super::*;
+
+    #[test]
+    fn an_error_means_what_the_thread_was_doing() {
+        let class = |code, during| class_of(&Error::Pkcs11(code, Function::Sign), during);
+        assert_eq!(class(RvError::ArgumentsBad, During::Login), Class::Pin);
+        assert_eq!(class(RvError::ArgumentsBad, During::Sign), Class::Request);
+        assert_eq!(class(RvError::GeneralError, During::Sign), Class::Unclear);
+        assert_eq!(class(RvError::GeneralError, During::Login), Class::Device);
+        assert_eq!(class(RvError::UnknownErrorCode(77), During::Other), Class::Device);
+        assert_eq!(class(RvError::KeyHandleInvalid, During::Sign), Class::Login);
+        assert_eq!(class(RvError::OperationActive, During::Sign), Class::Session);
+        assert_eq!(class(RvError::PinLocked, During::Login), Class::Pin);
+        assert_eq!(class(RvError::KeyTypeInconsistent, During::Sign), Class::Request);
+    }
+
+    #[test]
+    fn a_fault_says_the_function_and_the_code() {
+        let error = Error::Pkcs11(RvError::DeviceError, Function::OpenSession);
+        let fault = Fault::of(&error, During::Other);
+        assert_eq!(fault.to_string(), "C_OpenSession answered DeviceError");
     }
 }

@@ -50,6 +50,47 @@ pub struct Failures {
     pub pin: u64,
 }
 
+#[cfg(feature = "metrics")]
+impl TokenStats {
+    /// Passes these counters to the installed recorder, with the label `token`. Call it before each scrape, beside
+    /// [`EngineStats::publish`](engine_core::EngineStats::publish) of the [pool](crate::Token::pool). The names are listed in
+    /// `docs/events.md`, and are interface.
+    pub fn publish(&self, token: impl Into<metrics::SharedString>) {
+        use metrics::{counter, gauge};
+
+        let token = token.into();
+        counter!("layby_pkcs11_signatures_total", "token" => token.clone())
+            .absolute(self.signatures);
+        for (class, count) in Class::ALL.iter().zip(self.failures.each()) {
+            let labels = [("token", token.clone()), ("class", class.name().into())];
+            counter!("layby_pkcs11_failures_total", &labels).absolute(count);
+        }
+        let recoveries = [
+            (Rung::Login, self.logins),
+            (Rung::Sessions, self.new_sessions),
+            (Rung::Module, self.restarts),
+        ];
+        for (rung, count) in recoveries {
+            let labels = [("token", token.clone()), ("rung", rung.name().into())];
+            counter!("layby_pkcs11_recoveries_total", &labels).absolute(count);
+        }
+        counter!("layby_pkcs11_rests_total", "token" => token.clone()).absolute(self.rests);
+        gauge!("layby_pkcs11_stopped", "token" => token).set(if self.is_stopped {
+            1.0
+        } else {
+            0.0
+        });
+    }
+}
+
+#[cfg(feature = "metrics")]
+impl Failures {
+    /// In the order of [`Class::ALL`].
+    const fn each(&self) -> [u64; Class::ALL.len()] {
+        [self.request, self.busy, self.session, self.unclear, self.login, self.device, self.pin]
+    }
+}
+
 /// Counts, and writes to the log at most once a second and cause.
 pub(crate) struct Journal {
     token: String,

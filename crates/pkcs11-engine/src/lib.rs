@@ -97,6 +97,11 @@
 //! - A module is C code in this process: what it writes where it should not, no Rust can prevent. The library `cryptoki` believes the
 //!   lengths that a module tells.
 //!
+//! # Features
+//!
+//! - `aws-lc-rs` (default) and `ring`: rustls's provider. With both, or another one, name it: [`TokenBuilder::provider`].
+//! - `metrics`: `TokenStats::publish`, which hands a token's counters to the facade `metrics`.
+//!
 //! # Threads and panics
 //!
 //! All types are `Send + Sync`. Functions panic only where they say so.

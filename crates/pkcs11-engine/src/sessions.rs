@@ -158,3 +158,43 @@ impl Drop for Lease<'_> {
         self.sessions.returned.notify_one();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn no_more_sessions_are_held_than_the_limit_and_a_thread_waits_for_its_turn() {
+        let sessions = Sessions::new(2);
+        let first = sessions.take(Duration::ZERO).unwrap();
+        let second = sessions.take(Duration::ZERO).unwrap();
+        assert!(sessions.take(Duration::ZERO).is_none());
+        std::thread::scope(|scope| {
+            let (taken, takes) = mpsc::channel();
+            scope.spawn(|| {
+                let lease = sessions.take(Duration::MAX).unwrap();
+                taken.send(()).unwrap();
+                drop(lease);
+            });
+            drop(first);
+            takes.recv().unwrap();
+        });
+        drop(second);
+    }
+
+    #[test]
+    fn a_token_that_refuses_one_more_is_asked_for_none_while_a_thread_has_one() {
+        let sessions = Sessions::new(8);
+        let held = sessions.take(Duration::ZERO).unwrap();
+        sessions.full();
+        assert!(sessions.take(Duration::ZERO).is_none());
+        drop(held);
+        // Somebody else has them all: only another try shows when that ends.
+        assert!(sessions.take(Duration::ZERO).is_some());
+        // A recovery begins anew.
+        let (round, idle) = sessions.begin_round();
+        assert_eq!((round, idle.len()), (1, 0));
+    }
+}

@@ -17,6 +17,9 @@ use crate::world::{World, child, in_own_process, in_processes};
 /// How long a shutdown may take: until a test counts as hanging.
 const LONG: Duration = Duration::from_secs(60);
 
+/// The deadline where calls do not return: a busy machine signs within it, and a test can wait for its end.
+const STALLED: Duration = Duration::from_secs(3);
+
 /// Nothing of the token's requests is left.
 fn assert_nothing_left(token: &Token) {
     assert!(token.pool().engine().quiesce(LONG), "requests are left over");
@@ -140,7 +143,7 @@ fn a_logout_under_load_costs_no_handshake() {
 #[test]
 fn a_token_that_is_removed_and_returned_serves_again() {
     in_own_process("faults::a_token_that_is_removed_and_returned_serves_again", |world| {
-        let token = Token::builder(world.uri(&world.softhsm, "p256")).attempts(4).open().unwrap();
+        let token = world.builder(&world.softhsm, "p256").attempts(4).open().unwrap();
         let key = token.key(world.chain("p256")).unwrap();
         let crowd = crowd(world, &key, "p256");
         assert_eq!(crowd.run(32), [""; 0]);
@@ -173,7 +176,7 @@ fn a_token_with_few_sessions_serves_with_those() {
     in_own_process("faults::a_token_with_few_sessions_serves_with_those", |world| {
         let page = Page::new(world.dir());
         let Some(module) = shim::module(world.dir()) else { return };
-        let open = || Token::builder(world.uri(&module, "p256")).sessions(8).open().unwrap();
+        let open = || world.builder(&module, "p256").sessions(8).open().unwrap();
         // It tells its limit.
         page.set(Word::Sessions, 3);
         page.set(Word::SessionsTold, 3);
@@ -202,7 +205,7 @@ fn a_module_that_answers_garbage_fails_handshakes_and_no_wrong_signature_leaves(
         |world| {
             let page = Page::new(world.dir());
             let Some(module) = shim::module(world.dir()) else { return };
-            let token = Token::builder(world.uri(&module, "rsa2048")).open().unwrap();
+            let token = world.builder(&module, "rsa2048").open().unwrap();
             let key = token.key(world.chain("rsa2048")).unwrap();
             let crowd = crowd(world, &key, "rsa2048");
             for (word, value) in [
@@ -239,8 +242,8 @@ fn calls_that_do_not_return_cost_their_handshakes_and_are_replaced_and_nothing_i
     in_own_process(test, |world| {
         let page = Page::new(world.dir());
         let Some(module) = shim::module(world.dir()) else { return };
-        let builder = Token::builder(world.uri(&module, "p256")).sessions(2);
-        let token = builder.deadline(Duration::from_millis(300)).open().unwrap();
+        let builder = world.builder(&module, "p256").sessions(2);
+        let token = builder.deadline(STALLED).open().unwrap();
         let key = token.key(world.chain("p256")).unwrap();
         let crowd = crowd(world, &key, "p256");
         page.set(Word::Block, 1);
@@ -274,8 +277,8 @@ fn threads_in_place_of_stuck_ones_serve() {
     in_own_process("faults::threads_in_place_of_stuck_ones_serve", |world| {
         let page = Page::new(world.dir());
         let Some(module) = shim::module(world.dir()) else { return };
-        let builder = Token::builder(world.uri(&module, "p256")).sessions(2);
-        let token = builder.deadline(Duration::from_millis(200)).open().unwrap();
+        let builder = world.builder(&module, "p256").sessions(2);
+        let token = builder.deadline(STALLED).open().unwrap();
         let key = token.key(world.chain("p256")).unwrap();
         let crowd = crowd(world, &key, "p256");
         // Two calls hang for ever; later ones do not.
@@ -325,7 +328,7 @@ fn a_module_that_crashes_at_exit_has_cost_no_handshake() {
         let page = Page::new(world.dir());
         let Some(module) = shim::module(world.dir()) else { return };
         page.set(Word::CrashAtExit, 1);
-        let token = Token::builder(world.uri(&module, "p256")).open().unwrap();
+        let token = world.builder(&module, "p256").open().unwrap();
         let key = token.key(world.chain("p256")).unwrap();
         assert_eq!(crowd(world, &key, "p256").run(32), [""; 0]);
         end(&token);

@@ -209,7 +209,7 @@ fn the_chain_may_be_in_the_token_and_another_owner_finalizes_the_module() {
                 ])
                 .unwrap();
 
-            let token = Token::builder(world.uri(&world.softhsm, "p384")).open().unwrap();
+            let token = world.builder(&world.softhsm, "p384").open().unwrap();
             let key = token.key(Chain::InToken).unwrap();
             assert_eq!(key.certified_key().cert[0], der);
             handshake(world, &key, &TLS13, "p384").unwrap();

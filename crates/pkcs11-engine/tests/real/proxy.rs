@@ -16,6 +16,9 @@ use crate::world::{World, in_own_process, is_there};
 
 const LONG: Duration = Duration::from_secs(60);
 
+/// The deadline where a server does not answer.
+const STALLED: Duration = Duration::from_secs(3);
+
 const SERVER: &str = "/usr/libexec/p11-kit/p11-kit-server";
 
 /// The client's module.
@@ -102,7 +105,7 @@ fn a_server_that_stalls_costs_the_handshakes_of_that_time_and_goes_on() {
         "proxy::a_server_that_stalls_costs_the_handshakes_of_that_time_and_goes_on",
         |world| {
             let server = Server::start(world);
-            let token = open(world, &client, Duration::from_millis(500));
+            let token = open(world, &client, STALLED);
             let crowd = serve(world, &token);
             assert_eq!(crowd.run(64), [""; 0]);
             server.signal("STOP");
@@ -150,13 +153,13 @@ fn a_server_that_is_away_fails_handshakes_with_few_lines_in_the_log_and_is_found
         |world| {
             let lines = Lines::begin();
             let server = Server::start(world);
-            let token = open(world, &client, Duration::from_millis(300));
+            let token = open(world, &client, STALLED);
             let crowd = serve(world, &token);
             assert_eq!(crowd.run(64), [""; 0]);
             assert_eq!(lines.take(), [], "all is well");
             let begun = Instant::now();
             server.kill();
-            for _ in 0..10 {
+            for _ in 0..3 {
                 assert_eq!(crowd.run(64).len(), 64);
             }
             let seconds = begun.elapsed().as_secs() + 1;

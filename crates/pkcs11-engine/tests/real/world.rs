@@ -8,7 +8,7 @@ use std::sync::{OnceLock, mpsc};
 use std::time::Duration;
 use std::{env, fs, thread};
 
-use pkcs11_engine::{Chain, KeyUri, Token};
+use pkcs11_engine::{Chain, KeyUri, Token, TokenBuilder};
 use ssl_async::rustls::RootCertStore;
 use ssl_async::rustls::crypto::aws_lc_rs;
 use ssl_async::rustls::pki_types::CertificateDer;
@@ -215,9 +215,14 @@ impl World {
         uri.parse().unwrap()
     }
 
+    /// A token whose deadline passes only where a test hangs.
+    pub(crate) fn builder(&self, module: &Path, key: &str) -> TokenBuilder {
+        Token::builder(self.uri(module, key)).deadline(LIMIT)
+    }
+
     /// The token, in this process.
     pub(crate) fn open(&self) -> Token {
-        Token::builder(self.uri(&self.softhsm, "p256")).open().unwrap()
+        self.builder(&self.softhsm, "p256").open().unwrap()
     }
 
     pub(crate) fn chain_file(&self, key: &str) -> PathBuf {
