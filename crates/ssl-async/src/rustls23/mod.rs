@@ -31,6 +31,7 @@ mod process;
 pub(crate) mod public_key;
 mod replay;
 pub(crate) mod resolve;
+mod rsa_power;
 mod self_test;
 pub(crate) mod sign;
 mod sign_error;

@@ -6,12 +6,12 @@
 use core::fmt;
 
 use crypto_ops::encoding::{digest_info, raw_from_der, rsa_public_numbers};
-use num_bigint::BigUint;
 use rustls::SignatureScheme;
 use sha2::{Digest, Sha256, Sha384, Sha512};
 use zeroize::Zeroizing;
 
 use crate::rustls23::public_key::{ProviderVerifier, is_pkcs1, is_pss};
+use crate::rustls23::rsa_power::power;
 
 /// What is wrong with a signature, in the terms of the closure that made it and of the device's configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +71,9 @@ pub enum SignatureFault {
     },
     /// Well-formed, and yet not of the certificate's key.
     OtherKey,
+    /// An ECDSA signature of another key, or of the message where its digest had to be signed: without the feature
+    /// `aws-lc-rs` there is no check that tells the two apart.
+    OtherKeyOrNotHashed,
 }
 
 impl SignatureFault {
@@ -93,6 +96,9 @@ impl SignatureFault {
             }
             Self::OtherMessage => "a signature of another message",
             Self::Length { .. } | Self::OtherKey => "another key than the certificate's",
+            Self::OtherKeyOrNotHashed => {
+                "another key than the certificate's, or the message was not hashed: sign its digest (`digest`)"
+            }
             Self::Malformed { .. } => "no signature in the encoding of TLS",
         }
     }
@@ -176,8 +182,12 @@ pub(crate) fn diagnose(
     let Some(hash) = Hash::of(scheme) else {
         return bare(verifier, scheme, message, signature);
     };
-    ecdsa(verifier, scheme, hash, message, signature)
+    ecdsa(verifier, scheme, hash, message, signature, signs_bare)
 }
+
+/// Whether the first bytes of the message were signed as if they were its digest, which is what devices do that take a
+/// digest and are given the message; by a hash, a public key, the message and the signature. `None` if that cannot be told.
+type SignsBare = fn(Hash, &[u8], &[u8], &[u8]) -> Option<bool>;
 
 /// Ed25519 and ML-DSA.
 fn bare(
@@ -209,6 +219,7 @@ fn ecdsa(
     hash: Hash,
     message: &[u8],
     signature: &[u8],
+    signs_bare: SignsBare,
 ) -> SignatureFault {
     let number = match hash {
         Hash::Sha256 => 32,
@@ -238,16 +249,15 @@ fn ecdsa(
             return SignatureFault::OtherHash { found: other.bits(), wanted: hash.bits() };
         }
     }
-    if signs_bare(hash, verifier.public_key(), message, signature) {
-        return SignatureFault::NotHashed;
+    match signs_bare(hash, verifier.public_key(), message, signature) {
+        Some(true) => SignatureFault::NotHashed,
+        Some(false) => SignatureFault::OtherKey,
+        None => SignatureFault::OtherKeyOrNotHashed,
     }
-    SignatureFault::OtherKey
 }
 
-/// Whether the first bytes of the message were signed as if they were its digest, which is what devices do that take a
-/// digest and are given the message.
 #[cfg(feature = "aws-lc-rs")]
-fn signs_bare(hash: Hash, public_key: &[u8], message: &[u8], signature: &[u8]) -> bool {
+fn signs_bare(hash: Hash, public_key: &[u8], message: &[u8], signature: &[u8]) -> Option<bool> {
     use aws_lc_rs::{digest, signature};
     let (algorithm, digest): (&signature::EcdsaVerificationAlgorithm, _) = match hash {
         Hash::Sha256 => (&signature::ECDSA_P256_SHA256_ASN1, &digest::SHA256),
@@ -257,20 +267,13 @@ fn signs_bare(hash: Hash, public_key: &[u8], message: &[u8], signature: &[u8]) -
     let first = message.get(..hash.bits() / 8);
     let first = first.and_then(|first| digest::Digest::import_less_safe(first, digest).ok());
     let key = signature::UnparsedPublicKey::new(algorithm, public_key);
-    first.is_some_and(|first| key.verify_digest(&first, signature).is_ok())
+    Some(first.is_some_and(|first| key.verify_digest(&first, signature).is_ok()))
 }
 
 /// No other provider verifies a digest.
 #[cfg(not(feature = "aws-lc-rs"))]
-fn signs_bare(_: Hash, _: &[u8], _: &[u8], _: &[u8]) -> bool {
-    false
-}
-
-/// Overwrites a number in its place.
-fn wipe(number: &mut BigUint) {
-    let digits = usize::try_from(number.bits().div_ceil(32)).unwrap_or_default();
-    number.assign_from_slice(&vec![u32::MAX; digits]);
-    core::hint::black_box(number);
+fn signs_bare(_: Hash, _: &[u8], _: &[u8], _: &[u8]) -> Option<bool> {
+    None
 }
 
 /// RSA shows what was signed: the signature raised to the public exponent is the padded digest. `None` if it is nothing of
@@ -282,22 +285,14 @@ fn rsa(
     signature: &[u8],
 ) -> Option<SignatureFault> {
     let (modulus, exponent) = rsa_public_numbers(public_key)?;
-    let (modulus, exponent) = (BigUint::from_bytes_be(modulus), BigUint::from_bytes_be(exponent));
-    // In 2048 to 8192.
-    let bits = usize::try_from(modulus.bits()).ok()?;
-    let wanted = bits.div_ceil(8);
+    let first = modulus.iter().position(|byte| *byte != 0)?;
+    let wanted = modulus.len() - first;
+    let bits = 8 * wanted - modulus[first].leading_zeros() as usize;
     if signature.len() != wanted {
         return Some(SignatureFault::Length { found: signature.len(), wanted });
     }
-    // A signature that is wrong by a fault of the device's may betray the key: no copy of it is left in memory, as far as
-    // the numbers' own workings allow.
-    let mut number = BigUint::from_bytes_be(signature);
-    let mut power = number.modpow(&exponent, &modulus);
-    let padded = Zeroizing::new(power.to_bytes_be());
-    wipe(&mut number);
-    wipe(&mut power);
-    let mut encoded = Zeroizing::new(vec![0; wanted]);
-    encoded.get_mut(wanted.checked_sub(padded.len())?..)?.copy_from_slice(&padded);
+    // What is recovered from a signature that is wrong by a fault of the device's may give the key away: each copy is wiped.
+    let encoded = power(signature, exponent, modulus)?;
     let hash = Hash::of(scheme)?;
     match (pkcs1_payload(&encoded), is_pss(scheme)) {
         (Some(_), true) => Some(SignatureFault::Pkcs1ForPss),
@@ -361,7 +356,7 @@ fn pss(
     let readings = Hash::ALL.iter().flat_map(|digest| Hash::ALL.map(|mask| (*digest, mask)));
     readings.into_iter().find_map(|(inside, mask)| {
         let (masked, h) = inner.split_at_checked(inner.len().checked_sub(inside.bits() / 8)?)?;
-        let mut db = masked.to_vec();
+        let mut db = Zeroizing::new(masked.to_vec());
         let generated = mgf1(mask, h, db.len());
         db.iter_mut().zip(generated).for_each(|(byte, mask)| *byte ^= mask);
         *db.first_mut()? &= 0xff >> (8 * encoded.len() - bits);

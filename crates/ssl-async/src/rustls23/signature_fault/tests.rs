@@ -9,6 +9,7 @@ use aws_lc_rs::signature::{
     ECDSA_P521_SHA512_FIXED_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair,
     KeyPair as _,
 };
+use num_bigint::BigUint;
 use proptest::prelude::*;
 use rustls::crypto::aws_lc_rs::default_provider;
 
@@ -86,6 +87,13 @@ fn faults_of_ecdsa_keys_are_named() {
         let stranger = EcdsaKeyPair::from_pkcs8(curve.der, &other.serialize_der()).unwrap();
         let stranger = stranger.sign(&random, MESSAGE).unwrap();
         assert_eq!(diagnose(stranger.as_ref()), SignatureFault::OtherKey);
+        // Without aws-lc.
+        for signature in [&bare, &stranger] {
+            let cannot_tell: SignsBare = |_, _, _, _| None;
+            let signature = signature.as_ref();
+            let fault = ecdsa(&verifier, curve.scheme, hash, MESSAGE, signature, cannot_tell);
+            assert_eq!(fault, SignatureFault::OtherKeyOrNotHashed);
+        }
         assert_eq!(diagnose(b"no signature"), SignatureFault::Malformed { len: 12 });
     }
 }
