@@ -242,6 +242,7 @@ mod stuck;
 mod submit;
 mod sync;
 mod thread_pool;
+mod thread_pool_builder;
 mod threads;
 mod timekeeping;
 mod waker;
@@ -261,7 +262,8 @@ pub use meter::EngineStats;
 pub use options::{Fallback, Offload, OnFull, RequestOptions};
 pub use pending::Pending;
 pub use request::Request;
-pub use thread_pool::{ThreadPool, ThreadPoolBuilder};
+pub use thread_pool::ThreadPool;
+pub use thread_pool_builder::ThreadPoolBuilder;
 pub use threads::{
     BlockingScope, HomeProcess, MADE_ELSEWHERE, OwnedThreads, Shutdown, ShuttingDown,
     threads_ending,
