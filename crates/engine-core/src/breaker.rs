@@ -38,14 +38,14 @@ pub struct BreakerPolicy {
 }
 
 /// A share of failed calls that opens a breaker. For a device that works on several requests at once: one hiccup of it
-/// fails them all, which is a row of failures and yet one event. So the calls are always counted over at least twice as many
-/// as the device has lately held at once.
+/// fails them all, which is a row of failures and yet one event. So the share is taken of at least twice the number of
+/// requests that the device has lately held at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FailedShare {
     /// In percent, of the last [`calls`](Self::calls).
     pub percent: u32,
-    /// Of how many calls at least; of twice as many as the device held at once, if that is more. With fewer calls since the
-    /// breaker closed it stays closed.
+    /// Of how many calls at least; of twice the number of requests that the device held at once, if that is more. With fewer
+    /// calls since the breaker closed it stays closed.
     pub calls: u32,
 }
 
@@ -72,8 +72,8 @@ impl BreakerPolicy {
         Self { failures, ..self }
     }
 
-    /// Opens when `percent` of the last `calls` have failed, or of twice as many as the device held at once if that is more,
-    /// in whatever order.
+    /// Opens when `percent` of the last `calls` have failed, in whatever order; see [`FailedShare`] for a device that holds
+    /// more requests at once.
     pub const fn failed_share(self, percent: u32, calls: u32) -> Self {
         Self { share: Some(FailedShare { percent, calls }), ..self }
     }

@@ -84,6 +84,8 @@ struct PoolState<W: Work> {
     next_worker: WorkerId,
     /// Threads that wait for work.
     idle: usize,
+    /// A ring was full since a thread last took a request: an engine waits for room.
+    has_refused: bool,
     /// Threads end as soon as they have nothing to do.
     ending: bool,
     /// Each logs what happened under the lock.
@@ -165,6 +167,7 @@ impl ThreadPoolBuilder {
             workers: BTreeMap::new(),
             next_worker: 0,
             idle: 0,
+            has_refused: false,
             ending: false,
             events: Vec::new(),
         };
@@ -289,7 +292,6 @@ impl<W: Work> PoolInner<W> {
             if self.closed.load(Ordering::Acquire) {
                 self.settled.notify_all();
             }
-            self.announce();
         }
         wait_ctx::contain_drop("the drop of a thread's closure", own);
     }
@@ -314,7 +316,11 @@ impl<W: Work> PoolInner<W> {
                 }
                 // There may be more for other threads. If none can be started, this one continues with it.
                 let _ = self.provide_thread(&mut state);
+                let has_refused = core::mem::take(&mut state.has_refused);
                 unlock(state);
+                if has_refused {
+                    self.announce();
+                }
                 return Some((kind, request));
             }
             state.idle += 1;
@@ -323,12 +329,10 @@ impl<W: Work> PoolInner<W> {
         }
     }
 
-    /// Announces room to all engines if there are several: a completion reaches only its own engine.
+    /// Tells all engines that a ring has room: a thread frees it when it takes a request, not when it completes one, and a
+    /// completion reaches only its own engine.
     fn announce(&self) {
-        let rooms = {
-            let rooms = lock(&self.rooms);
-            if rooms.len() > 1 { rooms.clone() } else { Vec::new() }
-        };
+        let rooms = lock(&self.rooms).clone();
         rooms.iter().for_each(RoomNotice::announce);
     }
 
@@ -444,6 +448,7 @@ impl<W: Work> Accelerator<W> for ThreadPool<W> {
             return Err(DeviceRefused::Unavailable(request, "the pool of threads was shut down"));
         }
         if state.shares.n_waiting(kind) >= self.shared.settings.ring {
+            state.has_refused = true;
             return Err(DeviceRefused::Full(request));
         }
         state.shares.arrive(kind);

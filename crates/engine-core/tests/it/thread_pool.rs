@@ -118,6 +118,30 @@ fn as_many_are_computed_at_a_time_as_there_are_threads() {
 }
 
 #[test]
+fn l13_what_waits_in_the_engine_gets_the_place_of_a_request_that_a_thread_takes() {
+    let outputs = Arc::<Outputs>::default();
+    let (begins, begun) = mpsc::channel();
+    let (answer, answers) = mpsc::channel();
+    let answers = Mutex::new(answers);
+    let device = pool(1, 1).build(move |work: &Negate| {
+        begins.send(work.n).unwrap();
+        let _ = answers.lock().unwrap().recv();
+        Ok(work.right())
+    });
+    let engine = Engine::builder(Arc::new(device)).build();
+    let submit = |n| engine.submit(Negate::new(n, &outputs)).unwrap();
+    let first = submit(0);
+    assert_eq!(begun.recv_timeout(PATIENCE), Ok(0));
+    let others = [submit(1), submit(2)];
+    assert_eq!((engine.stats().accepted, engine.stats().waiters.now), (2, 1));
+    answer.send(()).unwrap();
+    assert_eq!(begun.recv_timeout(PATIENCE), Ok(1));
+    assert_eq!((engine.stats().accepted, engine.stats().waiters.now), (3, 0));
+    drop((answer, first, others));
+    assert!(engine.quiesce(PATIENCE));
+}
+
+#[test]
 fn a_panic_fails_its_request_and_nothing_else() {
     let outputs = Arc::<Outputs>::default();
     let device = pool(1, 8).build(|work: &Negate| {
