@@ -55,7 +55,7 @@ const LAYERS: &[Row] = &[
           testing: "rcgen" },
     Row { layer: 4, name: "ssl-async",
           ours:    "crypto-ops engine-core job-core tls-replay wait-ctx",
-          others:  "aws-lc-rs? num-bigint rustls sha2 thiserror tracing zeroize tokio?",
+          others:  "aws-lc-rs? num-bigint rustls rustls-webpki sha2 thiserror tracing zeroize tokio?",
           testing: "base64 http-body-util hyper hyper-util libc libloading mio rcgen tokio tokio-rustls tonic tonic-health tower \
                     tracing-subscriber" },
     // The C surface of a token's library stays inside cryptoki. It is no part of ssl-async, as it loads libraries.

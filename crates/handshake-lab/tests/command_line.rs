@@ -124,6 +124,23 @@ fn bad_input_is_one_line_with_status_two() {
         "--cert absent.pem: No such file or directory (os error 2); give a readable PEM file",
     );
     refused(
+        &with(&["--cert", "a.pem", "--cert", "b.pem", "--key", "a.key"]),
+        "--cert is given 2 times and --key 1 times; give a --key for each --cert, in the same order",
+    );
+    refused(
+        &with(&["--cert-dir", "absent"]),
+        "--cert-dir absent: No such file or directory (os error 2); give one with NAME.pem and NAME.key, or \
+         NAME/fullchain.pem and NAME/privkey.pem",
+    );
+    refused(
+        &with(&["--cert-dir", "absent", "--key", "a.key"]),
+        "--cert-dir: has all certificates and keys; leave out --cert and --key",
+    );
+    refused(
+        &with(&["--self-signed", "--cert-dir", "absent"]),
+        "--self-signed: makes its own certificate and key; leave out --cert, --key and --cert-dir",
+    );
+    refused(
         &with(&["--frobnicate"]),
         "unexpected argument '--frobnicate' found; lab serve --help shows what there is",
     );

@@ -11,7 +11,7 @@ use std::{
 use handshake_lab::{
     certs::TestPki,
     scenario::{self, KeyType},
-    serve::{EngineChoice, Identity, ServePlan, ServeReport, Serving, Threads},
+    serve::{CertFiles, EngineChoice, Identity, ServePlan, ServeReport, Serving, Threads},
     server::Limits,
 };
 use rustls::{
@@ -26,12 +26,16 @@ const LIMIT: Duration = Duration::from_secs(20);
 type Stream = StreamOwned<ClientConnection, TcpStream>;
 
 fn serving(pki: &TestPki, engine: EngineChoice) -> Serving {
+    serving_as(vec![Identity::of(pki).expect("a fresh key")], engine)
+}
+
+fn serving_as(identities: Vec<Identity>, engine: EngineChoice) -> Serving {
     let local = vec![SocketAddr::from(([127, 0, 0, 1], 0))];
     let limits = Limits { handshake: Some(LIMIT), request: Some(LIMIT), idle: Some(LIMIT) };
     Serving::start(ServePlan {
         listen: local.clone(),
         metrics: local,
-        identity: Identity::of(pki).expect("a fresh key"),
+        identities,
         engine,
         workers: 1,
         limits,
@@ -73,9 +77,14 @@ fn config(
 
 /// A client that has said hello and no more.
 fn hello(serving: &Serving, config: &Arc<ClientConfig>) -> Stream {
+    hello_for(serving, config, "localhost")
+}
+
+/// The same, for a host.
+fn hello_for(serving: &Serving, config: &Arc<ClientConfig>, host: &str) -> Stream {
     let socket = TcpStream::connect(serving.address()).expect("it listens");
     socket.set_read_timeout(Some(LIMIT)).expect("a socket");
-    let name = ServerName::try_from("localhost").expect("a name");
+    let name = ServerName::try_from(host.to_owned()).expect("a name");
     let tls = ClientConnection::new(Arc::clone(config), name).expect("a client");
     let mut client = StreamOwned::new(tls, socket);
     client.conn.write_tls(&mut client.sock).expect("the hello leaves");
@@ -211,6 +220,7 @@ fn a_reload_changes_the_certificate_of_new_handshakes_and_disturbs_no_parked_one
         .map(|key| TestPki::generate(key).expect("certificates"));
     let directory = tempfile::TempDir::new().expect("a directory");
     let (cert, key) = (directory.path().join("cert.pem"), directory.path().join("key.pem"));
+    let files = CertFiles::Pairs(vec![(cert.clone(), key.clone())]);
     for engine in [EngineChoice::Inline, threads(100), sim(100.0)] {
         let mut serving = serving(&first, engine.clone());
         let [old, new, newest] =
@@ -225,7 +235,7 @@ fn a_reload_changes_the_certificate_of_new_handshakes_and_disturbs_no_parked_one
             assert!(ask(&mut parked).contains("Layby"));
         }
         write(directory.path(), &second);
-        serving.reload(&cert, &key).expect("good files");
+        serving.reload(&files).expect("good files");
         let mut fresh = hello(&serving, &new);
         assert!(ask(&mut fresh).contains("Layby"));
         if engine != EngineChoice::Inline {
@@ -234,19 +244,91 @@ fn a_reload_changes_the_certificate_of_new_handshakes_and_disturbs_no_parked_one
 
         // Bad files change nothing, whatever is bad.
         std::fs::write(&key, &first.key_pem).expect("a file");
-        let refused = serving.reload(&cert, &key).expect_err("not a pair").to_string();
+        let refused = serving.reload(&files).expect_err("not a pair").to_string();
         assert!(refused.contains("not the key of the certificate"), "{refused}");
         std::fs::write(&key, "").expect("a file");
-        let refused = serving.reload(&cert, &key).expect_err("no key").to_string();
+        let refused = serving.reload(&files).expect_err("no key").to_string();
         assert!(refused.contains("an empty file"), "{refused}");
         std::fs::remove_file(&cert).expect("it was there");
-        serving.reload(&cert, &key).expect_err("no file");
+        serving.reload(&files).expect_err("no file");
         assert!(ask(&mut hello(&serving, &new)).contains("Layby"));
 
         write(directory.path(), &third);
-        serving.reload(&cert, &key).expect("good files");
+        serving.reload(&files).expect("good files");
         assert!(ask(&mut hello(&serving, &newest)).contains("Layby"));
         let report = serving.drain().expect("it ends");
         assert_eq!((report.failed, report.handshakes), (0, 4), "{report:?}");
     }
+}
+
+/// Makes a certificate for a host and writes it, with its key, as `NAME.pem` and `NAME.key`.
+fn issue(directory: &Path, name: &str, host: &str) -> rustls::pki_types::CertificateDer<'static> {
+    let made = rcgen::generate_simple_self_signed([host.to_owned()]).expect("a certificate");
+    let file = |extension| directory.join(name).with_extension(extension);
+    std::fs::write(file("pem"), made.cert.pem()).expect("a file");
+    std::fs::write(file("key"), made.signing_key.serialize_pem()).expect("a file");
+    made.cert.der().clone()
+}
+
+#[test]
+fn each_host_has_its_certificate_and_a_reload_of_all_disturbs_no_parked_handshake() {
+    let directory = tempfile::TempDir::new().expect("a directory");
+    let issue = |name, host| issue(directory.path(), name, host);
+    let files = CertFiles::Directory(directory.path().to_owned());
+    // By their names, so that the first is the default.
+    let certificates =
+        [("1", "localhost"), ("2", "a.example"), ("3", "*.b.example")].map(|(n, h)| issue(n, h));
+    let trust = |certificates: &[rustls::pki_types::CertificateDer<'static>]| {
+        let mut roots = RootCertStore::empty();
+        for certificate in certificates {
+            roots.add(certificate.clone()).expect("a certificate");
+        }
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider);
+        let builder = builder.with_safe_default_protocol_versions().expect("the versions");
+        let mut config = builder.with_root_certificates(roots).with_no_client_auth();
+        // Each handshake asks for a signature.
+        config.resumption = rustls::client::Resumption::disabled();
+        Arc::new(config)
+    };
+    let old = trust(&certificates);
+    let identities = files.load(&Arc::default(), &[]).expect("good files");
+    let mut serving = serving_as(identities, threads(200));
+    let first = |client: &Stream| client.conn.peer_certificates().expect("some")[0].clone();
+    for (host, certificate) in
+        [("localhost", 0), ("a.example", 1), ("A.Example", 1), ("www.b.example", 2)]
+    {
+        let mut client = hello_for(&serving, &old, host);
+        assert!(ask(&mut client).contains("Layby"), "{host}");
+        assert_eq!(first(&client), certificates[certificate], "{host}");
+    }
+    // The default is not for this host, which the client notices.
+    let mut client = hello_for(&serving, &old, "b.example");
+    let refused = client.conn.complete_io(&mut client.sock).expect_err("another name").to_string();
+    assert!(refused.contains("not valid for name"), "{refused}");
+    drop(client);
+
+    let before = metric(&serving, "layby_engine_accepted_total");
+    let mut parked = hello_for(&serving, &old, "a.example");
+    while metric(&serving, "layby_engine_accepted_total") == before {
+        std::thread::yield_now();
+    }
+    let renewed = issue("2", "a.example");
+    assert_eq!(serving.reload(&files).expect("good files"), 3);
+    let mut fresh = hello_for(&serving, &trust(std::slice::from_ref(&renewed)), "a.example");
+    assert!(ask(&mut fresh).contains("Layby"));
+    assert_eq!(first(&fresh), renewed);
+    assert!(ask(&mut parked).contains("Layby"));
+    assert_eq!(first(&parked), certificates[1]);
+
+    // Two for one host: neither can be meant.
+    issue("4", "a.example");
+    let refused = serving.reload(&files).expect_err("twice the same host").to_string();
+    assert!(refused.contains("4.pem: another certificate is for \"a.example\""), "{refused}");
+    std::fs::remove_file(directory.path().join("4.pem")).expect("it was there");
+    std::fs::remove_file(directory.path().join("3.pem")).expect("it was there");
+    assert_eq!(serving.reload(&files).expect("good files"), 2);
+    let report = serving.drain().expect("it ends");
+    assert_eq!(report.handshakes, 6, "{report:?}");
+    assert!(is_empty(&report), "{report:?}");
 }

@@ -85,6 +85,50 @@
 //! [`examples/bare_mio.rs`](https://github.com/layby-rs/layby/blob/main/crates/ssl-async/examples/bare_mio.rs); with
 //! tokio, see the module [`task`](https://docs.rs/layby-ssl-async/latest/ssl_async/task).
 //!
+//! # Several certificates
+//!
+//! One pool of threads, with one queue, deadline and breaker, signs for any number of keys. Each client gets the certificate
+//! that names its host, and the certificates can be replaced while handshakes are parked.
+//!
+//! ```
+//! # #[cfg(feature = "aws-lc-rs")] {
+//! use std::{sync::Arc, time::Duration};
+//! use ssl_async::{CertSet, CertStore, KeyPool, SignError};
+//! # use rustls::sign::SigningKey;
+//! # use std::collections::HashMap;
+//! # let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+//! # struct Token(HashMap<&'static str, Arc<dyn SigningKey>>);
+//! # impl Token { fn sign(&self, key: &str, scheme: rustls::SignatureScheme, message: &[u8]) -> Result<Vec<u8>, SignError> {
+//! #     let signer = self.0[key].choose_scheme(&[scheme]).unwrap();
+//! #     signer.sign(message).map_err(SignError::transient) } }
+//! # let mut keys: HashMap<&'static str, Arc<dyn SigningKey>> = HashMap::new();
+//! # let [shop_chain, mail_chain] = [("shop", "shop.example"), ("mail", "*.mail.example")].map(|(key, host)| {
+//! #     let made = rcgen::generate_simple_self_signed([host.to_owned()]).unwrap();
+//! #     let der = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+//! #     keys.insert(key, rustls::crypto::aws_lc_rs::sign::any_supported_type(&der).unwrap());
+//! #     vec![made.cert.der().clone()] });
+//! # let token = Token(keys);
+//!
+//! // `token` has two keys, which it knows as "shop" and "mail"; each of its calls blocks.
+//! let pool = KeyPool::builder()
+//!     .threads(8)
+//!     .deadline(Duration::from_secs(2))
+//!     .blocking(move |request| token.sign(request.key_id(), request.scheme(), request.message()))?;
+//! let shop = pool.key(shop_chain, "shop")?;
+//! let mail = pool.key(mail_chain, "mail")?;
+//! let hosts = CertSet::new()
+//!     .certificate(shop.certified_key())? // shop.example
+//!     .certificate(mail.certified_key())?; // *.mail.example
+//! let certificates = Arc::new(CertStore::new(hosts));
+//! let config = pool.server_config(certificates.clone());
+//! # for (host, key) in [("shop.example", &shop), ("imap.mail.example", &mail)] {
+//! #     assert!(Arc::ptr_eq(&certificates.get(Some(host)).unwrap(), key.certified_key()));
+//! #     assert!(key.certified_key().key.choose_scheme(key.schemes()).unwrap().sign(b"a transcript").is_ok()); }
+//! # let _ = config;
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # What is offloaded
 //!
 //! | work | how |

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     certs::TestPki,
     scenario::{self, KeyType, nearest},
-    serve::{EngineChoice, Identity, ServePlan, Serving, Threads, log},
+    serve::{CertFiles, EngineChoice, Identity, ServePlan, Serving, Threads, log},
     server::{Limits, LiveCounters},
 };
 
@@ -38,12 +38,17 @@ pub struct ServeArgs {
     /// Where to serve /metrics (in Prometheus's text format) and /health, over HTTP without TLS.
     #[arg(long, value_name = "ADDR", value_parser = values::addresses)]
     metrics: Option<Addresses>,
-    /// The certificate and those of its issuers, PEM; read anew at SIGHUP.
+    /// The certificate and those of its issuers, PEM; read anew at SIGHUP. Once more, with another --key, for other hosts.
+    /// An OCSP response is taken from the file of the same name with .ocsp in the place of .pem, whenever it changes.
     #[arg(long, value_name = "PEM")]
-    cert: Option<PathBuf>,
-    /// The private key, PEM; read anew at SIGHUP.
+    cert: Vec<PathBuf>,
+    /// The private key, PEM; read anew at SIGHUP. The first belongs to the first --cert, and so on.
     #[arg(long, value_name = "PEM")]
-    key: Option<PathBuf>,
+    key: Vec<PathBuf>,
+    /// A directory with certificates for several hosts instead, as NAME.pem with NAME.key, or NAME/fullchain.pem with
+    /// NAME/privkey.pem; read anew at SIGHUP. The first name is also for clients that ask for another host.
+    #[arg(long, value_name = "DIR")]
+    cert_dir: Option<PathBuf>,
     /// Make a certificate for localhost instead, and say where its authority was written.
     #[arg(long)]
     self_signed: bool,
@@ -131,7 +136,7 @@ fn plan(args: &ServeArgs) -> Result<ServePlan, Stop> {
         metrics: args.metrics.clone().map(|addresses| addresses.0).unwrap_or_default(),
         engine: engine(args)?,
         workers: args.workers,
-        identity: identity(args)?,
+        identities: identities(args)?,
         limits: Limits {
             handshake: Some(Duration::from_secs(args.handshake_seconds)),
             request: Some(Duration::from_secs(args.request_seconds)),
@@ -181,22 +186,46 @@ const GIVE: &str = "give inline, threads or sim";
 /// Real threads, which the system has fewer of than a simulated device has units.
 const MOST_THREADS: RangeInclusive<u64> = 1..=1_024;
 
-fn identity(args: &ServeArgs) -> Result<Identity, Stop> {
+/// The files of the certificates; `None` for those that the server makes.
+fn cert_files(args: &ServeArgs) -> Result<Option<CertFiles>, Stop> {
+    let usage = |text: &str| Err(Stop::Usage(text.to_owned()));
     let missing = |option: &str| {
-        Stop::Usage(format!("{option} is missing; give --cert PEM and --key PEM, or --self-signed"))
+        usage(&format!("{option} is missing; give --cert PEM and --key PEM, or --self-signed"))
     };
-    match (&args.cert, &args.key, args.self_signed) {
-        (None, None, true) => self_signed(),
-        (Some(_), _, true) | (_, Some(_), true) => Err(Stop::Usage(
-            "--self-signed: makes its own certificate and key; leave out --cert and --key"
-                .to_owned(),
+    let (certs, keys) = (&args.cert, &args.key);
+    let has_files = !(certs.is_empty() && keys.is_empty());
+    if args.self_signed {
+        return match has_files || args.cert_dir.is_some() {
+            true => usage(
+                "--self-signed: makes its own certificate and key; leave out --cert, --key and --cert-dir",
+            ),
+            false => Ok(None),
+        };
+    }
+    if let Some(directory) = &args.cert_dir {
+        return match has_files {
+            true => usage("--cert-dir: has all certificates and keys; leave out --cert and --key"),
+            false => Ok(Some(CertFiles::Directory(directory.clone()))),
+        };
+    }
+    if let Some(key) = keys.iter().find(|key| key.to_string_lossy().starts_with("pkcs11:")) {
+        let key = key.display();
+        return usage(&format!("--key {key}: keys in tokens cannot be used; give a PEM file"));
+    }
+    match (certs.len(), keys.len()) {
+        (0, _) => missing("--cert"),
+        (_, 0) => missing("--key"),
+        (n, m) if n != m => usage(&format!(
+            "--cert is given {n} times and --key {m} times; give a --key for each --cert, in the same order"
         )),
-        (_, Some(key), false) if key.to_string_lossy().starts_with("pkcs11:") => Err(Stop::Usage(
-            format!("--key {}: keys in tokens cannot be used; give a PEM file", key.display()),
-        )),
-        (Some(cert), Some(key), false) => Identity::from_files(cert, key).map_err(Stop::usage),
-        (None, _, false) => Err(missing("--cert")),
-        (Some(_), None, false) => Err(missing("--key")),
+        _ => Ok(Some(CertFiles::Pairs(certs.iter().cloned().zip(keys.iter().cloned()).collect()))),
+    }
+}
+
+fn identities(args: &ServeArgs) -> Result<Vec<Identity>, Stop> {
+    match cert_files(args)? {
+        Some(files) => files.load(&Arc::default(), &[]).map_err(Stop::usage),
+        None => Ok(vec![self_signed()?]),
     }
 }
 
@@ -258,6 +287,9 @@ fn serve(serving: &mut Serving, args: &ServeArgs, orders: &Receiver<Order>) {
             Err(RecvTimeoutError::Timeout) => {
                 log::tell_left_out();
                 serving.forget_replaced_keys();
+                for file in serving.refresh_staples() {
+                    log::say(&format!("{}: the OCSP response is sent from now on", file.display()));
+                }
                 show(&live, &mut shown);
             }
         }
@@ -265,14 +297,17 @@ fn serve(serving: &mut Serving, args: &ServeArgs, orders: &Receiver<Order>) {
 }
 
 fn reload(serving: &mut Serving, args: &ServeArgs) {
-    let (Some(cert), Some(key)) = (&args.cert, &args.key) else {
+    let Ok(Some(files)) = cert_files(args) else {
         log::say("SIGHUP: --self-signed has no files to read anew");
         return;
     };
-    match serving.reload(cert, key) {
-        Ok(()) => log::say(
+    match serving.reload(&files) {
+        Ok(1) => log::say(
             "reloaded: new handshakes use the certificate and key as the files have them now",
         ),
+        Ok(n) => log::say(&format!(
+            "reloaded: new handshakes use the {n} certificates and their keys as the files have them now"
+        )),
         Err(error) => {
             log::say(&format!("not reloaded, certificate and key stay as they were: {error}"))
         }

@@ -7,6 +7,7 @@ use std::{
 
 use crypto_ops::{KeyError, KeyFileError, KeyHandle, PemFile, Secret, SoftwareKeys};
 use rustls::pki_types::CertificateDer;
+use ssl_async::CertSetError;
 
 use super::chain::{Certificates, Unfit};
 use crate::certs::TestPki;
@@ -20,6 +21,9 @@ pub struct Identity {
     /// The key store of a device that holds the key.
     pub keys: Arc<SoftwareKeys>,
     pub handle: KeyHandle,
+    /// The file of the certificate, if it is from one. Its OCSP response is in that of the same name with the extension
+    /// `ocsp`, which may be there or not.
+    pub file: Option<PathBuf>,
 }
 
 /// A certificate or key that no server can be made from.
@@ -59,6 +63,13 @@ pub enum IdentityError {
         certificate.display()
     )]
     Mismatch { key: PathBuf, certificate: PathBuf, count: usize },
+    #[error(
+        "--cert-dir {}: {reason}; give one with NAME.pem and NAME.key, or NAME/fullchain.pem and NAME/privkey.pem",
+        path.display()
+    )]
+    Directory { path: PathBuf, reason: String },
+    #[error("--cert {}: {source}; give each host one certificate", path.display())]
+    Host { path: PathBuf, source: CertSetError },
 }
 
 /// The command that makes a key in the place of one that is of no use.
@@ -120,7 +131,7 @@ impl Identity {
                 "serve.chain_reordered"
             );
         }
-        Ok(Self { chain, keys, handle })
+        Ok(Self { chain, keys, handle, file: Some(path()) })
     }
 
     /// Certificate and key made on the spot.
@@ -130,7 +141,7 @@ impl Identity {
     pub fn of(pki: &TestPki) -> Result<Self, KeyFileError> {
         let keys = Arc::new(SoftwareKeys::new());
         let handle = keys.load_pem(&pki.key_pem)?;
-        Ok(Self { chain: vec![pki.certificate.clone()], keys, handle })
+        Ok(Self { chain: vec![pki.certificate.clone()], keys, handle, file: None })
     }
 }
 

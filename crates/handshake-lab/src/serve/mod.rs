@@ -1,7 +1,8 @@
 //! The HTTPS server of `lab serve`: the same workers and sessions as in the scenarios, a page behind them.
 
-mod certificate;
+mod certificates;
 mod chain;
+mod files;
 mod identity;
 pub(crate) mod log;
 mod metrics;
@@ -10,13 +11,12 @@ mod offload;
 use std::{
     io,
     net::{SocketAddr, TcpListener},
-    path::Path,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use crypto_ops::{KeyHandle, SoftwareKeys};
-use rustls::sign::CertifiedKey;
 
 use lab_report::Ledger;
 use serde::Serialize;
@@ -30,10 +30,11 @@ use crate::{
     server::{Limits, LiveCounters, Server, ServerPlan, Service, StopOrder, Timeouts},
 };
 
+pub use files::CertFiles;
 pub use identity::{Identity, IdentityError};
 pub use offload::Threads;
 
-use certificate::{Current, ReplacedKeys};
+use certificates::{Current, ReplacedKeys};
 use metrics::{Metrics, MetricsSource};
 use offload::Offload;
 
@@ -54,7 +55,8 @@ pub struct ServePlan {
     pub listen: Vec<SocketAddr>,
     /// Where to tell metrics and health, over HTTP without TLS; nowhere if there is no address.
     pub metrics: Vec<SocketAddr>,
-    pub identity: Identity,
+    /// At least one, all with the same key store. The first is for clients that name no host of the others, too.
+    pub identities: Vec<Identity>,
     pub engine: EngineChoice,
     /// Event loops.
     pub workers: usize,
@@ -78,6 +80,8 @@ pub enum ServeError {
     Device(#[from] sim_engine::SimError),
     #[error("--cert and --key: {0}; give a certificate and the key that it was made for")]
     Tls(#[from] rustls::Error),
+    #[error(transparent)]
+    Certificates(#[from] IdentityError),
     #[error("the server cannot run: {source}{}", raise(source))]
     System {
         #[from]
@@ -100,9 +104,8 @@ pub struct Serving {
     server: Server,
     offload: Option<Offload>,
     drain: Duration,
-    certificate: Arc<Current>,
+    certificates: Current,
     keys: Arc<SoftwareKeys>,
-    handle: KeyHandle,
     replaced: ReplacedKeys,
     begun: Instant,
     handshake_limit: Duration,
@@ -149,8 +152,8 @@ const QUEUE_BOUND: usize = 65_536;
 impl Serving {
     /// Listens and serves.
     pub fn start(plan: ServePlan) -> Result<Self, ServeError> {
-        let ServePlan { listen, metrics, identity, engine, workers, limits, drain } = plan;
-        let keys = Arc::clone(&identity.keys);
+        let ServePlan { listen, metrics, identities, engine, workers, limits, drain } = plan;
+        let keys = identities.first().map(|first| Arc::clone(&first.keys)).unwrap_or_default();
         let (offload, name) = match &engine {
             EngineChoice::Inline => (None, "inline"),
             EngineChoice::Threads(threads) => {
@@ -163,9 +166,9 @@ impl Serving {
                 (Some(Offload::Sim(device)), "sim")
             }
         };
-        let key = signing_key(offload.as_ref(), &keys, &identity.handle);
-        let certificate = Arc::new(Current::new(CertifiedKey::new(identity.chain, key)));
-        let config = keys::https_config(Arc::clone(&certificate) as _)?;
+        let certificates =
+            Current::new(identities, |handle| signing_key(offload.as_ref(), &keys, handle))?;
+        let config = keys::https_config(Arc::clone(certificates.store()) as _)?;
         let listener = listen_on("--listen", &listen)?;
         let metrics_listener = match metrics.is_empty() {
             true => None,
@@ -193,9 +196,8 @@ impl Serving {
             server,
             offload,
             drain,
-            certificate,
+            certificates,
             keys,
-            handle: identity.handle,
             replaced: ReplacedKeys::default(),
             begun: Instant::now(),
             handshake_limit: limits.handshake.unwrap_or(Duration::MAX),
@@ -203,28 +205,41 @@ impl Serving {
         })
     }
 
-    /// Reads certificate and key anew. Handshakes that begin from now on get them; those under way, also parked ones, go on
-    /// with what they have.
+    /// Reads certificates and keys anew, as a whole, and returns how many there are. Handshakes that begin from now on get
+    /// them; those under way, also parked ones, go on with what they have.
     ///
     /// # Errors
-    /// Why the files are of no use; the server then keeps the certificate and key that it has.
-    pub fn reload(&mut self, certificate: &Path, key: &Path) -> Result<(), IdentityError> {
-        let identity = Identity::from_files_into(Arc::clone(&self.keys), certificate, key)?;
-        let key = signing_key(self.offload.as_ref(), &self.keys, &identity.handle);
-        self.certificate.replace(CertifiedKey::new(identity.chain, key));
-        if identity.handle != self.handle {
-            let before = std::mem::replace(&mut self.handle, identity.handle);
-            self.replaced.add(self.begun.elapsed(), before);
+    /// Why the files are of no use; the server then keeps the certificates and keys that it has.
+    pub fn reload(&mut self, files: &CertFiles) -> Result<usize, IdentityError> {
+        let identities = files.load(&self.keys, self.certificates.keys())?;
+        let handles: Vec<KeyHandle> = identities.iter().map(|one| one.handle.clone()).collect();
+        let sign = |handle: &KeyHandle| signing_key(self.offload.as_ref(), &self.keys, handle);
+        let now = self.begun.elapsed();
+        match self.certificates.replace(identities, sign) {
+            Ok(replaced) => {
+                replaced.into_iter().for_each(|key| self.replaced.add(now, key));
+                self.forget_replaced_keys();
+                Ok(handles.len())
+            }
+            Err(error) => {
+                // Those that were loaded for nothing, and no handshake ever asked for.
+                let new = handles.into_iter().filter(|key| !self.certificates.keys().contains(key));
+                new.for_each(|key| self.replaced.add(now, key));
+                Err(error)
+            }
         }
-        self.forget_replaced_keys();
-        Ok(())
+    }
+
+    /// Reads the OCSP responses whose files have changed, and returns which. To be called now and then.
+    pub fn refresh_staples(&mut self) -> Vec<PathBuf> {
+        self.certificates.refresh_staples()
     }
 
     /// Erases the keys that were replaced so long ago that no handshake under way can ask for them. To be called now and
     /// then.
     pub fn forget_replaced_keys(&mut self) {
         let (now, longest) = (self.begun.elapsed(), self.handshake_limit);
-        for key in self.replaced.take_unused(now, longest, &self.handle) {
+        for key in self.replaced.take_unused(now, longest, self.certificates.keys()) {
             self.keys.remove(&key);
         }
     }

@@ -6,15 +6,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use rustls::Error;
 use rustls::client::verify_server_name;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use webpki::EndEntityCert;
 
 /// The certificates of a server, by the host that a client names (SNI). A resolver for rustls.
 ///
 /// The set is replaced as a whole by [`replace`](Self::replace): handshakes that are under way, parked ones included, end with
 /// the certificate and key that they began with, and the next ones get the new. OCSP responses are refreshed one by one, by
-/// [`staple`](Self::staple).
+/// [`staple`](Self::staple) and [`staple_certificate`](Self::staple_certificate).
 ///
 /// ```
 /// # #[cfg(feature = "aws-lc-rs")] {
@@ -27,16 +28,17 @@ use rustls::sign::CertifiedKey;
 /// let pool = KeyPool::builder().blocking(sign)?;
 /// let shop = pool.key(chain("shop.example"), "shop")?;
 /// let mail = pool.key(chain("*.mail.example"), "mail")?;
+/// // For the hosts that are named in each, and the first for all others.
 /// let set = CertSet::new()
-///     .host("shop.example", shop.certified_key())?
-///     .host("*.mail.example", mail.certified_key())?
+///     .certificate(shop.certified_key())?
+///     .certificate(mail.certified_key())?
 ///     .default_certificate(shop.certified_key());
 /// let store = Arc::new(CertStore::new(set));
 /// let config = pool.server_config(store.clone());
 ///
 /// // Later, with a new certificate of the same host:
 /// let shop = pool.key(chain("shop.example"), "shop-2")?;
-/// store.replace(CertSet::new().host("shop.example", shop.certified_key())?);
+/// store.replace(CertSet::new().certificate(shop.certified_key())?);
 /// # let _ = config; }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -73,6 +75,12 @@ pub enum CertSetError {
         /// What rustls says.
         error: Error,
     },
+    /// It cannot be read, or names no host.
+    #[error("the certificate names no host: give it to `host`, or as the default")]
+    NoName,
+    /// Another certificate of the set is for this host.
+    #[error("another certificate is for {0:?} already")]
+    Taken(String),
 }
 
 impl CertSet {
@@ -108,6 +116,32 @@ impl CertSet {
         };
         names.insert(name.to_ascii_lowercase().into(), index);
         Ok(self)
+    }
+
+    /// Adds a certificate for all hosts that are named in it, `*.` before a domain included.
+    ///
+    /// # Errors
+    ///
+    /// [`CertSetError::NoName`], [`CertSetError::Taken`], and those of [`host`](Self::host).
+    pub fn certificate(self, key: &Arc<CertifiedKey>) -> Result<Self, CertSetError> {
+        let certificate = key.end_entity_cert().map_err(|_| CertSetError::NoName)?;
+        let certificate = EndEntityCert::try_from(certificate).map_err(|_| CertSetError::NoName)?;
+        let mut names = certificate.valid_dns_names().peekable();
+        names.peek().ok_or(CertSetError::NoName)?;
+        names.try_fold(self, |set, name| match set.named(name) {
+            Some(other) if !Arc::ptr_eq(&other, key) => Err(CertSetError::Taken(name.to_owned())),
+            _ => set.host(name, key),
+        })
+    }
+
+    /// The certificate for exactly this host, or for exactly this `*.` before a domain.
+    fn named(&self, name: &str) -> Option<Arc<CertifiedKey>> {
+        let name = name.to_ascii_lowercase();
+        let index = match name.strip_prefix("*.") {
+            Some(domain) => self.wildcards.get(domain),
+            None => self.hosts.get(&*name),
+        };
+        Some(read(&self.keys[*index?]))
     }
 
     /// Sets the certificate for clients that name another host or none. Without one their handshakes fail.
@@ -165,10 +199,23 @@ impl CertStore {
     /// Sets the OCSP response that is sent with the certificate of a host, under all its names; `None` means the default
     /// certificate. False if there is no certificate for the host.
     pub fn staple(&self, host: Option<&str>, response: Vec<u8>) -> bool {
+        self.staple_found(|set| set.find(host), response)
+    }
+
+    /// Sets the OCSP response that is sent with this certificate. False if the set has no such certificate.
+    pub fn staple_certificate(&self, certificate: &CertificateDer<'_>, response: Vec<u8>) -> bool {
+        let is_it = |key: &RwLock<Arc<CertifiedKey>>| read(key).cert.first() == Some(certificate);
+        self.staple_found(|set| set.keys.iter().position(is_it), response)
+    }
+
+    fn staple_found(
+        &self,
+        find: impl FnOnce(&CertSet) -> Option<usize>,
+        response: Vec<u8>,
+    ) -> bool {
         let writing = self.writing();
         let set = read(&self.set);
-        let found = set.find(host);
-        let replaced = found.map(|index| {
+        let replaced = find(&set).map(|index| {
             let stapled = with_response(&read(&set.keys[index]), response);
             write(&set.keys[index], stapled)
         });

@@ -67,6 +67,26 @@ fn a_certificate_is_refused_for_a_host_that_it_is_not_for() {
 }
 
 #[test]
+fn a_certificate_is_for_all_hosts_that_it_names_and_no_two_are_for_one() {
+    let [first, second] =
+        [&["a.example", "*.A.example"][..], &["b.example", "a.example"]].map(certified);
+    let set = CertSet::new().certificate(&first).unwrap().certificate(&first).unwrap();
+    let refused = set.certificate(&second).unwrap_err();
+    assert!(matches!(&refused, CertSetError::Taken(name) if name == "a.example"), "{refused}");
+    let store = CertStore::new(CertSet::new().certificate(&first).unwrap());
+    for name in ["a.example", "www.a.example"] {
+        assert_eq!(leaf(&store.get(Some(name)).unwrap()), leaf(&first));
+    }
+    assert!(store.get(Some("b.example")).is_none());
+    let nameless = CertSet::new().certificate(&certified(&["127.0.0.1"])).unwrap_err();
+    assert!(matches!(nameless, CertSetError::NoName), "{nameless}");
+    // By the certificate alone.
+    assert!(store.staple_certificate(leaf(&first), vec![7]));
+    assert!(!store.staple_certificate(leaf(&second), vec![7]));
+    assert_eq!(store.get(Some("a.example")).unwrap().ocsp, Some(vec![7]));
+}
+
+#[test]
 fn an_ocsp_response_is_sent_under_all_names_and_kept_while_the_certificate_is() {
     let [both, new] = [&["a.example", "b.example"][..], &["a.example"]].map(certified);
     let hosts = |key: &Arc<CertifiedKey>, names: &[&str]| {

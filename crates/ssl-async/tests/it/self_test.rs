@@ -56,6 +56,29 @@ fn test(key: &SlowKey) -> SelfTest {
     block_on(key.self_test())
 }
 
+/// The largest that rustls verifies. It takes minutes to make one, so this one was made once.
+#[test]
+fn an_rsa_key_of_8192_bits_signs_and_a_fault_of_it_is_named() {
+    let pem = include_str!("keys/rsa8192.pkcs8.pem");
+    let pair = rcgen::KeyPair::from_pkcs8_pem_and_sign_algo(pem, &rcgen::PKCS_RSA_SHA256).unwrap();
+    let made = rcgen::CertificateParams::new(vec!["localhost".into()]).unwrap();
+    let certificate = made.self_signed(&pair).unwrap().der().clone();
+    let identity = Identity { certificate, pem: pem.into() };
+    let good = test(&key(&identity, |_, signature| {
+        assert_eq!(signature.len(), 1024);
+        Ok(signature)
+    }));
+    assert!(good.is_ok() && good.results().len() == 6, "{good}");
+    let bad = test(&key(&identity, |_, mut signature| {
+        signature[512] ^= 1;
+        Ok(signature)
+    }));
+    for (scheme, result) in bad.results() {
+        let other_key = Err(SchemeFault::Signature(SignatureFault::OtherKey));
+        assert_eq!(*result, other_key, "{scheme:?}");
+    }
+}
+
 #[test]
 fn a_good_key_of_each_type_passes_in_all_its_schemes() {
     for key_type in [KeyType::P256, KeyType::P384, KeyType::Ed25519, KeyType::Rsa2048] {
