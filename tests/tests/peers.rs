@@ -95,8 +95,17 @@ fn complaint(run: &Run, greeting: &str, version: Version) -> Option<String> {
 }
 
 /// What the tests of wait-ctx, job-core, capi and the pages require.
-const NO_PEERS: [&str; 7] =
-    ["libcrypto", "libsqlite3", "libcurl", "libssl-dev", "haproxy", "valgrind", "chromium"];
+const NO_PEERS: [&str; 9] = [
+    "libcrypto",
+    "libsqlite3",
+    "libcurl",
+    "libssl-dev",
+    "haproxy",
+    "valgrind",
+    "chromium",
+    "nginx",
+    "libasan",
+];
 
 #[test]
 fn every_peer_fetches_the_page_in_both_versions_with_both_keys_from_both_engines() {

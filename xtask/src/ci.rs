@@ -143,7 +143,7 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
 }
 
 /// What takes too long for every change, or needs what does not come with Rust.
-fn slow_steps(workspace: &Workspace) -> [Step; 10] {
+fn slow_steps(workspace: &Workspace) -> [Step; 11] {
     let oldest = "the oldest compiler that the manifest names; rustup has to have it";
     let loom = "every interleaving of waking and waiting, as far as loom can see";
     let proptest = "a hundred times more cases of every property";
@@ -160,6 +160,7 @@ fn slow_steps(workspace: &Workspace) -> [Step; 10] {
         .env("RUSTFLAGS", "--cfg loom")
         .slow(),
         address_sanitizer(),
+        address_sanitizer_of_c(),
         thread_sanitizer(workspace),
         cargo("proptest", proptest, "test --workspace --exclude layby-tests --release")
             .env("PROPTEST_CASES", "25600")
@@ -204,6 +205,21 @@ fn address_sanitizer() -> Step {
         "ASAN_OPTIONS",
         "detect_leaks=0:detect_stack_use_after_return=0:handle_segv=0:handle_sigbus=0",
     )
+    .slow()
+}
+
+/// The C library and C programs on it under the address sanitizer.
+///
+/// job-core is named for its dependency's feature, which tells the sanitizer of every switch.
+fn address_sanitizer_of_c() -> Step {
+    cargo(
+        "asan-capi",
+        "the same in C programs on the C library, each of the two with the sanitizer of its compiler",
+        "test --package capi --package layby-job-core --features corosensei/sanitizer --test it \
+         --target x86_64-unknown-linux-gnu --target-dir target/asan -- the_address_sanitizer",
+    )
+    .toolchain(Toolchain { name: "nightly", sources: false })
+    .env("RUSTFLAGS", "-Zsanitizer=address")
     .slow()
 }
 

@@ -7,5 +7,6 @@ mod differences;
 mod differential;
 mod endurance;
 mod manual;
+mod sanitizer;
 mod servers;
 mod tools;

@@ -198,6 +198,62 @@ fn haproxy_makes_its_handshakes_and_keeps_no_job_of_a_closed_connection() {
     }
 }
 
+/// The nginx of a distribution has no jobs: it serves as before beside the library, and starts none. One that knows
+/// `ssl_async` is given it, and then has to pause.
+#[test]
+fn nginx_serves_as_before() {
+    let installed = || Command::new("nginx").arg("-v").output().is_ok_and(|v| v.status.success());
+    if !has_libssl_dev() || !has("nginx", installed) {
+        return;
+    }
+    let identity = identity();
+    let folder = identity.path();
+    let slow_key = shared_object("slow_key.c", folder, "slow_key.so");
+    let clients = Program::compile("clients.c", Header::OpenSsl, Library::Stock, &[]);
+    let nginx = |library: Library, preload: &[&Path]| {
+        let mut nginx = command("nginx", library);
+        nginx
+            .arg("-e")
+            .arg("stderr")
+            .arg("-p")
+            .arg(folder)
+            .arg("-c")
+            .arg(folder.join("nginx.conf"));
+        if !preload.is_empty() {
+            nginx.env("LD_PRELOAD", env::join_paths(preload).expect("no colons"));
+        }
+        nginx
+    };
+    let port = free_port();
+    let configure = |more: &str| {
+        fs::write(folder.join("nginx.conf"), nginx_config(port, more)).expect("write nginx.conf");
+    };
+    configure("ssl_async on;");
+    let speaks_async = run_to_end(nginx(Library::Stock, &[]).arg("-t")).0.status.success();
+    configure(if speaks_async { "ssl_async on;" } else { "" });
+    let mut server = nginx(Library::Stock, &[&slow_key, &shared_library()]);
+    server.env("LAYBY_STATS", "1").stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut server = server.spawn().expect("nginx runs");
+    wait_for_port(port, &mut server);
+    let ended =
+        run_to_end(clients.command(Library::Stock).args([&port.to_string(), "40", "8", "0"]));
+    ended.must_succeed("nginx");
+    assert!(ended.stdout().contains(" 0 failed"), "{}", ended.stdout());
+    let said = end(server, "-QUIT");
+    let pauses = statistic(&said, "pauses");
+    assert!(if speaks_async { pauses > 0 } else { pauses == 0 }, "{said}");
+    assert!(!said.contains("refused: "), "{said}");
+}
+
+fn nginx_config(port: u16, more: &str) -> String {
+    format!(
+        "daemon off;\nmaster_process off;\npid nginx.pid;\nerror_log stderr;\nevents {{}}\nhttp {{\n  access_log off;\n  \
+         client_body_temp_path body;\n  proxy_temp_path proxy;\n  fastcgi_temp_path fastcgi;\n  uwsgi_temp_path uwsgi;\n  \
+         scgi_temp_path scgi;\n  server {{\n    listen 127.0.0.1:{port} ssl;\n    ssl_certificate cert.pem;\n    \
+         ssl_certificate_key key.pem;\n    {more}\n    return 200;\n  }}\n}}\n"
+    )
+}
+
 fn haproxy_config(port: u16, identity: &Path) -> String {
     format!(
         "global\n  ssl-mode-async\n  nbthread 1\n  maxconn 1000\n\
