@@ -97,7 +97,7 @@ impl WaitRecord {
     }
 
     /// The live context at an address. Anything else that a program passes is reported, and treated as an error.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find(address: *const c_void) -> Option<&'static Self> {
         match CONTEXTS.find(address.addr()) {
             Some(record) if record.state.load(Ordering::Acquire) == LIVE => {
@@ -126,14 +126,28 @@ impl WaitRecord {
 
     /// As [`find`](Self::find), for the functions that engines call. An engine that looks for the freed context of a paused
     /// job is done with that job.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn find_for_engine(address: *const c_void) -> Option<&'static Self> {
         match CONTEXTS.find(address.addr()) {
+            Some(record) if record.state.load(Ordering::Acquire) == LIVE => {
+                record.check_for_foreign_writes();
+                Some(record)
+            }
+            found => Self::refuse_engine(address, found),
+        }
+    }
+
+    #[cold]
+    fn refuse_engine(
+        address: *const c_void,
+        found: Option<&'static Self>,
+    ) -> Option<&'static Self> {
+        match found {
             Some(record) if record.state.load(Ordering::Acquire) == FREED_WITH_JOB => {
                 record.tell_jobs(WOKEN);
                 None
             }
-            _ => Self::find(address),
+            _ => Self::refuse(address, found),
         }
     }
 

@@ -86,8 +86,12 @@ impl<'a> OpenSslView<'a> {
     }
 
     /// Opens the next window. Call it after a paused job was resumed, and at no other time.
+    #[inline]
     pub fn open_window(&self) {
-        self.table.borrow_mut().open_window();
+        let mut table = self.table.borrow_mut();
+        if !table.is_empty() {
+            table.open_window();
+        }
     }
 }
 
