@@ -301,3 +301,59 @@ impl<W: Work> EngineInner<W> {
         result
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::options::Fallback;
+    use crate::{Accelerator, CheckFailed, DeviceRefused, Engine, Kind};
+
+    struct Unit;
+
+    impl Work for Unit {
+        type Output = ();
+
+        fn kind(&self) -> Kind {
+            Kind::new("unit")
+        }
+
+        fn check(&self, (): &()) -> Result<(), CheckFailed> {
+            Ok(())
+        }
+    }
+
+    /// Keeps its requests.
+    #[derive(Debug, Default)]
+    struct Keeper(Mutex<Vec<Request<Unit>>>);
+
+    impl Accelerator<Unit> for Keeper {
+        fn submit(&self, request: Request<Unit>) -> Result<(), DeviceRefused<Unit>> {
+            lock(&self.0).push(request);
+            Ok(())
+        }
+    }
+
+    /// Another thread may settle a request between the decision to divert it and the standby.
+    #[test]
+    fn a_request_that_is_settled_meanwhile_is_not_diverted_to_the_standby() {
+        for gives_up in [true, false] {
+            let (device, standby) = (Arc::<Keeper>::default(), Arc::<Keeper>::default());
+            let engine = Engine::builder(Arc::clone(&device) as _)
+                .standby(Arc::clone(&standby) as _)
+                .options(RequestOptions::new().fallback(Fallback::Standby))
+                .build();
+            let pending = engine.submit(Unit).expect("a request that is taken");
+            let request = lock(&device.0).pop().expect("the device has it");
+            let kept = (!gives_up).then_some(pending);
+            engine.inner.divert(request, EngineError::Device(SHUT_OFF));
+            let diverted = lock(&standby.0).len();
+            assert_eq!(diverted, usize::from(!gives_up));
+            assert_eq!(engine.stats().fallbacks, u64::from(!gives_up));
+            lock(&standby.0).drain(..).for_each(|request| request.complete(Ok(())));
+            assert!(kept.is_none_or(|pending| pending.wait().is_ok()));
+            assert_eq!(engine.stats().requests.now, 0);
+        }
+    }
+}
