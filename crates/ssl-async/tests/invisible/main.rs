@@ -24,30 +24,54 @@ use std::sync::Arc;
 
 use engine_core::Engine;
 use proptest::prelude::*;
+use rustls::ServerConfig;
+use rustls::crypto::CryptoProvider;
 use rustls::sign::SigningKey;
 use ssl_async::offload::{self, SigningWork};
-use ssl_async::{Parking, SslError};
+use ssl_async::{Parking, SslError, replayable};
 use tls_replay::ReplayError;
 
 use law::case::{Case, any_case};
 use law::hello_bytes::{CHOICES, Rivals, recorded};
 use law::invisible::compare_with;
-use law::servers::Way;
+use law::servers::{Server, Way};
+use sessions::Sessions;
 use support::{ManualDevice, provider, turn};
+use tasks::Tasks;
 
 /// `internal_error`, fatal, in the clear.
 const INTERNAL_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 80];
 
 type Device = Arc<ManualDevice<SigningWork>>;
 
-/// The device of a way, and the key that waits for it.
-fn key_on(device: &Device, key: Arc<dyn SigningKey>) -> Arc<dyn SigningKey> {
-    let engine = Engine::builder(device.clone()).build();
-    offload::signing_key(engine, key, &provider()).expect("a key that has a public half")
+/// A way of this crate: a replayable provider, a key on a device, and the servers of `T`.
+struct Ours<T> {
+    device: Device,
+    serving: T,
 }
 
-fn device() -> Device {
-    ManualDevice::doing(4, SigningWork::sign)
+trait Serving {
+    /// As [`Way::servers`]; `device` answers for them.
+    fn servers(&self, config: ServerConfig, device: &Device) -> Box<dyn Fn() -> Server>;
+}
+
+impl<T: Serving> Way for Ours<T> {
+    fn provider(&self, provider: CryptoProvider) -> CryptoProvider {
+        replayable(provider)
+    }
+
+    fn key(&self, key: Arc<dyn SigningKey>) -> Arc<dyn SigningKey> {
+        let engine = Engine::builder(self.device.clone()).build();
+        offload::signing_key(engine, key, &provider()).expect("a key that has a public half")
+    }
+
+    fn failure_alert(&self) -> &'static [u8] {
+        &INTERNAL_ERROR
+    }
+
+    fn servers(&self, config: ServerConfig) -> Box<dyn Fn() -> Server> {
+        self.serving.servers(config, &self.device)
+    }
 }
 
 /// The error of rustls in an error of a session.
@@ -60,10 +84,13 @@ fn tls_error(error: SslError) -> ReplayError {
 
 /// The ways of parking that are compared.
 fn ways() -> Vec<(&'static str, Box<dyn Way>)> {
+    fn way(serving: impl Serving + 'static) -> Box<dyn Way> {
+        Box::new(Ours { device: ManualDevice::doing(4, SigningWork::sign), serving })
+    }
     vec![
-        ("a session by replay", Box::new(sessions::Sessions::new(Parking::Replay))),
-        ("a session on a fiber", Box::new(sessions::Sessions::new(Parking::Fiber))),
-        ("a task by replay", Box::new(tasks::Tasks::new())),
+        ("a session by replay", way(Sessions(Parking::Replay))),
+        ("a session on a fiber", way(Sessions(Parking::Fiber))),
+        ("a task by replay", way(Tasks::new())),
     ]
 }
 

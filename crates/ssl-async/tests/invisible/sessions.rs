@@ -5,42 +5,19 @@ use std::sync::Arc;
 
 use job_core::JobPool;
 use rustls::ServerConfig;
-use rustls::crypto::CryptoProvider;
-use rustls::sign::SigningKey;
-use ssl_async::{Outcome, Parking, Ssl, SslContext, replayable};
+use ssl_async::{Outcome, Parking, Ssl, SslContext};
 use tls_replay::ReplayError;
 
-use crate::law::servers::{AnsweredServer, Server, Way};
+use crate::law::servers::{AnsweredServer, Server};
 use crate::support::{Pipe, pipe};
-use crate::{Device, INTERNAL_ERROR, device, key_on, tls_error};
+use crate::{Device, Serving, tls_error};
 
-pub(crate) struct Sessions {
-    parking: Parking,
-    device: Device,
-}
+pub(crate) struct Sessions(pub(crate) Parking);
 
-impl Sessions {
-    pub(crate) fn new(parking: Parking) -> Self {
-        Self { parking, device: device() }
-    }
-}
-
-impl Way for Sessions {
-    fn provider(&self, provider: CryptoProvider) -> CryptoProvider {
-        replayable(provider)
-    }
-
-    fn key(&self, key: Arc<dyn SigningKey>) -> Arc<dyn SigningKey> {
-        key_on(&self.device, key)
-    }
-
-    fn failure_alert(&self) -> &'static [u8] {
-        &INTERNAL_ERROR
-    }
-
-    fn servers(&self, config: ServerConfig) -> Box<dyn Fn() -> Server> {
-        let context = SslContext::server(Arc::new(config)).parking(self.parking);
-        let (device, pool) = (Arc::clone(&self.device), JobPool::new());
+impl Serving for Sessions {
+    fn servers(&self, config: ServerConfig, device: &Device) -> Box<dyn Fn() -> Server> {
+        let context = SslContext::server(Arc::new(config)).parking(self.0);
+        let (device, pool) = (Arc::clone(device), JobPool::new());
         Box::new(move || {
             let (ours, client) = pipe();
             let ssl = Ssl::accept(&context, &pool, ours).expect("a configuration");

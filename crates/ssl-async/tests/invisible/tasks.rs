@@ -7,20 +7,17 @@ use core::task::Poll;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
-use rustls::crypto::CryptoProvider;
-use rustls::sign::SigningKey;
 use ssl_async::task::{Shards, TlsAcceptor};
-use ssl_async::{Parking, SslError, replayable};
+use ssl_async::{Parking, SslError};
 use tls_replay::ReplayError;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::runtime::{Builder, Runtime};
 use tokio::task::JoinHandle;
 
-use crate::law::servers::{AnsweredServer, Server, Way};
-use crate::{Device, INTERNAL_ERROR, device, key_on, tls_error};
+use crate::law::servers::{AnsweredServer, Server};
+use crate::{Device, Serving, tls_error};
 
 pub(crate) struct Tasks {
-    device: Device,
     shards: Shards,
     runtime: Arc<Runtime>,
 }
@@ -29,27 +26,15 @@ impl Tasks {
     pub(crate) fn new() -> Self {
         let runtime = Builder::new_current_thread().enable_time().start_paused(true).build();
         let shards = Shards::builder().threads(1).build().expect("a thread");
-        Self { device: device(), shards, runtime: Arc::new(runtime.expect("a runtime")) }
+        Self { shards, runtime: Arc::new(runtime.expect("a runtime")) }
     }
 }
 
-impl Way for Tasks {
-    fn provider(&self, provider: CryptoProvider) -> CryptoProvider {
-        replayable(provider)
-    }
-
-    fn key(&self, key: Arc<dyn SigningKey>) -> Arc<dyn SigningKey> {
-        key_on(&self.device, key)
-    }
-
-    fn failure_alert(&self) -> &'static [u8] {
-        &INTERNAL_ERROR
-    }
-
-    fn servers(&self, config: ServerConfig) -> Box<dyn Fn() -> Server> {
+impl Serving for Tasks {
+    fn servers(&self, config: ServerConfig, device: &Device) -> Box<dyn Fn() -> Server> {
         let acceptor = TlsAcceptor::new(Arc::new(config), &self.shards);
         let acceptor = acceptor.parking(Parking::Replay).without_deadline();
-        let (device, runtime) = (Arc::clone(&self.device), Arc::clone(&self.runtime));
+        let (device, runtime) = (Arc::clone(device), Arc::clone(&self.runtime));
         Box::new(move || {
             let (ours, client) = duplex(1 << 20);
             let established = Arc::new(AtomicBool::new(false));
