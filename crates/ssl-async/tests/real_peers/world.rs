@@ -12,8 +12,9 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::server::WebPkiClientVerifier;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::version::TLS13;
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
-use ssl_async::{Outcome, Ssl, SslContext, SslError, offload};
+use ssl_async::{Outcome, Parking, Ssl, SslContext, SslError, offload, replayable};
 
 pub(crate) type Version = &'static SupportedProtocolVersion;
 
@@ -69,9 +70,11 @@ impl World {
         Arc::new(roots)
     }
 
-    /// A server that requests a client's certificate.
-    pub(crate) fn server(&self, version: Version) -> SslContext {
-        let provider = Arc::new(offload::key_exchange(aws_lc_rs::default_provider()));
+    /// A server that requests a client's certificate. By replay alone it offloads what waits before its flight.
+    pub(crate) fn server(&self, version: Version, parking: Parking) -> SslContext {
+        let everything = parking != Parking::Replay;
+        let provider = replayable(offload::key_exchange(aws_lc_rs::default_provider()));
+        let provider = Arc::new(provider);
         let verifier = WebPkiClientVerifier::builder_with_provider(self.roots(), provider.clone());
         let hour = Duration::from_secs(3600);
         let ticketer = offload::tickets(Arc::clone(&self.engine), &provider, hour).unwrap();
@@ -80,8 +83,14 @@ impl World {
             .unwrap()
             .with_client_cert_verifier(verifier.build().unwrap())
             .with_cert_resolver(self.certified.clone());
-        config.ticketer = ticketer;
-        SslContext::server(Arc::new(config)).key_exchange(Arc::clone(&self.engine))
+        if everything {
+            config.ticketer = ticketer;
+        }
+        let context = SslContext::server(Arc::new(config)).parking(parking);
+        match everything || version == &TLS13 {
+            true => context.key_exchange(Arc::clone(&self.engine)),
+            false => context,
+        }
     }
 
     pub(crate) fn client(&self, version: Version) -> SslContext<ClientConfig> {
