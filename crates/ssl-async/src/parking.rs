@@ -49,7 +49,7 @@ pub(crate) struct ParkingChoice {
 }
 
 impl ParkingChoice {
-    pub(crate) fn way(&self, config: &ServerConfig) -> ParkingWay {
+    pub(crate) fn way(&self, config: &Arc<ServerConfig>) -> ParkingWay {
         if self.parking == Parking::Fiber {
             return ParkingWay::Fiber;
         }
@@ -62,8 +62,8 @@ impl ParkingChoice {
     }
 }
 
-fn make_replayable(config: &ServerConfig) -> Result<ReplayConfig, Arc<str>> {
+fn make_replayable(config: &Arc<ServerConfig>) -> Result<ReplayConfig, Arc<str>> {
     // A replay makes its connection with the hello. On a fiber, an unfit configuration is refused before that.
-    Tls::check(config).map_err(|unfit| unfit.to_string())?;
-    ReplayConfig::new(config.clone()).map_err(|why| why.to_string().into())
+    Tls::server(Arc::clone(config)).map_err(|unfit| unfit.to_string())?;
+    ReplayConfig::new((**config).clone()).map_err(|why| why.to_string().into())
 }

@@ -70,16 +70,6 @@ impl Tls {
         ServerConnection::new(config).map(Self::new)
     }
 
-    /// Refuses a configuration with which [`server`](Self::server) would fail.
-    pub(crate) fn check(config: &ServerConfig) -> Result<(), Error> {
-        /// A full fragment, and the header of its record.
-        const LARGEST: usize = 16 * 1024 + 5;
-        match config.max_fragment_size {
-            None | Some(32..=LARGEST) => Ok(()),
-            Some(_) => Err(Error::BadMaxFragmentSize),
-        }
-    }
-
     /// A client's connection. Starts the key exchange, so it may pause.
     pub(crate) fn client(config: Arc<ClientConfig>, name: ServerName<'static>) -> Processed {
         match ClientConnection::new(config, name) {
