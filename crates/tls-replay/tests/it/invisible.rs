@@ -205,6 +205,11 @@ fn devices(case: &Case) -> [Arc<Device>; 2] {
     [Device::new(Arc::clone(&identities()[case.key].1)), Device::new(client)]
 }
 
+/// The two connections of a case in one way of serving.
+pub(crate) fn seen_in(case: &Case, way: &dyn Way) -> [Seen; 2] {
+    connections(case, way, &devices(case))
+}
+
 /// Compares replay with plain rustls.
 pub(crate) fn compare(case: &Case) -> Result<[Seen; 2], String> {
     compare_with(case, &ByReplay)
