@@ -1,4 +1,7 @@
 //! The user's hooks of a configuration, each asked once per hello.
+//!
+//! A caller that serves a hello in another way after [`ReplayError::HookInHook`](crate::ReplayError::HookInHook), as
+//! ssl-async does on a fiber, asks them again there.
 
 use std::fmt;
 use std::sync::Arc;
