@@ -3,13 +3,15 @@
 //! What the server signs depends on the plaintext of the handshake only, so a rehearsal needs neither keys nor ciphers.
 //! No byte of a rehearsal that these stubs touched is ever sent.
 
+use core::sync::atomic::{AtomicBool, Ordering};
+
 use rustls::crypto::cipher::{
     AeadKey, InboundOpaqueMessage, InboundPlainMessage, Iv, MessageDecrypter, MessageEncrypter,
     OutboundOpaqueMessage, OutboundPlainMessage, PrefixedPayload, Tls13AeadAlgorithm,
     UnsupportedOperationError,
 };
 use rustls::crypto::tls13::{Hkdf, HkdfExpander, OkmBlock, OutputLengthError};
-use rustls::crypto::{ActiveKeyExchange, SharedSecret, hmac};
+use rustls::crypto::{ActiveKeyExchange, SharedSecret, hash, hmac};
 use rustls::{
     CipherSuiteCommon, ConnectionTrafficSecrets, ContentType, Error, ProtocolVersion,
     SupportedCipherSuite, Tls13CipherSuite,
@@ -24,7 +26,7 @@ pub(crate) fn wrap_suite(suite: SupportedCipherSuite) -> SupportedCipherSuite {
     SupportedCipherSuite::Tls13(Box::leak(Box::new(Tls13CipherSuite {
         common: CipherSuiteCommon {
             suite: inner.common.suite,
-            hash_provider: inner.common.hash_provider,
+            hash_provider: Box::leak(Box::new(Hash { inner: inner.common.hash_provider })),
             confidentiality_limit: inner.common.confidentiality_limit,
         },
         hkdf_provider: Box::leak(Box::new(KeySchedule {
@@ -48,6 +50,72 @@ pub(crate) fn is_wrapped(suite: &SupportedCipherSuite) -> bool {
 
 fn mute() -> bool {
     pass::mode() == Mode::Rehearsal
+}
+
+struct Hash {
+    inner: &'static dyn hash::Hash,
+}
+
+impl hash::Hash for Hash {
+    fn start(&self) -> Box<dyn hash::Context> {
+        let inner = self.inner.start();
+        match mute() {
+            true => Box::new(Transcript {
+                inner,
+                len: self.inner.output_len(),
+                has_keys: AtomicBool::new(false),
+            }),
+            false => inner,
+        }
+    }
+
+    fn hash(&self, data: &[u8]) -> hash::Output {
+        self.inner.hash(data)
+    }
+
+    fn output_len(&self) -> usize {
+        self.inner.output_len()
+    }
+
+    fn algorithm(&self) -> hash::HashAlgorithm {
+        self.inner.algorithm()
+    }
+
+    fn fips(&self) -> bool {
+        self.inner.fips()
+    }
+}
+
+/// The transcript of a rehearsal. rustls asks for its hash twice, first for the keys of the handshake, which there are
+/// none of, and then for the message to be signed. If it asked otherwise, the message would not be that of the second
+/// pass, and the signature not be used.
+struct Transcript {
+    inner: Box<dyn hash::Context>,
+    len: usize,
+    /// The hash for the keys was asked for.
+    has_keys: AtomicBool,
+}
+
+impl hash::Context for Transcript {
+    fn fork_finish(&self) -> hash::Output {
+        match self.has_keys.swap(true, Ordering::Relaxed) {
+            true => self.inner.fork_finish(),
+            false => hash::Output::new(&[0; hash::Output::MAX_LEN][..self.len]),
+        }
+    }
+
+    fn fork(&self) -> Box<dyn hash::Context> {
+        let has_keys = AtomicBool::new(self.has_keys.load(Ordering::Relaxed));
+        Box::new(Self { inner: self.inner.fork(), len: self.len, has_keys })
+    }
+
+    fn finish(self: Box<Self>) -> hash::Output {
+        self.inner.finish()
+    }
+
+    fn update(&mut self, data: &[u8]) {
+        self.inner.update(data);
+    }
 }
 
 struct KeySchedule {
