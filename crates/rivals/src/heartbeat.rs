@@ -58,7 +58,8 @@ impl Heartbeat {
     ///
     /// The system's, if it has no timer left.
     pub fn on_tokio(self: &Arc<Self>) -> io::Result<()> {
-        let mut beat = AsyncFd::register_with_interest(self.timer()?, Interest::READABLE)?;
+        #[expect(deprecated, reason = "its successor is unsafe; a beat owns its descriptor")]
+        let mut beat = AsyncFd::with_interest(self.timer()?, Interest::READABLE)?;
         tokio::spawn(async move {
             while let Ok(mut ready) = beat.readable_mut().await {
                 ready.get_inner_mut().tick();

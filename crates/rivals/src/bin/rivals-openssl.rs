@@ -64,7 +64,8 @@ impl Server for OpenSsl {
         context.set_num_tickets(0)?;
         context.set_mode(SslMode::from_bits_retain(SSL_MODE_ASYNC));
         context.set_certificate(&*X509::from_der(&site.chain[0])?)?;
-        context.set_private_key(&slow_key(site, self.free)?)?;
+        let key = slow_key(site, self.free)?;
+        context.set_private_key(&key)?;
         // SAFETY: the context is alive, and the callback has the signature that is asked for.
         unsafe { SSL_CTX_set_async_callback(context.as_ptr(), Some(wake)) };
         let context = context.build().into_context();
@@ -365,7 +366,7 @@ mod ffi {
     pub(super) enum EC_KEY_METHOD {}
     pub(super) enum RSA_METHOD {}
 
-    pub(super) const SSL_MODE_ASYNC: openssl_sys::SSL_MODE = 0x100;
+    pub(super) const SSL_MODE_ASYNC: std::ffi::c_long = 0x100;
     pub(super) const SSL_ERROR_WANT_ASYNC: c_int = 9;
 
     pub(super) type JobCallback = unsafe extern "C" fn(*mut c_void) -> c_int;

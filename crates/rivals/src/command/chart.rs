@@ -17,8 +17,8 @@ const LINE: f64 = 17.0;
 /// A bar above this number of times the median of all is cut, so that the others can be told apart.
 const CUT: f64 = 4.0;
 
-/// The picture of a metric in a setting; `None` if nothing has a value.
-pub(crate) fn chart(results: &Results, cell: Cell, metric: Metric) -> Option<String> {
+/// The picture of a metric in a setting, with an `id` of its own in the page; `None` if nothing has a value.
+pub(crate) fn chart(results: &Results, cell: Cell, metric: Metric, id: &str) -> Option<String> {
     let (unit, size) = metric.shown();
     let bars: Vec<_> = rows(results, cell)
         .filter_map(|row| Some((row.server.as_str(), row.figure(metric)?)))
@@ -29,7 +29,6 @@ pub(crate) fn chart(results: &Results, cell: Cell, metric: Metric) -> Option<Str
     let full = longest.min(middle * CUT).max(f64::MIN_POSITIVE);
     let x = |value: f64| LEFT + (RIGHT - LEFT) * (value / full).min(1.0);
     let height = LINE * bars.len() as f64 + 6.0;
-    let id = metric.name();
     let title = format!("{}, {unit}", metric.title());
     let mut svg = format!(
         "<figure><figcaption><h3>{title}</h3></figcaption>\n\

@@ -1,11 +1,11 @@
-//! The report page: where Layby stands, pictures of the quoted setting, and a table for every setting.
+//! The report page: where Layby stands, and pictures and a table for every setting.
 
 use std::fmt::Write as _;
 
 use lab_report::html::{escape, page, table};
 
 use super::chart::chart;
-use super::matrix::{Cell, QUOTED};
+use super::matrix::Cell;
 use super::results::{Metric, Results, versions};
 use super::{markdown, standing};
 
@@ -22,11 +22,7 @@ pub(crate) fn report(results: &Results, cells: &[Cell]) -> String {
     for skipped in &results.skipped {
         let _ = writeln!(body, "<p class=\"soft\">Not measured: {}.</p>", escape(skipped));
     }
-    let _ = write!(body, "<h2>{}</h2>\n<div class=\"plots\">\n", escape(&QUOTED.to_string()));
-    for metric in Metric::ALL {
-        body.extend(chart(results, QUOTED, metric));
-    }
-    body.push_str("</div>\n<h2>Every setting</h2>\n");
+    body.push_str("<h2>Every setting</h2>\n");
     for (number, cell) in cells.iter().enumerate() {
         let lines: Vec<Vec<String>> = markdown::rows(results, *cell)
             .map(|row| markdown::cells(results, row).iter().map(|cell| escape(cell)).collect())
@@ -35,10 +31,14 @@ pub(crate) fn report(results: &Results, cells: &[Cell]) -> String {
         let open = if number == 0 { " open" } else { "" };
         let _ = write!(
             body,
-            "<details{open}><summary>{}</summary><div class=\"whole\">{}</div></details>\n",
-            escape(&name),
-            table(&name, &markdown::HEADS, &lines)
+            "<details{open}><summary>{}</summary>\n<div class=\"plots\">\n",
+            escape(&name)
         );
+        for metric in Metric::ALL {
+            body.extend(chart(results, *cell, metric, &format!("{}-{number}", metric.name())));
+        }
+        let table = table(&name, &markdown::HEADS, &lines);
+        let _ = writeln!(body, "</div><div class=\"whole\">{table}</div></details>");
     }
     body.push_str("<h2>Servers</h2>\n<dl class=\"facts\">\n");
     for server in &results.servers {
