@@ -19,8 +19,7 @@ pub(crate) struct InstallArgs {
 /// The profile in the workspace's `Cargo.toml`, and the folder of what is built with it.
 const PROFILE: &str = "c-library";
 /// The libraries that are built.
-const SHARED: &str = "liblayby_async.so";
-const BUILT: &[&str] = &[SHARED, "liblayby_async.a"];
+const BUILT: &[&str] = &["liblayby_async.so", "liblayby_async.a"];
 
 pub(crate) fn install(workspace: &Workspace, args: &InstallArgs) -> ExitCode {
     match build(workspace) {
@@ -49,11 +48,6 @@ pub(crate) fn build(workspace: &Workspace) -> io::Result<bool> {
         cargo.arg("--locked");
     }
     Ok(cargo.status()?.success())
-}
-
-/// Where [`build`] puts the shared library.
-pub(crate) fn shared_library(workspace: &Workspace) -> PathBuf {
-    workspace.target_dir().join(PROFILE).join(SHARED)
 }
 
 fn copy(workspace: &Workspace, prefix: &Path) -> io::Result<()> {

@@ -46,7 +46,7 @@ impl Counts {
         self.started.get().saturating_sub(ended)
     }
 
-    /// So many jobs are live now.
+    /// This number of jobs is live now.
     #[inline]
     pub(crate) fn note_live(&self, live: u64) {
         if live > self.peak_live.get() {
