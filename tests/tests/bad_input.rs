@@ -85,7 +85,7 @@ const LAB: &[(&str, &str)] = &[
     ("serve --listen 127.0.0.1:0 --cert cert.pem --key key.pem --self-signed",
      "--self-signed: makes its own certificate and key; leave out --cert and --key"),
     ("serve --listen 127.0.0.1:0 --cert cert.pem --key key.pem --engine smi",
-     "--engine smi: no such engine; give inline, threads or sim"),
+     "--engine smi: no such engine; give inline, threads, sim or pkcs11"),
     ("serve --listen 127.0.0.1:0 --cert cert.pem --key key.pem --engine inline --latency-ms 5",
      "--latency-ms 5: --engine inline has no device; leave it out or give --engine threads or sim"),
     ("serve --listen 127.0.0.1:0 --cert cert.pem --key key.pem --workers 0",

@@ -72,7 +72,7 @@ const LAYERS: &[Row] = &[
           others:  "",
           testing: "rcgen tokio" },
     Row { layer: 6, name: "handshake-lab",
-          ours:    "lab-report sim-engine ssl-async tls-replay crypto-ops engine-core job-core sim-device wait-ctx",
+          ours:    "lab-report pkcs11-engine sim-engine ssl-async tls-replay crypto-ops engine-core job-core sim-device wait-ctx",
           others:  "aws-lc-rs clap httparse httpdate mio rand rand_chacha rcgen rustix rustls \
                     serde serde_json signal-hook slab strsim thiserror toml tracing tracing-subscriber",
           testing: "" },

@@ -104,7 +104,15 @@ fn bad_input_is_one_line_with_status_two() {
     refused(&with(&[]), "--cert is missing; give --cert PEM and --key PEM, or --self-signed");
     refused(
         &with(&["--engine", "pkcs11"]),
-        "--engine pkcs11: no such engine; give inline, threads or sim",
+        "--engine pkcs11: 0 keys; give --key 'pkcs11:token=NAME;object=NAME?module-path=FILE&pin-source=file:FILE'",
+    );
+    refused(
+        &with(&["--cert", "a.pem", "--key", "pkcs11:object=a"]),
+        "--key pkcs11:object=a: is used by --engine pkcs11; add it",
+    );
+    refused(
+        &with(&["--engine", "pkcs11", "--key", "pkcs11:tokn=a"]),
+        "--key: the URI's attribute tokn is unknown: did you mean token?",
     );
     refused(
         &with(&["--engine", "threads", "--units", "2000"]),
@@ -112,7 +120,7 @@ fn bad_input_is_one_line_with_status_two() {
     );
     refused(
         &with(&["--engine", "simm"]),
-        "--engine simm: no such engine; did you mean sim? give inline, threads or sim",
+        "--engine simm: no such engine; did you mean sim? give inline, threads, sim or pkcs11",
     );
     refused(
         &with(&["--ring", "0"]),

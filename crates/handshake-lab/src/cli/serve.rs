@@ -25,7 +25,7 @@ use super::{
 use crate::{
     certs::TestPki,
     scenario::{self, KeyType, nearest},
-    serve::{CertFiles, EngineChoice, Identity, ServePlan, Serving, Threads, log},
+    serve::{CertFiles, EngineChoice, Identity, ServePlan, Serving, Threads, TokenPlan, log},
     server::{Limits, LiveCounters},
 };
 
@@ -42,7 +42,9 @@ pub struct ServeArgs {
     /// An OCSP response is taken from the file of the same name with .ocsp in the place of .pem, whenever it changes.
     #[arg(long, value_name = "PEM")]
     cert: Vec<PathBuf>,
-    /// The private key, PEM; read anew at SIGHUP. The first belongs to the first --cert, and so on.
+    /// The private key, PEM; read anew at SIGHUP. The first belongs to the first --cert, and so on. Or the URI of a key in a
+    /// PKCS#11 token, pkcs11:token=NAME;object=NAME?module-path=FILE&pin-source=file:FILE, with --engine pkcs11; then --cert
+    /// may be left out if the token has the certificate.
     #[arg(long, value_name = "PEM")]
     key: Vec<PathBuf>,
     /// A directory with certificates for several hosts instead, as NAME.pem with NAME.key, or NAME/fullchain.pem with
@@ -52,7 +54,7 @@ pub struct ServeArgs {
     /// Make a certificate for localhost instead, and say where its authority was written.
     #[arg(long)]
     self_signed: bool,
-    /// Where the key is used: inline, threads or sim.
+    /// Where the key is used: inline, threads, sim or pkcs11.
     #[arg(long, value_name = "ENGINE", default_value = "sim")]
     engine: String,
     /// How long the device takes for a signature, or one of the threads blocks before it [default: 10, with threads 0].
@@ -66,7 +68,8 @@ pub struct ServeArgs {
     #[arg(long, value_name = "N", allow_hyphen_values = true,
         value_parser = values::whole::<usize>(1..=65_536, "requests"))]
     ring: Option<usize>,
-    /// Operations that the device works on at the same time, or threads [default: 64].
+    /// Operations that the device works on at the same time, or threads [default: 64], or sessions with the token
+    /// [default: 8].
     #[arg(long, value_name = "N", allow_hyphen_values = true,
         value_parser = values::whole::<usize>(1..=65_536, "units"))]
     units: Option<usize>,
@@ -115,6 +118,10 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), Stop> {
     let report = serving.drain().map_err(Stop::usage)?;
     tell(&serde_json::to_string(&report).map_err(Stop::usage)?);
     log::flush(FLUSH);
+    if args.engine == "pkcs11" && report.in_device > 0 {
+        // Exit handlers of the token's library would run during its own calls.
+        signal_hook::low_level::exit(1);
+    }
     let left = report.ledger.entries().iter().any(|(_, level)| level.now > 0);
     if left { Err(Stop::Bad) } else { Ok(()) }
 }
@@ -172,16 +179,50 @@ fn engine(args: &ServeArgs) -> Result<EngineChoice, Stop> {
             units,
             ..scenario::DeviceSpec::default()
         })),
+        "pkcs11" => token_plan(args),
         other => {
-            let near = nearest(other, ["inline", "threads", "sim"]);
+            let near = nearest(other, ["inline", "threads", "sim", "pkcs11"]);
             let hint = near.map_or_else(String::new, |near| format!("did you mean {near}? "));
             Err(Stop::Usage(format!("--engine {other}: no such engine; {hint}{GIVE}")))
         }
     }
 }
 
+/// The key in a token.
+fn token_plan(args: &ServeArgs) -> Result<EngineChoice, Stop> {
+    let usage = |text: String| Err(Stop::Usage(text));
+    let [key] = &args.key[..] else {
+        return usage(format!("--engine pkcs11: {} keys; {GIVE_URI}", args.key.len()));
+    };
+    let uri = key.to_string_lossy();
+    if !is_token_key(key) {
+        return usage(format!("--key {uri}: no key in a token; {GIVE_URI}"));
+    }
+    if args.cert.len() > 1 || args.cert_dir.is_some() || args.self_signed {
+        return usage("--engine pkcs11: serves one certificate; give one --cert".to_owned());
+    }
+    if args.latency_ms.is_some() || args.ring.is_some() {
+        return usage(
+            "--engine pkcs11: takes no --latency-ms and no --ring; leave them out".to_owned(),
+        );
+    }
+    let sessions = args.units.unwrap_or(8);
+    values::within(sessions as u64, &MOST_THREADS, "sessions")
+        .map_err(|why| Stop::Usage(format!("--units {sessions}: {why}")))?;
+    let uri = uri.parse().map_err(|error| Stop::Usage(format!("--key: {error}")))?;
+    Ok(EngineChoice::Token(TokenPlan { uri, certificate: args.cert.first().cloned(), sessions }))
+}
+
+fn is_token_key(key: &Path) -> bool {
+    key.to_string_lossy().starts_with("pkcs11:")
+}
+
+/// What to write after `--key`.
+const GIVE_URI: &str =
+    "give --key 'pkcs11:token=NAME;object=NAME?module-path=FILE&pin-source=file:FILE'";
+
 /// What to write after `--engine`.
-const GIVE: &str = "give inline, threads or sim";
+const GIVE: &str = "give inline, threads, sim or pkcs11";
 
 /// Real threads, which the system has fewer of than a simulated device has units.
 const MOST_THREADS: RangeInclusive<u64> = 1..=1_024;
@@ -208,9 +249,8 @@ fn cert_files(args: &ServeArgs) -> Result<Option<CertFiles>, Stop> {
             false => Ok(Some(CertFiles::Directory(directory.clone()))),
         };
     }
-    if let Some(key) = keys.iter().find(|key| key.to_string_lossy().starts_with("pkcs11:")) {
-        let key = key.display();
-        return usage(&format!("--key {key}: keys in tokens cannot be used; give a PEM file"));
+    if let Some(key) = keys.iter().find(|key| is_token_key(key)) {
+        return usage(&format!("--key {}: is used by --engine pkcs11; add it", key.display()));
     }
     match (certs.len(), keys.len()) {
         (0, _) => missing("--cert"),
@@ -223,6 +263,9 @@ fn cert_files(args: &ServeArgs) -> Result<Option<CertFiles>, Stop> {
 }
 
 fn identities(args: &ServeArgs) -> Result<Vec<Identity>, Stop> {
+    if args.engine == "pkcs11" {
+        return Ok(Vec::new());
+    }
     match cert_files(args)? {
         Some(files) => files.load(&Arc::default(), &[]).map_err(Stop::usage),
         None => Ok(vec![self_signed()?]),
@@ -297,6 +340,15 @@ fn serve(serving: &mut Serving, args: &ServeArgs, orders: &Receiver<Order>) {
 }
 
 fn reload(serving: &mut Serving, args: &ServeArgs) {
+    if args.engine == "pkcs11" {
+        match serving.reload_of_token(args.cert.first().map(PathBuf::as_path)) {
+            Ok(()) => log::say("reloaded: new handshakes use the certificate as it is now"),
+            Err(error) => {
+                log::say(&format!("not reloaded, the certificate stays as it was: {error}"))
+            }
+        }
+        return;
+    }
     let Ok(Some(files)) = cert_files(args) else {
         log::say("SIGHUP: --self-signed has no files to read anew");
         return;

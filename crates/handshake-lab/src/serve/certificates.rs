@@ -45,6 +45,17 @@ impl Current {
         Ok(Self { store: Arc::new(CertStore::new(set)), keys, staples })
     }
 
+    /// Begins with a key that is used elsewhere.
+    pub(super) fn of_key(key: &Arc<CertifiedKey>) -> Self {
+        let set = CertSet::new().default_certificate(key);
+        Self { store: Arc::new(CertStore::new(set)), keys: Vec::new(), staples: Vec::new() }
+    }
+
+    /// Replaces all by a key that is used elsewhere.
+    pub(super) fn replace_by_key(&mut self, key: &Arc<CertifiedKey>) {
+        self.store.replace(CertSet::new().default_certificate(key));
+    }
+
     pub(super) fn store(&self) -> &Arc<CertStore> {
         &self.store
     }

@@ -15,9 +15,9 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use crypto_ops::CryptoOp;
-use engine_core::{Engine, HistogramSnapshot};
+use engine_core::HistogramSnapshot;
 
+use super::offload::Watched;
 use crate::server::{
     Cause, LiveCounters,
     http::{self, Content, Parsed, Request, RequestTarget, Status},
@@ -27,7 +27,7 @@ use crate::server::{
 pub(super) struct MetricsSource {
     pub(super) live: Arc<LiveCounters>,
     /// `None` if the workers sign.
-    pub(super) engine: Option<Arc<Engine<CryptoOp>>>,
+    pub(super) engine: Option<Watched>,
 }
 
 /// The listener of the metrics. It ends by [`end`](Self::end), or with the process.
@@ -232,6 +232,9 @@ impl MetricsPage {
 
 #[cfg(test)]
 mod tests {
+    use crypto_ops::CryptoOp;
+    use engine_core::Engine;
+
     use super::*;
 
     /// Whether a line is a sample of the text format: a name, labels, and a number.
@@ -259,7 +262,8 @@ mod tests {
     fn every_line_is_a_comment_or_a_sample_of_the_metric_above() {
         let device =
             engine_core::Inline::new(|op: &CryptoOp| Ok(crypto_ops::testing::fake_output(op)));
-        let engine = Some(Engine::builder(Arc::new(device)).build());
+        let engine = Engine::builder(Arc::new(device)).build();
+        let engine = Some(Watched::Operations(engine));
         let page = page(&MetricsSource { live: Arc::default(), engine });
         let mut metric = String::new();
         let mut seen = Vec::new();

@@ -7,11 +7,12 @@ mod identity;
 pub(crate) mod log;
 mod metrics;
 mod offload;
+mod token;
 
 use std::{
     io,
     net::{SocketAddr, TcpListener},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -33,13 +34,15 @@ use crate::{
 pub use files::CertFiles;
 pub use identity::{Identity, IdentityError};
 pub use offload::Threads;
+pub use token::TokenPlan;
 
 use certificates::{Current, ReplacedKeys};
 use metrics::{Metrics, MetricsSource};
 use offload::Offload;
+use token::OpenToken;
 
 /// Where the server's key is used.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub enum EngineChoice {
     /// In the worker's own thread.
     Inline,
@@ -47,6 +50,8 @@ pub enum EngineChoice {
     Threads(Threads),
     /// On a simulated device.
     Sim(scenario::DeviceSpec),
+    /// In a PKCS#11 token, which has the key; then there are no identities.
+    Token(TokenPlan),
 }
 
 #[derive(Debug)]
@@ -82,6 +87,8 @@ pub enum ServeError {
     Tls(#[from] rustls::Error),
     #[error(transparent)]
     Certificates(#[from] IdentityError),
+    #[error("--key: {0}")]
+    Token(#[from] pkcs11_engine::OpenError),
     #[error("the server cannot run: {source}{}", raise(source))]
     System {
         #[from]
@@ -154,6 +161,7 @@ impl Serving {
     pub fn start(plan: ServePlan) -> Result<Self, ServeError> {
         let ServePlan { listen, metrics, identities, engine, workers, limits, drain } = plan;
         let keys = identities.first().map(|first| Arc::clone(&first.keys)).unwrap_or_default();
+        let mut of_token = None;
         let (offload, name) = match &engine {
             EngineChoice::Inline => (None, "inline"),
             EngineChoice::Threads(threads) => {
@@ -165,9 +173,18 @@ impl Serving {
                 let device = Device::start(device, &[], 1, QUEUE_BOUND, keys, &options)?;
                 (Some(Offload::Sim(device)), "sim")
             }
+            EngineChoice::Token(plan) => {
+                let (token, key) = OpenToken::open(plan)?;
+                of_token = Some(key);
+                (Some(Offload::Token(token)), "pkcs11")
+            }
         };
-        let certificates =
-            Current::new(identities, |handle| signing_key(offload.as_ref(), &keys, handle))?;
+        let certificates = match &of_token {
+            Some(key) => Current::of_key(key),
+            None => {
+                Current::new(identities, |handle| signing_key(offload.as_ref(), &keys, handle))?
+            }
+        };
         let config = keys::https_config(Arc::clone(certificates.store()) as _)?;
         let listener = listen_on("--listen", &listen)?;
         let metrics_listener = match metrics.is_empty() {
@@ -228,6 +245,18 @@ impl Serving {
                 Err(error)
             }
         }
+    }
+
+    /// Reads the certificate of a key in a token anew.
+    ///
+    /// # Errors
+    /// Why it is of no use; the server then keeps the one that it has.
+    pub fn reload_of_token(&mut self, certificate: Option<&Path>) -> Result<(), ServeError> {
+        if let Some(Offload::Token(token)) = &self.offload {
+            let key = token.key(certificate)?;
+            self.certificates.replace_by_key(&key);
+        }
+        Ok(())
     }
 
     /// Reads the OCSP responses whose files have changed, and returns which. To be called now and then.

@@ -5,7 +5,9 @@ use std::{sync::Arc, thread, time::Duration};
 use crypto_ops::{CryptoOp, KeyHandle, SoftwareKeys};
 use engine_core::{DeviceError, Engine, EngineStats, ThreadPoolBuilder};
 use rustls::sign::SigningKey;
+use ssl_async::offload::SigningWork;
 
+use super::token::OpenToken;
 use crate::run::Device;
 
 /// Threads that may block, with a key each of them can use.
@@ -24,6 +26,23 @@ pub struct Threads {
 pub(super) enum Offload {
     Sim(Device),
     Threads(Arc<Engine<CryptoOp>>),
+    Token(OpenToken),
+}
+
+/// An engine whose counters are told.
+#[derive(Debug, Clone)]
+pub(super) enum Watched {
+    Operations(Arc<Engine<CryptoOp>>),
+    Signatures(Arc<Engine<SigningWork>>),
+}
+
+impl Watched {
+    pub(super) fn stats(&self) -> EngineStats {
+        match self {
+            Self::Operations(engine) => engine.stats(),
+            Self::Signatures(engine) => engine.stats(),
+        }
+    }
 }
 
 impl Offload {
@@ -43,10 +62,11 @@ impl Offload {
         Self::Threads(Engine::builder(Arc::new(pool)).queue_bound(queue_bound).build())
     }
 
-    pub(super) fn engine(&self) -> Arc<Engine<CryptoOp>> {
+    pub(super) fn engine(&self) -> Watched {
         match self {
-            Self::Sim(device) => device.engine_handle(),
-            Self::Threads(engine) => Arc::clone(engine),
+            Self::Sim(device) => Watched::Operations(device.engine_handle()),
+            Self::Threads(engine) => Watched::Operations(Arc::clone(engine)),
+            Self::Token(token) => Watched::Signatures(Arc::clone(token.token().pool().engine())),
         }
     }
 
@@ -54,6 +74,7 @@ impl Offload {
         match self {
             Self::Sim(device) => device.signing_key(key),
             Self::Threads(engine) => ssl_async::offload::key_handle(Arc::clone(engine), key),
+            Self::Token(_) => unreachable!("a token has its own keys, without handles"),
         }
     }
 
@@ -61,6 +82,7 @@ impl Offload {
     pub(super) fn end(self, patience: Duration) -> EngineStats {
         match self {
             Self::Sim(device) => device.end(patience).engine,
+            Self::Token(token) => token.end(),
             Self::Threads(engine) => {
                 // Said in the log if a signer has not returned.
                 let _ended = engine.shutdown_blocking(patience);
