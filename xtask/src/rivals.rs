@@ -97,24 +97,43 @@ pub(crate) fn bench(workspace: &Workspace, args: Vec<OsString>) -> ExitCode {
     usage_error(&format!("cannot run {}: {failure}", binaries.join(MAIN).display()))
 }
 
-/// Builds the main program and those of `rivals`, all with the same features, so that nothing is built twice.
+/// Builds the main program and those of `rivals`.
 fn build(workspace: &Workspace, directory: &Path, rivals: &[&Rival]) -> io::Result<bool> {
+    if !directory.join("release").join(MAIN).exists() {
+        eprintln!("building the rivals in release mode (about eight minutes the first time)");
+    }
+    let (apart, together): (Vec<&Rival>, Vec<&Rival>) =
+        rivals.iter().copied().partition(|rival| rival.feature == APART);
+    let main = Some(MAIN).into_iter().chain(together.iter().filter_map(|rival| rival.binary));
+    if !cargo_build(workspace, directory, main.collect(), &together)? {
+        return Ok(false);
+    }
+    let binaries: Vec<&str> = apart.iter().filter_map(|rival| rival.binary).collect();
+    Ok(binaries.is_empty() || cargo_build(workspace, directory, binaries, &apart)?)
+}
+
+/// This feature is built without the others: BoringSSL's libraries have OpenSSL's names, and the linker would take them.
+const APART: &str = "openssl";
+
+fn cargo_build(
+    workspace: &Workspace,
+    directory: &Path,
+    binaries: Vec<&str>,
+    rivals: &[&Rival],
+) -> io::Result<bool> {
     let mut cargo = cargo();
     let manifest = workspace.root.join("crates/rivals/Cargo.toml");
-    cargo.args(["build", "--release", "--bin", MAIN, "--manifest-path"]).arg(manifest);
+    cargo.args(["build", "--release", "--manifest-path"]).arg(manifest);
     cargo.arg("--target-dir").arg(directory);
     let features: Vec<&str> = rivals.iter().map(|rival| rival.feature).collect();
     if !features.is_empty() {
         cargo.args(["--features", &features.join(",")]);
     }
-    for binary in rivals.iter().filter_map(|rival| rival.binary) {
+    for binary in binaries {
         cargo.args(["--bin", binary]);
     }
     if locked_by_environment() {
         cargo.arg("--locked");
-    }
-    if !directory.join("release").join(MAIN).exists() {
-        eprintln!("building the rivals in release mode (about eight minutes the first time)");
     }
     Ok(cargo.stdin(Stdio::null()).stdout(Stdio::null()).status()?.success())
 }
