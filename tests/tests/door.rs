@@ -1,5 +1,5 @@
-//! The README's first door, as somebody would try it: an empty project outside the workspace whose dependencies and code are
-//! the README's.
+//! The README's first door and the tutorial of a first server, as a reader would try them: an empty project outside the
+//! workspace whose dependencies and code are those of the page.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -27,30 +27,35 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 "#;
 
-/// The first block of this language in the README.
-fn block_of_the_readme(language: &str) -> String {
-    let readme = fs::read_to_string(Path::new(ROOT).join("README.md")).expect("the README");
+const README: &str = "README.md";
+const TUTORIAL: &str = "docs/first-server.md";
+
+/// The first block of this language on a page.
+fn block(page: &str, language: &str) -> String {
+    let text = fs::read_to_string(Path::new(ROOT).join(page)).expect("a page");
     let begin = format!("```{language}\n");
-    let (_, block) = readme.split_once(&begin).expect("the README has such a block");
+    let (_, block) = text.split_once(&begin).expect("the page has such a block");
     block.split_once("```").expect("the block ends").0.to_owned()
 }
 
-/// The README's, but for where the crate is.
-fn manifest(root: &Path, name: &str) -> String {
+/// The dependencies of the page, but for where the crate is.
+fn manifest(root: &Path, page: &str, name: &str) -> String {
     let published = "layby = { version = \"0.1\",";
     let here = format!("layby = {{ path = {:?},", root.join("crates/layby"));
-    let dependencies = block_of_the_readme("toml");
-    assert!(dependencies.contains(published), "the README names the crate: {dependencies}");
+    let manifest = block(page, "toml");
+    let (_, dependencies) = manifest.split_once("[dependencies]").expect("dependencies");
+    assert!(dependencies.contains(published), "{page} names the crate: {dependencies}");
     let package = format!("[package]\nname = {name:?}\nversion = \"0.0.0\"\nedition = \"2024\"");
-    format!("[workspace]\n\n{package}\n\n{}", dependencies.replace(published, &here))
+    let dependencies = dependencies.replace(published, &here);
+    format!("[workspace]\n\n{package}\n\n[dependencies]{dependencies}")
 }
 
 /// The build of a new project in `dir` with this program. The name is its own: projects that share a directory of builds
 /// are told apart by nothing else, and one that waited for another would find its program built.
-fn build(dir: &Path, name: &str, program: &str) -> (Command, PathBuf) {
+fn build(dir: &Path, page: &str, name: &str, program: &str) -> (Command, PathBuf) {
     let root = fs::canonicalize(ROOT).expect("the workspace");
     fs::create_dir(dir.join("src")).expect("an empty project");
-    fs::write(dir.join("Cargo.toml"), manifest(&root, name)).expect("its manifest");
+    fs::write(dir.join("Cargo.toml"), manifest(&root, page, name)).expect("its manifest");
     fs::write(dir.join("src/main.rs"), program).expect("its program");
     // The versions that everything else here is tested with.
     fs::copy(root.join("Cargo.lock"), dir.join("Cargo.lock")).expect("the lock file");
@@ -64,23 +69,49 @@ fn build(dir: &Path, name: &str, program: &str) -> (Command, PathBuf) {
 fn the_code_of_the_readme_compiles_in_an_empty_project_and_serves() {
     let identity = Identity::new(KeyType::P256);
     let project = tempfile::tempdir().expect("a directory");
-    let (mut build, program) = build(project.path(), "door", &(block_of_the_readme("rust") + MAIN));
+    let (mut build, program) =
+        build(project.path(), README, "door", &(block(README, "rust") + MAIN));
     assert!(build.status().expect("cargo starts").success(), "the README does not build");
-    let mut server = Command::new(program)
-        .args([identity.cert(), identity.key()])
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the program starts");
+    let mut server = Command::new(program);
+    server.args([identity.cert(), identity.key()]);
+    assert_eq!(greeting(&mut server, &identity), "hello");
+}
+
+#[test]
+fn the_first_server_of_the_tutorial_compiles_and_serves() {
+    let identity = Identity::new(KeyType::P256);
+    let project = tempfile::tempdir().expect("a directory");
+    // A port of its own, and no more time than the test needs.
+    let mut code = block(TUTORIAL, "rust");
+    for (theirs, ours) in [
+        ("127.0.0.1:8443", "127.0.0.1:0"),
+        ("println!(\"listening\")", "println!(\"{}\", listener.local_addr()?)"),
+        ("Duration::from_millis(500)", "Duration::from_millis(1)"),
+    ] {
+        assert!(code.contains(theirs), "{TUTORIAL} has {theirs}");
+        code = code.replace(theirs, ours);
+    }
+    let (mut build, program) = build(project.path(), TUTORIAL, "first-server", &code);
+    assert!(build.status().expect("cargo starts").success(), "the tutorial does not build");
+    fs::copy(identity.cert(), project.path().join("cert.pem")).expect("a certificate");
+    fs::copy(identity.key(), project.path().join("key.pem")).expect("a key");
+    let mut server = Command::new(program);
+    assert_eq!(greeting(server.current_dir(project.path()), &identity), "hello from a slow key\n");
+}
+
+/// What the server says to a client that verifies it. Its first line is its address.
+fn greeting(server: &mut Command, identity: &Identity) -> String {
+    let mut server = server.stdout(Stdio::piped()).spawn().expect("the program starts");
     let mut line = String::new();
     BufReader::new(server.stdout.take().expect("piped")).read_line(&mut line).expect("a line");
     let served = line.trim().parse().map(|address| {
-        let mut client = Client::connect(address, &identity)?;
+        let mut client = Client::connect(address, identity)?;
         client.finish_handshake()?;
         client.greeting()
     });
     server.kill().expect("it still runs");
     server.wait().expect("it ends");
-    assert_eq!(served.expect("an address").expect("a verified connection"), "hello");
+    served.expect("an address").expect("a verified connection")
 }
 
 /// A session in a task that moves between threads.
@@ -100,7 +131,7 @@ fn moved(mut ssl: layby::tls::Ssl<std::net::TcpStream>) {
 #[test]
 fn who_moves_a_session_between_threads_is_told_by_the_compiler_what_to_use_instead() {
     let project = tempfile::tempdir().expect("a directory");
-    let (mut build, _) = build(project.path(), "moved", MOVED);
+    let (mut build, _) = build(project.path(), README, "moved", MOVED);
     let output = build.output().expect("cargo starts");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "a session is not Send");

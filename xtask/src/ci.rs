@@ -14,7 +14,7 @@ use wait_timeout::ChildExt as _;
 
 use crate::tools::{Toolchain, has_subcommand, missing};
 use crate::workspace::Workspace;
-use crate::{fuzz, lab, lab::usage_error, targets, tidy};
+use crate::{fuzz, lab, lab::usage_error, semver, targets, tidy};
 
 /// A step of the usual gate that takes longer than this hangs. The longest, `test`, takes ten minutes on two cores.
 const LONGEST_STEP: Duration = Duration::from_secs(25 * 60);
@@ -26,7 +26,7 @@ pub(crate) struct CiArgs {
     only: Vec<String>,
 
     /// Also the slow steps: the oldest compiler, loom, the sanitizers, longer property tests, mutants, the pages
-    /// in a browser, the soak, libFuzzer, and other systems
+    /// in a browser, the soak, libFuzzer, known weaknesses of dependencies, what breaks since the last release, and other systems
     #[arg(long)]
     full: bool,
 
@@ -75,6 +75,12 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
             "one oldest compiler, and our own crates pinned to one another",
             manifests,
         ),
+        cargo(
+            "deny",
+            "licences, sources and second versions of what we depend on are those of .cargo/deny.toml",
+            "deny --offline check licenses bans sources",
+        )
+        .needs("cargo-deny"),
         cargo(
             "clippy",
             "no warnings, in any target",
@@ -143,7 +149,7 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
 }
 
 /// What takes too long for every change, or needs what does not come with Rust.
-fn slow_steps(workspace: &Workspace) -> [Step; 11] {
+fn slow_steps(workspace: &Workspace) -> [Step; 13] {
     let oldest = "the oldest compiler that the manifest names; rustup has to have it";
     let loom = "every interleaving of waking and waiting, as far as loom can see";
     let proptest = "a hundred times more cases of every property";
@@ -180,6 +186,14 @@ fn slow_steps(workspace: &Workspace) -> [Step; 11] {
         .slow(),
         cargo("soak", soak, "run --release --package handshake-lab --bin lab -- soak").slow(),
         check("fuzz", "five minutes of libFuzzer, if there is one", fuzz::check).slow(),
+        cargo(
+            "advisories",
+            "no dependency has a known weakness; the database has to be there already",
+            "deny --offline check advisories",
+        )
+        .needs("cargo-deny")
+        .slow(),
+        check("semver", "no public item breaks within a version", semver::check).slow(),
         check("targets", "parking by replay compiles for other systems", targets::check).slow(),
     ]
 }

@@ -20,6 +20,7 @@ mod laws;
 mod parity;
 mod rivals;
 mod scenarios;
+mod semver;
 mod sim;
 mod targets;
 mod tidy;
