@@ -18,9 +18,12 @@ fn main() {
     if let (Some(log), Ok("release")) = (log, env::var("PROFILE").as_deref()) {
         println!("cargo:rerun-if-changed={log}");
     }
-    if let Some(commit) = git(&["describe", "--always", "--dirty", "--abbrev=12"]) {
+    let commit = git(&["describe", "--always", "--dirty", "--abbrev=12"]);
+    if let Some(commit) = &commit {
         println!("cargo:rustc-env=LAYBY_COMMIT={commit}");
     }
+    let commit = commit.map(|commit| format!(" ({commit})")).unwrap_or_default();
+    println!("cargo:rustc-env=LAYBY_VERSION={}{commit}", env!("CARGO_PKG_VERSION"));
 }
 
 /// What git prints; nothing without git or outside a checkout.

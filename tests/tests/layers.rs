@@ -73,7 +73,7 @@ const LAYERS: &[Row] = &[
           testing: "rcgen tokio" },
     Row { layer: 6, name: "handshake-lab",
           ours:    "lab-report pkcs11-engine sim-engine ssl-async tls-replay crypto-ops engine-core job-core sim-device wait-ctx",
-          others:  "aws-lc-rs clap httparse httpdate mio rand rand_chacha rcgen rustix rustls \
+          others:  "aws-lc-rs clap clap_complete clap_mangen httparse httpdate mio rand rand_chacha rcgen rustix rustls \
                     serde serde_json signal-hook slab strsim thiserror toml tracing tracing-subscriber",
           testing: "" },
     Row { layer: 7, name: "lab-bench",

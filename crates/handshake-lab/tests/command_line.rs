@@ -286,3 +286,23 @@ fn ctrl_c_ends_a_swarm_with_what_there_is() {
     let document: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one document");
     assert_eq!(document["partial"], true);
 }
+
+#[test]
+fn an_installed_program_says_its_commit_and_brings_completions_and_manual_pages() {
+    let said = |arguments: &[&str]| String::from_utf8(lab(arguments).stdout).expect("text");
+    assert!(said(&["--version"]).starts_with(concat!("lab ", env!("CARGO_PKG_VERSION"))));
+    assert!(said(&["completions", "bash"]).contains("complete -F _lab"));
+    assert!(said(&["completions", "zsh"]).starts_with("#compdef lab"));
+
+    let directory = tempfile::tempdir().expect("a directory");
+    let pages = directory.path().join("man1");
+    assert!(lab(&["man", pages.to_str().expect("text")]).status.success());
+    for page in ["lab.1", "lab-sim.1", "lab-sim-swarm.1", "lab-serve.1", "lab-diff.1"] {
+        let text = std::fs::read_to_string(pages.join(page)).expect(page);
+        assert!(text.contains(".SH NAME"), "{page}");
+    }
+    let file = directory.path().join("file");
+    std::fs::write(&file, "").expect("a file");
+    let refused = lab(&["man", file.to_str().expect("text")]);
+    assert_eq!(refused.status.code(), Some(2));
+}

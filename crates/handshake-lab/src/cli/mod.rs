@@ -5,6 +5,7 @@
 
 mod calibrate;
 mod diff;
+mod install;
 mod schema;
 mod serve;
 mod sim;
@@ -16,7 +17,7 @@ mod values;
 use std::{error::Error as _, process::ExitCode};
 
 use clap::{
-    Parser, Subcommand,
+    CommandFactory as _, Parser, Subcommand,
     error::{ContextKind, ContextValue, ErrorKind},
 };
 
@@ -29,7 +30,7 @@ pub use sim::SimArgs;
 
 /// The laboratory: real TLS handshakes against a simulated accelerator.
 #[derive(Debug, Parser)]
-#[command(name = "lab", version, disable_help_subcommand = true)]
+#[command(name = "lab", version = env!("LAYBY_VERSION"), disable_help_subcommand = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -49,6 +50,10 @@ enum Command {
     Diff(diff::DiffArgs),
     /// Run many handshakes under random faults, and check that nothing stays open.
     Soak(soak::SoakArgs),
+    /// Print the completions of a shell.
+    Completions(install::CompletionsArgs),
+    /// Write the manual pages to a directory.
+    Man(install::ManArgs),
 }
 
 /// Runs the command that the process was called with.
@@ -66,6 +71,11 @@ pub fn main() -> ExitCode {
         Command::Schema(args) => schema::run(&args),
         Command::Diff(args) => diff::run(&args),
         Command::Soak(args) => soak::run(&args),
+        Command::Completions(args) => {
+            install::completions(&args, Cli::command());
+            Ok(())
+        }
+        Command::Man(args) => install::man(&args, Cli::command()),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
