@@ -96,7 +96,7 @@ fn the_first_server_of_the_tutorial_compiles_and_serves() {
     fs::copy(identity.cert(), project.path().join("cert.pem")).expect("a certificate");
     fs::copy(identity.key(), project.path().join("key.pem")).expect("a key");
     let mut server = Command::new(program);
-    assert_eq!(greeting(server.current_dir(project.path()), &identity), "hello from a slow key\n");
+    assert_eq!(greeting(server.current_dir(project.path()), &identity), "hello from a slow key");
 }
 
 /// What the server says to a client that verifies it. Its first line is its address.
