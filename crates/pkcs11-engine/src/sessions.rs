@@ -173,7 +173,8 @@ mod tests {
         assert!(sessions.take(Duration::ZERO).is_none());
         std::thread::scope(|scope| {
             let (taken, takes) = mpsc::channel();
-            scope.spawn(|| {
+            let sessions = &sessions;
+            scope.spawn(move || {
                 let lease = sessions.take(Duration::MAX).unwrap();
                 taken.send(()).unwrap();
                 drop(lease);

@@ -293,10 +293,9 @@ fn suggestion(name: &str) -> String {
         };
         let same = long.iter().zip(short).take_while(|(a, b)| a == b).count();
         let rest = &long[(same + 1).min(long.len())..];
-        rest == short
-            .get(same + 1..)
-            .filter(|_| long.len() == short.len())
-            .unwrap_or(&short[same..])
+        // A letter is wrong, or one is missing.
+        let from = same + usize::from(long.len() == short.len());
+        short.get(from..) == Some(rest)
     };
     match ATTRIBUTES.iter().find(one_off) {
         Some(meant) => format!(": did you mean {}?", meant.name),
