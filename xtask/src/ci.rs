@@ -149,7 +149,7 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
 }
 
 /// What takes too long for every change, or needs what does not come with Rust.
-fn slow_steps(workspace: &Workspace) -> [Step; 13] {
+fn slow_steps(workspace: &Workspace) -> [Step; 14] {
     let oldest = "the oldest compiler that the manifest names; rustup has to have it";
     let loom = "every interleaving of waking and waiting, as far as loom can see";
     let proptest = "a hundred times more cases of every property";
@@ -185,6 +185,12 @@ fn slow_steps(workspace: &Workspace) -> [Step; 13] {
         .needs("cargo-mutants")
         .slow(),
         cargo("soak", soak, "run --release --package handshake-lab --bin lab -- soak").slow(),
+        cargo(
+            "recipes",
+            "keys in key services, by their own SDKs against an emulator, if there is one",
+            "test --manifest-path tests/recipes/Cargo.toml --target-dir target/recipes",
+        )
+        .slow(),
         check("fuzz", "five minutes of libFuzzer, if there is one", fuzz::check).slow(),
         cargo(
             "advisories",
