@@ -40,12 +40,15 @@ pub struct BreakerPolicy {
 /// A share of failed calls that opens a breaker. For a device that works on several requests at once: one hiccup of it
 /// fails them all, which is a row of failures and yet one event. So the share is taken of at least twice the number of
 /// requests that the device has lately held at once.
+///
+/// A device that is away fails the next ones, too: the breaker also opens after a row of failures that is longer than the
+/// number of requests that the device held when the row began, by `percent` of `calls`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FailedShare {
     /// In percent, of the last [`calls`](Self::calls).
     pub percent: u32,
     /// Of how many calls at least; of twice the number of requests that the device held at once, if that is more. With fewer
-    /// calls since the breaker closed it stays closed.
+    /// calls since the breaker closed only a row of failures opens it.
     pub calls: u32,
 }
 
@@ -113,6 +116,8 @@ pub(crate) struct Breaker {
     most_held: [usize; 2],
     /// Calls of the present window.
     in_window: usize,
+    /// How many requests the device held when the present row of failures began.
+    held_before_row: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,6 +137,7 @@ impl Breaker {
             failed: 0,
             most_held: [0; 2],
             in_window: 0,
+            held_before_row: 0,
         }
     }
 
@@ -179,8 +185,18 @@ impl Breaker {
         match &mut self.phase {
             Phase::Closed { failures } => {
                 *failures += 1;
-                let in_a_row = *failures >= self.policy.failures.max(1);
-                let opens = self.count(true, held).unwrap_or(in_a_row);
+                let in_a_row = *failures;
+                if in_a_row == 1 {
+                    self.held_before_row = held;
+                }
+                let opens = match (self.count(true, held), self.policy.share) {
+                    (Some(share_is_too_high), Some(share)) => {
+                        let more = u64::from(share.calls.max(1)) * u64::from(share.percent) / 100;
+                        let is_no_hiccup = self.held_before_row as u64 + more.max(1);
+                        share_is_too_high || u64::from(in_a_row) >= is_no_hiccup
+                    }
+                    _ => in_a_row >= self.policy.failures.max(1),
+                };
                 opens && self.open(now)
             }
             Phase::HalfOpen { .. } => self.open(now),
@@ -334,17 +350,25 @@ mod tests {
 
     /// Whatever the policy says: the number of requests at once is the device's.
     #[test]
-    fn one_hiccup_of_all_that_the_device_holds_does_not_open_it_and_a_second_one_does() {
+    fn one_hiccup_of_all_that_the_device_holds_does_not_open_it_and_further_failures_do() {
         let policy = BreakerPolicy::default().failed_share(50, 16).pause(PAUSE);
         let mut breaker = Breaker::new(policy);
-        let mut hiccup = || (1..=100).rev().any(|held| breaker.handle_failure(at(0), held));
-        assert!(!hiccup());
-        assert!(hiccup());
-        // With one request at a time, the policy's number of calls decides again.
+        assert!(!(1..=100).rev().any(|held| breaker.handle_failure(at(0), held)));
+        let failures = (1..).find(|_| breaker.handle_failure(at(0), 1));
+        assert_eq!(failures, Some(8));
+        // With one request at a time.
         assert!(breaker.admit(at(11)), "the probe");
         breaker.handle_success(1);
         let failures = (1..).find(|_| breaker.handle_failure(at(12), 1));
-        assert_eq!(failures, Some(16));
+        assert_eq!(failures, Some(9));
+        // Half of the requests fail, and no row is long.
+        assert!(breaker.admit(at(23)), "the probe");
+        breaker.handle_success(100);
+        let failures = (1..).find(|_| {
+            breaker.handle_success(100);
+            breaker.handle_failure(at(23), 100)
+        });
+        assert_eq!(failures, Some(100));
     }
 
     #[test]

@@ -22,6 +22,8 @@ mod panics;
 #[cfg(feature = "jobs")]
 mod permits;
 mod polling;
+mod pool_machine;
+mod pool_model;
 #[cfg(feature = "jobs")]
 mod races;
 #[cfg(feature = "jobs")]

@@ -93,8 +93,8 @@ impl KeyPoolBuilder {
 
     /// Sets when the device is left alone for a while because it fails, and likewise the standby. Without a standby
     /// handshakes then fail at once instead of at their deadline. By default there is a breaker if there is a standby: it
-    /// opens for a second when half of the last 16 calls have failed, or of more if the device holds more than 8 at once, so
-    /// that no handshake waits for a region that is known to be away.
+    /// opens for a second by a [share](engine_core::FailedShare) of 50 % of 16 calls, so that no handshake waits for a region
+    /// that is known to be away.
     pub fn breaker(mut self, policy: BreakerPolicy) -> Self {
         self.breaker = Some(policy);
         self
