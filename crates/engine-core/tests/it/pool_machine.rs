@@ -248,7 +248,7 @@ impl StateMachineTest for Machine {
         machine.slots.iter_mut().for_each(|slot| drop(slot.take()));
         machine.calls.lock().unwrap().clear();
         while machine.standby.answer(crate::support::KINDS[0], 0, crate::support::Answer::Drop) {}
-        let Machine { engine, calls, .. } = &machine;
+        let Self { engine, calls, .. } = &machine;
         // Requests that the threads had yet to take end without a call.
         assert_eq!(engine.shutdown_blocking(PATIENCE), Shutdown::Drained);
         assert!(calls.lock().unwrap().is_empty());

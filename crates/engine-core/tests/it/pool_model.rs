@@ -176,7 +176,7 @@ pub(crate) struct Model {
     /// The request that the last step has answered, and whether its thread ends with it.
     pub(crate) answered: Option<(u64, bool)>,
     /// How it was in the middle of the last step, if that was one of time.
-    pub(crate) between: Option<Box<Model>>,
+    pub(crate) between: Option<Box<Self>>,
 }
 
 impl Model {
