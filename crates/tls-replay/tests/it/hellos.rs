@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use crate::case::cases;
 use crate::hello_bytes::{CHOICES, drive, recorded};
 
 #[test]
@@ -48,7 +49,7 @@ prop_compose! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(cases(500))]
 
     #[test]
     fn l16_changed_hellos_get_the_answer_of_rustls(input in changed()) {
