@@ -200,7 +200,12 @@ fn slow_steps(workspace: &Workspace) -> [Step; 14] {
         .needs("cargo-deny")
         .slow(),
         check("semver", "no public item breaks within a version", semver::check).slow(),
-        check("targets", "parking by replay compiles for other systems", targets::check).slow(),
+        check(
+            "targets",
+            "what runs or compiles on other systems: musl, aarch64, FreeBSD, macOS, Windows",
+            targets::check,
+        )
+        .slow(),
     ]
 }
 

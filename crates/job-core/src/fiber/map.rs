@@ -31,7 +31,11 @@ pub enum StackGuard {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StackError {
     OutOfMemory,
-    OutOfMappings { limit: usize, needed: usize },
+    #[cfg_attr(not(target_os = "linux"), expect(dead_code, reason = "only Linux limits them"))]
+    OutOfMappings {
+        limit: usize,
+        needed: usize,
+    },
 }
 
 /// The protection of a reservation when it is made.
