@@ -125,6 +125,9 @@ fn bullets(lines: &[String]) -> String {
 
 fn quoted(results: &Results) -> String {
     let mut text = format!("One run: {}.\n{}.\n", results.machine, versions());
+    if results.machine.taken.is_some_and(|taken| taken.is_much()) {
+        text.push_str("**Doubtful:** the run did not have the machine for itself.\n");
+    }
     for skipped in &results.skipped {
         let _ = writeln!(text, "Not measured: {skipped}.");
     }
