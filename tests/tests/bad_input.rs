@@ -83,7 +83,7 @@ const LAB: &[(&str, &str)] = &[
     ("serve --listen 127.0.0.1:0 --cert cert.pem --key cert.pem",
      "--key cert.pem: no private key in the PEM text: found CERTIFICATE; accepted are PRIVATE KEY (PKCS #8), RSA PRIVATE KEY (PKCS #1) and EC PRIVATE KEY (SEC 1); give the private key that the certificate was made for"),
     ("serve --listen 127.0.0.1:0 --cert cert.pem --key key.pem --self-signed",
-     "--self-signed: makes its own certificate and key; leave out --cert and --key"),
+     "--self-signed: makes its own certificate and key; leave out --cert, --key and --cert-dir"),
     ("serve --listen 127.0.0.1:0 --cert cert.pem --key key.pem --engine smi",
      "--engine smi: no such engine; give inline, threads, sim or pkcs11"),
     ("serve --listen 127.0.0.1:0 --cert cert.pem --key key.pem --engine inline --latency-ms 5",

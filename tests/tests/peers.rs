@@ -95,11 +95,14 @@ fn complaint(run: &Run, greeting: &str, version: Version) -> Option<String> {
 }
 
 /// What the tests of wait-ctx, job-core, capi and the pages require.
-const NO_PEERS: [&str; 9] = [
+const NO_PEERS: [&str; 12] = [
     "libcrypto",
     "libsqlite3",
     "libcurl",
     "libssl-dev",
+    "softhsm",
+    "p11-kit",
+    "moto",
     "haproxy",
     "valgrind",
     "chromium",

@@ -9,17 +9,15 @@ use std::io::{self, BufRead, BufReader, IsTerminal};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 
-use crate::capi;
 use crate::workspace::Workspace;
 
 /// A binary of the laboratory.
-struct Binary {
-    package: &'static str,
-    name: &'static str,
+pub(crate) struct Binary {
+    pub(crate) package: &'static str,
+    pub(crate) name: &'static str,
 }
 
 const LAB: Binary = Binary { package: "handshake-lab", name: "lab" };
-const BENCH: Binary = Binary { package: "lab-bench", name: "lab-bench" };
 
 /// Builds the lab and runs `lab COMMAND ARGS...`; answers `--help` without building.
 pub(crate) fn hand_over(
@@ -36,28 +34,13 @@ pub(crate) fn hand_over(
     become_binary(workspace, &LAB, features(&args), command, args)
 }
 
-/// Builds and runs `lab-bench ARGS...`; answers `--help` without building.
-pub(crate) fn bench(workspace: &Workspace, args: Vec<OsString>) -> ExitCode {
-    if args.iter().any(asks) {
-        print!("{}", include_str!("../help/bench.txt"));
-        return ExitCode::SUCCESS;
-    }
-    // The rows of the C library are those of the library that is installed.
-    if args.is_empty() || args.iter().any(|arg| arg.to_string_lossy().contains("capi")) {
-        match capi::build(workspace) {
-            Ok(true) => {}
-            Ok(false) => return ExitCode::FAILURE,
-            Err(e) => return usage_error(&format!("cannot run cargo: {e}")),
-        }
-    }
-    become_binary(workspace, &BENCH, &[], None, args)
-}
-
-fn asks(arg: &OsString) -> bool {
+/// Whether it asks for help.
+pub(crate) fn asks(arg: &OsString) -> bool {
     arg == "--help" || arg == "-h"
 }
 
-fn become_binary(
+/// Builds the binary, then becomes it.
+pub(crate) fn become_binary(
     workspace: &Workspace,
     binary: &Binary,
     features: &[&str],

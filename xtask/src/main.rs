@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   cargo xtask sim | serve | lab              built once, then handed over to the lab binary   lab.rs
-//!   cargo xtask bench                          the same with the binary lab-bench               lab.rs
+//!   cargo xtask bench                          the same with the binary lab-bench               bench.rs
 //!   cargo xtask bench --rivals                 the same with the package rivals                 rivals.rs
 //!   cargo xtask sim --list, any --help         answered here, without building anything         sim.rs, help/
 //!   cargo xtask ci                             the gate, as a list of named steps               ci.rs
@@ -12,6 +12,7 @@
 //!
 //! This package depends on none of ours, so that it builds in seconds on a fresh machine.
 
+mod bench;
 mod capi;
 mod ci;
 mod fuzz;
@@ -86,7 +87,7 @@ fn main() -> ExitCode {
         Command::Serve(rest) => lab::hand_over(&workspace, Some("serve"), rest.args),
         Command::Bench(HandOver { mut args }) => match rivals::asked_for(&mut args) {
             true => rivals::bench(&workspace, args),
-            false => lab::bench(&workspace, args),
+            false => bench::run(&workspace, args),
         },
         Command::Lab(rest) => lab::hand_over(&workspace, None, rest.args),
         Command::Ci(args) => ci::run(&workspace, &args),

@@ -1,0 +1,33 @@
+//! `cargo xtask bench`: the unit costs, measured by the binary `lab-bench`.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use crate::lab::{self, Binary, usage_error};
+use crate::workspace::Workspace;
+use crate::{capi, lab::asks};
+
+const BENCH: Binary = Binary { package: "lab-bench", name: "lab-bench" };
+
+/// Builds and runs `lab-bench ARGS...`; answers `--help` without building.
+pub(crate) fn run(workspace: &Workspace, args: Vec<OsString>) -> ExitCode {
+    if args.iter().any(asks) {
+        print!("{}", include_str!("../help/bench.txt"));
+        return ExitCode::SUCCESS;
+    }
+    if measures_the_c_library(&args) {
+        match capi::build(workspace) {
+            Ok(true) => {}
+            Ok(false) => return ExitCode::FAILURE,
+            Err(e) => return usage_error(&format!("cannot run cargo: {e}")),
+        }
+    }
+    lab::become_binary(workspace, &BENCH, &[], None, args)
+}
+
+/// Its rows are those of the library that is installed. They are measured if they are named, or if none is.
+fn measures_the_c_library(args: &[OsString]) -> bool {
+    let mut names =
+        args.iter().map(|arg| arg.to_string_lossy()).filter(|arg| !arg.starts_with('-')).peekable();
+    names.peek().is_none() || names.any(|name| name.contains("capi"))
+}
