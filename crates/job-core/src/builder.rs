@@ -27,6 +27,7 @@ pub struct PoolBuilder {
     wipe_stacks: bool,
     unwind: bool,
     may_pause: Option<fn() -> bool>,
+    resumes_at_thread_exit: bool,
     capable: bool,
 }
 
@@ -56,6 +57,7 @@ impl Default for PoolBuilder {
             wipe_stacks: true,
             unwind: false,
             may_pause: None,
+            resumes_at_thread_exit: false,
             capable: fiber::is_capable(),
         }
     }
@@ -150,6 +152,20 @@ impl PoolBuilder {
         self
     }
 
+    /// Lets jobs be resumed, cancelled and ended after their thread has begun to [destroy its thread-local
+    /// variables](crate#thread-exit). For jobs of C code, as in the handlers of `atexit` and the destructors of
+    /// `pthread_key_create`.
+    ///
+    /// # Safety
+    ///
+    /// No job of the pool uses a thread-local variable with a destructor after a pause, or it copes with one that is gone.
+    #[doc(hidden)]
+    #[allow(unsafe_code, reason = "the caller vouches for frames that this crate cannot see")]
+    pub unsafe fn resume_at_thread_exit(mut self) -> Self {
+        self.resumes_at_thread_exit = true;
+        self
+    }
+
     /// Pretends that this process cannot switch stacks.
     #[cfg(test)]
     pub(crate) fn incapable(mut self) -> Self {
@@ -179,13 +195,14 @@ impl PoolBuilder {
             capable: self.capable,
             can_unwind: self.unwind && cfg!(panic = "unwind"),
             may_pause: self.may_pause,
+            resumes_at_thread_exit: self.resumes_at_thread_exit,
             slab: RefCell::new(Slab::new(self.stack_size, self.guard, self.wipe_stacks)),
             next_id: Cell::new(0),
             ids_end: Cell::new(0),
             counts: Counts::default(),
             queue: RefCell::default(),
             next_ticket: Cell::new(0),
-            next_sentinel: Cell::new(0),
+            next_sentinel: Cell::new(if self.resumes_at_thread_exit { u64::MAX } else { 0 }),
             has_new_closure: Cell::new(false),
             last_closure: Cell::new(ClosureType::NONE),
         })

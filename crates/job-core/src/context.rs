@@ -69,7 +69,7 @@ pub(crate) struct JobContext {
     pub(crate) resumed_in_panic: Cell<bool>,
     /// Unwinds that the cancel protocol has started.
     pub(crate) unwinds: Cell<u8>,
-    /// The thread's epoch when the job started; a job is switched to in that epoch only.
+    /// The thread's epoch when the job started; a job is switched to in that epoch only, unless its pool allows any.
     epoch: u32,
     /// The wait context, leased to this job alone.
     lease: Option<Lease>,
@@ -135,7 +135,7 @@ impl JobContext {
         let span =
             if LevelFilter::current() >= LevelFilter::DEBUG { span_of(id, &pool) } else { None };
         let epoch = fiber::epoch();
-        if epoch != 0 {
+        if epoch != 0 && !pool.resumes_at_thread_exit {
             // In a destructor at thread exit: when it returns, the job must not be resumed.
             fiber::register_sentinel();
         }
@@ -174,10 +174,10 @@ impl JobContext {
     }
 
     /// Whether the thread has begun to destroy its thread-local variables since the job started. The
-    /// job may be using one that is gone, so it must not be switched to.
+    /// job may be using one that is gone, so it must not be switched to, unless its pool allows it.
     #[inline]
     pub(crate) fn is_from_another_epoch(&self) -> bool {
-        self.epoch != fiber::epoch()
+        self.epoch != fiber::epoch() && !self.pool.resumes_at_thread_exit
     }
 
     /// The pool, and the parts whose drop runs foreign code.

@@ -22,6 +22,8 @@ pub(crate) struct PoolInner {
     pub(crate) capable: bool,
     pub(crate) can_unwind: bool,
     pub(crate) may_pause: Option<fn() -> bool>,
+    /// Jobs are switched to in every epoch, so no sentinel is needed.
+    pub(crate) resumes_at_thread_exit: bool,
     pub(crate) slab: RefCell<Slab>,
     pub(crate) next_id: Cell<u64>,
     pub(crate) ids_end: Cell<u64>,
@@ -30,7 +32,7 @@ pub(crate) struct PoolInner {
     /// woken. Wakers are foreign code, which may call the pool: none is cloned, woken or dropped while this is borrowed.
     pub(crate) queue: RefCell<BTreeMap<Ticket, Option<Waker>>>,
     pub(crate) next_ticket: Cell<u64>,
-    /// The number of resumes at which the next pause asks for an exit sentinel.
+    /// The number of resumes at which the next pause asks for an exit sentinel; `u64::MAX` if none is needed.
     pub(crate) next_sentinel: Cell<u64>,
     /// Whether the next pause may be the first of a closure type that is new to the thread.
     pub(crate) has_new_closure: Cell<bool>,
@@ -146,7 +148,7 @@ impl PoolInner {
     #[cold]
     fn note_other_closure(&self, closure: ClosureType) {
         self.last_closure.set(closure);
-        if closure.is_new() {
+        if !self.resumes_at_thread_exit && closure.is_new() {
             self.next_sentinel.set(0);
             self.has_new_closure.set(true);
         }

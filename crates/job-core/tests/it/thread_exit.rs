@@ -226,3 +226,37 @@ fn l5_a_job_left_by_one_destructor_to_another_is_leaked() {
         assert_leaked(&seen, &format!("sentinel before: {has_sentinel}"));
     }
 }
+
+/// Of a pool whose jobs may go on then.
+#[test]
+fn a_job_of_c_code_is_resumed_and_finishes_while_the_thread_ends() {
+    struct Finishes(RefCell<Option<Job<()>>>, Cell<Option<Arc<Seen>>>);
+    impl Drop for Finishes {
+        fn drop(&mut self) {
+            let job = self.0.take().expect("the thread has left its job here");
+            let Step::Paused(job) = job.resume() else { return };
+            if let (Step::Finished(()), Some(seen)) = (job.resume(), self.1.take()) {
+                seen.without_key.fetch_add(1, SeqCst);
+            }
+        }
+    }
+    thread_local!(static HOLDER: Finishes = const { Finishes(RefCell::new(None), Cell::new(None)) });
+
+    let seen = Arc::new(Seen::default());
+    let of_thread = Arc::clone(&seen);
+    let ended = thread::spawn(move || {
+        #[allow(unsafe_code, reason = "the function under test")]
+        // SAFETY: the job uses no thread-local variable.
+        let builder = unsafe { JobPool::builder().resume_at_thread_exit() };
+        let pool = builder.build().unwrap();
+        HOLDER.with(|holder| {
+            holder.1.set(Some(of_thread));
+            let job = start_paused(&pool, || {
+                let _ = (pause(), pause());
+            });
+            holder.0.replace(Some(job));
+        });
+    });
+    ended.join().unwrap();
+    assert_eq!(seen.without_key.load(SeqCst), 1);
+}
