@@ -45,7 +45,10 @@ int ASYNC_is_capable(void);
  */
 int ASYNC_init_thread(size_t max_size, size_t init_size);
 
-/* Frees the thread's stacks, those of paused jobs included, which cannot be resumed any more. Ignored inside a job. */
+/*
+ * Frees the thread's stacks. Paused jobs cannot be resumed any more; the stack of one that no engine has woken leaks, since a
+ * device may still write to it. Ignored inside a job.
+ */
 void ASYNC_cleanup_thread(void);
 
 /*
@@ -67,7 +70,7 @@ void ASYNC_unblock_pause(void);
 /* All functions below return 0 for a context that is NULL, freed, or not of this library. */
 ASYNC_WAIT_CTX *ASYNC_WAIT_CTX_new(void);
 
-/* Calls the cleanups. A paused job of the context cannot be resumed any more; its stack is reclaimed. */
+/* Calls the cleanups. A paused job of the context cannot be resumed any more; its stack is reclaimed once it was woken. */
 void ASYNC_WAIT_CTX_free(ASYNC_WAIT_CTX *ctx);
 int ASYNC_WAIT_CTX_set_wait_fd(ASYNC_WAIT_CTX *ctx, const void *key,
                                OSSL_ASYNC_FD fd, void *custom_data,

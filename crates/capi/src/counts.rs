@@ -12,8 +12,10 @@ pub(crate) struct Counts {
     pub(crate) orphans: Count,
     /// Orphans whose stack is back in the pool.
     pub(crate) reclaimed: Count,
-    /// Paused jobs that ended with their thread.
+    /// Paused jobs that ended with their thread, after an engine had woken them.
     pub(crate) dropped: Count,
+    /// Paused jobs that ended with their thread before an engine had woken them: their stacks are kept for that engine.
+    pub(crate) leaked: Count,
     /// Starts refused because the pool is full or the system has no memory for a stack.
     pub(crate) no_jobs: Count,
 }
@@ -42,7 +44,8 @@ impl Count {
 impl Counts {
     /// Jobs started, and neither finished nor ended in another way.
     pub(crate) fn live(&self) -> u64 {
-        let ended = self.finished.get() + self.reclaimed.get() + self.dropped.get();
+        let ended =
+            self.finished.get() + self.reclaimed.get() + self.dropped.get() + self.leaked.get();
         self.started.get().saturating_sub(ended)
     }
 

@@ -23,7 +23,7 @@
 //! A paused job of C code cannot be cancelled: its frames cannot be unwound, and to resume it would run code of a session
 //! that is freed. So a job whose wait context is freed becomes an *orphan*. Its stack is kept from reuse, since a device may
 //! still write to it, until the engine has woken the job: its descriptor is readable when the context is freed, or the engine
-//! looks for the context later. Then the stack goes back to the pool, emptied.
+//! looks for the context later. Then the stack goes back to the pool, emptied. A thread that ends before that leaks it.
 //!
 //! # Pointers
 //!

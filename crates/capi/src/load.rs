@@ -64,7 +64,7 @@ extern "C" fn print_stats() {
         };
         let mut line = format!(
             "pid {}: jobs: {} started, {} finished, {} paused now, {} at the peak, {} pauses, {} refused starts; closed \
-             sessions: {} orphaned, {} reclaimed, {} ended with their thread",
+             sessions: {} orphaned, {} reclaimed, {} ended with their thread, {} leaked with it",
             std::process::id(),
             sum(|counts| &counts.started),
             sum(|counts| &counts.finished),
@@ -75,6 +75,7 @@ extern "C" fn print_stats() {
             sum(|counts| &counts.orphans),
             sum(|counts| &counts.reclaimed),
             sum(|counts| &counts.dropped),
+            sum(|counts| &counts.leaked),
         );
         let refused = refused().into_iter().filter(|(_, count)| *count > 0);
         for (at, (what, count)) in refused.enumerate() {

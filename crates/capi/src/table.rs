@@ -52,6 +52,13 @@ pub(crate) struct Taken {
     pub(crate) wait: Option<&'static WaitRecord>,
 }
 
+/// A job that waits when its thread cleans up.
+pub(crate) struct Waiting {
+    pub(crate) job: Job<c_int>,
+    /// Whether its engine has woken it, and so is done with its stack.
+    pub(crate) is_woken: bool,
+}
+
 /// Why a job cannot be taken out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NotPaused {
@@ -105,6 +112,21 @@ impl Table {
         if let Some(wait) = entry.wait.take() {
             wait.detach(entry.record.handle());
         }
+        self.vacate(place);
+    }
+
+    /// The job at a place counts as ended, but its engine may still look for it: a freed wait context stays out of use.
+    pub(crate) fn give_up(&mut self, place: usize) {
+        let entry = &mut self.entries[place];
+        if let Some(wait) = entry.wait.take() {
+            wait.let_go(entry.record.handle());
+        }
+        self.vacate(place);
+    }
+
+    #[inline]
+    fn vacate(&mut self, place: usize) {
+        let entry = &mut self.entries[place];
         entry.record.end();
         entry.phase.enter(Phase::Free);
         entry.unread = 0;
@@ -194,10 +216,14 @@ impl Table {
     }
 
     /// Takes the job out that waits at a place, paused or orphaned.
-    pub(crate) fn take_waiting(&mut self, place: usize) -> Option<Job<c_int>> {
-        let phase = &mut self.entries[place].phase;
+    pub(crate) fn take_waiting(&mut self, place: usize) -> Option<Waiting> {
+        let Entry { phase, wait, unread, .. } = &mut self.entries[place];
         match mem::replace(phase, Phase::Running) {
-            Phase::Paused(job) | Phase::Orphan(job) => Some(job),
+            Phase::Paused(job) | Phase::Orphan(job) => {
+                let is_woken =
+                    *unread & WOKEN != 0 || wait.is_some_and(WaitRecord::has_readable_fd);
+                Some(Waiting { job, is_woken })
+            }
             other => {
                 phase.enter(other);
                 None

@@ -5,7 +5,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::ffi::{c_int, c_void};
-use std::mem::ManuallyDrop;
+use std::mem::{self, ManuallyDrop};
 use std::ptr;
 
 use job_core::{Job, JobPool, Pause, Step};
@@ -15,7 +15,7 @@ use crate::complaint::{Complaint, complain};
 use crate::load;
 use crate::openssl::{self, LibraryContext};
 use crate::record::{Home, JobRecord, WOKEN};
-use crate::table::{NotPaused, Table, Taken};
+use crate::table::{NotPaused, Table, Taken, Waiting};
 use crate::thread_end;
 use crate::wait::WaitRecord;
 
@@ -187,21 +187,33 @@ impl Thread {
         }
     }
 
-    /// Ends the thread's jobs and drops its pool.
+    /// Ends the thread's jobs and drops its pool. The stack of a job that no engine has woken leaks, as in OpenSSL: a device
+    /// may still write to it.
     fn clean_up(&self) {
         self.read_news();
         let Some(home) = self.home.get() else { return };
         let places = self.table.borrow().len();
+        let mut has_leaked = false;
         for place in 0..places {
             let waiting = self.table.borrow_mut().take_waiting(place);
-            if let Some(job) = waiting {
+            let Some(Waiting { job, is_woken }) = waiting else { continue };
+            if is_woken {
                 forget(job);
                 home.counts.dropped.add();
                 self.table.borrow_mut().release(place);
+            } else {
+                mem::forget(job);
+                has_leaked = true;
+                home.counts.leaked.add();
+                self.table.borrow_mut().give_up(place);
             }
         }
         self.blocks.set(0);
         let pool = self.pool.take();
+        // A job that leaks holds on to its pool, which keeps the idle stacks.
+        if has_leaked && let Some(pool) = &pool {
+            pool.shrink();
+        }
         drop(pool);
     }
 }
@@ -226,13 +238,13 @@ fn refuse_handle(handle: usize) -> Outcome {
     Outcome::NoSuchJob
 }
 
-/// Ends a job that is never to be resumed again.
+/// Ends a job that is never to be resumed again, and that its engine has woken.
 fn forget(job: Job<c_int>) {
     // SAFETY: the job is paused in `pause`. On its stack are a few frames of job-core and of this library, which own nothing
     // but the copy of the arguments, which may leak; and frames of C, which have no destructors. No device writes to buffers
     // on the stack any more as far as its engine keeps to the manual page, on which a job that was woken has its results:
-    // the engine has woken this one. Or the thread cleans up, before which the manual page wants every job done. An engine
-    // that wakes a job of several operations at the first of them breaks this, and would break a job that is resumed as well.
+    // the engine has woken this one. An engine that wakes a job of several operations at the first of them breaks this, and
+    // would break a job that is resumed as well.
     unsafe { job.forget_frames() };
 }
 
@@ -240,6 +252,11 @@ fn make_pool(max_jobs: usize) -> JobPool {
     load::link();
     openssl::look_for();
     let builder = JobPool::builder().stack_size(stack_size());
+    // OpenSSL finishes jobs in the handlers of `atexit` and in the destructors of `pthread_key_create`, too.
+    // SAFETY: of the frames on a job's stack, those of this library and of job-core use thread-local variables without
+    // destructors only: `THREAD` is never dropped. For those of C code the language has no such variables; code in other
+    // languages meets the same on OpenSSL's jobs.
+    let builder = unsafe { builder.resume_at_thread_exit() };
     // As OpenSSL, which erases in its own code what must not stay on a stack.
     let builder = builder.wipe_stacks(false);
     let builder = if max_jobs == 0 { builder } else { builder.max_jobs(max_jobs) };

@@ -176,11 +176,17 @@ impl WaitRecord {
     /// A job of the context has ended.
     #[inline]
     pub(crate) fn detach(&'static self, job: usize) {
-        if self.job.load(Ordering::Relaxed) == job {
-            self.job.store(0, Ordering::Release);
-        }
+        self.let_go(job);
         if self.state.load(Ordering::Acquire) == FREED_WITH_JOB {
             self.release();
+        }
+    }
+
+    /// As [`detach`](Self::detach), for a job whose engine may still look for the context: a freed one is not used again.
+    #[inline]
+    pub(crate) fn let_go(&self, job: usize) {
+        if self.job.load(Ordering::Relaxed) == job {
+            self.job.store(0, Ordering::Release);
         }
     }
 
@@ -328,6 +334,11 @@ impl WaitRecord {
                 ctx.openssl_view().open_window();
             }
         }
+    }
+
+    /// Whether an engine has signalled one of the descriptors. `false` once the context is freed.
+    pub(crate) fn has_readable_fd(&self) -> bool {
+        self.parts().ctx.as_ref().is_some_and(has_readable)
     }
 
     pub(crate) fn set_callback(&self, callback: Option<Callback>, arg: Opaque) {

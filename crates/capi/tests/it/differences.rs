@@ -59,6 +59,8 @@ differences! {
     engine_threads_may_look: "engine_threads", Races;
     allocators_are_refused: "allocators", HasNot;
     nothing_starts_after_openssl_has_cleaned_up: "after_cleanup", Passes;
+    an_exit_handler_finishes_jobs: "exit_handler", Passes;
+    the_destructor_of_a_key_finishes_jobs: "key_destructor", Passes;
 }
 
 #[test]

@@ -51,6 +51,13 @@ fn exit_on_a_thread_leaves_the_stacks_of_its_paused_jobs_to_their_devices() {
 }
 
 #[test]
+fn a_thread_that_ends_leaves_the_stacks_of_its_paused_jobs_to_their_devices() {
+    for way in ["return", "close", "cleanup"] {
+        run("exit_on_a_worker", &[way]);
+    }
+}
+
+#[test]
 fn threads_that_end_give_everything_back() {
     run("threads", &["100"]);
 }
@@ -71,6 +78,7 @@ fn memcheck_finds_nothing() {
         ("endurance/million_jobs.c", &["2000"][..]),
         ("endurance/threads.c", &["4"]),
         ("endurance/exit_on_a_worker.c", &[]),
+        ("endurance/exit_on_a_worker.c", &["close"]),
         ("differences/nested.c", &[]),
         ("differences/cleanup_with_paused.c", &[]),
         ("differences/freed_context.c", &[]),

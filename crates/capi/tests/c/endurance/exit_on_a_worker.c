@@ -1,4 +1,9 @@
-/* A thread calls exit while its job is paused. A device writes to the job's stack after that, and must still find it. */
+/*
+ * A thread ends while its job is paused. A device writes to the job's stack after that, and must still find it.
+ *
+ * The thread calls exit. Or the first argument says what it does: "return", with its session open; "close", it closes the
+ * session first; "cleanup", it calls ASYNC_cleanup_thread first.
+ */
 #include <pthread.h>
 #include <semaphore.h>
 
@@ -7,6 +12,7 @@
 
 static sem_t go, done;
 static volatile unsigned char *buffer;
+static const char *way = "exit";
 
 static int job(void *args)
 {
@@ -28,7 +34,7 @@ static void *device(void *args)
 }
 
 /* When exit calls this, it has called the destructors of the thread's variables. */
-static void at_exit(void)
+static void let_it_write(void)
 {
     sem_post(&go);
     sem_wait(&done);
@@ -39,17 +45,25 @@ static void *worker(void *args)
     ASYNC_JOB *paused = NULL;
     int ret;
     CHECK(ASYNC_start_job(&paused, args, &ret, job, NULL, 0) == ASYNC_PAUSE);
-    exit(0);
+    if (strcmp(way, "exit") == 0)
+        exit(0);
+    if (strcmp(way, "close") == 0)
+        ASYNC_WAIT_CTX_free(args);
+    if (strcmp(way, "cleanup") == 0)
+        ASYNC_cleanup_thread();
+    return NULL;
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
     pthread_t threads[2];
     ASYNC_WAIT_CTX *ctx = ASYNC_WAIT_CTX_new();
+    if (argc > 1)
+        way = argv[1];
     CHECK(sem_init(&go, 0, 0) == 0 && sem_init(&done, 0, 0) == 0);
-    CHECK(atexit(at_exit) == 0);
+    CHECK(atexit(let_it_write) == 0);
     CHECK(pthread_create(&threads[0], NULL, device, NULL) == 0);
     CHECK(pthread_create(&threads[1], NULL, worker, ctx) == 0);
     pthread_join(threads[1], NULL);
-    return 1;
+    return strcmp(way, "exit") == 0;
 }

@@ -1,13 +1,20 @@
-/* Threads come and go, some with their jobs paused, and the process stays as large as it was. */
+/* Threads come and go, some with jobs that were woken and not resumed, and the process stays as large as it was. */
 #include "../check.h"
 
 #include <pthread.h>
+#include <sys/eventfd.h>
 
 #include "resident.h"
+
+/* An engine that is done at once. */
+static int ready;
 
 static int pause_twice(void *args)
 {
     int number = *(int *)args;
+    ASYNC_WAIT_CTX *ctx = ASYNC_get_wait_ctx(ASYNC_get_current_job());
+
+    CHECK(ASYNC_WAIT_CTX_set_wait_fd(ctx, &ready, ready, NULL, NULL) == 1);
 
     ASYNC_pause_job();
     ASYNC_pause_job();
@@ -41,6 +48,8 @@ int main(int argc, char **argv)
     int rounds = argc > 1 ? atoi(argv[1]) : 300;
     long before = 0;
 
+    ready = eventfd(1, EFD_NONBLOCK);
+    CHECK(ready != -1);
     for (int round = 0; round < rounds; round++) {
         pthread_t thread[4];
         int number[4];
