@@ -7,11 +7,23 @@ use crate::complaint::say;
 /// Runs the body of a C function. If it panics, which would be a mistake in this library, the caller gets `failed`.
 #[inline]
 pub(crate) fn guard<R>(failed: R, body: impl FnOnce() -> R) -> R {
-    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| {
-        std::mem::forget(payload);
+    contain(body).unwrap_or_else(|| {
         say("a function of this library has panicked, and returns its code for an error");
         failed
     })
+}
+
+/// Runs code that may panic: `None` if it has. What it has changed by then, the caller puts right.
+#[inline(always)]
+pub(crate) fn contain<R>(body: impl FnOnce() -> R) -> Option<R> {
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(result) => Some(result),
+        Err(payload) => {
+            // Its destructor is foreign code, too.
+            std::mem::forget(payload);
+            None
+        }
+    }
 }
 
 /// Writes a result where the caller wants it, if anywhere.

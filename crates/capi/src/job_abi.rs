@@ -88,7 +88,7 @@ pub(crate) unsafe extern "C" fn ASYNC_start_job(
             }
             Outcome::Paused(handle) => (ASYNC_PAUSE, handle),
             Outcome::NoJobs => (ASYNC_NO_JOBS, 0),
-            Outcome::NoSuchJob => (fail(Reason::Internal), 0),
+            Outcome::NoSuchJob | Outcome::Panicked => (fail(Reason::Internal), 0),
             Outcome::Refused => return fail(Reason::Internal),
             Outcome::NoMemory => (fail(Reason::NoMemory), 0),
         };
@@ -165,4 +165,44 @@ pub(crate) unsafe extern "C" fn ASYNC_get_mem_functions(
 #[unsafe(no_mangle)]
 pub(crate) extern "C" fn ERR_load_ASYNC_strings() -> c_int {
     1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    unsafe extern "C-unwind" fn panics(args: *mut c_void) -> c_int {
+        // SAFETY: the tests below pass one number.
+        if unsafe { args.cast::<c_int>().read() } == 1 {
+            ASYNC_pause_job();
+        }
+        panic!("planted");
+    }
+
+    unsafe extern "C-unwind" fn answers(_: *mut c_void) -> c_int {
+        42
+    }
+
+    fn start(job: &mut JobHandle, ret: &mut c_int, f: Function, mut pauses: c_int) -> c_int {
+        let args = (&raw mut pauses).cast();
+        // SAFETY: the variables are the test's, and the arguments one number.
+        unsafe { ASYNC_start_job(job, ptr::null_mut(), ret, Some(f), args, size_of::<c_int>()) }
+    }
+
+    #[test]
+    fn a_panic_of_a_job_is_an_error_after_which_the_thread_has_no_job() {
+        for pauses in [0, 1] {
+            let (mut job, mut ret) = (ptr::null_mut(), 7);
+            if pauses == 1 {
+                assert_eq!(start(&mut job, &mut ret, panics, pauses), ASYNC_PAUSE);
+            }
+            assert_eq!(start(&mut job, &mut ret, panics, pauses), ASYNC_ERR);
+            assert!(job.is_null() && ASYNC_get_current_job().is_null());
+            assert_eq!(ret, 7);
+            // Ignored inside a job.
+            ASYNC_cleanup_thread();
+            assert_eq!(start(&mut job, &mut ret, answers, 0), ASYNC_FINISH);
+            assert_eq!(ret, 42);
+        }
+    }
 }

@@ -10,6 +10,7 @@ use std::ptr;
 
 use job_core::{Job, JobPool, Pause, Step};
 
+use crate::boundary::contain;
 use crate::call::{Call, Function};
 use crate::complaint::{Complaint, complain};
 use crate::load;
@@ -23,6 +24,8 @@ use crate::wait::WaitRecord;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Finished(c_int),
+    /// The job's function, written in Rust, has panicked. The job has ended.
+    Panicked,
     /// With the handle to resume it by.
     Paused(usize),
     NoJobs,
@@ -144,6 +147,14 @@ impl Thread {
                 Outcome::Paused(handle)
             }
         }
+    }
+
+    /// A job has ended by a panic of its function.
+    #[cold]
+    fn settle_panic(&self, home: &'static Home, place: usize) -> Outcome {
+        home.counts.finished.add();
+        self.table.borrow_mut().release(place);
+        Outcome::Panicked
     }
 
     /// A job that was admitted could not be started.
@@ -315,14 +326,17 @@ pub(crate) unsafe fn start(
     let present = LibraryContext::current();
     let to_run = &raw mut call;
     // SAFETY: the call stays where it is until this function returns, and the caller vouches for the arguments.
-    let started = pool.start(move || unsafe { Call::run(to_run) });
+    let started = contain(|| pool.start(move || unsafe { Call::run(to_run) }));
     let left = LibraryContext::current();
     present.install(left);
     thread.current.set(outer);
-    let Ok(step) = started else { return thread.refuse_start(home, place) };
+    if matches!(started, Some(Err(_))) {
+        return thread.refuse_start(home, place);
+    }
     home.counts.started.add();
     // A place is made when all others are taken.
     home.counts.note_live(place as u64 + 1);
+    let Some(Ok(step)) = started else { return thread.settle_panic(home, place) };
     let outcome = thread.settle_step(home, place, step, left);
     if call.has_no_memory() { Outcome::NoMemory } else { outcome }
 }
@@ -340,10 +354,11 @@ pub(crate) fn resume(handle: usize) -> Outcome {
     let outer = thread.current.replace(Current { handle, wait });
     let present = LibraryContext::current();
     library.install(present);
-    let step = job.resume();
+    let step = contain(|| job.resume());
     let left = LibraryContext::current();
     present.install(left);
     thread.current.set(outer);
+    let Some(step) = step else { return thread.settle_panic(home, place) };
     thread.settle_step(home, place, step, left)
 }
 
