@@ -1,4 +1,5 @@
-//! The shared library stays loaded: C code and the system hold addresses of its records and functions.
+//! The shared library stays loaded: C code and the system hold addresses of its records and functions. Where the archive is
+//! linked into a module, `load` sees to that.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

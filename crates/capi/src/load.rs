@@ -1,8 +1,9 @@
 //! What happens when the library is loaded and when the process exits: the check that the program uses it at all, and the
 //! counters of `LAYBY_STATS=1`.
 
-use std::ffi::{CStr, c_void};
+use std::ffi::{CStr, CString, c_void};
 use std::mem::MaybeUninit;
+use std::sync::Once;
 
 use crate::complaint::{refused, say};
 use crate::counts::{Count, Counts};
@@ -40,6 +41,22 @@ fn name_of_other() -> Option<String> {
     }
     let (base, name) = object_of(bound)?;
     (object_of(loaded as *const c_void)?.0 != base).then_some(name)
+}
+
+/// Keeps the module that this code is linked into from being unloaded, before others are given addresses of its functions.
+/// The shared library stays loaded anyway, by its build script; a module with the archive in it does not.
+pub(crate) fn stay_loaded() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let Some(name) =
+            object_of(loaded as *const c_void).and_then(|(_, name)| CString::new(name).ok())
+        else {
+            return;
+        };
+        let flags = libc::RTLD_NOLOAD | libc::RTLD_NODELETE | libc::RTLD_LAZY;
+        // SAFETY: it loads nothing: the module is there. It may fail for the program itself, which is never unloaded.
+        unsafe { libc::dlopen(name.as_ptr(), flags) };
+    });
 }
 
 /// Where the program or library is loaded that an address is in, and its name.

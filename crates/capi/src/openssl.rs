@@ -6,6 +6,8 @@ use std::mem::transmute;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
+use crate::load;
+
 /// The reason of an error, as `openssl/asyncerr.h` and `openssl/err.h` number them.
 #[derive(Clone, Copy, Debug)]
 #[repr(i32)]
@@ -55,7 +57,8 @@ pub(crate) fn look_for() {
         type AtExit = unsafe extern "C" fn(extern "C" fn()) -> c_int;
         // SAFETY: this is its type in every version of OpenSSL.
         let at_exit = unsafe { transmute::<*mut c_void, AtExit>(at_exit) };
-        // SAFETY: the handler only stores two flags, and OpenSSL keeps the library that has it loaded.
+        load::stay_loaded();
+        // SAFETY: the handler only stores two flags, and is not unloaded from now on.
         unsafe { at_exit(stop) };
     }
 }

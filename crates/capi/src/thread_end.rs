@@ -9,6 +9,7 @@ use std::mem::transmute;
 use std::sync::OnceLock;
 
 use crate::boundary::guard;
+use crate::load;
 
 /// Calls `f` when this thread ends, however often this was called. Where the process has no key left, the thread leaks what
 /// `f` would free.
@@ -23,8 +24,9 @@ pub(crate) fn call_at_end(f: fn()) {
 }
 
 fn make_key() -> Option<libc::pthread_key_t> {
+    load::stay_loaded();
     let mut key = 0;
-    // SAFETY: the place is ours; the library is never unloaded, says its build script.
+    // SAFETY: the place is ours, and the function is not unloaded from now on.
     let failed = unsafe { libc::pthread_key_create(&raw mut key, Some(ended)) };
     (failed == 0).then_some(key)
 }

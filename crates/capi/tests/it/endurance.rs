@@ -58,6 +58,20 @@ fn a_thread_that_ends_leaves_the_stacks_of_its_paused_jobs_to_their_devices() {
 }
 
 #[test]
+fn a_module_with_the_archive_may_be_closed_before_its_threads_end() {
+    if !has_libssl_dev() {
+        return;
+    }
+    let source = "endurance/closed_module.c";
+    // As a program it would be one without `main`.
+    let module = ["-shared", "-fPIC", "-DMODULE", "-Wl,-Bsymbolic"];
+    let module = Program::compile(source, Header::Ours, Library::Static, &module);
+    let program = Program::compile(source, Header::OpenSsl, Library::Stock, &[]);
+    let mut command = program.command(Library::Stock);
+    run_to_end(command.arg(&module.path)).must_succeed(source);
+}
+
+#[test]
 fn threads_that_end_give_everything_back() {
     run("threads", &["100"]);
 }
