@@ -5,23 +5,25 @@
 
 use std::cell::UnsafeCell;
 use std::hint;
+use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// A value that one thread at a time may look at. No foreign code runs while it is held.
+/// A value that one thread at a time may look at. While it is held no code of the program's runs, but its allocator.
 #[derive(Default)]
 pub(crate) struct Locked<T> {
     is_held: AtomicBool,
     value: UnsafeCell<T>,
 }
 
-// SAFETY: the value is only reached through a `Held`, of which there is one at a time.
+// SAFETY: the value is only reached through a `Held`, of which there is one at a time, on one thread.
 unsafe impl<T: Send> Sync for Locked<T> {}
 
-/// The value, until dropped.
-pub(crate) struct Held<'a, T>(&'a Locked<T>);
+/// The value, until dropped. It stays on its thread: a `Locked` vouches for a value that is `Send`, not for one that two
+/// threads look at.
+pub(crate) struct Held<'a, T>(&'a Locked<T>, PhantomData<*const ()>);
 
 impl<T> Locked<T> {
     #[inline]
@@ -29,7 +31,7 @@ impl<T> Locked<T> {
         if self.is_held.swap(true, Ordering::Acquire) {
             self.wait();
         }
-        Held(self)
+        Held(self, PhantomData)
     }
 
     #[cold]
