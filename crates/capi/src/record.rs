@@ -6,8 +6,10 @@
 //!                         record, / 64
 //! ```
 //!
-//! So a handle is never the address of anything, and a stale one is told from that of a later job on the same record,
-//! until two million jobs have used it.
+//! So a handle is never the address of anything, and a stale one is told from those of later jobs on the same record. The
+//! generation has 22 bits: the 4,194,304th job after it has the same handle again. A busy thread, which uses one record again
+//! and again, gets there in minutes, and one that does nothing else in less than a second. So this finds the mistakes that
+//! programs make, and is no reason to keep handles of jobs that have ended.
 
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
@@ -150,6 +152,14 @@ impl JobRecord {
         (handle != 0 && record.handle.load(Ordering::Acquire) == handle).then_some(record)
     }
 
+    /// The address of the wait context that the live job of a handle was started with, or 0. The context may be freed.
+    pub(crate) fn wait_of(handle: usize) -> Option<usize> {
+        let record = Self::find(handle)?;
+        let wait = record.wait();
+        // Read again after the context, which may be that of a later job.
+        (record.handle.load(Ordering::Acquire) == handle).then_some(wait)
+    }
+
     /// Whether it is, or was, the handle of a job of this library.
     pub(crate) fn is_ours(handle: usize) -> bool {
         handle & TAG != 0 && RECORDS.find(handle & ADDRESS).is_some()
@@ -173,7 +183,7 @@ impl JobRecord {
         let next = (last | ADDRESS).wrapping_add(1) & !ADDRESS;
         let handle = TAG | next | ptr::from_ref(self).addr();
         self.last.store(handle, Ordering::Relaxed);
-        self.wait.store(wait, Ordering::Relaxed);
+        self.wait.store(wait, Ordering::Release);
         self.handle.store(handle, Ordering::Release);
         handle
     }
@@ -182,7 +192,7 @@ impl JobRecord {
     #[inline]
     pub(crate) fn end(&self) {
         self.handle.store(0, Ordering::Release);
-        self.wait.store(0, Ordering::Relaxed);
+        self.wait.store(0, Ordering::Release);
     }
 
     #[inline]

@@ -409,9 +409,9 @@ pub(crate) fn free_wait(address: *const c_void) {
 
 /// The wait context of a live job, of any thread. A job whose context was freed has none, and its engine is done with it.
 pub(crate) fn wait_of(handle: usize) -> Option<&'static WaitRecord> {
-    let record = JobRecord::find(handle)?;
-    let wait = WaitRecord::of(record);
-    if wait.is_none() && record.wait() != 0 {
+    let address = JobRecord::wait_of(handle)?;
+    let wait = WaitRecord::of_job(address);
+    if wait.is_none() && address != 0 {
         JobRecord::tell(handle, WOKEN);
     }
     wait

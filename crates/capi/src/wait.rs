@@ -67,16 +67,53 @@ pub(crate) struct Opaque(pub(crate) *mut c_void);
 
 // SAFETY: of the three parts, the function may be called on any thread, and the pointer is only handed back. A `WaitCtx` is
 // not `Send` since what it lends, custom data for instance, shares a count that is not atomic. Here all of that is made, read
-// and dropped while the lock is held (`in_numbers`), or by the one thread that has taken the context out to close it.
+// and dropped while the lock is held (`in_numbers`), or by the one thread that has taken the context out to close it, or a
+// descriptor to clear it.
 unsafe impl Send for Parts {}
 
 /// The custom data of a descriptor.
 struct Custom(*mut c_void);
 
 thread_local! {
-    /// The context whose cleanups run on this thread, and the view that they have of it.
-    static CLEANING: Cell<(*const WaitRecord, *const c_void)> =
-        const { Cell::new((ptr::null(), ptr::null())) };
+    /// The innermost cleanup that runs on this thread.
+    static CLEANING: Cell<*const Cleaning> = const { Cell::new(ptr::null()) };
+}
+
+/// A cleanup that runs, in the frame that calls it.
+struct Cleaning {
+    of: *const WaitRecord,
+    /// The view that it has of its context, a [`Teardown`].
+    left: *const c_void,
+    /// The cleanup inside which the context was freed.
+    outer: *const Self,
+}
+
+impl Cleaning {
+    fn run(of: *const WaitRecord, left: &Teardown<'_>, cleanup: impl FnOnce()) {
+        let left = ptr::from_ref(left).cast();
+        let this = Self { of, left, outer: CLEANING.get() };
+        CLEANING.set(&raw const this);
+        cleanup();
+    }
+
+    /// The view that the cleanups of a context have, if one runs on this thread.
+    fn view_of(of: &WaitRecord) -> Option<*const c_void> {
+        let mut next = CLEANING.get();
+        // SAFETY: null, or in a frame of this thread that has not returned: its drop takes it out, however that frame ends.
+        while let Some(cleaning) = unsafe { next.as_ref() } {
+            if ptr::eq(cleaning.of, of) {
+                return Some(cleaning.left);
+            }
+            next = cleaning.outer;
+        }
+        None
+    }
+}
+
+impl Drop for Cleaning {
+    fn drop(&mut self) {
+        CLEANING.set(self.outer);
+    }
 }
 
 impl WaitRecord {
@@ -104,12 +141,12 @@ impl WaitRecord {
                 record.check_for_foreign_writes();
                 Some(record)
             }
-            found => Self::refuse(address, found),
+            found => Self::find_other(address, found),
         }
     }
 
     #[cold]
-    fn refuse(address: *const c_void, found: Option<&'static Self>) -> Option<&'static Self> {
+    fn find_other(address: *const c_void, found: Option<&'static Self>) -> Option<&'static Self> {
         let Some(record) = found else {
             if !address.is_null() {
                 complain(Complaint::ForeignWaitContext);
@@ -133,29 +170,39 @@ impl WaitRecord {
                 record.check_for_foreign_writes();
                 Some(record)
             }
-            found => Self::refuse_engine(address, found),
+            found => Self::find_other_for_engine(address, found),
         }
     }
 
     #[cold]
-    fn refuse_engine(
+    fn find_other_for_engine(
         address: *const c_void,
         found: Option<&'static Self>,
     ) -> Option<&'static Self> {
         match found {
-            Some(record) if record.state.load(Ordering::Acquire) == FREED_WITH_JOB => {
+            Some(record) if record.is_closed_to_engines() => {
                 record.tell_jobs(WOKEN);
                 None
             }
-            _ => Self::refuse(address, found),
+            _ => Self::find_other(address, found),
         }
     }
 
-    /// The context that the job of a record was started with, if it was not freed.
+    /// Whether it has jobs, and was freed, or is being freed by another thread.
+    fn is_closed_to_engines(&self) -> bool {
+        match self.state.load(Ordering::Acquire) {
+            FREED_WITH_JOB => true,
+            CLOSING => !self.is_closing_here(),
+            _ => false,
+        }
+    }
+
+    /// The context at an address that a job was started with, if it was not freed. Its cleanups still have it.
     #[inline]
-    pub(crate) fn of(job: &JobRecord) -> Option<&'static Self> {
-        let record = CONTEXTS.find(job.wait())?;
-        (record.state.load(Ordering::Acquire) == LIVE).then_some(record)
+    pub(crate) fn of_job(address: usize) -> Option<&'static Self> {
+        let record = CONTEXTS.find(address)?;
+        let is_there = record.state.load(Ordering::Acquire) == LIVE || record.is_closing_here();
+        is_there.then_some(record)
     }
 
     #[inline]
@@ -230,9 +277,7 @@ impl WaitRecord {
         if has_no_job && !parts.ctx.as_ref().is_some_and(|ctx| ctx.openssl_view().has_fds()) {
             // The table is as good as a new one then, and serves the next context.
             record.state.store(0, Ordering::Release);
-            if record.has_changes.load(Ordering::Relaxed)
-                && let Some(ctx) = &parts.ctx
-            {
+            if let Some(ctx) = &parts.ctx {
                 ctx.openssl_view().open_window();
             }
             return Some(record);
@@ -259,6 +304,11 @@ impl WaitRecord {
         self.state.store(FREED_WITH_JOB, Ordering::Release);
         let news = if is_woken { FREED | WOKEN } else { FREED };
         jobs.into_iter().for_each(|job| JobRecord::tell(job, news));
+        if self.jobs().is_empty() {
+            // They have ended while the context was being closed, and have left it to this thread. Both may overlook it if
+            // the last job ends in the nanoseconds since the state changed: then this one record stays out of use.
+            self.release();
+        }
         None
     }
 
@@ -276,10 +326,10 @@ impl WaitRecord {
         }
         if let Some(cleanup) = cleanup {
             wait_fd = wait_fd.with_cleanup(move |left, _, _| {
-                let outer = CLEANING.replace((self, ptr::from_ref(left).cast()));
-                // SAFETY: the engine's function, with what the engine registered.
-                unsafe { cleanup(self.address(), key, fd, custom) };
-                CLEANING.set(outer);
+                Cleaning::run(self, left, || {
+                    // SAFETY: the engine's function, with what the engine registered.
+                    unsafe { cleanup(self.address(), key, fd, custom) };
+                });
             });
         }
         let mut parts = self.parts();
@@ -301,12 +351,14 @@ impl WaitRecord {
 
     /// `ASYNC_WAIT_CTX_clear_fd`
     pub(crate) fn clear_fd(&self, key: *const c_void) -> bool {
-        let cleared = match self.parts().ctx.as_ref() {
-            Some(ctx) => ctx.openssl_view().clear_fd(key_of(key)).is_some(),
-            None => with_teardown(self, |left| left.clear_fd(key_of(key)).is_some()) == Some(true),
+        let parts = self.parts();
+        let cleared = match parts.ctx.as_ref() {
+            Some(ctx) => ctx.openssl_view().clear_fd(key_of(key)),
+            None => with_teardown(self, |left| left.clear_fd(key_of(key))).flatten(),
         };
         self.has_changes.store(true, Ordering::Relaxed);
-        cleared
+        drop(parts);
+        cleared.is_some()
     }
 
     /// `ASYNC_WAIT_CTX_get_all_fds`: calls `each` with every descriptor.
@@ -364,7 +416,7 @@ impl WaitRecord {
 
     /// Whether this thread runs its cleanups.
     fn is_closing_here(&self) -> bool {
-        self.state.load(Ordering::Acquire) == CLOSING && ptr::eq(CLEANING.get().0, self)
+        self.state.load(Ordering::Acquire) == CLOSING && Cleaning::view_of(self).is_some()
     }
 
     /// OpenSSL's own functions were called on this context if the part that they would write to has changed.
@@ -400,11 +452,7 @@ fn key_of(key: *const c_void) -> Key {
 
 /// Calls `f` with the view that a cleanup has of its context, while one runs on this thread.
 fn with_teardown<R>(record: &WaitRecord, f: impl FnOnce(&Teardown<'_>) -> R) -> Option<R> {
-    let (cleaning, left) = CLEANING.get();
-    if !ptr::eq(cleaning, record) {
-        return None;
-    }
-    let left = left.cast::<Teardown<'_>>();
-    // SAFETY: `set_wait_fd` stores the pointer while the cleanup that has the reference runs, and this is below it.
+    let left = Cleaning::view_of(record)?.cast::<Teardown<'_>>();
+    // SAFETY: `Cleaning::run` stores the pointer while the cleanup that has the reference runs, and this is below it.
     Some(f(unsafe { &*left }))
 }

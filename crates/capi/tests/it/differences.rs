@@ -50,6 +50,7 @@ differences! {
     a_job_of_a_freed_context_is_not_resumed: "freed_context", Fails;
     jobs_of_closed_sessions_are_reclaimed: "closed_sessions", Fails;
     a_session_may_be_closed_on_any_thread: "late_engine", Fails;
+    a_session_may_be_closed_while_its_engine_wakes_it: "closing", Races;
     cleanup_ends_paused_jobs: "cleanup_with_paused", Fails;
     cleanup_inside_a_job_is_ignored: "cleanup_inside", Fails;
     a_second_init_replaces_the_pool: "init_again", Fails;
