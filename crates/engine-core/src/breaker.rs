@@ -21,7 +21,9 @@ use crate::error::{DeviceError, EngineError};
 ///
 /// What counts as a failure of the device: [`EngineError::Invalid`], [`EngineError::Deadline`] of a request that the
 /// device held, and every [`EngineError::Device`] but [`DeviceError::Unsupported`] and [`DeviceError::Permanent`]. With
-/// those two a device has answered: they close a breaker that tries the device again.
+/// those two a device has answered: they close a breaker that tries the device again, and so does [`DeviceError::Busy`].
+///
+/// Each attempt of a request counts once at most: an error that comes after the deadline has counted says nothing more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BreakerPolicy {
@@ -158,6 +160,21 @@ impl Breaker {
         }
     }
 
+    /// Since when the device has its probe.
+    pub(crate) const fn probe(&self) -> Option<Duration> {
+        match self.phase {
+            Phase::HalfOpen { probe } => probe,
+            Phase::Closed { .. } | Phase::Open { .. } => None,
+        }
+    }
+
+    /// The request that became the probe at `since` never went to the device: another may be the probe at once.
+    pub(crate) fn release_probe(&mut self, since: Duration) {
+        if self.probe() == Some(since) {
+            self.phase = Phase::HalfOpen { probe: None };
+        }
+    }
+
     /// The device has carried out a request, one of the `held` that it had.
     pub(crate) fn handle_success(&mut self, held: usize) {
         match self.phase {
@@ -201,6 +218,19 @@ impl Breaker {
             }
             Phase::HalfOpen { .. } => self.open(now),
             Phase::Open { .. } => false,
+        }
+    }
+
+    /// The device has asked to be left alone for a while: a failure of a device that is alive. True if that opens the
+    /// breaker.
+    #[must_use = "requests in flight have to be moved to the standby"]
+    pub(crate) fn handle_busy(&mut self, now: Duration, held: usize) -> bool {
+        match self.phase {
+            Phase::HalfOpen { .. } => {
+                self.handle_refusal();
+                false
+            }
+            Phase::Closed { .. } | Phase::Open { .. } => self.handle_failure(now, held),
         }
     }
 
@@ -324,6 +354,31 @@ mod tests {
     }
 
     #[test]
+    fn a_probe_that_never_went_to_the_device_is_followed_by_another_at_once() {
+        let mut breaker = breaker(1);
+        assert!(breaker.handle_failure(at(0), 1));
+        assert!(breaker.admit(at(10)));
+        breaker.release_probe(at(10));
+        assert!(breaker.admit(at(11)));
+        breaker.release_probe(at(10)); // of the probe before
+        assert!(!breaker.admit(at(12)), "one at a time");
+        breaker.handle_success(1);
+        breaker.release_probe(at(11));
+        assert_eq!(breaker.state(at(12)), BreakerState::Closed);
+    }
+
+    #[test]
+    fn a_device_that_is_busy_opens_it_and_as_the_answer_to_a_probe_closes_it() {
+        let mut breaker = breaker(2);
+        assert!(!breaker.handle_busy(at(0), 1));
+        assert!(breaker.handle_busy(at(0), 1));
+        assert!(!breaker.handle_busy(at(1), 1), "open before");
+        assert!(breaker.admit(at(10)));
+        assert!(!breaker.handle_busy(at(10), 1));
+        assert_eq!(breaker.state(at(10)), BreakerState::Closed);
+    }
+
+    #[test]
     fn with_a_share_one_hiccup_of_all_threads_does_not_open_it_and_a_device_that_is_half_dead_does()
     {
         let policy = BreakerPolicy::default().failed_share(50, 16).pause(PAUSE);
@@ -395,7 +450,7 @@ mod tests {
         /// An open breaker admits no request before its pause is over, and always one after.
         #[test]
         fn an_open_breaker_admits_no_request_and_no_breaker_stays_open_for_ever(
-            events in prop::collection::vec((0u8..5, 0u64..15, 1usize..9), 1..80), failures in 1u32..4, by_share: bool,
+            events in prop::collection::vec((0u8..7, 0u64..15, 1usize..9), 1..80), failures in 1u32..4, by_share: bool,
         ) {
             let mut breaker = breaker(failures);
             if by_share {
@@ -421,6 +476,11 @@ mod tests {
                     2 => breaker.handle_failure(now, held),
                     3 => {
                         breaker.handle_refusal();
+                        false
+                    }
+                    4 => breaker.handle_busy(now, held),
+                    5 => {
+                        breaker.probe().into_iter().for_each(|since| breaker.release_probe(since));
                         false
                     }
                     _ => breaker.handle_health(now, true),

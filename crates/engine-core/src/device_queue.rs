@@ -22,6 +22,7 @@ use core::time::Duration;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::accelerator::DeviceRefused;
+use crate::admission::Admission;
 use crate::backlog::{Backlog, Grant, Replaced, Waiting, Withdrawn};
 use crate::breaker::{Breaker, BreakerState};
 use crate::device::Device;
@@ -141,10 +142,9 @@ impl<W: Work> DeviceQueue<W> {
         self.waiting.load(Ordering::Acquire) > 0
     }
 
-    /// Whether the breaker lets the device have one more request. Half-open, a yes makes that request the probe.
-    pub(crate) fn admit(&self) -> bool {
-        let Some(breaker) = &self.breaker else { return true };
-        lock(breaker).admit(self.meter.now())
+    /// The breaker's leave to give the device one more request. `None` if it is not to have one.
+    pub(crate) fn admit(&self) -> Option<Admission<'_>> {
+        Admission::ask(self.breaker.as_ref(), self.meter.now())
     }
 
     /// Whether the breaker is open.

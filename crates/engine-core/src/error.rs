@@ -108,7 +108,8 @@ pub enum DeviceError {
     /// [attempted](crate::RequestOptions::attempts) again.
     #[error("it refuses: {0}")]
     Permanent(Arc<str>),
-    /// The device asks to be left alone for a while: it limits the rate of calls, or restarts.
+    /// The device asks to be left alone for a while: it limits the rate of calls, or restarts. It counts as a failure for
+    /// the breaker, except where the breaker tries the device again: it has answered, and the breaker closes.
     #[error("it asks to be called again in {after:?}: {said}")]
     Busy {
         /// How long.

@@ -206,6 +206,7 @@
 #![warn(missing_docs)]
 
 mod accelerator;
+mod admission;
 mod attempts;
 mod backlog;
 mod breaker;

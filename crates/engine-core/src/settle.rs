@@ -12,11 +12,10 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use crate::accelerator::Attached as _;
+use crate::admission::Admission;
 use crate::breaker::{self, SHUT_OFF};
 use crate::device_queue::DeviceQueue;
-#[cfg(feature = "plant")]
-use crate::error::DeviceError;
-use crate::error::{EngineError, RefusedReason};
+use crate::error::{DeviceError, EngineError, RefusedReason};
 use crate::event::event;
 use crate::foreign::Foreign;
 use crate::inner::EngineInner;
@@ -61,7 +60,7 @@ impl<W: Work> EngineInner<W> {
         result: Result<W::Output, EngineError>,
         held: usize,
     ) {
-        self.note_outcome(self.queue(role), &result, held);
+        self.note_outcome(self.queue(role), state, &result, held);
         let work = match &result {
             Ok(_) => Some(work),
             Err(error) => {
@@ -148,6 +147,7 @@ impl<W: Work> EngineInner<W> {
         event!(DEBUG, request = state.id.0, kind = state.kind.name(), %error, "request.again");
         self.meter.count(|c| &c.attempts_again);
         self.meter.complain(state.kind, error);
+        state.begin_attempt(role);
         self.queue(role).postpone(at, self.request(work, state, role));
     }
 
@@ -161,10 +161,8 @@ impl<W: Work> EngineInner<W> {
         if state.is_on_standby() {
             return FellBack::Before;
         }
-        if !self.standby_admits(state.options) {
-            return FellBack::Never;
-        }
-        self.hand_over(state, work, error)
+        let Some(admission) = self.standby_admits(state.options) else { return FellBack::Never };
+        self.hand_over(state, work, error, admission)
     }
 
     /// Gives the standby an operation that its breaker has let through.
@@ -173,6 +171,7 @@ impl<W: Work> EngineInner<W> {
         state: &Arc<RequestState<W>>,
         work: Foreign<W>,
         error: &EngineError,
+        admission: Admission<'_>,
     ) -> FellBack {
         if !self.assign_to_standby(state) {
             return FellBack::Before;
@@ -182,11 +181,15 @@ impl<W: Work> EngineInner<W> {
             self.meter.complain(state.kind, error);
         }
         let request = self.request(work, state, Role::Standby);
-        if let Err(request) = self.enter(Role::Standby, state, request) {
-            drop(request.into_work());
-            let bound = self.queue(Role::Standby).bound();
-            let full = EngineError::Refused(RefusedReason::QueueFull { bound });
-            self.publish(state, None, Err(full));
+        match self.enter(Role::Standby, state, request) {
+            Ok(_) => admission.spend(),
+            Err(request) => {
+                // Before the caller wakes: its next request may be the probe.
+                drop((admission, request.into_work()));
+                let bound = self.queue(Role::Standby).bound();
+                let full = EngineError::Refused(RefusedReason::QueueFull { bound });
+                self.publish(state, None, Err(full));
+            }
         }
         FellBack::Now
     }
@@ -225,26 +228,28 @@ impl<W: Work> EngineInner<W> {
 
     /// Sends an operation to the standby although the device has not given it back. False if that cannot be done.
     pub(crate) fn rescue(&self, state: &Arc<RequestState<W>>, error: &EngineError) -> bool {
-        if state.is_on_standby() || !self.standby_admits(state.options) {
+        if state.is_on_standby() {
             return false;
         }
+        let Some(admission) = self.standby_admits(state.options) else { return false };
         let in_queue = || self.device.take_work(state.id);
         let Some(work) = state.take_spare().or_else(in_queue) else { return false };
-        self.hand_over(state, work, error);
+        self.hand_over(state, work, error, admission);
         // Withdrawn only after the standby owns the work: a thread that is submitting it sees that.
         self.withdraw(&self.device, state.id);
         true
     }
 
-    /// Whether an operation with these options may go to the standby, as far as its breaker knows.
-    pub(crate) fn standby_admits(&self, options: RequestOptions) -> bool {
-        self.may_fall_back(options) && self.queue(Role::Standby).admit()
+    /// Leave for an operation with these options to go to the standby, as far as its breaker knows.
+    pub(crate) fn standby_admits(&self, options: RequestOptions) -> Option<Admission<'_>> {
+        if self.may_fall_back(options) { self.queue(Role::Standby).admit() } else { None }
     }
 
-    /// Reports a device's result to its breaker. The device held `held` requests with this one.
+    /// Reports a device's result of a request to its breaker. The device held `held` requests with this one.
     pub(crate) fn note_outcome(
         &self,
         queue: &DeviceQueue<W>,
+        state: &RequestState<W>,
         result: &Result<W::Output, EngineError>,
         held: usize,
     ) {
@@ -253,6 +258,11 @@ impl<W: Work> EngineInner<W> {
             Ok(_) => {
                 lock(breaker).handle_success(held);
                 false
+            }
+            // The deadline or an answer has counted before.
+            Err(error) if breaker::counts(error) && !state.claim_failure(queue.role()) => false,
+            Err(EngineError::Device(DeviceError::Busy { .. })) => {
+                lock(breaker).handle_busy(self.meter.now(), held)
             }
             Err(error) if breaker::counts(error) => {
                 lock(breaker).handle_failure(self.meter.now(), held)

@@ -43,6 +43,9 @@ pub(crate) struct RequestState<W: Work> {
     pub(crate) meter: Arc<Meter>,
     /// How many times the device, and the standby, have failed it.
     attempts: [AtomicU32; 2],
+    /// Whether the breaker of the device, and of the standby, has counted the failure of the present attempt. The deadline
+    /// and the device's error may both come, on two threads.
+    failure_counted: [AtomicBool; 2],
     /// The standby has it, or had it.
     pub(crate) on_standby: AtomicBool,
     /// Its key in the engine's registry, or [`UNREGISTERED`].
@@ -116,6 +119,7 @@ impl<W: Work> RequestState<W> {
             in_flight,
             meter: Arc::clone(meter),
             attempts: [AtomicU32::new(0), AtomicU32::new(0)],
+            failure_counted: [AtomicBool::new(false), AtomicBool::new(false)],
             on_standby: AtomicBool::new(false),
             registry_key: AtomicUsize::new(UNREGISTERED),
             kept: Mutex::new(Kept { result: None, spare: None, task: None }),
@@ -136,6 +140,16 @@ impl<W: Work> RequestState<W> {
     /// Counts an attempt that a device failed, and returns how many there were.
     pub(crate) fn count_attempt(&self, role: Role) -> u32 {
         self.attempts[role as usize].fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Claims the failure of the present attempt for the breaker. False if the breaker has counted it.
+    pub(crate) fn claim_failure(&self, role: Role) -> bool {
+        !self.failure_counted[role as usize].swap(true, Ordering::AcqRel)
+    }
+
+    /// The next attempt may fail anew. Called while no device has the request.
+    pub(crate) fn begin_attempt(&self, role: Role) {
+        self.failure_counted[role as usize].store(false, Ordering::Release);
     }
 
     pub(crate) fn registry_key(&self) -> Option<usize> {

@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak};
 use wait_ctx::InFlight;
 
 use crate::accelerator::Attached;
+use crate::admission::Admission;
 use crate::breaker::SHUT_OFF;
 use crate::device_queue::{DeviceQueue, Entered, Progress, Pumped, Retried};
 use crate::error::{EngineError, Refused, RefusedReason};
@@ -40,7 +41,7 @@ impl<W: Work> EngineInner<W> {
         if self.closed.load(Ordering::Acquire) {
             return Err(self.refuse(work, &in_flight, RefusedReason::Closed));
         }
-        let Some(role) = self.route(options) else {
+        let Some((role, admission)) = self.route(options) else {
             return Err(self.refuse(work, &in_flight, RefusedReason::Unavailable));
         };
         let id = RequestId(self.next_id.fetch_add(1, Ordering::Relaxed));
@@ -60,17 +61,17 @@ impl<W: Work> EngineInner<W> {
         }
 
         let request = self.request(work, &state, role);
-        let entered = self.enter(role, &state, request).or_else(|request| {
-            if role == Role::Standby || !self.standby_admits(options) {
-                return Err(request);
-            }
+        let entered = self.enter_admitted(role, &state, request, admission).or_else(|request| {
+            let admission = if role == Role::Device { self.standby_admits(options) } else { None };
+            let Some(admission) = admission else { return Err(request) };
             // The device's queue is full: the standby may do it.
             let work = request.into_work().expect(HAS_WORK);
             // Its deadline may have passed first, and ended it or sent the copy to the standby.
             if state.is_settled() || !self.assign_to_standby(&state) {
                 return Ok(None);
             }
-            self.enter(Role::Standby, &state, self.request(work, &state, Role::Standby))
+            let request = self.request(work, &state, Role::Standby);
+            self.enter_admitted(Role::Standby, &state, request, admission)
         });
         match entered {
             Ok(kept) => {
@@ -105,30 +106,28 @@ impl<W: Work> EngineInner<W> {
     }
 
     /// The device for a new operation. `None` while its breaker is open, and that of the standby if the options allow it.
-    fn route(&self, options: RequestOptions) -> Option<Role> {
+    fn route(&self, options: RequestOptions) -> Option<(Role, Admission<'_>)> {
         let standby = self.standby.as_ref().filter(|_| self.may_fall_back(options));
         let is_idle =
             || matches!(self.offload, Offload::Beyond(under_way) if self.n_others() < under_way);
         let now = self.meter.now();
         if let Some(standby) = standby
             && is_idle()
-            && self.is_admitted(standby, now)
+            && let Some(admission) = self.admit(standby, now)
         {
             self.meter.count(|c| &c.not_offloaded);
-            return Some(Role::Standby);
+            return Some((Role::Standby, admission));
         }
-        if self.is_admitted(&self.device, now) {
-            return Some(Role::Device);
+        if let Some(admission) = self.admit(&self.device, now) {
+            return Some((Role::Device, admission));
         }
-        if self.is_admitted(standby?, now) {
-            self.meter.count(|c| &c.fallbacks);
-            return Some(Role::Standby);
-        }
-        None
+        let admission = self.admit(standby?, now)?;
+        self.meter.count(|c| &c.fallbacks);
+        Some((Role::Standby, admission))
     }
 
-    /// Whether a device may have a new operation, as far as its breaker knows.
-    fn is_admitted(&self, queue: &DeviceQueue<W>, now: Duration) -> bool {
+    /// Leave for a device to have a new operation, as far as its breaker knows.
+    fn admit<'a>(&self, queue: &'a DeviceQueue<W>, now: Duration) -> Option<Admission<'a>> {
         self.check_health(queue, now);
         queue.admit()
     }
@@ -164,6 +163,20 @@ impl<W: Work> EngineInner<W> {
             }
             Entered::Full(request) => Err(request),
         }
+    }
+
+    /// As [`enter`](Self::enter), with the leave of the device's breaker, which is given back if the queue is full.
+    #[inline]
+    fn enter_admitted(
+        &self,
+        role: Role,
+        state: &RequestState<W>,
+        request: Request<W>,
+        admission: Admission<'_>,
+    ) -> Result<Option<Request<W>>, Request<W>> {
+        let kept = self.enter(role, state, request)?;
+        admission.spend();
+        Ok(kept)
     }
 
     /// Submits a request that its owner keeps, if it has a permit.

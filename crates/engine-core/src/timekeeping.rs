@@ -98,15 +98,20 @@ impl<W: Work> EngineInner<W> {
                 drop(request.into_work());
                 continue;
             }
-            if !queue.admit() {
+            let Some(admission) = queue.admit() else {
                 self.divert(request, EngineError::Device(SHUT_OFF));
                 continue;
-            }
+            };
             match self.enter(queue.role(), &state, request) {
-                Ok(None) => {}
-                // Its owner is not awake to submit it.
-                Ok(Some(kept)) => self.queue_instead(kept),
+                Ok(kept) => {
+                    admission.spend();
+                    if let Some(kept) = kept {
+                        // Its owner is not awake to submit it.
+                        self.queue_instead(kept);
+                    }
+                }
                 Err(request) => {
+                    drop(admission);
                     let full = RefusedReason::QueueFull { bound: queue.bound() };
                     self.divert(request, EngineError::Refused(full));
                 }
@@ -135,7 +140,7 @@ impl<W: Work> EngineInner<W> {
             self.fail(state, EngineError::Deadline);
         }
         if device_has_it {
-            self.note_outcome(queue, &Err(EngineError::Deadline), queue.n_held());
+            self.note_outcome(queue, state, &Err(EngineError::Deadline), queue.n_held());
         }
     }
 

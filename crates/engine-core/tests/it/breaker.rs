@@ -1,5 +1,6 @@
 //! The circuit breaker in the engine: who trips it, who is rescued, and how it comes back (law L14).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use engine_core::{
@@ -390,4 +391,130 @@ fn one_hiccup_of_all_that_the_device_holds_leaves_the_breaker_closed() {
     assert_eq!((engine.breaker(), engine.stats().trips), (BreakerState::Closed, 0));
     round(192, |_| Answer::Fail);
     assert_eq!(engine.breaker(), BreakerState::Open, "a second time");
+}
+
+/// The device answers with an error after its time was over, and while the standby works on the request.
+#[test]
+fn a_request_that_was_out_of_time_counts_once_against_its_device() {
+    let bench = bench();
+    let options = RequestOptions::new().deadline(2 * PAUSE).fallback(Fallback::Standby);
+    let breaker = BreakerPolicy::default().failures(2).pause(PAUSE);
+    let engine = bench.builder(options).breaker(breaker).build();
+    let pending = [0, 1].map(|n| {
+        let pending = engine.submit(bench.work(n)).unwrap();
+        bench.clock.advance(2 * PAUSE);
+        engine.poll();
+        if n == 0 {
+            end(bench.device.find(n).unwrap(), Answer::Fail);
+            assert_eq!(engine.breaker(), BreakerState::Closed, "one failure so far");
+        }
+        pending
+    });
+    assert_eq!(engine.breaker(), BreakerState::Open, "two failures");
+    bench.clock.advance(PAUSE);
+    let probe = engine.submit(bench.work(2)).unwrap();
+    assert_eq!(bench.device.taken(), [0, 1, 2]);
+    end(bench.device.find(1).unwrap(), Answer::Fail);
+    assert_eq!(engine.breaker(), BreakerState::HalfOpen, "only the probe decides");
+    end(bench.device.find(2).unwrap(), Answer::Right);
+    assert_eq!((probe.wait().unwrap().value, engine.breaker()), (!2, BreakerState::Closed));
+    let stats = engine.stats();
+    // The deadline of request 0 has passed on the standby as well.
+    assert_eq!((stats.trips, stats.fallbacks, stats.late), (1, 2, 2));
+    drop(pending);
+}
+
+/// An engine whose device is well, and whose standby may be tried again after it has failed request 0.
+fn with_a_half_open_standby(bench: &Bench, builder: EngineBuilder<Negate>) -> Arc<Engine<Negate>> {
+    let breaker = BreakerPolicy::default().failures(1).pause(PAUSE);
+    let engine = builder.breaker(breaker).build();
+    fail_on_both(bench, &engine, 0..1);
+    bench.clock.advance(PAUSE);
+    let probe = engine.submit(bench.work(1)).unwrap();
+    end(bench.device.find(1).unwrap(), Answer::Right);
+    assert!(probe.wait().is_ok());
+    assert_eq!(
+        (engine.breaker(), engine.standby_breaker()),
+        (BreakerState::Closed, BreakerState::HalfOpen)
+    );
+    engine
+}
+
+#[test]
+fn a_request_that_cannot_move_to_the_standby_is_not_its_probe() {
+    let bench = bench();
+    let options = RequestOptions::new().fallback(Fallback::Standby);
+    let engine = with_a_half_open_standby(&bench, bench.builder(options));
+    // The device has the only copy of these: before and after the one that can move.
+    let stays = |n| engine.submit(Negate { copies: false, ..bench.work(n) }).unwrap();
+    let before = stays(2);
+    let moves = engine.submit(bench.work(3)).unwrap();
+    let after = stays(4);
+    let trips = engine.with_options(RequestOptions::new()).submit(bench.work(5)).unwrap();
+    end(bench.device.find(5).unwrap(), Answer::Fail);
+    assert_eq!(engine.breaker(), BreakerState::Open);
+    assert_eq!(bench.standby.taken(), [0, 3]);
+    end(bench.standby.find(3).unwrap(), Answer::Right);
+    assert_eq!((moves.wait().unwrap().value, engine.standby_breaker()), (!3, BreakerState::Closed));
+    drop((before, after, trips));
+}
+
+#[test]
+fn a_request_for_which_the_standby_has_no_room_is_not_its_probe() {
+    let bench = bench();
+    let options = RequestOptions::new().fallback(Fallback::Standby);
+    let engine = with_a_half_open_standby(&bench, bench.builder(options).queue_bound(0));
+    let failed = engine.submit(bench.work(2)).unwrap();
+    bench.standby.set_mode(Mode::Stuck);
+    end(bench.device.find(2).unwrap(), Answer::Fail);
+    let error = failed.wait().unwrap_err();
+    assert_eq!(error, EngineError::Refused(RefusedReason::QueueFull { bound: 0 }));
+    // The device is shut off now, and the standby refuses this one for the same reason as before.
+    let refused = engine.submit(bench.work(3)).unwrap_err();
+    assert_eq!(refused.reason, RefusedReason::QueueFull { bound: 0 });
+    bench.standby.set_mode(Mode::Take);
+    let probe = engine.submit(bench.work(4)).unwrap();
+    end(bench.standby.find(4).unwrap(), Answer::Right);
+    assert_eq!((probe.wait().unwrap().value, engine.standby_breaker()), (!4, BreakerState::Closed));
+}
+
+#[test]
+fn a_request_for_which_the_device_has_no_room_is_not_its_probe() {
+    let bench = bench();
+    let engine = builder(&bench, Fallback::Fail).queue_bound(0).build();
+    for n in 0..3 {
+        let pending = engine.submit(bench.work(n)).unwrap();
+        bench.device.answer_first(Answer::Fail);
+        assert!(pending.wait().is_err());
+    }
+    bench.clock.advance(PAUSE);
+    bench.device.set_mode(Mode::Stuck);
+    let refused = engine.submit(bench.work(3)).unwrap_err();
+    assert_eq!(refused.reason, RefusedReason::QueueFull { bound: 0 });
+    bench.device.set_mode(Mode::Take);
+    let probe = engine.submit(bench.work(4)).unwrap();
+    bench.device.answer_first(Answer::Right);
+    assert_eq!((probe.wait().unwrap().value, engine.breaker()), (!4, BreakerState::Closed));
+}
+
+/// A device that says how long it wants to be left alone is there.
+#[test]
+fn a_probe_for_which_the_device_is_busy_was_answered_and_closes_the_breaker() {
+    let bench = bench();
+    let engine = builder(&bench, Fallback::Fail).build();
+    let busy = DeviceError::busy(PAUSE, &"throttled");
+    let run = |n| {
+        let pending = engine.submit(bench.work(n)).unwrap();
+        bench.device.find(n).unwrap().complete(Err(busy.clone()));
+        assert_eq!(pending.wait().unwrap_err(), EngineError::Device(busy.clone()));
+    };
+    (0..3).for_each(run);
+    assert_eq!(engine.breaker(), BreakerState::Open, "closed, three in a row open it");
+    bench.clock.advance(PAUSE);
+    run(3);
+    assert_eq!(engine.breaker(), BreakerState::Closed);
+    (4..6).for_each(run);
+    assert_eq!(engine.breaker(), BreakerState::Closed, "the probe is no failure");
+    run(6);
+    assert_eq!(engine.breaker(), BreakerState::Open);
 }
