@@ -1,11 +1,13 @@
 //! Where the PIN of a token comes from.
 
 use core::fmt;
-use std::io::{self, Read as _};
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cryptoki::types::AuthPin;
+use zeroize::Zeroizing;
 
 /// What a URI says of the PIN.
 #[derive(Clone, Debug)]
@@ -60,7 +62,7 @@ pub(crate) enum PinSource {
 }
 
 /// The PIN at each login. Files, variables and functions are asked anew each time, so that a PIN may be changed while the
-/// program runs; a descriptor is read once.
+/// program runs; a descriptor is read once. An empty PIN is none: a token would count it as wrong.
 pub(crate) struct Pins {
     source: PinSource,
     read: Mutex<Option<AuthPin>>,
@@ -76,40 +78,67 @@ impl Pins {
         let from = match &self.source {
             PinSource::Absent => return Ok(None),
             PinSource::Ask(ask) => {
-                let pin = ask().map_err(|error| format!("the function that gives it: {error}"))?;
-                return Ok(Some(pin.into()));
+                let problem =
+                    |error: &dyn fmt::Display| format!("the function that gives it: {error}");
+                let pin = Zeroizing::new(ask().map_err(|error| problem(&error))?);
+                return checked(&pin).map(Some).map_err(|error| problem(&error));
             }
             PinSource::Uri(from) => from,
         };
-        let said = |problem: &dyn fmt::Display| {
-            format!("pin-source={}: {problem}", from.source().unwrap_or_default())
+        let said = |problem: &dyn fmt::Display| match from.source() {
+            Some(source) => format!("pin-source={source}: {problem}"),
+            None => format!("pin-value: {problem}"),
         };
-        let pin = match from {
+        let text = match from {
+            // The URI's reader has checked it.
             PinFrom::Value(pin) => return Ok(Some(pin.clone())),
-            PinFrom::Env(name) => std::env::var(name).map_err(|error| said(&error))?,
-            PinFrom::File(path) => std::fs::read_to_string(path).map_err(|error| said(&error))?,
+            PinFrom::Env(name) => {
+                std::env::var(name).map(Zeroizing::new).map_err(|error| said(&error))?
+            }
+            PinFrom::File(path) => {
+                File::open(path).and_then(read_text).map_err(|error| said(&error))?
+            }
             PinFrom::Fd(number) => {
                 let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
                 if let Some(pin) = &*read {
                     return Ok(Some(pin.clone()));
                 }
-                let mut pin = String::new();
-                std::fs::File::open(format!("/dev/fd/{number}"))
-                    .and_then(|mut file| file.read_to_string(&mut pin))
+                let text = File::open(format!("/dev/fd/{number}"))
+                    .and_then(read_text)
                     .map_err(|error| said(&error))?;
-                let pin = AuthPin::from(line(pin));
+                let pin = checked(&text).map_err(|error| said(&error))?;
                 *read = Some(pin.clone());
                 return Ok(Some(pin));
             }
         };
-        Ok(Some(line(pin).into()))
+        checked(&text).map(Some).map_err(|error| said(&error))
     }
 }
 
+/// More than any PIN has, with the end of its line.
+const LONGEST: usize = 4096;
+
+/// Reads all, and leaves no copy behind: the text never grows out of its memory.
+fn read_text(source: File) -> io::Result<Zeroizing<String>> {
+    let mut text = Zeroizing::new(String::with_capacity(2 * LONGEST));
+    let length = source.take(LONGEST as u64 + 1).read_to_string(&mut text)?;
+    if length > LONGEST {
+        return Err(io::Error::other("it is longer than any PIN"));
+    }
+    Ok(text)
+}
+
 /// The PIN without the end of its line, which editors and `echo` add.
-fn line(mut pin: String) -> String {
-    pin.truncate(pin.trim_end_matches(['\r', '\n']).len());
-    pin
+pub(crate) fn checked(text: &str) -> Result<AuthPin, &'static str> {
+    let pin = text.trim_end_matches(['\r', '\n']);
+    if pin.is_empty() {
+        return Err("it is empty, and a token counts an empty PIN as a wrong one");
+    }
+    if pin.contains(['\r', '\n']) {
+        return Err("it has several lines: the PIN has to stand alone");
+    }
+    // Of this very length, so that it is not copied when it is sealed.
+    Ok(AuthPin::from(pin.to_owned()))
 }
 
 #[cfg(test)]
@@ -135,9 +164,46 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_the_line_is_no_part_of_a_pin() {
-        assert_eq!(line("12 34\r\n".into()), "12 34");
-        assert_eq!(line(" 1 ".into()), " 1 ");
+    fn an_empty_pin_and_one_of_several_lines_are_refused() {
+        for (text, problem) in [("", "empty"), ("\r\n", "empty"), ("1234\n5678\n", "several lines")]
+        {
+            let asked = text.to_owned();
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+            let path = file.path().to_owned();
+            let sources = [
+                PinSource::Ask(Arc::new(move || Ok(asked.clone()))),
+                PinSource::Uri(PinFrom::File(path)),
+            ];
+            for source in sources {
+                let error = Pins::new(source).get().map(drop).unwrap_err();
+                assert!(error.contains(problem), "{text:?}: {error}");
+                assert!(!error.contains("1234"), "{error}");
+            }
+        }
+        assert!(checked("12 34\r\n").is_ok() && checked(" 1 ").is_ok());
+    }
+
+    #[test]
+    fn a_descriptor_is_read_once_and_the_next_reader_of_a_drained_one_gets_an_error() {
+        use std::os::fd::AsRawFd as _;
+
+        let (read, mut write) = io::pipe().unwrap();
+        write.write_all(b"1234\n").unwrap();
+        drop(write);
+        let from = || PinFrom::parse(&format!("fd:{}", read.as_raw_fd())).unwrap();
+        let pins = Pins::new(PinSource::Uri(from()));
+        assert!(pins.get().unwrap().is_some() && pins.get().unwrap().is_some());
+        let error = Pins::new(PinSource::Uri(from())).get().map(drop).unwrap_err();
+        assert!(error.starts_with("pin-source=fd:") && error.contains("empty"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_pin_is_not_read_to_its_end() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(&[b'1'; 2 * LONGEST]).unwrap();
+        let pins = Pins::new(PinSource::Uri(PinFrom::File(file.path().to_owned())));
+        assert!(pins.get().map(drop).unwrap_err().contains("longer than any PIN"));
     }
 
     #[test]

@@ -4,8 +4,10 @@ use core::fmt::{self, Write as _};
 use core::str::FromStr;
 use std::path::{Path, PathBuf};
 
+use zeroize::Zeroizing;
+
 use crate::percent::{Flaw, Part, decode, encode};
-use crate::pin::PinFrom;
+use crate::pin::{PinFrom, checked};
 
 /// The name of a token and of a key in it: a PKCS#11 URI (RFC 7512).
 ///
@@ -188,11 +190,19 @@ impl KeyUri {
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
         let mut read = Self::default();
         let mut seen = Vec::new();
+        // What an error quotes may be a part of the PIN, if that has a separator in it.
+        let has_pin = uri.to_ascii_lowercase().contains("pin-value");
+        let quoted = |text: &str| if has_pin { "...".to_owned() } else { text.to_owned() };
         for (attributes, separator, part) in [(path, ';', Part::Path), (query, '&', Part::Query)] {
             for text in attributes.split(separator).filter(|_| !attributes.is_empty()) {
                 let (name, value) =
-                    text.split_once('=').ok_or_else(|| UriError::NotAnAttribute(text.into()))?;
-                let attribute = known(name)?;
+                    text.split_once('=').ok_or_else(|| UriError::NotAnAttribute(quoted(text)))?;
+                let attribute = known(name).map_err(|error| match error {
+                    UriError::Unknown { attribute } => {
+                        UriError::Unknown { attribute: quoted(&attribute) }
+                    }
+                    error => error,
+                })?;
                 let in_query = matches!(part, Part::Query);
                 if attribute.in_query != in_query {
                     let after = attribute.in_query;
@@ -204,6 +214,10 @@ impl KeyUri {
                 seen.push(attribute.name);
                 let name = attribute.name;
                 let bytes = decode(value, part).map_err(|flaw| match flaw {
+                    Flaw::Character(_) if name == "pin-value" => UriError::Value {
+                        attribute: name,
+                        problem: "has a character that must be written with a percent sign",
+                    },
                     Flaw::Character(character) => {
                         UriError::Character { attribute: name, character }
                     }
@@ -226,7 +240,7 @@ impl KeyUri {
         pin_value_allowed: bool,
     ) -> Result<(), UriError> {
         let name = attribute.name;
-        if bytes.is_empty() && name != "pin-value" {
+        if bytes.is_empty() {
             return Err(value(name, "is empty: give a value or leave it out"));
         }
         if bytes.len() > attribute.longest {
@@ -254,7 +268,11 @@ impl KeyUri {
             }
             "module-path" => self.module_path = Some(text.into()),
             "pin-value" if !pin_value_allowed => return Err(UriError::PinValue),
-            "pin-value" => self.pin = Some(PinFrom::Value(text.into())),
+            "pin-value" => {
+                let pin =
+                    checked(&Zeroizing::new(text)).map_err(|_| value(name, "has several lines"))?;
+                self.pin = Some(PinFrom::Value(pin));
+            }
             _ => {
                 let problem = "is none of file:PATH, env:NAME, fd:NUMBER";
                 self.pin = Some(PinFrom::parse(&text).ok_or_else(|| value(name, problem))?);
@@ -406,6 +424,18 @@ mod tests {
         assert!(!format!("{uri} {uri:?}").contains("geheim"));
         let both = KeyUri::with_pin_value("pkcs11:token=a?pin-value=1&pin-source=env:A");
         assert!(both.unwrap_err().to_string().contains("leave one out"));
+        for uri in [
+            "pkcs11:token=a?pin-value=geh&eim",
+            "pkcs11:token=a?pin-value=geh&eim=1",
+            "pkcs11:token=a?pin-value-geheim",
+            "pkcs11:pin-value=geh;eim",
+            "pkcs11:token=a?pin-value=e{im}",
+            "pkcs11:token=a?pin-value=",
+            "pkcs11:token=a?pin-value=1%0Aeim",
+        ] {
+            let error = KeyUri::with_pin_value(uri).unwrap_err().to_string();
+            assert!(!error.contains("eim") && !error.contains('{'), "{uri}: {error}");
+        }
     }
 
     #[test]
