@@ -64,6 +64,15 @@ pub enum OpenError {
     /// A login might lock the token, so none was tried.
     #[error("the token {0}, so no PIN was given")]
     PinAtRisk(&'static str),
+    /// The token answered the login twice with an error that does not say whether it counted a wrong PIN. The PIN is not given
+    /// a third time.
+    #[error(
+        "the login failed twice ({0}), and the token may have counted a wrong PIN each time, so the PIN is not given again: look at the token"
+    )]
+    LoginFails(String),
+    /// The token was shut down.
+    #[error("the token was shut down: open it anew")]
+    ShutDown,
     /// No private key is like the URI.
     #[error("the token has no private key {wanted}: it has {}", list(found))]
     NoKey {
@@ -125,7 +134,7 @@ pub enum OpenError {
 impl OpenError {
     /// Whether no further login may be tried.
     pub(crate) const fn is_about_the_pin(&self) -> bool {
-        matches!(self, Self::WrongPin(_) | Self::PinAtRisk(_))
+        matches!(self, Self::WrongPin(_) | Self::PinAtRisk(_) | Self::LoginFails(_))
     }
 
     /// Whether a new login may help: without one all private objects are invisible.

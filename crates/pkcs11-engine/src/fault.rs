@@ -80,6 +80,25 @@ impl fmt::Display for Fault {
     }
 }
 
+/// Whether the answer of `C_Login` says that the token has not seen the PIN. After any other error it may have counted it.
+pub(crate) const fn has_not_seen_the_pin(error: &Error) -> bool {
+    use RvError as E;
+    matches!(
+        error,
+        Error::Pkcs11(
+            E::SessionHandleInvalid
+                | E::SessionClosed
+                | E::DeviceRemoved
+                | E::TokenNotPresent
+                | E::TokenNotRecognized
+                | E::SlotIdInvalid
+                | E::CryptokiNotInitialized
+                | E::HostMemory,
+            _
+        )
+    )
+}
+
 /// The function and its answer, without the library's prose.
 fn said(error: &Error) -> String {
     match error {

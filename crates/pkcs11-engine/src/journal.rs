@@ -6,7 +6,6 @@ use std::sync::{Mutex, PoisonError};
 
 use engine_core::LogLimit;
 
-use crate::error::OpenError;
 use crate::fault::{Class, Fault};
 use crate::ladder::Rung;
 
@@ -123,9 +122,15 @@ impl Journal {
         self.signatures.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Counts a failed call. Returns the place of its class.
+    pub(crate) fn count(&self, class: Class) -> usize {
+        let place = Class::ALL.iter().position(|other| *other == class).unwrap_or(0);
+        self.failures[place].fetch_add(1, Ordering::Relaxed);
+        place
+    }
+
     pub(crate) fn failed(&self, now: Duration, fault: &Fault) {
-        let class = Class::ALL.iter().position(|class| *class == fault.class).unwrap_or(0);
-        self.failures[class].fetch_add(1, Ordering::Relaxed);
+        let class = self.count(fault.class);
         if let Some(held_back) = self.complaints[class].admit(now) {
             let (token, class, error) = (&*self.token, fault.class.name(), &*fault.text);
             tracing::warn!(token, class, error, held_back, "pkcs11.failed");
@@ -142,23 +147,20 @@ impl Journal {
 
     pub(crate) fn resting(&self, now: Duration, rest: Duration, error: &str) {
         self.rests.fetch_add(1, Ordering::Relaxed);
-        self.set_back(error.to_owned());
         if let Some(held_back) = self.rest_lines.admit(now) {
             let (token, rest_ms) = (&*self.token, rest.as_millis() as u64);
             tracing::warn!(token, error, rest_ms, held_back, "pkcs11.resting");
         }
     }
 
-    pub(crate) fn stopped(&self, error: &OpenError) {
-        let class = Class::ALL.iter().position(|class| *class == Class::Pin).unwrap_or(0);
-        self.failures[class].fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn stopped(&self, error: &str) {
         let token = &*self.token;
-        tracing::error!(token, %error, "pkcs11.stopped");
-        self.set_back(error.to_string());
+        tracing::error!(token, error, "pkcs11.stopped");
     }
 
-    fn set_back(&self, text: String) {
-        *self.last_setback.lock().unwrap_or_else(PoisonError::into_inner) = text;
+    /// Keeps why requests will fail. To be called before the ladder is told, which other threads see at once.
+    pub(crate) fn set_back(&self, text: &str) {
+        text.clone_into(&mut self.last_setback.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
     /// Why the last recovery did not help.

@@ -142,9 +142,14 @@ impl Ladder {
         }
     }
 
+    /// Whether what was learnt in this epoch holds: it is the present one, and no thread climbs.
+    pub(crate) fn serves_in(&self, epoch: Epoch) -> bool {
+        epoch == self.epoch && self.stage == Stage::Serving
+    }
+
     /// A signature succeeded.
     pub(crate) fn signed(&mut self, epoch: Epoch) {
-        if epoch == self.epoch && self.stage == Stage::Serving {
+        if self.serves_in(epoch) {
             (self.unproven, self.rests, self.unclear) = (None, 0, 0);
         }
     }
@@ -171,7 +176,7 @@ impl Ladder {
             Class::Busy => return AfterFailure::Later(BUSY),
             _ => {}
         }
-        if epoch != self.epoch || self.stage != Stage::Serving {
+        if !self.serves_in(epoch) {
             return AfterFailure::Again;
         }
         let rung = match class {

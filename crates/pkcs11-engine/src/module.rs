@@ -122,18 +122,28 @@ impl Module {
     }
 
     /// Finalizes and initializes the module, unless another thread has done so since `seen`. Waits at most `patience` for
-    /// the calls of others.
+    /// the calls of others. What another part of the process has initialized is not finalized.
     pub(crate) fn restart(&self, seen: u64, patience: Duration) -> Result<(), OpenError> {
+        let mut owner = lock(&self.owner);
+        if owner.users == 0 {
+            return Err(OpenError::ShutDown);
+        }
+        let by_another = owner.by_another;
         let restarted = self.gate.alone(Some(seen), patience, |up| {
-            if up {
+            if up && !by_another {
                 // It fails if the module is broken, and then initializing is all that may help.
                 let _ = self.library.clone().finalize();
             }
             let begun = self.initialize();
-            (begun.is_ok(), begun.map(drop))
+            (begun.is_ok(), begun)
         });
         match restarted {
-            Ok(restarted) => restarted.unwrap_or(Ok(())),
+            Ok(None) => Ok(()),
+            // Another part of the process may have been faster: then it is not ours to finalize.
+            Ok(Some(begun)) => {
+                owner.by_another = begun?;
+                Ok(())
+            }
             Err(InTheWay(n)) => Err(OpenError::Token(format!(
                 "{n} calls of the module have not returned, so it cannot be finalized"
             ))),

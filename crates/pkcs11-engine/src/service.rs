@@ -43,13 +43,17 @@ pub(crate) struct Service {
     pub(crate) journal: Journal,
 }
 
-/// The keys by their names, and their handles in one epoch.
+/// The keys by their names, and their handles since one login.
 #[derive(Default)]
 struct Keys {
     uris: BTreeMap<Arc<str>, KeyUri>,
-    epoch: Epoch,
+    since: Since,
     handles: BTreeMap<Arc<str>, ObjectHandle>,
 }
+
+/// A login, of which handles are worth something: the module's generation, since another token's recovery may have begun a new
+/// one, and the epoch.
+type Since = (u64, Epoch);
 
 /// How many times a request is tried. Each time something has been done about its failure.
 const MOST_TRIES: usize = 5;
@@ -108,6 +112,7 @@ impl Service {
     ) -> Result<R, OpenError> {
         let once = || {
             let account = lock(&self.account);
+            account.lasts()?;
             let inside = self.module.enter().map_err(token)?;
             look(account.session(&inside).map_err(token)?)
         };
@@ -147,7 +152,8 @@ impl Service {
                 Next::Wait => break,
             };
             let fault = match self.try_to_sign(epoch, work) {
-                Ok(signature) => {
+                Ok(None) => continue,
+                Ok(Some(signature)) => {
                     if self.unproven.load(Ordering::Acquire) {
                         let mut ladder = lock(&self.ladder);
                         ladder.signed(epoch);
@@ -159,6 +165,10 @@ impl Service {
                 Err(fault) => fault,
             };
             self.journal.failed(self.now(), &fault);
+            let is_about_the_pin = fault.class == Class::Pin;
+            if is_about_the_pin {
+                self.journal.set_back(&fault.text);
+            }
             let after = {
                 let mut ladder = lock(&self.ladder);
                 let after = ladder.failed(self.now(), epoch, fault.class, last.is_none());
@@ -169,7 +179,12 @@ impl Service {
                 AfterFailure::Again => {}
                 AfterFailure::Climb(rung) => self.climb(rung),
                 AfterFailure::Later(time) => return Err(SignError::retry_after(time, fault)),
-                AfterFailure::Refuse => return Err(SignError::permanent(fault)),
+                AfterFailure::Refuse => {
+                    if is_about_the_pin {
+                        self.journal.stopped(&fault.text);
+                    }
+                    return Err(SignError::permanent(fault));
+                }
             }
             last = Some(fault);
         }
@@ -194,14 +209,19 @@ impl Service {
         }
     }
 
-    fn try_to_sign(&self, epoch: Epoch, work: &SigningWork) -> Result<Vec<u8>, Fault> {
+    /// `None` if the epoch is over.
+    fn try_to_sign(&self, epoch: Epoch, work: &SigningWork) -> Result<Option<Vec<u8>>, Fault> {
         let Some((mechanism, data)) = request(work) else {
             return Err(Fault::new(Class::Request, "PKCS#11 has no mechanism for this scheme"));
         };
         let (mut lease, inside) = self.session()?;
+        if !lock(&self.ladder).serves_in(epoch) {
+            return Ok(None);
+        }
+        let since = (inside.generation, epoch);
         let signed = match &lease.session {
             Some(own) => own.usable(&inside).and_then(|session| {
-                let key = self.handle(session, epoch, work.key_id())?;
+                let key = self.handle(session, since, work.key_id())?;
                 let signed = session.sign(&mechanism, key, &data);
                 signed.map_err(|error| Fault::of(&error, During::Sign))
             }),
@@ -212,9 +232,13 @@ impl Service {
                 let length = raw.len();
                 let no_signature = || format!("an answer of {length} bytes is no signature");
                 encoded(work.scheme(), raw)
+                    .map(Some)
                     .ok_or_else(|| Fault::new(Class::Unclear, no_signature()))
             }
             Err(fault) => {
+                if fault.class != Class::Busy {
+                    lock(&self.keys).handles.remove(work.key_id());
+                }
                 if !matches!(fault.class, Class::Login | Class::Busy) {
                     lease.discard(&inside);
                 }
@@ -249,10 +273,10 @@ impl Service {
     }
 
     /// The handle of a key. It dies with the login.
-    fn handle(&self, session: &Session, epoch: Epoch, name: &str) -> Result<ObjectHandle, Fault> {
+    fn handle(&self, session: &Session, since: Since, name: &str) -> Result<ObjectHandle, Fault> {
         let (name, uri) = {
             let keys = lock(&self.keys);
-            if keys.epoch == epoch
+            if keys.since == since
                 && let Some(handle) = keys.handles.get(name)
             {
                 return Ok(*handle);
@@ -276,11 +300,11 @@ impl Service {
             }
         };
         let mut keys = lock(&self.keys);
-        if keys.epoch < epoch {
-            keys.epoch = epoch;
+        if keys.since < since {
+            keys.since = since;
             keys.handles.clear();
         }
-        if keys.epoch == epoch {
+        if keys.since == since {
             keys.handles.insert(name, handle);
         }
         Ok(handle)
@@ -302,20 +326,21 @@ impl Service {
 
     fn stand_on(&self, rung: Rung) -> Result<(), OpenError> {
         let mut account = lock(&self.account);
+        account.lasts()?;
         if rung == Rung::Module {
             let generation = account.generation();
             drop(account.take_anchor());
             self.module.restart(generation, self.patience)?;
         }
-        let inside = self.module.enter().map_err(token)?;
         if rung >= Rung::Sessions {
+            let inside = self.module.enter().map_err(token)?;
             let (_, idle) = self.sessions.begin_round();
             for session in idle.into_iter().chain(account.take_anchor()) {
                 session.close(&inside);
             }
         }
-        let slot = account.log_in(self.module, &inside)?;
-        *lock(&self.slot) = slot;
+        *lock(&self.slot) = account.log_in(self.module)?;
+        let inside = self.module.enter().map_err(token)?;
         // A login is believed when a key is seen: the state that a session shows may be remembered from before.
         let session = account.session(&inside).map_err(token)?;
         let uris: Vec<KeyUri> = lock(&self.keys).uris.values().cloned().collect();
@@ -331,9 +356,10 @@ impl Service {
         }
     }
 
-    /// Closes all sessions, which also logs out. No thread signs any more.
+    /// Closes all sessions, which also logs out. No thread signs any more, and none recovers the token.
     pub(crate) fn close(&self) {
         let mut account = lock(&self.account);
+        account.end();
         let Ok(inside) = self.module.enter() else { return };
         let (_, idle) = self.sessions.begin_round();
         for session in idle.into_iter().chain(account.take_anchor()) {
@@ -360,27 +386,39 @@ impl Drop for Climb<'_> {
     fn drop(&mut self) {
         let service = self.service;
         let now = service.now();
-        let mut ladder = lock(&service.ladder);
-        match self.outcome.take() {
-            Some(Ok(rung)) => {
-                ladder.climbed(rung);
-                service.journal.recovered(now, rung);
-            }
-            Some(Err(error)) if error.is_about_the_pin() => {
-                ladder.stop();
-                service.journal.stopped(&error);
-            }
-            Some(Err(error)) => {
-                let rest = ladder.fell(now);
-                service.journal.resting(now, rest, &error.to_string());
-            }
-            None => {
-                let rest = ladder.fell(now);
-                service.journal.resting(now, rest, "the recovery panicked");
-            }
+        let outcome = self
+            .outcome
+            .take()
+            .unwrap_or_else(|| Err(OpenError::Token("the recovery panicked".into())));
+        // A thread that finds the token at rest reads the reason.
+        let error = outcome.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        match &outcome {
+            Ok(_) => lock(&service.keys).handles.clear(),
+            Err(_) => service.journal.set_back(&error),
         }
+        let mut ladder = lock(&service.ladder);
+        let rest = match &outcome {
+            Ok(rung) => {
+                ladder.climbed(*rung);
+                None
+            }
+            Err(error) if error.is_about_the_pin() => {
+                ladder.stop();
+                None
+            }
+            Err(_) => Some(ladder.fell(now)),
+        };
         service.unproven.store(ladder.is_unproven(), Ordering::Release);
         drop(ladder);
         service.settled.notify_all();
+        // With no lock held: a subscriber may ask for the token's figures.
+        match (outcome, rest) {
+            (Ok(rung), _) => service.journal.recovered(now, rung),
+            (Err(_), Some(rest)) => service.journal.resting(now, rest, &error),
+            (Err(_), None) => {
+                service.journal.count(Class::Pin);
+                service.journal.stopped(&error);
+            }
+        }
     }
 }

@@ -2,14 +2,13 @@
 
 use core::fmt;
 use core::pin::pin;
-use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll};
 use core::time::Duration;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, mpsc};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
-use std::thread::{self, Thread};
+use std::thread::{self, JoinHandle, Thread};
 use std::time::Instant;
 
 use engine_core::{BreakerPolicy, DeviceError, EngineError, Shutdown, ThreadPoolBuilder};
@@ -39,7 +38,33 @@ pub struct Token {
     pool: KeyPool,
     uri: KeyUri,
     self_test: bool,
-    ended: AtomicBool,
+    end: Arc<End>,
+}
+
+/// The end of a token. Its calls may take longer than one caller waits; another caller goes on waiting.
+#[derive(Default)]
+struct End {
+    state: Mutex<EndState>,
+    reached: Condvar,
+}
+
+#[derive(Default)]
+struct EndState {
+    /// The thread that closes the sessions, once it was started.
+    closing: Option<JoinHandle<()>>,
+    was_started: bool,
+    ended: Option<Ended>,
+}
+
+impl End {
+    fn lock(&self) -> MutexGuard<'_, EndState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reach(&self, ended: Ended) {
+        self.lock().ended = Some(ended);
+        self.reached.notify_all();
+    }
 }
 
 /// Builds a [`Token`].
@@ -78,7 +103,8 @@ impl From<Vec<CertificateDer<'static>>> for Chain {
 pub enum Ended {
     /// All sessions are closed and the module is finalized. The process may end as it likes.
     Finalized,
-    /// All sessions are closed; the module serves another token or another part of the process, which finalizes it.
+    /// All sessions are closed, and the module is still initialized: it serves another token or another part of the process,
+    /// which finalizes it, or it refused to be finalized.
     InUse,
     /// This number of calls has not returned. Most modules crash when the process ends by `exit`, or by the return of `main`,
     /// during a call: end it with `_exit`.
@@ -224,33 +250,38 @@ impl Token {
     /// Ends the token: refuses new signatures at once, lets those under way finish until `deadline`, closes the sessions, and
     /// finalizes the module if nothing else uses it, and never during a call. Blocks until then. Do not call it on a thread
     /// of a runtime that runs handshakes.
+    ///
+    /// After [`Ended::Stuck`] it may be called again, which waits again. Called after the end it says once more how that went.
     pub fn shutdown_blocking(&self, deadline: Duration) -> Ended {
         let until = Instant::now().checked_add(deadline);
         if let Shutdown::Stuck { n } = self.pool.shutdown_blocking(deadline) {
             return Ended::Stuck { calls: n };
         }
-        if self.ended.swap(true, Ordering::AcqRel) {
-            return Ended::InUse;
+        let mut state = self.end.lock();
+        if !state.was_started {
+            let (service, end) = (Arc::clone(&self.service), Arc::clone(&self.end));
+            // Also these calls may never return.
+            let closing = thread::Builder::new().name("pkcs11-end".into()).spawn(move || {
+                service.close();
+                let finalized = service.module().leave();
+                end.reach(if finalized { Ended::Finalized } else { Ended::InUse });
+            });
+            let Ok(closing) = closing else { return Ended::Stuck { calls: 0 } };
+            (state.was_started, state.closing) = (true, Some(closing));
         }
-        let (ended, end) = mpsc::channel();
-        let service = Arc::clone(&self.service);
-        // Also these calls may never return.
-        let closing = thread::Builder::new().name("pkcs11-end".into()).spawn(move || {
-            service.close();
-            let finalized = service.module().leave();
-            // The caller may have stopped waiting.
-            let _ = ended.send(if finalized { Ended::Finalized } else { Ended::InUse });
-        });
-        let Ok(closing) = closing else { return Ended::Stuck { calls: 0 } };
         let left = until.map_or(deadline, |until| until.saturating_duration_since(Instant::now()));
-        match end.recv_timeout(left.max(SHORTEST_END)) {
-            Ok(end) => {
-                // It has nothing left to do. An end by a panic has been reported.
-                let _ = closing.join();
-                end
-            }
-            Err(_) => Ended::Stuck { calls: 1 },
+        let waited = self
+            .end
+            .reached
+            .wait_timeout_while(state, left.max(SHORTEST_END), |state| state.ended.is_none());
+        let mut state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        let Some(ended) = state.ended else { return Ended::Stuck { calls: 1 } };
+        if let Some(closing) = state.closing.take() {
+            drop(state);
+            // It has nothing left to do.
+            let _ = closing.join();
         }
+        ended
     }
 }
 
@@ -344,8 +375,8 @@ impl TokenBuilder {
         let mut of_token = self.uri.clone();
         (of_token.object, of_token.id) = (None, None);
         let mut account = Account::new(of_token, pins, self.despite_wrong_pin);
+        let slot = account.log_in(module)?;
         let inside = module.enter().map_err(|fault| OpenError::Token(fault.text))?;
-        let slot = account.log_in(module, &inside)?;
         let limit = account.session_limit(module)?;
         drop(inside);
         let limit = limit.unwrap_or(usize::MAX);
@@ -374,7 +405,7 @@ impl TokenBuilder {
             .breaker(BreakerPolicy::default().failures(u32::MAX))
             .accelerator(Arc::new(device))?;
         let (uri, self_test) = (self.uri, self.self_test);
-        Ok(Token { service, pool, uri, self_test, ended: AtomicBool::new(false) })
+        Ok(Token { service, pool, uri, self_test, end: Arc::default() })
     }
 }
 

@@ -105,6 +105,100 @@ fn a_pin_that_changes_while_the_key_serves_stops_all_threads_at_once_until_a_per
     );
 }
 
+#[test]
+fn a_login_that_fails_for_an_unknown_reason_is_tried_twice_and_then_stops_the_token() {
+    let test =
+        "faults::a_login_that_fails_for_an_unknown_reason_is_tried_twice_and_then_stops_the_token";
+    in_own_process(test, |world| {
+        let page = Page::new(world.dir());
+        let Some(module) = shim::module(world.dir()) else { return };
+        let token = world.builder(&module, "p256").open().unwrap();
+        let key = token.key(world.chain("p256")).unwrap();
+        let crowd = crowd(world, &key, "p256");
+        log_out(world, &module);
+        let before = page.get(Word::Logins);
+        page.set(Word::FailLogin, 5); // CKR_GENERAL_ERROR
+        assert_eq!(crowd.run(32).len(), 32);
+        assert_eq!(page.get(Word::Logins), before + 2, "the token may have counted each of them");
+        assert!(token.stats().is_stopped);
+        page.set(Word::FailLogin, 0);
+        assert_eq!(crowd.run(4).len(), 4);
+        assert_eq!(page.get(Word::Logins), before + 2);
+        token.resume();
+        assert_eq!(crowd.run(16), [""; 0]);
+        assert_eq!(page.get(Word::Logins), before + 3);
+        // An error before the token has seen the PIN stops nothing.
+        log_out(world, &module);
+        page.set(Word::FailLogin, 0xB3); // CKR_SESSION_HANDLE_INVALID
+        let failed = crowd.begin(8);
+        crowd.run_until(|| token.stats().rests > 2);
+        page.set(Word::FailLogin, 0);
+        assert_eq!(crowd.end(failed), [""; 0], "{:?}", token.stats());
+        assert!(!token.stats().is_stopped);
+        assert_nothing_left(&token);
+        end(&token);
+    });
+}
+
+#[test]
+fn an_empty_pin_is_not_given() {
+    in_own_process("faults::an_empty_pin_is_not_given", |world| {
+        let page = Page::new(world.dir());
+        let Some(module) = shim::module(world.dir()) else { return };
+        let builder = || world.builder(&module, "p256");
+        let refused = builder().pin(|| Ok(String::new())).open().map(drop).unwrap_err();
+        assert!(matches!(refused, OpenError::NoPin(_)), "{refused}");
+        assert_eq!(page.get(Word::Logins), 0);
+        end(&builder().open().unwrap());
+    });
+}
+
+#[test]
+fn a_token_that_was_shut_down_is_not_started_again_by_its_keys() {
+    in_own_process(
+        "faults::a_token_that_was_shut_down_is_not_started_again_by_its_keys",
+        |world| {
+            let page = Page::new(world.dir());
+            let Some(module) = shim::module(world.dir()) else { return };
+            let open = || world.builder(&module, "p256").open().unwrap();
+            let token = open();
+            drop(token.key(world.chain("p256")).unwrap());
+            end(&token);
+            let logins = page.get(Word::Logins);
+            let refused = token.key(world.chain("p256")).map(drop).unwrap_err();
+            assert!(matches!(refused, OpenError::ShutDown), "{refused}");
+            // Also while another token has the module initialized.
+            let other = open();
+            let refused = token.key(world.chain("p256")).map(drop).unwrap_err();
+            assert!(matches!(refused, OpenError::ShutDown), "{refused}");
+            assert_eq!(page.get(Word::Logins), logins + 1);
+            // The end is told as often as it is asked for, and the other token is untouched by it.
+            end(&token);
+            drop(other.key(world.chain("p256")).unwrap());
+            end(&other);
+        },
+    );
+}
+
+#[test]
+fn a_second_shutdown_waits_for_what_the_first_one_is_stuck_in() {
+    in_own_process("faults::a_second_shutdown_waits_for_what_the_first_one_is_stuck_in", |world| {
+        let page = Page::new(world.dir());
+        let Some(module) = shim::module(world.dir()) else { return };
+        let token = world.builder(&module, "p256").open().unwrap();
+        page.set(Word::BlockClose, 1);
+        for _ in 0..2 {
+            let stuck = token.shutdown_blocking(Duration::ZERO);
+            assert_eq!(stuck, Ended::Stuck { calls: 1 });
+        }
+        assert_eq!((page.get(Word::Closing), page.get(Word::Finalizes)), (1, 0));
+        page.set(Word::BlockClose, 0);
+        end(&token);
+        end(&token);
+        assert_eq!(page.get(Word::Finalizes), 1);
+    });
+}
+
 /// Logs the whole process out, as another part of it may do.
 fn log_out(world: &World, module: &std::path::Path) {
     let other = Pkcs11::new(module).unwrap();

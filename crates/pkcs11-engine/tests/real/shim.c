@@ -19,13 +19,14 @@ struct list { unsigned char version[2]; function functions[68]; };
 enum { Finalize = 1, GetTokenInfo = 6, OpenSession = 12, CloseSession = 13, Login = 18, Sign = 43 };
 
 /* Words of the page; shim.rs has the same. */
-enum { LOGINS, SIGNS, FINALIZES, INSIDE, BLOCK, GARBAGE, DELAY_US, SESSIONS, SESSIONS_TOLD, FAIL_SIGN, CRASH_AT_EXIT, SESSIONS_NOW };
+enum { LOGINS, SIGNS, FINALIZES, INSIDE, BLOCK, GARBAGE, DELAY_US, SESSIONS, SESSIONS_TOLD, FAIL_SIGN, CRASH_AT_EXIT, SESSIONS_NOW, FAIL_LOGIN, BLOCK_CLOSE, CLOSING };
 
 static volatile CK_ULONG *page;
 static struct list real, ours;
 
 static CK_RV login(CK_ULONG session, CK_ULONG user, void *pin, CK_ULONG length) {
     __sync_fetch_and_add(&page[LOGINS], 1);
+    if (page[FAIL_LOGIN]) return page[FAIL_LOGIN];
     return real.functions[Login](session, user, pin, length);
 }
 
@@ -46,7 +47,10 @@ static CK_RV open_session(CK_ULONG slot, CK_ULONG flags, void *a, void *b, CK_UL
 }
 
 static CK_RV close_session(CK_ULONG session) {
+    __sync_fetch_and_add(&page[CLOSING], 1);
+    while (page[BLOCK_CLOSE]) usleep(1000);
     CK_RV rv = real.functions[CloseSession](session);
+    __sync_fetch_and_sub(&page[CLOSING], 1);
     if (page[SESSIONS] && rv == 0) __sync_fetch_and_sub(&page[SESSIONS_NOW], 1);
     return rv;
 }

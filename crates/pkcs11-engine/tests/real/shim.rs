@@ -29,6 +29,12 @@ pub(crate) enum Word {
     CrashAtExit,
     /// Sessions that are open, while there is a limit.
     SessionsNow,
+    /// What `C_Login` answers.
+    FailLogin,
+    /// `C_CloseSession` does not return while this is not zero.
+    BlockClose,
+    /// Threads in `C_CloseSession`.
+    Closing,
 }
 
 /// The page that the module reads and writes.
