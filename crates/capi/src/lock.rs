@@ -82,6 +82,17 @@ impl<T> Drop for Held<'_, T> {
 mod tests {
     use super::*;
 
+    /// Does not compile if two of these implementations fit.
+    #[test]
+    fn a_held_value_is_not_for_two_threads_to_look_at() {
+        trait NotSync<A> {
+            fn is_checked() {}
+        }
+        impl<T> NotSync<()> for T {}
+        impl<T: Sync> NotSync<u8> for T {}
+        <Held<'_, u64> as NotSync<_>>::is_checked();
+    }
+
     #[test]
     fn threads_that_add_at_once_lose_nothing() {
         let count = Locked::<u64>::default();
