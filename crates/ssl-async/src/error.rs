@@ -68,12 +68,16 @@ impl core::fmt::Display for ClosedDuring {
     }
 }
 
-/// For code that takes `io::Error`. `get_ref` and `downcast_ref` give the session's error back.
+/// For code that takes `io::Error`. The transport's error is itself. `get_ref` and `downcast_ref` find rustls's error, as in
+/// tokio-rustls, and any other as an `SslError`.
 impl From<SslError> for io::Error {
     fn from(error: SslError) -> Self {
-        let kind = match &error {
-            SslError::Io(inner) => inner.kind(),
-            SslError::Tls(_) => io::ErrorKind::InvalidData,
+        let kind = match error {
+            SslError::Io(inner) => {
+                return Arc::try_unwrap(inner)
+                    .unwrap_or_else(|inner| Self::new(inner.kind(), SslError::Io(inner)));
+            }
+            SslError::Tls(error) => return Self::new(io::ErrorKind::InvalidData, error),
             SslError::PeerClosed(_) => io::ErrorKind::UnexpectedEof,
             SslError::TimedOut(_) => io::ErrorKind::TimedOut,
             SslError::ShutDown => io::ErrorKind::BrokenPipe,

@@ -138,6 +138,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
     ) -> Poll<io::Result<usize>> {
         // The peer ignores records after our `close_notify`.
         if self.shut_down {
+            if is_empty {
+                return Poll::Ready(Ok(0));
+            }
             return Poll::Ready(Err(SslError::ShutDown.into()));
         }
         loop {

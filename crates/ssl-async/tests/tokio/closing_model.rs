@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use ssl_async::task::{Shards, TlsAcceptor, TlsConnector, TlsStream};
-use ssl_async::{Parking, SslError};
+use ssl_async::{Parking, SslError, TlsError};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use crate::peer_bytes::clear;
@@ -147,7 +147,11 @@ async fn read_all(tls: &mut TlsStream<TaskWire>, read: &mut Vec<u8>) -> Outcome 
             Ok(n) => read.extend_from_slice(&buffer[..n]),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break Outcome::Truncated,
             Err(error) => {
-                match error.get_ref().and_then(|inner| inner.downcast_ref::<SslError>()) {
+                let inner = error.get_ref();
+                if let Some(error) = inner.and_then(|inner| inner.downcast_ref::<TlsError>()) {
+                    break Outcome::from(&SslError::Tls(error.clone()));
+                }
+                match inner.and_then(|inner| inner.downcast_ref::<SslError>()) {
                     Some(error) => break Outcome::from(error),
                     None => break Outcome::Io,
                 }

@@ -1,0 +1,323 @@
+//! The libraries that are compared, behind one trait.
+
+use std::io;
+use std::sync::Arc;
+
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::{PrivateKeyDer, ServerName};
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, Connection, RootCertStore, ServerConfig};
+use ssl_async::{Parking, replayable, task};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream};
+
+/// What a program calls that serves and connects with TLS on tokio.
+pub(crate) trait Library {
+    const NAME: &'static str;
+    type Stream: AsyncRead + AsyncWrite + AsyncBufRead + Unpin;
+
+    /// The cryptography of a server's configuration.
+    fn provider() -> CryptoProvider {
+        aws_lc_rs::default_provider()
+    }
+
+    async fn accept(config: Arc<ServerConfig>, io: DuplexStream) -> io::Result<Self::Stream>;
+    async fn connect(config: Arc<ClientConfig>, io: DuplexStream) -> io::Result<Self::Stream>;
+
+    /// Connects and sends `data`, early if the server takes it.
+    async fn connect_early(
+        config: Arc<ClientConfig>,
+        io: DuplexStream,
+        data: &[u8],
+    ) -> io::Result<Self::Stream>;
+
+    /// Whether the transport comes back with the error.
+    async fn gives_the_transport_back(config: Arc<ServerConfig>, io: DuplexStream) -> bool;
+
+    /// The host that the hello names, before there is a configuration; then the rest of the handshake.
+    async fn read_hello(
+        io: DuplexStream,
+        config: Arc<ServerConfig>,
+    ) -> io::Result<(Option<String>, Self::Stream)>;
+
+    /// The first `len` bytes that the transport has after the connection has been taken off it.
+    async fn behind(stream: Self::Stream, len: usize) -> io::Result<Vec<u8>>;
+
+    fn early_data(stream: &mut Self::Stream) -> Vec<u8>;
+    fn alpn(stream: &Self::Stream) -> Option<Vec<u8>>;
+}
+
+pub(crate) struct TokioRustls;
+
+impl Library for TokioRustls {
+    const NAME: &'static str = "tokio-rustls";
+    type Stream = tokio_rustls::TlsStream<DuplexStream>;
+
+    async fn accept(config: Arc<ServerConfig>, io: DuplexStream) -> io::Result<Self::Stream> {
+        Ok(tokio_rustls::TlsAcceptor::from(config).accept(io).await?.into())
+    }
+
+    async fn connect(config: Arc<ClientConfig>, io: DuplexStream) -> io::Result<Self::Stream> {
+        Ok(tokio_rustls::TlsConnector::from(config).connect(localhost(), io).await?.into())
+    }
+
+    async fn connect_early(
+        config: Arc<ClientConfig>,
+        io: DuplexStream,
+        data: &[u8],
+    ) -> io::Result<Self::Stream> {
+        let connector = tokio_rustls::TlsConnector::from(config).early_data(true);
+        let mut stream = connector.connect(localhost(), io).await?;
+        stream.write_all(data).await?;
+        stream.flush().await?;
+        Ok(stream.into())
+    }
+
+    async fn gives_the_transport_back(config: Arc<ServerConfig>, io: DuplexStream) -> bool {
+        let accept = tokio_rustls::TlsAcceptor::from(config).accept(io);
+        match accept.into_fallible().await {
+            Ok(_) => false,
+            Err((_, mut io)) => io.write_all(b"still here").await.is_ok(),
+        }
+    }
+
+    async fn read_hello(
+        io: DuplexStream,
+        config: Arc<ServerConfig>,
+    ) -> io::Result<(Option<String>, Self::Stream)> {
+        let acceptor = rustls::server::Acceptor::default();
+        let start = tokio_rustls::LazyConfigAcceptor::new(acceptor, io).await?;
+        let name = start.client_hello().server_name().map(str::to_owned);
+        Ok((name, start.into_stream(config).await?.into()))
+    }
+
+    async fn behind(stream: Self::Stream, len: usize) -> io::Result<Vec<u8>> {
+        let mut io = match stream {
+            tokio_rustls::TlsStream::Client(stream) => stream.into_inner().0,
+            tokio_rustls::TlsStream::Server(stream) => stream.into_inner().0,
+        };
+        let mut bytes = vec![0; len];
+        io.read_exact(&mut bytes).await?;
+        Ok(bytes)
+    }
+
+    fn early_data(stream: &mut Self::Stream) -> Vec<u8> {
+        let tokio_rustls::TlsStream::Server(stream) = stream else { return Vec::new() };
+        let mut bytes = Vec::new();
+        if let Some(mut early) = stream.get_mut().1.early_data() {
+            io::Read::read_to_end(&mut early, &mut bytes).unwrap();
+        }
+        bytes
+    }
+
+    fn alpn(stream: &Self::Stream) -> Option<Vec<u8>> {
+        stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec)
+    }
+}
+
+/// This crate, with handshakes on fibers.
+pub(crate) struct OnFiber;
+/// This crate, with handshakes by replay.
+pub(crate) struct ByReplay;
+
+impl Library for OnFiber {
+    const NAME: &'static str = "ssl-async on a fiber";
+    type Stream = task::TlsStream<DuplexStream>;
+
+    async fn accept(config: Arc<ServerConfig>, io: DuplexStream) -> io::Result<Self::Stream> {
+        Ok(acceptor(config, Parking::Fiber).accept(io).await?)
+    }
+
+    async fn connect(config: Arc<ClientConfig>, io: DuplexStream) -> io::Result<Self::Stream> {
+        connect(config, io).await
+    }
+
+    async fn connect_early(
+        config: Arc<ClientConfig>,
+        io: DuplexStream,
+        data: &[u8],
+    ) -> io::Result<Self::Stream> {
+        connect_early(config, io, data).await
+    }
+
+    async fn gives_the_transport_back(config: Arc<ServerConfig>, io: DuplexStream) -> bool {
+        gives_the_transport_back(acceptor(config, Parking::Fiber), io).await
+    }
+
+    async fn read_hello(
+        io: DuplexStream,
+        config: Arc<ServerConfig>,
+    ) -> io::Result<(Option<String>, Self::Stream)> {
+        read_hello(acceptor(config, Parking::Fiber), io).await
+    }
+
+    async fn behind(stream: Self::Stream, len: usize) -> io::Result<Vec<u8>> {
+        behind(stream, len).await
+    }
+
+    fn early_data(stream: &mut Self::Stream) -> Vec<u8> {
+        early_data(stream)
+    }
+
+    fn alpn(stream: &Self::Stream) -> Option<Vec<u8>> {
+        alpn(stream)
+    }
+}
+
+impl Library for ByReplay {
+    const NAME: &'static str = "ssl-async by replay";
+    type Stream = task::TlsStream<DuplexStream>;
+
+    fn provider() -> CryptoProvider {
+        replayable(aws_lc_rs::default_provider())
+    }
+
+    async fn accept(config: Arc<ServerConfig>, io: DuplexStream) -> io::Result<Self::Stream> {
+        Ok(acceptor(config, Parking::Auto).accept(io).await?)
+    }
+
+    async fn connect(config: Arc<ClientConfig>, io: DuplexStream) -> io::Result<Self::Stream> {
+        connect(config, io).await
+    }
+
+    async fn connect_early(
+        config: Arc<ClientConfig>,
+        io: DuplexStream,
+        data: &[u8],
+    ) -> io::Result<Self::Stream> {
+        connect_early(config, io, data).await
+    }
+
+    async fn gives_the_transport_back(config: Arc<ServerConfig>, io: DuplexStream) -> bool {
+        gives_the_transport_back(acceptor(config, Parking::Auto), io).await
+    }
+
+    async fn read_hello(
+        io: DuplexStream,
+        config: Arc<ServerConfig>,
+    ) -> io::Result<(Option<String>, Self::Stream)> {
+        read_hello(acceptor(config, Parking::Auto), io).await
+    }
+
+    async fn behind(stream: Self::Stream, len: usize) -> io::Result<Vec<u8>> {
+        behind(stream, len).await
+    }
+
+    fn early_data(stream: &mut Self::Stream) -> Vec<u8> {
+        early_data(stream)
+    }
+
+    fn alpn(stream: &Self::Stream) -> Option<Vec<u8>> {
+        alpn(stream)
+    }
+}
+
+fn acceptor(config: Arc<ServerConfig>, parking: Parking) -> task::TlsAcceptor {
+    task::TlsAcceptor::from(config).parking(parking)
+}
+
+type OurStream = task::TlsStream<DuplexStream>;
+
+async fn connect(config: Arc<ClientConfig>, io: DuplexStream) -> io::Result<OurStream> {
+    Ok(task::TlsConnector::from(config).connect(localhost(), io).await?)
+}
+
+async fn connect_early(
+    config: Arc<ClientConfig>,
+    io: DuplexStream,
+    data: &[u8],
+) -> io::Result<OurStream> {
+    Ok(task::TlsConnector::from(config).connect(localhost(), io).early_data(data).await?)
+}
+
+async fn gives_the_transport_back(acceptor: task::TlsAcceptor, io: DuplexStream) -> bool {
+    match acceptor.accept(io).into_fallible().await {
+        Ok(_) => false,
+        Err((_, mut io)) => io.write_all(b"still here").await.is_ok(),
+    }
+}
+
+async fn read_hello(
+    acceptor: task::TlsAcceptor,
+    io: DuplexStream,
+) -> io::Result<(Option<String>, OurStream)> {
+    let start = task::StartHandshake::read(io).await?;
+    let name = start.client_hello().server_name().map(str::to_owned);
+    Ok((name, start.accept(&acceptor).await?))
+}
+
+async fn behind(stream: OurStream, len: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; len];
+    stream.into_inner().0.read_exact(&mut bytes).await?;
+    Ok(bytes)
+}
+
+fn early_data(stream: &mut OurStream) -> Vec<u8> {
+    let (mut bytes, mut buffer) = (Vec::new(), [0; 256]);
+    while let Ok(len @ 1..) = stream.read_early_data(&mut buffer) {
+        bytes.extend_from_slice(&buffer[..len]);
+    }
+    bytes
+}
+
+fn alpn(stream: &OurStream) -> Option<Vec<u8>> {
+    let connection: &Connection = stream.get_ref().1;
+    connection.alpn_protocol().map(<[u8]>::to_vec)
+}
+
+pub(crate) fn localhost() -> ServerName<'static> {
+    ServerName::try_from("localhost").unwrap()
+}
+
+/// A server's and a client's configuration, whose certificate and trust belong together.
+pub(crate) struct Configs {
+    pub(crate) server: ServerConfig,
+    pub(crate) client: ClientConfig,
+}
+
+/// TLS 1.3 and 1.2, no client certificates, tickets as rustls has them by default.
+pub(crate) fn configs<L: Library>() -> Configs {
+    let identity = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let certificate = identity.cert.der().clone();
+    let key = PrivateKeyDer::try_from(identity.signing_key.serialize_der()).unwrap();
+    let server = ServerConfig::builder_with_provider(Arc::new(L::provider()))
+        .with_protocol_versions(&[&TLS13, &TLS12])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.clone()], key)
+        .unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate).unwrap();
+    let client = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(&[&TLS13, &TLS12])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Configs { server, client }
+}
+
+/// A connection between this library's server and its client.
+pub(crate) async fn pair<L: Library>() -> (L::Stream, L::Stream) {
+    let Configs { server, client } = configs::<L>();
+    pair_with::<L>(Arc::new(server), Arc::new(client)).await
+}
+
+pub(crate) async fn pair_with<L: Library>(
+    server: Arc<ServerConfig>,
+    client: Arc<ClientConfig>,
+) -> (L::Stream, L::Stream) {
+    let (ours, theirs) = tokio::io::duplex(1 << 20);
+    let (server, client) = tokio::join!(L::accept(server, ours), L::connect(client, theirs));
+    (server.expect("a server's connection"), client.expect("a client's connection"))
+}
+
+/// An error as a program sees it: its kind, rustls's error if it is one, and its text.
+pub(crate) fn said<T>(result: &io::Result<T>, value: impl Fn(&T) -> String) -> String {
+    match result {
+        Ok(done) => value(done),
+        Err(error) => {
+            let is = error.get_ref().is_some_and(|error| error.is::<rustls::Error>());
+            let is = if is { ", a rustls::Error" } else { "" };
+            format!("{:?}{is}: {error}", error.kind())
+        }
+    }
+}
