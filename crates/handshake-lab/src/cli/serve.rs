@@ -118,7 +118,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<(), Stop> {
     let report = serving.drain().map_err(Stop::usage)?;
     tell(&serde_json::to_string(&report).map_err(Stop::usage)?);
     log::flush(FLUSH);
-    if args.engine == "pkcs11" && report.in_device > 0 {
+    if report.is_in_module {
         // Exit handlers of the token's library would run during its own calls.
         signal_hook::low_level::exit(1);
     }

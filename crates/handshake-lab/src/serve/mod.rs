@@ -140,6 +140,8 @@ pub struct ServeReport {
     pub cancelled: u64,
     /// Of these, those that the device still worked on at the end. Nothing waits for them.
     pub in_device: u64,
+    /// Whether a call of a token's module had not returned. Then only `_exit` ends the process safely.
+    pub is_in_module: bool,
     /// What is left over (all zero if all is well), and what was held at most.
     pub ledger: Ledger,
 }
@@ -298,7 +300,8 @@ impl Serving {
             metrics.end();
         }
         let workers = ended.workers;
-        let snapshot = self.offload.map(|offload| offload.end(DEVICE_PATIENCE));
+        let (snapshot, is_in_module) =
+            self.offload.map(|offload| offload.end(DEVICE_PATIENCE)).unzip();
         let engine = snapshot.as_ref();
         let mut ledger = ledger(&workers, engine.as_slice());
         // Every session has ended, so no caller waits for the remaining requests.
@@ -315,6 +318,7 @@ impl Serving {
             ops: engine.map_or(0, |engine| engine.completed),
             cancelled: engine.map_or(0, |engine| engine.cancelled),
             in_device,
+            is_in_module: is_in_module.unwrap_or(false),
             ledger,
         })
     }

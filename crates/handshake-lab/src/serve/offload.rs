@@ -78,15 +78,16 @@ impl Offload {
         }
     }
 
-    /// Waits, for at most `patience`, until no request is left, and ends.
-    pub(super) fn end(self, patience: Duration) -> EngineStats {
+    /// Waits, for at most `patience`, until no request is left, and ends. Also returns whether a call of a token's module has
+    /// not returned.
+    pub(super) fn end(self, patience: Duration) -> (EngineStats, bool) {
         match self {
-            Self::Sim(device) => device.end(patience).engine,
+            Self::Sim(device) => (device.end(patience).engine, false),
             Self::Token(token) => token.end(),
             Self::Threads(engine) => {
                 // Said in the log if a signer has not returned.
                 let _ended = engine.shutdown_blocking(patience);
-                engine.stats()
+                (engine.stats(), false)
             }
         }
     }
