@@ -6,6 +6,7 @@ use engine_core::DriverError;
 use ssl_async::SelfTest;
 use ssl_async::offload::PublicKeyError;
 
+use crate::ladder::Rung;
 use crate::uri::UriError;
 
 /// Why a token, or a key in it, is of no use. Each says what to change.
@@ -135,6 +136,16 @@ impl OpenError {
     /// Whether no further login may be tried.
     pub(crate) const fn is_about_the_pin(&self) -> bool {
         matches!(self, Self::WrongPin(_) | Self::PinAtRisk(_) | Self::LoginFails(_))
+    }
+
+    /// Whether a recovery from this rung on may help, if one from a lower rung has failed so.
+    pub(crate) fn may_be_helped_by(&self, rung: Rung) -> bool {
+        match self {
+            Self::ShutDown => false,
+            // The module has said what it sees.
+            Self::NoPin(_) | Self::SeveralTokens { .. } => rung < Rung::Module,
+            _ => !self.is_about_the_pin(),
+        }
     }
 
     /// Whether a new login may help: without one all private objects are invisible.

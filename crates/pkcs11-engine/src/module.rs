@@ -1,9 +1,11 @@
 //! The modules of the process: each library is loaded and initialized once, and never unloaded.
 
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::time::Duration;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::error::{Error, RvError};
@@ -19,9 +21,39 @@ pub(crate) struct Module {
     path: PathBuf,
     gate: Gate,
     owner: Mutex<Ownership>,
+    /// Of each token of ours that uses it.
+    pulses: Mutex<Vec<Weak<Pulse>>>,
     /// Sessions that were dropped where no call may block. The next thread that may closes them.
     dropped: Mutex<Vec<(Session, u64)>>,
 }
+
+/// Whether a token works, as the other tokens of its module see it.
+#[derive(Default)]
+pub(crate) struct Pulse {
+    last_signed: Mutex<Option<Instant>>,
+    is_recovering: AtomicBool,
+}
+
+impl Pulse {
+    pub(crate) fn signed(&self) {
+        *lock(&self.last_signed) = Some(Instant::now());
+        self.is_recovering.store(false, Ordering::Release);
+    }
+
+    /// A recovery has begun, which lasts until the next signature, or the end.
+    pub(crate) fn recovers(&self) {
+        self.is_recovering.store(true, Ordering::Release);
+    }
+
+    /// Whether a restart of the module would disturb it.
+    fn is_well(&self) -> bool {
+        let signed_lately = lock(&self.last_signed).is_some_and(|at| at.elapsed() < LATELY);
+        signed_lately && !self.is_recovering.load(Ordering::Acquire)
+    }
+}
+
+/// A token that has not signed for this long does not keep the module from being restarted.
+const LATELY: Duration = Duration::from_secs(10);
 
 #[derive(Default)]
 struct Ownership {
@@ -85,6 +117,7 @@ impl Module {
             path: canonical.clone(),
             gate: Gate::default(),
             owner: Mutex::default(),
+            pulses: Mutex::default(),
             dropped: Mutex::default(),
         }));
         modules.insert(canonical, module);
@@ -111,6 +144,20 @@ impl Module {
 
     pub(crate) fn library(&self) -> &Pkcs11 {
         &self.library
+    }
+
+    /// Keeps the pulse of one more token.
+    pub(crate) fn watch(&self, pulse: &Arc<Pulse>) {
+        let mut pulses = lock(&self.pulses);
+        pulses.retain(|pulse| pulse.strong_count() > 0);
+        pulses.push(Arc::downgrade(pulse));
+    }
+
+    /// Whether a token beside `own` works, so that the module is not what is broken.
+    pub(crate) fn serves_another(&self, own: &Arc<Pulse>) -> bool {
+        let pulses = lock(&self.pulses);
+        let mut others = pulses.iter().filter_map(Weak::upgrade);
+        others.any(|pulse| !Arc::ptr_eq(&pulse, own) && pulse.is_well())
     }
 
     /// Begins calls of the module.

@@ -19,13 +19,14 @@ use crate::gate::Inside;
 use crate::journal::Journal;
 use crate::ladder::{AfterFailure, Epoch, Ladder, Next, Rung};
 use crate::mechanism::{encoded, request};
-use crate::module::Module;
+use crate::module::{Module, Pulse};
 use crate::objects;
 use crate::sessions::{Lease, OwnedSession, Sessions};
 use crate::uri::KeyUri;
 
 pub(crate) struct Service {
     module: &'static Module,
+    pulse: Arc<Pulse>,
     sessions: Sessions,
     ladder: Mutex<Ladder>,
     /// Signalled when a climb has ended.
@@ -72,8 +73,11 @@ impl Service {
         patience: Duration,
     ) -> Self {
         let top = if module.is_ours() { Rung::Module } else { Rung::Sessions };
+        let pulse = Arc::default();
+        module.watch(&pulse);
         Self {
             module,
+            pulse,
             sessions: Sessions::new(n_sessions),
             ladder: Mutex::new(Ladder::new(top)),
             settled: Condvar::new(),
@@ -160,6 +164,7 @@ impl Service {
                         self.unproven.store(ladder.is_unproven(), Ordering::Release);
                     }
                     self.journal.signed();
+                    self.pulse.signed();
                     return Ok(signature);
                 }
                 Err(fault) => fault,
@@ -313,12 +318,16 @@ impl Service {
     /// Climbs until a rung helps.
     fn climb(&self, from: Rung) {
         let mut climb = Climb { service: self, outcome: None };
+        self.pulse.recovers();
         let mut rung = from;
         climb.outcome = loop {
             let Err(error) = self.stand_on(rung) else { break Some(Ok(rung)) };
             let higher = lock(&self.ladder).higher(rung);
             match higher {
-                Some(higher) if !error.is_about_the_pin() => rung = higher,
+                Some(Rung::Module) if self.module.serves_another(&self.pulse) => {
+                    break Some(Err(error));
+                }
+                Some(higher) if error.may_be_helped_by(higher) => rung = higher,
                 _ => break Some(Err(error)),
             }
         };
@@ -328,6 +337,10 @@ impl Service {
         let mut account = lock(&self.account);
         account.lasts()?;
         if rung == Rung::Module {
+            if self.module.serves_another(&self.pulse) {
+                let others = "another token of the module signs, so the module is not restarted";
+                return Err(OpenError::Token(others.into()));
+            }
             let generation = account.generation();
             drop(account.take_anchor());
             self.module.restart(generation, self.patience)?;
@@ -360,6 +373,7 @@ impl Service {
     pub(crate) fn close(&self) {
         let mut account = lock(&self.account);
         account.end();
+        self.pulse.recovers();
         let Ok(inside) = self.module.enter() else { return };
         let (_, idle) = self.sessions.begin_round();
         for session in idle.into_iter().chain(account.take_anchor()) {

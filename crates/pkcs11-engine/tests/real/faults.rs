@@ -141,6 +141,34 @@ fn a_login_that_fails_for_an_unknown_reason_is_tried_twice_and_then_stops_the_to
 }
 
 #[test]
+fn a_token_that_is_away_does_not_restart_the_module_under_one_that_signs() {
+    let test = "faults::a_token_that_is_away_does_not_restart_the_module_under_one_that_signs";
+    in_own_process(test, |world| {
+        let page = Page::new(world.dir());
+        let Some(module) = shim::module(world.dir()) else { return };
+        world.add_token("other", "p384");
+        let well = world.builder(&module, "p256").open().unwrap();
+        let key = well.key(world.chain("p256")).unwrap();
+        let serving = crowd(world, &key, "p256");
+        let uri = world.uri(&module, "p384").to_string().replace("token=web", "token=other");
+        let away = Token::builder(uri.parse().unwrap()).attempts(2).open().unwrap();
+        let key = away.key(world.chain("p384")).unwrap();
+        let failing = crowd(world, &key, "p384");
+        assert_eq!((serving.run(8), failing.run(8)), (vec![], vec![]));
+        world.remove_token("other");
+        for _ in 0..8 {
+            assert_eq!(serving.run(8), [""; 0]);
+            assert!(!failing.run(4).is_empty());
+        }
+        assert!(away.stats().rests > 0, "{:?}", away.stats());
+        assert_eq!(page.get(Word::Finalizes), 0, "the other token was disturbed");
+        assert_eq!(well.stats().failures, Default::default());
+        assert_eq!(away.shutdown_blocking(LONG), Ended::InUse);
+        end(&well);
+    });
+}
+
+#[test]
 fn an_empty_pin_is_not_given() {
     in_own_process("faults::an_empty_pin_is_not_given", |world| {
         let page = Page::new(world.dir());

@@ -206,6 +206,20 @@ impl World {
         self.dir.join(name)
     }
 
+    /// One more token, with one of the keys.
+    pub(crate) fn add_token(&self, label: &str, key: &str) {
+        let init = ["--init-token", "--free", "--label", label, "--so-pin", "87654321"];
+        run("softhsm2-util", &[&init[..], &["--pin", PIN]].concat(), None);
+        let file = self.path(&format!("{key}.key")).display().to_string();
+        let import = ["--import", &file, "--token", label, "--label", key, "--id", "01"];
+        run("softhsm2-util", &[&import[..], &["--pin", PIN]].concat(), None);
+    }
+
+    /// Takes away what the token of this label has stored.
+    pub(crate) fn remove_token(&self, label: &str) {
+        run("softhsm2-util", &["--delete-token", "--token", label], None);
+    }
+
     /// The URI of a key, with the PIN from the environment.
     pub(crate) fn uri(&self, module: &Path, key: &str) -> KeyUri {
         let uri = format!(
