@@ -58,8 +58,10 @@
 //! # A wrong PIN
 //!
 //! A token locks after a few wrong PINs. So a PIN is given once, by one thread, and after a refusal nothing is tried until
-//! [`Token::resume`]. A token that says that it was given a wrong PIN since the last login, or that one try is left, is not
-//! given any: a service that is restarted over and over does not lock it.
+//! [`Token::resume`]. After an error of a login that does not say whether the token counted a wrong PIN, it is given once more. A
+//! token that says that it was given a wrong PIN since the last login, or that one try is left, is not given any: a service that
+//! is restarted over and over does not lock it. Tokens need not say so (the flag `CKF_USER_PIN_COUNT_LOW`): with one that does not,
+//! each start of the process with a wrong PIN costs a try.
 //!
 //! # Recovery
 //!
@@ -73,7 +75,7 @@
 //! | the key or the mechanism is wrong | the request fails, and no other is disturbed |
 //!
 //! A signature of TLS may be computed twice, so that trying again is always safe. The module is finalized only while no thread is in
-//! any of its functions, and never if another part of the process has initialized it.
+//! any of its functions, and never if another part of the process has initialized it, or while another token of the module signs.
 //!
 //! # Calls that do not return
 //!

@@ -311,7 +311,8 @@ impl TokenBuilder {
     }
 
     /// Sets how many times a signature is tried within its deadline while the token is away or has no session left. No thread
-    /// waits between two. The default is 16, which covers about ten seconds.
+    /// waits between two. The default is 16. Their pauses add up to more than the default
+    /// deadline, which ends the signature first.
     pub const fn attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts;
         self
@@ -323,7 +324,8 @@ impl TokenBuilder {
         self
     }
 
-    /// Sets a function that gives the PIN, in place of the URI's `pin-source`. It is called at each login.
+    /// Sets a function that gives the PIN, in place of the URI's `pin-source`. It is called at each login, on the thread that
+    /// recovers the token, and must not open keys of it.
     pub fn pin(mut self, ask: impl Fn() -> io::Result<String> + Send + Sync + 'static) -> Self {
         self.pin = Some(PinSource::Ask(Arc::new(ask)));
         self
