@@ -215,10 +215,12 @@ fn a_second_shutdown_waits_for_what_the_first_one_is_stuck_in() {
         let Some(module) = shim::module(world.dir()) else { return };
         let token = world.builder(&module, "p256").open().unwrap();
         page.set(Word::BlockClose, 1);
-        for _ in 0..2 {
+        // The threads of the pool may take a while to end.
+        while page.get(Word::Closing) == 0 {
             let stuck = token.shutdown_blocking(Duration::ZERO);
-            assert_eq!(stuck, Ended::Stuck { calls: 1 });
+            assert!(matches!(stuck, Ended::Stuck { .. }), "{stuck:?}");
         }
+        assert_eq!(token.shutdown_blocking(Duration::ZERO), Ended::Stuck { calls: 1 });
         assert_eq!((page.get(Word::Closing), page.get(Word::Finalizes)), (1, 0));
         page.set(Word::BlockClose, 0);
         end(&token);
