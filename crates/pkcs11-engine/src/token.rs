@@ -403,7 +403,7 @@ impl TokenBuilder {
         let pool = pool
             .deadline(self.deadline)
             .attempts(self.attempts)
-            // Errors open it never.
+            // A stall opens it, and errors only while it tries the device again.
             .breaker(BreakerPolicy::default().failures(u32::MAX))
             .accelerator(Arc::new(device))?;
         let (uri, self_test) = (self.uri, self.self_test);
