@@ -81,6 +81,8 @@ struct Request {
     deadline: u64,
     /// On each device.
     attempts: [u32; 2],
+    /// Its deadline has counted against the device that has it: an error that follows does not.
+    deadline_counted: bool,
     /// It has no caller any more, or its caller has an outcome.
     is_settled: bool,
 }
@@ -219,7 +221,14 @@ impl Model {
         };
         let n = self.requests.len() as u64;
         let deadline = self.now + DEADLINE;
-        let request = Request { slot, on, deadline, attempts: [0; 2], is_settled: false };
+        let request = Request {
+            slot,
+            on,
+            deadline,
+            attempts: [0; 2],
+            deadline_counted: false,
+            is_settled: false,
+        };
         self.requests.push(request);
         let place = self.free.pop().unwrap_or_else(|| {
             self.registry.push(None);
@@ -366,14 +375,16 @@ impl Model {
             other => Ended::Failed(other),
         };
         self.counts.check_failures += u64::from(said == Said::Wrong);
-        self.note(
-            on,
-            match said {
-                Said::Right => Ok(()),
-                Said::Permanent => Err(false),
-                _ => Err(true),
-            },
-        );
+        let is_tried = matches!(self.breaker(on), Breaker::HalfOpen { .. });
+        let counts = on == On::Standby || !self.requests[n as usize].deadline_counted;
+        match said {
+            Said::Right => self.note(on, Ok(())),
+            Said::Permanent => self.note(on, Err(false)),
+            // It has answered.
+            Said::RetryAfter if counts => self.note(on, Err(!is_tried)),
+            _ if counts => self.note(on, Err(true)),
+            _ => {}
+        }
         if said == Said::Right {
             return self.end(n, ended);
         }
@@ -451,6 +462,7 @@ impl Model {
             self.end(n, Ended::Deadline);
         }
         if !waits {
+            self.request(n).deadline_counted = on == On::Device;
             self.note(on, Err(true));
         }
     }
