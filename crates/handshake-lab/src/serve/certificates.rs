@@ -203,7 +203,7 @@ mod tests {
         assert_eq!(sent(&current), b"first");
         assert!(current.refresh_staples().is_empty(), "it is the same");
         fs::write(&file, "second").expect("a file");
-        assert_eq!(current.refresh_staples(), [file.clone()]);
+        assert_eq!(current.refresh_staples(), std::slice::from_ref(&file));
         assert_eq!(sent(&current), b"second");
         for change in [fs::write(&file, ""), fs::remove_file(&file)] {
             change.expect("a change");
