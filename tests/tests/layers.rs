@@ -61,7 +61,7 @@ const LAYERS: &[Row] = &[
     // The C surface of a token's library stays inside cryptoki. It is no part of ssl-async, as it loads libraries.
     Row { layer: 5, name: "pkcs11-engine",
           ours:    "ssl-async engine-core",
-          others:  "cryptoki thiserror tracing metrics?",
+          others:  "cryptoki thiserror tracing zeroize metrics?",
           testing: "tokio" },
     Row { layer: 5, name: "lab-report",
           ours:    "engine-core sim-device",

@@ -42,6 +42,20 @@ fn assert_blocks_the_application(mask: u64, who: &str) {
     assert!(!OWN.into_iter().any(blocks) && !blocks(SIGPROF), "{who}: {mask:x}");
 }
 
+/// Checks the masks of the threads with these names, and counts them.
+fn masks_of_threads_named(names: &[&str]) -> usize {
+    let mut seen = 0;
+    for task in fs::read_dir("/proc/self/task").unwrap() {
+        let task = task.unwrap().file_name().into_string().unwrap();
+        let name = fs::read_to_string(format!("/proc/self/task/{task}/comm")).unwrap_or_default();
+        if names.iter().any(|ours| name.trim().starts_with(ours)) {
+            seen += 1;
+            assert_blocks_the_application(blocked(&task), name.trim());
+        }
+    }
+    seen
+}
+
 #[test]
 fn threads_of_an_engine_block_the_signals_of_the_application() {
     let mine = fs::read_link("/proc/thread-self").unwrap();
@@ -58,17 +72,10 @@ fn threads_of_an_engine_block_the_signals_of_the_application() {
         Shutdown::Drained
     });
     assert_blocks_the_application(hear.recv().unwrap(), "shutdown");
-    let mut seen = 0;
-    for task in fs::read_dir("/proc/self/task").unwrap() {
-        let task = task.unwrap().file_name().into_string().unwrap();
-        let name = fs::read_to_string(format!("/proc/self/task/{task}/comm")).unwrap_or_default();
-        let name = name.trim();
-        if name.starts_with("a-pool") || name.starts_with("engine-driver") {
-            seen += 1;
-            assert_blocks_the_application(blocked(&task), name);
-        }
+    // The driver and a thread of the pool. A thread has its name a moment after it has begun.
+    while masks_of_threads_named(&["a-pool", "engine-driver"]) < 2 {
+        std::thread::yield_now();
     }
-    assert!(seen >= 2, "the driver and a thread of the pool");
     assert_eq!(blocked(&me), before, "the mask of the thread that started them");
     drop((shutdown, driver));
 }

@@ -291,18 +291,23 @@ impl Service {
             };
             (Arc::clone(name), uri.clone())
         };
-        let handle = match objects::private_keys(session, &uri)?[..] {
-            [handle] => handle,
-            [] => {
-                // All private objects are invisible without a login; a single one has been deleted.
-                let any = objects::private_keys(session, &KeyUri::default())?;
-                let class = if any.is_empty() { Class::Login } else { Class::Request };
-                return Err(Fault::new(class, format!("the token has no private key {uri}")));
+        let mut found = objects::private_keys(session, &uri)?;
+        if found.is_empty() {
+            // All private objects are invisible without a login; a single one has been deleted. Another thread may log in
+            // between two looks, so that only what is absent after others were seen is absent.
+            let any = objects::private_keys(session, &KeyUri::default())?;
+            let absent = || format!("the token has no private key {uri}");
+            if any.is_empty() {
+                return Err(Fault::new(Class::Login, absent()));
             }
-            _ => {
-                let several = format!("the token has several private keys {uri}");
-                return Err(Fault::new(Class::Request, several));
+            found = objects::private_keys(session, &uri)?;
+            if found.is_empty() {
+                return Err(Fault::new(Class::Request, absent()));
             }
+        }
+        let [handle] = found[..] else {
+            let several = format!("the token has several private keys {uri}");
+            return Err(Fault::new(Class::Request, several));
         };
         let mut keys = lock(&self.keys);
         if keys.since < since {
