@@ -260,6 +260,8 @@ impl StateMachineTest for Machine {
 prop_state_machine! {
     #![proptest_config(proptest::prelude::ProptestConfig {
         cases: 64,
+        // Of all cases together, and most steps are possible only now and then.
+        max_local_rejects: u32::MAX,
         failure_persistence: None,
         ..proptest::prelude::ProptestConfig::default()
     })]
