@@ -52,7 +52,8 @@ pub(crate) async fn serve(
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [address, chain, uri] = &arguments[..] else {
-        return Err("usage: https_token ADDRESS CHAIN.pem 'pkcs11:...'".into());
+        println!("usage: https_token ADDRESS CHAIN.pem 'pkcs11:...'");
+        return Ok(());
     };
     ssl_async::rustls::crypto::aws_lc_rs::default_provider()
         .install_default()
