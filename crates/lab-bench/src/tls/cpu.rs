@@ -8,6 +8,9 @@
 //!
 //! The arms differ in how a session waits: ours, on a fiber or parked by replay, is due again when the device has answered,
 //! the free one when it is its turn. They take turns round by round.
+//!
+//! The device signs beside the free arm, too, for nobody: processors share a core's units, its caches and its power, and a
+//! serving thread is slower while another processor is at work, whatever that works for.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd as _, AsRawFd as _};
@@ -16,7 +19,7 @@ use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use crypto_ops::CryptoOp;
-use engine_core::{CheckPolicy, Engine};
+use engine_core::{CheckPolicy, Engine, Pending};
 use handshake_lab::cpu::{process_cpu, thread_cpu};
 use sim_engine::{SimCard, SimConfig};
 use ssl_async::JobPool;
@@ -96,17 +99,26 @@ fn measure(suite: Suite, checks: CheckPolicy) -> Result<[Rounds; 3], String> {
     let (mut by_turn, mut on_fiber, mut by_replay) =
         (VecDeque::new(), Woken::new()?, Woken::new()?);
     let route = on_fiber.ready.sender();
+    let mut unasked = Unasked::new(fixture.signature(), Arc::clone(&engine));
     let wakers: Vec<Waker> = (0..IN_FLIGHT).map(|seat| by_replay.waker(seat)).collect();
     let mut rounds: [Rounds; 3] = Default::default();
     for round in 0..=ROUNDS {
         let spent = [
-            run(&fixture, &mut by_turn, |_, wire| Plain::new(&plain, wire))?,
-            run(&fixture, &mut on_fiber, |seat, wire| {
-                Ours::new(&context, &pool, wire).route(Route::Ready(route.clone(), Token(seat)))
-            })?,
-            run(&fixture, &mut by_replay, |seat, wire| {
-                Replaying::new(&replay, &engine, wakers[seat].clone(), wire)
-            })?,
+            run(&fixture, &mut by_turn, || unasked.sign(), |_, wire| Plain::new(&plain, wire))?,
+            run(
+                &fixture,
+                &mut on_fiber,
+                || (),
+                |seat, wire| {
+                    Ours::new(&context, &pool, wire).route(Route::Ready(route.clone(), Token(seat)))
+                },
+            )?,
+            run(
+                &fixture,
+                &mut by_replay,
+                || (),
+                |seat, wire| Replaying::new(&replay, &engine, wakers[seat].clone(), wire),
+            )?,
         ];
         // The first of each is warm-up.
         if round > 0 {
@@ -226,10 +238,32 @@ impl Wake for Seat {
     }
 }
 
-/// A round of one arm, whose servers `accept` makes.
+/// Signatures that nobody waits for.
+struct Unasked {
+    operation: CryptoOp,
+    engine: Arc<Engine<CryptoOp>>,
+    /// Those the device may not have made yet. The first that is dropped has been made.
+    pending: VecDeque<Pending<CryptoOp>>,
+}
+
+impl Unasked {
+    fn new(operation: CryptoOp, engine: Arc<Engine<CryptoOp>>) -> Self {
+        Self { operation, engine, pending: VecDeque::new() }
+    }
+
+    fn sign(&mut self) {
+        while self.pending.len() >= IN_FLIGHT {
+            self.pending.pop_front();
+        }
+        self.pending.extend(self.engine.submit(self.operation.clone()));
+    }
+}
+
+/// A round of one arm, whose servers `accept` makes. `beside` is called once for each handshake, in no figure.
 fn run<S: Server>(
     fixture: &Fixture,
     turns: &mut impl Turns,
+    mut beside: impl FnMut(),
     accept: impl Fn(usize, Wire) -> S,
 ) -> Result<Spent, String> {
     let mut seats: Vec<Option<(S, Client)>> = Vec::new();
@@ -268,6 +302,7 @@ fn run<S: Server>(
                 let Some(seat) = empty.pop() else { break };
                 begun += 1;
                 hellos.push((seat, fixture.client()));
+                beside();
             }
         });
         let mut wires = Vec::with_capacity(BATCH);

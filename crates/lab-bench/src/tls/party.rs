@@ -116,6 +116,13 @@ impl Fixture {
         ReplayConfig::new(config.map_err(text)?).map_err(text)
     }
 
+    /// A signature such as a handshake asks for.
+    pub(crate) fn signature(&self) -> CryptoOp {
+        let scheme = *self.handle.schemes().first().expect("a key signs by some scheme");
+        let message = vec![0; 130];
+        CryptoOp::Sign(SignOp::new(self.handle.clone(), scheme, message).expect("its own scheme"))
+    }
+
     pub(crate) fn client(&self) -> Client {
         Client::new(&self.client)
     }
