@@ -66,6 +66,7 @@
 //! | you have | start at |
 //! | --- | --- |
 //! | a server on tokio, and a key that is slow | [`keys::SlowKey`], `tls::TlsAcceptor` |
+//! | a program that uses tokio-rustls | `tls::compat`, which has its names |
 //! | several certificates, or threads that hold a session with their token | [`keys::KeyPool`], [`keys::CertStore`] |
 //! | an event loop of your own | [`tls::Ssl`] |
 //! | a card with rings and completions | [`engine::Engine`] and [`engine::Accelerator`] |
@@ -90,6 +91,8 @@ pub use ssl_async::rustls;
 
 /// TLS sessions that park: for tokio, and for an event loop of your own.
 pub mod tls {
+    #[cfg(feature = "tokio")]
+    pub use ssl_async::task::compat;
     #[cfg(feature = "tokio")]
     pub use ssl_async::task::{
         Accept, Connect, FallibleHandshake, Rewind, Shards, ShardsBuilder, StartHandshake,

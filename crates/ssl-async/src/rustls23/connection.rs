@@ -105,6 +105,10 @@ impl Tls {
         &self.0.connection
     }
 
+    pub(crate) fn connection_mut(&mut self) -> &mut Connection {
+        &mut self.0.connection
+    }
+
     pub(crate) fn is_handshaking(&self) -> bool {
         self.0.connection.is_handshaking()
     }
@@ -267,10 +271,6 @@ impl Tls {
             Connection::Server(server) => server.server_name(),
             Connection::Client(_) => None,
         }
-    }
-
-    pub(crate) fn connection_mut(&mut self) -> &mut Connection {
-        &mut self.0.connection
     }
 
     pub(crate) fn into_connection(self) -> Connection {

@@ -56,6 +56,12 @@ pub(crate) struct Hello {
 }
 
 impl Hello {
+    /// A hello that somebody else has read: without its bytes, so it cannot be replayed.
+    #[cfg(feature = "tokio")]
+    pub(crate) fn given(accepted: Accepted) -> Self {
+        Self { accepted, bytes: Vec::new() }
+    }
+
     pub(crate) fn client_hello(&self) -> ClientHello<'_> {
         self.accepted.client_hello()
     }

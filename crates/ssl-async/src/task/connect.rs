@@ -3,12 +3,13 @@
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
+use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::error::SslError;
 use crate::packet::Work;
-use crate::rustls23::{ServerName, Tls};
+use crate::rustls23::{ClientConfig, ServerName, Tls};
 use crate::task::accept::FallibleHandshake;
 use crate::task::endpoint::TlsConnector;
 use crate::task::handshake::Handshake;
@@ -20,11 +21,22 @@ impl TlsConnector {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let config = self.hooked();
+        Connect(self.handshake(self.hooked(), name, io))
+    }
+
+    pub(crate) fn handshake<IO>(
+        &self,
+        config: Arc<ClientConfig>,
+        name: ServerName<'static>,
+        io: IO,
+    ) -> Handshake<IO>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
         let exchange = self.options().exchange.clone();
         // Creating the connection starts the key exchange, so it is processed as a packet.
         let make = Work::create(move || Tls::client(config, name), exchange);
-        Connect(Handshake::client(io, self.options().clone(), make))
+        Handshake::client(io, self.options().clone(), make)
     }
 }
 

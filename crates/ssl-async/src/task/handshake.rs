@@ -176,6 +176,21 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
         Self::new(Role::Client, io, options, Phase::FirstPacket(make))
     }
 
+    /// A handshake whose connection the caller has made. A server's parks on a fiber.
+    pub(crate) fn made(
+        role: Role,
+        io: IO,
+        ahead: ReadAhead,
+        options: HandshakeOptions,
+        max_early_data: u32,
+        made: Processed,
+    ) -> Self {
+        let mut handshake =
+            Self { max_early_data, ahead, ..Self::new(role, io, options, Phase::Ended) };
+        handshake.phase = handshake.after_packet(made);
+        handshake
+    }
+
     /// Sends `data` with the hello, or after the handshake if the server does not accept it as early data.
     pub(crate) fn set_early(&mut self, data: Vec<u8>) {
         self.early = EarlyData::new(data);

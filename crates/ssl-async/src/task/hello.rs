@@ -2,7 +2,7 @@
 
 use core::fmt;
 use core::future::poll_fn;
-use core::task::{Poll, ready};
+use core::task::{Context, Poll, ready};
 use core::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -70,34 +70,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> StartHandshake<IO> {
     ///
     /// As [`read`](Self::read), unless `limit` is `None`.
     pub async fn read_within(mut io: IO, limit: Option<Duration>) -> Result<Self, SslError> {
-        let (mut reader, mut ahead) = (HelloReader::default(), ReadAhead::default());
-        let (mut deadline, mut alert) = (Deadline::default(), None::<FinalAlert>);
-        let id = SslId::next();
-        let hello = poll_fn(|cx| {
-            loop {
-                if let Some(alert) = &mut alert {
-                    let late = match alert.send(id, &mut SyncIo::new(&mut io, cx), &mut ahead) {
-                        true => Poll::Ready(()),
-                        false => deadline.poll(limit, cx).map(drop),
-                    };
-                    return late.map(|()| Err(alert.error.clone()));
-                }
-                match read_hello(&mut reader, &mut ahead, &mut SyncIo::new(&mut io, cx)) {
-                    Ok(Ok(hello)) => return Poll::Ready(Ok(hello)),
-                    Ok(Err(refusal)) => alert = Some(refusal),
-                    Err(_would_block) => {
-                        let late = ready!(deadline.poll(limit, cx));
-                        let bytes = INTERNAL_ERROR.to_vec();
-                        let mut alert = FinalAlert::new(bytes, SslError::TimedOut(late));
-                        // As much as the transport accepts now.
-                        let _ = alert.send(id, &mut SyncIo::new(&mut io, cx), &mut ahead);
-                        return Poll::Ready(Err(alert.error));
-                    }
-                }
-            }
-        });
-        let hello = hello.await?;
-        Ok(Self { hello, ahead, io })
+        let mut reading = ReadingHello::default();
+        let hello = poll_fn(|cx| reading.poll(&mut io, limit, cx)).await?;
+        Ok(Self { hello, ahead: reading.into_ahead(), io })
     }
 
     /// Makes the future of the handshake with the chosen acceptor, which continues after the hello.
@@ -131,5 +106,58 @@ impl<IO> StartHandshake<IO> {
 impl<IO> fmt::Debug for StartHandshake<IO> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StartHandshake").finish_non_exhaustive()
+    }
+}
+
+/// The reading of a hello, and the alert for one that is refused.
+pub(crate) struct ReadingHello {
+    reader: HelloReader,
+    ahead: ReadAhead,
+    deadline: Deadline,
+    alert: Option<FinalAlert>,
+    id: SslId,
+}
+
+impl Default for ReadingHello {
+    fn default() -> Self {
+        let (reader, ahead) = (HelloReader::default(), ReadAhead::default());
+        Self { reader, ahead, deadline: Deadline::default(), alert: None, id: SslId::next() }
+    }
+}
+
+impl ReadingHello {
+    /// Ready with the hello, or with the error once the alert for it has left, within `limit`.
+    pub(crate) fn poll<IO: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        io: &mut IO,
+        limit: Option<Duration>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Hello, SslError>> {
+        loop {
+            if let Some(alert) = &mut self.alert {
+                let late = match alert.send(self.id, &mut SyncIo::new(io, cx), &mut self.ahead) {
+                    true => Poll::Ready(()),
+                    false => self.deadline.poll(limit, cx).map(drop),
+                };
+                return late.map(|()| Err(alert.error.clone()));
+            }
+            match read_hello(&mut self.reader, &mut self.ahead, &mut SyncIo::new(io, cx)) {
+                Ok(Ok(hello)) => return Poll::Ready(Ok(hello)),
+                Ok(Err(refusal)) => self.alert = Some(refusal),
+                Err(_would_block) => {
+                    let late = ready!(self.deadline.poll(limit, cx));
+                    let bytes = INTERNAL_ERROR.to_vec();
+                    let mut alert = FinalAlert::new(bytes, SslError::TimedOut(late));
+                    // As much as the transport accepts now.
+                    let _ = alert.send(self.id, &mut SyncIo::new(io, cx), &mut self.ahead);
+                    return Poll::Ready(Err(alert.error));
+                }
+            }
+        }
+    }
+
+    /// What was read after the hello.
+    pub(crate) fn into_ahead(self) -> ReadAhead {
+        self.ahead
     }
 }

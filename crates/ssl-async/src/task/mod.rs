@@ -101,6 +101,7 @@
 
 mod accept;
 mod active;
+pub mod compat;
 mod connect;
 mod early;
 mod endpoint;

@@ -4,10 +4,11 @@ use core::fmt;
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
 use std::io::{self, IoSlice, Write};
+use std::os::fd::{AsRawFd, RawFd};
 
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::error::SslError;
+use crate::error::{ClosedDuring, SslError};
 use crate::id::SslId;
 use crate::read_ahead::ReadAhead;
 use crate::rustls23::{Connection, Tls};
@@ -105,6 +106,37 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
                 }
             }
         }
+    }
+
+    /// Completes a handshake that was begun in this stream. Hooks run on the task.
+    pub(crate) fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            // Read even if the transport accepts no more bytes now.
+            let flushed = Pin::new(&mut *self).poll_flush(cx)?;
+            if !self.tls.is_handshaking() {
+                return flushed.map(Ok);
+            }
+            if let Some(error) = &self.error {
+                return Poll::Ready(Err(error.clone().into()));
+            }
+            match self.tls.fill(&mut SyncIo::new(&mut self.io, cx)) {
+                Ok(0) => self.error = Some(SslError::PeerClosed(ClosedDuring::Handshake)),
+                Ok(_) => self.process(cx),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    ready!(to_poll(Err(error))?);
+                }
+            }
+        }
+    }
+
+    /// Takes a client's early data, as much as is allowed.
+    pub(crate) fn write_early(&mut self, data: &[u8]) -> io::Result<usize> {
+        self.tls.write_early(data)
+    }
+
+    pub(crate) fn is_early_data_accepted(&mut self) -> bool {
+        self.tls.is_early_data_accepted()
     }
 
     fn process(&mut self, cx: &mut Context<'_>) {
@@ -224,6 +256,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<IO> {
         }
         ready!(self.as_mut().poll_flush(cx))?;
         Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
+    }
+}
+
+impl<IO: AsRawFd> AsRawFd for TlsStream<IO> {
+    fn as_raw_fd(&self) -> RawFd {
+        self.io.as_raw_fd()
     }
 }
 

@@ -16,9 +16,7 @@ pub(crate) trait Library {
     type Stream: AsyncRead + AsyncWrite + AsyncBufRead + Unpin;
 
     /// The cryptography of a server's configuration.
-    fn provider() -> CryptoProvider {
-        aws_lc_rs::default_provider()
-    }
+    fn provider() -> CryptoProvider;
 
     async fn accept(config: Arc<ServerConfig>, io: DuplexStream) -> io::Result<Self::Stream>;
     async fn connect(config: Arc<ClientConfig>, io: DuplexStream) -> io::Result<Self::Stream>;
@@ -47,17 +45,26 @@ pub(crate) trait Library {
 }
 
 pub(crate) struct TokioRustls;
+/// This crate by tokio-rustls's names, with handshakes by replay.
+pub(crate) struct Compat;
 
-impl Library for TokioRustls {
-    const NAME: &'static str = "tokio-rustls";
-    type Stream = tokio_rustls::TlsStream<DuplexStream>;
+/// Calls a library by tokio-rustls's names.
+macro_rules! by_its_names {
+    ($library:ident, $name:literal, $provider:expr, $($names:ident)::+) => {
+impl Library for $library {
+    const NAME: &'static str = $name;
+    type Stream = $($names)::+::TlsStream<DuplexStream>;
+
+    fn provider() -> CryptoProvider {
+        $provider
+    }
 
     async fn accept(config: Arc<ServerConfig>, io: DuplexStream) -> io::Result<Self::Stream> {
-        Ok(tokio_rustls::TlsAcceptor::from(config).accept(io).await?.into())
+        Ok($($names)::+::TlsAcceptor::from(config).accept(io).await?.into())
     }
 
     async fn connect(config: Arc<ClientConfig>, io: DuplexStream) -> io::Result<Self::Stream> {
-        Ok(tokio_rustls::TlsConnector::from(config).connect(localhost(), io).await?.into())
+        Ok($($names)::+::TlsConnector::from(config).connect(localhost(), io).await?.into())
     }
 
     async fn connect_early(
@@ -65,7 +72,7 @@ impl Library for TokioRustls {
         io: DuplexStream,
         data: &[u8],
     ) -> io::Result<Self::Stream> {
-        let connector = tokio_rustls::TlsConnector::from(config).early_data(true);
+        let connector = $($names)::+::TlsConnector::from(config).early_data(true);
         let mut stream = connector.connect(localhost(), io).await?;
         stream.write_all(data).await?;
         stream.flush().await?;
@@ -73,7 +80,7 @@ impl Library for TokioRustls {
     }
 
     async fn gives_the_transport_back(config: Arc<ServerConfig>, io: DuplexStream) -> bool {
-        let accept = tokio_rustls::TlsAcceptor::from(config).accept(io);
+        let accept = $($names)::+::TlsAcceptor::from(config).accept(io);
         match accept.into_fallible().await {
             Ok(_) => false,
             Err((_, mut io)) => io.write_all(b"still here").await.is_ok(),
@@ -85,15 +92,15 @@ impl Library for TokioRustls {
         config: Arc<ServerConfig>,
     ) -> io::Result<(Option<String>, Self::Stream)> {
         let acceptor = rustls::server::Acceptor::default();
-        let start = tokio_rustls::LazyConfigAcceptor::new(acceptor, io).await?;
+        let start = $($names)::+::LazyConfigAcceptor::new(acceptor, io).await?;
         let name = start.client_hello().server_name().map(str::to_owned);
         Ok((name, start.into_stream(config).await?.into()))
     }
 
     async fn behind(stream: Self::Stream, len: usize) -> io::Result<Vec<u8>> {
         let mut io = match stream {
-            tokio_rustls::TlsStream::Client(stream) => stream.into_inner().0,
-            tokio_rustls::TlsStream::Server(stream) => stream.into_inner().0,
+            $($names)::+::TlsStream::Client(stream) => stream.into_inner().0,
+            $($names)::+::TlsStream::Server(stream) => stream.into_inner().0,
         };
         let mut bytes = vec![0; len];
         io.read_exact(&mut bytes).await?;
@@ -101,7 +108,7 @@ impl Library for TokioRustls {
     }
 
     fn early_data(stream: &mut Self::Stream) -> Vec<u8> {
-        let tokio_rustls::TlsStream::Server(stream) = stream else { return Vec::new() };
+        let $($names)::+::TlsStream::Server(stream) = stream else { return Vec::new() };
         let mut bytes = Vec::new();
         if let Some(mut early) = stream.get_mut().1.early_data() {
             io::Read::read_to_end(&mut early, &mut bytes).unwrap();
@@ -113,6 +120,16 @@ impl Library for TokioRustls {
         stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec)
     }
 }
+    };
+}
+
+by_its_names!(TokioRustls, "tokio-rustls", aws_lc_rs::default_provider(), tokio_rustls);
+by_its_names!(
+    Compat,
+    "ssl-async by tokio-rustls's names",
+    replayable(aws_lc_rs::default_provider()),
+    ssl_async::task::compat
+);
 
 /// This crate, with handshakes on fibers.
 pub(crate) struct OnFiber;
@@ -122,6 +139,10 @@ pub(crate) struct ByReplay;
 impl Library for OnFiber {
     const NAME: &'static str = "ssl-async on a fiber";
     type Stream = task::TlsStream<DuplexStream>;
+
+    fn provider() -> CryptoProvider {
+        aws_lc_rs::default_provider()
+    }
 
     async fn accept(config: Arc<ServerConfig>, io: DuplexStream) -> io::Result<Self::Stream> {
         Ok(acceptor(config, Parking::Fiber).accept(io).await?)

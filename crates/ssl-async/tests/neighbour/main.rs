@@ -1,13 +1,14 @@
 //! What a user of tokio-rustls observes, point by point, over both libraries.
 //!
 //! Each point of `points` is one body, generic over the library, that describes what happened. Where this crate differs,
-//! by fiber or by replay, the difference and its reason are a row of the table in `docs/slow-key-behind-rustls.md`: the test
+//! by fiber, by replay or by tokio-rustls's names, the difference and its reason are a row of the table in `docs/slow-key-behind-rustls.md`: the test
 //! fails on a difference without a reason, on a reason without a difference, and on a table that is not the one written here.
 //! `LAYBY_RECORD=1` writes it.
 
 mod endings;
 mod hellos;
 mod libraries;
+mod moved;
 mod streams;
 mod table;
 
@@ -15,7 +16,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use libraries::{ByReplay, Library, OnFiber, TokioRustls};
+use libraries::{ByReplay, Compat, Library, OnFiber, TokioRustls};
 
 /// What a body observed, in words.
 type Observed = Pin<Box<dyn Future<Output = String>>>;
@@ -23,8 +24,8 @@ type Observed = Pin<Box<dyn Future<Output = String>>>;
 /// One thing that users rely on.
 struct Point {
     name: &'static str,
-    /// The body with tokio-rustls, on a fiber, and by replay.
-    bodies: [fn() -> Observed; 3],
+    /// The body with each of [`LIBRARIES`](table::LIBRARIES).
+    bodies: [fn() -> Observed; 4],
 }
 
 /// A point whose body is an `async fn` with the library as its parameter.
@@ -37,6 +38,7 @@ macro_rules! point {
                 || Box::pin(body::<$crate::TokioRustls>()),
                 || Box::pin(body::<$crate::OnFiber>()),
                 || Box::pin(body::<$crate::ByReplay>()),
+                || Box::pin(body::<$crate::Compat>()),
             ],
         }
     }};
@@ -58,5 +60,6 @@ fn each_point_is_as_in_tokio_rustls_or_a_row_of_the_table() {
 
 #[test]
 fn the_libraries_have_the_same_name_as_in_the_table() {
-    assert_eq!([TokioRustls::NAME, OnFiber::NAME, ByReplay::NAME], table::LIBRARIES);
+    let names = [TokioRustls::NAME, OnFiber::NAME, ByReplay::NAME, Compat::NAME];
+    assert_eq!(names, table::LIBRARIES);
 }

@@ -4,10 +4,14 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::{env, fs};
 
-pub(crate) const LIBRARIES: [&str; 3] =
-    ["tokio-rustls", "ssl-async on a fiber", "ssl-async by replay"];
+pub(crate) const LIBRARIES: [&str; 4] = [
+    "tokio-rustls",
+    "ssl-async on a fiber",
+    "ssl-async by replay",
+    "ssl-async by tokio-rustls's names",
+];
 
-/// Why a point is not as in tokio-rustls. A point without a row is the same in all three.
+/// Why a point is not as in tokio-rustls. A point without a row is the same in all.
 const REASONS: &[(&str, &str)] = &[
     ("the peer ends before its hello", "says what happened"),
     ("the peer ends within its hello", "says what happened"),
@@ -28,20 +32,25 @@ const BEGIN: &str = "<!-- The differences from tokio-rustls: written by LAYBY_RE
 const END: &str = "<!-- End of the differences from tokio-rustls. -->\n";
 
 /// Holds what was observed, by point and library, against the reasons and the page.
-pub(crate) fn check(observed: &[(&str, [String; 3])]) {
+pub(crate) fn check(observed: &[(&str, [String; 4])]) {
     let different = observed.iter().filter(|(_, said)| said.iter().any(|one| *one != said[0]));
     let mut complaints = String::new();
     let mut rows = String::new();
-    for (name, [theirs, fiber, replay]) in different.clone() {
+    for (name, [theirs, fiber, replay, compat]) in different.clone() {
         let Some((_, reason)) = REASONS.iter().find(|(point, _)| point == name) else {
-            let _ = writeln!(complaints, "{name}:\n  {theirs}\n  {fiber}\n  {replay}");
+            let _ = writeln!(complaints, "{name}:\n  {theirs}\n  {fiber}\n  {replay}\n  {compat}");
             continue;
         };
-        let ours = if fiber == replay {
+        let mut ours = if fiber == replay {
             format!("`{fiber}`")
         } else {
             format!("on a fiber `{fiber}`, by replay `{replay}`")
         };
+        if compat == theirs {
+            ours += "; by `compat` as there";
+        } else if compat != replay {
+            let _ = write!(ours, "; by `compat` `{compat}`");
+        }
         let _ = writeln!(rows, "| {name} | `{theirs}` | {ours} | {reason} |");
     }
     assert!(complaints.is_empty(), "differences without a reason in REASONS:\n{complaints}");
