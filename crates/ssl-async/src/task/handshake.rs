@@ -48,6 +48,7 @@ use crate::rustls23::{
 };
 use crate::task::active::ActiveGuard;
 use crate::task::early::EarlyData;
+use crate::task::exclusive::Exclusive;
 use crate::task::packet_task::Reply;
 use crate::task::replaying::Replaying;
 use crate::task::shards::{PacketHandle, Shards};
@@ -94,7 +95,7 @@ pub(crate) struct Handshake<IO> {
     shard: usize,
     /// Whether packets that may reach a hook are processed on the shard. After a replay, only if a hook may wait in them.
     uses_shard: bool,
-    phase: Phase,
+    phase: Exclusive<Phase>,
     ahead: ReadAhead,
     early: EarlyData,
     deadline: Deadline,
@@ -187,7 +188,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
     ) -> Self {
         let mut handshake =
             Self { max_early_data, ahead, ..Self::new(role, io, options, Phase::Ended) };
-        handshake.phase = handshake.after_packet(made);
+        *handshake.phase.get_mut() = handshake.after_packet(made);
         handshake
     }
 
@@ -206,7 +207,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
             shard: options.shards.next_shard(),
             uses_shard: true,
             options,
-            phase,
+            phase: Exclusive::new(phase),
             ahead: ReadAhead::default(),
             early: EarlyData::default(),
             deadline: Deadline::default(),
@@ -240,7 +241,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
             Err(error) => {
                 tracing::debug!(ssl = self.id.as_u64(), %error, "ssl.failed");
                 // Dropping the handle of a packet cancels it.
-                self.phase = Phase::Ended;
+                *self.phase.get_mut() = Phase::Ended;
                 Err(error)
             }
         })
@@ -252,20 +253,21 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
 
     fn advance(&mut self, cx: &mut Context<'_>) -> Poll<Result<Tls, SslError>> {
         loop {
-            match core::mem::replace(&mut self.phase, Phase::Ended) {
+            match core::mem::replace(self.phase.get_mut(), Phase::Ended) {
                 Phase::Replaying(mut replaying) => {
                     let Some(step) = self.replay(&mut replaying, cx)? else {
-                        self.phase = Phase::Replaying(replaying);
+                        *self.phase.get_mut() = Phase::Replaying(replaying);
                         return Poll::Pending;
                     };
-                    self.phase = self.after_replay(replaying, step);
+                    *self.phase.get_mut() = self.after_replay(replaying, step);
                 }
                 Phase::New(config) => {
-                    self.phase = Phase::OnTask(Tls::server(config).map_err(SslError::Tls)?);
+                    *self.phase.get_mut() =
+                        Phase::OnTask(Tls::server(config).map_err(SslError::Tls)?);
                 }
-                Phase::FirstPacket(work) => self.phase = self.process_on_shard(work),
+                Phase::FirstPacket(work) => *self.phase.get_mut() = self.process_on_shard(work),
                 Phase::OnShard(mut packet) => match Pin::new(&mut packet).poll(cx) {
-                    Poll::Ready(reply) => self.phase = self.after_reply(reply, cx),
+                    Poll::Ready(reply) => *self.phase.get_mut() = self.after_reply(reply, cx),
                     Poll::Pending => {
                         // The packet may be queued: the rule for that is stricter than for a parked one.
                         let reason = self.watch_peer(PacketAt::Waiting, cx);
@@ -273,7 +275,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
                             self.cancel_reason = reason;
                             packet.cancel_unless_running();
                         }
-                        self.phase = Phase::OnShard(packet);
+                        *self.phase.get_mut() = Phase::OnShard(packet);
                         return Poll::Pending;
                     }
                 },
@@ -284,25 +286,25 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
                     }
                     let flushed = self.poll_flush(&mut tls, done, cx)?;
                     if done && flushed.is_pending() {
-                        self.phase = Phase::OnTask(tls);
+                        *self.phase.get_mut() = Phase::OnTask(tls);
                         return Poll::Pending;
                     }
                     if done && self.early.is_sent() {
                         return Poll::Ready(Ok(tls));
                     }
                     if done {
-                        self.phase = Phase::OnTask(tls);
+                        *self.phase.get_mut() = Phase::OnTask(tls);
                         continue;
                     }
                     // Read even if the transport accepts no more bytes now.
                     let Poll::Ready(records) = self.poll_next(cx)? else {
-                        self.phase = Phase::OnTask(tls);
+                        *self.phase.get_mut() = Phase::OnTask(tls);
                         return Poll::Pending;
                     };
                     // A client's packet may change the keys, which shows only in its reply.
                     self.in_the_clear = self.role == Role::Server && tls.speaks_in_the_clear();
                     let work = Work::records(tls, records, self.options.exchange.clone());
-                    self.phase = match work.may_pause() {
+                    *self.phase.get_mut() = match work.may_pause() {
                         true if self.uses_shard => self.process_on_shard(work),
                         _ => {
                             let processed = self.run_hooks(|_| work.run(), cx);
@@ -314,7 +316,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
                     if self.send(&mut alert, cx) {
                         return Poll::Ready(Err(alert.error));
                     }
-                    self.phase = Phase::SendingAlert(alert);
+                    *self.phase.get_mut() = Phase::SendingAlert(alert);
                     return Poll::Pending;
                 }
                 Phase::Ended => panic!("a handshake was polled after it had ended"),
@@ -430,7 +432,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
 
     /// Ends the handshake with `error`, cancels its packet, and sends the peer as much of an alert as the transport accepts now.
     fn abort(&mut self, error: SslError, cx: &mut Context<'_>) -> SslError {
-        let bytes = match core::mem::replace(&mut self.phase, Phase::Ended) {
+        let bytes = match core::mem::replace(self.phase.get_mut(), Phase::Ended) {
             Phase::OnTask(mut tls) => {
                 tls.give_up();
                 tls.take_output()
@@ -561,21 +563,21 @@ impl<IO> Handshake<IO> {
 
     /// Ends the handshake and returns the transport.
     pub(crate) fn take_io(&mut self) -> Option<IO> {
-        self.phase = Phase::Ended;
+        *self.phase.get_mut() = Phase::Ended;
         self.io.take()
     }
 }
 
 impl<IO> fmt::Debug for Handshake<IO> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let phase = match self.phase {
+        let phase = self.phase.peek(|phase| match phase {
             Phase::Replaying(_) => "in a replay",
             Phase::New(_) | Phase::FirstPacket(_) => "not begun",
             Phase::OnTask(_) => "on the task",
             Phase::OnShard(_) => "on a shard",
             Phase::SendingAlert(_) => "sending its alert",
             Phase::Ended => "ended",
-        };
+        });
         f.debug_struct("Handshake")
             .field("ssl", &self.id.as_u64())
             .field("role", &self.role)

@@ -50,8 +50,8 @@
 //!
 //! # Migrating from tokio-rustls
 //!
-//! `TlsAcceptor`, `TlsConnector`, `accept`, `connect`, `into_fallible` and the stream's traits have the same names. What
-//! differs:
+//! [`compat`] has all of tokio-rustls's names, so that moving is an import. Here `TlsAcceptor`, `TlsConnector`, `accept`,
+//! `connect`, `into_fallible` and the stream's traits have the same names, and this differs:
 //!
 //! - Make an acceptor once, not for each connection.
 //! - Await the handshake in a task of its own, as in the example. An accept loop that awaits it serves one client at a time.
@@ -105,6 +105,7 @@ pub mod compat;
 mod connect;
 mod early;
 mod endpoint;
+mod exclusive;
 mod handshake;
 mod hello;
 mod inbox;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use engine_core::{EngineError, Shutdown};
 use job_core::JobPool;
-use ssl_async::task::{Accept, Connect, Shards, StartHandshake, TlsAcceptor, TlsStream};
+use ssl_async::task::{Accept, Connect, Shards, StartHandshake, TlsAcceptor, TlsStream, compat};
 use ssl_async::{ClosedDuring, SslError};
 use tokio::net::TcpStream;
 
@@ -13,13 +13,18 @@ use crate::support::localhost;
 use crate::world::{current_thread, exchange, multi_thread, paused, until, wire, world_on, worlds};
 
 #[test]
-fn futures_and_streams_are_send_and_the_acceptor_is_shared() {
-    fn send<T: Send>() {}
+fn futures_and_streams_are_send_and_sync_and_the_acceptor_is_shared() {
+    fn send<T: Send + Sync>() {}
     fn shared<T: Send + Sync + Clone>() {}
     send::<Accept<TcpStream>>();
     send::<Connect<TcpStream>>();
     send::<TlsStream<TcpStream>>();
     send::<StartHandshake<TcpStream>>();
+    send::<compat::Accept<TcpStream>>();
+    send::<compat::Connect<TcpStream>>();
+    send::<compat::LazyConfigAcceptor<TcpStream>>();
+    send::<compat::StartHandshake<TcpStream>>();
+    send::<compat::TlsStream<TcpStream>>();
     shared::<TlsAcceptor>();
     shared::<Shards>();
 }
