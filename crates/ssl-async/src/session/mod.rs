@@ -214,6 +214,15 @@ impl<S> Ssl<S> {
         }
     }
 
+    /// As [`connection`](Self::connection), mutable: for buffer limits. Reading from it, writing to it or processing its
+    /// packets breaks the session.
+    pub fn connection_mut(&mut self) -> Option<&mut Connection> {
+        match &mut self.state {
+            State::Idle(tls) => Some(tls.connection_mut()),
+            _ => None,
+        }
+    }
+
     /// The engine's error that ended the session, if one did.
     pub fn failure(&self) -> Option<&EngineError> {
         let error = match &self.state {

@@ -77,6 +77,25 @@ fn l2_extra_calls_while_parked_change_nothing() {
 }
 
 #[test]
+fn a_buffer_limit_is_set_on_the_connection_while_no_packet_is_parked() {
+    let fixture = fixture(KeyType::P256, 4);
+    let pool = JobPool::new();
+    let (ours, theirs) = pipe();
+    let mut client = fixture.client(&TLS13, theirs);
+    let mut ssl = Ssl::accept(&fixture.server, &pool, ours).unwrap();
+    client.step();
+    assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantAsync);
+    assert!(ssl.connection_mut().is_none(), "the packet has it");
+    fixture.device.answer();
+    assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantRead);
+    client.step();
+    assert_eq!(ssl.do_handshake().unwrap(), Outcome::Ready(()));
+    ssl.connection_mut().unwrap().set_buffer_limit(Some(100));
+    let Outcome::Ready(taken) = ssl.write(&[7; 5000]).unwrap() else { panic!("room for a part") };
+    assert!((1..=100).contains(&taken), "{taken}");
+}
+
+#[test]
 fn without_async_mode_the_same_calls_block() {
     let fixture = fixture(KeyType::P256, 4);
     let context = fixture.server.clone().async_mode(false);
