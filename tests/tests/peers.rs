@@ -94,8 +94,8 @@ fn complaint(run: &Run, greeting: &str, version: Version) -> Option<String> {
     (!fetched).then(|| format!("{}\n{}\n{}", run.status, run.stdout, run.stderr))
 }
 
-/// What the tests of wait-ctx, job-core, capi and the pages require.
-const NO_PEERS: [&str; 12] = [
+/// What other tests and the steps of the gate require.
+const NO_PEERS: [&str; 25] = [
     "libcrypto",
     "libsqlite3",
     "libcurl",
@@ -108,6 +108,19 @@ const NO_PEERS: [&str; 12] = [
     "chromium",
     "nginx",
     "libasan",
+    "api",
+    "cargo-deny",
+    "cargo-fuzz",
+    "cargo-mutants",
+    "cargo-semver-checks",
+    "nightly",
+    "qemu-aarch64",
+    "aarch64-linux-gnu-gcc",
+    "x86_64-unknown-linux-musl",
+    "aarch64-unknown-linux-gnu",
+    "x86_64-unknown-freebsd",
+    "aarch64-apple-darwin",
+    "x86_64-pc-windows-gnu",
 ];
 
 #[test]
