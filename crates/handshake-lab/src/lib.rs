@@ -9,7 +9,7 @@
 //!     load generator               server                               simulated device
 //!     one thread                   one thread a worker                  hardware queue thread
 //!     verifying rustls  <--TCP-->  mio loop, ssl-async sessions  <--->  engine-core, sim-engine
-//!     clients, closed loop         parked in job-core fibers            rings, units, real signatures
+//!     clients, closed loop         parked on fibers or by replay        rings, units, real signatures
 //!            |                            |                                    |
 //!            +------- independent counters of each ------+
 //!                                         |

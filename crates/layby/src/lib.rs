@@ -80,7 +80,7 @@
 //! | `ring` | rustls's provider over ring |
 //! | `tokio` | acceptor, connector and stream for tokio in [`tls`], `TaskDevice` in [`keys`] |
 //! | `pkcs11` | `keys::pkcs11`: keys in the token of a PKCS#11 module |
-//! | `metrics` | `EngineStats::publish` |
+//! | `metrics` | `EngineStats::publish`, and with `pkcs11` `TokenStats::publish` |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code)]

@@ -1,7 +1,7 @@
 //! Layby beside everything else that a Rust server could do with a slow key, on one machine in one run.
 //!
 //! ```text
-//!   bin rivals    the command: the matrix, the table, the page, the document         main.rs, report/
+//!   bin rivals    the command: the matrix, the table, the page, the document         main.rs, command/
 //!      | one process for each turn: rivals, rivals-boring or rivals-openssl
 //!      v
 //!   turn          starts a server, waits until the opening burst is over, measures

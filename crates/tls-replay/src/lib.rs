@@ -117,6 +117,7 @@
 //! # Features
 //!
 //! - `engine` (default): `EngineSession`, whose signatures come from an `engine_core::Engine`.
+//! - `ring`: rustls's provider on ring, for tests of this crate only.
 //! - `plant`: bugs planted on purpose, to show that law L16 is checked. For tests of this crate only.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
