@@ -222,7 +222,7 @@ const QUANTILES: [(f64, &str); 3] = [(0.5, "0.5"), (0.99, "0.99"), (0.999, "0.99
 #[cfg(feature = "metrics")]
 impl EngineStats {
     /// Passes these counters to the installed recorder, with the label `engine`. Call it before each scrape. The names are
-    /// listed in `docs/events.md`, and are interface. The quantiles are of all the time since the engine was built.
+    /// [listed](https://github.com/layby-rs/layby/blob/main/docs/events.md#metrics), and are interface. The quantiles are of all the time since the engine was built.
     pub fn publish(&self, engine: impl Into<metrics::SharedString>) {
         use metrics::{counter, gauge};
 

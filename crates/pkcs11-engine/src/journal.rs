@@ -52,8 +52,8 @@ pub struct Failures {
 #[cfg(feature = "metrics")]
 impl TokenStats {
     /// Passes these counters to the installed recorder, with the label `token`. Call it before each scrape, beside
-    /// [`EngineStats::publish`](engine_core::EngineStats::publish) of the [pool](crate::Token::pool). The names are listed in
-    /// `docs/events.md`, and are interface.
+    /// [`EngineStats::publish`](engine_core::EngineStats::publish) of the [pool](crate::Token::pool). The names are
+    /// [listed](https://github.com/layby-rs/layby/blob/main/docs/events.md#metrics), and are interface.
     pub fn publish(&self, token: impl Into<metrics::SharedString>) {
         use metrics::{counter, gauge};
 

@@ -183,8 +183,10 @@
 //! # Drop
 //!
 //! A session may be dropped while a packet is parked. The packet is cancelled, and the device's result is wiped when it
-//! arrives. A hook of your own that waited gets an error, and must return it; `docs/what-runs-in-a-job.md` says where it
-//! must not wait.
+//! arrives. A hook of your own that waited gets an error, and must return it; [the page about jobs] says where it must
+//! not wait.
+//!
+//! [the page about jobs]: https://github.com/layby-rs/layby/blob/main/docs/what-runs-in-a-job.md
 //!
 //! # Threads
 //!

@@ -63,17 +63,20 @@
 //! - Early data is given before the handshake ([`Connect::early_data`]) and read by [`TlsStream::read_early_data`].
 //! - During a handshake by replay, hooks of the configuration run on the task, as in tokio-rustls. In any other handshake they
 //!   run on a shard: most of them with the task's runtime and the stack of a thread, the others in a job with a stack of
-//!   256 KiB ([`PoolBuilder::stack_size`](job_core::PoolBuilder::stack_size)); `docs/what-runs-in-a-job.md` has the table.
+//!   256 KiB ([`PoolBuilder::stack_size`](job_core::PoolBuilder::stack_size)); [a page][jobs] has the table.
 //!   Task-locals are not set there.
 //! - A hook of your own that waits for an engine blocks its thread, unless you ask for a fiber with [`TlsAcceptor::parking`].
 //!   The hooks of this crate that wait do so themselves.
 //!
-//! `docs/slow-key-behind-rustls.md` has the table method by method.
+//! [Another page](https://github.com/layby-rs/layby/blob/main/docs/slow-key-behind-rustls.md#from-tokio-rustls) has the table
+//! method by method.
+//!
+//! [jobs]: https://github.com/layby-rs/layby/blob/main/docs/what-runs-in-a-job.md
 //!
 //! # After the handshake
 //!
 //! Once the handshake is done, records are processed on the task, as in tokio-rustls: no hook that may pause is reached from
-//! them (`docs/what-runs-in-a-job.md` lists the hooks). Other hooks that rustls then calls, such as a client's session store,
+//! them ([the page about jobs][jobs] lists the hooks). Other hooks that rustls then calls, such as a client's session store,
 //! run on the task, too. If one waits for an engine or a future, it blocks the thread
 //! ([law L11](https://github.com/layby-rs/layby/blob/main/docs/laws.md): where pausing is refused, an operation blocks).
 //!
