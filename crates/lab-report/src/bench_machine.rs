@@ -1,4 +1,4 @@
-//! The machine that a bench measures, and how much of it the bench had: other processes and the host of a virtual machine take
+//! The machine that a bench or a run measures, and how much of it that had: other processes and the host of a virtual machine take
 //! time away, which the figures cannot tell from our own.
 
 use core::fmt;
@@ -48,9 +48,9 @@ impl fmt::Display for BenchMachine {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Taken {
     /// By the host of a virtual machine.
-    stolen: f64,
+    pub(crate) stolen: f64,
     /// By other processes.
-    others: f64,
+    pub(crate) others: f64,
 }
 
 impl Taken {

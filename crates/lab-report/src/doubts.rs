@@ -1,6 +1,7 @@
 //! What makes the numbers of a run doubtful though no law is broken: processors that were missing, a queue that grew.
 
 use crate::{
+    bench_machine::Taken,
     recording::RowTimeline,
     results::{Results, RowReport},
 };
@@ -17,9 +18,13 @@ const SATURATED: f64 = 0.99;
 /// Latency climbs if its median in the last quarter of the row is this many times that in the second quarter.
 const CLIMBS: f64 = 1.5;
 
-/// The rows whose numbers are doubtful, with the reason; empty if all can be trusted.
-pub fn doubts(results: &Results) -> Vec<String> {
+/// The rows whose numbers are doubtful, with the reason; empty if all can be trusted. `taken` is what the run did not get of
+/// the machine: in a virtual machine, a thread that the host has stopped counts as running.
+pub fn doubts(results: &Results, taken: Option<Taken>) -> Vec<String> {
     let mut doubts = Vec::new();
+    if let Some(taken) = taken.filter(|taken| taken.is_much()) {
+        doubts.push(format!("the run did not have the machine for itself: {taken}"));
+    }
     let starved: Vec<String> = results
         .rows
         .iter()
@@ -95,31 +100,39 @@ mod tests {
     fn a_row_without_processors_is_doubtful() {
         let mut results = results();
         results.rows[1].processor_wait_share = Some(0.2);
-        assert!(doubts(&results).is_empty());
+        assert!(doubts(&results, None).is_empty());
         results.rows[1].processor_wait_share = Some(0.45);
-        let said = doubts(&results);
+        let said = doubts(&results, None);
         assert_eq!(said.len(), 1);
         assert!(said[0].ends_with("waited for a processor in row \"async\" (45 %)"), "{said:?}");
     }
 
     #[test]
+    fn a_run_on_a_machine_that_others_use_is_doubtful() {
+        let said = |stolen, others| doubts(&results(), Some(Taken { stolen, others }));
+        assert!(said(0.9, 9.0).is_empty());
+        assert_eq!(said(12.0, 3.0).len(), 1);
+        assert!(said(0.0, 40.0)[0].contains("other processes had 40 %"), "{:?}", said(0.0, 40.0));
+    }
+
+    #[test]
     fn a_queue_that_grows_to_the_end_is_doubtful() {
-        let said = doubts(&open_loop(850.0, 1.0, 10.0));
+        let said = doubts(&open_loop(850.0, 1.0, 10.0), None);
         assert_eq!(said.len(), 1);
         assert!(
             said[0].contains("1000 handshakes a second were offered and 850 completed"),
             "{said:?}"
         );
         // Saturated, though what was in the queue was still served.
-        assert_eq!(doubts(&open_loop(980.0, 0.995, 10.0)).len(), 1);
+        assert_eq!(doubts(&open_loop(980.0, 0.995, 10.0), None).len(), 1);
     }
 
     #[test]
     fn a_steady_row_and_a_closed_loop_are_not() {
-        assert!(doubts(&open_loop(850.0, 1.0, 0.0)).is_empty());
-        assert!(doubts(&open_loop(990.0, 0.8, 10.0)).is_empty());
+        assert!(doubts(&open_loop(850.0, 1.0, 0.0), None).is_empty());
+        assert!(doubts(&open_loop(990.0, 0.8, 10.0), None).is_empty());
         let mut closed = open_loop(850.0, 1.0, 10.0);
         closed.rows[0].offered_per_s = None;
-        assert!(doubts(&closed).is_empty());
+        assert!(doubts(&closed, None).is_empty());
     }
 }
