@@ -33,6 +33,11 @@ enum Verb {
     Test,
 }
 
+/// Under `qemu-user`, without the tests that start their own program again, which the kernel cannot run, and without the one
+/// that reserves all address space, for which `qemu` takes all memory.
+const UNDER_QEMU: &str = "--lib --test it -- --skip stacks::overflow --skip stacks::frames::a \
+                          --skip does_not_fit_into_memory";
+
 /// Fibers and descriptors are Unix's; a replayed handshake without an engine needs neither.
 const TARGETS: [Target; 5] = [
     Target {
@@ -45,7 +50,7 @@ const TARGETS: [Target; 5] = [
     Target {
         name: "aarch64-unknown-linux-gnu",
         jobs: &[
-            Job { verb: Verb::Test, packages: CORE, options: "--lib --test it" },
+            Job { verb: Verb::Test, packages: CORE, options: UNDER_QEMU },
             Job { verb: Verb::Check, packages: "layby-tls-replay", options: "" },
         ],
     },
@@ -135,6 +140,10 @@ impl Job {
             cargo.args(["--package", package]);
         }
         cargo.args(self.options.split_whitespace()).current_dir(&workspace.root).envs(AARCH64);
+        if target.starts_with("aarch64-unknown-linux") {
+            // For the test that compiles C, and loads it.
+            cargo.env("CC", "aarch64-linux-gnu-gcc");
+        }
         cargo.status().is_ok_and(|status| status.success())
     }
 }

@@ -4,7 +4,6 @@ use job_core::{Job, JobPool, Step};
 
 mod bridge;
 mod cancel;
-mod extremes;
 mod inside;
 mod jobs;
 mod model;

@@ -51,9 +51,10 @@ fn shrinking_keeps_the_stacks_beside_one_in_use() {
     let pool = JobPool::new();
     assert_eq!(pool.preallocate(40), 40);
     let job = start_paused(&pool, pause);
-    // Reservations of 16 and then 32 stacks: one of them is all idle.
+    // 16 stacks in one reservation and 24 in the next; without guard markers, the first is given up, and 32 and 8. All of
+    // one of them are idle.
     let gone = pool.shrink();
-    assert!(gone == 16 || gone == 24, "{gone}");
+    assert!([16, 24, 32, 8].contains(&gone), "{gone}");
     assert_eq!(pool.stats().created, 40 - gone);
     assert_eq!(job.resume().finished(), Some(Pause::Resumed));
     assert_eq!(pool.shrink(), 40 - gone);
