@@ -47,6 +47,7 @@ const ENTRIES: &[Entry] = &[
     entry("job.paused", 7, paused::paused),
     entry("tls.paused_bytes", 1, tls::paused_bytes),
     entry("tls.added_instructions", 12, tls::added_instructions),
+    entry("tls.unparked_vs_tokio_rustls", 6, tls::unparked),
     entry("tls.cpu_vs_free_sign", 65, tls::cpu_vs_free_sign),
     entry("tls.million_parked", 75, tls::million_parked),
 ];

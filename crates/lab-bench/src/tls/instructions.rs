@@ -9,7 +9,7 @@ use crypto_ops::CryptoOp;
 use engine_core::{CheckPolicy, Engine, Inline};
 use ssl_async::JobPool;
 
-use super::party::{Fixture, Ours, Plain, Replaying, Server, Stood, Suite, Wire, text};
+use super::party::{Fixture, OnTask, Ours, Plain, Replaying, Server, Stood, Suite, Wire, text};
 use crate::report::{Bench, Better};
 
 /// The function in which callgrind counts.
@@ -18,21 +18,25 @@ const COLLECT_IN: &str = "*serve_for_callgrind*";
 /// Enough that one more ticket of the allocator's does not matter, few enough for callgrind's pace.
 const HANDSHAKES: usize = 200;
 
-/// `tls.added_instructions` and the same by replay.
+/// `tls.added_instructions`, the same by replay, and that of a task whose key signs at once, beside tokio-rustls.
 pub(crate) fn added_instructions() -> Vec<Bench> {
-    let plain = counted("instructions-plain");
-    let row = |name: &str, arm| match counted(arm).and_then(|ours| Ok((ours, plain.clone()?))) {
+    let (rustls, tokio_rustls) = (counted("instructions-plain"), counted("instructions-tokio"));
+    let row = |name: &str, arm, rival, theirs: &Result<f64, String>| match counted(arm)
+        .and_then(|ours| Ok((ours, theirs.clone()?)))
+    {
         Err(why) => Bench::missing(name, "instructions", why),
-        Ok((ours, plain)) => {
-            let note = format!("{:.2} % more than plain rustls", (ours / plain - 1.0) * 100.0);
+        Ok((ours, theirs)) => {
+            let note = format!("{:.2} % more than {rival}", (ours / theirs - 1.0) * 100.0);
             Bench::figure(name, "instructions", Better::Lower, ours)
-                .with_rival("plain rustls", plain)
+                .with_rival(rival, theirs)
                 .with_note(note)
         }
     };
+    let (plain, tokio) = ("plain rustls", "tokio-rustls");
     vec![
-        row("tls.added_instructions", "instructions-fiber"),
-        row("tls.added_instructions.replay", "instructions-replay"),
+        row("tls.added_instructions", "instructions-fiber", plain, &rustls),
+        row("tls.added_instructions.replay", "instructions-replay", plain, &rustls),
+        row("tls.added_instructions.unparked", "instructions-task", tokio, &tokio_rustls),
     ]
 }
 
@@ -65,12 +69,24 @@ fn collected(arm: &str, handshakes: usize) -> Result<f64, String> {
 /// One arm, in its own process.
 pub(crate) fn child(arm: &str, handshakes: usize) -> Result<(), String> {
     let fixture = Fixture::new(Suite::P256)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    let runtime = runtime.map_err(text)?;
     let device = Inline::new(|op: &CryptoOp| Ok(crypto_ops::testing::fake_output(op)));
     let engine = Engine::builder(Arc::new(device)).checks(CheckPolicy::Required).build();
     match arm {
         "instructions-plain" => {
             let config = fixture.plain()?;
             shake_hands(&fixture, handshakes, |wire| Plain::new(&config, wire));
+        }
+        "instructions-tokio" => {
+            let acceptor = tokio_rustls::TlsAcceptor::from(fixture.plain()?);
+            let _timer = runtime.enter();
+            shake_hands(&fixture, handshakes, |wire| OnTask::new(acceptor.accept(wire)));
+        }
+        "instructions-task" => {
+            let acceptor = ssl_async::task::TlsAcceptor::from(fixture.unparked()?);
+            let _timer = runtime.enter();
+            shake_hands(&fixture, handshakes, |wire| OnTask::new(acceptor.accept(wire)));
         }
         "instructions-replay" => {
             let config = fixture.replay()?;

@@ -1,8 +1,10 @@
 //! The two sides of a handshake in memory: a client, and a server that is plain rustls, a session on a fiber, or one that
 //! is parked by replay.
 
+use std::future::Future;
 use std::io::{self, Read, Write};
 use std::mem;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
@@ -16,6 +18,7 @@ use ssl_async::{JobPool, Outcome, Ssl, SslContext, offload};
 use tls_replay::{
     EngineSession, Question, ReplayConfig, ReplayKey, Session, SessionOptions, replayable,
 };
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use wait_ctx::Route;
 
 use handshake_lab::certs::{SERVER_NAME, TestPki};
@@ -97,6 +100,14 @@ impl Fixture {
     pub(crate) fn plain(&self) -> Result<Arc<ServerConfig>, String> {
         let key = keys::free_sign(self.handle.clone());
         keys::server_config(self.chain.clone(), key).map(Arc::new).map_err(text)
+    }
+
+    /// The same, for our server on a task: it is never parked.
+    pub(crate) fn unparked(&self) -> Result<Arc<ServerConfig>, String> {
+        let (key, provider) =
+            (keys::free_sign(self.handle.clone()), ssl_async::replayable(default_provider()));
+        let config = keys::server_config_over(provider, self.chain.clone(), key);
+        config.map(Arc::new).map_err(text)
     }
 
     /// Our server on fibers, whose signature `engine` makes.
@@ -186,6 +197,41 @@ impl Write for Wire {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+/// It is polled by hand, so it wakes nobody.
+impl AsyncRead for Wire {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Poll::Ready(match self.read(into.initialize_unfilled()) {
+            Ok(read) => {
+                into.advance(read);
+                Ok(())
+            }
+            Err(_would_block) => return Poll::Pending,
+        })
+    }
+}
+
+impl AsyncWrite for Wire {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Poll::Ready(self.write(data))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -335,5 +381,60 @@ impl Server for Replaying {
 
     fn wire(&mut self) -> &mut Wire {
         &mut self.wire
+    }
+}
+
+/// The future of an acceptor, ours or that of tokio-rustls.
+pub(crate) trait Accepting:
+    Future<Output = Result<Self::Stream, Self::Error>> + Unpin
+{
+    type Stream;
+    type Error: std::fmt::Debug;
+    fn io(&mut self) -> Option<&mut Wire>;
+}
+
+impl Accepting for ssl_async::task::Accept<Wire> {
+    type Stream = ssl_async::task::TlsStream<Wire>;
+    type Error = ssl_async::SslError;
+
+    fn io(&mut self) -> Option<&mut Wire> {
+        self.get_mut()
+    }
+}
+
+impl Accepting for tokio_rustls::Accept<Wire> {
+    type Stream = tokio_rustls::server::TlsStream<Wire>;
+    type Error = io::Error;
+
+    fn io(&mut self) -> Option<&mut Wire> {
+        self.get_mut()
+    }
+}
+
+/// A handshake as a task has it, polled by hand.
+pub(crate) struct OnTask<A: Accepting> {
+    accept: A,
+    stream: Option<A::Stream>,
+}
+
+impl<A: Accepting> OnTask<A> {
+    pub(crate) fn new(accept: A) -> Self {
+        Self { accept, stream: None }
+    }
+}
+
+impl<A: Accepting> Server for OnTask<A> {
+    fn step(&mut self) -> Stood {
+        match Pin::new(&mut self.accept).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(done) => {
+                self.stream = Some(done.expect("the server is content"));
+                Stood::Done
+            }
+            Poll::Pending => Stood::WaitsForPeer,
+        }
+    }
+
+    fn wire(&mut self) -> &mut Wire {
+        self.accept.io().expect("it is not done")
     }
 }
