@@ -3,7 +3,8 @@
 //! A shard is not a thread of a runtime, so a hook there would panic in `tokio::spawn` or `tokio::time::sleep`. The shard sets
 //! the task's runtime while it runs a packet, and what cannot pause enters it: a hook on the thread's stack, and each poll of
 //! a hook's future. Not a whole packet, because guards of [`Handle::enter`] must end in the reverse order of their creation,
-//! which pausing jobs would break.
+//! which pausing jobs would break. And not once for all packets that a shard takes at a time: a shard knows that a hook has entered a
+//! runtime of its own, where it must not pause, by being in none otherwise.
 
 #[cfg(feature = "tokio")]
 use std::cell::RefCell;

@@ -65,6 +65,8 @@
 //!   run on a shard: most of them with the task's runtime and the stack of a thread, the others in a job with a stack of
 //!   256 KiB ([`PoolBuilder::stack_size`](job_core::PoolBuilder::stack_size)); [a page][jobs] has the table.
 //!   Task-locals are not set there.
+//! - Where the provider is not [`replayable`](crate::replayable), a packet that may reach a hook makes the trip to a shard even if
+//!   nothing waits there, which is most of what a single connection costs more than over tokio-rustls. A `replayable` one saves it.
 //! - A hook of your own that waits for an engine blocks its thread, unless you ask for a fiber with [`TlsAcceptor::parking`].
 //!   The hooks of this crate that wait do so themselves.
 //!
