@@ -31,7 +31,7 @@ use ssl_async::offload::{self, SigningWork};
 use ssl_async::{Parking, SslError, replayable};
 use tls_replay::ReplayError;
 
-use law::case::{Case, any_case, cases};
+use law::case::{Case, any_case};
 use law::hello_bytes::{CHOICES, Rivals, recorded};
 use law::invisible::compare_with;
 use law::servers::{Server, Way};
@@ -114,7 +114,7 @@ fn l16_each_kind_of_handshake_is_that_of_plain_rustls_through_sessions_and_tasks
 }
 
 proptest! {
-    #![proptest_config(cases(100))]
+    #![proptest_config(ProptestConfig { cases: 100, failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn l16_the_client_sees_what_plain_rustls_sends_through_sessions_and_tasks(case in any_case()) {

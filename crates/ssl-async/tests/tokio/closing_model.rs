@@ -12,7 +12,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use crate::peer_bytes::clear;
 use crate::peer_bytes::closing::{
-    ANSWER, End, Outcome, Script, Seen, Wire, any_parking, any_script, assert_agrees, cases, plain,
+    ANSWER, End, Outcome, Script, Seen, Wire, any_parking, any_script, assert_agrees, plain,
 };
 use crate::peer_bytes::program::Setup;
 use crate::peer_bytes::world as clear_world;
@@ -168,7 +168,7 @@ async fn read_all(tls: &mut TlsStream<TaskWire>, read: &mut Vec<u8>) -> Outcome 
 }
 
 proptest! {
-    #![proptest_config(cases(128))]
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn a_task_whose_peer_closes_ends_as_plain_rustls_does(

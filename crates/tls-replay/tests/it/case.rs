@@ -179,14 +179,6 @@ prop_compose! {
     }
 }
 
-/// A property test of `usual` cases, or of more or fewer in proportion if `PROPTEST_CASES` is not the usual 256.
-pub(crate) fn cases(usual: u32) -> ProptestConfig {
-    let config = ProptestConfig::default();
-    let cases = u64::from(usual) * u64::from(config.cases) / 256;
-    let cases = u32::try_from(cases.max(1)).expect("not that many");
-    ProptestConfig { cases, failure_persistence: None, ..config }
-}
-
 prop_compose! {
     /// Any case.
     pub(crate) fn any_case()(

@@ -2,7 +2,6 @@
 
 use proptest::prelude::*;
 
-use crate::case::cases;
 use crate::hello_bytes::{CHOICES, drive, recorded};
 
 #[test]
@@ -49,7 +48,7 @@ prop_compose! {
 }
 
 proptest! {
-    #![proptest_config(cases(500))]
+    #![proptest_config(ProptestConfig { cases: 500, failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn l16_changed_hellos_get_the_answer_of_rustls(input in changed()) {

@@ -3,12 +3,12 @@
 use proptest::prelude::*;
 use tls_replay::ReplayError;
 
-use crate::case::{Case, Kept, any_case, cases};
+use crate::case::{Case, Kept, any_case};
 use crate::invisible::{changed_message_gets_no_signature, compare};
 use crate::world::Trouble;
 
 proptest! {
-    #![proptest_config(cases(300))]
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn l16_the_client_sees_what_plain_rustls_sends(case in any_case()) {

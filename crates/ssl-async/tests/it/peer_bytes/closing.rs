@@ -137,14 +137,6 @@ pub(crate) fn any_script(ends: &'static [End]) -> impl Strategy<Value = Script> 
     )
 }
 
-/// A property test of `usual` cases, or of more or fewer in proportion if `PROPTEST_CASES` is not the usual 256.
-pub(crate) fn cases(usual: u32) -> ProptestConfig {
-    let config = ProptestConfig::default();
-    let cases = u64::from(usual) * u64::from(config.cases) / 256;
-    let cases = u32::try_from(cases.max(1)).expect("not that many");
-    ProptestConfig { cases, failure_persistence: None, ..config }
-}
-
 /// The ways in which a server's handshakes are parked.
 pub(crate) fn any_parking() -> impl Strategy<Value = Parking> {
     prop::sample::select(vec![Parking::Fiber, Parking::Auto, Parking::Replay])

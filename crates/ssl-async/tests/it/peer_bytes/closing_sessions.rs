@@ -5,7 +5,7 @@ use ssl_async::{Outcome as Wants, Parking, Ssl};
 
 use super::clear;
 use super::closing::{
-    ANSWER, End, Outcome, Script, Seen, Wire, any_parking, any_script, assert_agrees, cases, plain,
+    ANSWER, End, Outcome, Script, Seen, Wire, any_parking, any_script, assert_agrees, plain,
 };
 use super::program::Setup;
 use super::world::World;
@@ -105,7 +105,7 @@ fn go_on(ssl: &mut Ssl<Wire>, read: &mut Vec<u8>) -> Option<Outcome> {
 }
 
 proptest! {
-    #![proptest_config(cases(256))]
+    #![proptest_config(ProptestConfig { cases: 256, failure_persistence: None, ..Default::default() })]
 
     #[test]
     fn a_session_handles_a_closing_peer_as_plain_rustls_does(
