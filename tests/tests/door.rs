@@ -1,5 +1,5 @@
-//! The README's first door and the tutorial of a first server, as a reader would try them: an empty project outside the
-//! workspace whose dependencies and code are those of the page.
+//! The README's first door and the tutorials, as a reader would try them: an empty project outside the workspace whose
+//! dependencies and code are those of the page, and the commands of the page.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -30,39 +30,58 @@ async fn main() -> Result<(), Box<dyn Error>> {
 const README: &str = "README.md";
 const TUTORIAL: &str = "docs/first-server.md";
 
-/// The first block of this language on a page.
-fn block(page: &str, language: &str) -> String {
+/// The blocks of this language on a page, in order.
+fn blocks(page: &str, language: &str) -> Vec<String> {
     let text = fs::read_to_string(Path::new(ROOT).join(page)).expect("a page");
     let begin = format!("```{language}\n");
-    let (_, block) = text.split_once(&begin).expect("the page has such a block");
-    block.split_once("```").expect("the block ends").0.to_owned()
+    let blocks = text.split(&begin).skip(1);
+    blocks.map(|block| block.split("```").next().unwrap_or_default().to_owned()).collect()
+}
+
+/// The first of them.
+fn block(page: &str, language: &str) -> String {
+    blocks(page, language).into_iter().next().expect("the page has such a block")
 }
 
 /// The dependencies of the page, but for where the crate is.
 fn manifest(root: &Path, page: &str, name: &str) -> String {
-    let published = "layby = { version = \"0.1\",";
-    let here = format!("layby = {{ path = {:?},", root.join("crates/layby"));
     let manifest = block(page, "toml");
-    let (_, dependencies) = manifest.split_once("[dependencies]").expect("dependencies");
-    assert!(dependencies.contains(published), "{page} names the crate: {dependencies}");
+    let at = manifest.find("[d").expect("dependencies");
+    let mut dependencies = manifest[at..].to_owned();
+    let mut ours = 0;
+    for (package, folder) in [("layby", "crates/layby"), ("layby-wait-ctx", "crates/wait-ctx")] {
+        let published = format!("{package} = {{ version = \"0.1\",");
+        let here = format!("{package} = {{ path = {:?},", root.join(folder));
+        ours += dependencies.matches(&published).count();
+        dependencies = dependencies.replace(&published, &here);
+    }
+    assert_eq!(ours, 1, "{page} names the crate: {dependencies}");
     let package = format!("[package]\nname = {name:?}\nversion = \"0.0.0\"\nedition = \"2024\"");
-    let dependencies = dependencies.replace(published, &here);
-    format!("[workspace]\n\n{package}\n\n[dependencies]{dependencies}")
+    format!("[workspace]\n\n{package}\n\n{dependencies}")
 }
 
-/// The build of a new project in `dir` with this program. The name is its own: projects that share a directory of builds
-/// are told apart by nothing else, and one that waited for another would find its program built.
+/// The build of a new project in `dir` with this program.
 fn build(dir: &Path, page: &str, name: &str, program: &str) -> (Command, PathBuf) {
+    let (mut cargo, target) = project(dir, page, name, "src/main.rs", program);
+    cargo.args(["build", "--quiet"]);
+    (cargo, target.join("debug").join(name))
+}
+
+/// A new project in `dir` with this file: cargo there, and where it builds. The name is its own: projects that share a directory of builds
+/// are told apart by nothing else, and one that waited for another would find its program built.
+fn project(dir: &Path, page: &str, name: &str, file: &str, text: &str) -> (Command, PathBuf) {
     let root = fs::canonicalize(ROOT).expect("the workspace");
-    fs::create_dir(dir.join("src")).expect("an empty project");
+    for folder in ["src", "tests"] {
+        fs::create_dir(dir.join(folder)).expect("an empty project");
+    }
     fs::write(dir.join("Cargo.toml"), manifest(&root, page, name)).expect("its manifest");
-    fs::write(dir.join("src/main.rs"), program).expect("its program");
+    fs::write(dir.join(file), text).expect("its program");
     // The versions that everything else here is tested with.
     fs::copy(root.join("Cargo.lock"), dir.join("Cargo.lock")).expect("the lock file");
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("door");
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["build", "--quiet"]).current_dir(dir).env("CARGO_TARGET_DIR", &target);
-    (cargo, target.join("debug").join(name))
+    cargo.current_dir(dir).env("CARGO_TARGET_DIR", &target);
+    (cargo, target)
 }
 
 #[test]
@@ -97,6 +116,29 @@ fn the_first_server_of_the_tutorial_compiles_and_serves() {
     fs::copy(identity.key(), project.path().join("key.pem")).expect("a key");
     let mut server = Command::new(program);
     assert_eq!(greeting(server.current_dir(project.path()), &identity), "hello from a slow key");
+}
+
+const ENGINE: &str = "docs/test-your-engine.md";
+
+#[test]
+fn the_engine_of_the_tutorial_passes_and_its_bug_is_found_as_the_page_shows() {
+    let [engine, test, swapped] = &blocks(ENGINE, "rust")[..] else { panic!("three programs") };
+    let right = swapped.lines().rev().fold(String::new(), |text, line| text + line + "\n");
+    assert!(engine.contains(&right), "the engine has the two calls, the other way round");
+    let report = &blocks(ENGINE, "text")[0];
+    for (name, engine) in
+        [("my-engine", engine.clone()), ("my-broken-engine", engine.replace(&right, swapped))]
+    {
+        let dir = tempfile::tempdir().expect("a directory");
+        let text = engine.clone() + test;
+        let (mut cargo, _) = project(dir.path(), ENGINE, name, "tests/engine.rs", &text);
+        fs::write(dir.path().join("src/lib.rs"), "").expect("an empty library");
+        let output = cargo.args(["test", "--quiet"]).output().expect("cargo starts");
+        let said = [output.stdout, output.stderr].concat();
+        let said = String::from_utf8_lossy(&said);
+        assert_eq!(output.status.success(), name == "my-engine", "{said}");
+        assert_eq!(said.contains(report.as_str()), name == "my-broken-engine", "{said}");
+    }
 }
 
 /// What the server says to a client that verifies it. Its first line is its address.
