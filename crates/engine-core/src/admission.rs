@@ -5,6 +5,7 @@ use std::sync::Mutex;
 
 use crate::breaker::Breaker;
 use crate::sync::lock;
+use crate::work::RequestId;
 
 /// Leave for one request. Half-open, it makes that request the probe; if it is dropped without being
 /// [spent](Self::spend), the next request may be the probe.
@@ -23,9 +24,11 @@ impl<'a> Admission<'a> {
         admitted.then(|| Self { probe: asked.probe().map(|since| (breaker, since)) })
     }
 
-    /// The device or the queue before it has the request.
-    pub(crate) fn spend(mut self) {
-        self.probe = None;
+    /// The device or the queue before it has the request, which is this one.
+    pub(crate) fn spend(mut self, request: RequestId) {
+        if let Some((breaker, since)) = self.probe.take() {
+            lock(breaker).name_probe(since, request);
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use core::time::Duration;
 use std::collections::VecDeque;
 
 use crate::error::{DeviceError, EngineError};
+use crate::work::RequestId;
 
 /// When a breaker opens, and for how long.
 ///
@@ -31,6 +32,8 @@ pub struct BreakerPolicy {
     pub failures: u32,
     /// The share of failed calls that opens it instead, and of how many calls. None by default.
     pub share: Option<FailedShare>,
+    /// Failures do not open it, however many: only a device without a heartbeat does. Not by default.
+    pub health_only: bool,
     /// How long it stays open before one request may try the device again, and how long that request may take before
     /// another may. [`Duration::MAX`] is for ever. Default 1 s.
     pub pause: Duration,
@@ -65,6 +68,7 @@ impl Default for BreakerPolicy {
         Self {
             failures: 5,
             share: None,
+            health_only: false,
             pause: Duration::from_secs(1),
             check_every: Duration::from_secs(1),
         }
@@ -81,6 +85,12 @@ impl BreakerPolicy {
     /// more requests at once.
     pub const fn failed_share(self, percent: u32, calls: u32) -> Self {
         Self { share: Some(FailedShare { percent, calls }), ..self }
+    }
+
+    /// Opens only when the device's [health](crate::Accelerator::health) is dead, and never because requests fail: for a device
+    /// that answers with errors while it recovers by itself. Half-open, a probe that fails still opens it again.
+    pub const fn health_only(self) -> Self {
+        Self { health_only: true, ..self }
     }
 
     /// Stays open for this time.
@@ -126,7 +136,15 @@ pub(crate) struct Breaker {
 enum Phase {
     Closed { failures: u32 },
     Open { until: Duration },
-    HalfOpen { probe: Option<Duration> },
+    HalfOpen { probe: Option<Probe> },
+}
+
+/// The request that tries a half-open breaker's device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Probe {
+    since: Duration,
+    /// Known once the device or the queue before it has it.
+    request: Option<RequestId>,
 }
 
 impl Breaker {
@@ -148,13 +166,13 @@ impl Breaker {
         match self.phase {
             Phase::Closed { .. } => true,
             Phase::Open { until } if now < until => false,
-            Phase::HalfOpen { probe: Some(since) }
+            Phase::HalfOpen { probe: Some(Probe { since, .. }) }
                 if now < since.saturating_add(self.policy.pause) =>
             {
                 false
             }
             Phase::Open { .. } | Phase::HalfOpen { .. } => {
-                self.phase = Phase::HalfOpen { probe: Some(now) };
+                self.phase = Phase::HalfOpen { probe: Some(Probe { since: now, request: None }) };
                 true
             }
         }
@@ -163,14 +181,30 @@ impl Breaker {
     /// Since when the device has its probe.
     pub(crate) const fn probe(&self) -> Option<Duration> {
         match self.phase {
-            Phase::HalfOpen { probe } => probe,
-            Phase::Closed { .. } | Phase::Open { .. } => None,
+            Phase::HalfOpen { probe: Some(probe) } => Some(probe.since),
+            Phase::HalfOpen { probe: None } | Phase::Closed { .. } | Phase::Open { .. } => None,
         }
     }
 
     /// The request that became the probe at `since` never went to the device: another may be the probe at once.
     pub(crate) fn release_probe(&mut self, since: Duration) {
         if self.probe() == Some(since) {
+            self.phase = Phase::HalfOpen { probe: None };
+        }
+    }
+
+    /// The device or the queue before it has the request that became the probe at `since`: this one.
+    pub(crate) fn name_probe(&mut self, since: Duration, request: RequestId) {
+        if self.probe() == Some(since) {
+            self.phase = Phase::HalfOpen { probe: Some(Probe { since, request: Some(request) }) };
+        }
+    }
+
+    /// This request is over, and no answer of the device's will be told here. If it was the probe, another may be at once.
+    pub(crate) fn forget_probe(&mut self, request: RequestId) {
+        if let Phase::HalfOpen { probe: Some(probe) } = self.phase
+            && probe.request == Some(request)
+        {
             self.phase = Phase::HalfOpen { probe: None };
         }
     }
@@ -200,6 +234,7 @@ impl Breaker {
     #[must_use = "requests in flight have to be moved to the standby"]
     pub(crate) fn handle_failure(&mut self, now: Duration, held: usize) -> bool {
         match &mut self.phase {
+            Phase::Closed { .. } if self.policy.health_only => false,
             Phase::Closed { failures } => {
                 *failures += 1;
                 let in_a_row = *failures;
@@ -368,6 +403,34 @@ mod tests {
     }
 
     #[test]
+    fn a_probe_whose_request_is_over_is_followed_by_another_at_once() {
+        let mut breaker = breaker(1);
+        assert!(breaker.handle_failure(at(0), 1));
+        assert!(breaker.admit(at(10)));
+        breaker.name_probe(at(10), RequestId(1));
+        breaker.forget_probe(RequestId(2)); // which is not the probe
+        assert!(!breaker.admit(at(11)), "one at a time");
+        breaker.forget_probe(RequestId(1));
+        assert!(breaker.admit(at(11)));
+        breaker.name_probe(at(10), RequestId(1)); // too late
+        breaker.forget_probe(RequestId(1));
+        assert!(!breaker.admit(at(12)), "one at a time");
+    }
+
+    #[test]
+    fn with_health_only_failures_do_not_open_it_until_it_tries_the_device_again() {
+        let mut breaker = Breaker::new(BreakerPolicy::default().health_only().pause(PAUSE));
+        assert!(!(0..10_000).any(|_| breaker.handle_failure(at(0), 1)));
+        assert!(!(0..10_000).any(|_| breaker.handle_busy(at(0), 1)));
+        assert!(breaker.handle_health(at(0), false));
+        assert!(breaker.admit(at(10)), "the probe");
+        assert!(breaker.handle_failure(at(10), 1));
+        assert!(breaker.admit(at(20)), "the probe");
+        breaker.handle_success(1);
+        assert!(!breaker.handle_failure(at(20), 1));
+    }
+
+    #[test]
     fn a_device_that_is_busy_opens_it_and_as_the_answer_to_a_probe_closes_it() {
         let mut breaker = breaker(2);
         assert!(!breaker.handle_busy(at(0), 1));
@@ -450,7 +513,7 @@ mod tests {
         /// An open breaker admits no request before its pause is over, and always one after.
         #[test]
         fn an_open_breaker_admits_no_request_and_no_breaker_stays_open_for_ever(
-            events in prop::collection::vec((0u8..7, 0u64..15, 1usize..9), 1..80), failures in 1u32..4, by_share: bool,
+            events in prop::collection::vec((0u8..9, 0u64..15, 1usize..9), 1..80), failures in 1u32..4, by_share: bool,
         ) {
             let mut breaker = breaker(failures);
             if by_share {
@@ -481,6 +544,14 @@ mod tests {
                     4 => breaker.handle_busy(now, held),
                     5 => {
                         breaker.probe().into_iter().for_each(|since| breaker.release_probe(since));
+                        false
+                    }
+                    6 => {
+                        breaker.probe().into_iter().for_each(|since| breaker.name_probe(since, RequestId(9)));
+                        false
+                    }
+                    7 => {
+                        breaker.forget_probe(RequestId(9));
                         false
                     }
                     _ => breaker.handle_health(now, true),

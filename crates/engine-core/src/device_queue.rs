@@ -147,6 +147,22 @@ impl<W: Work> DeviceQueue<W> {
         Admission::ask(self.breaker.as_ref(), self.meter.now())
     }
 
+    /// The device or the backlog has this request. If it is the breaker's probe, the breaker knows it by now, also when the
+    /// request was over before.
+    pub(crate) fn spend(&self, admission: Admission<'_>, state: &RequestState<W>) {
+        admission.spend(state.id);
+        if self.is_over(state) {
+            self.forget_probe(state.id);
+        }
+    }
+
+    /// No answer to this request will be told to the breaker.
+    pub(crate) fn forget_probe(&self, request: RequestId) {
+        if let Some(breaker) = &self.breaker {
+            lock(breaker).forget_probe(request);
+        }
+    }
+
     /// Whether the breaker is open.
     pub(crate) fn is_shut_off(&self) -> bool {
         self.breaker.as_ref().is_some_and(|breaker| lock(breaker).is_open(self.meter.now()))

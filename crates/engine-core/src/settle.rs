@@ -111,6 +111,7 @@ impl<W: Work> EngineInner<W> {
     pub(crate) fn unlink(&self, state: &RequestState<W>) {
         self.deregister(state);
         self.withdraw_everywhere(state.id);
+        self.queues().for_each(|queue| queue.forget_probe(state.id));
     }
 
     /// When to give a device a request that it failed with `error` once more. `None` if that is not to be done, or if the
@@ -182,7 +183,7 @@ impl<W: Work> EngineInner<W> {
         }
         let request = self.request(work, state, Role::Standby);
         match self.enter(Role::Standby, state, request) {
-            Ok(_) => admission.spend(),
+            Ok(_) => self.queue(Role::Standby).spend(admission, state),
             Err(request) => {
                 // Before the caller wakes: its next request may be the probe.
                 drop((admission, request.into_work()));

@@ -175,7 +175,7 @@ impl<W: Work> EngineInner<W> {
         admission: Admission<'_>,
     ) -> Result<Option<Request<W>>, Request<W>> {
         let kept = self.enter(role, state, request)?;
-        admission.spend();
+        self.queue(role).spend(admission, state);
         Ok(kept)
     }
 

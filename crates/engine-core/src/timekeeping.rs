@@ -104,7 +104,7 @@ impl<W: Work> EngineInner<W> {
             };
             match self.enter(queue.role(), &state, request) {
                 Ok(kept) => {
-                    admission.spend();
+                    queue.spend(admission, &state);
                     if let Some(kept) = kept {
                         // Its owner is not awake to submit it.
                         self.queue_instead(kept);
@@ -141,6 +141,8 @@ impl<W: Work> EngineInner<W> {
         }
         if device_has_it {
             self.note_outcome(queue, state, &Err(EngineError::Deadline), queue.n_held());
+        } else {
+            queue.forget_probe(state.id);
         }
     }
 

@@ -146,6 +146,69 @@ fn l14_without_a_standby_an_open_breaker_refuses_and_gives_the_work_back() {
     assert_eq!(engine.breaker(), BreakerState::Closed);
 }
 
+/// Its caller hangs up, or its time in the queue is over: no answer of the device will come.
+#[test]
+fn l14_a_probe_that_is_over_without_an_answer_is_followed_by_another_at_once() {
+    for waits in [false, true] {
+        let bench = bench();
+        let engine = builder(&bench, Fallback::Fail).build();
+        for n in 0..3 {
+            drop(engine.submit(bench.work(n)).unwrap());
+            bench.device.answer_first(Answer::Right); // late
+            let failing = engine.submit(bench.work(n)).unwrap();
+            bench.device.answer_first(Answer::Fail);
+            assert!(failing.wait().is_err());
+        }
+        bench.clock.advance(PAUSE);
+        if waits {
+            bench.device.set_mode(Mode::Stuck);
+        }
+        let options = RequestOptions::new().deadline(PAUSE / 4);
+        let probe = engine.with_options(options).submit(bench.work(3)).unwrap();
+        let beside = engine.submit(bench.work(4)).unwrap_err();
+        assert_eq!(beside.reason, RefusedReason::Unavailable, "one probe at a time");
+        if waits {
+            bench.clock.advance(PAUSE / 4);
+            engine.poll();
+            assert_eq!(probe.wait().unwrap_err(), EngineError::Deadline);
+            bench.device.set_mode(Mode::Take);
+        } else {
+            drop(probe);
+        }
+        let next = engine.submit(bench.work(5)).unwrap();
+        let beside = engine.submit(bench.work(6)).unwrap_err();
+        assert_eq!(beside.reason, RefusedReason::Unavailable, "one probe at a time");
+        end(bench.device.find(5).unwrap(), Answer::Right);
+        assert_eq!(next.wait().unwrap().value, !5);
+        assert_eq!(engine.breaker(), BreakerState::Closed);
+    }
+}
+
+#[test]
+fn a_breaker_by_health_alone_stays_closed_however_many_requests_fail() {
+    let bench = bench();
+    let policy = BreakerPolicy::default().health_only().pause(PAUSE);
+    let engine = bench.builder(RequestOptions::new()).breaker(policy).build();
+    for n in 0..100 {
+        let pending = engine.submit(bench.work(n)).unwrap();
+        bench.device.answer_first(Answer::Fail);
+        assert!(pending.wait().is_err());
+    }
+    assert_eq!(engine.breaker(), BreakerState::Closed);
+    let held = engine.submit(bench.work(100)).unwrap();
+    bench.device.set_health(Health::Dead);
+    bench.clock.advance(PAUSE);
+    engine.poll();
+    assert_eq!((engine.breaker(), engine.stats().trips), (BreakerState::Open, 1));
+    bench.device.set_health(Health::Alive);
+    bench.clock.advance(PAUSE);
+    let probe = engine.submit(bench.work(101)).unwrap();
+    end(bench.device.find(101).unwrap(), Answer::Right);
+    assert_eq!(probe.wait().unwrap().value, !101);
+    assert_eq!(engine.breaker(), BreakerState::Closed);
+    drop(held);
+}
+
 #[test]
 fn what_waits_before_a_device_that_is_shut_off_goes_elsewhere_or_fails() {
     let bench = bench();

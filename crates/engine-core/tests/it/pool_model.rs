@@ -114,22 +114,36 @@ pub(crate) struct Counts {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Breaker {
-    Closed { failures: u32 },
-    Open { until: u64 },
-    HalfOpen { probe: u64 },
+    Closed {
+        failures: u32,
+    },
+    Open {
+        until: u64,
+    },
+    /// Since when the probe is out, and which request it is.
+    HalfOpen {
+        probe: Option<(u64, u64)>,
+    },
 }
 
 impl Breaker {
-    fn admit(&mut self, now: u64) -> bool {
+    fn admit(&mut self, now: u64, n: u64) -> bool {
         let is_shut = match *self {
             Self::Closed { .. } => return true,
             Self::Open { until } => now < until,
-            Self::HalfOpen { probe } => now < probe + PAUSE,
+            Self::HalfOpen { probe } => probe.is_some_and(|(since, _)| now < since + PAUSE),
         };
         if !is_shut {
-            *self = Self::HalfOpen { probe: now };
+            *self = Self::HalfOpen { probe: Some((now, n)) };
         }
         !is_shut
+    }
+
+    /// No answer to this request will come: another may be the probe.
+    fn forget(&mut self, n: u64) {
+        if let Self::HalfOpen { probe } = self {
+            *probe = probe.filter(|(_, other)| *other != n);
+        }
     }
 
     fn is_open(self, now: u64) -> bool {
@@ -199,9 +213,9 @@ impl Model {
         self.breakers[on as usize].get_or_insert(Breaker::Closed { failures: 0 })
     }
 
-    fn admits(&mut self, on: On) -> bool {
+    fn admits(&mut self, on: On, n: u64) -> bool {
         let now = self.now;
-        self.breaker(on).admit(now)
+        self.breaker(on).admit(now, n)
     }
 
     fn is_over(&self, n: u64, on: On) -> bool {
@@ -211,15 +225,15 @@ impl Model {
 
     fn submit(&mut self, slot: usize) {
         self.refusal = None;
-        let on = if self.admits(On::Device) {
+        let n = self.requests.len() as u64;
+        let on = if self.admits(On::Device, n) {
             On::Device
-        } else if self.admits(On::Standby) {
+        } else if self.admits(On::Standby, n) {
             self.counts.fallbacks += 1;
             On::Standby
         } else {
             return self.refuse(Refusal::Unavailable);
         };
-        let n = self.requests.len() as u64;
         let deadline = self.now + DEADLINE;
         let request = Request {
             slot,
@@ -239,7 +253,7 @@ impl Model {
         match on {
             On::Standby => self.give_standby(n),
             On::Device if self.enter(n) => {}
-            On::Device if self.admits(On::Standby) => self.hand_over(n),
+            On::Device if self.admits(On::Standby, n) => self.hand_over(n),
             On::Device => {
                 self.slots[slot] = None;
                 self.settle(n);
@@ -311,7 +325,7 @@ impl Model {
     }
 
     fn fall_back(&mut self, n: u64, ended: Ended) {
-        if self.admits(On::Standby) {
+        if self.admits(On::Standby, n) {
             self.hand_over(n);
         } else {
             self.end(n, ended);
@@ -357,7 +371,7 @@ impl Model {
     }
 
     fn rescue(&mut self, n: u64) -> bool {
-        let rescued = !self.is_over(n, On::Device) && self.admits(On::Standby);
+        let rescued = !self.is_over(n, On::Device) && self.admits(On::Standby, n);
         if rescued {
             self.hand_over(n);
         }
@@ -464,11 +478,13 @@ impl Model {
         if !waits {
             self.request(n).deadline_counted = on == On::Device;
             self.note(on, Err(true));
+        } else {
+            self.breaker(on).forget(n);
         }
     }
 
     fn attempt(&mut self, on: On, n: u64) {
-        if !self.admits(on) {
+        if !self.admits(on, n) {
             match on {
                 On::Device => self.fall_back(n, Ended::ShutOff),
                 On::Standby => self.end(n, Ended::ShutOff),
@@ -484,6 +500,7 @@ impl Model {
         if let Some((n, None)) = self.slots[slot].take() {
             self.counts.cancelled += 1;
             self.settle(n);
+            self.breakers.iter_mut().flatten().for_each(|breaker| breaker.forget(n));
         }
     }
 
