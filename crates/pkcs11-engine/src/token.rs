@@ -1,14 +1,11 @@
 //! Tokens and their keys, as their users see them.
 
 use core::fmt;
-use core::pin::pin;
-use core::task::{Context, Poll};
 use core::time::Duration;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::task::{Wake, Waker};
-use std::thread::{self, JoinHandle, Thread};
+use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use engine_core::{BreakerPolicy, DeviceError, EngineError, Shutdown, ThreadPoolBuilder};
@@ -219,7 +216,7 @@ impl Token {
         if !self.self_test {
             return Ok(key);
         }
-        let test = block_on(key.self_test());
+        let test = key.self_test_blocking();
         if test.is_ok() {
             return Ok(key);
         }
@@ -404,7 +401,7 @@ impl TokenBuilder {
             .deadline(self.deadline)
             .attempts(self.attempts)
             // A stall opens it, and errors only while it tries the device again.
-            .breaker(BreakerPolicy::default().failures(u32::MAX))
+            .breaker(BreakerPolicy::default().health_only())
             .accelerator(Arc::new(device))?;
         let (uri, self_test) = (self.uri, self.self_test);
         Ok(Token { service, pool, uri, self_test, end: Arc::default() })
@@ -458,23 +455,4 @@ fn is_final(result: &Result<(), SchemeFault>) -> bool {
 
 fn log_left_out(test: &SelfTest) {
     tracing::warn!(%test, "pkcs11.schemes_left_out");
-}
-
-/// Runs a future on this thread.
-fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut context = Context::from_waker(&waker);
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut context) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => thread::park(),
-        }
-    }
 }

@@ -29,7 +29,8 @@ pub(crate) fn wait<F: Future>(hook: impl FnOnce() -> F) -> Result<F::Output, Eng
     }
 }
 
-fn block_on<F: Future>(mut future: Pin<&mut F>) -> F::Output {
+/// Runs a future on this thread.
+pub(crate) fn block_on<F: Future>(mut future: Pin<&mut F>) -> F::Output {
     struct Unpark(Thread);
     impl Wake for Unpark {
         fn wake(self: Arc<Self>) {

@@ -1,10 +1,12 @@
 //! A test of a key before it serves: one signature in each of its schemes, checked with its certificate.
 
 use core::fmt;
+use core::pin::pin;
 
 use engine_core::EngineError;
 use rustls::SignatureScheme;
 
+use crate::rustls23::awaiting::block_on;
 use crate::rustls23::key_pool::SlowKey;
 use crate::rustls23::public_key::{is_pkcs1, is_pss};
 use crate::rustls23::signature_fault::SignatureFault;
@@ -105,5 +107,10 @@ impl SlowKey {
             }
             SelfTest { id, results }
         }
+    }
+
+    /// As [`self_test`](Self::self_test), and blocks this thread until the end.
+    pub fn self_test_blocking(&self) -> SelfTest {
+        block_on(pin!(self.self_test()))
     }
 }
