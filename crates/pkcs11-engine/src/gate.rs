@@ -18,7 +18,7 @@ pub(crate) struct Gate {
 struct GateState {
     inside: usize,
     closed: bool,
-    /// How many times the module was initialized; zero before the first.
+    /// How many times the module was initialized; zero before the first. Counted after `C_Initialize` has returned.
     generation: u64,
     /// Whether it is initialized now.
     up: bool,
@@ -27,6 +27,17 @@ struct GateState {
 /// The module is not initialized.
 #[derive(Debug)]
 pub(crate) struct NotUp;
+
+/// What the thread that is alone has done with the module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// As it was.
+    Untouched,
+    /// It was initialized.
+    Initialized,
+    /// It is not initialized.
+    Down,
+}
 
 /// Calls that have not returned: nothing was done.
 #[derive(Debug)]
@@ -55,14 +66,14 @@ impl Gate {
     }
 
     /// Closes the gate, waits until the last thread has left, runs `work` and opens it. `work` gets whether the module is
-    /// initialized, and returns whether it is so afterwards, which counts as a new generation.
+    /// initialized, and returns how it has left it: initialized is a new generation.
     ///
     /// `None`, and nothing is run, if the module is in another generation than `seen`: another thread was here.
     pub(crate) fn alone<R>(
         &self,
         seen: Option<u64>,
         patience: Duration,
-        work: impl FnOnce(bool) -> (bool, R),
+        work: impl FnOnce(bool) -> (Left, R),
     ) -> Result<Option<R>, InTheWay> {
         let waited = self.changed.wait_while(self.lock(), |state| state.closed);
         let mut state = waited.unwrap_or_else(PoisonError::into_inner);
@@ -83,9 +94,9 @@ impl Gate {
         }
         let was_up = state.up;
         drop(state);
-        let mut opens = OpensAgain { gate: self, up: false };
-        let (up, result) = work(was_up);
-        opens.up = up;
+        let mut opens = OpensAgain { gate: self, left: Left::Down };
+        let (left, result) = work(was_up);
+        opens.left = left;
         Ok(Some(result))
     }
 }
@@ -93,14 +104,20 @@ impl Gate {
 /// Opens the gate, also after a panic.
 struct OpensAgain<'a> {
     gate: &'a Gate,
-    up: bool,
+    left: Left,
 }
 
 impl Drop for OpensAgain<'_> {
     fn drop(&mut self) {
         let mut state = self.gate.lock();
-        state.up = self.up;
-        state.generation += u64::from(self.up);
+        match self.left {
+            Left::Untouched => {}
+            Left::Initialized => {
+                state.up = true;
+                state.generation += 1;
+            }
+            Left::Down => state.up = false,
+        }
         state.closed = false;
         drop(state);
         self.gate.changed.notify_all();
@@ -128,7 +145,7 @@ mod tests {
     fn open() -> Gate {
         let gate = Gate::default();
         assert!(gate.enter().is_err(), "nothing is initialized yet");
-        gate.alone(None, Duration::ZERO, |_| (true, ())).unwrap();
+        gate.alone(None, Duration::ZERO, |_| (Left::Initialized, ())).unwrap();
         gate
     }
 
@@ -136,15 +153,21 @@ mod tests {
     fn a_thread_inside_keeps_the_others_from_finalizing() {
         let gate = open();
         let inside = gate.enter().unwrap();
-        let refused = gate.alone(Some(1), Duration::ZERO, |_| -> (bool, ()) { unreachable!() });
+        let refused = gate.alone(Some(1), Duration::ZERO, |_| -> (Left, ()) { unreachable!() });
         assert!(matches!(refused, Err(InTheWay(1))));
         // It has opened again.
         drop((inside, gate.enter().unwrap()));
-        let ran = gate.alone(Some(1), Duration::ZERO, |up| (up, up));
+        let ran = gate.alone(Some(1), Duration::ZERO, |up| (Left::Initialized, up));
         assert_eq!(ran.unwrap(), Some(true));
         assert_eq!(gate.enter().unwrap().generation, 2);
         // Another one who saw the first generation finds that it is done.
-        assert_eq!(gate.alone(Some(1), Duration::ZERO, |_| (true, ())).unwrap(), None);
+        let late = gate.alone(Some(1), Duration::ZERO, |_| (Left::Initialized, ()));
+        assert_eq!(late.unwrap(), None);
+        // What initializes nothing begins no generation.
+        gate.alone(None, Duration::ZERO, |up| (Left::Untouched, assert!(up))).unwrap();
+        assert_eq!(gate.enter().unwrap().generation, 2);
+        gate.alone(None, Duration::ZERO, |_| (Left::Down, ())).unwrap();
+        assert!(gate.enter().is_err());
     }
 
     #[test]
@@ -167,9 +190,8 @@ mod tests {
             }
             drop(done);
             while finished.try_recv() != Err(mpsc::TryRecvError::Disconnected) {
-                let alone =
-                    gate.alone(None, Duration::MAX, |_| (true, inside.load(Ordering::SeqCst)));
-                assert_eq!(alone.unwrap(), Some(0));
+                let count = |_| (Left::Initialized, inside.load(Ordering::SeqCst));
+                assert_eq!(gate.alone(None, Duration::MAX, count).unwrap(), Some(0));
             }
         });
     }

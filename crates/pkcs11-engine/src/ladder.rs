@@ -120,6 +120,11 @@ impl Ladder {
         Self { stage: Stage::Serving, epoch: 1, top, unproven: None, rests: 0, unclear: 0 }
     }
 
+    /// Sets the highest rung: the owner of the module has changed.
+    pub(crate) const fn set_top(&mut self, top: Rung) {
+        self.top = top;
+    }
+
     pub(crate) const fn epoch(&self) -> Epoch {
         self.epoch
     }

@@ -76,6 +76,7 @@
 //!
 //! A signature of TLS may be computed twice, so that trying again is always safe. The module is finalized only while no thread is in
 //! any of its functions, and never if another part of the process has initialized it, or while another token of the module signs.
+//! If another part of the process finalizes it, whoever had initialized it, it is initialized again, and is ours from then on.
 //!
 //! # Calls that do not return
 //!

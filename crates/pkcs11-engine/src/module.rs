@@ -13,7 +13,7 @@ use cryptoki::session::Session;
 
 use crate::error::OpenError;
 use crate::fault::{Class, During, Fault};
-use crate::gate::{Gate, InTheWay, Inside};
+use crate::gate::{Gate, InTheWay, Inside, Left};
 
 /// A library of a token's maker. It lives as long as the process: some crash when they are unloaded.
 pub(crate) struct Module {
@@ -52,6 +52,9 @@ impl Pulse {
     }
 }
 
+/// How long a token that is opened waits for calls of others, in a module that is not initialized and returns from them soon.
+const AT_OPEN: Duration = Duration::from_secs(1);
+
 /// A token that has not signed for this long does not keep the module from being restarted.
 const LATELY: Duration = Duration::from_secs(10);
 
@@ -65,6 +68,18 @@ struct Ownership {
     process: u32,
 }
 
+/// A module that is not initialized any more, and in which generation that was seen; none before the first one, or after a
+/// `C_Initialize` that failed.
+#[derive(Clone, Copy)]
+struct Lost {
+    generation: Option<u64>,
+}
+
+fn in_the_way(n: usize) -> OpenError {
+    let stuck = format!("{n} calls of the module have not returned, so it cannot be finalized");
+    OpenError::Token(stuck)
+}
+
 static MODULES: Mutex<BTreeMap<PathBuf, &'static Module>> = Mutex::new(BTreeMap::new());
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -75,25 +90,16 @@ impl Module {
     /// The module at this path, loaded and initialized, with one more user.
     pub(crate) fn open(path: &Path) -> Result<&'static Self, OpenError> {
         let module = Self::load(path)?;
-        let mut owner = lock(&module.owner);
-        if owner.users > 0 && owner.process != std::process::id() {
+        let forked = |owner: &Ownership| owner.users > 0 && owner.process != std::process::id();
+        if forked(&lock(&module.owner)) {
             return Err(OpenError::Forked);
         }
-        if module.gate.enter().is_err() {
-            let begin = |up: bool| match up {
-                true => (true, Ok(false)),
-                false => {
-                    let begun = module.initialize();
-                    (begun.is_ok(), begun)
-                }
-            };
-            let begun = module.gate.alone(None, Duration::ZERO, begin);
-            owner.by_another = match begun {
-                Ok(Some(begun)) => begun?,
-                // No thread can be inside of what is not initialized.
-                Ok(None) | Err(InTheWay(_)) => owner.by_another,
-            };
-            owner.process = std::process::id();
+        let lost = module.lost();
+        let mut owner = lock(&module.owner);
+        // The last user may just have left.
+        let is_down = || module.gate.enter().is_err().then_some(Lost { generation: None });
+        if let Some(lost) = lost.or_else(is_down) {
+            module.begin(&mut owner, lost, AT_OPEN)?;
         }
         owner.users += 1;
         drop(owner);
@@ -136,6 +142,57 @@ impl Module {
             }
             Err(error) => Err(OpenError::Token(Fault::of(&error, During::Other).text)),
         }
+    }
+
+    /// Calls `C_Initialize`, which begins a generation.
+    fn initialized(&self) -> (Left, Result<bool, OpenError>) {
+        let begun = self.initialize();
+        (if begun.is_ok() { Left::Initialized } else { Left::Down }, begun)
+    }
+
+    /// In which generation the module has ceased to be initialized; `None` if it is. Another part of the process may have
+    /// finalized it, whoever had initialized it.
+    fn lost(&self) -> Option<Lost> {
+        let Ok(inside) = self.gate.enter() else { return Some(Lost { generation: None }) };
+        let is_gone = matches!(
+            self.library.get_library_info(),
+            Err(Error::Pkcs11(RvError::CryptokiNotInitialized, _))
+        );
+        is_gone.then_some(Lost { generation: Some(inside.generation) })
+    }
+
+    /// Initializes the module, unless another thread has done so meanwhile.
+    fn begin(
+        &self,
+        owner: &mut Ownership,
+        lost: Lost,
+        patience: Duration,
+    ) -> Result<(), OpenError> {
+        let begin = |up: bool| match up && lost.generation.is_none() {
+            true => (Left::Untouched, Ok(owner.by_another)),
+            false => self.initialized(),
+        };
+        match self.gate.alone(lost.generation, patience, begin) {
+            Ok(None) => {}
+            Ok(Some(begun)) => {
+                owner.by_another = begun?;
+                owner.process = std::process::id();
+            }
+            Err(InTheWay(n)) => return Err(in_the_way(n)),
+        }
+        Ok(())
+    }
+
+    /// Initializes the module if another part of the process has finalized it, or if that failed before. Returns whether it
+    /// did. Waits at most `patience` for the calls of others.
+    pub(crate) fn revive(&self, patience: Duration) -> Result<bool, OpenError> {
+        let Some(lost) = self.lost() else { return Ok(false) };
+        let mut owner = lock(&self.owner);
+        if owner.users == 0 {
+            return Err(OpenError::ShutDown);
+        }
+        self.begin(&mut owner, lost, patience)?;
+        Ok(true)
     }
 
     pub(crate) fn is_ours(&self) -> bool {
@@ -181,8 +238,7 @@ impl Module {
                 // It fails if the module is broken, and then initializing is all that may help.
                 let _ = self.library.clone().finalize();
             }
-            let begun = self.initialize();
-            (begun.is_ok(), begun)
+            self.initialized()
         });
         match restarted {
             Ok(None) => Ok(()),
@@ -191,9 +247,7 @@ impl Module {
                 owner.by_another = begun?;
                 Ok(())
             }
-            Err(InTheWay(n)) => Err(OpenError::Token(format!(
-                "{n} calls of the module have not returned, so it cannot be finalized"
-            ))),
+            Err(InTheWay(n)) => Err(in_the_way(n)),
         }
     }
 
@@ -206,7 +260,7 @@ impl Module {
         }
         let ended = self.gate.alone(None, Duration::ZERO, |up| {
             let ended = up && self.library.clone().finalize().is_ok();
-            (up && !ended, ended)
+            (if ended { Left::Down } else { Left::Untouched }, ended)
         });
         ended.ok().flatten().unwrap_or(false)
     }

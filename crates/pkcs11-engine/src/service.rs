@@ -72,7 +72,7 @@ impl Service {
         n_sessions: usize,
         patience: Duration,
     ) -> Self {
-        let top = if module.is_ours() { Rung::Module } else { Rung::Sessions };
+        let top = top_of(module);
         let pulse = Arc::default();
         module.watch(&pulse);
         Self {
@@ -325,8 +325,21 @@ impl Service {
         let mut climb = Climb { service: self, outcome: None };
         self.pulse.recovers();
         let mut rung = from;
+        // Whatever the error was: without the module no rung helps.
+        let is_anew = match self.module.revive(self.patience) {
+            Ok(is_anew) => is_anew,
+            Err(error) => {
+                climb.outcome = Some(Err(error));
+                return;
+            }
+        };
+        if is_anew {
+            lock(&self.ladder).set_top(top_of(self.module));
+        }
         climb.outcome = loop {
-            let Err(error) = self.stand_on(rung) else { break Some(Ok(rung)) };
+            let Err(error) = self.stand_on(rung) else {
+                break Some(Ok(if is_anew { Rung::Module } else { rung }));
+            };
             let higher = lock(&self.ladder).higher(rung);
             match higher {
                 Some(Rung::Module) if self.module.serves_another(&self.pulse) => {
@@ -389,6 +402,11 @@ impl Service {
     pub(crate) fn module(&self) -> &'static Module {
         self.module
     }
+}
+
+/// A module of another owner is never finalized.
+fn top_of(module: &Module) -> Rung {
+    if module.is_ours() { Rung::Module } else { Rung::Sessions }
 }
 
 fn token(fault: Fault) -> OpenError {

@@ -55,7 +55,7 @@ impl Crowd {
     pub(crate) fn run_until(&self, condition: impl Fn() -> bool) {
         self.runtime.block_on(async {
             while !condition() {
-                tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+                tokio::task::yield_now().await;
             }
         });
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::session::UserType;
-use pkcs11_engine::{Ended, OpenError, Token};
+use pkcs11_engine::{Ended, KeyUri, OpenError, Token};
 use ssl_async::SlowKey;
 
 use crate::crowd::Crowd;
@@ -357,6 +357,150 @@ fn a_module_that_answers_garbage_fails_handshakes_and_no_wrong_signature_leaves(
             end(&token);
         },
     );
+}
+
+/// However little is wrong with it, and whatever the scheme.
+#[test]
+fn no_wrong_signature_leaves_a_token_in_any_scheme() {
+    in_own_process("faults::no_wrong_signature_leaves_a_token_in_any_scheme", |world| {
+        let page = Page::new(world.dir());
+        let Some(module) = shim::module(world.dir()) else { return };
+        let token = world.builder(&module, "p256").open().unwrap();
+        let mut n = 0;
+        for name in ["rsa2048", "rsa4096", "p256", "p384", "ed25519"] {
+            let uri = format!("pkcs11:object={name}").parse().unwrap();
+            let key = token.key_named(&uri, world.chain(name)).unwrap();
+            for scheme in key.schemes() {
+                let signer = key.certified_key().key.choose_scheme(&[*scheme]).unwrap();
+                assert!(signer.sign(b"a transcript").is_ok(), "{name} {scheme:?}");
+                for garbage in [1, 2, 3] {
+                    let (signs, given) = (page.get(Word::Signs), token.pool().stats().completed);
+                    page.set(Word::Garbage, garbage);
+                    let signed = signer.sign(b"a transcript");
+                    page.set(Word::Garbage, 0);
+                    assert!(signed.is_err(), "{name} {scheme:?} {garbage}: {signed:?}");
+                    assert!(page.get(Word::Signs) > signs, "the module was asked");
+                    assert_eq!(token.pool().stats().completed, given);
+                }
+                n += 1;
+            }
+            // Nor in a handshake, where the client would see it.
+            let crowd = crowd(world, &key, name);
+            page.set(Word::Garbage, 3);
+            let failed = crowd.run(4);
+            page.set(Word::Garbage, 0);
+            assert_eq!(failed.len(), 4, "{name}");
+            assert!(failed.iter().all(|error| !error.starts_with("client")), "{failed:?}");
+            assert_eq!(crowd.run(4), [""; 0], "{name}");
+        }
+        assert_eq!(n, 6 + 6 + 1 + 1 + 1);
+        assert_nothing_left(&token);
+        end(&token);
+    });
+}
+
+/// Finalizes the module, as another part of the process may do that thinks it is its own.
+fn finalize_elsewhere(world: &World) {
+    Pkcs11::new(&world.softhsm).unwrap().finalize().unwrap();
+}
+
+fn initialize_elsewhere(world: &World) {
+    let other = Pkcs11::new(&world.softhsm).unwrap();
+    other.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)).unwrap();
+}
+
+#[test]
+fn a_module_that_another_owner_finalizes_is_initialized_again() {
+    let test = "faults::a_module_that_another_owner_finalizes_is_initialized_again";
+    in_own_process(test, |world| {
+        for ours in [true, false] {
+            if !ours {
+                initialize_elsewhere(world);
+            }
+            let token = world.open();
+            let key = token.key(world.chain("p256")).unwrap();
+            let crowd = crowd(world, &key, "p256");
+            assert_eq!(crowd.run(16), [""; 0]);
+            for round in 1..=3 {
+                finalize_elsewhere(world);
+                assert_eq!(crowd.run(32), [""; 0], "{round}: {:?}", token.stats());
+                assert_eq!(token.stats().restarts, round, "{:?}", token.stats());
+            }
+            // What finds that out may also be a key, or a token, that is opened.
+            finalize_elsewhere(world);
+            let other = "pkcs11:object=rsa2048".parse().unwrap();
+            drop(token.key_named(&other, world.chain("rsa2048")).unwrap());
+            finalize_elsewhere(world);
+            let second = world.open();
+            drop(second.key(world.chain("p256")).unwrap());
+            assert_eq!(crowd.run(16), [""; 0]);
+            assert_eq!(second.shutdown_blocking(LONG), Ended::InUse);
+            assert_nothing_left(&token);
+            // Whoever initialized it last finalizes it.
+            end(&token);
+        }
+    });
+}
+
+#[test]
+fn a_module_that_another_owner_restarts_is_left_to_it() {
+    let test = "faults::a_module_that_another_owner_restarts_is_left_to_it";
+    in_own_process(test, |world| {
+        let token = world.open();
+        let key = token.key(world.chain("p256")).unwrap();
+        let crowd = crowd(world, &key, "p256");
+        assert_eq!(crowd.run(16), [""; 0]);
+        finalize_elsewhere(world);
+        initialize_elsewhere(world);
+        let until = std::time::Instant::now() + LONG;
+        while !crowd.run(8).is_empty() {
+            assert!(std::time::Instant::now() < until, "{:?}", token.stats());
+        }
+        assert_eq!(crowd.run(32), [""; 0]);
+        assert_nothing_left(&token);
+    });
+}
+
+#[test]
+fn two_tokens_of_one_module_find_their_own_keys_after_each_restart_of_it() {
+    let test = "faults::two_tokens_of_one_module_find_their_own_keys_after_each_restart_of_it";
+    in_own_process(test, |world| {
+        // The same label and identifier in both, and another key: a handle of the one would sign wrongly in the other.
+        world.add_token("other", "p384");
+        let open = |token: &str| {
+            let uri = world.uri(&world.softhsm, "p384").to_string();
+            let uri = uri.replace("token=web", &format!("token={token}"));
+            Token::builder(uri.parse().unwrap()).deadline(LONG).open().unwrap()
+        };
+        let (first, second) = (open("web"), open("other"));
+        let mail: KeyUri = "pkcs11:object=p256".parse().unwrap();
+        let keys = [
+            (first.key(world.chain("p384")).unwrap(), "p384"),
+            (second.key(world.chain("p384")).unwrap(), "p384"),
+            (first.key_named(&mail, world.chain("p256")).unwrap(), "p256"),
+        ];
+        let crowds = keys.each_ref().map(|(key, name)| crowd(world, key, name));
+        let run = || {
+            for crowd in &crowds {
+                assert_eq!(crowd.run(16), [""; 0], "{:?} {:?}", first.stats(), second.stats());
+            }
+        };
+        run();
+        for _ in 0..4 {
+            finalize_elsewhere(world);
+            run();
+        }
+        for token in [&first, &second] {
+            let stats = token.stats();
+            assert_eq!((stats.failures.request, stats.failures.unclear), (0, 0), "{stats:?}");
+            assert_eq!(token.pool().stats().check_failures, 0);
+            assert_nothing_left(token);
+        }
+        assert_eq!(first.stats().restarts + second.stats().restarts, 4, "each by one of them");
+        assert_eq!(first.shutdown_blocking(LONG), Ended::InUse);
+        crowds[1].run(4);
+        end(&second);
+    });
 }
 
 #[test]

@@ -12,22 +12,21 @@ use ssl_async::rustls::pki_types::pem::PemObject;
 use ssl_async::rustls::pki_types::{CertificateDer, ServerName};
 use ssl_async::rustls::version::{TLS12, TLS13};
 use ssl_async::rustls::{
-    ClientConfig, ClientConnection, ServerConfig, ServerConnection, SignatureScheme, StreamOwned,
-    SupportedProtocolVersion,
+    ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, SignatureScheme,
+    StreamOwned, SupportedProtocolVersion,
 };
 use ssl_async::{SlowKey, TlsError};
 
-use crate::world::{World, in_own_process, is_there};
+use crate::world::{in_own_process, is_there};
 
 /// A handshake in memory. rustls calls the key in place, so it blocks here.
-fn handshake(
-    world: &World,
+pub(crate) fn handshake(
+    roots: RootCertStore,
     key: &Arc<SlowKey>,
     version: &'static SupportedProtocolVersion,
-    name: &str,
 ) -> Result<(), TlsError> {
     let mut client = ClientConfig::builder_with_protocol_versions(&[version])
-        .with_root_certificates(world.roots(name))
+        .with_root_certificates(roots)
         .with_no_client_auth();
     client.resumption = Resumption::disabled();
     let host = ServerName::try_from("localhost").unwrap();
@@ -74,8 +73,8 @@ fn every_key_signs_in_each_of_its_schemes_and_rustls_verifies() {
                             | SignatureScheme::RSA_PKCS1_SHA384
                             | SignatureScheme::RSA_PKCS1_SHA512
                     );
-                    handshake(world, &only, &TLS12, name).unwrap();
-                    match handshake(world, &only, &TLS13, name) {
+                    handshake(world.roots(name), &only, &TLS12).unwrap();
+                    match handshake(world.roots(name), &only, &TLS13) {
                         Ok(()) => assert!(!pkcs1, "TLS 1.3 has no {scheme:?}"),
                         Err(error) => assert!(pkcs1, "{name} {scheme:?}: {error}"),
                     }
@@ -212,7 +211,7 @@ fn the_chain_may_be_in_the_token_and_another_owner_finalizes_the_module() {
             let token = world.builder(&world.softhsm, "p384").open().unwrap();
             let key = token.key(Chain::InToken).unwrap();
             assert_eq!(key.certified_key().cert[0], der);
-            handshake(world, &key, &TLS13, "p384").unwrap();
+            handshake(world.roots("p384"), &key, &TLS13).unwrap();
             assert_eq!(token.shutdown_blocking(Duration::from_secs(60)), Ended::InUse);
             // Its session and its login are as they were.
             assert!(

@@ -1,10 +1,11 @@
-//! Tests with real modules: SoftHSM, and p11-kit between it and us. Each runs in a process of its own.
+//! Tests with real modules: SoftHSM, p11-kit between it and us, and others where they are. Each runs in a process of its own.
 
 mod crowd;
 mod example;
 mod faults;
 mod handshakes;
 mod log;
+mod modules;
 mod proxy;
 mod shim;
 mod world;

@@ -75,6 +75,7 @@ static CK_RV sign(CK_ULONG session, void *data, CK_ULONG length, unsigned char *
     CK_RV rv = real.functions[Sign](session, data, length, out, out_length);
     if (page[GARBAGE] == 1) memset(out, 0x5a, *out_length);
     if (page[GARBAGE] == 2) *out_length = 3;
+    if (page[GARBAGE] == 3) out[*out_length - 1] ^= 1;
     if (page[FAIL_SIGN]) rv = page[FAIL_SIGN];
     __sync_fetch_and_sub(&page[INSIDE], 1);
     return rv;

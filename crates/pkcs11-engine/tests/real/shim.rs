@@ -1,9 +1,10 @@
-//! The module in front of SoftHSM that does as it is told: `shim.c`.
+//! The module in front of SoftHSM that does as it is told: `shim.c`. Tests and benches of other packages use it, too.
 
 use std::fs::{self, File};
+use std::io::Write as _;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 /// The words of the page, as in `shim.c`.
 #[derive(Clone, Copy, Debug)]
@@ -17,8 +18,9 @@ pub(crate) enum Word {
     Inside,
     /// 1: `C_Sign` does not return while this is not zero; 2: only the calls that wait already do not.
     Block,
-    /// 1: signatures are wrong; 2: they are three bytes long.
+    /// 1: signatures are wrong; 2: they are three bytes long; 3: their last bit is.
     Garbage,
+    /// Added to each `C_Sign`, in microseconds.
     DelayUs,
     /// The most sessions; zero is no limit.
     Sessions,
@@ -43,9 +45,13 @@ pub(crate) struct Page(File);
 impl Page {
     /// In this directory, all zero.
     pub(crate) fn new(dir: &Path) -> Self {
-        let path = dir.join("page");
-        fs::write(&path, [0; 4096]).unwrap();
-        Self(File::options().read(true).write(true).open(path).unwrap())
+        fs::write(dir.join("page"), [0; 4096]).unwrap();
+        Self::of(dir)
+    }
+
+    /// The page that is in this directory.
+    pub(crate) fn of(dir: &Path) -> Self {
+        Self(File::options().read(true).write(true).open(dir.join("page")).unwrap())
     }
 
     pub(crate) fn set(&self, word: Word, value: u64) {
@@ -62,12 +68,12 @@ impl Page {
 /// Compiles the module into this directory. `None` without a C compiler.
 pub(crate) fn module(dir: &Path) -> Option<PathBuf> {
     let library = dir.join("shim.so");
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/real/shim.c");
-    let compiled = Command::new("cc")
-        .args(["-shared", "-fPIC", "-O1", "-o"])
-        .arg(&library)
-        .args([source, "-ldl"])
-        .status();
+    let mut cc = Command::new("cc");
+    cc.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).args(["-x", "c", "-", "-ldl"]);
+    let compiled = cc.stdin(Stdio::piped()).spawn().and_then(|mut cc| {
+        cc.stdin.take().expect("a pipe").write_all(include_bytes!("shim.c"))?;
+        cc.wait()
+    });
     match compiled {
         Ok(status) => {
             assert!(status.success(), "the module compiles");

@@ -15,7 +15,7 @@ use ssl_async::rustls::pki_types::CertificateDer;
 use ssl_async::rustls::pki_types::pem::PemObject;
 
 /// The time after which a process counts as hanging.
-const LIMIT: Duration = Duration::from_secs(120);
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 
 /// The test that a process runs, and the directory of its token.
 const CHILD: &str = "LAYBY_PKCS11_TEST";
@@ -55,7 +55,7 @@ pub(crate) fn softhsm() -> Option<PathBuf> {
     is_there("softhsm", found.is_some()).then_some(found).flatten()
 }
 
-fn run(program: &str, args: &[&str], conf: Option<&Path>) {
+pub(crate) fn run(program: &str, args: &[&str], conf: Option<&Path>) {
     let mut command = Command::new(program);
     command.args(args);
     command.envs(conf.map(|conf| ("SOFTHSM2_CONF", conf)));
@@ -65,7 +65,7 @@ fn run(program: &str, args: &[&str], conf: Option<&Path>) {
     assert!(status.success(), "{program} {args:?}: {said}");
 }
 
-fn write_conf(dir: &Path) -> PathBuf {
+pub(crate) fn write_conf(dir: &Path) -> PathBuf {
     let conf = dir.join("softhsm2.conf");
     let tokens = dir.join("tokens");
     let text = format!(
@@ -160,13 +160,37 @@ pub(crate) fn in_processes(
 
 /// Runs the test in a process of its own, to its end.
 pub(crate) fn child(test: &str, softhsm: &Path, dir: &Path) -> Run {
+    child_with(test, dir, |command| {
+        command.env("SOFTHSM2_CONF", dir.join("softhsm2.conf"));
+        let socket = dir.join("p11");
+        command.env("P11_KIT_SERVER_ADDRESS", format!("unix:path={}", socket.display()));
+        command.env("LAYBY_SHIM", dir.join("page")).env("LAYBY_SOFTHSM", softhsm);
+    })
+}
+
+/// As [`in_own_process`], of a module that is no SoftHSM: in an empty directory, where `configure` tells the module of it.
+pub(crate) fn in_process_of(
+    test: &str,
+    body: impl FnOnce(&Path),
+    configure: impl FnOnce(&Path, &mut Command),
+) {
+    if env::var(CHILD).is_ok_and(|child| child == test) {
+        let dir = env::var_os(WORLD).expect("the parent names the directory");
+        let _ = aws_lc_rs::default_provider().install_default();
+        return body(dir.as_ref());
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let run = child_with(test, dir.path(), |command| configure(dir.path(), command));
+    assert!(run.status.success(), "{}: {}", run.status, run.text);
+    assert!(run.text.contains("1 passed"), "the test {test} has run: {}", run.text);
+}
+
+fn child_with(test: &str, dir: &Path, configure: impl FnOnce(&mut Command)) -> Run {
     let mut command = Command::new(env::current_exe().unwrap());
     command.args(["--exact", test, "--nocapture", "--test-threads", "1"]);
     command.env(CHILD, test).env(WORLD, dir);
-    command.env("SOFTHSM2_CONF", dir.join("softhsm2.conf"));
-    command.env("P11_KIT_SERVER_ADDRESS", format!("unix:path={}", dir.join("p11").display()));
-    command.env("LAYBY_SHIM", dir.join("page")).env("LAYBY_SOFTHSM", softhsm);
     command.env("WEB_PIN", PIN).env("WRONG_PIN", "4321");
+    configure(&mut command);
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
