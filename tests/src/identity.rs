@@ -47,6 +47,7 @@ impl Identity {
         let identity = Self { dir: TempDir::new().expect("a temporary directory") };
         let files = [
             (identity.ca(), authority.pem()),
+            (identity.ca_key(), authority.key().serialize_pem()),
             (identity.cert(), leaf.pem()),
             (identity.key(), key.serialize_pem()),
         ];
@@ -64,6 +65,11 @@ impl Identity {
     /// The certificate of the authority, for clients to trust.
     pub fn ca(&self) -> PathBuf {
         self.dir.path().join("ca.pem")
+    }
+
+    /// The private key of the authority.
+    pub fn ca_key(&self) -> PathBuf {
+        self.dir.path().join("ca.key")
     }
 
     /// The certificate of the server.

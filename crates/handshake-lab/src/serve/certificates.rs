@@ -1,6 +1,10 @@
 //! The certificates and keys that a server uses now, and the keys that they have replaced while it runs.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use crypto_ops::KeyHandle;
 use rustls::{
@@ -29,6 +33,14 @@ struct Staple {
 }
 
 impl Staple {
+    /// That of a certificate in this file.
+    fn beside(file: &Path, certificate: &CertificateDer<'static>) -> Self {
+        let file = file.with_extension("ocsp");
+        let mut staple = Self { file, certificate: certificate.clone(), seen: None };
+        staple.seen = staple.read();
+        staple
+    }
+
     /// The response in the file, if there is one.
     fn read(&self) -> Option<Vec<u8>> {
         std::fs::read(&self.file).ok().filter(|response| !response.is_empty())
@@ -45,15 +57,17 @@ impl Current {
         Ok(Self { store: Arc::new(CertStore::new(set)), keys, staples })
     }
 
-    /// Begins with a key that is used elsewhere.
-    pub(super) fn of_key(key: &Arc<CertifiedKey>) -> Self {
-        let set = CertSet::new().default_certificate(key);
-        Self { store: Arc::new(CertStore::new(set)), keys: Vec::new(), staples: Vec::new() }
+    /// Begins with a key that is used elsewhere, whose certificate may be in a file.
+    pub(super) fn of_key(key: &Arc<CertifiedKey>, file: Option<&Path>) -> Self {
+        let (set, staples) = read_key(key, file);
+        Self { store: Arc::new(CertStore::new(set)), keys: Vec::new(), staples }
     }
 
     /// Replaces all by a key that is used elsewhere.
-    pub(super) fn replace_by_key(&mut self, key: &Arc<CertifiedKey>) {
-        self.store.replace(CertSet::new().default_certificate(key));
+    pub(super) fn replace_by_key(&mut self, key: &Arc<CertifiedKey>, file: Option<&Path>) {
+        let (set, staples) = read_key(key, file);
+        self.store.replace(set);
+        self.staples = staples;
     }
 
     pub(super) fn store(&self) -> &Arc<CertStore> {
@@ -96,6 +110,14 @@ impl Current {
     }
 }
 
+fn read_key(key: &Arc<CertifiedKey>, file: Option<&Path>) -> (CertSet, Vec<Staple>) {
+    let staple = file.zip(key.cert.first());
+    let staple = staple.map(|(file, certificate)| Staple::beside(file, certificate));
+    let ocsp = staple.as_ref().and_then(|staple| staple.seen.clone());
+    let key = Arc::new(CertifiedKey { ocsp, ..CertifiedKey::clone(key) });
+    (CertSet::new().default_certificate(&key), staple.into_iter().collect())
+}
+
 fn read(
     identities: Vec<Identity>,
     sign: impl Fn(&KeyHandle) -> Arc<dyn SigningKey>,
@@ -104,12 +126,10 @@ fn read(
     let is_only_one = identities.len() == 1;
     for identity in identities {
         let Identity { chain, handle, file, .. } = identity;
-        let staple = file.as_ref().zip(chain.first()).map(|(file, certificate)| {
-            let file = file.with_extension("ocsp");
-            let mut staple = Staple { file, certificate: certificate.clone(), seen: None };
-            staple.seen = staple.read();
-            staple
-        });
+        let staple = file
+            .as_ref()
+            .zip(chain.first())
+            .map(|(file, certificate)| Staple::beside(file, certificate));
         let mut certified = CertifiedKey::new(chain, sign(&handle));
         certified.ocsp = staple.as_ref().and_then(|staple| staple.seen.clone());
         let certified = Arc::new(certified);

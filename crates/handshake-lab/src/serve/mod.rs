@@ -177,12 +177,12 @@ impl Serving {
             }
             EngineChoice::Token(plan) => {
                 let (token, key) = OpenToken::open(plan)?;
-                of_token = Some(key);
+                of_token = Some((key, plan.certificate.as_deref()));
                 (Some(Offload::Token(token)), "pkcs11")
             }
         };
         let certificates = match &of_token {
-            Some(key) => Current::of_key(key),
+            Some((key, file)) => Current::of_key(key, *file),
             None => {
                 Current::new(identities, |handle| signing_key(offload.as_ref(), &keys, handle))?
             }
@@ -256,7 +256,7 @@ impl Serving {
     pub fn reload_of_token(&mut self, certificate: Option<&Path>) -> Result<(), ServeError> {
         if let Some(Offload::Token(token)) = &self.offload {
             let key = token.key(certificate)?;
-            self.certificates.replace_by_key(&key);
+            self.certificates.replace_by_key(&key, certificate);
         }
         Ok(())
     }
