@@ -14,7 +14,7 @@ use wait_timeout::ChildExt as _;
 
 use crate::tools::{Toolchain, has_subcommand, missing};
 use crate::workspace::Workspace;
-use crate::{fuzz, lab, lab::usage_error, semver, targets, tidy};
+use crate::{fuzz, keys, lab, lab::usage_error, semver, targets, tidy};
 
 /// A step of the usual gate that takes longer than this hangs. The longest, `test`, takes ten minutes on two cores.
 const LONGEST_STEP: Duration = Duration::from_secs(25 * 60);
@@ -149,7 +149,7 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
 }
 
 /// What takes too long for every change, or needs what does not come with Rust.
-fn slow_steps(workspace: &Workspace) -> [Step; 14] {
+fn slow_steps(workspace: &Workspace) -> [Step; 15] {
     let oldest = "the oldest compiler that the manifest names; rustup has to have it";
     let loom = "every interleaving of waking and waiting, as far as loom can see";
     let proptest = "a hundred times more cases of every property";
@@ -185,10 +185,16 @@ fn slow_steps(workspace: &Workspace) -> [Step; 14] {
         .needs("cargo-mutants")
         .slow(),
         cargo("soak", soak, "run --release --package handshake-lab --bin lab -- soak").slow(),
-        cargo(
+        check(
             "recipes",
-            "keys in key services, by their own SDKs against an emulator, if there is one",
-            "test --manifest-path tests/recipes/Cargo.toml --target-dir target/recipes",
+            "keys in key services, by their own SDKs against an emulator, if it can be had",
+            keys::recipes,
+        )
+        .slow(),
+        check(
+            "modules",
+            "keys in tokens of different makers: SoftHSM, kryoptic, a TPM in software, as far as they can be had",
+            keys::modules,
         )
         .slow(),
         check("fuzz", "five minutes of libFuzzer, if there is one", fuzz::check).slow(),

@@ -16,6 +16,7 @@ mod bench;
 mod capi;
 mod ci;
 mod fuzz;
+mod keys;
 mod lab;
 mod laws;
 mod parity;
