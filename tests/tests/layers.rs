@@ -77,9 +77,9 @@ const LAYERS: &[Row] = &[
                     serde serde_json signal-hook slab strsim thiserror toml tracing tracing-subscriber",
           testing: "" },
     Row { layer: 7, name: "lab-bench",
-          ours:    "handshake-lab lab-report sim-engine ssl-async tls-replay crypto-ops engine-core job-core sim-device wait-ctx",
-          others:  "clap comfy-table corosensei libloading mio rand rand_chacha rcgen rustix rustls serde serde_json tokio tokio-rustls \
-                    tracing tracing-subscriber",
+          ours:    "handshake-lab lab-report pkcs11-engine sim-engine ssl-async tls-replay crypto-ops engine-core job-core sim-device wait-ctx",
+          others:  "clap comfy-table corosensei cryptoki libloading mio rand rand_chacha rcgen rustix rustls serde serde_json tempfile \
+                    tokio tokio-rustls tracing tracing-subscriber",
           testing: "" },
     Row { layer: 8, name: "tests",
           ours:    "",
@@ -107,7 +107,7 @@ const RESERVED: &[(&str, &str)] = &[
     // In the row of job-core it is for testing only: an example shows that jobs run under it, and a
     // library that a runtime must carry would be of no use under another. In tls-replay, pkcs11-engine and layby an example likewise.
     ("tokio",             "ssl-async lab-bench job-core tls-replay pkcs11-engine layby"),
-    ("cryptoki",          "pkcs11-engine"),
+    ("cryptoki",          "pkcs11-engine lab-bench"),
 ];
 
 /// An edge of the dependency graph, as a manifest states it.

@@ -16,6 +16,7 @@ mod measure;
 mod openssl;
 mod paced;
 mod paused;
+mod pkcs11;
 mod report;
 mod sim;
 mod suite;

@@ -62,14 +62,19 @@ pub(crate) fn in_child(arm: &str, jobs: usize) -> Result<(f64, f64), String> {
 /// The numbers that one arm prints in a process of its own.
 pub(crate) fn numbers_of_child(arm: &str, count: usize) -> Result<Vec<f64>, String> {
     let lab = std::env::current_exe().map_err(|error| error.to_string())?;
-    let child = Command::new(lab).args(["--child", arm, &count.to_string()]).output();
-    let output = child.map_err(|error| error.to_string())?;
+    numbers_of(Command::new(lab).args(["--child", arm, &count.to_string()]))
+        .map_err(|why| format!("the process of {arm} ({count}) {why}"))
+}
+
+/// The numbers that a process prints.
+pub(crate) fn numbers_of(command: &mut Command) -> Result<Vec<f64>, String> {
+    let output = command.output().map_err(|error| error.to_string())?;
     let text = String::from_utf8_lossy(&output.stdout);
     let numbers: Result<_, _> = text.split_whitespace().map(str::parse::<f64>).collect();
     match (output.status.success(), numbers) {
         (true, Ok(numbers)) => Ok(numbers),
         _ => Err(format!(
-            "the process of {arm} ({count}) ended with {}: {}",
+            "ended with {}: {}",
             output.status,
             String::from_utf8_lossy(&output.stderr).trim()
         )),

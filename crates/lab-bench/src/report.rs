@@ -151,8 +151,8 @@ pub(crate) struct Document {
     pub(crate) benches: Vec<Bench>,
 }
 
-/// What `--page` puts the table between.
-const BEGIN: &str = "<!-- The figures: written by cargo xtask bench --page docs/figures.md -->\n";
+/// What `--page` puts the table between: a line that begins so and says how the table is written, and one for the end.
+const BEGIN: &str = "<!-- The figures: written by cargo xtask bench ";
 const END: &str = "<!-- End of the figures. -->";
 
 impl Document {
@@ -178,16 +178,23 @@ impl Document {
     ///
     /// If it has no marks.
     pub(crate) fn page(&self, page: &str) -> Result<String, String> {
-        let marked =
-            page.split_once(BEGIN).and_then(|(head, rest)| Some((head, rest.split_once(END)?.1)));
-        let (head, tail) = marked.ok_or_else(|| format!("the page has no lines {BEGIN}{END}"))?;
+        let marked = || {
+            let (head, rest) = page.split_once(BEGIN)?;
+            let (how, rest) = rest.split_once('\n')?;
+            Some((head, how, rest.split_once(END)?.1))
+        };
+        let (head, how, tail) =
+            marked().ok_or_else(|| format!("the page has no lines {BEGIN}... -->\n{END}"))?;
         let mut rows = String::new();
         for bench in &self.benches {
             let cells = bench.cells().map(|cell| cell.replace('|', "/").replace('\n', " "));
             rows += &format!("| `{}` | {} |\n", cells[0], cells[1..].join(" | "));
         }
         let header = "| name | ours | unit | rival | rival's | ratio | aim | note |\n| --- | --- | --- | --- | --- | --- | --- | --- |";
-        Ok(format!("{head}{BEGIN}\nOne run: {}.\n\n{header}\n{rows}\n{END}{tail}", self.machine))
+        Ok(format!(
+            "{head}{BEGIN}{how}\n\nOne run: {}.\n\n{header}\n{rows}\n{END}{tail}",
+            self.machine
+        ))
     }
 }
 
@@ -200,12 +207,13 @@ mod tests {
         let row = Bench::figure("job.start_finish", "ns", Better::Lower, 20.0);
         let benches = vec![row.with_rival("OpenSSL", 90.0).with_note("a | b")];
         let document = Document { machine: BenchMachine::this(), benches };
-        let page = format!("# Title\n\n{BEGIN}old\n{END}\n\nText\n");
+        let page = format!("# Title\n\n{BEGIN}job -->\nold\n{END}\n\nText\n");
         let once = document.page(&page).unwrap();
         assert!(once.starts_with("# Title\n") && once.ends_with("Text\n"), "{once}");
         assert!(once.contains("| `job.start_finish` | 20.00 | ns | OpenSSL | 90.00 | 4.50 | ratio 5: **missed** | a / b |"), "{once}");
         assert_eq!(document.page(&once).unwrap(), once);
         assert!(document.page("# No marks").is_err());
         assert!(document.page(include_str!("../../../docs/figures.md")).is_ok());
+        assert!(document.page(include_str!("../../../docs/key-in-a-token.md")).is_ok());
     }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use lab_report::{BenchMachine, Ticks};
 
 use crate::{
-    capi, clocks, device, engine, heartbeat, job, paused,
+    capi, clocks, device, engine, heartbeat, job, paused, pkcs11,
     report::{Bench, Document},
     sim, tls, wait_ctx,
 };
@@ -48,6 +48,7 @@ const ENTRIES: &[Entry] = &[
     entry("tls.paused_bytes", 1, tls::paused_bytes),
     entry("tls.added_instructions", 12, tls::added_instructions),
     entry("tls.unparked_vs_tokio_rustls", 6, tls::unparked),
+    entry("pkcs11", 60, pkcs11::pkcs11),
     entry("tls.cpu_vs_free_sign", 65, tls::cpu_vs_free_sign),
     entry("tls.million_parked", 75, tls::million_parked),
 ];
@@ -61,6 +62,7 @@ pub(crate) fn child(arm: &str, count: usize) -> Result<(), String> {
         Some("memory") => tls::memory_child(arm, count),
         Some("million") => tls::million_child(count),
         Some("sim") => sim::child(arm),
+        Some("pkcs11") => pkcs11::child(arm, count),
         Some("instructions") => tls::instructions_child(arm, count),
         _ => paused::child(arm, count),
     }

@@ -16,6 +16,7 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
     timerfd_settime,
 };
+use rustls::ServerConfig;
 use ssl_async::{Outcome, Ssl, SslContext};
 use wait_ctx::{ReadyQueue, Route};
 
@@ -30,7 +31,16 @@ pub(crate) fn offloaded(
     setting: &Setting,
     stop: &Arc<AtomicBool>,
 ) -> io::Result<HeartbeatDelays> {
-    let context = SslContext::server(setting.offloaded.clone());
+    serve(listener, &setting.offloaded, stop)
+}
+
+/// Accepts, shakes hands and says goodbye, on the calling thread, with the heartbeat between.
+pub(super) fn serve(
+    listener: TcpListener,
+    config: &Arc<ServerConfig>,
+    stop: &Arc<AtomicBool>,
+) -> io::Result<HeartbeatDelays> {
+    let context = SslContext::server(Arc::clone(config));
     let mut listener = mio::net::TcpListener::from_std(listener);
     let (mut poll, mut events) = (Poll::new()?, Events::with_capacity(256));
     let (mut queue, jobs) = (ReadyQueue::new()?, JobPool::new());

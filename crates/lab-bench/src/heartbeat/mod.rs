@@ -17,6 +17,7 @@ use std::thread;
 use std::time::Duration;
 
 use handshake_lab::cpu::process_cpu;
+use rustls::ServerConfig;
 
 use crate::measure::Measured;
 use crate::paced;
@@ -66,6 +67,16 @@ fn turn(serve: Serve, setting: &Setting, rate: f64) -> io::Result<Turn> {
         handshakes: clients.handshakes,
         cpu: cpu.as_nanos() as f64 / clients.handshakes.max(1) as f64,
     })
+}
+
+/// Serves with this configuration on the calling thread until it is told to stop. Returns the 99th percentile of how late
+/// the heartbeat was there, in nanoseconds.
+pub(crate) fn lateness_on_mio(
+    listener: TcpListener,
+    config: &Arc<ServerConfig>,
+    stop: &Arc<AtomicBool>,
+) -> io::Result<f64> {
+    Ok(mio::serve(listener, config, stop)?.p99())
 }
 
 /// All arms in turn, [`ROUNDS`] times.

@@ -1,0 +1,113 @@
+//! A server on one thread, its key in the token, and clients in a closed loop.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use cryptoki::mechanism::Mechanism;
+use handshake_lab::load::{self, Clients, LoadPlan, LoadReport, Verified};
+use handshake_lab::scenario::{KeyType, Mix, TlsVersion};
+use pkcs11_engine::{Chain, Ended};
+use rustls::ServerConfig;
+use ssl_async::crypto_ops::encoding::der_from_raw;
+use ssl_async::offload::SigningWork;
+use ssl_async::{KeyPool, SignError};
+
+use super::bare::{Asking, Library, rate};
+use super::token::Given;
+use super::{CLIENTS, Failure, SESSIONS};
+use crate::heartbeat;
+
+const KEY: &str = "p256";
+/// One turn of one arm.
+const TURN: Duration = Duration::from_millis(2500);
+/// Numbers of each round.
+pub(super) const FIGURES: usize = 6;
+
+/// In each round: handshakes a second of ours, and of one session behind a mutex; signatures a second of bare threads; p99
+/// of our handshakes; p99 lateness of the heartbeat beside them, and without any. Times are nanoseconds.
+pub(super) fn numbers(rounds: usize) -> Result<Vec<f64>, Failure> {
+    let given = Given::new()?;
+    let token = given.open(SESSIONS)?;
+    let key = token
+        .key_named(&"pkcs11:object=p256".parse()?, Chain::Given(vec![given.certificate(KEY)?]))?;
+    let ours = Arc::new(key.server_config());
+    let library = Library::of(&given)?;
+    let locked = behind_a_mutex(&given, &library)?;
+    let signers = library.sessions(SESSIONS, KEY)?;
+    let mix = Mix::uniform(TlsVersion::Tls13, KeyType::P256);
+    let verified = Verified::default();
+    let clients = Arc::new(Clients::new(&mix, Some(&given.certificate("ca")?), &verified)?);
+    let mut numbers = Vec::new();
+    for _ in 0..rounds {
+        let (of_ours, busy) = turn(&ours, &clients, CLIENTS)?;
+        let (of_locked, _) = turn(&locked, &clients, CLIENTS)?;
+        let (limit, _) = rate(&signers, SESSIONS, Asking::Ecdsa, TURN)?;
+        let (_, idle) = turn(&ours, &clients, 0)?;
+        let p99 = of_ours.latency.quantile_ms(0.99) * 1e6;
+        numbers.extend([per_second(&of_ours), per_second(&of_locked), limit, p99, busy, idle]);
+    }
+    drop(signers);
+    if let Ended::Stuck { calls } = token.shutdown_blocking(Duration::from_secs(5)) {
+        return Err(format!("{calls} calls have not returned").into());
+    }
+    Ok(numbers)
+}
+
+fn per_second(report: &LoadReport) -> f64 {
+    report.handshakes as f64 / report.elapsed.as_secs_f64()
+}
+
+/// The same key with one session for all threads, as programs have it that take a `Mutex` for a pool.
+fn behind_a_mutex(given: &Given, library: &Library) -> Result<Arc<ServerConfig>, Failure> {
+    let signer = library.sessions(1, KEY)?.pop().ok_or("there is no session")?;
+    let provider = rustls::crypto::aws_lc_rs::default_provider();
+    let pool = KeyPool::builder_with_provider(&provider).threads(SESSIONS).blocking(
+        move |work: &SigningWork| {
+            let digest = work.digest().ok_or_else(|| SignError::permanent("no digest"))?;
+            let raw = signer.sign(&Mechanism::Ecdsa, &digest).map_err(SignError::transient)?;
+            der_from_raw(&raw).ok_or_else(|| SignError::transient("no signature"))
+        },
+    )?;
+    Ok(Arc::new(pool.key(vec![given.certificate(KEY)?], KEY)?.server_config()))
+}
+
+/// What the clients saw, and the 99th percentile of the heartbeat's lateness. Without clients it lasts as long.
+fn turn(
+    config: &Arc<ServerConfig>,
+    clients: &Arc<Clients>,
+    connections: usize,
+) -> Result<(LoadReport, f64), Failure> {
+    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    listener.set_nonblocking(true)?;
+    let plan = LoadPlan {
+        target: listener.local_addr()?,
+        connections,
+        rounds: None,
+        time_box: TURN,
+        drain: Duration::from_secs(5),
+        hang_ups: None,
+        clients: Arc::clone(clients),
+        stop: None,
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    let (report, lateness) = thread::scope(|scope| {
+        let load = scope.spawn(|| {
+            let report = load::run(&plan);
+            if plan.connections == 0 {
+                thread::sleep(TURN);
+            }
+            stop.store(true, Ordering::Release);
+            report
+        });
+        let lateness = heartbeat::lateness_on_mio(listener, config, &stop);
+        (load.join().expect("the clients do not panic"), lateness)
+    });
+    let report = report?;
+    if report.failed > 0 {
+        return Err(format!("{} handshakes failed: {:?}", report.failed, report.failures).into());
+    }
+    Ok((report, lateness?))
+}
