@@ -4,7 +4,7 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
+use cryptoki::context::Pkcs11;
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
 use cryptoki::session::Session;
@@ -23,10 +23,8 @@ pub(super) struct Library(Pkcs11);
 
 impl Library {
     pub(super) fn of(given: &Given) -> Result<Self, Failure> {
-        let library = Pkcs11::new(&given.module)?;
-        // By now it is initialized, and this finds that out.
-        let _ = library.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK));
-        Ok(Self(library))
+        // It is initialized by the token. p11-kit would forget the login if it were once more.
+        Ok(Self(Pkcs11::new(&given.module)?))
     }
 
     /// A session, and the key of this name.

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use cryptoki::mechanism::Mechanism;
+use engine_core::Shutdown;
 use handshake_lab::load::{self, Clients, LoadPlan, LoadReport, Verified};
 use handshake_lab::scenario::{KeyType, Mix, TlsVersion};
 use pkcs11_engine::{Chain, Ended};
@@ -35,7 +36,7 @@ pub(super) fn numbers(rounds: usize) -> Result<Vec<f64>, Failure> {
         .key_named(&"pkcs11:object=p256".parse()?, Chain::Given(vec![given.certificate(KEY)?]))?;
     let ours = Arc::new(key.server_config());
     let library = Library::of(&given)?;
-    let locked = behind_a_mutex(&given, &library)?;
+    let (locked, pool) = behind_a_mutex(&given, &library)?;
     let signers = library.sessions(SESSIONS, KEY)?;
     let mix = Mix::uniform(TlsVersion::Tls13, KeyType::P256);
     let verified = Verified::default();
@@ -50,6 +51,10 @@ pub(super) fn numbers(rounds: usize) -> Result<Vec<f64>, Failure> {
         numbers.extend([per_second(&of_ours), per_second(&of_locked), limit, p99, busy, idle]);
     }
     drop(signers);
+    let ended = pool.shutdown_blocking(Duration::from_secs(5));
+    if ended != Shutdown::Drained {
+        return Err(format!("the pool behind the mutex: {ended:?}").into());
+    }
     if let Ended::Stuck { calls } = token.shutdown_blocking(Duration::from_secs(5)) {
         return Err(format!("{calls} calls have not returned").into());
     }
@@ -61,8 +66,13 @@ fn per_second(report: &LoadReport) -> f64 {
 }
 
 /// The same key with one session for all threads, as programs have it that take a `Mutex` for a pool.
-fn behind_a_mutex(given: &Given, library: &Library) -> Result<Arc<ServerConfig>, Failure> {
-    let signer = library.sessions(1, KEY)?.pop().ok_or("there is no session")?;
+fn behind_a_mutex(
+    given: &Given,
+    library: &Library,
+) -> Result<(Arc<ServerConfig>, KeyPool), Failure> {
+    let signer = Arc::new(library.sessions(1, KEY)?.pop().ok_or("there is no session")?);
+    // The module closes it when it is finalized: a thread of the pool would do so at the end of the process.
+    core::mem::forget(Arc::clone(&signer));
     let provider = rustls::crypto::aws_lc_rs::default_provider();
     let pool = KeyPool::builder_with_provider(&provider).threads(SESSIONS).blocking(
         move |work: &SigningWork| {
@@ -71,7 +81,8 @@ fn behind_a_mutex(given: &Given, library: &Library) -> Result<Arc<ServerConfig>,
             der_from_raw(&raw).ok_or_else(|| SignError::transient("no signature"))
         },
     )?;
-    Ok(Arc::new(pool.key(vec![given.certificate(KEY)?], KEY)?.server_config()))
+    let key = pool.key(vec![given.certificate(KEY)?], KEY)?;
+    Ok((Arc::new(key.server_config()), pool))
 }
 
 /// What the clients saw, and the 99th percentile of the heartbeat's lateness. Without clients it lasts as long.
