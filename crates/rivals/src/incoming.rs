@@ -14,7 +14,11 @@ use tokio::task::coop;
 
 use crate::client;
 use crate::meter::Meter;
+use crate::site::Site;
 use crate::wire::{Connection, Wire, say};
+
+/// The size of what a server signs in TLS 1.3 with SHA-256.
+const SIGNED: usize = 130;
 
 /// The connections of a server. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -33,6 +37,8 @@ pub struct Crowd {
     config: Arc<ClientConfig>,
     /// Played to every server, if there are no clients.
     played: Option<Vec<u8>>,
+    /// Whose key signs once for each client, for nobody.
+    unasked: Option<Arc<Site>>,
     closed: AtomicBool,
     meter: Arc<Meter>,
 }
@@ -46,6 +52,7 @@ impl Crowd {
             notify: Notify::new(),
             config,
             played: None,
+            unasked: None,
             closed: AtomicBool::new(false),
             meter,
         }
@@ -56,6 +63,12 @@ impl Crowd {
         let mut hello = Vec::new();
         say(&mut client::connection(&config), &mut hello);
         Self { played: Some(hello), ..Self::new(config, meter) }
+    }
+
+    /// The site's key signs once for each client, whatever the server does: a processor is slower while the one beside it is at
+    /// work, and a server whose signature is free is to be no exception.
+    pub(crate) fn with_busy_key(self, site: &Arc<Site>) -> Self {
+        Self { unasked: Some(Arc::clone(site)), ..self }
     }
 
     /// This number of clients arrive.
@@ -99,6 +112,9 @@ impl Crowd {
         let client = self.meter.client(|| {
             let mut client = Box::new(client::connection(&self.config));
             say(&mut client, &mut hello);
+            if let Some(site) = &self.unasked {
+                site.ask(vec![0; SIGNED], drop);
+            }
             client
         });
         Wire::new(crowd, since, Some(client), hello)

@@ -110,7 +110,11 @@ fn speed(server: &'static dyn Server, order: &Order) -> Result<Speed, Problem> {
     let before = threads()?;
     match order.transport {
         Transport::Memory => {
-            let crowd = Arc::new(Crowd::new(config, Arc::clone(&meter)));
+            let mut crowd = Crowd::new(config, Arc::clone(&meter));
+            if !server.signs() {
+                crowd = crowd.with_busy_key(&site);
+            }
+            let crowd = Arc::new(crowd);
             start(server, &site, Incoming::Memory(Arc::clone(&crowd)))?;
             crowd.arrive(order.concurrent);
         }

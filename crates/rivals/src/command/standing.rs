@@ -64,6 +64,9 @@ fn line(results: &Results, metric: Metric) -> Option<String> {
             parts.push(format!("{word} {}", rivals.join(", ")));
         }
     }
+    if parts.is_empty() {
+        return None;
+    }
     let shown = figure(ours, metric)?;
     Some(format!("**{}.** `{}`, {shown}: {}.", metric.title(), ours.server, parts.join("; ")))
 }
