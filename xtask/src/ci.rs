@@ -143,6 +143,11 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
             steps.push(cargo(&name, alone, &line));
         }
     }
+    steps.push(cargo(
+        "rivals",
+        "the package of the rivals, which no other step builds, compiles; without those that need C libraries",
+        "clippy --manifest-path crates/rivals/Cargo.toml --target-dir target/rivals --all-targets -- -D warnings",
+    ));
     steps.push(package(workspace));
     steps.extend(slow_steps(workspace));
     steps
@@ -195,6 +200,12 @@ fn slow_steps(workspace: &Workspace) -> [Step; 15] {
             "modules",
             "keys in tokens of different makers: SoftHSM, kryoptic, a TPM in software, as far as they can be had",
             keys::modules,
+        )
+        .slow(),
+        cargo(
+            "rivals-tests",
+            "the tests of the rivals' package",
+            "test --manifest-path crates/rivals/Cargo.toml --target-dir target/rivals",
         )
         .slow(),
         check("fuzz", "five minutes of libFuzzer, if there is one", fuzz::check).slow(),
