@@ -35,6 +35,8 @@ type Serve = fn(TcpListener, &Setting, &Arc<AtomicBool>) -> io::Result<Heartbeat
 /// One turn of one arm: the delays of the heartbeat, what the clients saw, and the CPU time of a handshake.
 struct Turn {
     p99: f64,
+    /// The part of the latest beats' lateness for which the thread had no processor.
+    without_processor: f64,
     handshakes: u64,
     /// That of the whole process but for the clients' thread.
     cpu: f64,
@@ -62,8 +64,10 @@ fn turn(serve: Serve, setting: &Setting, rate: f64) -> io::Result<Turn> {
     });
     let clients = clients?;
     let cpu = process_cpu().saturating_sub(before).saturating_sub(clients.cpu);
+    let (p99, without_processor) = delays?.p99();
     Ok(Turn {
-        p99: delays?.p99(),
+        p99,
+        without_processor,
         handshakes: clients.handshakes,
         cpu: cpu.as_nanos() as f64 / clients.handshakes.max(1) as f64,
     })
@@ -76,7 +80,7 @@ pub(crate) fn lateness_on_mio(
     config: &Arc<ServerConfig>,
     stop: &Arc<AtomicBool>,
 ) -> io::Result<f64> {
-    Ok(mio::serve(listener, config, stop)?.p99())
+    Ok(mio::serve(listener, config, stop)?.p99().0)
 }
 
 /// All arms in turn, [`ROUNDS`] times.
@@ -101,6 +105,13 @@ fn served(turns: &[Turn]) -> String {
     format!("{:.0} of {RATE} handshakes a second served", all as f64 / seconds)
 }
 
+/// How much of the lateness is the system's, which gave the processor to other threads.
+fn without_processor(turns: &[Turn]) -> String {
+    let parts: Vec<f64> = turns.iter().map(|turn| turn.without_processor).collect();
+    let part = Measured::of(&parts).median * 100.0;
+    format!("for {part:.0} % of the latest beats' delay the thread had no processor")
+}
+
 /// p99 lateness of a task that is due every millisecond on the serving thread.
 pub(crate) fn heartbeat() -> Vec<Bench> {
     let arms: [(Serve, f64); 6] = [
@@ -122,18 +133,20 @@ pub(crate) fn heartbeat() -> Vec<Bench> {
         Bench::nanoseconds("tls.heartbeat", ours)
             .with_rival("tokio-rustls, blocking", blocking.median)
             .with_note(format!(
-                "p99 on mio, {:.2} times idle; {}; the rival: {}",
+                "p99 on mio, {:.2} times idle; {}; {}; the rival: {}",
                 over_idle(ours, idle),
                 served(&turns[1]),
+                without_processor(&turns[1]),
                 served(&turns[4])
             )),
         Bench::nanoseconds("tls.heartbeat.idle", idle).with_note("mio, no handshakes"),
         Bench::nanoseconds("tls.heartbeat.tokio", on_tokio)
             .with_rival("tokio-rustls, blocking", blocking.median)
             .with_note(format!(
-                "p99 on tokio, one thread, {:.2} times idle; {}",
+                "p99 on tokio, one thread, {:.2} times idle; {}; {}",
                 over_idle(on_tokio, idle_tokio),
-                served(&turns[3])
+                served(&turns[3]),
+                without_processor(&turns[3])
             )),
         Bench::nanoseconds("tls.heartbeat.tokio_idle", idle_tokio)
             .with_note("tokio, no handshakes; its timer counts whole milliseconds"),

@@ -5,6 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use handshake_lab::certs::TestPki;
+use handshake_lab::cpu::thread_processor_wait;
 use handshake_lab::keys::{Sign, server_config, watched};
 use handshake_lab::load::{Verified, client_config};
 use handshake_lab::scenario::{KeyType, TlsVersion};
@@ -51,22 +52,44 @@ impl Setting {
     }
 }
 
-/// How late each run of the heartbeat task was, in nanoseconds.
+/// How late each run of the heartbeat task was.
 #[derive(Debug, Default)]
-pub(super) struct HeartbeatDelays(Vec<f64>);
+pub(super) struct HeartbeatDelays {
+    beats: Vec<Beat>,
+    /// What the serving thread had waited for a processor at the last beat.
+    waited: Option<Duration>,
+}
+
+#[derive(Debug)]
+struct Beat {
+    /// In nanoseconds.
+    late: f64,
+    /// How long the thread was ready to run without a processor since the beat before, in nanoseconds.
+    without_processor: f64,
+}
 
 impl HeartbeatDelays {
     /// Records the run that was due at `due`, and returns when the next one is.
     pub(super) fn note(&mut self, due: Instant) -> Instant {
-        let now = Instant::now();
-        self.0.push(now.saturating_duration_since(due).as_nanos() as f64);
+        let (now, waited) = (Instant::now(), thread_processor_wait());
+        let since = self.waited.zip(waited).map(|(before, now)| now.saturating_sub(before));
+        self.waited = waited;
+        self.beats.push(Beat {
+            late: now.saturating_duration_since(due).as_nanos() as f64,
+            without_processor: since.unwrap_or_default().as_nanos() as f64,
+        });
         // Beats that were missed are not made up for: each stall is one late beat.
         (due + PERIOD).max(now)
     }
 
-    pub(super) fn p99(mut self) -> f64 {
-        self.0.sort_by(f64::total_cmp);
-        let nth = (self.0.len() * 99 / 100).min(self.0.len().saturating_sub(1));
-        self.0.get(nth).copied().unwrap_or(f64::NAN)
+    /// The lateness that one beat in a hundred passes, in nanoseconds, and the part of it, from 0 to 1, for which the thread
+    /// had no processor: of the latest fiftieth of the beats, in whose middle it is.
+    pub(super) fn p99(mut self) -> (f64, f64) {
+        self.beats.sort_by(|a, b| f64::total_cmp(&a.late, &b.late));
+        let latest = &self.beats[self.beats.len() * 98 / 100..];
+        let Some(beat) = latest.get(latest.len() / 2) else { return (f64::NAN, f64::NAN) };
+        let late: f64 = latest.iter().map(|beat| beat.late).sum();
+        let without: f64 = latest.iter().map(|beat| beat.without_processor.min(beat.late)).sum();
+        (beat.late, without / late)
     }
 }
