@@ -4,14 +4,14 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use cryptoki::context::Pkcs11;
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
-use cryptoki::session::Session;
+use cryptoki::session::{Session, UserType};
 use pkcs11_engine::Ended;
 
 use super::Failure;
-use super::token::Given;
+use super::token::{Given, PIN};
 use crate::measure::Measured;
 
 /// One turn of one arm.
@@ -23,14 +23,18 @@ pub(super) struct Library(Pkcs11);
 
 impl Library {
     pub(super) fn of(given: &Given) -> Result<Self, Failure> {
-        // It is initialized by the token. p11-kit would forget the login if it were once more.
-        Ok(Self(Pkcs11::new(&given.module)?))
+        let library = Pkcs11::new(&given.module)?;
+        // Most modules are initialized by the token. Of p11-kit's client each user has an instance.
+        let _ = library.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK));
+        Ok(Self(library))
     }
 
     /// A session, and the key of this name.
     pub(super) fn session(&self, key: &str) -> Result<(Session, ObjectHandle), Failure> {
         let slots = self.0.get_slots_with_initialized_token()?;
         let session = self.0.open_ro_session(*slots.first().ok_or("there is no token")?)?;
+        // Likewise the login.
+        let _ = session.login(UserType::User, Some(&PIN.to_owned().into()));
         let wanted = [Attribute::Class(ObjectClass::PRIVATE_KEY), Attribute::Label(key.into())];
         let found = session.find_objects(&wanted)?;
         let key = *found.first().ok_or_else(|| format!("there is no key {key}"))?;

@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use super::Failure;
 use super::shim::{self, Page, Word};
 
-const PIN: &str = "1234";
+pub(super) const PIN: &str = "1234";
 /// By these variables a child finds what it works with.
 const DIR: &str = "LAYBY_BENCH_TOKEN";
 const MODULE: &str = "LAYBY_BENCH_MODULE";
