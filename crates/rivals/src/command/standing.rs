@@ -121,7 +121,7 @@ pub(crate) fn three_lines(results: &Results) -> Vec<String> {
             ("boring", "BoringSSL"),
             ("s2n-tls", "s2n-tls"),
             ("openssl-async", "OpenSSL"),
-            ("pool-1024", "a thread"),
+            ("threads", "a thread for each"),
         ],
     ) {
         lines.push(format!("Memory of a handshake that waits: {ours} by replay; {others}."));
