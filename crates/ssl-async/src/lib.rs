@@ -215,6 +215,7 @@
 mod context;
 mod error;
 mod id;
+mod known;
 mod outcome;
 mod parking;
 

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use crate::known::Known;
 use crate::rustls23::{ReplayConfig, ServerConfig, Tls};
 
 /// How a server's handshake is parked while something is computed elsewhere.
@@ -44,6 +45,7 @@ pub(crate) enum ParkingWay {
 #[derive(Clone, Default)]
 pub(crate) struct ParkingChoice {
     pub(crate) parking: Parking,
+    pub(crate) known: Arc<Known>,
     /// Made with the first handshake; the error says why handshakes need a fiber.
     replayable: Arc<OnceLock<Result<ReplayConfig, Arc<str>>>>,
 }
@@ -54,16 +56,23 @@ impl ParkingChoice {
             return ParkingWay::Fiber;
         }
         let only = self.parking == Parking::Replay;
-        match self.replayable.get_or_init(|| make_replayable(config)).clone() {
+        match self.replayable.get_or_init(|| self.make_replayable(config)).clone() {
             Ok(config) => ParkingWay::Replay { config, only },
             Err(why) if only => ParkingWay::Refused(why),
             Err(_) => ParkingWay::Fiber,
         }
     }
-}
 
-fn make_replayable(config: &Arc<ServerConfig>) -> Result<ReplayConfig, Arc<str>> {
-    // A replay makes its connection with the hello. On a fiber, an unfit configuration is refused before that.
-    Tls::server(Arc::clone(config)).map_err(|unfit| unfit.to_string())?;
-    ReplayConfig::new((**config).clone()).map_err(|why| why.to_string().into())
+    fn make_replayable(&self, config: &Arc<ServerConfig>) -> Result<ReplayConfig, Arc<str>> {
+        let make = || ReplayConfig::new((**config).clone()).map_err(|why| why.to_string().into());
+        let mut made = None;
+        let found = self.known.replayable.get_or_init(|| {
+            // A replay makes its connection with the hello. On a fiber, an unfit configuration is refused before that.
+            Tls::server(Arc::clone(config)).map_err(|unfit| unfit.to_string())?;
+            made = Some(make()?);
+            Ok(())
+        });
+        found.clone()?;
+        made.map_or_else(make, Ok)
+    }
 }

@@ -17,6 +17,8 @@ use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, ServerConfig};
 
 use crate::hook_runtime;
+#[cfg(feature = "tokio")]
+use crate::known::WaitingHooks;
 
 thread_local! {
     static WAITS: Cell<bool> = const { Cell::new(false) };
@@ -37,19 +39,31 @@ fn finds_waits<R>(ask: impl FnOnce() -> R) -> (R, bool) {
 /// A hook that is called on the thread's stack unless it waits.
 pub(super) struct OnThread<T: ?Sized> {
     hook: Arc<T>,
-    waits: AtomicBool,
+    waits: Arc<AtomicBool>,
 }
 
 impl<T: ?Sized> OnThread<T> {
-    /// `ask` calls something on the hook in which one of this crate's calls [`waits`].
-    #[cfg(feature = "tokio")]
-    fn asked<R>(hook: Arc<T>, ask: impl FnOnce(&T) -> R) -> Arc<Self> {
-        let (_, waits) = finds_waits(|| ask(&hook));
-        Arc::new(Self { waits: AtomicBool::new(waits), ..Self::new(hook) })
+    pub(super) fn new(hook: Arc<T>) -> Self {
+        Self { hook, waits: Arc::default() }
     }
 
-    pub(super) fn new(hook: Arc<T>) -> Self {
-        Self { hook, waits: AtomicBool::new(false) }
+    /// `waits` is known already, and says what is found later.
+    #[cfg(feature = "tokio")]
+    fn known(hook: Arc<T>, waits: &Arc<AtomicBool>) -> Self {
+        Self { hook, waits: Arc::clone(waits) }
+    }
+
+    /// `ask` calls something on the hook in which one of this crate's calls [`waits`].
+    #[cfg(feature = "tokio")]
+    fn asked<R>(self, ask: impl FnOnce(&T) -> R) -> Arc<Self> {
+        self.note(finds_waits(|| ask(&self.hook)).1);
+        Arc::new(self)
+    }
+
+    fn note(&self, waits: bool) {
+        if waits {
+            self.waits.store(true, Ordering::Relaxed);
+        }
     }
 
     /// The hook, for calls that neither wait nor need much.
@@ -63,22 +77,21 @@ impl<T: ?Sized> OnThread<T> {
         }
         let on_thread = || hook_runtime::enter(|| call(&self.hook));
         let (answer, waits) = finds_waits(|| job_core::on_thread_stack(on_thread));
-        if waits {
-            self.waits.store(true, Ordering::Relaxed);
-        }
+        self.note(waits);
         answer
     }
 }
 
-/// A server's configuration with its hooks so.
+/// A server's configuration with its hooks so, of which those in `waiting` wait.
 #[cfg(feature = "tokio")]
-pub(crate) fn server(config: &ServerConfig) -> ServerConfig {
+pub(crate) fn server(config: &ServerConfig, waiting: &WaitingHooks) -> ServerConfig {
+    let WaitingHooks { resolver, ticketer, storage, key_log } = waiting;
     let mut config = config.clone();
-    let resolver = OnThread::asked(config.cert_resolver, |hook| hook.only_raw_public_keys());
-    config.cert_resolver = resolver;
-    config.ticketer = OnThread::asked(config.ticketer, |hook| hook.enabled());
-    config.session_storage = Arc::new(OnThread::new(config.session_storage));
-    config.key_log = Arc::new(OnThread::new(config.key_log));
+    let resolver = OnThread::known(config.cert_resolver, resolver);
+    config.cert_resolver = resolver.asked(|hook| hook.only_raw_public_keys());
+    config.ticketer = OnThread::known(config.ticketer, ticketer).asked(|hook| hook.enabled());
+    config.session_storage = Arc::new(OnThread::known(config.session_storage, storage));
+    config.key_log = Arc::new(OnThread::known(config.key_log, key_log));
     config
 }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use crypto_ops::CryptoOp;
 use engine_core::Engine;
 
+use crate::known::known_of;
 use crate::parking::{Parking, ParkingChoice, ParkingWay};
 use crate::rustls23::{ClientConfig, KeyExchange, ServerConfig, on_thread};
 use crate::task::handshake::HandshakeOptions;
@@ -91,6 +92,15 @@ impl<C> TlsEndpoint<C> {
 }
 
 impl TlsAcceptor {
+    /// An acceptor that may be made anew for each handshake: what one has found out about the configuration, and the threads
+    /// that it has started, serve the next.
+    pub(crate) fn remembering(config: Arc<ServerConfig>) -> Self {
+        let known = known_of(&config);
+        let mut acceptor = Self::new(config, &Shards::kept());
+        acceptor.parking.known = known;
+        acceptor
+    }
+
     /// Sets how handshakes are parked. The default is [`Parking::Auto`].
     #[must_use]
     pub fn parking(mut self, parking: Parking) -> Self {
@@ -104,7 +114,9 @@ impl TlsAcceptor {
             // Any hook may wait.
             return (Arc::clone(&self.config), ParkingWay::Fiber);
         }
-        let config = self.hooked.get_or_init(|| Arc::new(on_thread::server(&self.config)));
+        let config = self
+            .hooked
+            .get_or_init(|| Arc::new(on_thread::server(&self.config, &self.parking.known.waiting)));
         let way = match self.options.shards.is_here() {
             true => self.parking.way(config),
             // Fails as every handshake on these shards.

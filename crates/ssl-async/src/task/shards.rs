@@ -33,7 +33,8 @@ use crate::task::shard;
 ///
 /// # Shutdown
 ///
-/// Every acceptor, connector and unfinished handshake holds a handle. When the last handle is dropped, no packet is left,
+/// Every acceptor, connector and unfinished handshake holds a handle, and the [process](super::compat) one to the shards of
+/// acceptors and connectors by tokio-rustls's names. When the last handle is dropped, no packet is left,
 /// and the threads end without being joined; [`threads_ending`](engine_core::threads_ending) counts them until they have
 /// ended. To end them earlier, and to wait until they have ended:
 ///
@@ -108,6 +109,20 @@ impl Shards {
         let inner = Self::builder().prepare().expect("the default settings are valid");
         *shared = Arc::downgrade(&inner);
         Self { inner }
+    }
+
+    /// As [`shared`](Self::shared), and from now on the set exists until it is shut down: for endpoints that are made for one
+    /// handshake each, with which the threads would start and end.
+    pub(crate) fn kept() -> Self {
+        static KEPT: Mutex<Option<Shards>> = Mutex::new(None);
+        let shared = Self::shared();
+        let mut kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_new = kept.as_ref().is_none_or(|kept| !Arc::ptr_eq(&kept.inner, &shared.inner));
+        let before = is_new.then(|| kept.replace(shared.clone()));
+        drop(kept);
+        // After the lock, because it may end the set.
+        drop(before);
+        shared
     }
 
     /// The number of packets on the shards, queued for a job, running or parked, and of handshakes parked by

@@ -17,6 +17,7 @@ use crate::read_ahead::ReadAhead;
 use crate::rustls23::{Processed, Tls};
 use crate::task;
 use crate::task::handshake::{Handshake, Role};
+use crate::task::shards::Shards;
 
 /// Opens connections.
 #[derive(Clone, Debug)]
@@ -27,7 +28,7 @@ pub struct TlsConnector {
 
 impl From<Arc<ClientConfig>> for TlsConnector {
     fn from(config: Arc<ClientConfig>) -> Self {
-        task::TlsConnector::from(config).into()
+        task::TlsConnector::new(config, &Shards::kept()).into()
     }
 }
 

@@ -27,6 +27,10 @@
 //!
 //! - A handshake takes at most 60 seconds, and so does the reading of a hello. For another deadline make the acceptor of one
 //!   of `task`.
+//! - Acceptors and connectors made of a configuration by `From`, and [`LazyConfigAcceptor`], may be made for each handshake:
+//!   the process's shards, once started, exist until `task::TlsAcceptor::from(config).shards().shutdown(..)`, and what
+//!   handshakes find out about a configuration in an `Arc` is known to the next. An acceptor that is kept also keeps its
+//!   configuration prepared, which saves each handshake some microseconds.
 //! - [`LazyConfigAcceptor::new`] wants an `Acceptor` that has read nothing. With one that has, use
 //!   [`StartHandshake::from_parts`], whose handshakes park on a fiber.
 //! - A server's connection that a closure has seen (`accept_with`, `into_stream_with`) parks on a fiber, not by replay. The

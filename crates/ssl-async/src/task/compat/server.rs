@@ -25,7 +25,7 @@ pub struct TlsAcceptor(task::TlsAcceptor);
 
 impl From<Arc<ServerConfig>> for TlsAcceptor {
     fn from(config: Arc<ServerConfig>) -> Self {
-        Self(config.into())
+        Self(task::TlsAcceptor::remembering(config))
     }
 }
 
@@ -223,7 +223,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> StartHandshake<IO> {
     /// Makes the future of the rest of the handshake.
     pub fn into_stream(self, config: Arc<ServerConfig>) -> Accept<IO> {
         let Self { hello, ahead, io } = self;
-        let acceptor = task::TlsAcceptor::from(config);
+        let acceptor = task::TlsAcceptor::remembering(config);
         let (config, way) = acceptor.way();
         let (hello, way) = match hello {
             Beginning::Read(hello) => (hello, way),
@@ -240,7 +240,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> StartHandshake<IO> {
         F: FnOnce(&mut ServerConnection),
     {
         let Self { hello, mut ahead, io } = self;
-        let acceptor = task::TlsAcceptor::from(config);
+        let acceptor = task::TlsAcceptor::remembering(config);
         Accept(task::Accept(match hello {
             Beginning::Read(hello) => {
                 ahead.unread(hello.into_bytes());
