@@ -112,7 +112,7 @@ pub mod keys {
     pub use ssl_async::task::TaskDevice;
     pub use ssl_async::{
         CertSet, CertSetError, CertStore, KeyPool, KeyPoolBuilder, SchemeFault, SelfTest,
-        SignError, SignatureFault, SlowKey, SlowKeyBuilder, SlowKeyError, offload,
+        SignError, SignatureFault, SlowKey, SlowKeyBuilder, SlowKeyError, crypto_ops, offload,
     };
 }
 
