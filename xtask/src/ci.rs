@@ -154,7 +154,7 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
 }
 
 /// What takes too long for every change, or needs what does not come with Rust.
-fn slow_steps(workspace: &Workspace) -> [Step; 16] {
+fn slow_steps(workspace: &Workspace) -> [Step; 17] {
     let oldest = "the oldest compiler that the manifest names; rustup has to have it";
     let loom = "every interleaving of waking and waiting, as far as loom can see";
     let proptest = "a hundred times more cases of every property";
@@ -206,6 +206,12 @@ fn slow_steps(workspace: &Workspace) -> [Step; 16] {
             "rivals-tests",
             "the tests of the rivals' package",
             "test --manifest-path crates/rivals/Cargo.toml --target-dir target/rivals",
+        )
+        .slow(),
+        cargo(
+            "adapters",
+            "axum, axum-server, tonic, hyper and reqwest over the streams, with each library itself",
+            "test --manifest-path tests/adapters/Cargo.toml --target-dir target/adapters",
         )
         .slow(),
         check("fuzz", "five minutes of libFuzzer, if there is one", fuzz::check).slow(),
