@@ -12,7 +12,7 @@
 //! async fn serve(tcp: TcpStream, key: &Arc<SlowKey>) -> io::Result<()> {
 //!     let acceptor = TlsAcceptor::from(Arc::new(key.server_config()));
 //!     let mut tls: TlsStream<TcpStream> = acceptor.accept(tcp).await?;
-//!     let host = tls.get_ref().1.server_name().unwrap_or("nobody").to_owned();
+//!     let host = tls.get_ref().1.server_name().unwrap_or("no name").to_owned();
 //!     tls.write_all(host.as_bytes()).await?;
 //!     tls.shutdown().await
 //! }
