@@ -2,18 +2,22 @@
 //! next. A process of its own, in which no other test keeps the process's shards.
 
 use std::collections::HashSet;
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::num::NonZero;
+use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, ThreadId};
 
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{PrivateKeyDer, ServerName};
-use rustls::server::{Acceptor, ClientHello, ResolvesServerCert};
+use rustls::server::{Acceptor, ClientHello, ProducesTickets, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
 use ssl_async::resolve;
-use ssl_async::task::compat::{LazyConfigAcceptor, TlsAcceptor, TlsConnector};
-use tokio::io::duplex;
+use ssl_async::task;
+use ssl_async::task::compat::{LazyConfigAcceptor, TlsAcceptor, TlsConnector, server};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+use tokio::runtime::{Builder, Runtime};
 
 /// A resolver of the user's, which records where it is called: on which thread, and whether on a fiber.
 #[derive(Debug)]
@@ -76,13 +80,123 @@ async fn handshake(server: &Arc<ServerConfig>, client: &Arc<ClientConfig>, lazy:
     client.unwrap();
 }
 
+/// Seals no ticket before the test has dropped the sender.
+#[derive(Debug)]
+struct Gate(Mutex<Receiver<()>>);
+
+impl ProducesTickets for Gate {
+    fn enabled(&self) -> bool {
+        true
+    }
+
+    fn lifetime(&self) -> u32 {
+        60
+    }
+
+    fn encrypt(&self, _: &[u8]) -> Option<Vec<u8>> {
+        let _ = self.0.lock().unwrap().recv();
+        None
+    }
+
+    fn decrypt(&self, _: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+}
+
+/// A server's stream, to which the client has sent `data` in one piece with its `Finished`, and then closed its side.
+async fn with_data_behind_finished(data: &[u8]) -> (server::TlsStream<DuplexStream>, DuplexStream) {
+    let (mut server, client, _) = configs(false);
+    let (open, closed) = mpsc::channel();
+    Arc::make_mut(&mut server).ticketer = Arc::new(Gate(Mutex::new(closed)));
+    let (ours, mut theirs) = duplex(1 << 17);
+    let plain = async {
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut client = ClientConnection::new(client, name).unwrap();
+        client.set_buffer_limit(None);
+        let mut out = Vec::new();
+        loop {
+            let is_done = !client.is_handshaking();
+            if is_done {
+                client.writer().write_all(data).unwrap();
+            }
+            while client.wants_write() {
+                client.write_tls(&mut out).unwrap();
+            }
+            theirs.write_all(&core::mem::take(&mut out)).await.unwrap();
+            if is_done {
+                theirs.shutdown().await.unwrap();
+                // The server has the `Finished` on a shard, and reads on meanwhile.
+                tokio::task::yield_now().await;
+                drop(open);
+                return theirs;
+            }
+            let mut buffer = [0; 4096];
+            let len = theirs.read(&mut buffer).await.unwrap();
+            let mut unread = &buffer[..len];
+            while !unread.is_empty() {
+                client.read_tls(&mut unread).unwrap();
+                client.process_new_packets().unwrap();
+            }
+        }
+    };
+    let (stream, theirs) = tokio::join!(TlsAcceptor::from(server).accept(ours), plain);
+    (stream.unwrap(), theirs)
+}
+
+/// What the connection has, and then what it makes of the transport's bytes.
+async fn rest(mut connection: ServerConnection, mut io: DuplexStream) -> Vec<u8> {
+    let (mut all, mut last) = (Vec::new(), Vec::new());
+    let end = connection.reader().read_to_end(&mut all).unwrap_err();
+    assert_eq!(end.kind(), ErrorKind::WouldBlock, "the stream has not ended");
+    io.read_to_end(&mut last).await.unwrap();
+    let mut unread = &*last;
+    while !unread.is_empty() {
+        connection.read_tls(&mut unread).unwrap();
+        connection.process_new_packets().expect("no byte between is missing");
+        let _ = connection.reader().read_to_end(&mut all);
+    }
+    all
+}
+
+#[test]
+fn into_inner_gives_the_connection_32_kib_that_came_behind_finished() {
+    let _alone = ALONE.lock();
+    runtime().block_on(async {
+        let data = data(32 << 10);
+        let (stream, _theirs) = with_data_behind_finished(&data).await;
+        let (io, connection) = stream.into_inner();
+        assert!(rest(connection, io).await == data);
+    });
+}
+
+#[test]
+fn a_stream_of_task_has_all_that_came_behind_finished() {
+    let _alone = ALONE.lock();
+    runtime().block_on(async {
+        let data = data(40 << 10);
+        let (stream, _theirs) = with_data_behind_finished(&data).await;
+        let mut stream = task::TlsStream::from(stream);
+        let mut all = vec![0; data.len()];
+        stream.read_exact(&mut all).await.unwrap();
+        assert!(all == data);
+    });
+}
+
+fn runtime() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+fn data(len: usize) -> Vec<u8> {
+    (0..len).map(|n| (n % 251) as u8).collect()
+}
+
 /// Held by a test: another one's handshakes would keep the shards.
 static ALONE: Mutex<()> = Mutex::new(());
 
 #[test]
 fn handshakes_one_after_the_other_run_on_the_same_threads() {
     let _alone = ALONE.lock();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = runtime();
     let (server, client, recording) = configs(false);
     let n_shards = thread::available_parallelism().map_or(1, NonZero::get);
     // One on each shard, and again.
@@ -99,7 +213,7 @@ fn handshakes_one_after_the_other_run_on_the_same_threads() {
 #[test]
 fn that_a_hook_waits_is_found_out_once() {
     let _alone = ALONE.lock();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let runtime = runtime();
     let (server, client, recording) = configs(true);
     for n in 0..4 {
         runtime.block_on(handshake(&server, &client, n % 2 == 0));

@@ -284,17 +284,23 @@ impl<IO> TlsStream<IO> {
         }
     }
 
-    /// Splits the stream into its transport and its connection, which has what was read and not processed.
+    /// Splits the stream into its transport and its connection, which has what was read and not processed: at most 32 KiB
+    /// of it, because rustls takes no more before its plaintext is read. A peer may have sent more right behind its
+    /// `Finished`. Nothing is lost if the stream is made a [`task::TlsStream`] first, or was read from before.
     pub fn into_inner(self) -> (IO, ClientConnection) {
         let (rewind, connection) = self.stream.into_inner();
         let (io, unread) = rewind.into_parts();
-        let Connection::Client(mut connection) = connection else {
-            unreachable!("a client's stream has a client's connection")
-        };
-        let mut unread = &*unread;
-        // It takes nothing after `close_notify`.
-        while let Ok(1..) = connection.read_tls(&mut unread) {}
-        (io, connection)
+        match super::given_back(connection, &unread) {
+            Connection::Client(connection) => (io, connection),
+            Connection::Server(_) => unreachable!("a client's stream has a client's connection"),
+        }
+    }
+}
+
+/// Flush a stream that sends early data first: otherwise what the server does not take of it is not sent again.
+impl<IO> From<TlsStream<IO>> for task::TlsStream<IO> {
+    fn from(stream: TlsStream<IO>) -> Self {
+        stream.stream
     }
 }
 

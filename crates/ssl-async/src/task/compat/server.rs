@@ -285,18 +285,17 @@ impl<IO> TlsStream<IO> {
         }
     }
 
-    /// Splits the stream into its transport and its connection, which has what was read and not processed. To get that back
-    /// with the transport, make a [`task::TlsStream`] of the stream first.
+    /// Splits the stream into its transport and its connection, which has what was read and not processed: at most 32 KiB
+    /// of it, because rustls takes no more before its plaintext is read, and nothing behind `close_notify`. A peer may have
+    /// sent more right behind its `Finished`. To lose nothing, make the stream a [`task::TlsStream`] first, whose `into_inner`
+    /// gives it back with the transport.
     pub fn into_inner(self) -> (IO, ServerConnection) {
         let (rewind, connection) = self.0.into_inner();
         let (io, unread) = rewind.into_parts();
-        let Connection::Server(mut connection) = connection else {
-            unreachable!("a server's stream has a server's connection")
-        };
-        let mut unread = &*unread;
-        // It takes nothing after `close_notify`.
-        while let Ok(1..) = connection.read_tls(&mut unread) {}
-        (io, connection)
+        match super::given_back(connection, &unread) {
+            Connection::Server(connection) => (io, connection),
+            Connection::Client(_) => unreachable!("a server's stream has a server's connection"),
+        }
     }
 }
 
