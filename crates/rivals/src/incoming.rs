@@ -37,7 +37,7 @@ pub struct Crowd {
     config: Arc<ClientConfig>,
     /// Played to every server, if there are no clients.
     played: Option<Vec<u8>>,
-    /// Whose key signs once for each client, for nobody.
+    /// Whose key signs once for each client. The signatures are thrown away.
     unasked: Option<Arc<Site>>,
     closed: AtomicBool,
     meter: Arc<Meter>,

@@ -3,7 +3,7 @@
 //! [`pool_machine`](crate::pool_machine) holds the real ones against it.
 //!
 //! Time passes in steps that leave no choice: the pauses of attempts, which have jitter, end between two of them, and deadlines
-//! never fall together with what threads do at the same moment.
+//! never fall together with what threads do at the same moment. It is one long file, because each event is judged by all of the state.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -10,7 +10,7 @@ use cryptoki::object::{Attribute, ObjectClass, ObjectHandle};
 use cryptoki::session::{Session, UserType};
 use pkcs11_engine::Ended;
 
-use super::Failure;
+use super::setting::Failure;
 use super::token::{Given, PIN};
 use crate::measure::Measured;
 

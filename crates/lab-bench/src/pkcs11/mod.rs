@@ -6,6 +6,7 @@
 
 mod bare;
 mod served;
+mod setting;
 #[path = "../../../pkcs11-engine/tests/real/shim.rs"]
 #[allow(dead_code, reason = "the tests use more of it")]
 mod shim;
@@ -18,13 +19,9 @@ use std::process::Command;
 use crate::measure::Measured;
 use crate::paused::numbers_of;
 use crate::report::{Bench, Better};
+use setting::{CLIENTS, SESSIONS};
 use token::{Proxy, TestToken};
 
-type Failure = Box<dyn std::error::Error>;
-
-/// Sessions with the token, and threads that use them.
-const SESSIONS: usize = 8;
-const CLIENTS: usize = 64;
 /// Added to each signature.
 const DELAY_MS: u64 = 5;
 const ROUNDS: usize = 3;

@@ -17,8 +17,8 @@ use ssl_async::offload::SigningWork;
 use ssl_async::{KeyPool, SignError};
 
 use super::bare::{Asking, Library, rate};
+use super::setting::{CLIENTS, Failure, SESSIONS};
 use super::token::Given;
-use super::{CLIENTS, Failure, SESSIONS};
 use crate::heartbeat;
 
 const KEY: &str = "p256";

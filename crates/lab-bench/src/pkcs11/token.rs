@@ -13,7 +13,7 @@ use pkcs11_engine::{KeyUri, Token};
 use rustls::pki_types::{CertificateDer, pem::PemObject as _};
 use tempfile::TempDir;
 
-use super::Failure;
+use super::setting::Failure;
 use super::shim::{self, Page, Word};
 
 pub(super) const PIN: &str = "1234";

@@ -9,7 +9,7 @@
 //! The arms differ in how a session waits: ours, on a fiber or parked by replay, is due again when the device has answered,
 //! the free one when it is its turn. They take turns round by round.
 //!
-//! The device signs beside the free arm, too, for nobody: processors share a core's units, its caches and its power, and a
+//! The device signs beside the free arm, too, and the signatures are thrown away: processors share a core's units, its caches and its power, and a
 //! serving thread is slower while another processor is at work, whatever that works for.
 
 use std::collections::VecDeque;
@@ -238,7 +238,7 @@ impl Wake for Seat {
     }
 }
 
-/// Signatures that nobody waits for.
+/// Signatures that are thrown away.
 struct Unasked {
     operation: CryptoOp,
     engine: Arc<Engine<CryptoOp>>,

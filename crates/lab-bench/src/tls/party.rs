@@ -200,7 +200,7 @@ impl Write for Wire {
     }
 }
 
-/// It is polled by hand, so it wakes nobody.
+/// It is polled by hand, so its waker does nothing.
 impl AsyncRead for Wire {
     fn poll_read(
         mut self: Pin<&mut Self>,

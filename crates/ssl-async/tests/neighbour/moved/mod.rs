@@ -4,12 +4,12 @@ use std::collections::HashSet;
 
 mod before {
     use tokio_rustls as tls;
-    include!("program.rs");
+    include!("program.in");
 }
 
 mod after {
     use ssl_async::task::compat as tls;
-    include!("program.rs");
+    include!("program.in");
 }
 
 #[test]
