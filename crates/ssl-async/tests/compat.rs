@@ -182,6 +182,42 @@ fn a_stream_of_task_has_all_that_came_behind_finished() {
     });
 }
 
+/// A server that takes early data, and a client that has its ticket.
+async fn ticketed() -> Arc<ClientConfig> {
+    let (mut server, mut client, _) = configs(false);
+    Arc::make_mut(&mut server).max_early_data_size = 1024;
+    Arc::make_mut(&mut client).enable_early_data = true;
+    let (ours, theirs) = duplex(1 << 16);
+    let name = ServerName::try_from("localhost").unwrap();
+    let connect = TlsConnector::from(Arc::clone(&client)).connect(name, theirs);
+    let (ours, theirs) = tokio::join!(TlsAcceptor::from(server).accept(ours), connect);
+    let (mut ours, mut theirs) = (ours.unwrap(), theirs.unwrap());
+    ours.write_all(b"a ticket comes with it").await.unwrap();
+    ours.flush().await.unwrap();
+    theirs.read_exact(&mut [0; 22]).await.unwrap();
+    client
+}
+
+#[test]
+fn a_handshake_with_early_data_has_a_deadline_and_whoever_reads_hears_of_it() {
+    let _alone = ALONE.lock();
+    runtime().block_on(async {
+        let client = ticketed().await;
+        // From here on it advances when nothing else can happen.
+        tokio::time::pause();
+        let (_silent, theirs) = duplex(1 << 16);
+        let name = ServerName::try_from("localhost").unwrap();
+        let connect = TlsConnector::from(client).early_data(true).connect(name, theirs);
+        let (mut reader, mut writer) = tokio::io::split(connect.await.unwrap());
+        writer.write_all(b"early").await.unwrap();
+        let mut byte = [0];
+        let (read, flushed) = tokio::join!(reader.read(&mut byte), writer.flush());
+        assert_eq!(flushed.unwrap_err().kind(), ErrorKind::TimedOut);
+        assert_eq!(read.unwrap_err().kind(), ErrorKind::TimedOut);
+        assert_eq!(writer.write(b"late").await.unwrap_err().kind(), ErrorKind::TimedOut);
+    });
+}
+
 fn runtime() -> Runtime {
     Builder::new_current_thread().enable_all().build().unwrap()
 }

@@ -599,7 +599,7 @@ fn needs_fiber(why: Arc<str>) -> Phase {
 }
 
 /// A deadline that begins with its first poll, because its timer needs a runtime.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Deadline(Option<Pin<Box<Sleep>>>);
 
 impl Deadline {

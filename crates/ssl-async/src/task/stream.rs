@@ -3,6 +3,7 @@
 use core::fmt;
 use core::pin::Pin;
 use core::task::{Context, Poll, ready};
+use core::time::Duration;
 use std::io::{self, IoSlice, Write};
 use std::os::fd::{AsRawFd, RawFd};
 
@@ -128,6 +129,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
                 }
             }
         }
+    }
+
+    /// Ends a handshake that was begun in this stream and has taken longer than `limit`. No alert is sent.
+    pub(crate) fn time_out(&mut self, limit: Duration) -> io::Error {
+        let error = SslError::TimedOut(limit);
+        self.error = Some(error.clone());
+        error.into()
     }
 
     /// Takes a client's early data, as much as is allowed.

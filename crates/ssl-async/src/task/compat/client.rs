@@ -3,6 +3,7 @@
 use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker, ready};
+use core::time::Duration;
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use crate::packet::Work;
 use crate::read_ahead::ReadAhead;
 use crate::rustls23::{Processed, Tls};
 use crate::task;
-use crate::task::handshake::{Handshake, Role};
+use crate::task::handshake::{Deadline, Handshake, Role};
 use crate::task::shards::Shards;
 
 /// Opens connections.
@@ -125,7 +126,7 @@ impl TlsConnector {
             Ok(made) if sends_early => {
                 let stream =
                     task::TlsStream::new(SslId::next(), io, made.tls, ReadAhead::default());
-                let early = Some(Early::default());
+                let early = Some(Early { limit: options.deadline, ..Early::default() });
                 Connecting::Early(Some(TlsStream { stream, early }))
             }
             made => Connecting::Handshake(Handshake::made(
@@ -265,6 +266,19 @@ struct Early {
     again: usize,
     /// Who waits for the handshake to read.
     reader: Option<Waker>,
+    /// Of the handshake, from when it is first waited for.
+    deadline: Deadline,
+    limit: Option<Duration>,
+    /// The handshake has failed, and reads say so.
+    failed: bool,
+}
+
+impl Early {
+    fn wake_reader(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
 }
 
 impl<IO> TlsStream<IO> {
@@ -314,7 +328,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
     ) -> Poll<io::Result<usize>> {
         let Some(early) = &mut self.early else { return Poll::Ready(Ok(0)) };
         let begin = early.data.len();
-        for piece in data.iter().filter(|piece| !piece.is_empty()) {
+        for piece in data.iter().filter(|piece| !early.failed && !piece.is_empty()) {
             let n = self.stream.write_early(piece)?;
             early.data.extend_from_slice(&piece[..n]);
             if n < piece.len() {
@@ -324,23 +338,32 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
         if early.data.len() > begin {
             return Poll::Ready(Ok(early.data.len() - begin));
         }
-        ready!(self.stream.poll_handshake(cx))?;
+        let done = match self.stream.poll_handshake(cx) {
+            Poll::Ready(done) => done,
+            Poll::Pending => {
+                let late = ready!(early.deadline.poll(early.limit, cx));
+                Err(self.stream.time_out(late))
+            }
+        };
+        if let Err(error) = done {
+            early.failed = true;
+            early.wake_reader();
+            return Poll::Ready(Err(error));
+        }
         if !self.stream.is_early_data_accepted() {
             while early.again < early.data.len() {
                 let rest = &early.data[early.again..];
                 early.again += ready!(Pin::new(&mut self.stream).poll_write(cx, rest))?;
             }
         }
-        let early = self.early.take();
-        if let Some(reader) = early.and_then(|early| early.reader) {
-            reader.wake();
-        }
+        early.wake_reader();
+        self.early = None;
         Poll::Ready(Ok(0))
     }
 
     /// Whether a read has to wait for the handshake.
     fn reads_later(&mut self, cx: &Context<'_>) -> bool {
-        let Some(early) = &mut self.early else { return false };
+        let Some(early) = self.early.as_mut().filter(|early| !early.failed) else { return false };
         early.reader = Some(cx.waker().clone());
         true
     }

@@ -26,7 +26,8 @@
 //! What differs from tokio-rustls, beside what `docs/slow-key-behind-rustls.md` lists:
 //!
 //! - A handshake takes at most 60 seconds, and so does the reading of a hello. For another deadline make the acceptor of one
-//!   of `task`.
+//!   of `task`. With `early_data(true)` they begin with the first write or flush that waits for the server, and no alert is
+//!   sent when they are over.
 //! - Acceptors and connectors made of a configuration by `From`, and [`LazyConfigAcceptor`], may be made for each handshake:
 //!   the process's shards, once started, exist until `task::TlsAcceptor::from(config).shards().shutdown(..)`, and what
 //!   handshakes find out about a configuration in an `Arc` is known to the next. An acceptor that is kept also keeps its
