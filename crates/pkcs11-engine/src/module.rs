@@ -75,8 +75,8 @@ struct Lost {
     generation: Option<u64>,
 }
 
-fn in_the_way(n: usize) -> OpenError {
-    let stuck = format!("{n} calls of the module have not returned, so it cannot be finalized");
+fn in_the_way(n: usize, what: &str) -> OpenError {
+    let stuck = format!("{n} calls of the module have not returned, so it cannot be {what}");
     OpenError::Token(stuck)
 }
 
@@ -150,49 +150,67 @@ impl Module {
         (if begun.is_ok() { Left::Initialized } else { Left::Down }, begun)
     }
 
+    /// As [`initialized`](Self::initialized), of a module that says it is not. One that was ours and says both is a client
+    /// whose server was started again: it wants to be finalized first.
+    fn initialized_anew(&self, was_ours: bool) -> (Left, Result<bool, OpenError>) {
+        let (left, begun) = self.initialized();
+        if was_ours && matches!(begun, Ok(true)) && self.says_not_initialized() {
+            // If it fails, initializing is all that may help.
+            let _ = self.library.clone().finalize();
+            return self.initialized();
+        }
+        (left, begun)
+    }
+
+    fn says_not_initialized(&self) -> bool {
+        matches!(
+            self.library.get_library_info(),
+            Err(Error::Pkcs11(RvError::CryptokiNotInitialized, _))
+        )
+    }
+
     /// In which generation the module has ceased to be initialized; `None` if it is. Another part of the process may have
     /// finalized it, whoever had initialized it.
     fn lost(&self) -> Option<Lost> {
         let Ok(inside) = self.gate.enter() else { return Some(Lost { generation: None }) };
-        let is_gone = matches!(
-            self.library.get_library_info(),
-            Err(Error::Pkcs11(RvError::CryptokiNotInitialized, _))
-        );
-        is_gone.then_some(Lost { generation: Some(inside.generation) })
+        self.says_not_initialized().then_some(Lost { generation: Some(inside.generation) })
     }
 
-    /// Initializes the module, unless another thread has done so meanwhile.
+    /// Initializes the module, unless another thread has done so meanwhile. Returns whether this one did.
     fn begin(
         &self,
         owner: &mut Ownership,
         lost: Lost,
         patience: Duration,
-    ) -> Result<(), OpenError> {
-        let begin = |up: bool| match up && lost.generation.is_none() {
-            true => (Left::Untouched, Ok(owner.by_another)),
-            false => self.initialized(),
+    ) -> Result<bool, OpenError> {
+        let was_ours = owner.users > 0 && !owner.by_another;
+        let begin = |up: bool| {
+            if up && lost.generation.is_none() {
+                return (Left::Untouched, None);
+            }
+            let (left, begun) = self.initialized_anew(was_ours);
+            (left, Some(begun))
         };
         match self.gate.alone(lost.generation, patience, begin) {
-            Ok(None) => {}
-            Ok(Some(begun)) => {
+            Ok(None | Some(None)) => Ok(false),
+            Ok(Some(Some(begun))) => {
                 owner.by_another = begun?;
                 owner.process = std::process::id();
+                Ok(true)
             }
-            Err(InTheWay(n)) => return Err(in_the_way(n)),
+            Err(InTheWay(n)) => Err(in_the_way(n, "initialized")),
         }
-        Ok(())
     }
 
-    /// Initializes the module if another part of the process has finalized it, or if that failed before. Returns whether it
-    /// did. Waits at most `patience` for the calls of others.
+    /// Initializes the module if another part of the process has finalized it, or if that failed before. Returns whether this
+    /// thread did. Waits at most `patience` for the calls of others.
     pub(crate) fn revive(&self, patience: Duration) -> Result<bool, OpenError> {
         let Some(lost) = self.lost() else { return Ok(false) };
         let mut owner = lock(&self.owner);
         if owner.users == 0 {
             return Err(OpenError::ShutDown);
         }
-        self.begin(&mut owner, lost, patience)?;
-        Ok(true)
+        self.begin(&mut owner, lost, patience)
     }
 
     pub(crate) fn is_ours(&self) -> bool {
@@ -234,7 +252,10 @@ impl Module {
         }
         let by_another = owner.by_another;
         let restarted = self.gate.alone(Some(seen), patience, |up| {
-            if up && !by_another {
+            if up && by_another {
+                return (Left::Untouched, Ok(true));
+            }
+            if up {
                 // It fails if the module is broken, and then initializing is all that may help.
                 let _ = self.library.clone().finalize();
             }
@@ -247,7 +268,7 @@ impl Module {
                 owner.by_another = begun?;
                 Ok(())
             }
-            Err(InTheWay(n)) => Err(in_the_way(n)),
+            Err(InTheWay(n)) => Err(in_the_way(n, "finalized")),
         }
     }
 

@@ -131,7 +131,13 @@ impl Service {
         };
         match again {
             AfterFailure::Climb(rung) => self.climb(rung),
-            AfterFailure::Again => drop(self.next(Instant::now().checked_add(self.patience))),
+            AfterFailure::Again => {
+                // The token may have been at rest: then it is for this thread to climb.
+                let until = Instant::now().checked_add(self.patience);
+                if let Next::Climb(rung) = self.next(until) {
+                    self.climb(rung);
+                }
+            }
             AfterFailure::Refuse | AfterFailure::Later(_) => return Err(error),
         }
         once()
@@ -324,7 +330,6 @@ impl Service {
     fn climb(&self, from: Rung) {
         let mut climb = Climb { service: self, outcome: None };
         self.pulse.recovers();
-        let mut rung = from;
         // Whatever the error was: without the module no rung helps.
         let is_anew = match self.module.revive(self.patience) {
             Ok(is_anew) => is_anew,
@@ -333,8 +338,13 @@ impl Service {
                 return;
             }
         };
-        if is_anew {
-            lock(&self.ladder).set_top(top_of(self.module));
+        let top = top_of(self.module);
+        // Another token of the module may have found that it is not ours any more.
+        lock(&self.ladder).set_top(top);
+        let mut rung = from.min(top);
+        // Sessions of before would each cost a signature its try.
+        if self.is_of_another_generation() {
+            rung = rung.max(Rung::Sessions);
         }
         climb.outcome = loop {
             let Err(error) = self.stand_on(rung) else {
@@ -349,6 +359,12 @@ impl Service {
                 _ => break Some(Err(error)),
             }
         };
+    }
+
+    /// Whether the module was initialized again since the last login.
+    fn is_of_another_generation(&self) -> bool {
+        let seen = lock(&self.account).generation();
+        self.module.enter().is_ok_and(|inside| inside.generation != seen)
     }
 
     fn stand_on(&self, rung: Rung) -> Result<(), OpenError> {

@@ -141,6 +141,43 @@ fn a_login_that_fails_for_an_unknown_reason_is_tried_twice_and_then_stops_the_to
 }
 
 #[test]
+fn a_key_that_is_opened_recovers_a_token_at_rest() {
+    in_own_process("faults::a_key_that_is_opened_recovers_a_token_at_rest", |world| {
+        let page = Page::new(world.dir());
+        let Some(module) = shim::module(world.dir()) else { return };
+        let builder = world.builder(&module, "p256").deadline(STALLED).attempts(1);
+        let token = builder.open().unwrap();
+        let key = token.key(world.chain("p256")).unwrap();
+        let crowd = crowd(world, &key, "p256");
+        // It is stopped, and a person goes on.
+        log_out(world, &module);
+        page.set(Word::FailLogin, 0xA0); // CKR_PIN_INCORRECT
+        assert_eq!(crowd.run(8).len(), 8);
+        assert!(token.stats().is_stopped);
+        page.set(Word::FailLogin, 0);
+        token.resume();
+        drop(token.key(world.chain("p256")).unwrap());
+        assert_eq!(crowd.run(8), [""; 0], "{:?}", token.stats());
+        // It rests, and the rest ends.
+        log_out(world, &module);
+        page.set(Word::FailLogin, 0xB3); // CKR_SESSION_HANDLE_INVALID
+        let until = std::time::Instant::now() + LONG;
+        while token.stats().rests == 0 {
+            assert!(std::time::Instant::now() < until, "{:?}", token.stats());
+            assert!(!crowd.run(4).is_empty());
+        }
+        page.set(Word::FailLogin, 0);
+        let other = "pkcs11:object=rsa2048".parse().unwrap();
+        while token.key_named(&other, world.chain("rsa2048")).is_err() {
+            assert!(std::time::Instant::now() < until, "{:?}", token.stats());
+        }
+        assert_eq!(crowd.run(8), [""; 0], "{:?}", token.stats());
+        assert_nothing_left(&token);
+        end(&token);
+    });
+}
+
+#[test]
 fn a_token_that_is_away_does_not_restart_the_module_under_one_that_signs() {
     let test = "faults::a_token_that_is_away_does_not_restart_the_module_under_one_that_signs";
     in_own_process(test, |world| {
@@ -443,8 +480,89 @@ fn a_module_that_another_owner_finalizes_is_initialized_again() {
 }
 
 #[test]
-fn a_module_that_another_owner_restarts_is_left_to_it() {
-    let test = "faults::a_module_that_another_owner_restarts_is_left_to_it";
+fn a_key_that_is_opened_and_finds_the_module_finalized_leaves_no_session_of_before() {
+    let test =
+        "faults::a_key_that_is_opened_and_finds_the_module_finalized_leaves_no_session_of_before";
+    in_own_process(test, |world| {
+        let page = Page::new(world.dir());
+        let Some(module) = shim::module(world.dir()) else { return };
+        let token = world.builder(&module, "p256").sessions(8).open().unwrap();
+        let key = token.key(world.chain("p256")).unwrap();
+        let crowd = crowd(world, &key, "p256");
+        // All sessions are open, and idle.
+        page.set(Word::DelayUs, 20_000);
+        assert_eq!(crowd.run(32), [""; 0]);
+        page.set(Word::DelayUs, 0);
+        Pkcs11::new(&module).unwrap().finalize().unwrap();
+        let other = "pkcs11:object=rsa2048".parse().unwrap();
+        drop(token.key_named(&other, world.chain("rsa2048")).unwrap());
+        assert_eq!(crowd.run(32), [""; 0]);
+        let stats = token.stats();
+        assert_eq!((stats.restarts, stats.rests), (1, 0), "{stats:?}");
+        // Nor has a request met one, for which it would have had to rest.
+        assert_eq!((stats.failures.session, token.pool().stats().attempts_again), (0, 0));
+        assert_nothing_left(&token);
+        end(&token);
+    });
+}
+
+#[test]
+fn a_client_whose_server_was_started_again_is_finalized_and_initialized() {
+    let test = "faults::a_client_whose_server_was_started_again_is_finalized_and_initialized";
+    in_own_process(test, |world| {
+        let page = Page::new(world.dir());
+        let Some(module) = shim::module(world.dir()) else { return };
+        let token = world.builder(&module, "p256").open().unwrap();
+        let key = token.key(world.chain("p256")).unwrap();
+        let crowd = crowd(world, &key, "p256");
+        assert_eq!(crowd.run(16), [""; 0]);
+        page.set(Word::ServerGone, 1);
+        assert_eq!(crowd.run(32), [""; 0], "{:?}", token.stats());
+        assert_eq!((page.get(Word::Finalizes), token.stats().rests), (1, 0));
+        assert_nothing_left(&token);
+        // It is ours still.
+        end(&token);
+    });
+}
+
+#[test]
+fn a_module_that_one_token_found_in_other_hands_is_left_alone_by_all() {
+    let test = "faults::a_module_that_one_token_found_in_other_hands_is_left_alone_by_all";
+    in_own_process(test, |world| {
+        let page = Page::new(world.dir());
+        let Some(module) = shim::module(world.dir()) else { return };
+        world.add_token("other", "p384");
+        let first = world.builder(&module, "p256").open().unwrap();
+        let key = first.key(world.chain("p256")).unwrap();
+        let serving = crowd(world, &key, "p256");
+        let uri = world.uri(&module, "p384").to_string().replace("token=web", "token=other");
+        let second = Token::builder(uri.parse().unwrap()).attempts(1).open().unwrap();
+        let key = second.key(world.chain("p384")).unwrap();
+        let failing = crowd(world, &key, "p384");
+        assert_eq!((serving.run(8), failing.run(8)), (vec![], vec![]));
+        // Another part of the process finalizes it, and is the faster one to initialize it.
+        page.set(Word::ByAnother, 1);
+        Pkcs11::new(&module).unwrap().finalize().unwrap();
+        assert_eq!(serving.run(8), [""; 0], "{:?}", first.stats());
+        // From here on no other token keeps the module from being restarted.
+        assert_eq!(first.shutdown_blocking(LONG), Ended::InUse);
+        let before = (page.get(Word::Initializes), page.get(Word::Finalizes));
+        world.remove_token("other");
+        let until = std::time::Instant::now() + LONG;
+        while second.stats().rests < 3 {
+            assert!(std::time::Instant::now() < until, "{:?}", second.stats());
+            assert!(!failing.run(4).is_empty());
+        }
+        assert_eq!((page.get(Word::Initializes), page.get(Word::Finalizes)), before);
+        assert_eq!(second.stats().restarts, 0, "{:?}", second.stats());
+        assert_eq!(second.shutdown_blocking(LONG), Ended::InUse);
+    });
+}
+
+/// It cannot be told from a token that was removed and returned.
+#[test]
+fn a_module_that_another_owner_restarts_between_two_calls_serves_again() {
+    let test = "faults::a_module_that_another_owner_restarts_between_two_calls_serves_again";
     in_own_process(test, |world| {
         let token = world.open();
         let key = token.key(world.chain("p256")).unwrap();
@@ -498,7 +616,7 @@ fn two_tokens_of_one_module_find_their_own_keys_after_each_restart_of_it() {
         }
         assert_eq!(first.stats().restarts + second.stats().restarts, 4, "each by one of them");
         assert_eq!(first.shutdown_blocking(LONG), Ended::InUse);
-        crowds[1].run(4);
+        assert_eq!(crowds[1].run(4), [""; 0]);
         end(&second);
     });
 }

@@ -16,10 +16,11 @@ typedef CK_RV (*function)();
 
 /* CK_FUNCTION_LIST of PKCS#11 2.40: a version, then the functions in the standard's order. */
 struct list { unsigned char version[2]; function functions[68]; };
-enum { Finalize = 1, GetTokenInfo = 6, OpenSession = 12, CloseSession = 13, Login = 18, Sign = 43 };
+enum { Initialize = 0, Finalize = 1, GetInfo = 2, GetTokenInfo = 6, OpenSession = 12, CloseSession = 13, Login = 18, Sign = 43 };
 
 /* Words of the page; shim.rs has the same. */
-enum { LOGINS, SIGNS, FINALIZES, INSIDE, BLOCK, GARBAGE, DELAY_US, SESSIONS, SESSIONS_TOLD, FAIL_SIGN, CRASH_AT_EXIT, SESSIONS_NOW, FAIL_LOGIN, BLOCK_CLOSE, CLOSING };
+enum { LOGINS, SIGNS, FINALIZES, INSIDE, BLOCK, GARBAGE, DELAY_US, SESSIONS, SESSIONS_TOLD, FAIL_SIGN, CRASH_AT_EXIT, SESSIONS_NOW, FAIL_LOGIN, BLOCK_CLOSE, CLOSING,
+    INITIALIZES, BY_ANOTHER, SERVER_GONE };
 
 static volatile CK_ULONG *page;
 static struct list real, ours;
@@ -30,11 +31,22 @@ static CK_RV login(CK_ULONG session, CK_ULONG user, void *pin, CK_ULONG length) 
     return real.functions[Login](session, user, pin, length);
 }
 
+static CK_RV initialize(void *args) {
+    __sync_fetch_and_add(&page[INITIALIZES], 1);
+    if (page[SERVER_GONE]) return 0x191; /* CKR_CRYPTOKI_ALREADY_INITIALIZED */
+    CK_RV rv = real.functions[Initialize](args);
+    return rv == 0 && page[BY_ANOTHER] ? 0x191 : rv;
+}
+
+static CK_RV get_info(void *info) {
+    return page[SERVER_GONE] ? 0x190 : real.functions[GetInfo](info); /* CKR_CRYPTOKI_NOT_INITIALIZED */
+}
+
 static CK_RV finalize(void *reserved) {
     __sync_fetch_and_add(&page[FINALIZES], 1);
     /* What most modules do when they are finalized during a call. */
     if (page[INSIDE]) abort();
-    page[SESSIONS_NOW] = 0;
+    page[SESSIONS_NOW] = page[SERVER_GONE] = 0;
     return real.functions[Finalize](reserved);
 }
 
@@ -63,6 +75,7 @@ static CK_RV token_info(CK_ULONG slot, unsigned char *info) {
 }
 
 static CK_RV sign(CK_ULONG session, void *data, CK_ULONG length, unsigned char *out, CK_ULONG *out_length) {
+    if (page[SERVER_GONE]) return 0x190;
     if (!out) return real.functions[Sign](session, data, length, out, out_length);
     __sync_fetch_and_add(&page[INSIDE], 1);
     __sync_fetch_and_add(&page[SIGNS], 1);
@@ -96,6 +109,8 @@ CK_RV C_GetFunctionList(struct list **list) {
     CK_RV rv = ((CK_RV (*)(struct list **))dlsym(softhsm, "C_GetFunctionList"))(&theirs);
     if (rv) return rv;
     real = ours = *theirs;
+    ours.functions[Initialize] = (function)initialize;
+    ours.functions[GetInfo] = (function)get_info;
     ours.functions[Finalize] = (function)finalize;
     ours.functions[OpenSession] = (function)open_session;
     ours.functions[CloseSession] = (function)close_session;

@@ -37,6 +37,13 @@ pub(crate) enum Word {
     BlockClose,
     /// Threads in `C_CloseSession`.
     Closing,
+    /// Calls of `C_Initialize`.
+    Initializes,
+    /// `C_Initialize` says that another part of the process was faster.
+    ByAnother,
+    /// As a client whose server was started again: not initialized when it is used, and initialized already when it is
+    /// initialized, until it is finalized.
+    ServerGone,
 }
 
 /// The page that the module reads and writes.
