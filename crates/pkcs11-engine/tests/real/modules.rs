@@ -5,6 +5,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::mechanism::Mechanism;
@@ -66,6 +67,7 @@ fn a_tpm_serves_with_keys_that_it_has_generated() {
         command.env("TPM2_PKCS11_STORE", dir).env("TPM2_PKCS11_LOG_LEVEL", "0");
         tpm = Some(running);
     };
+    // It is not known whether this module bears a finalization by another owner.
     in_process_of(test, |dir| serves(&module.unwrap(), dir, false), configure);
 }
 
@@ -85,13 +87,13 @@ struct Tpm {
 
 impl Tpm {
     fn start(dir: &Path) -> Self {
-        let port = loop {
+        let two_ports = || {
             let first = TcpListener::bind("127.0.0.1:0").unwrap();
             let port = first.local_addr().unwrap().port();
-            if port < u16::MAX && TcpListener::bind(("127.0.0.1", port + 1)).is_ok() {
-                break port;
-            }
+            let is_free = port < u16::MAX && TcpListener::bind(("127.0.0.1", port + 1)).is_ok();
+            is_free.then_some(port)
         };
+        let port = (0..100).find_map(|_| two_ports()).expect("two ports beside each other");
         let at = |port: u16| format!("type=tcp,port={port},bindaddr=127.0.0.1");
         let mut command = Command::new("swtpm");
         command.args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear", "--tpmstate"]);
@@ -100,7 +102,9 @@ impl Tpm {
         let process = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
         let mut tpm = Self { process, port };
         // Not by connecting to it: it serves one client, and ends after that.
+        let until = Instant::now() + LIMIT;
         while !is_listened_at(port) {
+            assert!(Instant::now() < until, "swtpm does not listen");
             let ended = tpm.process.try_wait().unwrap();
             assert!(ended.is_none(), "swtpm has ended: {ended:?}");
             std::thread::yield_now();
