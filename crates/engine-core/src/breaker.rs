@@ -35,7 +35,8 @@ pub struct BreakerPolicy {
     /// Failures do not open it, however many: only a device without a heartbeat does. Not by default.
     pub health_only: bool,
     /// How long it stays open before one request may try the device again, and how long that request may take before
-    /// another may. [`Duration::MAX`] is for ever. Default 1 s.
+    /// another may. Another may at once if that request ends before the device has it, and when the device has answered one
+    /// that its caller had given up. [`Duration::MAX`] is for ever. Default 1 s.
     pub pause: Duration,
     /// The interval of checks of the device's [health](crate::Accelerator::health) while requests are under way; at least
     /// a millisecond. Default 1 s, twice the usual period of a heartbeat.

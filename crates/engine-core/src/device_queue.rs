@@ -156,7 +156,7 @@ impl<W: Work> DeviceQueue<W> {
         }
     }
 
-    /// No answer to this request will be told to the breaker.
+    /// No answer to this request will be told to the breaker: the device never got it, or answered when it was over.
     pub(crate) fn forget_probe(&self, request: RequestId) {
         if let Some(breaker) = &self.breaker {
             lock(breaker).forget_probe(request);
@@ -297,17 +297,21 @@ impl<W: Work> DeviceQueue<W> {
     /// pump: the room that a permit had reserved is free.
     #[must_use = "the queue may need a pump"]
     pub(crate) fn withdraw(&self, id: RequestId) -> bool {
-        match self.update(|backlog| backlog.withdraw(id)) {
-            Some(Withdrawn::Waiting(Waiting::Request(request))) => drop(request.into_work()),
-            Some(Withdrawn::Permit) => return true,
-            Some(Withdrawn::Waiting(Waiting::Owner(_))) | None => {}
+        let Some(withdrawn) = self.update(|backlog| backlog.withdraw(id)) else { return false };
+        self.forget_probe(id);
+        match withdrawn {
+            Withdrawn::Waiting(Waiting::Request(request)) => drop(request.into_work()),
+            Withdrawn::Permit => return true,
+            Withdrawn::Waiting(Waiting::Owner(_)) => {}
         }
         false
     }
 
     /// Takes a request that waits for its work. Not one that its owner keeps: the job will still submit that.
     pub(crate) fn take_work(&self, id: RequestId) -> Option<Foreign<W>> {
-        self.update(|backlog| backlog.withdraw_request(id))?.into_work()
+        let request = self.update(|backlog| backlog.withdraw_request(id))?;
+        self.forget_probe(id);
+        request.into_work()
     }
 
     /// Whether a request waits here, for room or for its next attempt, or has a permit.
@@ -417,6 +421,7 @@ impl<W: Work> DeviceQueue<W> {
     fn submit_next(&self, position: Position, request: Request<W>, pumped: &mut Pumped<W>) -> bool {
         if self.is_over(request.state()) {
             self.update(|backlog| backlog.done(position));
+            self.forget_probe(request.id());
             drop(request.into_work());
             return true;
         }
@@ -517,13 +522,16 @@ impl<W: Work> DeviceQueue<W> {
             let id = state.id;
             if self.is_over(state) {
                 backlog.done(position);
-                return Some(waiting);
+                return Some((id, waiting));
             }
             backlog.put_back(position, id, waiting);
             None
         });
-        if let Some(Waiting::Request(request)) = over {
-            drop(request.into_work());
+        if let Some((id, waiting)) = over {
+            self.forget_probe(id);
+            if let Waiting::Request(request) = waiting {
+                drop(request.into_work());
+            }
         }
     }
 

@@ -44,6 +44,8 @@ impl<W: Work> Settle<W> for EngineInner<W> {
         let held = self.queue(role).let_go();
         if let Some(Answer { work, result, .. }) = state.judge(answer) {
             self.handle_answer(role, state, work, self.planted(result), held);
+        } else {
+            self.queue(role).forget_probe(state.id);
         }
         self.handle_room(role);
     }
@@ -107,11 +109,11 @@ impl<W: Work> EngineInner<W> {
         failed
     }
 
-    /// Removes a request whose caller has cancelled it.
+    /// Removes a request whose caller has cancelled it. If a device has it and it is the breaker's probe, it stays that: a
+    /// device that hangs would get one request for each caller that gives up.
     pub(crate) fn unlink(&self, state: &RequestState<W>) {
         self.deregister(state);
         self.withdraw_everywhere(state.id);
-        self.queues().for_each(|queue| queue.forget_probe(state.id));
     }
 
     /// When to give a device a request that it failed with `error` once more. `None` if that is not to be done, or if the

@@ -141,8 +141,6 @@ impl<W: Work> EngineInner<W> {
         }
         if device_has_it {
             self.note_outcome(queue, state, &Err(EngineError::Deadline), queue.n_held());
-        } else {
-            queue.forget_probe(state.id);
         }
     }
 

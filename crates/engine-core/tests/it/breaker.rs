@@ -146,41 +146,73 @@ fn l14_without_a_standby_an_open_breaker_refuses_and_gives_the_work_back() {
     assert_eq!(engine.breaker(), BreakerState::Closed);
 }
 
-/// Its caller hangs up, or its time in the queue is over: no answer of the device will come.
+/// A breaker whose pause is over.
+fn half_open(bench: &Bench) -> Arc<Engine<Negate>> {
+    let engine = builder(bench, Fallback::Fail).build();
+    for n in 0..3 {
+        drop(engine.submit(bench.work(n)).unwrap());
+        bench.device.answer_first(Answer::Right); // late
+        let failing = engine.submit(bench.work(n)).unwrap();
+        bench.device.answer_first(Answer::Fail);
+        assert!(failing.wait().is_err());
+    }
+    bench.clock.advance(PAUSE);
+    assert_eq!(engine.breaker(), BreakerState::HalfOpen);
+    engine
+}
+
+/// The device has its probe: no other request gets to it.
+fn assert_one_probe(bench: &Bench, engine: &Engine<Negate>) {
+    let beside = engine.submit(bench.work(4)).unwrap_err();
+    assert_eq!(beside.reason, RefusedReason::Unavailable, "one probe at a time");
+}
+
+fn assert_closes_with_the_next(bench: &Bench, engine: &Engine<Negate>) {
+    let next = engine.submit(bench.work(5)).unwrap();
+    assert_one_probe(bench, engine);
+    end(bench.device.find(5).unwrap(), Answer::Right);
+    assert_eq!(next.wait().unwrap().value, !5);
+    assert_eq!(engine.breaker(), BreakerState::Closed);
+}
+
+/// Its caller hangs up, or its time is over, in the queue: no answer of the device will come.
 #[test]
-fn l14_a_probe_that_is_over_without_an_answer_is_followed_by_another_at_once() {
-    for waits in [false, true] {
+fn l14_a_probe_that_is_over_before_the_device_has_it_is_followed_by_another_at_once() {
+    for hangs_up in [false, true] {
         let bench = bench();
-        let engine = builder(&bench, Fallback::Fail).build();
-        for n in 0..3 {
-            drop(engine.submit(bench.work(n)).unwrap());
-            bench.device.answer_first(Answer::Right); // late
-            let failing = engine.submit(bench.work(n)).unwrap();
-            bench.device.answer_first(Answer::Fail);
-            assert!(failing.wait().is_err());
-        }
-        bench.clock.advance(PAUSE);
-        if waits {
-            bench.device.set_mode(Mode::Stuck);
-        }
+        let engine = half_open(&bench);
+        bench.device.set_mode(Mode::Stuck);
         let options = RequestOptions::new().deadline(PAUSE / 4);
         let probe = engine.with_options(options).submit(bench.work(3)).unwrap();
-        let beside = engine.submit(bench.work(4)).unwrap_err();
-        assert_eq!(beside.reason, RefusedReason::Unavailable, "one probe at a time");
-        if waits {
+        assert_one_probe(&bench, &engine);
+        if hangs_up {
+            drop(probe);
+        } else {
             bench.clock.advance(PAUSE / 4);
             engine.poll();
             assert_eq!(probe.wait().unwrap_err(), EngineError::Deadline);
-            bench.device.set_mode(Mode::Take);
-        } else {
-            drop(probe);
         }
-        let next = engine.submit(bench.work(5)).unwrap();
-        let beside = engine.submit(bench.work(6)).unwrap_err();
-        assert_eq!(beside.reason, RefusedReason::Unavailable, "one probe at a time");
-        end(bench.device.find(5).unwrap(), Answer::Right);
-        assert_eq!(next.wait().unwrap().value, !5);
-        assert_eq!(engine.breaker(), BreakerState::Closed);
+        bench.device.set_mode(Mode::Take);
+        assert_closes_with_the_next(&bench, &engine);
+    }
+}
+
+/// Its caller hangs up, and the device has it: a device that hangs is not given one more for each caller that does.
+#[test]
+fn l14_a_probe_that_the_device_holds_is_followed_by_another_after_its_answer_or_the_pause() {
+    for answers in [true, false] {
+        let bench = bench();
+        let engine = half_open(&bench);
+        drop(engine.submit(bench.work(3)).unwrap());
+        assert_one_probe(&bench, &engine);
+        if answers {
+            end(bench.device.find(3).unwrap(), Answer::Right); // late
+        } else {
+            bench.clock.advance(PAUSE / 2);
+            assert_one_probe(&bench, &engine);
+            bench.clock.advance(PAUSE / 2);
+        }
+        assert_closes_with_the_next(&bench, &engine);
     }
 }
 

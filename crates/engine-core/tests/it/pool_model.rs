@@ -291,6 +291,7 @@ impl Model {
             {
                 if self.requests[n as usize].is_settled {
                     self.counts.late += 1;
+                    self.breaker(On::Device).forget(n);
                 } else {
                     self.calls.push(Call { n, seen: None, is_stuck: false, is_replaced: false });
                 }
@@ -332,8 +333,15 @@ impl Model {
         }
     }
 
-    /// Takes a request out of all queues.
+    /// Takes a request out of all queues, where no answer to it will come from.
     fn withdraw(&mut self, n: u64) {
+        let waits = |(waits, _): &(u64, u64)| *waits == n;
+        for on in [On::Device, On::Standby] {
+            let is_queued = on == On::Device && self.backlog.contains(&n);
+            if is_queued || self.later[on as usize].iter().any(waits) {
+                self.breaker(on).forget(n);
+            }
+        }
         self.backlog.retain(|waits| *waits != n);
         self.later.iter_mut().for_each(|later| later.retain(|(waits, _)| *waits != n));
     }
@@ -381,6 +389,7 @@ impl Model {
     fn answer(&mut self, on: On, n: u64, said: Said) {
         if self.requests[n as usize].is_settled {
             self.counts.late += 1;
+            self.breaker(on).forget(n);
             return;
         }
         let ended = match said {
@@ -478,8 +487,6 @@ impl Model {
         if !waits {
             self.request(n).deadline_counted = on == On::Device;
             self.note(on, Err(true));
-        } else {
-            self.breaker(on).forget(n);
         }
     }
 
@@ -500,7 +507,6 @@ impl Model {
         if let Some((n, None)) = self.slots[slot].take() {
             self.counts.cancelled += 1;
             self.settle(n);
-            self.breakers.iter_mut().flatten().for_each(|breaker| breaker.forget(n));
         }
     }
 
