@@ -17,6 +17,7 @@ pub(crate) fn recipes(workspace: &Workspace) -> Vec<String> {
     let mut tests = lab::cargo();
     tests.args(["test", "--manifest-path", "tests/recipes/Cargo.toml"]);
     tests.args(["--target-dir", "target/recipes"]).current_dir(&workspace.root);
+    tests.args(locked());
     let is_there = env::var_os("MOTO_SERVER").is_some() || is_program("moto_server");
     if !is_there && let Some(packages) = moto(workspace) {
         tests.env("MOTO_SERVER", packages.join("bin/moto_server")).env("PYTHONPATH", packages);
@@ -41,7 +42,7 @@ fn moto(workspace: &Workspace) -> Option<PathBuf> {
 /// PKCS#11 modules of different makers: SoftHSM and a TPM in software if they are installed, and kryoptic if it can be built.
 pub(crate) fn modules(workspace: &Workspace) -> Vec<String> {
     let mut tests = lab::cargo();
-    tests.args(["test", "--package", "layby-pkcs11-engine", "--test", "real"]);
+    tests.args(["test", "--package", "layby-pkcs11-engine", "--test", "real"]).args(locked());
     tests.args(["--", "modules::", "--nocapture"]).current_dir(&workspace.root);
     let mut findings = Vec::new();
     match kryoptic(workspace) {
@@ -65,10 +66,15 @@ fn kryoptic(workspace: &Workspace) -> Option<PathBuf> {
     Some(target.join("release/libkryoptic_module.so"))
 }
 
+/// What cargo is to be told where the lock file must be taken as it is.
+fn locked() -> Option<&'static str> {
+    lab::locked_by_environment().then_some("--locked")
+}
+
 fn is_program(name: &str) -> bool {
     let mut command = Command::new(name);
     command.arg("--help").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    command.status().is_ok()
+    command.status().is_ok_and(|status| status.success())
 }
 
 fn finding(command: &mut Command, what: &str) -> Vec<String> {
