@@ -22,6 +22,10 @@ pub(crate) fn points() -> Vec<Point> {
         point!("`into_fallible` gives the transport back", fallible),
         point!("the hello is read before there is a configuration", lazy),
         point!("the peer ends before its hello is read", lazy_end),
+        point!(
+            "a hello that is no TLS, and 64 KiB behind it: what the transport still has",
+            refused
+        ),
         point!("early data arrives, and is marked as early", early),
         point!("early data that the server refuses arrives after the handshake", early_refused),
     ]
@@ -148,6 +152,15 @@ async fn lazy_end<L: Library>() -> String {
     drop(theirs);
     let server = L::read_hello(ours, Arc::new(configs::<L>().server)).await;
     said(&server.map(drop), |()| "connected".to_owned())
+}
+
+async fn refused<L: Library>() -> String {
+    let (ours, mut theirs) = duplex(1 << 17);
+    theirs.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+    theirs.write_all(&[b'x'; 1 << 16]).await.unwrap();
+    theirs.shutdown().await.unwrap();
+    let left = L::behind_a_refused_hello(ours).await;
+    format!("{} KiB", left.len() >> 10)
 }
 
 /// A client that has a ticket sends early data to the same server, which takes up to `max` bytes of it.

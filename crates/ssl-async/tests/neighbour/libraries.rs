@@ -37,6 +37,9 @@ pub(crate) trait Library {
         config: Arc<ServerConfig>,
     ) -> io::Result<(Option<String>, Self::Stream)>;
 
+    /// What the transport still has, until its end, when the reading of a hello alone has failed.
+    async fn behind_a_refused_hello(io: DuplexStream) -> Vec<u8>;
+
     /// The first `len` bytes that the transport has after the connection has been taken off it.
     async fn behind(stream: Self::Stream, len: usize) -> io::Result<Vec<u8>>;
 
@@ -95,6 +98,15 @@ impl Library for $library {
         let start = $($names)::+::LazyConfigAcceptor::new(acceptor, io).await?;
         let name = start.client_hello().server_name().map(str::to_owned);
         Ok((name, start.into_stream(config).await?.into()))
+    }
+
+    async fn behind_a_refused_hello(io: DuplexStream) -> Vec<u8> {
+        let acceptor = rustls::server::Acceptor::default();
+        let mut start = $($names)::+::LazyConfigAcceptor::new(acceptor, io);
+        assert!((&mut start).await.is_err());
+        let mut left = Vec::new();
+        start.take_io().unwrap().read_to_end(&mut left).await.unwrap();
+        left
     }
 
     async fn behind(stream: Self::Stream, len: usize) -> io::Result<Vec<u8>> {
@@ -171,6 +183,10 @@ impl Library for OnFiber {
         read_hello(acceptor(config, Parking::Fiber), io).await
     }
 
+    async fn behind_a_refused_hello(io: DuplexStream) -> Vec<u8> {
+        behind_a_refused_hello(io).await
+    }
+
     async fn behind(stream: Self::Stream, len: usize) -> io::Result<Vec<u8>> {
         behind(stream, len).await
     }
@@ -219,6 +235,10 @@ impl Library for ByReplay {
         read_hello(acceptor(config, Parking::Auto), io).await
     }
 
+    async fn behind_a_refused_hello(io: DuplexStream) -> Vec<u8> {
+        behind_a_refused_hello(io).await
+    }
+
     async fn behind(stream: Self::Stream, len: usize) -> io::Result<Vec<u8>> {
         behind(stream, len).await
     }
@@ -264,6 +284,13 @@ async fn read_hello(
     let start = task::StartHandshake::read(io).await?;
     let name = start.client_hello().server_name().map(str::to_owned);
     Ok((name, start.accept(&acceptor).await?))
+}
+
+async fn behind_a_refused_hello(mut io: DuplexStream) -> Vec<u8> {
+    assert!(task::StartHandshake::read(&mut io).await.is_err());
+    let mut left = Vec::new();
+    io.read_to_end(&mut left).await.unwrap();
+    left
 }
 
 async fn behind(stream: OurStream, len: usize) -> io::Result<Vec<u8>> {

@@ -17,6 +17,10 @@ const REASONS: &[(&str, &str)] = &[
     ("the peer ends within its hello", "says what happened"),
     ("the peer ends before its hello is read", "says what happened"),
     (
+        "a hello that is no TLS, and 64 KiB behind it: what the transport still has",
+        "at most 64 KiB are discarded while the alert is sent: closing a socket with unread bytes could destroy it on its way",
+    ),
+    (
         "what one `write` takes while the transport is free",
         "a `write` encrypts at most what rustls buffers, so that one connection does not hold the thread for megabytes; `write_all` goes on",
     ),

@@ -32,6 +32,8 @@
 //!   the process's shards, once started, exist until `task::TlsAcceptor::from(config).shards().shutdown(..)`, and what
 //!   handshakes find out about a configuration in an `Arc` is known to the next. An acceptor that is kept also keeps its
 //!   configuration prepared, which saves each handshake some microseconds.
+//! - Behind a refused hello at most 64 KiB are read and discarded while the alert is sent. After that `take_io` returns the
+//!   transport without them.
 //! - [`LazyConfigAcceptor::new`] wants an `Acceptor` that has read nothing. With one that has, use
 //!   [`StartHandshake::from_parts`], whose handshakes park on a fiber.
 //! - A server's connection that a closure has seen (`accept_with`, `into_stream_with`) parks on a fiber, not by replay. The
