@@ -101,7 +101,7 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
         cargo(
             "release-stacks",
             "what jobs do to their stacks in optimised code, which has other frames",
-            "test --release --package layby-job-core --test it --test c_frames --test panics",
+            "test --release --package layby-job-core --test it --test extremes --test c_frames --test panics",
         ),
         cargo(
             "release-tls",
@@ -157,7 +157,7 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
 fn slow_steps(workspace: &Workspace) -> [Step; 17] {
     let oldest = "the oldest compiler that the manifest names; rustup has to have it";
     let loom = "every interleaving of waking and waiting, as far as loom can see";
-    let proptest = "a hundred times more cases of every property";
+    let proptest = "25,600 cases of every property";
     let soak = "a hundred thousand handshakes under random faults leave nothing behind";
     [
         cargo("oldest", oldest, "check --workspace --all-features --target-dir target/oldest")
