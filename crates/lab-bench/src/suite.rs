@@ -115,7 +115,7 @@ pub(crate) enum Said<'a> {
 /// The names there are, if one of `wanted` fits none.
 pub(crate) fn run(wanted: &[String], say: impl Fn(Said<'_>)) -> Result<Document, String> {
     let (mut benches, mut machine) = (Vec::new(), BenchMachine::this());
-    let taken_since = |before: Option<Ticks>| Some(Ticks::now()?.taken_since(before?));
+    let taken_since = |before: Option<Ticks>| Ticks::now()?.taken_since(before?);
     let at_first = Ticks::now();
     for entry in chosen(wanted)? {
         say(Said::Next(entry.name, entry.seconds));

@@ -53,6 +53,10 @@ pub struct Taken {
     pub(crate) others: f64,
 }
 
+/// The least ticks of all processors that say something: the kernel's counts of one process and of the machine differ by a
+/// few.
+const ENOUGH: f64 = 300.0;
+
 impl Taken {
     /// Whether figures suffer.
     #[must_use]
@@ -76,6 +80,8 @@ impl fmt::Display for Taken {
 pub struct Ticks {
     all: f64,
     idle: f64,
+    /// In interrupts, which also serve us: the kernel does not say whom.
+    interrupts: f64,
     stolen: f64,
     /// This process and its children.
     ours: f64,
@@ -100,19 +106,23 @@ impl Ticks {
         Some(Self {
             all: machine.get(..8)?.iter().sum(),
             idle: machine[3] + machine[4],
+            interrupts: machine[5] + machine[6],
             stolen: machine[7],
             ours: process.get(10..14)?.iter().sum(),
         })
     }
 
-    /// What was taken between `before` and this.
+    /// What was taken between `before` and this; `None` if that is too short to tell.
     #[must_use]
-    pub fn taken_since(self, before: Self) -> Taken {
+    pub fn taken_since(self, before: Self) -> Option<Taken> {
         let of = |field: fn(&Self) -> f64| (field(&self) - field(&before)).max(0.0);
         let (all, stolen) = (of(|t| t.all), of(|t| t.stolen));
-        let others = (all - of(|t| t.idle) - stolen - of(|t| t.ours)).max(0.0);
-        let percent = |ticks: f64| ticks / all.max(1.0) * 100.0;
-        Taken { stolen: percent(stolen), others: percent(others) }
+        if all < ENOUGH {
+            return None;
+        }
+        let others = all - of(|t| t.idle) - of(|t| t.interrupts) - stolen - of(|t| t.ours);
+        let percent = |ticks: f64| ticks.max(0.0) / all * 100.0;
+        Some(Taken { stolen: percent(stolen), others: percent(others) })
     }
 }
 
@@ -121,14 +131,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_taken_is_neither_idle_nor_ours() {
+    fn what_was_taken_is_neither_idle_nor_ours_nor_an_interrupt() {
         let process = |own| format!("7 (a (name) b) S 1 7 7 0 -1 0 0 0 0 0 {own} 0 0 0 20 0 1 0");
         let before = Ticks::parse("cpu  100 0 100 800 0 0 0 0 0 0\ncpu0", &process(50)).unwrap();
-        let after = Ticks::parse("cpu  500 0 200 1200 0 0 0 100 0 0\n", &process(250)).unwrap();
-        let taken = after.taken_since(before);
-        assert_eq!(taken, Taken { stolen: 10.0, others: 30.0 });
+        let after = Ticks::parse("cpu  500 0 150 1200 0 20 30 100 0 0\n", &process(250)).unwrap();
+        let taken = after.taken_since(before).unwrap();
+        assert_eq!(taken, Taken { stolen: 10.0, others: 25.0 });
         assert!(taken.is_much());
-        assert!(!after.taken_since(after).is_much());
+        let soon = Ticks::parse("cpu  799 0 150 1200 0 20 30 100 0 0\n", &process(250)).unwrap();
+        assert_eq!(soon.taken_since(after), None);
         assert_eq!(Ticks::parse("intr 1", ""), None);
     }
 }

@@ -89,7 +89,7 @@ fn run(args: &Args) -> Result<(), Problem> {
     }
     let before = Ticks::now();
     let mut found = matrix::run(&servers, &cells, effort, |line| eprintln!("{line}"));
-    found.machine.taken = before.and_then(|before| Some(Ticks::now()?.taken_since(before)));
+    found.machine.taken = before.and_then(|before| Ticks::now()?.taken_since(before));
     found.skipped.clone_from(&args.skipped);
     write(args, &found, &cells, pages)
 }

@@ -137,7 +137,7 @@ pub fn run_charging(
         trace_sha256: whole.map(|whole| whole.hex()),
         doubts: Vec::new(),
     };
-    let taken = at_first.and_then(|at_first| Some(Ticks::now()?.taken_since(at_first)));
+    let taken = at_first.and_then(|at_first| Ticks::now()?.taken_since(at_first));
     results.doubts = doubts(&results, taken);
     results.doubts.extend(shortened);
     Ok(results)
