@@ -74,13 +74,13 @@ fn turn(serve: Serve, setting: &Setting, rate: f64) -> io::Result<Turn> {
 }
 
 /// Serves with this configuration on the calling thread until it is told to stop. Returns the 99th percentile of how late
-/// the heartbeat was there, in nanoseconds.
+/// the heartbeat was there, in nanoseconds, and the part of the latest beats' delay for which the thread had no processor.
 pub(crate) fn lateness_on_mio(
     listener: TcpListener,
     config: &Arc<ServerConfig>,
     stop: &Arc<AtomicBool>,
-) -> io::Result<f64> {
-    Ok(mio::serve(listener, config, stop)?.p99().0)
+) -> io::Result<(f64, f64)> {
+    Ok(mio::serve(listener, config, stop)?.p99())
 }
 
 /// All arms in turn, [`ROUNDS`] times.
@@ -108,7 +108,12 @@ fn served(turns: &[Turn]) -> String {
 /// How much of the lateness is the system's, which gave the processor to other threads.
 fn without_processor(turns: &[Turn]) -> String {
     let parts: Vec<f64> = turns.iter().map(|turn| turn.without_processor).collect();
-    let part = Measured::of(&parts).median * 100.0;
+    had_no_processor(Measured::of(&parts))
+}
+
+/// In words, of parts between 0 and 1.
+pub(crate) fn had_no_processor(parts: Measured) -> String {
+    let part = parts.median * 100.0;
     format!("for {part:.0} % of the latest beats' delay the thread had no processor")
 }
 

@@ -16,6 +16,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::heartbeat::had_no_processor;
 use crate::measure::Measured;
 use crate::paused::numbers_of;
 use crate::report::{Bench, Better};
@@ -71,7 +72,7 @@ fn served_rows(token: &TestToken) -> Vec<Bench> {
     if columns[0].is_empty() {
         return vec![Bench::missing(HANDSHAKES, "1/s", format!("it said {numbers:?}"))];
     }
-    let [ours, locked, limit, p99, busy, idle] =
+    let [ours, locked, limit, p99, busy, without, idle] =
         core::array::from_fn(|figure| Measured::of(&columns[figure]));
     let of = |name: &str, unit, better, ours| {
         let row = Bench::nanoseconds(name, ours);
@@ -90,7 +91,11 @@ fn served_rows(token: &TestToken) -> Vec<Bench> {
             .with_note("from the connection to the end of the handshake"),
         of("pkcs11.heartbeat", "ns", Better::Lower, busy)
             .with_rival("no handshakes", idle.median)
-            .with_note("p99 lateness of a task on the serving thread, due every millisecond"),
+            .with_note(format!(
+                "p99 lateness of a task on the serving thread, due every millisecond; {}; clients and signing threads share \
+                 its processors",
+                had_no_processor(without)
+            )),
     ]
 }
 

@@ -25,10 +25,11 @@ const KEY: &str = "p256";
 /// One turn of one arm.
 const TURN: Duration = Duration::from_millis(2500);
 /// Numbers of each round.
-pub(super) const FIGURES: usize = 6;
+pub(super) const FIGURES: usize = 7;
 
 /// In each round: handshakes a second of ours, and of one session behind a mutex; signatures a second of bare threads; p99
-/// of our handshakes; p99 lateness of the heartbeat beside them, and without any. Times are nanoseconds.
+/// of our handshakes; p99 lateness of the heartbeat beside them, and the part of that delay for which its thread had no
+/// processor; p99 lateness without any handshakes. Times are nanoseconds.
 pub(super) fn numbers(rounds: usize) -> Result<Vec<f64>, Failure> {
     let given = Given::new()?;
     let token = given.open(SESSIONS)?;
@@ -43,12 +44,13 @@ pub(super) fn numbers(rounds: usize) -> Result<Vec<f64>, Failure> {
     let clients = Arc::new(Clients::new(&mix, Some(&given.certificate("ca")?), &verified)?);
     let mut numbers = Vec::new();
     for _ in 0..rounds {
-        let (of_ours, busy) = turn(&ours, &clients, CLIENTS)?;
+        let (of_ours, (busy, without)) = turn(&ours, &clients, CLIENTS)?;
         let (of_locked, _) = turn(&locked, &clients, CLIENTS)?;
         let (limit, _) = rate(&signers, SESSIONS, Asking::Ecdsa, TURN)?;
-        let (_, idle) = turn(&ours, &clients, 0)?;
+        let (_, (idle, _)) = turn(&ours, &clients, 0)?;
         let p99 = of_ours.latency.quantile_ms(0.99) * 1e6;
-        numbers.extend([per_second(&of_ours), per_second(&of_locked), limit, p99, busy, idle]);
+        let (of_ours, of_locked) = (per_second(&of_ours), per_second(&of_locked));
+        numbers.extend([of_ours, of_locked, limit, p99, busy, without, idle]);
     }
     drop(signers);
     let ended = pool.shutdown_blocking(Duration::from_secs(5));
@@ -85,12 +87,13 @@ fn behind_a_mutex(
     Ok((Arc::new(key.server_config()), pool))
 }
 
-/// What the clients saw, and the 99th percentile of the heartbeat's lateness. Without clients it lasts as long.
+/// What the clients saw, and the 99th percentile of the heartbeat's lateness, with the part of it for which the thread had no
+/// processor. Without clients it lasts as long.
 fn turn(
     config: &Arc<ServerConfig>,
     clients: &Arc<Clients>,
     connections: usize,
-) -> Result<(LoadReport, f64), Failure> {
+) -> Result<(LoadReport, (f64, f64)), Failure> {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
     listener.set_nonblocking(true)?;
     let plan = LoadPlan {
