@@ -76,7 +76,7 @@
 //!
 //! A signature of TLS may be computed twice, so that trying again is always safe. The module is finalized only while no thread is in
 //! any of its functions, and never if another part of the process has initialized it, or while another token of the module signs.
-//! If another part of the process finalizes it, whoever had initialized it, it is initialized again, and is ours from then on.
+//! If another part of the process finalizes it, its own or ours, it is initialized again, and is ours from then on.
 //! That is only seen while it is finalized. If the other part finalizes *and* initializes it between two of our calls, all that is
 //! seen are sessions that are gone, as after the removal of a token: we recover, take the module for ours still, and so may
 //! finalize it, and may close a session of the other part that has the number of an old one of ours.

@@ -170,7 +170,7 @@ impl Module {
     }
 
     /// In which generation the module has ceased to be initialized; `None` if it is. Another part of the process may have
-    /// finalized it, whoever had initialized it.
+    /// finalized it, were it ours or not.
     fn lost(&self) -> Option<Lost> {
         let Ok(inside) = self.gate.enter() else { return Some(Lost { generation: None }) };
         self.says_not_initialized().then_some(Lost { generation: Some(inside.generation) })

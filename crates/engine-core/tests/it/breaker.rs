@@ -1,4 +1,4 @@
-//! The circuit breaker in the engine: who trips it, who is rescued, and how it comes back (law L14).
+//! The circuit breaker in the engine: who trips it, who is rescued, and how it comes back (law L14). A long file: one scene for each way.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -6,6 +6,7 @@ mod faults;
 mod handshakes;
 mod log;
 mod modules;
+mod owners;
 mod proxy;
 mod shim;
 mod world;

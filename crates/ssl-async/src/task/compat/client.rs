@@ -17,6 +17,7 @@ use crate::packet::Work;
 use crate::read_ahead::ReadAhead;
 use crate::rustls23::{Processed, Tls};
 use crate::task;
+use crate::task::compat::given_back::given_back;
 use crate::task::handshake::{Deadline, Handshake, Role};
 use crate::task::shards::Shards;
 
@@ -304,7 +305,7 @@ impl<IO> TlsStream<IO> {
     pub fn into_inner(self) -> (IO, ClientConnection) {
         let (rewind, connection) = self.stream.into_inner();
         let (io, unread) = rewind.into_parts();
-        match super::given_back(connection, &unread) {
+        match given_back(connection, &unread) {
             Connection::Client(connection) => (io, connection),
             Connection::Server(_) => unreachable!("a client's stream has a client's connection"),
         }

@@ -16,6 +16,7 @@ use crate::parking::ParkingWay;
 use crate::read_ahead::ReadAhead;
 use crate::rustls23::{Broken, ClientHello, FinalOutput, Hello, Processed, Tls};
 use crate::task;
+use crate::task::compat::given_back::given_back;
 use crate::task::handshake::{DEFAULT_DEADLINE, Handshake, Role};
 use crate::task::hello::ReadingHello;
 
@@ -292,7 +293,7 @@ impl<IO> TlsStream<IO> {
     pub fn into_inner(self) -> (IO, ServerConnection) {
         let (rewind, connection) = self.0.into_inner();
         let (io, unread) = rewind.into_parts();
-        match super::given_back(connection, &unread) {
+        match given_back(connection, &unread) {
             Connection::Server(connection) => (io, connection),
             Connection::Client(_) => unreachable!("a server's stream has a server's connection"),
         }
