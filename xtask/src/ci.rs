@@ -26,7 +26,8 @@ pub(crate) struct CiArgs {
     only: Vec<String>,
 
     /// Also the slow steps: the oldest compiler, loom, the sanitizers, longer property tests, mutants, the pages
-    /// in a browser, the soak, libFuzzer, known weaknesses of dependencies, what breaks since the last release, and other systems
+    /// in a browser, the soak, libFuzzer, known weaknesses of dependencies, what breaks since the last release, other systems,
+    /// and keys in services and in tokens of other makers
     #[arg(long)]
     full: bool,
 

@@ -13,7 +13,7 @@ mod shim;
 mod token;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Command;
 
 use crate::heartbeat::had_no_processor;
@@ -42,12 +42,7 @@ pub(crate) fn pkcs11() -> Vec<Bench> {
 }
 
 /// One arm in a process of its own: a module reads its configuration once.
-fn in_child(
-    token: &TestToken,
-    arm: &str,
-    count: usize,
-    module: &PathBuf,
-) -> Result<Vec<f64>, String> {
+fn in_child(token: &TestToken, arm: &str, count: usize, module: &Path) -> Result<Vec<f64>, String> {
     let mut command = Command::new(std::env::current_exe().map_err(|error| error.to_string())?);
     command.args([OsString::from("--child"), arm.into(), count.to_string().into()]);
     token.configure(&mut command, module);
