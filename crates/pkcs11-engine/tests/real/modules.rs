@@ -2,10 +2,8 @@
 //! each of their schemes, and what an owner beside us does to it.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::process::Command;
 
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use cryptoki::mechanism::Mechanism;
@@ -30,7 +28,7 @@ fn softhsm_serves_with_keys_that_it_has_generated() {
     let configure = |dir: &Path, command: &mut Command| {
         command.env("SOFTHSM2_CONF", write_conf(dir));
     };
-    in_process_of(test, |dir| serves(&module, dir, true), configure);
+    in_process_of(test, |dir| serves(&module, dir), configure);
 }
 
 /// Version 3 of the interface, in Rust: `LAYBY_KRYOPTIC` names the library.
@@ -48,82 +46,7 @@ fn kryoptic_serves_with_keys_that_it_has_generated() {
         fs::write(&conf, text).unwrap();
         command.env("KRYOPTIC_CONF", conf);
     };
-    in_process_of(test, |dir| serves(&module.unwrap(), dir, true), configure);
-}
-
-/// A TPM in software.
-#[test]
-fn a_tpm_serves_with_keys_that_it_has_generated() {
-    let module = tpm2_pkcs11();
-    let has_swtpm = Command::new("swtpm").arg("--version").output().is_ok();
-    if !is_there("tpm", module.is_some() && has_swtpm) {
-        return;
-    }
-    let test = "modules::a_tpm_serves_with_keys_that_it_has_generated";
-    let mut tpm = None;
-    let configure = |dir: &Path, command: &mut Command| {
-        let running = Tpm::start(dir);
-        command.env("TPM2_PKCS11_TCTI", format!("swtpm:host=127.0.0.1,port={}", running.port));
-        command.env("TPM2_PKCS11_STORE", dir).env("TPM2_PKCS11_LOG_LEVEL", "0");
-        tpm = Some(running);
-    };
-    // It is not known whether this module bears a finalization by another owner.
-    in_process_of(test, |dir| serves(&module.unwrap(), dir, false), configure);
-}
-
-fn tpm2_pkcs11() -> Option<PathBuf> {
-    let named = std::env::var_os("LAYBY_TPM2_PKCS11").map(PathBuf::from);
-    let folders =
-        fs::read_dir("/usr/lib").into_iter().flatten().flatten().map(|entry| entry.path());
-    let mut modules = folders.map(|folder| folder.join("libtpm2_pkcs11.so.1"));
-    named.or_else(|| modules.find(|module| module.exists()))
-}
-
-/// `swtpm`, which has a port for commands and the next one for its control.
-struct Tpm {
-    process: Child,
-    port: u16,
-}
-
-impl Tpm {
-    fn start(dir: &Path) -> Self {
-        let two_ports = || {
-            let first = TcpListener::bind("127.0.0.1:0").unwrap();
-            let port = first.local_addr().unwrap().port();
-            let is_free = port < u16::MAX && TcpListener::bind(("127.0.0.1", port + 1)).is_ok();
-            is_free.then_some(port)
-        };
-        let port = (0..100).find_map(|_| two_ports()).expect("two ports beside each other");
-        let at = |port: u16| format!("type=tcp,port={port},bindaddr=127.0.0.1");
-        let mut command = Command::new("swtpm");
-        command.args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear", "--tpmstate"]);
-        command.arg(format!("dir={}", dir.display()));
-        command.args(["--server", &at(port), "--ctrl", &at(port + 1)]);
-        let process = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
-        let mut tpm = Self { process, port };
-        // Not by connecting to it: it serves one client, and ends after that.
-        let until = Instant::now() + LIMIT;
-        while !is_listened_at(port) {
-            assert!(Instant::now() < until, "swtpm does not listen");
-            let ended = tpm.process.try_wait().unwrap();
-            assert!(ended.is_none(), "swtpm has ended: {ended:?}");
-            std::thread::yield_now();
-        }
-        tpm
-    }
-}
-
-impl Drop for Tpm {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// Whether the kernel has a socket that listens there.
-fn is_listened_at(port: u16) -> bool {
-    let wanted = format!("0100007F:{port:04X} 00000000:0000 0A ");
-    fs::read_to_string("/proc/net/tcp").unwrap().contains(&wanted)
+    in_process_of(test, |dir| serves(&module.unwrap(), dir), configure);
 }
 
 fn library(module: &Path) -> Pkcs11 {
@@ -216,8 +139,8 @@ fn certify(dir: &Path, name: &str, spki: &str) {
     run("openssl", &[&issue[..], &by].concat(), None);
 }
 
-/// Makes a token and serves with it. An owner beside us logs out, and, if that is `borne`, finalizes the module.
-fn serves(module: &Path, dir: &Path, borne: bool) {
+/// Makes a token and serves with it. An owner beside us logs out, and finalizes the module.
+fn serves(module: &Path, dir: &Path) {
     make_token(module, dir);
     let uri: KeyUri =
         format!("pkcs11:token=web?pin-source=env:WEB_PIN&module-path={}", module.display())
@@ -258,12 +181,10 @@ fn serves(module: &Path, dir: &Path, borne: bool) {
         assert_eq!(crowd.run(16), [""; 0], "{:?}", token.stats());
     }
     assert!(token.stats().logins > 0, "{:?}", token.stats());
-    if borne {
-        other.finalize().unwrap();
-        for crowd in &crowds {
-            assert_eq!(crowd.run(16), [""; 0], "{:?}", token.stats());
-        }
-        assert_eq!(token.stats().restarts, 1, "{:?}", token.stats());
+    other.finalize().unwrap();
+    for crowd in &crowds {
+        assert_eq!(crowd.run(16), [""; 0], "{:?}", token.stats());
     }
+    assert_eq!(token.stats().restarts, 1, "{:?}", token.stats());
     assert_eq!(token.shutdown_blocking(LIMIT), Ended::Finalized);
 }
