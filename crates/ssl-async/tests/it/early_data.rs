@@ -1,7 +1,7 @@
 //! Early data in both roles against plain rustls: accepted and refused, parked and not.
 
 use std::io::{Read, Write};
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 
 use engine_core::Engine;
 use job_core::{JobPool, wait_for};
@@ -15,7 +15,7 @@ use ssl_async::{Acceptor, Outcome, Ssl, SslContext, SslError, offload};
 
 use crate::support::{
     Fixture, KeyType, ManualDevice, Pipe, PlainPeer, client_config, fixture, localhost, pipe,
-    provider, server_config,
+    provider, server_config, turn,
 };
 
 /// The server's limit.
@@ -28,10 +28,13 @@ struct World {
     server: ServerConfig,
     client: Arc<ClientConfig>,
     _fixture: Fixture,
+    /// Last, so that no key of the device is left when others have their turn.
+    _turn: MutexGuard<'static, ()>,
 }
 
 impl World {
     fn new() -> Self {
+        let turn = turn();
         let fixture = fixture(KeyType::P256, 4);
         fixture.device.set_answers_at_once(true);
         let device = ManualDevice::new(Arc::clone(&fixture.keys), 4);
@@ -43,7 +46,14 @@ impl World {
         server.send_tls13_tickets = 4;
         let mut client = client_config(groups(vec![X25519, SECP384R1]), &TLS13, &fixture.identity);
         client.enable_early_data = true;
-        let world = Self { device, engine, server, client: Arc::new(client), _fixture: fixture };
+        let world = Self {
+            device,
+            engine,
+            server,
+            client: Arc::new(client),
+            _fixture: fixture,
+            _turn: turn,
+        };
         let (ours, theirs) = pipe();
         let mut client = PlainPeer::client(Arc::clone(&world.client), theirs);
         let mut server = PlainPeer::server(world.server.clone(), ours);
