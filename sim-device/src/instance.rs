@@ -50,6 +50,8 @@ pub struct Instance<P> {
     /// Free entries of each request ring.
     credits: Vec<usize>,
     doorbell: Duration,
+    /// No request is answered sooner after it was started.
+    shortest_service: Duration,
     /// Entries that the device has not seen yet. The doorbell latency is constant, so they arrive in
     /// order.
     rung: VecDeque<(Duration, Slot)>,
@@ -147,6 +149,8 @@ impl<P> Instance<P> {
                 UnitGroup::new(unit, index % n_rings, rng)
             })
             .collect();
+        let shortest_service =
+            config.units.iter().map(|unit| unit.service.shortest()).min().unwrap_or_default();
         let faults = Faults::new(&config.faults, stream(seed, FAULT_STREAM));
         let mut changes = Calendar::new();
         for (at, rule) in faults.timed() {
@@ -166,6 +170,7 @@ impl<P> Instance<P> {
             entries: Entries::new(),
             credits: vec![config.ring_depth; n_rings],
             doorbell: config.doorbell,
+            shortest_service,
             rung: VecDeque::new(),
             groups,
             fills_batches,
@@ -296,6 +301,15 @@ impl<P> Instance<P> {
     #[must_use]
     pub fn next_deadline(&self) -> Option<Duration> {
         self.next_event().map(|(at, _)| at.max(self.now))
+    }
+
+    /// A time before which nothing comes out of the device, neither a response nor an interrupt, and its health does not
+    /// change: until then a driver may leave [`advance`](Self::advance) uncalled, and finds everything as if it had called it.
+    /// `None` if nothing comes before the next submission. Not before [`next_deadline`](Self::next_deadline), which is also due
+    /// when the device begins to work.
+    #[must_use]
+    pub fn next_output(&self) -> Option<Duration> {
+        self.earliest_output().map(|at| at.max(self.now))
     }
 
     /// Advances to `now` and takes the interrupt, if one is pending.

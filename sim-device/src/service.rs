@@ -100,6 +100,19 @@ impl ServiceTime {
         }
     }
 
+    /// The shortest time that may be drawn, rounded down to zero for models without one.
+    pub(crate) fn shortest(&self) -> Duration {
+        match self {
+            Self::Fixed(time) => *time,
+            Self::Exponential { .. } | Self::LogNormal { .. } => Duration::ZERO,
+            Self::Uniform { low, .. } => *low,
+            Self::Empirical(samples) => {
+                let drawn = samples.iter().filter(|(_, weight)| *weight > 0);
+                drawn.map(|(time, _)| *time).min().unwrap_or_default()
+            }
+        }
+    }
+
     /// Checks the parameters.
     ///
     /// # Errors

@@ -207,7 +207,7 @@ impl<W: Work> Hardware<W> {
     pub(crate) fn set_alarm(&mut self, now: Duration, active: usize) -> Alarm {
         let poll = self.poller.next(now, self.occasion(false, active));
         let overdue = self.overdue.front().map(|(due, _)| *due);
-        let next = self.next_deadline().into_iter().chain(poll).chain(overdue).min();
+        let next = self.next_output().into_iter().chain(poll).chain(overdue).min();
         self.alarm = next.map_or(Alarm::Never, Alarm::At);
         self.alarm
     }
@@ -300,8 +300,8 @@ impl<W: Work> Hardware<W> {
         self.instances.iter_mut().for_each(|instance| instance.advance(now));
     }
 
-    fn next_deadline(&self) -> Option<Duration> {
-        self.instances.iter().filter_map(Instance::next_deadline).min()
+    fn next_output(&self) -> Option<Duration> {
+        self.instances.iter().filter_map(Instance::next_output).min()
     }
 
     fn occupancy(&self) -> usize {
@@ -310,7 +310,7 @@ impl<W: Work> Hardware<W> {
 
     /// Whether the next service would be too late. It is due at once then.
     fn next_service_is_late(&mut self) -> bool {
-        let late = match (self.alarm, self.next_deadline()) {
+        let late = match (self.alarm, self.next_output()) {
             (Alarm::Now, _) | (_, None) => false,
             (Alarm::At(alarm), Some(wanted)) => alarm > wanted,
             (Alarm::Never, Some(_)) => true,

@@ -45,6 +45,23 @@ impl<P> Instance<P> {
         next
     }
 
+    /// As `next_event`, but with the first response that may follow in the place of the start of work.
+    pub(super) fn earliest_output(&self) -> Option<Duration> {
+        let thawed = |at: Duration| at.max(self.hung_until);
+        let answered = |start: Duration| thawed(start).saturating_add(self.shortest_service);
+        let batch = if self.fills_batches { self.next_batch() } else { None };
+        [
+            self.changes.next_at(),
+            self.work.next_at().map(thawed),
+            self.rung.front().map(|(at, _)| answered(*at)),
+            batch.map(|(at, _)| answered(at)),
+            self.line.deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
     /// The next group in which a unit starts an incomplete batch, and when.
     fn next_batch(&self) -> Option<(Duration, usize)> {
         if self.pool.as_ref().is_some_and(|pool| !pool.has_idle()) {

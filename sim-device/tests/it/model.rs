@@ -309,12 +309,13 @@ impl StateMachineTest for Device {
         let now = Duration::from_nanos(after.now);
         match step {
             Step::Submit { class, .. } => {
+                advance(&mut device, now);
                 let submitted = device.stats().submitted;
                 let class = ServiceClass(u8::try_from(class).expect("two classes"));
                 let result = device.submit(now, class, submitted as usize);
                 assert_eq!(result.is_ok(), after.accepted, "{result:?}");
             }
-            Step::Advance { .. } => device.advance(now),
+            Step::Advance { .. } => advance(&mut device, now),
             Step::Poll { max } => {
                 let mut drained: Vec<Completion<usize>> = Vec::new();
                 device.poll_responses(max, &mut drained);
@@ -343,6 +344,18 @@ impl StateMachineTest for Device {
         assert_eq!(device.next_deadline().map(nanos), reference.next_deadline());
         let stats = device.stats();
         assert_eq!(stats.submitted, stats.drained + device.occupancy() as u64);
+    }
+}
+
+/// Advances, and checks that nothing comes out before it was announced.
+fn advance(device: &mut Instance<usize>, now: Duration) {
+    let (deadline, output) = (device.next_deadline(), device.next_output());
+    assert_eq!(deadline.is_some(), output.is_some());
+    assert!(deadline <= output, "{deadline:?} after {output:?}");
+    let waiting = device.responses_waiting();
+    device.advance(now);
+    if output.is_none_or(|output| now < output) {
+        assert_eq!(device.responses_waiting(), waiting, "before {output:?}");
     }
 }
 
