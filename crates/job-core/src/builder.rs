@@ -105,7 +105,7 @@ impl PoolBuilder {
     ///
     /// The high-water mark is the deepest use of a stack seen so far. A job that goes deeper is
     /// noticed when it ends, by what it left right below the mark. If it left more than a kilobyte
-    /// there unwritten, up to the end of a page, what lies below is found later: one return in 64
+    /// there unwritten, up to the end of a page, what lies below is found later: one return in 256
     /// scans the whole of each stack that was wiped since the last such return, and overwrites what
     /// it finds (of a stack of more than 64 MiB, the first 64). [`JobPool::wipe`] does that to every
     /// idle stack at once.

@@ -36,7 +36,7 @@ pub struct PoolStats {
     pub quarantined: u64,
     /// The deepest use of a stack seen so far, in bytes; 0 in a pool that does not wipe stacks.
     ///
-    /// A job's use is seen within 64 returned stacks, as
+    /// A job's use is seen within 256 returned stacks, as
     /// [`PoolBuilder::wipe_stacks`](crate::PoolBuilder::wipe_stacks) describes; if another job runs
     /// on its stack by then, when that one ends.
     pub stack_high_water: usize,

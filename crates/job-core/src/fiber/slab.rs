@@ -34,7 +34,7 @@ const MIN_CHUNK: usize = 16;
 /// Stacks in the largest reservation.
 const MAX_CHUNK: usize = 1024;
 /// One return in this number scans the whole of each stack that was wiped since the last scan.
-const SCAN_EVERY: u32 = 64;
+const SCAN_EVERY: u32 = 256;
 /// The bytes below the high-water mark that every return checks: one cache line.
 const RETURN_CHECK: usize = 64;
 

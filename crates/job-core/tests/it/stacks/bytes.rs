@@ -48,12 +48,12 @@ fn shrinking_empties_every_idle_stack() {
 }
 
 #[test]
-fn what_a_gap_hid_on_an_idle_stack_is_gone_after_64_returns() {
+fn what_a_gap_hid_on_an_idle_stack_is_gone_after_256_returns() {
     for leave in BELOW_GAPS {
         let (pool, _keep) = pool();
         let secrets: [_; 4] = in_jobs(&pool, leave);
         // One at a time, all on the stack that came back last, which is only wiped on request.
-        for _ in 0..64 {
+        for _ in 0..256 {
             pool.start(|| ()).unwrap().finished().unwrap();
         }
         assert_eq!(secrets.map(remaining)[..3], [0; 3]);
@@ -93,7 +93,7 @@ fn what_compiled_c_leaves_below_pages_it_never_touched_is_gone_too() {
     let (pool, _keep) = pool();
     let job = || start_paused(&pool, move || pause_and(|| frames.leave_secret()));
     let secrets = [job(), job(), job()].map(|job| job.resume().finished().unwrap());
-    for _ in 0..64 {
+    for _ in 0..256 {
         pool.start(|| ()).unwrap().finished().unwrap();
     }
     assert_eq!(secrets.map(remaining)[..2], [0; 2]);
@@ -108,13 +108,13 @@ fn pause_and<T>(then: impl FnOnce() -> T) -> T {
 }
 
 #[test]
-fn the_high_water_mark_is_at_most_64_returns_behind_also_when_jobs_come_one_at_a_time() {
+fn the_high_water_mark_is_at_most_256_returns_behind_also_when_jobs_come_one_at_a_time() {
     for leave in BELOW_GAPS {
         let (pool, _keep) = pool();
         // The first call of `stats` scans the whole stack; this test is about later ones.
         let _ = pool.stats();
         let (top, at) = pool.start(move || (stack_address(), leave())).unwrap().finished().unwrap();
-        for _ in 0..64 {
+        for _ in 0..256 {
             pool.start(|| ()).unwrap().finished().unwrap();
         }
         let after = pool.stats().stack_high_water;
