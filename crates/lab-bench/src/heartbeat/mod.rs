@@ -1,7 +1,8 @@
 //! What handshakes with a slow key do to everything else on their thread: how late a task is that is due every
 //! millisecond, and what a handshake costs.
 //!
-//! One thread offers 3,000 handshakes a second over loopback, whatever the server does with them. The key blocks for
+//! One thread offers 3,000 handshakes a second over loopback, whatever the server does with them; it keeps to the
+//! last processor. The key blocks for
 //! 20 ms, on a pool of 128 threads where there is one. Every arm serves on one thread but for `.block_in_place`, which
 //! needs a runtime of several. Arms take turns, so that a machine whose speed drifts slows all.
 
@@ -16,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use handshake_lab::cpu::process_cpu;
+use handshake_lab::cpu::{confine_to_last_processor, process_cpu};
 use rustls::ServerConfig;
 
 use crate::measure::Measured;
@@ -55,6 +56,7 @@ fn turn(serve: Serve, setting: &Setting, rate: f64) -> io::Result<Turn> {
     let (stop, before) = (Arc::new(AtomicBool::new(false)), process_cpu());
     let (delays, clients) = thread::scope(|scope| {
         let clients = scope.spawn(|| {
+            confine_to_last_processor();
             let clients = paced::run(&pace);
             stop.store(true, Ordering::Release);
             clients

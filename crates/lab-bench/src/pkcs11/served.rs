@@ -20,6 +20,7 @@ use super::bare::{Asking, Library, rate};
 use super::setting::{CLIENTS, Failure, SESSIONS};
 use super::token::Given;
 use crate::heartbeat;
+use handshake_lab::cpu::confine_to_last_processor;
 
 const KEY: &str = "p256";
 /// One turn of one arm.
@@ -109,6 +110,7 @@ fn turn(
     let stop = Arc::new(AtomicBool::new(false));
     let (report, lateness) = thread::scope(|scope| {
         let load = scope.spawn(|| {
+            confine_to_last_processor();
             let report = load::run(&plan);
             if plan.connections == 0 {
                 thread::sleep(TURN);
