@@ -46,6 +46,8 @@ const AIMS: &[(&str, Aim)] = &[
     ("pkcs11.of_the_limit", Aim::Ratio(0.9)),
     ("pkcs11.p99", Aim::TimesRival(1.5)),
     ("pkcs11.heartbeat", Aim::TimesRival(2.0)),
+    ("pkcs11.heartbeat.running", Aim::TimesRival(2.0)),
+    ("tls.heartbeat.running", Aim::TimesRival(3.0)),
     ("tls.cpu_vs_free_sign", Aim::TimesRival(1.15)),
     ("tls.cpu_vs_free_sign.replay", Aim::TimesRival(1.12)),
     ("tls.added_instructions.unparked", Aim::TimesRival(1.1)),

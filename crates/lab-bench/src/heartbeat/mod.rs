@@ -23,6 +23,7 @@ use rustls::ServerConfig;
 use crate::measure::Measured;
 use crate::paced;
 use crate::report::Bench;
+pub(crate) use setting::Lateness;
 use setting::{HeartbeatDelays, Setting};
 
 const RATE: f64 = 3000.0;
@@ -35,9 +36,7 @@ type Serve = fn(TcpListener, &Setting, &Arc<AtomicBool>) -> io::Result<Heartbeat
 
 /// One turn of one arm: the delays of the heartbeat, what the clients saw, and the CPU time of a handshake.
 struct Turn {
-    p99: f64,
-    /// The part of the latest beats' lateness for which the thread had no processor.
-    without_processor: f64,
+    p99: Lateness,
     handshakes: u64,
     /// That of the whole process but for the clients' thread.
     cpu: f64,
@@ -66,22 +65,19 @@ fn turn(serve: Serve, setting: &Setting, rate: f64) -> io::Result<Turn> {
     });
     let clients = clients?;
     let cpu = process_cpu().saturating_sub(before).saturating_sub(clients.cpu);
-    let (p99, without_processor) = delays?.p99();
     Ok(Turn {
-        p99,
-        without_processor,
+        p99: delays?.p99(),
         handshakes: clients.handshakes,
         cpu: cpu.as_nanos() as f64 / clients.handshakes.max(1) as f64,
     })
 }
 
-/// Serves with this configuration on the calling thread until it is told to stop. Returns the 99th percentile of how late
-/// the heartbeat was there, in nanoseconds, and the part of the latest beats' delay for which the thread had no processor.
+/// Serves with this configuration on the calling thread until it is told to stop. Returns how late the heartbeat was there.
 pub(crate) fn lateness_on_mio(
     listener: TcpListener,
     config: &Arc<ServerConfig>,
     stop: &Arc<AtomicBool>,
-) -> io::Result<(f64, f64)> {
+) -> io::Result<Lateness> {
     Ok(mio::serve(listener, config, stop)?.p99())
 }
 
@@ -98,7 +94,11 @@ fn rounds(arms: &[(Serve, f64)]) -> Result<Vec<Vec<Turn>>, Box<dyn std::error::E
 }
 
 fn lateness(turns: &[Turn]) -> Measured {
-    Measured::of(&turns.iter().map(|turn| turn.p99).collect::<Vec<_>>())
+    Measured::of(&turns.iter().map(|turn| turn.p99.all).collect::<Vec<_>>())
+}
+
+fn lateness_while_running(turns: &[Turn]) -> Measured {
+    Measured::of(&turns.iter().map(|turn| turn.p99.running).collect::<Vec<_>>())
 }
 
 fn served(turns: &[Turn]) -> String {
@@ -107,17 +107,8 @@ fn served(turns: &[Turn]) -> String {
     format!("{:.0} of {RATE} handshakes a second served", all as f64 / seconds)
 }
 
-/// How much of the lateness is the system's, which gave the processor to other threads.
-fn without_processor(turns: &[Turn]) -> String {
-    let parts: Vec<f64> = turns.iter().map(|turn| turn.without_processor).collect();
-    had_no_processor(Measured::of(&parts))
-}
-
-/// In words, of parts between 0 and 1.
-pub(crate) fn had_no_processor(parts: Measured) -> String {
-    let part = parts.median * 100.0;
-    format!("for {part:.0} % of the latest beats' delay the thread had no processor")
-}
+/// What the rows of lateness while running say.
+pub(crate) const WHILE_RUNNING: &str = "the same, less the time in which the system had given the thread's processor to another thread";
 
 /// p99 lateness of a task that is due every millisecond on the serving thread.
 pub(crate) fn heartbeat() -> Vec<Bench> {
@@ -135,25 +126,27 @@ pub(crate) fn heartbeat() -> Vec<Bench> {
     };
     let [idle, ours, idle_tokio, on_tokio, blocking, in_place] =
         core::array::from_fn(|arm| lateness(&turns[arm]));
+    let [running_idle, running] = core::array::from_fn(|arm| lateness_while_running(&turns[arm]));
     let over_idle = |busy: Measured, idle: Measured| busy.median / idle.median;
     vec![
         Bench::nanoseconds("tls.heartbeat", ours)
             .with_rival("tokio-rustls, blocking", blocking.median)
             .with_note(format!(
-                "p99 on mio, {:.2} times idle; {}; {}; the rival: {}",
+                "p99 on mio, {:.2} times idle; {}; the rival: {}",
                 over_idle(ours, idle),
                 served(&turns[1]),
-                without_processor(&turns[1]),
                 served(&turns[4])
             )),
+        Bench::nanoseconds("tls.heartbeat.running", running)
+            .with_rival("no handshakes", running_idle.median)
+            .with_note(WHILE_RUNNING),
         Bench::nanoseconds("tls.heartbeat.idle", idle).with_note("mio, no handshakes"),
         Bench::nanoseconds("tls.heartbeat.tokio", on_tokio)
             .with_rival("tokio-rustls, blocking", blocking.median)
             .with_note(format!(
-                "p99 on tokio, one thread, {:.2} times idle; {}; {}",
+                "p99 on tokio, one thread, {:.2} times idle; {}",
                 over_idle(on_tokio, idle_tokio),
-                served(&turns[3]),
-                without_processor(&turns[3])
+                served(&turns[3])
             )),
         Bench::nanoseconds("tls.heartbeat.tokio_idle", idle_tokio)
             .with_note("tokio, no handshakes; its timer counts whole milliseconds"),

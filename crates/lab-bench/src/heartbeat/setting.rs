@@ -82,14 +82,26 @@ impl HeartbeatDelays {
         (due + PERIOD).max(now)
     }
 
-    /// The lateness that one beat in a hundred passes, in nanoseconds, and the part of it, from 0 to 1, for which the thread
-    /// had no processor: of the latest fiftieth of the beats, in whose middle it is.
-    pub(super) fn p99(mut self) -> (f64, f64) {
-        self.beats.sort_by(|a, b| f64::total_cmp(&a.late, &b.late));
-        let latest = &self.beats[self.beats.len() * 98 / 100..];
-        let Some(beat) = latest.get(latest.len() / 2) else { return (f64::NAN, f64::NAN) };
-        let late: f64 = latest.iter().map(|beat| beat.late).sum();
-        let without: f64 = latest.iter().map(|beat| beat.without_processor.min(beat.late)).sum();
-        (beat.late, without / late)
+    /// The lateness that one beat in a hundred passes.
+    pub(super) fn p99(&self) -> Lateness {
+        let all = self.beats.iter().map(|beat| beat.late);
+        let running = self.beats.iter().map(|beat| (beat.late - beat.without_processor).max(0.0));
+        Lateness { all: p99(all), running: p99(running) }
     }
+}
+
+/// How late a heartbeat is, in nanoseconds, one beat in a hundred left out.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lateness {
+    /// As its program sees it.
+    pub(crate) all: f64,
+    /// Less the time in which its thread was ready to run and the system had given its processor to another: what the thread
+    /// itself did meanwhile.
+    pub(crate) running: f64,
+}
+
+fn p99(delays: impl Iterator<Item = f64>) -> f64 {
+    let mut delays: Vec<f64> = delays.collect();
+    delays.sort_by(f64::total_cmp);
+    delays.get(delays.len() * 99 / 100).copied().unwrap_or(f64::NAN)
 }

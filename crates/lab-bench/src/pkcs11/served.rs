@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use cryptoki::mechanism::Mechanism;
 use engine_core::Shutdown;
+use handshake_lab::cpu::confine_to_last_processor;
 use handshake_lab::load::{self, Clients, LoadPlan, LoadReport, Verified};
 use handshake_lab::scenario::{KeyType, Mix, TlsVersion};
 use pkcs11_engine::{Chain, Ended};
@@ -19,18 +20,17 @@ use ssl_async::{KeyPool, SignError};
 use super::bare::{Asking, Library, rate};
 use super::setting::{CLIENTS, Failure, SESSIONS};
 use super::token::Given;
-use crate::heartbeat;
-use handshake_lab::cpu::confine_to_last_processor;
+use crate::heartbeat::{self, Lateness};
 
 const KEY: &str = "p256";
 /// One turn of one arm.
 const TURN: Duration = Duration::from_millis(2500);
 /// Numbers of each round.
-pub(super) const FIGURES: usize = 7;
+pub(super) const FIGURES: usize = 8;
 
 /// In each round: handshakes a second of ours, and of one session behind a mutex; signatures a second of bare threads; p99
-/// of our handshakes; p99 lateness of the heartbeat beside them, and the part of that delay for which its thread had no
-/// processor; p99 lateness without any handshakes. Times are nanoseconds.
+/// of our handshakes; p99 lateness of the heartbeat beside them, and less the time in which its thread had no
+/// processor; both without any handshakes. Times are nanoseconds.
 pub(super) fn numbers(rounds: usize) -> Result<Vec<f64>, Failure> {
     let given = Given::new()?;
     let token = given.open(SESSIONS)?;
@@ -45,13 +45,14 @@ pub(super) fn numbers(rounds: usize) -> Result<Vec<f64>, Failure> {
     let clients = Arc::new(Clients::new(&mix, Some(&given.certificate("ca")?), &verified)?);
     let mut numbers = Vec::new();
     for _ in 0..rounds {
-        let (of_ours, (busy, without)) = turn(&ours, &clients, CLIENTS)?;
+        let (of_ours, busy) = turn(&ours, &clients, CLIENTS)?;
         let (of_locked, _) = turn(&locked, &clients, CLIENTS)?;
         let (limit, _) = rate(&signers, SESSIONS, Asking::Ecdsa, TURN)?;
-        let (_, (idle, _)) = turn(&ours, &clients, 0)?;
+        let (_, idle) = turn(&ours, &clients, 0)?;
         let p99 = of_ours.latency.quantile_ms(0.99) * 1e6;
         let (of_ours, of_locked) = (per_second(&of_ours), per_second(&of_locked));
-        numbers.extend([of_ours, of_locked, limit, p99, busy, without, idle]);
+        numbers.extend([of_ours, of_locked, limit, p99]);
+        numbers.extend([busy.all, busy.running, idle.all, idle.running]);
     }
     drop(signers);
     let ended = pool.shutdown_blocking(Duration::from_secs(5));
@@ -88,13 +89,12 @@ fn behind_a_mutex(
     Ok((Arc::new(key.server_config()), pool))
 }
 
-/// What the clients saw, and the 99th percentile of the heartbeat's lateness, with the part of it for which the thread had no
-/// processor. Without clients it lasts as long.
+/// What the clients saw, and how late the heartbeat was. Without clients it lasts as long.
 fn turn(
     config: &Arc<ServerConfig>,
     clients: &Arc<Clients>,
     connections: usize,
-) -> Result<(LoadReport, (f64, f64)), Failure> {
+) -> Result<(LoadReport, Lateness), Failure> {
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
     listener.set_nonblocking(true)?;
     let plan = LoadPlan {
