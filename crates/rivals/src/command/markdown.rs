@@ -115,7 +115,9 @@ const PARTS: [Part; 3] = [
     },
     Part {
         begin: "<!-- Three lines of docs/benchmarks.md: written by cargo xtask bench --rivals --quick --page -->\n",
-        text: |results| bullets(&three_lines(results)),
+        text: |results| {
+            format!("{}\nMeasured {}.\n", bullets(&three_lines(results)), results.machine)
+        },
     },
 ];
 

@@ -110,12 +110,18 @@ impl Row {
 
     /// A figure in base units.
     pub(crate) fn figure(&self, metric: Metric) -> Option<Spread> {
+        Spread::of(self.rounds(metric).into_iter().flatten())
+    }
+
+    /// The figure of each round, in base units.
+    pub(crate) fn rounds(&self, metric: Metric) -> Vec<Option<f64>> {
+        let each = |figure: fn(&Speed) -> Option<f64>| self.speeds.iter().map(figure).collect();
         match metric {
-            Metric::Rate => self.of(|speed| Some(speed.rate)),
-            Metric::Cpu => self.of(|speed| speed.cpu),
-            Metric::P99 => self.of(|speed| speed.p99),
-            Metric::Heartbeat => self.of(|speed| speed.heartbeat_p99),
-            Metric::Memory => Spread::of(self.memory.iter().map(|memory| memory.bytes)),
+            Metric::Rate => each(|speed| Some(speed.rate)),
+            Metric::Cpu => each(|speed| speed.cpu),
+            Metric::P99 => each(|speed| speed.p99),
+            Metric::Heartbeat => each(|speed| speed.heartbeat_p99),
+            Metric::Memory => vec![self.memory.as_ref().map(|memory| memory.bytes)],
         }
     }
 

@@ -1,7 +1,7 @@
 //! Where Layby stands beside each rival, in words that are computed.
 
 use super::matrix::QUOTED;
-use super::results::{Metric, Results, Row};
+use super::results::{Metric, Results, Row, Spread};
 
 /// Closer than this is level: less than the machine repeats.
 const LEVEL: f64 = 1.1;
@@ -34,11 +34,33 @@ pub(crate) fn best(results: &Results, metric: Metric) -> Option<&Row> {
     if metric.higher_is_better() { rows.pop() } else { rows.into_iter().next() }
 }
 
-/// Above 1 if Layby's best is ahead of that server.
-fn ratio(results: &Results, metric: Metric, rival: &str) -> Option<f64> {
-    let ours = best(results, metric)?.figure(metric)?.median;
-    let theirs = results.row(rival, QUOTED)?.figure(metric)?.median;
-    Some(metric.ratio(ours, theirs))
+/// Where Layby's best stands beside one server.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Standing {
+    Ahead,
+    Level,
+    Behind,
+}
+
+/// How many times Layby's best is ahead of that server, round by round, and what that comes to.
+fn compared(results: &Results, metric: Metric, rival: &str) -> Option<(f64, Standing)> {
+    let ours = best(results, metric)?.rounds(metric);
+    let theirs = results.row(rival, QUOTED)?.rounds(metric);
+    let both = ours.into_iter().zip(theirs).filter_map(|(ours, theirs)| ours.zip(theirs));
+    standing(both.map(|(ours, theirs)| metric.ratio(ours, theirs)))
+}
+
+/// The median of the rounds' ratios, which are above 1 where Layby is ahead. Level unless the rounds agree.
+fn standing(ratios: impl Iterator<Item = f64>) -> Option<(f64, Standing)> {
+    let Spread { median, min, max, .. } = Spread::of(ratios)?;
+    let standing = if median >= LEVEL && min > 1.0 {
+        Standing::Ahead
+    } else if median <= 1.0 / LEVEL && max < 1.0 {
+        Standing::Behind
+    } else {
+        Standing::Level
+    };
+    Some((median, standing))
 }
 
 /// One line for each metric: ahead of these, level with those, behind others.
@@ -49,11 +71,11 @@ pub(crate) fn lines(results: &Results) -> Vec<String> {
 fn line(results: &Results, metric: Metric) -> Option<String> {
     let (mut ahead, mut level, mut behind) = (Vec::new(), Vec::new(), Vec::new());
     for rival in COMPARED {
-        let Some(ratio) = ratio(results, metric, rival) else { continue };
-        let place = match ratio {
-            r if r >= LEVEL => &mut ahead,
-            r if r > 1.0 / LEVEL => &mut level,
-            _ => &mut behind,
+        let Some((ratio, standing)) = compared(results, metric, rival) else { continue };
+        let place = match standing {
+            Standing::Ahead => &mut ahead,
+            Standing::Level => &mut level,
+            Standing::Behind => &mut behind,
         };
         place.push(format!("`{rival}` ({})", times(ratio)));
     }
@@ -90,7 +112,7 @@ fn times(ratio: f64) -> String {
     format!("{} times", number(ratio))
 }
 
-/// The three lines that the first page quotes.
+/// The three lines that the first page quotes, and where they were measured.
 pub(crate) fn three_lines(results: &Results) -> Vec<String> {
     let told = |metric: Metric, rivals: &[(&str, &str)]| {
         let ours = best(results, metric)?;
@@ -141,4 +163,20 @@ pub(crate) fn three_lines(results: &Results) -> Vec<String> {
         ));
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_that_disagree_are_level() {
+        let of = |ratios: [f64; 3]| standing(ratios.into_iter()).map(|(_, standing)| standing);
+        assert_eq!(of([1.2, 1.3, 1.01]), Some(Standing::Ahead));
+        assert_eq!(of([1.2, 1.3, 0.99]), Some(Standing::Level));
+        assert_eq!(of([1.05, 1.05, 1.05]), Some(Standing::Level));
+        assert_eq!(of([0.8, 0.7, 0.99]), Some(Standing::Behind));
+        assert_eq!(of([0.8, 0.7, 1.01]), Some(Standing::Level));
+        assert_eq!(standing([].into_iter()), None);
+    }
 }
