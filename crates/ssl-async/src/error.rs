@@ -45,6 +45,12 @@ pub enum SslError {
     /// peer was sent `internal_error`.
     #[error("the handshake cannot be parked by replay, the only way that was allowed: {0}")]
     NeedsFiber(Arc<str>),
+    /// The handshake would have had to wait for what is named, for instance a signature, and
+    /// [`Parking::Never`](crate::Parking::Never) excludes it. The peer was sent an alert, as for [`Failed`](Self::Failed).
+    #[error(
+        "the handshake would have to wait for {0}, which Parking::Never excludes; use Parking::Auto"
+    )]
+    WouldWait(&'static str),
     /// A packet's job panicked. The call that ran it panicked too, and the connection is lost.
     #[error("a job of this session panicked")]
     Panicked,
@@ -81,9 +87,10 @@ impl From<SslError> for io::Error {
             SslError::PeerClosed(_) => io::ErrorKind::UnexpectedEof,
             SslError::TimedOut(_) => io::ErrorKind::TimedOut,
             SslError::ShutDown => io::ErrorKind::BrokenPipe,
-            SslError::Failed(_) | SslError::NeedsFiber(_) | SslError::Panicked => {
-                io::ErrorKind::Other
-            }
+            SslError::Failed(_)
+            | SslError::NeedsFiber(_)
+            | SslError::WouldWait(_)
+            | SslError::Panicked => io::ErrorKind::Other,
         };
         Self::new(kind, error)
     }

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use crate::error::SslError;
 use crate::id::SslId;
 use crate::read_ahead::{READ_AHEAD, ReadAhead};
-use crate::rustls23::{self, Broken};
+use crate::rustls23::{self, Broken, at_once};
 
 /// Why a session failed, and the records that tell the peer, usually an alert. Survives a transport that takes a few bytes at
 /// a time.
@@ -22,7 +22,10 @@ impl From<Broken> for FinalAlert {
     fn from(broken: Broken) -> Self {
         let error = match rustls23::unwrap(&broken.error) {
             Some(cause) => SslError::Failed(cause),
-            None => SslError::Tls(broken.error),
+            None => match at_once::missed(&broken.error) {
+                Some(what) => SslError::WouldWait(what),
+                None => SslError::Tls(broken.error),
+            },
         };
         Self::new(broken.output.into_bytes(), error)
     }

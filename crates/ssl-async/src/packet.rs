@@ -12,7 +12,7 @@
 use job_core::{Job, JobPool, StartRefused, Step};
 use wait_ctx::WaitCtx;
 
-use crate::rustls23::{KeyExchange, Processed, Tls, openings};
+use crate::rustls23::{KeyExchange, Processed, Tls, at_once, openings};
 
 /// A packet to process. Owns the connection and returns it when done. May move to another thread before it starts; a job
 /// may not.
@@ -53,6 +53,11 @@ impl Work {
     pub(crate) fn run(self) -> Processed {
         (self.run)()
     }
+
+    /// Runs on the caller's stack. Fails if a hook of this crate would have to wait.
+    pub(crate) fn run_at_once(self) -> Processed {
+        at_once::during(self.run)
+    }
 }
 
 /// Progress of a packet.
@@ -71,6 +76,8 @@ pub(crate) enum PacketStack<'a> {
     Fiber(&'a JobPool, &'a WaitCtx),
     /// The caller's stack: an operation blocks the thread.
     Caller,
+    /// The caller's stack: an operation that is not done at once fails.
+    CallerAtOnce,
 }
 
 /// Starts the work: on a fiber if it may pause and the session parks, else on the caller's stack.
@@ -78,6 +85,7 @@ pub(crate) fn start(work: Work, stack: PacketStack<'_>) -> Packet {
     let (pool, ctx) = match stack {
         PacketStack::Fiber(pool, ctx) if work.may_pause => (pool, ctx),
         PacketStack::Fiber(..) | PacketStack::Caller => return Packet::Done(work.run()),
+        PacketStack::CallerAtOnce => return Packet::Done(work.run_at_once()),
     };
     let Work { run, may_pause } = work;
     match pool.start_with(ctx, run) {

@@ -26,12 +26,21 @@ pub enum Parking {
     Fiber,
     /// Always by replay. A handshake that needs a fiber fails with [`SslError::NeedsFiber`](crate::SslError::NeedsFiber).
     Replay,
+    /// Not at all: the handshake runs on the thread or task that drives it, with whatever configuration, and costs what it
+    /// costs in plain rustls. For servers whose key, tickets and hooks answer at once.
+    ///
+    /// If one of this crate's would have to wait, the handshake fails with
+    /// [`SslError::WouldWait`](crate::SslError::WouldWait); one whose device answers as soon as it is asked, such as
+    /// [`Inline`](engine_core::Inline), serves. A hook of the user's that waits blocks the thread, as in tokio-rustls. Key
+    /// exchanges are computed by the provider, also where an engine was named for them.
+    Never,
 }
 
 /// The way of parking that a handshake begins with.
 #[derive(Clone)]
 pub(crate) enum ParkingWay {
     Fiber,
+    Never,
     /// By replay, and on a fiber unless `only`.
     Replay {
         config: ReplayConfig,
@@ -52,8 +61,10 @@ pub(crate) struct ParkingChoice {
 
 impl ParkingChoice {
     pub(crate) fn way(&self, config: &Arc<ServerConfig>) -> ParkingWay {
-        if self.parking == Parking::Fiber {
-            return ParkingWay::Fiber;
+        match self.parking {
+            Parking::Fiber => return ParkingWay::Fiber,
+            Parking::Never => return ParkingWay::Never,
+            Parking::Auto | Parking::Replay => {}
         }
         let only = self.parking == Parking::Replay;
         match self.replayable.get_or_init(|| self.make_replayable(config)).clone() {

@@ -18,7 +18,8 @@ const COLLECT_IN: &str = "*serve_for_callgrind*";
 /// Enough that one more ticket of the allocator's does not matter, few enough for callgrind's pace.
 const HANDSHAKES: usize = 200;
 
-/// `tls.added_instructions`, the same by replay, and that of a task whose key signs at once, beside tokio-rustls.
+/// `tls.added_instructions`, the same by replay, and that of a task whose key signs at once, beside tokio-rustls: with a
+/// `replayable` provider, and with an ordinary configuration and `Parking::Never`.
 pub(crate) fn added_instructions() -> Vec<Bench> {
     let (rustls, tokio_rustls) = (counted("instructions-plain"), counted("instructions-tokio"));
     let row = |name: &str, arm, rival, theirs: &Result<f64, String>| match counted(arm)
@@ -37,6 +38,7 @@ pub(crate) fn added_instructions() -> Vec<Bench> {
         row("tls.added_instructions", "instructions-fiber", plain, &rustls),
         row("tls.added_instructions.replay", "instructions-replay", plain, &rustls),
         row("tls.added_instructions.unparked", "instructions-task", tokio, &tokio_rustls),
+        row("tls.added_instructions.never", "instructions-never", tokio, &tokio_rustls),
     ]
 }
 
@@ -85,6 +87,12 @@ pub(crate) fn child(arm: &str, handshakes: usize) -> Result<(), String> {
         }
         "instructions-task" => {
             let acceptor = ssl_async::task::TlsAcceptor::from(fixture.unparked()?);
+            let _timer = runtime.enter();
+            shake_hands(&fixture, handshakes, |wire| OnTask::new(acceptor.accept(wire)));
+        }
+        "instructions-never" => {
+            let acceptor = ssl_async::task::TlsAcceptor::from(fixture.plain()?);
+            let acceptor = acceptor.parking(ssl_async::Parking::Never);
             let _timer = runtime.enter();
             shake_hands(&fixture, handshakes, |wire| OnTask::new(acceptor.accept(wire)));
         }

@@ -2,7 +2,8 @@
 //! loopback TCP.
 //!
 //! With an ordinary configuration a packet that may reach a hook goes to a shard and back, so the CPU time of the whole
-//! process counts, the client's taken off. A configuration whose provider is `replayable` stays on its task.
+//! process counts, the client's taken off. A configuration whose provider is `replayable` stays on its task, and so does any
+//! with `Parking::Never`.
 
 use core::future::Future;
 use std::io;
@@ -19,7 +20,7 @@ use handshake_lab::scenario::{KeyType, TlsVersion};
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, ServerConfig};
-use ssl_async::replayable;
+use ssl_async::{Parking, replayable};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 
 use super::party::text;
@@ -30,10 +31,13 @@ use crate::report::Bench;
 const HANDSHAKES: usize = 400;
 /// Odd, so that the median is one of them.
 const ROUNDS: usize = 7;
-const NAMES: [&str; 2] =
-    ["tls.unparked_vs_tokio_rustls", "tls.unparked_vs_tokio_rustls.replayable"];
+const NAMES: [&str; 3] = [
+    "tls.unparked_vs_tokio_rustls",
+    "tls.unparked_vs_tokio_rustls.replayable",
+    "tls.unparked_vs_tokio_rustls.never",
+];
 
-/// `tls.unparked_vs_tokio_rustls` and the same with a `replayable` provider.
+/// `tls.unparked_vs_tokio_rustls`, the same with a `replayable` provider, and with `Parking::Never`.
 pub(crate) fn unparked() -> Vec<Bench> {
     let [theirs, ours @ ..] = match measure() {
         Ok(rounds) => rounds,
@@ -49,8 +53,8 @@ pub(crate) fn unparked() -> Vec<Bench> {
     NAMES.into_iter().zip(ours).map(row).collect()
 }
 
-/// Nanoseconds of each handshake, round by round: of tokio-rustls, of ours, and of ours with a `replayable` provider.
-fn measure() -> Result<[Vec<f64>; 3], String> {
+/// Nanoseconds of each handshake, round by round: of tokio-rustls, and of ours by [`NAMES`].
+fn measure() -> Result<[Vec<f64>; 1 + NAMES.len()], String> {
     let pki = TestPki::generate(KeyType::P256).map_err(text)?;
     let config = |provider| {
         let key = pki.software_key().map_err(text)?;
@@ -63,14 +67,16 @@ fn measure() -> Result<[Vec<f64>; 3], String> {
         ssl_async::task::TlsAcceptor::from(plain),
     );
     let on_task = ssl_async::task::TlsAcceptor::from(config(replayable(default_provider()))?);
+    let never = ours.clone().parking(Parking::Never);
     let servers = [
         serve(move |tcp| theirs.accept(tcp)),
         serve(move |tcp| ours.accept(tcp)),
         serve(move |tcp| on_task.accept(tcp)),
+        serve(move |tcp| never.accept(tcp)),
     ];
     let client = client_config(Some(&pki.ca), TlsVersion::Tls13, &Verified::default());
     let client = Arc::new(client.map_err(text)?);
-    let mut rounds = [(); 3].map(|()| Vec::new());
+    let mut rounds = [const { Vec::new() }; 1 + NAMES.len()];
     for round in 0..=ROUNDS {
         for (server, spent) in servers.iter().zip(&mut rounds) {
             let address = *server.as_ref().map_err(text)?;

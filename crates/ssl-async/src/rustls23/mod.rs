@@ -6,6 +6,7 @@
 //!   replay ----> failure_alert, postponed            handshakes parked without a fiber
 //!   key_exchange, sign, signing_key, key_pool, slow_key, ticketer, resolve ---> postponed, on_thread
 //!   verify ----> on_thread
+//!   sign, signing_key, ticketer, awaiting ---> at_once
 //! ```
 //!
 //! What rustls 0.24 changes, as far as its development versions show: `Signer::sign` consumes the signer;
@@ -13,6 +14,7 @@
 //! `process_new_packets(&mut input, &mut plaintext)`; providers are crates of their own. Each of these touches this
 //! module only.
 
+pub(crate) mod at_once;
 mod awaiting;
 mod cert_store;
 mod connection;

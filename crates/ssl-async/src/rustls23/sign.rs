@@ -10,6 +10,7 @@ use rustls::sign::{Signer, SigningKey};
 use rustls::{Error, SignatureAlgorithm, SignatureScheme};
 use wait_ctx::Notifier;
 
+use crate::rustls23::at_once;
 use crate::rustls23::engine_error::wrap;
 use crate::rustls23::postponed::{
     PendingAnswer, Reply, SubmitSignature, no_scheme, postponing, refused, submit,
@@ -88,7 +89,7 @@ fn signature_of(output: CryptoOutput) -> Result<Vec<u8>, EngineError> {
 impl Signer for HandleSigner {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
         let op = self.op(message).map_err(|unfit| Error::General(unfit.to_string()))?;
-        self.engine.run(op).and_then(signature_of).map_err(wrap)
+        at_once::run(&self.engine, op, "a signature").and_then(signature_of).map_err(wrap)
     }
 
     fn scheme(&self) -> SignatureScheme {

@@ -14,6 +14,7 @@ use rustls::{Error, SignatureAlgorithm, SignatureScheme};
 use wait_ctx::Notifier;
 use zeroize::{Zeroize as _, Zeroizing};
 
+use crate::rustls23::at_once;
 use crate::rustls23::engine_error::wrap;
 use crate::rustls23::postponed::{
     PendingAnswer, Reply, SubmitSignature, no_scheme, postponing, submit,
@@ -343,7 +344,7 @@ impl OffloadedSigner {
 
 impl Signer for OffloadedSigner {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
-        self.engine.run(self.work(message)).map_err(wrap)
+        at_once::run(&self.engine, self.work(message), "a signature").map_err(wrap)
     }
 
     fn scheme(&self) -> SignatureScheme {

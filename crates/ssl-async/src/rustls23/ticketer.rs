@@ -8,6 +8,7 @@ use engine_core::{Engine, EngineError};
 use rustls::crypto::{CryptoProvider, GetRandomFailed, SecureRandom};
 use rustls::server::ProducesTickets;
 
+use crate::rustls23::at_once;
 use crate::rustls23::on_thread;
 use crate::rustls23::openings;
 use crate::rustls23::postponed::{
@@ -100,7 +101,7 @@ impl OffloadedTicketer {
             postpone_operation(self, engine, op.into(), move |output| Ok(reply(result(output))));
             return None;
         }
-        result(self.engine.run(op.into()))
+        result(at_once::run(&self.engine, op.into(), "a session ticket"))
     }
 }
 

@@ -10,6 +10,7 @@ use crate::error::SslError;
 use crate::final_alert::FinalAlert;
 use crate::outcome::Outcome;
 use crate::packet::{self, Packet, PacketStack, Work};
+use crate::parking::ParkingWay;
 use crate::read_ahead::{Awaited, Next, PacketAt};
 use crate::records::{INTERNAL_ERROR, UNEXPECTED_MESSAGE};
 use crate::rustls23::{Broken, FinalOutput, Tls};
@@ -136,10 +137,11 @@ impl<S: Read + Write> Ssl<S> {
     }
 
     fn start(&self, work: Work) -> Packet {
-        let off_fibers = self.progress.off_fibers || self.origin.excludes_fibers();
-        let stack = match self.async_mode && !off_fibers {
-            true => PacketStack::Fiber(&self.pool, &self.wait_ctx),
-            false => PacketStack::Caller,
+        let stack = match &self.origin {
+            _ if !self.async_mode || self.progress.off_fibers => PacketStack::Caller,
+            Origin::Server(_, ParkingWay::Never) => PacketStack::CallerAtOnce,
+            origin if origin.excludes_fibers() => PacketStack::Caller,
+            _ => PacketStack::Fiber(&self.pool, &self.wait_ctx),
         };
         packet::start(work, stack)
     }

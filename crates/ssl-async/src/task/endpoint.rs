@@ -110,9 +110,12 @@ impl TlsAcceptor {
 
     /// The configuration of the next handshake, and the way of parking that it begins with.
     pub(crate) fn way(&self) -> (Arc<ServerConfig>, ParkingWay) {
-        if self.parking.parking == Parking::Fiber {
+        match self.parking.parking {
             // Any hook may wait.
-            return (Arc::clone(&self.config), ParkingWay::Fiber);
+            Parking::Fiber => return (Arc::clone(&self.config), ParkingWay::Fiber),
+            // Hooks are called on the task.
+            Parking::Never => return (Arc::clone(&self.config), ParkingWay::Never),
+            Parking::Auto | Parking::Replay => {}
         }
         let config = self
             .hooked

@@ -93,8 +93,8 @@ pub(crate) struct Handshake<IO> {
     options: HandshakeOptions,
     /// The shard of all packets.
     shard: usize,
-    /// Whether packets that may reach a hook are processed on the shard. After a replay, only if a hook may wait in them.
-    uses_shard: bool,
+    /// Where packets that may reach a hook are processed.
+    place: Place,
     phase: Exclusive<Phase>,
     ahead: ReadAhead,
     early: EarlyData,
@@ -115,6 +115,17 @@ pub(crate) struct Handshake<IO> {
     _active: ActiveGuard,
 }
 
+/// A place where packets are processed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// On the shard, where hooks may wait.
+    Shard,
+    /// On the task: a replay has found that no hook waits any more.
+    Task,
+    /// On the task, and a hook of this crate that would wait fails ([`Parking::Never`](crate::Parking::Never)).
+    TaskAtOnce,
+}
+
 /// The phase of a handshake: where its connection is.
 enum Phase {
     /// By replay, up to the server's flight.
@@ -130,6 +141,13 @@ enum Phase {
     Ended,
 }
 
+impl Place {
+    /// Where a server's first packet is processed, if not by replay.
+    fn of(way: &ParkingWay) -> Self {
+        if matches!(way, ParkingWay::Never) { Self::TaskAtOnce } else { Self::Shard }
+    }
+}
+
 impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
     /// A server's handshake.
     pub(crate) fn server(
@@ -139,15 +157,16 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
         way: ParkingWay,
     ) -> Self {
         let max_early_data = config.max_early_data_size;
+        let place = Place::of(&way);
         let phase = match way {
-            ParkingWay::Fiber => Phase::New(config),
+            ParkingWay::Fiber | ParkingWay::Never => Phase::New(config),
             ParkingWay::Replay { config: replayable, only } => {
                 let exchange = options.exchange.clone();
                 Phase::Replaying(Box::new(Replaying::new(&replayable, only, exchange, config)))
             }
             ParkingWay::Refused(why) => needs_fiber(why),
         };
-        Self { max_early_data, ..Self::new(Role::Server, io, options, phase) }
+        Self { max_early_data, place, ..Self::new(Role::Server, io, options, phase) }
     }
 
     /// A server's handshake that continues after `hello`. `ahead` was read from `io` after it.
@@ -159,7 +178,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
         way: ParkingWay,
         hello: Hello,
     ) -> Self {
-        if !matches!(way, ParkingWay::Fiber) {
+        if matches!(way, ParkingWay::Replay { .. } | ParkingWay::Refused(_)) {
             ahead.unread(hello.into_bytes());
             return Self { ahead, ..Self::server(io, options, config, way) };
         }
@@ -168,6 +187,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
         Self {
             max_early_data,
             ahead,
+            place: Place::of(&way),
             ..Self::new(Role::Server, io, options, Phase::FirstPacket(make))
         }
     }
@@ -175,6 +195,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
     /// A client's handshake. `make` creates the connection and starts the key exchange.
     pub(crate) fn client(io: IO, options: HandshakeOptions, make: Work) -> Self {
         Self::new(Role::Client, io, options, Phase::FirstPacket(make))
+    }
+
+    /// As [`Parking::Never`](crate::Parking::Never) says, if this is the way.
+    pub(crate) fn parking(self, way: &ParkingWay) -> Self {
+        Self { place: Place::of(way), ..self }
     }
 
     /// A handshake whose connection the caller has made. A server's parks on a fiber.
@@ -205,7 +230,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
             role,
             io: Some(io),
             shard: options.shards.next_shard(),
-            uses_shard: true,
+            place: Place::Shard,
             options,
             phase: Exclusive::new(phase),
             ahead: ReadAhead::default(),
@@ -265,7 +290,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
                     *self.phase.get_mut() =
                         Phase::OnTask(Tls::server(config).map_err(SslError::Tls)?);
                 }
-                Phase::FirstPacket(work) => *self.phase.get_mut() = self.process_on_shard(work),
+                Phase::FirstPacket(work) => *self.phase.get_mut() = self.process(work, cx),
                 Phase::OnShard(mut packet) => match Pin::new(&mut packet).poll(cx) {
                     Poll::Ready(reply) => *self.phase.get_mut() = self.after_reply(reply, cx),
                     Poll::Pending => {
@@ -304,13 +329,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
                     // A client's packet may change the keys, which shows only in its reply.
                     self.in_the_clear = self.role == Role::Server && tls.speaks_in_the_clear();
                     let work = Work::records(tls, records, self.options.exchange.clone());
-                    *self.phase.get_mut() = match work.may_pause() {
-                        true if self.uses_shard => self.process_on_shard(work),
-                        _ => {
-                            let processed = self.run_hooks(|_| work.run(), cx);
-                            self.after_packet(processed)
-                        }
-                    };
+                    *self.phase.get_mut() = self.process(work, cx);
                 }
                 Phase::SendingAlert(mut alert) => {
                     if self.send(&mut alert, cx) {
@@ -353,7 +372,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
             Replayed::NeedsPeer | Replayed::Parked => Phase::Replaying(replaying),
             Replayed::Established(Established { tls, unprocessed, waits_later }) => {
                 self.ahead.unread(unprocessed);
-                self.uses_shard = waits_later;
+                self.place = if waits_later { Place::Shard } else { Place::Task };
                 Phase::OnTask(tls)
             }
             Replayed::Refused(why) => needs_fiber(why),
@@ -384,8 +403,16 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
         resume_unwind(panic)
     }
 
-    fn process_on_shard(&self, work: Work) -> Phase {
-        Phase::OnShard(self.options.shards.process(self.shard, work))
+    /// Processes a packet in its place. One that reaches no hook needs no shard.
+    fn process(&mut self, work: Work, cx: &mut Context<'_>) -> Phase {
+        let processed = match self.place {
+            Place::Shard if work.may_pause() => {
+                return Phase::OnShard(self.options.shards.process(self.shard, work));
+            }
+            Place::Shard | Place::Task => self.run_hooks(|_| work.run(), cx),
+            Place::TaskAtOnce => self.run_hooks(|_| work.run_at_once(), cx),
+        };
+        self.after_packet(processed)
     }
 
     /// The phase after a packet was processed, in place or on a shard.

@@ -17,6 +17,7 @@ mod hooks;
 mod key_pool;
 mod manual_page;
 mod model;
+mod never;
 mod openings;
 mod own_descriptor;
 mod parked;

@@ -11,6 +11,7 @@ mod handshake;
 mod hooks;
 mod hyper;
 mod last_words;
+mod never;
 mod replay;
 mod runtimes;
 mod signers;

@@ -46,7 +46,7 @@ impl TlsAcceptor {
         Accept(self.0.accept(io))
     }
 
-    /// As [`accept`](Self::accept), and calls `f` with the new connection. The handshake parks on a fiber.
+    /// As [`accept`](Self::accept), and calls `f` with the new connection. The handshake parks on a fiber, if at all.
     pub fn accept_with<IO, F>(&self, io: IO, f: F) -> Accept<IO>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
@@ -80,7 +80,7 @@ where
     let made = Tls::server(Arc::clone(&config))
         .map(Into::into)
         .map_err(|error| Broken { error, output: FinalOutput::Alert(Vec::new()) });
-    made_with(acceptor, io, ahead, config.max_early_data_size, made, f)
+    made_with(acceptor, io, ahead, config.max_early_data_size, made, f).parking(&way)
 }
 
 fn made_with<IO>(
