@@ -13,7 +13,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Handle;
 
 use crate::support::{localhost, provider, server_config};
-use crate::world::{World, current_thread, exchange, multi_thread, until, wire, worlds, worlds_on};
+use crate::world::{
+    TIMEOUT, World, current_thread, exchange, multi_thread, until, wire, worlds, worlds_on,
+};
 
 /// A world whose server parks by replay.
 fn replay_world(ring: usize) -> World {
@@ -187,8 +189,8 @@ fn what_waits_before_the_flight_waits_on_the_task() {
             let resolver = resolve::server_certificate(async move |offer| {
                 assert_eq!((USER.get(), offer.server_name.as_deref()), (43, Some("localhost")));
                 let task = tokio::spawn(async move { certified });
-                tokio::time::sleep(Duration::from_nanos(1)).await;
-                task.await.ok()
+                // Has a timer, which the runtime must have, and does not wait for it.
+                tokio::time::timeout(TIMEOUT, task).await.unwrap().ok()
             });
             let provider = replayable(offload::key_exchange(provider()));
             let mut config = ServerConfig::builder_with_provider(Arc::new(provider))

@@ -1,7 +1,6 @@
 //! Hooks that enter a runtime while a shard processes their packet.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use job_core::{Pause, pause};
 use rustls::server::{ClientHello, ResolvesServerCert};
@@ -10,23 +9,23 @@ use ssl_async::task::{Shards, TlsAcceptor};
 use ssl_async::{Parking, resolve};
 use tokio::runtime::Handle;
 
-use crate::world::{current_thread, exchange, multi_thread, wire, world_on, worlds};
+use crate::world::{TIMEOUT, current_thread, exchange, multi_thread, wire, world_on, worlds};
 
-/// An `async` resolver that spawns a task and sleeps.
+/// An `async` resolver that spawns a task and has a timer.
 fn spawning_resolver(certified: Arc<CertifiedKey>) -> Arc<dyn ResolvesServerCert> {
     resolve::server_certificate(async move |offer| {
         assert_eq!(offer.server_name.as_deref(), Some("localhost"));
         let task = tokio::spawn(async move {
-            tokio::time::sleep(Duration::from_nanos(1)).await;
+            let yielded = tokio::time::timeout(TIMEOUT, tokio::task::yield_now());
+            yielded.await.expect("a turn of the runtime takes no minute");
             Some(certified)
         });
-        tokio::task::yield_now().await;
-        task.await.expect("the task ends")
+        tokio::time::timeout(TIMEOUT, task).await.ok()?.expect("the task ends")
     })
 }
 
 #[test]
-fn an_async_hook_spawns_on_the_runtime_of_its_task_and_sleeps() {
+fn an_async_hook_spawns_and_has_timers_on_the_runtime_of_its_task() {
     for runtime in [current_thread(), multi_thread()] {
         runtime.block_on(async {
             for world in worlds(4) {
