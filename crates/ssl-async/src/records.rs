@@ -5,7 +5,7 @@ const HEADER: usize = 5;
 
 /// The largest record: a header, 2^14 bytes of plaintext and the most that protection may add (RFC 8446, 5.2; RFC 5246,
 /// 6.2.3).
-const LARGEST_PAYLOAD: usize = (1 << 14) + 2048;
+const LARGEST_PAYLOAD: u16 = (1 << 14) + 2048;
 
 /// The fatal alert `internal_error`, as a record in the clear.
 pub(crate) const INTERNAL_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 80];
@@ -73,7 +73,7 @@ pub(crate) enum Mark {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Record {
     pub(crate) typ: Type,
-    payload: usize,
+    payload: u16,
 }
 
 impl Record {
@@ -93,9 +93,9 @@ impl Record {
 pub(crate) struct Records {
     header: [u8; HEADER],
     /// How many bytes of the header have arrived.
-    have: usize,
+    have: u8,
     /// The record whose payload is arriving, and how many bytes of it are missing.
-    inside: Option<(Record, usize)>,
+    inside: Option<(Record, u16)>,
     foreign: bool,
 }
 
@@ -106,16 +106,19 @@ impl Records {
             return (bytes.len(), None);
         }
         if let Some((record, left)) = self.inside {
-            if left > bytes.len() {
-                self.inside = Some((record, left - bytes.len()));
-                return (bytes.len(), None);
+            let n = bytes.len().min(usize::from(left));
+            let left = left - n as u16;
+            if left > 0 {
+                self.inside = Some((record, left));
+                return (n, None);
             }
             self.inside = None;
-            return (left, Some(Mark::Ends(record)));
+            return (n, Some(Mark::Ends(record)));
         }
-        let n = bytes.len().min(HEADER - self.have);
-        self.header[self.have..self.have + n].copy_from_slice(&bytes[..n]);
-        self.have += n;
+        let missing = &mut self.header[usize::from(self.have)..];
+        let n = bytes.len().min(missing.len());
+        missing[..n].copy_from_slice(&bytes[..n]);
+        self.have += n as u8;
         match self.parse() {
             Err(NotTls) => {
                 self.foreign = true;
@@ -131,14 +134,14 @@ impl Records {
     }
 
     fn parse(&self) -> Result<Option<Record>, NotTls> {
-        let seen = &self.header[..self.have];
+        let seen = &self.header[..usize::from(self.have)];
         let Some(&typ) = seen.first() else { return Ok(None) };
         let typ = Type::of(typ).ok_or(NotTls)?;
         if seen.get(1).is_some_and(|&major| major != 3) {
             return Err(NotTls);
         }
         let &[_, _, _, high, low] = seen else { return Ok(None) };
-        let payload = usize::from(u16::from_be_bytes([high, low]));
+        let payload = u16::from_be_bytes([high, low]);
         if payload > LARGEST_PAYLOAD || payload == 0 && typ != Type::ApplicationData {
             return Err(NotTls);
         }

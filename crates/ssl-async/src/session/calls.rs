@@ -78,7 +78,7 @@ impl<S: Read + Write> Ssl<S> {
             if taken.is_err()
                 && let Some(error) = self.progress.broken_by.take()
             {
-                return Err(self.fail(error));
+                return Err(self.fail(*error));
             }
             match taken {
                 Ok(n) => return Ok(Outcome::Ready(n)),
@@ -117,7 +117,7 @@ impl<S: Read + Write> Ssl<S> {
         let shut_down = self.progress.shut_down;
         // Nothing is sent over a broken connection; a caller that writes before it reads gets the error here.
         if let Some(error) = self.progress.broken_by.take() {
-            return Err(self.fail(error));
+            return Err(self.fail(*error));
         }
         let tls = ready!(self.tls());
         // The peer reads nothing behind our `close_notify`.

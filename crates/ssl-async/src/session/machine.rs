@@ -185,7 +185,7 @@ impl<S: Read + Write> Ssl<S> {
         {
             // Good data came before the bad: it is read first.
             let _unsent = tls.flush(&mut self.io);
-            self.progress.broken_by = Some(SslError::Tls(broken.error));
+            self.progress.broken_by = Some(Box::new(SslError::Tls(broken.error)));
             if let FinalOutput::Connection(tls) = broken.output {
                 self.state = State::Idle(tls);
             }
@@ -211,7 +211,7 @@ impl<S: Read + Write> Ssl<S> {
                 self.state = State::Failed(error.clone());
                 return error;
             }
-            State::SendingAlert(alert, _) => return self.end_with(alert, Report::AtOnce),
+            State::SendingAlert(alert, _) => return self.end_with(*alert, Report::AtOnce),
             State::Idle(tls) => output_of_abandoned(tls),
             State::Replaying(mut replay) | State::Parked(Parked::Replay(mut replay)) => {
                 let unsent = mem::take(replay.output());
@@ -239,7 +239,7 @@ impl<S: Read + Write> Ssl<S> {
         let error = alert.error.clone();
         self.state = match alert.send(self.id, &mut self.io, &mut self.ahead) {
             true => State::Failed(error.clone()),
-            false => State::SendingAlert(alert, report),
+            false => State::SendingAlert(Box::new(alert), report),
         };
         error
     }
@@ -251,7 +251,8 @@ impl<S: Read + Write> Ssl<S> {
             return Ok(Some(records));
         }
         let error = match (self.progress.unsendable.take(), next) {
-            (Some(error), _) | (None, Ok(Next::End(error))) => error,
+            (Some(error), _) => *error,
+            (None, Ok(Next::End(error))) => error,
             (None, _would_block) => return Ok(None),
         };
         Err(self.fail(error))
@@ -304,7 +305,7 @@ impl<S: Read + Write> Ssl<S> {
         let handshaking = tls.is_handshaking();
         progress.answered |= tls.wants_write() && !tls.awaits_second_hello();
         if let Some(error) = progress.unsendable.take_if(|_| !handshaking) {
-            return Err(self.fail(error));
+            return Err(self.fail(*error));
         }
         if progress.unsendable.is_some() {
             return Ok(true);
@@ -316,7 +317,7 @@ impl<S: Read + Write> Ssl<S> {
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
             Err(error) if handshaking => {
-                progress.unsendable = Some(error.into());
+                progress.unsendable = Some(Box::new(error.into()));
                 Ok(true)
             }
             Err(error) => Err(self.fail(error.into())),

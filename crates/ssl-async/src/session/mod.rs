@@ -80,9 +80,9 @@ struct Progress {
     /// Our `close_notify` was queued.
     shut_down: bool,
     /// Writing failed during the handshake. Reported once the peer's bytes are processed.
-    unsendable: Option<SslError>,
+    unsendable: Option<Box<SslError>>,
     /// The error that broke the connection, while there is still plaintext from before it.
-    broken_by: Option<SslError>,
+    broken_by: Option<Box<SslError>>,
 }
 
 /// Makes a session `!Send`. The pool and the job would do that too, but their names would not tell the reader of the

@@ -115,7 +115,7 @@ impl<S: Read + Write> Ssl<S> {
             Ok(()) => true,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => false,
             Err(error) => {
-                self.progress.unsendable = Some(error.into());
+                self.progress.unsendable = Some(Box::new(error.into()));
                 true
             }
         }

@@ -22,7 +22,7 @@ pub(super) enum State {
     /// In a packet that has no job yet.
     Unstarted(Work),
     /// Lost, with records to the peer that have not all left.
-    SendingAlert(FinalAlert, Report),
+    SendingAlert(Box<FinalAlert>, Report),
     /// Lost.
     Failed(SslError),
 }
@@ -95,7 +95,8 @@ impl Origin {
                 Some(State::Replaying(Box::new(Replay::new(config, *only, exchange.clone()))))
             }
             Self::Server(_, ParkingWay::Refused(why)) if async_mode => {
-                Some(State::SendingAlert(needs_fiber(Arc::clone(why)), Report::WhenSent))
+                let end = needs_fiber(Arc::clone(why));
+                Some(State::SendingAlert(Box::new(end), Report::WhenSent))
             }
             Self::Server(..) | Self::Client(..) => None,
         }
