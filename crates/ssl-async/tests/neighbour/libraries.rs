@@ -143,25 +143,33 @@ by_its_names!(
     ssl_async::task::compat
 );
 
-/// This crate, with handshakes on fibers.
-pub(crate) struct OnFiber;
-/// This crate, with handshakes by replay.
-pub(crate) struct ByReplay;
+/// This crate: by replay, or on fibers.
+pub(crate) struct Ours<const REPLAY: bool>;
+pub(crate) type OnFiber = Ours<false>;
+pub(crate) type ByReplay = Ours<true>;
 
-impl Library for OnFiber {
-    const NAME: &'static str = "ssl-async on a fiber";
+impl<const REPLAY: bool> Ours<REPLAY> {
+    fn acceptor(config: Arc<ServerConfig>) -> task::TlsAcceptor {
+        let parking = if REPLAY { Parking::Auto } else { Parking::Fiber };
+        task::TlsAcceptor::from(config).parking(parking)
+    }
+}
+
+impl<const REPLAY: bool> Library for Ours<REPLAY> {
+    const NAME: &'static str = if REPLAY { "ssl-async by replay" } else { "ssl-async on a fiber" };
     type Stream = task::TlsStream<DuplexStream>;
 
     fn provider() -> CryptoProvider {
-        aws_lc_rs::default_provider()
+        let provider = aws_lc_rs::default_provider();
+        if REPLAY { replayable(provider) } else { provider }
     }
 
     async fn accept(config: Arc<ServerConfig>, io: DuplexStream) -> io::Result<Self::Stream> {
-        Ok(acceptor(config, Parking::Fiber).accept(io).await?)
+        Ok(Self::acceptor(config).accept(io).await?)
     }
 
     async fn connect(config: Arc<ClientConfig>, io: DuplexStream) -> io::Result<Self::Stream> {
-        connect(config, io).await
+        Ok(task::TlsConnector::from(config).connect(localhost(), io).await?)
     }
 
     async fn connect_early(
@@ -169,147 +177,50 @@ impl Library for OnFiber {
         io: DuplexStream,
         data: &[u8],
     ) -> io::Result<Self::Stream> {
-        connect_early(config, io, data).await
+        Ok(task::TlsConnector::from(config).connect(localhost(), io).early_data(data).await?)
     }
 
     async fn gives_the_transport_back(config: Arc<ServerConfig>, io: DuplexStream) -> bool {
-        gives_the_transport_back(acceptor(config, Parking::Fiber), io).await
+        match Self::acceptor(config).accept(io).into_fallible().await {
+            Ok(_) => false,
+            Err((_, mut io)) => io.write_all(b"still here").await.is_ok(),
+        }
     }
 
     async fn read_hello(
         io: DuplexStream,
         config: Arc<ServerConfig>,
     ) -> io::Result<(Option<String>, Self::Stream)> {
-        read_hello(acceptor(config, Parking::Fiber), io).await
+        let start = task::StartHandshake::read(io).await?;
+        let name = start.client_hello().server_name().map(str::to_owned);
+        Ok((name, start.accept(&Self::acceptor(config)).await?))
     }
 
-    async fn behind_a_refused_hello(io: DuplexStream) -> Vec<u8> {
-        behind_a_refused_hello(io).await
-    }
-
-    async fn behind(stream: Self::Stream, len: usize) -> io::Result<Vec<u8>> {
-        behind(stream, len).await
-    }
-
-    fn early_data(stream: &mut Self::Stream) -> Vec<u8> {
-        early_data(stream)
-    }
-
-    fn alpn(stream: &Self::Stream) -> Option<Vec<u8>> {
-        alpn(stream)
-    }
-}
-
-impl Library for ByReplay {
-    const NAME: &'static str = "ssl-async by replay";
-    type Stream = task::TlsStream<DuplexStream>;
-
-    fn provider() -> CryptoProvider {
-        replayable(aws_lc_rs::default_provider())
-    }
-
-    async fn accept(config: Arc<ServerConfig>, io: DuplexStream) -> io::Result<Self::Stream> {
-        Ok(acceptor(config, Parking::Auto).accept(io).await?)
-    }
-
-    async fn connect(config: Arc<ClientConfig>, io: DuplexStream) -> io::Result<Self::Stream> {
-        connect(config, io).await
-    }
-
-    async fn connect_early(
-        config: Arc<ClientConfig>,
-        io: DuplexStream,
-        data: &[u8],
-    ) -> io::Result<Self::Stream> {
-        connect_early(config, io, data).await
-    }
-
-    async fn gives_the_transport_back(config: Arc<ServerConfig>, io: DuplexStream) -> bool {
-        gives_the_transport_back(acceptor(config, Parking::Auto), io).await
-    }
-
-    async fn read_hello(
-        io: DuplexStream,
-        config: Arc<ServerConfig>,
-    ) -> io::Result<(Option<String>, Self::Stream)> {
-        read_hello(acceptor(config, Parking::Auto), io).await
-    }
-
-    async fn behind_a_refused_hello(io: DuplexStream) -> Vec<u8> {
-        behind_a_refused_hello(io).await
+    async fn behind_a_refused_hello(mut io: DuplexStream) -> Vec<u8> {
+        assert!(task::StartHandshake::read(&mut io).await.is_err());
+        let mut left = Vec::new();
+        io.read_to_end(&mut left).await.unwrap();
+        left
     }
 
     async fn behind(stream: Self::Stream, len: usize) -> io::Result<Vec<u8>> {
-        behind(stream, len).await
+        let mut bytes = vec![0; len];
+        stream.into_inner().0.read_exact(&mut bytes).await?;
+        Ok(bytes)
     }
 
     fn early_data(stream: &mut Self::Stream) -> Vec<u8> {
-        early_data(stream)
+        let (mut bytes, mut buffer) = (Vec::new(), [0; 256]);
+        while let Ok(len @ 1..) = stream.read_early_data(&mut buffer) {
+            bytes.extend_from_slice(&buffer[..len]);
+        }
+        bytes
     }
 
     fn alpn(stream: &Self::Stream) -> Option<Vec<u8>> {
-        alpn(stream)
+        let connection: &Connection = stream.get_ref().1;
+        connection.alpn_protocol().map(<[u8]>::to_vec)
     }
-}
-
-fn acceptor(config: Arc<ServerConfig>, parking: Parking) -> task::TlsAcceptor {
-    task::TlsAcceptor::from(config).parking(parking)
-}
-
-type OurStream = task::TlsStream<DuplexStream>;
-
-async fn connect(config: Arc<ClientConfig>, io: DuplexStream) -> io::Result<OurStream> {
-    Ok(task::TlsConnector::from(config).connect(localhost(), io).await?)
-}
-
-async fn connect_early(
-    config: Arc<ClientConfig>,
-    io: DuplexStream,
-    data: &[u8],
-) -> io::Result<OurStream> {
-    Ok(task::TlsConnector::from(config).connect(localhost(), io).early_data(data).await?)
-}
-
-async fn gives_the_transport_back(acceptor: task::TlsAcceptor, io: DuplexStream) -> bool {
-    match acceptor.accept(io).into_fallible().await {
-        Ok(_) => false,
-        Err((_, mut io)) => io.write_all(b"still here").await.is_ok(),
-    }
-}
-
-async fn read_hello(
-    acceptor: task::TlsAcceptor,
-    io: DuplexStream,
-) -> io::Result<(Option<String>, OurStream)> {
-    let start = task::StartHandshake::read(io).await?;
-    let name = start.client_hello().server_name().map(str::to_owned);
-    Ok((name, start.accept(&acceptor).await?))
-}
-
-async fn behind_a_refused_hello(mut io: DuplexStream) -> Vec<u8> {
-    assert!(task::StartHandshake::read(&mut io).await.is_err());
-    let mut left = Vec::new();
-    io.read_to_end(&mut left).await.unwrap();
-    left
-}
-
-async fn behind(stream: OurStream, len: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; len];
-    stream.into_inner().0.read_exact(&mut bytes).await?;
-    Ok(bytes)
-}
-
-fn early_data(stream: &mut OurStream) -> Vec<u8> {
-    let (mut bytes, mut buffer) = (Vec::new(), [0; 256]);
-    while let Ok(len @ 1..) = stream.read_early_data(&mut buffer) {
-        bytes.extend_from_slice(&buffer[..len]);
-    }
-    bytes
-}
-
-fn alpn(stream: &OurStream) -> Option<Vec<u8>> {
-    let connection: &Connection = stream.get_ref().1;
-    connection.alpn_protocol().map(<[u8]>::to_vec)
 }
 
 pub(crate) fn localhost() -> ServerName<'static> {

@@ -88,6 +88,14 @@ fn a_connection_that_a_closure_has_seen_needs_no_shard_either() {
                 let server = acceptor.accept_with(ours, |tls| tls.set_buffer_limit(None));
                 let (server, client) = tokio::join!(server, connector.connect(localhost(), theirs));
                 assert_eq!((server.is_ok(), client.is_ok()), (at_once, at_once));
+
+                let (ours, theirs) = wire();
+                let server = async {
+                    let hello = compat::LazyConfigAcceptor::new(Default::default(), ours).await?;
+                    hello.accept(&acceptor).await
+                };
+                let (server, client) = tokio::join!(server, connector.connect(localhost(), theirs));
+                assert_eq!((server.is_ok(), client.is_ok()), (at_once, at_once));
             }
             assert_no_job(&world).await;
         }

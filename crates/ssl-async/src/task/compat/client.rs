@@ -282,35 +282,7 @@ impl Early {
     }
 }
 
-impl<IO> TlsStream<IO> {
-    /// The transport and the connection.
-    pub fn get_ref(&self) -> (&IO, &ClientConnection) {
-        match self.stream.get_ref() {
-            (io, Connection::Client(connection)) => (io, connection),
-            _ => unreachable!("a client's stream has a client's connection"),
-        }
-    }
-
-    /// As [`get_ref`](Self::get_ref), mutable.
-    pub fn get_mut(&mut self) -> (&mut IO, &mut ClientConnection) {
-        match self.stream.get_mut() {
-            (io, Connection::Client(connection)) => (io, connection),
-            _ => unreachable!("a client's stream has a client's connection"),
-        }
-    }
-
-    /// Splits the stream into its transport and its connection, which has what was read and not processed: at most 32 KiB
-    /// of it, because rustls takes no more before its plaintext is read. A peer may have sent more right behind its
-    /// `Finished`. Nothing is lost if the stream is made a [`task::TlsStream`] first, or was read from before.
-    pub fn into_inner(self) -> (IO, ClientConnection) {
-        let (rewind, connection) = self.stream.into_inner();
-        let (io, unread) = rewind.into_parts();
-        match given_back(connection, &unread) {
-            Connection::Client(connection) => (io, connection),
-            Connection::Server(_) => unreachable!("a client's stream has a client's connection"),
-        }
-    }
-}
+parts!(TlsStream.stream, Client, ClientConnection);
 
 /// Flush a stream that sends early data first: otherwise what the server does not take of it is not sent again.
 impl<IO> From<TlsStream<IO>> for task::TlsStream<IO> {

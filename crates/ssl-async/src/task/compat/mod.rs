@@ -36,6 +36,7 @@
 //!   transport without them.
 //! - [`LazyConfigAcceptor::new`] wants an `Acceptor` that has read nothing. With one that has, use
 //!   [`StartHandshake::from_parts`], whose handshakes park on a fiber.
+//! - [`StartHandshake::accept`] is not tokio-rustls's: it goes on with an acceptor that you keep, with its parking and deadline.
 //! - A server's connection that a closure has seen (`accept_with`, `into_stream_with`) parks on a fiber, not by replay. The
 //!   closure sees it before the hello.
 //! - A client's connection that is made on the spot (`connect_with`, `early_data(true)`) makes its key share there. One that
@@ -94,6 +95,42 @@ macro_rules! delegate {
 
             fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
                 match self.get_mut() { $($variant(stream) => Pin::new(stream).poll_shutdown(cx)),+ }
+            }
+        }
+    };
+}
+
+/// Implements the parts of a stream of one side, whose stream within has a connection of that side.
+macro_rules! parts {
+    ($stream:ident.$within:tt, $side:ident, $connection:ty) => {
+        impl<IO> $stream<IO> {
+            /// The transport and the connection.
+            pub fn get_ref(&self) -> (&IO, &$connection) {
+                match self.$within.get_ref() {
+                    (io, Connection::$side(connection)) => (io, connection),
+                    _ => unreachable!("a stream has a connection of its side"),
+                }
+            }
+
+            /// As [`get_ref`](Self::get_ref), mutable.
+            pub fn get_mut(&mut self) -> (&mut IO, &mut $connection) {
+                match self.$within.get_mut() {
+                    (io, Connection::$side(connection)) => (io, connection),
+                    _ => unreachable!("a stream has a connection of its side"),
+                }
+            }
+
+            /// Splits the stream into its transport and its connection, which has what was read and not processed: at most
+            /// 32 KiB of it, because rustls takes no more before its plaintext is read, and nothing behind `close_notify`. A
+            /// peer may have sent more right behind its `Finished`. To lose nothing, make the stream a
+            /// [`task::TlsStream`](crate::task::TlsStream) first, whose `into_inner` gives it back with the transport.
+            pub fn into_inner(self) -> (IO, $connection) {
+                let (rewind, connection) = self.$within.into_inner();
+                let (io, unread) = rewind.into_parts();
+                match given_back(connection, &unread) {
+                    Connection::$side(connection) => (io, connection),
+                    _ => unreachable!("a stream has a connection of its side"),
+                }
             }
         }
     };

@@ -223,12 +223,20 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> StartHandshake<IO> {
 
     /// Makes the future of the rest of the handshake.
     pub fn into_stream(self, config: Arc<ServerConfig>) -> Accept<IO> {
-        let Self { hello, ahead, io } = self;
-        let acceptor = task::TlsAcceptor::remembering(config);
+        self.accept(&TlsAcceptor::from(config))
+    }
+
+    /// As [`into_stream`](Self::into_stream), with an acceptor that is kept: its configuration is prepared once, and its
+    /// parking and its deadline hold.
+    pub fn accept(self, acceptor: &TlsAcceptor) -> Accept<IO> {
+        let (Self { hello, ahead, io }, TlsAcceptor(acceptor)) = (self, acceptor);
         let (config, way) = acceptor.way();
-        let (hello, way) = match hello {
-            Beginning::Read(hello) => (hello, way),
-            Beginning::Given(accepted) => (Hello::given(accepted), ParkingWay::Fiber),
+        let (hello, way) = match (hello, way) {
+            (Beginning::Read(hello), way) => (hello, way),
+            (Beginning::Given(accepted), ParkingWay::Never) => {
+                (Hello::given(accepted), ParkingWay::Never)
+            }
+            (Beginning::Given(accepted), _) => (Hello::given(accepted), ParkingWay::Fiber),
         };
         let options = acceptor.options().clone();
         Accept(task::Accept(Handshake::after_hello(io, ahead, options, config, way, hello)))
@@ -269,36 +277,7 @@ impl<IO> core::fmt::Debug for StartHandshake<IO> {
 #[derive(Debug)]
 pub struct TlsStream<IO>(task::TlsStream<IO>);
 
-impl<IO> TlsStream<IO> {
-    /// The transport and the connection.
-    pub fn get_ref(&self) -> (&IO, &ServerConnection) {
-        match self.0.get_ref() {
-            (io, Connection::Server(connection)) => (io, connection),
-            _ => unreachable!("a server's stream has a server's connection"),
-        }
-    }
-
-    /// As [`get_ref`](Self::get_ref), mutable.
-    pub fn get_mut(&mut self) -> (&mut IO, &mut ServerConnection) {
-        match self.0.get_mut() {
-            (io, Connection::Server(connection)) => (io, connection),
-            _ => unreachable!("a server's stream has a server's connection"),
-        }
-    }
-
-    /// Splits the stream into its transport and its connection, which has what was read and not processed: at most 32 KiB
-    /// of it, because rustls takes no more before its plaintext is read, and nothing behind `close_notify`. A peer may have
-    /// sent more right behind its `Finished`. To lose nothing, make the stream a [`task::TlsStream`] first, whose `into_inner`
-    /// gives it back with the transport.
-    pub fn into_inner(self) -> (IO, ServerConnection) {
-        let (rewind, connection) = self.0.into_inner();
-        let (io, unread) = rewind.into_parts();
-        match given_back(connection, &unread) {
-            Connection::Server(connection) => (io, connection),
-            Connection::Client(_) => unreachable!("a server's stream has a server's connection"),
-        }
-    }
-}
+parts!(TlsStream.0, Server, ServerConnection);
 
 impl<IO> From<TlsStream<IO>> for task::TlsStream<IO> {
     fn from(stream: TlsStream<IO>) -> Self {
