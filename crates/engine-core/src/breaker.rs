@@ -144,8 +144,7 @@ enum Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Probe {
     since: Duration,
-    /// Known once the device or the queue before it has it.
-    request: Option<RequestId>,
+    request: RequestId,
 }
 
 impl Breaker {
@@ -162,8 +161,8 @@ impl Breaker {
         }
     }
 
-    /// Whether the device may get one more request. Half-open, a yes makes that request the probe.
-    pub(crate) fn admit(&mut self, now: Duration) -> bool {
+    /// Whether the device may get one more request, this one. Half-open, a yes makes it the probe.
+    pub(crate) fn admit(&mut self, now: Duration, request: RequestId) -> bool {
         match self.phase {
             Phase::Closed { .. } => true,
             Phase::Open { until } if now < until => false,
@@ -173,39 +172,21 @@ impl Breaker {
                 false
             }
             Phase::Open { .. } | Phase::HalfOpen { .. } => {
-                self.phase = Phase::HalfOpen { probe: Some(Probe { since: now, request: None }) };
+                self.phase = Phase::HalfOpen { probe: Some(Probe { since: now, request }) };
                 true
             }
         }
     }
 
-    /// Since when the device has its probe.
-    pub(crate) const fn probe(&self) -> Option<Duration> {
-        match self.phase {
-            Phase::HalfOpen { probe: Some(probe) } => Some(probe.since),
-            Phase::HalfOpen { probe: None } | Phase::Closed { .. } | Phase::Open { .. } => None,
-        }
+    /// Whether this request is the one that tries the device.
+    pub(crate) fn is_probe(&self, request: RequestId) -> bool {
+        matches!(self.phase, Phase::HalfOpen { probe: Some(probe) } if probe.request == request)
     }
 
-    /// The request that became the probe at `since` never went to the device: another may be the probe at once.
-    pub(crate) fn release_probe(&mut self, since: Duration) {
-        if self.probe() == Some(since) {
-            self.phase = Phase::HalfOpen { probe: None };
-        }
-    }
-
-    /// The device or the queue before it has the request that became the probe at `since`: this one.
-    pub(crate) fn name_probe(&mut self, since: Duration, request: RequestId) {
-        if self.probe() == Some(since) {
-            self.phase = Phase::HalfOpen { probe: Some(Probe { since, request: Some(request) }) };
-        }
-    }
-
-    /// This request is over, and no answer of the device's will be told here. If it was the probe, another may be at once.
+    /// No answer to this request will be told here: the device never got it, or has answered when it was over. If it was the
+    /// probe, another may be at once.
     pub(crate) fn forget_probe(&mut self, request: RequestId) {
-        if let Phase::HalfOpen { probe: Some(probe) } = self.phase
-            && probe.request == Some(request)
-        {
+        if self.is_probe(request) {
             self.phase = Phase::HalfOpen { probe: None };
         }
     }
@@ -368,11 +349,11 @@ mod tests {
         assert!(!breaker.handle_failure(at(1), 1));
         assert!(!breaker.handle_failure(at(1), 1));
         assert!(breaker.handle_failure(at(1), 1));
-        assert!(!breaker.admit(at(10)));
+        assert!(!breaker.admit(at(10), RequestId(1)));
         breaker.handle_success(1); // of a request from before
         assert_eq!(breaker.state(at(10)), BreakerState::Open);
-        assert!(breaker.admit(at(11)), "the probe");
-        assert!(!breaker.admit(at(11)), "one at a time");
+        assert!(breaker.admit(at(11), RequestId(1)), "the probe");
+        assert!(!breaker.admit(at(11), RequestId(1)), "one at a time");
         breaker.handle_success(1);
         assert_eq!(breaker.state(at(11)), BreakerState::Closed);
     }
@@ -381,41 +362,28 @@ mod tests {
     fn a_probe_that_fails_opens_it_again_and_one_without_an_answer_is_followed_by_another() {
         let mut breaker = breaker(1);
         assert!(breaker.handle_failure(at(0), 1));
-        assert!(breaker.admit(at(10)));
+        assert!(breaker.admit(at(10), RequestId(1)));
         assert!(breaker.handle_failure(at(12), 1));
-        assert!(!breaker.admit(at(21)));
-        assert!(breaker.admit(at(22)));
-        assert!(!breaker.admit(at(31)));
-        assert!(breaker.admit(at(32)), "the probe has not answered");
+        assert!(!breaker.admit(at(21), RequestId(1)));
+        assert!(breaker.admit(at(22), RequestId(1)));
+        assert!(!breaker.admit(at(31), RequestId(1)));
+        assert!(breaker.admit(at(32), RequestId(1)), "the probe has not answered");
     }
 
     #[test]
-    fn a_probe_that_never_went_to_the_device_is_followed_by_another_at_once() {
+    fn a_probe_that_is_over_is_followed_by_another_at_once() {
         let mut breaker = breaker(1);
         assert!(breaker.handle_failure(at(0), 1));
-        assert!(breaker.admit(at(10)));
-        breaker.release_probe(at(10));
-        assert!(breaker.admit(at(11)));
-        breaker.release_probe(at(10)); // of the probe before
-        assert!(!breaker.admit(at(12)), "one at a time");
-        breaker.handle_success(1);
-        breaker.release_probe(at(11));
-        assert_eq!(breaker.state(at(12)), BreakerState::Closed);
-    }
-
-    #[test]
-    fn a_probe_whose_request_is_over_is_followed_by_another_at_once() {
-        let mut breaker = breaker(1);
-        assert!(breaker.handle_failure(at(0), 1));
-        assert!(breaker.admit(at(10)));
-        breaker.name_probe(at(10), RequestId(1));
+        assert!(breaker.admit(at(10), RequestId(1)));
         breaker.forget_probe(RequestId(2)); // which is not the probe
-        assert!(!breaker.admit(at(11)), "one at a time");
+        assert!(!breaker.admit(at(11), RequestId(2)), "one at a time");
         breaker.forget_probe(RequestId(1));
-        assert!(breaker.admit(at(11)));
-        breaker.name_probe(at(10), RequestId(1)); // too late
-        breaker.forget_probe(RequestId(1));
-        assert!(!breaker.admit(at(12)), "one at a time");
+        assert!(breaker.admit(at(11), RequestId(3)));
+        breaker.forget_probe(RequestId(1)); // the probe before
+        assert!(!breaker.admit(at(12), RequestId(4)), "one at a time");
+        breaker.handle_success(1);
+        breaker.forget_probe(RequestId(3));
+        assert_eq!(breaker.state(at(12)), BreakerState::Closed);
     }
 
     #[test]
@@ -424,9 +392,9 @@ mod tests {
         assert!(!(0..10_000).any(|_| breaker.handle_failure(at(0), 1)));
         assert!(!(0..10_000).any(|_| breaker.handle_busy(at(0), 1)));
         assert!(breaker.handle_health(at(0), false));
-        assert!(breaker.admit(at(10)), "the probe");
+        assert!(breaker.admit(at(10), RequestId(1)), "the probe");
         assert!(breaker.handle_failure(at(10), 1));
-        assert!(breaker.admit(at(20)), "the probe");
+        assert!(breaker.admit(at(20), RequestId(1)), "the probe");
         breaker.handle_success(1);
         assert!(!breaker.handle_failure(at(20), 1));
     }
@@ -437,7 +405,7 @@ mod tests {
         assert!(!breaker.handle_busy(at(0), 1));
         assert!(breaker.handle_busy(at(0), 1));
         assert!(!breaker.handle_busy(at(1), 1), "open before");
-        assert!(breaker.admit(at(10)));
+        assert!(breaker.admit(at(10), RequestId(1)));
         assert!(!breaker.handle_busy(at(10), 1));
         assert_eq!(breaker.state(at(10)), BreakerState::Closed);
     }
@@ -462,7 +430,7 @@ mod tests {
             breaker.handle_failure(at(1), 1)
         });
         assert!(tripped);
-        assert!(breaker.admit(at(11)), "the probe");
+        assert!(breaker.admit(at(11), RequestId(1)), "the probe");
         breaker.handle_success(1);
         assert!(!breaker.handle_failure(at(12), 1), "it begins anew");
     }
@@ -476,12 +444,12 @@ mod tests {
         let failures = (1..).find(|_| breaker.handle_failure(at(0), 1));
         assert_eq!(failures, Some(8));
         // With one request at a time.
-        assert!(breaker.admit(at(11)), "the probe");
+        assert!(breaker.admit(at(11), RequestId(1)), "the probe");
         breaker.handle_success(1);
         let failures = (1..).find(|_| breaker.handle_failure(at(12), 1));
         assert_eq!(failures, Some(9));
         // Half of the requests fail, and no row is long.
-        assert!(breaker.admit(at(23)), "the probe");
+        assert!(breaker.admit(at(23), RequestId(1)), "the probe");
         breaker.handle_success(100);
         let failures = (1..).find(|_| {
             breaker.handle_success(100);
@@ -505,31 +473,40 @@ mod tests {
         assert!(!breaker.handle_health(at(0), true));
         assert!(breaker.handle_health(at(1), false));
         assert!(!breaker.handle_health(at(9), false));
-        assert!(!breaker.admit(at(18)), "ten seconds from the last time it was found dead");
+        assert!(
+            !breaker.admit(at(18), RequestId(1)),
+            "ten seconds from the last time it was found dead"
+        );
         assert!(!breaker.handle_health(at(18), true));
-        assert!(breaker.admit(at(19)));
+        assert!(breaker.admit(at(19), RequestId(1)));
     }
 
     proptest! {
         /// An open breaker admits no request before its pause is over, and always one after.
         #[test]
         fn an_open_breaker_admits_no_request_and_no_breaker_stays_open_for_ever(
-            events in prop::collection::vec((0u8..9, 0u64..15, 1usize..9), 1..80), failures in 1u32..4, by_share: bool,
+            events in prop::collection::vec((0u8..7, 0u64..15, 1usize..9), 1..80), failures in 1u32..4, by_share: bool,
         ) {
             let mut breaker = breaker(failures);
             if by_share {
                 breaker.policy = breaker.policy.failed_share(50, failures);
             }
-            let (mut now, mut opened) = (at(0), None);
-            for (event, later, held) in events {
+            let (mut now, mut opened, mut probe) = (at(0), None, None);
+            for (n, (event, later, held)) in (0u64..).zip(events) {
                 now += at(later);
                 let tripped = match event {
                     0 => {
-                        let admitted = breaker.admit(now);
+                        let admitted = breaker.admit(now, RequestId(n));
                         if opened.is_some_and(|opened| now < opened + PAUSE) {
                             prop_assert!(!admitted);
                         } else if opened.take().is_some() {
                             prop_assert!(admitted, "the pause is over");
+                        }
+                        // One at a time, unless it is over or has had its time; and then another at once.
+                        if breaker.state(now) == BreakerState::HalfOpen {
+                            let may = probe.is_none_or(|(_, since)| now >= since + PAUSE);
+                            prop_assert_eq!(admitted, may);
+                            probe = if may { Some((n, now)) } else { probe };
                         }
                         false
                     }
@@ -544,15 +521,10 @@ mod tests {
                     }
                     4 => breaker.handle_busy(now, held),
                     5 => {
-                        breaker.probe().into_iter().for_each(|since| breaker.release_probe(since));
-                        false
-                    }
-                    6 => {
-                        breaker.probe().into_iter().for_each(|since| breaker.name_probe(since, RequestId(9)));
-                        false
-                    }
-                    7 => {
-                        breaker.forget_probe(RequestId(9));
+                        // One of the last requests is over.
+                        let over = n.saturating_sub(held as u64 - 1);
+                        breaker.forget_probe(RequestId(over));
+                        probe.take_if(|(request, _)| *request == over);
                         false
                     }
                     _ => breaker.handle_health(now, true),
@@ -561,8 +533,13 @@ mod tests {
                     prop_assert_eq!(breaker.state(now), BreakerState::Open);
                     opened = Some(now);
                 }
+                if breaker.state(now) != BreakerState::HalfOpen {
+                    probe = None;
+                }
+                let n_probes = (0..=n).filter(|n| breaker.is_probe(RequestId(*n))).count();
+                prop_assert_eq!(n_probes, usize::from(probe.is_some()));
             }
-            prop_assert!(breaker.admit(now + 2 * PAUSE));
+            prop_assert!(breaker.admit(now + 2 * PAUSE, RequestId(1)));
             prop_assert_eq!(breaker.failed, breaker.calls.iter().filter(|failed| **failed).count());
         }
     }

@@ -142,22 +142,31 @@ impl<W: Work> DeviceQueue<W> {
         self.waiting.load(Ordering::Acquire) > 0
     }
 
-    /// The breaker's leave to give the device one more request. `None` if it is not to have one.
-    pub(crate) fn admit(&self) -> Option<Admission<'_>> {
-        Admission::ask(self.breaker.as_ref(), self.meter.now())
+    /// The breaker's leave to give the device this request. `None` if it is not to have it.
+    pub(crate) fn admit(&self, request: RequestId) -> Option<Admission<'_>> {
+        Admission::ask(self.breaker.as_ref(), self.meter.now(), request)
     }
 
-    /// The device or the backlog has this request. If it is the breaker's probe, the breaker knows it by now, also when the
-    /// request was over before.
-    pub(crate) fn spend(&self, admission: Admission<'_>, state: &RequestState<W>) {
-        admission.spend(state.id);
-        if self.is_over(state) {
-            self.forget_probe(state.id);
+    /// The device has answered a request that was over, which says nothing of the device.
+    pub(crate) fn handle_late_answer(&self, request: RequestId) {
+        self.forget_probe(request);
+    }
+
+    /// A request has left the backlog, itself, its owner or its permit, and the device never gets it. Every such request comes
+    /// through here, but those of a breaker that is open, which has no probe. Returns the work.
+    fn leave_undelivered(
+        &self,
+        id: RequestId,
+        left: Option<Waiting<Request<W>, Arc<RequestState<W>>>>,
+    ) -> Option<Foreign<W>> {
+        self.forget_probe(id);
+        match left {
+            Some(Waiting::Request(request)) => request.into_work(),
+            Some(Waiting::Owner(_)) | None => None,
         }
     }
 
-    /// No answer to this request will be told to the breaker: the device never got it, or answered when it was over.
-    pub(crate) fn forget_probe(&self, request: RequestId) {
+    fn forget_probe(&self, request: RequestId) {
         if let Some(breaker) = &self.breaker {
             lock(breaker).forget_probe(request);
         }
@@ -259,7 +268,7 @@ impl<W: Work> DeviceQueue<W> {
             Ok(replaced) => replaced == Replaced::Permit,
             // Its operation is over, or belongs to the standby by now.
             Err(request) => {
-                drop(request.into_work());
+                drop(self.leave_undelivered(id, Some(Waiting::Request(request))));
                 false
             }
         }
@@ -290,7 +299,9 @@ impl<W: Work> DeviceQueue<W> {
     /// Drops all that wait for their next attempt.
     pub(crate) fn drop_postponed(&self) {
         let postponed = self.lock().take_later();
-        postponed.into_iter().for_each(|request| drop(request.into_work()));
+        for request in postponed {
+            drop(self.leave_undelivered(request.id(), Some(Waiting::Request(request))));
+        }
     }
 
     /// Takes a request or its permit out of the backlog; not a request that is being submitted. True if the queue needs a
@@ -298,20 +309,18 @@ impl<W: Work> DeviceQueue<W> {
     #[must_use = "the queue may need a pump"]
     pub(crate) fn withdraw(&self, id: RequestId) -> bool {
         let Some(withdrawn) = self.update(|backlog| backlog.withdraw(id)) else { return false };
-        self.forget_probe(id);
-        match withdrawn {
-            Withdrawn::Waiting(Waiting::Request(request)) => drop(request.into_work()),
-            Withdrawn::Permit => return true,
-            Withdrawn::Waiting(Waiting::Owner(_)) => {}
-        }
-        false
+        let (left, was_permit) = match withdrawn {
+            Withdrawn::Waiting(waiting) => (Some(waiting), false),
+            Withdrawn::Permit => (None, true),
+        };
+        drop(self.leave_undelivered(id, left));
+        was_permit
     }
 
     /// Takes a request that waits for its work. Not one that its owner keeps: the job will still submit that.
     pub(crate) fn take_work(&self, id: RequestId) -> Option<Foreign<W>> {
         let request = self.update(|backlog| backlog.withdraw_request(id))?;
-        self.forget_probe(id);
-        request.into_work()
+        self.leave_undelivered(id, Some(Waiting::Request(request)))
     }
 
     /// Whether a request waits here, for room or for its next attempt, or has a permit.
@@ -421,8 +430,7 @@ impl<W: Work> DeviceQueue<W> {
     fn submit_next(&self, position: Position, request: Request<W>, pumped: &mut Pumped<W>) -> bool {
         if self.is_over(request.state()) {
             self.update(|backlog| backlog.done(position));
-            self.forget_probe(request.id());
-            drop(request.into_work());
+            drop(self.leave_undelivered(request.id(), Some(Waiting::Request(request))));
             return true;
         }
         if self.is_shut_off() {
@@ -528,10 +536,7 @@ impl<W: Work> DeviceQueue<W> {
             None
         });
         if let Some((id, waiting)) = over {
-            self.forget_probe(id);
-            if let Waiting::Request(request) = waiting {
-                drop(request.into_work());
-            }
+            drop(self.leave_undelivered(id, Some(waiting)));
         }
     }
 

@@ -25,7 +25,7 @@ use crate::plant::{self, Bug};
 use crate::request::{Request, Settle};
 use crate::state::{Answer, RequestState};
 use crate::sync::lock;
-use crate::work::{Role, Work};
+use crate::work::{RequestId, Role, Work};
 
 /// Whether the standby has the operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl<W: Work> Settle<W> for EngineInner<W> {
         if let Some(Answer { work, result, .. }) = state.judge(answer) {
             self.handle_answer(role, state, work, self.planted(result), held);
         } else {
-            self.queue(role).forget_probe(state.id);
+            self.queue(role).handle_late_answer(state.id);
         }
         self.handle_room(role);
     }
@@ -164,7 +164,9 @@ impl<W: Work> EngineInner<W> {
         if state.is_on_standby() {
             return FellBack::Before;
         }
-        let Some(admission) = self.standby_admits(state.options) else { return FellBack::Never };
+        let Some(admission) = self.standby_admits(state.id, state.options) else {
+            return FellBack::Never;
+        };
         self.hand_over(state, work, error, admission)
     }
 
@@ -184,15 +186,12 @@ impl<W: Work> EngineInner<W> {
             self.meter.complain(state.kind, error);
         }
         let request = self.request(work, state, Role::Standby);
-        match self.enter(Role::Standby, state, request) {
-            Ok(_) => self.queue(Role::Standby).spend(admission, state),
-            Err(request) => {
-                // Before the caller wakes: its next request may be the probe.
-                drop((admission, request.into_work()));
-                let bound = self.queue(Role::Standby).bound();
-                let full = EngineError::Refused(RefusedReason::QueueFull { bound });
-                self.publish(state, None, Err(full));
-            }
+        // The leave is given back before the caller wakes: its next request may be the probe.
+        if let Err(request) = self.enter_admitted(Role::Standby, state, request, admission) {
+            drop(request.into_work());
+            let bound = self.queue(Role::Standby).bound();
+            let full = EngineError::Refused(RefusedReason::QueueFull { bound });
+            self.publish(state, None, Err(full));
         }
         FellBack::Now
     }
@@ -234,7 +233,7 @@ impl<W: Work> EngineInner<W> {
         if state.is_on_standby() {
             return false;
         }
-        let Some(admission) = self.standby_admits(state.options) else { return false };
+        let Some(admission) = self.standby_admits(state.id, state.options) else { return false };
         let in_queue = || self.device.take_work(state.id);
         let Some(work) = state.take_spare().or_else(in_queue) else { return false };
         self.hand_over(state, work, error, admission);
@@ -243,9 +242,13 @@ impl<W: Work> EngineInner<W> {
         true
     }
 
-    /// Leave for an operation with these options to go to the standby, as far as its breaker knows.
-    pub(crate) fn standby_admits(&self, options: RequestOptions) -> Option<Admission<'_>> {
-        if self.may_fall_back(options) { self.queue(Role::Standby).admit() } else { None }
+    /// Leave for a request with these options to go to the standby, as far as its breaker knows.
+    pub(crate) fn standby_admits(
+        &self,
+        id: RequestId,
+        options: RequestOptions,
+    ) -> Option<Admission<'_>> {
+        if self.may_fall_back(options) { self.queue(Role::Standby).admit(id) } else { None }
     }
 
     /// Reports a device's result of a request to its breaker. The device held `held` requests with this one.

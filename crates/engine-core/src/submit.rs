@@ -41,10 +41,10 @@ impl<W: Work> EngineInner<W> {
         if self.closed.load(Ordering::Acquire) {
             return Err(self.refuse(work, &in_flight, RefusedReason::Closed));
         }
-        let Some((role, admission)) = self.route(options) else {
+        let id = RequestId(self.next_id.fetch_add(1, Ordering::Relaxed));
+        let Some((role, admission)) = self.route(id, options) else {
             return Err(self.refuse(work, &in_flight, RefusedReason::Unavailable));
         };
-        let id = RequestId(self.next_id.fetch_add(1, Ordering::Relaxed));
         let state =
             RequestState::new(id, kind, must_check, options, in_flight.clone(), &self.meter);
         if plant::strikes(Bug::LeakRequest, id) {
@@ -62,7 +62,8 @@ impl<W: Work> EngineInner<W> {
 
         let request = self.request(work, &state, role);
         let entered = self.enter_admitted(role, &state, request, admission).or_else(|request| {
-            let admission = if role == Role::Device { self.standby_admits(options) } else { None };
+            let admission =
+                if role == Role::Device { self.standby_admits(id, options) } else { None };
             let Some(admission) = admission else { return Err(request) };
             // The device's queue is full: the standby may do it.
             let work = request.into_work().expect(HAS_WORK);
@@ -106,30 +107,35 @@ impl<W: Work> EngineInner<W> {
     }
 
     /// The device for a new operation. `None` while its breaker is open, and that of the standby if the options allow it.
-    fn route(&self, options: RequestOptions) -> Option<(Role, Admission<'_>)> {
+    fn route(&self, id: RequestId, options: RequestOptions) -> Option<(Role, Admission<'_>)> {
         let standby = self.standby.as_ref().filter(|_| self.may_fall_back(options));
         let is_idle =
             || matches!(self.offload, Offload::Beyond(under_way) if self.n_others() < under_way);
         let now = self.meter.now();
         if let Some(standby) = standby
             && is_idle()
-            && let Some(admission) = self.admit(standby, now)
+            && let Some(admission) = self.admit(standby, id, now)
         {
             self.meter.count(|c| &c.not_offloaded);
             return Some((Role::Standby, admission));
         }
-        if let Some(admission) = self.admit(&self.device, now) {
+        if let Some(admission) = self.admit(&self.device, id, now) {
             return Some((Role::Device, admission));
         }
-        let admission = self.admit(standby?, now)?;
+        let admission = self.admit(standby?, id, now)?;
         self.meter.count(|c| &c.fallbacks);
         Some((Role::Standby, admission))
     }
 
     /// Leave for a device to have a new operation, as far as its breaker knows.
-    fn admit<'a>(&self, queue: &'a DeviceQueue<W>, now: Duration) -> Option<Admission<'a>> {
+    fn admit<'a>(
+        &self,
+        queue: &'a DeviceQueue<W>,
+        id: RequestId,
+        now: Duration,
+    ) -> Option<Admission<'a>> {
         self.check_health(queue, now);
-        queue.admit()
+        queue.admit(id)
     }
 
     /// How many operations are under way besides the one that is about to begin.
@@ -142,7 +148,7 @@ impl<W: Work> EngineInner<W> {
     /// Gives a request to a device or its queue. Returns the request if its owner is to submit it once it has a permit;
     /// as an error if the queue is full.
     #[inline]
-    pub(crate) fn enter(
+    fn enter(
         &self,
         role: Role,
         state: &RequestState<W>,
@@ -167,7 +173,7 @@ impl<W: Work> EngineInner<W> {
 
     /// As [`enter`](Self::enter), with the leave of the device's breaker, which is given back if the queue is full.
     #[inline]
-    fn enter_admitted(
+    pub(crate) fn enter_admitted(
         &self,
         role: Role,
         state: &RequestState<W>,
@@ -175,7 +181,12 @@ impl<W: Work> EngineInner<W> {
         admission: Admission<'_>,
     ) -> Result<Option<Request<W>>, Request<W>> {
         let kept = self.enter(role, state, request)?;
-        self.queue(role).spend(admission, state);
+        admission.spend();
+        let queue = self.queue(role);
+        if queue.is_over(state) {
+            // Another thread has ended or moved it, perhaps before it was queued.
+            self.withdraw(queue, state.id);
+        }
         Ok(kept)
     }
 

@@ -98,27 +98,18 @@ impl<W: Work> EngineInner<W> {
                 drop(request.into_work());
                 continue;
             }
-            let Some(admission) = queue.admit() else {
+            let Some(admission) = queue.admit(state.id) else {
                 self.divert(request, EngineError::Device(SHUT_OFF));
                 continue;
             };
-            match self.enter(queue.role(), &state, request) {
-                Ok(kept) => {
-                    queue.spend(admission, &state);
-                    if let Some(kept) = kept {
-                        // Its owner is not awake to submit it.
-                        self.queue_instead(kept);
-                    }
-                }
+            match self.enter_admitted(queue.role(), &state, request, admission) {
+                // Its owner is not awake to submit it.
+                Ok(Some(kept)) => self.queue_instead(kept),
+                Ok(None) => {}
                 Err(request) => {
-                    drop(admission);
                     let full = RefusedReason::QueueFull { bound: queue.bound() };
                     self.divert(request, EngineError::Refused(full));
                 }
-            }
-            if queue.is_over(&state) {
-                // Another thread has ended or moved it, perhaps before it was queued.
-                self.withdraw(queue, state.id);
             }
         }
         any

@@ -216,6 +216,31 @@ fn l14_a_probe_that_the_device_holds_is_followed_by_another_after_its_answer_or_
     }
 }
 
+/// Its time is over while the device is offered it. One that took it, and hangs, is not given another for each such request;
+/// one that did not may have the next at once.
+#[test]
+fn l14_a_probe_that_is_over_while_the_device_takes_it_stays_the_probe() {
+    for takes in [true, false] {
+        let bench = bench();
+        let engine = half_open(&bench);
+        bench.device.set_mode(if takes { Mode::Take } else { Mode::Stuck });
+        let (clock, polled) = (Arc::clone(&bench.clock), Arc::clone(&engine));
+        bench.device.during_offer(move || {
+            clock.advance(PAUSE / 4);
+            polled.poll();
+        });
+        let options = RequestOptions::new().deadline(PAUSE / 4);
+        let probe = engine.with_options(options).submit(bench.work(3)).unwrap();
+        assert_eq!(probe.wait().unwrap_err(), EngineError::Deadline);
+        bench.device.set_mode(Mode::Take);
+        if takes {
+            assert_one_probe(&bench, &engine);
+            end(bench.device.find(3).unwrap(), Answer::Right); // late
+        }
+        assert_closes_with_the_next(&bench, &engine);
+    }
+}
+
 #[test]
 fn a_breaker_by_health_alone_stays_closed_however_many_requests_fail() {
     let bench = bench();
