@@ -28,12 +28,8 @@ use crate::work::RequestId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BreakerPolicy {
-    /// How many failures in a row open it; at least 1. Default 5. Not used with [`share`](Self::share).
-    pub failures: u32,
-    /// The share of failed calls that opens it instead, and of how many calls. None by default.
-    pub share: Option<FailedShare>,
-    /// Failures do not open it, however many: only a device without a heartbeat does. Not by default.
-    pub health_only: bool,
+    /// What opens it, besides a device without a heartbeat and a probe that fails. By default 5 failures in a row.
+    pub opens: BreakerOpens,
     /// How long it stays open before one request may try the device again, and how long that request may take before
     /// another may. Another may at once if that request ends before the device has it, and when the device has answered one
     /// that its caller had given up. [`Duration::MAX`] is for ever. Default 1 s.
@@ -41,6 +37,18 @@ pub struct BreakerPolicy {
     /// The interval of checks of the device's [health](crate::Accelerator::health) while requests are under way; at least
     /// a millisecond. Default 1 s, twice the usual period of a heartbeat.
     pub check_every: Duration,
+}
+
+/// What opens a breaker that is closed. A device whose [health](crate::Accelerator::health) is dead opens each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BreakerOpens {
+    /// This number of failures in a row; zero is as one.
+    Failures(u32),
+    /// A share of the last calls that has failed.
+    Share(FailedShare),
+    /// No failures, however many.
+    HealthOnly,
 }
 
 /// A share of failed calls that opens a breaker. For a device that works on several requests at once: one hiccup of it
@@ -67,9 +75,7 @@ const SHORTEST_CHECK: Duration = Duration::from_millis(1);
 impl Default for BreakerPolicy {
     fn default() -> Self {
         Self {
-            failures: 5,
-            share: None,
-            health_only: false,
+            opens: BreakerOpens::Failures(5),
             pause: Duration::from_secs(1),
             check_every: Duration::from_secs(1),
         }
@@ -77,21 +83,21 @@ impl Default for BreakerPolicy {
 }
 
 impl BreakerPolicy {
-    /// Opens after this number of failures in a row.
+    /// Opens after this number of failures in a row; zero is as one.
     pub const fn failures(self, failures: u32) -> Self {
-        Self { failures, ..self }
+        Self { opens: BreakerOpens::Failures(failures), ..self }
     }
 
     /// Opens when `percent` of the last `calls` have failed, in whatever order; see [`FailedShare`] for a device that holds
     /// more requests at once.
     pub const fn failed_share(self, percent: u32, calls: u32) -> Self {
-        Self { share: Some(FailedShare { percent, calls }), ..self }
+        Self { opens: BreakerOpens::Share(FailedShare { percent, calls }), ..self }
     }
 
     /// Opens only when the device's [health](crate::Accelerator::health) is dead, and never because requests fail: for a device
     /// that answers with errors while it recovers by itself. Half-open, a probe that fails still opens it again.
     pub const fn health_only(self) -> Self {
-        Self { health_only: true, ..self }
+        Self { opens: BreakerOpens::HealthOnly, ..self }
     }
 
     /// Stays open for this time.
@@ -196,8 +202,10 @@ impl Breaker {
         match self.phase {
             Phase::Closed { .. } => {
                 self.phase = Phase::Closed { failures: 0 };
-                // A success never raises the share.
-                let _ = self.count(false, held);
+                if let BreakerOpens::Share(share) = self.policy.opens {
+                    // A success never raises the share.
+                    let _ = self.count(share, false, held);
+                }
             }
             Phase::HalfOpen { .. } => self.phase = Phase::Closed { failures: 0 },
             // Submitted before the breaker opened: a late success does not close it.
@@ -216,20 +224,21 @@ impl Breaker {
     #[must_use = "requests in flight have to be moved to the standby"]
     pub(crate) fn handle_failure(&mut self, now: Duration, held: usize) -> bool {
         match &mut self.phase {
-            Phase::Closed { .. } if self.policy.health_only => false,
             Phase::Closed { failures } => {
-                *failures += 1;
+                *failures = failures.saturating_add(1);
                 let in_a_row = *failures;
                 if in_a_row == 1 {
                     self.held_before_row = held;
                 }
-                let opens = match (self.count(true, held), self.policy.share) {
-                    (Some(share_is_too_high), Some(share)) => {
+                let opens = match self.policy.opens {
+                    BreakerOpens::Failures(failures) => in_a_row >= failures.max(1),
+                    BreakerOpens::Share(share) => {
                         let more = u64::from(share.calls.max(1)) * u64::from(share.percent) / 100;
                         let is_no_hiccup = self.held_before_row as u64 + more.max(1);
+                        let share_is_too_high = self.count(share, true, held);
                         share_is_too_high || u64::from(in_a_row) >= is_no_hiccup
                     }
-                    _ => in_a_row >= self.policy.failures.max(1),
+                    BreakerOpens::HealthOnly => false,
                 };
                 opens && self.open(now)
             }
@@ -282,9 +291,9 @@ impl Breaker {
         }
     }
 
-    /// Counts a call, and returns whether the share of failed ones is too high. `None` without a [`FailedShare`].
-    fn count(&mut self, failed: bool, held: usize) -> Option<bool> {
-        let FailedShare { percent, calls } = self.policy.share?;
+    /// Counts a call, and returns whether the share of failed ones is too high.
+    fn count(&mut self, share: FailedShare, failed: bool, held: usize) -> bool {
+        let FailedShare { percent, calls } = share;
         self.most_held[0] = self.most_held[0].max(held);
         let at_once = self.most_held[0].max(self.most_held[1]);
         let calls = at_once.saturating_mul(2).max(calls as usize).clamp(1, MOST_CALLS);
@@ -300,7 +309,7 @@ impl Breaker {
             self.in_window = 0;
         }
         let enough = self.calls.len() >= calls;
-        Some(enough && self.failed as u64 * 100 >= u64::from(percent) * calls as u64)
+        enough && self.failed as u64 * 100 >= u64::from(percent) * calls as u64
     }
 
     fn open(&mut self, now: Duration) -> bool {

@@ -250,7 +250,7 @@ mod waker;
 mod work;
 
 pub use accelerator::{Accelerator, Capabilities, DeviceRefused, Health, RoomNotice};
-pub use breaker::{BreakerPolicy, BreakerState, FailedShare};
+pub use breaker::{BreakerOpens, BreakerPolicy, BreakerState, FailedShare};
 pub use builder::{CheckPolicy, EngineBuilder};
 pub use clock::{Clock, MonotonicClock};
 pub use complaints::LogLimit;
