@@ -91,6 +91,8 @@ enum Stage {
 #[derive(Clone, Debug)]
 pub(crate) struct Ladder {
     stage: Stage,
+    /// A thread climbs, also while the stage is another: a person may let the token go on before it has ended.
+    climbs: bool,
     epoch: Epoch,
     /// The highest rung there is: a module of another owner is never finalized.
     top: Rung,
@@ -117,7 +119,15 @@ pub(crate) const UNCLEAR_LIMIT: u32 = 8;
 impl Ladder {
     /// The state after the first login.
     pub(crate) const fn new(top: Rung) -> Self {
-        Self { stage: Stage::Serving, epoch: 1, top, unproven: None, rests: 0, unclear: 0 }
+        Self {
+            stage: Stage::Serving,
+            climbs: false,
+            epoch: 1,
+            top,
+            unproven: None,
+            rests: 0,
+            unclear: 0,
+        }
     }
 
     /// Sets the highest rung: the owner of the module has changed.
@@ -140,7 +150,7 @@ impl Ladder {
             Stage::Climbing => Next::Wait,
             Stage::Resting { until } if now < until => Next::Rest(until - now),
             Stage::Resting { .. } => {
-                self.stage = Stage::Climbing;
+                self.begin_climb();
                 Next::Climb(Rung::Login)
             }
             Stage::Stopped => Next::Stopped,
@@ -174,7 +184,7 @@ impl Ladder {
     ) -> AfterFailure {
         match class {
             Class::Request => return AfterFailure::Refuse,
-            Class::Pin => {
+            Class::Pin if epoch == self.epoch => {
                 self.stage = Stage::Stopped;
                 return AfterFailure::Refuse;
             }
@@ -205,13 +215,18 @@ impl Ladder {
                 None => return AfterFailure::Later(self.rest(now)),
             },
         };
-        self.stage = Stage::Climbing;
+        self.begin_climb();
         AfterFailure::Climb(rung)
     }
 
-    /// The rung to try after this one has failed.
+    const fn begin_climb(&mut self) {
+        (self.stage, self.climbs) = (Stage::Climbing, true);
+    }
+
+    /// The rung to try after this one has failed. None once another thread has learnt that the PIN is of no use: each rung
+    /// would give it.
     pub(crate) fn higher(&self, rung: Rung) -> Option<Rung> {
-        rung.above().filter(|above| *above <= self.top)
+        rung.above().filter(|above| *above <= self.top && !self.is_stopped())
     }
 
     /// The thread that climbs reached a rung at which the keys were found.
@@ -219,25 +234,30 @@ impl Ladder {
         if self.stage == Stage::Climbing {
             self.stage = Stage::Serving;
         }
+        self.climbs = false;
         self.epoch += 1;
         self.unproven = Some(rung);
     }
 
     /// The thread that climbs found that the top rung does not help. Returns how long the token rests.
     pub(crate) fn fell(&mut self, now: Duration) -> Duration {
+        self.climbs = false;
         self.epoch += 1;
         if self.stage == Stage::Stopped { LONGEST_REST } else { self.rest(now) }
     }
 
-    /// The token refused the PIN, or is about to lock.
+    /// The thread that climbs found that the token refuses the PIN, or is about to lock.
     pub(crate) fn stop(&mut self) {
-        self.stage = Stage::Stopped;
+        (self.stage, self.climbs) = (Stage::Stopped, false);
     }
 
-    /// A person says that the PIN is right now. The next request climbs.
+    /// A person says that the PIN is right now. The next request climbs, or waits for the thread that does.
     pub(crate) fn resume(&mut self) {
         if self.stage == Stage::Stopped {
-            self.stage = Stage::Resting { until: Duration::ZERO };
+            self.stage = match self.climbs {
+                true => Stage::Climbing,
+                false => Stage::Resting { until: Duration::ZERO },
+            };
             (self.unproven, self.rests) = (None, 0);
         }
     }

@@ -307,3 +307,28 @@ fn a_request_that_is_wrong_disturbs_no_other() {
     assert_eq!(ladder.next(Duration::ZERO), Next::Sign(1));
     assert!(!ladder.is_unproven());
 }
+
+/// A signature of before may learn that the PIN is locked while another thread climbs.
+#[test]
+fn a_person_who_lets_it_go_on_during_a_climb_begins_no_second_one() {
+    let now = Duration::ZERO;
+    let mut ladder = Ladder::new(Rung::Module);
+    let climbs = ladder.failed(now, 1, Class::Login, true);
+    assert_eq!(climbs, AfterFailure::Climb(Rung::Login));
+    assert_eq!(ladder.failed(now, 1, Class::Pin, true), AfterFailure::Refuse);
+    assert_eq!(ladder.higher(Rung::Login), None, "it gives the PIN no more");
+    ladder.resume();
+    assert_eq!(ladder.next(now), Next::Wait);
+    ladder.climbed(Rung::Login);
+    assert_eq!(ladder.next(now), Next::Sign(2));
+}
+
+#[test]
+fn a_pin_that_was_refused_before_the_last_login_stops_nothing() {
+    let now = Duration::ZERO;
+    let mut ladder = Ladder::new(Rung::Module);
+    assert_eq!(ladder.failed(now, 1, Class::Login, true), AfterFailure::Climb(Rung::Login));
+    ladder.climbed(Rung::Login);
+    assert_eq!(ladder.failed(now, 1, Class::Pin, true), AfterFailure::Again);
+    assert_eq!(ladder.next(now), Next::Sign(2));
+}
