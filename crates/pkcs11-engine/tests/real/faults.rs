@@ -2,6 +2,7 @@
 //! handshake has ended, nothing is left over, and the service is back without a restart.
 
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +34,19 @@ pub(crate) fn end(token: &Token) {
 
 pub(crate) fn crowd(world: &World, key: &Arc<SlowKey>, name: &str) -> Crowd {
     Crowd::new(key, world.roots(name))
+}
+
+/// Two tokens of one module, `web` and `other`, and those that they have served. The other one tries a signature this often.
+pub(crate) fn two_tokens(world: &World, module: &Path, attempts: u32) -> [(Token, Crowd); 2] {
+    world.add_token("other", "p384");
+    let web = world.builder(module, "p256").open().unwrap();
+    let uri = world.uri(module, "p384").to_string().replace("token=web", "token=other");
+    let other = Token::builder(uri.parse().unwrap()).attempts(attempts).open().unwrap();
+    [(web, "p256"), (other, "p384")].map(|(token, name)| {
+        let crowd = crowd(world, &token.key(world.chain(name)).unwrap(), name);
+        assert_eq!(crowd.run(8), [""; 0]);
+        (token, crowd)
+    })
 }
 
 #[test]
@@ -183,15 +197,7 @@ fn a_token_that_is_away_does_not_restart_the_module_under_one_that_signs() {
     in_own_process(test, |world| {
         let page = Page::new(world.dir());
         let Some(module) = shim::module(world.dir()) else { return };
-        world.add_token("other", "p384");
-        let well = world.builder(&module, "p256").open().unwrap();
-        let key = well.key(world.chain("p256")).unwrap();
-        let serving = crowd(world, &key, "p256");
-        let uri = world.uri(&module, "p384").to_string().replace("token=web", "token=other");
-        let away = Token::builder(uri.parse().unwrap()).attempts(2).open().unwrap();
-        let key = away.key(world.chain("p384")).unwrap();
-        let failing = crowd(world, &key, "p384");
-        assert_eq!((serving.run(8), failing.run(8)), (vec![], vec![]));
+        let [(well, serving), (away, failing)] = two_tokens(world, &module, 2);
         world.remove_token("other");
         for _ in 0..8 {
             assert_eq!(serving.run(8), [""; 0]);
@@ -267,7 +273,7 @@ fn a_second_shutdown_waits_for_what_the_first_one_is_stuck_in() {
 }
 
 /// Logs the whole process out, as another part of it may do.
-fn log_out(world: &World, module: &std::path::Path) {
+fn log_out(world: &World, module: &Path) {
     let other = Pkcs11::new(module).unwrap();
     let again = other.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK));
     assert!(again.is_err(), "the module is in use");

@@ -3,7 +3,7 @@
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11};
 use pkcs11_engine::{Ended, KeyUri, Token};
 
-use crate::faults::{LONG, assert_nothing_left, crowd, end};
+use crate::faults::{LONG, assert_nothing_left, crowd, end, two_tokens};
 use crate::shim::{self, Page, Word};
 use crate::world::{World, in_own_process};
 
@@ -102,15 +102,7 @@ fn a_module_that_one_token_found_in_other_hands_is_left_alone_by_all() {
     in_own_process(test, |world| {
         let page = Page::new(world.dir());
         let Some(module) = shim::module(world.dir()) else { return };
-        world.add_token("other", "p384");
-        let first = world.builder(&module, "p256").open().unwrap();
-        let key = first.key(world.chain("p256")).unwrap();
-        let serving = crowd(world, &key, "p256");
-        let uri = world.uri(&module, "p384").to_string().replace("token=web", "token=other");
-        let second = Token::builder(uri.parse().unwrap()).attempts(1).open().unwrap();
-        let key = second.key(world.chain("p384")).unwrap();
-        let failing = crowd(world, &key, "p384");
-        assert_eq!((serving.run(8), failing.run(8)), (vec![], vec![]));
+        let [(first, serving), (second, failing)] = two_tokens(world, &module, 1);
         // Another part of the process finalizes it, and is the faster one to initialize it.
         page.set(Word::ByAnother, 1);
         Pkcs11::new(&module).unwrap().finalize().unwrap();
