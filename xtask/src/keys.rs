@@ -39,11 +39,11 @@ fn moto(workspace: &Workspace) -> Option<PathBuf> {
     Some(packages)
 }
 
-/// PKCS#11 modules of different makers: SoftHSM if it is installed, and kryoptic if it can be built.
+/// PKCS#11 modules of different makers: SoftHSM and a TPM in software if they are installed, and kryoptic if it can be built.
 pub(crate) fn modules(workspace: &Workspace) -> Vec<String> {
     let mut tests = lab::cargo();
     tests.args(["test", "--package", "layby-pkcs11-engine", "--test", "real"]).args(locked());
-    tests.args(["--", "modules::", "--nocapture"]).current_dir(&workspace.root);
+    tests.args(["--", "modules::", "tpm::", "--nocapture"]).current_dir(&workspace.root);
     let mut findings = Vec::new();
     match kryoptic(workspace) {
         Some(library) => drop(tests.env("LAYBY_KRYOPTIC", library)),

@@ -9,4 +9,5 @@ mod modules;
 mod owners;
 mod proxy;
 mod shim;
+mod tpm;
 mod world;

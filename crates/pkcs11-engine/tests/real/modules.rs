@@ -140,7 +140,7 @@ fn certify(dir: &Path, name: &str, spki: &str) {
 }
 
 /// Makes a token and serves with it. An owner beside us logs out, and finalizes the module.
-fn serves(module: &Path, dir: &Path) {
+pub(crate) fn serves(module: &Path, dir: &Path) {
     make_token(module, dir);
     let uri: KeyUri =
         format!("pkcs11:token=web?pin-source=env:WEB_PIN&module-path={}", module.display())
