@@ -65,12 +65,17 @@ pub fn wait_for<F: Future>(future: F) -> Result<F::Output, WaitForError> {
     }
     let mut future = pin!(future);
     loop {
+        let resumes = resumes_of_job();
         // Looked up for each poll: the task may have polled the job with another waker than before.
         let waker = TaskWaker(Some(waker_of_job()));
         if let Poll::Ready(output) = future.as_mut().poll(&mut waker.context()) {
             return Ok(output);
         }
         drop(waker);
+        // The poll itself has paused the job, and the resume may have been for a wake of the future.
+        if resumes_of_job() != resumes {
+            continue;
+        }
         match pause() {
             Pause::Resumed => {}
             Pause::Cancelled => return Err(WaitForError::Cancelled),
@@ -98,6 +103,10 @@ impl Drop for TaskWaker {
             wait_ctx::contain_drop("the Drop of a waker", waker);
         }
     }
+}
+
+fn resumes_of_job() -> Option<u64> {
+    context::with_running(|job| job.context().resumes.get())
 }
 
 fn waker_of_job() -> Waker {

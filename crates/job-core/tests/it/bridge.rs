@@ -145,6 +145,36 @@ fn l3_no_lost_wakeup_when_the_task_moves_to_another_waker() {
     assert_eq!(poll(&mut one, &new), Poll::Ready(Ok(1)));
 }
 
+/// A poll of the future waits for something else, and the wake comes meanwhile: the task spends it on that.
+#[test]
+fn l3_no_lost_wakeup_when_a_poll_of_the_future_pauses_the_job() {
+    let pool = JobPool::new();
+    let (later, device) = (Later::default(), Rc::new(Cell::new(false)));
+    let (value, done) = (later.value(), Rc::clone(&device));
+    let mut both = run(&pool, move || {
+        let (mut value, mut waited) = (pin!(value), false);
+        wait_for(poll_fn(|cx| {
+            let polled = value.as_mut().poll(cx);
+            if !waited {
+                waited = true;
+                while !done.get() {
+                    assert_eq!(pause(), Pause::Resumed);
+                }
+            }
+            polled
+        }))
+        .unwrap()
+    });
+    let wakes = Arc::default();
+    assert!(poll(&mut both, &wakes).is_pending());
+    later.arrive(7);
+    assert_eq!(wakes.count(), 1);
+    // For the future, but its poll still waits for the device.
+    assert!(poll(&mut both, &wakes).is_pending());
+    device.set(true);
+    assert_eq!(poll(&mut both, &wakes), Poll::Ready(Ok(7)));
+}
+
 #[test]
 fn l5_dropping_the_future_cancels_the_job_at_every_await() {
     for awaited in 0..4 {
