@@ -6,7 +6,7 @@
 //! ```text
 //!   your server --- tls::TlsAcceptor --- rustls, unmodified
 //!                        |                     | Signer::sign
-//!      parked: 2 KB, no  |                     v
+//!     parked: 4 KiB, no  |                     v
 //!      thread waits      +--<-- wakes --- keys::SlowKey, keys::KeyPool
 //!                                              |
 //!                             engine::Engine: queue, deadline, attempts, breaker
@@ -71,6 +71,9 @@
 //! | an event loop of your own | [`tls::Ssl`] |
 //! | a card with rings and completions | [`engine::Engine`] and [`engine::Accelerator`] |
 //! | other synchronous code that has to wait | [`jobs::JobPool`] |
+//!
+//! Guides: <https://github.com/layby-rs/layby/tree/main/docs>. Begin with
+//! [your first server](https://github.com/layby-rs/layby/blob/main/docs/first-server.md).
 //!
 //! # Features
 //!

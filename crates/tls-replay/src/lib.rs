@@ -1,5 +1,5 @@
 //! A rustls server handshake that waits for its key without a thread, a fiber or unsafe code: it is rehearsed, parked in
-//! about a kilobyte, and run again with the signature.
+//! about 1 KiB, and run again with the signature.
 //!
 //! rustls computes a handshake in one synchronous call, and calls `Signer::sign` in its middle. If the key is in a remote
 //! service or a hardware module, the thread waits. Here the call is made twice instead. The first pass runs up to
