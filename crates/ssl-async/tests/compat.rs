@@ -13,9 +13,9 @@ use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::server::{Acceptor, ClientHello, ProducesTickets, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
-use ssl_async::resolve;
 use ssl_async::task;
 use ssl_async::task::compat::{LazyConfigAcceptor, TlsAcceptor, TlsConnector, server};
+use ssl_async::{Parking, SslError, resolve};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::runtime::{Builder, Runtime};
 
@@ -199,7 +199,7 @@ async fn ticketed() -> Arc<ClientConfig> {
 }
 
 #[test]
-fn a_handshake_with_early_data_has_a_deadline_and_whoever_reads_hears_of_it() {
+fn a_handshake_with_early_data_has_a_deadline_and_its_reader_hears_of_it() {
     let _alone = ALONE.lock();
     runtime().block_on(async {
         let client = ticketed().await;
@@ -256,4 +256,16 @@ fn that_a_hook_waits_is_found_out_once() {
     }
     let on_fiber: Vec<bool> = recording.1.lock().unwrap().iter().map(|call| call.1).collect();
     assert_eq!(on_fiber, [false, true, true, true]);
+}
+
+#[test]
+fn a_handshake_that_is_to_be_parked_by_replay_alone_takes_no_fiber_for_a_closure() {
+    let (server, ..) = configs(false);
+    let only = task::TlsAcceptor::from(server).parking(Parking::Replay);
+    let acceptor = TlsAcceptor::from(only);
+    let (ours, _theirs) = duplex(1024);
+    let runtime = Builder::new_current_thread().build().unwrap();
+    let error = runtime.block_on(acceptor.accept_with(ours, |_| ())).unwrap_err();
+    let cause = error.get_ref().and_then(|cause| cause.downcast_ref());
+    assert!(matches!(cause, Some(SslError::NeedsFiber(_))), "{error:?}");
 }

@@ -79,20 +79,17 @@ impl<S: Read + Write> Ssl<S> {
     /// Resumes a parked packet, starts one that had no job, and sends more of a final alert. Called once per call, at its
     /// beginning: a packet that parks later in the same call has just begun to wait.
     pub(super) fn resume(&mut self) -> Result<(), SslError> {
+        // Before the resume: a wake that comes during it would be lost. And in every state: that of a hook's future, or of a
+        // completion on another thread, may come after its packet is done.
+        self.wait_ctx.drain_notify();
         // If the job panics, the session is over: it stays in this state.
         let packet = match mem::replace(&mut self.state, State::Failed(SslError::Panicked)) {
             state @ (State::Replaying(_) | State::Idle(_)) => {
                 self.state = state;
                 return Ok(());
             }
-            State::Parked(parked) => {
-                // Before the resume: a wake that comes during it would be lost.
-                self.wait_ctx.drain_notify();
-                match parked {
-                    Parked::Job(job) => self.run(|_| Packet::from(job.resume())),
-                    Parked::Replay(replay) => return self.resume_replay(replay),
-                }
-            }
+            State::Parked(Parked::Job(job)) => self.run(|_| Packet::from(job.resume())),
+            State::Parked(Parked::Replay(replay)) => return self.resume_replay(replay),
             State::Unstarted(work) => self.run(|this| this.start(work)),
             State::SendingAlert(mut alert, report) => {
                 if alert.send(self.id, &mut self.io, &mut self.ahead) {

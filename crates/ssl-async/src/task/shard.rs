@@ -48,7 +48,7 @@ pub(crate) fn run(inbox: &Arc<Inbox>, pool: JobPool, max_parked: usize) {
         for command in batch.commands.drain(..) {
             isolate(|| shard.execute(command));
         }
-        isolate(|| shard.start_queued());
+        shard.start_queued();
     }
     for command in batch.commands {
         isolate(|| drop(command));
@@ -162,7 +162,7 @@ impl Shard {
     /// Starts queued packets, as long as there are jobs.
     fn start_queued(&mut self) {
         while let Some((id, packet)) = self.queued.pop_first() {
-            self.start(packet);
+            isolate(|| self.start(packet));
             if self.queued.contains_key(&id) {
                 return;
             }

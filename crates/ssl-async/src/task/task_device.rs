@@ -201,8 +201,10 @@ impl<W: Work> TaskDevice<W> {
     }
 }
 
-/// The request of a task, completed with an error if the task is dropped.
+/// The request of a task, completed with an error if the task is dropped. However it ends, engines that found the device full
+/// hear of it.
 struct RequestInTask<W: Work> {
+    shared: Arc<Shared>,
     in_flight: Option<ActiveGuard>,
     /// `None` once completed.
     request: Option<Request<W>>,
@@ -226,6 +228,7 @@ impl<W: Work> Drop for RequestInTask<W> {
         } else {
             DeviceError::Unavailable(RUNTIME_ENDED)
         }));
+        self.shared.announce();
     }
 }
 
@@ -241,15 +244,14 @@ impl<W: Work + Sync> Accelerator<W> for TaskDevice<W> {
         let Some(in_flight) = self.shared.in_flight.begin_below(policy.in_flight) else {
             return Err(DeviceRefused::Full(request));
         };
-        let mut task = RequestInTask { in_flight: Some(in_flight), request: Some(request) };
         let (call, shared) = (Arc::clone(&self.call), Arc::clone(&self.shared));
+        let mut task = RequestInTask { shared, in_flight: Some(in_flight), request: Some(request) };
         drop(self.runtime.spawn(async move {
             if let Some(request) = &task.request {
                 request.begin();
                 let result = attempt(&*call, request, policy.attempt_deadline).await;
                 task.complete(result);
             }
-            shared.announce();
         }));
         Ok(())
     }

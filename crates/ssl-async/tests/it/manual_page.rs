@@ -187,6 +187,20 @@ fn a_call_before_the_wake_was_read_clears_the_descriptor() {
 }
 
 #[test]
+fn a_wake_after_the_handshake_is_cleared_by_the_next_call() {
+    let (fixture, pool) = (fixture(KeyType::P256, 4), JobPool::new());
+    let (mut ssl, mut client) = greeted(&fixture, &pool);
+    let mut signal = File::from(ssl.async_fd().unwrap().try_clone_to_owned().unwrap());
+    assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantAsync);
+    fixture.device.answer();
+    finish(&mut ssl, &mut client);
+    // As that of a hook's future, or of a completion on another thread that is late.
+    ssl.wait_ctx().notifier().waker().wake();
+    assert_eq!(ssl.read(&mut [0; 8]).unwrap(), Outcome::WantRead);
+    assert!(signal.read(&mut [0; 8]).is_err(), "a level-triggered loop would spin");
+}
+
+#[test]
 fn without_callback_descriptor_or_queue_polling_works() {
     let (fixture, pool) = (fixture(KeyType::P256, 4), JobPool::new());
     let (mut ssl, mut client) = greeted(&fixture, &pool);

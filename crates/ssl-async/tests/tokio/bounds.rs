@@ -1,8 +1,11 @@
 //! The default limits of what a client can hold.
 
+use core::future::Future;
 use core::pin::pin;
+use core::sync::atomic::{AtomicBool, Ordering};
 use core::task::{Context, Poll, Waker};
 use std::sync::Arc;
+use std::task::Wake;
 use std::time::Duration;
 
 use rustls::version::TLS13;
@@ -126,6 +129,48 @@ fn packets_beyond_max_parked_are_queued() {
         servers.iter().for_each(tokio::task::JoinHandle::abort);
         assert_eq!(world.shards.stats().await[0].peak_live, 2);
         drop(clients);
+    });
+}
+
+/// The waker of a caller, which panics at the first wake.
+#[derive(Default)]
+struct PanicsOnce(AtomicBool);
+
+impl Wake for PanicsOnce {
+    fn wake(self: Arc<Self>) {
+        if !self.0.swap(true, Ordering::SeqCst) {
+            std::panic::panic_any("a bug in an executor");
+        }
+    }
+}
+
+/// The second packet ends as soon as it starts, and its caller panics when it is told.
+#[test]
+fn l3_a_caller_that_panics_holds_up_no_queued_packet() {
+    current_thread().block_on(async {
+        let shards = Shards::builder().threads(1).max_parked(1).build().unwrap();
+        let world = world_on(64, shards);
+        let serve = async |bytes: &[u8]| {
+            let (ours, mut theirs) = wire();
+            theirs.write_all(bytes).await.unwrap();
+            (world.acceptor.accept(ours), theirs)
+        };
+        let hello = world.client_hello(&TLS13);
+        let (first, _first_client) = serve(&hello).await;
+        let first = tokio::spawn(first);
+        until(|| world.fixture.device.held() == 1).await;
+        // A hello without a body.
+        let (second, _second_client) = serve(&[22, 3, 1, 0, 4, 1, 0, 0, 0]).await;
+        let mut second = pin!(second);
+        let waker = Waker::from(Arc::<PanicsOnce>::default());
+        assert!(second.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        let (third, _third_client) = serve(&hello).await;
+        let third = tokio::spawn(third);
+        until(|| world.shards.n_packets() == 3).await;
+        world.fixture.device.answer();
+        let third_parks = until(|| world.fixture.device.held() == 1);
+        tokio::time::timeout(MINUTE, third_parks).await.expect("the third packet starts");
+        [first, third].iter().for_each(tokio::task::JoinHandle::abort);
     });
 }
 

@@ -18,6 +18,7 @@ mod signers;
 mod stacks;
 mod stock;
 mod stream;
+mod task_device;
 
 #[allow(dead_code, unused_imports, reason = "shared with `tests/it`, which uses all of it")]
 #[path = "../it/support/mod.rs"]

@@ -72,8 +72,12 @@ where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
     let (config, way) = acceptor.way();
-    if let ParkingWay::Replay { only: true, .. } = way {
-        let why = "a closure is to see the connection".into();
+    let refused = match &way {
+        ParkingWay::Replay { only: true, .. } => Some("a closure is to see the connection".into()),
+        ParkingWay::Refused(why) => Some(Arc::clone(why)),
+        _ => None,
+    };
+    if let Some(why) = refused {
         let options = acceptor.options().clone();
         return Handshake::server(io, options, config, ParkingWay::Refused(why));
     }
