@@ -3,6 +3,7 @@
 mod attempts;
 mod awaited;
 mod breaker;
+mod breaker_of_standby;
 mod defaults;
 mod driver;
 mod extremes;
