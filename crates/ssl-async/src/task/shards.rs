@@ -8,7 +8,7 @@ use core::task::{Context, Poll, ready};
 use core::time::Duration;
 use std::io;
 use std::num::NonZero;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::Instant;
 
@@ -256,16 +256,17 @@ impl Shards {
             return PacketHandle::refused();
         }
         let inbox = &inboxes[shard];
+        if let Err(error) = self.inner.start() {
+            // The next packet tries again.
+            tracing::error!(%error, "shards.not_started");
+            if !self.inner.runs(shard) {
+                return PacketHandle::refused();
+            }
+        }
         let (packet, reply) = PacketTask::new(work, packets.begin());
         let shard = Some((Arc::clone(inbox), packet.id));
         // A closed inbox returns the packet, which drops the sender of its reply.
-        let sent = inbox.send(Command::Start(packet));
-        if sent.is_ok()
-            && let Err(error) = self.inner.start()
-        {
-            tracing::error!(%error, "shards.not_started");
-            return PacketHandle::refused();
-        }
+        let _ = inbox.send(Command::Start(packet));
         PacketHandle { shard, reply }
     }
 }
@@ -350,16 +351,18 @@ impl ShardsBuilder {
 }
 
 impl ShardsInner {
-    /// Starts the threads that do not run yet.
+    /// Starts the threads that do not run yet, unless the set was shut down.
     fn start(&self) -> io::Result<()> {
-        if self.is_started.load(Ordering::Acquire) {
+        if self.is_started.load(Ordering::Acquire) || self.is_closed.load(Ordering::SeqCst) {
             return Ok(());
         }
-        let mut n_started = self.n_started.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut n_started = self.n_started();
         while let Some(inbox) = self.inboxes.get(*n_started) {
-            let (jobs, inbox) = (self.jobs.clone(), OpenInbox(Arc::clone(inbox)));
+            let (jobs, inbox) = (self.jobs.clone(), Arc::clone(inbox));
             let max_parked = self.max_parked;
             self.threads.spawn(String::from("ssl-shard"), move || {
+                // Made here: a thread that cannot be started closes nothing.
+                let inbox = OpenInbox(inbox);
                 // A shard is in a runtime only while a hook has entered one.
                 let jobs = jobs.may_pause(|| Handle::try_current().is_err());
                 let pool = jobs.build().expect("the settings were validated");
@@ -369,6 +372,15 @@ impl ShardsInner {
         }
         self.is_started.store(true, Ordering::Release);
         Ok(())
+    }
+
+    /// Whether the thread of this shard was started.
+    fn runs(&self, shard: usize) -> bool {
+        shard < *self.n_started()
+    }
+
+    fn n_started(&self) -> MutexGuard<'_, usize> {
+        self.n_started.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn close(&self) {
