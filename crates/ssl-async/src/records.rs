@@ -10,6 +10,9 @@ const LARGEST_PAYLOAD: u16 = (1 << 14) + 2048;
 /// The fatal alert `internal_error`, as a record in the clear.
 pub(crate) const INTERNAL_ERROR: [u8; 7] = [21, 3, 3, 0, 2, 2, 80];
 
+/// The warning `close_notify`, as a record in the clear.
+pub(crate) const CLOSE_NOTIFY: [u8; 7] = [21, 3, 3, 0, 2, 1, 0];
+
 /// The fatal alert `unexpected_message`, as a record in the clear.
 pub(crate) const UNEXPECTED_MESSAGE: [u8; 7] = [21, 3, 3, 0, 2, 2, 10];
 

@@ -5,7 +5,8 @@ use std::io::{self, Read, Write};
 
 use crate::error::{ClosedDuring, SslError};
 use crate::outcome::Outcome;
-use crate::rustls23::Tls;
+use crate::records::CLOSE_NOTIFY;
+use crate::rustls23::{Tls, TlsError};
 use crate::session::Ssl;
 use crate::session::machine::ready;
 use crate::session::state::State;
@@ -155,6 +156,14 @@ impl<S: Read + Write> Ssl<S> {
         self.resume()?;
         // A client whose hello is not whole yet is told too, which needs a connection.
         self.leave_replay()?;
+        if let State::Replaying(replay) = &mut self.state {
+            // The client was asked for another hello, so there is no connection; nothing is encrypted yet.
+            if !self.progress.shut_down {
+                replay.output().extend_from_slice(&CLOSE_NOTIFY);
+                self.progress.shut_down = true;
+            }
+            return self.flushed();
+        }
         ready!(self.tls()).send_close_notify();
         self.progress.shut_down = true;
         self.flushed()
@@ -168,6 +177,9 @@ impl<S: Read + Write> Ssl<S> {
     /// [`SslError::Tls`] if the connection cannot; it goes on nevertheless. Any [`SslError`] that ended the session.
     pub fn key_update(&mut self) -> Result<Outcome<()>, SslError> {
         self.resume()?;
+        if matches!(self.state, State::Replaying(_)) {
+            return Err(SslError::Tls(TlsError::HandshakeNotComplete));
+        }
         ready!(self.tls()).refresh_traffic_keys().map_err(SslError::Tls)?;
         self.flushed()
     }

@@ -194,6 +194,48 @@ fn a_shutdown_before_the_hello_tells_the_client() {
     assert_eq!(theirs.peek()[5..], [1, 0]);
 }
 
+/// A client that was asked for another hello, by one of our ways of parking. What it was sent lies in its pipe.
+fn asked_for_another_hello(fixture: &Fixture, parking: Parking) -> (Ssl<Pipe>, Pipe) {
+    let groups = vec![kx_group::SECP384R1];
+    let provider = replayable(CryptoProvider { kx_groups: groups, ..provider() });
+    let config = server_config(provider, &[&TLS13], &fixture.identity, &fixture.key);
+    let (ours, theirs) = pipe();
+    let mut ssl = session(config, parking, &JobPool::new(), ours);
+    let mut client = fixture.client(&TLS13, theirs);
+    client.step();
+    assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantRead);
+    (ssl, client.io)
+}
+
+#[test]
+fn a_shutdown_after_a_hello_retry_request_tells_the_client() {
+    let _turn = turn();
+    let fixture = fixture(KeyType::P256, 4);
+    for parking in [Parking::Fiber, Parking::Replay] {
+        let (mut ssl, theirs) = asked_for_another_hello(&fixture, parking);
+        let before = theirs.peek().len();
+        assert_eq!(ssl.shutdown().unwrap(), Outcome::Ready(()), "{parking:?}");
+        assert_eq!(ssl.shutdown().unwrap(), Outcome::Ready(()), "once more");
+        assert_eq!(theirs.peek()[before..], [21, 3, 3, 0, 2, 1, 0], "{parking:?}");
+    }
+}
+
+#[test]
+fn keys_are_not_updated_before_the_handshake_is_complete() {
+    let _turn = turn();
+    let fixture = fixture(KeyType::P256, 4);
+    for parking in [Parking::Fiber, Parking::Replay] {
+        let (ours, _theirs) = pipe();
+        let mut new = session(replayable_config(&fixture), parking, &JobPool::new(), ours);
+        let (retried, _theirs) = asked_for_another_hello(&fixture, parking);
+        for ssl in [&mut new, &mut { retried }] {
+            let refused = ssl.key_update();
+            let expected: Result<Outcome<()>, _> = Err(SslError::Tls(Error::HandshakeNotComplete));
+            assert_eq!(format!("{refused:?}"), format!("{expected:?}"), "{parking:?}");
+        }
+    }
+}
+
 #[test]
 fn a_client_is_told_internal_error_after_a_hello_retry_request_by_replay() {
     let _turn = turn();
