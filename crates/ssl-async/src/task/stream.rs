@@ -251,7 +251,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<IO> {
         let this = self.get_mut();
         ready!(this.poll_send(cx)?);
         if this.unflushed {
-            ready!(to_poll(SyncIo::new(&mut this.io, cx).flush())?);
+            let flushed = to_poll(SyncIo::new(&mut this.io, cx).flush())?;
+            // The transport keeps one waker for writing: a write by a task that reads would take this one's.
+            this.write_blocked = flushed.is_pending();
+            ready!(flushed);
             this.unflushed = false;
         }
         Poll::Ready(Ok(()))

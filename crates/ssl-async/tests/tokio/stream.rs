@@ -1,13 +1,17 @@
 //! The stream after the handshake.
 
-use std::io::{ErrorKind, IoSlice};
-use std::sync::Arc;
+use core::pin::Pin;
+use core::sync::atomic::{AtomicUsize, Ordering};
+use core::task::{Context, Poll, Waker};
+use std::io::{self, ErrorKind, IoSlice};
+use std::sync::{Arc, Mutex};
+use std::task::Wake;
 use std::time::Duration;
 
 use engine_core::Shutdown;
 use rustls::{ClientConfig, ServerConfig, version::TLS13};
 use ssl_async::task::{TlsAcceptor, TlsConnector};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use crate::support::{client_config, localhost, provider, server_config};
 use crate::world::{World, current_thread, exchange, multi_thread, wire, world, worlds};
@@ -151,5 +155,81 @@ fn early_data_is_sent_with_the_hello_or_else_after_the_handshake() {
                 exchange(&mut client, &mut server).await;
             }
         }
+    });
+}
+
+/// A transport that keeps one waker for writing, that of its last write or flush, and flushes only when it is let.
+struct OneWaker<IO> {
+    io: IO,
+    kept: Arc<Mutex<(Option<Waker>, bool)>>,
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for OneWaker<IO> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, into)
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> AsyncWrite for OneWaker<IO> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.kept.lock().unwrap().0 = Some(cx.waker().clone());
+        Pin::new(&mut self.io).poll_write(cx, data)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut kept = self.kept.lock().unwrap();
+        kept.0 = Some(cx.waker().clone());
+        if kept.1 { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+struct Counting(AtomicUsize);
+
+impl Wake for Counting {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// As over another `TlsStream`, and by `split`: the reader has an alert to send while the writer waits for its flush.
+#[test]
+fn l3_a_reader_does_not_take_the_wake_of_a_writers_flush() {
+    current_thread().block_on(async {
+        let world = world(4);
+        world.fixture.device.set_answers_at_once(true);
+        let (ours, theirs) = wire();
+        let kept = Arc::new(Mutex::new((None, true)));
+        let ours = OneWaker { io: ours, kept: Arc::clone(&kept) };
+        let (server, client) = tokio::join!(world.acceptor.accept(ours), world.client(theirs));
+        let (mut server, client) = (server.unwrap(), client.unwrap());
+        kept.lock().unwrap().1 = false;
+        let [writer, reader] = [(); 2].map(|()| Arc::new(Counting(AtomicUsize::new(0))));
+        let [writes, reads] = [&writer, &reader].map(|counting| Waker::from(Arc::clone(counting)));
+        let mut cx = Context::from_waker(&writes);
+        assert!(Pin::new(&mut server).poll_write(&mut cx, b"data").is_ready());
+        assert!(Pin::new(&mut server).poll_flush(&mut cx).is_pending());
+        // A record that does not decrypt.
+        let (mut wire, _) = client.into_inner();
+        wire.write_all(&[&[23, 3, 3, 0, 32][..], &[0; 32]].concat()).await.unwrap();
+        let mut into = [0; 8];
+        let mut into = ReadBuf::new(&mut into);
+        let mut cx = Context::from_waker(&reads);
+        let read = Pin::new(&mut server).poll_read(&mut cx, &mut into);
+        assert!(matches!(read, Poll::Ready(Err(_))), "{read:?}");
+        let waker = kept.lock().unwrap().0.take().unwrap();
+        waker.wake();
+        assert_eq!((writer.0.load(Ordering::SeqCst), reader.0.load(Ordering::SeqCst)), (1, 0));
     });
 }
