@@ -84,7 +84,9 @@ pub(crate) enum PacketStack<'a> {
 pub(crate) fn start(work: Work, stack: PacketStack<'_>) -> Packet {
     let (pool, ctx) = match stack {
         PacketStack::Fiber(pool, ctx) if work.may_pause => (pool, ctx),
-        PacketStack::Fiber(..) | PacketStack::Caller => return Packet::Done(work.run()),
+        PacketStack::Fiber(..) | PacketStack::Caller => {
+            return Packet::Done(at_once::not_during(|| work.run()));
+        }
         PacketStack::CallerAtOnce => return Packet::Done(work.run_at_once()),
     };
     let Work { run, may_pause } = work;

@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crypto_ops::{AgreeOp, CryptoOp, CryptoOutput, EphemeralKey, Group, MalformedShare, Secret};
 use engine_core::{CheckFailed, Engine, EngineError};
+use job_core::JobId;
 use rustls::crypto::{
     ActiveKeyExchange, CompletedKeyExchange, CryptoProvider, SharedSecret, SupportedKxGroup,
 };
 use rustls::ffdhe_groups::FfdheGroup;
 use rustls::{Error, NamedGroup, PeerMisbehaved, ProtocolVersion};
 
+use crate::rustls23::at_once;
 use crate::rustls23::engine_error::wrap;
 use crate::rustls23::postponed::{Asked, Reply, give_up, is_asked, postpone_operation};
 
@@ -38,25 +40,34 @@ impl KeyExchange {
         result
     }
 
-    /// Runs a step of a replay with this engine.
+    /// Runs a step of a replay with this engine, or with none.
     pub(super) fn lend<T>(&self, step: impl FnOnce() -> T) -> T {
-        struct Restore(Option<Arc<Engine<CryptoOp>>>);
+        struct Restore(Option<Lent>);
         impl Drop for Restore {
             fn drop(&mut self) {
                 LENT.set(self.0.take());
             }
         }
-        let _restore = Restore(LENT.replace(self.0.clone()));
+        // What a replay keeps for its thread is not for other sessions, which a pause would let run.
+        let _blocked = job_core::block_pause();
+        let lent = Lent { inside: current_job(), engine: self.0.clone() };
+        let _restore = Restore(LENT.replace(Some(lent)));
         step()
     }
 
     /// The engine of the current job, or of a replay that asks `group`. An error if another group was asked in its place,
     /// and the handshake takes a fiber.
     fn current(group: &OffloadedGroup) -> Result<Option<Arc<Engine<CryptoOp>>>, Error> {
-        if let Some(job) = job_core::current() {
-            return Ok(job.local::<Self>().and_then(|exchange| exchange.0.clone()));
+        if at_once::is_required() {
+            return Ok(None);
         }
-        let Some(engine) = LENT.with_borrow(Clone::clone) else { return Ok(None) };
+        let inside = current_job();
+        let lent = LENT.with_borrow(|lent| lent.clone().filter(|lent| lent.inside == inside));
+        let Some(Lent { engine, .. }) = lent else {
+            let exchange = job_core::current().and_then(|job| job.local::<Self>());
+            return Ok(exchange.and_then(|exchange| exchange.0.clone()));
+        };
+        let Some(engine) = engine else { return Ok(None) };
         if give_up(group, Asked::KeyExchange) {
             return Err(POSTPONED);
         }
@@ -64,9 +75,21 @@ impl KeyExchange {
     }
 }
 
+/// What a replay lends to its hooks.
+#[derive(Clone)]
+struct Lent {
+    /// The job that the replay runs in, if any. A hook in another job is another session's, on a fiber.
+    inside: Option<JobId>,
+    engine: Option<Arc<Engine<CryptoOp>>>,
+}
+
+fn current_job() -> Option<JobId> {
+    job_core::current().map(|job| job.id())
+}
+
 thread_local! {
-    /// The engine of the replay that runs on this thread.
-    static LENT: RefCell<Option<Arc<Engine<CryptoOp>>>> = const { RefCell::new(None) };
+    /// Of the replay that runs on this thread.
+    static LENT: RefCell<Option<Lent>> = const { RefCell::new(None) };
 }
 
 impl fmt::Debug for KeyExchange {

@@ -10,7 +10,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{AlertDescription, ClientConfig, HandshakeKind, NamedGroup, ServerConfig};
-use ssl_async::{Outcome, Ssl, SslContext, SslError, offload};
+use ssl_async::{Outcome, Ssl, SslContext, SslError, offload, replayable};
 
 use crate::support::{
     Fixture, Identity, KeyType, ManualDevice, Pipe, PlainPeer, Version, client_config,
@@ -257,9 +257,10 @@ fn a_session_inside_a_hook_of_another_uses_its_own_engine_only() {
     let _turn = turn();
     let (outer, inner) = (fixture(KeyType::P256, 4), fixture(KeyType::P256, 4));
     inner.device.set_answers_at_once(true);
-    for async_mode in [false, true] {
+    for (async_mode, replays) in [(false, false), (true, false), (false, true), (true, true)] {
         let provider = || offload::key_exchange(with_groups(&[kx_group::X25519]));
-        let inner_config = server_config(provider(), &[&TLS13], &inner.identity, &inner.key);
+        let inners = if replays { replayable(provider()) } else { provider() };
+        let inner_config = server_config(inners, &[&TLS13], &inner.identity, &inner.key);
         let chain = vec![outer.identity.certificate.clone()];
         let hook = HandshakesFirst {
             context: SslContext::server(Arc::new(inner_config))

@@ -1,15 +1,18 @@
 //! Handshakes that never park: no job, hooks on the caller's stack, and a hook that would wait ends the handshake.
 
+use core::fmt;
 use core::future::{pending, ready};
 use core::time::Duration;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-use job_core::JobPool;
-use rustls::server::WebPkiClientVerifier;
+use job_core::{JobPool, Pause, Step};
+use rustls::server::{ClientHello, ResolvesServerCert, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{ALL_VERSIONS, AlertDescription, Error, ServerConfig};
-use ssl_async::{Acceptor, Parking, Ssl, SslContext, SslError, offload, resolve, verify};
+use ssl_async::{
+    Acceptor, Parking, Ssl, SslContext, SslError, offload, replayable, resolve, verify,
+};
 
 use crate::support::{
     Fixture, KeyType, Pipe, Version, exchange_data, fixture, pipe, provider, server_config, shake,
@@ -139,4 +142,85 @@ fn a_hook_that_would_wait_ends_the_handshake() {
     let mut ssl = Ssl::accept(&fixture.server, &pool, ours).unwrap();
     let parked = shake(&mut ssl, &mut fixture.client(&TLS13, theirs), &fixture.device);
     assert!(parked.unwrap().ends_with(&["sign-ecdsa-p256"]));
+}
+
+/// A hook that serves a handshake on a fiber before it returns.
+struct ServesFirst {
+    inner: Fixture,
+    certified: Arc<CertifiedKey>,
+}
+
+impl fmt::Debug for ServesFirst {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ServesFirst")
+    }
+}
+
+impl ResolvesServerCert for ServesFirst {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let config = Arc::new(self.inner.server_config(&[&TLS13]));
+        let context = SslContext::server(config).parking(Parking::Fiber);
+        let (ours, theirs) = pipe();
+        let mut client = self.inner.client(&TLS13, theirs);
+        let mut ssl = Ssl::accept(&context, &JobPool::new(), ours).unwrap();
+        let parked = shake(&mut ssl, &mut client, &self.inner.device).unwrap();
+        assert_eq!(parked, ["sign-ecdsa-p256"]);
+        Some(Arc::clone(&self.certified))
+    }
+}
+
+#[test]
+fn a_session_on_a_fiber_inside_a_hook_may_wait() {
+    let _turn = turn();
+    let outer = fixture(KeyType::P256, 4);
+    outer.device.set_answers_at_once(true);
+    let chain = vec![outer.identity.certificate.clone()];
+    let certified = Arc::new(CertifiedKey::new(chain, Arc::clone(&outer.key)));
+    let mut config = outer.server_config(&[&TLS13]);
+    let inner = fixture(KeyType::P256, 4);
+    config.cert_resolver = Arc::new(ServesFirst { inner, certified });
+    let (ours, theirs) = pipe();
+    let mut ssl = session(config, &JobPool::new(), ours);
+    let mut client = outer.client(&TLS13, theirs);
+    assert!(shake(&mut ssl, &mut client, &outer.device).unwrap().is_empty());
+}
+
+/// A hook that would pause the job in which its session is driven.
+#[derive(Debug)]
+struct Pauses {
+    answers: Arc<Mutex<Vec<Pause>>>,
+    certified: Arc<CertifiedKey>,
+}
+
+impl ResolvesServerCert for Pauses {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.answers.lock().unwrap().push(job_core::pause());
+        Some(Arc::clone(&self.certified))
+    }
+}
+
+/// A pause would let other sessions of the thread find what this one keeps there.
+#[test]
+fn a_hook_does_not_pause_a_job_of_the_callers_but_on_a_fiber_of_its_session() {
+    let _turn = turn();
+    for parking in [Parking::Never, Parking::Replay] {
+        let fixture = fixture(KeyType::P256, 4);
+        fixture.device.set_answers_at_once(true);
+        let answers = Arc::<Mutex<Vec<Pause>>>::default();
+        let chain = vec![fixture.identity.certificate.clone()];
+        let certified = Arc::new(CertifiedKey::new(chain, Arc::clone(&fixture.key)));
+        let provider = replayable(provider());
+        let mut config = server_config(provider, &[&TLS13], &fixture.identity, &fixture.key);
+        config.cert_resolver = Arc::new(Pauses { answers: Arc::clone(&answers), certified });
+        let context = SslContext::server(Arc::new(config)).parking(parking);
+        let (ours, theirs) = pipe();
+        let mut client = fixture.client(&TLS13, theirs);
+        let step = JobPool::new().start(move || {
+            let mut ssl = Ssl::accept(&context, &JobPool::new(), ours).unwrap();
+            let done = shake(&mut ssl, &mut client, &fixture.device);
+            assert!(done.is_ok(), "{done:?}");
+        });
+        assert!(matches!(step, Ok(Step::Finished(()))), "{parking:?}");
+        assert_eq!(*answers.lock().unwrap(), [Pause::Blocked], "{parking:?}");
+    }
 }

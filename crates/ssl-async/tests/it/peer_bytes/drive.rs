@@ -353,6 +353,9 @@ impl Driver {
             // The session continues.
             Err(SslError::ShutDown) if which == Event::Write && self.shut_down => {}
             Err(SslError::Tls(_)) if which == Event::KeyUpdate && self.has_connection() => {}
+            // Before the hello a session by replay has no connection yet.
+            Err(SslError::Tls(rustls::Error::HandshakeNotComplete))
+                if which == Event::KeyUpdate => {}
             Err(error) => {
                 self.explains(error);
                 assert!(!waiting, "a session that has ended waits");
