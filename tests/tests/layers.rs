@@ -56,7 +56,7 @@ const LAYERS: &[Row] = &[
     Row { layer: 4, name: "ssl-async",
           ours:    "crypto-ops engine-core job-core tls-replay wait-ctx",
           others:  "aws-lc-rs? num-bigint rustls rustls-webpki sha2 thiserror tracing zeroize tokio?",
-          testing: "base64 http-body-util hyper hyper-util libc libloading mio rcgen tokio tokio-rustls tonic tonic-health tower \
+          testing: "rustix base64 http-body-util hyper hyper-util libc libloading mio rcgen tokio tokio-rustls tonic tonic-health tower \
                     tracing-subscriber" },
     // The C surface of a token's library stays inside cryptoki. It is no part of ssl-async, as it loads libraries.
     Row { layer: 5, name: "pkcs11-engine",

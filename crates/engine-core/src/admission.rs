@@ -7,8 +7,8 @@ use crate::breaker::Breaker;
 use crate::sync::lock;
 use crate::work::RequestId;
 
-/// Leave for one request. Half-open, it makes that request the probe, before any queue or device has it: so whoever ends it
-/// there finds the probe. If the leave is dropped without being [spent](Self::spend), the next request may be the probe.
+/// Leave for one request. Half-open, it makes that request the probe, before any queue or device has it: so the code
+/// that ends the request there finds the probe. If the leave is dropped without being [spent](Self::spend), the next request may be the probe.
 #[must_use = "a dropped admission gives the probe back"]
 pub(crate) struct Admission<'a> {
     /// The breaker whose probe it is.
