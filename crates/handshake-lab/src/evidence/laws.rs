@@ -9,6 +9,7 @@ use super::{
     answers::Answers, calls::Calls, replays::Replays, row::RowEvidence, trace_summary::TraceSummary,
 };
 use crate::scenario::{Checks, Mode, Wake};
+use crate::server::WorkerReport;
 
 /// Kinds of operation that a row in virtual time can have waiting at once.
 const MOST_KINDS: u64 = 2;
@@ -198,9 +199,13 @@ impl Laws {
         let sum = |of: fn(&PoolStats) -> u64| {
             row.workers.iter().map(|worker| of(&worker.pool)).sum::<u64>()
         };
-        // By replay there is no job to cancel: the session itself is what was dropped.
-        let dropped = row.workers.iter().map(|worker| worker.dropped).sum::<u64>();
-        let by_replay = if row.plan.replays() { dropped } else { 0 };
+        // By replay there is no job to cancel: the session itself is what was dropped. One whose peer hung up gives its
+        // operation up by itself.
+        let of_replays = |of: fn(&WorkerReport) -> u64| {
+            if row.plan.replays() { row.workers.iter().map(of).sum::<u64>() } else { 0 }
+        };
+        let by_replay = of_replays(|worker| worker.dropped);
+        let hung_up = of_replays(|worker| worker.hung_up);
         let cancelled = sum(|pool| pool.cancelled) + by_replay;
         let given_up = row.engines(|e| e.cancelled);
         let (unended, late) = (sum(|pool| pool.quarantined), row.engines(|e| e.late));
@@ -228,7 +233,7 @@ impl Laws {
                     ),
                 ),
                 (
-                    late > cancelled.max(given_up) + losers,
+                    late > cancelled.max(given_up) + hung_up + losers,
                     format!("{late} answers came late for {cancelled} operations given up"),
                 ),
             ],
