@@ -37,7 +37,7 @@ fn module() -> Option<PathBuf> {
     };
     let programs = ["swtpm", "tpm2-abrmd", "dbus-daemon", "dbus-send"];
     let module = found.into_iter().map(PathBuf::from).find(|module| module.exists());
-    module.filter(|_| programs.iter().all(|program| is_program(program)))
+    module.filter(|_| programs.iter().all(is_program))
 }
 
 /// The TPM, a message bus of its own, and the resource manager on it. They end with this.
