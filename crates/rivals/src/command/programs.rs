@@ -59,6 +59,13 @@ impl Found {
         let (mut text, mut complaint) = (String::new(), String::new());
         child.stdout.take().expect("it is piped").read_to_string(&mut text)?;
         child.stderr.take().expect("it is piped").read_to_string(&mut complaint)?;
+        // Said in full, it is valid however the program ended: its server's threads go on while exit handlers run, and those of
+        // a library may abort beside them.
+        if ended.is_some()
+            && let Ok(outcome) = serde_json::from_str(&text)
+        {
+            return Ok(outcome);
+        }
         match ended {
             Some(status) if status.success() => Ok(serde_json::from_str(&text)?),
             Some(status) => {
