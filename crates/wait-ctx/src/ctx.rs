@@ -42,7 +42,8 @@ struct Inner {
     /// Made by the first call that needs it.
     notifier: OnceCell<Notifier>,
     fds: RefCell<FdTable>,
-    seen: RefCell<Seen>,
+    /// Of [`WaitCtx::changed_fds`]. Boxed, because every parked session has room for it.
+    seen: OnceCell<Box<RefCell<Seen>>>,
     signal: OnceCell<Rc<CountedSignal>>,
     leased: Cell<bool>,
 }
@@ -117,7 +118,8 @@ impl WaitCtx {
 
     /// The net changes since this was last called: [`diff`](Self::diff) for the usual single consumer.
     pub fn changed_fds(&self) -> FdDiff {
-        self.diff(&mut self.inner.seen.borrow_mut())
+        let seen = self.inner.seen.get_or_init(Box::default);
+        self.diff(&mut seen.borrow_mut())
     }
 
     /// The net changes since this consumer last called it with the same [`Seen`].

@@ -56,17 +56,33 @@ impl NotifierCounters {
 
 #[derive(Default)]
 struct Routes {
-    callback: Option<Callback>,
-    arg: Option<CallbackArg>,
+    /// Boxed: most sessions wake by a route, and every parked one keeps this.
+    callbacks: Option<Box<Callbacks>>,
     signal: Option<Arc<Signal>>,
     /// The signal was raised since it was last drained.
     raised: bool,
     route: Option<Shareable>,
+    delivered: Delivered,
+}
+
+/// The callback of a session, and the calls of it. Kept once made.
+#[derive(Default)]
+struct Callbacks {
+    callback: Option<Callback>,
+    arg: Option<CallbackArg>,
     running: Running,
     /// Threads that wait for `idle`.
     waiting: usize,
-    /// All but `unrouted`, which is counted without the lock.
-    counters: NotifierCounters,
+}
+
+/// All of [`NotifierCounters`] but `unrouted`, which is counted without the lock.
+#[derive(Default)]
+struct Delivered {
+    callback: u64,
+    fd: u64,
+    ready: u64,
+    waker: u64,
+    panics: u64,
 }
 
 /// A [`Route`] that can be used without the lock, and is not cloned for that: the clone of a waker is foreign code.
@@ -85,15 +101,49 @@ impl From<Route> for Shareable {
 }
 
 impl Routes {
-    const fn is_empty(&self) -> bool {
-        self.callback.is_none() && self.signal.is_none() && self.route.is_none()
+    fn is_empty(&self) -> bool {
+        self.callback().is_none() && self.signal.is_none() && self.route.is_none()
     }
 
+    fn callback(&self) -> Option<&Callback> {
+        self.callbacks.as_ref()?.callback.as_ref()
+    }
+
+    fn callbacks(&mut self) -> &mut Callbacks {
+        self.callbacks.get_or_insert_default()
+    }
+
+    fn is_running(&self) -> bool {
+        self.callbacks.as_ref().is_some_and(|callbacks| !callbacks.running.is_idle())
+    }
+
+    fn remove_all(&mut self) -> Removed {
+        let mut removed =
+            Removed { signal: self.signal.take(), route: self.route.take(), ..Removed::default() };
+        // Stays: calls of the callback may be running.
+        if let Some(callbacks) = &mut self.callbacks {
+            (removed.callback, removed.arg) = (callbacks.callback.take(), callbacks.arg.take());
+        }
+        removed
+    }
+}
+
+/// Routes that a session has no more, to be dropped without its lock.
+#[derive(Default)]
+struct Removed {
+    callback: Option<Callback>,
+    arg: Option<CallbackArg>,
+    signal: Option<Arc<Signal>>,
+    route: Option<Shareable>,
+}
+
+impl Removed {
     /// Drops foreign values one by one: a second panic during the first would abort the process.
-    fn discard(&mut self) {
-        discard(A_CALLBACK, self.callback.take());
-        discard(AN_ARGUMENT, self.arg.take());
-        discard_route(self.route.take());
+    fn discard(self) {
+        discard(A_CALLBACK, self.callback);
+        discard(AN_ARGUMENT, self.arg);
+        discard_route(self.route);
+        drop(self.signal);
     }
 }
 
@@ -150,7 +200,8 @@ impl NotifierInner {
 
     pub(crate) fn counters(&self) -> NotifierCounters {
         let unrouted = self.unrouted.load(Ordering::Relaxed);
-        NotifierCounters { unrouted, ..lock(&self.routes).counters }
+        let Delivered { callback, fd, ready, waker, panics } = lock(&self.routes).delivered;
+        NotifierCounters { callback, fd, ready, waker, unrouted, panics }
     }
 
     pub(crate) fn set_route(&self, route: Option<Route>) {
@@ -165,10 +216,12 @@ impl NotifierInner {
         if !wakeup.is_current(self.word.load()) {
             return false;
         }
-        if let Some(callback) = routes.callback.clone() {
-            let arg = routes.arg.clone();
-            let thread = routes.running.enter();
-            routes.counters.callback += 1;
+        if let Some(callbacks) = &mut routes.callbacks
+            && let Some(callback) = callbacks.callback.clone()
+        {
+            let arg = callbacks.arg.clone();
+            let thread = callbacks.running.enter();
+            routes.delivered.callback += 1;
             drop(routes);
             self.run(A_CALLBACK, || {
                 callback(&Notification {
@@ -185,15 +238,16 @@ impl NotifierInner {
                 self.run(AN_ARGUMENT, || drop(arg));
             }
             let mut routes = lock(&self.routes);
-            routes.running.leave(thread);
+            let callbacks = routes.callbacks();
+            callbacks.running.leave(thread);
             // Notifying is a system call, and there is hardly ever a waiter.
-            if routes.waiting > 0 && routes.running.is_idle() {
+            if callbacks.waiting > 0 && callbacks.running.is_idle() {
                 self.idle.notify_all();
             }
         } else if let Some(signal) = &routes.signal {
             signal.raise();
             routes.raised = true;
-            routes.counters.fd += 1;
+            routes.delivered.fd += 1;
         } else {
             match &routes.route {
                 Some(Shareable::Ready(sender, token)) => {
@@ -201,11 +255,11 @@ impl NotifierInner {
                         Reason::Future => sender.push_of_future(*token),
                         _ => sender.push(*token),
                     };
-                    routes.counters.ready += u64::from(pushed);
+                    routes.delivered.ready += u64::from(pushed);
                 }
                 Some(Shareable::Waker(waker)) => {
                     let waker = Arc::clone(waker);
-                    routes.counters.waker += 1;
+                    routes.delivered.waker += 1;
                     drop(routes);
                     self.run(A_WAKER, || waker.wake_by_ref());
                     // The last owner, if the route was replaced meanwhile.
@@ -230,46 +284,57 @@ impl NotifierInner {
     /// Runs foreign code, and counts a panic in it.
     fn run(&self, what: &'static str, foreign: impl FnOnce()) {
         if contain(what, foreign).is_err() {
-            lock(&self.routes).counters.panics += 1;
+            lock(&self.routes).delivered.panics += 1;
         }
     }
 
     pub(crate) fn set_callback(&self, callback: Callback) {
         let mut old = None;
-        self.change_routes(|routes| old = routes.callback.replace(callback));
+        self.change_routes(|routes| old = routes.callbacks().callback.replace(callback));
         discard(A_CALLBACK, old);
     }
 
     pub(crate) fn set_callback_arg(&self, arg: Option<CallbackArg>) {
-        let old = std::mem::replace(&mut lock(&self.routes).arg, arg);
+        let mut routes = lock(&self.routes);
+        if arg.is_none() && routes.callbacks.is_none() {
+            return;
+        }
+        let old = std::mem::replace(&mut routes.callbacks().arg, arg);
+        drop(routes);
         discard(AN_ARGUMENT, old);
     }
 
     pub(crate) fn callback(&self) -> Option<(Callback, Option<CallbackArg>)> {
         let routes = lock(&self.routes);
-        routes.callback.clone().map(|callback| (callback, routes.arg.clone()))
+        let callbacks = routes.callbacks.as_ref()?;
+        callbacks.callback.clone().map(|callback| (callback, callbacks.arg.clone()))
     }
 
     pub(crate) fn unset_callback(&self) -> Option<Callback> {
         let mut old = None;
         if plant::armed(Bug::CallbackAfterUnset) {
-            return lock(&self.routes).callback.clone();
+            return lock(&self.routes).callback().cloned();
         }
-        self.change_routes(|routes| old = routes.callback.take());
+        self.change_routes(|routes| {
+            old = routes.callbacks.as_mut().and_then(|callbacks| callbacks.callback.take());
+        });
         old
     }
 
     pub(crate) fn unset_and_wait(&self) -> Result<Option<Callback>, InsideCallback> {
-        if lock(&self.routes).running.includes_me() {
+        let is_inside = |callbacks: &Callbacks| callbacks.running.includes_me();
+        if lock(&self.routes).callbacks.as_deref().is_some_and(is_inside) {
             return Err(InsideCallback);
         }
         let old = self.unset_callback();
         let mut routes = lock(&self.routes);
-        routes.waiting += 1;
-        while !routes.running.is_idle() {
-            routes = self.idle.wait(routes).unwrap_or_else(std::sync::PoisonError::into_inner);
+        if routes.is_running() {
+            routes.callbacks().waiting += 1;
+            while routes.is_running() {
+                routes = self.idle.wait(routes).unwrap_or_else(std::sync::PoisonError::into_inner);
+            }
+            routes.callbacks().waiting -= 1;
         }
-        routes.waiting -= 1;
         Ok(old)
     }
 
@@ -289,14 +354,9 @@ impl NotifierInner {
     /// Cancels the request and removes every route. Called when the session is dropped.
     pub(crate) fn shut(&self) {
         self.word.update(|word| word.after(RequestEvent::Cancel).unwrap_or(word).at_rest());
-        let mut old = Routes::default();
-        self.change_routes(|routes| {
-            std::mem::swap(&mut old.callback, &mut routes.callback);
-            std::mem::swap(&mut old.arg, &mut routes.arg);
-            std::mem::swap(&mut old.signal, &mut routes.signal);
-            std::mem::swap(&mut old.route, &mut routes.route);
-        });
-        old.discard();
+        let mut removed = Removed::default();
+        self.change_routes(|routes| removed = routes.remove_all());
+        removed.discard();
     }
 
     /// Changes the routes, keeps the word's bit in step, and delivers a wake that waited for a route.
@@ -337,7 +397,7 @@ impl NotifierInner {
 impl Drop for NotifierInner {
     fn drop(&mut self) {
         let routes = self.routes.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
-        routes.discard();
+        routes.remove_all().discard();
     }
 }
 
