@@ -132,6 +132,7 @@ mod error;
 mod hello;
 mod hooks;
 mod key;
+mod message;
 mod mute;
 mod pass;
 #[cfg(feature = "plant")]
@@ -150,6 +151,7 @@ pub use config::ReplayConfig;
 pub use engine::{EngineSession, EngineSessionError};
 pub use error::{NotReplayable, ReplayError};
 pub use key::ReplayKey;
+pub use message::Message;
 pub use pass::{Asked, give_up, hand_on, is_asked, postpone, waits_later};
 pub use provider::replayable;
 pub use question::{Question, Reply};

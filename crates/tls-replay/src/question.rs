@@ -8,6 +8,8 @@ use rustls::sign::CertifiedKey;
 use rustls::{Error, NamedGroup, SignatureScheme};
 use zeroize::Zeroize as _;
 
+use crate::message::Message;
+
 /// What a parked handshake waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -17,7 +19,7 @@ pub enum Question<'a> {
         /// The scheme that rustls and the key agreed on.
         scheme: SignatureScheme,
         /// The bytes to sign: the message itself, not a digest.
-        message: &'a [u8],
+        message: &'a Message,
     },
     /// A key exchange of TLS 1.3: a key pair and the secret shared with the peer. Reply with [`Reply::KeyExchange`].
     KeyExchange {

@@ -8,6 +8,7 @@ use rustls::sign::CertifiedKey;
 use rustls::{Error, NamedGroup, SignatureScheme};
 use zeroize::Zeroizing;
 
+use crate::message::Message;
 use crate::plant::is_armed;
 use crate::question::{Question, Reply};
 use crate::secret::{SecretBuffer, Span};
@@ -37,7 +38,7 @@ const _: () = assert!(size_of::<Recorded>() <= 24);
 
 /// A question that was not answered at once.
 enum Open {
-    Signature { scheme: SignatureScheme, message: Span },
+    Signature { scheme: SignatureScheme, message: Message },
     KeyExchange { group: NamedGroup, peer_share: Box<[u8]> },
     KeyExchangeStart(NamedGroup),
     Seal(Span),
@@ -223,13 +224,13 @@ impl Record {
             return None;
         }
         let Some(signature) = self.signature.take() else {
-            let message = self.bytes.append(message);
+            let message = Message::from(message);
             self.ask(Open::Signature { scheme, message }, context.cloned().map(Context::Key));
             return None;
         };
         let same = self.next == self.answers.len()
-            && matches!(self.open, Some(Open::Signature { scheme: asked, message: span })
-                if asked == scheme && self.bytes.get(span) == message);
+            && matches!(&self.open, Some(Open::Signature { scheme: asked_scheme, message: asked })
+                if *asked_scheme == scheme && **asked == *message);
         if !same && !is_armed!(SkipMessageCheck) {
             self.stop = Some(Stop::Differs("it signs something else"));
             return None;
@@ -251,9 +252,7 @@ impl Record {
     /// The open question.
     pub(crate) fn question(&self) -> Option<Question<'_>> {
         Some(match self.open.as_ref()? {
-            Open::Signature { scheme, message } => {
-                Question::Signature { scheme: *scheme, message: self.bytes.get(*message) }
-            }
+            Open::Signature { scheme, message } => Question::Signature { scheme: *scheme, message },
             Open::KeyExchange { group, peer_share } => {
                 Question::KeyExchange { group: *group, peer_share }
             }

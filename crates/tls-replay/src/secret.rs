@@ -24,9 +24,9 @@ pub(crate) struct SecretBuffer {
     bytes: Zeroizing<Vec<u8>>,
 }
 
-/// Room left after the bytes that made the buffer grow. The first growth holds what a TLS 1.3 handshake over X25519
-/// and P-256 needs, the second one what ML-KEM adds.
-const ROOM: usize = 224;
+/// Room left after the bytes that made the buffer grow. The first growth, for the server's random, holds what a TLS 1.3
+/// handshake over X25519 or P-256 adds, with nothing to spare; the second one what ML-KEM adds.
+const ROOM: usize = 104;
 
 impl SecretBuffer {
     pub(crate) fn append(&mut self, bytes: &[u8]) -> Span {

@@ -13,7 +13,7 @@ use rustls::sign::{CertifiedKey, Signer, SigningKey};
 use rustls::{ServerConfig, SignatureAlgorithm, SignatureScheme};
 use wait_ctx::Notifier;
 
-use crate::rustls23::postponed::{PendingAnswer, SubmitSignature, postponing};
+use crate::rustls23::postponed::{Message, PendingAnswer, SubmitSignature, postponing};
 use crate::rustls23::public_key::{PublicHalf, PublicKeyError};
 use crate::rustls23::replay::replayable;
 use crate::rustls23::signing_key::{OffloadedSigningKey, SigningWork};
@@ -317,7 +317,7 @@ impl SubmitSignature for KeyInPool {
     fn submit(
         &self,
         scheme: SignatureScheme,
-        message: &[u8],
+        message: &Message,
         notifier: Option<&Notifier>,
     ) -> PendingAnswer {
         self.key.submit(scheme, message, notifier)

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use engine_core::{DeviceError, Engine, EngineError, Pending, Work};
 use rustls::SignatureScheme;
 use rustls::sign::SigningKey;
-pub(super) use tls_replay::{Asked, Reply, give_up, is_asked, waits_later};
+pub(super) use tls_replay::{Asked, Message, Reply, give_up, is_asked, waits_later};
 use tls_replay::{Question, ReplayKey, Session};
 use wait_ctx::Notifier;
 
@@ -26,7 +26,7 @@ pub(super) trait SubmitSignature: Send + Sync {
     fn submit(
         &self,
         scheme: SignatureScheme,
-        message: &[u8],
+        message: &Message,
         notifier: Option<&Notifier>,
     ) -> PendingAnswer;
 }

@@ -13,7 +13,7 @@ use wait_ctx::Notifier;
 use crate::rustls23::at_once;
 use crate::rustls23::engine_error::wrap;
 use crate::rustls23::postponed::{
-    PendingAnswer, Reply, SubmitSignature, no_scheme, postponing, refused, submit,
+    Message, PendingAnswer, Reply, SubmitSignature, no_scheme, postponing, refused, submit,
 };
 
 /// Makes a signing key whose signatures `engine` computes. Give it to rustls like any other, in a `CertifiedKey`.
@@ -34,7 +34,7 @@ impl SubmitSignature for HandleKey {
     fn submit(
         &self,
         scheme: SignatureScheme,
-        message: &[u8],
+        message: &Message,
         notifier: Option<&Notifier>,
     ) -> PendingAnswer {
         let Some(signer) = self.signer(&[scheme]) else { return no_scheme() };

@@ -12,12 +12,12 @@ use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
 use rustls::sign::{Signer, SigningKey};
 use rustls::{Error, SignatureAlgorithm, SignatureScheme};
 use wait_ctx::Notifier;
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroize as _;
 
 use crate::rustls23::at_once;
 use crate::rustls23::engine_error::wrap;
 use crate::rustls23::postponed::{
-    PendingAnswer, Reply, SubmitSignature, no_scheme, postponing, submit,
+    Message, PendingAnswer, Reply, SubmitSignature, no_scheme, postponing, submit,
 };
 use crate::rustls23::public_key::{PublicHalf, PublicKeyError, is_pkcs1, spki_of};
 use crate::rustls23::signature_fault::{Hash, SignatureFault, diagnose};
@@ -97,14 +97,14 @@ const NO_NAME: &str = "";
 ///
 /// The result must be encoded as in TLS: for ECDSA the DER of `SEQUENCE { r, s }`, not the two numbers side by side that
 /// PKCS#11 (`CKM_ECDSA`) and WebCrypto return ([`der_from_raw`](crypto_ops::encoding::der_from_raw) converts them); for the
-/// others the plain bytes. The message is wiped when the work is dropped, and so is a signature that reaches no session.
+/// others the plain bytes. The message is wiped when work and handshake have dropped it, and so is a signature that reaches no session.
 #[derive(Clone)]
 pub struct SigningWork {
     key: Arc<NamedKey>,
     /// Absent if the key is the device's.
     signer: Option<Arc<dyn Signer>>,
     scheme: SignatureScheme,
-    message: Zeroizing<Vec<u8>>,
+    message: Message,
     /// Takes what is wrong with the signature, in a test of the key.
     fault: Option<Arc<OnceLock<SignatureFault>>>,
 }
@@ -263,7 +263,8 @@ impl OffloadedSigningKey {
         let no_scheme = DeviceError::Unsupported("the private key does not sign in this scheme");
         let signer = self.signer(&[scheme]).ok_or(EngineError::Device(no_scheme))?;
         let fault = Arc::default();
-        let work = SigningWork { fault: Some(Arc::clone(&fault)), ..signer.work(TEST_MESSAGE) };
+        let work =
+            SigningWork { fault: Some(Arc::clone(&fault)), ..signer.work(TEST_MESSAGE.into()) };
         let pending = self.engine.submit(work);
         Ok((pending.map_err(|refused| EngineError::Refused(refused.reason))?, fault))
     }
@@ -289,11 +290,11 @@ impl SubmitSignature for OffloadedSigningKey {
     fn submit(
         &self,
         scheme: SignatureScheme,
-        message: &[u8],
+        message: &Message,
         notifier: Option<&Notifier>,
     ) -> PendingAnswer {
         let Some(signer) = self.signer(&[scheme]) else { return no_scheme() };
-        submit(&self.engine, signer.work(message), notifier, |signature| {
+        submit(&self.engine, signer.work(message.clone()), notifier, |signature| {
             signature.map(Reply::Signature)
         })
     }
@@ -330,13 +331,12 @@ struct OffloadedSigner {
 }
 
 impl OffloadedSigner {
-    /// With a copy of the message: the device must never read from this stack.
-    fn work(&self, message: &[u8]) -> SigningWork {
+    fn work(&self, message: Message) -> SigningWork {
         SigningWork {
             key: Arc::clone(&self.key),
             signer: self.signer.clone(),
             scheme: self.scheme,
-            message: Zeroizing::new(message.to_vec()),
+            message,
             fault: None,
         }
     }
@@ -344,7 +344,8 @@ impl OffloadedSigner {
 
 impl Signer for OffloadedSigner {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
-        at_once::run(&self.engine, self.work(message), "a signature").map_err(wrap)
+        // With a copy of the message: the device must never read from this stack.
+        at_once::run(&self.engine, self.work(message.into()), "a signature").map_err(wrap)
     }
 
     fn scheme(&self) -> SignatureScheme {
