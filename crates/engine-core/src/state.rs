@@ -17,7 +17,7 @@
 //! 3. The result is taken by `Pending` alone. If `Pending` was dropped first, the claim fails and the result goes to
 //!    [`Work::erase`].
 
-use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use core::task::Waker;
 use core::time::Duration;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -49,7 +49,7 @@ pub(crate) struct RequestState<W: Work> {
     /// The standby has it, or had it.
     pub(crate) on_standby: AtomicBool,
     /// Its key in the engine's registry, or [`UNREGISTERED`].
-    registry_key: AtomicUsize,
+    registry_key: AtomicU32,
     kept: Mutex<Kept<W>>,
     /// A thread sleeps on `settled` or is about to, or `kept` has the waker of a task. Exchanged, never just read or
     /// written: the second of two threads sees what the first did before.
@@ -67,7 +67,7 @@ struct Kept<W: Work> {
     task: Option<Foreign<Waker>>,
 }
 
-const UNREGISTERED: usize = usize::MAX;
+const UNREGISTERED: u32 = u32::MAX;
 
 /// When the request passed each station, in nanoseconds of the engine's clock.
 #[derive(Debug, Default)]
@@ -97,6 +97,10 @@ pub(crate) struct Answer<W: Work> {
     pub(crate) result: Result<W::Output, EngineError>,
 }
 
+fn registered(key: u32) -> Option<usize> {
+    (key != UNREGISTERED).then_some(key as usize)
+}
+
 impl<W: Work> RequestState<W> {
     pub(crate) fn new(
         id: RequestId,
@@ -121,7 +125,7 @@ impl<W: Work> RequestState<W> {
             attempts: [AtomicU32::new(0), AtomicU32::new(0)],
             failure_counted: [AtomicBool::new(false), AtomicBool::new(false)],
             on_standby: AtomicBool::new(false),
-            registry_key: AtomicUsize::new(UNREGISTERED),
+            registry_key: AtomicU32::new(UNREGISTERED),
             kept: Mutex::new(Kept { result: None, spare: None, task: None }),
             waited_for: AtomicBool::new(false),
             settled: Condvar::new(),
@@ -153,17 +157,16 @@ impl<W: Work> RequestState<W> {
     }
 
     pub(crate) fn registry_key(&self) -> Option<usize> {
-        let key = self.registry_key.load(Ordering::Acquire);
-        (key != UNREGISTERED).then_some(key)
+        registered(self.registry_key.load(Ordering::Acquire))
     }
 
     pub(crate) fn set_registry_key(&self, key: usize) {
+        let key = u32::try_from(key).expect("four thousand million requests do not fit in memory");
         self.registry_key.store(key, Ordering::Release);
     }
 
     pub(crate) fn take_registry_key(&self) -> Option<usize> {
-        let key = self.registry_key.swap(UNREGISTERED, Ordering::AcqRel);
-        (key != UNREGISTERED).then_some(key)
+        registered(self.registry_key.swap(UNREGISTERED, Ordering::AcqRel))
     }
 
     pub(crate) fn set_spare(&self, spare: Option<Foreign<W>>) {

@@ -42,15 +42,26 @@ const CHUNK: usize = 4096;
 /// most of the time.
 #[derive(Debug, Default)]
 pub(crate) struct ReadAhead {
-    bytes: Vec<u8>,
-    /// How many of `bytes` a connection has taken.
-    taken: usize,
-    end: Option<End>,
+    held: Option<Box<Held>>,
     /// The connection has received `close_notify`: the bytes behind it are not for it.
     closed_by_tls: bool,
     seen: Seen,
     /// Follows the records handed to the connection after the handshake.
     fed: Records,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    bytes: Vec<u8>,
+    /// How many of `bytes` a connection has taken.
+    taken: usize,
+    end: Option<End>,
+}
+
+impl Held {
+    fn unread(&self) -> &[u8] {
+        &self.bytes[self.taken..]
+    }
 }
 
 /// The end of the stream.
@@ -134,13 +145,25 @@ impl ReadAhead {
         }
     }
 
+    fn end(&self) -> Option<&End> {
+        self.held.as_ref()?.end.as_ref()
+    }
+
+    fn set_end(&mut self, end: End) {
+        self.held.get_or_insert_default().end = Some(end);
+    }
+
+    fn unread_bytes(&self) -> &[u8] {
+        self.held.as_ref().map_or(&[], |held| held.unread())
+    }
+
     /// Reads ahead while a packet is away, until the transport has no more, has ended, or the limit is reached.
     pub(crate) fn watch(&mut self, io: &mut dyn Read, awaited: Awaited) {
-        while self.end.is_none() && self.len() < Self::limit(awaited) {
+        while self.end().is_none() && self.len() < Self::limit(awaited) {
             match self.read_once(io) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                Err(error) => self.end = Some(End::Failed(Arc::new(error))),
+                Err(error) => self.set_end(End::Failed(Arc::new(error))),
             }
         }
     }
@@ -156,7 +179,7 @@ impl ReadAhead {
             }
             (Awaited::Client | Awaited::Server, _) => !self.seen.more_than_hellos,
         };
-        match &self.end {
+        match self.end() {
             Some(End::Failed(error)) => Some(SslError::Io(Arc::clone(error))),
             Some(End::Closed) if incomplete => Some(SslError::PeerClosed(ClosedDuring::Handshake)),
             None if incomplete && self.len() >= Self::limit(awaited) => {
@@ -182,7 +205,7 @@ impl ReadAhead {
             if let Some(records) = self.take_records() {
                 return Ok(Next::Records(records));
             }
-            match &self.end {
+            match self.end() {
                 Some(End::Closed) => {
                     return Ok(Next::End(SslError::PeerClosed(ClosedDuring::Handshake)));
                 }
@@ -191,7 +214,7 @@ impl ReadAhead {
             }
             match self.read_once(io) {
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
-                    self.end = Some(End::Failed(Arc::new(error)));
+                    self.set_end(End::Failed(Arc::new(error)));
                 }
                 read => read?,
             }
@@ -200,7 +223,8 @@ impl ReadAhead {
 
     /// Takes whole records, and everything behind the first byte that is no TLS.
     fn take_records(&mut self) -> Option<Vec<u8>> {
-        let bytes = &self.bytes[self.taken..];
+        let held = self.held.as_mut()?;
+        let bytes = held.unread();
         let mut whole = 0;
         // A few at a time: a connection may stop behind each record and put the others back.
         while whole < bytes.len().min(CHUNK) {
@@ -213,30 +237,38 @@ impl ReadAhead {
         if whole == 0 {
             return None;
         }
-        if whole == self.bytes.len() {
-            return Some(core::mem::take(&mut self.bytes));
-        }
-        let records = bytes[..whole].to_vec();
+        let records = match whole == held.bytes.len() {
+            true => core::mem::take(&mut held.bytes),
+            false => bytes[..whole].to_vec(),
+        };
         self.advance(whole);
         Some(records)
     }
 
     /// Marks `n` unread bytes as taken.
     fn advance(&mut self, n: usize) {
-        self.taken += n;
-        if self.taken == self.bytes.len() {
-            (self.bytes, self.taken) = (Vec::new(), 0);
+        let Some(held) = &mut self.held else { return };
+        held.taken += n;
+        if held.taken >= held.bytes.len() {
+            (held.bytes, held.taken) = (Vec::new(), 0);
+            if held.end.is_none() {
+                self.held = None;
+            }
         }
     }
 
     /// Puts back bytes that a connection has taken and not processed, before all others.
     pub(crate) fn unread(&mut self, mut bytes: Vec<u8>) {
-        if let Some(start) = self.taken.checked_sub(bytes.len()) {
-            self.bytes[start..self.taken].copy_from_slice(&bytes);
-            self.taken = start;
+        if bytes.is_empty() {
+            return;
+        }
+        let held = self.held.get_or_insert_default();
+        if let Some(start) = held.taken.checked_sub(bytes.len()) {
+            held.bytes[start..held.taken].copy_from_slice(&bytes);
+            held.taken = start;
         } else {
-            bytes.extend_from_slice(&self.bytes[self.taken..]);
-            (self.bytes, self.taken) = (bytes, 0);
+            bytes.extend_from_slice(held.unread());
+            (held.bytes, held.taken) = (bytes, 0);
         }
     }
 
@@ -248,9 +280,9 @@ impl ReadAhead {
     /// Reads and discards what the transport has now, at most `left` bytes.
     pub(crate) fn drain(&mut self, io: &mut dyn Read, left: &mut usize) {
         let mut chunk = [0; CHUNK];
-        while self.end.is_none() && *left > 0 {
+        while self.end().is_none() && *left > 0 {
             match io.read(&mut chunk[..CHUNK.min(*left)]) {
-                Ok(0) => self.end = Some(End::Closed),
+                Ok(0) => self.set_end(End::Closed),
                 Ok(n) => *left -= n,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return,
@@ -264,13 +296,14 @@ impl ReadAhead {
     }
 
     /// The bytes read and not processed.
-    pub(crate) fn into_bytes(mut self) -> Vec<u8> {
-        self.bytes.drain(..self.taken);
-        self.bytes
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        let mut held = self.held.map(|held| *held).unwrap_or_default();
+        held.bytes.drain(..held.taken);
+        held.bytes
     }
 
     fn len(&self) -> usize {
-        self.bytes.len() - self.taken
+        self.unread_bytes().len()
     }
 
     /// Reads once. Records an end of the stream.
@@ -278,11 +311,12 @@ impl ReadAhead {
         // Most peers send nothing while a packet is processed: allocate only when bytes arrive.
         with_chunk(|chunk| {
             match io.read(chunk) {
-                Ok(0) => self.end = Some(End::Closed),
+                Ok(0) => self.set_end(End::Closed),
                 Ok(n) => {
                     self.seen.see(&chunk[..n]);
-                    self.bytes.drain(..core::mem::take(&mut self.taken));
-                    self.bytes.extend_from_slice(&chunk[..n]);
+                    let held = self.held.get_or_insert_default();
+                    held.bytes.drain(..core::mem::take(&mut held.taken));
+                    held.bytes.extend_from_slice(&chunk[..n]);
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
@@ -316,15 +350,15 @@ struct ReadAheadFirst<'a> {
 impl Read for ReadAheadFirst<'_> {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         let ahead = &mut *self.ahead;
-        if ahead.len() > 0 {
-            let unread = &ahead.bytes[ahead.taken..];
+        let unread = ahead.held.as_ref().map_or(&[][..], |held| held.unread());
+        if !unread.is_empty() {
             let room = unread.len().min(into.len());
             let n = until_alert(&mut ahead.fed, &unread[..room]);
             into[..n].copy_from_slice(&unread[..n]);
             ahead.advance(n);
             return Ok(n);
         }
-        match &ahead.end {
+        match ahead.end() {
             Some(End::Closed) => return Ok(0),
             Some(End::Failed(error)) => {
                 return Err(io::Error::new(error.kind(), Arc::clone(error)));
@@ -334,7 +368,7 @@ impl Read for ReadAheadFirst<'_> {
         let n = self.io.read(into)?;
         let keep = until_alert(&mut ahead.fed, &into[..n]);
         if keep < n {
-            ahead.bytes = into[keep..n].to_vec();
+            ahead.held.get_or_insert_default().bytes = into[keep..n].to_vec();
         }
         Ok(keep)
     }
@@ -409,7 +443,7 @@ mod tests {
     fn a_silent_peer_costs_no_memory() {
         let mut ahead = ReadAhead::default();
         ahead.watch(&mut Pieces::silent([]), UNANSWERED);
-        assert_eq!((ahead.bytes.capacity(), ahead.end.is_none()), (0, true));
+        assert!(ahead.held.is_none());
     }
 
     #[test]
@@ -484,11 +518,16 @@ mod tests {
         let Ok(Next::Records(records)) = ahead.next(&mut Pieces::silent([])) else { panic!() };
         assert_eq!(records, [HELLO, DATA].concat());
         ahead.unread(DATA.to_vec());
-        assert_eq!((ahead.len(), ahead.taken), (DATA.len() + 3, HELLO.len()), "nothing is moved");
+        let taken = |ahead: &ReadAhead| ahead.held.as_ref().map(|held| held.taken);
+        assert_eq!(
+            (ahead.len(), taken(&ahead)),
+            (DATA.len() + 3, Some(HELLO.len())),
+            "nothing is moved"
+        );
         ahead.unread([HELLO, HELLO].concat());
         let rest = [HELLO, HELLO, DATA, DATA].concat();
         ahead.watch(&mut Pieces::silent([&DATA[3..]]), Awaited::Client);
-        assert_eq!((ahead.taken, ahead.into_bytes()), (0, rest));
+        assert_eq!((taken(&ahead), ahead.into_bytes()), (Some(0), rest));
     }
 
     #[test]

@@ -227,14 +227,16 @@ impl Tls {
         }
     }
 
-    /// Moves the client's early data to the end of `into`.
-    pub(crate) fn take_early(&mut self, into: &mut Vec<u8>) {
+    /// The client's early data, as far as it has come.
+    pub(crate) fn take_early(&mut self) -> Vec<u8> {
+        let mut taken = Vec::new();
         if let Connection::Server(server) = &mut self.0.connection
             && let Some(mut early) = server.early_data()
         {
             // Stops where there is no more for now.
-            let _until_the_end = early.read_to_end(into);
+            let _until_the_end = early.read_to_end(&mut taken);
         }
+        taken
     }
 
     /// Whether a packet ends with each record: early data must be readable before the record behind it, which may park,

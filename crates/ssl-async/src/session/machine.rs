@@ -83,7 +83,7 @@ impl<S: Read + Write> Ssl<S> {
         // completion on another thread, may come after its packet is done.
         self.wait_ctx.drain_notify();
         // If the job panics, the session is over: it stays in this state.
-        let packet = match mem::replace(&mut self.state, State::Failed(SslError::Panicked)) {
+        let packet = match mem::replace(&mut self.state, State::TAKEN) {
             state @ (State::Replaying(_) | State::Idle(_)) => {
                 self.state = state;
                 return Ok(());
@@ -93,15 +93,16 @@ impl<S: Read + Write> Ssl<S> {
             State::Unstarted(work) => self.run(|this| this.start(work)),
             State::SendingAlert(mut alert, report) => {
                 if alert.send(self.id, &mut self.io, &mut self.ahead) {
-                    self.state = State::Failed(alert.error.clone());
+                    self.state = State::Failed(alert.error.clone().into());
                     return Err(alert.error);
                 }
                 let error = alert.error.clone();
                 self.state = State::SendingAlert(alert, report);
                 return if report == Report::WhenSent { Ok(()) } else { Err(error) };
             }
-            State::Failed(error) => {
-                self.state = State::Failed(error.clone());
+            State::Failed(failure) => {
+                let error = failure.error().clone();
+                self.state = State::Failed(failure);
                 return Err(error);
             }
         };
@@ -120,7 +121,7 @@ impl<S: Read + Write> Ssl<S> {
             State::Parked(_) => Ok(Outcome::WantAsync),
             State::Unstarted(_) => Ok(Outcome::WantAsyncJob),
             State::SendingAlert(..) => Ok(Outcome::WantWrite),
-            State::Failed(error) => Err(error.clone()),
+            State::Failed(failure) => Err(failure.error().clone()),
         }
     }
 
@@ -154,7 +155,7 @@ impl<S: Read + Write> Ssl<S> {
                 let progress = &mut self.progress;
                 if !progress.established {
                     progress.is_early_accepted = returned.tls.is_early_data_accepted();
-                    returned.tls.take_early(progress.early.end());
+                    progress.early.append(returned.tls.take_early());
                     progress.flight_unsent = returned.tls.wants_write();
                 }
                 self.ahead.unread(returned.unprocessed);
@@ -203,9 +204,10 @@ impl<S: Read + Write> Ssl<S> {
 
     /// Ends the session, cancels a parked packet, and tells the peer that this side has failed.
     pub(super) fn give_up(&mut self, error: SslError) -> SslError {
-        let bytes = match mem::replace(&mut self.state, State::Failed(SslError::Panicked)) {
-            State::Failed(error) => {
-                self.state = State::Failed(error.clone());
+        let bytes = match mem::replace(&mut self.state, State::TAKEN) {
+            State::Failed(failure) => {
+                let error = failure.error().clone();
+                self.state = State::Failed(failure);
                 return error;
             }
             State::SendingAlert(alert, _) => return self.end_with(*alert, Report::AtOnce),
@@ -235,7 +237,7 @@ impl<S: Read + Write> Ssl<S> {
         tracing::debug!(ssl = self.id.as_u64(), error = %alert.error, "ssl.failed");
         let error = alert.error.clone();
         self.state = match alert.send(self.id, &mut self.io, &mut self.ahead) {
-            true => State::Failed(error.clone()),
+            true => State::Failed(error.clone().into()),
             false => State::SendingAlert(Box::new(alert), report),
         };
         error
@@ -273,7 +275,7 @@ impl<S: Read + Write> Ssl<S> {
                 Err(error) => return Err(self.fail(error.into())),
             }
         }
-        if let State::Idle(tls) = mem::replace(&mut self.state, State::Failed(SslError::Panicked)) {
+        if let State::Idle(tls) = mem::replace(&mut self.state, State::TAKEN) {
             // A client's packet may agree on the keys, which is not known until the packet is done.
             let is_client = matches!(self.origin, Origin::Client(..));
             self.progress.encrypted = is_client || !tls.speaks_in_the_clear();

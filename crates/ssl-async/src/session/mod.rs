@@ -179,11 +179,11 @@ impl<S: Read + Write> Ssl<S> {
     /// [`SslError::Tls`] if the configuration is not fit for use.
     pub fn clear(&mut self, io: S) -> Result<(S, Vec<u8>), SslError> {
         // Drops the old state before the new one is made: it may hold the job that holds the wait context.
-        self.state = State::Failed(SslError::Panicked);
+        self.state = State::TAKEN;
         match self.origin.open(&self.exchange, self.async_mode) {
             Ok(state) => self.state = state,
             Err(error) => {
-                self.state = State::Failed(error.clone());
+                self.state = State::Failed(error.clone().into());
                 return Err(error);
             }
         }
@@ -226,7 +226,7 @@ impl<S> Ssl<S> {
     /// The engine's error that ended the session, if one did.
     pub fn failure(&self) -> Option<&EngineError> {
         let error = match &self.state {
-            State::Failed(error) => error,
+            State::Failed(failure) => failure.error(),
             State::SendingAlert(alert, _) => &alert.error,
             _ => return None,
         };

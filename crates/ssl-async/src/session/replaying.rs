@@ -25,7 +25,7 @@ impl<S: Read + Write> Ssl<S> {
             // A transport that takes no more now does not keep the peer's bytes from being read.
             let _later_calls_send_the_rest = self.flush_output()?;
             let Some(records) = self.next_records()? else { break };
-            let state = core::mem::replace(&mut self.state, State::Failed(SslError::Panicked));
+            let state = core::mem::replace(&mut self.state, State::TAKEN);
             if let State::Replaying(mut replay) = state {
                 if !self.async_mode
                     && let Some(received) = replay.take_received()

@@ -24,7 +24,22 @@ pub(super) enum State {
     /// Lost, with records to the peer that have not all left.
     SendingAlert(Box<FinalAlert>, Report),
     /// Lost.
-    Failed(SslError),
+    Failed(Failure),
+}
+
+/// Why a session was lost: a call has panicked, or this. Boxed, because every parked session has room for it.
+pub(super) struct Failure(Option<Box<SslError>>);
+
+impl Failure {
+    pub(super) fn error(&self) -> &SslError {
+        self.0.as_deref().unwrap_or(&SslError::Panicked)
+    }
+}
+
+impl From<SslError> for Failure {
+    fn from(error: SslError) -> Self {
+        Self(Some(Box::new(error)))
+    }
 }
 
 /// What a session is parked in.
@@ -45,6 +60,9 @@ pub(super) enum Report {
 }
 
 impl State {
+    /// While a call has the connection or the packet, and for good after a panic in it.
+    pub(super) const TAKEN: Self = Self::Failed(Failure(None));
+
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Replaying(_) => "in a replay",
@@ -115,27 +133,34 @@ pub(super) fn needs_fiber(why: Arc<str>) -> FinalAlert {
 }
 
 /// A client's early data that the caller has not read. Kept apart from the connection, so that it can be read while the
-/// connection is away in a parked packet.
+/// connection is away in a parked packet. Boxed, because every parked session has room for it, and hardly any has some.
 #[derive(Debug, Default)]
-pub(super) struct Received {
+pub(super) struct Received(Option<Box<Unread>>);
+
+#[derive(Debug)]
+struct Unread {
     bytes: Vec<u8>,
     taken: usize,
 }
 
 impl Received {
-    /// The buffer to append to.
-    pub(super) fn end(&mut self) -> &mut Vec<u8> {
-        if self.taken == self.bytes.len() {
-            *self = Self::default();
+    pub(super) fn append(&mut self, bytes: Vec<u8>) {
+        match &mut self.0 {
+            Some(unread) => unread.bytes.extend(bytes),
+            None if bytes.is_empty() => {}
+            None => self.0 = Some(Box::new(Unread { bytes, taken: 0 })),
         }
-        &mut self.bytes
     }
 
     pub(super) fn read(&mut self, into: &mut [u8]) -> usize {
-        let left = &self.bytes[self.taken..];
+        let Some(unread) = &mut self.0 else { return 0 };
+        let left = &unread.bytes[unread.taken..];
         let n = left.len().min(into.len());
         into[..n].copy_from_slice(&left[..n]);
-        self.taken += n;
+        unread.taken += n;
+        if unread.taken == unread.bytes.len() {
+            self.0 = None;
+        }
         n
     }
 }
