@@ -9,7 +9,7 @@ use crate::rustls23::{ReplayConfig, ServerConfig, Tls};
 ///
 /// By *replay* the handshake is rehearsed up to what it waits for, thrown away, and run again with the answer. It needs a
 /// configuration whose provider was made by [`replayable`](crate::replayable), as that of
-/// [`SlowKey::server_config`](crate::SlowKey::server_config). It parks in 2.5 to 4 KiB, and hooks run on the thread that
+/// [`SlowKey::server_config`](crate::SlowKey::server_config). It parks in 2 to 4 KiB, and hooks run on the thread that
 /// drives the handshake. It serves everything up to the server's flight: certificate, tickets, key exchange, signature.
 /// On a *fiber* any hook may wait, on a stack of its own. The client sees the same either way
 /// ([law L16]: replay is invisible).

@@ -61,18 +61,13 @@ impl Found {
         child.stderr.take().expect("it is piped").read_to_string(&mut complaint)?;
         // Said in full, it is valid however the program ended: its server's threads go on while exit handlers run, and those of
         // a library may abort beside them.
-        if ended.is_some()
-            && let Ok(outcome) = serde_json::from_str(&text)
-        {
-            return Ok(outcome);
-        }
-        match ended {
-            Some(status) if status.success() => Ok(serde_json::from_str(&text)?),
-            Some(status) => {
+        match (ended, serde_json::from_str(&text)) {
+            (None, _) => Err(format!("no result after {} s", LONGEST.as_secs()).into()),
+            (Some(_), Ok(outcome)) => Ok(outcome),
+            (Some(status), Err(_)) => {
                 let last = complaint.lines().last().unwrap_or("it said nothing");
                 Err(format!("{status}: {last}").into())
             }
-            None => Err(format!("no result after {} s", LONGEST.as_secs()).into()),
         }
     }
 }
