@@ -37,8 +37,8 @@ impl<W: Work> Engine<W> {
     /// Carries out `work` and returns its result, as a synchronous function would.
     ///
     /// Inside a job the job pauses, and the thread is free meanwhile; the request reports its status and its wake to the
-    /// job's wait context, if it has one. Where pausing is refused (outside a job, under a pause
-    /// block, on the parent's stack, while panicking) the thread blocks.
+    /// job's wait context; if the job has none, it wakes the task that awaits the job. Where pausing is refused (outside a
+    /// job, under a pause block, on the parent's stack, while panicking) the thread blocks.
     ///
     /// # Errors
     ///

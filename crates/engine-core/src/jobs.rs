@@ -1,6 +1,9 @@
 //! The current fiber job, as far as a request concerns it. Without the feature `jobs` there never is one.
 
 #[cfg(feature = "jobs")]
+use core::task::Waker;
+
+#[cfg(feature = "jobs")]
 pub(crate) use job_core::on_job_stack;
 use wait_ctx::WaitCtx;
 
@@ -42,8 +45,17 @@ pub(crate) fn wait_ctx() -> Option<WaitCtx> {
     job_core::current().and_then(|job| job.wait_ctx())
 }
 
+/// The waker of the current job: it takes the routes of the job's wait context, or wakes the task that awaits the job.
+#[cfg(feature = "jobs")]
+pub(crate) fn waker() -> Option<Waker> {
+    let job = job_core::current()?;
+    job.wait_ctx().map_or_else(|| job.waker(), |ctx| Some(ctx.notifier().waker()))
+}
+
 #[cfg(not(feature = "jobs"))]
 mod none {
+    use core::task::Waker;
+
     use super::{Paused, WaitCtx};
 
     pub(crate) const fn pause() -> Paused {
@@ -65,7 +77,11 @@ mod none {
     pub(crate) const fn wait_ctx() -> Option<WaitCtx> {
         None
     }
+
+    pub(crate) const fn waker() -> Option<Waker> {
+        None
+    }
 }
 
 #[cfg(not(feature = "jobs"))]
-pub(crate) use none::{is_cancelled, may_pause, on_job_stack, pause, wait_ctx};
+pub(crate) use none::{is_cancelled, may_pause, on_job_stack, pause, wait_ctx, waker};

@@ -108,13 +108,12 @@ impl<W: Work> Pending<W> {
         Poll::Ready(self.collect(&state))
     }
 
-    /// Routes the wakes of a request with its own notifier to the current job, if that has a wait context.
+    /// Routes the wakes of a request with its own notifier to the current job, if something wakes that.
     fn wake_job(&self) {
         if self.wakes_by == WakesBy::OwnWaker
-            && let Some(ctx) = jobs::wait_ctx()
+            && let Some(waker) = jobs::waker()
         {
-            let route = Route::Waker(ctx.notifier().waker());
-            self.state().in_flight.notifier().set_route(route);
+            self.state().in_flight.notifier().set_route(Route::Waker(waker));
         }
     }
 
@@ -167,6 +166,8 @@ impl<W: Work> Pending<W> {
             match jobs::pause() {
                 Paused::Resumed => {
                     drain_own_fd();
+                    // Another task may await the job now.
+                    self.wake_job();
                     state.meter.count(|c| &c.resumes);
                     if !state.is_settled() && !self.use_permit(state) {
                         state.meter.count(|c| &c.spurious_resumes);

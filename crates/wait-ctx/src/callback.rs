@@ -31,7 +31,8 @@ pub enum Reason {
 /// The argument of a [`Callback`]: one wake.
 #[non_exhaustive]
 pub struct Notification<'a> {
-    /// Why the session should be resumed. For a wake that was kept until a route was added, a guess from the phase.
+    /// Why the session should be resumed. For a request's wake that was kept until a route was added, a guess from the
+    /// phase.
     pub reason: Reason,
     /// The status of the request at the moment the wake was due: [`Status::Again`] tells a retry from a completion.
     pub status: Status,

@@ -172,6 +172,43 @@ fn l3_the_wake_of_a_future_survives_the_beginning_of_a_request() {
     });
 }
 
+/// The wake is owed, and a route is added while the job that was to be woken begins a request.
+#[test]
+fn l3_an_owed_wake_of_a_future_survives_a_request_that_races_the_route() {
+    loom::model(|| {
+        let notifier = Notifier::new();
+        notifier.waker().wake();
+        let calls = Arc::new(AtomicUsize::new(0));
+        let application = thread::spawn({
+            let (notifier, count) = (notifier.clone(), Arc::clone(&calls));
+            move || {
+                notifier.shared().set_callback(Arc::new(move |_| {
+                    count.fetch_add(1, Ordering::Relaxed);
+                }));
+            }
+        });
+        let request = notifier.begin().unwrap();
+        assert!(request.cancel());
+        application.join().unwrap();
+        assert_eq!(calls.load(Ordering::Relaxed), 1);
+    });
+}
+
+/// The same for a wake that races the request.
+#[test]
+fn l3_the_wake_of_a_future_without_a_route_survives_the_request_of_its_poll() {
+    loom::model(|| {
+        let notifier = Notifier::new();
+        let waker = notifier.waker();
+        let future = thread::spawn(move || waker.wake());
+        let request = notifier.begin().unwrap();
+        assert!(!request.claim(Ending::Done).unwrap().wake());
+        let calls = counting(&notifier);
+        future.join().unwrap();
+        assert_eq!(calls.load(Ordering::Relaxed), 1);
+    });
+}
+
 #[test]
 fn l4_a_retry_that_races_the_pause_is_reported_exactly_once() {
     loom::model(|| {

@@ -186,6 +186,11 @@ impl Wakeup {
     fn is_current(self, word: Word) -> bool {
         self.reason == Reason::Future || word.generation() == self.generation
     }
+
+    /// The bit that keeps it while there is no route.
+    fn owed_as(self) -> Flag {
+        if self.reason == Reason::Future { Flag::OwedToFuture } else { Flag::Owed }
+    }
 }
 
 impl NotifierInner {
@@ -267,9 +272,9 @@ impl NotifierInner {
                 }
                 None => {
                     self.count_unrouted();
-                    let _ = self
-                        .word
-                        .try_update(|word| wakeup.is_current(word).then(|| word.with(Flag::Owed)));
+                    let _ = self.word.try_update(|word| {
+                        wakeup.is_current(word).then(|| word.with(wakeup.owed_as()))
+                    });
                     return false;
                 }
             }
@@ -359,37 +364,41 @@ impl NotifierInner {
         removed.discard();
     }
 
-    /// Changes the routes, keeps the word's bit in step, and delivers a wake that waited for a route.
+    /// Changes the routes, keeps the word's bit in step, and delivers the wakes that waited for a route.
     ///
     /// `change` must drop nothing: callbacks, arguments and wakers are foreign code, and the lock is held. Callers take
     /// the old value out and drop it afterwards.
     fn change_routes(&self, change: impl FnOnce(&mut Routes)) {
-        let owed = {
+        let (word, routed) = {
             let mut routes = lock(&self.routes);
             change(&mut routes);
             let routed = !routes.is_empty();
-            let (before, _) = self.word.update(|word| {
-                if routed && word.has(Flag::Owed) {
-                    word.with(Flag::Routed).without(Flag::Owed)
-                } else if routed {
-                    word.with(Flag::Routed)
-                } else {
-                    word.without(Flag::Routed)
-                }
+            let (before, _) = self.word.update(|word| match routed {
+                true => word.with(Flag::Routed).without(Flag::Owed).without(Flag::OwedToFuture),
+                false => word.without(Flag::Routed),
             });
-            (routed && before.has(Flag::Owed)).then_some(before)
+            (before, routed)
         };
-        if let Some(word) = owed {
+        if routed {
+            self.deliver_owed(word);
+        }
+    }
+
+    /// Delivers what `word` says is owed: at most one wake of its request, and one of futures.
+    fn deliver_owed(&self, word: Word) {
+        let (status, generation) = (word.phase().into(), word.generation());
+        if word.has(Flag::Owed) {
             // The word does not record the reason. A queued request whose armed bit was taken was woken for a retry.
             let reason = match word.phase() {
                 RequestPhase::Done | RequestPhase::Failed | RequestPhase::Cancelled => {
                     Reason::Settled
                 }
-                RequestPhase::Queued if !word.has(Flag::Armed) => Reason::Retry,
-                _ => Reason::Future,
+                _ => Reason::Retry,
             };
-            let status = word.phase().into();
-            self.deliver(Wakeup { reason, status, generation: word.generation() });
+            self.deliver(Wakeup { reason, status, generation });
+        }
+        if word.has(Flag::OwedToFuture) {
+            self.deliver(Wakeup { reason: Reason::Future, status, generation });
         }
     }
 }

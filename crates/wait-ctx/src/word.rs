@@ -1,17 +1,19 @@
 //! The request word: everything that has to change together, in one atomic number.
 //!
 //! ```text
-//!   63                                   8   7     6       5      4        3      2..0
-//!  +--------------------------------------+------+--------+-------+---------+-------+-------+
-//!  | generation                           | owed | routed | retry | claimed | armed | phase |
-//!  +--------------------------------------+------+--------+-------+---------+-------+-------+
+//!   63                         9    8       7      6        5       4        3      2..0
+//!  +----------------------------+--------+------+--------+-------+---------+-------+-------+
+//!  | generation                 | future | owed | routed | retry | claimed | armed | phase |
+//!  +----------------------------+--------+------+--------+-------+---------+-------+-------+
 //! ```
 //!
 //! - `armed`: the job is about to pause or has paused; the next reason to resume wakes it, and takes the bit.
 //! - `claimed`: a completion has won and is storing its result. The phase is still queued or submitted.
 //! - `retry`: a retry was announced while the request was not armed. The next `arm` sees it.
 //! - `routed`: some route for wakes exists. Kept here so that a wake without a route touches nothing else.
-//! - `owed`: a wake found no route. The next route that is added delivers it.
+//! - `owed`: a wake of the request found no route. The next route that is added delivers it, unless the job has armed or ended
+//!   the request meanwhile: it knows then.
+//! - `future`: the same for the wake of a future, which no request concerns. Only its delivery takes the bit.
 
 use std::sync::atomic::Ordering;
 
@@ -19,7 +21,7 @@ use crate::request::{RequestEvent, RequestPhase, transition};
 use crate::sync::AtomicU64;
 
 const PHASE_MASK: u64 = 0b111;
-const GENERATION_SHIFT: u32 = 8;
+const GENERATION_SHIFT: u32 = 9;
 
 /// One bit of the word.
 #[derive(Clone, Copy)]
@@ -30,9 +32,10 @@ pub(crate) enum Flag {
     Retry = 1 << 5,
     Routed = 1 << 6,
     Owed = 1 << 7,
+    OwedToFuture = 1 << 8,
 }
 
-/// Counts the requests of one notifier. Wraps after 2^56 requests, some two thousand years of one every microsecond.
+/// Counts the requests of one notifier. Wraps after 2^55 requests, some thousand years of one every microsecond.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Generation(u64);
 
@@ -80,11 +83,12 @@ impl Word {
         Some(Self(self.0 & !PHASE_MASK | phase as u64))
     }
 
-    /// The word of the next request: a new generation, and of the flags only `routed`. `None` while this one is live.
+    /// The word of the next request: a new generation, and of the flags only those that belong to no request. `None` while
+    /// this one is live.
     pub(crate) fn next(self) -> Option<Self> {
         let generation = (self.0 >> GENERATION_SHIFT).wrapping_add(1) << GENERATION_SHIFT;
-        let routed = self.0 & Flag::Routed as u64;
-        Self(generation | routed | self.0 & PHASE_MASK).after(RequestEvent::Begin)
+        let stays = self.0 & (Flag::Routed as u64 | Flag::OwedToFuture as u64 | PHASE_MASK);
+        Self(generation | stays).after(RequestEvent::Begin)
     }
 
     /// The word without the flags of a live request.
@@ -149,8 +153,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_next_request_is_one_later_and_of_the_flags_only_routed_stays() {
-        for generation in [0, 1, 77, (1 << 56) - 1] {
+    fn the_next_request_is_one_later_and_keeps_the_flags_of_no_request() {
+        const OF_NO_REQUEST: u64 = Flag::Routed as u64 | Flag::OwedToFuture as u64;
+        for generation in [0, 1, 77, (1 << 55) - 1] {
             for left in 0..1 << GENERATION_SHIFT {
                 let word = Word(generation << GENERATION_SHIFT | left);
                 let Some(next) = word.next() else {
@@ -158,10 +163,8 @@ mod tests {
                     continue;
                 };
                 assert_eq!(next.phase(), RequestPhase::Queued);
-                assert_eq!(next.generation().0, (generation + 1) % (1 << 56));
-                let routed = word.has(Flag::Routed);
-                assert_eq!(next.without(Flag::Routed).0 & 0xf8, 0);
-                assert_eq!(next.has(Flag::Routed), routed);
+                assert_eq!(next.generation().0, (generation + 1) % (1 << 55));
+                assert_eq!(next.0 & 0x1f8, word.0 & OF_NO_REQUEST);
             }
         }
     }

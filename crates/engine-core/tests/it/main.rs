@@ -15,6 +15,8 @@ mod machine;
 #[cfg(feature = "jobs")]
 mod model;
 #[cfg(feature = "jobs")]
+mod nested;
+#[cfg(feature = "jobs")]
 mod notify;
 #[cfg(feature = "jobs")]
 mod options;

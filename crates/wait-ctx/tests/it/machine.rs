@@ -72,7 +72,9 @@ struct Model {
     claimed: bool,
     callback: bool,
     route: bool,
+    /// Wakes that found no route: of the request, and of futures.
     owed: bool,
+    owed_to_future: bool,
     by_callback: u64,
     by_route: u64,
     /// The wake of a future is in the ready queue: another adds nothing until the queue is drained.
@@ -98,6 +100,7 @@ impl Model {
                     wake == Wake::OfFuture && std::mem::replace(&mut self.future_queued, true);
                 self.by_route += u64::from(!coalesces);
             }
+            (false, false) if wake == Wake::OfFuture => self.owed_to_future = true,
             (false, false) => self.owed = true,
         }
     }
@@ -169,17 +172,15 @@ impl Model {
         }
     }
 
-    /// Delivers an owed wake, if there is a route now.
+    /// Delivers the owed wakes, if there is a route now: each one for any number of its kind.
     fn pay(&mut self) {
-        if self.owed && (self.callback || self.route) {
-            self.owed = false;
-            // One owed wake, from any number of wakes. If no request can have caused it, a future did.
-            let state = self.session.phase();
-            let by_retry = state == RequestPhase::Queued && !self.session.is_armed();
-            self.deliver(match state.is_settled() || by_retry {
-                true => Wake::OfRequest,
-                false => Wake::OfFuture,
-            });
+        if self.callback || self.route {
+            if std::mem::take(&mut self.owed) {
+                self.deliver(Wake::OfRequest);
+            }
+            if std::mem::take(&mut self.owed_to_future) {
+                self.deliver(Wake::OfFuture);
+            }
         }
     }
 }

@@ -1,11 +1,13 @@
 //! Laws L2 (a wake is a hint), L3 (no lost wakeup) and L4 (one wake per reason): when a wake is due, and its route.
 
 use std::os::fd::{AsFd, AsRawFd};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use rustix::event::{PollFd, PollFlags, poll};
-use wait_ctx::{Arm, Ending, ReadyQueue, RequestPhase, Route, Status, Token, WaitCtx};
+use wait_ctx::{
+    Arm, Ending, InFlight, ReadyQueue, Reason, RequestPhase, Route, Status, Token, WaitCtx,
+};
 
 fn readable(fd: &impl AsFd) -> bool {
     let mut fds = [PollFd::new(fd, PollFlags::IN)];
@@ -90,6 +92,58 @@ fn l3_a_wake_without_a_route_is_delivered_by_the_first_route_added() {
     let calls = counting(&ctx);
     assert_eq!(calls.load(Ordering::Relaxed), 1);
     assert_eq!(ctx.status(), Status::Err);
+}
+
+/// The wake of a future is no request's: whatever a request does before a route is added, the wake is delivered.
+#[test]
+fn l3_the_wake_of_a_future_without_a_route_outlives_the_requests_of_its_poll() {
+    type Calls = fn(&InFlight);
+    let calls_of_a_request: [(&str, Calls); 6] = [
+        ("begun", |_| {}),
+        ("armed", |request| assert_eq!(request.arm(), Arm::Armed)),
+        ("told to submit again", |request| {
+            request.notify_retry();
+            assert_eq!(request.arm(), Arm::Retry);
+        }),
+        ("cancelled", |request| assert!(request.cancel())),
+        ("done", |request| assert!(!request.claim(Ending::Done).expect("the first").wake())),
+        ("cancelled after a retry found no route", |request| {
+            assert_eq!(request.arm(), Arm::Armed);
+            assert!(!request.notify_retry());
+            assert_eq!(request.arm(), Arm::Armed);
+            assert!(request.cancel());
+        }),
+    ];
+    for (name, calls) in calls_of_a_request {
+        for wake_first in [true, false] {
+            let ctx = WaitCtx::new();
+            let waker = ctx.notifier().waker();
+            if wake_first {
+                waker.wake_by_ref();
+            }
+            let request = ctx.notifier().begin().expect("nothing in flight");
+            if !wake_first {
+                waker.wake_by_ref();
+            }
+            calls(&request);
+            let heard = counting(&ctx);
+            assert_eq!(heard.load(Ordering::Relaxed), 1, "{name}, wake first: {wake_first}");
+        }
+    }
+}
+
+/// One for each reason, as with a route.
+#[test]
+fn l4_a_completion_and_a_future_that_found_no_route_are_two_wakes() {
+    let ctx = WaitCtx::new();
+    let request = ctx.notifier().begin().expect("nothing in flight");
+    assert_eq!(request.arm(), Arm::Armed);
+    ctx.notifier().waker().wake();
+    assert!(!request.claim(Ending::Done).expect("the first").wake());
+    let reasons = Arc::new(Mutex::new(Vec::new()));
+    let heard = Arc::clone(&reasons);
+    ctx.set_callback(move |notification| heard.lock().unwrap().push(notification.reason));
+    assert_eq!(*reasons.lock().unwrap(), [Reason::Settled, Reason::Future]);
 }
 
 #[test]
@@ -365,7 +419,7 @@ fn a_claim_dropped_while_its_result_is_stored_fails_the_request_and_wakes() {
 fn l6_what_a_device_holds_goes_to_any_thread() {
     const fn any_thread<T: Send + Sync>() {}
     any_thread::<wait_ctx::Notifier>();
-    any_thread::<wait_ctx::InFlight>();
+    any_thread::<InFlight>();
     any_thread::<wait_ctx::ReadySender>();
     any_thread::<wait_ctx::Claim<'_>>();
 }
