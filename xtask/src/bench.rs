@@ -3,7 +3,8 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use crate::lab::{self, Binary, usage_error};
+use crate::lab::{self, Binary, printed, usage_error};
+use crate::output::print;
 use crate::workspace::Workspace;
 use crate::{capi, lab::asks};
 
@@ -12,8 +13,7 @@ const BENCH: Binary = Binary { package: "lab-bench", name: "lab-bench" };
 /// Builds and runs `lab-bench ARGS...`; answers `--help` without building.
 pub(crate) fn run(workspace: &Workspace, args: Vec<OsString>) -> ExitCode {
     if args.iter().any(asks) {
-        print!("{}", include_str!("../help/bench.txt"));
-        return ExitCode::SUCCESS;
+        return printed(print(include_str!("../help/bench.txt")));
     }
     if measures_the_c_library(&args) {
         match capi::build(workspace) {

@@ -7,7 +7,8 @@ use std::process::{Command, ExitCode};
 
 use clap::Args;
 
-use crate::lab::{self, usage_error};
+use crate::lab::{self, printed, usage_error};
+use crate::output::print_line;
 use crate::workspace::Workspace;
 
 #[derive(Args, Debug)]
@@ -30,8 +31,10 @@ pub(crate) fn install(workspace: &Workspace, args: &InstallArgs) -> ExitCode {
     match copy(workspace, &args.prefix) {
         Ok(()) => {
             let so = args.prefix.join("lib/liblayby_async.so");
-            println!("installed; try LD_PRELOAD={} LAYBY_STATS=1 PROGRAM", so.display());
-            ExitCode::SUCCESS
+            let so = so.display();
+            printed(print_line(format_args!(
+                "installed; try LD_PRELOAD={so} LAYBY_STATS=1 PROGRAM"
+            )))
         }
         Err(why) => usage_error(&format!("cannot install to {}: {why}", args.prefix.display())),
     }

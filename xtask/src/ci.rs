@@ -12,9 +12,11 @@ use std::{fmt, fs};
 use clap::Args;
 use wait_timeout::ChildExt as _;
 
+use crate::lab::{self, printed, usage_error};
+use crate::output::{eprint_line, print};
 use crate::tools::{Toolchain, has_subcommand, missing};
 use crate::workspace::Workspace;
-use crate::{fuzz, keys, lab, lab::usage_error, semver, targets, tidy};
+use crate::{fuzz, keys, semver, targets, tidy};
 
 /// A step of the usual gate that takes longer than this hangs. The longest, `test`, takes ten minutes on two cores.
 const LONGEST_STEP: Duration = Duration::from_secs(25 * 60);
@@ -400,7 +402,8 @@ impl Step {
         match child.wait_timeout(LONGEST_STEP) {
             Ok(Some(status)) => status.success(),
             Ok(None) | Err(_) => {
-                eprintln!("stopped: it still ran after {} minutes", LONGEST_STEP.as_secs() / 60);
+                let minutes = LONGEST_STEP.as_secs() / 60;
+                eprint_line(format_args!("stopped: it still ran after {minutes} minutes"));
                 // `cargo run` has become the program itself. Tests that cargo started go on, but the gate does not
                 // wait for them.
                 let _ = child.kill();
@@ -424,7 +427,7 @@ impl Step {
         match &self.action {
             Action::Cargo { args, env } => {
                 if let Some(finding) = self.missing_tool(&args[0]) {
-                    finding.iter().for_each(|finding| eprintln!("{finding}"));
+                    finding.iter().for_each(eprint_line);
                     return finding.is_none();
                 }
                 let mut command = self.toolchain.as_ref().map_or_else(lab::cargo, Toolchain::cargo);
@@ -447,7 +450,7 @@ impl Step {
             }
             Action::Check(check) => {
                 let findings = check(workspace);
-                findings.iter().for_each(|finding| eprintln!("{finding}"));
+                findings.iter().for_each(eprint_line);
                 findings.is_empty()
             }
         }
@@ -482,16 +485,14 @@ pub(crate) fn run(workspace: &Workspace, args: &CiArgs) -> ExitCode {
         steps.retain(|step| args.only.contains(&step.name));
     }
     if args.list {
-        for step in &steps {
-            println!("{}\n    {}\n    {}", step.name, step.why, step.line());
-        }
-        return ExitCode::SUCCESS;
+        let line = |step: &Step| format!("{}\n    {}\n    {}\n", step.name, step.why, step.line());
+        return printed(print(steps.iter().map(line).collect::<String>()));
     }
     let started = Instant::now();
     let outcomes: Vec<(bool, Duration)> = steps
         .iter()
         .map(|step| {
-            eprintln!("\n=== {}: {}\n    {}", step.name, step.why, step.line());
+            eprint_line(format_args!("\n=== {}: {}\n    {}", step.name, step.why, step.line()));
             let started = Instant::now();
             (step.run(workspace), started.elapsed())
         })
@@ -500,14 +501,16 @@ pub(crate) fn run(workspace: &Workspace, args: &CiArgs) -> ExitCode {
 }
 
 fn summary(steps: &[Step], outcomes: &[(bool, Duration)], total: Duration) -> ExitCode {
-    eprintln!("\n=== summary");
+    eprint_line("\n=== summary");
     for (step, (passed, elapsed)) in steps.iter().zip(outcomes) {
         let (word, note) =
             if *passed { ("ok", "") } else { ("FAILED", "  again: cargo xtask ci ") };
         let again = if *passed { "" } else { &*step.name };
-        eprintln!("{word:6}  {:7.1} s  {}{note}{again}", elapsed.as_secs_f64(), step.name);
+        let (name, seconds) = (&step.name, elapsed.as_secs_f64());
+        eprint_line(format_args!("{word:6}  {seconds:7.1} s  {name}{note}{again}"));
     }
     let failed = outcomes.iter().filter(|(passed, _)| !passed).count();
-    eprintln!("{} steps, {failed} failed, {:.1} s", steps.len(), total.as_secs_f64());
+    let (all, seconds) = (steps.len(), total.as_secs_f64());
+    eprint_line(format_args!("{all} steps, {failed} failed, {seconds:.1} s"));
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -9,6 +9,7 @@ use std::io::{self, BufRead, BufReader, IsTerminal};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode, Stdio};
 
+use crate::output::{eprint_line, print};
 use crate::workspace::Workspace;
 
 /// A binary of the laboratory.
@@ -28,8 +29,7 @@ pub(crate) fn hand_over(
     let for_this_command =
         if command.is_some() { args.iter().any(asks) } else { asks_first(&args) };
     if for_this_command {
-        print!("{}", help(command));
-        return ExitCode::SUCCESS;
+        return printed(print(help(command)));
     }
     become_binary(workspace, &LAB, features(&args), command, args)
 }
@@ -112,11 +112,11 @@ fn build(workspace: &Workspace, binary: &Binary, features: &[&str]) -> io::Resul
     for line in BufReader::new(child.stderr.take().expect("stderr is piped")).lines() {
         let line = line?;
         if !announced && ["Compiling ", "Downloading "].iter().any(|word| line.contains(word)) {
-            eprintln!("building {} in release mode{with} ({why})", binary.name);
+            eprint_line(format_args!("building {} in release mode{with} ({why})", binary.name));
             announced = true;
         }
         if announced || !line.contains("Finished ") {
-            eprintln!("{line}");
+            eprint_line(line);
         }
     }
     Ok(child.wait()?.success())
@@ -124,8 +124,16 @@ fn build(workspace: &Workspace, binary: &Binary, features: &[&str]) -> io::Resul
 
 /// Prints `error: problem` and returns the exit status of a usage error, 2.
 pub(crate) fn usage_error(problem: &str) -> ExitCode {
-    eprintln!("error: {problem}");
+    eprint_line(format_args!("error: {problem}"));
     ExitCode::from(2)
+}
+
+/// The exit status of a command that only had to print.
+pub(crate) fn printed(result: io::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(problem) => usage_error(&problem.to_string()),
+    }
 }
 
 /// Cargo, as the one that runs us calls itself.

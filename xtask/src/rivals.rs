@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::{env, fs, io};
 
-use crate::lab::{cargo, locked_by_environment, usage_error};
+use crate::lab::{cargo, locked_by_environment, printed, usage_error};
+use crate::output::{eprint_line, print};
 use crate::workspace::Workspace;
 
 /// A server that needs more than rustls does.
@@ -60,8 +61,7 @@ pub(crate) fn asked_for(args: &mut Vec<OsString>) -> bool {
 /// Builds what can be built and runs `rivals ARGS...`; answers `--help` without building.
 pub(crate) fn bench(workspace: &Workspace, args: Vec<OsString>) -> ExitCode {
     if args.iter().any(|arg| arg == "--help" || arg == "-h") {
-        print!("{}", include_str!("../help/rivals.txt"));
-        return ExitCode::SUCCESS;
+        return printed(print(include_str!("../help/rivals.txt")));
     }
     let directory = workspace.target_dir().join("rivals");
     let binaries = directory.join("release");
@@ -100,7 +100,7 @@ pub(crate) fn bench(workspace: &Workspace, args: Vec<OsString>) -> ExitCode {
 /// Builds the main program and those of `rivals`.
 fn build(workspace: &Workspace, directory: &Path, rivals: &[&Rival]) -> io::Result<bool> {
     if !directory.join("release").join(MAIN).exists() {
-        eprintln!("building the rivals in release mode (about eight minutes the first time)");
+        eprint_line("building the rivals in release mode (about eight minutes the first time)");
     }
     let (apart, together): (Vec<&Rival>, Vec<&Rival>) =
         rivals.iter().copied().partition(|rival| rival.feature == APART);

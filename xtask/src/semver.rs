@@ -3,6 +3,7 @@
 use std::process::Command;
 
 use crate::lab;
+use crate::output::eprint_line;
 use crate::tools::{has_subcommand, missing};
 use crate::workspace::Workspace;
 
@@ -11,7 +12,7 @@ const TOOL: &str = "cargo-semver-checks";
 /// The published packages that break what the last tag of a release promised.
 pub(crate) fn check(workspace: &Workspace) -> Vec<String> {
     let Some(tag) = last_release(workspace) else {
-        eprintln!("skipped: there is no tag v* to compare with");
+        eprint_line("skipped: there is no tag v* to compare with");
         return Vec::new();
     };
     if !has_subcommand("semver-checks") {

@@ -6,9 +6,11 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::process::ExitCode;
 
+use crate::lab::{self, printed, usage_error};
+use crate::laws;
+use crate::output::print;
 use crate::scenarios::{self, nearest};
 use crate::workspace::Workspace;
-use crate::{lab, lab::usage_error, laws};
 
 /// The name that stands for the swarm among the scenarios.
 const SWARM: &str = "swarm";
@@ -18,16 +20,14 @@ pub(crate) fn run(workspace: &Workspace, args: Vec<OsString>) -> ExitCode {
     let is_swarm = Line::read(lab::SIM_HELP, &words).is_ok_and(|line| line.name == Some(SWARM));
     let help = if is_swarm { lab::SWARM_HELP } else { lab::SIM_HELP };
     if words.iter().any(|word| ["--help", "-h"].contains(word)) {
-        print!("{help}");
-        return ExitCode::SUCCESS;
+        return printed(print(help));
     }
     let known = match scenarios::load(&workspace.scenario_dir()) {
         Ok(known) => known,
         Err(problem) => return usage_error(&problem),
     };
     if words.contains(&"--list") {
-        print!("{}", scenarios::table(&known));
-        return ExitCode::SUCCESS;
+        return printed(print(scenarios::table(&known)));
     }
     let checked = Line::read(help, &words).and_then(|line| line.check(&known));
     match checked {

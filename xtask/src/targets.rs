@@ -6,6 +6,7 @@
 use std::process::Command;
 
 use crate::lab;
+use crate::output::eprint_line;
 use crate::tools::missing;
 use crate::workspace::Workspace;
 
@@ -117,7 +118,8 @@ pub(crate) fn check(workspace: &Workspace) -> Vec<String> {
         }
         for LeftOut { tests: names, why } in left_out {
             tests += names.len();
-            eprintln!("{name}: left out, because {why}: {}", names.join(", "));
+            let names = names.join(", ");
+            eprint_line(format_args!("{name}: left out, because {why}: {names}"));
         }
         for job in jobs.concat() {
             if let Some(tool) = job.lacks(name) {
@@ -125,7 +127,7 @@ pub(crate) fn check(workspace: &Workspace) -> Vec<String> {
                 findings.extend(missing(tool, "apt-get install qemu-user gcc-aarch64-linux-gnu"));
                 continue;
             }
-            eprintln!("{name}: {job}");
+            eprint_line(format_args!("{name}: {job}"));
             if job.runs(workspace, name, left_out) {
                 done += 1;
             } else {
@@ -133,7 +135,9 @@ pub(crate) fn check(workspace: &Workspace) -> Vec<String> {
             }
         }
     }
-    eprintln!("{done} ran, {skipped} skipped, {} failed; {tests} tests left out", findings.len());
+    let failed = findings.len();
+    let counts = format_args!("{done} ran, {skipped} skipped, {failed} failed");
+    eprint_line(format_args!("{counts}; {tests} tests left out"));
     findings
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::lab;
+use crate::output::eprint_line;
 
 /// Reports that `tool` is not installed and that `remedy` installs it.
 ///
@@ -14,7 +15,7 @@ pub(crate) fn missing(tool: &str, remedy: &str) -> Option<String> {
     let required = required.split(',').any(|name| name == tool);
     let message = format!("{tool} is not installed; {remedy}");
     if !required {
-        eprintln!("skipped: {message}");
+        eprint_line(format_args!("skipped: {message}"));
     }
     required.then_some(message)
 }

@@ -102,6 +102,8 @@
 //! - `plant`: `lab sim --plant BUG` switches on a planted bug; the run must then fail and name the law it breaks.
 
 #![forbid(unsafe_code)]
+// `lab_report::output` instead: these macros panic when their pipe is closed.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod scenario;
 

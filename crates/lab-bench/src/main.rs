@@ -5,6 +5,9 @@
 //!
 //! Exit status: 0 if the benches ran, 2 for a command line that cannot be understood.
 
+// `lab_report::output` instead: these macros panic when their pipe is closed.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 mod aim;
 mod capi;
 mod clocks;
@@ -24,10 +27,12 @@ mod tls;
 mod wait_ctx;
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser;
+use lab_report::output::{eprint_line, print, print_line};
 
 use suite::Said;
 
@@ -60,11 +65,16 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("error"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        // Reporting a failed write to standard error there panics.
+        .log_internal_errors(false)
+        .with_writer(io::stderr)
+        .init();
     match run(&args) {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
-            eprintln!("error: {problem}");
+            eprint_line(format_args!("error: {problem}"));
             ExitCode::from(2)
         }
     }
@@ -77,12 +87,10 @@ fn run(args: &Args) -> Result<(), String> {
     }
     if args.list {
         let benches = suite::list(&args.names)?;
-        for (name, seconds) in &benches {
-            println!("{name:28} about {seconds} s");
-        }
         let all: u32 = benches.iter().map(|(_, seconds)| seconds).sum();
-        println!("{:28} about {all} s", "together");
-        return Ok(());
+        let lines = benches.into_iter().chain([("together", all)]);
+        let line = |(name, seconds)| format!("{name:28} about {seconds} s\n");
+        return printed(print(lines.map(line).collect::<String>()));
     }
     let failed = |path: &Path, error| format!("{}: {error}", path.display());
     // Read first: a run takes minutes.
@@ -91,19 +99,24 @@ fn run(args: &Args) -> Result<(), String> {
         None => None,
     };
     let document = suite::run(&args.names, |said| match said {
-        Said::Next(name, seconds) => eprintln!("{name} ... (about {seconds} s)"),
-        Said::Again(name, why) => eprintln!("  {name} failed and is tried again: {why}"),
-        Said::Result(bench) => eprintln!("  {bench}"),
-        Said::Over(seconds) => eprintln!("  after {seconds:.1} s"),
+        Said::Next(name, s) => eprint_line(format_args!("{name} ... (about {s} s)")),
+        Said::Again(name, why) => {
+            eprint_line(format_args!("  {name} failed and is tried again: {why}"));
+        }
+        Said::Result(bench) => eprint_line(format_args!("  {bench}")),
+        Said::Over(seconds) => eprint_line(format_args!("  after {seconds:.1} s")),
     })?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&document).expect("plain data"));
+        printed(print_line(serde_json::to_string_pretty(&document).expect("plain data")))
     } else if let Some((path, page)) = page {
-        fs::write(path, document.page(&page)?).map_err(|error| failed(path, error))?;
+        fs::write(path, document.page(&page)?).map_err(|error| failed(path, error))
     } else {
-        println!("{}\n{}", document.machine, document.table());
+        printed(print_line(format_args!("{}\n{}", document.machine, document.table())))
     }
-    Ok(())
+}
+
+fn printed(result: io::Result<()>) -> Result<(), String> {
+    result.map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

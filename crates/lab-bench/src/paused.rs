@@ -3,12 +3,14 @@
 //! Each arm runs in a process of its own: one of them ends at the kernel's limit on mappings, and resident memory is
 //! read as a difference within a process that does nothing else.
 
+use std::fmt::Display;
 use std::fs;
 use std::process::Command;
 
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 use job_core::{JobPool, pause};
+use lab_report::output::{eprint_line, print_line};
 
 use crate::openssl::{Body, LibCrypto};
 use crate::report::{Bench, Better};
@@ -81,6 +83,11 @@ pub(crate) fn numbers_of(command: &mut Command) -> Result<Vec<f64>, String> {
     }
 }
 
+/// Prints the numbers of this process, for [`numbers_of`].
+pub(crate) fn print_numbers(numbers: impl Display) -> Result<(), String> {
+    print_line(numbers).map_err(|error| error.to_string())
+}
+
 /// One arm, in its own process: prints how many jobs were paused, and bytes for each.
 pub(crate) fn child(arm: &str, jobs: usize) -> Result<(), String> {
     let before = resident()?;
@@ -92,8 +99,7 @@ pub(crate) fn child(arm: &str, jobs: usize) -> Result<(), String> {
         _ => return Err(format!("unknown arm {arm}")),
     };
     let bytes = after.saturating_sub(before) as f64 / count.max(1) as f64;
-    println!("{count} {bytes}");
-    Ok(())
+    print_numbers(format_args!("{count} {bytes}"))
 }
 
 fn ours(jobs: usize) -> Result<(usize, u64), String> {
@@ -103,7 +109,7 @@ fn ours(jobs: usize) -> Result<(usize, u64), String> {
         match pool.start(pause) {
             Ok(step) => paused.extend(step.paused()),
             Err(refused) => {
-                eprintln!("{}", refused.reason);
+                eprint_line(refused.reason);
                 break;
             }
         }

@@ -15,7 +15,7 @@ use handshake_lab::{
 
 use crate::{
     measure::{Measured, in_turn_of},
-    paused::{most_resident, numbers_of_child},
+    paused::{most_resident, numbers_of_child, print_numbers},
     report::{Bench, Better},
     tls::{Client, Plain, Server as _, Stood, Wire},
 };
@@ -87,8 +87,8 @@ pub(crate) fn child(arm: &str) -> Result<(), String> {
     let (wait, theory) = (report.queue_wait_ms, report.queue_wait_theory_ms);
     let (wait, theory) = (wait.unwrap_or_default(), theory.unwrap_or_default());
     let requests = evidence.ledger.requests.peak;
-    println!("{seconds} {} {requests} {bytes} {wait} {theory}", report.handshakes);
-    Ok(())
+    let handshakes = report.handshakes;
+    print_numbers(format_args!("{seconds} {handshakes} {requests} {bytes} {wait} {theory}"))
 }
 
 /// Seeds of the swarm in a second, on every processor and on one: each twice, every hundredth with real TLS.

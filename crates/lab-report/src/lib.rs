@@ -11,6 +11,8 @@
 //! The crate knows nothing of the laboratory that it reports on: the caller fills in the plain data.
 
 #![forbid(unsafe_code)]
+// `output` instead: these macros panic when their pipe is closed.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod bench_machine;
 mod breakdown;
@@ -19,6 +21,7 @@ mod doubts;
 mod files;
 mod laws;
 mod machine;
+pub mod output;
 mod page;
 mod previous_run;
 mod progress;

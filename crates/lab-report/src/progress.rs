@@ -11,6 +11,8 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::output::eprint_line;
+
 /// Shows the progress of a run on standard error, and carries the flag that interrupts it. Clones share both.
 #[derive(Debug, Clone)]
 pub struct Progress {
@@ -108,7 +110,7 @@ impl Progress {
         });
         match &self.shown {
             Shown::Bar(bar) => bar.set_message(format!("{name}: {what}")),
-            Shown::Lines => eprintln!("{name}: {what} ..."),
+            Shown::Lines => eprint_line(format_args!("{name}: {what} ...")),
             Shown::Nothing => {}
         }
     }
@@ -134,7 +136,7 @@ impl Progress {
                 bar.set_position(line.position);
                 bar.set_message(line.text);
             }
-            Shown::Lines => eprintln!("{}", line.text),
+            Shown::Lines => eprint_line(line.text),
             Shown::Nothing => {}
         }
     }
@@ -149,7 +151,7 @@ impl Progress {
                 bar.set_position(done as u64 * STEPS);
                 bar.println(format!("{name}: {outcome}"));
             }
-            Shown::Lines => eprintln!("{name}: {outcome}"),
+            Shown::Lines => eprint_line(format_args!("{name}: {outcome}")),
             Shown::Nothing => {}
         }
     }

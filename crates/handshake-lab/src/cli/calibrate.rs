@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use lab_report::ReportDir;
+use lab_report::{
+    ReportDir,
+    output::{eprint_line, print},
+};
 
 use super::{stop::Stop, values};
 use crate::calibrate::calibrate;
@@ -31,13 +34,13 @@ pub(super) fn run(args: &CalibrateArgs) -> Result<(), Stop> {
         )));
     }
     let directory = ReportDir::create(args.report.as_deref(), "profiles").map_err(Stop::usage)?;
-    eprintln!("measuring {} handshakes of each kind", args.handshakes);
+    eprint_line(format_args!("measuring {} handshakes of each kind", args.handshakes));
     let profile = calibrate(&args.name, args.handshakes).map_err(Stop::usage)?;
     let text = profile.toml();
     let file = directory.put(&format!("{}.toml", args.name), &text).map_err(Stop::usage)?;
-    print!("{text}");
-    eprintln!("profile: {}", file.display());
+    print(&text).map_err(Stop::usage)?;
     let file = file.display();
-    eprintln!("next:    cargo xtask sim --clock virtual --profile {file}");
+    eprint_line(format_args!("profile: {file}"));
+    eprint_line(format_args!("next:    cargo xtask sim --clock virtual --profile {file}"));
     Ok(())
 }

@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use super::stop::Stop;
-use lab_report::{Comparison, PreviousRun, ReportDir};
+use lab_report::{
+    Comparison, PreviousRun, ReportDir,
+    output::{print, print_line},
+};
 
 /// Arguments of `lab diff`.
 #[derive(Debug, clap::Args)]
@@ -25,7 +28,7 @@ pub(super) fn run(args: &DiffArgs) -> Result<(), Stop> {
     let comparison = Comparison::of(&before.results, &after.results);
     let directory = ReportDir::create(args.report.as_deref(), "diff").map_err(Stop::usage)?;
     let file = directory.write_diff(&comparison, &before, &after).map_err(Stop::usage)?;
-    print!("{}", comparison.text());
-    println!("page:    {}", file.display());
+    print(comparison.text()).map_err(Stop::usage)?;
+    print_line(format_args!("page:    {}", file.display())).map_err(Stop::usage)?;
     if comparison.unrelated { Err(Stop::Bad) } else { Ok(()) }
 }

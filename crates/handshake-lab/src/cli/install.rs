@@ -1,8 +1,9 @@
 //! `lab completions` and `lab man`: what an installed program has beside itself.
 
-use std::{io, path::PathBuf};
+use std::path::PathBuf;
 
 use clap_complete::Shell;
+use lab_report::output::print;
 
 use super::stop::Stop;
 
@@ -21,8 +22,11 @@ pub(super) struct ManArgs {
     dir: PathBuf,
 }
 
-pub(super) fn completions(args: &CompletionsArgs, mut lab: clap::Command) {
-    clap_complete::generate(args.shell, &mut lab, "lab", &mut io::stdout());
+pub(super) fn completions(args: &CompletionsArgs, mut lab: clap::Command) -> Result<(), Stop> {
+    // Not to standard output: it panics where that is closed.
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut lab, "lab", &mut script);
+    print(String::from_utf8_lossy(&script)).map_err(Stop::usage)
 }
 
 pub(super) fn man(args: &ManArgs, lab: clap::Command) -> Result<(), Stop> {

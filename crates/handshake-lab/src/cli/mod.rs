@@ -1,7 +1,8 @@
 //! The command line of `lab`.
 //!
 //! Exit status: 0 all well, 1 a law was broken or a handshake failed that should not, 2 usage, 130 broken off by Ctrl-C or
-//! `SIGTERM` with nothing wrong until then.
+//! `SIGTERM` with nothing wrong until then. Text for a closed pipe is dropped and leaves the status as it is; only
+//! `--json-lines` then stops the run, as Ctrl-C does.
 
 mod calibrate;
 mod diff;
@@ -20,6 +21,7 @@ use clap::{
     CommandFactory as _, Parser, Subcommand,
     error::{ContextKind, ContextValue, ErrorKind},
 };
+use lab_report::output::eprint_line;
 
 use crate::serve::log;
 
@@ -71,10 +73,7 @@ pub fn main() -> ExitCode {
         Command::Schema(args) => schema::run(&args),
         Command::Diff(args) => diff::run(&args),
         Command::Soak(args) => soak::run(&args),
-        Command::Completions(args) => {
-            install::completions(&args, Cli::command());
-            Ok(())
-        }
+        Command::Completions(args) => install::completions(&args, Cli::command()),
         Command::Man(args) => install::man(&args, Cli::command()),
     };
     match result {
@@ -86,7 +85,7 @@ pub fn main() -> ExitCode {
 }
 
 fn usage(line: &str) -> ExitCode {
-    eprintln!("error: {line}");
+    eprint_line(format_args!("error: {line}"));
     ExitCode::from(2)
 }
 
@@ -155,6 +154,8 @@ fn start_tracing(command: &Command) {
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(log::is_colourful())
+        // Reporting a failed write to standard error there panics.
+        .log_internal_errors(false)
         .with_writer(std::io::stderr);
     // Fails only if a subscriber is set already.
     let _ = subscriber.try_init();

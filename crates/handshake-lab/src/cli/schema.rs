@@ -1,5 +1,7 @@
 //! `lab schema`: the scenario language for editors and for people.
 
+use lab_report::output::{print, print_line};
+
 use super::stop::Stop;
 use crate::scenario::{json_schema, page};
 
@@ -12,10 +14,10 @@ pub(super) struct SchemaArgs {
 }
 
 pub(super) fn run(args: &SchemaArgs) -> Result<(), Stop> {
-    if args.page {
-        print!("{}", page());
+    let printed = if args.page {
+        print(page())
     } else {
-        println!("{}", serde_json::to_string_pretty(&json_schema()).map_err(Stop::usage)?);
-    }
-    Ok(())
+        print_line(serde_json::to_string_pretty(&json_schema()).map_err(Stop::usage)?)
+    };
+    printed.map_err(Stop::usage)
 }

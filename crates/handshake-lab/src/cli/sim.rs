@@ -2,7 +2,11 @@
 
 use std::path::PathBuf;
 
-use lab_report::{Origin, Progress, ReportDir, notes, table, verdict};
+use lab_report::{
+    Origin, Progress, ReportDir, notes,
+    output::{eprint_line, print, print_line},
+    table, verdict,
+};
 
 use super::{
     stop::{self, Stop},
@@ -55,8 +59,7 @@ enum Instead {
 
 pub(super) fn run(args: &SimArgs) -> Result<(), Stop> {
     if args.list {
-        list();
-        return Ok(());
+        return print(list()).map_err(Stop::usage);
     }
     let scenario = match args.instead {
         Some(_) if args.changes_a_scenario() => {
@@ -67,8 +70,7 @@ pub(super) fn run(args: &SimArgs) -> Result<(), Stop> {
         None => Some(args.scenario()?),
     };
     if let Some(scenario) = scenario.as_ref().filter(|_| args.print) {
-        print!("{}", scenario.print());
-        return Ok(());
+        return print(scenario.print()).map_err(Stop::usage);
     }
     if let Some(bug) = &args.common.plant {
         plant::arm_by_name(bug).map_err(Stop::usage)?;
@@ -111,16 +113,14 @@ impl SimArgs {
         let verdict = verdict(&results, &origin);
         let file = directory.write(&results, &verdict, &origin).map_err(Stop::usage)?;
         if self.common.json {
-            println!("{}", serde_json::to_string_pretty(&results).map_err(Stop::usage)?);
-            eprintln!("{}", verdict.sentence);
+            let document = serde_json::to_string_pretty(&results).map_err(Stop::usage)?;
+            print_line(document).map_err(Stop::usage)?;
+            eprint_line(&verdict.sentence);
         } else {
-            println!("{}", table(&results));
-            print!("{}", notes(&results));
-            println!("{}", verdict.sentence);
-            println!("report:  {}", file.display());
-            if let Some(next) = &verdict.next {
-                println!("next:    {next}");
-            }
+            let (table, notes, sentence) = (table(&results), notes(&results), &verdict.sentence);
+            let mut text = format!("{table}\n{notes}{sentence}\nreport:  {}\n", file.display());
+            text.extend(verdict.next.iter().map(|next| format!("next:    {next}\n")));
+            print(text).map_err(Stop::usage)?;
         }
         Stop::after(verdict.good, results.partial)
     }
@@ -173,20 +173,21 @@ pub(super) fn quoted(word: &str) -> String {
 }
 
 /// The built-in scenarios by the question that they answer, with clock and usual duration.
-fn list() {
+fn list() -> String {
     // A test reads every built-in scenario.
     let mut scenarios: Vec<Scenario> =
         BUILTINS.iter().filter_map(|builtin| Scenario::find(builtin.name, &[]).ok()).collect();
     scenarios.sort_by(|a, b| (&a.question, &a.name).cmp(&(&b.question, &b.name)));
-    let mut question = String::new();
+    let (mut text, mut question) = (String::new(), String::new());
     for scenario in scenarios {
         if scenario.question != question {
             let gap = if question.is_empty() { "" } else { "\n" };
-            println!("{gap}{}", scenario.question);
+            text += &format!("{gap}{}\n", scenario.question);
             question.clone_from(&scenario.question);
         }
         let (name, clock) = (&scenario.name, scenario.clock.to_string());
-        println!("  {name:<18} {clock:<8} {:>3} s  {}", scenario.usual_seconds, scenario.summary);
+        let (seconds, summary) = (scenario.usual_seconds, &scenario.summary);
+        text += &format!("  {name:<18} {clock:<8} {seconds:>3} s  {summary}\n");
     }
-    println!("\nRandom load, faults and cancels from seeds, every law checked: sim swarm --help");
+    text + "\nRandom load, faults and cancels from seeds, every law checked: sim swarm --help\n"
 }

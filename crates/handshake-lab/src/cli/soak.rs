@@ -1,6 +1,9 @@
 //! `lab soak`: many handshakes under random faults, and what the process holds afterwards.
 
-use lab_report::Progress;
+use lab_report::{
+    Progress,
+    output::{eprint_line, print, print_line},
+};
 
 use super::{
     stop::{self, Stop},
@@ -29,11 +32,12 @@ pub(super) fn run(args: &SoakArgs) -> Result<(), Stop> {
     stop::listen(&progress).map_err(Stop::usage)?;
     let report = soak::run(args.seed, args.handshakes, &progress).map_err(Stop::usage)?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&report).map_err(Stop::usage)?);
-        eprintln!("{}", report.verdict());
+        let document = serde_json::to_string_pretty(&report).map_err(Stop::usage)?;
+        print_line(document).map_err(Stop::usage)?;
+        eprint_line(report.verdict());
     } else {
-        print!("{}", report.text());
-        println!("{}", report.verdict());
+        print(report.text()).map_err(Stop::usage)?;
+        print_line(report.verdict()).map_err(Stop::usage)?;
     }
     Stop::after(report.is_good(), report.partial)
 }

@@ -1,8 +1,17 @@
 //! `lab sim swarm`: run seeds, and shrink the first that breaks a law.
 
-use std::{io::Write as _, num::NonZeroUsize, ops::Range, path::PathBuf};
+use std::{
+    io::{self, Write as _},
+    num::NonZeroUsize,
+    ops::Range,
+    path::PathBuf,
+    sync::atomic::Ordering,
+};
 
-use lab_report::{Progress, ReportDir};
+use lab_report::{
+    Progress, ReportDir,
+    output::{eprint_line, print, print_line},
+};
 
 use super::{
     stop::{self, Stop},
@@ -55,21 +64,23 @@ pub(super) fn run(args: &SwarmArgs, common: &Common) -> Result<(), Stop> {
     if let Some(bug) = &common.plant {
         swarm = swarm.planted(bug);
     }
-    let report = args.judge(&swarm, seeds).map_err(Stop::usage)?;
+    let report = args.judge(&swarm, seeds, &progress).map_err(Stop::usage)?;
     progress.finish();
     if args.json_lines {
-        eprint!("{}", report.text());
+        eprint_line(report.text().trim_end());
     } else if common.json {
-        println!("{}", serde_json::to_string_pretty(&report).map_err(Stop::usage)?);
+        let document = serde_json::to_string_pretty(&report).map_err(Stop::usage)?;
+        print_line(document).map_err(Stop::usage)?;
     } else {
-        print!("{}", report.text());
+        print(report.text()).map_err(Stop::usage)?;
     }
     if let Some(failure) = report.failures.first().filter(|_| !args.fail_fast) {
         let shrunk = swarm.shrink(failure).map_err(Stop::usage)?;
         let directory = ReportDir::create(common.report.as_deref(), SWARM).map_err(Stop::usage)?;
         let name = format!("seed-{}.toml", failure.seed);
         let file = directory.put(&name, &shrunk.toml()).map_err(Stop::usage)?;
-        eprintln!("{}\nnext:    {}", shrunk.summary(), report.command(&file.display().to_string()));
+        let command = report.command(&file.display().to_string());
+        eprint_line(format_args!("{}\nnext:    {command}", shrunk.summary()));
     }
     Stop::after(report.is_good(), report.partial)
 }
@@ -86,15 +97,27 @@ impl SwarmArgs {
         }
     }
 
-    fn judge(&self, swarm: &Swarm, seeds: Range<u64>) -> Result<SwarmReport, SwarmError> {
+    /// Runs the seeds; interrupts the run when the pipe for their lines is closed.
+    fn judge(
+        &self,
+        swarm: &Swarm,
+        seeds: Range<u64>,
+        progress: &Progress,
+    ) -> Result<SwarmReport, SwarmError> {
         if !self.json_lines {
             return swarm.run(seeds);
         }
         swarm.run_each(seeds, |line| {
-            let mut out = std::io::stdout().lock();
-            serde_json::to_writer(&mut out, line)?;
+            let mut out = io::stdout().lock();
             // Flushed one by one, so that a shard that is killed leaves whole lines.
-            out.write_all(b"\n").and_then(|()| out.flush())
+            let text = serde_json::to_string(line)?;
+            match writeln!(out, "{text}").and_then(|()| out.flush()) {
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    progress.interrupt().store(true, Ordering::Relaxed);
+                    Ok(())
+                }
+                written => written,
+            }
         })
     }
 }

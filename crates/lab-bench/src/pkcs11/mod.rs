@@ -18,7 +18,7 @@ use std::process::Command;
 
 use crate::heartbeat::WHILE_RUNNING;
 use crate::measure::Measured;
-use crate::paused::numbers_of;
+use crate::paused::{numbers_of, print_numbers};
 use crate::report::{Bench, Better};
 use setting::{CLIENTS, SESSIONS};
 use token::{Proxy, TestToken};
@@ -143,6 +143,5 @@ pub(crate) fn child(arm: &str, count: usize) -> Result<(), String> {
         _ => return Err(format!("unknown arm {arm}")),
     };
     let numbers = numbers.map_err(|error| error.to_string())?;
-    println!("{}", numbers.iter().map(f64::to_string).collect::<Vec<_>>().join(" "));
-    Ok(())
+    print_numbers(numbers.iter().map(f64::to_string).collect::<Vec<_>>().join(" "))
 }

@@ -8,7 +8,7 @@ use engine_core::Engine;
 use ssl_async::JobPool;
 
 use super::party::{Fixture, Keeper, Ours, Plain, Replaying, Server, Stood, Suite, Wire};
-use crate::paused::{in_child, resident};
+use crate::paused::{in_child, print_numbers, resident};
 use crate::report::{Bench, Better};
 
 const PAUSED: usize = 1024;
@@ -78,7 +78,7 @@ fn fill<S>(fixture: &Fixture, paused: usize, begin: impl Fn(Wire) -> S) -> Resul
     let before = resident()?;
     servers.extend((0..paused).map(|_| begin(hear())));
     let bytes = resident()?.saturating_sub(before) as f64 / paused as f64;
-    println!("{paused} {bytes}");
+    print_numbers(format_args!("{paused} {bytes}"))?;
     // The process ends instead.
     std::mem::forget(servers);
     Ok(())

@@ -22,7 +22,7 @@ use rand_chacha::ChaCha8Rng;
 use tls_replay::ReplayConfig;
 
 use super::party::{Client, Fixture, Keeper, Replaying, Server, Stood, Wire};
-use crate::paused::{affordable, numbers_of_child, resident};
+use crate::paused::{affordable, numbers_of_child, print_numbers, resident};
 use crate::report::{Bench, Better};
 
 const MANY: usize = 1_000_000;
@@ -60,7 +60,8 @@ pub(crate) fn million_parked() -> Vec<Bench> {
 pub(crate) fn child(handshakes: usize) -> Result<(), String> {
     let (crowd, outcome) = park_and_complete(handshakes)?;
     let Parked { bytes, took, completed, verified } = outcome;
-    println!("{handshakes} {bytes} {} {completed} {verified}", took.as_secs_f64());
+    let seconds = took.as_secs_f64();
+    print_numbers(format_args!("{handshakes} {bytes} {seconds} {completed} {verified}"))?;
     // The process ends instead.
     std::mem::forget(crowd);
     Ok(())
