@@ -168,10 +168,12 @@ fn speed(server: &'static dyn Server, order: &Order) -> Result<Speed, Problem> {
     })
 }
 
-/// Until the opening burst is over: each of the first clients has been replaced twice, or time is up.
+/// Until the opening burst is over: each of the first clients has been replaced twice, or time is up. Connecting is part of it.
 fn warm_up(meter: &Meter, concurrent: usize) {
     let (begun, enough) = (Instant::now(), 2 * concurrent as u64);
-    let (least, most) = (Duration::from_millis(300), Duration::from_secs(2));
+    let each = Duration::from_micros(300);
+    let (least, most) =
+        (Duration::from_millis(300), Duration::from_secs(2) + each * concurrent as u32);
     while begun.elapsed() < least || (meter.done() < enough && begun.elapsed() < most) {
         thread::sleep(Duration::from_millis(5));
     }

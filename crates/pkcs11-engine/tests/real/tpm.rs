@@ -37,7 +37,11 @@ fn module() -> Option<PathBuf> {
     };
     let programs = ["swtpm", "tpm2-abrmd", "dbus-daemon", "dbus-send"];
     let module = found.into_iter().map(PathBuf::from).find(|module| module.exists());
-    module.filter(|_| programs.iter().all(is_program))
+    // What the module speaks to the manager by, a package of its own.
+    let has_client = |module: &PathBuf| {
+        module.ancestors().skip(1).take(2).any(|dir| dir.join("libtss2-tcti-tabrmd.so.0").exists())
+    };
+    module.filter(|module| has_client(module) && programs.iter().all(is_program))
 }
 
 /// The TPM, a message bus of its own, and the resource manager on it. They end with this.
