@@ -2,7 +2,7 @@
 
 use core::fmt;
 use core::pin::Pin;
-use core::task::{Context, Poll, ready};
+use core::task::{Context, Poll, Waker, ready};
 use core::time::Duration;
 use std::io::{self, IoSlice, Write};
 use std::os::fd::{AsRawFd, RawFd};
@@ -35,16 +35,31 @@ pub struct TlsStream<IO> {
     error: Option<SslError>,
     /// Whether the transport may hold bytes that it has not sent.
     unflushed: bool,
-    /// The last write returned `Pending`, so the transport will wake the writer. Until then a read must not write: the
-    /// transport would wake the reader instead.
-    write_blocked: bool,
+    /// Who waits until the transport accepts more, if somebody does.
+    blocked: Option<Blocked>,
     shut_down: bool,
+}
+
+/// Who found the transport full last, and is woken when it accepts more.
+enum Blocked {
+    /// The task that wrote, flushed or shut down. The transport keeps one waker for writing: a reader that has something to
+    /// send meanwhile sends it with this one, or it would take the wake. The task may have given up what it waited for.
+    Writer(Waker),
+    /// The task that reads, with an answer or an alert.
+    Reader,
+}
+
+/// For whom something is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sender {
+    Writer,
+    Reader,
 }
 
 impl<IO> TlsStream<IO> {
     pub(crate) fn new(id: SslId, io: IO, tls: Tls, ahead: ReadAhead) -> Self {
         let error = None;
-        Self { id, io, tls, ahead, error, unflushed: false, write_blocked: false, shut_down: false }
+        Self { id, io, tls, ahead, error, unflushed: false, blocked: None, shut_down: false }
     }
 
     /// The transport, and the connection with its protocol version, cipher suite, ALPN protocol and peer certificates.
@@ -86,6 +101,9 @@ impl<IO> TlsStream<IO> {
 impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
     /// Reads and processes records until there is plaintext, or its end.
     fn poll_plaintext(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.blocked.is_some() {
+            self.send_from_read(cx);
+        }
         loop {
             match self.tls.plaintext() {
                 Ok(_) => return Poll::Ready(Ok(())),
@@ -152,21 +170,41 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
             tracing::debug!(ssl = self.id.as_u64(), %error, "ssl.failed");
             self.error = Some(SslError::Tls(error));
         }
-        // Sends the answer to a key update, or an alert. An error is not returned here, where it would hide data from the
-        // peer: the next write returns it.
-        if !self.write_blocked {
-            let _ = self.poll_send(cx);
+        self.send_from_read(cx);
+    }
+
+    /// Sends what a reader has to send, which is the answer to a key update or an alert, and what a writer has left before
+    /// it. An error is not returned here, where it would hide data from the peer: the next write returns it.
+    fn send_from_read(&mut self, cx: &mut Context<'_>) {
+        if !self.tls.wants_write() {
+            return;
+        }
+        match self.blocked.take() {
+            Some(Blocked::Writer(waker)) => {
+                let sent = self.poll_send(&mut Context::from_waker(&waker), Sender::Writer);
+                if !matches!(sent, Ok(Poll::Pending)) {
+                    // The transport owes the writer no wake any more.
+                    waker.wake();
+                }
+            }
+            Some(Blocked::Reader) | None => drop(self.poll_send(cx, Sender::Reader)),
         }
     }
 
     /// Writes the connection's pending records to the transport.
-    fn poll_send(&mut self, cx: &mut Context<'_>) -> io::Result<Poll<()>> {
+    fn poll_send(&mut self, cx: &mut Context<'_>, sender: Sender) -> io::Result<Poll<()>> {
         if !self.tls.wants_write() {
             return Ok(Poll::Ready(()));
         }
         self.unflushed = true;
+        self.blocked = None;
         let sent = to_poll(self.tls.flush(&mut SyncIo::new(&mut self.io, cx)))?;
-        self.write_blocked = sent.is_pending();
+        if sent.is_pending() {
+            self.blocked = Some(match sender {
+                Sender::Writer => Blocked::Writer(cx.waker().clone()),
+                Sender::Reader => Blocked::Reader,
+            });
+        }
         Ok(sent)
     }
 
@@ -185,7 +223,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> TlsStream<IO> {
         }
         loop {
             let taken = take(&mut self.tls)?;
-            let sent = self.poll_send(cx)?;
+            let sent = self.poll_send(cx, Sender::Writer)?;
             if taken > 0 || is_empty {
                 return Poll::Ready(Ok(taken));
             }
@@ -249,11 +287,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for TlsStream<IO> {
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        ready!(this.poll_send(cx)?);
+        ready!(this.poll_send(cx, Sender::Writer)?);
         if this.unflushed {
+            this.blocked = None;
             let flushed = to_poll(SyncIo::new(&mut this.io, cx).flush())?;
-            // The transport keeps one waker for writing: a write by a task that reads would take this one's.
-            this.write_blocked = flushed.is_pending();
+            if flushed.is_pending() {
+                this.blocked = Some(Blocked::Writer(cx.waker().clone()));
+            }
             ready!(flushed);
             this.unflushed = false;
         }

@@ -1,6 +1,7 @@
 //! Tests of `ssl_async::task` on both runtimes of tokio, mostly over in-memory transports and with a device that answers
 //! on command.
 
+mod blocked_writer;
 mod bounds;
 mod closing;
 mod closing_model;

@@ -228,6 +228,8 @@ fn l3_a_reader_does_not_take_the_wake_of_a_writers_flush() {
         let mut cx = Context::from_waker(&reads);
         let read = Pin::new(&mut server).poll_read(&mut cx, &mut into);
         assert!(matches!(read, Poll::Ready(Err(_))), "{read:?}");
+        // The alert is sent, and the writer looks again.
+        assert_eq!(writer.0.swap(0, Ordering::SeqCst), 1);
         let waker = kept.lock().unwrap().0.take().unwrap();
         waker.wake();
         assert_eq!((writer.0.load(Ordering::SeqCst), reader.0.load(Ordering::SeqCst)), (1, 0));
