@@ -151,6 +151,11 @@ fn steps(workspace: &Workspace) -> Vec<Step> {
         "the package of the rivals, which no other step builds, compiles; without those that need C libraries",
         "clippy --manifest-path crates/rivals/Cargo.toml --target-dir target/rivals --all-targets -- -D warnings",
     ));
+    steps.push(cargo(
+        "fuzz-targets",
+        "the fuzz targets compile, on any compiler; `fuzz` runs them",
+        "clippy --manifest-path tests/fuzz/Cargo.toml --no-default-features --target-dir target -- -D warnings",
+    ));
     steps.push(package(workspace));
     steps.extend(slow_steps(workspace));
     steps
