@@ -199,13 +199,13 @@ impl Laws {
         let sum = |of: fn(&PoolStats) -> u64| {
             row.workers.iter().map(|worker| of(&worker.pool)).sum::<u64>()
         };
-        // By replay there is no job to cancel: the session itself is what was dropped. One whose peer hung up gives its
-        // operation up by itself.
+        // By replay there is no job to cancel: the session itself is what was dropped. One that finds its peer gone gives
+        // its operation up by itself, and the answer too if that is there.
         let of_replays = |of: fn(&WorkerReport) -> u64| {
             if row.plan.replays() { row.workers.iter().map(of).sum::<u64>() } else { 0 }
         };
         let by_replay = of_replays(|worker| worker.dropped);
-        let hung_up = of_replays(|worker| worker.hung_up);
+        let hung_up = of_replays(|worker| worker.hung_up_parked);
         let cancelled = sum(|pool| pool.cancelled) + by_replay;
         let given_up = row.engines(|e| e.cancelled);
         let (unended, late) = (sum(|pool| pool.quarantined), row.engines(|e| e.late));
@@ -233,8 +233,10 @@ impl Laws {
                     ),
                 ),
                 (
-                    late > cancelled.max(given_up) + hung_up + losers,
-                    format!("{late} answers came late for {cancelled} operations given up"),
+                    late > (cancelled + hung_up).max(given_up) + losers,
+                    format!(
+                        "{late} answers came late for {cancelled} operations given up, and {hung_up} by peers"
+                    ),
                 ),
             ],
         );

@@ -475,7 +475,11 @@ impl<S: Session, C: Charge> Core<S, C> {
                     self.parked(key);
                 }
             }
-            Err(failure) => self.fail(key, &failure),
+            Err(failure) => {
+                let gave_up = parked_before && !parked && S::has_hung_up(&failure);
+                self.report.hung_up_parked += u64::from(gave_up);
+                self.fail(key, &failure);
+            }
         }
         self.charge.step_ended();
     }

@@ -23,11 +23,12 @@ fn healthy(mode: &str) -> RowEvidence {
         Device::start(plan.device(), &[], 1, 8, Arc::new(SoftwareKeys::new()), &plan.engine);
     let mut device = started.expect("a valid device").end(Duration::from_secs(5));
     let engine = &mut device.engine;
-    let given_up = u64::from(mode == "async");
+    let parks = plan.mode == Mode::Async;
+    let given_up = u64::from(parks);
     let asked = 10 + given_up;
     (engine.submitted, engine.accepted, engine.completed) = (asked, asked, 10);
     (engine.checked, engine.in_order, engine.ring_full) = (10, 6, 6);
-    let parked = if mode == "async" { 10 } else { 0 };
+    let parked = if parks { 10 } else { 0 };
     (engine.wakes, engine.resumes) = (parked, parked);
     (engine.cancelled, engine.late) = (given_up, given_up);
     let mut pool = PoolStats::default();
@@ -178,6 +179,27 @@ fn l5_is_broken_by_a_job_that_would_not_be_cancelled() {
     breaks("L5", "async", |row| row.workers[0].pool.cancelled = 3);
     breaks("L5", "async", |row| {
         row.answers = Some(Answers { computed: 10, received: 9, ..Answers::default() });
+    });
+}
+
+/// A session by replay finds its peer gone when its answer is there already: one late answer more, and only for that.
+#[test]
+fn l5_allows_a_late_answer_for_each_parked_session_by_replay_whose_peer_hung_up() {
+    let replayed = |hung_up_parked| {
+        let mut row = healthy("async-replay");
+        row.workers[0].pool.cancelled = 0;
+        row.workers[0].hung_up = 5;
+        row.workers[0].hung_up_parked = hung_up_parked;
+        engine(&mut row).late = 2;
+        broken(&row)
+    };
+    assert!(healthy("async-replay").plan.replays());
+    assert_eq!(replayed(0), ["L5"]);
+    assert_eq!(replayed(1), Vec::<String>::new());
+    // A job that is cancelled is counted as such.
+    breaks("L5", "async", |row| {
+        row.workers[0].hung_up_parked = 1;
+        engine(row).late = 2;
     });
 }
 
