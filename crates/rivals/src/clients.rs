@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use lab_report::output::eprint_line;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use rustls::{ClientConfig, ClientConnection};
@@ -28,7 +29,7 @@ pub(crate) fn start(
     thread::Builder::new().name("clients".to_owned()).spawn(move || {
         cpu::pin(Place::Beside);
         if let Err(error) = run(server, clients, &config, &meter) {
-            eprintln!("the clients ended: {error}");
+            eprint_line(format_args!("the clients ended: {error}"));
         }
     })?;
     Ok(())

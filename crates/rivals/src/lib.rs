@@ -15,6 +15,8 @@
 //! threads but the key's and the clients'; clients in memory run inside the server's reads and writes and are measured apart.
 
 #![forbid(unsafe_code)]
+// `lab_report::output` instead: these macros panic when their pipe is closed.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod client;
 mod clients;

@@ -3,6 +3,8 @@
 //! Exit status: 0 if servers were measured, 2 for a command line that cannot be understood or a file that cannot be written.
 
 #![forbid(unsafe_code)]
+// `lab_report::output` instead: these macros panic when their pipe is closed.
+#![warn(clippy::print_stdout, clippy::print_stderr)]
 
 mod command;
 
@@ -13,6 +15,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use lab_report::Ticks;
+use lab_report::output::{eprint_line, print, print_line};
 use rivals::Problem;
 
 use command::document::Document;
@@ -58,7 +61,7 @@ fn main() -> ExitCode {
     match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
-            eprintln!("error: {problem}");
+            eprint_line(format_args!("error: {problem}"));
             ExitCode::from(2)
         }
     }
@@ -67,10 +70,10 @@ fn main() -> ExitCode {
 fn run(args: &Args) -> Result<(), Problem> {
     let servers = chosen(programs::servers()?, &args.only)?;
     if args.list {
-        for Found { server, .. } in &servers {
-            println!("{:18} {:4} lines  {}", server.name, server.lines, server.title);
-        }
-        return Ok(());
+        let line = |Found { server, .. }: &Found| {
+            format!("{:18} {:4} lines  {}\n", server.name, server.lines, server.title)
+        };
+        return Ok(print(servers.iter().map(line).collect::<String>())?);
     }
     // Read first: a run takes minutes.
     let pages: Vec<(&Path, String)> = args
@@ -85,10 +88,10 @@ fn run(args: &Args) -> Result<(), Problem> {
     };
     let effort = Effort { rounds: args.rounds.unwrap_or(effort.rounds).max(1), ..effort };
     for skipped in &args.skipped {
-        eprintln!("not measured: {skipped}");
+        eprint_line(format_args!("not measured: {skipped}"));
     }
     let before = Ticks::now();
-    let mut found = matrix::run(&servers, &cells, effort, |line| eprintln!("{line}"));
+    let mut found = matrix::run(&servers, &cells, effort, |line| eprint_line(line));
     found.machine.taken = before.and_then(|before| Ticks::now()?.taken_since(before));
     found.skipped.clone_from(&args.skipped);
     write(args, &found, &cells, pages)
@@ -108,19 +111,18 @@ fn write(
         let path = directory.join("report.html");
         fs::create_dir_all(directory).map_err(|error| named(directory, &error))?;
         fs::write(&path, page::report(found, cells)).map_err(|error| named(&path, &error))?;
-        eprintln!("{}", path.display());
+        eprint_line(path.display());
     }
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&Document::of(found))?);
-        return Ok(());
+        return Ok(print_line(serde_json::to_string_pretty(&Document::of(found))?)?);
     }
-    println!("{}\n{}", found.machine, results::versions());
+    print_line(format_args!("{}\n{}", found.machine, results::versions()))?;
     for cell in cells {
-        println!("\n{cell}\n{}", markdown::table(found, *cell));
+        print_line(format_args!("\n{cell}\n{}", markdown::table(found, *cell)))?;
     }
-    println!();
+    print_line("")?;
     for line in standing::lines(found) {
-        println!("{line}");
+        print_line(line)?;
     }
     Ok(())
 }

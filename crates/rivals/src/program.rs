@@ -8,6 +8,7 @@
 use std::env;
 use std::process::ExitCode;
 
+use lab_report::output::{eprint_line, print_line};
 use serde::{Deserialize, Serialize};
 
 use crate::Problem;
@@ -49,7 +50,7 @@ pub fn run(servers: &[&'static dyn Server]) -> Option<ExitCode> {
     Some(match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(problem) => {
-            eprintln!("{problem}");
+            eprint_line(problem);
             ExitCode::FAILURE
         }
     })
@@ -57,7 +58,7 @@ pub fn run(servers: &[&'static dyn Server]) -> Option<ExitCode> {
 
 fn describe(servers: &[&'static dyn Server]) -> Result<(), Problem> {
     for server in servers {
-        println!("{}", serde_json::to_string(&Description::of(*server))?);
+        print_line(serde_json::to_string(&Description::of(*server))?)?;
     }
     Ok(())
 }
@@ -66,7 +67,7 @@ fn turn(servers: &[&'static dyn Server], order: &str) -> Result<(), Problem> {
     let order: Order = serde_json::from_str(order)?;
     let server = servers.iter().find(|server| server.name() == order.server);
     let server = server.ok_or_else(|| format!("no server is called {}", order.server))?;
-    println!("{}", serde_json::to_string(&turn::run(*server, &order)?)?);
+    print_line(serde_json::to_string(&turn::run(*server, &order)?)?)?;
     // Without waiting for the server's threads.
     std::process::exit(0);
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use lab_report::output::eprint_line;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
@@ -96,7 +97,7 @@ fn start(server: &'static dyn Server, site: &Arc<Site>, incoming: Incoming) -> R
     let site = Arc::clone(site);
     thread::Builder::new().name("server".to_owned()).spawn(move || {
         if let Err(problem) = server.serve(&site, &incoming) {
-            eprintln!("{} does not serve: {problem}", server.name());
+            eprint_line(format_args!("{} does not serve: {problem}", server.name()));
             process::exit(1);
         }
     })?;

@@ -20,7 +20,7 @@ struct Boring {
 
 fn main() -> ExitCode {
     rivals::program::run(&[&Boring { free: true }, &Boring { free: false }]).unwrap_or_else(|| {
-        eprintln!("a part of cargo xtask bench --rivals");
+        lab_report::output::eprint_line("a part of cargo xtask bench --rivals");
         ExitCode::from(2)
     })
 }

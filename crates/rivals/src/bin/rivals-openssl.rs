@@ -31,7 +31,7 @@ struct OpenSsl {
 fn main() -> ExitCode {
     rivals::program::run(&[&OpenSsl { free: true }, &OpenSsl { free: false }]).unwrap_or_else(
         || {
-            eprintln!("a part of cargo xtask bench --rivals");
+            lab_report::output::eprint_line("a part of cargo xtask bench --rivals");
             ExitCode::from(2)
         },
     )
