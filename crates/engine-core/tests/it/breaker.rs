@@ -1,5 +1,6 @@
 //! The circuit breaker in the engine: who trips it, who is rescued, and how it comes back (law L14).
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -115,10 +116,7 @@ fn l14_when_the_heart_stops_those_in_flight_are_rescued_at_once() {
     end(bench.device.find(9).unwrap(), Answer::Right);
     assert_eq!(stuck.wait().unwrap().value, !9);
     assert_eq!(engine.breaker(), BreakerState::HalfOpen, "an answer from before is no probe");
-    let probe = engine.submit(bench.work(10)).unwrap();
-    end(bench.device.find(10).unwrap(), Answer::Right);
-    assert_eq!(probe.wait().unwrap().value, !10);
-    assert_eq!(engine.breaker(), BreakerState::Closed);
+    close_with(&bench, &engine, 10);
 }
 
 fn stuck_ended(engine: &Engine<Negate>) -> bool {
@@ -129,20 +127,30 @@ fn stuck_ended(engine: &Engine<Negate>) -> bool {
 fn l14_without_a_standby_an_open_breaker_refuses_and_gives_the_work_back() {
     let bench = bench();
     let engine = builder(&bench, Fallback::Fail).build();
-    for n in 0..3 {
-        let pending = engine.submit(bench.work(n)).unwrap();
-        bench.device.answer_first(Answer::Fail);
-        assert!(pending.wait().is_err());
-    }
+    fail(&bench, &engine, 0..3);
     let refused = engine.submit(bench.work(3)).unwrap_err();
     assert_eq!((refused.work.n, refused.reason), (3, RefusedReason::Unavailable));
     let error = engine.run(bench.work(4)).unwrap_err();
     assert_eq!(error, EngineError::Refused(RefusedReason::Unavailable));
     assert_eq!(engine.stats().fallbacks, 0);
     bench.clock.advance(PAUSE);
-    let probe = engine.submit(bench.work(5)).unwrap();
-    bench.device.answer_first(Answer::Right);
-    assert_eq!(probe.wait().unwrap().value, !5);
+    close_with(&bench, &engine, 5);
+}
+
+/// Runs these requests, each of which the device fails.
+fn fail(bench: &Bench, engine: &Engine<Negate>, numbers: Range<u64>) {
+    for n in numbers {
+        let pending = engine.submit(bench.work(n)).unwrap();
+        bench.device.answer_first(Answer::Fail);
+        assert!(pending.wait().is_err());
+    }
+}
+
+/// Runs a request that the half-open breaker lets through; its answer closes the breaker.
+pub(crate) fn close_with(bench: &Bench, engine: &Engine<Negate>, n: u64) {
+    let probe = engine.submit(bench.work(n)).unwrap();
+    end(bench.device.find(n).unwrap(), Answer::Right);
+    assert_eq!(probe.wait().unwrap().value, !n);
     assert_eq!(engine.breaker(), BreakerState::Closed);
 }
 
@@ -152,9 +160,7 @@ fn half_open(bench: &Bench) -> Arc<Engine<Negate>> {
     for n in 0..3 {
         drop(engine.submit(bench.work(n)).unwrap());
         bench.device.answer_first(Answer::Right); // late
-        let failing = engine.submit(bench.work(n)).unwrap();
-        bench.device.answer_first(Answer::Fail);
-        assert!(failing.wait().is_err());
+        fail(bench, &engine, n..n + 1);
     }
     bench.clock.advance(PAUSE);
     assert_eq!(engine.breaker(), BreakerState::HalfOpen);
@@ -246,11 +252,7 @@ fn a_breaker_by_health_alone_stays_closed_however_many_requests_fail() {
     let bench = bench();
     let policy = BreakerPolicy::default().health_only().pause(PAUSE);
     let engine = bench.builder(RequestOptions::new()).breaker(policy).build();
-    for n in 0..100 {
-        let pending = engine.submit(bench.work(n)).unwrap();
-        bench.device.answer_first(Answer::Fail);
-        assert!(pending.wait().is_err());
-    }
+    fail(&bench, &engine, 0..100);
     assert_eq!(engine.breaker(), BreakerState::Closed);
     let held = engine.submit(bench.work(100)).unwrap();
     bench.device.set_health(Health::Dead);
@@ -259,10 +261,7 @@ fn a_breaker_by_health_alone_stays_closed_however_many_requests_fail() {
     assert_eq!((engine.breaker(), engine.stats().trips), (BreakerState::Open, 1));
     bench.device.set_health(Health::Alive);
     bench.clock.advance(PAUSE);
-    let probe = engine.submit(bench.work(101)).unwrap();
-    end(bench.device.find(101).unwrap(), Answer::Right);
-    assert_eq!(probe.wait().unwrap().value, !101);
-    assert_eq!(engine.breaker(), BreakerState::Closed);
+    close_with(&bench, &engine, 101);
     drop(held);
 }
 
@@ -360,11 +359,7 @@ fn l14_a_probe_that_the_device_refuses_for_good_was_answered_and_closes_the_brea
     for refusal in [DeviceError::permanent(&"denied"), DeviceError::Unsupported("told to")] {
         let bench = bench();
         let engine = builder(&bench, Fallback::Fail).build();
-        for n in 0..3 {
-            let pending = engine.submit(bench.work(n)).unwrap();
-            bench.device.answer_first(Answer::Fail);
-            assert!(pending.wait().is_err());
-        }
+        fail(&bench, &engine, 0..3);
         bench.clock.advance(PAUSE);
         let probe = engine.submit(bench.work(3)).unwrap();
         bench.device.find(3).unwrap().complete(Err(refusal.clone()));
@@ -451,19 +446,13 @@ fn a_request_that_was_out_of_time_counts_once_against_its_device() {
 fn a_request_for_which_the_device_has_no_room_is_not_its_probe() {
     let bench = bench();
     let engine = builder(&bench, Fallback::Fail).queue_bound(0).build();
-    for n in 0..3 {
-        let pending = engine.submit(bench.work(n)).unwrap();
-        bench.device.answer_first(Answer::Fail);
-        assert!(pending.wait().is_err());
-    }
+    fail(&bench, &engine, 0..3);
     bench.clock.advance(PAUSE);
     bench.device.set_mode(Mode::Stuck);
     let refused = engine.submit(bench.work(3)).unwrap_err();
     assert_eq!(refused.reason, RefusedReason::QueueFull { bound: 0 });
     bench.device.set_mode(Mode::Take);
-    let probe = engine.submit(bench.work(4)).unwrap();
-    bench.device.answer_first(Answer::Right);
-    assert_eq!((probe.wait().unwrap().value, engine.breaker()), (!4, BreakerState::Closed));
+    close_with(&bench, &engine, 4);
 }
 
 /// A device that says how long it wants to be left alone is there.

@@ -8,7 +8,7 @@ use engine_core::{
     RefusedReason, RequestOptions,
 };
 
-use crate::breaker::{PAUSE, bench, builder};
+use crate::breaker::{PAUSE, bench, builder, close_with};
 use crate::support::{Answer, Bench, Mode, Negate, end};
 
 /// Fails `n` and those before it on both devices, which opens both breakers.
@@ -22,15 +22,17 @@ fn fail_on_both(bench: &Bench, engine: &Engine<Negate>, numbers: std::ops::Range
     }
 }
 
+#[track_caller]
+fn assert_breakers(engine: &Engine<Negate>, device: BreakerState, standby: BreakerState) {
+    assert_eq!((engine.breaker(), engine.standby_breaker()), (device, standby));
+}
+
 #[test]
 fn l14_a_standby_that_fails_is_left_alone_too_and_comes_back() {
     let bench = bench();
     let engine = builder(&bench, Fallback::Standby).build();
     fail_on_both(&bench, &engine, 0..3);
-    assert_eq!(
-        (engine.breaker(), engine.standby_breaker()),
-        (BreakerState::Open, BreakerState::Open)
-    );
+    assert_breakers(&engine, BreakerState::Open, BreakerState::Open);
     let refused = engine.submit(bench.work(3)).unwrap_err();
     assert_eq!(refused.reason, RefusedReason::Unavailable);
 
@@ -43,10 +45,7 @@ fn l14_a_standby_that_fails_is_left_alone_too_and_comes_back() {
     for (probe, n) in probes.into_iter().zip(4..) {
         assert_eq!(probe.wait().unwrap().value, !n);
     }
-    assert_eq!(
-        (engine.breaker(), engine.standby_breaker()),
-        (BreakerState::Closed, BreakerState::Closed)
-    );
+    assert_breakers(&engine, BreakerState::Closed, BreakerState::Closed);
     let stats = engine.stats();
     assert_eq!((stats.trips, stats.refused, stats.requests.now), (2, 2, 0));
 }
@@ -71,10 +70,7 @@ fn l14_an_operation_does_not_wait_for_a_standby_that_is_known_to_be_away() {
         end(bench.device.find(2 * n + 1).unwrap(), Answer::Right);
         assert!(quick.wait().is_ok());
     }
-    assert_eq!(
-        (engine.breaker(), engine.standby_breaker()),
-        (BreakerState::Closed, BreakerState::Open)
-    );
+    assert_breakers(&engine, BreakerState::Closed, BreakerState::Open);
     let mut last = engine.submit(bench.work(8)).unwrap();
     bench.clock.advance(time);
     engine.poll();
@@ -114,13 +110,8 @@ fn with_a_half_open_standby(bench: &Bench, builder: EngineBuilder<Negate>) -> Ar
     let engine = builder.breaker(breaker).build();
     fail_on_both(bench, &engine, 0..1);
     bench.clock.advance(PAUSE);
-    let probe = engine.submit(bench.work(1)).unwrap();
-    end(bench.device.find(1).unwrap(), Answer::Right);
-    assert!(probe.wait().is_ok());
-    assert_eq!(
-        (engine.breaker(), engine.standby_breaker()),
-        (BreakerState::Closed, BreakerState::HalfOpen)
-    );
+    close_with(bench, &engine, 1);
+    assert_eq!(engine.standby_breaker(), BreakerState::HalfOpen);
     engine
 }
 
