@@ -175,25 +175,27 @@ fn a_requested_descriptor_is_reported_once_and_readable_until_the_session_is_cal
     assert!(ssl.changed_async_fds().is_empty(), "the descriptor is stable");
 }
 
-#[test]
-fn a_call_before_the_wake_was_read_clears_the_descriptor() {
+/// A session whose handshake was parked, woken through its descriptor and finished without a look at the descriptor; its
+/// client; and the descriptor.
+fn finished_after_a_wake() -> (Ssl<Pipe>, PlainPeer, File) {
     let (fixture, pool) = (fixture(KeyType::P256, 4), JobPool::new());
     let (mut ssl, mut client) = greeted(&fixture, &pool);
-    let mut signal = File::from(ssl.async_fd().unwrap().try_clone_to_owned().unwrap());
+    let signal = File::from(ssl.async_fd().unwrap().try_clone_to_owned().unwrap());
     assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantAsync);
     fixture.device.answer();
     finish(&mut ssl, &mut client);
+    (ssl, client, signal)
+}
+
+#[test]
+fn a_call_before_the_wake_was_read_clears_the_descriptor() {
+    let (_ssl, _client, mut signal) = finished_after_a_wake();
     assert!(signal.read(&mut [0; 8]).is_err(), "a level-triggered loop would spin");
 }
 
 #[test]
 fn a_wake_after_the_handshake_is_cleared_by_the_next_call() {
-    let (fixture, pool) = (fixture(KeyType::P256, 4), JobPool::new());
-    let (mut ssl, mut client) = greeted(&fixture, &pool);
-    let mut signal = File::from(ssl.async_fd().unwrap().try_clone_to_owned().unwrap());
-    assert_eq!(ssl.do_handshake().unwrap(), Outcome::WantAsync);
-    fixture.device.answer();
-    finish(&mut ssl, &mut client);
+    let (mut ssl, _client, mut signal) = finished_after_a_wake();
     // As that of a hook's future, or of a completion on another thread that is late.
     ssl.wait_ctx().notifier().waker().wake();
     assert_eq!(ssl.read(&mut [0; 8]).unwrap(), Outcome::WantRead);

@@ -13,14 +13,26 @@ use crate::world::{World, current_thread, exchange, multi_thread, wire, worlds};
 
 type Shaken = Result<TlsStream<DuplexStream>, SslError>;
 
+/// Servers whose handshakes never park.
+fn servers() -> impl Iterator<Item = (World, TlsAcceptor)> {
+    worlds(4).map(|world| {
+        let acceptor = world.acceptor.clone().parking(Parking::Never);
+        (world, acceptor)
+    })
+}
+
+/// A connector whose packets have shards of their own: a client's need jobs.
+fn connector(client: ClientConfig) -> TlsConnector {
+    let other = Shards::builder().threads(1).build().unwrap();
+    TlsConnector::new(Arc::new(client), &other)
+}
+
 async fn shake(
     acceptor: &TlsAcceptor,
     client: ClientConfig,
     reads_hello_first: bool,
 ) -> (Shaken, Shaken) {
-    // The client's own packets need jobs.
-    let other = Shards::builder().threads(1).build().unwrap();
-    let connector = TlsConnector::new(Arc::new(client), &other);
+    let connector = connector(client);
     let (ours, theirs) = wire();
     let server = async {
         match reads_hello_first {
@@ -42,9 +54,8 @@ async fn assert_no_job(world: &World) {
 fn a_handshake_that_never_parks_needs_no_shard() {
     for runtime in [current_thread(), multi_thread()] {
         runtime.block_on(async {
-            for world in worlds(4) {
+            for (world, acceptor) in servers() {
                 world.fixture.device.set_answers_at_once(true);
-                let acceptor = world.acceptor.clone().parking(Parking::Never);
                 for (version, hello_first) in [(&TLS12, false), (&TLS13, false), (&TLS13, true)] {
                     let client = world.fixture.client_config(version);
                     let (server, client) = shake(&acceptor, client, hello_first).await;
@@ -59,8 +70,7 @@ fn a_handshake_that_never_parks_needs_no_shard() {
 #[test]
 fn a_signature_that_would_be_waited_for_ends_the_handshake() {
     current_thread().block_on(async {
-        for world in worlds(4) {
-            let acceptor = world.acceptor.clone().parking(Parking::Never);
+        for (world, acceptor) in servers() {
             for hello_first in [false, true] {
                 let client = world.fixture.client_config(&TLS13);
                 let (server, client) = shake(&acceptor, client, hello_first).await;
@@ -76,14 +86,11 @@ fn a_signature_that_would_be_waited_for_ends_the_handshake() {
 #[test]
 fn a_connection_that_a_closure_has_seen_needs_no_shard_either() {
     current_thread().block_on(async {
-        for world in worlds(4) {
-            let never = world.acceptor.clone().parking(Parking::Never);
+        for (world, never) in servers() {
             let acceptor = compat::TlsAcceptor::from(never);
             for at_once in [true, false] {
                 world.fixture.device.set_answers_at_once(at_once);
-                let other = Shards::builder().threads(1).build().unwrap();
-                let client = Arc::new(world.fixture.client_config(&TLS13));
-                let connector = TlsConnector::new(client, &other);
+                let connector = connector(world.fixture.client_config(&TLS13));
                 let (ours, theirs) = wire();
                 let server = acceptor.accept_with(ours, |tls| tls.set_buffer_limit(None));
                 let (server, client) = tokio::join!(server, connector.connect(localhost(), theirs));
