@@ -26,14 +26,11 @@ use core::fmt;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 use core::time::Duration;
-use std::future::Future;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::runtime::Handle;
-use tokio::time::Sleep;
 use tracing::Span;
 
 use crate::error::SslError;
@@ -47,9 +44,11 @@ use crate::rustls23::{
     Established, Hello, KeyExchange, Processed, Replayed, Returned, ServerConfig, Tls,
 };
 use crate::task::active::ActiveGuard;
+use crate::task::deadline::{DEFAULT_DEADLINE, Deadline};
 use crate::task::early::EarlyData;
 use crate::task::exclusive::Exclusive;
 use crate::task::packet_task::Reply;
+use crate::task::place::Place;
 use crate::task::replaying::Replaying;
 use crate::task::shards::{PacketHandle, Shards};
 use crate::task::stream::TlsStream;
@@ -69,10 +68,6 @@ pub(crate) struct HandshakeOptions {
     pub(crate) exchange: KeyExchange,
     pub(crate) deadline: Option<Duration>,
 }
-
-/// The default deadline of a handshake. A client that loses a few packets is done in ten seconds; a minute is customary in
-/// servers.
-pub(crate) const DEFAULT_DEADLINE: Duration = Duration::from_secs(60);
 
 impl HandshakeOptions {
     pub(crate) fn new(shards: &Shards) -> Self {
@@ -115,17 +110,6 @@ pub(crate) struct Handshake<IO> {
     _active: ActiveGuard,
 }
 
-/// A place where packets are processed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    /// On the shard, where hooks may wait.
-    Shard,
-    /// On the task: a replay has found that no hook waits any more.
-    Task,
-    /// On the task, and a hook of this crate that would wait fails ([`Parking::Never`](crate::Parking::Never)).
-    TaskAtOnce,
-}
-
 /// The phase of a handshake: where its connection is.
 enum Phase {
     /// By replay, up to the server's flight.
@@ -139,13 +123,6 @@ enum Phase {
     /// Lost. The records that tell the peer are not all sent.
     SendingAlert(FinalAlert),
     Ended,
-}
-
-impl Place {
-    /// Where a server's first packet is processed, if not by replay.
-    fn of(way: &ParkingWay) -> Self {
-        if matches!(way, ParkingWay::Never) { Self::TaskAtOnce } else { Self::Shard }
-    }
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Handshake<IO> {
@@ -623,22 +600,6 @@ enum Step {
 /// The end of a handshake that needs a fiber where only replay is allowed.
 fn needs_fiber(why: Arc<str>) -> Phase {
     Phase::SendingAlert(FinalAlert::new(INTERNAL_ERROR.to_vec(), SslError::NeedsFiber(why)))
-}
-
-/// A deadline that begins with its first poll, because its timer needs a runtime.
-#[derive(Debug, Default)]
-pub(crate) struct Deadline(Option<Pin<Box<Sleep>>>);
-
-impl Deadline {
-    /// Ready with `limit` when it has passed. Never ready without a limit, or outside a tokio runtime, where there is no timer.
-    pub(crate) fn poll(&mut self, limit: Option<Duration>, cx: &mut Context<'_>) -> Poll<Duration> {
-        let Some(limit) = limit else { return Poll::Pending };
-        if self.0.is_none() && Handle::try_current().is_err() {
-            return Poll::Pending;
-        }
-        let sleep = self.0.get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-        sleep.as_mut().poll(cx).map(|()| limit)
-    }
 }
 
 /// The invariant of [`Handshake::io`].

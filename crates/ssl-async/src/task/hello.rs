@@ -15,8 +15,9 @@ use crate::read_ahead::ReadAhead;
 use crate::records::INTERNAL_ERROR;
 use crate::rustls23::{ClientHello, Hello, HelloReader};
 use crate::task::accept::Accept;
+use crate::task::deadline::{DEFAULT_DEADLINE, Deadline};
 use crate::task::endpoint::TlsAcceptor;
-use crate::task::handshake::{DEFAULT_DEADLINE, Deadline, Handshake};
+use crate::task::handshake::Handshake;
 use crate::task::rewind::Rewind;
 use crate::task::sync_io::SyncIo;
 

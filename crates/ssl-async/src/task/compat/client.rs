@@ -18,7 +18,8 @@ use crate::read_ahead::ReadAhead;
 use crate::rustls23::{Processed, Tls};
 use crate::task;
 use crate::task::compat::given_back::given_back;
-use crate::task::handshake::{Deadline, Handshake, Role};
+use crate::task::deadline::Deadline;
+use crate::task::handshake::{Handshake, Role};
 use crate::task::shards::Shards;
 
 /// Opens connections.

@@ -17,7 +17,8 @@ use crate::read_ahead::ReadAhead;
 use crate::rustls23::{Broken, ClientHello, FinalOutput, Hello, Processed, Tls};
 use crate::task;
 use crate::task::compat::given_back::given_back;
-use crate::task::handshake::{DEFAULT_DEADLINE, Handshake, Role};
+use crate::task::deadline::DEFAULT_DEADLINE;
+use crate::task::handshake::{Handshake, Role};
 use crate::task::hello::ReadingHello;
 
 /// Accepts connections.
