@@ -13,6 +13,9 @@ use std::cell::RefCell;
 use tokio::runtime::Handle;
 
 #[cfg(feature = "tokio")]
+use crate::packet_local;
+
+#[cfg(feature = "tokio")]
 thread_local! {
     static CURRENT: RefCell<Option<Handle>> = const { RefCell::new(None) };
 }
@@ -20,14 +23,7 @@ thread_local! {
 /// Runs `packet` with `runtime` as the runtime of its hooks.
 #[cfg(feature = "tokio")]
 pub(crate) fn lend<R>(runtime: Option<&Handle>, packet: impl FnOnce() -> R) -> R {
-    struct Restore(Option<Handle>);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            CURRENT.set(self.0.take());
-        }
-    }
-    let _restore = Restore(CURRENT.replace(runtime.cloned()));
-    packet()
+    packet_local::during(&CURRENT, runtime.cloned(), packet)
 }
 
 /// Runs `hook`, which does not pause, inside the runtime of the current packet, if it has one.

@@ -224,6 +224,7 @@ mod accept;
 mod final_alert;
 mod hook_runtime;
 mod packet;
+mod packet_local;
 mod read_ahead;
 mod records;
 mod session;

@@ -1,51 +1,27 @@
 //! Hooks of this crate in a handshake that may not wait ([`Parking::Never`](crate::Parking::Never)): they answer at once, or
 //! the handshake fails and says what it would have waited for.
 
-use core::cell::Cell;
+use core::cell::RefCell;
 use core::task::Poll;
 use std::sync::Arc;
 
 use engine_core::{Engine, EngineError, Work};
-use job_core::JobId;
 use rustls::{Error, OtherError};
 
+use crate::packet_local::{self, OfPacket};
 use crate::rustls23::connection::{Broken, FinalOutput, Processed, Returned};
 
 thread_local! {
-    /// The innermost packet of this thread whose hooks may not wait.
-    static PACKET: Cell<Option<AtOnce>> = const { Cell::new(None) };
+    /// Of the innermost packet whose hooks may not wait.
+    static PACKET: RefCell<Option<OfPacket<Missed>>> = const { RefCell::new(None) };
 }
 
-/// A packet whose hooks may not wait.
-#[derive(Clone, Copy)]
-struct AtOnce {
-    /// The job that it runs in, if any. A hook in another job is another session's, on a fiber.
-    inside: Option<JobId>,
-    /// What a hook would have waited for.
-    missed: Option<&'static str>,
-}
+/// What a hook would have waited for.
+type Missed = Option<&'static str>;
 
-impl AtOnce {
-    /// That of the hook which calls this.
-    fn of_hook() -> Option<Self> {
-        PACKET.get().filter(|packet| packet.inside == current_job())
-    }
-}
-
-fn current_job() -> Option<JobId> {
-    job_core::current().map(|job| job.id())
-}
-
-/// Runs `packet` as `at_once` says, and restores what the enclosing packet finds.
-fn enter<T>(at_once: Option<AtOnce>, packet: impl FnOnce() -> T) -> T {
-    struct Restore(Option<AtOnce>);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            PACKET.set(self.0);
-        }
-    }
-    let _restore = Restore(PACKET.replace(at_once));
-    packet()
+/// Calls `f` with what the hooks of the current packet have missed; `None` where they may wait.
+fn with_missed<T>(f: impl FnOnce(&mut Missed) -> T) -> Option<T> {
+    PACKET.with_borrow_mut(|packet| packet.as_mut().and_then(OfPacket::get_mut).map(f))
 }
 
 /// Carries through rustls what a hook would have waited for.
@@ -59,10 +35,10 @@ struct WouldWait(&'static str);
 pub(crate) fn during(packet: impl FnOnce() -> Processed) -> Processed {
     // If the packet runs in a job of the caller's: a pause would let other sessions run in its place.
     let _blocked = job_core::block_pause();
-    let at_once = AtOnce { inside: current_job(), missed: None };
-    let (processed, missed) = enter(Some(at_once), || {
+    let at_once = Some(OfPacket::new(None));
+    let (processed, missed) = packet_local::during(&PACKET, at_once, || {
         let processed = packet();
-        (processed, PACKET.get().and_then(|packet| packet.missed))
+        (processed, with_missed(|missed| *missed).flatten())
     });
     let Some(what) = missed else { return processed };
     let output = match processed {
@@ -77,7 +53,7 @@ pub(crate) fn during(packet: impl FnOnce() -> Processed) -> Processed {
 
 /// Processes a packet whose hooks may block, perhaps inside a hook of one that may not.
 pub(crate) fn not_during<T>(packet: impl FnOnce() -> T) -> T {
-    enter(None, packet)
+    packet_local::during(&PACKET, None, packet)
 }
 
 /// What a hook would have waited for, if the packet failed for that.
@@ -89,14 +65,12 @@ pub(crate) fn missed(error: &Error) -> Option<&'static str> {
 }
 
 pub(super) fn is_required() -> bool {
-    AtOnce::of_hook().is_some()
+    with_missed(|_| ()).is_some()
 }
 
 /// What a hook returns that would have to wait for `what`.
 pub(super) fn would_wait(what: &'static str) -> EngineError {
-    if let Some(packet) = AtOnce::of_hook() {
-        PACKET.set(Some(AtOnce { missed: Some(what), ..packet }));
-    }
+    with_missed(|missed| *missed = Some(what));
     EngineError::Cancelled
 }
 

@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crypto_ops::{AgreeOp, CryptoOp, CryptoOutput, EphemeralKey, Group, MalformedShare, Secret};
 use engine_core::{CheckFailed, Engine, EngineError};
-use job_core::JobId;
 use rustls::crypto::{
     ActiveKeyExchange, CompletedKeyExchange, CryptoProvider, SharedSecret, SupportedKxGroup,
 };
 use rustls::ffdhe_groups::FfdheGroup;
 use rustls::{Error, NamedGroup, PeerMisbehaved, ProtocolVersion};
 
+use crate::packet_local::{self, OfPacket};
 use crate::rustls23::at_once;
 use crate::rustls23::engine_error::wrap;
 use crate::rustls23::postponed::{Asked, Reply, give_up, is_asked, postpone_operation};
@@ -42,17 +42,9 @@ impl KeyExchange {
 
     /// Runs a step of a replay with this engine, or with none.
     pub(super) fn lend<T>(&self, step: impl FnOnce() -> T) -> T {
-        struct Restore(Option<Lent>);
-        impl Drop for Restore {
-            fn drop(&mut self) {
-                LENT.set(self.0.take());
-            }
-        }
         // What a replay keeps for its thread is not for other sessions, which a pause would let run.
         let _blocked = job_core::block_pause();
-        let lent = Lent { inside: current_job(), engine: self.0.clone() };
-        let _restore = Restore(LENT.replace(Some(lent)));
-        step()
+        packet_local::during(&LENT, Some(OfPacket::new(self.clone())), step)
     }
 
     /// The engine of the current job, or of a replay that asks `group`. An error if another group was asked in its place,
@@ -61,9 +53,8 @@ impl KeyExchange {
         if at_once::is_required() {
             return Ok(None);
         }
-        let inside = current_job();
-        let lent = LENT.with_borrow(|lent| lent.clone().filter(|lent| lent.inside == inside));
-        let Some(Lent { engine, .. }) = lent else {
+        let lent = LENT.with_borrow(|lent| lent.as_ref().and_then(OfPacket::get).cloned());
+        let Some(Self(engine)) = lent else {
             let exchange = job_core::current().and_then(|job| job.local::<Self>());
             return Ok(exchange.and_then(|exchange| exchange.0.clone()));
         };
@@ -75,21 +66,9 @@ impl KeyExchange {
     }
 }
 
-/// What a replay lends to its hooks.
-#[derive(Clone)]
-struct Lent {
-    /// The job that the replay runs in, if any. A hook in another job is another session's, on a fiber.
-    inside: Option<JobId>,
-    engine: Option<Arc<Engine<CryptoOp>>>,
-}
-
-fn current_job() -> Option<JobId> {
-    job_core::current().map(|job| job.id())
-}
-
 thread_local! {
     /// Of the replay that runs on this thread.
-    static LENT: RefCell<Option<Lent>> = const { RefCell::new(None) };
+    static LENT: RefCell<Option<OfPacket<KeyExchange>>> = const { RefCell::new(None) };
 }
 
 impl fmt::Debug for KeyExchange {

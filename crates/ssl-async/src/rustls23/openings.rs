@@ -7,8 +7,10 @@
 //! to the current call of [`during`]. Where rustls is driven by other code there is neither. Then tickets that fail to open
 //! in quick succession on one thread count as those of one hello.
 
-use core::cell::Cell;
+use core::cell::{Cell, RefCell};
 use core::time::Duration;
+
+use crate::packet_local;
 
 /// The limit per hello.
 const MOST: u32 = 4;
@@ -33,7 +35,7 @@ enum OfThread {
 const NOTHING: OfThread = OfThread::Others { failed: 0, at: Duration::ZERO };
 
 thread_local! {
-    static OF_THREAD: Cell<OfThread> = const { Cell::new(NOTHING) };
+    static OF_THREAD: RefCell<OfThread> = const { RefCell::new(NOTHING) };
 }
 
 /// Runs `packet` with a count of its own.
@@ -41,15 +43,7 @@ pub(crate) fn during<T>(packet: impl FnOnce() -> T) -> T {
     if job_core::current().is_some() {
         return packet();
     }
-    /// Restores the count of the enclosing packet, if a hook of that one runs this one.
-    struct Restore(OfThread);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            OF_THREAD.set(self.0);
-        }
-    }
-    let _restore = Restore(OF_THREAD.replace(OfThread::Packet(0)));
-    packet()
+    packet_local::during(&OF_THREAD, OfThread::Packet(0), packet)
 }
 
 /// Counts an opening and returns whether it is within the limit. `now` must always come from the same clock.
@@ -62,7 +56,7 @@ pub(super) fn admit(now: Duration) -> bool {
         count.0.set(count.0.get().saturating_add(1));
         return count.0.get() <= MOST;
     }
-    match OF_THREAD.get() {
+    match OF_THREAD.with_borrow(|counted| *counted) {
         OfThread::Packet(count) => {
             OF_THREAD.set(OfThread::Packet(count.saturating_add(1)));
             count < MOST
@@ -80,7 +74,7 @@ pub(super) fn admit(now: Duration) -> bool {
 /// Records the result of an admitted opening.
 pub(super) fn ended(opened: bool, now: Duration) {
     if job_core::current().is_none()
-        && let OfThread::Others { failed, .. } = OF_THREAD.get()
+        && let OfThread::Others { failed, .. } = OF_THREAD.with_borrow(|counted| *counted)
     {
         let failed = if opened { 0 } else { failed.saturating_add(1) };
         OF_THREAD.set(OfThread::Others { failed, at: now });
