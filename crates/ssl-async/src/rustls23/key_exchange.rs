@@ -42,8 +42,6 @@ impl KeyExchange {
 
     /// Runs a step of a replay with this engine, or with none.
     pub(super) fn lend<T>(&self, step: impl FnOnce() -> T) -> T {
-        // What a replay keeps for its thread is not for other sessions, which a pause would let run.
-        let _blocked = job_core::block_pause();
         packet_local::during(&LENT, Some(OfPacket::new(self.clone())), step)
     }
 

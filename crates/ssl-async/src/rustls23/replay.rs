@@ -125,6 +125,8 @@ impl Replay {
         step: impl FnOnce(&mut Session, &mut Vec<u8>) -> Result<SessionStage, ReplayError>,
     ) -> Replayed {
         let session = self.session.as_mut().expect(HAS_SESSION);
+        // What a step keeps for its hooks is its thread's, and a pause would let other sessions run there.
+        let _blocked = job_core::block_pause();
         let stage = self.exchange.lend(|| step(session, &mut self.output));
         let waits_later = session.waits_later();
         match stage {
