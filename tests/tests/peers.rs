@@ -95,7 +95,7 @@ fn complaint(run: &Run, greeting: &str, version: Version) -> Option<String> {
 }
 
 /// What other tests and the steps of the gate require.
-const NO_PEERS: [&str; 25] = [
+const NO_PEERS: [&str; 26] = [
     "libcrypto",
     "libsqlite3",
     "libcurl",
@@ -116,6 +116,7 @@ const NO_PEERS: [&str; 25] = [
     "nightly",
     "qemu-aarch64",
     "aarch64-linux-gnu-gcc",
+    "musl-gcc",
     "x86_64-unknown-linux-musl",
     "aarch64-unknown-linux-gnu",
     "x86_64-unknown-freebsd",
