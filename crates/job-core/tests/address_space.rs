@@ -24,7 +24,8 @@ fn where_a_large_reservation_is_refused_smaller_ones_are_tried_and_all_are_given
     const ROOM: usize = 60;
     let pool = JobPool::builder().stack_size(STACK).build().unwrap();
     let before = getrlimit(Resource::As);
-    let limit = mapped() + ROOM * STRIDE;
+    // Half a stack more is left to the allocator, which may have no memory of its own at this moment.
+    let limit = mapped() + ROOM * STRIDE + STRIDE / 2;
     setrlimit(Resource::As, Rlimit { current: Some(limit as u64), ..before }).unwrap();
     let made = pool.preallocate(10 * ROOM);
     let jobs: Vec<_> = (0..made).map(|_| pool.start(pause).unwrap()).collect();
