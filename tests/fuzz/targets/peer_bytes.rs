@@ -5,6 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use ssl_async::Parking;
 
+#[allow(dead_code, reason = "the tests of ssl-async use the rest")]
 #[path = "../../../crates/ssl-async/tests/it/peer_bytes/mod.rs"]
 mod peer_bytes;
 
