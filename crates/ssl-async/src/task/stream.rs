@@ -35,12 +35,12 @@ pub struct TlsStream<IO> {
     error: Option<SslError>,
     /// Whether the transport may hold bytes that it has not sent.
     unflushed: bool,
-    /// Who waits until the transport accepts more, if somebody does.
+    /// The task that waits until the transport accepts more, if one does.
     blocked: Option<Blocked>,
     shut_down: bool,
 }
 
-/// Who found the transport full last, and is woken when it accepts more.
+/// The task that found the transport full last, and is woken when it accepts more.
 enum Blocked {
     /// The task that wrote, flushed or shut down. The transport keeps one waker for writing: a reader that has something to
     /// send meanwhile sends it with this one, or it would take the wake. The task may have given up what it waited for.
@@ -49,7 +49,7 @@ enum Blocked {
     Reader,
 }
 
-/// For whom something is sent.
+/// The task for which something is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sender {
     Writer,

@@ -1,4 +1,4 @@
-//! What a reader has to send while the transport is full, and nobody writes any more: an alert, and what a writer has left.
+//! What a reader sends while the transport is full and no task writes any more: an alert, and what a writer has left.
 
 use core::pin::{Pin, pin};
 use core::task::{Context, Poll, Waker};
