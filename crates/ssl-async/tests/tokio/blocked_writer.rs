@@ -123,7 +123,7 @@ fn a_reader_sends_its_alert_though_a_writer_has_dropped_its_flush() {
         let (writer, reader) = (Task::default(), Task::default());
         server.write_all(b"data").await.unwrap();
         assert!(writer.flush(&mut server).is_pending());
-        // Nobody flushes any more, and the transport has room.
+        // No task flushes any more, and the transport has room.
         open(&gate).expect("the writer's").wake();
         client.get_mut().0.write_all(&garbage()).await.unwrap();
         assert!(matches!(reader.read(&mut server), Poll::Ready(Err(_))));
