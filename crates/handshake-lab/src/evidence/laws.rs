@@ -205,7 +205,7 @@ impl Laws {
             if row.plan.replays() { row.workers.iter().map(of).sum::<u64>() } else { 0 }
         };
         let by_replay = of_replays(|worker| worker.dropped);
-        let hung_up = of_replays(|worker| worker.hung_up_parked);
+        let hung_up = of_replays(|worker| worker.hung_up_unanswered);
         let cancelled = sum(|pool| pool.cancelled) + by_replay;
         let given_up = row.engines(|e| e.cancelled);
         let (unended, late) = (sum(|pool| pool.quarantined), row.engines(|e| e.late));

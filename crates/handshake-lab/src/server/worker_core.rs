@@ -439,7 +439,7 @@ impl<S: Session, C: Charge> Core<S, C> {
     fn advance(&mut self, key: usize) {
         let Some(held) = self.sessions.by_key(key) else { return };
         let parked_before = held.session.is_parked();
-        let established_before = held.session.milestone() == Milestone::Established;
+        let milestone_before = held.session.milestone();
         let Some(result) = alone(|| held.session.advance(&self.live)) else {
             return self.panicked(key, parked_before);
         };
@@ -449,7 +449,7 @@ impl<S: Session, C: Charge> Core<S, C> {
         let parked = held.session.is_parked();
         let milestone = held.session.milestone();
         // Also if the peer closes right after it.
-        if milestone == Milestone::Established && !established_before {
+        if milestone == Milestone::Established && milestone_before != Milestone::Established {
             self.report.handshakes += 1;
         }
         if result.is_ok() {
@@ -476,8 +476,9 @@ impl<S: Session, C: Charge> Core<S, C> {
                 }
             }
             Err(failure) => {
-                let gave_up = parked_before && !parked && S::has_hung_up(&failure);
-                self.report.hung_up_parked += u64::from(gave_up);
+                let unanswered = milestone_before < Milestone::Answered;
+                let gave_up = unanswered && S::has_hung_up(&failure);
+                self.report.hung_up_unanswered += u64::from(gave_up);
                 self.fail(key, &failure);
             }
         }

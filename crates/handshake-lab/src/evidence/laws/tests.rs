@@ -184,12 +184,12 @@ fn l5_is_broken_by_a_job_that_would_not_be_cancelled() {
 
 /// A session by replay finds its peer gone when its answer is there already: one late answer more, and only for that.
 #[test]
-fn l5_allows_a_late_answer_for_each_parked_session_by_replay_whose_peer_hung_up() {
-    let replayed = |hung_up_parked| {
+fn l5_allows_a_late_answer_for_each_session_by_replay_whose_peer_hung_up_unanswered() {
+    let replayed = |hung_up_unanswered| {
         let mut row = healthy("async-replay");
         row.workers[0].pool.cancelled = 0;
         row.workers[0].hung_up = 5;
-        row.workers[0].hung_up_parked = hung_up_parked;
+        row.workers[0].hung_up_unanswered = hung_up_unanswered;
         engine(&mut row).late = 2;
         broken(&row)
     };
@@ -198,7 +198,7 @@ fn l5_allows_a_late_answer_for_each_parked_session_by_replay_whose_peer_hung_up(
     assert_eq!(replayed(1), Vec::<String>::new());
     // A job that is cancelled is counted as such.
     breaks("L5", "async", |row| {
-        row.workers[0].hung_up_parked = 1;
+        row.workers[0].hung_up_unanswered = 1;
         engine(row).late = 2;
     });
 }
