@@ -1,37 +1,146 @@
 //! Clients over loopback: a fixed number at once on one thread, each of which comes again when its handshake is done.
+//!
+//! They are a process of their own, so that neither their descriptors nor their CPU time count for the server's:
+//!
+//! ```text
+//!   turn                          PROGRAM --clients ORDER
+//!    | a line for each question -->  answers with a line of JSON
+//!    | closes the pipe          -->  ends
+//! ```
 
-use std::io::{self, Read as _};
+use std::env;
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lab_report::output::eprint_line;
+use lab_report::output::print_line;
 use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use rustls::{ClientConfig, ClientConnection};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
+use crate::Problem;
 use crate::client;
-use crate::cpu::{self, Place};
-use crate::meter::Meter;
+use crate::limits::raise_file_limit;
+use crate::meter::{Count, Latencies, Meter};
 
-/// Starts the clients on a thread of their own.
+/// What the process is told by its command line.
+#[derive(Debug, Serialize, Deserialize)]
+struct Order {
+    server: SocketAddr,
+    clients: usize,
+    verifying: bool,
+}
+
+/// What the process is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+enum Question {
+    /// Latencies count from now on. The answer is a [`Count`].
+    Begin,
+    /// The answer is a [`Count`].
+    Count,
+    /// The answer is a [`Latencies`].
+    Latencies,
+}
+
+/// The clients' process, as the turn sees it. Dropping it ends the process.
+#[derive(Debug)]
+pub(crate) struct Clients {
+    process: Child,
+    questions: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Clients {
+    /// Starts the process on the processors that the calling thread may use.
+    ///
+    /// # Errors
+    ///
+    /// The system's, if it has no process left.
+    pub(crate) fn start(
+        server: SocketAddr,
+        clients: usize,
+        verifying: bool,
+    ) -> Result<Self, Problem> {
+        let order = serde_json::to_string(&Order { server, clients, verifying })?;
+        let mut process = Command::new(env::current_exe()?)
+            .args(["--clients", &order])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let questions = process.stdin.take();
+        let answers = BufReader::new(process.stdout.take().expect("it is piped"));
+        Ok(Self { process, questions, answers })
+    }
+
+    /// The clients so far; their latencies count from now on.
+    pub(crate) fn begin(&mut self) -> Result<Count, Problem> {
+        self.ask(Question::Begin)
+    }
+
+    /// The clients so far.
+    pub(crate) fn count(&mut self) -> Result<Count, Problem> {
+        self.ask(Question::Count)
+    }
+
+    /// Their latencies since [`begin`](Self::begin).
+    pub(crate) fn latencies(&mut self) -> Result<Latencies, Problem> {
+        self.ask(Question::Latencies)
+    }
+
+    fn ask<T: DeserializeOwned>(&mut self, question: Question) -> Result<T, Problem> {
+        let mut pipe = self.questions.as_ref().expect("it is closed by dropping alone");
+        writeln!(pipe, "{}", serde_json::to_string(&question)?)?;
+        let mut answer = String::new();
+        if self.answers.read_line(&mut answer)? == 0 {
+            return Err("the clients have ended".into());
+        }
+        let answer: Result<T, String> = serde_json::from_str(&answer)?;
+        Ok(answer?)
+    }
+}
+
+impl Drop for Clients {
+    fn drop(&mut self) {
+        drop(self.questions.take());
+        // It is on its way out.
+        let _ = self.process.wait();
+    }
+}
+
+/// The process: clients on one thread, answers on this one, until nobody asks any more.
 ///
 /// # Errors
 ///
-/// The system's, if it has no thread left.
-pub(crate) fn start(
-    server: SocketAddr,
-    clients: usize,
-    config: Arc<ClientConfig>,
-    meter: Arc<Meter>,
-) -> io::Result<()> {
+/// An order or a question that cannot be read.
+pub(crate) fn serve(order: &str) -> Result<(), Problem> {
+    let Order { server, clients, verifying } = serde_json::from_str(order)?;
+    raise_file_limit();
+    let (config, meter) = (client::config(verifying), Arc::new(Meter::new()));
+    let failure = Arc::new(OnceLock::new());
+    let (counting, failed) = (Arc::clone(&meter), Arc::clone(&failure));
     thread::Builder::new().name("clients".to_owned()).spawn(move || {
-        cpu::pin(Place::Beside);
-        if let Err(error) = run(server, clients, &config, &meter) {
-            eprint_line(format_args!("the clients ended: {error}"));
+        if let Err(error) = run(server, clients, &config, &counting) {
+            failed.get_or_init(|| format!("the clients ended: {error}"));
         }
     })?;
+    for question in io::stdin().lines() {
+        let question = serde_json::from_str(&question?)?;
+        let answer: Result<_, &String> = match (failure.get(), question) {
+            (Some(why), _) => Err(why),
+            (None, Question::Begin) => {
+                meter.begin();
+                Ok(serde_json::to_value(meter.count())?)
+            }
+            (None, Question::Count) => Ok(serde_json::to_value(meter.count())?),
+            (None, Question::Latencies) => Ok(serde_json::to_value(meter.latencies())?),
+        };
+        print_line(serde_json::to_string(&answer)?)?;
+    }
     Ok(())
 }
 
@@ -47,16 +156,13 @@ fn run(
         all.push(Client::connect(server, config, &poll, number)?);
     }
     loop {
-        meter.client(|| -> io::Result<()> {
-            poll.poll(&mut events, Some(Duration::from_millis(100)))?;
-            for event in &events {
-                let number = event.token().0;
-                let Some(done) = all[number].step() else { continue };
-                meter.gone(all[number].since, done);
-                all[number] = Client::connect(server, config, &poll, number)?;
-            }
-            Ok(())
-        })?;
+        poll.poll(&mut events, None)?;
+        for event in &events {
+            let number = event.token().0;
+            let Some(done) = all[number].step() else { continue };
+            meter.gone(all[number].since, done);
+            all[number] = Client::connect(server, config, &poll, number)?;
+        }
     }
 }
 

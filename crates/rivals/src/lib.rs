@@ -7,7 +7,8 @@
 //!   turn          starts a server, waits until the opening burst is over, measures
 //!      |
 //!      +-- site        certificate, the slow key (key.rs), heartbeat
-//!      +-- incoming    the closed loop of clients: in memory (wire.rs) or over loopback (clients.rs)
+//!      +-- incoming    the closed loop of clients: in memory (wire.rs) or over loopback, in a process of their own
+//!      |               (clients.rs)
 //!      +-- servers     one file for each way to serve; those of BoringSSL and OpenSSL in bin/
 //! ```
 //!
@@ -25,6 +26,7 @@ mod event_loop;
 mod heartbeat;
 mod incoming;
 mod key;
+mod limits;
 mod memory;
 mod meter;
 pub mod program;

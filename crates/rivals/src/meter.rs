@@ -5,12 +5,30 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
 
 use crate::cpu::{nanoseconds, thread_cpu};
 
 /// Nanoseconds, up to a minute, with three digits.
 pub(crate) fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1_000, 60_000_000_000, 3).expect("valid bounds")
+}
+
+/// The clients so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Count {
+    /// Handshakes.
+    pub(crate) done: u64,
+    /// Clients without a handshake.
+    pub(crate) failed: u64,
+}
+
+/// Quantiles of the clients' latencies, in nanoseconds.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct Latencies {
+    pub(crate) p50: f64,
+    pub(crate) p99: f64,
+    pub(crate) p999: f64,
 }
 
 /// Counts of the clients. Latencies count once [`begin`](Self::begin) has been called.
@@ -47,7 +65,7 @@ impl Meter {
         }
         self.done.fetch_add(1, Ordering::Relaxed);
         if self.measuring.load(Ordering::Relaxed) {
-            self.latencies().saturating_record(nanoseconds(since.elapsed()));
+            self.histogram().saturating_record(nanoseconds(since.elapsed()));
         }
     }
 
@@ -59,14 +77,9 @@ impl Meter {
         result
     }
 
-    /// Handshakes so far.
-    pub(crate) fn done(&self) -> u64 {
-        self.done.load(Ordering::Relaxed)
-    }
-
-    /// Clients without a handshake so far.
-    pub(crate) fn failed(&self) -> u64 {
-        self.failed.load(Ordering::Relaxed)
+    pub(crate) fn count(&self) -> Count {
+        let of = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Count { done: of(&self.done), failed: of(&self.failed) }
     }
 
     /// CPU time of the clients so far.
@@ -74,7 +87,13 @@ impl Meter {
         Duration::from_nanos(self.clients.load(Ordering::Relaxed))
     }
 
-    pub(crate) fn latencies(&self) -> MutexGuard<'_, Histogram<u64>> {
+    pub(crate) fn latencies(&self) -> Latencies {
+        let all = self.histogram();
+        let at = |quantile| all.value_at_quantile(quantile) as f64;
+        Latencies { p50: at(0.5), p99: at(0.99), p999: at(0.999) }
+    }
+
+    fn histogram(&self) -> MutexGuard<'_, Histogram<u64>> {
         self.latencies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,8 +1,9 @@
-//! What the programs of the servers have in common: they describe their servers, or run one turn.
+//! What the programs of the servers have in common: they describe their servers, run one turn, or are its clients.
 //!
 //! ```text
 //!   PROGRAM --describe        one line of JSON for each server
 //!   PROGRAM --turn ORDER      the outcome, as JSON
+//!   PROGRAM --clients ORDER   clients over loopback, for a turn
 //! ```
 
 use std::env;
@@ -12,6 +13,7 @@ use lab_report::output::{eprint_line, print_line};
 use serde::{Deserialize, Serialize};
 
 use crate::Problem;
+use crate::clients;
 use crate::servers::{Server, lines_of_code};
 use crate::turn::{self, Order};
 
@@ -45,6 +47,7 @@ pub fn run(servers: &[&'static dyn Server]) -> Option<ExitCode> {
     let done = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["--describe"] => describe(servers),
         ["--turn", order] => turn(servers, order),
+        ["--clients", order] => clients::serve(order),
         _ => return None,
     };
     Some(match done {

@@ -7,17 +7,17 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lab_report::output::eprint_line;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
 use crate::Problem;
 use crate::client;
-use crate::clients;
+use crate::clients::Clients;
 use crate::cpu::{self, Place, process_cpu};
 use crate::incoming::{Crowd, Incoming};
 use crate::key::{NEVER, SimulatedKey};
+use crate::limits::raise_file_limit;
 use crate::memory::{Resident, threads};
-use crate::meter::Meter;
+use crate::meter::{Count, Latencies, Meter};
 use crate::servers::Server;
 use crate::site::{Site, Suite};
 
@@ -104,80 +104,138 @@ fn start(server: &'static dyn Server, site: &Arc<Site>, incoming: Incoming) -> R
     Ok(())
 }
 
+/// The clients of a turn, wherever they are.
+enum Watched {
+    InMemory(Arc<Meter>),
+    Apart(Clients),
+}
+
+impl Watched {
+    fn begin(&mut self) -> Result<Count, Problem> {
+        match self {
+            Self::InMemory(meter) => {
+                meter.begin();
+                Ok(meter.count())
+            }
+            Self::Apart(clients) => clients.begin(),
+        }
+    }
+
+    fn count(&mut self) -> Result<Count, Problem> {
+        match self {
+            Self::InMemory(meter) => Ok(meter.count()),
+            Self::Apart(clients) => clients.count(),
+        }
+    }
+
+    fn latencies(&mut self) -> Result<Latencies, Problem> {
+        match self {
+            Self::InMemory(meter) => Ok(meter.latencies()),
+            Self::Apart(clients) => clients.latencies(),
+        }
+    }
+
+    /// The CPU time of those that run on the server's threads.
+    fn cpu(&self) -> Duration {
+        match self {
+            Self::InMemory(meter) => meter.clients_cpu(),
+            Self::Apart(_) => Duration::ZERO,
+        }
+    }
+}
+
+/// What has happened so far.
+struct Sample {
+    at: Instant,
+    /// CPU time: of the process, of clients in it, of the key's thread, and of the answers on it.
+    process: Duration,
+    clients: Duration,
+    key: Duration,
+    answers: Duration,
+    count: Count,
+}
+
+impl Sample {
+    fn now(watched: &Watched, key: &SimulatedKey, count: Count) -> Self {
+        Self {
+            at: Instant::now(),
+            process: process_cpu(),
+            clients: watched.cpu(),
+            key: key.thread_cpu(),
+            answers: key.answers_cpu(),
+            count,
+        }
+    }
+}
+
 fn speed(server: &'static dyn Server, order: &Order) -> Result<Speed, Problem> {
     let key = SimulatedKey::start(Duration::from_micros(order.latency_us));
     let site = Arc::new(Site::new(order.suite, key.clone(), order.concurrent)?);
-    let (config, meter) = (client::config(server.signs()), Arc::new(Meter::new()));
     let before = threads()?;
-    match order.transport {
+    let mut watched = match order.transport {
         Transport::Memory => {
-            let mut crowd = Crowd::new(config, Arc::clone(&meter));
+            let meter = Arc::new(Meter::new());
+            let mut crowd = Crowd::new(client::config(server.signs()), Arc::clone(&meter));
             if !server.signs() {
                 crowd = crowd.with_busy_key(&site);
             }
             let crowd = Arc::new(crowd);
             start(server, &site, Incoming::Memory(Arc::clone(&crowd)))?;
+            cpu::pin(Place::Beside);
             crowd.arrive(order.concurrent);
+            Watched::InMemory(meter)
         }
         Transport::Loopback => {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
             rustix::net::listen(&listener, 16_384)?;
             let target = listener.local_addr()?;
             start(server, &site, Incoming::Loopback(Arc::new(listener)))?;
-            clients::start(target, order.concurrent, config, Arc::clone(&meter))?;
+            cpu::pin(Place::Beside);
+            Watched::Apart(Clients::start(target, order.concurrent, server.signs())?)
         }
-    }
-    cpu::pin(Place::Beside);
-    warm_up(&meter, order.concurrent);
-    let now = || {
-        (
-            Instant::now(),
-            process_cpu(),
-            meter.clients_cpu(),
-            key.thread_cpu(),
-            key.answers_cpu(),
-            meter.done(),
-            meter.failed(),
-        )
     };
-    meter.begin();
+    warm_up(&mut watched, order.concurrent)?;
+    let count = watched.begin()?;
     site.heartbeat.begin();
-    let from = now();
+    let from = Sample::now(&watched, &key, count);
     thread::sleep(Duration::from_millis(order.window_ms) / 2);
-    let threads =
-        threads()?.saturating_sub(before + usize::from(order.transport == Transport::Loopback));
+    let threads = threads()?.saturating_sub(before);
     thread::sleep(Duration::from_millis(order.window_ms) / 2);
-    let to = now();
-    let handshakes = (to.5 - from.5) as f64;
+    let count = watched.count()?;
+    let to = Sample::now(&watched, &key, count);
+    let handshakes = (to.count.done - from.count.done) as f64;
     let some = |value: f64| (handshakes > 0.0).then_some(value);
     let each = |time: Duration| some(time.as_nanos() as f64 / handshakes);
-    let serving = (to.1 - from.1).saturating_sub(to.2 - from.2).saturating_sub(to.3 - from.3);
-    let latencies = meter.latencies();
+    let serving = (to.process - from.process)
+        .saturating_sub(to.clients - from.clients)
+        .saturating_sub(to.key - from.key);
+    let latencies = watched.latencies()?;
     let delays = site.heartbeat.delays();
     let beats = !delays.is_empty();
     Ok(Speed {
-        rate: handshakes / (to.0 - from.0).as_secs_f64(),
+        rate: handshakes / (to.at - from.at).as_secs_f64(),
         cpu: each(serving),
-        answer: each(to.4 - from.4),
-        p50: some(latencies.value_at_quantile(0.5) as f64),
-        p99: some(latencies.value_at_quantile(0.99) as f64),
-        p999: some(latencies.value_at_quantile(0.999) as f64),
+        answer: each(to.answers - from.answers),
+        p50: some(latencies.p50),
+        p99: some(latencies.p99),
+        p999: some(latencies.p999),
         heartbeat_p99: beats.then(|| delays.value_at_quantile(0.99) as f64),
         heartbeat_worst: beats.then(|| delays.max() as f64),
         threads,
-        failed: to.6 - from.6,
+        failed: to.count.failed - from.count.failed,
     })
 }
 
 /// Until the opening burst is over: each of the first clients has been replaced twice, or time is up. Connecting is part of it.
-fn warm_up(meter: &Meter, concurrent: usize) {
+fn warm_up(watched: &mut Watched, concurrent: usize) -> Result<(), Problem> {
     let (begun, enough) = (Instant::now(), 2 * concurrent as u64);
     let each = Duration::from_micros(300);
     let (least, most) =
         (Duration::from_millis(300), Duration::from_secs(2) + each * concurrent as u32);
-    while begun.elapsed() < least || (meter.done() < enough && begun.elapsed() < most) {
+    while begun.elapsed() < least || (begun.elapsed() < most && watched.count()?.done < enough) {
         thread::sleep(Duration::from_millis(5));
     }
+    Ok(())
 }
 
 /// When no further handshake reaches the key for this long, all that can wait at once are waiting.
@@ -193,7 +251,7 @@ fn memory(server: &'static dyn Server, order: &Order) -> Result<Memory, Problem>
     start(server, &site, Incoming::Memory(Arc::clone(&crowd)))?;
     crowd.arrive(1);
     let begun = Instant::now();
-    while meter.done() < 20 && begun.elapsed() < Duration::from_secs(10) {
+    while meter.count().done < 20 && begun.elapsed() < Duration::from_secs(10) {
         thread::sleep(Duration::from_millis(1));
     }
     crowd.close();
@@ -219,16 +277,4 @@ fn memory(server: &'static dyn Server, order: &Order) -> Result<Memory, Problem>
         return Err("no handshake reached the key".into());
     }
     Ok(Memory { in_flight: asked, bytes: bytes / asked as f64 })
-}
-
-/// Ten thousand clients and the server's ends are more descriptors than most systems give by default.
-fn raise_file_limit() {
-    const ENOUGH: u64 = 1 << 16;
-    let maximum = getrlimit(Resource::Nofile).maximum;
-    let raise = |limit| setrlimit(Resource::Nofile, Rlimit { current: limit, maximum: limit });
-    let enough = maximum.is_none_or(|maximum| maximum >= ENOUGH);
-    // Beyond the maximum only as root. Where neither works the turn says what it has run out of.
-    if enough || raise(Some(ENOUGH)).is_err() {
-        let _ = raise(maximum);
-    }
 }
