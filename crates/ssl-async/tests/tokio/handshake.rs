@@ -44,7 +44,9 @@ fn while_a_handshake_waits_for_its_key_the_thread_runs_other_tasks() {
             let (server, client) = (server.await.unwrap(), client.await.unwrap());
             exchange(&mut client.unwrap(), &mut server.unwrap()).await;
             let snapshot = world.assert_empty().await;
-            assert_eq!((snapshot.submitted, snapshot.completed, snapshot.wakes), (1, 1, 1));
+            assert_eq!((snapshot.submitted, snapshot.completed), (1, 1));
+            // The answer may be there before the shard has begun to wait for it.
+            assert!(snapshot.wakes <= 1);
         }
     });
 }

@@ -68,7 +68,9 @@ fn a_resolver_has_the_runtime_the_stack_and_the_locals_of_its_task() {
             let (server, client) = (server.await.unwrap(), client.await.unwrap());
             exchange(&mut client.unwrap(), &mut server.unwrap()).await;
             let snapshot = world.assert_empty().await;
-            assert_eq!((snapshot.submitted, snapshot.completed, snapshot.wakes), (1, 1, 1));
+            assert_eq!((snapshot.submitted, snapshot.completed), (1, 1));
+            // On several threads the answer may be there before the task waits for it.
+            assert!(snapshot.wakes <= 1);
         });
     }
 }
