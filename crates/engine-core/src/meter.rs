@@ -100,6 +100,8 @@ counters! {
     cancelled,
     /// Answers that came after the request was settled or cancelled: erased and dropped.
     late,
+    /// Answers that were there when their callers dropped their halves: erased and dropped.
+    uncollected,
     /// Results that were checked.
     checked,
     /// Results that did not pass.

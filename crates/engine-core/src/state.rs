@@ -287,6 +287,17 @@ impl<W: Work> RequestState<W> {
     pub(crate) fn discard_late(&self, output: Option<W::Output>) {
         self.meter.count(|c| &c.late);
         event!(DEBUG, request = self.id.0, kind = self.kind.name(), "request.late");
+        self.discard(output);
+    }
+
+    /// The same for an answer that was there when the caller dropped its half.
+    fn discard_uncollected(&self, output: Option<W::Output>) {
+        self.meter.count(|c| &c.uncollected);
+        event!(DEBUG, request = self.id.0, kind = self.kind.name(), "request.uncollected");
+        self.discard(output);
+    }
+
+    fn discard(&self, output: Option<W::Output>) {
         if let Some(output) = output
             && !plant::armed(Bug::SkipErase)
         {
@@ -355,7 +366,7 @@ impl<W: Work> RequestState<W> {
             self.note_cancelled();
             return true;
         };
-        self.discard_late(result.ok());
+        self.discard_uncollected(result.ok());
         false
     }
 

@@ -242,6 +242,7 @@ impl Machine {
             failed: snapshot.failed,
             cancelled: snapshot.cancelled,
             late: snapshot.late,
+            uncollected: snapshot.uncollected,
             checked: snapshot.checked,
             check_failures: snapshot.check_failures,
             wakes: snapshot.wakes,

@@ -124,6 +124,7 @@ pub(crate) struct Counts {
     pub(crate) failed: u64,
     pub(crate) cancelled: u64,
     pub(crate) late: u64,
+    pub(crate) uncollected: u64,
     pub(crate) checked: u64,
     pub(crate) check_failures: u64,
     pub(crate) wakes: u64,
@@ -340,7 +341,7 @@ impl Model {
     fn cancel(&mut self, slot: usize) {
         let Some(session) = self.slots[slot].take() else { return };
         match session.ended {
-            Some(_) => self.counts.late += 1,
+            Some(_) => self.counts.uncollected += 1,
             None => {
                 self.counts.cancelled += 1;
                 self.disown(session.n);

@@ -9,7 +9,6 @@ use super::{
     answers::Answers, calls::Calls, replays::Replays, row::RowEvidence, trace_summary::TraceSummary,
 };
 use crate::scenario::{Checks, Mode, Wake};
-use crate::server::WorkerReport;
 
 /// Kinds of operation that a row in virtual time can have waiting at once.
 const MOST_KINDS: u64 = 2;
@@ -199,22 +198,22 @@ impl Laws {
         let sum = |of: fn(&PoolStats) -> u64| {
             row.workers.iter().map(|worker| of(&worker.pool)).sum::<u64>()
         };
-        // By replay there is no job to cancel: the session itself is what was dropped. One that finds its peer gone gives
-        // its operation up by itself, and the answer too if that is there.
-        let of_replays = |of: fn(&WorkerReport) -> u64| {
-            if row.plan.replays() { row.workers.iter().map(of).sum::<u64>() } else { 0 }
+        // By replay there is no job to cancel: the session itself is what was dropped.
+        let by_replay: u64 = if row.plan.replays() {
+            row.workers.iter().map(|worker| worker.dropped).sum()
+        } else {
+            0
         };
-        let by_replay = of_replays(|worker| worker.dropped);
-        let hung_up = of_replays(|worker| worker.hung_up_unanswered);
         let cancelled = sum(|pool| pool.cancelled) + by_replay;
-        let given_up = row.engines(|e| e.cancelled);
+        let (given_up, uncollected) =
+            (row.engines(|e| e.cancelled), row.engines(|e| e.uncollected));
         let (unended, late) = (sum(|pool| pool.quarantined), row.engines(|e| e.late));
         let noise = sum(|pool| pool.swallowed_panics + pool.swallowed_unwinds);
-        // A job may be cancelled when its answer is there and it has not been resumed; then the answer is late. A
-        // request that the standby took over, or that missed its deadline, leaves an answer behind.
+        // A job may be cancelled when its answer is there and it has not been resumed; then the answer is not collected.
+        // A request that the standby took over, that missed its deadline or that a shutdown failed leaves an answer behind.
         let Answers { computed, received, erased, .. } = row.answers.unwrap_or_default();
         let astray = computed != received + erased;
-        let losers = row.engines(|engine| engine.fallbacks + engine.deadlines);
+        let losers = row.engines(|engine| engine.fallbacks + engine.deadlines + engine.shut_down);
         self.record(
             row,
             5,
@@ -223,8 +222,10 @@ impl Laws {
                 (unended > 0, format!("{unended} cancelled jobs would not end")),
                 (noise > 0, format!("{noise} cancelled jobs panicked or caught their unwind")),
                 (
-                    given_up + late < cancelled,
-                    format!("{cancelled} parked handshakes were dropped and {given_up} operations given up"),
+                    given_up + uncollected < cancelled,
+                    format!(
+                        "{cancelled} parked handshakes were dropped, {given_up} operations given up, and {uncollected} answers not collected"
+                    ),
                 ),
                 (
                     astray,
@@ -233,9 +234,9 @@ impl Laws {
                     ),
                 ),
                 (
-                    late > (cancelled + hung_up).max(given_up) + losers,
+                    late > given_up + losers,
                     format!(
-                        "{late} answers came late for {cancelled} operations given up, and {hung_up} by peers"
+                        "{late} answers came late for {given_up} operations given up, and {losers} answered otherwise"
                     ),
                 ),
             ],
@@ -256,6 +257,7 @@ impl Laws {
                 + engine.failed
                 + engine.cancelled
                 + engine.late
+                + engine.uncollected
                 + engine.fallbacks
                 + engine.retries
         });

@@ -29,9 +29,6 @@ pub struct WorkerReport {
     pub parked_peak: u64,
     /// Sessions that ended, or asked anew, while they were parked.
     pub dropped: u64,
-    /// Sessions that found that their peer had hung up before they had answered it. What such a session was parked on, perhaps
-    /// within one call only, it has given up by itself: it is not among those dropped.
-    pub hung_up_unanswered: u64,
     /// Tokens that came out of the ready queue.
     pub tokens: u64,
     /// Resumes made because of a token.

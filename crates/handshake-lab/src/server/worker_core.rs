@@ -475,12 +475,7 @@ impl<S: Session, C: Charge> Core<S, C> {
                     self.parked(key);
                 }
             }
-            Err(failure) => {
-                let unanswered = milestone_before < Milestone::Answered;
-                let gave_up = unanswered && S::has_hung_up(&failure);
-                self.report.hung_up_unanswered += u64::from(gave_up);
-                self.fail(key, &failure);
-            }
+            Err(failure) => self.fail(key, &failure),
         }
         self.charge.step_ended();
     }
