@@ -37,7 +37,7 @@ pub struct Order {
     pub concurrent: usize,
     /// How long the key takes.
     pub latency_us: u64,
-    /// How long is measured; zero measures memory instead.
+    /// How long is measured at least; zero measures memory instead.
     pub window_ms: u64,
 }
 
@@ -200,8 +200,7 @@ fn speed(server: &'static dyn Server, order: &Order) -> Result<Speed, Problem> {
     let from = Sample::now(&watched, &key, count);
     thread::sleep(Duration::from_millis(order.window_ms) / 2);
     let threads = threads()?.saturating_sub(before);
-    thread::sleep(Duration::from_millis(order.window_ms) / 2);
-    let count = watched.count()?;
+    let count = measured(&mut watched, &from, order)?;
     let to = Sample::now(&watched, &key, count);
     let handshakes = (to.count.done - from.count.done) as f64;
     let some = |value: f64| (handshakes > 0.0).then_some(value);
@@ -236,6 +235,21 @@ fn warm_up(watched: &mut Watched, concurrent: usize) -> Result<(), Problem> {
         thread::sleep(Duration::from_millis(5));
     }
     Ok(())
+}
+
+/// Until the time is over and all that are in flight at once have been replaced twice; eight times the time at most. Clients that
+/// arrived together come in waves, and a part of a wave says nothing.
+fn measured(watched: &mut Watched, from: &Sample, order: &Order) -> Result<Count, Problem> {
+    let (window, enough) = (Duration::from_millis(order.window_ms), 2 * order.concurrent as u64);
+    loop {
+        let count = watched.count()?;
+        let time = from.at.elapsed();
+        let is_enough = count.done - from.count.done >= enough;
+        if time >= window && (is_enough || time >= 8 * window) {
+            return Ok(count);
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
 }
 
 /// When no further handshake reaches the key for this long, all that can wait at once are waiting.
