@@ -112,7 +112,7 @@ impl Drop for Clients {
     }
 }
 
-/// The process: clients on one thread, answers on this one, until nobody asks any more.
+/// The process: clients on one thread, answers on this one, until the turn has closed the pipe.
 ///
 /// # Errors
 ///
