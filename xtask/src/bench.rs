@@ -16,10 +16,12 @@ pub(crate) fn run(workspace: &Workspace, args: Vec<OsString>) -> ExitCode {
         return printed(print(include_str!("../help/bench.txt")));
     }
     // Some rows measure it as it is installed. Which are asked for only the binary can tell.
-    match capi::build(workspace) {
-        Ok(true) => {}
-        Ok(false) => return ExitCode::FAILURE,
-        Err(e) => return usage_error(&format!("cannot run cargo: {e}")),
+    if !args.iter().any(|arg| arg == "--list") {
+        match capi::build(workspace) {
+            Ok(true) => {}
+            Ok(false) => return ExitCode::FAILURE,
+            Err(e) => return usage_error(&format!("cannot run cargo: {e}")),
+        }
     }
     lab::become_binary(workspace, &BENCH, &[], None, args)
 }

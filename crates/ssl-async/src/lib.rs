@@ -144,7 +144,7 @@
 //!
 //! # Two ways to park
 //!
-//! On a *fiber*, as in the picture, any hook may wait. By *replay* a server's handshake waits without a fiber, in 2.5 to
+//! On a *fiber*, as in the picture, any hook may wait. By *replay* a server's handshake waits without a fiber, in 2 to
 //! 4 KiB: rustls runs up to what it waits for, its connection is dropped, and another one runs with the answer. That
 //! serves all that comes before the server's flight. It takes a configuration whose provider was made by [`replayable`], as that of
 //! [`SlowKey::server_config`]. [`Parking`] chooses; by default a handshake is replayed if its configuration allows it.
