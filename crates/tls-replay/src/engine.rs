@@ -87,7 +87,12 @@ impl<W: Work> EngineSession<W> {
         bytes: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<SessionStage, EngineSessionError> {
-        let stage = self.session.hear(bytes, out)?;
+        let heard = self.session.hear(bytes, out);
+        if self.session.stage().is_none() {
+            // The handshake has failed, and nothing waits for its signature any more.
+            self.signing = None;
+        }
+        let stage = heard?;
         self.submit_if_parked(out)?;
         Ok(stage)
     }

@@ -11,7 +11,7 @@ use zeroize::Zeroize as _;
 use crate::message::Message;
 
 /// What a parked handshake waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Question<'a> {
     /// A signature by the server's key. Reply with [`Reply::Signature`].
@@ -53,6 +53,26 @@ pub enum Question<'a> {
     /// The certificate for this hello. What the choice depends on is in the context that the resolver handed to
     /// [`postpone`](crate::postpone). Reply with [`Reply::Certificate`].
     Certificate,
+}
+
+impl fmt::Debug for Question<'_> {
+    /// The kind, with schemes and groups and the length of bytes: some are secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = |bytes: &[u8]| format!("{} bytes", bytes.len());
+        match self {
+            Self::Signature { scheme, message } => {
+                write!(f, "Signature({scheme:?}, {})", bytes(message))
+            }
+            Self::KeyExchange { group, peer_share } => {
+                write!(f, "KeyExchange({group:?}, {})", bytes(peer_share))
+            }
+            Self::KeyExchangeStart { group } => write!(f, "KeyExchangeStart({group:?})"),
+            Self::Ticket { sealed } => write!(f, "Ticket({})", bytes(sealed)),
+            Self::Seal { plain } => write!(f, "Seal({})", bytes(plain)),
+            Self::StoredSession { id } => write!(f, "StoredSession({})", bytes(id)),
+            Self::Certificate => f.write_str("Certificate"),
+        }
+    }
 }
 
 /// The reply to a [`Question`].
@@ -98,5 +118,22 @@ impl fmt::Debug for Reply {
             Self::Resumption(_) => "Resumption",
             Self::Certificate(_) => "Certificate",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_question_shows_no_secret() {
+        let secret = [77; 3];
+        for (question, shown) in [
+            (Question::Seal { plain: &secret }, "Seal(3 bytes)"),
+            (Question::StoredSession { id: &secret }, "StoredSession(3 bytes)"),
+            (Question::Ticket { sealed: &secret }, "Ticket(3 bytes)"),
+        ] {
+            assert_eq!(format!("{question:?}"), shown);
+        }
     }
 }

@@ -203,7 +203,8 @@ impl Session {
     }
 
     /// Everything received from a client to which nothing has been sent, to be served in another way; also after
-    /// [`ReplayError::TooLong`], if its alert is not sent, and after [`ReplayError::HookInHook`].
+    /// [`ReplayError::TooLong`] for a hello, if its alert is not sent, and after [`ReplayError::HookInHook`]. `None` after too many
+    /// bytes to a parked session: its hooks were asked.
     pub fn into_received(self) -> Option<Vec<u8>> {
         match self.state {
             State::Hello { received, .. } => Some(received),

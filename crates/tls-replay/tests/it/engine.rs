@@ -11,7 +11,8 @@ use engine_core::{
 };
 use rustls::SignatureScheme;
 use tls_replay::{
-    EngineSession, EngineSessionError, Question, Session, SessionOptions, SessionStage,
+    EngineSession, EngineSessionError, MAX_HELLO, Question, ReplayError, Session, SessionOptions,
+    SessionStage,
 };
 
 use crate::world::{Device, Pair, Want, World};
@@ -116,6 +117,17 @@ fn a_failed_signature_ends_the_handshake_with_an_alert() {
     pair.to_client = out;
     let alert = rustls::AlertDescription::InternalError;
     assert_eq!(pair.client_turn(), Err(rustls::Error::AlertReceived(alert)));
+}
+
+#[test]
+fn a_handshake_that_failed_while_it_was_parked_has_failed_whenever_it_is_polled() {
+    let world = World::new(Want::default());
+    let engine = engine(&world.device, false);
+    let (mut session, _, mut out) = parked(&world, &engine);
+    let too_much = session.hear(&[0; 2 * MAX_HELLO], &mut out);
+    assert_eq!(too_much, Err(ReplayError::TooLong.into()));
+    let polled = block_on(poll_fn(|cx| session.poll_resume(cx, &mut out)));
+    assert_eq!(polled, Err(ReplayError::Closed.into()));
 }
 
 #[test]

@@ -209,6 +209,8 @@ fn bytes_that_come_while_parked_are_kept_up_to_a_bound() {
     let (session, mut out) = (pair.session(), Vec::new());
     assert_eq!(session.hear(&[0; MAX_HELLO], &mut out), Ok(SessionStage::Parked));
     assert_eq!(session.hear(&[0; MAX_HELLO], &mut out), Err(ReplayError::TooLong));
+    let Server::Replay(session) = pair.server else { panic!("replay") };
+    assert_eq!(session.into_received(), None, "its hooks were asked");
 }
 
 #[test]
