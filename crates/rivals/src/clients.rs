@@ -156,7 +156,10 @@ fn run(
         all.push(Client::connect(server, config, &poll, number)?);
     }
     loop {
-        poll.poll(&mut events, None)?;
+        match poll.poll(&mut events, None) {
+            Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
+            _ => {}
+        }
         for event in &events {
             let number = event.token().0;
             let Some(done) = all[number].step() else { continue };
@@ -180,6 +183,8 @@ impl Client {
         number: usize,
     ) -> io::Result<Self> {
         let mut socket = TcpStream::connect(server)?;
+        // Or its second small write waits 40 ms for an acknowledgement.
+        socket.set_nodelay(true)?;
         let both = Interest::READABLE | Interest::WRITABLE;
         poll.registry().register(&mut socket, Token(number), both)?;
         Ok(Self { since: Instant::now(), socket, tls: client::connection(config) })
@@ -187,7 +192,8 @@ impl Client {
 
     /// Goes on; when the server has closed, whether the handshake was done.
     fn step(&mut self) -> Option<bool> {
-        if self.tls.is_handshaking() {
+        // It is content with a part of the handshake, too, and says that it waits when it can do nothing at all.
+        while self.tls.is_handshaking() {
             match self.tls.complete_io(&mut self.socket) {
                 Ok(_) => {}
                 Err(error) if waits(&error) => return None,

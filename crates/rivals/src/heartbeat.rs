@@ -1,6 +1,7 @@
 //! A task that is due every millisecond on the thread that serves: how late it is.
 
 use std::io;
+use std::num::NonZero;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -73,6 +74,8 @@ impl Heartbeat {
     pub fn on_thread(self: &Arc<Self>) {
         let heartbeat = Arc::clone(self);
         thread::spawn(move || {
+            // The other heartbeats have timer descriptors, without slack; a thread that sleeps may wake 50 us late by default.
+            let _ = rustix::thread::set_current_timer_slack(NonZero::new(1));
             let mut due = Instant::now() + PERIOD;
             loop {
                 thread::sleep(due.saturating_duration_since(Instant::now()));

@@ -65,8 +65,8 @@ impl Crowd {
         Self { played: Some(hello), ..Self::new(config, meter) }
     }
 
-    /// The site's key signs once for each client, whatever the server does: a processor is slower while the one beside it is at
-    /// work, and a server whose signature is free is to be no exception.
+    /// The site's key signs once for each client, although the server does not ask it: a processor is slower while the one beside
+    /// it is at work, and such a server is to be no exception.
     pub(crate) fn with_busy_key(self, site: &Arc<Site>) -> Self {
         Self { unasked: Some(Arc::clone(site)), ..self }
     }

@@ -28,7 +28,7 @@ use command::{markdown, matrix, page, results, standing};
 #[derive(Debug, Parser)]
 #[command(name = "rivals", bin_name = "cargo xtask bench --rivals")]
 struct Args {
-    /// Only 1,024 handshakes at once, a key of 10 ms, ECDSA P-256, in memory: within six minutes instead of about an hour
+    /// Only 1,024 handshakes at once, a key of 10 ms, ECDSA P-256, in memory: within six minutes instead of an hour or two
     #[arg(long)]
     quick: bool,
     /// Print one JSON document on stdout and nothing else there
@@ -38,12 +38,12 @@ struct Args {
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
     /// Write the figures into this page, between its marks; may be given for several pages
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "only")]
     page: Vec<PathBuf>,
     /// Only these servers, and those whose signature is free
     #[arg(long, value_name = "SERVER", value_delimiter = ',')]
     only: Vec<String>,
-    /// Rounds of all servers [default: 5 with --quick, else 3]
+    /// Rounds of all servers; each takes an hour or two without --quick [default: 5 with --quick, else 1]
     #[arg(long, value_name = "NUMBER")]
     rounds: Option<usize>,
     /// Print the servers and their lines of code, and run nothing
@@ -75,56 +75,56 @@ fn run(args: &Args) -> Result<(), Problem> {
         };
         return Ok(print(servers.iter().map(line).collect::<String>())?);
     }
-    // Read first: a run takes minutes.
-    let pages: Vec<(&Path, String)> = args
-        .page
-        .iter()
-        .map(|path| Ok((path.as_path(), fs::read_to_string(path).map_err(|e| named(path, &e))?)))
-        .collect::<Result<_, Problem>>()?;
+    // What cannot be read or written is said first: a run takes minutes, or an hour.
+    let mut found = Results::new(&servers);
+    let mut pages = Vec::new();
+    for path in &args.page {
+        let text = fs::read_to_string(path).map_err(|error| named(path, &error))?;
+        markdown::write_into(&text, &found).map_err(|error| named(path, &error))?;
+        pages.push((path.as_path(), text));
+    }
+    if let Some(directory) = &args.report {
+        fs::create_dir_all(directory).map_err(|error| named(directory, &error))?;
+    }
+    let report = args.report.as_ref().map(|directory| directory.join("report.html"));
     let (cells, effort) = if args.quick {
         (vec![QUOTED], Effort { rounds: 5, window: Duration::from_millis(1500) })
     } else {
-        (Cell::all(), Effort { rounds: 3, window: Duration::from_millis(500) })
+        (Cell::all(), Effort { rounds: 1, window: Duration::from_millis(500) })
     };
     let effort = Effort { rounds: args.rounds.unwrap_or(effort.rounds).max(1), ..effort };
     for skipped in &args.skipped {
         eprint_line(format_args!("not measured: {skipped}"));
     }
     let before = Ticks::now();
-    let mut found = matrix::run(&servers, &cells, effort, |line| eprint_line(line));
-    found.machine.taken = before.and_then(|before| Ticks::now()?.taken_since(before));
     found.skipped.clone_from(&args.skipped);
-    write(args, &found, &cells, pages)
-}
-
-fn write(
-    args: &Args,
-    found: &Results,
-    cells: &[Cell],
-    pages: Vec<(&Path, String)>,
-) -> Result<(), Problem> {
+    for (number, &cell) in cells.iter().enumerate() {
+        let say = |what: &str| eprint_line(format_args!("{}/{}: {what}", number + 1, cells.len()));
+        matrix::measure(&mut found, &servers, cell, effort, say);
+        found.machine.taken = before.and_then(|before| Ticks::now()?.taken_since(before));
+        // Of a run that is broken off, this much is there.
+        if let Some(path) = &report {
+            let text = page::report(&found, &cells[..=number]);
+            fs::write(path, text).map_err(|error| named(path, &error))?;
+        }
+        if !args.json {
+            print_line(format_args!("{cell}\n{}\n", markdown::table(&found, cell)))?;
+        }
+    }
     for (path, text) in pages {
-        let text = markdown::write_into(&text, found).map_err(|error| named(path, &error))?;
+        let text = markdown::write_into(&text, &found).map_err(|error| named(path, &error))?;
         fs::write(path, text).map_err(|error| named(path, &error))?;
     }
-    if let Some(directory) = &args.report {
-        let path = directory.join("report.html");
-        fs::create_dir_all(directory).map_err(|error| named(directory, &error))?;
-        fs::write(&path, page::report(found, cells)).map_err(|error| named(&path, &error))?;
+    if let Some(path) = &report {
         eprint_line(path.display());
     }
     if args.json {
-        return Ok(print_line(serde_json::to_string_pretty(&Document::of(found))?)?);
+        return Ok(print_line(serde_json::to_string_pretty(&Document::of(&found))?)?);
     }
-    print_line(format_args!("{}\n{}", found.machine, results::versions()))?;
-    for cell in cells {
-        print_line(format_args!("\n{cell}\n{}", markdown::table(found, *cell)))?;
-    }
-    print_line("")?;
-    for line in standing::lines(found) {
+    for line in standing::lines(&found) {
         print_line(line)?;
     }
-    Ok(())
+    Ok(print_line(format_args!("\n{}\n{}", found.machine, results::versions()))?)
 }
 
 fn named(path: &Path, error: &dyn std::fmt::Display) -> Problem {

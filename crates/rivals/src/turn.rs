@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::Problem;
 use crate::client;
 use crate::clients::Clients;
-use crate::cpu::{self, Place, process_cpu};
+use crate::cpu::{self, Place, process_cpu, thread_cpu};
 use crate::incoming::{Crowd, Incoming};
 use crate::key::{NEVER, SimulatedKey};
 use crate::limits::raise_file_limit;
@@ -48,12 +48,14 @@ pub enum Outcome {
     Memory(Memory),
 }
 
-/// Times in nanoseconds; absent where nothing happened in the window.
+/// Times in nanoseconds; absent where nothing happened in the window. Those of clients are absent, too, if time was up before
+/// the opening burst was over and all in flight had been replaced: they would be those of the fastest only.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Speed {
     /// Handshakes a second.
     pub rate: f64,
-    /// CPU time of the server for each handshake: all threads but the key's and the clients'.
+    /// CPU time of the server for each handshake: of all threads but the key's, the clients' and the one that measures. The
+    /// heartbeat is in it.
     pub cpu: Option<f64>,
     /// CPU time for each handshake that the answers took on the key's thread.
     pub answer: Option<f64>,
@@ -63,9 +65,8 @@ pub struct Speed {
     /// Lateness of the heartbeat.
     pub heartbeat_p99: Option<f64>,
     pub heartbeat_worst: Option<f64>,
-    /// Of the server.
+    /// Of the server, while it is measured.
     pub threads: usize,
-    pub failed: u64,
 }
 
 /// All handshakes parked at once.
@@ -147,11 +148,13 @@ impl Watched {
 /// What has happened so far.
 struct Sample {
     at: Instant,
-    /// CPU time: of the process, of clients in it, of the key's thread, and of the answers on it.
+    /// CPU time: of the process, of clients in it, of the key's thread, and of the answers on that.
     process: Duration,
     clients: Duration,
     key: Duration,
     answers: Duration,
+    /// Of this thread, which measures.
+    measuring: Duration,
     count: Count,
 }
 
@@ -163,6 +166,7 @@ impl Sample {
             clients: watched.cpu(),
             key: key.thread_cpu(),
             answers: key.answers_cpu(),
+            measuring: thread_cpu(),
             count,
         }
     }
@@ -176,7 +180,7 @@ fn speed(server: &'static dyn Server, order: &Order) -> Result<Speed, Problem> {
         Transport::Memory => {
             let meter = Arc::new(Meter::new());
             let mut crowd = Crowd::new(client::config(server.signs()), Arc::clone(&meter));
-            if !server.signs() {
+            if !server.asks_key() {
                 crowd = crowd.with_busy_key(&site);
             }
             let crowd = Arc::new(crowd);
@@ -194,59 +198,84 @@ fn speed(server: &'static dyn Server, order: &Order) -> Result<Speed, Problem> {
             Watched::Apart(Clients::start(target, order.concurrent, server.signs())?)
         }
     };
-    warm_up(&mut watched, order.concurrent)?;
+    let is_warm = warm_up(&mut watched, order.concurrent)?;
     let count = watched.begin()?;
     site.heartbeat.begin();
     let from = Sample::now(&watched, &key, count);
     thread::sleep(Duration::from_millis(order.window_ms) / 2);
     let threads = threads()?.saturating_sub(before);
-    let count = measured(&mut watched, &from, order)?;
+    let (count, is_enough) = measured(&mut watched, &from, order)?;
     let to = Sample::now(&watched, &key, count);
-    let handshakes = (to.count.done - from.count.done) as f64;
+    let handshakes = handshakes(from.count, to.count)? as f64;
     let some = |value: f64| (handshakes > 0.0).then_some(value);
     let each = |time: Duration| some(time.as_nanos() as f64 / handshakes);
     let serving = (to.process - from.process)
         .saturating_sub(to.clients - from.clients)
-        .saturating_sub(to.key - from.key);
+        .saturating_sub(to.key - from.key)
+        .saturating_sub(to.measuring - from.measuring);
     let latencies = watched.latencies()?;
+    let of_all = |latency: f64| some(latency).filter(|_| is_warm && is_enough);
     let delays = site.heartbeat.delays();
     let beats = !delays.is_empty();
     Ok(Speed {
         rate: handshakes / (to.at - from.at).as_secs_f64(),
         cpu: each(serving),
         answer: each(to.answers - from.answers),
-        p50: some(latencies.p50),
-        p99: some(latencies.p99),
-        p999: some(latencies.p999),
+        p50: of_all(latencies.p50),
+        p99: of_all(latencies.p99),
+        p999: of_all(latencies.p999),
         heartbeat_p99: beats.then(|| delays.value_at_quantile(0.99) as f64),
         heartbeat_worst: beats.then(|| delays.max() as f64),
         threads,
-        failed: to.count.failed - from.count.failed,
     })
 }
 
-/// Until the opening burst is over: each of the first clients has been replaced twice, or time is up. Connecting is part of it.
-fn warm_up(watched: &mut Watched, concurrent: usize) -> Result<(), Problem> {
-    let (begun, enough) = (Instant::now(), 2 * concurrent as u64);
-    let each = Duration::from_micros(300);
-    let (least, most) =
-        (Duration::from_millis(300), Duration::from_secs(2) + each * concurrent as u32);
-    while begun.elapsed() < least || (begun.elapsed() < most && watched.count()?.done < enough) {
-        thread::sleep(Duration::from_millis(5));
+/// The handshakes between two counts. If more than one in a hundred failed, the server has no figures: wrong signatures are an
+/// example, since every sixteenth client notices them.
+fn handshakes(from: Count, to: Count) -> Result<u64, Problem> {
+    let (done, failed) = (to.done - from.done, to.failed - from.failed);
+    match failed > done / 100 {
+        true => Err(format!("{failed} handshakes failed, and {done} did not").into()),
+        false => Ok(done),
     }
-    Ok(())
 }
 
-/// Until the time is over and all that are in flight at once have been replaced twice; eight times the time at most. Clients that
-/// arrived together come in waves, and a part of a wave says nothing.
-fn measured(watched: &mut Watched, from: &Sample, order: &Order) -> Result<Count, Problem> {
-    let (window, enough) = (Duration::from_millis(order.window_ms), 2 * order.concurrent as u64);
+/// How many handshakes make a figure whole: all that are in flight at once have been replaced twice. Clients that arrived
+/// together come in waves, and a part of a wave says nothing. Ten thousand are a wave of some seconds, and one has to do.
+const fn replacements(concurrent: usize) -> u64 {
+    let times = if concurrent > 2_000 { 1 } else { 2 };
+    times * concurrent as u64
+}
+
+/// Until the opening burst is over: all have been [replaced](replacements), or time is up. Connecting is part of it. Returns
+/// whether it is over.
+fn warm_up(watched: &mut Watched, concurrent: usize) -> Result<bool, Problem> {
+    let (begun, enough) = (Instant::now(), replacements(concurrent));
+    let each = Duration::from_micros(500);
+    let (least, most) =
+        (Duration::from_millis(300), Duration::from_secs(2) + each * concurrent as u32);
+    loop {
+        let is_over = watched.count()?.done >= enough;
+        let time = begun.elapsed();
+        if time >= least && (is_over || time >= most) {
+            return Ok(is_over);
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A window is no longer than this, unless the order asks for more.
+const LONGEST: Duration = Duration::from_secs(8);
+
+/// Until the window is over and all have been [replaced](replacements), or time is up. Returns whether they have been.
+fn measured(watched: &mut Watched, from: &Sample, order: &Order) -> Result<(Count, bool), Problem> {
+    let (window, enough) = (Duration::from_millis(order.window_ms), replacements(order.concurrent));
     loop {
         let count = watched.count()?;
         let time = from.at.elapsed();
         let is_enough = count.done - from.count.done >= enough;
-        if time >= window && (is_enough || time >= 8 * window) {
-            return Ok(count);
+        if time >= window && (is_enough || time >= LONGEST) {
+            return Ok((count, is_enough));
         }
         thread::sleep(Duration::from_millis(5));
     }
@@ -291,4 +320,21 @@ fn memory(server: &'static dyn Server, order: &Order) -> Result<Memory, Problem>
         return Err("no handshake reached the key".into());
     }
     Ok(Memory { in_flight: asked, bytes: bytes / asked as f64 })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_of_which_more_than_one_handshake_in_a_hundred_fails_has_no_figures() {
+        let counted = |done, failed| {
+            let from = Count { done: 7, failed: 3 };
+            handshakes(from, Count { done: 7 + done, failed: 3 + failed }).ok()
+        };
+        assert_eq!(counted(100, 1), Some(100));
+        assert_eq!(counted(100, 2), None);
+        assert_eq!(counted(0, 1), None);
+        assert_eq!(counted(0, 0), Some(0));
+    }
 }

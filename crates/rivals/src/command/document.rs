@@ -23,6 +23,10 @@ const SERVERS: [&str; 12] = [
     "free-sign",
 ];
 
+/// What there is a row of for each of them.
+const METRICS: [Metric; 5] =
+    [Metric::Rate, Metric::Cpu, Metric::Memory, Metric::P99, Metric::Heartbeat];
+
 /// All rows.
 #[derive(Debug, Serialize)]
 pub(crate) struct Document<'a> {
@@ -52,7 +56,7 @@ impl<'a> Document<'a> {
     pub(crate) fn of(results: &'a Results) -> Self {
         let rows = SERVERS
             .into_iter()
-            .flat_map(|server| Metric::ALL.map(|metric| bench(results, server, metric)));
+            .flat_map(|server| METRICS.map(|metric| bench(results, server, metric)));
         Self { machine: &results.machine, benches: rows.collect() }
     }
 }
@@ -62,6 +66,7 @@ fn bench(results: &Results, server: &str, metric: Metric) -> Bench {
     let value = ours.and_then(|row| row.figure(metric));
     let row = results.row(server, QUOTED);
     let theirs = row.and_then(|row| row.figure(metric));
+    let comparable = row.is_some_and(|row| row.is_comparable(metric));
     let mut note = Vec::new();
     if let (Some(ours), Some(_)) = (ours, value) {
         note.push(format!("ours is {}", ours.server));
@@ -84,7 +89,10 @@ fn bench(results: &Results, server: &str, metric: Metric) -> Bench {
         better: if metric.higher_is_better() { "higher" } else { "lower" },
         rival: results.server(server).map_or(server, |known| &known.title).to_owned(),
         rival_value: theirs.map(|spread| spread.median),
-        ratio: value.zip(theirs).map(|(ours, theirs)| metric.ratio(ours.median, theirs.median)),
+        ratio: value
+            .zip(theirs)
+            .filter(|_| comparable)
+            .map(|(ours, theirs)| metric.ratio(ours.median, theirs.median)),
         runs: value.map_or(0, |spread| spread.rounds),
         min: value.map(|spread| spread.min),
         max: value.map(|spread| spread.max),
@@ -104,7 +112,14 @@ fn missing(results: &Results, server: &str, metric: Metric) -> Option<String> {
     let problem = if metric == Metric::Memory { &row.memory_problem } else { &row.problem };
     Some(match problem.as_ref().or(row.problem.as_ref()) {
         Some(problem) => format!("failed: {problem}"),
-        None if metric == Metric::Memory => "it waits for no key".to_owned(),
-        None => "no handshake ended within the time".to_owned(),
+        None => match metric {
+            Metric::Memory => "it waits for no key",
+            Metric::P99 => "time was up before all in flight had been replaced",
+            Metric::Heartbeat => "no beat within the time",
+            Metric::Rate | Metric::Cpu | Metric::CpuWithAnswers => {
+                "no handshake ended within the time"
+            }
+        }
+        .to_owned(),
     })
 }

@@ -39,11 +39,10 @@ pub(crate) fn table(results: &Results, cell: Cell) -> Table {
 
 /// The rows of a setting, in the order of the servers.
 pub(crate) fn rows(results: &Results, cell: Cell) -> impl Iterator<Item = &Row> {
-    // Without a key there is no latency, so such a server is measured once for all keys.
+    // Without a key there is no latency, so such a server is measured once for all keys, and in the quoted setting.
     let any_key = |row: &Row| results.server(&row.server).is_some_and(|server| !server.asks_key);
-    let measured = results.row("free-sign", cell).is_some();
     results.rows.iter().filter(move |row| {
-        row.cell == cell || (!measured && row.cell == cell.with_any_key() && any_key(row))
+        row.cell == cell || (cell != QUOTED && row.cell == cell.with_any_key() && any_key(row))
     })
 }
 

@@ -84,46 +84,38 @@ pub(crate) struct Effort {
     pub(crate) window: Duration,
 }
 
-/// Measures `servers` in `cells`. A turn that fails is in its row, and the others go on.
-pub(crate) fn run(
+/// Measures `servers` in `cell`. A turn that fails is in its row, and the others go on.
+pub(crate) fn measure(
+    results: &mut Results,
     servers: &[Found],
-    cells: &[Cell],
+    cell: Cell,
     effort: Effort,
-    mut say: impl FnMut(&str),
-) -> Results {
-    let mut results = Results::new(servers);
-    for (number, cell) in cells.iter().enumerate() {
-        let due: Vec<&Found> = servers
-            .iter()
-            .filter(|server| results.row(&server.server.name, cell.of(server)).is_none())
-            .collect();
-        let mut rows: Vec<Row> =
-            due.iter().map(|server| Row::new(&server.server.name, cell.of(server))).collect();
-        for round in 1..=effort.rounds {
-            say(&format!(
-                "{}/{}: {cell}: round {round} of {}",
-                number + 1,
-                cells.len(),
-                effort.rounds
-            ));
-            for (server, row) in due.iter().zip(&mut rows) {
-                if row.problem.is_none() {
-                    row.push(server.turn(&row.cell.order(server, effort.window)));
-                }
+    say: impl Fn(&str),
+) {
+    let due: Vec<&Found> = servers
+        .iter()
+        .filter(|server| results.row(&server.server.name, cell.of(server)).is_none())
+        .collect();
+    let mut rows: Vec<Row> =
+        due.iter().map(|server| Row::new(&server.server.name, cell.of(server))).collect();
+    for round in 1..=effort.rounds {
+        say(&format!("{cell}: round {round} of {}", effort.rounds));
+        for (server, row) in due.iter().zip(&mut rows) {
+            if row.problem.is_none() {
+                row.push(server.turn(&row.cell.order(server, effort.window)));
             }
         }
-        // Memory does not depend on how long the key takes, nor on the transport.
-        if *cell == QUOTED || (cell.latency.is_zero() && cell.transport == Transport::Memory) {
-            say(&format!("{}/{}: {cell}: memory", number + 1, cells.len()));
-            for (server, row) in due.iter().zip(&mut rows) {
-                if server.server.asks_key && row.problem.is_none() {
-                    row.push_memory(server.turn(&row.cell.order(server, Duration::ZERO)));
-                }
-            }
-        }
-        results.rows.append(&mut rows);
     }
-    results
+    // Memory does not depend on how long the key takes, nor on the transport.
+    if cell == QUOTED || (cell.latency.is_zero() && cell.transport == Transport::Memory) {
+        say(&format!("{cell}: memory"));
+        for (server, row) in due.iter().zip(&mut rows) {
+            if server.server.asks_key && row.problem.is_none() {
+                row.push_memory(server.turn(&row.cell.order(server, Duration::ZERO)));
+            }
+        }
+    }
+    results.rows.append(&mut rows);
 }
 
 impl Row {

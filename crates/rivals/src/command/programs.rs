@@ -29,7 +29,11 @@ pub(crate) fn servers() -> Result<Vec<Found>, Problem> {
     let beside = OTHERS.iter().map(|name| own.with_file_name(name)).filter(|path| path.exists());
     let mut all = Vec::new();
     for program in [own.clone()].into_iter().chain(beside) {
-        let described = Command::new(&program).arg("--describe").output()?;
+        let described =
+            Command::new(&program).arg("--describe").stderr(Stdio::inherit()).output()?;
+        if !described.status.success() {
+            return Err(format!("{} --describe: {}", program.display(), described.status).into());
+        }
         for line in String::from_utf8_lossy(&described.stdout).lines() {
             all.push(Found { server: serde_json::from_str(line)?, program: program.clone() });
         }
@@ -45,6 +49,14 @@ impl Found {
         let mut command = Command::new(&self.program);
         command.args(["--turn", &order]).stdout(Stdio::piped()).stderr(Stdio::piped());
         let (mut child, begun) = (command.spawn()?, Instant::now());
+        // Read at once: a program that cannot write its complaints does not end.
+        let mut complaints = child.stderr.take().expect("it is piped");
+        let complaints = thread::spawn(move || {
+            let mut text = Vec::new();
+            // What could be read is all that can be told.
+            let _ = complaints.read_to_end(&mut text);
+            String::from_utf8_lossy(&text).into_owned()
+        });
         let ended = loop {
             match child.try_wait()? {
                 Some(status) => break Some(status),
@@ -56,9 +68,9 @@ impl Found {
                 None => thread::sleep(Duration::from_millis(5)),
             }
         };
-        let (mut text, mut complaint) = (String::new(), String::new());
+        let mut text = String::new();
         child.stdout.take().expect("it is piped").read_to_string(&mut text)?;
-        child.stderr.take().expect("it is piped").read_to_string(&mut complaint)?;
+        let complaint = complaints.join().unwrap_or_default();
         // Said in full, it is valid however the program ended: its server's threads go on while exit handlers run, and those of
         // a library may abort beside them.
         match (ended, serde_json::from_str(&text)) {

@@ -20,6 +20,9 @@ pub(crate) struct Row {
     pub(crate) memory_problem: Option<String>,
 }
 
+/// Memory is compared only if at least so many handshakes waited at once.
+const FEWEST_IN_FLIGHT: u64 = 16;
+
 /// A median, and the least and the most.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Spread {
@@ -35,7 +38,12 @@ impl Spread {
         let mut values: Vec<f64> = values.collect();
         values.sort_by(f64::total_cmp);
         let (min, max) = (*values.first()?, *values.last()?);
-        Some(Self { median: values[values.len() / 2], min, max, rounds: values.len() })
+        let middle = values.len() / 2;
+        let median = match values.len() % 2 {
+            0 => f64::midpoint(values[middle - 1], values[middle]),
+            _ => values[middle],
+        };
+        Some(Self { median, min, max, rounds: values.len() })
     }
 }
 
@@ -44,19 +52,21 @@ impl Spread {
 pub(crate) enum Metric {
     Rate,
     Cpu,
+    CpuWithAnswers,
     Memory,
     P99,
     Heartbeat,
 }
 
 impl Metric {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Rate, Self::Cpu, Self::Memory, Self::P99, Self::Heartbeat];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Rate, Self::Cpu, Self::CpuWithAnswers, Self::Memory, Self::P99, Self::Heartbeat];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Rate => "rate",
             Self::Cpu => "cpu",
+            Self::CpuWithAnswers => "cpu-with-answers",
             Self::Memory => "memory",
             Self::P99 => "p99",
             Self::Heartbeat => "heartbeat",
@@ -67,6 +77,9 @@ impl Metric {
         match self {
             Self::Rate => "Handshakes a second",
             Self::Cpu => "CPU time of the server for a handshake",
+            Self::CpuWithAnswers => {
+                "CPU time for a handshake, with the answers on the key's thread"
+            }
             Self::Memory => "Memory of a handshake that waits for its key",
             Self::P99 => "p99 of the handshake",
             Self::Heartbeat => "p99 lateness of a heartbeat beside the handshakes",
@@ -82,7 +95,7 @@ impl Metric {
         match self {
             Self::Rate => "1/s",
             Self::Memory => "bytes",
-            Self::Cpu | Self::P99 | Self::Heartbeat => "ns",
+            Self::Cpu | Self::CpuWithAnswers | Self::P99 | Self::Heartbeat => "ns",
         }
     }
 
@@ -91,7 +104,7 @@ impl Metric {
         match self {
             Self::Rate => ("1/s", 1.0),
             Self::Memory => ("KiB", 1024.0),
-            Self::Cpu => ("us", 1e3),
+            Self::Cpu | Self::CpuWithAnswers => ("us", 1e3),
             Self::P99 | Self::Heartbeat => ("ms", 1e6),
         }
     }
@@ -113,12 +126,16 @@ impl Row {
         Spread::of(self.rounds(metric).into_iter().flatten())
     }
 
-    /// The figure of each round, in base units.
+    /// The figure of each round, in base units; none of a server that failed in any.
     pub(crate) fn rounds(&self, metric: Metric) -> Vec<Option<f64>> {
+        if self.problem.is_some() {
+            return Vec::new();
+        }
         let each = |figure: fn(&Speed) -> Option<f64>| self.speeds.iter().map(figure).collect();
         match metric {
             Metric::Rate => each(|speed| Some(speed.rate)),
             Metric::Cpu => each(|speed| speed.cpu),
+            Metric::CpuWithAnswers => each(|speed| Some(speed.cpu? + speed.answer?)),
             Metric::P99 => each(|speed| speed.p99),
             Metric::Heartbeat => each(|speed| speed.heartbeat_p99),
             Metric::Memory => vec![self.memory.as_ref().map(|memory| memory.bytes)],
@@ -127,7 +144,14 @@ impl Row {
 
     /// Any other figure of the rounds.
     pub(crate) fn of(&self, figure: impl Fn(&Speed) -> Option<f64>) -> Option<Spread> {
-        Spread::of(self.speeds.iter().filter_map(figure))
+        let speeds = self.speeds.iter().filter(|_| self.problem.is_none());
+        Spread::of(speeds.filter_map(figure))
+    }
+
+    /// Whether the figure says something about a handshake: with few in flight, memory is mostly that of the server itself.
+    pub(crate) fn is_comparable(&self, metric: Metric) -> bool {
+        let enough = |held: &Memory| held.in_flight >= FEWEST_IN_FLIGHT;
+        metric != Metric::Memory || self.memory.as_ref().is_some_and(enough)
     }
 }
 
@@ -208,9 +232,10 @@ mod tests {
     }
 
     #[test]
-    fn a_spread_has_the_median_round() {
+    fn a_spread_has_the_median_the_least_and_the_most() {
         let spread = Spread::of([3.0, 1.0, 2.0].into_iter()).unwrap();
         assert_eq!((spread.median, spread.min, spread.max, spread.rounds), (2.0, 1.0, 3.0, 3));
+        assert_eq!(Spread::of([4.0, 1.0, 2.0, 9.0].into_iter()).unwrap().median, 3.0);
         assert_eq!(Spread::of(std::iter::empty()), None);
     }
 

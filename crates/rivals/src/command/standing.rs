@@ -32,6 +32,9 @@ const ON_MIO: [&str; 2] = ["layby-mio", "layby-replay"];
 /// Layby's server on tokio, whose figure is told beside the best on mio.
 const ON_TOKIO: &str = "layby-tokio";
 
+/// Rivals on tokio, which are compared with [`ON_TOKIO`], too.
+const RIVALS_ON_TOKIO: [&str; 4] = ["spawn-blocking", "block-in-place", "s2n-tls", "boring"];
+
 /// The best of Layby's rows on mio in the quoted setting.
 pub(crate) fn best(results: &Results, metric: Metric) -> Option<&Row> {
     let median = |row: &&Row| row.figure(metric).map(|spread| spread.median);
@@ -49,12 +52,12 @@ enum Standing {
     Behind,
 }
 
-/// How many times Layby's best is ahead of that server, round by round, and what that comes to.
-fn compared(results: &Results, metric: Metric, rival: &str) -> Option<(f64, Standing)> {
-    let ours = best(results, metric)?.rounds(metric);
-    let theirs = results.row(rival, QUOTED)?.rounds(metric);
-    let both = ours.into_iter().zip(theirs).filter_map(|(ours, theirs)| ours.zip(theirs));
-    let ratios: Vec<f64> = both.map(|(ours, theirs)| metric.ratio(ours, theirs)).collect();
+/// How many times `ours` is ahead of that server, round by round, and what that comes to.
+fn compared(results: &Results, metric: Metric, ours: &Row, rival: &str) -> Option<(f64, Standing)> {
+    let theirs = results.row(rival, QUOTED).filter(|theirs| theirs.is_comparable(metric))?;
+    let both = ours.rounds(metric).into_iter().zip(theirs.rounds(metric));
+    let ratios = both.filter_map(|(ours, theirs)| Some(metric.ratio(ours?, theirs?)));
+    let ratios: Vec<f64> = ratios.collect();
     // Memory does not depend on what else a machine does, and is measured once.
     let is_few = metric != Metric::Memory && ratios.len() <= FEW;
     standing(ratios, if is_few { LEVEL_OF_FEW } else { LEVEL })
@@ -80,35 +83,39 @@ pub(crate) fn lines(results: &Results) -> Vec<String> {
 }
 
 fn line(results: &Results, metric: Metric) -> Option<String> {
-    let (mut ahead, mut level, mut behind) = (Vec::new(), Vec::new(), Vec::new());
-    for rival in COMPARED {
-        let Some((ratio, standing)) = compared(results, metric, rival) else { continue };
-        let place = match standing {
-            Standing::Ahead => &mut ahead,
-            Standing::Level => &mut level,
-            Standing::Behind => &mut behind,
-        };
-        place.push(format!("`{rival}` ({})", times(ratio)));
-    }
     let ours = best(results, metric)?;
-    let mut parts = Vec::new();
-    for (word, rivals) in [("ahead of", ahead), ("level with", level), ("behind", behind)] {
-        if !rivals.is_empty() {
-            parts.push(format!("{word} {}", rivals.join(", ")));
-        }
-    }
-    if parts.is_empty() {
-        return None;
-    }
-    let shown = figure(ours, metric)?;
-    let tokio = on_tokio(results, metric)
-        .map_or_else(String::new, |figure| format!(" On tokio: {figure}."));
-    Some(format!(
-        "**{}.** `{}`, {shown}: {}.{tokio}",
-        metric.title(),
-        ours.server,
-        parts.join("; ")
-    ))
+    let (shown, stands) = (named(ours, metric)?, beside(results, metric, ours, &COMPARED)?);
+    let on_tokio = results.row(ON_TOKIO, QUOTED).and_then(|ours| {
+        let stands = beside(results, metric, ours, &RIVALS_ON_TOKIO)?;
+        Some(format!(" On tokio: {}, {stands}.", named(ours, metric)?))
+    });
+    Some(format!("**{}.** {shown}: {stands}.{}", metric.title(), on_tokio.unwrap_or_default()))
+}
+
+/// Where `ours` stands: ahead of these rivals, level with those, behind others.
+fn beside(results: &Results, metric: Metric, ours: &Row, rivals: &[&str]) -> Option<String> {
+    let compared: Vec<(&str, f64, Standing)> = rivals
+        .iter()
+        .filter_map(|rival| {
+            let (ratio, standing) = compared(results, metric, ours, rival)?;
+            Some((*rival, ratio, standing))
+        })
+        .collect();
+    let groups = [
+        (Standing::Ahead, "ahead of"),
+        (Standing::Level, "level with"),
+        (Standing::Behind, "behind"),
+    ];
+    let parts: Vec<String> = groups
+        .into_iter()
+        .filter_map(|(group, words)| {
+            let members = compared.iter().filter(|(_, _, standing)| *standing == group);
+            let members: Vec<String> =
+                members.map(|(rival, ratio, _)| format!("`{rival}` ({})", times(*ratio))).collect();
+            (!members.is_empty()).then(|| format!("{words} {}", members.join(", ")))
+        })
+        .collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
 }
 
 /// The server on tokio with its figure in the quoted setting.
@@ -212,7 +219,75 @@ fn key_thread(results: &Results, ours: &Row) -> String {
 
 #[cfg(test)]
 mod tests {
+    use rivals::{Memory, Speed};
+
     use super::*;
+
+    /// A row of three rounds of this rate, and this many handshakes of a kilobyte that waited at once.
+    fn row(server: &str, rate: f64, in_flight: u64) -> Row {
+        let speed = Speed {
+            rate,
+            cpu: Some(1e9 / rate),
+            answer: Some(0.0),
+            p50: None,
+            p99: None,
+            p999: None,
+            heartbeat_p99: None,
+            heartbeat_worst: None,
+            threads: 1,
+        };
+        let memory = Some(Memory { in_flight, bytes: 1024.0 });
+        Row { speeds: vec![speed; 3], memory, ..Row::new(server, QUOTED) }
+    }
+
+    fn results(rows: Vec<Row>) -> Results {
+        Results { rows, ..Results::new(&[]) }
+    }
+
+    #[test]
+    fn a_row_that_failed_in_a_later_round_has_no_figures() {
+        let failed =
+            |server| Row { problem: Some("it ended".to_owned()), ..row(server, 9000.0, 1024) };
+        let sound = [row("layby-replay", 2000.0, 1024), row("pool-64", 1000.0, 64)];
+        let failed = [failed("layby-mio"), failed("threads")];
+        let results = results(sound.into_iter().chain(failed).collect());
+        let line = line(&results, Metric::Rate).unwrap();
+        assert!(
+            line.contains("`layby-replay` 2000 1/s: ahead of `pool-64` (2.00 times)."),
+            "{line}"
+        );
+        assert!(!line.contains("threads"), "{line}");
+    }
+
+    #[test]
+    fn answers_on_the_keys_thread_count_where_the_metric_says_so() {
+        let ours = row("layby-replay", 2000.0, 1024);
+        let mut dear = row("boring", 2000.0, 1024);
+        dear.speeds[0].answer = Some(500_000.0);
+        dear.speeds = vec![dear.speeds[0].clone(); 3];
+        let results = results(vec![ours, dear]);
+        assert!(line(&results, Metric::Cpu).unwrap().contains("level with `boring` (1.00 times)"));
+        let line = line(&results, Metric::CpuWithAnswers).unwrap();
+        assert!(line.contains("ahead of `boring` (2.00 times)"), "{line}");
+    }
+
+    #[test]
+    fn memory_of_a_few_in_flight_is_not_compared() {
+        let rivals = [row("rustls-blocking", 1.0, 1), row("pool-64", 1000.0, 64)];
+        let ours = row("layby-replay", 2000.0, 1024);
+        let results = results([ours].into_iter().chain(rivals).collect());
+        let line = line(&results, Metric::Memory).unwrap();
+        assert!(line.contains("pool-64") && !line.contains("rustls-blocking"), "{line}");
+    }
+
+    #[test]
+    fn rivals_on_tokio_are_compared_with_ours_on_tokio_too() {
+        let ours = [row("layby-replay", 2000.0, 1024), row("layby-tokio", 1000.0, 1024)];
+        let results = results(ours.into_iter().chain([row("boring", 1000.0, 1024)]).collect());
+        let line = line(&results, Metric::Cpu).unwrap();
+        assert!(line.contains("ahead of `boring` (2.00 times)"), "{line}");
+        assert!(line.ends_with("level with `boring` (1.00 times)."), "{line}");
+    }
 
     #[test]
     fn rounds_that_disagree_are_level() {

@@ -13,27 +13,35 @@ use crate::site::Site;
 
 // [user code]
 #[derive(Debug)]
-struct Device(Arc<Site>);
+struct Device {
+    site: Arc<Site>,
+    checks: bool,
+}
 
 impl Accelerator<SigningWork> for Device {
     fn submit(&self, request: Request<SigningWork>) -> Result<(), DeviceRefused<SigningWork>> {
         let message = request.work().message().to_vec();
-        self.0.ask(message, move |signature| request.complete(Ok(signature)));
+        self.site.ask(message, move |signature| request.complete(Ok(signature)));
         Ok(())
     }
 
     fn capabilities(&self) -> Capabilities {
-        // So the key's thread checks each signature before it completes the request.
-        Capabilities { completion_thread: true, ..Capabilities::default() }
+        // With completions on the key's thread Layby checks every signature there; told otherwise, only those of RSA.
+        Capabilities { completion_thread: self.checks, ..Capabilities::default() }
     }
 }
 
-/// A configuration for handshakes that are parked by replay or, if not `replayable`, on fibers.
-pub(super) fn config(site: &Arc<Site>, replayable: bool) -> Result<Arc<ServerConfig>, Problem> {
+/// A configuration for handshakes that are parked by replay or, if not `replayable`, on fibers. `checks`: whether ECDSA signatures
+/// are checked, too.
+pub(super) fn config(
+    site: &Arc<Site>,
+    replayable: bool,
+    checks: bool,
+) -> Result<Arc<ServerConfig>, Problem> {
     let mut provider = default_provider();
     let key = SlowKey::builder_with_provider(site.chain.clone(), &provider)?
         .queue_bound(site.concurrent)
-        .accelerator(Arc::new(Device(Arc::clone(site))))?;
+        .accelerator(Arc::new(Device { site: Arc::clone(site), checks }))?;
     if replayable {
         provider = ssl_async::replayable(provider);
     }

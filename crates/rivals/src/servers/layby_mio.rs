@@ -14,25 +14,41 @@ use crate::incoming::Incoming;
 use crate::site::Site;
 
 pub(super) struct LaybyMio {
+    name: &'static str,
+    title: &'static str,
     parking: Parking,
+    checks: bool,
 }
 
-pub(super) const FIBER: LaybyMio = LaybyMio { parking: Parking::Fiber };
-pub(super) const REPLAY: LaybyMio = LaybyMio { parking: Parking::Replay };
+pub(super) const FIBER: LaybyMio = LaybyMio {
+    name: "layby-mio",
+    title: "Layby on mio, on fibers",
+    parking: Parking::Fiber,
+    checks: true,
+};
+pub(super) const REPLAY: LaybyMio = LaybyMio {
+    name: "layby-replay",
+    title: "Layby on mio, by replay",
+    parking: Parking::Replay,
+    checks: true,
+};
+pub(super) const UNCHECKED: LaybyMio = LaybyMio {
+    name: "layby-unchecked",
+    title: "Layby on mio, by replay, ECDSA signatures unchecked",
+    parking: Parking::Replay,
+    checks: false,
+};
 
 /// Sessions that are served between two looks at the sockets.
 const BATCH: usize = 64;
 
 impl Server for LaybyMio {
     fn name(&self) -> &'static str {
-        if self.parking == Parking::Replay { "layby-replay" } else { "layby-mio" }
+        self.name
     }
 
     fn title(&self) -> &'static str {
-        match self.parking {
-            Parking::Replay => "Layby on mio, by replay",
-            _ => "Layby on mio, on fibers",
-        }
+        self.title
     }
 
     fn own_free(&self) -> &'static str {
@@ -53,7 +69,7 @@ impl Server for LaybyMio {
 
     // [user code]
     fn serve(&self, site: &Arc<Site>, incoming: &Incoming) -> Result<(), Problem> {
-        let config = layby_key::config(site, self.parking == Parking::Replay)?;
+        let config = layby_key::config(site, self.parking == Parking::Replay, self.checks)?;
         let context = SslContext::server(config).parking(self.parking);
         let jobs = JobPool::builder().max_jobs(site.concurrent).build()?;
         let mut events = EventLoop::new(site, incoming.clone())?;

@@ -43,7 +43,7 @@ impl Server for LaybyTokio {
 
     // [user code]
     fn serve(&self, site: &Arc<Site>, incoming: &Incoming) -> Result<(), Problem> {
-        let config = layby_key::config(site, self.parking == Parking::Replay)?;
+        let config = layby_key::config(site, self.parking == Parking::Replay, true)?;
         let shards = Shards::builder().threads(1).max_parked(site.concurrent).build()?;
         let acceptor = TlsAcceptor::new(config, &shards).parking(self.parking);
         runtime()?.block_on(async {

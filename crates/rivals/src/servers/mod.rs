@@ -90,6 +90,7 @@ pub fn of_library() -> Vec<&'static dyn Server> {
         &s2n::S2N,
         &layby_mio::FIBER,
         &layby_mio::REPLAY,
+        &layby_mio::UNCHECKED,
         &layby_tokio::FIBER,
         &layby_tokio::REPLAY,
     ]

@@ -29,10 +29,13 @@ impl Session {
 
     /// Goes on with the handshake; whether the session is over, done or failed.
     fn step(&mut self) -> bool {
-        match self.tls.complete_io(&mut self.io) {
-            Ok(_) => true,
-            Err(error) => error.kind() != io::ErrorKind::WouldBlock,
+        // `complete_io` is content with a part of the handshake, too.
+        while self.tls.is_handshaking() {
+            if let Err(error) = self.tls.complete_io(&mut self.io) {
+                return error.kind() != io::ErrorKind::WouldBlock;
+            }
         }
+        true
     }
 }
 
