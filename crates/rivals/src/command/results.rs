@@ -20,7 +20,7 @@ pub(crate) struct Row {
     pub(crate) memory_problem: Option<String>,
 }
 
-/// Memory is compared only if at least so many handshakes waited at once.
+/// Memory is compared if at least this number of handshakes waited at once.
 const FEWEST_IN_FLIGHT: u64 = 16;
 
 /// A median, and the least and the most.
