@@ -328,7 +328,7 @@ mod tests {
 
     #[test]
     fn a_server_of_which_more_than_one_handshake_in_a_hundred_fails_has_no_figures() {
-        let counted = |done, failed| {
+        let counted = |done: u64, failed: u64| {
             let from = Count { done: 7, failed: 3 };
             handshakes(from, Count { done: 7 + done, failed: 3 + failed }).ok()
         };
